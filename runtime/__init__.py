@@ -1,0 +1,38 @@
+"""What runs on the line: numpy, Pillow and one inference engine; never torch."""
+
+from .detector import Detector, Inspection
+from .engine import Engine
+from .errors import (
+    BackboneError,
+    BackendError,
+    EngineError,
+    FileError,
+    GoodpartsError,
+    ImageError,
+    ParityError,
+    RecipeError,
+    SettingsError,
+)
+from .recipe import Recipe, Thresholds
+from .regions import Region
+from .view import Box, View
+
+__all__ = [
+    "BackboneError",
+    "BackendError",
+    "Box",
+    "Detector",
+    "Engine",
+    "EngineError",
+    "FileError",
+    "GoodpartsError",
+    "ImageError",
+    "Inspection",
+    "ParityError",
+    "Recipe",
+    "RecipeError",
+    "Region",
+    "SettingsError",
+    "Thresholds",
+    "View",
+]

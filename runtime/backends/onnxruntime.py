@@ -1,0 +1,44 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime as ort
+
+from ..errors import BackendError
+from ..preprocess import Array8
+from ..scoring import Floats
+
+PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxRuntimeSession:
+    """A graph in an ONNX Runtime session; runs in fp32, the only float type of its CPU kernels here."""
+
+    def __init__(self, graph: Path, threads: int | None) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = ort.InferenceSession(str(graph), options, providers=[PROVIDER])
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            line = str(error).splitlines()[0]
+            raise BackendError(f"ONNX Runtime {ort.__version__} cannot open {graph}: {line}") from error
+        used = self._session.get_providers()
+        if used != [PROVIDER]:
+            raise BackendError(f"ONNX Runtime chose {used}, not {PROVIDER}")
+        self._input = self._session.get_inputs()[0].name
+        self.description = f"onnxruntime {ort.__version__} {PROVIDER} fp32"
+
+    def run(self, views: Array8) -> list[Floats]:
+        outputs: list[Floats] = self._session.run(None, {self._input: views})
+        return outputs
+
+
+def open_session(graph: Path, precision: str, threads: int | None) -> OnnxRuntimeSession:
+    """See backends.open_session."""
+    if precision != "fp32":
+        raise BackendError(f"ONNX Runtime's CPU provider cannot run {precision}: fp32 is what it has")
+    return OnnxRuntimeSession(graph, threads)

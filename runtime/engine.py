@@ -1,0 +1,182 @@
+"""The engine: the visual encoder as graph files for one backbone, and `engine.json`, which describes them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from .backends import Session, open_session
+from .errors import EngineError
+from .files import read_bytes, sha256
+from .preprocess import Array8
+from .scoring import Features, Floats
+
+CONTRACT_VERSION = 1
+SPEC_NAME = "engine.json"
+
+Precision = Literal["fp32", "bf16"]
+
+
+class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One memory output: after the attention of which block (counted from 1), and its width."""
+
+    block: int
+    width: int
+
+
+class Encoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The identity of a visual encoder. A recipe fits the engines that carry an equal one.
+
+    weights: SHA-256 over every tensor of the CLIP model (trainer/backbone.py); image_size: side of the
+    square input in pixels; grid: patches (rows, columns); width: of the joint space.
+    """
+
+    backbone: str
+    weights: str
+    image_size: int
+    grid: tuple[int, int]
+    width: int
+    taps: tuple[Tap, ...]
+
+    def __str__(self) -> str:
+        return f"{self.backbone} at {self.image_size} px, weights {self.weights[:12]}"
+
+
+class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of the engine: name in the folder, size in bytes, SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far a graph on a backend was from torch, measured at export (export/parity.py)."""
+
+    backend: str
+    library: str
+    images: str
+    feature_difference: float
+    feature_tolerance: float
+    score_difference: float
+    score_tolerance: float
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One precision: its graph, and the backends that may run it, each with its own parity record."""
+
+    graph: str
+    parity: tuple[Parity, ...]
+
+
+class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of engine.json."""
+
+    contract: int
+    encoder: Encoder
+    opset: int
+    files: tuple[File, ...]
+    variants: dict[Precision, Variant]
+    versions: dict[str, str]
+
+    def graph_id(self, precision: Precision) -> str:
+        """What banks and calibration are valid for: the precision and every byte of the graph's files."""
+        text = precision + "".join(file.name + file.sha256 for file in self.files)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_spec(folder: Path) -> EngineSpec:
+    """Read and check an engine folder's engine.json and the sizes of its files; EngineError otherwise.
+
+    Digests are for `verify`: they would cost a cold start most of its time.
+    """
+    if not folder.is_dir():
+        raise EngineError(f"no engine at {folder}: make one with `goodparts export --engine {folder}`")
+    if not (folder / SPEC_NAME).is_file():
+        raise EngineError(f"{folder} is not an engine: it has no {SPEC_NAME}; make one with `goodparts export`")
+    try:
+        data = msgspec.json.decode(read_bytes(folder / SPEC_NAME))
+        contract = data.get("contract") if isinstance(data, dict) else None
+        if contract != CONTRACT_VERSION:
+            raise EngineError(
+                f"{folder / SPEC_NAME} has contract {contract!r}; this version reads {CONTRACT_VERSION}: export again"
+            )
+        spec = msgspec.convert(data, EngineSpec)
+    except msgspec.MsgspecError as error:
+        raise EngineError(f"{folder / SPEC_NAME} is damaged ({error}): export the engine again") from error
+    for file in spec.files:
+        path = folder / file.name
+        size = path.stat().st_size if path.is_file() else None
+        if size != file.size:
+            seen = "missing" if size is None else f"{size} bytes"
+            raise EngineError(f"{path} is {seen}, should be {file.size} bytes: export the engine again")
+    return spec
+
+
+def verify(folder: Path) -> EngineSpec:
+    """Like read_spec, and every file's SHA-256 as well."""
+    spec = read_spec(folder)
+    for file in spec.files:
+        seen = sha256(folder / file.name)
+        if seen != file.sha256:
+            raise EngineError(
+                f"{folder / file.name} is damaged: its SHA-256 is {seen[:12]}…, should be {file.sha256[:12]}…; "
+                "export the engine again"
+            )
+    return spec
+
+
+class Engine:
+    """An open engine: uint8 views in, features out. Knows nothing of products."""
+
+    def __init__(self, spec: EngineSpec, precision: Precision, session: Session) -> None:
+        self.spec = spec
+        self.encoder = spec.encoder
+        self.precision = precision
+        self.graph_id = spec.graph_id(precision)
+        self.session = session
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        backend: str = "auto",
+        precision: Precision = "fp32",
+        threads: int | None = None,
+    ) -> Engine:
+        """Open an engine folder.
+
+        backend: "onnxruntime", "openvino", or "auto": the first of these that is installed and supports the
+        precision. threads: of the inference library; None leaves the choice to it.
+
+        Raises EngineError for a damaged folder or an unsupported pair, BackendError for a missing library.
+        """
+        folder = Path(folder)
+        spec = read_spec(folder)
+        variant = spec.variants.get(precision)
+        if variant is None:
+            have = ", ".join(sorted(spec.variants))
+            raise EngineError(f"{folder} has no {precision} graph: it has {have}")
+        allowed = [record.backend for record in variant.parity]
+        session = open_session(folder / variant.graph, backend, allowed, precision, threads)
+        return cls(spec, precision, session)
+
+    @property
+    def backend(self) -> str:
+        """What really runs: library, device and precision, as the library reports them."""
+        return self.session.description
+
+    def encode(self, views: Array8) -> Features:
+        """Views uint8 RGB [B,S,S,3] → Features."""
+        size = self.encoder.image_size
+        if views.dtype != np.uint8 or views.ndim != 4 or views.shape[1:] != (size, size, 3):
+            raise EngineError(
+                f"views are {views.dtype} {list(views.shape)}: this encoder reads uint8 [B,{size},{size},3]"
+            )
+        outputs: list[Floats] = self.session.run(views)
+        return Features(outputs[0], outputs[1], tuple(outputs[2:]), self.encoder.grid)

@@ -1,0 +1,102 @@
+"""Files: atomic writes, hashes, and finding the pictures in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .errors import FileError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` holds either what it held before or all of `data`.
+
+    Written under a temporary name in the same folder, flushed to the disk, then renamed: neither a full
+    disk, a kill nor a second writer can leave half a file.
+
+    Raises FileError when the folder is missing or not writable, or the disk is full.
+    """
+    with writing(path):
+        part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system can (Windows does it by itself)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says while `path` is being written into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise FileError(f"disk full while writing {path}: nothing was kept; free some space and retry") from error
+        if isinstance(error, FileNotFoundError):
+            raise FileError(f"cannot write {path}: folder {path.parent} does not exist; create it first") from error
+        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file; FileError in one line when it is missing or unreadable."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The pictures that `paths` name: files as they stand, folders searched at every depth, sorted by path.
+
+    A folder contributes the files whose ending is in IMAGE_SUFFIXES; hidden files are passed over. A file
+    named directly is always taken, so that a wrong ending becomes an error about that file, not silence.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+            )
+            if not inside:
+                kinds = " ".join(sorted(IMAGE_SUFFIXES))
+                raise FileError(f"no pictures in {path}: looked at every depth for {kinds}")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileError(f"{path} does not exist: give a picture or a folder of pictures")
+    return found

@@ -1,0 +1,146 @@
+"""`goodparts inspect`: photos in, verdicts out."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+
+from .backends import BACKENDS
+from .detector import Detector, Inspection
+from .errors import FileError, GoodpartsError, SettingsError
+from .files import find_images, write_atomic, writing
+from .overlay import draw_overlay
+from .preprocess import Array8, load_rgb
+
+Outcomes = Iterator[tuple[Path, Inspection | GoodpartsError]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of pictures")
+    parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="engine folder")
+    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="recipe of the product")
+    parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures per encoder pass (default 1)")
+    parser.add_argument("--threshold", type=float, metavar="T", help="raw image score from which a part is rejected")
+    parser.add_argument("--json", metavar="FILE", help="one JSON line per picture; - is standard output")
+    parser.add_argument("--overlays", type=Path, metavar="DIR", help="write the pictures with heat-map and verdict")
+    parser.add_argument("--fail-on-reject", action="store_true", help="exit with 1 if any part is rejected")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.batch < 1:
+        raise SettingsError(f"--batch {args.batch}: at least 1 is needed")
+    detector = Detector.open(
+        args.engine, args.recipe, backend=args.backend, precision=args.precision, threads=args.threads
+    )
+    if args.threshold is not None:
+        detector.thresholds = msgspec.structs.replace(detector.thresholds, image=args.threshold)
+    _say_what_runs(detector)
+    images = find_images(args.paths)
+    if args.overlays:
+        with writing(args.overlays):
+            args.overlays.mkdir(parents=True, exist_ok=True)
+    lines = io.StringIO()
+    table: TextIO = sys.stderr if args.json == "-" else sys.stdout
+    rejected = broken = 0
+    outcomes = _inspect_all(detector, images, args.batch, args.overlays, args.paths)
+    bar, say = _progress(outcomes, len(images))
+    for path, outcome in bar:
+        record: dict[str, Any]
+        if isinstance(outcome, Inspection):
+            rejected += outcome.verdict == "reject"
+            record = as_record(path, outcome)
+            say(f"{outcome.verdict:6}  {outcome.calibrated:.3f}  {path}", file=table)
+        else:
+            broken += 1
+            record = {"path": str(path), "error": str(outcome)}
+            say(f"goodparts: {outcome}", file=sys.stderr)
+        line = msgspec.json.encode(record).decode() + "\n"
+        if args.json == "-":
+            sys.stdout.write(line)
+        lines.write(line)
+    if args.json and args.json != "-":
+        write_atomic(Path(args.json), lines.getvalue().encode())
+    good = len(images) - rejected - broken
+    print(f"{len(images)} inspected: {good} good, {rejected} rejected, {broken} unreadable", file=table)
+    if broken:
+        return 2
+    return 1 if args.fail_on_reject and rejected else 0
+
+
+def as_record(path: Path, inspection: Inspection) -> dict[str, Any]:
+    """One picture's line of JSON."""
+    return {
+        "path": str(path),
+        "score": inspection.score,
+        "calibrated": inspection.calibrated,
+        "verdict": inspection.verdict,
+        "threshold": inspection.threshold,
+        "pixel_threshold": inspection.thresholds.pixel,
+        "regions": inspection.regions,
+        "milliseconds": {stage: round(ms, 3) for stage, ms in inspection.milliseconds.items()},
+        "recipe": inspection.recipe,
+        "engine": inspection.engine,
+    }
+
+
+def _inspect_all(
+    detector: Detector, images: list[Path], batch: int, overlays: Path | None, roots: list[Path]
+) -> Outcomes:
+    """Inspect in batches; what cannot be read is handed on as its error, the rest goes on."""
+    for start in range(0, len(images), batch):
+        readable: list[tuple[Path, Array8]] = []
+        for path in images[start : start + batch]:
+            try:
+                readable.append((path, load_rgb(path)))
+            except GoodpartsError as error:
+                yield path, error
+        for (path, frame), inspection in zip(
+            readable, detector.predict_batch([frame for _, frame in readable]), strict=True
+        ):
+            if overlays:
+                _save_overlay(overlays / overlay_name(path, roots), frame, inspection)
+            yield path, inspection
+
+
+def overlay_name(path: Path, roots: list[Path]) -> str:
+    """A flat file name that keeps pictures of the same name in different folders apart."""
+    for root in roots:
+        if root.is_dir() and path.is_relative_to(root):
+            return "_".join(path.relative_to(root).parts) + ".png"
+    return path.name + ".png"
+
+
+def _save_overlay(target: Path, frame: Array8, inspection: Inspection) -> None:
+    picture = io.BytesIO()
+    draw_overlay(frame, inspection).save(picture, "PNG")
+    write_atomic(target, picture.getvalue())
+
+
+def _say_what_runs(detector: Detector) -> None:
+    header = detector.recipe.header
+    print(f"{header.product}: {detector.engine.encoder.backbone} on {detector.engine.backend}", file=sys.stderr)
+    if header.protocol == "official":
+        print("note: trained with --protocol official, which reproduces the released code, quirks included",
+              file=sys.stderr)
+    if header.encoder.backbone == "demo":
+        print("note: the demo backbone has random weights; it is for trying and testing only", file=sys.stderr)
+
+
+def _progress(outcomes: Outcomes, total: int) -> tuple[Outcomes, Callable[..., None]]:
+    """A progress bar where there is a terminal to see it and tqdm (goodparts[cli]) to draw it, and the
+    function that prints a line beside it."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return outcomes, print
+    bar = tqdm(outcomes, total=total, unit="picture", file=sys.stderr, disable=None, leave=False)
+    return iter(bar), tqdm.write

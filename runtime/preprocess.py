@@ -1,0 +1,104 @@
+"""From a file or a camera frame to uint8 RGB, and from there to the square the encoder reads.
+
+The one definition of preprocessing, for trainer and runtime alike: Pillow's bicubic filter with
+antialiasing, in one step. No value is ever guessed at ("max > 1 → divide"): the dtype decides.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .errors import ImageError
+from .files import read_bytes
+
+Array8 = npt.NDArray[np.uint8]
+Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic]
+
+MIN_SIDE = 8
+"""Pixels; a smaller picture is refused: nothing can be inspected in it."""
+
+_SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
+
+
+def load_rgb(picture: Picture) -> Array8:
+    """Read any accepted picture as uint8 RGB [H,W,3].
+
+    Accepted: a path; a Pillow image; an array uint8 or uint16 of [H,W] (grey), [H,W,1], [H,W,3] (RGB) or
+    [H,W,4] (RGBA). EXIF orientation is applied. Grey is repeated over the channels; transparency is
+    dropped, its colours kept; palettes, CMYK and other colour spaces go through Pillow's conversion to
+    RGB; 16-bit values are divided by 257, so that 65535 becomes 255 whatever the picture holds.
+
+    Raises ImageError for anything else, FileError for a file that cannot be read.
+    """
+    if isinstance(picture, np.ndarray):
+        rgb = _array_to_rgb(picture)
+    elif isinstance(picture, Image.Image):
+        rgb = _image_to_rgb(picture, "picture")
+    else:
+        rgb = decode(read_bytes(Path(picture)), os.fspath(picture))
+    height, width = rgb.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        name = picture if isinstance(picture, (str, os.PathLike)) else "picture"
+        raise ImageError(f"{name} is {width}×{height} pixels: at least {MIN_SIDE}×{MIN_SIDE} is needed")
+    return rgb
+
+
+def decode(data: bytes, name: str) -> Array8:
+    """Decode the bytes of a picture file to uint8 RGB [H,W,3]; `name` is how errors call it."""
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns from 89 megapixels and refuses from 179; large frames below that are fine here.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                return _image_to_rgb(image, name)
+    except UnidentifiedImageError:
+        raise ImageError(f"{name} is not a picture in a known format: JPEG, PNG, TIFF, BMP and WebP are") from None
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise ImageError(f"{name} is too large: up to {limit:.0f} megapixels are accepted") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"{name} is damaged or cut short: {str(error).splitlines()[0]}") from error
+
+
+def _image_to_rgb(image: Image.Image, name: str) -> Array8:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # MPO: a phone's photo with a preview behind it
+        raise ImageError(f"{name} holds {frames} frames: save the one to inspect as a picture of its own")
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _SIXTEEN_BIT:
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError(f"{name} has values {values.min()}…{values.max()}: 8 or 16 bits per channel are accepted")
+        return _array_to_rgb(values.astype(np.uint16))
+    if image.mode == "F":
+        raise ImageError(f"{name} holds 32-bit floats: 8 or 16 bits per channel are accepted")
+    return np.asarray(image.convert("RGB"))
+
+
+def _array_to_rgb(array: npt.NDArray[np.generic]) -> Array8:
+    if array.dtype == np.uint16:
+        eight = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif array.dtype == np.uint8:
+        eight = array.view(np.uint8)
+    else:
+        raise ImageError(f"picture has dtype {array.dtype}: uint8 and uint16 are accepted; convert it explicitly")
+    if eight.ndim == 2:
+        eight = eight[:, :, None]
+    if eight.ndim != 3 or eight.shape[2] not in (1, 3, 4):
+        raise ImageError(f"picture has shape {array.shape}: [H,W], [H,W,1], [H,W,3] and [H,W,4] are accepted")
+    return np.repeat(eight, 3, axis=2) if eight.shape[2] == 1 else eight[:, :, :3]
+
+
+def resize(rgb: Array8, size: tuple[int, int]) -> Array8:
+    """Resample uint8 RGB [H,W,3] to `size` (height, width): bicubic, antialiased, one step (Pillow's)."""
+    image = Image.fromarray(np.ascontiguousarray(rgb))
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))

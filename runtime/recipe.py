@@ -1,0 +1,223 @@
+"""The recipe: everything learned for one product, in one safetensors file.
+
+The file has exactly one metadata key, `goodparts`: the header as canonical JSON. Its digest is the SHA-256
+of the whole file with the digest itself written as zeros, so that a change of any byte shows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from .calibrate import Calibration, Encode, calibrate
+from .engine import Encoder
+from .errors import RecipeError
+from .files import read_bytes, write_atomic
+from .preprocess import Array8
+from .scoring import Features, Floats, Learned
+from .view import View
+
+FORMAT_VERSION = 1
+METADATA_KEY = "goodparts"
+_NO_DIGEST = "0" * 64
+
+Halves = npt.NDArray[np.float16]
+
+
+class Shot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A photo the product was learned from: file name and SHA-256 of the file."""
+
+    name: str
+    sha256: str
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Raw scores from which a part is rejected (image) and a region is outlined (pixel).
+
+    min_area: smallest region to report, in frame pixels.
+    """
+
+    image: float
+    pixel: float
+    min_area: float = 0.0
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of a recipe but its arrays.
+
+    graph: the graph id that banks and calibration were computed with (EngineSpec.graph_id); settings: of
+    the method, as it resolved them; image_maximum and temperature: see scoring.Learned.
+    """
+
+    version: int
+    product: str
+    method: str
+    protocol: Literal["clean", "official"]
+    settings: dict[str, Any]
+    encoder: Encoder
+    graph: str
+    view: View
+    temperature: float
+    image_maximum: Literal["grid", "map"]
+    shots: tuple[Shot, ...]
+    calibration: Calibration
+    thresholds: Thresholds
+    seed: int
+    versions: dict[str, str]
+    digest: str = _NO_DIGEST
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A product. prompts float32 [2,D] (normal, anomalous); banks float16 [R_m,W_m], one per memory, rows in
+    the order of the shots; shots uint8 [k,S,S,3] as the encoder read them, or None where they were left out.
+    """
+
+    header: Header
+    image_prompts: Floats
+    pixel_prompts: Floats
+    banks: tuple[Halves, ...]
+    shots: Array8 | None
+
+    def learned(self) -> Learned:
+        """What scoring needs, with the banks in float32."""
+        return Learned(
+            image_prompts=self.image_prompts,
+            pixel_prompts=self.pixel_prompts,
+            banks=tuple(bank.astype(np.float32) for bank in self.banks),
+            temperature=self.header.temperature,
+            image_maximum=self.header.image_maximum,
+        )
+
+    def refit(self, encode: Encode, graph: str, name: str = "recipe") -> Recipe:
+        """The same product for another graph: banks, calibration and thresholds computed again from the shots.
+
+        A threshold set by hand keeps its distance to the calibration, as a factor.
+        """
+        if self.shots is None:
+            raise RecipeError(
+                f"{name} was made with another graph and holds no shots to compute its memory from again: "
+                "inspect with the engine it was made with, or train without --no-shots"
+            )
+        learned, calibration = fit_memory(self.learned(), encode(self.shots), self.shots, encode)
+        old, thresholds = self.header.calibration, self.header.thresholds
+        moved = msgspec.structs.replace(
+            thresholds,
+            image=thresholds.image * np.exp(calibration.image.location - old.image.location).item(),
+            pixel=thresholds.pixel * np.exp(calibration.pixel.location - old.pixel.location).item(),
+        )
+        header = msgspec.structs.replace(self.header, graph=graph, calibration=calibration, thresholds=moved)
+        return dataclasses.replace(self, header=header, banks=halves(learned.banks))
+
+    def to_bytes(self) -> bytes:
+        """The file's bytes: the same recipe gives the same bytes."""
+        tensors: dict[str, npt.NDArray[Any]] = {
+            "image_prompts": self.image_prompts,
+            "pixel_prompts": self.pixel_prompts,
+            **{f"memory_{index}": bank for index, bank in enumerate(self.banks)},
+        }
+        if self.shots is not None:
+            tensors["shots"] = self.shots
+        header = msgspec.structs.replace(self.header, digest=_NO_DIGEST)
+        text = msgspec.json.encode(header, order="sorted").decode()
+        contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
+        blank = safetensors.numpy.save(contiguous, metadata={METADATA_KEY: text})
+        return _with_digest(blank, hashlib.sha256(blank).hexdigest())
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, whole or not at all."""
+        write_atomic(Path(path), self.to_bytes())
+
+    @classmethod
+    def open(cls, path: str | Path) -> Recipe:
+        """Read and check a recipe file: size, digest, structure, shapes. RecipeError names what is wrong."""
+        return cls.from_bytes(read_bytes(Path(path)), str(path))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = "recipe") -> Recipe:
+        """`open` for bytes in memory; `name` is how errors call them."""
+        header = _read_header(data, name)
+        if hashlib.sha256(_with_digest(data, _NO_DIGEST)).hexdigest() != header.digest:
+            raise RecipeError(f"{name} is damaged: its digest does not match its bytes; copy or train it again")
+        try:
+            tensors = safetensors.numpy.load(data)
+        except safetensors.SafetensorError as error:
+            raise RecipeError(f"{name} is damaged ({error}): copy or train it again") from error
+        try:
+            banks = tuple(tensors[f"memory_{index}"] for index in range(len(header.encoder.taps)))
+            recipe = cls(header, tensors["image_prompts"], tensors["pixel_prompts"], banks, tensors.get("shots"))
+        except KeyError as error:
+            raise RecipeError(f"{name} lacks the tensor {error}: train it again") from error
+        recipe._check_shapes(name)
+        return recipe
+
+    def _check_shapes(self, name: str) -> None:
+        encoder, count = self.header.encoder, len(self.header.shots)
+        rows = count * encoder.grid[0] * encoder.grid[1]
+        size = encoder.image_size
+        expected: list[tuple[str, npt.NDArray[Any] | None, type, tuple[int, ...]]] = [
+            ("image_prompts", self.image_prompts, np.float32, (2, encoder.width)),
+            ("pixel_prompts", self.pixel_prompts, np.float32, (2, encoder.width)),
+            ("shots", self.shots, np.uint8, (count, size, size, 3)),
+        ]
+        for index, (bank, tap) in enumerate(zip(self.banks, encoder.taps, strict=True)):
+            expected.append((f"memory_{index}", bank, np.float16, (rows, tap.width)))
+        for tensor, array, dtype, shape in expected:
+            if array is None:
+                continue
+            if array.dtype != dtype or array.shape != shape:
+                raise RecipeError(
+                    f"{name}: tensor {tensor} is {array.dtype} {list(array.shape)}, "
+                    f"should be {np.dtype(dtype)} {list(shape)}: train it again"
+                )
+            if not np.isfinite(array).all():
+                raise RecipeError(f"{name}: tensor {tensor} holds values that are not finite: train it again")
+
+
+def halves(banks: tuple[Floats, ...]) -> tuple[Halves, ...]:
+    """Banks as they are stored."""
+    return tuple(bank.astype(np.float16) for bank in banks)
+
+
+def fit_memory(
+    learned: Learned, features: Features, shots: Array8, encode: Encode
+) -> tuple[Learned, Calibration]:
+    """Remember the patches of the shots (eq. 8's banks) and calibrate on them; prompts stay as they are."""
+    banks = halves(tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory))
+    # Calibrated with what is stored, not with what was rounded away.
+    stored = dataclasses.replace(learned, banks=tuple(bank.astype(np.float32) for bank in banks))
+    return stored, calibrate(stored, features, shots, encode)
+
+
+def _with_digest(data: bytes, digest: str) -> bytes:
+    """The file's bytes with another digest in its place (JSON within JSON, hence the backslashes)."""
+    head, mark, tail = data.partition(b'\\"digest\\":\\"')
+    return head + mark + digest.encode() + tail[len(digest) :]
+
+
+def _read_header(data: bytes, name: str) -> Header:
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > len(data) - 8:
+        raise RecipeError(f"{name} is not a whole recipe: {len(data)} bytes; copy or train it again")
+    try:
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        text = metadata[METADATA_KEY]
+        version = json.loads(text)["version"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise RecipeError(f"{name} is not a goodparts recipe, or is damaged: train it with train-and-export") from None
+    if version != FORMAT_VERSION:
+        raise RecipeError(f"{name} has format version {version!r}; this version reads {FORMAT_VERSION}")
+    try:
+        return msgspec.json.decode(text, type=Header)
+    except msgspec.MsgspecError as error:
+        raise RecipeError(f"{name} is damaged ({error}): copy or train it again") from error

@@ -1,0 +1,170 @@
+"""From features to scores: the readable definition that every faster version must agree with.
+
+Equation numbers are those of PromptAD (CVPR 2024). B views, P patches on an h×w grid, D joint width,
+W_m width and R_m rows of memory m. All features and bank rows are l2-normalised float32.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+MAP_SIZE = 400
+"""Side of the anomaly map in pixels, as published."""
+MAP_SIGMA = 4.0
+"""Standard deviation of the map's Gaussian, in pixels of MAP_SIZE."""
+
+_ROWS_AT_ONCE = 4096  # bank rows per matrix product: keeps the similarity block small for large banks
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the encoder says about B views; every vector l2-normalised, float32.
+
+    global_: [B,D]; local: [B,P,D]; memory: one [B,P,W_m] per memory tap; grid: (h, w) with h·w = P.
+    """
+
+    global_: Floats
+    local: Floats
+    memory: tuple[Floats, ...]
+    grid: tuple[int, int]
+
+    def __getitem__(self, views: slice | npt.NDArray[np.intp]) -> Features:
+        """The features of some of the views."""
+        return Features(
+            self.global_[views], self.local[views], tuple(memory[views] for memory in self.memory), self.grid
+        )
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What scoring needs of a recipe.
+
+    image_prompts, pixel_prompts: [2,D], the normal and the anomalous prototype. banks: one [R_m,W_m] per
+    memory. temperature: the multiplier t of the cosine. image_maximum: where the memory map's maximum is
+    taken for the image score: of the "grid", or of the un-smoothed 400×400 "map" (official, D14).
+    """
+
+    image_prompts: Floats
+    pixel_prompts: Floats
+    banks: tuple[Floats, ...]
+    temperature: float
+    image_maximum: Literal["grid", "map"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of B views, each in [0,1], higher is more anomalous; the two branches and what became of them."""
+
+    image: Floats  # [B]      fused image score
+    grid: Floats  # [B,h,w]   fused pixel score
+    image_prompt: Floats  # [B]
+    grid_prompt: Floats  # [B,h,w]
+    grid_memory: Floats  # [B,h,w]
+
+
+def score(features: Features, learned: Learned) -> Scores:
+    """All scores of a batch of views."""
+    grid_shape = (-1, *features.grid)
+    image_prompt = prompt_scores(features.global_, learned.image_prompts, learned.temperature)
+    grid_prompt = prompt_scores(features.local, learned.pixel_prompts, learned.temperature).reshape(grid_shape)
+    grid_memory = memory_scores(features.memory, learned.banks).reshape(grid_shape)
+    if learned.image_maximum == "map":
+        maximum = upsample(grid_memory, MAP_SIZE).max(axis=(1, 2))
+    else:
+        maximum = grid_memory.max(axis=(1, 2))
+    return Scores(
+        image=fuse(image_prompt, maximum),
+        grid=fuse(grid_prompt, grid_memory),
+        image_prompt=image_prompt,
+        grid_prompt=grid_prompt,
+        grid_memory=grid_memory,
+    )
+
+
+def prompt_scores(features: Floats, prototypes: Floats, temperature: float) -> Floats:
+    """Probability of the anomalous prototype (eq. 16): features [...,D], prototypes [2,D] → [...] in [0,1]."""
+    margin = temperature * (features @ (prototypes[1] - prototypes[0]))
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(margin, -80.0, 80.0))), np.float32)
+
+
+def memory_scores(memory: tuple[Floats, ...], banks: tuple[Floats, ...]) -> Floats:
+    """Distance to the nearest remembered patch (eq. 8), mean over the banks: [B,P,W_m] each → [B,P] in [0,1]."""
+    distances = [(1.0 - nearest(queries, bank)) / 2.0 for queries, bank in zip(memory, banks, strict=True)]
+    return np.asarray(np.clip(np.mean(distances, axis=0), 0.0, 1.0), np.float32)
+
+
+def nearest(queries: Floats, bank: Floats) -> Floats:
+    """Largest cosine of each query against a bank: [...,W] and [R,W] → [...]."""
+    flat = queries.reshape(-1, queries.shape[-1])
+    best = np.full(len(flat), -1.0, np.float32)
+    for start in range(0, len(bank), _ROWS_AT_ONCE):
+        similarity = flat @ bank[start : start + _ROWS_AT_ONCE].T
+        np.maximum(best, similarity.max(axis=1), out=best)
+    return best.reshape(queries.shape[:-1])
+
+
+def fuse(a: Floats, b: Floats) -> Floats:
+    """a·b/(a+b), the harmonic mean without its factor 2 (eqs. 17, 18); f(0,0) = 0. Not negative."""
+    total = a + b
+    return np.divide(a * b, total, out=np.zeros_like(total), where=total > 0)
+
+
+def upsample(grids: Floats, size: int) -> Floats:
+    """Bilinear, un-smoothed: [B,h,w] → [B,size,size] (torch's align_corners=False)."""
+    rows, columns = (bilinear_matrix(side, size) for side in grids.shape[1:])
+    return rows @ grids @ columns.T
+
+
+def anomaly_map(
+    grid: Floats,
+    size: int = MAP_SIZE,
+    sigma: float = MAP_SIGMA,
+    window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+) -> Floats:
+    """Bilinear up-sampling, then a Gaussian: [h,w] → [size,size].
+
+    Both are linear and separable, so the whole is two small matrix products. `window` is the part of the
+    grid that the map shows (left, top, right, bottom in [0,1]); it leaves a letterbox's padding out.
+    """
+    left, top, right, bottom = window
+    rows = map_matrix(grid.shape[0], size, sigma, top, bottom)
+    columns = map_matrix(grid.shape[1], size, sigma, left, right)
+    return rows @ grid @ columns.T
+
+
+@functools.lru_cache(maxsize=64)
+def map_matrix(cells: int, size: int, sigma: float, start: float = 0.0, stop: float = 1.0) -> Floats:
+    """[size,cells]: bilinear up-sampling followed by the Gaussian, along one axis."""
+    return gaussian_matrix(size, sigma) @ bilinear_matrix(cells, size, start, stop)
+
+
+@functools.lru_cache(maxsize=64)
+def bilinear_matrix(cells: int, size: int, start: float = 0.0, stop: float = 1.0) -> Floats:
+    """[size,cells]: sample `size` points of [start,stop] ⊂ [0,1] from `cells` cells, ends held."""
+    position = (start + (np.arange(size) + 0.5) / size * (stop - start)) * cells - 0.5
+    position = np.clip(position, 0, cells - 1)
+    matrix = 1.0 - np.abs(position[:, None] - np.arange(cells)[None, :])
+    return np.maximum(matrix, 0.0).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def gaussian_matrix(size: int, sigma: float) -> Floats:
+    """[size,size]: Gaussian cut at 4σ with mirrored borders (scipy's gaussian_filter1d, mode "reflect")."""
+    if sigma <= 0:
+        return np.eye(size, dtype=np.float32)
+    radius = int(4.0 * sigma + 0.5)
+    offsets = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    weights /= weights.sum()
+    source = (np.arange(size)[:, None] + offsets[None, :]) % (2 * size)
+    source = np.where(source < size, source, 2 * size - 1 - source)
+    matrix = np.zeros((size, size))
+    np.add.at(matrix, (np.arange(size)[:, None], source), weights[None, :])
+    return matrix.astype(np.float32)

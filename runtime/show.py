@@ -1,0 +1,56 @@
+"""`goodparts show`: what a recipe or an engine is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import engine
+from .recipe import Recipe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recipe files or engine folders")
+    parser.add_argument("--verify", action="store_true", help="check the digest of every file of an engine")
+
+
+def run(args: argparse.Namespace) -> int:
+    for path in args.paths:
+        if path.is_dir():
+            spec = engine.verify(path) if args.verify else engine.read_spec(path)
+            print("\n".join(describe_engine(path, spec)) + ("\n  every digest matches" if args.verify else ""))
+        else:
+            print("\n".join(describe_recipe(path, Recipe.open(path))))
+    return 0
+
+
+def describe_engine(path: Path, spec: engine.EngineSpec) -> list[str]:
+    encoder = spec.encoder
+    rows, columns = encoder.grid
+    taps = ", ".join(f"block {tap.block} ({tap.width})" for tap in encoder.taps)
+    lines = [
+        f"{path}: engine for {encoder}",
+        f"  {rows}×{columns} patches, joint width {encoder.width}, memory after the attention of {taps}",
+        f"  {sum(file.size for file in spec.files) / 1e6:.1f} MB, ONNX opset {spec.opset}",
+    ]
+    for precision, variant in spec.variants.items():
+        for record in variant.parity:
+            lines.append(
+                f"  {precision} on {record.backend} ({record.library}): differs from torch by at most "
+                f"{record.feature_difference:.1e} on features, {record.score_difference:.1e} on scores"
+            )
+    return lines
+
+
+def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
+    header = recipe.header
+    calibration, thresholds = header.calibration, header.thresholds
+    kept = "kept" if recipe.shots is not None else "left out"
+    return [
+        f"{path}: recipe for {header.product!r}, {header.method} ({header.protocol} protocol), seed {header.seed}",
+        f"  made for {header.encoder}",
+        f"  {len(header.shots)} shots ({kept}): {', '.join(shot.name for shot in header.shots)}",
+        f"  rejects from image score {thresholds.image:.4f} (pixel {thresholds.pixel:.4f}), set by "
+        f"{calibration.source} from scores {', '.join(f'{score:.4f}' for score in calibration.image.scores)}",
+        f"  digest {header.digest}",
+    ]

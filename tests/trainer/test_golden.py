@@ -1,0 +1,106 @@
+"""The official protocol against numbers recorded from the released PromptAD code (fp32, CPU).
+
+Tolerance 1e-4 or better throughout; the values are of order 1, the sums in them of about 100 terms in float32.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from goodparts.runtime.scoring import Learned, anomaly_map, score
+from goodparts.trainer.backbone import Backbone, randomise
+from goodparts.trainer.promptad import PromptLearner, Prototypes, settings
+from goodparts.trainer.prompts import Prompts
+from goodparts.trainer.suffixes import resolve
+
+GOLDEN = np.load(Path(__file__).parents[1] / "data" / "promptad_official_seed0.npz")
+TASKS = ("cls", "seg")
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    model = open_clip.CLIP(
+        embed_dim=48,
+        vision_cfg={"image_size": 64, "patch_size": 16, "width": 128, "head_width": 64, "layers": 12},
+        text_cfg={"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3},
+    )
+    randomise(model, seed=0)
+    return Backbone("golden", model)
+
+
+def learner(backbone: Backbone) -> PromptLearner:
+    initial = tuple(
+        Prompts(*(torch.tensor(GOLDEN[f"{task}.init.{part}_ctx"]) for part in ("normal", "abnormal")), "cyclic")
+        for task in TASKS
+    )
+    return PromptLearner(
+        backbone,
+        backbone.encode(GOLDEN["shots"]),
+        "carpet",
+        resolve("carpet"),
+        settings("official", steps=10),
+        initial=(initial[0], initial[1]),
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(backbone: Backbone) -> tuple[np.ndarray, Prototypes]:
+    learning = learner(backbone)
+    losses = [
+        [[part.item() for part in (loss.contrastive, loss.margin, loss.alignment)] for loss in learning.step()]
+        for _ in range(10)
+    ]
+    return np.array(losses), learning.prototypes()
+
+
+def test_tower_outputs(backbone: Backbone) -> None:
+    features = backbone.encode(GOLDEN["queries"])
+    for name, seen in zip(
+        ("global", "local", "memory_0", "memory_1"), (features.global_, features.local, *features.memory), strict=True
+    ):
+        np.testing.assert_allclose(seen, GOLDEN[f"queries.{name}"], atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_text_features_and_gradients_at_the_start(backbone: Backbone, task: str) -> None:
+    learning = learner(backbone)
+    index = TASKS.index(task)
+    text = learning.text_features()[index]
+    for kind in ("normal", "manual", "learned"):
+        np.testing.assert_allclose(
+            getattr(text, kind).detach(), GOLDEN[f"{task}.text.{kind}"], atol=2e-5, err_msg=kind
+        )
+    learning.step()
+    prompts = learning.tasks[index]
+    for part in ("normal", "abnormal"):
+        gradient = getattr(prompts, f"{part}_ctx").grad
+        np.testing.assert_allclose(gradient, GOLDEN[f"{task}.grad.{part}_ctx"], atol=1e-5, rtol=1e-4, err_msg=part)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_losses_and_prototypes_over_ten_steps(trained: tuple[np.ndarray, Prototypes], task: str) -> None:
+    losses, prototypes = trained
+    np.testing.assert_allclose(losses[:, TASKS.index(task)], GOLDEN[f"{task}.losses"], atol=2e-5)
+    seen = prototypes.image if task == "cls" else prototypes.pixel
+    np.testing.assert_allclose(seen, GOLDEN[f"{task}.prototypes"], atol=2e-5)
+
+
+def test_scores_and_maps(backbone: Backbone, trained: tuple[np.ndarray, Prototypes]) -> None:
+    shots, queries = backbone.encode(GOLDEN["shots"]), backbone.encode(GOLDEN["queries"])
+    prototypes = trained[1]
+    learned = Learned(
+        prototypes.image,
+        prototypes.pixel,
+        tuple(memory.reshape(-1, memory.shape[-1]) for memory in shots.memory),
+        temperature=backbone.logit_scale,
+        image_maximum="map",
+    )
+    scores = score(queries, learned)
+    np.testing.assert_allclose(scores.image_prompt, GOLDEN["cls.text_score"], atol=1e-5)
+    np.testing.assert_allclose(scores.image, GOLDEN["cls.image_score"], atol=1e-5)
+    maps = np.stack([anomaly_map(grid) for grid in scores.grid])
+    np.testing.assert_allclose(maps[:, ::4, ::4], GOLDEN["seg.map"], atol=1e-5)

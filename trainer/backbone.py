@@ -1,0 +1,161 @@
+"""The backbone: a frozen open_clip model, and how to get one."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from torch import nn
+
+from goodparts.runtime.engine import Encoder, Tap
+from goodparts.runtime.errors import BackboneError, SettingsError
+from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.scoring import Features
+
+from .demo import clip as demo
+from .text_tower import TextTower
+from .vv_tower import VVTower
+
+DEFAULT_NAME = "ViT-B-16-plus-240"
+DEFAULT_PRETRAINED = "laion400m_e32"
+RANDOM = "random"
+"""As a pretrained tag: seeded random weights, for measuring speed and for tests."""
+
+
+class Backbone:
+    """A frozen CLIP on a device: the V-V image tower, the text tower, and what identifies them."""
+
+    def __init__(self, name: str, model: nn.Module, device: str = "cpu") -> None:
+        model.requires_grad_(False).eval()
+        self.device = torch.device(device)
+        self.visual = VVTower(model.visual).to(self.device)  # type: ignore[arg-type]
+        self.text = TextTower(getattr(model, "text", model)).to(self.device)
+        scale = model.logit_scale
+        assert isinstance(scale, torch.Tensor)
+        self.logit_scale = float(scale)
+        """CLIP's temperature as the checkpoint stores it: a logarithm, ln 100 for most."""
+        self.encoder = Encoder(
+            backbone=name,
+            weights=weights_hash(model),
+            image_size=self.visual.image_size,
+            grid=self.visual.grid,
+            width=self.visual.out_width,
+            taps=tuple(Tap(block, self.visual.width) for block in self.visual.taps),
+        )
+
+    @classmethod
+    def open(
+        cls, name: str, *, pretrained: str | None = None, weights: Path | None = None, device: str = "cpu"
+    ) -> Backbone:
+        """Open `demo` or any open_clip ViT, by pretrained tag or local weights file (safetensors or .pt).
+
+        Raises BackboneError for an unknown name or tag, for weights that cannot be had or do not fit, and
+        for towers other than ViTs.
+        """
+        if device != "cpu" and not torch.cuda.is_available():
+            raise SettingsError(f"--device {device}: torch {torch.__version__} finds no such device here; use cpu")
+        if name == "demo":
+            if pretrained or weights:
+                raise SettingsError("the demo backbone brings its own weights: leave out --pretrained and --weights")
+            model = open_clip.CLIP(**demo.CONFIG)
+            randomise(model, demo.SEED)
+        else:
+            model = _open_clip_model(name, pretrained, weights)
+        return cls(name, model, device)
+
+    def encode(self, views: Array8) -> Features:
+        """Views uint8 RGB [B,S,S,3] → Features, through torch."""
+        with torch.inference_mode():
+            outputs = self.visual(torch.from_numpy(np.ascontiguousarray(views)).to(self.device))
+        arrays = [output.float().cpu().numpy() for output in outputs]
+        return Features(arrays[0], arrays[1], tuple(arrays[2:]), self.encoder.grid)
+
+
+def _open_clip_model(name: str, pretrained: str | None, weights: Path | None) -> nn.Module:
+    known = open_clip.list_models()
+    if name not in known:
+        close = difflib.get_close_matches(name, [*known, "demo"], n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "see open_clip.list_models()"
+        raise BackboneError(f"unknown backbone {name!r}: demo, or a model of open_clip {open_clip.__version__}; {hint}")
+    if weights is not None and pretrained is not None:
+        raise SettingsError("--weights and --pretrained both given: choose one")
+    if weights is not None:
+        model: nn.Module = open_clip.create_model(name)
+        _load_weights(model, weights)
+        return model
+    if pretrained == RANDOM:
+        model = open_clip.create_model(name)
+        randomise(model, seed=0)
+        return model
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained is None:
+        if name != DEFAULT_NAME:
+            raise BackboneError(f"{name} needs --pretrained TAG ({', '.join(tags) or 'none known'}) or --weights FILE")
+        pretrained = DEFAULT_PRETRAINED
+    if pretrained not in tags:
+        raise BackboneError(f"{name} has no pretrained tag {pretrained!r}: {', '.join(tags) or 'none'}, or {RANDOM}")
+    try:
+        return open_clip.create_model(name, pretrained=pretrained)  # type: ignore[no-any-return]
+    except Exception as error:  # whatever the download raises
+        raise BackboneError(
+            f"cannot get the weights {pretrained} of {name} ({_first_line(error)}): connect to a network once, or copy "
+            "the file from a machine that has it and give --weights FILE; --backbone demo needs neither"
+        ) from error
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise BackboneError(f"weights file {path} does not exist")
+    try:
+        # weights_only inside: tensors are read, no code from the file is run.
+        open_clip.load_checkpoint(model, str(path))
+    except Exception as error:  # torch, safetensors and zipfile each raise their own
+        raise BackboneError(f"{path} does not hold weights for this backbone: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
+
+
+def randomise(model: nn.Module, seed: int) -> None:
+    """Replace every weight by one that depends on nothing but the seed, the tensor's name and its shape.
+
+    n ~ Normal(0,1) from numpy: LayerNorm weights 1 + 0.1·n, other tensors of two or more dimensions
+    n / √fan-in, the rest 0.1·n; logit_scale = ln 100.
+    """
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name == "attn_mask":
+                continue
+            if name == "logit_scale":
+                tensor.fill_(math.log(100.0))
+                continue
+            shape = tuple(tensor.shape)
+            noise = np.random.default_rng([seed, zlib.crc32(name.encode())]).standard_normal(shape)
+            normal = np.asarray(noise, np.float32)
+            if ".ln_" in name or name.startswith("ln_"):
+                value = 0.1 * normal + (1.0 if name.endswith("weight") else 0.0)
+            elif len(shape) >= 2:
+                value = normal / math.sqrt(math.prod(shape[1:]))
+            else:
+                value = 0.1 * normal
+            tensor.copy_(torch.from_numpy(np.asarray(value, np.float32)))
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 over every tensor of a model, by name; independent of the file they came from."""
+    digest = hashlib.sha256()
+    state: dict[str, Any] = model.state_dict()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
