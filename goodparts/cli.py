@@ -18,7 +18,11 @@ COMMANDS = {
 }
 """Subcommand → module with add_arguments and run, the extra it needs, its line of help."""
 
-TRAIN_AND_EXPORT = ("goodparts.export.train_and_export", "train", "learn a product from a few photos of good parts")
+TRAIN_AND_EXPORT = (
+    "goodparts.export.train_and_export",
+    "train",
+    "learn a product from a few photos of good parts",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from typing import Literal
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageFilter
 
 from .preprocess import Array8
@@ -68,7 +69,9 @@ def calibrate(learned: Learned, features: Features, shots: Array8, encode: Encod
         return Calibration(source="leave-one-out", image=_image_level(scores, 1.0), pixel=_pixel_level(scores, 1.0))
     scores = [score(encode(changed_copies(shots[0])), learned)]
     return Calibration(
-        source="copies", image=_image_level(scores, COPY_INFLATION), pixel=_pixel_level(scores, COPY_INFLATION)
+        source="copies",
+        image=_image_level(scores, COPY_INFLATION),
+        pixel=_pixel_level(scores, COPY_INFLATION),
     )
 
 
@@ -83,20 +86,19 @@ def without(learned: Learned, shot: int, count: int) -> Learned:
 
 
 def changed_copies(view: Array8) -> Array8:
-    """Mild changes of a view uint8 [S,S,3], as between two good parts: light, sharpness, place and angle."""
+    """Mild changes of a view uint8 [S,S,3], as between two good parts: light, sharpness, place and size."""
     image = Image.fromarray(view)
-    size = image.width
-    shift = max(1, round(0.02 * size))
-    fill = {"resample": Image.Resampling.BICUBIC, "fillcolor": tuple(int(c) for c in view.mean(axis=(0, 1)))}
+    size, part = image.width, 0.96 * image.width
+    rest = size - part
     copies = [
         ImageEnhance.Brightness(image).enhance(0.92),
         ImageEnhance.Brightness(image).enhance(1.08),
         image.filter(ImageFilter.GaussianBlur(0.6)),
         image.filter(ImageFilter.UnsharpMask(1, 60, 0)),
-        image.rotate(2, **fill),
-        image.rotate(-2, **fill),
-        image.rotate(0, translate=(shift, 0), **fill),
-        image.rotate(0, translate=(-shift, shift), **fill),
+        *(
+            image.resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + part, y + part))
+            for x, y in ((0, 0), (rest, 0), (0, rest), (rest, rest))
+        ),
     ]
     return np.stack([np.asarray(copy) for copy in copies])
 
@@ -115,12 +117,12 @@ def _image_level(scores: list[Scores], inflation: float) -> Level:
 
 def _pixel_level(scores: list[Scores], inflation: float) -> Level:
     maxima = [anomaly_map(grid).max() for part in scores for grid in part.grid]
-    return _level(np.asarray(maxima) * inflation)
+    return _level(np.asarray(maxima, np.float32) * inflation)
 
 
-def _level(values: Floats) -> Level:
+def _level(values: npt.NDArray[np.floating]) -> Level:
     """Location and spread of log scores; the spread is drawn towards its prior and widened for few shots."""
-    logs = np.log(np.maximum(values.astype(np.float64), 1e-6))
+    logs = np.log(np.maximum(values.astype(np.float64), 1e-30))
     count = len(logs)
     around = float(((logs - logs.mean()) ** 2).sum())
     variance = (PRIOR_SHOTS * PRIOR_SPREAD**2 + around) / (PRIOR_SHOTS + count - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import time
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Inspection:
 
     @property
     def verdict(self) -> Literal["good", "reject"]:
-        """"reject" when the score reaches the threshold."""
+        """ "reject" when the score reaches the threshold."""
         return "reject" if self.score >= self.threshold else "good"
 
     @property
@@ -133,7 +134,7 @@ class Detector:
         clock.append(time.perf_counter())
         scores = score(features, self._learned)
         clock.append(time.perf_counter())
-        spans = [(stop - start) * 1e3 / len(frames) for start, stop in zip(clock, clock[1:], strict=False)]
+        spans = [(stop - start) * 1e3 / len(frames) for start, stop in itertools.pairwise(clock)]
         milliseconds = dict(zip(("preprocess", "encode", "score"), spans, strict=True))
         inspections = []
         for frame, image, grid in zip(frames, scores.image, scores.grid, strict=True):

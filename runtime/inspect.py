@@ -13,7 +13,7 @@ import msgspec
 
 from .backends import BACKENDS
 from .detector import Detector, Inspection
-from .errors import FileError, GoodpartsError, SettingsError
+from .errors import GoodpartsError, SettingsError
 from .files import find_images, write_atomic, writing
 from .overlay import draw_overlay
 from .preprocess import Array8, load_rgb
@@ -129,8 +129,10 @@ def _say_what_runs(detector: Detector) -> None:
     header = detector.recipe.header
     print(f"{header.product}: {detector.engine.encoder.backbone} on {detector.engine.backend}", file=sys.stderr)
     if header.protocol == "official":
-        print("note: trained with --protocol official, which reproduces the released code, quirks included",
-              file=sys.stderr)
+        print(
+            "note: trained with --protocol official, which reproduces the released code, quirks included",
+            file=sys.stderr,
+        )
     if header.encoder.backbone == "demo":
         print("note: the demo backbone has random weights; it is for trying and testing only", file=sys.stderr)
 

@@ -189,9 +189,7 @@ def halves(banks: tuple[Floats, ...]) -> tuple[Halves, ...]:
     return tuple(bank.astype(np.float16) for bank in banks)
 
 
-def fit_memory(
-    learned: Learned, features: Features, shots: Array8, encode: Encode
-) -> tuple[Learned, Calibration]:
+def fit_memory(learned: Learned, features: Features, shots: Array8, encode: Encode) -> tuple[Learned, Calibration]:
     """Remember the patches of the shots (eq. 8's banks) and calibrate on them; prompts stay as they are."""
     banks = halves(tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory))
     # Calibrated with what is stored, not with what was rounded away.

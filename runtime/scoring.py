@@ -113,13 +113,14 @@ def nearest(queries: Floats, bank: Floats) -> Floats:
 def fuse(a: Floats, b: Floats) -> Floats:
     """a·b/(a+b), the harmonic mean without its factor 2 (eqs. 17, 18); f(0,0) = 0. Not negative."""
     total = a + b
-    return np.divide(a * b, total, out=np.zeros_like(total), where=total > 0)
+    fused: Floats = np.divide(a * b, total, out=np.zeros_like(total), where=total > 0)
+    return fused
 
 
 def upsample(grids: Floats, size: int) -> Floats:
     """Bilinear, un-smoothed: [B,h,w] → [B,size,size] (torch's align_corners=False)."""
     rows, columns = (bilinear_matrix(side, size) for side in grids.shape[1:])
-    return rows @ grids @ columns.T
+    return np.asarray(rows @ grids @ columns.T, np.float32)
 
 
 def anomaly_map(
@@ -136,13 +137,14 @@ def anomaly_map(
     left, top, right, bottom = window
     rows = map_matrix(grid.shape[0], size, sigma, top, bottom)
     columns = map_matrix(grid.shape[1], size, sigma, left, right)
-    return rows @ grid @ columns.T
+    return np.asarray(rows @ grid @ columns.T, np.float32)
 
 
 @functools.lru_cache(maxsize=64)
 def map_matrix(cells: int, size: int, sigma: float, start: float = 0.0, stop: float = 1.0) -> Floats:
     """[size,cells]: bilinear up-sampling followed by the Gaussian, along one axis."""
-    return gaussian_matrix(size, sigma) @ bilinear_matrix(cells, size, start, stop)
+    matrix: Floats = gaussian_matrix(size, sigma) @ bilinear_matrix(cells, size, start, stop)
+    return matrix
 
 
 @functools.lru_cache(maxsize=64)

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from torch import nn
-
 from goodparts.runtime.engine import Encoder, Tap
 from goodparts.runtime.errors import BackboneError, SettingsError
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import Features
+from torch import nn
 
 from .demo import clip as demo
 from .text_tower import TextTower
@@ -32,14 +31,12 @@ RANDOM = "random"
 class Backbone:
     """A frozen CLIP on a device: the V-V image tower, the text tower, and what identifies them."""
 
-    def __init__(self, name: str, model: nn.Module, device: str = "cpu") -> None:
+    def __init__(self, name: str, model: Any, device: str = "cpu") -> None:
         model.requires_grad_(False).eval()
         self.device = torch.device(device)
-        self.visual = VVTower(model.visual).to(self.device)  # type: ignore[arg-type]
-        self.text = TextTower(getattr(model, "text", model)).to(self.device)
-        scale = model.logit_scale
-        assert isinstance(scale, torch.Tensor)
-        self.logit_scale = float(scale)
+        self.visual = VVTower(model.visual).to(self.device).eval()
+        self.text = TextTower(getattr(model, "text", model)).to(self.device).eval()
+        self.logit_scale = float(model.logit_scale)
         """CLIP's temperature as the checkpoint stores it: a logarithm, ln 100 for most."""
         self.encoder = Encoder(
             backbone=name,
@@ -78,7 +75,7 @@ class Backbone:
         return Features(arrays[0], arrays[1], tuple(arrays[2:]), self.encoder.grid)
 
 
-def _open_clip_model(name: str, pretrained: str | None, weights: Path | None) -> nn.Module:
+def _open_clip_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
     known = open_clip.list_models()
     if name not in known:
         close = difflib.get_close_matches(name, [*known, "demo"], n=3)
@@ -87,7 +84,7 @@ def _open_clip_model(name: str, pretrained: str | None, weights: Path | None) ->
     if weights is not None and pretrained is not None:
         raise SettingsError("--weights and --pretrained both given: choose one")
     if weights is not None:
-        model: nn.Module = open_clip.create_model(name)
+        model = open_clip.create_model(name)
         _load_weights(model, weights)
         return model
     if pretrained == RANDOM:
@@ -102,7 +99,7 @@ def _open_clip_model(name: str, pretrained: str | None, weights: Path | None) ->
     if pretrained not in tags:
         raise BackboneError(f"{name} has no pretrained tag {pretrained!r}: {', '.join(tags) or 'none'}, or {RANDOM}")
     try:
-        return open_clip.create_model(name, pretrained=pretrained)  # type: ignore[no-any-return]
+        return open_clip.create_model(name, pretrained=pretrained)
     except Exception as error:  # whatever the download raises
         raise BackboneError(
             f"cannot get the weights {pretrained} of {name} ({_first_line(error)}): connect to a network once, or copy "

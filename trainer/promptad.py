@@ -14,11 +14,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
-from msgspec import Meta
-from torch import Tensor
-
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.scoring import Features, Floats
+from msgspec import Meta
+from torch import Tensor
 
 from . import losses
 from .backbone import Backbone
@@ -37,23 +36,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learned_suffixes: Annotated[int, Meta(ge=0, description="learnable anomaly suffixes, L")] = 4
     suffix_length: Annotated[int, Meta(ge=1, description="tokens of a learnable suffix, E_A")] = 1
     suffix_place: Annotated[
-        Literal["after", "before"], Meta(description="learnable suffix after (paper) or before the product text (D8)")
+        Literal["after", "before"],
+        Meta(description="learnable suffix after (paper) or before the product text (D8)"),
     ] = "after"
     pairing: Annotated[
         Literal["product", "cyclic"], Meta(description="prefixes × suffixes, all pairs or cyclic (D9)")
     ] = "product"
     temperature: Annotated[
         Literal["exp", "log"] | float,
-        Meta(description='multiplier of the cosine: a number, "exp" of CLIP\'s logit scale (100), or it as it stands, '
-             '"log" (4.6052) (D10)'),
+        Meta(
+            description='multiplier of the cosine: a number, "exp" of CLIP\'s logit scale (100), or it as it stands, '
+            '"log" (4.6052) (D10)'
+        ),
     ] = "exp"
     margin: Annotated[float, Meta(description="of the explicit anomaly margin")] = 0.0
     margin_distance: Annotated[
         Literal["euclidean", "squared"], Meta(description="distance in the margin loss (D11)")
     ] = "euclidean"
-    margin_axis: Annotated[
-        Literal["channels", "second"], Meta(description="axis the margin loss sums over (D12)")
-    ] = "channels"
+    margin_axis: Annotated[Literal["channels", "second"], Meta(description="axis the margin loss sums over (D12)")] = (
+        "channels"
+    )
     alignment_weight: Annotated[float, Meta(ge=0, description="λ of the alignment loss")] = 0.001
     image_maximum: Annotated[
         Literal["grid", "map"],

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from goodparts.runtime.errors import SettingsError
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
-
-from goodparts.runtime.errors import SettingsError
 
 from .text_tower import TextTower
 
@@ -69,7 +68,7 @@ class PackedLayout:
         own = [*words(product), *free] if suffix_place == "after" else [*free, *words(product)]
         continuations = [
             words(f"{product}."),
-            *(words(f"{suffix.format(product)}.") for suffix in suffixes),
+            *(words(f"{suffix.replace('{}', product)}.") for suffix in suffixes),
             *([*own, *words(".")] for _ in range(learned)),
         ]
         ids = [start, *[place] * prefix_length]
@@ -161,7 +160,7 @@ class PromptEncoder:
         device = text.positional_embedding.device
         self._text = text
         self._layout = layout
-        self._embedding = text.token_embedding(layout.ids.to(device)).detach()
+        self._embedding = text.embed(layout.ids.to(device)).detach()
         self._fixed = tuple(tensor.to(device) for tensor in (layout.positions, layout.mask, layout.eos))
 
     def __call__(self, *tasks: Prompts) -> list[TextFeatures]:

@@ -7,29 +7,35 @@ continuation, each of which sees the prefix and itself.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import Any
 
 from goodparts.runtime.errors import BackboneError
+from torch import Tensor, nn
+
+_PARTS = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection", "attn_mask")
+VOCABULARY = 49408
+"""Of CLIP's byte-pair tokenizer."""
 
 
 class TextTower(nn.Module):
     """Wraps the text side of an open_clip CLIP."""
 
-    def __init__(self, text: nn.Module) -> None:
+    text: Any  # open_clip is untyped
+
+    def __init__(self, text: Any) -> None:
         super().__init__()
-        needed = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection", "attn_mask")
-        causal = all(hasattr(text, name) for name in needed) and text.attn_mask is not None
-        pool = getattr(text, "text_pool_type", getattr(text, "pool_type", "argmax"))
-        if not causal or pool not in ("argmax", "eos") or getattr(text, "cls_emb", None) is not None:
-            raise BackboneError(f"text tower {type(text).__name__} is not supported: CLIP's causal one is")
-        self.token_embedding: nn.Embedding = text.token_embedding  # type: ignore[assignment]
-        self.positional_embedding: nn.Parameter = text.positional_embedding  # type: ignore[assignment]
-        self.transformer: nn.Module = text.transformer  # type: ignore[assignment]
-        self.ln_final: nn.Module = text.ln_final  # type: ignore[assignment]
-        self.projection: nn.Parameter | nn.Linear = text.text_projection  # type: ignore[assignment]
-        self.width = self.positional_embedding.shape[1]
-        self.context_length = self.positional_embedding.shape[0]
+        check_supported(text)
+        self.text = nn.ModuleDict(
+            {name: getattr(text, name) for name in ("token_embedding", "transformer", "ln_final")}
+        )
+        self.positional_embedding: Tensor = text.positional_embedding
+        self.projection: Any = text.text_projection
+        self.context_length, self.width = self.positional_embedding.shape
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids int64 [T] → token vectors [T,W]."""
+        vectors: Tensor = self.text["token_embedding"](ids)
+        return vectors
 
     def forward(self, vectors: Tensor, positions: Tensor, mask: Tensor, read: Tensor) -> Tensor:
         """Packed rows of token vectors → raw text features (not normalised).
@@ -39,8 +45,19 @@ class TextTower(nn.Module):
         Returns [N,B,D].
         """
         tokens = vectors + self.positional_embedding[positions]
-        tokens = self.transformer(tokens, attn_mask=mask)
-        tokens = self.ln_final(tokens[:, read])
-        if isinstance(self.projection, nn.Linear):
-            return self.projection(tokens)  # type: ignore[no-any-return]
-        return torch.matmul(tokens, self.projection)
+        tokens = self.text["transformer"](tokens, attn_mask=mask)
+        ends = self.text["ln_final"](tokens[:, read])
+        features: Tensor = self.projection(ends) if isinstance(self.projection, nn.Linear) else ends @ self.projection
+        return features
+
+
+def check_supported(text: Any) -> None:
+    """BackboneError unless this is CLIP's causal text tower with CLIP's vocabulary, read at [EOS]."""
+    whole = all(hasattr(text, name) for name in _PARTS) and text.attn_mask is not None
+    pool = getattr(text, "text_pool_type", getattr(text, "pool_type", "argmax"))
+    if not whole or pool not in ("argmax", "eos") or getattr(text, "cls_emb", None) is not None:
+        raise BackboneError(f"text tower {type(text).__name__} is not supported: CLIP's causal one is")
+    if text.token_embedding.num_embeddings != VOCABULARY:
+        raise BackboneError(
+            f"a text vocabulary of {text.token_embedding.num_embeddings} is not supported: CLIP's {VOCABULARY} is"
+        )

@@ -6,11 +6,12 @@ LayerNorm nor MLP of its own, so it costs one more attention per block and nothi
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from goodparts.runtime.errors import BackboneError
+from torch import Tensor, nn
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -24,24 +25,25 @@ def default_taps(layers: int) -> tuple[int, int]:
 class VVTower(nn.Module):
     """Wraps an open_clip VisionTransformer; image uint8 [B,S,S,3] → global, local, memory_0, memory_1."""
 
+    visual: Any  # open_clip is untyped
     mean: Tensor
     std: Tensor
 
-    def __init__(self, visual: nn.Module, taps: tuple[int, ...] | None = None) -> None:
+    def __init__(self, visual: Any, taps: tuple[int, ...] | None = None) -> None:
         super().__init__()
         check_supported(visual)
         self.visual = visual
-        self.blocks: nn.ModuleList = visual.transformer.resblocks  # type: ignore[union-attr,assignment]
+        self.blocks = visual.transformer.resblocks
         layers = len(self.blocks)
         self.taps = taps if taps is not None else tuple(min(tap, layers) for tap in default_taps(layers))
-        height, width = visual.image_size  # type: ignore[misc]
+        height, width = visual.image_size
         if height != width:
             raise BackboneError(f"this tower reads {height}×{width} images: square ones are supported")
         self.image_size = int(height)
-        rows, columns = visual.grid_size  # type: ignore[misc]
+        rows, columns = visual.grid_size
         self.grid = int(rows), int(columns)
-        self.width = int(visual.ln_post.weight.shape[0])  # type: ignore[union-attr,index]
-        self.out_width = int(visual.proj.shape[1])  # type: ignore[union-attr,index]
+        self.width = int(visual.ln_post.weight.shape[0])
+        self.out_width = int(visual.proj.shape[1])
         self.register_buffer("mean", torch.tensor(MEAN), persistent=False)
         self.register_buffer("std", torch.tensor(STD), persistent=False)
 
@@ -59,7 +61,7 @@ class VVTower(nn.Module):
             original = original[:, :queries] + step
             memory += [F.normalize(original[:, 1:], dim=-1)] * self.taps.count(index)
             rest = original[:, :1] if index == last else original
-            original = rest + block.ls_2(block.mlp(block.ln_2(rest)))  # type: ignore[operator]
+            original = rest + block.ls_2(block.mlp(block.ln_2(rest)))
         return (
             F.normalize(self.project(original[:, 0]), dim=-1),
             F.normalize(self.project(local[:, 1:]), dim=-1),
@@ -70,34 +72,36 @@ class VVTower(nn.Module):
         """uint8 [B,S,S,3] → tokens [B,1+P,W] before the first block."""
         visual = self.visual
         pixels = (image.to(self.mean.dtype) / 255.0 - self.mean) / self.std
-        patches = visual.conv1(pixels.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)  # type: ignore[operator]
-        first = visual.class_embedding.expand(patches.shape[0], 1, -1)  # type: ignore[operator]
+        patches = visual.conv1(pixels.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
+        first = visual.class_embedding.expand(patches.shape[0], 1, -1)
         tokens = torch.cat([first, patches], dim=1) + visual.positional_embedding
-        return visual.ln_pre(tokens)  # type: ignore[operator,no-any-return]
+        normed: Tensor = visual.ln_pre(tokens)
+        return normed
 
     def project(self, tokens: Tensor) -> Tensor:
         """[…,W] → joint space […,D]: the same LayerNorm and projection for [CLS] and patches."""
-        return self.visual.ln_post(tokens) @ self.visual.proj  # type: ignore[operator,no-any-return]
+        projected: Tensor = self.visual.ln_post(tokens) @ self.visual.proj
+        return projected
 
 
-def dual_attention(block: nn.Module, tokens: Tensor, queries: int | None) -> tuple[Tensor, Tensor]:
+def dual_attention(block: Any, tokens: Tensor, queries: int | None) -> tuple[Tensor, Tensor]:
     """Residuals of one block's attentions: ordinary, for the first `queries` tokens, and V-V, for all.
 
     Both share the output projection, so their results go through it as one matrix product.
     """
-    attention: nn.MultiheadAttention = block.attn  # type: ignore[assignment]
+    attention = block.attn
     batch, count, width = tokens.shape
-    normed = block.ln_1(tokens)  # type: ignore[operator]
+    normed = block.ln_1(tokens)
     mixed = F.linear(normed, attention.in_proj_weight, attention.in_proj_bias)
     q, k, v = mixed.view(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
     ordinary = F.scaled_dot_product_attention(q[:, :, :queries], k, v)
     local = F.scaled_dot_product_attention(v, v, v)
     both = torch.cat([ordinary, local], dim=2).transpose(1, 2).reshape(batch, -1, width)
-    projected = block.ls_1(attention.out_proj(both))  # type: ignore[operator]
+    projected = block.ls_1(attention.out_proj(both))
     return projected[:, :-count], projected[:, -count:]
 
 
-def check_supported(visual: nn.Module) -> None:
+def check_supported(visual: Any) -> None:
     """BackboneError unless this is a plain CLIP ViT: class token, standard attention blocks."""
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is None or not hasattr(visual, "class_embedding"):

@@ -60,7 +60,9 @@ def trained(backbone: Backbone) -> tuple[np.ndarray, Prototypes]:
 def test_tower_outputs(backbone: Backbone) -> None:
     features = backbone.encode(GOLDEN["queries"])
     for name, seen in zip(
-        ("global", "local", "memory_0", "memory_1"), (features.global_, features.local, *features.memory), strict=True
+        ("global", "local", "memory_0", "memory_1"),
+        (features.global_, features.local, *features.memory),
+        strict=True,
     ):
         np.testing.assert_allclose(seen, GOLDEN[f"queries.{name}"], atol=2e-6, err_msg=name)
 
@@ -71,9 +73,7 @@ def test_text_features_and_gradients_at_the_start(backbone: Backbone, task: str)
     index = TASKS.index(task)
     text = learning.text_features()[index]
     for kind in ("normal", "manual", "learned"):
-        np.testing.assert_allclose(
-            getattr(text, kind).detach(), GOLDEN[f"{task}.text.{kind}"], atol=2e-5, err_msg=kind
-        )
+        np.testing.assert_allclose(getattr(text, kind).detach(), GOLDEN[f"{task}.text.{kind}"], atol=2e-5, err_msg=kind)
     learning.step()
     prompts = learning.tasks[index]
     for part in ("normal", "abnormal"):

@@ -1,0 +1,39 @@
+# make test     set up .venv and run the tests
+# make check    lint, format and types
+# make demo is yet to come; see README.md
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/installed
+SOURCES = goodparts runtime trainer export benchmarks tests
+
+.PHONY: test check types format clean
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP) types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=build/types $(BIN)/mypy -p goodparts
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The type checker cannot see an editable install's mapping of folders to packages; links show it.
+types:
+	mkdir -p build/types/goodparts
+	for file in __init__.py cli.py py.typed; do ln -sfn ../../../goodparts/$$file build/types/goodparts/$$file; done
+	for package in runtime trainer export benchmarks; do ln -sfn ../../../$$package build/types/goodparts/$$package; done
+
+$(STAMP): pyproject.toml cpp_ext/CMakeLists.txt $(wildcard cpp_ext/*/*)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet scikit-build-core nanobind
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf build $(VENV)

@@ -1,0 +1,36 @@
+"""`goodparts export`: make an engine for a backbone."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from goodparts.runtime.errors import EngineError
+from goodparts.runtime.show import describe_engine
+from goodparts.trainer.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbone
+
+from .engines import make_engine
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="where to put it")
+    parser.add_argument("--force", action="store_true", help="replace an engine that is there")
+    add_backbone_arguments(parser)
+
+
+def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that choose a backbone."""
+    parser.add_argument("--backbone", default=DEFAULT_NAME, metavar="NAME",
+                        help=f"demo, or an open_clip ViT (default {DEFAULT_NAME})")  # fmt: skip
+    parser.add_argument("--pretrained", metavar="TAG",
+                        help=f"open_clip's tag of the weights (default {DEFAULT_PRETRAINED}), or random")  # fmt: skip
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="a local file with the weights instead")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.engine.exists() and not args.force:
+        raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
+    backbone = Backbone.open(args.backbone, pretrained=args.pretrained, weights=args.weights)
+    spec = make_engine(backbone, args.engine)
+    print("\n".join(describe_engine(args.engine, spec)))
+    return 0

@@ -1,0 +1,82 @@
+"""The image tower as an ONNX graph: uint8 in, features out, weights in a file beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from goodparts.runtime.errors import EngineError
+from goodparts.trainer.vv_tower import VVTower
+
+OPSET = 18
+"""What JetPack 6's TensorRT 10.3 parses; later opsets bring a fused Attention it does not know."""
+
+GRAPH_NAME = "encoder.onnx"
+WEIGHTS_NAME = "encoder.weights"
+
+
+def write_graph(tower: VVTower, folder: Path) -> tuple[Path, Path]:
+    """Export the tower into a folder; returns the graph's path and its weights' path.
+
+    Input `image` uint8 [batch,S,S,3]; outputs global [batch,D], local [batch,P,D], memory_0, memory_1
+    [batch,P,W]. The weights lie in a file of their own, so that graphs can share them.
+    """
+    device = tower.mean.device
+    example = torch.zeros(2, tower.image_size, tower.image_size, 3, dtype=torch.uint8, device=device)
+    outputs = ["global", "local", *(f"memory_{index}" for index in range(len(tower.taps)))]
+    with _quiet():
+        program = torch.onnx.export(
+            tower,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=outputs,
+            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
+    if opset != OPSET:
+        raise EngineError(f"the exporter wrote opset {opset}, {OPSET} is needed: use torch 2.9 or later")
+    _strip(model)
+    graph = folder / GRAPH_NAME
+    onnx.save_model(model, str(graph), save_as_external_data=True, location=WEIGHTS_NAME, size_threshold=1024)
+    weights = folder / WEIGHTS_NAME
+    weights.chmod(graph.stat().st_mode)  # onnx makes it readable by its owner alone
+    return graph, weights
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes for debugging: stack traces with local paths, and no two alike."""
+    graph = model.graph
+    for part in (
+        model,
+        graph,
+        *graph.node,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+        *graph.initializer,
+    ):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+@contextlib.contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """The exporter talks about itself on stdout, in warnings and in the log; none of it is for our users."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

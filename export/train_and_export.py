@@ -1,0 +1,146 @@
+"""`train-and-export`: a few photos of good parts in, a recipe out, and the engine to run it if there is none."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from goodparts.runtime.calibrate import FALSE_REJECT_RATE
+from goodparts.runtime.errors import FileError, SettingsError
+from goodparts.runtime.show import describe_recipe
+from goodparts.runtime.view import Box, View
+from goodparts.trainer import promptad, suffixes
+from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.product import Product, choose_shots, learn_product, load_shots
+from tqdm import tqdm
+
+from .command import add_backbone_arguments
+from .engines import ensure_engine
+
+METHODS = ("promptad",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    need = parser.add_argument_group("what to learn")
+    need.add_argument("--images", type=Path, nargs="+", required=True, metavar="PATH",
+                      help="photos of good parts, or folders of them")  # fmt: skip
+    need.add_argument("--product", required=True, metavar="TEXT", help='what it is, in words: "metal nut"')
+    need.add_argument("--out", type=Path, required=True, metavar="FILE", help="the recipe to write (.safetensors)")
+    need.add_argument("--shots", type=int, metavar="K", help="learn from the first K photos (default: all)")
+    need.add_argument("--suffixes", default=None, metavar="WHAT",
+                      help="what can be wrong with it: generic, a benchmark object's list by name, "
+                           "or a text file with one defect a line")  # fmt: skip
+    view = parser.add_argument_group("where to look")
+    view.add_argument("--roi", metavar="X,Y,W,H", help="region of interest in frame pixels (default: the whole frame)")
+    view.add_argument("--resize", choices=["squash", "letterbox"], default="squash",
+                      help="fill the encoder's square, or keep the aspect ratio (default squash)")  # fmt: skip
+    engine = parser.add_argument_group("backbone and engine")
+    engine.add_argument("--engine", type=Path, default=Path("engine"), metavar="DIR",
+                        help="engine folder, made if it is not there (default: engine)")  # fmt: skip
+    add_backbone_arguments(engine)  # type: ignore[arg-type]
+    engine.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to train (default cpu)")
+    how = parser.add_argument_group("how to learn")
+    how.add_argument("--method", choices=METHODS, default="promptad")
+    how.add_argument("--protocol", choices=list(promptad.PROTOCOLS), default="clean",
+                     help="clean (default), or official: reproduce the released code")  # fmt: skip
+    how.add_argument("--seed", type=int, default=0, metavar="N")
+    how.add_argument("--false-reject-rate", type=float, default=FALSE_REJECT_RATE, metavar="P",
+                     help=f"share of good parts that may be rejected (default {FALSE_REJECT_RATE})")  # fmt: skip
+    how.add_argument("--no-shots", action="store_true",
+                     help="leave the shots out of the recipe; it then fits this engine's graph alone")  # fmt: skip
+    method = parser.add_argument_group("settings of PromptAD", "defaults: of the clean protocol | of the official one")
+    add_settings(method)
+
+
+def add_settings(group: argparse._ArgumentGroup) -> None:
+    """One option per field of promptad.Settings; None where the user gave none."""
+    hints = typing.get_type_hints(promptad.Settings, include_extras=True)
+    for field in msgspec.structs.fields(promptad.Settings):
+        kind, meta = typing.get_args(hints[field.name])
+        choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else None
+        clean, official = (getattr(promptad.PROTOCOLS[name], field.name) for name in ("clean", "official"))
+        default = f"{clean}" if clean == official else f"{clean} | {official}"
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=kind if isinstance(kind, type) else str,
+            choices=choices,
+            metavar=None if choices else "X",
+            help=f"{meta.description} ({default})".replace("%", "%%"),
+        )
+
+
+def read_settings(args: argparse.Namespace) -> promptad.Settings:
+    """The protocol's settings with what the user changed."""
+    names = [field.name for field in msgspec.structs.fields(promptad.Settings)]
+    changes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if changes.get("temperature") not in (None, "exp", "log"):
+        try:
+            changes["temperature"] = float(changes["temperature"])
+        except ValueError:
+            raise SettingsError(f"--temperature {changes['temperature']}: a number, exp or log") from None
+    return promptad.settings(args.protocol, **changes)
+
+
+def read_view(args: argparse.Namespace) -> View:
+    """The view that --roi and --resize describe."""
+    roi = None
+    if args.roi is not None:
+        try:
+            roi = Box(*(int(part) for part in args.roi.split(",")))
+        except (ValueError, TypeError):
+            raise SettingsError(f"--roi {args.roi}: give x,y,width,height in pixels, as in 100,50,640,480") from None
+    return View(roi=roi, resize=args.resize)
+
+
+def read_product(args: argparse.Namespace) -> Product:
+    """Everything that can be wrong with the options is found here, before anything slow begins."""
+    text = " ".join(args.product.split())
+    if not text:
+        raise SettingsError('--product is empty: name the product in words, as in --product "metal nut"')
+    if not 0.0 < args.false_reject_rate < 0.5:
+        raise SettingsError(f"--false-reject-rate {args.false_reject_rate}: between 0 and 0.5, as in 0.01")
+    if not 0 <= args.seed < 2**63:
+        raise SettingsError(f"--seed {args.seed}: a whole number from 0 to 2^63−1")
+    if not args.out.absolute().parent.is_dir():
+        raise FileError(f"--out {args.out}: folder {args.out.absolute().parent} does not exist; create it first")
+    if args.out.is_dir():
+        raise FileError(f"--out {args.out} is a folder: name a file, as in {args.out / 'nut.safetensors'}")
+    object_name = text.replace(" ", "_")
+    choice = args.suffixes
+    if choice is None:
+        # Spec D20: the official protocol adds the object's own list where it has one.
+        known = args.protocol == "official" and object_name in suffixes.OBJECTS
+        choice = object_name if known else "generic"
+    return Product(
+        text=suffixes.OBJECT_NAMES.get(object_name, text),
+        view=read_view(args),
+        suffixes=suffixes.resolve(choice),
+        protocol=args.protocol,
+        settings=read_settings(args),
+        seed=args.seed,
+        false_reject_rate=args.false_reject_rate,
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    product = read_product(args)
+    paths = choose_shots(args.images, args.shots)
+    backbone = Backbone.open(args.backbone, pretrained=args.pretrained, weights=args.weights, device=args.device)
+    # The photos before the engine: a broken one should not cost an export.
+    shots, views = load_shots(paths, product.view, backbone.encoder.image_size)
+    engine = ensure_engine(backbone, args.engine)
+
+    def progress(steps: range) -> Iterable[int]:
+        bar: Iterable[int] = tqdm(steps, desc=f"learning {product.text}", unit="step", disable=None)
+        return bar
+
+    recipe = learn_product(backbone, product, shots, views, engine.graph_id("fp32"), progress)
+    if args.no_shots:
+        recipe = dataclasses.replace(recipe, shots=None)
+    recipe.save(args.out)
+    print("\n".join(describe_recipe(args.out, type(recipe).open(args.out))))
+    return 0

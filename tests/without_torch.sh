@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# A recipe made in the training environment is inspected in one that holds the runtime alone.
+# usage: tests/without_torch.sh PYTHON TRAINING_VENV
+set -euo pipefail
+python=$1 training=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+"$training/bin/python" - "$work/good" <<'PY'
+import sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+
+folder = Path(sys.argv[1])
+folder.mkdir()
+rng = np.random.default_rng(0)
+for index in range(3):
+    Image.fromarray(rng.integers(90, 160, (200, 300, 3), np.uint8)).save(folder / f"{index}.png")
+PY
+"$training/bin/train-and-export" --backbone demo --images "$work/good" --product cloth --steps 5 \
+  --engine "$work/engine" --out "$work/cloth.safetensors" >/dev/null
+
+"$python" -m venv "$work/line"
+"$work/line/bin/pip" install --quiet ".[cpu]"
+"$work/line/bin/python" - <<'PY'
+import importlib.util
+found = [name for name in ("torch", "open_clip", "onnx", "pandas", "tqdm") if importlib.util.find_spec(name)]
+assert not found, f"the runtime's environment holds {found}"
+PY
+cd "$work"
+"$work/line/bin/goodparts" inspect --engine engine --recipe cloth.safetensors good --json out.jsonl --overlays pictures
+test "$(wc -l <out.jsonl)" = 3
+test "$(ls pictures | wc -l)" = 3
+# What is missing is named, in one line, with the way to get it.
+if message=$("$work/line/bin/train-and-export" 2>&1); then exit 1; fi
+test "$message" = 'train-and-export: needs torch: pip install "goodparts[train]"' || { echo "$message"; exit 1; }
+echo "runtime without torch: passed"
