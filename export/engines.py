@@ -8,7 +8,6 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-import msgspec
 from goodparts.runtime.backends import BACKENDS, installed, open_session
 from goodparts.runtime.engine import (
     CONTRACT_VERSION,
@@ -68,8 +67,7 @@ def make_engine(backbone: Backbone, folder: Path) -> EngineSpec:
                 variants=variants,
                 versions={name: version(name) for name in ("goodparts", "torch", "open_clip_torch", "onnx")},
             )
-            text = msgspec.json.format(msgspec.json.encode(spec, order="sorted"), indent=2)
-            (part / SPEC_NAME).write_bytes(text + b"\n")
+            (part / SPEC_NAME).write_bytes(spec.to_bytes())
             _swap(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)

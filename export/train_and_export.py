@@ -109,14 +109,12 @@ def read_product(args: argparse.Namespace) -> Product:
         raise FileError(f"--out {args.out}: folder {args.out.absolute().parent} does not exist; create it first")
     if args.out.is_dir():
         raise FileError(f"--out {args.out} is a folder: name a file, as in {args.out / 'nut.safetensors'}")
-    object_name = text.replace(" ", "_")
-    choice = args.suffixes
-    if choice is None:
-        # Spec D20: the official protocol adds the object's own list where it has one.
-        known = args.protocol == "official" and object_name in suffixes.OBJECTS
-        choice = object_name if known else "generic"
+    choice, known = args.suffixes or "generic", text.replace(" ", "_")
+    if args.protocol == "official" and known in suffixes.OBJECTS:
+        # A benchmark object, by folder name or in words: its own text and list (spec D20).
+        text, choice = suffixes.OBJECT_NAMES.get(known, text), args.suffixes or known
     return Product(
-        text=suffixes.OBJECT_NAMES.get(object_name, text),
+        text=text,
         view=read_view(args),
         suffixes=suffixes.resolve(choice),
         protocol=args.protocol,

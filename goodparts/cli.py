@@ -49,7 +49,8 @@ def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> i
 
     Exit codes: 0 ran, 1 a reject under --fail-on-reject, 2 error, 130 interrupted.
     """
-    logging.basicConfig(format="goodparts: %(message)s", level=logging.WARNING)
+    # Ours is shown; what libraries log on the way to an error says less than the error.
+    logging.basicConfig(format="goodparts: %(message)s", level=logging.CRITICAL)
     logging.getLogger("goodparts").setLevel(logging.INFO)
     from goodparts.runtime.errors import GoodpartsError
 

@@ -11,12 +11,13 @@ import numpy as np
 
 from .backends import Session, open_session
 from .errors import EngineError
-from .files import read_bytes, sha256
+from .files import NO_DIGEST, is_sealed, read_bytes, seal, sha256
 from .preprocess import Array8
 from .scoring import Features, Floats
 
 CONTRACT_VERSION = 1
 SPEC_NAME = "engine.json"
+_DIGEST_MARK = b'"digest": "'
 
 Precision = Literal["fp32", "bf16"]
 
@@ -82,6 +83,13 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     files: tuple[File, ...]
     variants: dict[Precision, Variant]
     versions: dict[str, str]
+    digest: str = NO_DIGEST
+
+    def to_bytes(self) -> bytes:
+        """The bytes of engine.json, its digest filled in (files.seal)."""
+        blank = msgspec.structs.replace(self, digest=NO_DIGEST)
+        text = msgspec.json.format(msgspec.json.encode(blank, order="sorted"), indent=2)
+        return seal(text + b"\n", _DIGEST_MARK)
 
     def graph_id(self, precision: Precision) -> str:
         """What banks and calibration are valid for: the precision and every byte of the graph's files."""
@@ -92,14 +100,15 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 def read_spec(folder: Path) -> EngineSpec:
     """Read and check an engine folder's engine.json and the sizes of its files; EngineError otherwise.
 
-    Digests are for `verify`: they would cost a cold start most of its time.
+    The digests of those files are for `verify`: they would cost a cold start most of its time.
     """
     if not folder.is_dir():
         raise EngineError(f"no engine at {folder}: make one with `goodparts export --engine {folder}`")
     if not (folder / SPEC_NAME).is_file():
         raise EngineError(f"{folder} is not an engine: it has no {SPEC_NAME}; make one with `goodparts export`")
     try:
-        data = msgspec.json.decode(read_bytes(folder / SPEC_NAME))
+        text = read_bytes(folder / SPEC_NAME)
+        data = msgspec.json.decode(text)
         contract = data.get("contract") if isinstance(data, dict) else None
         if contract != CONTRACT_VERSION:
             raise EngineError(
@@ -108,6 +117,8 @@ def read_spec(folder: Path) -> EngineSpec:
         spec = msgspec.convert(data, EngineSpec)
     except msgspec.MsgspecError as error:
         raise EngineError(f"{folder / SPEC_NAME} is damaged ({error}): export the engine again") from error
+    if not is_sealed(text, _DIGEST_MARK, spec.digest):
+        raise EngineError(f"{folder / SPEC_NAME} is damaged: its digest does not match: export the engine again")
     for file in spec.files:
         path = folder / file.name
         size = path.stat().st_size if path.is_file() else None

@@ -56,13 +56,31 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+NO_DIGEST = "0" * 64
+
+
+def seal(data: bytes, mark: bytes) -> bytes:
+    """Put the SHA-256 of the whole where `mark` and 64 zeros stand, so that a change of any byte shows."""
+    return _with_digest(data, mark, hashlib.sha256(data).hexdigest())
+
+
+def is_sealed(data: bytes, mark: bytes, digest: str) -> bool:
+    """Whether `digest`, read from behind `mark`, is the one that `seal` put there."""
+    return hashlib.sha256(_with_digest(data, mark, NO_DIGEST)).hexdigest() == digest
+
+
+def _with_digest(data: bytes, mark: bytes, digest: str) -> bytes:
+    head, found, tail = data.partition(mark)
+    return head + found + digest.encode() + tail[len(digest) :]
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn what the system says while `path` is being written into one line."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):  # Windows knows no quota error
             raise FileError(f"disk full while writing {path}: nothing was kept; free some space and retry") from error
         if isinstance(error, FileNotFoundError):
             raise FileError(f"cannot write {path}: folder {path.parent} does not exist; create it first") from error

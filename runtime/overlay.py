@@ -54,7 +54,7 @@ def _with_banner(photo: Image.Image, inspection: Inspection) -> Image.Image:
     font = ImageFont.load_default(size=max(12, photo.width // 28))
     text = (
         f"{inspection.verdict.upper()}  {inspection.calibrated:.2f}"
-        f"   (score {inspection.score:.4f}, threshold {inspection.threshold:.4f})"
+        f"   (score {inspection.score:.3g}, threshold {inspection.threshold:.3g})"
     )
     _, top, _, bottom = font.getbbox(text)
     pad = max(4, photo.width // 100)

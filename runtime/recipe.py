@@ -1,13 +1,12 @@
 """The recipe: everything learned for one product, in one safetensors file.
 
 The file has exactly one metadata key, `goodparts`: the header as canonical JSON. Its digest is the SHA-256
-of the whole file with the digest itself written as zeros, so that a change of any byte shows.
+of the whole file with the digest itself written as zeros (files.seal).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +21,14 @@ import safetensors.numpy
 from .calibrate import Calibration, Encode, calibrate
 from .engine import Encoder
 from .errors import RecipeError
-from .files import read_bytes, write_atomic
+from .files import NO_DIGEST, is_sealed, read_bytes, seal, write_atomic
 from .preprocess import Array8
 from .scoring import Features, Floats, Learned
 from .view import View
 
 FORMAT_VERSION = 1
 METADATA_KEY = "goodparts"
-_NO_DIGEST = "0" * 64
+_DIGEST_MARK = rb"""\"digest\":\""""  # JSON within JSON
 
 Halves = npt.NDArray[np.float16]
 
@@ -74,7 +73,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     thresholds: Thresholds
     seed: int
     versions: dict[str, str]
-    digest: str = _NO_DIGEST
+    digest: str = NO_DIGEST
 
 
 @dataclass(frozen=True)
@@ -128,11 +127,11 @@ class Recipe:
         }
         if self.shots is not None:
             tensors["shots"] = self.shots
-        header = msgspec.structs.replace(self.header, digest=_NO_DIGEST)
+        header = msgspec.structs.replace(self.header, digest=NO_DIGEST)
         text = msgspec.json.encode(header, order="sorted").decode()
         contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
         blank = safetensors.numpy.save(contiguous, metadata={METADATA_KEY: text})
-        return _with_digest(blank, hashlib.sha256(blank).hexdigest())
+        return seal(blank, _DIGEST_MARK)
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
@@ -147,7 +146,7 @@ class Recipe:
     def from_bytes(cls, data: bytes, name: str = "recipe") -> Recipe:
         """`open` for bytes in memory; `name` is how errors call them."""
         header = _read_header(data, name)
-        if hashlib.sha256(_with_digest(data, _NO_DIGEST)).hexdigest() != header.digest:
+        if not is_sealed(data, _DIGEST_MARK, header.digest):
             raise RecipeError(f"{name} is damaged: its digest does not match its bytes; copy or train it again")
         try:
             tensors = safetensors.numpy.load(data)
@@ -195,12 +194,6 @@ def fit_memory(learned: Learned, features: Features, shots: Array8, encode: Enco
     # Calibrated with what is stored, not with what was rounded away.
     stored = dataclasses.replace(learned, banks=tuple(bank.astype(np.float32) for bank in banks))
     return stored, calibrate(stored, features, shots, encode)
-
-
-def _with_digest(data: bytes, digest: str) -> bytes:
-    """The file's bytes with another digest in its place (JSON within JSON, hence the backslashes)."""
-    head, mark, tail = data.partition(b'\\"digest\\":\\"')
-    return head + mark + digest.encode() + tail[len(digest) :]
 
 
 def _read_header(data: bytes, name: str) -> Header:

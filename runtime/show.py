@@ -50,7 +50,7 @@ def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
         f"{path}: recipe for {header.product!r}, {header.method} ({header.protocol} protocol), seed {header.seed}",
         f"  made for {header.encoder}",
         f"  {len(header.shots)} shots ({kept}): {', '.join(shot.name for shot in header.shots)}",
-        f"  rejects from image score {thresholds.image:.4f} (pixel {thresholds.pixel:.4f}), set by "
-        f"{calibration.source} from scores {', '.join(f'{score:.4f}' for score in calibration.image.scores)}",
+        f"  rejects from image score {thresholds.image:.4g} (pixel {thresholds.pixel:.4g}), set by "
+        f"{calibration.source} from scores {', '.join(f'{score:.4g}' for score in calibration.image.scores)}",
         f"  digest {header.digest}",
     ]

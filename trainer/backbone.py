@@ -5,10 +5,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
+import socket
+import urllib.parse
+import urllib.request
 import zlib
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import numpy as np
 import open_clip
 import torch
@@ -70,7 +74,7 @@ class Backbone:
     def encode(self, views: Array8) -> Features:
         """Views uint8 RGB [B,S,S,3] → Features, through torch."""
         with torch.inference_mode():
-            outputs = self.visual(torch.from_numpy(np.ascontiguousarray(views)).to(self.device))
+            outputs = self.visual(torch.tensor(views, device=self.device))
         arrays = [output.float().cpu().numpy() for output in outputs]
         return Features(arrays[0], arrays[1], tuple(arrays[2:]), self.encoder.grid)
 
@@ -84,9 +88,7 @@ def _open_clip_model(name: str, pretrained: str | None, weights: Path | None) ->
     if weights is not None and pretrained is not None:
         raise SettingsError("--weights and --pretrained both given: choose one")
     if weights is not None:
-        model = open_clip.create_model(name)
-        _load_weights(model, weights)
-        return model
+        return _from_file(name, weights)
     if pretrained == RANDOM:
         model = open_clip.create_model(name)
         randomise(model, seed=0)
@@ -98,23 +100,45 @@ def _open_clip_model(name: str, pretrained: str | None, weights: Path | None) ->
         pretrained = DEFAULT_PRETRAINED
     if pretrained not in tags:
         raise BackboneError(f"{name} has no pretrained tag {pretrained!r}: {', '.join(tags) or 'none'}, or {RANDOM}")
-    try:
-        return open_clip.create_model(name, pretrained=pretrained)
-    except Exception as error:  # whatever the download raises
-        raise BackboneError(
-            f"cannot get the weights {pretrained} of {name} ({_first_line(error)}): connect to a network once, or copy "
-            "the file from a machine that has it and give --weights FILE; --backbone demo needs neither"
-        ) from error
+    return _from_hub(name, pretrained)
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
+def _from_file(name: str, path: Path) -> Any:
     if not path.is_file():
         raise BackboneError(f"weights file {path} does not exist")
     try:
-        # weights_only inside: tensors are read, no code from the file is run.
-        open_clip.load_checkpoint(model, str(path))
+        # open_clip reads .pt files with weights_only: tensors come in, no code from the file is run.
+        return open_clip.create_model(name, pretrained=str(path))
     except Exception as error:  # torch, safetensors and zipfile each raise their own
-        raise BackboneError(f"{path} does not hold weights for this backbone: {_first_line(error)}") from error
+        raise BackboneError(f"{path} does not hold weights for {name}: {_first_line(error)}") from error
+
+
+def _from_hub(name: str, tag: str) -> Any:
+    """From the hub's local cache, or over the network where there is one."""
+    online = _hub_answers()
+    hub = huggingface_hub.constants
+    offline_before, hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE or not online
+    try:
+        return open_clip.create_model(name, pretrained=tag)
+    except Exception as error:  # whatever the download raises
+        cause = _first_line(error) if online else "they are not in the local cache and there is no network"
+        raise BackboneError(
+            f"cannot get the weights {tag} of {name}: {cause}; connect once, or copy the file from a machine "
+            "that has it and give --weights FILE, or try --backbone demo, which needs neither"
+        ) from error
+    finally:
+        hub.HF_HUB_OFFLINE = offline_before
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached: asked once and briefly, where its client would retry for a minute."""
+    if urllib.request.getproxies():
+        return True
+    try:
+        with socket.create_connection((urllib.parse.urlparse(huggingface_hub.constants.ENDPOINT).hostname, 443), 5):
+            return True
+    except OSError:
+        return False
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,101 @@
+"""Products and pictures made of seeded random numbers, with the shapes of real ones: speed depends on nothing else."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import numpy as np
+import open_clip
+from goodparts.runtime.calibrate import Calibration, Level
+from goodparts.runtime.engine import Encoder, Tap
+from goodparts.runtime.errors import BackboneError
+from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.recipe import FORMAT_VERSION, Header, Recipe, Shot, Thresholds
+from goodparts.runtime.scoring import Features, Floats
+from goodparts.runtime.view import View
+from goodparts.trainer.backbone import RANDOM, Backbone
+from goodparts.trainer.demo import clip as demo
+from goodparts.trainer.vv_tower import default_taps
+
+DEMO = "demo"
+
+
+def open_backbone(name: str) -> Backbone:
+    """A backbone with random weights (the demo brings its own)."""
+    return Backbone.open(name, pretrained=None if name == DEMO else RANDOM)
+
+
+def describe_encoder(name: str) -> Encoder:
+    """A backbone's encoder from its configuration alone, without building the model."""
+    config = demo.CONFIG if name == DEMO else open_clip.get_model_config(name)
+    if config is None or not isinstance(config["vision_cfg"].get("layers"), int):
+        raise BackboneError(
+            f"{name!r} is no ViT that open_clip {open_clip.__version__} knows: demo, or one of its ViTs"
+        )
+    vision = config["vision_cfg"]
+    size, layers = vision["image_size"], vision["layers"]
+    side = size // vision["patch_size"]
+    return Encoder(
+        backbone=name,
+        weights="0" * 64,
+        image_size=size,
+        grid=(side, side),
+        width=config["embed_dim"],
+        taps=tuple(Tap(min(block, layers), vision["width"]) for block in default_taps(layers)),
+    )
+
+
+def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Recipe:
+    """A recipe of random unit vectors that fits an encoder and a graph."""
+    rng = np.random.default_rng(seed)
+    rows = shots * encoder.grid[0] * encoder.grid[1]
+    level = Level((0.1,) * shots, float(np.log(0.1)), 0.12)
+    header = Header(
+        version=FORMAT_VERSION,
+        product=f"part {seed}",
+        method="promptad",
+        protocol="clean",
+        settings={},
+        encoder=encoder,
+        graph=graph,
+        view=View(),
+        temperature=100.0,
+        image_maximum="grid",
+        shots=tuple(Shot(f"{index}.png", "0" * 64) for index in range(shots)),
+        calibration=Calibration(source="leave-one-out", image=level, pixel=level),
+        thresholds=Thresholds(image=0.13, pixel=0.13),
+        seed=seed,
+        versions={"goodparts": version("goodparts")},
+    )
+    return Recipe(
+        header,
+        unit_vectors(rng, 2, encoder.width),
+        unit_vectors(rng, 2, encoder.width),
+        tuple(unit_vectors(rng, rows, tap.width).astype(np.float16) for tap in encoder.taps),
+        make_views(encoder, shots, seed),
+    )
+
+
+def make_features(encoder: Encoder, seed: int = 0) -> Features:
+    """What an encoder might say about one view."""
+    rng = np.random.default_rng(seed)
+    patches = encoder.grid[0] * encoder.grid[1]
+    return Features(
+        unit_vectors(rng, 1, encoder.width),
+        unit_vectors(rng, patches, encoder.width)[None],
+        tuple(unit_vectors(rng, patches, tap.width)[None] for tap in encoder.taps),
+        encoder.grid,
+    )
+
+
+def make_views(encoder: Encoder, count: int, seed: int = 0) -> Array8:
+    """Noise as an encoder reads it: uint8 [count,S,S,3]."""
+    size = encoder.image_size
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+def unit_vectors(rng: np.random.Generator, rows: int, width: int) -> Floats:
+    """l2-normalised float32 [rows,width]."""
+    vectors = rng.standard_normal((rows, width)).astype(np.float32)
+    normed: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return normed

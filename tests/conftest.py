@@ -1,0 +1,72 @@
+"""Shared small things: a demo engine, a recipe, and drawn photos. Each is made once a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from goodparts.export.engines import make_engine
+from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.view import View
+from goodparts.trainer import promptad
+from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.product import Product, learn_product, load_shots
+from goodparts.trainer.suffixes import GENERIC
+from PIL import Image, ImageDraw
+
+
+def draw_part(seed: int, *, defect: bool = False, size: tuple[int, int] = (320, 240)) -> Image.Image:
+    """A ring on a noisy ground; a defect is a dark notch."""
+    rng = np.random.default_rng(seed)
+    ground = rng.integers(150, 170, (size[1], size[0], 3), np.uint8)
+    picture = Image.fromarray(ground)
+    draw = ImageDraw.Draw(picture)
+    x, y = size[0] // 2 + int(rng.integers(-4, 5)), size[1] // 2 + int(rng.integers(-4, 5))
+    draw.ellipse([x - 80, y - 80, x + 80, y + 80], outline=(70, 80, 90), width=30)
+    if defect:
+        draw.rectangle([x + 40, y - 20, x + 95, y + 20], fill=(10, 10, 10))
+    return picture
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with good/ (3 photos) and bad/ (1 photo)."""
+    root = tmp_path_factory.mktemp("photos")
+    for kind, seeds in (("good", (1, 2, 3)), ("bad", (4,))):
+        (root / kind).mkdir()
+        for seed in seeds:
+            draw_part(seed, defect=kind == "bad").save(root / kind / f"{seed}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def demo() -> Backbone:
+    """The demo backbone."""
+    return Backbone.open("demo")
+
+
+@pytest.fixture(scope="session")
+def engine_folder(demo: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine of the demo backbone. Tests that damage it work on a copy."""
+    folder = tmp_path_factory.mktemp("engines") / "demo"
+    make_engine(demo, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recipe(demo: Backbone, engine_folder: Path, photos: Path) -> Recipe:
+    """A ring learned in three steps by the official protocol, whose scores are of order 0.01."""
+    from goodparts.runtime.engine import read_spec
+
+    shots, views = load_shots(sorted((photos / "good").iterdir()), View(), demo.encoder.image_size)
+    settings = promptad.settings("official", steps=3)
+    product = Product("ring", View(), GENERIC, "official", settings, seed=0)
+    return learn_product(demo, product, shots, views, read_spec(engine_folder).graph_id("fp32"))
+
+
+@pytest.fixture(scope="session")
+def recipe_file(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipes") / "ring.safetensors"
+    recipe.save(path)
+    return path

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from goodparts.export import engines
+from goodparts.export.engines import ensure_engine, make_engine
+from goodparts.runtime.engine import Engine, read_spec
+from goodparts.runtime.errors import EngineError, FileError, ParityError
+from goodparts.trainer.backbone import Backbone
+
+
+def test_graph_is_what_the_contract_says(engine_folder: Path) -> None:
+    model = onnx.load(str(engine_folder / "encoder.onnx"), load_external_data=False)
+    onnx.checker.check_model(str(engine_folder / "encoder.onnx"))
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
+    assert "Attention" not in {node.op_type for node in model.graph.node}
+
+    def shape(value: onnx.ValueInfoProto) -> list[str | int]:
+        return [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim]
+
+    (image,) = model.graph.input
+    assert (image.name, image.type.tensor_type.elem_type) == ("image", onnx.TensorProto.UINT8)
+    assert shape(image) == ["batch", 128, 128, 3]
+    assert [(output.name, shape(output)) for output in model.graph.output] == [
+        ("global", ["batch", 128]),
+        ("local", ["batch", 64, 128]),
+        ("memory_0", ["batch", 64, 192]),
+        ("memory_1", ["batch", 64, 192]),
+    ]
+
+
+def test_graph_tells_nothing_of_where_it_was_made(engine_folder: Path) -> None:
+    data = (engine_folder / "encoder.onnx").read_bytes()
+    assert os.fsencode(Path(engines.__file__).parents[1]) not in data
+    assert b"vv_tower" not in data
+
+
+def test_every_installed_pair_has_a_parity_record(engine_folder: Path) -> None:
+    spec = read_spec(engine_folder)
+    assert [record.backend for record in spec.variants["fp32"].parity] == ["onnxruntime", "openvino"]
+    for variant in spec.variants.values():
+        for record in variant.parity:
+            assert 0 <= record.feature_difference <= record.feature_tolerance
+            assert 0 <= record.score_difference <= record.score_tolerance
+
+
+def test_same_backbone_same_bytes(engine_folder: Path, demo: Backbone, tmp_path: Path) -> None:
+    make_engine(demo, tmp_path / "again")
+    for path in sorted(engine_folder.iterdir()):
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_failed_gate_leaves_nothing(demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ParityError("too far")
+
+    monkeypatch.setattr(engines.parity, "measure", fail)
+    with pytest.raises(ParityError):
+        make_engine(demo, tmp_path / "engine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing(demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(engines, "write_graph", full)
+    with pytest.raises(FileError, match="disk full while writing"):
+        make_engine(demo, tmp_path / "engine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fitting_engine_is_kept_and_another_is_not_overwritten(
+    demo: Backbone, engine_folder: Path, tmp_path: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in engine_folder.iterdir()}
+    assert ensure_engine(demo, engine_folder).encoder == demo.encoder
+    assert {path: path.stat().st_mtime_ns for path in engine_folder.iterdir()} == before
+    stranger = Backbone.open("demo")
+    stranger.encoder = type(demo.encoder)(
+        backbone="other", weights="0" * 64, image_size=128, grid=(8, 8), width=128, taps=demo.encoder.taps
+    )
+    with pytest.raises(EngineError, match=r"holds an engine for demo .* asked for is other .* name another folder"):
+        ensure_engine(stranger, engine_folder)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(EngineError, match="is not an engine"):
+        ensure_engine(demo, tmp_path)
+
+
+def test_an_older_engine_is_replaced_whole(demo: Backbone, tmp_path: Path) -> None:
+    folder = tmp_path / "engine"
+    folder.mkdir()
+    (folder / "left over").touch()
+    make_engine(demo, folder)
+    assert not (folder / "left over").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["engine"]
+    assert Engine.open(folder).encode(np.zeros((1, 128, 128, 3), np.uint8)).grid == (8, 8)

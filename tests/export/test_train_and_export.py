@@ -1,0 +1,136 @@
+"""The first command, end to end, with what goes wrong for real users."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from goodparts.cli import main, train_and_export
+from goodparts.runtime.recipe import Recipe
+from goodparts.trainer.promptad import PromptLearner
+
+
+class Command:
+    """`train-and-export` with the demo backbone and three steps."""
+
+    def __init__(self, engine: Path, photos: Path, out: Path) -> None:
+        self.out = out
+        self._engine, self._photos = engine, photos
+
+    def __call__(self, *more: str, images: Path | None = None, out: Path | None = None) -> int:
+        return train_and_export(
+            ["--backbone", "demo", "--images", str(images or self._photos / "good"), "--product", "ring"]
+            + ["--engine", str(self._engine), "--out", str(out or self.out), "--steps", "3", *more]
+        )
+
+
+@pytest.fixture
+def command(engine_folder: Path, photos: Path, tmp_path: Path) -> Command:
+    return Command(engine_folder, photos, tmp_path / "ring.safetensors")
+
+
+def test_two_commands_from_photos_to_verdicts(
+    command: Command, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = tmp_path / "engine"
+    assert command("--engine", str(engine)) == 0
+    assert main(["inspect", "--engine", str(engine), "--recipe", str(command.out), str(photos)]) == 0
+    seen = capsys.readouterr().out
+    assert "4 inspected" in seen
+    assert "ring.safetensors: recipe for 'ring', promptad (clean protocol)" in seen
+
+
+def test_same_seed_same_bytes(command: Command, tmp_path: Path) -> None:
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert command("--seed", seed, out=tmp_path / name) == 0
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_the_recipe_says_what_it_was_made_of(command: Command) -> None:
+    assert command("--shots", "2", "--protocol", "official", "--roi", "40,20,200,200", "--lr", "0.01") == 0
+    header = Recipe.open(command.out).header
+    assert [shot.name for shot in header.shots] == ["1.png", "2.png"]
+    assert header.protocol == "official"
+    assert header.settings["lr"] == 0.01
+    assert header.settings["suffix_place"] == "before"
+    assert header.settings["suffixes"][0] == "damaged {}"
+    assert header.view.roi is not None
+    assert header.view.roi.width == 200
+
+
+def test_the_official_protocol_knows_the_benchmarks_objects(command: Command) -> None:
+    assert command("--protocol", "official", "--product", "metal_nut") == 0
+    header = Recipe.open(command.out).header
+    assert header.product == "metal nut"
+    assert header.settings["suffixes"][8:] == [
+        "{} with a bent shape",
+        "{} with color stain",
+        "{} with a flipped orientation",
+        "{} with scratch",
+    ]
+    assert command("--product", "metal nut") == 0
+    assert len(Recipe.open(command.out).header.settings["suffixes"]) == 8
+
+
+def test_shots_can_be_left_out(command: Command) -> None:
+    assert command("--no-shots") == 0
+    assert Recipe.open(command.out).shots is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shots", "9"], "--shots 9: there are 3 photos; 1 to 3 can be used"),
+        (["--product", "  "], "--product is empty"),
+        (["--roi", "1,2,3"], "--roi 1,2,3: give x,y,width,height"),
+        (["--roi", "0,0,999,10"], "region 0,0,999,10 does not lie inside a 320×240 frame"),
+        (["--steps", "0"], "setting out of range: Expected `int` >= 1 - at `$.steps`"),
+        (["--temperature", "hot"], "--temperature hot: a number, exp or log"),
+        (["--seed", "-1"], "--seed -1: a whole number"),
+        (["--false-reject-rate", "2"], "--false-reject-rate 2.0: between 0 and 0.5"),
+        (["--suffixes", "nothing"], "--suffixes nothing: neither a file"),
+        (["--backbone", "ViT-B-31"], "unknown backbone 'ViT-B-31'"),
+        (["--out", "/nowhere/at/all/x"], "--out /nowhere/at/all/x: folder /nowhere/at/all does not exist"),
+        (["--images", "/nowhere"], "/nowhere does not exist: give a picture or a folder"),
+    ],
+)
+def test_wrong_options_are_one_line_and_exit_2(
+    command: Command, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*options) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert error.startswith("train-and-export: ")
+    assert not command.out.exists()
+
+
+def test_broken_photos_are_named(
+    command: Command, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(photos / "good", folder)
+    (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:500])
+    assert command(images=folder) == 2
+    assert "2.png is damaged or cut short" in capsys.readouterr().err
+    shutil.copy(folder / "1.png", folder / "2.png")
+    assert command(images=folder) == 2
+    assert "2.png is the same photo as" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert command(images=tmp_path / "empty") == 2
+    assert "no pictures in" in capsys.readouterr().err
+    assert not command.out.exists()
+
+
+def test_an_interrupt_leaves_nothing(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: PromptLearner) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PromptLearner, "step", interrupt)
+    assert command() == 130
+    assert capsys.readouterr().err == "train-and-export: interrupted; nothing was left half-written\n"
+    assert list(command.out.parent.iterdir()) == []

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from goodparts.runtime.backends import BACKENDS
+from goodparts.runtime.engine import SPEC_NAME, Engine, Precision, read_spec, verify
+from goodparts.runtime.errors import BackendError, EngineError
+from goodparts.trainer.backbone import Backbone
+
+
+@pytest.fixture
+def copy(engine_folder: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(engine_folder, tmp_path / "engine"))
+
+
+@pytest.mark.parametrize("backend", list(BACKENDS))
+@pytest.mark.parametrize("batch", [1, 5])
+def test_features_are_torchs(engine_folder: Path, demo: Backbone, backend: str, batch: int) -> None:
+    views = np.random.default_rng(batch).integers(0, 256, (batch, 128, 128, 3), np.uint8)
+    engine = Engine.open(engine_folder, backend=backend)
+    assert backend in engine.backend
+    assert "fp32" in engine.backend
+    seen, expected = engine.encode(views), demo.encode(views)
+    for one, other in zip(
+        (seen.global_, seen.local, *seen.memory), (expected.global_, expected.local, *expected.memory), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-5)  # fp32 over six blocks
+
+
+@pytest.mark.parametrize("backend", list(BACKENDS))
+def test_results_stay_when_the_next_frame_comes(engine_folder: Path, backend: str) -> None:
+    engine = Engine.open(engine_folder, backend=backend)
+    black, white = (np.full((1, 128, 128, 3), value, np.uint8) for value in (0, 255))
+    first = engine.encode(black)
+    kept = first.global_.copy()
+    engine.encode(white)
+    np.testing.assert_array_equal(first.global_, kept)
+
+
+def test_bf16_is_enforced_and_reported(engine_folder: Path) -> None:
+    if "bf16" not in read_spec(engine_folder).variants:
+        pytest.skip("this processor has no bf16")
+    assert "bf16" in Engine.open(engine_folder, precision="bf16").backend
+    with pytest.raises(EngineError, match="bf16 on onnxruntime has no parity record"):
+        Engine.open(engine_folder, backend="onnxruntime", precision="bf16")
+
+
+def test_precisions_have_ids_of_their_own(engine_folder: Path) -> None:
+    spec = read_spec(engine_folder)
+    assert spec.graph_id("fp32") != spec.graph_id("bf16")
+
+
+def test_a_missing_library_is_named_with_its_extra(engine_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(BackendError, match=r'openvino is not installed: pip install "goodparts\[openvino\]"'):
+        Engine.open(engine_folder, backend="openvino")
+    with pytest.raises(BackendError, match=r'pip install "goodparts\[cpu\]" or pip install "goodparts\[openvino\]"'):
+        Engine.open(engine_folder)
+    with pytest.raises(BackendError, match="unknown backend 'tpu': choose auto, onnxruntime, openvino"):
+        Engine.open(engine_folder, backend="tpu")
+
+
+@pytest.mark.parametrize("precision", ["int8"])
+def test_an_unknown_precision_is_named(engine_folder: Path, precision: Precision) -> None:
+    with pytest.raises(EngineError, match="has no int8 graph: it has bf16, fp32|has no int8 graph: it has fp32"):
+        Engine.open(engine_folder, precision=precision)
+
+
+def test_views_of_another_size_are_refused(engine_folder: Path) -> None:
+    with pytest.raises(EngineError, match=r"uint8 \[1, 64, 64, 3\]: this encoder reads uint8 \[B,128,128,3\]"):
+        Engine.open(engine_folder).encode(np.zeros((1, 64, 64, 3), np.uint8))
+
+
+def test_no_folder_and_no_engine_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="no engine at"):
+        read_spec(tmp_path / "nothing")
+    with pytest.raises(EngineError, match=r"is not an engine: it has no engine\.json"):
+        read_spec(tmp_path)
+
+
+def test_a_short_or_missing_file_is_found_when_opening(copy: Path) -> None:
+    weights = copy / "encoder.weights"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(EngineError, match=r"encoder\.weights is \d+ bytes, should be"):
+        read_spec(copy)
+    weights.unlink()
+    with pytest.raises(EngineError, match=r"encoder\.weights is missing"):
+        read_spec(copy)
+
+
+@pytest.mark.parametrize("position", [0, 300, 1000, -2])
+def test_a_flipped_byte_in_engine_json_is_found_when_opening(copy: Path, position: int) -> None:
+    spec = copy / SPEC_NAME
+    data = bytearray(spec.read_bytes())
+    data[position] ^= 1
+    spec.write_bytes(bytes(data))
+    with pytest.raises(EngineError, match=r"engine\.json"):
+        read_spec(copy)
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "encoder.weights"])
+def test_a_flipped_byte_in_a_file_is_found_by_verify(copy: Path, name: str) -> None:
+    verify(copy)
+    path = copy / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(EngineError, match=f"{name} is damaged: its SHA-256"):
+        verify(copy)
+
+
+def test_a_graph_the_library_cannot_read_is_one_line(copy: Path) -> None:
+    graph = copy / "encoder.onnx"
+    graph.write_bytes(b"\xff" * graph.stat().st_size)
+    for backend in BACKENDS:
+        with pytest.raises(BackendError, match="cannot open") as caught:
+            Engine.open(copy, backend=backend)
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,38 @@
+"""The runtime stands alone: numpy, Pillow, msgspec, safetensors and one inference engine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+FORBIDDEN = (
+    "torch",
+    "open_clip",
+    "onnx",
+    "onnxscript",
+    "pandas",
+    "scipy",
+    "tqdm",
+    "goodparts.trainer",
+    "goodparts.export",
+)
+
+PROGRAM = """
+import importlib, pkgutil, sys
+import goodparts, goodparts.cli, goodparts.runtime
+for module in pkgutil.walk_packages(goodparts.runtime.__path__, "goodparts.runtime."):
+    importlib.import_module(module.name)
+print(*sorted(sys.modules))
+"""
+
+
+def test_the_runtime_imports_nothing_of_the_workstation() -> None:
+    loaded = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout.split()
+    assert "goodparts.runtime.backends.onnxruntime" in loaded
+    assert not set(FORBIDDEN) & set(loaded)
+
+
+def test_importing_the_runtime_loads_no_inference_engine() -> None:
+    program = "import sys, goodparts.runtime; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"onnxruntime", "openvino"} & set(loaded)

@@ -1,0 +1,115 @@
+"""The second command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from goodparts.cli import main
+from goodparts.runtime.inspect import overlay_name
+from goodparts.runtime.recipe import Recipe
+from PIL import Image
+
+
+class Command:
+    """`goodparts inspect` with the demo engine and the ring's recipe."""
+
+    def __init__(self, engine: Path, recipe: Path) -> None:
+        self._options = ["inspect", "--engine", str(engine), "--recipe", str(recipe)]
+
+    def __call__(self, *more: str | Path) -> int:
+        return main([*self._options, *map(str, more)])
+
+
+@pytest.fixture
+def command(engine_folder: Path, recipe_file: Path) -> Command:
+    return Command(engine_folder, recipe_file)
+
+
+@pytest.mark.parametrize("batch", ["1", "3"])
+def test_one_json_line_per_picture(command: Command, photos: Path, tmp_path: Path, batch: str) -> None:
+    out = tmp_path / "out.jsonl"
+    assert command(photos, "--json", out, "--batch", batch) == 0
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [record["path"] for record in records] == [str(path) for path in sorted(photos.rglob("*.png"))]
+    for record in records:
+        assert {"path", "score", "calibrated", "verdict", "threshold", "regions", "milliseconds"} <= set(record)
+        assert (record["verdict"] == "reject") == (record["score"] >= record["threshold"])
+
+
+def test_json_on_standard_output_is_nothing_but_json(
+    command: Command, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(photos, "--json", "-") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len([json.loads(line) for line in lines]) == 4
+
+
+def test_one_broken_file_is_reported_and_the_rest_go_on(
+    command: Command, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(photos / "good", folder)
+    (folder / "2.png").write_bytes(b"")
+    assert command(folder, "--json", tmp_path / "out.jsonl", "--batch", "2") == 2
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [("error" in record) for record in records].count(True) == 1
+    assert "2.png is empty (0 bytes)" in next(record["error"] for record in records if "error" in record)
+    seen = capsys.readouterr()
+    assert "3 inspected" in seen.out
+    assert "1 unreadable" in seen.out
+    assert "goodparts: " in seen.err
+
+
+def test_exit_code_tells_of_rejects_only_when_asked(command: Command, photos: Path) -> None:
+    assert command(photos, "--threshold", "0") == 0
+    assert command(photos, "--threshold", "0", "--fail-on-reject") == 1
+    assert command(photos, "--threshold", "2", "--fail-on-reject") == 0
+
+
+def test_overlays_of_equal_names_are_kept_apart(command: Command, photos: Path, tmp_path: Path) -> None:
+    assert command(photos, photos / "bad" / "4.png", "--overlays", tmp_path / "pictures") == 0
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == ["bad_4.png.png", "good_1.png.png", "good_2.png.png", "good_3.png.png"]
+    assert Image.open(tmp_path / "pictures" / "bad_4.png.png").width == 320
+    assert overlay_name(Path("alone/x.jpg"), [Path("alone/x.jpg")]) == "x.jpg.png"
+
+
+def test_an_official_recipe_and_the_demo_are_marked(
+    command: Command, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(photos / "bad") == 0
+    error = capsys.readouterr().err
+    assert "trained with --protocol official" in error
+    assert "demo backbone" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--backend", "tpu"], "unknown backend 'tpu'"),
+        (["--batch", "0"], "--batch 0: at least 1"),
+        (["--engine", "/nowhere"], "no engine at /nowhere"),
+        (["--recipe", "/nowhere"], "cannot read /nowhere"),
+        (["--json", "/nowhere/at/all"], "cannot write /nowhere/at/all: folder /nowhere does not exist"),
+    ],
+)
+def test_errors_are_one_line_and_exit_2(
+    command: Command, photos: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(photos, *options) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("goodparts inspect: ")
+    assert message in last
+
+
+def test_show_describes_and_verifies(
+    engine_folder: Path, recipe_file: Path, recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", "--verify", str(engine_folder), str(recipe_file)]) == 0
+    seen = capsys.readouterr().out
+    assert "every digest matches" in seen
+    assert Recipe.open(recipe_file).header.digest in seen
+    assert "official protocol" in seen

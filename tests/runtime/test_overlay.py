@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from goodparts import Detector
+from goodparts.runtime.overlay import LONGEST_SIDE, draw_overlay, heat
+from goodparts.runtime.preprocess import load_rgb
+
+
+def test_heat_is_invisible_below_half_the_threshold_and_rises() -> None:
+    scores = np.array([[0.0, 0.5, 0.7, 1.0, 2.0, 9.0]], np.float32)
+    _, alpha = heat(scores, threshold=1.0)
+    assert alpha[0, 0] == alpha[0, 1] == 0
+    assert (np.diff(alpha[0, 1:5].astype(int)) > 0).all()
+    assert alpha[0, 4] == alpha[0, 5]
+
+
+def test_a_suspicious_place_is_marked_and_a_large_photo_is_shown_smaller(
+    engine_folder: Path, recipe_file: Path, photos: Path
+) -> None:
+    detector = Detector.open(engine_folder, recipe_file)
+    frame = np.tile(load_rgb(photos / "bad" / "4.png"), (8, 8, 1))
+    detector.thresholds = msgspec.structs.replace(detector.thresholds, pixel=1e-4)
+    marked = draw_overlay(frame, detector.predict(frame))
+    detector.thresholds = msgspec.structs.replace(detector.thresholds, pixel=1.0)
+    plain = draw_overlay(frame, detector.predict(frame))
+    assert marked.size == plain.size
+    assert marked.width == LONGEST_SIDE
+    assert np.abs(np.asarray(marked, int) - np.asarray(plain, int)).mean() > 5

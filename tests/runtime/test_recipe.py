@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from goodparts.runtime.errors import FileError, RecipeError
+from goodparts.runtime.recipe import Recipe
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def test_round_trip_keeps_everything(recipe: Recipe, recipe_file: Path) -> None:
+    again = Recipe.open(recipe_file)
+    assert msgspec.structs.replace(again.header, digest=recipe.header.digest) == recipe.header
+    for one, other in zip(again.banks, recipe.banks, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(again.image_prompts, recipe.image_prompts)
+    np.testing.assert_array_equal(again.pixel_prompts, recipe.pixel_prompts)
+    assert again.shots is not None
+    np.testing.assert_array_equal(again.shots, recipe.shots)
+    assert again.to_bytes() == recipe_file.read_bytes()
+
+
+def test_the_file_has_one_metadata_key_and_no_clock(recipe: Recipe) -> None:
+    data = recipe.to_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert list(header["__metadata__"]) == ["goodparts"]
+    assert not {"time", "date", "created"} & set(json.loads(header["__metadata__"]["goodparts"]))
+
+
+def test_any_flipped_bit_is_found(recipe: Recipe) -> None:
+    data = recipe.to_bytes()
+
+    @given(st.integers(0, len(data) - 1), st.integers(0, 7))
+    def flip(position: int, bit: int) -> None:
+        broken = bytearray(data)
+        broken[position] ^= 1 << bit
+        with pytest.raises(RecipeError, match=r"ring\.safetensors (is|has)") as caught:
+            Recipe.from_bytes(bytes(broken), "ring.safetensors")
+        assert "\n" not in str(caught.value)
+
+    flip()
+
+
+def test_any_cut_is_found(recipe: Recipe) -> None:
+    data = recipe.to_bytes()
+
+    @given(st.integers(0, len(data) - 1))
+    def cut(length: int) -> None:
+        with pytest.raises(RecipeError):
+            Recipe.from_bytes(data[:length], "ring.safetensors")
+
+    cut()
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_but_a_recipe_error(data: bytes) -> None:
+    with pytest.raises(RecipeError):
+        Recipe.from_bytes(data)
+
+
+def test_a_newer_format_is_named(recipe: Recipe) -> None:
+    newer = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, version=99))
+    with pytest.raises(RecipeError, match="format version 99; this version reads 1"):
+        Recipe.from_bytes(newer.to_bytes())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_prompts": np.zeros((3, 128), np.float32)}, r"image_prompts is float32 \[3, 128\], should be"),
+        ({"image_prompts": np.full((2, 128), np.nan, np.float32)}, "image_prompts holds values that are not finite"),
+        ({"shots": np.zeros((1, 8, 8, 3), np.uint8)}, "shots is uint8"),
+        ({"banks": (np.zeros((5, 192), np.float16),) * 2}, r"memory_0 is float16 \[5, 192\], should be"),
+    ],
+)
+def test_arrays_that_do_not_fit_the_header_are_refused(
+    recipe: Recipe, change: dict[str, np.ndarray], message: str
+) -> None:
+    data = dataclasses.replace(recipe, **change).to_bytes()  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match=message):
+        Recipe.from_bytes(data)
+
+
+def test_a_missing_tensor_is_named(recipe: Recipe) -> None:
+    data = dataclasses.replace(recipe, banks=recipe.banks[:1]).to_bytes()
+    with pytest.raises(RecipeError, match="lacks the tensor 'memory_1'"):
+        Recipe.from_bytes(data)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"cannot read .*none\.safetensors: No such file"):
+        Recipe.open(tmp_path / "none.safetensors")

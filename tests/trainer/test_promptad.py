@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from goodparts.runtime.errors import SettingsError
+from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.scoring import Features
+from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.promptad import PROTOCOLS, PromptLearner, resolve_temperature, settings
+
+
+@pytest.fixture(scope="module")
+def features(demo: Backbone, recipe: Recipe) -> Features:
+    assert recipe.shots is not None
+    return demo.encode(recipe.shots)
+
+
+def test_losses_fall(demo: Backbone, features: Features) -> None:
+    learner = PromptLearner(demo, features, "ring", chosen=settings("clean", steps=10))
+    losses = np.array([[loss.contrastive.item() for loss in learner.step()] for _ in range(10)])
+    assert (losses[-1] < losses[0]).all()
+
+
+def test_same_seed_same_prototypes_and_another_seed_others(demo: Backbone, features: Features) -> None:
+    def learn(seed: int) -> np.ndarray:
+        return PromptLearner(demo, features, "ring", chosen=settings("clean", steps=2), seed=seed).learn().image
+
+    np.testing.assert_array_equal(learn(1), learn(1))
+    assert np.abs(learn(1) - learn(2)).max() > 1e-3
+
+
+def test_the_learning_rate_follows_a_cosine_to_its_end(demo: Backbone, features: Features) -> None:
+    learner = PromptLearner(demo, features, "ring", chosen=settings("clean", steps=4, lr=0.1, final_lr=0.02))
+    rates = []
+    for _ in range(4):
+        rates.append(learner._optimiser.param_groups[0]["lr"])
+        learner.step()
+    expected = [0.02 + 0.08 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]
+    np.testing.assert_allclose(rates, expected)
+
+
+def test_each_level_learns_alone(demo: Backbone, features: Features) -> None:
+    """What one level learns does not depend on the other's being there."""
+    both = PromptLearner(demo, features, "ring", chosen=settings("clean", steps=3))
+    other = Features(features.global_[::-1] * -1, features.local, features.memory, features.grid)
+    changed = PromptLearner(demo, other, "ring", chosen=settings("clean", steps=3))
+    one, two = both.learn(), changed.learn()
+    np.testing.assert_allclose(one.pixel, two.pixel, atol=1e-6)
+    assert np.abs(one.image - two.image).max() > 1e-3
+
+
+def test_protocols_differ_where_the_register_says() -> None:
+    clean, official = PROTOCOLS["clean"], PROTOCOLS["official"]
+    changed = {name for name in clean.__struct_fields__ if getattr(clean, name) != getattr(official, name)}
+    assert changed == {
+        "suffix_place",
+        "pairing",
+        "temperature",
+        "margin_distance",
+        "margin_axis",
+        "image_maximum",
+    }
+    assert resolve_temperature(clean, math.log(100)) == pytest.approx(100)
+    assert resolve_temperature(official, math.log(100)) == pytest.approx(4.6052, abs=1e-4)
+    assert resolve_temperature(settings("clean", temperature=7.0), math.log(100)) == 7
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"lr": -1.0}, {"pairing": "random"}, {"momentum": 1.5}])
+def test_settings_out_of_range_are_named(change: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=rf"out of range: .*{next(iter(change))}"):
+        settings("clean", **change)
+
+
+def test_without_any_anomaly_prompt_there_is_nothing_to_learn(demo: Backbone, features: Features) -> None:
+    with pytest.raises(SettingsError, match="no anomaly prompt is left"):
+        PromptLearner(demo, features, "ring", (), settings("clean", learned_suffixes=0))
+    PromptLearner(demo, features, "ring", (), settings("clean", steps=1)).learn()
+    PromptLearner(demo, features, "ring", chosen=settings("clean", steps=1, learned_suffixes=0)).learn()
+    official = settings("official", steps=1, learned_suffixes=0)
+    PromptLearner(demo, features, "ring", chosen=official).learn()
