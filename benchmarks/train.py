@@ -86,7 +86,7 @@ class ReleasedLoop:
         text = self._backbone.text
         begin = torch.cat([vectors[:, :1], *contexts], dim=1)
         filled = torch.cat([begin, vectors[:, begin.shape[1] :]], dim=1)
-        places, which = ends.unique(return_inverse=True)
+        places, which = ends.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         features = text(filled, torch.arange(text.context_length), self._causal, places)  # [n,places,D]
         read: Tensor = features[torch.arange(len(which)), which]
         return read

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 from goodparts.runtime.calibrate import FALSE_REJECT_RATE
-from goodparts.runtime.errors import FileError, SettingsError
+from goodparts.runtime.errors import SettingsError
+from goodparts.runtime.files import require_folder_of
 from goodparts.runtime.show import describe_recipe
 from goodparts.runtime.view import Box, View
 from goodparts.trainer import promptad, suffixes
@@ -105,10 +106,7 @@ def read_product(args: argparse.Namespace) -> Product:
         raise SettingsError(f"--false-reject-rate {args.false_reject_rate}: between 0 and 0.5, as in 0.01")
     if not 0 <= args.seed < 2**63:
         raise SettingsError(f"--seed {args.seed}: a whole number from 0 to 2^63−1")
-    if not args.out.absolute().parent.is_dir():
-        raise FileError(f"--out {args.out}: folder {args.out.absolute().parent} does not exist; create it first")
-    if args.out.is_dir():
-        raise FileError(f"--out {args.out} is a folder: name a file, as in {args.out / 'nut.safetensors'}")
+    require_folder_of(args.out)
     choice, known = args.suffixes or "generic", text.replace(" ", "_")
     if args.protocol == "official" and known in suffixes.OBJECTS:
         # A benchmark object, by folder name or in words: its own text and list (spec D20).

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 
 from .calibrate import Level, calibrated
 from .engine import Engine, Precision
-from .errors import RecipeError
+from .errors import RecipeError, SettingsError
 from .preprocess import Picture, load_rgb
 from .recipe import Recipe, Thresholds
 from .regions import Region, find_regions
@@ -79,7 +80,7 @@ class Detector:
     def __init__(self, engine: Engine, recipe: Recipe | str | Path) -> None:
         self.engine = engine
         self.recipe: Recipe
-        self.thresholds: Thresholds
+        self._thresholds: Thresholds
         self._learned: Learned
         self.use(recipe)
 
@@ -113,9 +114,22 @@ class Detector:
         if recipe.header.graph != self.engine.graph_id:
             log.info("%s was made with another graph: its memory is computed again from its shots", name)
             recipe = recipe.refit(self.engine.encode, self.engine.graph_id, name)
+        self.thresholds = recipe.header.thresholds
         self._learned = recipe.learned()
         self.recipe = recipe
-        self.thresholds = recipe.header.thresholds
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The recipe's, unless they were replaced since `use`. SettingsError for values that decide nothing."""
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, thresholds: Thresholds) -> None:
+        for name in ("image", "pixel"):
+            value = getattr(thresholds, name)
+            if not (math.isfinite(value) and value > 0):
+                raise SettingsError(f"{name} threshold {value}: a finite number above 0 is needed")
+        self._thresholds = thresholds
 
     def predict(self, picture: Picture) -> Inspection:
         """Inspect one picture (preprocess.load_rgb says what is accepted)."""

@@ -87,6 +87,15 @@ def writing(path: Path) -> Iterator[None]:
         raise FileError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def require_folder_of(path: Path) -> None:
+    """FileError unless `path` could be written: asked before slow work whose result goes there."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FileError(f"cannot write {path}: folder {folder} does not exist; create it first")
+    if path.is_dir():
+        raise FileError(f"cannot write {path}: it is a folder; name a file in it")
+
+
 def read_bytes(path: Path) -> bytes:
     """All bytes of a file; FileError in one line when it is missing or unreadable."""
     try:

@@ -14,7 +14,7 @@ import msgspec
 from .backends import BACKENDS
 from .detector import Detector, Inspection
 from .errors import GoodpartsError, SettingsError
-from .files import find_images, write_atomic, writing
+from .files import find_images, require_folder_of, write_atomic, writing
 from .overlay import draw_overlay
 from .preprocess import Array8, load_rgb
 
@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.batch < 1:
         raise SettingsError(f"--batch {args.batch}: at least 1 is needed")
+    if args.json not in (None, "-"):
+        require_folder_of(Path(args.json))
     detector = Detector.open(
         args.engine, args.recipe, backend=args.backend, precision=args.precision, threads=args.threads
     )
@@ -48,27 +50,27 @@ def run(args: argparse.Namespace) -> int:
     if args.overlays:
         with writing(args.overlays):
             args.overlays.mkdir(parents=True, exist_ok=True)
-    lines = io.StringIO()
     table: TextIO = sys.stderr if args.json == "-" else sys.stdout
+    outcomes, say = _progress(_inspect_all(detector, images, args.batch, args.overlays, args.paths), len(images))
+    lines: list[bytes] = []
     rejected = broken = 0
-    outcomes = _inspect_all(detector, images, args.batch, args.overlays, args.paths)
-    bar, say = _progress(outcomes, len(images))
-    for path, outcome in bar:
-        record: dict[str, Any]
-        if isinstance(outcome, Inspection):
-            rejected += outcome.verdict == "reject"
-            record = as_record(path, outcome)
-            say(f"{outcome.verdict:6}  {outcome.calibrated:.3f}  {path}", file=table)
-        else:
-            broken += 1
-            record = {"path": str(path), "error": str(outcome)}
-            say(f"goodparts: {outcome}", file=sys.stderr)
-        line = msgspec.json.encode(record).decode() + "\n"
-        if args.json == "-":
-            sys.stdout.write(line)
-        lines.write(line)
-    if args.json and args.json != "-":
-        write_atomic(Path(args.json), lines.getvalue().encode())
+    try:
+        for path, outcome in outcomes:
+            record: dict[str, Any]
+            if isinstance(outcome, Inspection):
+                rejected += outcome.verdict == "reject"
+                record = as_record(path, outcome)
+                say(f"{outcome.verdict:6}  {outcome.calibrated:.3f}  {path}", file=table)
+            else:
+                broken += 1
+                record = {"path": str(path), "error": str(outcome)}
+                say(f"goodparts: {outcome}", file=sys.stderr)
+            lines.append(msgspec.json.encode(record) + b"\n")
+            if args.json == "-":
+                sys.stdout.write(lines[-1].decode())
+    finally:  # an interrupt keeps what was found before it
+        if args.json not in (None, "-"):
+            write_atomic(Path(args.json), b"".join(lines))
     good = len(images) - rejected - broken
     print(f"{len(images)} inspected: {good} good, {rejected} rejected, {broken} unreadable", file=table)
     if broken:

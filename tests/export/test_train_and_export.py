@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from goodparts.cli import main, train_and_export
 from goodparts.runtime.recipe import Recipe
 from goodparts.trainer.promptad import PromptLearner
+
+from goodparts.cli import main, train_and_export
 
 
 class Command:
@@ -20,8 +21,21 @@ class Command:
 
     def __call__(self, *more: str, images: Path | None = None, out: Path | None = None) -> int:
         return train_and_export(
-            ["--backbone", "demo", "--images", str(images or self._photos / "good"), "--product", "ring"]
-            + ["--engine", str(self._engine), "--out", str(out or self.out), "--steps", "3", *more]
+            [
+                "--backbone",
+                "demo",
+                "--images",
+                str(images or self._photos / "good"),
+                "--product",
+                "ring",
+                "--engine",
+                str(self._engine),
+                "--out",
+                str(out or self.out),
+                "--steps",
+                "3",
+                *more,
+            ]
         )
 
 
@@ -92,7 +106,7 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--false-reject-rate", "2"], "--false-reject-rate 2.0: between 0 and 0.5"),
         (["--suffixes", "nothing"], "--suffixes nothing: neither a file"),
         (["--backbone", "ViT-B-31"], "unknown backbone 'ViT-B-31'"),
-        (["--out", "/nowhere/at/all/x"], "--out /nowhere/at/all/x: folder /nowhere/at/all does not exist"),
+        (["--out", "/nowhere/at/all/x"], "cannot write /nowhere/at/all/x: folder /nowhere/at/all does not exist"),
         (["--images", "/nowhere"], "/nowhere does not exist: give a picture or a folder"),
     ],
 )

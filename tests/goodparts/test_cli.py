@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import importlib
 
-import goodparts
 import pytest
+
+import goodparts
 from goodparts import _native, cli
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from goodparts import Detector
 from goodparts.runtime import RecipeError
 from goodparts.runtime.engine import read_spec
 from goodparts.runtime.preprocess import load_rgb
@@ -16,6 +15,7 @@ from goodparts.runtime.scoring import score
 from goodparts.runtime.view import Box, View
 from goodparts.trainer.backbone import Backbone
 
+from goodparts import Detector
 from tests.conftest import draw_part
 
 

@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from goodparts.cli import main
 from goodparts.runtime.inspect import overlay_name
 from goodparts.runtime.recipe import Recipe
 from PIL import Image
+
+from goodparts.cli import main
 
 
 class Command:
@@ -64,8 +65,8 @@ def test_one_broken_file_is_reported_and_the_rest_go_on(
 
 
 def test_exit_code_tells_of_rejects_only_when_asked(command: Command, photos: Path) -> None:
-    assert command(photos, "--threshold", "0") == 0
-    assert command(photos, "--threshold", "0", "--fail-on-reject") == 1
+    assert command(photos, "--threshold", "1e-9") == 0
+    assert command(photos, "--threshold", "1e-9", "--fail-on-reject") == 1
     assert command(photos, "--threshold", "2", "--fail-on-reject") == 0
 
 
@@ -73,7 +74,8 @@ def test_overlays_of_equal_names_are_kept_apart(command: Command, photos: Path, 
     assert command(photos, photos / "bad" / "4.png", "--overlays", tmp_path / "pictures") == 0
     names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert names == ["bad_4.png.png", "good_1.png.png", "good_2.png.png", "good_3.png.png"]
-    assert Image.open(tmp_path / "pictures" / "bad_4.png.png").width == 320
+    with Image.open(tmp_path / "pictures" / "bad_4.png.png") as picture:
+        assert picture.width == 320
     assert overlay_name(Path("alone/x.jpg"), [Path("alone/x.jpg")]) == "x.jpg.png"
 
 
@@ -90,10 +92,12 @@ def test_an_official_recipe_and_the_demo_are_marked(
     ("options", "message"),
     [
         (["--backend", "tpu"], "unknown backend 'tpu'"),
+        (["--threshold", "nan"], "image threshold nan: a finite number above 0 is needed"),
+        (["--threshold", "0"], "image threshold 0.0: a finite number above 0 is needed"),
         (["--batch", "0"], "--batch 0: at least 1"),
         (["--engine", "/nowhere"], "no engine at /nowhere"),
         (["--recipe", "/nowhere"], "cannot read /nowhere"),
-        (["--json", "/nowhere/at/all"], "cannot write /nowhere/at/all: folder /nowhere does not exist"),
+        (["--json", "/nowhere/at/all"], "cannot write /nowhere/at/all: folder /nowhere/at does not exist"),
     ],
 )
 def test_errors_are_one_line_and_exit_2(
@@ -106,7 +110,7 @@ def test_errors_are_one_line_and_exit_2(
 
 
 def test_show_describes_and_verifies(
-    engine_folder: Path, recipe_file: Path, recipe: Recipe, capsys: pytest.CaptureFixture[str]
+    engine_folder: Path, recipe_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["show", "--verify", str(engine_folder), str(recipe_file)]) == 0
     seen = capsys.readouterr().out

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from goodparts import Detector
 from goodparts.runtime.overlay import LONGEST_SIDE, draw_overlay, heat
 from goodparts.runtime.preprocess import load_rgb
+
+from goodparts import Detector
 
 
 def test_heat_is_invisible_below_half_the_threshold_and_rises() -> None:
