@@ -115,10 +115,9 @@ def _inspect_all(
 
 def overlay_name(path: Path, roots: list[Path]) -> str:
     """A flat file name that keeps pictures of the same name in different folders apart."""
-    for root in roots:
-        if root.is_dir() and path.is_relative_to(root):
-            return "_".join(path.relative_to(root).parts) + ".png"
-    return path.name + ".png"
+    inside = next((path.relative_to(root) for root in roots if root.is_dir() and path.is_relative_to(root)), None)
+    name = "_".join((inside or Path(path.name)).parts)
+    return name if path.suffix.lower() == ".png" else f"{name}.png"
 
 
 def _save_overlay(target: Path, frame: Array8, inspection: Inspection) -> None:

@@ -20,23 +20,9 @@ class Command:
         self._engine, self._photos = engine, photos
 
     def __call__(self, *more: str, images: Path | None = None, out: Path | None = None) -> int:
-        return train_and_export(
-            [
-                "--backbone",
-                "demo",
-                "--images",
-                str(images or self._photos / "good"),
-                "--product",
-                "ring",
-                "--engine",
-                str(self._engine),
-                "--out",
-                str(out or self.out),
-                "--steps",
-                "3",
-                *more,
-            ]
-        )
+        options = {"--images": images or self._photos / "good", "--engine": self._engine, "--out": out or self.out}
+        fixed = ["--backbone", "demo", "--product", "ring", "--steps", "3"]
+        return train_and_export([*fixed, *(str(part) for pair in options.items() for part in pair), *more])
 
 
 @pytest.fixture

@@ -73,8 +73,8 @@ def test_exit_code_tells_of_rejects_only_when_asked(command: Command, photos: Pa
 def test_overlays_of_equal_names_are_kept_apart(command: Command, photos: Path, tmp_path: Path) -> None:
     assert command(photos, photos / "bad" / "4.png", "--overlays", tmp_path / "pictures") == 0
     names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
-    assert names == ["bad_4.png.png", "good_1.png.png", "good_2.png.png", "good_3.png.png"]
-    with Image.open(tmp_path / "pictures" / "bad_4.png.png") as picture:
+    assert names == ["bad_4.png", "good_1.png", "good_2.png", "good_3.png"]
+    with Image.open(tmp_path / "pictures" / "bad_4.png") as picture:
         assert picture.width == 320
     assert overlay_name(Path("alone/x.jpg"), [Path("alone/x.jpg")]) == "x.jpg.png"
 
