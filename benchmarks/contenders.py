@@ -87,7 +87,7 @@ def map_in_numpy(grid: Floats) -> Callable[[], Floats]:
 def map_in_torch_and_scipy(grid: Floats) -> Callable[[], Floats]:
     """As the released code does it: bilinear interpolation in torch, then scipy's Gaussian."""
     import torch
-    from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
+    from scipy.ndimage import gaussian_filter
 
     image = torch.from_numpy(grid)[None, None]
 

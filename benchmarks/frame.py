@@ -1,9 +1,10 @@
 """A whole camera frame, uint8 RGB 1280×1024 → Inspection with its map, batch 1, on every backend the engine allows.
 
 The peer is the same torch tower, eager, in the same precision, with the same preprocessing and scoring
-around it. Per backend: median and 99th percentile of the whole, and the median of every stage. The encoder's
-rate is set beside a large matrix product that torch runs in the same precision in the same rounds: their
-ratio is the share of the machine's measured ceiling, median by median, so that noise falls on both alike.
+around it, and with its threads set so that it is fastest; ours runs as it ships. Per backend: median and 99th
+percentile of the whole, and the median of every stage. The encoder's rate is set beside a large matrix
+product that torch runs in the same precision in the same rounds: their ratio is the share of the machine's
+measured ceiling, median by median, so that noise falls on both alike.
 """
 
 from __future__ import annotations

@@ -113,10 +113,11 @@ def time_recipes(findings: Findings, repeat: int, engine: Engine, paths: list[Pa
     )
     milliseconds = {name: timing.median * 1e3 for name, timing in timings.items()}
     peer = ("torch.load of the same arrays", milliseconds["load"])
-    findings.add(f"open a recipe, {SHOTS} shots, first in a process", percentile(first, 50), "ms")
+    cold = percentile(first, 50)
+    findings.add(f"open a recipe, {SHOTS} shots, first in a process", cold, "ms")
     findings.add(f"open a recipe, {SHOTS} shots", milliseconds["open"], "ms", *peer)
     findings.add("change product, recipe in memory", milliseconds["use recipe"], "ms")
     findings.add("change product, recipe file", milliseconds["use path"], "ms", *peer)
-    findings.aim("opening a recipe", milliseconds["open"], OPEN_AIM, "ms")
+    findings.aim("opening a recipe, first in a process", cold, OPEN_AIM, "ms")
     findings.aim("changing product, recipe in memory", milliseconds["use recipe"], USE_AIM, "ms")
     findings.aim("changing product, recipe file", milliseconds["use path"], USE_AIM, "ms")

@@ -7,6 +7,7 @@ in processes of their own (`Worker`), which sleep while they wait for their turn
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -137,6 +138,7 @@ class Worker(Generic[T]):
 def _work(end: Connection, prepare: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> None:
     """The worker's side: turns until the other side closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends this process
+    logging.disable(logging.WARNING)  # what libraries remark was said by the parent already
     try:
         turn = here(prepare(*arguments))
         while True:
