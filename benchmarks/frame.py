@@ -14,7 +14,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from goodparts.export.engines import ensure_engine
+from goodparts.export.engines import find_engine, make_engine
 from goodparts.runtime.engine import EngineSpec, Precision
 from goodparts.trainer.vv_tower import VVTower
 
@@ -41,7 +41,7 @@ def measure(options: Options) -> Findings:
     findings.add("encoder's work per view", work / 1e9, "GFLOP", "dual path in full", full / 1e9)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.engine or Path(temporary) / "engine"
-        spec = ensure_engine(backbone, folder)
+        spec = find_engine(backbone, folder) or make_engine(backbone, folder)
         del backbone  # the workers build their own
         timings = time_all(options, spec, folder, Path(temporary))
     for precision, variant in spec.variants.items():

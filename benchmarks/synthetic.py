@@ -50,6 +50,7 @@ def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Reci
     rng = np.random.default_rng(seed)
     rows = shots * encoder.grid[0] * encoder.grid[1]
     level = Level((0.1,) * shots, float(np.log(0.1)), 0.12)
+    calibration = Calibration(source="leave-one-out", image=level, pixel=level)
     header = Header(
         version=FORMAT_VERSION,
         product=f"part {seed}",
@@ -62,7 +63,9 @@ def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Reci
         temperature=100.0,
         image_maximum="grid",
         shots=tuple(Shot(f"{index}.png", "0" * 64) for index in range(shots)),
-        calibration=Calibration(source="leave-one-out", image=level, pixel=level),
+        shot_calibration=calibration,
+        calibration=calibration,
+        false_reject_rate=0.01,
         thresholds=Thresholds(image=0.13, pixel=0.13),
         seed=seed,
         versions={"goodparts": version("goodparts")},

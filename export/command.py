@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from goodparts.runtime.errors import EngineError
-from goodparts.runtime.show import describe_engine
+from goodparts.runtime.commands.show import describe_engine
+from goodparts.runtime.errors import EngineError, SettingsError
 from goodparts.trainer.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbone
 
 from .engines import make_engine
@@ -24,13 +24,32 @@ def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"demo, or an open_clip ViT (default {DEFAULT_NAME})")  # fmt: skip
     parser.add_argument("--pretrained", metavar="TAG",
                         help=f"open_clip's tag of the weights (default {DEFAULT_PRETRAINED}), or random")  # fmt: skip
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="a local file with the weights instead")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="a local file with the weights instead (OpenAI's need a backbone whose name ends in -quickgelu)",
+    )
+
+    parser.add_argument("--memory-taps", metavar="N,M",
+                        help="blocks after whose attention the memory is taken (default: 4,9 of 12)")  # fmt: skip
+
+
+def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
+    """The backbone that these options name."""
+    taps = None
+    if args.memory_taps is not None:
+        try:
+            taps = tuple(int(part) for part in args.memory_taps.split(","))
+        except ValueError:
+            raise SettingsError(f"--memory-taps {args.memory_taps}: give block numbers, as in 4,9") from None
+    return Backbone.open(args.backbone, pretrained=args.pretrained, weights=args.weights, taps=taps, device=device)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.engine.exists() and not args.force:
         raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
-    backbone = Backbone.open(args.backbone, pretrained=args.pretrained, weights=args.weights)
+    backbone = open_backbone(args)
     spec = make_engine(backbone, args.engine)
     print("\n".join(describe_engine(args.engine, spec)))
     return 0

@@ -20,7 +20,7 @@ from goodparts.runtime.engine import (
     read_spec,
 )
 from goodparts.runtime.errors import BackendError, EngineError
-from goodparts.runtime.files import sha256, sync_folder, writing
+from goodparts.runtime.files import sha256, sync_file, sync_folder, write_atomic, writing
 from goodparts.trainer.backbone import Backbone
 
 from . import parity
@@ -32,13 +32,13 @@ PAIRS: dict[Precision, tuple[str, ...]] = {"fp32": ("onnxruntime", "openvino"), 
 """Precision → the backends that can run it. All of these share one fp32 graph file."""
 
 
-def ensure_engine(backbone: Backbone, folder: Path) -> EngineSpec:
-    """The engine at `folder`, made if there is none yet.
+def find_engine(backbone: Backbone, folder: Path) -> EngineSpec | None:
+    """The engine at `folder`, or None where one can be made: the folder is absent or empty.
 
     Raises EngineError where an engine for another backbone, or anything else, is in the way.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return make_engine(backbone, folder)
+        return None
     spec = read_spec(folder)
     if spec.encoder != backbone.encoder:
         raise EngineError(
@@ -48,7 +48,13 @@ def ensure_engine(backbone: Backbone, folder: Path) -> EngineSpec:
 
 
 def make_engine(backbone: Backbone, folder: Path) -> EngineSpec:
-    """Export an engine. The folder appears whole, after the gate, or not at all; an older one is replaced."""
+    """Export an engine. The folder appears whole, after the gate, or not at all; an older engine is replaced.
+
+    Raises EngineError rather than replace anything but an engine.
+    """
+    folder = folder.resolve()
+    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / SPEC_NAME).is_file())):
+        raise EngineError(f"{folder} exists and is not an engine: name another folder")
     backends = [name for name in BACKENDS if installed(name)]
     if not backends:
         raise BackendError('no inference library to check the export with: pip install "goodparts[cpu]"')
@@ -67,7 +73,9 @@ def make_engine(backbone: Backbone, folder: Path) -> EngineSpec:
                 variants=variants,
                 versions={name: version(name) for name in ("goodparts", "torch", "open_clip_torch", "onnx")},
             )
-            (part / SPEC_NAME).write_bytes(spec.to_bytes())
+            for path in paths:
+                sync_file(path)
+            write_atomic(part / SPEC_NAME, spec.to_bytes())
             _swap(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import msgspec
 from goodparts.runtime.calibrate import FALSE_REJECT_RATE
+from goodparts.runtime.commands.calibrate import recalibrated
+from goodparts.runtime.commands.show import describe_recipe
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.files import require_folder_of
-from goodparts.runtime.show import describe_recipe
-from goodparts.runtime.view import Box, View
+from goodparts.runtime.preprocess import load_rgb
+from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.view import Box, View, encode_mask
 from goodparts.trainer import promptad, suffixes
-from goodparts.trainer.backbone import Backbone
-from goodparts.trainer.product import Product, choose_shots, learn_product, load_shots
+from goodparts.trainer.product import Order, choose_shots, learn_product, load_shots
 from tqdm import tqdm
 
-from .command import add_backbone_arguments
-from .engines import ensure_engine
+from .command import add_backbone_arguments, open_backbone
+from .engines import find_engine, make_engine
 
 METHODS = ("promptad",)
 
@@ -37,8 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                            "or a text file with one defect a line")  # fmt: skip
     view = parser.add_argument_group("where to look")
     view.add_argument("--roi", metavar="X,Y,W,H", help="region of interest in frame pixels (default: the whole frame)")
+    view.add_argument("--mask", type=Path, metavar="FILE",
+                      help="a picture of the frame's size, white where to look, black elsewhere")  # fmt: skip
+    view.add_argument("--tiles", metavar="RxC", default="1x1",
+                      help="cut the region into rows x columns, for small defects (default 1x1)")  # fmt: skip
+    view.add_argument("--overlap", type=float, default=0.1, metavar="F",
+                      help="what neighbouring tiles share, as a part of their side (default 0.1)")  # fmt: skip
     view.add_argument("--resize", choices=["squash", "letterbox"], default="squash",
                       help="fill the encoder's square, or keep the aspect ratio (default squash)")  # fmt: skip
+    when = parser.add_argument_group("when to reject")
+    when.add_argument("--false-reject-rate", type=float, default=FALSE_REJECT_RATE, metavar="P",
+                      help=f"share of good parts that may be rejected (default {FALSE_REJECT_RATE})")  # fmt: skip
+    when.add_argument("--calibrate-on", type=Path, nargs="+", default=[], metavar="PATH",
+                      help="further good photos, to set the thresholds by; 20 to 50 make them sound")  # fmt: skip
+    when.add_argument("--bad", type=Path, nargs="+", default=[], metavar="PATH",
+                      help="bad photos: shows how far off they are and proposes a threshold")  # fmt: skip
     engine = parser.add_argument_group("backbone and engine")
     engine.add_argument("--engine", type=Path, default=Path("engine"), metavar="DIR",
                         help="engine folder, made if it is not there (default: engine)")  # fmt: skip
@@ -49,8 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--protocol", choices=list(promptad.PROTOCOLS), default="clean",
                      help="clean (default), or official: reproduce the released code")  # fmt: skip
     how.add_argument("--seed", type=int, default=0, metavar="N")
-    how.add_argument("--false-reject-rate", type=float, default=FALSE_REJECT_RATE, metavar="P",
-                     help=f"share of good parts that may be rejected (default {FALSE_REJECT_RATE})")  # fmt: skip
     how.add_argument("--no-shots", action="store_true",
                      help="leave the shots out of the recipe; it then fits this engine's graph alone")  # fmt: skip
     method = parser.add_argument_group("settings of PromptAD", "defaults: of the clean protocol | of the official one")
@@ -87,17 +100,22 @@ def read_settings(args: argparse.Namespace) -> promptad.Settings:
 
 
 def read_view(args: argparse.Namespace) -> View:
-    """The view that --roi and --resize describe."""
+    """The view that --roi, --mask, --tiles, --overlap and --resize describe."""
     roi = None
     if args.roi is not None:
         try:
             roi = Box(*(int(part) for part in args.roi.split(",")))
         except (ValueError, TypeError):
             raise SettingsError(f"--roi {args.roi}: give x,y,width,height in pixels, as in 100,50,640,480") from None
-    return View(roi=roi, resize=args.resize)
+    try:
+        rows, columns = (int(part) for part in args.tiles.lower().split("x"))
+    except ValueError:
+        raise SettingsError(f"--tiles {args.tiles}: give rows x columns, as in 2x3") from None
+    mask = None if args.mask is None else encode_mask(load_rgb(args.mask).max(axis=2) > 127)
+    return View(roi=roi, mask=mask, resize=args.resize, tiles=(rows, columns), overlap=args.overlap)
 
 
-def read_product(args: argparse.Namespace) -> Product:
+def read_order(args: argparse.Namespace) -> Order:
     """Everything that can be wrong with the options is found here, before anything slow begins."""
     text = " ".join(args.product.split())
     if not text:
@@ -107,11 +125,12 @@ def read_product(args: argparse.Namespace) -> Product:
     if not 0 <= args.seed < 2**63:
         raise SettingsError(f"--seed {args.seed}: a whole number from 0 to 2^63−1")
     require_folder_of(args.out)
-    choice, known = args.suffixes or "generic", text.replace(" ", "_")
-    if args.protocol == "official" and known in suffixes.OBJECTS:
-        # A benchmark object, by folder name or in words: its own text and list (spec D20).
-        text, choice = suffixes.OBJECT_NAMES.get(known, text), args.suffixes or known
-    return Product(
+    choice = args.suffixes or "generic"
+    known = suffixes.find_object(text) if args.protocol == "official" else None
+    if known:
+        # A benchmark object has a text and a list of its own (spec D20).
+        text, choice = suffixes.OBJECT_NAMES.get(known, known), args.suffixes or known
+    return Order(
         text=text,
         view=read_view(args),
         suffixes=suffixes.resolve(choice),
@@ -123,20 +142,22 @@ def read_product(args: argparse.Namespace) -> Product:
 
 
 def run(args: argparse.Namespace) -> int:
-    product = read_product(args)
+    order = read_order(args)
     paths = choose_shots(args.images, args.shots)
-    backbone = Backbone.open(args.backbone, pretrained=args.pretrained, weights=args.weights, device=args.device)
-    # The photos before the engine: a broken one should not cost an export.
-    shots, views = load_shots(paths, product.view, backbone.encoder.image_size)
-    engine = ensure_engine(backbone, args.engine)
+    backbone = open_backbone(args, args.device)
+    # Whatever can be wrong with photos and prompts should not cost an export.
+    shots, views = load_shots(paths, order.view, backbone.encoder.image_size)
+    promptad.lay_out(order.text, order.suffixes, order.settings, backbone.text.context_length)
+    engine = find_engine(backbone, args.engine) or make_engine(backbone, args.engine)
 
     def progress(steps: range) -> Iterable[int]:
-        bar: Iterable[int] = tqdm(steps, desc=f"learning {product.text}", unit="step", disable=None)
+        bar: Iterable[int] = tqdm(steps, desc=f"learning {order.text}", unit="step", disable=None)
         return bar
 
-    recipe = learn_product(backbone, product, shots, views, engine.graph_id("fp32"), progress)
+    recipe = learn_product(backbone, order, shots, views, engine.graph_id("fp32"), progress)
+    recipe, lines = recalibrated(recipe, backbone.encode, args.calibrate_on, args.bad, args.false_reject_rate)
     if args.no_shots:
         recipe = dataclasses.replace(recipe, shots=None)
     recipe.save(args.out)
-    print("\n".join(describe_recipe(args.out, type(recipe).open(args.out))))
+    print("\n".join([*describe_recipe(args.out, Recipe.open(args.out)), *lines]))
     return 0

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
+import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from goodparts import __version__
 
 COMMANDS = {
-    "inspect": ("goodparts.runtime.inspect", "cpu", "find bad parts in pictures"),
-    "show": ("goodparts.runtime.show", "cpu", "describe a recipe or an engine"),
+    "inspect": ("goodparts.runtime.commands.inspect", "cpu", "find bad parts in pictures"),
+    "calibrate": ("goodparts.runtime.commands.calibrate", "cpu", "set a recipe's thresholds with more good photos"),
+    "show": ("goodparts.runtime.commands.show", "cpu", "describe a recipe or an engine"),
     "export": ("goodparts.export.command", "train", "make an engine for a backbone"),
     "bench": ("goodparts.benchmarks.command", "train", "measure speed on this machine"),
 }
@@ -47,13 +52,17 @@ def train_and_export(argv: Sequence[str] | None = None) -> int:
 def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> int:
     """Import a command's module, parse its arguments and run it; errors become one line on stderr.
 
-    Exit codes: 0 ran, 1 a reject under --fail-on-reject, 2 error, 130 interrupted.
+    Exit codes: 0 ran, 1 a reject under --fail-on-reject, 2 error, 130 interrupted, 143 terminated. With
+    GOODPARTS_TRACEBACK set in the environment an error shows where it came from.
     """
     # Ours is shown; what libraries log on the way to an error says less than the error.
     logging.basicConfig(format="goodparts: %(message)s", level=logging.CRITICAL)
     logging.getLogger("goodparts").setLevel(logging.INFO)
-    from goodparts.runtime.errors import GoodpartsError
-
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter should not end the run
+            stream.reconfigure(errors="backslashreplace")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that temporary files go
     try:
         try:
             command = importlib.import_module(module)
@@ -65,13 +74,28 @@ def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> i
         parser = argparse.ArgumentParser(prog=prog, description=text)
         command.add_arguments(parser)
         code: int = command.run(parser.parse_args(argv))
-    except GoodpartsError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; nothing was left half-written", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, as in `… | head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if os.environ.get("GOODPARTS_TRACEBACK"):
+            raise
+        print(f"{prog}: {describe(error)}", file=sys.stderr)
+        return 2
     return code
+
+
+def describe(error: Exception) -> str:
+    """An error in one line."""
+    from goodparts.runtime.errors import GoodpartsError
+
+    if isinstance(error, GoodpartsError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    line = (str(error).strip().splitlines() or [""])[0]
+    return f"unexpected {type(error).__name__}: {line} (GOODPARTS_TRACEBACK=1 shows where)"

@@ -1,18 +1,16 @@
 """Thresholds from good photos alone.
 
 Each shot is scored as if it were new: against the memory of the other shots (leave-one-out), or, where
-there is only one, as mildly changed copies of itself. What good parts score that way gives the location and
-spread from which the thresholds follow. The prompts stay as they are.
-
-With k shots there are k such scores, so no rejection rate below 1/(k+1) can be observed; the thresholds
-assume that the logarithms of good parts' scores are normally distributed.
+there is only one, as mildly changed copies of itself. Better still are further good photos that the memory
+has never seen. What good parts score that way gives the location and spread from which thresholds follow, on the
+assumption that the logarithms of good parts' scores are normally distributed. The prompts stay as they are.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Literal
 
@@ -21,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageFilter
 
+from .errors import SettingsError
 from .preprocess import Array8
 from .scoring import Features, Floats, Learned, Scores, anomaly_map, score
 
@@ -31,11 +30,13 @@ FALSE_REJECT_RATE = 0.01
 """Default share of good parts that may be rejected."""
 
 PRIOR_SPREAD = 0.12
-"""Spread of log scores expected before any shot is seen; counts as much as PRIOR_SHOTS shots."""
-PRIOR_SHOTS = 4
+"""Spread of log scores expected before any photo is seen; counts as much as PRIOR_PHOTOS photos."""
+PRIOR_PHOTOS = 4
 
 COPY_INFLATION = 1.3
 """Changed copies of one photo lie closer to its memory than another good part does: their scores times this."""
+
+ENCODE_AT_ONCE = 16
 
 
 class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,56 +52,80 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Good parts at both levels: image scores, and maxima of the anomaly map."""
+    """Good parts at both levels: image scores, and maxima of the anomaly map, one of each per photo."""
 
-    source: Literal["leave-one-out", "copies"]
+    source: Literal["leave-one-out", "copies", "further photos"]
     image: Level
     pixel: Level
 
+    def is_extrapolated(self, false_reject_rate: float) -> bool:
+        """Whether the rate is below what so few photos can show: 1/(n+1)."""
+        return false_reject_rate < 1.0 / (len(self.image.scores) + 1)
 
-def calibrate(learned: Learned, features: Features, shots: Array8, encode: Encode) -> Calibration:
-    """Calibrate a product from the features and views (uint8 [k,S,S,3]) of its shots.
 
-    `encode` is called only for a single shot, for its changed copies.
+def calibrate(learned: Learned, features: Features, shots: Array8, per_photo: int, encode: Encode) -> Calibration:
+    """Calibrate a product on its own shots: features and views (uint8 [k·per_photo,S,S,3]), per_photo views a photo.
+
+    `encode` is called only for a single photo, for its changed copies.
     """
-    count = len(features.global_)
+    count = len(shots) // per_photo
     if count > 1:
-        scores = [score(features[i : i + 1], without(learned, i, count)) for i in range(count)]
-        return Calibration(source="leave-one-out", image=_image_level(scores, 1.0), pixel=_pixel_level(scores, 1.0))
-    scores = [score(encode(changed_copies(shots[0])), learned)]
-    return Calibration(
-        source="copies",
-        image=_image_level(scores, COPY_INFLATION),
-        pixel=_pixel_level(scores, COPY_INFLATION),
-    )
+        photos = [slice(index * per_photo, (index + 1) * per_photo) for index in range(count)]
+        alone = [score(features[photo], without(learned, index, count)) for index, photo in enumerate(photos)]
+        return summarise("leave-one-out", *photo_scores(alone))
+    copies = [score(encode(views), learned) for views in changed_copies(shots)]
+    image, pixel = photo_scores(copies)
+    return summarise("copies", image * COPY_INFLATION, pixel * COPY_INFLATION)
 
 
-def without(learned: Learned, shot: int, count: int) -> Learned:
-    """The same product, as if this one of its `count` shots had never been seen."""
+def calibrate_on(learned: Learned, photos: Sequence[Array8], encode: Encode) -> Calibration:
+    """Calibrate on good photos that are not in the memory: the views [per_photo,S,S,3] of each."""
+    return summarise("further photos", *photo_scores(score_photos(learned, photos, encode)))
+
+
+def score_photos(learned: Learned, photos: Sequence[Array8], encode: Encode) -> list[Scores]:
+    """Scores of each photo's views; encoded a few photos at a time."""
+    found: list[Scores] = []
+    for start in range(0, len(photos), ENCODE_AT_ONCE):
+        some = photos[start : start + ENCODE_AT_ONCE]
+        features = encode(np.concatenate(some))
+        ends = np.cumsum([len(views) for views in some])
+        found += [score(features[end - len(views) : end], learned) for views, end in zip(some, ends, strict=True)]
+    return found
+
+
+def photo_scores(photos: Sequence[Scores]) -> tuple[Floats, Floats]:
+    """Image score and map maximum of each photo, over its views: [n], [n]."""
+    image = [photo.image.max() for photo in photos]
+    pixel = [max(anomaly_map(grid).max() for grid in photo.grid) for photo in photos]
+    return np.array(image, np.float32), np.array(pixel, np.float32)
+
+
+def without(learned: Learned, photo: int, count: int) -> Learned:
+    """The same product, as if this one of its `count` photos had never been seen."""
 
     def drop(bank: Floats) -> Floats:
         rows = len(bank) // count
-        return np.delete(bank, slice(shot * rows, (shot + 1) * rows), axis=0)
+        return np.delete(bank, slice(photo * rows, (photo + 1) * rows), axis=0)
 
     return dataclasses.replace(learned, banks=tuple(drop(bank) for bank in learned.banks))
 
 
-def changed_copies(view: Array8) -> Array8:
-    """Mild changes of a view uint8 [S,S,3], as between two good parts: light, sharpness, place and size."""
-    image = Image.fromarray(view)
-    size, part = image.width, 0.96 * image.width
+def changed_copies(views: Array8) -> list[Array8]:
+    """Mild changes of one photo's views uint8 [T,S,S,3], as between two good parts: light, sharpness, place, size."""
+    size = views.shape[1]
+    part = 0.96 * size
     rest = size - part
-    copies = [
-        ImageEnhance.Brightness(image).enhance(0.92),
-        ImageEnhance.Brightness(image).enhance(1.08),
-        image.filter(ImageFilter.GaussianBlur(0.6)),
-        image.filter(ImageFilter.UnsharpMask(1, 60, 0)),
-        *(
-            image.resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + part, y + part))
-            for x, y in ((0, 0), (rest, 0), (0, rest), (rest, rest))
-        ),
+    changes: list[Callable[[Image.Image], Image.Image]] = [
+        lambda image: ImageEnhance.Brightness(image).enhance(0.92),
+        lambda image: ImageEnhance.Brightness(image).enhance(1.08),
+        lambda image: image.filter(ImageFilter.GaussianBlur(0.6)),
+        lambda image: image.filter(ImageFilter.UnsharpMask(1, 60, 0)),
     ]
-    return np.stack([np.asarray(copy) for copy in copies])
+    for x, y in ((0.0, 0.0), (rest, 0.0), (0.0, rest), (rest, rest)):
+        box = (x, y, x + part, y + part)
+        changes.append(lambda image, box=box: image.resize((size, size), Image.Resampling.BICUBIC, box=box))  # type: ignore[misc]
+    return [np.stack([np.asarray(change(Image.fromarray(view))) for view in views]) for change in changes]
 
 
 def calibrated(value: float, threshold: float, level: Level) -> float:
@@ -111,20 +136,47 @@ def calibrated(value: float, threshold: float, level: Level) -> float:
     return 1.0 / (1.0 + math.exp(min(math.log(9.0) / margin * (math.log(threshold) - math.log(value)), 700.0)))
 
 
-def _image_level(scores: list[Scores], inflation: float) -> Level:
-    return _level(np.concatenate([part.image for part in scores]) * inflation)
-
-
-def _pixel_level(scores: list[Scores], inflation: float) -> Level:
-    maxima = [anomaly_map(grid).max() for part in scores for grid in part.grid]
-    return _level(np.asarray(maxima, np.float32) * inflation)
+def summarise(
+    source: Literal["leave-one-out", "copies", "further photos"], image: Floats, pixel: Floats
+) -> Calibration:
+    """A calibration from the scores of good photos."""
+    return Calibration(source=source, image=_level(image), pixel=_level(pixel))
 
 
 def _level(values: npt.NDArray[np.floating]) -> Level:
-    """Location and spread of log scores; the spread is drawn towards its prior and widened for few shots."""
+    """Location and spread of log scores; the spread is drawn towards its prior and widened for few photos."""
     logs = np.log(np.maximum(values.astype(np.float64), 1e-30))
     count = len(logs)
     around = float(((logs - logs.mean()) ** 2).sum())
-    variance = (PRIOR_SHOTS * PRIOR_SPREAD**2 + around) / (PRIOR_SHOTS + count - 1)
+    variance = (PRIOR_PHOTOS * PRIOR_SPREAD**2 + around) / (PRIOR_PHOTOS + count - 1)
     spread = math.sqrt(variance * (1.0 + 1.0 / count))
     return Level(tuple(float(value) for value in values), float(logs.mean()), spread)
+
+
+@dataclasses.dataclass(frozen=True)
+class Separation:
+    """Good and bad photos' image scores beside each other.
+
+    threshold: the proposed one; it rejects `rejected` of the good and misses `missed` of the bad.
+    """
+
+    threshold: float
+    rejected: int
+    missed: int
+
+
+def separate(good: Floats, bad: Floats) -> Separation:
+    """The threshold that errs on the fewest photos; between two scores, half-way in the logarithm.
+
+    Among equally good ones, that with the widest gap.
+    """
+    if not len(good) or not len(bad):
+        raise SettingsError("a threshold is proposed from good and bad photos: give at least one of each")
+    logs = np.log(np.maximum(np.concatenate([good, bad]).astype(np.float64), 1e-30))
+    edges = np.unique(logs)
+    candidates = np.concatenate([[edges[0] - 0.1], (edges[:-1] + edges[1:]) / 2, [edges[-1] + 0.1]])
+    gaps = np.concatenate([[0.0], np.diff(edges), [0.0]])
+    rejected = (logs[None, : len(good)] >= candidates[:, None]).sum(axis=1)
+    missed = (logs[None, len(good) :] < candidates[:, None]).sum(axis=1)
+    best = min(range(len(candidates)), key=lambda index: (rejected[index] + missed[index], -gaps[index]))
+    return Separation(float(np.exp(candidates[best])), int(rejected[best]), int(missed[best]))

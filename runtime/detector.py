@@ -2,62 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import logging
-import math
+import os
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from PIL import Image
 
 from .calibrate import Level, calibrated
 from .engine import Engine, Precision
-from .errors import RecipeError, SettingsError
+from .errors import ImageError, RecipeError
 from .preprocess import Picture, load_rgb
 from .recipe import Recipe, Thresholds
 from .regions import Region, find_regions
-from .scoring import MAP_SIZE, Floats, Learned, anomaly_map, score
-from .view import Box
+from .scoring import Floats, Learned, score
+from .threads import one_blas_thread
+from .view import Box, View
 
 log = logging.getLogger(__name__)
 
 
-_blas = ThreadpoolController()
-
-
-def one_blas_thread() -> AbstractContextManager[object]:
-    """Keep numpy's matrix products on this thread.
-
-    The helper threads of numpy's BLAS go on spinning after a product and take a core from the encoder's
-    next frame: 30 to 45 ms of 130 to 310 on two cores (`goodparts bench frame`).
-    """
-    return _blas.limit(limits=1, user_api="blas")  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inspection:
     """What was found in one picture.
 
-    score: raw image score, [0,1]; threshold: the raw score from which a part is rejected; grid: raw pixel
-    scores on the encoder's patch grid; extent: the part of the frame that was inspected; milliseconds: per
-    stage after loading (a batch's time divided by its pictures); recipe, engine: digest and backend they came from.
+    score: raw image score, [0,1], of the worst tile; grids: raw pixel scores on the encoder's patch grid, per
+    tile [rows·columns,h,w]; frame: its height and width; milliseconds: per stage after loading (a batch's
+    time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran.
     """
 
     score: float
     thresholds: Thresholds
     level: Level
-    grid: Floats
-    extent: Box
-    window: tuple[float, float, float, float]
+    grids: Floats
+    view: View
+    frame: tuple[int, int]
     milliseconds: dict[str, float]
     recipe: str
-    engine: str
+    graph: str
+    backend: str
 
     @property
     def threshold(self) -> float:
@@ -74,11 +64,16 @@ class Inspection:
         """The score in [0,1]: monotone in the raw score, 0.5 at the threshold."""
         return calibrated(self.score, self.threshold, self.level)
 
+    @property
+    def extent(self) -> Box:
+        """The part of the frame that was inspected."""
+        return self.view.region(*self.frame)
+
     @functools.cached_property
     def map(self) -> Floats:
-        """Raw pixel scores over `extent`, float32 [400,400]; computed when first asked for."""
+        """Raw pixel scores over `extent`, float32 [400·rows,400·columns]; computed when first asked for."""
         with one_blas_thread():
-            return anomaly_map(self.grid, MAP_SIZE, window=self.window)
+            return self.view.stitch(self.grids, *self.frame)
 
     @functools.cached_property
     def regions(self) -> list[Region]:
@@ -86,17 +81,24 @@ class Inspection:
         return find_regions(self.map, self.thresholds.pixel, self.thresholds.min_area, self.extent)
 
 
+@dataclass(frozen=True, eq=False)
+class _Product:
+    """A product in use. Replaced as a whole, so that a change from another thread falls between two frames."""
+
+    recipe: Recipe
+    learned: Learned
+    thresholds: Thresholds
+
+
 class Detector:
     """Finds bad parts of one product at a time; `use` changes the product, the engine stays.
 
-    `thresholds` may be replaced at any time.
+    `predict`, `use` and the thresholds may be called from several threads.
     """
 
     def __init__(self, engine: Engine, recipe: Recipe | str | Path) -> None:
         self.engine = engine
-        self.recipe: Recipe
-        self._thresholds: Thresholds
-        self._learned: Learned
+        self._product: _Product
         self.use(recipe)
 
     @classmethod
@@ -108,9 +110,11 @@ class Detector:
         backend: str = "auto",
         precision: Precision = "fp32",
         threads: int | None = None,
+        verify: bool = False,
     ) -> Detector:
         """Open an engine folder and a recipe file; see Engine.open for the options."""
-        return cls(Engine.open(engine, backend=backend, precision=precision, threads=threads), recipe)
+        opened = Engine.open(engine, backend=backend, precision=precision, threads=threads, verify=verify)
+        return cls(opened, recipe)
 
     def use(self, recipe: Recipe | str | Path) -> None:
         """Change the product. On an error the product in use stays.
@@ -129,57 +133,62 @@ class Detector:
         if recipe.header.graph != self.engine.graph_id:
             log.info("%s was made with another graph: its memory is computed again from its shots", name)
             recipe = recipe.refit(self.engine.encode, self.engine.graph_id, name)
-        self.thresholds = recipe.header.thresholds
-        self._learned = recipe.learned()
-        self.recipe = recipe
+        recipe.header.thresholds.check()
+        self._product = _Product(recipe, recipe.learned(), recipe.header.thresholds)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The product in use."""
+        return self._product.recipe
 
     @property
     def thresholds(self) -> Thresholds:
         """The recipe's, unless they were replaced since `use`. SettingsError for values that decide nothing."""
-        return self._thresholds
+        return self._product.thresholds
 
     @thresholds.setter
     def thresholds(self, thresholds: Thresholds) -> None:
-        for name in ("image", "pixel"):
-            value = getattr(thresholds, name)
-            if not (math.isfinite(value) and value > 0):
-                raise SettingsError(f"{name} threshold {value}: a finite number above 0 is needed")
-        self._thresholds = thresholds
+        thresholds.check()
+        self._product = dataclasses.replace(self._product, thresholds=thresholds)
 
     def predict(self, picture: Picture) -> Inspection:
         """Inspect one picture (preprocess.load_rgb says what is accepted)."""
         return self.predict_batch([picture])[0]
 
-    def predict_batch(self, pictures: Sequence[Picture]) -> list[Inspection]:
+    def predict_batch(self, pictures: Iterable[Picture]) -> list[Inspection]:
         """Inspect several pictures in one pass of the encoder."""
-        if not pictures:
-            return []
-        size, view = self.engine.encoder.image_size, self.recipe.header.view
+        if isinstance(pictures, (str, os.PathLike, Image.Image)):
+            raise ImageError(
+                f"pictures is a single {type(pictures).__name__}: give a list of pictures, or call predict"
+            )
         frames = [load_rgb(picture) for picture in pictures]
+        if not frames:
+            return []
+        product = self._product
+        size, view = self.engine.encoder.image_size, product.recipe.header.view
         clock = [time.perf_counter()]
         views = np.concatenate([view.cut(frame, size) for frame in frames])
         clock.append(time.perf_counter())
         features = self.engine.encode(views)
         clock.append(time.perf_counter())
         with one_blas_thread():
-            scores = score(features, self._learned)
+            scores = score(features, product.learned)
         clock.append(time.perf_counter())
         spans = [(stop - start) * 1e3 / len(frames) for start, stop in itertools.pairwise(clock)]
         milliseconds = dict(zip(("preprocess", "encode", "score"), spans, strict=True))
-        inspections = []
-        for frame, image, grid in zip(frames, scores.image, scores.grid, strict=True):
-            extent = view.region(*frame.shape[:2])
-            inspections.append(
-                Inspection(
-                    score=float(image),
-                    thresholds=self.thresholds,
-                    level=self.recipe.header.calibration.image,
-                    grid=grid,
-                    extent=extent,
-                    window=view.window(extent, size),
-                    milliseconds=milliseconds,
-                    recipe=self.recipe.header.digest,
-                    engine=self.engine.backend,
-                )
+        tiles = [slice(start, start + view.count) for start in range(0, len(views), view.count)]
+        return [
+            Inspection(
+                score=float(scores.image[tile].max()),
+                thresholds=product.thresholds,
+                level=product.recipe.header.calibration.image,
+                grids=scores.grid[tile],
+                view=view,
+                frame=(frame.shape[0], frame.shape[1]),
+                milliseconds=milliseconds,
+                recipe=product.recipe.digest,
+                graph=self.engine.graph_id,
+                backend=self.engine.backend,
             )
-        return inspections
+            for frame, tile in zip(frames, tiles, strict=True)
+        ]

@@ -32,6 +32,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     Raises FileError when the folder is missing or not writable, or the disk is full.
     """
+    if path.exists() and not path.is_file():
+        raise FileError(f"cannot write {path}: it is no ordinary file; name another")
     with writing(path):
         part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
         try:
@@ -44,6 +46,12 @@ def write_atomic(path: Path, data: bytes) -> None:
             part.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file that something else has written to the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -85,7 +93,7 @@ def writing(path: Path) -> Iterator[None]:
             raise FileError(f"disk full while writing {path}: nothing was kept; free some space and retry") from error
         if isinstance(error, FileNotFoundError):
             raise FileError(f"cannot write {path}: folder {path.parent} does not exist; create it first") from error
-        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
+        raise FileError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
 
 
 def require_folder_of(path: Path) -> None:
@@ -102,7 +110,12 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
+        raise FileError(f"cannot read {path}: {error.strerror or error}; name a file that can be read") from error
+
+
+def printable(path: Path) -> str:
+    """A path as text that every file and terminal takes, whatever bytes its name has."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:

@@ -1,65 +1,100 @@
-"""Overlay pictures: the photo, what is suspicious in it, and the verdict, for a person to look at.
+"""Pictures for a person to look at: the photo, what is suspicious in it, and the verdict.
 
-The heat colours rise in lightness as well as in hue (from nothing over orange to yellow), the outlines are
-dark within light, and the verdict is a word: nothing depends on telling red from green.
+The heat colours rise in lightness as well as in hue (violet, orange, yellow), outlines are white with a black
+edge, and the verdict is a word: nothing depends on telling red from green.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from .detector import Inspection
 from .preprocess import Array8
 from .scoring import Floats
 
 _STOPS = np.array([0.0, 0.5, 1.0])
-_COLOURS = np.array([[125, 30, 110], [235, 100, 40], [255, 225, 90]], np.float32)
-_BANNER = {"good": (0, 90, 160), "reject": (200, 80, 0)}
+_COLOURS = np.array([[110, 30, 140], [240, 110, 40], [255, 235, 110]], np.float32)
+_BANNER = {"good": (0, 90, 160), "reject": (190, 70, 0)}
 LONGEST_SIDE = 1024
 """Larger photos are shown smaller."""
+TILE = 320
+"""Side of a picture in a contact sheet."""
 
 
-def draw_overlay(frame: Array8, inspection: Inspection) -> Image.Image:
-    """Frame uint8 RGB [H,W,3] and its inspection → a picture at most LONGEST_SIDE on its longer side."""
-    scale = min(1.0, LONGEST_SIDE / max(frame.shape[:2]))
+def draw_overlay(frame: Array8, inspection: Inspection, longest: int = LONGEST_SIDE) -> Image.Image:
+    """Frame uint8 RGB [H,W,3] and its inspection → a picture at most `longest` pixels wide or high, and a banner."""
+    scale = min(1.0, longest / max(frame.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in frame.shape[:2])
     photo = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
     extent = inspection.extent
     corner = round(extent.x * scale), round(extent.y * scale)
     part = max(1, round(extent.width * scale)), max(1, round(extent.height * scale))
-    colour, alpha = heat(inspection.map, inspection.thresholds.pixel)
-    photo.paste(
-        Image.fromarray(colour).resize(part, Image.Resampling.BILINEAR),
-        corner,
-        Image.fromarray(alpha).resize(part, Image.Resampling.BILINEAR),
-    )
-    draw = ImageDraw.Draw(photo)
-    for region in inspection.regions:
-        box = region.box
-        edges = [scale * v for v in (box.x, box.y, box.x + box.width, box.y + box.height)]
-        draw.rectangle(edges, outline=(255, 255, 255), width=3)
-        draw.rectangle([edges[0] + 1, edges[1] + 1, edges[2] - 1, edges[3] - 1], outline=(0, 0, 0), width=1)
+    threshold = inspection.thresholds.pixel
+    scores = np.asarray(Image.fromarray(inspection.map).resize(part, Image.Resampling.BILINEAR))
+    colour, alpha = heat(scores, threshold)
+    photo.paste(Image.fromarray(colour), corner, Image.fromarray(alpha))
+    for ring, shade in outlines(scores >= threshold):
+        photo.paste(shade, (*corner, corner[0] + part[0], corner[1] + part[1]), ring)
     return _with_banner(photo, inspection)
 
 
 def heat(scores: Floats, threshold: float) -> tuple[Array8, Array8]:
     """Colour uint8 [H,W,3] and opacity uint8 [H,W] of a map: nothing below half the threshold, full at twice."""
-    level = np.clip(np.log2(np.maximum(scores, 1e-9) / threshold) / 2.0 + 0.5, 0.0, 1.0)
+    level = np.clip(np.log2(np.maximum(scores, 1e-30) / threshold) / 2.0 + 0.5, 0.0, 1.0)
     colour = np.stack([np.interp(level, _STOPS, channel) for channel in _COLOURS.T], axis=-1)
-    return colour.astype(np.uint8), (level * 190).astype(np.uint8)
+    return colour.astype(np.uint8), (level * 170).astype(np.uint8)
+
+
+def outlines(mask: np.ndarray) -> list[tuple[Image.Image, tuple[int, int, int]]]:
+    """A black and a white line around the parts of a mask bool [H,W]: where to paint, and what colour."""
+    inside = Image.fromarray(mask.astype(np.uint8) * 255)
+    white = inside.filter(ImageFilter.MaxFilter(5))
+    black = white.filter(ImageFilter.MaxFilter(3))
+    return [
+        (ImageChops.subtract(black, inside), (0, 0, 0)),
+        (ImageChops.subtract(white, inside), (255, 255, 255)),
+    ]
+
+
+def draw_contact_sheet(pictures: Sequence[tuple[str, Image.Image]], columns: int = 5) -> Image.Image:
+    """Overlays beside each other, each shrunk to TILE pixels, with its name below."""
+    font = ImageFont.load_default(size=16)
+    cell = TILE + 32
+    rows = math.ceil(len(pictures) / columns)
+    sheet = Image.new("RGB", (cell * min(columns, len(pictures)), cell * rows), (245, 245, 245))
+    draw = ImageDraw.Draw(sheet)
+    for index, (name, picture) in enumerate(pictures):
+        x, y = index % columns * cell + 6, index // columns * cell + 4
+        small = picture.copy()
+        small.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
+        sheet.paste(small, (x, y))
+        draw.text((x, y + TILE + 4), _fit(name, font, TILE), fill=(0, 0, 0), font=font)
+    return sheet
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The end of a text that is too wide, after an ellipsis."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"…{text}") > width:
+        text = text[1:]
+    return f"…{text}"
 
 
 def _with_banner(photo: Image.Image, inspection: Inspection) -> Image.Image:
-    font = ImageFont.load_default(size=max(12, photo.width // 28))
-    text = (
-        f"{inspection.verdict.upper()}  {inspection.calibrated:.2f}"
-        f"   (score {inspection.score:.3g}, threshold {inspection.threshold:.3g})"
-    )
-    _, top, _, bottom = font.getbbox(text)
-    pad = max(4, photo.width // 100)
-    band = round(bottom - top) + 2 * pad
+    text = f"{inspection.verdict.upper()} {inspection.calibrated:.2f}"
+    detail = f"score {inspection.score:.3g} / {inspection.threshold:.3g}"
+    size = min(40, max(12, photo.width // 20))
+    large, small = ImageFont.load_default(size=size), ImageFont.load_default(size=max(11, size * 2 // 3))
+    band = size + size // 2
     framed = Image.new("RGB", (photo.width, photo.height + band), _BANNER[inspection.verdict])
     framed.paste(photo, (0, band))
-    ImageDraw.Draw(framed).text((pad, pad - top), text, fill=(255, 255, 255), font=font)
+    draw = ImageDraw.Draw(framed)
+    draw.text((size // 3, band / 2), text, fill=(255, 255, 255), font=large, anchor="lm")
+    if large.getlength(text) + small.getlength(detail) + size < photo.width:
+        draw.text((photo.width - size // 3, band / 2), detail, fill=(255, 255, 255), font=small, anchor="rm")
     return framed

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import ImageError
-from .files import read_bytes
+from .files import printable, read_bytes
 
 Array8 = npt.NDArray[np.uint8]
 Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic]
@@ -24,6 +24,7 @@ Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic]
 MIN_SIDE = 8
 """Pixels; a smaller picture is refused: nothing can be inspected in it."""
 
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError)  # what Pillow's readers raise at damaged files
 _SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 
 
@@ -33,21 +34,18 @@ def load_rgb(picture: Picture) -> Array8:
     Accepted: a path; a Pillow image; an array uint8 or uint16 of [H,W] (grey), [H,W,1], [H,W,3] (RGB) or
     [H,W,4] (RGBA). EXIF orientation is applied. Grey is repeated over the channels; transparency is
     dropped, its colours kept; palettes, CMYK and other colour spaces go through Pillow's conversion to
-    RGB; 16-bit values are divided by 257, so that 65535 becomes 255 whatever the picture holds.
+    RGB; 16-bit grey and 16-bit arrays are divided by 257, so that 65535 becomes 255 whatever the picture holds
+    (of 16-bit colour files Pillow hands out the upper byte).
 
     Raises ImageError for anything else, FileError for a file that cannot be read.
     """
     if isinstance(picture, np.ndarray):
-        rgb = _array_to_rgb(picture)
-    elif isinstance(picture, Image.Image):
-        rgb = _image_to_rgb(picture, "picture")
-    else:
-        rgb = decode(read_bytes(Path(picture)), os.fspath(picture))
-    height, width = rgb.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        name = picture if isinstance(picture, (str, os.PathLike)) else "picture"
-        raise ImageError(f"{name} is {width}×{height} pixels: at least {MIN_SIDE}×{MIN_SIDE} is needed")
-    return rgb
+        return _large_enough(_array_to_rgb(picture), "picture")
+    if isinstance(picture, Image.Image):
+        return _decoded(picture, "picture")
+    if isinstance(picture, (str, os.PathLike)):
+        return decode(read_bytes(Path(picture)), printable(Path(picture)))
+    raise ImageError(f"picture is a {type(picture).__name__}: a path, a Pillow image or a numpy array is accepted")
 
 
 def decode(data: bytes, name: str) -> Array8:
@@ -59,14 +57,33 @@ def decode(data: bytes, name: str) -> Array8:
             # Pillow warns from 89 megapixels and refuses from 179; large frames below that are fine here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
-                return _image_to_rgb(image, name)
+                return _decoded(image, name)
     except UnidentifiedImageError:
         raise ImageError(f"{name} is not a picture in a known format: JPEG, PNG, TIFF, BMP and WebP are") from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise ImageError(f"{name} is too large: up to {limit:.0f} megapixels are accepted") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"{name} is damaged or cut short: {str(error).splitlines()[0]}") from error
+    except _DAMAGE as error:
+        raise _damaged(name, error) from error
+
+
+def _decoded(image: Image.Image, name: str) -> Array8:
+    """A Pillow image, whose file may be read only now, as RGB."""
+    try:
+        return _large_enough(_image_to_rgb(image, name), name)
+    except _DAMAGE as error:
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> ImageError:
+    return ImageError(f"{name} is damaged or cut short: {(str(error).splitlines() or ['unreadable'])[0]}")
+
+
+def _large_enough(rgb: Array8, name: str) -> Array8:
+    height, width = rgb.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise ImageError(f"{name} is {width}×{height} pixels: at least {MIN_SIDE}×{MIN_SIDE} is needed")
+    return rgb
 
 
 def _image_to_rgb(image: Image.Image, name: str) -> Array8:

@@ -7,7 +7,9 @@ of the whole file with the digest itself written as zeros (files.seal).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +20,9 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from .calibrate import Calibration, Encode, calibrate
+from .calibrate import Calibration, Encode, calibrate, summarise
 from .engine import Encoder
-from .errors import RecipeError
+from .errors import RecipeError, SettingsError
 from .files import NO_DIGEST, is_sealed, read_bytes, seal, write_atomic
 from .preprocess import Array8
 from .scoring import Features, Floats, Learned
@@ -50,6 +52,15 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     pixel: float
     min_area: float = 0.0
 
+    def check(self) -> None:
+        """SettingsError for values that would decide nothing."""
+        for name in ("image", "pixel"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise SettingsError(f"{name} threshold {value}: a finite number above 0 is needed")
+        if not (math.isfinite(self.min_area) and self.min_area >= 0):
+            raise SettingsError(f"min_area {self.min_area}: 0 or more frame pixels are needed")
+
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of a recipe but its arrays.
@@ -69,17 +80,20 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     temperature: float
     image_maximum: Literal["grid", "map"]
     shots: tuple[Shot, ...]
+    shot_calibration: Calibration
     calibration: Calibration
+    false_reject_rate: float
     thresholds: Thresholds
     seed: int
     versions: dict[str, str]
     digest: str = NO_DIGEST
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recipe:
     """A product. prompts float32 [2,D] (normal, anomalous); banks float16 [R_m,W_m], one per memory, rows in
-    the order of the shots; shots uint8 [k,S,S,3] as the encoder read them, or None where they were left out.
+    the order of the shots and their tiles; shots uint8 [k·tiles,S,S,3] as the encoder read them, or None where
+    they were left out.
     """
 
     header: Header
@@ -87,6 +101,13 @@ class Recipe:
     pixel_prompts: Floats
     banks: tuple[Halves, ...]
     shots: Array8 | None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The digest of the file, also of one that has not been written yet."""
+        if self.header.digest != NO_DIGEST:
+            return self.header.digest
+        return _read_header(self.to_bytes(), "recipe").digest
 
     def learned(self) -> Learned:
         """What scoring needs, with the banks in float32."""
@@ -99,24 +120,53 @@ class Recipe:
         )
 
     def refit(self, encode: Encode, graph: str, name: str = "recipe") -> Recipe:
-        """The same product for another graph: banks, calibration and thresholds computed again from the shots.
+        """The same product for another graph: memory, calibration and thresholds computed again from the shots.
 
-        A threshold set by hand keeps its distance to the calibration, as a factor.
+        Thresholds, and a calibration on further photos, keep their distance to the shots' own scores.
         """
         if self.shots is None:
             raise RecipeError(
                 f"{name} was made with another graph and holds no shots to compute its memory from again: "
                 "inspect with the engine it was made with, or train without --no-shots"
             )
-        learned, calibration = fit_memory(self.learned(), encode(self.shots), self.shots, encode)
-        old, thresholds = self.header.calibration, self.header.thresholds
-        moved = msgspec.structs.replace(
-            thresholds,
-            image=thresholds.image * np.exp(calibration.image.location - old.image.location).item(),
-            pixel=thresholds.pixel * np.exp(calibration.pixel.location - old.pixel.location).item(),
+        before = self.header.shot_calibration
+        learned, after = fit_memory(self.learned(), encode(self.shots), self.shots, self.header.view.count, encode)
+        image, pixel = (
+            math.exp(getattr(after, level).location - getattr(before, level).location) for level in ("image", "pixel")
         )
-        header = msgspec.structs.replace(self.header, graph=graph, calibration=calibration, thresholds=moved)
+        old = self.header.thresholds
+        calibration = after
+        if self.header.calibration != before:
+            further = self.header.calibration
+            calibration = summarise(
+                further.source,
+                np.array(further.image.scores, np.float32) * image,
+                np.array(further.pixel.scores, np.float32) * pixel,
+            )
+        header = msgspec.structs.replace(
+            self.header,
+            graph=graph,
+            shot_calibration=after,
+            calibration=calibration,
+            thresholds=msgspec.structs.replace(old, image=old.image * image, pixel=old.pixel * pixel),
+        )
         return dataclasses.replace(self, header=header, banks=halves(learned.banks))
+
+    def recalibrate(self, calibration: Calibration, false_reject_rate: float) -> Recipe:
+        """The same product with thresholds from another calibration."""
+        thresholds = msgspec.structs.replace(
+            self.header.thresholds,
+            image=calibration.image.threshold(false_reject_rate),
+            pixel=calibration.pixel.threshold(false_reject_rate),
+        )
+        header = msgspec.structs.replace(
+            self.header, calibration=calibration, thresholds=thresholds, false_reject_rate=false_reject_rate
+        )
+        return dataclasses.replace(self, header=header)
+
+    def with_thresholds(self, thresholds: Thresholds) -> Recipe:
+        """The same product with thresholds set by hand."""
+        return dataclasses.replace(self, header=msgspec.structs.replace(self.header, thresholds=thresholds))
 
     def to_bytes(self) -> bytes:
         """The file's bytes: the same recipe gives the same bytes."""
@@ -161,7 +211,7 @@ class Recipe:
         return recipe
 
     def _check_shapes(self, name: str) -> None:
-        encoder, count = self.header.encoder, len(self.header.shots)
+        encoder, count = self.header.encoder, len(self.header.shots) * self.header.view.count
         rows = count * encoder.grid[0] * encoder.grid[1]
         size = encoder.image_size
         expected: list[tuple[str, npt.NDArray[Any] | None, type, tuple[int, ...]]] = [
@@ -194,12 +244,14 @@ def halves(banks: tuple[Floats, ...]) -> tuple[Halves, ...]:
     return tuple(bank.astype(np.float16) for bank in banks)
 
 
-def fit_memory(learned: Learned, features: Features, shots: Array8, encode: Encode) -> tuple[Learned, Calibration]:
+def fit_memory(
+    learned: Learned, features: Features, shots: Array8, per_photo: int, encode: Encode
+) -> tuple[Learned, Calibration]:
     """Remember the patches of the shots (eq. 8's banks) and calibrate on them; prompts stay as they are."""
     banks = halves(tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory))
     # Calibrated with what is stored, not with what was rounded away.
     stored = dataclasses.replace(learned, banks=tuple(bank.astype(np.float32) for bank in banks))
-    return stored, calibrate(stored, features, shots, encode)
+    return stored, calibrate(stored, features, shots, per_photo, encode)
 
 
 def _read_header(data: bytes, name: str) -> Header:

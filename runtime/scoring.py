@@ -23,7 +23,7 @@ MAP_SIGMA = 4.0
 _ROWS_AT_ONCE = 4096  # bank rows per matrix product: keeps the similarity block small for large banks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Features:
     """What the encoder says about B views; every vector l2-normalised, float32.
 
@@ -42,7 +42,7 @@ class Features:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Learned:
     """What scoring needs of a recipe.
 
@@ -58,7 +58,7 @@ class Learned:
     image_maximum: Literal["grid", "map"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """Scores of B views, each in [0,1], higher is more anomalous; the two branches and what became of them."""
 
@@ -119,41 +119,45 @@ def fuse(a: Floats, b: Floats) -> Floats:
 
 def upsample(grids: Floats, size: int) -> Floats:
     """Bilinear, un-smoothed: [B,h,w] → [B,size,size] (torch's align_corners=False)."""
-    rows, columns = (bilinear_matrix(side, size) for side in grids.shape[1:])
+    rows, columns = (map_matrix(side, 1, 0.0, size, 0.0) for side in grids.shape[1:])
     return np.asarray(rows @ grids @ columns.T, np.float32)
 
 
-def anomaly_map(
-    grid: Floats,
-    size: int = MAP_SIZE,
-    sigma: float = MAP_SIGMA,
-    window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
-) -> Floats:
+def anomaly_map(grid: Floats, size: int = MAP_SIZE, sigma: float = MAP_SIGMA) -> Floats:
     """Bilinear up-sampling, then a Gaussian: [h,w] → [size,size].
 
-    Both are linear and separable, so the whole is two small matrix products. `window` is the part of the
-    grid that the map shows (left, top, right, bottom in [0,1]); it leaves a letterbox's padding out.
+    Both are linear and separable, so the whole is two small matrix products (View.stitch is the general case).
     """
-    left, top, right, bottom = window
-    rows = map_matrix(grid.shape[0], size, sigma, top, bottom)
-    columns = map_matrix(grid.shape[1], size, sigma, left, right)
+    rows, columns = (map_matrix(side, 1, 0.0, size, sigma) for side in grid.shape)
     return np.asarray(rows @ grid @ columns.T, np.float32)
 
 
 @functools.lru_cache(maxsize=64)
-def map_matrix(cells: int, size: int, sigma: float, start: float = 0.0, stop: float = 1.0) -> Floats:
-    """[size,cells]: bilinear up-sampling followed by the Gaussian, along one axis."""
-    matrix: Floats = gaussian_matrix(size, sigma) @ bilinear_matrix(cells, size, start, stop)
+def map_matrix(
+    cells: int, tiles: int, overlap: float, size: int, sigma: float, start: float = 0.0, stop: float = 1.0
+) -> Floats:
+    """[size,tiles·cells]: from the cells of a row of tiles to a smoothed map, along one axis.
+
+    Each tile is up-sampled to the part of the axis it covers; where neighbours overlap, their weights rise
+    linearly from their ends. Only [start,stop] ⊂ [0,1] of a tile's cells shows the frame (letterbox).
+    """
+    length = 1.0 / (tiles - (tiles - 1) * overlap)
+    place = (np.arange(size) + 0.5) / size
+    inside = np.stack([(place - tile * length * (1.0 - overlap)) / length for tile in range(tiles)])  # 0…1 in a tile
+    weight = np.where((inside >= 0) & (inside <= 1), np.minimum(inside, 1.0 - inside) + 1e-6, 0.0)
+    weight /= weight.sum(axis=0)
+    parts = [
+        share[:, None] * bilinear_matrix(cells, start + at * (stop - start))
+        for share, at in zip(weight, inside, strict=True)
+    ]
+    matrix: Floats = gaussian_matrix(size, sigma) @ np.concatenate(parts, axis=1).astype(np.float32)
     return matrix
 
 
-@functools.lru_cache(maxsize=64)
-def bilinear_matrix(cells: int, size: int, start: float = 0.0, stop: float = 1.0) -> Floats:
-    """[size,cells]: sample `size` points of [start,stop] ⊂ [0,1] from `cells` cells, ends held."""
-    position = (start + (np.arange(size) + 0.5) / size * (stop - start)) * cells - 0.5
-    position = np.clip(position, 0, cells - 1)
-    matrix = 1.0 - np.abs(position[:, None] - np.arange(cells)[None, :])
-    return np.maximum(matrix, 0.0).astype(np.float32)
+def bilinear_matrix(cells: int, place: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """[N,cells]: linear interpolation of `cells` cells at N places in [0,1], the ends held."""
+    position = np.clip(place * cells - 0.5, 0, cells - 1)
+    return np.asarray(np.maximum(1.0 - np.abs(position[:, None] - np.arange(cells)[None, :]), 0.0))
 
 
 @functools.lru_cache(maxsize=8)

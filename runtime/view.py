@@ -1,20 +1,28 @@
 """The view: which part of a frame is inspected, and how it becomes what the encoder reads.
 
-Part of the recipe, and used identically where a product is learned and where it is inspected.
+Part of the recipe, and used identically where a product is learned and where it is inspected. Its two
+directions: `cut`, from a frame to the encoder's squares, and `stitch`, from their scores back to the frame.
 """
 
 from __future__ import annotations
 
+import functools
+import io
 from typing import Literal
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from .errors import SettingsError
-from .preprocess import Array8, resize
+from .preprocess import MIN_SIDE, Array8, resize
+from .scoring import MAP_SIGMA, MAP_SIZE, Floats, map_matrix
 
 PADDING = (122, 116, 104)
-"""Letterbox colour: CLIP's mean, so that padding standardises to zero."""
+"""What is not to be seen: CLIP's mean colour, which standardises to zero."""
+
+MAX_TILES = 64
 
 
 class Box(msgspec.Struct, frozen=True):
@@ -27,15 +35,32 @@ class Box(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Region of interest and how it is fitted into the encoder's square.
+    """Region of interest, what is masked in it, and how it is fitted into the encoder's squares.
 
-    roi: the region, in frame pixels; None is the whole frame.
-    resize: "squash" fills the square and gives up the aspect ratio (as published); "letterbox" keeps it
-    and fills the rest with CLIP's mean colour.
+    roi: the region, in frame pixels; None is the whole frame. mask: a one-bit PNG of the frame's size, white
+    where to look; the rest is painted over before the encoder and never reported. resize: "squash" fills
+    the square and gives up the aspect ratio (as published); "letterbox" keeps it and pads. tiles: rows and
+    columns that the region is cut into, each a view of its own, so that small defects in large frames
+    survive the resize; neighbours share `overlap` of their sides.
     """
 
     roi: Box | None = None
+    mask: bytes | None = None
     resize: Literal["squash", "letterbox"] = "squash"
+    tiles: tuple[int, int] = (1, 1)
+    overlap: float = 0.1
+
+    def __post_init__(self) -> None:
+        rows, columns = self.tiles
+        if rows < 1 or columns < 1 or rows * columns > MAX_TILES:
+            raise SettingsError(f"tiles {rows}x{columns}: from 1x1 to {MAX_TILES} in all, as in 2x3")
+        if not 0.0 <= self.overlap <= 0.5:
+            raise SettingsError(f"overlap {self.overlap}: from 0 to 0.5 of a tile")
+
+    @property
+    def count(self) -> int:
+        """Views per frame."""
+        return self.tiles[0] * self.tiles[1]
 
     def region(self, height: int, width: int) -> Box:
         """The region of interest in a frame of this size; SettingsError when it does not lie inside."""
@@ -43,34 +68,104 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             return Box(0, 0, width, height)
         roi = self.roi
         inside = roi.x >= 0 and roi.y >= 0 and roi.x + roi.width <= width and roi.y + roi.height <= height
-        if not inside or roi.width < 1 or roi.height < 1:
+        if not inside or roi.width < MIN_SIDE or roi.height < MIN_SIDE:
             raise SettingsError(
                 f"region {roi.x},{roi.y},{roi.width},{roi.height} does not lie inside a {width}×{height} frame: "
-                "give x,y,width,height in pixels of the frame"
+                f"give x,y,width,height in pixels of the frame, at least {MIN_SIDE}×{MIN_SIDE}"
             )
         return roi
 
+    def check(self, height: int, width: int) -> None:
+        """SettingsError unless a frame of this size can be inspected: region and mask must fit it."""
+        self.region(height, width)
+        self._seen((height, width))
+
     def cut(self, frame: Array8, size: int) -> Array8:
-        """Frame uint8 RGB [H,W,3] → what the encoder reads, uint8 [1,size,size,3]."""
+        """Frame uint8 RGB [H,W,3] → what the encoder reads, uint8 [rows·columns,size,size,3]."""
         region = self.region(*frame.shape[:2])
         part = frame[region.y : region.y + region.height, region.x : region.x + region.width]
-        x, y, width, height = self.placement(region, size)
-        resized = resize(part, (height, width))
-        if (width, height) == (size, size):
-            return resized[None]
-        square = np.full((1, size, size, 3), PADDING, np.uint8)
-        square[0, y : y + height, x : x + width] = resized
+        seen = self._seen(frame.shape[:2])
+        if seen is not None:
+            part = np.where(seen[..., None], part, np.array(PADDING, np.uint8))
+        (rows, columns), overlap = self.tiles, self.overlap
+        squares = [
+            self._fit(part[top:bottom, left:right], size)
+            for top, bottom in tile_edges(region.height, rows, overlap)
+            for left, right in tile_edges(region.width, columns, overlap)
+        ]
+        return np.stack(squares)
+
+    def stitch(self, grids: Floats, height: int, width: int) -> Floats:
+        """Scores of one frame's views [rows·columns,h,w] → anomaly map of its region.
+
+        The frame was height×width. The map has MAP_SIZE pixels per tile and axis, [400,400] without tiles.
+        """
+        (rows, columns), (_, h, w) = self.tiles, grids.shape
+        region = self.region(height, width)
+        top, bottom = tile_edges(region.height, rows, self.overlap)[0]
+        left, right = tile_edges(region.width, columns, self.overlap)[0]
+        x, y, tile_width, tile_height = self._placement(bottom - top, right - left, 1.0)
+        down = map_matrix(h, rows, self.overlap, MAP_SIZE * rows, MAP_SIGMA, y, y + tile_height)
+        across = map_matrix(w, columns, self.overlap, MAP_SIZE * columns, MAP_SIGMA, x, x + tile_width)
+        mosaic = grids.reshape(rows, columns, h, w).transpose(0, 2, 1, 3).reshape(rows * h, columns * w)
+        scores: Floats = down @ mosaic @ across.T
+        seen = self._seen((height, width))
+        if seen is not None:
+            scores[~np.asarray(Image.fromarray(seen).resize(scores.shape[::-1], Image.Resampling.NEAREST))] = 0.0
+        return scores
+
+    def _fit(self, part: Array8, size: int) -> Array8:
+        height, width = part.shape[:2]
+        x, y, new_width, new_height = (round(side) for side in self._placement(height, width, size))
+        resized = resize(part, (max(1, new_height), max(1, new_width)))
+        if resized.shape[:2] == (size, size):
+            return resized
+        square = np.full((size, size, 3), PADDING, np.uint8)
+        square[y : y + resized.shape[0], x : x + resized.shape[1]] = resized
         return square
 
-    def placement(self, region: Box, size: int) -> tuple[int, int, int, int]:
-        """Where the region lies in the encoder's square: x, y, width, height."""
+    def _placement(self, height: int, width: int, size: float) -> tuple[float, float, float, float]:
+        """Where a tile lies in the encoder's square: x, y, width, height."""
         if self.resize == "squash":
             return 0, 0, size, size
-        scale = size / max(region.width, region.height)
-        width, height = max(1, round(region.width * scale)), max(1, round(region.height * scale))
-        return (size - width) // 2, (size - height) // 2, width, height
+        scale = size / max(width, height)
+        return (size - width * scale) / 2, (size - height * scale) / 2, width * scale, height * scale
 
-    def window(self, region: Box, size: int) -> tuple[float, float, float, float]:
-        """The same place as fractions of the square: left, top, right, bottom."""
-        x, y, width, height = self.placement(region, size)
-        return x / size, y / size, (x + width) / size, (y + height) / size
+    def _seen(self, frame: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+        """Where to look, bool over the region, or None for everywhere."""
+        if self.mask is None:
+            return None
+        mask = decode_mask(self.mask)
+        if mask.shape != tuple(frame):
+            raise SettingsError(
+                f"the mask is {mask.shape[1]}×{mask.shape[0]} pixels, the frame {frame[1]}×{frame[0]}: "
+                "they must be of one size"
+            )
+        region = self.region(*mask.shape)
+        return mask[region.y : region.y + region.height, region.x : region.x + region.width]
+
+
+def tile_edges(length: int, tiles: int, overlap: float) -> list[tuple[int, int]]:
+    """Start and stop of each tile along an axis, in pixels; the tiles cover it from end to end."""
+    tile = length / (tiles - (tiles - 1) * overlap)
+    if tile < 1:
+        raise SettingsError(f"{tiles} tiles along {length} pixels: at least one pixel a tile is needed")
+    starts = [index * tile * (1.0 - overlap) for index in range(tiles)]
+    return [(round(start), min(length, max(round(start) + 1, round(start + tile)))) for start in starts]
+
+
+def encode_mask(mask: npt.NDArray[np.bool_]) -> bytes:
+    """bool [H,W] → the one-bit PNG that View.mask holds."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+@functools.lru_cache(maxsize=8)
+def decode_mask(data: bytes) -> npt.NDArray[np.bool_]:
+    """View.mask → bool [H,W], white is True."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert("1"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise SettingsError(f"the view's mask cannot be read: {error}") from error

@@ -11,7 +11,7 @@ from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.view import View
 from goodparts.trainer import promptad
 from goodparts.trainer.backbone import Backbone
-from goodparts.trainer.product import Product, learn_product, load_shots
+from goodparts.trainer.product import Order, learn_product, load_shots
 from goodparts.trainer.suffixes import GENERIC
 from PIL import Image, ImageDraw
 
@@ -61,8 +61,8 @@ def recipe(demo: Backbone, engine_folder: Path, photos: Path) -> Recipe:
 
     shots, views = load_shots(sorted((photos / "good").iterdir()), View(), demo.encoder.image_size)
     settings = promptad.settings("official", steps=3)
-    product = Product("ring", View(), GENERIC, "official", settings, seed=0)
-    return learn_product(demo, product, shots, views, read_spec(engine_folder).graph_id("fp32"))
+    order = Order("ring", View(), GENERIC, "official", settings, seed=0)
+    return learn_product(demo, order, shots, views, read_spec(engine_folder).graph_id("fp32"))
 
 
 @pytest.fixture(scope="session")

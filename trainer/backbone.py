@@ -9,6 +9,7 @@ import socket
 import urllib.parse
 import urllib.request
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from goodparts.runtime.engine import Encoder, Tap
 from goodparts.runtime.errors import BackboneError, SettingsError
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import Features
+from open_clip.tokenizer import SimpleTokenizer
 from torch import nn
 
 from .demo import clip as demo
@@ -35,16 +37,26 @@ RANDOM = "random"
 class Backbone:
     """A frozen CLIP on a device: the V-V image tower, the text tower, and what identifies them."""
 
-    def __init__(self, name: str, model: Any, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        known_tokens: frozenset[int] | None = None,
+        *,
+        taps: tuple[int, ...] | None = None,
+        device: str = "cpu",
+    ) -> None:
+        """known_tokens: ids that the text tower has learned, None for all; taps: see VVTower."""
         model.requires_grad_(False).eval()
         self.device = torch.device(device)
-        self.visual = VVTower(model.visual).to(self.device).eval()
+        self._known_tokens = known_tokens
+        self.visual = VVTower(model.visual, taps).to(self.device).eval()
         self.text = TextTower(getattr(model, "text", model)).to(self.device).eval()
         self.logit_scale = float(model.logit_scale)
         """CLIP's temperature as the checkpoint stores it: a logarithm, ln 100 for most."""
         self.encoder = Encoder(
             backbone=name,
-            weights=weights_hash(model),
+            weights=weights_hash(model, self.visual.describe()),
             image_size=self.visual.image_size,
             grid=self.visual.grid,
             width=self.visual.out_width,
@@ -53,23 +65,25 @@ class Backbone:
 
     @classmethod
     def open(
-        cls, name: str, *, pretrained: str | None = None, weights: Path | None = None, device: str = "cpu"
+        cls,
+        name: str,
+        *,
+        pretrained: str | None = None,
+        weights: Path | None = None,
+        taps: tuple[int, ...] | None = None,
+        device: str = "cpu",
     ) -> Backbone:
         """Open `demo` or any open_clip ViT, by pretrained tag or local weights file (safetensors or .pt).
 
         Raises BackboneError for an unknown name or tag, for weights that cannot be had or do not fit, and
         for towers other than ViTs.
         """
-        if device != "cpu" and not torch.cuda.is_available():
-            raise SettingsError(f"--device {device}: torch {torch.__version__} finds no such device here; use cpu")
+        check_device(device)
         if name == "demo":
             if pretrained or weights:
                 raise SettingsError("the demo backbone brings its own weights: leave out --pretrained and --weights")
-            model = open_clip.CLIP(**demo.CONFIG)
-            randomise(model, demo.SEED)
-        else:
-            model = _open_clip_model(name, pretrained, weights)
-        return cls(name, model, device)
+            return cls(name, *demo.load(), taps=taps, device=device)
+        return cls(name, _open_clip_model(name, pretrained, weights), taps=taps, device=device)
 
     def encode(self, views: Array8) -> Features:
         """Views uint8 RGB [B,S,S,3] → Features, through torch."""
@@ -77,6 +91,25 @@ class Backbone:
             outputs = self.visual(torch.tensor(views, device=self.device))
         arrays = [output.float().cpu().numpy() for output in outputs]
         return Features(arrays[0], arrays[1], tuple(arrays[2:]), self.encoder.grid)
+
+    def unknown_words(self, texts: Iterable[str]) -> list[str]:
+        """Words of these texts that the text tower has not learned: a small one's vocabulary has gaps."""
+        if self._known_tokens is None:
+            return []
+        words = sorted({word for text in texts for word in text.replace("{}", " ").split()})
+        tokenizer = SimpleTokenizer()
+        return [word for word in words if not self._known_tokens.issuperset(tokenizer.encode(word))]
+
+
+def check_device(device: str) -> None:
+    """SettingsError unless torch can use the device. On a GPU convolutions keep fp32, as the parity gate expects."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(
+            f"--device {device}: torch {torch.__version__} cannot use it ({_first_line(error)}); cpu or cuda"
+        ) from error
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _open_clip_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
@@ -119,7 +152,9 @@ def _from_hub(name: str, tag: str) -> Any:
     hub = huggingface_hub.constants
     offline_before, hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE or not online
     try:
-        return open_clip.create_model(name, pretrained=tag)
+        # Some tags were trained with QuickGELU under a name whose configuration does not say so.
+        quick = bool((open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"))
+        return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick)
     except Exception as error:  # whatever the download raises
         cause = _first_line(error) if online else "they are not in the local cache and there is no network"
         raise BackboneError(
@@ -171,9 +206,12 @@ def randomise(model: nn.Module, seed: int) -> None:
             tensor.copy_(torch.from_numpy(np.asarray(value, np.float32)))
 
 
-def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over every tensor of a model, by name; independent of the file they came from."""
-    digest = hashlib.sha256()
+def weights_hash(model: nn.Module, more: str) -> str:
+    """SHA-256 over every tensor of a model, by name, and over what else its features depend on.
+
+    Independent of the file they came from.
+    """
+    digest = hashlib.sha256(more.encode())
     state: dict[str, Any] = model.state_dict()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 import numpy as np
 from goodparts.runtime.calibrate import FALSE_REJECT_RATE
 from goodparts.runtime.errors import SettingsError
-from goodparts.runtime.files import find_images, read_bytes
+from goodparts.runtime.files import find_images, printable, read_bytes
 from goodparts.runtime.preprocess import Array8, decode
 from goodparts.runtime.recipe import FORMAT_VERSION, Header, Recipe, Shot, Thresholds, fit_memory, halves
 from goodparts.runtime.scoring import Learned
@@ -22,13 +23,15 @@ from . import promptad
 from .backbone import Backbone
 from .promptad import Progress, PromptLearner
 
+log = logging.getLogger(__name__)
+
 MAX_SHOTS = 64
 """More than this is no longer few-shot: the memory would grow past what the runtime is built for."""
 
 
 @dataclass(frozen=True)
-class Product:
-    """What the user says about a product, and how it is to be learned."""
+class Order:
+    """What is to be learned and how: the product in words, where to look, what can be wrong, the method's settings."""
 
     text: str
     view: View
@@ -55,66 +58,71 @@ def choose_shots(folder: list[Path], count: int | None) -> list[Path]:
 
 
 def load_shots(paths: list[Path], view: View, size: int) -> tuple[list[Shot], Array8]:
-    """Read the photos: their manifest, and what the encoder reads, uint8 [k,size,size,3].
+    """Read the photos: their manifest, and what the encoder reads, uint8 [k·tiles,size,size,3].
 
-    Two photos with the same bytes are an error: the second would teach nothing and falsify the calibration.
+    Two photos that look the same to the encoder are an error, whatever their files: the second would teach
+    nothing and falsify the calibration.
     """
     shots: list[Shot] = []
     views: list[Array8] = []
-    seen: dict[str, Path] = {}
+    seen: dict[bytes, Path] = {}
     for path in paths:
         data = read_bytes(path)
-        digest = hashlib.sha256(data).hexdigest()
-        if digest in seen:
-            raise SettingsError(f"{path} is the same photo as {seen[digest]}: remove one of them")
-        seen[digest] = path
-        shots.append(Shot(path.name, digest))
-        views.append(view.cut(decode(data, str(path)), size))
+        seen_as = view.cut(decode(data, printable(path)), size)
+        same = seen.setdefault(seen_as.tobytes(), path)
+        if same is not path:
+            raise SettingsError(f"{printable(path)} is the same photo as {printable(same)}: remove one of them")
+        shots.append(Shot(printable(Path(path.name)), hashlib.sha256(data).hexdigest()))
+        views.append(seen_as)
     return shots, np.concatenate(views)
 
 
 def learn_product(
     backbone: Backbone,
-    product: Product,
+    order: Order,
     shots: list[Shot],
     views: Array8,
     graph: str,
     progress: Progress = iter,
 ) -> Recipe:
     """Learn prompts and memory, calibrate, and put it all into a recipe for the graph `graph`."""
+    if unknown := backbone.unknown_words([order.text, *order.suffixes]):
+        log.info("%s has no meaning for: %s", backbone.encoder.backbone, ", ".join(unknown))
     features = backbone.encode(views)
-    learner = PromptLearner(backbone, features, product.text, product.suffixes, product.settings, product.seed)
+    learner = PromptLearner(backbone, features, order.text, order.suffixes, order.settings, order.seed)
     prototypes = learner.learn(progress)
     prompts = Learned(
         image_prompts=prototypes.image,
         pixel_prompts=prototypes.pixel,
         banks=(),
         temperature=learner.temperature,
-        image_maximum=product.settings.image_maximum,
+        image_maximum=order.settings.image_maximum,
     )
-    learned, calibration = fit_memory(prompts, features, views, backbone.encode)
+    learned, calibration = fit_memory(prompts, features, views, order.view.count, backbone.encode)
     settings: dict[str, Any] = {
-        **msgspec.structs.asdict(product.settings),
-        "suffixes": list(product.suffixes),
+        **msgspec.structs.asdict(order.settings),
+        "suffixes": list(order.suffixes),
     }
     header = Header(
         version=FORMAT_VERSION,
-        product=product.text,
+        product=order.text,
         method="promptad",
-        protocol=product.protocol,
+        protocol=order.protocol,
         settings=settings,
         encoder=backbone.encoder,
         graph=graph,
-        view=product.view,
+        view=order.view,
         temperature=learned.temperature,
         image_maximum=learned.image_maximum,
         shots=tuple(shots),
+        shot_calibration=calibration,
         calibration=calibration,
+        false_reject_rate=order.false_reject_rate,
         thresholds=Thresholds(
-            image=calibration.image.threshold(product.false_reject_rate),
-            pixel=calibration.pixel.threshold(product.false_reject_rate),
+            image=calibration.image.threshold(order.false_reject_rate),
+            pixel=calibration.pixel.threshold(order.false_reject_rate),
         ),
-        seed=product.seed,
+        seed=order.seed,
         versions={name: version(name) for name in ("goodparts", "torch", "open_clip_torch", "numpy", "pillow")},
     )
     return Recipe(header, prototypes.image, prototypes.pixel, halves(learned.banks), views)

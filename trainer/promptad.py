@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 import torch
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.scoring import Features, Floats
@@ -87,10 +88,16 @@ PROTOCOLS: dict[Protocol, Settings] = {
 def settings(protocol: Protocol, **changes: Any) -> Settings:
     """A protocol's settings with some of them changed; SettingsError names one that is out of range."""
     merged = {**msgspec.structs.asdict(PROTOCOLS[protocol]), **changes}
+    for name, value in merged.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SettingsError(f"{name} {value}: a finite number is needed")
+    if isinstance(merged["temperature"], float) and merged["temperature"] <= 0:
+        raise SettingsError(f"temperature {merged['temperature']}: a number above 0 is needed")
     try:
         return msgspec.convert(merged, Settings)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"setting out of range: {error}") from error
+        text, _, place = str(error).partition(" - at `$.")
+        raise SettingsError(f"{place.rstrip('`')} is out of range: {text}") from error
 
 
 def resolve_temperature(chosen: Settings, logit_scale: float) -> float:
@@ -98,6 +105,21 @@ def resolve_temperature(chosen: Settings, logit_scale: float) -> float:
     if isinstance(chosen.temperature, str):
         return math.exp(logit_scale) if chosen.temperature == "exp" else logit_scale
     return chosen.temperature
+
+
+def lay_out(product: str, suffixes: tuple[str, ...], chosen: Settings, context_length: int) -> PackedLayout:
+    """The prompts' layout; SettingsError where there is no anomaly prompt, or one that does not fit."""
+    if not suffixes and not chosen.learned_suffixes:
+        raise SettingsError("no anomaly prompt is left: give suffixes, or learned_suffixes of at least 1")
+    return PackedLayout(
+        product,
+        suffixes,
+        prefix_length=chosen.prefix_length,
+        learned=chosen.learned_suffixes,
+        suffix_length=chosen.suffix_length,
+        suffix_place=chosen.suffix_place,
+        context_length=context_length,
+    )
 
 
 @dataclass(frozen=True)
@@ -135,24 +157,15 @@ class PromptLearner:
         device = backbone.device
         self.settings = chosen
         self.temperature = resolve_temperature(chosen, backbone.logit_scale)
-        if not suffixes and not chosen.learned_suffixes:
-            raise SettingsError("no anomaly prompt is left: give suffixes, or learned_suffixes of at least 1")
-        layout = PackedLayout(
-            product,
-            suffixes,
-            prefix_length=chosen.prefix_length,
-            learned=chosen.learned_suffixes,
-            suffix_length=chosen.suffix_length,
-            suffix_place=chosen.suffix_place,
-            context_length=backbone.text.context_length,
+        self._encode = PromptEncoder(
+            backbone.text, lay_out(product, suffixes, chosen, backbone.text.context_length), chosen.pairing
         )
-        self._encode = PromptEncoder(backbone.text, layout)
         if initial is None:
             generator = torch.Generator().manual_seed(seed)
 
             def draw(prefixes: int) -> Prompts:
                 shape = (prefixes, chosen.prefix_length, chosen.learned_suffixes, chosen.suffix_length)
-                return Prompts.initial((*shape, backbone.text.width), chosen.pairing, generator, device)
+                return Prompts.initial((*shape, backbone.text.width), generator, device)
 
             initial = draw(chosen.image_prefixes), draw(chosen.pixel_prefixes)
         self.tasks = initial
@@ -206,4 +219,6 @@ class PromptLearner:
         """The prototypes of both levels, as the prompts stand."""
         with torch.no_grad():
             image, pixel = (text.prototypes().float().cpu().numpy() for text in self.text_features())
+        if not (np.isfinite(image).all() and np.isfinite(pixel).all()):
+            raise SettingsError(f"learning diverged at a learning rate of {self.settings.lr}: lower --lr")
         return Prototypes(image, pixel)

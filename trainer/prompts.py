@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from .text_tower import TextTower
 
+Pairing = Literal["product", "cyclic"]
+
 INITIAL_SPREAD = 0.02
 """Standard deviation of the learnable token vectors at the start."""
 
@@ -65,11 +67,12 @@ class PackedLayout:
             return list(tokenizer.encode(text))
 
         free = [place] * suffix_length
-        own = [*words(product), *free] if suffix_place == "after" else [*free, *words(product)]
+        # The full stop belongs to the last word's text: byte-pair tokens may span "(M8)" and ".".
+        own = [*words(product), *free, *words(".")] if suffix_place == "after" else [*free, *words(f"{product}.")]
         continuations = [
             words(f"{product}."),
             *(words(f"{suffix.replace('{}', product)}.") for suffix in suffixes),
-            *([*own, *words(".")] for _ in range(learned)),
+            *(own for _ in range(learned)),
         ]
         ids = [start, *[place] * prefix_length]
         begin = len(ids)
@@ -81,8 +84,8 @@ class PackedLayout:
             length = len(continuation) + 1
             if begin + length > context_length:
                 raise SettingsError(
-                    f"a prompt for {product!r} has {begin + length} tokens, {context_length} fit: "
-                    "use a shorter product text or shorter suffixes"
+                    f"a prompt for {product[:40]!r} has {begin + length} tokens, {context_length} fit: "
+                    "use a shorter product text, shorter suffixes or a shorter prefix"
                 )
             positions += range(begin, begin + length)
             owner += [number] * length
@@ -104,19 +107,15 @@ class Prompts(nn.Module):
     normal_ctx [N,E_N,W], the prefixes; abnormal_ctx [L,E_A,W], the learnable suffixes.
     """
 
-    def __init__(
-        self, normal_ctx: Tensor, abnormal_ctx: Tensor, pairing: Literal["product", "cyclic"] = "product"
-    ) -> None:
+    def __init__(self, normal_ctx: Tensor, abnormal_ctx: Tensor) -> None:
         super().__init__()
         self.normal_ctx = nn.Parameter(normal_ctx)
         self.abnormal_ctx = nn.Parameter(abnormal_ctx)
-        self.pairing = pairing
 
     @classmethod
     def initial(
         cls,
         shape: tuple[int, int, int, int, int],
-        pairing: Literal["product", "cyclic"],
         generator: torch.Generator,
         device: torch.device,
     ) -> Prompts:
@@ -125,7 +124,7 @@ class Prompts(nn.Module):
         prefixes, prefix_length, suffixes, suffix_length, width = shape
         normal = torch.randn(prefixes, prefix_length, width, generator=generator) * INITIAL_SPREAD
         abnormal = torch.randn(suffixes, suffix_length, width, generator=generator) * INITIAL_SPREAD
-        return cls(normal.to(device), abnormal.to(device), pairing)
+        return cls(normal.to(device), abnormal.to(device))
 
     def vectors(self, layout: PackedLayout, embedding: Tensor) -> Tensor:
         """One packed row per prefix: [N,T,W]; embedding: of layout.ids, [T,W]."""
@@ -134,20 +133,20 @@ class Prompts(nn.Module):
         rows[:, layout.learnable] = self.abnormal_ctx.flatten(0, 1)
         return rows
 
-    def sort(self, features: Tensor) -> TextFeatures:
+    def by_kind(self, features: Tensor, pairing: Pairing) -> TextFeatures:
         """Features of the packed rows [N,1+M+L,D], by kind.
 
-        Learnable anomaly prompts pair every prefix with every suffix; "cyclic" walks both lists together
-        N·L times, as the released code does, which meets every pair only where N and L have no common
+        Learnable anomaly prompts pair every prefix with every suffix ("product"); "cyclic" walks both lists
+        together N·L times, as the released code does, which meets every pair only where N and L have no common
         divisor (spec D9).
         """
         prefixes, suffixes = len(self.normal_ctx), len(self.abnormal_ctx)
         manual = features.shape[1] - 1 - suffixes
         by_suffix = features.transpose(0, 1)  # [1+M+L,N,D]
         learned = by_suffix[1 + manual :]
-        if self.pairing == "cyclic":
+        if pairing == "cyclic" and suffixes:
             step = torch.arange(prefixes * suffixes, device=features.device)
-            learned = learned[step % suffixes, step % prefixes] if suffixes else learned.flatten(0, 1)
+            learned = learned[step % suffixes, step % prefixes]
         else:
             learned = learned.flatten(0, 1)
         return TextFeatures(features[:, 0], by_suffix[1 : 1 + manual].flatten(0, 1), learned)
@@ -156,10 +155,11 @@ class Prompts(nn.Module):
 class PromptEncoder:
     """Encodes the prompts of several tasks in one pass of the text tower."""
 
-    def __init__(self, text: TextTower, layout: PackedLayout) -> None:
+    def __init__(self, text: TextTower, layout: PackedLayout, pairing: Pairing) -> None:
         device = text.positional_embedding.device
         self._text = text
         self._layout = layout
+        self._pairing = pairing
         self._embedding = text.embed(layout.ids.to(device)).detach()
         self._fixed = tuple(tensor.to(device) for tensor in (layout.positions, layout.mask, layout.eos))
 
@@ -168,4 +168,4 @@ class PromptEncoder:
         rows = [task.vectors(self._layout, self._embedding) for task in tasks]
         features = self._text(torch.cat(rows), *self._fixed)
         parts = features.split([len(part) for part in rows])
-        return [task.sort(part) for task, part in zip(tasks, parts, strict=True)]
+        return [task.by_kind(part, self._pairing) for task, part in zip(tasks, parts, strict=True)]

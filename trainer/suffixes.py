@@ -80,6 +80,16 @@ OBJECTS = {name: tuple(template(text) for text in texts.split(", ")) for name, t
 """Benchmark object → its own suffixes, without the generic ones."""
 
 
+def find_object(text: str) -> str | None:
+    """The benchmark object that a product text names, as folder or in words ("metal_nut", "Chewing gum"), if any.
+
+    None where objects of one name have different lists (printed circuit board).
+    """
+    wanted = text.casefold().replace("_", " ")
+    names = [name for name in OBJECTS if wanted in (name.replace("_", " "), OBJECT_NAMES.get(name))]
+    return names[0] if len({OBJECTS[name] for name in names}) == 1 else None
+
+
 def resolve(choice: str) -> tuple[str, ...]:
     """Suffixes by choice: "generic", a benchmark object (generic and its own), or a text file.
 

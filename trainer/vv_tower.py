@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from goodparts.runtime.errors import BackboneError
+from goodparts.runtime.errors import BackboneError, SettingsError
 from torch import Tensor, nn
 
+# CLIP's own; some checkpoints bring others.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -36,6 +37,8 @@ class VVTower(nn.Module):
         self.blocks = visual.transformer.resblocks
         layers = len(self.blocks)
         self.taps = taps if taps is not None else tuple(min(tap, layers) for tap in default_taps(layers))
+        if not self.taps or not all(1 <= tap <= layers for tap in self.taps) or list(self.taps) != sorted(self.taps):
+            raise SettingsError(f"memory taps {self.taps}: block numbers from 1 to {layers} in rising order")
         height, width = visual.image_size
         if height != width:
             raise BackboneError(f"this tower reads {height}×{width} images: square ones are supported")
@@ -44,8 +47,9 @@ class VVTower(nn.Module):
         self.grid = int(rows), int(columns)
         self.width = int(visual.ln_post.weight.shape[0])
         self.out_width = int(visual.proj.shape[1])
-        self.register_buffer("mean", torch.tensor(MEAN), persistent=False)
-        self.register_buffer("std", torch.tensor(STD), persistent=False)
+        preprocessing = getattr(visual, "preprocess_cfg", None) or {}
+        self.register_buffer("mean", torch.tensor(preprocessing.get("mean") or MEAN), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.get("std") or STD), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """image: uint8 RGB [B,S,S,3]. Returns l2-normalised global [B,D], local [B,P,D], and [B,P,W] per tap."""
@@ -67,6 +71,10 @@ class VVTower(nn.Module):
             F.normalize(self.project(local[:, 1:]), dim=-1),
             *memory,
         )
+
+    def describe(self) -> str:
+        """What the features depend on besides the weights: activation, mean and standard deviation of pixels."""
+        return f"{type(self.blocks[0].mlp.gelu).__name__} {self.mean.tolist()} {self.std.tolist()}"
 
     def embed(self, image: Tensor) -> Tensor:
         """uint8 [B,S,S,3] → tokens [B,1+P,W] before the first block."""

@@ -6,6 +6,7 @@ always set and always read back.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import openvino as ov
@@ -36,14 +37,15 @@ class OpenVinoSession:
         used = compiled.get_property("INFERENCE_PRECISION_HINT")
         if used != wanted:
             raise BackendError(f"OpenVINO chose {used} where {precision} was asked for")
+        self._lock = threading.Lock()
         self._request = compiled.create_infer_request()
         self._outputs = range(len(compiled.outputs))
         self.description = f"openvino {ov.__version__.split('-')[0]} CPU {precision}"
 
     def run(self, views: Array8) -> list[Floats]:
-        self._request.infer({0: views}, share_inputs=True, share_outputs=True)
-        # Copied, because the next call reuses the request's buffers.
-        return [self._request.get_output_tensor(index).data.copy() for index in self._outputs]
+        with self._lock:  # one request, one set of buffers: copied before the next call fills them
+            self._request.infer({0: views}, share_inputs=True, share_outputs=True)
+            return [self._request.get_output_tensor(index).data.copy() for index in self._outputs]
 
 
 def open_session(graph: Path, precision: str, threads: int | None) -> OpenVinoSession:

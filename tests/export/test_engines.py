@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from goodparts.export import engines
-from goodparts.export.engines import ensure_engine, make_engine
+from goodparts.export.engines import find_engine, make_engine
 from goodparts.runtime.engine import Engine, read_spec
 from goodparts.runtime.errors import EngineError, FileError, ParityError
 from goodparts.trainer.backbone import Backbone
@@ -25,12 +26,12 @@ def test_graph_is_what_the_contract_says(engine_folder: Path) -> None:
 
     (image,) = model.graph.input
     assert (image.name, image.type.tensor_type.elem_type) == ("image", onnx.TensorProto.UINT8)
-    assert shape(image) == ["batch", 128, 128, 3]
+    assert shape(image) == ["batch", 192, 192, 3]
     assert [(output.name, shape(output)) for output in model.graph.output] == [
         ("global", ["batch", 128]),
-        ("local", ["batch", 64, 128]),
-        ("memory_0", ["batch", 64, 192]),
-        ("memory_1", ["batch", 64, 192]),
+        ("local", ["batch", 144, 128]),
+        ("memory_0", ["batch", 144, 128]),
+        ("memory_1", ["batch", 144, 128]),
     ]
 
 
@@ -79,24 +80,54 @@ def test_a_fitting_engine_is_kept_and_another_is_not_overwritten(
     demo: Backbone, engine_folder: Path, tmp_path: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in engine_folder.iterdir()}
-    assert ensure_engine(demo, engine_folder).encoder == demo.encoder
+    seen = find_engine(demo, engine_folder)
+    assert seen is not None
+    assert seen.encoder == demo.encoder
     assert {path: path.stat().st_mtime_ns for path in engine_folder.iterdir()} == before
     stranger = Backbone.open("demo")
     stranger.encoder = type(demo.encoder)(
-        backbone="other", weights="0" * 64, image_size=128, grid=(8, 8), width=128, taps=demo.encoder.taps
+        backbone="other", weights="0" * 64, image_size=192, grid=(12, 12), width=128, taps=demo.encoder.taps
     )
     with pytest.raises(EngineError, match=r"holds an engine for demo .* asked for is other .* name another folder"):
-        ensure_engine(stranger, engine_folder)
+        find_engine(stranger, engine_folder)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(EngineError, match="is not an engine"):
-        ensure_engine(demo, tmp_path)
+        find_engine(demo, tmp_path)
 
 
-def test_an_older_engine_is_replaced_whole(demo: Backbone, tmp_path: Path) -> None:
-    folder = tmp_path / "engine"
-    folder.mkdir()
+def test_an_older_engine_is_replaced_whole(demo: Backbone, engine_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(engine_folder, tmp_path / "engine"))
     (folder / "left over").touch()
     make_engine(demo, folder)
     assert not (folder / "left over").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["engine"]
-    assert Engine.open(folder).encode(np.zeros((1, 128, 128, 3), np.uint8)).grid == (8, 8)
+    assert Engine.open(folder).encode(np.zeros((1, 192, 192, 3), np.uint8)).grid == (12, 12)
+
+
+def test_nothing_but_an_engine_is_replaced(demo: Backbone, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "precious.png").touch()
+    with pytest.raises(EngineError, match="photos exists and is not an engine: name another folder"):
+        make_engine(demo, folder)
+    with pytest.raises(EngineError, match=r"precious\.png exists and is not an engine"):
+        make_engine(demo, folder / "precious.png")
+    assert (folder / "precious.png").exists()
+
+
+def test_an_empty_folder_a_link_and_the_current_folder_take_an_engine(
+    demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    link.symlink_to(real, target_is_directory=True)
+    assert find_engine(demo, link) is None
+    make_engine(demo, link)
+    assert link.is_symlink()
+    assert read_spec(real).encoder == demo.encoder
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    make_engine(demo, Path())
+    assert read_spec(here).encoder == demo.encoder
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link", "real"]

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from goodparts.runtime.recipe import Recipe
 from goodparts.trainer.promptad import PromptLearner
+from PIL import Image
 
 from goodparts.cli import main, train_and_export
+from tests.conftest import draw_part
 
 
 class Command:
@@ -86,7 +88,12 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--product", "  "], "--product is empty"),
         (["--roi", "1,2,3"], "--roi 1,2,3: give x,y,width,height"),
         (["--roi", "0,0,999,10"], "region 0,0,999,10 does not lie inside a 320×240 frame"),
-        (["--steps", "0"], "setting out of range: Expected `int` >= 1 - at `$.steps`"),
+        (["--steps", "0"], "steps is out of range: Expected `int` >= 1"),
+        (["--temperature", "nan"], "temperature nan: a finite number"),
+        (["--product", "word " * 90], "fit: use a shorter product text"),
+        (["--tiles", "many"], "--tiles many: give rows x columns"),
+        (["--tiles", "0x1"], "tiles 0x1: from 1x1"),
+        (["--memory-taps", "a"], "--memory-taps a: give block numbers"),
         (["--temperature", "hot"], "--temperature hot: a number, exp or log"),
         (["--seed", "-1"], "--seed -1: a whole number"),
         (["--false-reject-rate", "2"], "--false-reject-rate 2.0: between 0 and 0.5"),
@@ -121,6 +128,59 @@ def test_broken_photos_are_named(
     (tmp_path / "empty").mkdir()
     assert command(images=tmp_path / "empty") == 2
     assert "no pictures in" in capsys.readouterr().err
+    assert not command.out.exists()
+
+
+def test_a_photo_saved_again_is_the_same_photo(
+    command: Command, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "twice"
+    shutil.copytree(photos / "good", folder)
+    with Image.open(folder / "1.png") as picture:
+        picture.save(folder / "copy.bmp")
+    assert command(images=folder) == 2
+    assert "copy.bmp is the same photo as" in capsys.readouterr().err
+
+
+def test_a_tiny_photo_is_refused(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny").mkdir()
+    Image.new("RGB", (1, 1)).save(tmp_path / "tiny" / "1.png")
+    assert command(images=tmp_path / "tiny") == 2
+    assert "1.png is 1×1 pixels: at least 8×8 is needed" in capsys.readouterr().err
+
+
+def test_tiles_mask_and_further_photos_reach_the_recipe(
+    command: Command, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (320, 240), 255).save(tmp_path / "mask.png")
+    further = tmp_path / "further"
+    further.mkdir()
+    for seed in (11, 12, 13, 14):
+        draw_part(seed).save(further / f"{seed}.png")
+    assert (
+        command("--tiles", "1x2", "--mask", str(tmp_path / "mask.png"), "--calibrate-on", str(further))
+        == command("--bad", str(photos / "bad"), out=tmp_path / "other")
+        == 0
+    )
+    recipe = Recipe.open(command.out)
+    assert recipe.header.view.tiles == (1, 2)
+    assert recipe.shots is not None
+    assert len(recipe.shots) == 6
+    assert recipe.header.calibration.source == "further photos"
+    assert len(recipe.header.calibration.image.scores) == 4
+    assert recipe.header.shot_calibration.source == "leave-one-out"
+    assert "proposed from both" in capsys.readouterr().out
+
+
+def test_an_unexpected_error_is_one_line_and_exit_2(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: PromptLearner) -> None:
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr(PromptLearner, "step", fail)
+    assert command() == 2
+    assert "unexpected RuntimeError: first line (GOODPARTS_TRACEBACK=1 shows where)\n" in capsys.readouterr().err
     assert not command.out.exists()
 
 

@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
-from goodparts.runtime.calibrate import Level, calibrate, calibrated, changed_copies, without
+from goodparts.runtime.calibrate import (
+    Level,
+    calibrate,
+    calibrate_on,
+    calibrated,
+    changed_copies,
+    photo_scores,
+    score_photos,
+    separate,
+    without,
+)
+from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.scoring import Features, Learned, score
 from goodparts.trainer.backbone import Backbone
@@ -29,7 +41,7 @@ def test_calibrated_is_monotone_and_one_half_at_the_threshold(one: float, other:
 def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, demo: Backbone) -> None:
     assert recipe.shots is not None
     learned, features = recipe.learned(), demo.encode(recipe.shots)
-    seen = calibrate(learned, features, recipe.shots, demo.encode)
+    seen = calibrate(learned, features, recipe.shots, 1, demo.encode)
     rows = len(learned.banks[0]) // 3
     others = Learned(
         learned.image_prompts,
@@ -56,15 +68,61 @@ def test_a_single_shot_is_calibrated_on_changed_copies(recipe: Recipe, demo: Bac
         calls.append(len(views))
         return demo.encode(views)
 
-    seen = calibrate(learned, features, one, encode)
+    seen = calibrate(learned, features, one, 1, encode)
     assert seen.source == "copies"
-    assert calls == [len(seen.image.scores)]
+    assert calls == [1] * len(seen.image.scores)
     assert min(seen.image.scores) > 0
 
 
 def test_changed_copies_differ_mildly_from_the_photo(recipe: Recipe) -> None:
     assert recipe.shots is not None
-    view = recipe.shots[0]
-    for copy in changed_copies(view):
-        assert copy.shape == view.shape
-        assert 0 < np.abs(copy.astype(int) - view).mean() < 20
+    views = recipe.shots[:2]
+    for copy in changed_copies(views):
+        assert copy.shape == views.shape
+        assert 0 < np.abs(copy.astype(int) - views).mean() < 20
+
+
+def test_tiles_of_a_photo_leave_the_memory_together(recipe: Recipe, demo: Backbone) -> None:
+    """Four views that are two photos of two tiles."""
+    assert recipe.shots is not None
+    views = recipe.shots[[0, 1, 2, 0]]
+    features = demo.encode(views)
+    bank = tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory)
+    learned = dataclasses.replace(recipe.learned(), banks=bank)
+    seen = calibrate(learned, features, views, 2, demo.encode)
+    half = dataclasses.replace(learned, banks=tuple(rows[len(rows) // 2 :] for rows in bank))
+    expected = score(features[:2], half)
+    assert len(seen.image.scores) == 2
+    assert seen.image.scores[0] == pytest.approx(expected.image.max())
+
+
+def test_further_photos_are_scored_against_the_whole_memory(recipe: Recipe, demo: Backbone) -> None:
+    assert recipe.shots is not None
+    learned = recipe.learned()
+    photos = [recipe.shots[[index % 3]] for index in range(20)]
+    seen = calibrate_on(learned, photos, demo.encode)
+    image, pixel = photo_scores(score_photos(learned, photos, demo.encode))
+    assert seen.source == "further photos"
+    np.testing.assert_allclose(seen.image.scores, image)
+    np.testing.assert_allclose(seen.pixel.scores, pixel)
+    # A photo that is in the memory scores next to nothing.
+    assert max(seen.image.scores) < 0.1 * min(recipe.header.calibration.image.scores)
+
+
+@pytest.mark.parametrize(("rate", "extrapolated"), [(0.01, True), (0.26, False)])
+def test_a_rate_that_so_few_photos_cannot_show_is_called_extrapolated(
+    recipe: Recipe, rate: float, extrapolated: bool
+) -> None:
+    assert recipe.header.calibration.is_extrapolated(rate) == extrapolated  # 3 photos show 1/4
+
+
+def test_proposed_threshold_lies_between_good_and_bad() -> None:
+    good, bad = np.array([0.1, 0.2], np.float32), np.array([0.8, 0.9], np.float32)
+    seen = separate(good, bad)
+    assert (seen.threshold, seen.rejected, seen.missed) == (pytest.approx(0.4), 0, 0)
+    mixed = separate(np.array([0.1, 0.2, 0.85], np.float32), bad)
+    assert (mixed.threshold, mixed.rejected, mixed.missed) == (pytest.approx(0.4), 1, 0)
+    hopeless = separate(bad, good)
+    assert hopeless.rejected + hopeless.missed == 2
+    with pytest.raises(SettingsError, match="at least one of each"):
+        separate(good, bad[:0])

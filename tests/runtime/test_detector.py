@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from goodparts.runtime import RecipeError
+from goodparts.runtime import Engine, ImageError, RecipeError
 from goodparts.runtime.engine import read_spec
 from goodparts.runtime.preprocess import load_rgb
 from goodparts.runtime.recipe import Recipe
@@ -26,10 +27,10 @@ def detector(engine_folder: Path, recipe_file: Path) -> Detector:
 
 def test_scores_equal_torch(detector: Detector, demo: Backbone, recipe: Recipe, photos: Path) -> None:
     frame = load_rgb(photos / "bad" / "4.png")
-    expected = score(demo.encode(View().cut(frame, 128)), recipe.learned())
+    expected = score(demo.encode(View().cut(frame, demo.encoder.image_size)), recipe.learned())
     seen = detector.predict(frame)
     assert seen.score == pytest.approx(float(expected.image[0]), abs=1e-5)
-    np.testing.assert_allclose(seen.grid, expected.grid[0], atol=1e-5)
+    np.testing.assert_allclose(seen.grids, expected.grid, atol=1e-5)
     assert seen.map.shape == (400, 400)
 
 
@@ -69,7 +70,7 @@ def test_a_recipe_of_another_encoder_is_refused_and_the_old_one_stays(detector: 
     encoder = msgspec.structs.replace(recipe.header.encoder, backbone="other", weights="f" * 64)
     stranger = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, encoder=encoder))
     before = detector.recipe
-    with pytest.raises(RecipeError, match=r"made for other at 128 px, weights f{12}, this engine is demo at 128 px"):
+    with pytest.raises(RecipeError, match=r"made for other at 192 px, weights f{12}, this engine is demo at 192 px"):
         detector.use(stranger)
     assert detector.recipe is before
 
@@ -108,3 +109,53 @@ def test_timings_are_told_per_stage(detector: Detector, photos: Path) -> None:
 def save(recipe: Recipe, path: Path) -> Path:
     recipe.save(path)
     return path
+
+
+def test_products_can_change_while_other_threads_inspect(engine_folder: Path, recipe: Recipe, photos: Path) -> None:
+    """Every score belongs to one of the two products, with that product's threshold."""
+    other = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=0.5))
+    other = dataclasses.replace(other, banks=tuple(bank[::-1] * np.float16(0.5) for bank in other.banks))
+    detector = Detector.open(engine_folder, save(recipe, photos.parent / "one.safetensors"))
+    frame = load_rgb(photos / "bad" / "4.png")
+    expected = set()
+    for product in (recipe, other):
+        detector.use(product)
+        expected.add((round(detector.predict(frame).score, 5), detector.thresholds.image))
+    with ThreadPoolExecutor(2) as pool:
+        seen = pool.map(lambda _: detector.predict(frame), range(30))
+        for product in (recipe, other) * 30:
+            detector.use(product)
+        assert {(round(one.score, 5), one.threshold) for one in seen} <= expected
+
+
+def test_one_picture_is_not_taken_for_many(detector: Detector, photos: Path) -> None:
+    with pytest.raises(ImageError, match="pictures is a single str: give a list"):
+        detector.predict_batch(str(photos / "bad" / "4.png"))
+    frames = np.stack([load_rgb(photos / "bad" / "4.png")] * 2)
+    assert len(detector.predict_batch(frames)) == 2
+
+
+def test_a_recipe_that_was_never_saved_has_a_digest(detector: Detector, recipe: Recipe, recipe_file: Path) -> None:
+    detector.use(recipe)
+    assert detector.predict(draw_part(1)).recipe == Recipe.open(recipe_file).digest
+
+
+def test_thresholds_set_by_hand_move_with_the_graph(recipe: Recipe, demo: Backbone) -> None:
+    double = recipe.with_thresholds(
+        msgspec.structs.replace(recipe.header.thresholds, image=2 * recipe.header.thresholds.image)
+    )
+    again = double.refit(demo.encode, "0" * 64)
+    assert again.header.thresholds.image == pytest.approx(double.header.thresholds.image, rel=1e-2)
+
+
+def test_tiles_are_scored_apart_and_the_worst_one_counts(engine_folder: Path, recipe: Recipe, demo: Backbone) -> None:
+    view = View(tiles=(1, 2), overlap=0.0)
+    views = np.concatenate([view.cut(np.asarray(draw_part(seed)), demo.encoder.image_size) for seed in (1, 2, 3)])
+    tiled = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=view), shots=views)
+    detector = Detector(Engine.open(engine_folder), tiled.refit(demo.encode, recipe.header.graph))
+    frame = np.asarray(draw_part(4, defect=True))
+    seen = detector.predict(frame)
+    halves = score(demo.encode(view.cut(frame, demo.encoder.image_size)), detector.recipe.learned())
+    assert seen.score == pytest.approx(float(halves.image.max()), abs=1e-5)
+    assert seen.map.shape == (400, 800)
+    assert seen.grids.shape[0] == 2

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from goodparts.runtime.backends import BACKENDS
-from goodparts.runtime.engine import SPEC_NAME, Engine, Precision, read_spec, verify
-from goodparts.runtime.errors import BackendError, EngineError
+from goodparts.runtime.engine import SPEC_NAME, Engine, Precision, read_spec, verify_files
+from goodparts.runtime.errors import BackendError, EngineError, SettingsError
 from goodparts.trainer.backbone import Backbone
 
 
@@ -21,7 +22,7 @@ def copy(engine_folder: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("backend", list(BACKENDS))
 @pytest.mark.parametrize("batch", [1, 5])
 def test_features_are_torchs(engine_folder: Path, demo: Backbone, backend: str, batch: int) -> None:
-    views = np.random.default_rng(batch).integers(0, 256, (batch, 128, 128, 3), np.uint8)
+    views = np.random.default_rng(batch).integers(0, 256, (batch, 192, 192, 3), np.uint8)
     engine = Engine.open(engine_folder, backend=backend)
     assert backend in engine.backend
     assert "fp32" in engine.backend
@@ -35,7 +36,7 @@ def test_features_are_torchs(engine_folder: Path, demo: Backbone, backend: str, 
 @pytest.mark.parametrize("backend", list(BACKENDS))
 def test_results_stay_when_the_next_frame_comes(engine_folder: Path, backend: str) -> None:
     engine = Engine.open(engine_folder, backend=backend)
-    black, white = (np.full((1, 128, 128, 3), value, np.uint8) for value in (0, 255))
+    black, white = (np.full((1, 192, 192, 3), value, np.uint8) for value in (0, 255))
     first = engine.encode(black)
     kept = first.global_.copy()
     engine.encode(white)
@@ -72,7 +73,7 @@ def test_an_unknown_precision_is_named(engine_folder: Path, precision: Precision
 
 
 def test_views_of_another_size_are_refused(engine_folder: Path) -> None:
-    with pytest.raises(EngineError, match=r"uint8 \[1, 64, 64, 3\]: this encoder reads uint8 \[B,128,128,3\]"):
+    with pytest.raises(EngineError, match=r"uint8 \[1, 64, 64, 3\]: this encoder reads uint8 \[B,192,192,3\]"):
         Engine.open(engine_folder).encode(np.zeros((1, 64, 64, 3), np.uint8))
 
 
@@ -105,13 +106,15 @@ def test_a_flipped_byte_in_engine_json_is_found_when_opening(copy: Path, positio
 
 @pytest.mark.parametrize("name", ["encoder.onnx", "encoder.weights"])
 def test_a_flipped_byte_in_a_file_is_found_by_verify(copy: Path, name: str) -> None:
-    verify(copy)
+    verify_files(copy)
     path = copy / name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(EngineError, match=f"{name} is damaged: its SHA-256"):
-        verify(copy)
+        verify_files(copy)
+    with pytest.raises(EngineError, match=f"{name} is damaged"):
+        Engine.open(copy, verify=True)
 
 
 def test_a_graph_the_library_cannot_read_is_one_line(copy: Path) -> None:
@@ -121,3 +124,25 @@ def test_a_graph_the_library_cannot_read_is_one_line(copy: Path) -> None:
         with pytest.raises(BackendError, match="cannot open") as caught:
             Engine.open(copy, backend=backend)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", list(BACKENDS))
+def test_threads_that_share_an_engine_get_their_own_results(engine_folder: Path, backend: str) -> None:
+    engine = Engine.open(engine_folder, backend=backend)
+    views = np.random.default_rng(0).integers(0, 256, (6, 1, 192, 192, 3), np.uint8)
+    alone = [engine.encode(view).global_ for view in views]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda view: engine.encode(view).global_, np.concatenate([views] * 5)))
+    for index, seen in enumerate(together):
+        np.testing.assert_allclose(seen, alone[index % 6], atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [0, -3])
+def test_impossible_thread_counts_are_refused(engine_folder: Path, threads: int) -> None:
+    with pytest.raises(SettingsError, match=f"threads {threads}: at least 1"):
+        Engine.open(engine_folder, threads=threads)
+
+
+def test_a_file_is_no_engine(engine_folder: Path) -> None:
+    with pytest.raises(EngineError, match=r"engine\.json is a file: an engine is a folder"):
+        read_spec(engine_folder / SPEC_NAME)

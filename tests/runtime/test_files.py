@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from goodparts.runtime.errors import FileError
-from goodparts.runtime.files import find_images, is_sealed, seal, write_atomic
+from goodparts.runtime.files import find_images, is_sealed, printable, seal, write_atomic
 
 
 def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -77,3 +77,16 @@ def test_a_seal_breaks_with_any_byte(position: int) -> None:
     assert is_sealed(bytes(sealed), b'"digest": "', digest)
     sealed[position] ^= 1
     assert not is_sealed(bytes(sealed), b'"digest": "', bytes(sealed[12:76]).decode(errors="replace"))
+
+
+def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(FileError, match="it is no ordinary file"):
+        write_atomic(pipe, b"")
+    assert pipe.is_fifo()
+
+
+def test_any_file_name_can_be_printed() -> None:
+    assert printable(Path(os.fsdecode(b"a\xff.png"))) == r"a\xff.png"
+    assert printable(Path("螺母.png")) == "螺母.png"

@@ -15,6 +15,8 @@ FORBIDDEN = (
     "tqdm",
     "goodparts.trainer",
     "goodparts.export",
+    "goodparts.benchmarks",
+    "huggingface_hub",
 )
 
 PROGRAM = """

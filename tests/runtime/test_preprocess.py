@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from goodparts.runtime.errors import FileError, ImageError
 from goodparts.runtime.preprocess import decode, load_rgb, resize
@@ -117,9 +116,12 @@ def test_no_bytes_raise_anything_but_an_image_error(noise: bytes, keep: int) -> 
         (np.zeros((16, 16, 3), np.float32), "dtype float32: uint8 and uint16"),
         (np.zeros((16, 16, 2), np.uint8), r"shape \(16, 16, 2\)"),
         (np.zeros(16, np.uint8), r"shape \(16,\)"),
+        (b"bytes", "picture is a bytes: a path, a Pillow image or a numpy array"),
+        (None, "picture is a NoneType"),
+        (Image.open(io.BytesIO(encoded(COLOUR.resize((200, 200)), "JPEG")[:3000])), "damaged or cut short"),
     ],
 )
-def test_arrays_that_have_no_defined_meaning_are_refused(picture: npt.NDArray[Any], message: str) -> None:
+def test_what_has_no_defined_meaning_is_refused(picture: Any, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         load_rgb(picture)
 

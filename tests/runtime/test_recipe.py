@@ -75,7 +75,7 @@ def test_a_newer_format_is_named(recipe: Recipe) -> None:
         ({"image_prompts": np.zeros((3, 128), np.float32)}, r"image_prompts is float32 \[3, 128\], should be"),
         ({"image_prompts": np.full((2, 128), np.nan, np.float32)}, "image_prompts holds values that are not finite"),
         ({"shots": np.zeros((1, 8, 8, 3), np.uint8)}, "shots is uint8"),
-        ({"banks": (np.zeros((5, 192), np.float16),) * 2}, r"memory_0 is float16 \[5, 192\], should be"),
+        ({"banks": (np.zeros((5, 128), np.float16),) * 2}, r"memory_0 is float16 \[5, 128\], should be"),
     ],
 )
 def test_arrays_that_do_not_fit_the_header_are_refused(

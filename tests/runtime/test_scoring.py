@@ -56,13 +56,6 @@ def test_map_equals_torch_and_scipy(grid: tuple[int, int]) -> None:
     np.testing.assert_allclose(scoring.anomaly_map(values), gaussian_filter(up[0, 0].numpy(), 4.0), atol=1e-6)
 
 
-def test_a_window_shows_only_its_part_of_the_grid() -> None:
-    values = np.zeros((8, 8), np.float32)
-    values[:2] = 1.0  # in a letterbox's padding
-    shown = scoring.anomaly_map(values, size=100, sigma=0.0, window=(0.0, 0.5, 1.0, 1.0))
-    np.testing.assert_array_equal(shown, np.zeros((100, 100)))
-
-
 @pytest.mark.parametrize("maximum", ["grid", "map"])
 def test_image_score_takes_the_maximum_where_it_is_told(maximum: str) -> None:
     rng = np.random.default_rng(3)

@@ -34,8 +34,7 @@ def backbone() -> Backbone:
 
 def learner(backbone: Backbone) -> PromptLearner:
     initial = tuple(
-        Prompts(*(torch.tensor(GOLDEN[f"{task}.init.{part}_ctx"]) for part in ("normal", "abnormal")), "cyclic")
-        for task in TASKS
+        Prompts(*(torch.tensor(GOLDEN[f"{task}.init.{part}_ctx"]) for part in ("normal", "abnormal"))) for task in TASKS
     )
     return PromptLearner(
         backbone,

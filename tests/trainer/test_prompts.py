@@ -52,9 +52,9 @@ def unpacked(model: open_clip.CLIP, text: str, learnable: dict[int, Tensor]) -> 
 
 @pytest.mark.parametrize("place", ["after", "before"])
 def test_packing_changes_nothing(model: open_clip.CLIP, place: Literal["after", "before"]) -> None:
-    prompts = Prompts.initial((3, PREFIX, LEARNED, LENGTH, 32), "product", torch.Generator(), torch.device("cpu"))
+    prompts = Prompts.initial((3, PREFIX, LEARNED, LENGTH, 32), torch.Generator(), torch.device("cpu"))
     with torch.no_grad():
-        (seen,) = PromptEncoder(TextTower(model), layout(place))(prompts)
+        (seen,) = PromptEncoder(TextTower(model), layout(place), "product")(prompts)
     blank = " ".join(["X"] * PREFIX)
     free = " ".join(["X"] * LENGTH)
     prefixes = [{1 + i: vector for i, vector in enumerate(rows)} for rows in prompts.normal_ctx]
@@ -77,11 +77,10 @@ def test_packing_changes_nothing(model: open_clip.CLIP, place: Literal["after", 
 def test_cyclic_pairing_walks_both_lists_together() -> None:
     # Features that say which prefix (row) and which continuation (column) they are of.
     features = torch.stack(torch.meshgrid(torch.arange(2), torch.arange(1 + 1 + 4), indexing="ij"), dim=-1)
-    prompts = Prompts(torch.zeros(2, 1, 1), torch.zeros(4, 1, 1), "cyclic")
-    pairs = [(int(prefix), int(column) - 2) for prefix, column in prompts.sort(features).learned]
+    prompts = Prompts(torch.zeros(2, 1, 1), torch.zeros(4, 1, 1))
+    pairs = [(int(prefix), int(column) - 2) for prefix, column in prompts.by_kind(features, "cyclic").learned]
     assert pairs == [(j % 2, j % 4) for j in range(8)]  # 4 distinct pairs of 8 (spec D9)
-    prompts.pairing = "product"
-    assert len({tuple(pair) for pair in prompts.sort(features).learned.tolist()}) == 8
+    assert len({tuple(pair) for pair in prompts.by_kind(features, "product").learned.tolist()}) == 8
 
 
 def test_a_product_text_that_does_not_fit_is_refused() -> None:
@@ -97,3 +96,12 @@ def test_braces_in_a_product_text_are_harmless() -> None:
 def test_other_text_towers_are_refused() -> None:
     with pytest.raises(BackboneError, match="text tower Linear is not supported"):
         TextTower(torch.nn.Linear(1, 1))
+
+
+def test_tokens_that_span_the_full_stop_are_those_of_the_whole_text() -> None:
+    tokens = layout("before", product="nut (M8)").ids.tolist()
+    expected = [token for token in tokenize(["nut (M8)."])[0].tolist() if token][1:]  # without [SOS]
+    first = 1 + PREFIX
+    assert tokens[first : first + len(expected)] == expected
+    learned = tokens[-len(expected) :]
+    assert learned == expected

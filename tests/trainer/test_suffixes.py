@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from goodparts.runtime.errors import FileError, SettingsError
-from goodparts.trainer.suffixes import GENERIC, OBJECTS, resolve
+from goodparts.trainer.suffixes import GENERIC, OBJECTS, find_object, resolve
 
 
 def test_benchmark_objects_add_their_own_to_the_generic_ones() -> None:
@@ -46,3 +46,19 @@ def test_wrong_choices_are_named(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FileError, match="cannot read"):
         resolve(str(binary))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("metal_nut", "metal_nut"),
+        ("Metal Nut", "metal_nut"),
+        ("chewing gum", "chewinggum"),
+        ("macaroni", "macaroni1"),
+        ("pcb4", "pcb4"),
+        ("printed circuit board", None),  # pcb1 to pcb4 differ
+        ("flange", None),
+    ],
+)
+def test_a_product_text_names_an_object_by_folder_or_in_words(text: str, name: str | None) -> None:
+    assert find_object(text) == name

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import engine
-from .recipe import Recipe
+from .. import engine
+from ..recipe import Header, Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     for path in args.paths:
         if path.is_dir():
-            spec = engine.verify(path) if args.verify else engine.read_spec(path)
+            spec = engine.verify_files(path) if args.verify else engine.read_spec(path)
             print("\n".join(describe_engine(path, spec)) + ("\n  every digest matches" if args.verify else ""))
         else:
             print("\n".join(describe_recipe(path, Recipe.open(path))))
@@ -44,13 +44,28 @@ def describe_engine(path: Path, spec: engine.EngineSpec) -> list[str]:
 
 def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
     header = recipe.header
-    calibration, thresholds = header.calibration, header.thresholds
     kept = "kept" if recipe.shots is not None else "left out"
     return [
         f"{path}: recipe for {header.product!r}, {header.method} ({header.protocol} protocol), seed {header.seed}",
         f"  made for {header.encoder}",
         f"  {len(header.shots)} shots ({kept}): {', '.join(shot.name for shot in header.shots)}",
-        f"  rejects from image score {thresholds.image:.4g} (pixel {thresholds.pixel:.4g}), set by "
-        f"{calibration.source} from scores {', '.join(f'{score:.4g}' for score in calibration.image.scores)}",
+        *describe_thresholds(header),
         f"  digest {header.digest}",
     ]
+
+
+def describe_thresholds(header: Header) -> list[str]:
+    """The thresholds and what they rest on."""
+    calibration, rate, thresholds = header.calibration, header.false_reject_rate, header.thresholds
+    scores = calibration.image.scores
+    lines = [
+        f"  rejects from image score {thresholds.image:.4g}, outlines from pixel score {thresholds.pixel:.4g}",
+        f"  calibrated on {len(scores)} scores of good parts ({calibration.source}), {min(scores):.4g} to "
+        f"{max(scores):.4g}, for a false-reject rate of {rate:g}",
+    ]
+    if calibration.is_extrapolated(rate):
+        lines.append(
+            f"  extrapolated: {len(scores)} scores can show rates down to {1 / (len(scores) + 1):.2g}; "
+            "more good photos (--calibrate-on, or `goodparts calibrate --good`) make it sounder"
+        )
+    return lines

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
-from goodparts.runtime.inspect import overlay_name
+from goodparts.runtime.commands.inspect import overlay_name
 from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.view import Box, View
 from PIL import Image
 
 from goodparts.cli import main
@@ -71,12 +75,51 @@ def test_exit_code_tells_of_rejects_only_when_asked(command: Command, photos: Pa
 
 
 def test_overlays_of_equal_names_are_kept_apart(command: Command, photos: Path, tmp_path: Path) -> None:
-    assert command(photos, photos / "bad" / "4.png", "--overlays", tmp_path / "pictures") == 0
+    other = tmp_path / "other"
+    shutil.copytree(photos / "good", other / "good")
+    assert command(photos, other, "--overlays", tmp_path / "pictures") == 0
     names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
-    assert names == ["bad_4.png", "good_1.png", "good_2.png", "good_3.png"]
+    good = [f"good_{seed}{copy}.png" for seed in (1, 2, 3) for copy in ("", "_2")]
+    assert names == ["bad_4.png", *good]
     with Image.open(tmp_path / "pictures" / "bad_4.png") as picture:
         assert picture.width == 320
     assert overlay_name(Path("alone/x.jpg"), [Path("alone/x.jpg")]) == "x.jpg.png"
+
+
+def test_a_sheet_shows_the_highest_scores_first(command: Command, photos: Path, tmp_path: Path) -> None:
+    assert command(photos, "--sheet", tmp_path / "sheet.png") == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 4 * 300
+        assert sheet.height < 500
+
+
+def test_a_thin_picture_has_an_overlay(command: Command, tmp_path: Path) -> None:
+    Image.new("RGB", (9000, 16), (90, 90, 90)).save(tmp_path / "thin.png")
+    assert command(tmp_path / "thin.png", "--overlays", tmp_path / "pictures") == 0
+    with Image.open(tmp_path / "pictures" / "thin.png") as picture:
+        assert picture.width == 1024
+
+
+def test_a_frame_that_the_view_does_not_fit_is_reported_and_the_rest_go_on(
+    engine_folder: Path, recipe: Recipe, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = msgspec.structs.replace(recipe.header, view=View(roi=Box(100, 50, 150, 150)))
+    dataclasses.replace(recipe, header=header).save(tmp_path / "roi.safetensors")
+    folder = tmp_path / "mixed"
+    shutil.copytree(photos / "good", folder)
+    Image.new("RGB", (50, 50)).save(folder / "0.png")
+    assert Command(engine_folder, tmp_path / "roi.safetensors")(folder) == 2
+    seen = capsys.readouterr()
+    assert "does not lie inside a 50×50 frame" in seen.err
+    assert "4 inspected: 3 good, 0 rejected, 1 unreadable" in seen.out
+
+
+def test_names_that_are_no_text_do_not_end_the_run(command: Command, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "names"
+    folder.mkdir()
+    shutil.copy(photos / "good" / "1.png", folder / os.fsdecode(b"a\xff.png"))
+    assert command(folder, "--json", tmp_path / "out.jsonl", "--overlays", tmp_path / "pictures") == 0
+    assert json.loads((tmp_path / "out.jsonl").read_text())["path"].endswith(r"a\xff.png")
 
 
 def test_an_official_recipe_and_the_demo_are_marked(

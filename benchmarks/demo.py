@@ -1,0 +1,106 @@
+"""`make demo`: the whole job on drawn parts that the demo backbone has never seen.
+
+Draws them, learns each from four good photos, inspects good and defective ones with the torch-free runtime, and
+leaves photos, recipes, overlays, a contact sheet and JSON lines in a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from goodparts.runtime import Detector
+from goodparts.trainer.demo.parts import DEFECTS, HELD_OUT_KINDS
+from goodparts.trainer.demo.photos import Line
+from PIL import Image
+
+from goodparts.cli import train_and_export
+
+from .metrics import auroc
+
+SHOTS, GOOD, LINE = 4, 12, 1000
+SIZE = (400, 400)
+
+
+def draw(folder: Path, kind: str) -> None:
+    """Photos of one line in MVTec's layout: train/good, test/good, test/<defect>, ground_truth/<defect>."""
+    line = Line(kind, LINE)
+    wanted: list[tuple[str, int, str | None]] = [("train/good", index, None) for index in range(SHOTS)]
+    wanted += [("test/good", 100 + index, None) for index in range(GOOD)]
+    wanted += [(f"test/{defect.replace(' ', '_')}", 200 + index, defect) for index, defect in enumerate(DEFECTS * 2)]
+    for place, seed, defect in wanted:
+        photo = line.photo(seed, defect, size=SIZE)
+        target = folder / place / f"{seed}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo.image).save(target)
+        if defect is not None:
+            truth = folder / place.replace("test", "ground_truth") / f"{seed}_mask.png"
+            truth.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(photo.mask).save(truth)
+
+
+def inspect(folder: Path, engine: Path, recipe: Path) -> list[dict[str, object]]:
+    """Run `goodparts inspect` as a user would; its JSON lines."""
+    out = folder / "inspected.jsonl"
+    command = [sys.executable, "-c", "from goodparts.cli import main; raise SystemExit(main())", "inspect"]
+    options = {"--engine": engine, "--recipe": recipe, "--json": out, "--overlays": folder / "overlays"}
+    options["--sheet"] = folder / "sheet.png"
+    arguments = [str(part) for pair in options.items() for part in pair]
+    subprocess.run([*command, str(folder / "test"), *arguments], check=True, stdout=subprocess.DEVNULL)
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def pixel_auroc(folder: Path, engine: Path, recipe: Path) -> float:
+    """Over every fourth pixel of the maps of all test photos."""
+    detector = Detector.open(engine, recipe)
+    masks, maps = [], []
+    for path in sorted((folder / "test").rglob("*.png")):
+        truth = folder / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
+        seen = detector.predict(path).map
+        mask = Image.open(truth).resize(seen.shape[::-1]) if truth.exists() else Image.new("1", seen.shape[::-1])
+        masks.append(np.asarray(mask.convert("1"))[::4, ::4])
+        maps.append(seen[::4, ::4])
+    return auroc(np.stack(masks), np.stack(maps))
+
+
+def run(folder: Path) -> list[str]:
+    """The demo in `folder`; returns a table's lines."""
+    engine = folder / "engine"
+    lines = [
+        f"{'':12} {'image AUROC':>12} {'pixel AUROC':>12} {'good rejected':>14} {'bad missed':>11} {'ms a frame':>11}"
+    ]
+    for kind in HELD_OUT_KINDS:
+        place = folder / kind
+        draw(place, kind)
+        recipe = place / "recipe.safetensors"
+        options = {"--images": place / "train" / "good", "--product": kind, "--engine": engine, "--out": recipe}
+        code = train_and_export(["--backbone", "demo", *(str(part) for pair in options.items() for part in pair)])
+        if code:
+            raise SystemExit(code)
+        records = inspect(place, engine, recipe)
+        bad = np.array([Path(str(record["path"])).parent.name != "good" for record in records])
+        scores = np.array([record["score"] for record in records], np.float64)
+        rejected = np.array([record["verdict"] == "reject" for record in records])
+        spent = np.array([sum(record["milliseconds"].values()) for record in records])  # type: ignore[attr-defined]
+        lines.append(
+            f"{kind:12} {auroc(bad, scores):12.3f} {pixel_auroc(place, engine, recipe):12.3f} "
+            f"{rejected[~bad].sum():>8} of {(~bad).sum():<2} {(~rejected[bad]).sum():>5} of {bad.sum():<2} "
+            f"{np.median(spent):11.1f}"
+        )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The whole job on drawn parts.")
+    parser.add_argument("--out", type=Path, default=Path("build/demo"), metavar="DIR", help="default: %(default)s")
+    folder = parser.parse_args().out
+    lines = run(folder)
+    print("\n".join(["", *lines, "", f"Look at {folder}/*/sheet.png and {folder}/*/overlays."]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""`goodparts calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from goodparts.runtime.recipe import Recipe
+
+from goodparts.cli import main
+from tests.conftest import draw_part
+
+
+@pytest.fixture
+def further(tmp_path: Path) -> Path:
+    folder = tmp_path / "further"
+    folder.mkdir()
+    for seed in range(20, 25):
+        draw_part(seed).save(folder / f"{seed}.png")
+    return folder
+
+
+def calibrate(engine: Path, recipe: Path, *more: str | Path) -> int:
+    return main(["calibrate", "--engine", str(engine), "--recipe", str(recipe), *map(str, more)])
+
+
+def test_further_photos_set_the_thresholds(
+    engine_folder: Path, recipe_file: Path, further: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new.safetensors"
+    options = ("--good", further, "--out", out, "--false-reject-rate", "0.2")
+    assert calibrate(engine_folder, recipe_file, *options) == 0
+    before, after = Recipe.open(recipe_file).header, Recipe.open(out).header
+    assert len(after.calibration.image.scores) == 5
+    assert after.thresholds.image == pytest.approx(after.calibration.image.threshold(0.2))
+    assert after.thresholds.image != before.thresholds.image
+    assert after.shot_calibration == before.shot_calibration
+    seen = capsys.readouterr().out
+    assert "further photos" in seen
+    assert "extrapolated" not in seen
+
+
+def test_bad_photos_show_the_separation(
+    engine_folder: Path, recipe_file: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new.safetensors"
+    assert calibrate(engine_folder, recipe_file, "--bad", photos / "bad", "--out", out) == 0
+    seen = capsys.readouterr().out
+    assert "of 1 bad ones missed" in seen
+    assert "proposed from both" in seen
+    assert "extrapolated: 3 scores can show rates down to 0.25" in seen
+
+
+def test_a_threshold_can_be_set_by_hand(engine_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new.safetensors"
+    assert calibrate(engine_folder, recipe_file, "--threshold", "0.25", "--out", out) == 0
+    assert Recipe.open(out).header.thresholds.image == 0.25
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--good", "PHOTOS/good"], "1.png is the shot 1.png that the recipe was learned from: leave it out"),
+        (["--false-reject-rate", "0.7"], "--false-reject-rate 0.7: between 0 and 0.5"),
+        (["--threshold", "nan"], "image threshold nan: a finite number above 0"),
+        (["--out", "/nowhere/at/all"], "folder /nowhere/at does not exist"),
+    ],
+)
+def test_errors_leave_the_recipe_alone(
+    engine_folder: Path,
+    recipe_file: Path,
+    photos: Path,
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = recipe_file.read_bytes()
+    assert calibrate(engine_folder, recipe_file, *(option.replace("PHOTOS", str(photos)) for option in options)) == 2
+    assert message in capsys.readouterr().err
+    assert recipe_file.read_bytes() == before

@@ -1,0 +1,160 @@
+"""Photos of drawn parts: good ones and ones with a defect whose mask is exact.
+
+A `Line` is one product under one camera. Its pieces differ in pose, texture and what the camera adds; pieces of
+two lines of one kind differ in everything.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
+from PIL import Image
+
+from .canvas import Colour, Frame, Plane, hsv, luminance, ramp, solid, triangular
+from .parts import KINDS, PAINTERS, TEXTURES
+from .pieces import Piece
+
+
+@dataclass(frozen=True)
+class Photo:
+    """image uint8 [H,W,3]; mask bool [H,W], all False for a good piece; defect: None for a good piece."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    kind: str
+    defect: str | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A piece before the camera, without and with its defect: float32 [H,W,3] in 0…255, equal where not mask."""
+
+    good: NDArray[np.float32]
+    bad: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+class Line:
+    """One product on one camera: everything that does not change from piece to piece is drawn from the seed."""
+
+    def __init__(self, kind: str, seed: int) -> None:
+        if kind not in PAINTERS:
+            raise ValueError(f"no kind {kind!r}; there are: {', '.join(KINDS)}")
+        self.kind = kind
+        self._key = (zlib.crc32(kind.encode()), seed)
+        line = default_rng(self._key)
+        self._paint = PAINTERS[kind](line)
+        fills = kind in TEXTURES
+        self._angle = 0.0 if fills else line.choice((0, math.pi / 2, line.uniform(0, 2 * math.pi)), p=(0.45, 0.2, 0.35))
+        self._scale = line.uniform(0.75, 1.3) if fills else line.uniform(0.85, 1.08)
+        if abs(math.sin(2 * self._angle)) > 0.3:  # corners need room
+            self._scale *= 0.85
+        self._loose = (0.0, 0.03) if fills else (line.uniform(0.0, 0.04), line.uniform(0.0, 0.08))
+        self._light = line.uniform(0, 2 * math.pi)
+        self._ground = self._background(line)
+        self._ground_noise = line.uniform(0, 0.04), line.choice((0.02, 0.1, 0.6))
+        self._shadow = line.uniform(0.1, 0.55), line.uniform(0.03, 0.08)
+        self._gradient = line.uniform(0, 0.16), line.uniform(0, 2 * math.pi)
+        self._vignette = line.uniform(0, 0.12)
+        self._tint = 1 + line.uniform(-0.04, 0.04, size=3).astype(np.float32)
+        self._exposure, self._flicker = line.uniform(0.85, 1.1), line.uniform(0.005, 0.03)
+        self._blur = line.uniform(0, 0.7)
+        self._sensor = line.uniform(0.8, 4.0)
+        self._quality = int(line.integers(75, 96))
+
+    def _background(self, line: Generator) -> Colour:
+        """A colour that the part stands out from: mostly grey, dark or bright."""
+        layer = self._paint(Frame.posed((48, 48), (0, 0, 0, 1), self._light, default_rng(self._key)))
+        on = np.ones((48, 48), bool) if layer.distance is None else layer.distance < 0
+        part = luminance(layer.colour[:, on])
+        if layer.distance is None:  # what shows under a texture: in the dark, unless it is dark itself
+            value = part / 255 + 0.3 if part < 90 else line.uniform(0.04, 0.12)
+            return hsv(line.random(), 0.08, value)
+        while True:
+            value = line.choice((line.uniform(0.03, 0.2), line.uniform(0.25, 0.7), line.uniform(0.75, 0.97)))
+            colour = hsv(line.random(), line.choice((0.03, 0.03, 0.25)), value)
+            if abs(luminance(colour) - part) > 65:
+                return colour
+
+    def photo(
+        self,
+        seed: int,
+        defect: str | None = None,
+        size: tuple[int, int] = (192, 192),
+        *,
+        extent: float | None = None,
+    ) -> Photo:
+        """A photo of the piece `seed`, of size (height, width).
+
+        defect: one of parts.DEFECTS, or None for a good piece; the same seed is the same piece with and without.
+        extent: the defect's longest side in pixels; drawn where None.
+        """
+        piece = self._piece(seed, size)
+        if defect is None:
+            image, mask = piece.image(), np.zeros(size, dtype=np.bool_)
+        else:
+            image, mask = piece.spoil(defect, self._chance(seed, defect), extent)
+        return Photo(self._expose(image, seed), mask, self.kind, defect)
+
+    def pair(self, seed: int, defect: str, size: tuple[int, int] = (192, 192), *, extent: float | None = None) -> Pair:
+        """What `photo` shows before lamp and camera, without and with the defect."""
+        piece = self._piece(seed, size)
+        bad, mask = piece.spoil(defect, self._chance(seed, defect), extent)
+        return Pair(piece.image().transpose(1, 2, 0), bad.transpose(1, 2, 0), mask)
+
+    def _chance(self, seed: int, what: str) -> Generator:
+        return default_rng((*self._key, seed, zlib.crc32(what.encode())))
+
+    def _piece(self, seed: int, size: tuple[int, int]) -> Piece:
+        rng = self._chance(seed, "piece")
+        shift, turn = self._loose
+        x, y = rng.uniform(-shift, shift, size=2)
+        pose = x, y, self._angle + rng.uniform(-turn, turn), self._scale * rng.uniform(0.99, 1.01)
+        frame = Frame.posed(size, pose, self._light, rng)
+        layer = self._paint(frame)
+        colour = np.clip(layer.colour, 0, 255)
+        strength, cell = self._ground_noise
+        ground = solid(frame, self._ground, 1 + np.float32(strength) * frame.noise(cell))
+        if layer.distance is None:
+            return Piece(colour, np.ones(size, dtype=np.float32), ground, self._light)
+        depth, width = self._shadow
+        ground *= 1 - np.float32(depth) * (1 - ramp(layer.distance, 0, width)) ** 2
+        return Piece(colour, frame.cover(layer.distance), ground, self._light)
+
+    def _expose(self, image: Plane, seed: int) -> NDArray[np.uint8]:
+        """What lamp, lens, sensor and compression make of [3,H,W]: uint8 [H,W,3]."""
+        rng = self._chance(seed, "camera")
+        _, height, width = image.shape
+        across = np.linspace(-1, 1, width, dtype=np.float32)
+        down = np.linspace(-1, 1, height, dtype=np.float32)
+        strength, angle = self._gradient
+        strength, angle = strength * rng.uniform(0.8, 1.2), angle + rng.uniform(-0.1, 0.1)
+        row = np.float32(strength * math.cos(angle)) * across - np.float32(self._vignette) * across**2
+        column = np.float32(strength * math.sin(angle)) * down - np.float32(self._vignette) * down**2
+        gain = np.float32(self._exposure * (1 + rng.normal(0, self._flicker)))
+        light = gain * (1 + row[None, :] + column[:, None])
+        lit = image * light * self._tint[:, None, None]
+        blur = self._blur * rng.uniform(0.8, 1.2)
+        if blur > 0.25:
+            lit = _blurred(lit, blur)
+        lit += np.float32(self._sensor) * triangular(rng, (3, height, width))
+        pixels = np.clip(lit, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "JPEG", quality=self._quality)
+        return np.asarray(Image.open(buffer))
+
+
+def _blurred(image: Plane, sigma: float) -> Plane:
+    """[3,H,W] under a 3-tap kernel of this spread in pixels (up to 0.8) both ways."""
+    side = np.float32(sigma**2 / 2)
+    result: Plane = image.copy()
+    result[:, 1:-1] += side * (image[:, 2:] + image[:, :-2] - 2 * image[:, 1:-1])
+    rows = result.copy()
+    result[:, :, 1:-1] += side * (rows[:, :, 2:] + rows[:, :, :-2] - 2 * rows[:, :, 1:-1])
+    return result

@@ -1,0 +1,148 @@
+"""A piece on its ground, where on it there is room for a defect, and the exact mask of the defect drawn there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from .canvas import Plane
+from .defects import BY_NAME, Where
+from .sites import Site
+
+VISIBLE = 8.0
+"""A defect is where the 3×3 mean of the change (largest over channels, of 255) exceeds this."""
+_TRIES = 8
+
+
+@dataclass
+class Piece:
+    """A part [3,H,W], how much of each pixel it covers [H,W], and the ground under it [3,H,W]."""
+
+    colour: Plane
+    cover: Plane
+    ground: Plane
+    light: float
+    """The lamp's direction in the picture, in radians."""
+
+    def image(self) -> Plane:
+        """[3,H,W]."""
+        return self.ground + self.cover * (self.colour - self.ground)
+
+    def spoil(self, defect: str, rng: Generator, extent: float | None) -> tuple[Plane, NDArray[np.bool_]]:
+        """The image [3,H,W] with a defect, and where it differs [H,W]; elsewhere it equals `image()`.
+
+        It is drawn elsewhere again until it is as long as it should be and plain to see; the best of 8 counts.
+        """
+        if defect not in BY_NAME:
+            raise ValueError(f"no defect {defect!r}; there are: {', '.join(BY_NAME)}")
+        kind, image = BY_NAME[defect], self.image()
+        short = min(self.cover.shape)
+        best: tuple[float, tuple[slice, slice], NDArray[np.bool_], Plane] | None = None
+        for _ in range(_TRIES):
+            length = short * rng.uniform(*kind.shares) if extent is None else extent
+            detail = max(1.0, short / 192) if extent is None else min(max(1.0, short / 192), max(1.0, extent / 14))
+            x, y, angle = self._room(kind.where, length, rng)
+            reach = 0.75 * length + 5 * detail + 3
+            left, top = max(0, int(x - reach)), max(0, int(y - reach))
+            window = slice(top, int(y + reach) + 1), slice(left, int(x + reach) + 1)
+            planes = slice(None), *window
+            lamp = math.cos(self.light), math.sin(self.light)
+            layers = self.colour[planes].copy(), self.cover[window].copy(), self.ground[planes].copy()
+            site = Site(*layers, (x - left, y - top), angle, length, detail, lamp, rng)
+            kind.draw(site)
+            after = np.clip(site.ground + site.cover * (site.colour - site.ground), 0, 255)
+            change = np.abs(after - image[planes]).max(axis=0)
+            mask = _mean3(change) > VISIBLE
+            quality = _quality(mask, change, length, kind.fill)
+            if best is None or quality > best[0]:
+                best = quality, window, mask, after
+            if quality >= 1:
+                break
+        assert best is not None
+        _, window, changed, after = best
+        mask = np.zeros(self.cover.shape, dtype=np.bool_)
+        mask[window] = changed
+        planes = slice(None), *window
+        image[planes] = np.where(changed, after, image[planes])
+        return image, mask
+
+    def _room(self, where: Where, length: float, rng: Generator) -> tuple[float, float, float]:
+        """x, y of a place for a defect of this length in pixels and a direction: the best of 48."""
+        height, width = self.cover.shape
+        step = max(1, min(height, width) // 96)
+        coarse = self.cover[::step, ::step]
+        on = coarse > min(0.9, 0.99 * float(coarse.max()))
+        fills = bool(on.all())
+        if where == "edge" and not fills:
+            return self._edge(on, step, rng)
+        spots = np.flatnonzero(on)
+        row, column = np.divmod(spots[rng.integers(len(spots), size=48)], on.shape[1])
+        x, y = (column * step).astype(np.float64), (row * step).astype(np.float64)
+        angle = rng.uniform(0, math.pi, 48)
+        if where == "along":
+            t = np.linspace(-0.5, 0.5, 9)[:, None] * length
+            t = t / np.maximum(np.abs(np.cos(angle)), np.abs(np.sin(angle)))
+            at_x, at_y = x + t * np.cos(angle), y + t * np.sin(angle)
+        else:
+            turns = np.arange(8)[:, None] * (math.pi / 4)
+            at_x, at_y = x + 0.45 * length * np.cos(turns), y + 0.45 * length * np.sin(turns)
+        inside = (at_x >= 2) & (at_x < width - 2) & (at_y >= 2) & (at_y < height - 2)
+        covered = self.cover[at_y.astype(int).clip(0, height - 1), at_x.astype(int).clip(0, width - 1)]
+        room = np.where(inside, covered, -1).mean(axis=0)
+        best = int(np.argmax(np.minimum(room, 0.95)))  # the first that fits: argmax of room alone avoids all edges
+        return float(x[best]), float(y[best]), float(angle[best])
+
+    def _edge(self, on: NDArray[np.bool_], step: int, rng: Generator) -> tuple[float, float, float]:
+        """A place on the outline, and the way out of the part."""
+        inner = on[1:-1, 1:-1]
+        sides = (
+            (on[1:-1, 2:], 0.0),
+            (on[2:, 1:-1], math.pi / 2),
+            (on[1:-1, :-2], math.pi),
+            (on[:-2, 1:-1], -math.pi / 2),
+        )
+        beyond, angle = sides[rng.integers(4)]
+        spots = np.flatnonzero(inner & ~beyond)
+        if not len(spots):
+            spots = np.flatnonzero(inner)
+        row, column = np.divmod(int(spots[rng.integers(len(spots))]), inner.shape[1])
+        x, y = float((column + 1) * step), float((row + 1) * step)
+        for _ in range(step):  # from the coarse grid to the outline itself
+            if self.cover[int(y), int(x)] < 0.5:
+                break
+            x, y = x + math.cos(angle), y + math.sin(angle)
+        height, width = self.cover.shape
+        # The true way out is against the mean position of the part nearby.
+        reach = max(4, 3 * step)
+        near = self.cover[max(0, int(y) - reach) : int(y) + reach + 1, max(0, int(x) - reach) : int(x) + reach + 1]
+        down, across = np.mgrid[: near.shape[0], : near.shape[1]]
+        total = float(near.sum()) + 1e-6
+        out_x = min(int(x), reach) - float((across * near).sum()) / total
+        out_y = min(int(y), reach) - float((down * near).sum()) / total
+        if math.hypot(out_x, out_y) > 0.3:
+            angle = math.atan2(out_y, out_x)
+        return min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0), angle
+
+
+def _mean3(change: Plane) -> Plane:
+    padded = np.pad(change, 1, mode="edge")
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    mean: Plane = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) * np.float32(1 / 9)
+    return mean
+
+
+def _quality(mask: NDArray[np.bool_], change: Plane, length: float, fill: float) -> float:
+    """At least 1 where the mask is about as long as it should be and the change is plain; 0 where there is none."""
+    if not mask.any():
+        return 0.0
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    longest = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+    size = min(longest / length, (length + 4) / longest) / 0.8
+    visible = float(change[mask].mean()) / 25
+    area = float(mask.sum()) / max(6.0, 1.2 * length, fill * length**2)
+    quality: float = min(size, visible, area, 1.0)
+    return quality
