@@ -1,14 +1,13 @@
 # make test     set up .venv and run the tests
 # make check    lint, format and types
-# make demo is yet to come; see README.md
+# make demo     the whole job on drawn parts, with pictures to look at in build/demo
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/installed
-SOURCES = goodparts runtime trainer export benchmarks tests
 
-.PHONY: test check types format clean
+.PHONY: test check demo types format clean
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -17,6 +16,9 @@ check: $(STAMP) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=build/types $(BIN)/mypy -p goodparts
+
+demo: $(STAMP)
+	$(BIN)/python -m goodparts.benchmarks.demo --out build/demo
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

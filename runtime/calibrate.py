@@ -1,7 +1,7 @@
 """Thresholds from good photos alone.
 
 Each shot is scored as if it were new: against the memory of the other shots (leave-one-out), or, where
-there is only one, as mildly changed copies of itself. Better still are further good photos that the memory
+there is only one, as slightly shifted copies of itself. Better still are further good photos that the memory
 has never seen. What good parts score that way gives the location and spread from which thresholds follow, on the
 assumption that the logarithms of good parts' scores are normally distributed. The prompts stay as they are.
 """
@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image
 
 from .errors import SettingsError
 from .preprocess import Array8
@@ -29,12 +29,14 @@ Encode = Callable[[Array8], Features]
 FALSE_REJECT_RATE = 0.01
 """Default share of good parts that may be rejected."""
 
-PRIOR_SPREAD = 0.12
+PRIOR_SPREAD = 0.2
 """Spread of log scores expected before any photo is seen; counts as much as PRIOR_PHOTOS photos."""
 PRIOR_PHOTOS = 4
 
 COPY_INFLATION = 1.3
-"""Changed copies of one photo lie closer to its memory than another good part does: their scores times this."""
+"""Shifted copies of one photo lie closer to its memory than another good part does: their scores times this."""
+COPY_SPREAD = 0.45
+"""And they say nothing of how much good parts differ: spread of log scores assumed for a single photo."""
 
 ENCODE_AT_ONCE = 16
 
@@ -66,16 +68,19 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 def calibrate(learned: Learned, features: Features, shots: Array8, per_photo: int, encode: Encode) -> Calibration:
     """Calibrate a product on its own shots: features and views (uint8 [k·per_photo,S,S,3]), per_photo views a photo.
 
-    `encode` is called only for a single photo, for its changed copies.
+    `encode` is called only for a single photo, for its shifted copies.
     """
     count = len(shots) // per_photo
     if count > 1:
         photos = [slice(index * per_photo, (index + 1) * per_photo) for index in range(count)]
         alone = [score(features[photo], without(learned, index, count)) for index, photo in enumerate(photos)]
         return summarise("leave-one-out", *photo_scores(alone))
-    copies = [score(encode(views), learned) for views in changed_copies(shots)]
-    image, pixel = photo_scores(copies)
-    return summarise("copies", image * COPY_INFLATION, pixel * COPY_INFLATION)
+    image, pixel = photo_scores([score(encode(views), learned) for views in shifted_copies(shots)])
+    return Calibration(
+        source="copies",
+        image=_level(image * COPY_INFLATION, COPY_SPREAD),
+        pixel=_level(pixel * COPY_INFLATION, COPY_SPREAD),
+    )
 
 
 def calibrate_on(learned: Learned, photos: Sequence[Array8], encode: Encode) -> Calibration:
@@ -111,21 +116,21 @@ def without(learned: Learned, photo: int, count: int) -> Learned:
     return dataclasses.replace(learned, banks=tuple(drop(bank) for bank in learned.banks))
 
 
-def changed_copies(views: Array8) -> list[Array8]:
-    """Mild changes of one photo's views uint8 [T,S,S,3], as between two good parts: light, sharpness, place, size."""
+def shifted_copies(views: Array8) -> list[Array8]:
+    """One photo's views uint8 [T,S,S,3] moved and enlarged by 4 %, towards each corner.
+
+    Of the mild changes between two good parts this is the one that matters to the memory; changes of light and
+    sharpness were tried and score next to nothing.
+    """
     size = views.shape[1]
     part = 0.96 * size
     rest = size - part
-    changes: list[Callable[[Image.Image], Image.Image]] = [
-        lambda image: ImageEnhance.Brightness(image).enhance(0.92),
-        lambda image: ImageEnhance.Brightness(image).enhance(1.08),
-        lambda image: image.filter(ImageFilter.GaussianBlur(0.6)),
-        lambda image: image.filter(ImageFilter.UnsharpMask(1, 60, 0)),
-    ]
+    copies = []
     for x, y in ((0.0, 0.0), (rest, 0.0), (0.0, rest), (rest, rest)):
         box = (x, y, x + part, y + part)
-        changes.append(lambda image, box=box: image.resize((size, size), Image.Resampling.BICUBIC, box=box))  # type: ignore[misc]
-    return [np.stack([np.asarray(change(Image.fromarray(view))) for view in views]) for change in changes]
+        moved = [Image.fromarray(view).resize((size, size), Image.Resampling.BICUBIC, box=box) for view in views]
+        copies.append(np.stack([np.asarray(image) for image in moved]))
+    return copies
 
 
 def calibrated(value: float, threshold: float, level: Level) -> float:
@@ -143,13 +148,15 @@ def summarise(
     return Calibration(source=source, image=_level(image), pixel=_level(pixel))
 
 
-def _level(values: npt.NDArray[np.floating]) -> Level:
-    """Location and spread of log scores; the spread is drawn towards its prior and widened for few photos."""
+def _level(values: npt.NDArray[np.floating], spread: float | None = None) -> Level:
+    """Location and spread of log scores; a spread that is not given is drawn from them towards the prior, and
+    widened for few photos."""
     logs = np.log(np.maximum(values.astype(np.float64), 1e-30))
     count = len(logs)
-    around = float(((logs - logs.mean()) ** 2).sum())
-    variance = (PRIOR_PHOTOS * PRIOR_SPREAD**2 + around) / (PRIOR_PHOTOS + count - 1)
-    spread = math.sqrt(variance * (1.0 + 1.0 / count))
+    if spread is None:
+        around = float(((logs - logs.mean()) ** 2).sum())
+        variance = (PRIOR_PHOTOS * PRIOR_SPREAD**2 + around) / (PRIOR_PHOTOS + count - 1)
+        spread = math.sqrt(variance * (1.0 + 1.0 / count))
     return Level(tuple(float(value) for value in values), float(logs.mean()), spread)
 
 

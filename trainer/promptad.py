@@ -46,10 +46,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     temperature: Annotated[
         Literal["exp", "log"] | float,
         Meta(
-            description='multiplier of the cosine: a number, "exp" of CLIP\'s logit scale (100), or it as it stands, '
-            '"log" (4.6052) (D10)'
+            description='multiplier of the cosine: a number, "exp" of CLIP\'s logit scale (100), or the scale as it '
+            'stands, "log" (D10)'
         ),
-    ] = "exp"
+    ] = 4.6052
     margin: Annotated[float, Meta(description="of the explicit anomaly margin")] = 0.0
     margin_distance: Annotated[
         Literal["euclidean", "squared"], Meta(description="distance in the margin loss (D11)")

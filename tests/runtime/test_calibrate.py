@@ -6,14 +6,15 @@ import math
 import numpy as np
 import pytest
 from goodparts.runtime.calibrate import (
+    COPY_SPREAD,
     Level,
     calibrate,
     calibrate_on,
     calibrated,
-    changed_copies,
     photo_scores,
     score_photos,
     separate,
+    shifted_copies,
     without,
 )
 from goodparts.runtime.errors import SettingsError
@@ -55,7 +56,7 @@ def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, demo: Backbon
     assert [len(bank) for bank in without(learned, 2, 3).banks] == [2 * rows, 2 * rows]
 
 
-def test_a_single_shot_is_calibrated_on_changed_copies(recipe: Recipe, demo: Backbone) -> None:
+def test_a_single_shot_is_calibrated_on_shifted_copies(recipe: Recipe, demo: Backbone) -> None:
     assert recipe.shots is not None
     one = recipe.shots[:1]
     features = demo.encode(one)
@@ -72,12 +73,13 @@ def test_a_single_shot_is_calibrated_on_changed_copies(recipe: Recipe, demo: Bac
     assert seen.source == "copies"
     assert calls == [1] * len(seen.image.scores)
     assert min(seen.image.scores) > 0
+    assert seen.image.spread == COPY_SPREAD
 
 
-def test_changed_copies_differ_mildly_from_the_photo(recipe: Recipe) -> None:
+def test_shifted_copies_differ_mildly_from_the_photo(recipe: Recipe) -> None:
     assert recipe.shots is not None
     views = recipe.shots[:2]
-    for copy in changed_copies(views):
+    for copy in shifted_copies(views):
         assert copy.shape == views.shape
         assert 0 < np.abs(copy.astype(int) - views).mean() < 20
 

@@ -63,7 +63,8 @@ def test_protocols_differ_where_the_register_says() -> None:
         "margin_axis",
         "image_maximum",
     }
-    assert resolve_temperature(clean, math.log(100)) == pytest.approx(100)
+    assert resolve_temperature(clean, math.log(14)) == pytest.approx(math.log(100), abs=1e-4)
+    assert resolve_temperature(settings("clean", temperature="exp"), math.log(100)) == pytest.approx(100)
     assert resolve_temperature(official, math.log(100)) == pytest.approx(4.6052, abs=1e-4)
     assert resolve_temperature(settings("clean", temperature=7.0), math.log(100)) == 7
 
