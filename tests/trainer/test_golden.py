@@ -6,6 +6,7 @@ Tolerance 1e-4 or better throughout; the values are of order 1, the sums in them
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -17,33 +18,39 @@ from goodparts.trainer.promptad import PromptLearner, Prototypes, settings
 from goodparts.trainer.prompts import Prompts
 from goodparts.trainer.suffixes import resolve
 
-GOLDEN = np.load(Path(__file__).parents[1] / "data" / "promptad_official_seed0.npz")
+DATA = Path(__file__).parents[1] / "data"
+GOLDEN = np.load(DATA / "promptad_official_seed0.npz")
+# As many prefixes as divide the suffixes (spec D9), two-token suffixes, one shot, a product of two words; recorded
+# with the released PromptLearner class and its loss formulas.
+METAL_NUT = np.load(DATA / "promptad_official_metal_nut.npz")
 TASKS = ("cls", "seg")
 
 
-@pytest.fixture(scope="module")
-def backbone() -> Backbone:
+def small_backbone(seed: int) -> Backbone:
     model = open_clip.CLIP(
         embed_dim=48,
         vision_cfg={"image_size": 64, "patch_size": 16, "width": 128, "head_width": 64, "layers": 12},
         text_cfg={"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3},
     )
-    randomise(model, seed=0)
+    randomise(model, seed)
     return Backbone("golden", model)
 
 
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return small_backbone(0)
+
+
+def starting_prompts(golden: Any) -> tuple[Prompts, Prompts]:
+    image, pixel = (
+        Prompts(*(torch.tensor(golden[f"{task}.init.{part}_ctx"]) for part in ("normal", "abnormal"))) for task in TASKS
+    )
+    return image, pixel
+
+
 def learner(backbone: Backbone) -> PromptLearner:
-    initial = tuple(
-        Prompts(*(torch.tensor(GOLDEN[f"{task}.init.{part}_ctx"]) for part in ("normal", "abnormal"))) for task in TASKS
-    )
-    return PromptLearner(
-        backbone,
-        backbone.encode(GOLDEN["shots"]),
-        "carpet",
-        resolve("carpet"),
-        settings("official", steps=10),
-        initial=(initial[0], initial[1]),
-    )
+    chosen, features = settings("official", steps=10), backbone.encode(GOLDEN["shots"])
+    return PromptLearner(backbone, features, "carpet", resolve("carpet"), chosen, initial=starting_prompts(GOLDEN))
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +110,32 @@ def test_scores_and_maps(backbone: Backbone, trained: tuple[np.ndarray, Prototyp
     np.testing.assert_allclose(scores.image, GOLDEN["cls.image_score"], atol=1e-5)
     maps = np.stack([anomaly_map(grid) for grid in scores.grid])
     np.testing.assert_allclose(maps[:, ::4, ::4], GOLDEN["seg.map"], atol=1e-5)
+
+
+def test_another_setting_from_text_to_prototypes() -> None:
+    backbone = small_backbone(1)
+    counts = {"image_prefixes": 2, "pixel_prefixes": 2, "prefix_length": 3, "learned_suffixes": 4, "suffix_length": 2}
+    learning = PromptLearner(
+        backbone,
+        backbone.encode(METAL_NUT["shots"]),
+        "metal nut",
+        resolve("metal_nut"),
+        settings("official", steps=10, **counts),
+        initial=starting_prompts(METAL_NUT),
+    )
+    for task, text in zip(TASKS, learning.text_features(), strict=True):
+        for kind in ("normal", "manual", "learned"):
+            expected = METAL_NUT[f"{task}.text.{kind}"]
+            np.testing.assert_allclose(getattr(text, kind).detach(), expected, atol=2e-5, err_msg=f"{task} {kind}")
+    losses = []
+    for step in range(10):
+        losses.append([[part.item() for part in vars(loss).values()] for loss in learning.step()])
+        if step == 0:
+            for task, prompts in zip(TASKS, learning.tasks, strict=True):
+                for part in ("normal_ctx", "abnormal_ctx"):
+                    gradient = getattr(prompts, part).grad
+                    np.testing.assert_allclose(gradient, METAL_NUT[f"{task}.grad.{part}"], atol=1e-5, rtol=1e-4)
+    prototypes = learning.prototypes()
+    for index, (task, seen) in enumerate(zip(TASKS, (prototypes.image, prototypes.pixel), strict=True)):
+        np.testing.assert_allclose(np.array(losses)[:, index], METAL_NUT[f"{task}.losses"], atol=2e-5)
+        np.testing.assert_allclose(seen, METAL_NUT[f"{task}.prototypes"], atol=2e-5)
