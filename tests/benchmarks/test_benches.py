@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from goodparts.benchmarks import frame
 from goodparts.benchmarks.synthetic import describe_encoder, make_recipe, open_backbone
-from goodparts.export.engines import ensure_engine
+from goodparts.export.engines import find_engine
 from goodparts.runtime import Recipe
 from goodparts.runtime.engine import EngineSpec
 from goodparts.trainer.backbone import Backbone
@@ -53,13 +53,14 @@ def test_frame(
     engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def one_pair(backbone: Backbone, folder: Path) -> EngineSpec:
-        spec = ensure_engine(backbone, folder)
+        spec = find_engine(backbone, folder)
+        assert spec is not None
         only = next(record for record in spec.variants["fp32"].parity if record.backend == "onnxruntime")
         return msgspec.structs.replace(
             spec, variants={"fp32": msgspec.structs.replace(spec.variants["fp32"], parity=(only,))}
         )
 
-    monkeypatch.setattr(frame, "ensure_engine", one_pair)
+    monkeypatch.setattr(frame, "find_engine", one_pair)
     rows = bench("frame", tmp_path, "--engine", str(engine_folder))
     names = [str(row["name"]).removeprefix("onnxruntime fp32, ") for row in rows]
     assert names == [
@@ -97,9 +98,9 @@ def test_recipe_is_a_real_one() -> None:
 
 def test_flops_of_the_demo_tower() -> None:
     tower = open_backbone("demo").visual
-    tokens, width = 65, 192
+    tokens, width, layers = 145, 128, 5
     block = 2 * tokens * width * 3 * width + 8 * tokens**2 * width + 4 * tokens * width**2 + 16 * tokens * width**2
-    ends = 2 * 64 * 3 * 16**2 * width + 2 * tokens * width * 128
-    assert frame.encoder_flops(tower, full=True) == 6 * block + ends
+    ends = 2 * 144 * 3 * 16**2 * width + 2 * tokens * width * 128
+    assert frame.encoder_flops(tower, full=True) == layers * block + ends
     saved = (tokens - 1) * (4 * tokens * width + 2 * width**2 + 16 * width**2)
-    assert frame.encoder_flops(tower) == 6 * block + ends - saved
+    assert frame.encoder_flops(tower) == layers * block + ends - saved
