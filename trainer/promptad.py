@@ -25,6 +25,10 @@ from .backbone import Backbone
 from .prompts import PackedLayout, PromptEncoder, Prompts, TextFeatures
 from .suffixes import GENERIC
 
+CLEAN_TEMPERATURE = 4.6052
+"""Default multiplier of the cosine: ln 100, what the released code makes of CLIP's 100 (D10). With 100 itself the
+prompt score is so far below the memory's that harmonic fusion hears nothing else."""
+
 Progress = Callable[[range], Iterable[int]]
 
 
@@ -49,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description='multiplier of the cosine: a number, "exp" of CLIP\'s logit scale (100), or the scale as it '
             'stands, "log" (D10)'
         ),
-    ] = 4.6052
+    ] = CLEAN_TEMPERATURE
     margin: Annotated[float, Meta(description="of the explicit anomaly margin")] = 0.0
     margin_distance: Annotated[
         Literal["euclidean", "squared"], Meta(description="distance in the margin loss (D11)")

@@ -45,6 +45,6 @@ def test_a_graph_outside_its_tolerance_fails(demo: Backbone, precision: Precisio
 
 
 def test_scores_have_a_tolerance_of_their_own(demo: Backbone) -> None:
-    # Within the features' tolerance, but the prompt branch multiplies by 100.
+    # Within the features' tolerance, but over all channels it adds up in the prompt branch.
     with pytest.raises(ParityError, match=r"on scores \(at most 1e-05\)"):
         measure(demo, Double(demo, 0.5 * TOLERANCES["fp32"].feature), "double", "fp32")
