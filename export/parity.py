@@ -61,7 +61,7 @@ def measure(backbone: Backbone, session: Session, backend: str, precision: Preci
         )
     return Parity(
         backend=backend,
-        library=session.description,
+        ran=session.description,
         images=IMAGES,
         feature_difference=feature_difference,
         feature_tolerance=tolerance.feature,

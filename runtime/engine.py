@@ -56,10 +56,10 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How far a graph on a backend was from torch, measured at export (export/parity.py)."""
+    """How far a graph on a backend was from torch, measured at export (export/parity.py); ran: what really ran."""
 
     backend: str
-    library: str
+    ran: str
     images: str
     feature_difference: float
     feature_tolerance: float

@@ -36,7 +36,7 @@ def describe_engine(path: Path, spec: engine.EngineSpec) -> list[str]:
     for precision, variant in spec.variants.items():
         for record in variant.parity:
             lines.append(
-                f"  {precision} on {record.backend} ({record.library}): differs from torch by at most "
+                f"  {precision} on {record.backend} ({record.ran}): differs from torch by at most "
                 f"{record.feature_difference:.1e} on features, {record.score_difference:.1e} on scores"
             )
     return lines
