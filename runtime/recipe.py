@@ -66,7 +66,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """All of a recipe but its arrays.
 
     graph: the graph id that banks and calibration were computed with (EngineSpec.graph_id); settings: of
-    the method, as it resolved them; image_maximum and temperature: see scoring.Learned.
+    the method, as it resolved them; image_maximum and temperature: see scoring.Learned; shot_calibration: on the
+    shots themselves; calibration: the one that thresholds follow, the same or one on further photos;
+    false_reject_rate: what the thresholds were set for; digest: of the file this was read from.
     """
 
     version: int
@@ -160,13 +162,18 @@ class Recipe:
             pixel=calibration.pixel.threshold(false_reject_rate),
         )
         header = msgspec.structs.replace(
-            self.header, calibration=calibration, thresholds=thresholds, false_reject_rate=false_reject_rate
+            self.header,
+            calibration=calibration,
+            thresholds=thresholds,
+            false_reject_rate=false_reject_rate,
+            digest=NO_DIGEST,
         )
         return dataclasses.replace(self, header=header)
 
     def with_thresholds(self, thresholds: Thresholds) -> Recipe:
         """The same product with thresholds set by hand."""
-        return dataclasses.replace(self, header=msgspec.structs.replace(self.header, thresholds=thresholds))
+        header = msgspec.structs.replace(self.header, thresholds=thresholds, digest=NO_DIGEST)
+        return dataclasses.replace(self, header=header)
 
     def to_bytes(self) -> bytes:
         """The file's bytes: the same recipe gives the same bytes."""

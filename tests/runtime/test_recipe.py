@@ -95,3 +95,11 @@ def test_a_missing_tensor_is_named(recipe: Recipe) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"cannot read .*none\.safetensors: No such file"):
         Recipe.open(tmp_path / "none.safetensors")
+
+
+def test_a_changed_recipe_has_another_digest(recipe_file: Path) -> None:
+    opened = Recipe.open(recipe_file)
+    changed = opened.with_thresholds(msgspec.structs.replace(opened.header.thresholds, image=0.5))
+    assert changed.digest != opened.digest
+    assert Recipe.from_bytes(changed.to_bytes()).digest == changed.digest
+    assert opened.recalibrate(opened.header.calibration, 0.2).digest != opened.digest
