@@ -33,7 +33,7 @@ Progress = Callable[[range], Iterable[int]]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every setting of the method. D numbers: the register of differences between paper and released code."""
+    """Every setting of the method. D numbers count the differences between paper and released code."""
 
     prefix_length: Annotated[int, Meta(ge=1, description="tokens of a learnable prefix, E_N")] = 4
     image_prefixes: Annotated[int, Meta(ge=1, description="normal prompts at image level, N (D17)")] = 3
@@ -86,7 +86,7 @@ PROTOCOLS: dict[Protocol, Settings] = {
         image_maximum="map",
     ),
 }
-"""What each protocol (DESIGN.md, "Two protocols of PromptAD") means in settings."""
+"""What each protocol means in settings: clean follows the paper, official does what the released code does."""
 
 
 def settings(protocol: Protocol, **changes: Any) -> Settings:

@@ -39,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or args.recipe
     require_folder_of(out)
     detector = Detector.open(args.engine, args.recipe, backend=args.backend, precision=args.precision, verify=True)
-    rate = args.false_reject_rate or detector.recipe.header.false_reject_rate
+    rate = args.false_reject_rate
+    if rate is None:
+        rate = detector.recipe.header.false_reject_rate
     recipe, lines = recalibrated(detector.recipe, detector.engine.encode, args.good, args.bad, rate)
     if args.threshold is not None:
         thresholds = msgspec.structs.replace(recipe.header.thresholds, image=args.threshold)
@@ -63,7 +65,9 @@ def recalibrated(
     calibration = recipe.header.calibration
     if good:
         calibration = calibrate_on(learned, _load(recipe, good), encode)
-    recipe = recipe.recalibrate(calibration, false_reject_rate)
+    # With nothing new to go by, a threshold that was set by hand stays.
+    if good or false_reject_rate != recipe.header.false_reject_rate:
+        recipe = recipe.recalibrate(calibration, false_reject_rate)
     if not bad:
         return recipe, []
     bad_scores, _ = photo_scores(score_photos(learned, _load(recipe, bad), encode))

@@ -55,12 +55,15 @@ def test_a_threshold_can_be_set_by_hand(engine_folder: Path, recipe_file: Path, 
     out = tmp_path / "new.safetensors"
     assert calibrate(engine_folder, recipe_file, "--threshold", "0.25", "--out", out) == 0
     assert Recipe.open(out).header.thresholds.image == 0.25
+    assert calibrate(engine_folder, out) == 0
+    assert Recipe.open(out).header.thresholds.image == 0.25
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--good", "PHOTOS/good"], "1.png is the shot 1.png that the recipe was learned from: leave it out"),
+        (["--false-reject-rate", "0"], "--false-reject-rate 0.0: between 0 and 0.5"),
         (["--false-reject-rate", "0.7"], "--false-reject-rate 0.7: between 0 and 0.5"),
         (["--threshold", "nan"], "image threshold nan: a finite number above 0"),
         (["--out", "/nowhere/at/all"], "folder /nowhere/at does not exist"),
