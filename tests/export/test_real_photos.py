@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goodparts.benchmarks.metrics import auroc
+
 from goodparts.cli import main, train_and_export
 
 LEATHER = Path(__file__).parents[2].parent / "shared" / "data" / "leather"
