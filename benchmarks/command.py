@@ -1,4 +1,4 @@
-"""`goodparts bench`: measure speed on this machine, as a table and as JSON."""
+"""`goodparts bench`: measure speed and accuracy on this machine, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ BENCHES = {
     "start": "import, opening a recipe, changing product",
     "train": "a training step, beside the released PromptAD loop",
     "score": "scoring after the encoder and the anomaly map",
+    "accuracy": "what the demo backbone tells apart, thresholds against their rates, tiles",
     "frame": "a whole camera frame on every backend, beside eager torch",
 }
 """Benchmark → what it measures; each is a module with `measure(Options) -> Findings`, imported when asked for."""
@@ -30,8 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=list(BENCHES), metavar="NAME", help=", ".join(BENCHES))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows, the machine and the versions")
     parser.add_argument("--backbone", default=DEFAULT_BACKBONE, metavar="NAME",
-                        help=f"demo, or an open_clip ViT; random weights (default {DEFAULT_BACKBONE})")  # fmt: skip
+                        help=f"demo, or an open_clip ViT; random weights (default {DEFAULT_BACKBONE}); "
+                        "accuracy is always the demo's")  # fmt: skip
     parser.add_argument("--repeat", type=int, metavar="N", help="timed rounds (default: each benchmark's own)")
+    parser.add_argument("--data", type=Path, metavar="ROOT",
+                        help="accuracy: real products too, folders in MVTec's layout")  # fmt: skip
     parser.add_argument("--engine", type=Path, metavar="DIR",
                         help="frame: reuse this engine, or put it there (default: a temporary one)")  # fmt: skip
 
@@ -41,9 +45,11 @@ def run(args: argparse.Namespace) -> int:
         raise SettingsError(f"--repeat {args.repeat}: at least 1 is needed")
     if args.engine is not None and args.name != "frame":
         raise SettingsError(f"--engine is for `bench frame`: `bench {args.name}` runs no engine")
+    if args.data is not None and args.name != "accuracy":
+        raise SettingsError(f"--data is for `bench accuracy`: `bench {args.name}` reads no photos")
     if args.json is not None and not args.json.absolute().parent.is_dir():
         raise SettingsError(f"--json {args.json}: folder {args.json.absolute().parent} does not exist; create it first")
-    findings = measure(args.name, Options(args.backbone, args.repeat, args.engine))
+    findings = measure(args.name, Options(args.backbone, args.repeat, args.engine, args.data))
     print("\n".join([format_table(findings.rows), *findings.remarks]))
     if args.json is not None:
         report = Report(describe_machine(), installed_versions(), commit(), findings.rows)

@@ -17,11 +17,15 @@ LIBRARIES = ("goodparts", "numpy", "pillow", "onnxruntime", "openvino", "torch",
 
 @dataclass(frozen=True)
 class Options:
-    """What a benchmark is told: backbone; how many timed rounds, None for its own default; an engine to reuse."""
+    """What a benchmark is told.
+
+    backbone; how many timed rounds, None for its own default; an engine to reuse; a folder of real products.
+    """
 
     backbone: str
     repeat: int | None = None
     engine: Path | None = None
+    data: Path | None = None
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):

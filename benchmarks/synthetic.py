@@ -11,7 +11,7 @@ from goodparts.runtime.engine import Encoder, Tap
 from goodparts.runtime.errors import BackboneError
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.recipe import FORMAT_VERSION, Header, Recipe, Shot, Thresholds
-from goodparts.runtime.scoring import Features, Floats
+from goodparts.runtime.scoring import Features, Floats, Scales
 from goodparts.runtime.view import View
 from goodparts.trainer.backbone import RANDOM, Backbone
 from goodparts.trainer.demo import clip as demo
@@ -62,6 +62,8 @@ def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Reci
         view=View(),
         temperature=100.0,
         image_maximum="grid",
+        fusion="balanced",
+        scales=Scales(0.4, 0.1, 0.4, 0.1),
         shots=tuple(Shot(f"{index}.png", "0" * 64) for index in range(shots)),
         shot_calibration=calibration,
         calibration=calibration,

@@ -9,7 +9,7 @@ from goodparts.runtime.backends import Session
 from goodparts.runtime.engine import Parity, Precision
 from goodparts.runtime.errors import ParityError
 from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.scoring import Features, Learned, Scores, score
+from goodparts.runtime.scoring import Features, Floats, Learned, Scores, score
 from goodparts.trainer.backbone import Backbone
 from goodparts.trainer.promptad import CLEAN_TEMPERATURE
 from PIL import Image
@@ -78,7 +78,11 @@ def features_apart(seen: Features, wanted: Features) -> float:
 
 def scores_apart(seen: Scores, wanted: Scores) -> float:
     """Largest absolute difference of any score: of either branch, which fusion could hide, and fused."""
-    return max(float(np.abs(value - getattr(wanted, name)).max()) for name, value in vars(seen).items())
+
+    def parts(scores: Scores) -> list[Floats]:
+        return [scores.image, scores.grid, *vars(scores.branches).values()]
+
+    return max(float(np.abs(one - other).max()) for one, other in zip(parts(seen), parts(wanted), strict=True))
 
 
 def parity_images(size: int) -> Array8:

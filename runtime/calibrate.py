@@ -21,7 +21,19 @@ from PIL import Image
 
 from .errors import SettingsError
 from .preprocess import Array8
-from .scoring import Features, Floats, Learned, Scores, anomaly_map, score
+from .scoring import (
+    SMALLEST_SCORE,
+    Branches,
+    Features,
+    Floats,
+    Learned,
+    Scales,
+    Scores,
+    anomaly_map,
+    combine,
+    score,
+    score_branches,
+)
 
 Encode = Callable[[Array8], Features]
 """Views uint8 [B,S,S,3] → Features: an engine's graph, or torch."""
@@ -65,17 +77,24 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return false_reject_rate < 1.0 / (len(self.image.scores) + 1)
 
 
-def calibrate(learned: Learned, features: Features, shots: Array8, per_photo: int, encode: Encode) -> Calibration:
-    """Calibrate a product on its own shots: features and views (uint8 [k·per_photo,S,S,3]), per_photo views a photo.
+def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: int, encode: Encode) -> list[Branches]:
+    """What a product's own shots score as if they were new, per_photo views each: features and views (uint8
+    [k·per_photo,S,S,3]).
 
     `encode` is called only for a single photo, for its shifted copies.
     """
     count = len(shots) // per_photo
-    if count > 1:
-        photos = [slice(index * per_photo, (index + 1) * per_photo) for index in range(count)]
-        alone = [score(features[photo], without(learned, index, count)) for index, photo in enumerate(photos)]
-        return summarise("leave-one-out", *photo_scores(alone))
-    image, pixel = photo_scores([score(encode(views), learned) for views in shifted_copies(shots)])
+    if count == 1:
+        return [score_branches(encode(views), learned) for views in shifted_copies(shots)]
+    photos = [slice(index * per_photo, (index + 1) * per_photo) for index in range(count)]
+    return [score_branches(features[photo], without(learned, index, count)) for index, photo in enumerate(photos)]
+
+
+def calibrate(good: Sequence[Branches], scales: Scales | None, copies: bool) -> Calibration:
+    """Calibrate a product on what its own shots score (score_shots); copies: whether they are of a single photo."""
+    image, pixel = photo_scores([combine(photo, scales) for photo in good])
+    if not copies:
+        return summarise("leave-one-out", image, pixel)
     return Calibration(
         source="copies",
         image=_level(image * COPY_INFLATION, COPY_SPREAD),
@@ -151,7 +170,7 @@ def summarise(
 def _level(values: npt.NDArray[np.floating], spread: float | None = None) -> Level:
     """Location and spread of log scores; a spread that is not given is drawn from them towards the prior, and
     widened for few photos."""
-    logs = np.log(np.maximum(values.astype(np.float64), 1e-30))
+    logs = np.log(np.maximum(values.astype(np.float64), SMALLEST_SCORE))
     count = len(logs)
     if spread is None:
         around = float(((logs - logs.mean()) ** 2).sum())
@@ -179,7 +198,7 @@ def separate(good: Floats, bad: Floats) -> Separation:
     """
     if not len(good) or not len(bad):
         raise SettingsError("a threshold is proposed from good and bad photos: give at least one of each")
-    logs = np.log(np.maximum(np.concatenate([good, bad]).astype(np.float64), 1e-30))
+    logs = np.log(np.maximum(np.concatenate([good, bad]).astype(np.float64), SMALLEST_SCORE))
     edges = np.unique(logs)
     candidates = np.concatenate([[edges[0] - 0.1], (edges[:-1] + edges[1:]) / 2, [edges[-1] + 0.1]])
     gaps = np.concatenate([[0.0], np.diff(edges), [0.0]])

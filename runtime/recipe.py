@@ -20,12 +20,12 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from .calibrate import Calibration, Encode, calibrate, summarise
+from .calibrate import Calibration, Encode, calibrate, score_shots, summarise
 from .engine import Encoder
 from .errors import RecipeError, SettingsError
 from .files import NO_DIGEST, is_sealed, read_bytes, seal, write_atomic
 from .preprocess import Array8
-from .scoring import Features, Floats, Learned
+from .scoring import Features, Floats, Learned, Scales, measure_scales
 from .view import View
 
 FORMAT_VERSION = 1
@@ -33,6 +33,7 @@ METADATA_KEY = "goodparts"
 _DIGEST_MARK = rb"""\"digest\":\""""  # JSON within JSON
 
 Halves = npt.NDArray[np.float16]
+Fusion = Literal["paper", "balanced"]
 
 
 class Shot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,10 +66,11 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of a recipe but its arrays.
 
-    graph: the graph id that banks and calibration were computed with (EngineSpec.graph_id); settings: of
-    the method, as it resolved them; image_maximum and temperature: see scoring.Learned; shot_calibration: on the
-    shots themselves; calibration: the one that thresholds follow, the same or one on further photos;
-    false_reject_rate: what the thresholds were set for; digest: of the file this was read from.
+    graph: the graph id that banks and calibration were computed with (EngineSpec.graph_id); settings: of the
+    method, as it resolved them; image_maximum and temperature: see scoring.Learned; fusion: of raw scores
+    ("paper"), or of each divided by its scale ("balanced"); shot_calibration: on the shots themselves; calibration:
+    the one that thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were
+    set for; digest: of the file this was read from.
     """
 
     version: int
@@ -81,6 +83,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     view: View
     temperature: float
     image_maximum: Literal["grid", "map"]
+    fusion: Fusion
+    scales: Scales
     shots: tuple[Shot, ...]
     shot_calibration: Calibration
     calibration: Calibration
@@ -119,6 +123,7 @@ class Recipe:
             banks=tuple(bank.astype(np.float32) for bank in self.banks),
             temperature=self.header.temperature,
             image_maximum=self.header.image_maximum,
+            scales=self.header.scales if self.header.fusion == "balanced" else None,
         )
 
     def refit(self, encode: Encode, graph: str, name: str = "recipe") -> Recipe:
@@ -132,7 +137,10 @@ class Recipe:
                 "inspect with the engine it was made with, or train without --no-shots"
             )
         before = self.header.shot_calibration
-        learned, after = fit_memory(self.learned(), encode(self.shots), self.shots, self.header.view.count, encode)
+        memory = fit_memory(
+            self.learned(), self.header.fusion, encode(self.shots), self.shots, self.header.view.count, encode
+        )
+        after = memory.calibration
         image, pixel = (
             math.exp(getattr(after, level).location - getattr(before, level).location) for level in ("image", "pixel")
         )
@@ -148,11 +156,12 @@ class Recipe:
         header = msgspec.structs.replace(
             self.header,
             graph=graph,
+            scales=memory.scales,
             shot_calibration=after,
             calibration=calibration,
             thresholds=msgspec.structs.replace(old, image=old.image * image, pixel=old.pixel * pixel),
         )
-        return dataclasses.replace(self, header=header, banks=halves(learned.banks))
+        return dataclasses.replace(self, header=header, banks=memory.banks)
 
     def recalibrate(self, calibration: Calibration, false_reject_rate: float) -> Recipe:
         """The same product with thresholds from another calibration."""
@@ -246,19 +255,26 @@ def _all_finite(array: npt.NDArray[Any]) -> bool:
     return bool(np.isfinite(array).all())
 
 
-def halves(banks: tuple[Floats, ...]) -> tuple[Halves, ...]:
-    """Banks as they are stored."""
-    return tuple(bank.astype(np.float16) for bank in banks)
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What the shots themselves say: banks float16 [R_m,W_m], what good parts score, and the calibration on them."""
+
+    banks: tuple[Halves, ...]
+    scales: Scales
+    calibration: Calibration
 
 
 def fit_memory(
-    learned: Learned, features: Features, shots: Array8, per_photo: int, encode: Encode
-) -> tuple[Learned, Calibration]:
+    learned: Learned, fusion: Fusion, features: Features, shots: Array8, per_photo: int, encode: Encode
+) -> Memory:
     """Remember the patches of the shots (eq. 8's banks) and calibrate on them; prompts stay as they are."""
-    banks = halves(tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory))
+    banks = tuple(memory.reshape(-1, memory.shape[-1]).astype(np.float16) for memory in features.memory)
     # Calibrated with what is stored, not with what was rounded away.
     stored = dataclasses.replace(learned, banks=tuple(bank.astype(np.float32) for bank in banks))
-    return stored, calibrate(stored, features, shots, per_photo, encode)
+    good = score_shots(stored, features, shots, per_photo, encode)
+    scales = measure_scales(good)
+    used = scales if fusion == "balanced" else None
+    return Memory(banks, scales, calibrate(good, used, copies=len(shots) == per_photo))
 
 
 def _read_header(data: bytes, name: str) -> Header:

@@ -7,9 +7,11 @@ W_m width and R_m rows of memory m. All features and bank rows are l2-normalised
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +21,9 @@ MAP_SIZE = 400
 """Side of the anomaly map in pixels, as published."""
 MAP_SIGMA = 4.0
 """Standard deviation of the map's Gaussian, in pixels of MAP_SIZE."""
+
+SMALLEST_SCORE = 1e-30
+"""Scores below it count as this in logarithms."""
 
 _ROWS_AT_ONCE = 4096  # bank rows per matrix product: keeps the similarity block small for large banks
 
@@ -42,13 +47,23 @@ class Features:
         )
 
 
+class Scales(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What good parts typically score on each branch: geometric means over them, and over their patches."""
+
+    image_prompt: float
+    image_memory: float
+    grid_prompt: float
+    grid_memory: float
+
+
 @dataclass(frozen=True, eq=False)
 class Learned:
     """What scoring needs of a recipe.
 
     image_prompts, pixel_prompts: [2,D], the normal and the anomalous prototype. banks: one [R_m,W_m] per
     memory. temperature: the multiplier t of the cosine. image_maximum: where the memory map's maximum is
-    taken for the image score: of the "grid", or of the un-smoothed 400×400 "map" (official, D14).
+    taken for the image score: of the "grid", or of the un-smoothed 400×400 "map" (official, D14). scales: each
+    branch is divided by its own before the fusion (balanced); None fuses raw scores (paper).
     """
 
     image_prompts: Floats
@@ -56,36 +71,68 @@ class Learned:
     banks: tuple[Floats, ...]
     temperature: float
     image_maximum: Literal["grid", "map"]
+    scales: Scales | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
-    """Scores of B views, each in [0,1], higher is more anomalous; the two branches and what became of them."""
+class Branches:
+    """Raw scores of B views, each in [0,1], higher is more anomalous."""
 
-    image: Floats  # [B]      fused image score
-    grid: Floats  # [B,h,w]   fused pixel score
     image_prompt: Floats  # [B]
+    image_memory: Floats  # [B]      the memory map's maximum
     grid_prompt: Floats  # [B,h,w]
     grid_memory: Floats  # [B,h,w]
 
 
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What the branches say together: in [0,1/2] for paper fusion, 1/2 for a typical good part with balanced."""
+
+    image: Floats  # [B]
+    grid: Floats  # [B,h,w]
+    branches: Branches
+
+
 def score(features: Features, learned: Learned) -> Scores:
     """All scores of a batch of views."""
+    return combine(score_branches(features, learned), learned.scales)
+
+
+def score_branches(features: Features, learned: Learned) -> Branches:
+    """Both branches at both levels."""
     grid_shape = (-1, *features.grid)
-    image_prompt = prompt_scores(features.global_, learned.image_prompts, learned.temperature)
-    grid_prompt = prompt_scores(features.local, learned.pixel_prompts, learned.temperature).reshape(grid_shape)
     grid_memory = memory_scores(features.memory, learned.banks).reshape(grid_shape)
-    if learned.image_maximum == "map":
-        maximum = upsample(grid_memory, MAP_SIZE).max(axis=(1, 2))
-    else:
-        maximum = grid_memory.max(axis=(1, 2))
-    return Scores(
-        image=fuse(image_prompt, maximum),
-        grid=fuse(grid_prompt, grid_memory),
-        image_prompt=image_prompt,
-        grid_prompt=grid_prompt,
+    where = upsample(grid_memory, MAP_SIZE) if learned.image_maximum == "map" else grid_memory
+    return Branches(
+        image_prompt=prompt_scores(features.global_, learned.image_prompts, learned.temperature),
+        image_memory=where.max(axis=(1, 2)),
+        grid_prompt=prompt_scores(features.local, learned.pixel_prompts, learned.temperature).reshape(grid_shape),
         grid_memory=grid_memory,
     )
+
+
+def combine(branches: Branches, scales: Scales | None) -> Scores:
+    """Fuse the branches, each divided by its scale where there are scales."""
+    unit = scales or Scales(1.0, 1.0, 1.0, 1.0)
+    return Scores(
+        image=fuse(
+            branches.image_prompt / np.float32(unit.image_prompt), branches.image_memory / np.float32(unit.image_memory)
+        ),
+        grid=fuse(
+            branches.grid_prompt / np.float32(unit.grid_prompt), branches.grid_memory / np.float32(unit.grid_memory)
+        ),
+        branches=branches,
+    )
+
+
+def measure_scales(good: Sequence[Branches]) -> Scales:
+    """The scales of good parts that the memory has not seen."""
+
+    def typical(name: str) -> float:
+        values = np.concatenate([getattr(part, name).ravel() for part in good]).astype(np.float64)
+        return float(np.exp(np.log(np.maximum(values, SMALLEST_SCORE)).mean()))
+
+    return Scales(**{name: typical(name) for name in Scales.__struct_fields__})
 
 
 def prompt_scores(features: Floats, prototypes: Floats, temperature: float) -> Floats:

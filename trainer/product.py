@@ -15,7 +15,7 @@ from goodparts.runtime.calibrate import FALSE_REJECT_RATE
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.files import find_images, printable, read_bytes
 from goodparts.runtime.preprocess import Array8, decode
-from goodparts.runtime.recipe import FORMAT_VERSION, Header, Recipe, Shot, Thresholds, fit_memory, halves
+from goodparts.runtime.recipe import FORMAT_VERSION, Header, Recipe, Shot, Thresholds, fit_memory
 from goodparts.runtime.scoring import Learned
 from goodparts.runtime.view import View
 
@@ -98,7 +98,9 @@ def learn_product(
         temperature=learner.temperature,
         image_maximum=order.settings.image_maximum,
     )
-    learned, calibration = fit_memory(prompts, features, views, order.view.count, backbone.encode)
+    fusion = order.settings.fusion
+    memory = fit_memory(prompts, fusion, features, views, order.view.count, backbone.encode)
+    calibration = memory.calibration
     settings: dict[str, Any] = {
         **msgspec.structs.asdict(order.settings),
         "suffixes": list(order.suffixes),
@@ -112,8 +114,10 @@ def learn_product(
         encoder=backbone.encoder,
         graph=graph,
         view=order.view,
-        temperature=learned.temperature,
-        image_maximum=learned.image_maximum,
+        temperature=prompts.temperature,
+        image_maximum=prompts.image_maximum,
+        fusion=fusion,
+        scales=memory.scales,
         shots=tuple(shots),
         shot_calibration=calibration,
         calibration=calibration,
@@ -125,4 +129,4 @@ def learn_product(
         seed=order.seed,
         versions={name: version(name) for name in ("goodparts", "torch", "open_clip_torch", "numpy", "pillow")},
     )
-    return Recipe(header, prototypes.image, prototypes.pixel, halves(learned.banks), views)
+    return Recipe(header, prototypes.image, prototypes.pixel, memory.banks, views)

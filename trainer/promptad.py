@@ -66,6 +66,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["grid", "map"],
         Meta(description="where the image score takes the memory's maximum: patch grid or 400×400 map (D14)"),
     ] = "grid"
+    fusion: Annotated[
+        Literal["paper", "balanced"],
+        Meta(description="fuse the branches' raw scores, or each divided by what good parts score on it (D18)"),
+    ] = "paper"
     steps: Annotated[int, Meta(ge=1, description="steps of SGD over all shots")] = 100
     lr: Annotated[float, Meta(gt=0, description="learning rate at the start")] = 0.002
     final_lr: Annotated[float, Meta(ge=0, description="learning rate at the end of the cosine")] = 1e-5

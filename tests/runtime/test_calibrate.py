@@ -13,6 +13,7 @@ from goodparts.runtime.calibrate import (
     calibrated,
     photo_scores,
     score_photos,
+    score_shots,
     separate,
     shifted_copies,
     without,
@@ -42,7 +43,7 @@ def test_calibrated_is_monotone_and_one_half_at_the_threshold(one: float, other:
 def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, demo: Backbone) -> None:
     assert recipe.shots is not None
     learned, features = recipe.learned(), demo.encode(recipe.shots)
-    seen = calibrate(learned, features, recipe.shots, 1, demo.encode)
+    seen = calibrate(score_shots(learned, features, recipe.shots, 1, demo.encode), None, copies=False)
     rows = len(learned.banks[0]) // 3
     others = Learned(
         learned.image_prompts,
@@ -69,7 +70,7 @@ def test_a_single_shot_is_calibrated_on_shifted_copies(recipe: Recipe, demo: Bac
         calls.append(len(views))
         return demo.encode(views)
 
-    seen = calibrate(learned, features, one, 1, encode)
+    seen = calibrate(score_shots(learned, features, one, 1, encode), None, copies=True)
     assert seen.source == "copies"
     assert calls == [1] * len(seen.image.scores)
     assert min(seen.image.scores) > 0
@@ -91,7 +92,7 @@ def test_tiles_of_a_photo_leave_the_memory_together(recipe: Recipe, demo: Backbo
     features = demo.encode(views)
     bank = tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory)
     learned = dataclasses.replace(recipe.learned(), banks=bank)
-    seen = calibrate(learned, features, views, 2, demo.encode)
+    seen = calibrate(score_shots(learned, features, views, 2, demo.encode), None, copies=False)
     half = dataclasses.replace(learned, banks=tuple(rows[len(rows) // 2 :] for rows in bank))
     expected = score(features[:2], half)
     assert len(seen.image.scores) == 2

@@ -62,7 +62,32 @@ def test_image_score_takes_the_maximum_where_it_is_told(maximum: str) -> None:
     features = Features(unit(rng, 2, 16), unit(rng, 2, 9, 16), (unit(rng, 2, 9, 8),), (3, 3))
     learned = Learned(unit(rng, 2, 16), unit(rng, 2, 16), (unit(rng, 4, 8),), 4.6, maximum)  # type: ignore[arg-type]
     scores = scoring.score(features, learned)
-    where = scores.grid_memory if maximum == "grid" else scoring.upsample(scores.grid_memory, 400)
-    expected = scoring.fuse(scores.image_prompt, where.max(axis=(1, 2)))
+    branches = scores.branches
+    where = branches.grid_memory if maximum == "grid" else scoring.upsample(branches.grid_memory, 400)
+    expected = scoring.fuse(branches.image_prompt, where.max(axis=(1, 2)))
     np.testing.assert_array_equal(scores.image, expected)
-    np.testing.assert_array_equal(scores.grid, scoring.fuse(scores.grid_prompt, scores.grid_memory))
+    np.testing.assert_array_equal(scores.grid, scoring.fuse(branches.grid_prompt, branches.grid_memory))
+
+
+@given(st.floats(0.001, 1000.0))
+def test_balanced_fusion_does_not_depend_on_a_branchs_scale(factor: float) -> None:
+    rng = np.random.default_rng(4)
+    branches = scoring.Branches(
+        *(rng.uniform(0.1, 0.5, shape).astype(np.float32) for shape in [(3,), (3,), (3, 2, 2), (3, 2, 2)])
+    )
+    louder = scoring.Branches(**{**vars(branches), "image_memory": branches.image_memory * np.float32(factor)})
+    one, other = (scoring.combine(part, scoring.measure_scales([part])) for part in (branches, louder))
+    np.testing.assert_allclose(one.image, other.image, rtol=1e-5)  # float32 roundings
+    np.testing.assert_array_equal(one.grid, other.grid)
+
+
+def test_a_typical_good_part_scores_one_half_with_balanced_fusion() -> None:
+    branches = scoring.Branches(
+        *(
+            np.full(shape, value, np.float32)
+            for shape, value in [((1,), 0.5), ((1,), 0.01), ((1, 1, 1), 0.4), ((1, 1, 1), 0.02)]
+        )
+    )
+    scores = scoring.combine(branches, scoring.measure_scales([branches]))
+    assert scores.image[0] == pytest.approx(0.5)
+    assert scores.grid[0, 0, 0] == pytest.approx(0.5)

@@ -106,7 +106,7 @@ def test_scores_and_maps(backbone: Backbone, trained: tuple[np.ndarray, Prototyp
         image_maximum="map",
     )
     scores = score(queries, learned)
-    np.testing.assert_allclose(scores.image_prompt, GOLDEN["cls.text_score"], atol=1e-5)
+    np.testing.assert_allclose(scores.branches.image_prompt, GOLDEN["cls.text_score"], atol=1e-5)
     np.testing.assert_allclose(scores.image, GOLDEN["cls.image_score"], atol=1e-5)
     maps = np.stack([anomaly_map(grid) for grid in scores.grid])
     np.testing.assert_allclose(maps[:, ::4, ::4], GOLDEN["seg.map"], atol=1e-5)

@@ -1,8 +1,9 @@
 """Train the demo CLIP on drawn parts: `python -m goodparts.trainer.demo.train --out weights.safetensors`.
 
-open_clip's own model, contrastive captions, and one thing more: the pictures come with exact masks, so the
-local features of the V-V path are told which patches are defective. The kinds and defects that are held out
-(parts.py) are never drawn here.
+open_clip's own model and contrastive captions, and one thing more: the pictures come in pairs, a piece without
+and with its defect, and with exact masks. So the local features of the V-V path are told which patches are
+defective, and the memory features which patches another good piece of the same line does not have. The kinds and
+defects that are held out (parts.py) are never drawn here.
 """
 
 from __future__ import annotations
@@ -23,45 +24,45 @@ from goodparts.runtime.preprocess import Array8
 from goodparts.trainer.vv_tower import VVTower
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import clip
-from .captions import Caption, contradict, describe
+from .captions import NORMAL, Caption, contradict, describe
 from .parts import DEFECTS, HELD_OUT_DEFECTS, HELD_OUT_KINDS, KINDS
 from .photos import Line
 
 SEED = 20261122
-LINES = 60  # per kind
-PHOTOS = 32  # per line, half of them defective
-STEPS, BATCH = 1600, 96
-LR, WARMUP, WEIGHT_DECAY = 1e-3, 200, 0.05
+LINES = 120  # per kind
+PIECES = 8  # per line
+STEPS, BATCH = 5000, 16  # lines a step, of each two pieces without and with a defect
+LR, WARMUP, WEIGHT_DECAY = 2e-3, 100, 0.05
 DEFECTIVE, CLEAN = 0.12, 0.005  # share of a patch under the mask from which it counts as defective, up to which as good
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """images uint8 [N,S,S,3]; coverage float32 [N,g,g], each patch's share under the mask; kind, state [N]."""
+    """N lines of n pieces. images uint8 [N,n,2,S,S,3], each without and with its defect; coverage float32
+    [N,n,g,g], each patch's share under the mask; kind [N]; defect [N,n], index into DEFECTS."""
 
     images: Array8
     coverage: npt.NDArray[np.float32]
     kind: npt.NDArray[np.int64]
-    state: npt.NDArray[np.int64]
+    defect: npt.NDArray[np.int64]
 
 
 def draw_line(job: tuple[int, int]) -> Pictures:
     """All photos of one line: (index into KINDS, seed)."""
     kind, seed = job
     size, grid = clip.IMAGE_SIZE, clip.IMAGE_SIZE // clip.PATCH_SIZE
-    defects = [defect for defect in DEFECTS if defect not in HELD_OUT_DEFECTS]
+    known = [index for index, defect in enumerate(DEFECTS) if defect not in HELD_OUT_DEFECTS]
     line = Line(KINDS[kind], seed)
-    rng = np.random.default_rng([SEED, kind, seed])
-    images, coverage, states = [], [], []
-    for index in range(PHOTOS):
-        defect = str(rng.choice(defects)) if index % 2 else None
-        photo = line.photo(index, defect, size=(size, size))
-        images.append(photo.image)
-        coverage.append(photo.mask.reshape(grid, clip.PATCH_SIZE, grid, clip.PATCH_SIZE).mean(axis=(1, 3)))
-        states.append(0 if defect is None else 1 + DEFECTS.index(defect))
-    return Pictures(np.stack(images), np.stack(coverage).astype(np.float32), np.full(PHOTOS, kind), np.array(states))
+    defects = np.random.default_rng([SEED, kind, seed]).choice(known, PIECES)
+    images, coverage = [], []
+    for index, defect in enumerate(defects):
+        good, bad = (line.photo(index, what, size=(size, size)) for what in (None, DEFECTS[defect]))
+        images.append([good.image, bad.image])
+        coverage.append(bad.mask.reshape(grid, clip.PATCH_SIZE, grid, clip.PATCH_SIZE).mean(axis=(1, 3)))
+    return Pictures(np.array(images), np.array(coverage, np.float32), np.array(kind), defects)
 
 
 def draw_pictures(lines: int, workers: int) -> Pictures:
@@ -70,24 +71,25 @@ def draw_pictures(lines: int, workers: int) -> Pictures:
     jobs = [(kind, seed) for seed in range(lines) for kind in kinds]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         parts = pool.map(draw_line, jobs, chunksize=4)
-    return Pictures(*(np.concatenate([getattr(part, name) for part in parts]) for name in Pictures.__annotations__))
+    return Pictures(*(np.stack([getattr(part, name) for part in parts]) for name in Pictures.__annotations__))
 
 
 def augment(images: Tensor, coverage: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Flips, quarter turns, light and colour; a batch as float [B,S,S,3] in [0,255] and its coverage."""
+    """Flips, quarter turns, light and colour, alike for all pictures of a line: uint8 [B,n,2,S,S,3] and its
+    coverage [B,n,g,g] → float in [0,255] and coverage."""
 
-    def draw(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(len(images), *shape, generator=generator)
+    def draw(low: float, high: float, channels: int = 1) -> Tensor:
+        return low + (high - low) * torch.rand(len(images), 1, 1, 1, 1, channels, generator=generator)
 
     turns = int(torch.randint(4, (), generator=generator))
-    images, coverage = torch.rot90(images, turns, (1, 2)), torch.rot90(coverage, turns, (1, 2))
+    images, coverage = torch.rot90(images, turns, (3, 4)), torch.rot90(coverage, turns, (2, 3))
     if torch.rand((), generator=generator) < 0.5:
-        images, coverage = images.flip(2), coverage.flip(2)
+        images, coverage = images.flip(4), coverage.flip(3)
     values = images.float() / 255.0
-    values = values ** draw(0.7, 1.4, 1, 1, 1) * draw(0.75, 1.25, 1, 1, 1) * draw(0.9, 1.1, 1, 1, 3)
-    grey = values.mean(dim=3, keepdim=True)
-    values = grey + (values - grey) * draw(0.0, 1.4, 1, 1, 1)
-    return (values.clamp(0, 1) * 255.0), coverage
+    values = values ** draw(0.7, 1.4) * draw(0.75, 1.25) * draw(0.9, 1.1, 3)
+    grey = values.mean(dim=5, keepdim=True)
+    values = grey + (values - grey) * draw(0.0, 1.4)
+    return values.clamp(0, 1) * 255.0, coverage
 
 
 def truth_of(captions: list[Caption], kinds: list[int], states: list[int]) -> Tensor:
@@ -112,9 +114,51 @@ def state_loss(logits: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
 
 
 def patch_loss(margin: Tensor, coverage: Tensor) -> Tensor:
-    """Patches [B,P] by how much more anomalous than normal they look; both classes weigh the same."""
+    """Patches [...] by how much more anomalous than normal they look; both classes weigh the same."""
     bad, good = coverage > DEFECTIVE, coverage < CLEAN
     return (F.softplus(-margin[bad]).mean() + F.softplus(margin[good]).mean()) / 2
+
+
+def rank_loss(values: Tensor, scale: Tensor) -> Tensor:
+    """[B,n,2], each without and with a defect: every defective one of a row should lie above every good one."""
+    good, bad = values.unbind(2)
+    return F.softplus(scale * (good[:, None] - bad[:, :, None])).mean()
+
+
+class Flaw(torch.nn.Module):
+    """One direction of the joint space along which good and bad pictures, captions and patches are told to part.
+
+    Without it the text tower has nothing to agree with the pictures about for the first third of the training.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.direction = torch.nn.Parameter(0.05 * torch.randn(width))
+        self.offset = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[...,D] → [...], their components along it."""
+        along: Tensor = features @ F.normalize(self.direction, dim=0)
+        return along
+
+
+class Novelty(torch.nn.Module):
+    """Reads the distance to a memory as a margin: is this patch unlike every patch of another good piece?"""
+
+    def __init__(self, memories: int) -> None:
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.full((memories,), 3.0))
+        self.offset = torch.nn.Parameter(torch.full((memories,), -1.0))
+
+    def forward(self, memory: tuple[Tensor, ...]) -> Tensor:
+        """memory: [B,2,2,P,W] each (line, piece, without or with defect) → margins [memories,B,2,2,P], every
+        piece looked up in the other one of its line."""
+        margins = []
+        for index, features in enumerate(memory):
+            other = features[:, :, 0].flip(1)
+            nearest = torch.einsum("bisqw,bipw->bisqp", features, other).amax(dim=4)
+            margins.append(self.slope[index].exp() * (1.0 - nearest) + self.offset[index])
+        return torch.stack(margins)
 
 
 def train(pictures: Pictures, steps: int, batch: int) -> open_clip.CLIP:
@@ -123,14 +167,18 @@ def train(pictures: Pictures, steps: int, batch: int) -> open_clip.CLIP:
     Its embedding has rows for the captions' tokens alone, in their order.
     """
     torch.manual_seed(SEED)
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     generator, rng = torch.Generator().manual_seed(SEED), np.random.default_rng(SEED)
     model = open_clip.CLIP(**clip.CONFIG)
     vocabulary = torch.tensor(caption_tokens())
     model.token_embedding = torch.nn.Embedding(len(vocabulary), model.token_embedding.embedding_dim)
     torch.nn.init.normal_(model.token_embedding.weight, std=0.02)
     tower = VVTower(model.visual)
-    decayed = [weight for weight in model.parameters() if weight.ndim >= 2]
-    plain = [weight for weight in model.parameters() if weight.ndim < 2]
+    novelty = Novelty(len(tower.taps))
+    flaw = Flaw(model.visual.output_dim)
+    weights = [*model.parameters(), *novelty.parameters(), *flaw.parameters()]
+    decayed = [weight for weight in weights if weight.ndim >= 2]
+    plain = [weight for weight in weights if weight.ndim < 2]
     optimiser = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}],
         lr=LR, betas=(0.9, 0.98),
@@ -138,38 +186,51 @@ def train(pictures: Pictures, steps: int, batch: int) -> open_clip.CLIP:
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / WARMUP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
     )
-    images, coverage = torch.from_numpy(pictures.images), torch.from_numpy(pictures.coverage)
     start = time.perf_counter()
-    seen = np.zeros(3)
+    seen = np.zeros(5)
     for step in range(steps):
-        rows = rng.choice(len(images), batch, replace=False)
-        kinds, states = pictures.kind[rows].tolist(), pictures.state[rows].tolist()
+        lines = rng.choice(len(pictures.images), batch, replace=False)[:, None]
+        pieces = rng.permuted(np.tile(np.arange(pictures.images.shape[1]), (batch, 1)), axis=1)[:, :2]
+        kinds = np.repeat(pictures.kind[lines[:, 0]], 4).tolist()
+        faults = pictures.defect[lines, pieces]
+        states = np.stack([np.full_like(faults, NORMAL), 1 + faults], axis=2).ravel().tolist()
+        # Of a piece's two pictures, what is right of one is wrong of the other.
         right = [describe(kind, state, rng) for kind, state in zip(kinds, states, strict=True)]
-        wrong = [contradict(kind, state, rng) for kind, state in zip(kinds, states, strict=True)]
-        captions = list({caption.text: caption for caption in (*right, *wrong)}.values())
+        false = [contradict(kind, NORMAL, rng) for kind in kinds[::4]]
+        captions = list({caption.text: caption for caption in (*right, *false)}.values())
         place = {caption.text: index for index, caption in enumerate(captions)}
-        right_at, wrong_at = (torch.tensor([place[one.text] for one in some]) for some in (right, wrong))
-
-        pixels, covered = augment(images[rows], coverage[rows], generator)
-        global_, local, *_ = tower(pixels)
+        right_at = torch.tensor([place[caption.text] for caption in right])
+        wrong_at = right_at.view(-1, 2).flip(1).flatten()
         tokens = open_clip.tokenize([caption.text for caption in captions], clip.CONTEXT_LENGTH)
-        text = F.normalize(model.encode_text(torch.searchsorted(vocabulary, tokens)), dim=-1)
+
+        pixels, covered = augment(
+            torch.from_numpy(pictures.images[lines, pieces]),
+            torch.from_numpy(pictures.coverage[lines, pieces]), generator,
+        )  # fmt: skip
+        covered = torch.stack([torch.zeros_like(covered), covered], dim=2).flatten(3)
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            global_, local, *memory = (one.float() for one in tower(pixels.flatten(0, 2)))
+            text = F.normalize(model.encode_text(torch.searchsorted(vocabulary, tokens)).float(), dim=-1)
         scale = model.logit_scale.exp()
         logits = scale * global_ @ text.T
-        bad = torch.tensor([state > 0 for state in states])
-        anomalous = text[torch.where(bad, right_at, wrong_at)]
-        normal = text[torch.where(bad, wrong_at, right_at)]
-        margin = scale * torch.einsum("bpc,bc->bp", local, anomalous - normal)
+        good_at, bad_at = right_at.view(-1, 2).T
+        direction = (text[bad_at] - text[good_at]).repeat_interleave(2, dim=0)
+        margin = scale * torch.einsum("bpc,bc->bp", local, direction)
+        found = novelty(tuple(one.unflatten(0, (batch, 2, 2)) for one in memory))
         losses = torch.stack(
             [
                 matching_loss(logits, truth_of(captions, kinds, states)),
                 state_loss(logits, right_at, wrong_at),
-                patch_loss(margin, covered.flatten(1)),
+                patch_loss(margin, covered.flatten(0, 2)),
+                rank_loss(flaw(global_).view(batch, 2, 2), scale)
+                + rank_loss(flaw(text)[right_at].view(-1, 1, 2), scale)
+                + patch_loss(scale * (flaw(local) - flaw.offset), covered.flatten(0, 2)),
+                patch_loss(found, covered.expand_as(found)),
             ]
         )
         optimiser.zero_grad()
         losses.sum().backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         schedule.step()
         with torch.no_grad():
@@ -180,7 +241,7 @@ def train(pictures: Pictures, steps: int, batch: int) -> open_clip.CLIP:
             speed = (time.perf_counter() - start) / (step + 1)
             print(
                 f"step {step + 1}/{steps}: matching {known[0]:.3f}, state {known[1]:.3f}, patches {known[2]:.3f}, "
-                f"scale {float(model.logit_scale.detach().exp()):.1f}, {speed:.2f} s a step",
+                f"flaw {known[3]:.3f}, memory {known[4]:.3f}, {speed:.2f} s a step",
                 flush=True,
             )
     return model
@@ -205,7 +266,7 @@ def main() -> None:
     args = parser.parse_args()
     start = time.perf_counter()
     pictures = draw_pictures(args.lines, args.workers)
-    print(f"{len(pictures.images)} pictures drawn in {time.perf_counter() - start:.0f} s", flush=True)
+    print(f"{pictures.defect.size * 2} pictures drawn in {time.perf_counter() - start:.0f} s", flush=True)
     clip.save(train(pictures, args.steps, args.batch), caption_tokens(), args.out)
     print(f"{args.out} written after {(time.perf_counter() - start) / 60:.0f} min")
 

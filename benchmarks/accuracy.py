@@ -1,0 +1,288 @@
+"""What the demo backbone tells apart, and whether thresholds keep their promise.
+
+On drawn parts of kinds and with defects that its training never saw, and on real photos (--data: folders in
+MVTec's layout): every branch and fusion at two temperatures, beside random weights of the same model; rates at the
+thresholds that k photos give; a small defect in a large frame with and without tiles. Scores come from torch, to
+which the export's gate ties every engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+from goodparts.runtime.calibrate import Calibration, calibrate_on
+from goodparts.runtime.errors import SettingsError
+from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.recipe import Memory, fit_memory
+from goodparts.runtime.scoring import (
+    MAP_SIGMA,
+    MAP_SIZE,
+    Branches,
+    Features,
+    Floats,
+    Learned,
+    Scales,
+    anomaly_map,
+    combine,
+    score,
+    score_branches,
+)
+from goodparts.runtime.view import View
+from goodparts.trainer.backbone import Backbone, randomise
+from goodparts.trainer.demo import clip
+from goodparts.trainer.demo.parts import HELD_OUT_KINDS
+from goodparts.trainer.demo.photos import Line
+from goodparts.trainer.promptad import PROTOCOLS, PromptLearner, settings
+
+from .metrics import auroc
+from .products import Product, draw_product, load_product
+from .report import Findings, Options
+
+LINES, FIRST_LINE = 5, 1000
+POOL, GOOD, BAD = 28, 40, 16
+"""Of a line: photos to learn from, good and defective ones to test with."""
+DRAWS = 4
+"""Of a folder: at most so many disjoint draws of shots from its good photos."""
+SHOTS, KS = 4, (1, 2, 4, 8)
+Temperature = Literal["log", "exp"]
+LOW: Temperature = "log"
+HIGH: Temperature = "exp"
+TEMPERATURES: tuple[Temperature, ...] = (LOW, HIGH)
+"""Temperatures: ln 100 and 100 for CLIP's own scale."""
+FUSIONS = ("memory", "prompt", "paper", "balanced")
+RATES = (0.01, 0.1)
+NEAR = 0.02
+"""Fused, AUROC should be this near to the better branch, and no worse than the mean of both."""
+PROMPT_AIM = 0.8
+MAP_SIDE = 96
+"""Of the maps that pixel AUROC is taken over: every second pixel of the demo backbone's square."""
+
+FRAME, EXTENT, TILES = (2048, 2448), 20.0, (5, 6)
+FRAMES, ANOTHER_LINE = 8, 2000
+SMALL_DEFECTS = ("hole", "stain", "wrong colour", "foreign body")
+REACH = 40.0
+"""A patch of a tile is 38 frame pixels wide."""
+
+DEFAULT = PROTOCOLS["clean"]
+
+
+def measure(options: Options) -> Findings:
+    findings = Findings()
+    trained = Backbone.open("demo")
+    model = open_clip.CLIP(**clip.CONFIG)
+    randomise(model, 0)
+    size = trained.encoder.image_size
+    sets = {
+        f"drawn {kind}": [
+            draw_product(kind, seed, size, pool=POOL, good=GOOD, bad=BAD)
+            for seed in range(FIRST_LINE, FIRST_LINE + LINES)
+        ]
+        for kind in HELD_OUT_KINDS
+    }
+    if options.data is None:
+        findings.remarks.append("real photos were not measured: --data ROOT takes folders in MVTec's layout")
+    else:
+        sets |= {folder.name: [load_product(folder, size)] for folder in find_products(options.data)}
+    for name, products in sets.items():
+        compare_fusions(findings, name, products, trained, Backbone("demo", model))
+    for name, products in sets.items():
+        compare_rates(findings, name, products, trained)
+    for kind in HELD_OUT_KINDS:
+        find_small_defects(findings, kind, trained)
+    return findings
+
+
+def find_products(root: Path) -> list[Path]:
+    """Every folder of `root` in MVTec's layout, sorted."""
+    found = sorted(path.parents[1] for path in root.glob("*/train/good"))
+    if not found:
+        raise SettingsError(f"--data {root}: no folder in it has train/good, as in MVTec's layout")
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A product learned from some shots, and every test's branches, from which each fusion follows."""
+
+    product: Product
+    learned: Learned
+    scales: Scales
+    calibration: Calibration
+    branches: Branches
+
+    def scores(self, fusion: str) -> tuple[Floats, Floats]:
+        """Image scores [N] and patch scores [N,h,w] of the tests; of a single branch, or fused."""
+        if fusion in ("memory", "prompt"):
+            return getattr(self.branches, f"image_{fusion}"), getattr(self.branches, f"grid_{fusion}")
+        fused = combine(self.branches, self.scales if fusion == "balanced" else None)
+        return fused.image, fused.grid
+
+    def aurocs(self, fusion: str) -> tuple[float, float]:
+        """Over images, and over the pixels of all maps."""
+        image, grid = self.scores(fusion)
+        maps = np.stack([anomaly_map(one, MAP_SIDE, MAP_SIGMA * MAP_SIDE / MAP_SIZE) for one in grid])
+        step = self.product.masks.shape[1] // MAP_SIDE
+        masks = self.product.masks[:, step // 2 :: step, step // 2 :: step]
+        return auroc(self.product.bad, image), auroc(masks, maps)
+
+
+class Bench:
+    """Products of one kind beside a backbone; their tests are encoded once."""
+
+    def __init__(self, products: list[Product], backbone: Backbone) -> None:
+        self.backbone = backbone
+        self.tests = [(product, encode(backbone, product.tests)) for product in products]
+
+    def trials(self, shots: int, temperature: Temperature = LOW) -> Iterator[tuple[Trial, Array8]]:
+        """Every product learned from disjoint sets of shots, and the good photos that were not among them.
+
+        One set of each line; up to DRAWS where there is a single product.
+        """
+        for product, tests in self.tests:
+            for seed in range(min(DRAWS if len(self.tests) == 1 else 1, len(product.pool) // shots)):
+                used = slice(seed * shots, (seed + 1) * shots)
+                learned, memory = learn(self.backbone, product.text, product.pool[used], 1, temperature, seed)
+                branches = score_branches(tests, learned)
+                trial = Trial(product, learned, memory.scales, memory.calibration, branches)
+                yield trial, np.delete(product.pool, used, axis=0)
+
+
+def learn(
+    backbone: Backbone, text: str, views: Array8, per_photo: int, temperature: Temperature = LOW, seed: int = 0
+) -> tuple[Learned, Memory]:
+    """Learn a product with the default settings but the temperature."""
+    chosen = settings("clean", temperature=temperature)
+    features = encode(backbone, views)
+    learner = PromptLearner(backbone, features, text, chosen=chosen, seed=seed)
+    prompts = learner.learn()
+    learned = Learned(prompts.image, prompts.pixel, (), learner.temperature, chosen.image_maximum)
+    memory = fit_memory(learned, chosen.fusion, features, views, per_photo, backbone.encode)
+    banks = tuple(bank.astype(np.float32) for bank in memory.banks)
+    scales = memory.scales if chosen.fusion == "balanced" else None
+    return dataclasses.replace(learned, banks=banks, scales=scales), memory
+
+
+def encode(backbone: Backbone, views: Array8) -> Features:
+    """Features of many views, some at a time."""
+    parts = [backbone.encode(views[start : start + 32]) for start in range(0, len(views), 32)]
+    return Features(
+        np.concatenate([part.global_ for part in parts]),
+        np.concatenate([part.local for part in parts]),
+        tuple(np.concatenate(memories) for memories in zip(*(part.memory for part in parts), strict=True)),
+        backbone.encoder.grid,
+    )
+
+
+def compare_fusions(findings: Findings, name: str, products: list[Product], trained: Backbone, other: Backbone) -> None:
+    """Rows "<set>, <fusion>, t <temperature>: image | pixel AUROC", means over lines or draws; the peer is random
+    weights."""
+    means = []
+    for backbone in (trained, other):
+        bench = Bench(products, backbone)
+        cells: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for temperature in TEMPERATURES:
+            for trial, _ in bench.trials(SHOTS, temperature):
+                for fusion in FUSIONS:
+                    cells.setdefault((fusion, temperature), []).append(trial.aurocs(fusion))
+        means.append({cell: np.mean(values, axis=0) for cell, values in cells.items()})
+    ours, theirs = means
+    for (fusion, temperature), values in ours.items():
+        if (fusion, temperature) == ("memory", HIGH):
+            continue  # has no temperature
+        label = fusion if fusion == "memory" else f"{fusion}, t {'4.6' if temperature == LOW else '100'}"
+        for level, value, peer in zip(("image", "pixel"), values, theirs[fusion, temperature], strict=True):
+            findings.add(f"{name}, {label}: {level}", value, "AUROC", "random weights", peer, higher=True)
+    memory, prompt, fused = (ours[fusion, LOW] for fusion in ("memory", "prompt", DEFAULT.fusion))
+    if name.startswith("drawn"):
+        findings.aim(f"{name}, prompt: image AUROC", prompt[0], PROMPT_AIM, "", at_least=True)
+    for index, level in enumerate(("image", "pixel")):
+        bound = max((memory[index] + prompt[index]) / 2, max(memory[index], prompt[index]) - NEAR)
+        findings.aim(f"{name}, fused: {level} AUROC", fused[index], bound, "", at_least=True)
+
+
+def compare_rates(findings: Findings, name: str, products: list[Product], backbone: Backbone) -> None:
+    """Rows "<set>, k shots, at <rate>: good rejected | bad missed", over all lines or draws.
+
+    Where four are learned, also with a calibration on the rest of the good photos.
+    """
+    bench = Bench(products, backbone)
+    for shots in KS:
+        own, further = Outcomes(), Outcomes()
+        count = 0
+        for trial, rest in bench.trials(shots):
+            own.add(trial, trial.calibration)
+            if shots == SHOTS and len(rest):
+                count = len(rest)
+                further.add(trial, calibrate_on(trial.learned, list(rest[:, None]), backbone.encode))
+        own.report(findings, f"{name}, {shots} shots")
+        if shots == SHOTS:
+            further.report(findings, f"{name}, {shots} shots and {count} further photos")
+
+
+class Outcomes:
+    """Verdicts on good and bad tests at the thresholds of several rates."""
+
+    def __init__(self) -> None:
+        self._rejected: dict[float, list[tuple[float, float]]] = {rate: [] for rate in RATES}
+
+    def add(self, trial: Trial, calibration: Calibration) -> None:
+        scores, _ = trial.scores(DEFAULT.fusion)
+        bad = trial.product.bad
+        for rate, found in self._rejected.items():
+            rejected = scores >= calibration.image.threshold(rate)
+            found.append((float(rejected[~bad].mean()), float((~rejected[bad]).mean())))
+
+    def report(self, findings: Findings, label: str) -> None:
+        for rate, found in self._rejected.items():
+            if found:
+                rejected, missed = np.mean(found, axis=0)
+                findings.add(f"{label}, at {rate:.0%}: good rejected", rejected, "share", "asked for", rate)
+                findings.add(f"{label}, at {rate:.0%}: bad missed", missed, "share")
+
+
+def find_small_defects(findings: Findings, kind: str, backbone: Backbone) -> None:
+    """Rows "<kind>, 20 px of 2448×2048, R×C tiles: …": frames told apart, and maps that peak at the defect."""
+    line = Line(kind, ANOTHER_LINE)
+    shots = [line.photo(index, size=FRAME).image for index in range(SHOTS)]
+    photos = [line.photo(1000 + index, size=FRAME) for index in range(FRAMES)]
+    photos += [
+        line.photo(2000 + index, SMALL_DEFECTS[index % len(SMALL_DEFECTS)], size=FRAME, extent=EXTENT)
+        for index in range(FRAMES)
+    ]
+    bad = np.array([photo.defect is not None for photo in photos])
+    size = backbone.encoder.image_size
+    found = {}
+    for tiles in ((1, 1), TILES):
+        view = View(tiles=tiles)
+        learned, memory = learn(backbone, kind, np.concatenate([view.cut(shot, size) for shot in shots]), view.count)
+        scores = [score(encode(backbone, view.cut(photo.image, size)), learned) for photo in photos]
+        image = np.array([one.image.max() for one in scores])
+        hits = [
+            is_at_peak(view.stitch(one.grid, *FRAME), photo.mask)
+            for one, photo in zip(scores, photos, strict=True)
+            if photo.defect is not None
+        ]
+        missed = image[bad] < memory.calibration.image.threshold(RATES[0])
+        found[tiles] = auroc(bad, image), float(np.mean(hits)), float(np.mean(missed))
+    for index, what in enumerate(("image AUROC", "maps that peak at it", "missed at 1%")):
+        rows, columns = TILES
+        findings.add(
+            f"drawn {kind}, {EXTENT:.0f} px of {FRAME[1]}×{FRAME[0]}, {rows}×{columns} tiles: {what}",
+            found[TILES][index], "share", "without tiles", found[1, 1][index], higher=index < 2,
+        )  # fmt: skip
+
+
+def is_at_peak(scores: Floats, mask: npt.NDArray[np.bool_]) -> bool:
+    """Whether the map's maximum lies within REACH pixels of the mask's box."""
+    y, x = np.unravel_index(int(scores.argmax()), scores.shape)
+    height, width = mask.shape
+    place = np.array([(y + 0.5) * height / scores.shape[0], (x + 0.5) * width / scores.shape[1]])
+    inside = np.argwhere(mask)
+    return bool((place >= inside.min(axis=0) - REACH).all() and (place <= inside.max(axis=0) + REACH).all())
