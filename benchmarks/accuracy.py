@@ -186,7 +186,7 @@ def compare_fusions(findings: Findings, name: str, products: list[Product], trai
     means = []
     for backbone in (trained, other):
         bench = Bench(products, backbone)
-        cells: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        cells: dict[tuple[str, Temperature], list[tuple[float, float]]] = {}
         for temperature in TEMPERATURES:
             for trial, _ in bench.trials(SHOTS, temperature):
                 for fusion in FUSIONS:
