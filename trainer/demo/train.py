@@ -161,22 +161,94 @@ class Novelty(torch.nn.Module):
         return torch.stack(margins)
 
 
-def train(pictures: Pictures, steps: int, batch: int) -> open_clip.CLIP:
-    """Train a new model; the same pictures, steps and batch give the same weights on the same machine.
+@dataclass(frozen=True)
+class Batch:
+    """B lines, of each two pieces without and with a defect: B·2·2 pictures in that order.
+
+    pixels float [B·4,S,S,3] in [0,255]; coverage [B,2,2,P]; the distinct captions; truth bool [B·4,captions]; right
+    int [B·4], a true caption of each picture. Of a piece's two pictures, what is right of one is wrong of the other.
+    """
+
+    pixels: Tensor
+    coverage: Tensor
+    captions: list[Caption]
+    truth: Tensor
+    right: Tensor
+
+
+def draw_batch(pictures: Pictures, lines: int, rng: np.random.Generator, generator: torch.Generator) -> Batch:
+    """Of each line also a caption that no good picture of it deserves."""
+    chosen = rng.choice(len(pictures.images), lines, replace=False)[:, None]
+    pieces = rng.permuted(np.tile(np.arange(pictures.images.shape[1]), (lines, 1)), axis=1)[:, :2]
+    kinds = np.repeat(pictures.kind[chosen[:, 0]], 4).tolist()
+    faults = pictures.defect[chosen, pieces]
+    states = np.stack([np.full_like(faults, NORMAL), 1 + faults], axis=2).ravel().tolist()
+    right = [describe(kind, state, rng) for kind, state in zip(kinds, states, strict=True)]
+    wrong = [contradict(kind, NORMAL, rng) for kind in kinds[::4]]
+    captions = list({caption.text: caption for caption in (*right, *wrong)}.values())
+    place = {caption.text: index for index, caption in enumerate(captions)}
+    images, coverage = (torch.from_numpy(part[chosen, pieces]) for part in (pictures.images, pictures.coverage))
+    pixels, covered = augment(images, coverage, generator)
+    return Batch(
+        pixels.flatten(0, 2),
+        torch.stack([torch.zeros_like(covered), covered], dim=2).flatten(3),
+        captions,
+        truth_of(captions, kinds, states),
+        torch.tensor([place[caption.text] for caption in right]),
+    )
+
+
+class Trainee(torch.nn.Module):
+    """The model, and what only its training needs.
 
     Its embedding has rows for the captions' tokens alone, in their order.
     """
+
+    LOSSES = "matching", "state", "patches", "flaw", "memory"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clip = open_clip.CLIP(**clip.CONFIG)
+        self.tokens = torch.tensor(caption_tokens())
+        self.clip.token_embedding = torch.nn.Embedding(len(self.tokens), self.clip.token_embedding.embedding_dim)
+        torch.nn.init.normal_(self.clip.token_embedding.weight, std=0.02)
+        self.tower = VVTower(self.clip.visual)
+        self.novelty = Novelty(len(self.tower.taps))
+        self.flaw = Flaw(self.clip.visual.output_dim)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Batch → the LOSSES."""
+        tokens = open_clip.tokenize([caption.text for caption in batch.captions], clip.CONTEXT_LENGTH)
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            global_, local, *memory = (one.float() for one in self.tower(batch.pixels))
+            text = F.normalize(self.clip.encode_text(torch.searchsorted(self.tokens, tokens)).float(), dim=-1)
+        scale, covered, right = self.clip.logit_scale.exp(), batch.coverage, batch.right
+        logits = scale * global_ @ text.T
+        good, bad = right.view(-1, 2).T
+        direction = (text[bad] - text[good]).repeat_interleave(2, dim=0)
+        margin = scale * torch.einsum("bpc,bc->bp", local, direction)
+        pieces = covered.shape[:3]
+        found = self.novelty(tuple(one.unflatten(0, pieces) for one in memory))
+        return torch.stack(
+            [
+                matching_loss(logits, batch.truth),
+                state_loss(logits, right, right.view(-1, 2).flip(1).flatten()),
+                patch_loss(margin, covered.flatten(0, 2)),
+                rank_loss(self.flaw(global_).view(pieces), scale)
+                + rank_loss(self.flaw(text)[right].view(-1, 1, 2), scale)
+                + patch_loss(scale * (self.flaw(local) - self.flaw.offset), covered.flatten(0, 2)),
+                patch_loss(found, covered.expand_as(found)),
+            ]
+        )
+
+
+def train(pictures: Pictures, steps: int, batch: int) -> open_clip.CLIP:
+    """Train a new model; the same pictures, steps and batch give the same weights on the same machine."""
     torch.manual_seed(SEED)
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # halves an attention's time; on CPUs too
     generator, rng = torch.Generator().manual_seed(SEED), np.random.default_rng(SEED)
-    model = open_clip.CLIP(**clip.CONFIG)
-    vocabulary = torch.tensor(caption_tokens())
-    model.token_embedding = torch.nn.Embedding(len(vocabulary), model.token_embedding.embedding_dim)
-    torch.nn.init.normal_(model.token_embedding.weight, std=0.02)
-    tower = VVTower(model.visual)
-    novelty = Novelty(len(tower.taps))
-    flaw = Flaw(model.visual.output_dim)
-    weights = [*model.parameters(), *novelty.parameters(), *flaw.parameters()]
+    trainee = Trainee()
+    weights = list(trainee.parameters())
     decayed = [weight for weight in weights if weight.ndim >= 2]
     plain = [weight for weight in weights if weight.ndim < 2]
     optimiser = torch.optim.AdamW(
@@ -187,64 +259,23 @@ def train(pictures: Pictures, steps: int, batch: int) -> open_clip.CLIP:
         optimiser, lambda step: min((step + 1) / WARMUP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
     )
     start = time.perf_counter()
-    seen = np.zeros(5)
-    for step in range(steps):
-        lines = rng.choice(len(pictures.images), batch, replace=False)[:, None]
-        pieces = rng.permuted(np.tile(np.arange(pictures.images.shape[1]), (batch, 1)), axis=1)[:, :2]
-        kinds = np.repeat(pictures.kind[lines[:, 0]], 4).tolist()
-        faults = pictures.defect[lines, pieces]
-        states = np.stack([np.full_like(faults, NORMAL), 1 + faults], axis=2).ravel().tolist()
-        # Of a piece's two pictures, what is right of one is wrong of the other.
-        right = [describe(kind, state, rng) for kind, state in zip(kinds, states, strict=True)]
-        false = [contradict(kind, NORMAL, rng) for kind in kinds[::4]]
-        captions = list({caption.text: caption for caption in (*right, *false)}.values())
-        place = {caption.text: index for index, caption in enumerate(captions)}
-        right_at = torch.tensor([place[caption.text] for caption in right])
-        wrong_at = right_at.view(-1, 2).flip(1).flatten()
-        tokens = open_clip.tokenize([caption.text for caption in captions], clip.CONTEXT_LENGTH)
-
-        pixels, covered = augment(
-            torch.from_numpy(pictures.images[lines, pieces]),
-            torch.from_numpy(pictures.coverage[lines, pieces]), generator,
-        )  # fmt: skip
-        covered = torch.stack([torch.zeros_like(covered), covered], dim=2).flatten(3)
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            global_, local, *memory = (one.float() for one in tower(pixels.flatten(0, 2)))
-            text = F.normalize(model.encode_text(torch.searchsorted(vocabulary, tokens)).float(), dim=-1)
-        scale = model.logit_scale.exp()
-        logits = scale * global_ @ text.T
-        good_at, bad_at = right_at.view(-1, 2).T
-        direction = (text[bad_at] - text[good_at]).repeat_interleave(2, dim=0)
-        margin = scale * torch.einsum("bpc,bc->bp", local, direction)
-        found = novelty(tuple(one.unflatten(0, (batch, 2, 2)) for one in memory))
-        losses = torch.stack(
-            [
-                matching_loss(logits, truth_of(captions, kinds, states)),
-                state_loss(logits, right_at, wrong_at),
-                patch_loss(margin, covered.flatten(0, 2)),
-                rank_loss(flaw(global_).view(batch, 2, 2), scale)
-                + rank_loss(flaw(text)[right_at].view(-1, 1, 2), scale)
-                + patch_loss(scale * (flaw(local) - flaw.offset), covered.flatten(0, 2)),
-                patch_loss(found, covered.expand_as(found)),
-            ]
-        )
+    seen = np.zeros(len(Trainee.LOSSES))
+    for step in range(1, steps + 1):
+        losses = trainee(draw_batch(pictures, batch, rng, generator))
         optimiser.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        losses.sum().backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         schedule.step()
         with torch.no_grad():
-            model.logit_scale.clamp_(max=math.log(100.0))
+            trainee.clip.logit_scale.clamp_(max=math.log(100.0))
         seen = 0.98 * seen + 0.02 * losses.detach().numpy()
-        if step % 100 == 99:
-            known = seen / (1 - 0.98 ** (step + 1))
-            speed = (time.perf_counter() - start) / (step + 1)
-            print(
-                f"step {step + 1}/{steps}: matching {known[0]:.3f}, state {known[1]:.3f}, patches {known[2]:.3f}, "
-                f"flaw {known[3]:.3f}, memory {known[4]:.3f}, {speed:.2f} s a step",
-                flush=True,
-            )
-    return model
+        if step % 100 == 0:
+            known = zip(Trainee.LOSSES, seen / (1 - 0.98**step), strict=True)
+            speed = (time.perf_counter() - start) / step
+            print(f"step {step}/{steps}:", *(f"{name} {value:.3f}," for name, value in known), f"{speed:.2f} s a step",
+                  flush=True)  # fmt: skip
+    return trainee.clip
 
 
 def caption_tokens() -> list[int]:
