@@ -17,6 +17,8 @@ DEFAULT_BACKBONE = "ViT-B-16-plus-240"
 BENCHES = {
     "start": "import, opening a recipe, changing product",
     "train": "a training step, beside the released PromptAD loop",
+    "preprocess": "resampling a camera frame, beside Pillow and OpenCV",
+    "search": "memory search on the CPU, beside numpy, torch and faiss",
     "score": "scoring after the encoder and the anomaly map",
     "accuracy": "what the demo backbone tells apart, thresholds against their rates, tiles",
     "frame": "a whole camera frame on every backend, beside eager torch",

@@ -13,7 +13,8 @@ import numpy as np
 from goodparts.runtime import Detector, Engine
 from goodparts.runtime.engine import Precision, read_spec
 from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.scoring import MAP_SIGMA, MAP_SIZE, Floats, anomaly_map
+from goodparts.runtime.scorer import Scorer
+from goodparts.runtime.scoring import MAP_SIGMA, MAP_SIZE, Features, Floats, Learned, anomaly_map, score
 
 HEIGHT, WIDTH = 1024, 1280
 """Of the camera frame."""
@@ -77,6 +78,17 @@ def multiply_in_torch(precision: Precision) -> Callable[[], Milliseconds]:
         return {}
 
     return multiply
+
+
+def score_in_core(features: Features, learned: Learned) -> Callable[[], Floats]:
+    """Ours, as the detector does it; returns the image scores."""
+    scorer = Scorer(learned, features.grid)
+    return lambda: scorer(features).image
+
+
+def score_in_numpy(features: Features, learned: Learned) -> Callable[[], Floats]:
+    """The readable definition, with as many threads as numpy likes."""
+    return lambda: score(features, learned).image
 
 
 def map_in_numpy(grid: Floats) -> Callable[[], Floats]:

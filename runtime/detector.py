@@ -18,11 +18,12 @@ from PIL import Image
 
 from .calibrate import Level, calibrated
 from .engine import Engine, Precision
-from .errors import ImageError, RecipeError
+from .errors import EngineError, ImageError, RecipeError
 from .preprocess import Picture, load_rgb
 from .recipe import Recipe, Thresholds
 from .regions import Region, find_regions
-from .scoring import Floats, Learned, score
+from .scorer import Scorer
+from .scoring import Floats
 from .threads import one_blas_thread
 from .view import Box, View
 
@@ -86,7 +87,7 @@ class _Product:
     """A product in use. Replaced as a whole, so that a change from another thread falls between two frames."""
 
     recipe: Recipe
-    learned: Learned
+    score: Scorer
     thresholds: Thresholds
 
 
@@ -134,7 +135,8 @@ class Detector:
             log.info("%s was made with another graph: its memory is computed again from its shots", name)
             recipe = recipe.refit(self.engine.encode, self.engine.graph_id, name)
         recipe.header.thresholds.check()
-        self._product = _Product(recipe, recipe.learned(), recipe.header.thresholds)
+        scorer = Scorer(recipe.learned(), self.engine.encoder.grid, threads=self.engine.threads)
+        self._product = _Product(recipe, scorer, recipe.header.thresholds)
 
     @property
     def recipe(self) -> Recipe:
@@ -167,12 +169,16 @@ class Detector:
         product = self._product
         size, view = self.engine.encoder.image_size, product.recipe.header.view
         clock = [time.perf_counter()]
-        views = np.concatenate([view.cut(frame, size) for frame in frames])
+        views = np.concatenate([view.cut(frame, size, self.engine.threads) for frame in frames])
         clock.append(time.perf_counter())
         features = self.engine.encode(views)
         clock.append(time.perf_counter())
-        with one_blas_thread():
-            scores = score(features, product.learned)
+        scores = product.score(features)
+        if not (np.isfinite(scores.image).all() and np.isfinite(scores.grid).all()):
+            raise EngineError(
+                f"{self.engine.backend} gave features that are not finite: no verdict can be had from them; "
+                "try another --backend or --precision"
+            )
         clock.append(time.perf_counter())
         spans = [(stop - start) * 1e3 / len(frames) for start, stop in itertools.pairwise(clock)]
         milliseconds = dict(zip(("preprocess", "encode", "score"), spans, strict=True))

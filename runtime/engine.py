@@ -146,12 +146,13 @@ def verify_files(folder: Path) -> EngineSpec:
 class Engine:
     """An open engine: uint8 views in, features out. Knows nothing of products."""
 
-    def __init__(self, spec: EngineSpec, precision: Precision, session: Session) -> None:
+    def __init__(self, spec: EngineSpec, precision: Precision, session: Session, threads: int | None = None) -> None:
         self.spec = spec
         self.encoder = spec.encoder
         self.precision = precision
         self.graph_id = spec.graph_id(precision)
         self.session = session
+        self.threads = threads
 
     @classmethod
     def open(
@@ -166,7 +167,8 @@ class Engine:
         """Open an engine folder.
 
         backend: "onnxruntime", "openvino", or "auto": the first of these that is installed and supports the
-        precision. threads: of the inference library; None leaves the choice to it. verify: check the digest of
+        precision. threads: bound on those of the inference library and of what runs beside it; None for
+        no bound. verify: check the digest of
         every file, a third of a second for half a gigabyte.
 
         Raises EngineError for a damaged folder or an unsupported pair, BackendError for a missing library.
@@ -181,7 +183,7 @@ class Engine:
             raise EngineError(f"{folder} has no {precision} graph: it has {have}")
         allowed = [record.backend for record in variant.parity]
         session = open_session(folder / variant.graph, backend, allowed, precision, threads)
-        return cls(spec, precision, session)
+        return cls(spec, precision, session, threads)
 
     @property
     def backend(self) -> str:

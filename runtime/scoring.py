@@ -56,6 +56,10 @@ class Scales(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grid_memory: float
 
 
+UNIT_SCALES = Scales(1.0, 1.0, 1.0, 1.0)
+"""Leave raw scores as they are."""
+
+
 @dataclass(frozen=True, eq=False)
 class Learned:
     """What scoring needs of a recipe.
@@ -113,7 +117,7 @@ def score_branches(features: Features, learned: Learned) -> Branches:
 
 def combine(branches: Branches, scales: Scales | None) -> Scores:
     """Fuse the branches, each divided by its scale where there are scales."""
-    unit = scales or Scales(1.0, 1.0, 1.0, 1.0)
+    unit = scales or UNIT_SCALES
     return Scores(
         image=fuse(
             branches.image_prompt / np.float32(unit.image_prompt), branches.image_memory / np.float32(unit.image_memory)
@@ -158,9 +162,9 @@ def nearest(queries: Floats, bank: Floats) -> Floats:
 
 
 def fuse(a: Floats, b: Floats) -> Floats:
-    """a·b/(a+b), the harmonic mean without its factor 2 (eqs. 17, 18); f(0,0) = 0. Not negative."""
+    """a·b/(a+b), the harmonic mean without its factor 2 (eqs. 17, 18); f(0,0) = 0. Not negative; NaN stays NaN."""
     total = a + b
-    fused: Floats = np.divide(a * b, total, out=np.zeros_like(total), where=total > 0)
+    fused: Floats = np.divide(a * b, total, out=np.zeros_like(total), where=total != 0)
     return fused
 
 

@@ -80,7 +80,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         self.region(height, width)
         self._seen((height, width))
 
-    def cut(self, frame: Array8, size: int) -> Array8:
+    def cut(self, frame: Array8, size: int, threads: int | None = None) -> Array8:
         """Frame uint8 RGB [H,W,3] → what the encoder reads, uint8 [rows·columns,size,size,3]."""
         region = self.region(*frame.shape[:2])
         part = frame[region.y : region.y + region.height, region.x : region.x + region.width]
@@ -89,7 +89,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             part = np.where(seen[..., None], part, np.array(PADDING, np.uint8))
         (rows, columns), overlap = self.tiles, self.overlap
         squares = [
-            self._fit(part[top:bottom, left:right], size)
+            self._fit(part[top:bottom, left:right], size, threads)
             for top, bottom in tile_edges(region.height, rows, overlap)
             for left, right in tile_edges(region.width, columns, overlap)
         ]
@@ -114,10 +114,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             scores[~np.asarray(Image.fromarray(seen).resize(scores.shape[::-1], Image.Resampling.NEAREST))] = 0.0
         return scores
 
-    def _fit(self, part: Array8, size: int) -> Array8:
+    def _fit(self, part: Array8, size: int, threads: int | None) -> Array8:
         height, width = part.shape[:2]
         x, y, new_width, new_height = (round(side) for side in self._placement(height, width, size))
-        resized = resize(part, (max(1, new_height), max(1, new_width)))
+        resized = resize(part, (max(1, new_height), max(1, new_width)), threads)
         if resized.shape[:2] == (size, size):
             return resized
         square = np.full((size, size, 3), PADDING, np.uint8)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from goodparts.runtime import Engine, ImageError, RecipeError
+from goodparts.runtime import Engine, EngineError, ImageError, RecipeError
 from goodparts.runtime.engine import read_spec
 from goodparts.runtime.preprocess import load_rgb
 from goodparts.runtime.recipe import Recipe
@@ -159,3 +159,12 @@ def test_tiles_are_scored_apart_and_the_worst_one_counts(engine_folder: Path, re
     assert seen.score == pytest.approx(float(halves.image.max()), abs=1e-5)
     assert seen.map.shape == (400, 800)
     assert seen.grids.shape[0] == 2
+
+
+def test_features_that_are_not_finite_are_an_error_and_not_a_good_part(
+    detector: Detector, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = detector.engine.session.run
+    monkeypatch.setattr(detector.engine.session, "run", lambda views: [output * np.nan for output in run(views)])
+    with pytest.raises(EngineError, match="not finite"):
+        detector.predict(photos / "good" / "1.png")

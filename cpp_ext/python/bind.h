@@ -1,0 +1,78 @@
+// Shared by the parts of the Python module: arrays in, arrays out.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <string>
+#include <vector>
+
+namespace gp {
+
+namespace nb = nanobind;
+
+// Anything with __dlpack__ or the buffer protocol, on any device; checked by hand for the sake of the message.
+using Array = nb::ndarray<nb::ro>;
+
+inline std::string shape_of(const Array& array) {
+  std::string text = "[";
+  for (size_t axis = 0; axis < array.ndim(); ++axis) text += (axis ? "," : "") + std::to_string(array.shape(axis));
+  return text + "]";
+}
+
+inline std::string dtype_of(const Array& array) {
+  const auto dtype = array.dtype();
+  const auto code = static_cast<nb::dlpack::dtype_code>(dtype.code);
+  const char* kind = code == nb::dlpack::dtype_code::Float    ? "float"
+                     : code == nb::dlpack::dtype_code::Int    ? "int"
+                     : code == nb::dlpack::dtype_code::UInt   ? "uint"
+                     : code == nb::dlpack::dtype_code::Bfloat ? "bfloat"
+                                                              : "another kind of ";
+  return kind + std::to_string(dtype.bits);
+}
+
+// TypeError for another dtype or device, ValueError for another shape or for gaps. A dimension of -1 is free.
+inline const float* floats(const Array& array, const char* name, const std::vector<int64_t>& shape) {
+  std::string wanted = "[";
+  bool fits = array.ndim() == shape.size();
+  for (size_t axis = 0; axis < shape.size(); ++axis) {
+    wanted += (axis ? "," : "") + (shape[axis] < 0 ? std::string("n") : std::to_string(shape[axis]));
+    fits = fits && (shape[axis] < 0 || static_cast<int64_t>(array.shape(axis)) == shape[axis]);
+  }
+  wanted += "]";
+  if (array.dtype() != nb::dtype<float>())
+    throw nb::type_error((std::string(name) + " is " + dtype_of(array) + ": float32 is accepted").c_str());
+  if (array.device_type() != nb::device::cpu::value)
+    throw nb::type_error((std::string(name) + " is not in the CPU's memory: copy it there first").c_str());
+  if (!fits)
+    throw nb::value_error((std::string(name) + " is " + shape_of(array) + ": " + wanted + " is accepted").c_str());
+  int64_t expected = 1;
+  for (size_t axis = array.ndim(); axis-- > 0;) {
+    if (array.size() > 0 && array.shape(axis) > 1 && array.stride(axis) != expected)
+      throw nb::value_error(
+          (std::string(name) + " has gaps or another order in memory: a C-contiguous array is accepted").c_str());
+    expected *= static_cast<int64_t>(array.shape(axis));
+  }
+  return static_cast<const float*>(array.data());
+}
+
+// A new numpy array.
+template <class T>
+struct Made {
+  nb::ndarray<nb::numpy, T> array;
+  T* data;
+
+  explicit Made(const std::vector<size_t>& shape) {
+    size_t count = 1;
+    for (size_t side : shape) count *= side;
+    data = new T[count ? count : 1];
+    nb::capsule owner(data, [](void* memory) noexcept { delete[] static_cast<T*>(memory); });
+    array = nb::ndarray<nb::numpy, T>(data, shape.size(), shape.data(), owner);
+  }
+};
+
+}  // namespace gp
+
+void bind_resize(nanobind::module_& m);
+void bind_search(nanobind::module_& m);
+void bind_score(nanobind::module_& m);

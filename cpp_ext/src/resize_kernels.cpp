@@ -1,0 +1,283 @@
+#include "resize_kernels.h"
+
+#include <string.h>
+
+#if defined(__SSE2__)
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 is wrong about its own _mm512_undefined (bug 105593)
+#endif
+#include <immintrin.h>
+#endif
+
+#ifndef GP_ISA
+#define GP_ISA generic
+#endif
+#define GP_PASTE(name, isa) name##isa
+#define GP_NAME(name, isa) GP_PASTE(name, isa)
+
+namespace gp {
+namespace {
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+#define GP_BYTES
+constexpr int kWidth = 16, kTaps = 4;
+typedef uint8_t Sample;
+#elif defined(__AVX2__)
+constexpr int kWidth = 8, kTaps = 2;
+typedef uint16_t Sample;
+#elif defined(__SSE2__)
+constexpr int kWidth = 4, kTaps = 2;
+typedef uint16_t Sample;
+#else
+constexpr int kWidth = 4, kTaps = 1;
+typedef uint32_t Sample;
+#endif
+
+constexpr int kVectors = 4;  // worked on together: enough sums under way, and digits used several times once loaded
+constexpr int kLanes = kVectors * kWidth, kRows = kLanes / 4;
+constexpr int kBits = 32 / kTaps, kDigits = kTaps == 4 ? 3 : kTaps;
+
+typedef uint32_t Vector __attribute__((vector_size(4 * kWidth)));
+typedef int32_t Signed __attribute__((vector_size(4 * kWidth)));
+
+inline Vector load(const uint32_t* cells) {
+  Vector vector;
+  memcpy(&vector, cells, sizeof vector);
+  return vector;
+}
+
+// Modulo 2^32, as all of this: only the last sum need fit.
+inline Vector multiply_add(Vector sum, Vector cells, Vector digits) {
+#if defined(GP_BYTES)
+  return (Vector)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)cells, (__m512i)digits);
+#elif defined(__AVX2__)
+  return sum + (Vector)_mm256_madd_epi16((__m256i)cells, (__m256i)digits);
+#elif defined(__SSE2__)
+  return sum + (Vector)_mm_madd_epi16((__m128i)cells, (__m128i)digits);
+#else
+  return sum + cells * digits;
+#endif
+}
+
+// One output for each of kLanes cells, not clipped yet; groups lie `stride` cells apart.
+inline __attribute__((always_inline)) void filter(const uint32_t* cells, int64_t stride, const uint32_t* weights,
+                                                  int64_t groups, Signed (&out)[kVectors]) {
+  Vector sums[kDigits][kVectors] = {};
+  for (int64_t group = 0; group < groups; ++group, cells += stride, weights += kDigits) {
+    Vector loaded[kVectors];
+    for (int v = 0; v < kVectors; ++v) loaded[v] = load(cells + v * kWidth);
+    for (int digit = 0; digit < kDigits; ++digit) {
+      const Vector digits = weights[digit] - Vector{};
+      for (int v = 0; v < kVectors; ++v) sums[digit][v] = multiply_add(sums[digit][v], loaded[v], digits);
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    Vector total = sums[kDigits - 1][v];
+    for (int digit = kDigits - 2; digit >= 0; --digit) total = (total << kBits % 32) + sums[digit][v];
+    out[v] = (Signed)(total + (1u << (kResizePrecision - 1))) >> kResizePrecision;
+  }
+}
+
+// Clipped to 0 … 255, in the order of the lanes.
+template <typename T>
+inline void clip(const Signed (&values)[kVectors], T* out) {
+  for (int v = 0; v < kVectors; ++v) {
+    Signed value = values[v];
+    value = value < 0 ? Signed{} : value;
+    value = value > 255 ? Signed{} + 255 : value;
+    for (int lane = 0; lane < kWidth; ++lane) out[v * kWidth + lane] = (T)value[lane];
+  }
+}
+
+#if defined(GP_BYTES)
+// As above for bytes, but with 16 bytes of each vector in each of: [4 quarters of a vector][vector][4].
+inline __m512i clip_interleaved(const Signed (&values)[kVectors]) {
+  const __m512i low = _mm512_packs_epi32((__m512i)values[0], (__m512i)values[1]);
+  const __m512i high = _mm512_packs_epi32((__m512i)values[2], (__m512i)values[3]);
+  return _mm512_packus_epi16(low, high);
+}
+
+inline __m512i transpose_words(__m512i words) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_epi32(order, words);
+}
+
+inline void clip(const Signed (&values)[kVectors], uint8_t* out) {
+  _mm512_storeu_si512(out, transpose_words(clip_interleaved(values)));
+}
+#endif
+
+// Puts [kRows][4] results in their planes: cells of kTaps rows each.
+inline void store_colour(const Signed (&values)[kVectors], uint32_t* out, int64_t plane) {
+#if defined(GP_BYTES)
+  const __m512i bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+  const __m512i cells = _mm512_shuffle_epi8(transpose_words(clip_interleaved(values)), bytes);
+  _mm_storeu_si128((__m128i*)out, _mm512_castsi512_si128(cells));
+  _mm_storeu_si128((__m128i*)(out + plane), _mm512_extracti32x4_epi32(cells, 1));
+  _mm_storeu_si128((__m128i*)(out + 2 * plane), _mm512_extracti32x4_epi32(cells, 2));
+  _mm_storeu_si128((__m128i*)(out + 3 * plane), _mm512_extracti32x4_epi32(cells, 3));
+#else
+  uint32_t clipped[kLanes];
+  clip(values, clipped);
+  for (int group = 0; group < kRows / kTaps; ++group) {
+    uint32_t cells[4] = {};
+    for (int tap = 0; tap < kTaps; ++tap)
+      for (int channel = 0; channel < 4; ++channel)
+        cells[channel] |= clipped[(group * kTaps + tap) * 4 + channel] << (tap * kBits);
+    memcpy(out + group * plane, cells, sizeof cells);
+  }
+#endif
+}
+
+inline void store_grey(const Signed (&values)[kVectors], uint32_t* out, int64_t plane) {
+  Sample clipped[kLanes];
+  clip(values, clipped);
+  for (int group = 0; group < kLanes / kTaps; ++group) memcpy(out + group * plane, clipped + group * kTaps, 4);
+}
+
+void across_colour(const uint32_t* cells, int64_t base, const ResizeAxis& axis, int64_t begin, int64_t end,
+                   uint32_t* out, int64_t plane) {
+  for (int64_t index = begin; index < end; ++index) {
+    Signed values[kVectors];
+    filter(cells + (axis.first[index] - base) * kLanes, kLanes, axis.weights + index * axis.stride, axis.count[index],
+           values);
+    store_colour(values, out + index * 3, plane);
+  }
+}
+
+void across_grey(const uint32_t* cells, int64_t base, const ResizeAxis& axis, int64_t begin, int64_t end, uint32_t* out,
+                 int64_t plane) {
+  for (int64_t index = begin; index < end; ++index) {
+    Signed values[kVectors];
+    filter(cells + (axis.first[index] - base) * kLanes, kLanes, axis.weights + index * axis.stride, axis.count[index],
+           values);
+    store_grey(values, out + index, plane);
+  }
+}
+
+void down(const uint32_t* cells, int64_t plane, const uint32_t* weights, int64_t groups, int64_t count, uint8_t* out) {
+  for (int64_t index = 0; index < count; index += kLanes) {
+    Signed values[kVectors];
+    filter(cells + index, plane, weights, groups, values);
+    clip(values, out + index);
+  }
+}
+
+void pack_colour(const uint8_t* const* rows, int64_t columns, int64_t groups, uint32_t* cells) {
+  int64_t done = 0;
+#if defined(GP_BYTES) || defined(__AVX2__)
+  // A load is of 16 bytes, of which 3·kTaps are used.
+  const int64_t safe = columns < 6 ? 0 : (columns * 3 - 16) / (3 * kTaps) + 1;
+  done = safe < groups ? safe : groups;
+  for (int v = 0; v < kVectors; ++v) {
+    const uint8_t* const* row = rows + v * kTaps;
+    uint32_t* out = cells + v * kWidth;
+    for (int64_t group = 0; group < done; ++group, out += kLanes) {
+      const int64_t at = group * 3 * kTaps;
+#if defined(GP_BYTES)
+      const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1));
+      __m512i pixels = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i*)(row[0] + at)));
+      pixels = _mm512_inserti32x4(pixels, _mm_loadu_si128((const __m128i*)(row[1] + at)), 1);
+      pixels = _mm512_inserti32x4(pixels, _mm_loadu_si128((const __m128i*)(row[2] + at)), 2);
+      pixels = _mm512_inserti32x4(pixels, _mm_loadu_si128((const __m128i*)(row[3] + at)), 3);
+      _mm512_storeu_si512(out, _mm512_shuffle_epi8(pixels, order));
+#else
+      const __m256i order = _mm256_broadcastsi128_si256(
+          _mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1));
+      __m256i pixels = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)(row[0] + at)));
+      pixels = _mm256_inserti128_si256(pixels, _mm_loadu_si128((const __m128i*)(row[1] + at)), 1);
+      _mm256_storeu_si256((__m256i*)out, _mm256_shuffle_epi8(pixels, order));
+#endif
+    }
+  }
+#endif
+  for (int64_t group = done; group < groups; ++group) {
+    const int64_t left = columns - group * kTaps;
+    for (int row = 0; row < kRows; ++row) {
+      const uint8_t* pixels = rows[row] + group * 3 * kTaps;
+      uint32_t red = 0, green = 0, blue = 0;
+      for (int tap = 0; tap < kTaps && tap < left; ++tap, pixels += 3) {
+        red |= (uint32_t)pixels[0] << (tap * kBits);
+        green |= (uint32_t)pixels[1] << (tap * kBits);
+        blue |= (uint32_t)pixels[2] << (tap * kBits);
+      }
+      const uint32_t packed[4] = {red, green, blue, 0};
+      memcpy(cells + group * kLanes + row * 4, packed, sizeof packed);
+    }
+  }
+}
+
+void pack_grey(const uint8_t* const* rows, int64_t columns, int64_t groups, uint32_t* cells) {
+  const int64_t whole = columns / kTaps < groups ? columns / kTaps : groups;
+  for (int row = 0; row < kLanes; ++row) {
+    const uint8_t* pixels = rows[row];
+    uint32_t* out = cells + row;
+    for (int64_t group = 0; group < whole; ++group, pixels += kTaps, out += kLanes) {
+      uint32_t cell = 0;
+      for (int tap = 0; tap < kTaps; ++tap) cell |= (uint32_t)pixels[tap] << (tap * kBits);
+      *out = cell;
+    }
+    if (whole < groups) {
+      *out = 0;
+      for (int tap = 0; tap < columns - whole * kTaps; ++tap) *out |= (uint32_t)pixels[tap] << (tap * kBits);
+    }
+  }
+}
+
+constexpr int kBlock = 64;  // pixels converted together
+
+inline uint8_t clipped(int value) { return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value); }
+
+// BT.601, limited range; chroma is given for each pixel.
+inline void yuv_to_rgb(const uint8_t* y, const uint8_t* u, const uint8_t* v, int64_t count, uint8_t* rgb) {
+  uint8_t red[kBlock], green[kBlock], blue[kBlock];
+  for (int index = 0; index < kBlock; ++index) {
+    const int luma = 298 * (y[index] - 16) + 128, first = u[index] - 128, second = v[index] - 128;
+    red[index] = clipped((luma + 409 * second) >> 8);
+    green[index] = clipped((luma - 100 * first - 208 * second) >> 8);
+    blue[index] = clipped((luma + 516 * first) >> 8);
+  }
+  for (int64_t index = 0; index < count; ++index) {
+    rgb[3 * index] = red[index];
+    rgb[3 * index + 1] = green[index];
+    rgb[3 * index + 2] = blue[index];
+  }
+}
+
+void nv12_to_rgb(const uint8_t* luma, const uint8_t* chroma, bool second, int64_t count, uint8_t* rgb) {
+  uint8_t y[kBlock] = {}, u[kBlock] = {}, v[kBlock] = {};
+  while (count > 0) {
+    // After a first pixel without its pair the rest begins with a pair.
+    const int64_t some = second ? 1 : count < kBlock ? count : kBlock;
+    memcpy(y, luma, some);
+    for (int64_t index = 0; index < some; ++index) {
+      u[index] = chroma[index & ~1];
+      v[index] = chroma[index | 1];
+    }
+    yuv_to_rgb(y, u, v, some, rgb);
+    luma += some, chroma += second ? 2 : some, rgb += 3 * some, count -= some, second = false;
+  }
+}
+
+void yuyv_to_rgb(const uint8_t* pairs, bool second, int64_t count, uint8_t* rgb) {
+  uint8_t y[kBlock] = {}, u[kBlock] = {}, v[kBlock] = {};
+  while (count > 0) {
+    const int64_t some = second ? 1 : count < kBlock ? count : kBlock;
+    for (int64_t index = 0; index < some; ++index) {
+      const uint8_t* pair = pairs + 2 * (index & ~1);
+      y[index] = pairs[2 * index + 2 * second];
+      u[index] = pair[1];
+      v[index] = pair[3];
+    }
+    yuv_to_rgb(y, u, v, some, rgb);
+    pairs += second ? 4 : 2 * some, rgb += 3 * some, count -= some, second = false;
+  }
+}
+
+}  // namespace
+
+extern const ResizeKernels GP_NAME(resize_, GP_ISA);
+const ResizeKernels GP_NAME(resize_, GP_ISA) = {kTaps,         kDigits,     kLanes, pack_colour, pack_grey,
+                                                across_colour, across_grey, down,   nv12_to_rgb, yuyv_to_rgb};
+
+}  // namespace gp

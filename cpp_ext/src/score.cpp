@@ -1,0 +1,165 @@
+#include "score.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "failure.h"
+#include "parallel.h"
+
+namespace gp {
+namespace {
+
+constexpr int64_t kMapSize = 400;
+
+// a·b/(a+b) of scores that are divided by their scales; 0 where both are.
+float fuse(float a, float b) {
+  const float total = a + b;
+  return total > 0 ? a * b / total : std::isnan(total) ? total : 0.0f;
+}
+
+// [size,cells]: bilinear interpolation of a row of cells, smoothed.
+std::vector<float> map_matrix(int64_t cells, int64_t size, float sigma) {
+  std::vector<double> bilinear(static_cast<size_t>(size * cells));
+  for (int64_t at = 0; at < size; ++at) {
+    const double cell = static_cast<double>(cells);
+    const double place =
+        std::clamp((static_cast<double>(at) + 0.5) / static_cast<double>(size) * cell - 0.5, 0.0, cell - 1);
+    for (int64_t other = 0; other < cells; ++other)
+      bilinear[static_cast<size_t>(at * cells + other)] =
+          std::max(0.0, 1.0 - std::abs(place - static_cast<double>(other)));
+  }
+  const int64_t radius = sigma > 0 ? static_cast<int64_t>(4.0 * static_cast<double>(sigma) + 0.5) : 0;
+  std::vector<double> weights;
+  double total = 0;
+  for (int64_t offset = -radius; offset <= radius; ++offset) {
+    const double distance = sigma > 0 ? static_cast<double>(offset) / static_cast<double>(sigma) : 0.0;
+    weights.push_back(std::exp(-0.5 * distance * distance));
+    total += weights.back();
+  }
+  std::vector<float> matrix(static_cast<size_t>(size * cells));
+  std::vector<double> row(static_cast<size_t>(cells));
+  for (int64_t at = 0; at < size; ++at) {
+    std::fill(row.begin(), row.end(), 0.0);
+    for (int64_t offset = -radius; offset <= radius; ++offset) {
+      const int64_t turned = ((at + offset) % (2 * size) + 2 * size) % (2 * size);
+      const int64_t source = turned < size ? turned : 2 * size - 1 - turned;
+      const double weight = weights[static_cast<size_t>(offset + radius)] / total;
+      for (int64_t cell = 0; cell < cells; ++cell)
+        row[static_cast<size_t>(cell)] += weight * bilinear[static_cast<size_t>(source * cells + cell)];
+    }
+    std::copy(row.begin(), row.end(), matrix.begin() + at * cells);
+  }
+  return matrix;
+}
+
+}  // namespace
+
+Scorer::Scorer(const gp_product& product) : product_(product) {
+  require(product.width >= 1 && product.width <= 65536,
+          "width " + std::to_string(product.width) + ": from 1 to 65536 are accepted");
+  require(
+      product.grid_height >= 1 && product.grid_width >= 1 && product.grid_height <= 4096 && product.grid_width <= 4096,
+      "grid " + std::to_string(product.grid_height) + "×" + std::to_string(product.grid_width) +
+          ": sides from 1 to 4096 are accepted");
+  require(product.image_prompts && product.pixel_prompts, "image_prompts or pixel_prompts is null");
+  require(product.bank_count >= 1 && product.bank_count <= GP_MAX_BANKS,
+          "bank_count " + std::to_string(product.bank_count) + ": from 1 to " + std::to_string(GP_MAX_BANKS));
+  for (int bank = 0; bank < product.bank_count; ++bank)
+    require(product.banks[bank] != nullptr, "bank " + std::to_string(bank) + " is null");
+  for (float scale : product.scales)
+    require(std::isfinite(scale) && scale > 0,
+            "scales holds " + std::to_string(scale) + ": numbers above 0 are accepted");
+  require(std::isfinite(product.temperature), "temperature is not finite");
+  for (int64_t k = 0; k < product.width; ++k) {
+    image_direction_.push_back(product.image_prompts[product.width + k] - product.image_prompts[k]);
+    pixel_direction_.push_back(product.pixel_prompts[product.width + k] - product.pixel_prompts[k]);
+  }
+  product_.image_prompts = product_.pixel_prompts = nullptr;  // the caller's
+}
+
+void Scorer::prompt_scores(const float* features, int64_t count, const float* direction, float* out) const {
+  dots(features, count, product_.width, direction, out);
+  for (int64_t index = 0; index < count; ++index) {
+    const float margin = std::clamp(product_.temperature * out[index], -80.0f, 80.0f);
+    out[index] = 1.0f / (1.0f + std::exp(-margin));
+  }
+}
+
+void Scorer::run(const gp_features& features, const gp_scores& out, int threads) const {
+  const int64_t views = features.views, patches = product_.grid_height * product_.grid_width;
+  require(views >= 0, "views " + std::to_string(views) + ": 0 or more are accepted");
+  require(out.image && out.grid && out.image_prompt && out.image_memory && out.grid_prompt && out.grid_memory,
+          "an output is null");
+  if (views == 0) return;
+  require(features.global && features.local, "global or local is null");
+  const int64_t cells = views * patches;
+
+  prompt_scores(features.global, views, image_direction_.data(), out.image_prompt);
+  constexpr int64_t kAtOnce = 64;
+  parallel_for((cells + kAtOnce - 1) / kAtOnce, thread_count(threads), [&](int64_t block, int) {
+    const int64_t first = block * kAtOnce, count = std::min(kAtOnce, cells - first);
+    prompt_scores(features.local + first * product_.width, count, pixel_direction_.data(), out.grid_prompt + first);
+  });
+
+  std::vector<float> product(static_cast<size_t>(cells));
+  std::fill(out.grid_memory, out.grid_memory + cells, 0.0f);
+  for (int bank = 0; bank < product_.bank_count; ++bank) {
+    require(features.memory[bank] != nullptr, "memory " + std::to_string(bank) + " is null");
+    product_.banks[bank]->bank.search(features.memory[bank], cells, product.data(), nullptr, threads);
+    for (int64_t cell = 0; cell < cells; ++cell)
+      out.grid_memory[cell] += (1.0f - product[static_cast<size_t>(cell)]) / 2.0f;
+  }
+  const float* scales = product_.scales;
+  std::vector<float> map(static_cast<size_t>(product_.maximum_of_map ? kMapSize * kMapSize : 0));
+  for (int64_t view = 0; view < views; ++view) {
+    float* memory = out.grid_memory + view * patches;
+    for (int64_t cell = 0; cell < patches; ++cell) {
+      memory[cell] /= static_cast<float>(product_.bank_count);
+      memory[cell] = memory[cell] < 0 ? 0.0f : memory[cell] > 1 ? 1.0f : memory[cell];  // NaN stays
+      const int64_t at = view * patches + cell;
+      out.grid[at] = fuse(out.grid_prompt[at] / scales[2], memory[cell] / scales[3]);
+    }
+    const float *begin = memory, *end = memory + patches;
+    if (product_.maximum_of_map) {
+      anomaly_map(memory, product_.grid_height, product_.grid_width, map.data(), kMapSize, 0.0f);
+      begin = map.data(), end = begin + map.size();
+    }
+    float maximum = *begin;
+    for (const float* value = begin; value < end; ++value)
+      if (*value > maximum || std::isnan(*value)) maximum = *value;  // NaN is not forgotten: nothing exceeds it
+    out.image_memory[view] = maximum;
+    out.image[view] = fuse(out.image_prompt[view] / scales[0], maximum / scales[1]);
+  }
+}
+
+void anomaly_map(const float* grid, int64_t height, int64_t width, float* out, int64_t size, float sigma) {
+  require(grid && out, "grid or out is null");
+  require(height >= 1 && width >= 1 && height <= 4096 && width <= 4096,
+          "grid " + std::to_string(height) + "×" + std::to_string(width) + ": sides from 1 to 4096 are accepted");
+  require(size >= 1 && size <= 16384, "size " + std::to_string(size) + ": from 1 to 16384 is accepted");
+  require(sigma >= 0 && sigma <= 1000, "sigma " + std::to_string(sigma) + ": from 0 to 1000 pixels is accepted");
+  const std::vector<float> down = map_matrix(height, size, sigma), across = map_matrix(width, size, sigma);
+  // Transposed, so that the inner loop runs along a row of the map.
+  std::vector<float> spread(static_cast<size_t>(width * size));
+  for (int64_t at = 0; at < size; ++at)
+    for (int64_t cell = 0; cell < width; ++cell)
+      spread[static_cast<size_t>(cell * size + at)] = across[static_cast<size_t>(at * width + cell)];
+  std::vector<float> row(static_cast<size_t>(width));
+  for (int64_t y = 0; y < size; ++y) {
+    std::fill(row.begin(), row.end(), 0.0f);
+    for (int64_t cell = 0; cell < height; ++cell)
+      for (int64_t x = 0; x < width; ++x)
+        row[static_cast<size_t>(x)] += down[static_cast<size_t>(y * height + cell)] * grid[cell * width + x];
+    float* to = out + y * size;
+    std::fill(to, to + size, 0.0f);
+    for (int64_t x = 0; x < width; ++x) {
+      const float value = row[static_cast<size_t>(x)];
+      if (value == 0) continue;
+      const float* weights = spread.data() + x * size;
+      for (int64_t at = 0; at < size; ++at) to[at] += value * weights[at];
+    }
+  }
+}
+
+}  // namespace gp

@@ -1,0 +1,28 @@
+// Scoring a product in one call: prompt scores, memory scores, fusion, image score; and the anomaly map.
+#pragma once
+
+#include <vector>
+
+#include "goodparts.h"
+#include "search.h"
+
+namespace gp {
+
+class Scorer {
+ public:
+  explicit Scorer(const gp_product& product);
+
+  void run(const gp_features& features, const gp_scores& out, int threads) const;
+
+ private:
+  // Probability of the anomalous prototype; direction: [width], anomalous minus normal.
+  void prompt_scores(const float* features, int64_t count, const float* direction, float* out) const;
+
+  gp_product product_;
+  std::vector<float> image_direction_, pixel_direction_;
+};
+
+// [height,width] → [size,size]: bilinear, then a Gaussian cut at four standard deviations, borders mirrored.
+void anomaly_map(const float* grid, int64_t height, int64_t width, float* out, int64_t size, float sigma);
+
+}  // namespace gp

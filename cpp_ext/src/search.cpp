@@ -1,0 +1,255 @@
+#include "search.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "failure.h"
+#include "parallel.h"
+#include "search_kernels.h"
+
+namespace gp {
+namespace {
+
+constexpr float kUnseen = -std::numeric_limits<float>::infinity();
+
+int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+
+// Components that share 4 bytes of a column.
+int64_t per_word(gp_precision precision) { return precision == GP_FP32 ? 1 : precision == GP_BF16 ? 2 : 4; }
+
+uint16_t to_bf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);  // to nearest, ties to even
+}
+
+// To the nearest integer, ties to even: a float of this size has no fraction. Written so that compilers vectorise it.
+int32_t to_int8(float value, float inverse) {
+  constexpr float kWhole = 12582912.0f;  // 1.5 · 2^23
+  return std::bit_cast<int32_t>(value * inverse + kWhole) - std::bit_cast<int32_t>(kWhole);
+}
+
+// Largest absolute value; infinite where a value is not finite. As integers, floats without sign keep their order.
+float peak_of(const float* values, int64_t count) {
+  int32_t peak = 0;
+  for (int64_t index = 0; index < count; ++index)
+    peak = std::max(peak, std::bit_cast<int32_t>(values[index]) & 0x7fffffff);
+  return std::bit_cast<float>(std::min(peak, std::bit_cast<int32_t>(std::numeric_limits<float>::infinity())));
+}
+
+// Any positive scale does for a row of zeros; numbers too small to have a 127th part count as zero.
+float int8_scale(float peak) { return peak > 1e-30f ? peak / 127.0f : 1.0f; }
+
+const SearchKernels& kernels() {
+#ifdef GP_X86
+  if (isa() >= Isa::avx512) return search_avx512;
+  if (isa() == Isa::avx2) return search_avx2;
+#endif
+  return search_generic;
+}
+
+bool on_amx(gp_precision precision) { return isa() == Isa::amx && precision != GP_FP32; }
+
+// Queries as integers: "avx512" and "amx".
+bool integer_queries(gp_precision precision) { return precision == GP_INT8 && isa() >= Isa::avx512; }
+
+}  // namespace
+
+// Queries as the kernel reads them, and what is to be done with the products.
+struct Bank::Prepared {
+  Queries queries;
+  Buffer<char> data;
+  std::vector<float> scales;  // of integer queries
+  std::vector<char> finite;
+};
+
+Bank::Bank(int64_t width, gp_precision precision) : width_(width), precision_(precision) {
+  require(width >= 1 && width <= 65536, "width " + std::to_string(width) + ": from 1 to 65536 are accepted");
+  require(precision == GP_FP32 || precision == GP_BF16 || precision == GP_INT8,
+          "precision " + std::to_string(precision) + ": 0 (fp32), 1 (bf16) and 2 (int8) are accepted");
+  padded_ = precision == GP_FP32 ? width : round_up(width, 16 * per_word(precision));
+}
+
+int64_t Bank::panel_bytes() const { return padded_ / per_word(precision_) * kColumns * 4; }
+
+int64_t Bank::bytes() const {
+  return static_cast<int64_t>(panels_.size() + scales_.size() * sizeof(float) + sums_.size() * sizeof(int32_t));
+}
+
+float Bank::error_bound(float peak) const {
+  const double additions = 2.0 * static_cast<double>(padded_) * std::ldexp(1.0, -24);
+  if (precision_ == GP_FP32) return static_cast<float>(additions);
+  if (precision_ == GP_BF16) {
+    const double rounding = std::ldexp(1.0, -9);
+    return static_cast<float>(additions + rounding + (on_amx(precision_) ? rounding * (1 + rounding) : 0));
+  }
+  double query_error = 0;
+  if (integer_queries(precision_)) query_error = std::sqrt(static_cast<double>(width_)) * peak / 254.0;
+  return static_cast<float>(additions + row_error_ + query_error * (1 + row_error_));
+}
+
+void Bank::append(const float* rows, int64_t count) {
+  require(count >= 0 && count <= (int64_t{1} << 31) - 1 - rows_ - kColumns,
+          "count " + std::to_string(count) + ": a bank holds up to 2^31 rows");
+  if (count == 0) return;
+  require(rows != nullptr, "rows is null");
+  for (int64_t row = 0; row < count; ++row)
+    require(std::isfinite(peak_of(rows + row * width_, width_)),
+            "row " + std::to_string(row) + " holds a value that is not finite: finite numbers are accepted");
+  const int64_t panels = round_up(rows_ + count, kColumns) / kColumns;
+  if (static_cast<size_t>(panels * panel_bytes()) > panels_.size()) {
+    auto grow = [panels](auto& buffer, int64_t each) {
+      std::remove_reference_t<decltype(buffer)> larger(static_cast<size_t>(panels * each));
+      if (buffer.size()) std::memcpy(larger.data(), buffer.data(), buffer.size() * sizeof(buffer[0]));
+      return larger;
+    };
+    Buffer<char> grown = grow(panels_, panel_bytes());
+    Buffer<float> scales = precision_ == GP_INT8 ? grow(scales_, kColumns) : Buffer<float>();
+    Buffer<int32_t> sums = precision_ == GP_INT8 ? grow(sums_, kColumns) : Buffer<int32_t>();
+    panels_ = std::move(grown);
+    scales_ = std::move(scales);
+    sums_ = std::move(sums);
+  }
+  const int64_t words = padded_ / per_word(precision_);
+  Buffer<uint32_t> packed(static_cast<size_t>(kColumns * words));
+  for (int64_t panel = rows_ / kColumns; panel < panels; ++panel) {
+    const int64_t start = std::max(rows_, panel * kColumns);
+    // Columns without a row repeat the last one: the search takes the first of equal products.
+    for (int64_t at = start; at < (panel + 1) * kColumns; ++at)
+      pack(rows + std::min(at - rows_, count - 1) * width_, at, packed.data() + at % kColumns * words);
+    uint32_t* to = reinterpret_cast<uint32_t*>(panels_.data() + panel * panel_bytes());
+    constexpr int64_t kLine = 16;  // a cache line of every row at a time
+    for (int64_t first = 0; first < words; first += kLine)
+      for (int64_t word = first; word < std::min(words, first + kLine); ++word)
+        for (int64_t column = start % kColumns; column < kColumns; ++column)
+          to[word * kColumns + column] = packed[static_cast<size_t>(column * words + word)];
+  }
+  rows_ += count;
+}
+
+void Bank::pack(const float* row, int64_t at, uint32_t* words) {
+  if (precision_ == GP_FP32) {
+    std::memcpy(words, row, static_cast<size_t>(width_) * 4);
+  } else if (precision_ == GP_BF16) {
+    uint16_t* to = reinterpret_cast<uint16_t*>(words);
+    for (int64_t k = 0; k < width_; ++k) to[k] = to_bf16(row[k]);
+  } else {
+    int8_t* to = reinterpret_cast<int8_t*>(words);
+    const float scale = int8_scale(peak_of(row, width_)), inverse = 1.0f / scale;
+    double error = 0;
+    int32_t sum = 0;
+    for (int64_t k = 0; k < width_; ++k) {
+      const int32_t value = to_int8(row[k], inverse);
+      to[k] = static_cast<int8_t>(value);
+      const double off = static_cast<double>(row[k]) - static_cast<double>(scale) * value;
+      error += off * off;
+      sum += value;
+    }
+    scales_[static_cast<size_t>(at)] = scale;
+    sums_[static_cast<size_t>(at)] = sum;
+    row_error_ = std::max(row_error_, std::sqrt(error));
+  }
+}
+
+Bank::Prepared Bank::prepare(const float* queries, int64_t count, int threads) const {
+  const bool amx = on_amx(precision_), integer = integer_queries(precision_);
+  const int64_t size = integer ? 1 : amx ? 2 : 4;
+  Prepared made;
+  // An odd number of cache lines from one query to the next spreads them over the cache's sets.
+  const int64_t stride = (round_up(padded_ * size, 64) / 64 | 1) * 64;
+  made.queries = {nullptr, stride, count};
+  made.data = Buffer<char>(static_cast<size_t>(stride * (amx ? round_up(count, 16) : count)));
+  made.queries.data = made.data.data();
+  made.scales.assign(static_cast<size_t>(integer ? count : 0), 1.0f);
+  made.finite.assign(static_cast<size_t>(count), 1);
+  constexpr int64_t kAtOnce = 64;
+  parallel_for((count + kAtOnce - 1) / kAtOnce, threads, [&](int64_t block, int) {
+    for (int64_t row = block * kAtOnce; row < std::min(count, (block + 1) * kAtOnce); ++row) {
+      const float* query = queries + row * width_;
+      char* to = made.data.data() + row * stride;
+      const float peak = peak_of(query, width_);
+      if (!std::isfinite(peak)) {
+        made.finite[static_cast<size_t>(row)] = 0;
+      } else if (integer) {
+        const float scale = made.scales[static_cast<size_t>(row)] = int8_scale(peak), inverse = 1.0f / scale;
+        const int32_t offset = amx ? 0 : 128;
+        for (int64_t k = 0; k < width_; ++k) to[k] = static_cast<char>(to_int8(query[k], inverse) + offset);
+        for (int64_t k = width_; k < padded_; ++k) to[k] = static_cast<char>(offset);
+      } else if (amx) {
+        for (int64_t k = 0; k < width_; ++k) reinterpret_cast<uint16_t*>(to)[k] = to_bf16(query[k]);
+      } else {
+        std::memcpy(to, query, static_cast<size_t>(width_) * 4);
+      }
+    }
+  });
+  return made;
+}
+
+void Bank::search(const float* queries, int64_t count, float* product, int64_t* index, int threads) const {
+  require(rows_ > 0, "the bank is empty: append rows before searching it");
+  require(count >= 0, "count " + std::to_string(count) + ": 0 or more are accepted");
+  if (count == 0) return;
+  require(queries != nullptr && product != nullptr, "queries or out_product is null");
+  const int64_t panels = round_up(rows_, kColumns) / kColumns;
+  threads = static_cast<int>(std::min<int64_t>(thread_count(threads), panels));
+  const Prepared prepared = prepare(queries, count, threads);
+
+  const size_t cells = static_cast<size_t>(count * kColumns);
+  std::vector<Buffer<float>> products;
+  std::vector<Buffer<int32_t>> numbers;
+  for (int worker = 0; worker < threads; ++worker) {
+    products.emplace_back(cells);
+    numbers.emplace_back(cells);
+    std::fill_n(products.back().data(), cells, kUnseen);
+  }
+  const SearchKernels& usual = kernels();
+  SearchPanel kernel = precision_ == GP_FP32 ? usual.fp32 : precision_ == GP_BF16 ? usual.bf16 : usual.int8;
+#ifdef GP_X86
+  const bool amx = on_amx(precision_);
+  if (amx) kernel = precision_ == GP_BF16 ? search_amx_bf16 : search_amx_int8;
+#endif
+  std::atomic<int64_t> next{0};
+  run_on_workers(threads, [&](int worker) {
+#ifdef GP_X86
+    if (amx) amx_begin();
+#endif
+    const Best best{products[static_cast<size_t>(worker)].data(), numbers[static_cast<size_t>(worker)].data()};
+    for (int64_t number; (number = next.fetch_add(1)) < panels;) {
+      const Panel panel{
+          panels_.data() + number * panel_bytes(), precision_ == GP_INT8 ? scales_.data() + number * kColumns : nullptr,
+          precision_ == GP_INT8 ? sums_.data() + number * kColumns : nullptr, static_cast<int32_t>(number)};
+      kernel(panel, padded_, prepared.queries, best);
+    }
+#ifdef GP_X86
+    if (amx) amx_end();
+#endif
+  });
+
+  for (int64_t query = 0; query < count; ++query) {
+    float best = kUnseen;
+    int64_t where = -1;
+    for (int worker = 0; worker < threads; ++worker)
+      for (int column = 0; column < kColumns; ++column) {
+        const size_t cell = static_cast<size_t>(query * kColumns + column);
+        const float value = products[static_cast<size_t>(worker)][cell];
+        const int64_t row = int64_t{numbers[static_cast<size_t>(worker)][cell]} * kColumns + column;
+        if (value > best || (value == best && where >= 0 && row < where)) best = value, where = row;
+      }
+    const bool finite = prepared.finite[static_cast<size_t>(query)];
+    if (!prepared.scales.empty()) best *= prepared.scales[static_cast<size_t>(query)];
+    product[query] = finite ? best : std::numeric_limits<float>::quiet_NaN();
+    if (index) index[query] = finite ? where : -1;
+  }
+}
+
+void dots(const float* rows, int64_t count, int64_t width, const float* vector, float* result) {
+  kernels().dots(rows, count, width, vector, result);
+}
+
+}  // namespace gp

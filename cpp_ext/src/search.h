@@ -1,0 +1,53 @@
+// A memory bank and its search: the largest inner product of each query with any row, without a matrix of them all.
+#pragma once
+
+#include <cstdint>
+
+#include "buffer.h"
+#include "goodparts.h"
+
+namespace gp {
+
+class Bank {
+ public:
+  Bank(int64_t width, gp_precision precision);
+
+  // rows: float [count,width] without gaps, finite.
+  void append(const float* rows, int64_t count);
+
+  int64_t rows() const { return rows_; }
+  int64_t width() const { return width_; }
+  gp_precision precision() const { return precision_; }
+  int64_t bytes() const;
+
+  // How far a product of unit vectors may be from exact, for queries of which no component is larger than `peak`.
+  float error_bound(float peak) const;
+
+  // product [count]; index [count] or null. NaN and -1 for a query that is not finite.
+  void search(const float* queries, int64_t count, float* product, int64_t* index, int threads) const;
+
+ private:
+  struct Prepared;
+  Prepared prepare(const float* queries, int64_t count, int threads) const;
+  // One row as 4-byte words; int8: its scale and sum, as those of row `at`.
+  void pack(const float* row, int64_t at, uint32_t* words);
+  int64_t panel_bytes() const;
+
+  int64_t width_, padded_;  // padded_: to whole steps of the kernels
+  gp_precision precision_;
+  int64_t rows_ = 0;
+  Buffer<char> panels_;
+  Buffer<float> scales_;  // int8: of each row
+  Buffer<int32_t> sums_;  // int8: of each row's components
+  double row_error_ = 0;  // int8: largest distance of a stored row from the given one
+};
+
+// dots[i] = rows[i] · vector; rows [count,width] without gaps.
+void dots(const float* rows, int64_t count, int64_t width, const float* vector, float* result);
+
+}  // namespace gp
+
+// The handle of the C API.
+struct gp_bank {
+  gp::Bank bank;
+};

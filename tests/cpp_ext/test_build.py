@@ -1,0 +1,85 @@
+"""The C++ core by itself: built with CMake as a C library, its example, its fuzz target under the sanitizers."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import goodparts
+
+SOURCE = Path(__file__).parents[2] / "cpp_ext"
+needs_cmake = pytest.mark.skipif(
+    not (shutil.which("cmake") and shutil.which("g++")), reason="CMake and g++ are needed to build the C library"
+)
+CROSS = {"compiler": "aarch64-linux-gnu-g++", "emulator": "qemu-aarch64"}
+
+
+def build(folder: Path, *options: str, targets: tuple[str, ...] = ()) -> None:
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    run("cmake", "-S", SOURCE, "-B", folder, "-DGOODPARTS_CUDA=OFF", *generator, *options)
+    run("cmake", "--build", folder, "--parallel", "2", *(part for name in targets for part in ("--target", name)))
+
+
+def pillows_hash() -> int:
+    """Of what check_core resizes, drawn and hashed as it does."""
+
+    def drawn(count: int) -> bytes:
+        state, values = 7, bytearray(count)
+        for at in range(count):
+            state = (state * 1664525 + 1013904223) % 2**32
+            values[at] = state >> 24
+        return bytes(values)
+
+    picture = Image.frombytes("RGB", (300, 200), drawn(300 * 200 * 3)).resize((96, 64), Image.Resampling.BICUBIC)
+    value = 2166136261
+    for byte in picture.tobytes():
+        value = (value ^ byte) * 16777619 % 2**32
+    return value
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@needs_cmake
+def test_the_example_in_c(tmp_path: Path) -> None:
+    build(tmp_path, targets=("score_a_frame",))
+    lines = run(tmp_path / "score_a_frame").splitlines()
+    assert lines[0].startswith(f"goodparts {goodparts.__version__}, C API 1, ")
+    assert lines[1].endswith("memory 0.000000")
+    assert "does not lie inside" in lines[2]
+
+
+@needs_cmake
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_nothing_crashes_under_the_sanitizers(sanitizers: str, tmp_path: Path) -> None:
+    build(tmp_path, f"-DGOODPARTS_SANITIZE={sanitizers}", targets=("fuzz_api",))
+    assert run(tmp_path / "fuzz_api", "3000").startswith("3000 runs")
+
+
+@needs_cmake
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not all(map(shutil.which, CROSS.values())),
+    reason=f"{' and '.join(CROSS.values())} are needed to build for aarch64 and run it",
+)
+def test_aarch64(tmp_path: Path) -> None:
+    compiler = CROSS["compiler"]
+    build(
+        tmp_path,
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        f"-DCMAKE_CXX_COMPILER={compiler}",
+        f"-DCMAKE_C_COMPILER={compiler.replace('g++', 'gcc')}",
+        "-DCMAKE_EXE_LINKER_FLAGS=-static",
+        "-DBUILD_SHARED_LIBS=OFF",
+        targets=("fuzz_api", "check_core"),
+    )
+    assert run(CROSS["emulator"], tmp_path / "fuzz_api", "300").startswith("300 runs")
+    assert run(CROSS["emulator"], tmp_path / "check_core").splitlines()[-1] == f"resize {pillows_hash():08x}"

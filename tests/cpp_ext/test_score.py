@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+from goodparts.runtime import native, scorer, scoring
+from goodparts.runtime.scoring import Features, Floats, Learned, Scales
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from goodparts import _native
+
+
+def unit(rng: np.random.Generator, *shape: int) -> Floats:
+    vectors = rng.standard_normal(shape).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
+
+
+def product_and_features(
+    seed: int, views: int, grid: tuple[int, int], widths: tuple[int, ...], **more: object
+) -> tuple[Learned, Features]:
+    rng = np.random.default_rng(seed)
+    patches = grid[0] * grid[1]
+    banks = tuple(unit(rng, 1 + 2 * patches, width) for width in widths)
+    settings = {"temperature": 4.6, "image_maximum": "grid", **more}
+    learned = Learned(unit(rng, 2, 24), unit(rng, 2, 24), banks, **settings)  # type: ignore[arg-type]
+    memory = tuple(unit(rng, views, patches, width) for width in widths)
+    return learned, Features(unit(rng, views, 24), unit(rng, views, patches, 24), memory, grid)
+
+
+def assert_same(seen: scoring.Scores, wanted: scoring.Scores, factor: float = 1.0) -> None:
+    pairs = [(seen.image, wanted.image), (seen.grid, wanted.grid)]
+    pairs += [(getattr(seen.branches, name), value) for name, value in vars(wanted.branches).items()]
+    for one, other in pairs:
+        # Sums of float32 products in another order: 1e-6, more where scores are divided by a small scale.
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6 * factor)
+
+
+@pytest.mark.parametrize("maximum", ["grid", "map"])
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 5),
+    st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    st.sampled_from([(8,), (16, 40), (5, 6, 7)]),
+    st.sampled_from([None, Scales(0.5, 0.1, 0.4, 0.05)]),
+    st.sampled_from([4.6, 100.0]),
+)
+def test_native_scores_are_numpys(
+    maximum: str, seed: int, views: int, grid: tuple[int, int], widths: tuple[int, ...], scales: Scales | None, t: float
+) -> None:
+    learned, features = product_and_features(
+        seed, views, grid, widths, image_maximum=maximum, scales=scales, temperature=t
+    )
+    if views == 0:
+        assert len(scorer.Scorer(learned, grid)(features).image) == 0
+        return
+    assert_same(
+        scorer.Scorer(learned, grid)(features), scoring.score(features, learned), 1.0 if scales is None else 20.0
+    )
+
+
+def test_zeros_and_values_that_are_not_finite() -> None:
+    learned, features = product_and_features(0, 3, (3, 3), (8, 12))
+    features.memory[0][0] = 0
+    features.local[0, 2] = 0
+    features.global_[1] = np.nan
+    features.memory[1][2, 4, 0] = np.nan
+    with np.errstate(invalid="ignore"):
+        wanted = scoring.score(features, learned)
+    seen = scorer.Scorer(learned, (3, 3))(features)
+    assert_same(seen, wanted)
+    assert np.isnan(seen.image[1])
+    assert np.isnan(seen.image[2])
+
+
+def test_without_the_core_numpy_scores_and_it_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import sys
+
+    learned, features = product_and_features(1, 2, (2, 3), (8,))
+    expected = scorer.Scorer(learned, (2, 3))(features)
+    monkeypatch.setitem(sys.modules, "goodparts._native", None)
+    monkeypatch.delattr("goodparts._native")
+    native.core.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            assert_same(scorer.Scorer(learned, (2, 3))(features), expected)
+            scorer.Scorer(learned, (2, 3))
+        assert [record.message[:31] for record in caplog.records] == ["the C++ core cannot be loaded ("]
+    finally:
+        native.core.cache_clear()
+
+
+@pytest.mark.parametrize("grid", [(15, 15), (1, 1), (7, 9)])
+@pytest.mark.parametrize(("size", "sigma"), [(400, 4.0), (97, 0.0), (16, 2.5)])
+def test_native_map_is_numpys(grid: tuple[int, int], size: int, sigma: float) -> None:
+    values = np.random.default_rng(2).random(grid, np.float32)
+    np.testing.assert_allclose(
+        _native.anomaly_map(values, size, sigma), scoring.anomaly_map(values, size, sigma), atol=1e-6
+    )
+
+
+def test_banks_in_other_precisions_score_nearly_the_same() -> None:
+    learned, features = product_and_features(3, 2, (4, 4), (64, 96))
+    exact = scoring.score(features, learned).branches.grid_memory
+    for precision, tolerance in (("bf16", 2.0**-8), ("int8", 0.02)):  # half of the product's error
+        seen = scorer.Scorer(learned, (4, 4), precision=precision)(features)  # type: ignore[arg-type]
+        np.testing.assert_allclose(seen.branches.grid_memory, exact, atol=tolerance)
+
+
+def test_what_is_wrong_is_said() -> None:
+    learned, features = product_and_features(4, 2, (2, 2), (8,))
+    run = scorer.Scorer(learned, (2, 2))
+    with pytest.raises(ValueError, match=r"memory is \[1,4,8\]: \[2,4,8\] is accepted"):
+        run(dataclasses.replace(features, memory=(features.memory[0][:1],)))
+    with pytest.raises(TypeError, match="local is float64: float32 is accepted"):
+        run(dataclasses.replace(features, local=features.local.astype(np.float64)))
+    with pytest.raises(ValueError, match="0 banks: from 1 to 8 are accepted"):
+        scorer.Scorer(dataclasses.replace(learned, banks=()), (2, 2))
+    with pytest.raises(ValueError, match="scales holds 0.0"):
+        scorer.Scorer(dataclasses.replace(learned, scales=Scales(0.0, 1, 1, 1)), (2, 2))
