@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/installed
+CPP = $(wildcard cpp_ext/*/*.h cpp_ext/*/*.c cpp_ext/*/*.cpp cpp_ext/*/*.cu)
 
 .PHONY: test check demo types format clean
 
@@ -16,6 +17,9 @@ check: $(STAMP) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=build/types $(BIN)/mypy -p goodparts
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	cmake -S cpp_ext -B build/tidy -DGOODPARTS_CUDA=OFF -DCMAKE_EXPORT_COMPILE_COMMANDS=ON > build/tidy.log
+	$(BIN)/clang-tidy --quiet -p build/tidy $(filter-out %_kernels.cpp %_amx.cpp,$(wildcard cpp_ext/src/*.cpp))
 
 demo: $(STAMP)
 	$(BIN)/python -m goodparts.benchmarks.demo --out build/demo
@@ -23,11 +27,12 @@ demo: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
 
 # The type checker cannot see an editable install's mapping of folders to packages; links show it.
 types:
 	mkdir -p build/types/goodparts
-	for file in __init__.py cli.py py.typed; do ln -sfn ../../../goodparts/$$file build/types/goodparts/$$file; done
+	for file in __init__.py _native.pyi cli.py py.typed; do ln -sfn ../../../goodparts/$$file build/types/goodparts/$$file; done
 	for package in runtime trainer export benchmarks; do ln -sfn ../../../$$package build/types/goodparts/$$package; done
 
 $(STAMP): pyproject.toml cpp_ext/CMakeLists.txt $(wildcard cpp_ext/*/*)

@@ -9,6 +9,7 @@ which the export's gate ties every engine.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ import numpy.typing as npt
 import open_clip
 from goodparts.runtime.calibrate import Calibration, calibrate_on
 from goodparts.runtime.errors import SettingsError
+from goodparts.runtime.memory import Memory, fit_memory
 from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.recipe import Memory, fit_memory
 from goodparts.runtime.scoring import (
     MAP_SIGMA,
     MAP_SIZE,
@@ -39,11 +40,13 @@ from goodparts.trainer.backbone import Backbone, randomise
 from goodparts.trainer.demo import clip
 from goodparts.trainer.demo.parts import HELD_OUT_KINDS
 from goodparts.trainer.demo.photos import Line
-from goodparts.trainer.promptad import PROTOCOLS, PromptLearner, settings
+from goodparts.trainer.promptad import PROTOCOLS, PromptLearner, Settings, settings
 
 from .metrics import auroc
 from .products import Product, draw_product, load_product
 from .report import Findings, Options
+
+log = logging.getLogger(__name__)
 
 LINES, FIRST_LINE = 5, 1000
 POOL, GOOD, BAD = 28, 40, 16
@@ -51,11 +54,8 @@ POOL, GOOD, BAD = 28, 40, 16
 DRAWS = 4
 """Of a folder: at most so many disjoint draws of shots from its good photos."""
 SHOTS, KS = 4, (1, 2, 4, 8)
-Temperature = Literal["log", "exp"]
-LOW: Temperature = "log"
-HIGH: Temperature = "exp"
-TEMPERATURES: tuple[Temperature, ...] = (LOW, HIGH)
-"""Temperatures: ln 100 and 100 for CLIP's own scale."""
+TEMPERATURES: dict[str, float | Literal["exp"]] = {"4.6": 4.6052, "100": 100.0, "own": "exp"}
+"""What the released code multiplies by, what CLIP does, and what the model learned in its training."""
 FUSIONS = ("memory", "prompt", "paper", "balanced")
 RATES = (0.01, 0.1)
 NEAR = 0.02
@@ -91,10 +91,13 @@ def measure(options: Options) -> Findings:
     else:
         sets |= {folder.name: [load_product(folder, size)] for folder in find_products(options.data)}
     for name, products in sets.items():
+        log.info("%s: branches and fusions", name)
         compare_fusions(findings, name, products, trained, Backbone("demo", model))
     for name, products in sets.items():
+        log.info("%s: rates", name)
         compare_rates(findings, name, products, trained)
     for kind in HELD_OUT_KINDS:
+        log.info("drawn %s: small defects", kind)
         find_small_defects(findings, kind, trained)
     return findings
 
@@ -140,7 +143,7 @@ class Bench:
         self.backbone = backbone
         self.tests = [(product, encode(backbone, product.tests)) for product in products]
 
-    def trials(self, shots: int, temperature: Temperature = LOW) -> Iterator[tuple[Trial, Array8]]:
+    def trials(self, shots: int, chosen: Settings = DEFAULT) -> Iterator[tuple[Trial, Array8]]:
         """Every product learned from disjoint sets of shots, and the good photos that were not among them.
 
         One set of each line; up to DRAWS where there is a single product.
@@ -148,25 +151,24 @@ class Bench:
         for product, tests in self.tests:
             for seed in range(min(DRAWS if len(self.tests) == 1 else 1, len(product.pool) // shots)):
                 used = slice(seed * shots, (seed + 1) * shots)
-                learned, memory = learn(self.backbone, product.text, product.pool[used], 1, temperature, seed)
+                learned, memory = learn(self.backbone, product.text, product.pool[used], 1, chosen, seed)
                 branches = score_branches(tests, learned)
                 trial = Trial(product, learned, memory.scales, memory.calibration, branches)
                 yield trial, np.delete(product.pool, used, axis=0)
 
 
 def learn(
-    backbone: Backbone, text: str, views: Array8, per_photo: int, temperature: Temperature = LOW, seed: int = 0
+    backbone: Backbone, text: str, views: Array8, per_photo: int, chosen: Settings = DEFAULT, seed: int = 0
 ) -> tuple[Learned, Memory]:
-    """Learn a product with the default settings but the temperature."""
-    chosen = settings("clean", temperature=temperature)
+    """Learn a product from its views."""
     features = encode(backbone, views)
     learner = PromptLearner(backbone, features, text, chosen=chosen, seed=seed)
     prompts = learner.learn()
     learned = Learned(prompts.image, prompts.pixel, (), learner.temperature, chosen.image_maximum)
-    memory = fit_memory(learned, chosen.fusion, features, views, per_photo, backbone.encode)
+    memory = fit_memory(learned, features, views, per_photo, backbone.encode, fusion=chosen.fusion)
     banks = tuple(bank.astype(np.float32) for bank in memory.banks)
     scales = memory.scales if chosen.fusion == "balanced" else None
-    return dataclasses.replace(learned, banks=banks, scales=scales), memory
+    return dataclasses.replace(learned, banks=banks, scales=scales, photos=memory.photos), memory
 
 
 def encode(backbone: Backbone, views: Array8) -> Features:
@@ -186,20 +188,21 @@ def compare_fusions(findings: Findings, name: str, products: list[Product], trai
     means = []
     for backbone in (trained, other):
         bench = Bench(products, backbone)
-        cells: dict[tuple[str, Temperature], list[tuple[float, float]]] = {}
-        for temperature in TEMPERATURES:
-            for trial, _ in bench.trials(SHOTS, temperature):
+        cells: dict[str, list[tuple[float, float]]] = {}
+        for name_of, temperature in TEMPERATURES.items():
+            for trial, _ in bench.trials(SHOTS, settings("clean", temperature=temperature)):
                 for fusion in FUSIONS:
-                    cells.setdefault((fusion, temperature), []).append(trial.aurocs(fusion))
+                    label = "memory" if fusion == "memory" else f"{fusion}, t {name_of}"
+                    cells.setdefault(label, []).append(trial.aurocs(fusion))
         means.append({cell: np.mean(values, axis=0) for cell, values in cells.items()})
     ours, theirs = means
-    for (fusion, temperature), values in ours.items():
-        if (fusion, temperature) == ("memory", HIGH):
-            continue  # has no temperature
-        label = fusion if fusion == "memory" else f"{fusion}, t {'4.6' if temperature == LOW else '100'}"
-        for level, value, peer in zip(("image", "pixel"), values, theirs[fusion, temperature], strict=True):
+    for label, values in ours.items():
+        for level, value, peer in zip(("image", "pixel"), values, theirs[label], strict=True):
             findings.add(f"{name}, {label}: {level}", value, "AUROC", "random weights", peer, higher=True)
-    memory, prompt, fused = (ours[fusion, LOW] for fusion in ("memory", "prompt", DEFAULT.fusion))
+    standard = next(label for label, value in TEMPERATURES.items() if value == DEFAULT.temperature)
+    memory, prompt, fused = (
+        ours[label] for label in ("memory", f"prompt, t {standard}", f"{DEFAULT.fusion}, t {standard}")
+    )
     if name.startswith("drawn"):
         findings.aim(f"{name}, prompt: image AUROC", prompt[0], PROMPT_AIM, "", at_least=True)
     for index, level in enumerate(("image", "pixel")):

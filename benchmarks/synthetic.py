@@ -64,6 +64,7 @@ def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Reci
         image_maximum="grid",
         fusion="balanced",
         scales=Scales(0.4, 0.1, 0.4, 0.1),
+        memory_share=1.0,
         shots=tuple(Shot(f"{index}.png", "0" * 64) for index in range(shots)),
         shot_calibration=calibration,
         calibration=calibration,
@@ -77,6 +78,7 @@ def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Reci
         unit_vectors(rng, 2, encoder.width),
         unit_vectors(rng, 2, encoder.width),
         tuple(unit_vectors(rng, rows, tap.width).astype(np.float16) for tap in encoder.taps),
+        (np.arange(rows, dtype=np.int32) // (rows // shots),) * len(encoder.taps),
         make_views(encoder, shots, seed),
     )
 

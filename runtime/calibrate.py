@@ -87,7 +87,7 @@ def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: 
     if count == 1:
         return [score_branches(encode(views), learned) for views in shifted_copies(shots)]
     photos = [slice(index * per_photo, (index + 1) * per_photo) for index in range(count)]
-    return [score_branches(features[photo], without(learned, index, count)) for index, photo in enumerate(photos)]
+    return [score_branches(features[photo], without(learned, index)) for index, photo in enumerate(photos)]
 
 
 def calibrate(good: Sequence[Branches], scales: Scales | None, copies: bool) -> Calibration:
@@ -125,14 +125,14 @@ def photo_scores(photos: Sequence[Scores]) -> tuple[Floats, Floats]:
     return np.array(image, np.float32), np.array(pixel, np.float32)
 
 
-def without(learned: Learned, photo: int, count: int) -> Learned:
-    """The same product, as if this one of its `count` photos had never been seen."""
-
-    def drop(bank: Floats) -> Floats:
-        rows = len(bank) // count
-        return np.delete(bank, slice(photo * rows, (photo + 1) * rows), axis=0)
-
-    return dataclasses.replace(learned, banks=tuple(drop(bank) for bank in learned.banks))
+def without(learned: Learned, photo: int) -> Learned:
+    """The same product, as if this one of its photos had never been seen."""
+    kept = [photos != photo for photos in learned.photos]
+    return dataclasses.replace(
+        learned,
+        banks=tuple(bank[rows] for bank, rows in zip(learned.banks, kept, strict=True)),
+        photos=tuple(photos[rows] for photos, rows in zip(learned.photos, kept, strict=True)),
+    )
 
 
 def shifted_copies(views: Array8) -> list[Array8]:

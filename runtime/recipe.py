@@ -20,20 +20,18 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from .calibrate import Calibration, Encode, calibrate, score_shots, summarise
+from .calibrate import Calibration, Encode, summarise
 from .engine import Encoder
 from .errors import RecipeError, SettingsError
 from .files import NO_DIGEST, is_sealed, read_bytes, seal, write_atomic
+from .memory import Fusion, Halves, Photos, fit_memory
 from .preprocess import Array8
-from .scoring import Features, Floats, Learned, Scales, measure_scales
+from .scoring import Floats, Learned, Scales
 from .view import View
 
 FORMAT_VERSION = 1
 METADATA_KEY = "goodparts"
 _DIGEST_MARK = rb"""\"digest\":\""""  # JSON within JSON
-
-Halves = npt.NDArray[np.float16]
-Fusion = Literal["paper", "balanced"]
 
 
 class Shot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,7 +66,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     graph: the graph id that banks and calibration were computed with (EngineSpec.graph_id); settings: of the
     method, as it resolved them; image_maximum and temperature: see scoring.Learned; fusion: of raw scores
-    ("paper"), or of each divided by its scale ("balanced"); shot_calibration: on the shots themselves; calibration:
+    ("paper"), or of each divided by its scale ("balanced"); memory_share: of the shots' patches that the banks hold;
+    shot_calibration: on the shots themselves; calibration:
     the one that thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were
     set for; digest: of the file this was read from.
     """
@@ -85,6 +84,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     image_maximum: Literal["grid", "map"]
     fusion: Fusion
     scales: Scales
+    memory_share: float
     shots: tuple[Shot, ...]
     shot_calibration: Calibration
     calibration: Calibration
@@ -98,14 +98,15 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 @dataclass(frozen=True, eq=False)
 class Recipe:
     """A product. prompts float32 [2,D] (normal, anomalous); banks float16 [R_m,W_m], one per memory, rows in
-    the order of the shots and their tiles; shots uint8 [k·tiles,S,S,3] as the encoder read them, or None where
-    they were left out.
+    the order of the shots and their tiles; photos int32 [R_m], which shot each row came from; shots uint8
+    [k·tiles,S,S,3] as the encoder read them, or None where they were left out.
     """
 
     header: Header
     image_prompts: Floats
     pixel_prompts: Floats
     banks: tuple[Halves, ...]
+    photos: tuple[Photos, ...]
     shots: Array8 | None
 
     @functools.cached_property
@@ -121,6 +122,7 @@ class Recipe:
             image_prompts=self.image_prompts,
             pixel_prompts=self.pixel_prompts,
             banks=tuple(bank.astype(np.float32) for bank in self.banks),
+            photos=self.photos,
             temperature=self.header.temperature,
             image_maximum=self.header.image_maximum,
             scales=self.header.scales if self.header.fusion == "balanced" else None,
@@ -138,7 +140,13 @@ class Recipe:
             )
         before = self.header.shot_calibration
         memory = fit_memory(
-            self.learned(), self.header.fusion, encode(self.shots), self.shots, self.header.view.count, encode
+            self.learned(),
+            encode(self.shots),
+            self.shots,
+            self.header.view.count,
+            encode,
+            fusion=self.header.fusion,
+            share=self.header.memory_share,
         )
         after = memory.calibration
         image, pixel = (
@@ -161,7 +169,7 @@ class Recipe:
             calibration=calibration,
             thresholds=msgspec.structs.replace(old, image=old.image * image, pixel=old.pixel * pixel),
         )
-        return dataclasses.replace(self, header=header, banks=memory.banks)
+        return dataclasses.replace(self, header=header, banks=memory.banks, photos=memory.photos)
 
     def recalibrate(self, calibration: Calibration, false_reject_rate: float) -> Recipe:
         """The same product with thresholds from another calibration."""
@@ -190,6 +198,7 @@ class Recipe:
             "image_prompts": self.image_prompts,
             "pixel_prompts": self.pixel_prompts,
             **{f"memory_{index}": bank for index, bank in enumerate(self.banks)},
+            **{f"photos_{index}": photos for index, photos in enumerate(self.photos)},
         }
         if self.shots is not None:
             tensors["shots"] = self.shots
@@ -219,8 +228,12 @@ class Recipe:
         except safetensors.SafetensorError as error:
             raise RecipeError(f"{name} is damaged ({error}): copy or train it again") from error
         try:
-            banks = tuple(tensors[f"memory_{index}"] for index in range(len(header.encoder.taps)))
-            recipe = cls(header, tensors["image_prompts"], tensors["pixel_prompts"], banks, tensors.get("shots"))
+            banks, photos = (
+                tuple(tensors[f"{kind}_{index}"] for index in range(len(header.encoder.taps)))
+                for kind in ("memory", "photos")
+            )
+            prompts = tensors["image_prompts"], tensors["pixel_prompts"]
+            recipe = cls(header, *prompts, banks, photos, tensors.get("shots"))
         except KeyError as error:
             raise RecipeError(f"{name} lacks the tensor {error}: train it again") from error
         recipe._check_shapes(name)
@@ -235,8 +248,12 @@ class Recipe:
             ("pixel_prompts", self.pixel_prompts, np.float32, (2, encoder.width)),
             ("shots", self.shots, np.uint8, (count, size, size, 3)),
         ]
-        for index, (bank, tap) in enumerate(zip(self.banks, encoder.taps, strict=True)):
-            expected.append((f"memory_{index}", bank, np.float16, (rows, tap.width)))
+        for index, (bank, photos, tap) in enumerate(zip(self.banks, self.photos, encoder.taps, strict=True)):
+            kept = min(max(len(photos), 1), rows) if photos.ndim else 1
+            expected.append((f"memory_{index}", bank, np.float16, (kept, tap.width)))
+            expected.append((f"photos_{index}", photos, np.int32, (kept,)))
+            if photos.size and not 0 <= photos.min() <= photos.max() < len(self.header.shots):
+                raise RecipeError(f"{name}: tensor photos_{index} names photos that there are not: train it again")
         for tensor, array, dtype, shape in expected:
             if array is None:
                 continue
@@ -253,28 +270,6 @@ def _all_finite(array: npt.NDArray[Any]) -> bool:
     if array.dtype == np.float16:  # numpy's own test converts; an exponent of ones is quicker to see
         return not ((array.view(np.uint16) & 0x7C00) == 0x7C00).any()
     return bool(np.isfinite(array).all())
-
-
-@dataclass(frozen=True, eq=False)
-class Memory:
-    """What the shots themselves say: banks float16 [R_m,W_m], what good parts score, and the calibration on them."""
-
-    banks: tuple[Halves, ...]
-    scales: Scales
-    calibration: Calibration
-
-
-def fit_memory(
-    learned: Learned, fusion: Fusion, features: Features, shots: Array8, per_photo: int, encode: Encode
-) -> Memory:
-    """Remember the patches of the shots (eq. 8's banks) and calibrate on them; prompts stay as they are."""
-    banks = tuple(memory.reshape(-1, memory.shape[-1]).astype(np.float16) for memory in features.memory)
-    # Calibrated with what is stored, not with what was rounded away.
-    stored = dataclasses.replace(learned, banks=tuple(bank.astype(np.float32) for bank in banks))
-    good = score_shots(stored, features, shots, per_photo, encode)
-    scales = measure_scales(good)
-    used = scales if fusion == "balanced" else None
-    return Memory(banks, scales, calibrate(good, used, copies=len(shots) == per_photo))
 
 
 def _read_header(data: bytes, name: str) -> Header:

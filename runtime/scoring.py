@@ -67,7 +67,8 @@ class Learned:
     image_prompts, pixel_prompts: [2,D], the normal and the anomalous prototype. banks: one [R_m,W_m] per
     memory. temperature: the multiplier t of the cosine. image_maximum: where the memory map's maximum is
     taken for the image score: of the "grid", or of the un-smoothed 400×400 "map" (official, D14). scales: each
-    branch is divided by its own before the fusion (balanced); None fuses raw scores (paper).
+    branch is divided by its own before the fusion (balanced); None fuses raw scores (paper). photos: [R_m] per bank,
+    the photo that each row came from; only leaving one out asks for it.
     """
 
     image_prompts: Floats
@@ -76,6 +77,7 @@ class Learned:
     temperature: float
     image_maximum: Literal["grid", "map"]
     scales: Scales | None = None
+    photos: tuple[npt.NDArray[np.int32], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

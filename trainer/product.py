@@ -14,8 +14,9 @@ import numpy as np
 from goodparts.runtime.calibrate import FALSE_REJECT_RATE
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.files import find_images, printable, read_bytes
+from goodparts.runtime.memory import fit_memory
 from goodparts.runtime.preprocess import Array8, decode
-from goodparts.runtime.recipe import FORMAT_VERSION, Header, Recipe, Shot, Thresholds, fit_memory
+from goodparts.runtime.recipe import FORMAT_VERSION, Header, Recipe, Shot, Thresholds
 from goodparts.runtime.scoring import Learned
 from goodparts.runtime.view import View
 
@@ -98,8 +99,8 @@ def learn_product(
         temperature=learner.temperature,
         image_maximum=order.settings.image_maximum,
     )
-    fusion = order.settings.fusion
-    memory = fit_memory(prompts, fusion, features, views, order.view.count, backbone.encode)
+    fusion, share = order.settings.fusion, order.settings.memory_share
+    memory = fit_memory(prompts, features, views, order.view.count, backbone.encode, fusion=fusion, share=share)
     calibration = memory.calibration
     settings: dict[str, Any] = {
         **msgspec.structs.asdict(order.settings),
@@ -118,6 +119,7 @@ def learn_product(
         image_maximum=prompts.image_maximum,
         fusion=fusion,
         scales=memory.scales,
+        memory_share=share,
         shots=tuple(shots),
         shot_calibration=calibration,
         calibration=calibration,
@@ -129,4 +131,4 @@ def learn_product(
         seed=order.seed,
         versions={name: version(name) for name in ("goodparts", "torch", "open_clip_torch", "numpy", "pillow")},
     )
-    return Recipe(header, prototypes.image, prototypes.pixel, memory.banks, views)
+    return Recipe(header, prototypes.image, prototypes.pixel, memory.banks, memory.photos, views)

@@ -69,7 +69,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fusion: Annotated[
         Literal["paper", "balanced"],
         Meta(description="fuse the branches' raw scores, or each divided by what good parts score on it (D18)"),
-    ] = "paper"
+    ] = "balanced"
+    memory_share: Annotated[
+        float, Meta(gt=0, le=1, description="of the shots' patches to remember, the most different first (coreset)")
+    ] = 1.0
     steps: Annotated[int, Meta(ge=1, description="steps of SGD over all shots")] = 100
     lr: Annotated[float, Meta(gt=0, description="learning rate at the start")] = 0.002
     final_lr: Annotated[float, Meta(ge=0, description="learning rate at the end of the cosine")] = 1e-5
@@ -85,6 +88,7 @@ PROTOCOLS: dict[Protocol, Settings] = {
         suffix_place="before",
         pairing="cyclic",
         temperature="log",
+        fusion="paper",
         margin_distance="squared",
         margin_axis="second",
         image_maximum="map",

@@ -37,7 +37,8 @@ std::string strides_of(const gp::Array& array) {
 
 const Format& format_named(const nb::object& name) {
   std::string text;
-  if (!nb::try_cast(name, text, false)) throw nb::type_error(("format is " + shown(name) + ": a str is accepted").c_str());
+  if (!nb::try_cast(name, text, false))
+    throw nb::type_error(("format is " + shown(name) + ": a str is accepted").c_str());
   for (const Format& format : kFormats)
     if (text == format.name) return format;
   throw gp::Invalid("format is " + shown(name) + ": rgb, bgr, grey, yuyv and nv12 are accepted");
@@ -47,7 +48,8 @@ template <size_t N>
 std::array<int64_t, N> integers(const nb::object& value, const char* name, const char* accepted) {
   std::array<int64_t, N> numbers;
   if (!nb::try_cast(value, numbers))
-    throw nb::type_error((std::string(name) + " is " + shown(value) + ": integers " + accepted + " are accepted").c_str());
+    throw nb::type_error(
+        (std::string(name) + " is " + shown(value) + ": integers " + accepted + " are accepted").c_str());
   return numbers;
 }
 
@@ -65,8 +67,8 @@ gp_frame frame_of(const nb::object& object, const Format& format, gp::Array& arr
   const bool nv12 = format.format == GP_NV12;
   if (array.ndim() != (format.samples ? 3 : 2) || (format.samples && static_cast<int64_t>(array.shape(2)) != samples) ||
       (nv12 && array.shape(0) % 3))
-    throw gp::Invalid("frame is " + gp::shape_of(array) + ": " + format.shape + " is accepted for format '" + format.name +
-                      "'");
+    throw gp::Invalid("frame is " + gp::shape_of(array) + ": " + format.shape + " is accepted for format '" +
+                      format.name + "'");
   const auto rows = static_cast<int64_t>(array.shape(0)), width = static_cast<int64_t>(array.shape(1));
   const int64_t row = width * samples, stride = rows > 1 ? array.stride(0) : row;
   const bool dense = (!format.samples || array.stride(2) == 1) && (width == 1 || array.stride(1) == samples);
@@ -113,6 +115,9 @@ nb::ndarray<nb::numpy, uint8_t> resize(const nb::object& object, const nb::objec
 void bind_resize(nb::module_& m) {
   m.def("resize", &resize, "frame"_a.none(), "size"_a.none(), "box"_a = nb::none(), "format"_a.none() = "rgb",
         "threads"_a.none() = 0,
+        nb::sig("def resize(frame: numpy.typing.NDArray[numpy.uint8], size: tuple[int, int], "
+                "box: tuple[int, int, int, int] | None = None, format: str = 'rgb', threads: int = 0) "
+                "-> numpy.typing.NDArray[numpy.uint8]"),
         "Crop box (x, y, width, height) out of a frame and resample it to size (height, width), uint8 RGB [h,w,3]: "
         "bicubic, antialiased, as Pillow does it, across first and then down.\n\n"
         "frame: uint8, format rgb or bgr [H,W,3], grey [H,W], yuyv [H,W,2], nv12 [H*3/2,W]; its rows may be apart. "

@@ -17,10 +17,11 @@ namespace gp {
 namespace {
 
 constexpr int64_t kMaxSide = 65535;
-constexpr int64_t kWorthSharing = 1 << 16;   // pixels; fewer are done before another thread is awake
-constexpr int64_t kFewestRows = 16;          // of output that a thread takes on: it repeats the rows a filter reaches over
-constexpr int64_t kColumns = 192;            // packed at a time, so that they are still in the first cache when used
-constexpr int64_t kKeptWeights = 1 << 18;
+constexpr int64_t kWorthSharing = 1 << 16;  // pixels; fewer are done before another thread is awake
+constexpr int64_t kFewestRows = 16;  // of output that a thread takes on: it repeats the rows a filter reaches over
+constexpr int64_t kColumns = 192;    // packed at a time, so that they are still in the first cache when used
+constexpr int64_t kAhead = 64;       // columns are packed in multiples of these, which conversion likes
+constexpr int64_t kKeptWeights = 1 << 18;  // words; filters with more are made each time
 
 const ResizeKernels& kernels() {
 #ifdef GP_X86
@@ -30,7 +31,7 @@ const ResizeKernels& kernels() {
   return resize_generic;
 }
 
-// ---- Filters ---------------------------------------------------------------------------------------------------------
+// ---- Filters ----
 
 double cubic(double x) {
   constexpr double a = -0.5;
@@ -108,7 +109,7 @@ std::shared_ptr<const Axis> axis(int64_t in, int64_t out) {
   return made;
 }
 
-// ---- Frames ----------------------------------------------------------------------------------------------------------
+// ---- Frames ----
 
 std::string size_text(int64_t width, int64_t height) { return std::to_string(width) + "×" + std::to_string(height); }
 
@@ -129,14 +130,17 @@ struct Source {
     int code;
     std::memcpy(&code, &frame.format, sizeof code);  // a caller may have put any number there
     if (code < GP_RGB || code > GP_YUYV)
-      fail("frame format is " + std::to_string(code) + ": 0 (RGB), 1 (BGR), 2 (grey), 3 (NV12) and 4 (YUYV) are accepted");
+      fail("frame format is " + std::to_string(code) +
+           ": 0 (RGB), 1 (BGR), 2 (grey), 3 (NV12) and 4 (YUYV) are accepted");
     check_size("frame", frame.width, frame.height);
     if (!frame.data) fail("frame has no data: a pointer to its first row is needed");
     const bool nv12 = frame.format == GP_NV12, yuyv = frame.format == GP_YUYV;
     if ((nv12 || yuyv) && frame.width % 2)
-      fail("frame is " + std::to_string(frame.width) + " pixels wide: with chroma for pairs, an even width is accepted");
+      fail("frame is " + std::to_string(frame.width) +
+           " pixels wide: with chroma for pairs, an even width is accepted");
     if (nv12 && frame.height % 2)
-      fail("frame is " + std::to_string(frame.height) + " pixels high: with chroma for pairs, an even height is accepted");
+      fail("frame is " + std::to_string(frame.height) +
+           " pixels high: with chroma for pairs, an even height is accepted");
     bytes_ = yuyv ? 2 : frame.format == GP_RGB || frame.format == GP_BGR ? 3 : 1;
     check_stride("frame stride", frame.stride, frame.width * bytes_);
     if (nv12) {
@@ -179,7 +183,8 @@ struct Source {
 // One row of grey or of the frame's order of colours as RGB.
 void write_rgb(const Source& source, const uint8_t* row, int64_t count, uint8_t* out) {
   if (source.grey()) {
-    for (int64_t index = 0; index < count; ++index) out[3 * index] = out[3 * index + 1] = out[3 * index + 2] = row[index];
+    for (int64_t index = 0; index < count; ++index)
+      out[3 * index] = out[3 * index + 1] = out[3 * index + 2] = row[index];
   } else if (source.reversed()) {
     for (int64_t index = 0; index < 3 * count; index += 3) {
       out[index] = row[index + 2];
@@ -191,7 +196,7 @@ void write_rgb(const Source& source, const uint8_t* row, int64_t count, uint8_t*
   }
 }
 
-// ---- Resampling ------------------------------------------------------------------------------------------------------
+// ---- Resampling ----
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
@@ -206,6 +211,7 @@ class Band {
     int64_t widest = 0;
     for (int64_t begin = 0; begin < across.out(); begin += step_)
       widest = std::max(widest, across.end(std::min(begin + step_, across.out()) - 1) - across.begin(begin));
+    widest += kAhead / kernels_.taps;
     plane_ = round_up(across.out() * channels_ + 1, kernels_.lanes);
     capacity_ = 2 * (down.most_groups() + rows_ / kernels_.taps);
     packed_ = Buffer<uint32_t>(widest * kernels_.lanes);
@@ -228,7 +234,8 @@ class Band {
         slide(planes_, kept - base, filled - base, plane_);
         base = kept;
       }
-      for (; filled < last; filled += height) resample_across(filled * kernels_.taps, &planes_[(filled - base) * plane_]);
+      for (; filled < last; filled += height)
+        resample_across(filled * kernels_.taps, &planes_[(filled - base) * plane_]);
       kernels_.down(&planes_[(first - base) * plane_], plane_, filters.weights + index * filters.stride, last - first,
                     width * channels_, row_.data());
       write_rgb(source_, row_.data(), width, out + index * width * 3);
@@ -237,23 +244,25 @@ class Band {
 
  private:
   static void slide(Buffer<uint32_t>& cells, int64_t from, int64_t to, int64_t size) {
-    std::memmove(cells.data(), cells.data() + from * size, (to - from) * size * sizeof(uint32_t));
+    if (from > 0) std::memmove(cells.data(), cells.data() + from * size, (to - from) * size * sizeof(uint32_t));
   }
 
   // rows_ rows of the frame from row `top` on; those below the frame repeat the last and are multiplied by 0.
   void resample_across(int64_t top, uint32_t* planes) {
     const auto pack = source_.grey() ? kernels_.pack_grey : kernels_.pack_colour;
     const auto across = source_.grey() ? kernels_.across_grey : kernels_.across_colour;
-    int64_t base = across_.begin(0), filled = base;
+    const int64_t all = round_up(across_.in(), kernels_.taps) / kernels_.taps;
+    int64_t base = 0, filled = 0;
     for (int64_t begin = 0; begin < across_.out(); begin += step_) {
       const int64_t end = std::min(begin + step_, across_.out());
       const int64_t first = std::min(across_.begin(begin), filled), last = across_.end(end - 1);
       slide(packed_, first - base, filled - base, kernels_.lanes);
       base = first;
       if (last > filled) {
-        const int64_t columns = point(filled * kernels_.taps, last * kernels_.taps, top);
-        pack(pointers_.data(), columns, last - filled, &packed_[(filled - base) * kernels_.lanes]);
-        filled = last;
+        const int64_t wanted = std::min(round_up(last, kAhead / kernels_.taps), all);
+        const int64_t columns = point(filled * kernels_.taps, wanted * kernels_.taps, top);
+        pack(pointers_.data(), columns, wanted - filled, &packed_[(filled - base) * kernels_.lanes]);
+        filled = wanted;
       }
       across(packed_.data(), base, across_.filters(), begin, end, planes, plane_);
     }
@@ -305,7 +314,8 @@ void check_resize(const gp_frame& frame, const gp_box* box, int64_t out_width, i
   if (threads < 0) fail("threads is " + std::to_string(threads) + ": 0 (all processors) or more is accepted");
 }
 
-void resize(const gp_frame& frame, const gp_box* box, uint8_t* out, int64_t out_width, int64_t out_height, int threads) {
+void resize(const gp_frame& frame, const gp_box* box, uint8_t* out, int64_t out_width, int64_t out_height,
+            int threads) {
   check_resize(frame, box, out_width, out_height, threads);
   if (!out) fail("out is null: a pointer to height·width·3 bytes is needed");
   const Source source(frame, box);

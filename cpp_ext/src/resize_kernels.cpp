@@ -182,8 +182,8 @@ void pack_colour(const uint8_t* const* rows, int64_t columns, int64_t groups, ui
       pixels = _mm512_inserti32x4(pixels, _mm_loadu_si128((const __m128i*)(row[3] + at)), 3);
       _mm512_storeu_si512(out, _mm512_shuffle_epi8(pixels, order));
 #else
-      const __m256i order = _mm256_broadcastsi128_si256(
-          _mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1));
+      const __m256i order =
+          _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1));
       __m256i pixels = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)(row[0] + at)));
       pixels = _mm256_inserti128_si256(pixels, _mm_loadu_si128((const __m128i*)(row[1] + at)), 1);
       _mm256_storeu_si256((__m256i*)out, _mm256_shuffle_epi8(pixels, order));
@@ -226,52 +226,97 @@ void pack_grey(const uint8_t* const* rows, int64_t columns, int64_t groups, uint
 
 constexpr int kBlock = 64;  // pixels converted together
 
-inline uint8_t clipped(int value) { return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value); }
-
-// BT.601, limited range; chroma is given for each pixel.
-inline void yuv_to_rgb(const uint8_t* y, const uint8_t* u, const uint8_t* v, int64_t count, uint8_t* rgb) {
-  uint8_t red[kBlock], green[kBlock], blue[kBlock];
-  for (int index = 0; index < kBlock; ++index) {
-    const int luma = 298 * (y[index] - 16) + 128, first = u[index] - 128, second = v[index] - 128;
-    red[index] = clipped((luma + 409 * second) >> 8);
-    green[index] = clipped((luma - 100 * first - 208 * second) >> 8);
-    blue[index] = clipped((luma + 516 * first) >> 8);
-  }
-  for (int64_t index = 0; index < count; ++index) {
+// 3·16 bytes from 16 of each channel.
+inline void interleave(const uint8_t* red, const uint8_t* green, const uint8_t* blue, uint8_t* rgb) {
+#if defined(__SSSE3__)
+  const __m128i r = _mm_loadu_si128((const __m128i*)red), g = _mm_loadu_si128((const __m128i*)green);
+  const __m128i b = _mm_loadu_si128((const __m128i*)blue);
+  const auto third = [&](__m128i reds, __m128i greens, __m128i blues) {
+    return _mm_or_si128(_mm_or_si128(_mm_shuffle_epi8(r, reds), _mm_shuffle_epi8(g, greens)),
+                        _mm_shuffle_epi8(b, blues));
+  };
+  constexpr char no = -1;
+  const __m128i first = third(_mm_setr_epi8(0, no, no, 1, no, no, 2, no, no, 3, no, no, 4, no, no, 5),
+                              _mm_setr_epi8(no, 0, no, no, 1, no, no, 2, no, no, 3, no, no, 4, no, no),
+                              _mm_setr_epi8(no, no, 0, no, no, 1, no, no, 2, no, no, 3, no, no, 4, no));
+  const __m128i second = third(_mm_setr_epi8(no, no, 6, no, no, 7, no, no, 8, no, no, 9, no, no, 10, no),
+                               _mm_setr_epi8(5, no, no, 6, no, no, 7, no, no, 8, no, no, 9, no, no, 10),
+                               _mm_setr_epi8(no, 5, no, no, 6, no, no, 7, no, no, 8, no, no, 9, no, no));
+  const __m128i last = third(_mm_setr_epi8(no, 11, no, no, 12, no, no, 13, no, no, 14, no, no, 15, no, no),
+                             _mm_setr_epi8(no, no, 11, no, no, 12, no, no, 13, no, no, 14, no, no, 15, no),
+                             _mm_setr_epi8(10, no, no, 11, no, no, 12, no, no, 13, no, no, 14, no, no, 15));
+  _mm_storeu_si128((__m128i*)rgb, first);
+  _mm_storeu_si128((__m128i*)(rgb + 16), second);
+  _mm_storeu_si128((__m128i*)(rgb + 32), last);
+#else
+  for (int index = 0; index < 16; ++index) {
     rgb[3 * index] = red[index];
     rgb[3 * index + 1] = green[index];
     rgb[3 * index + 2] = blue[index];
   }
+#endif
+}
+
+inline int16_t clip(int16_t value) { return value < 0 ? 0 : value > 255 ? 255 : value; }
+
+// Luma and chroma of pairs of pixels, the first and U in the low byte. BT.601, limited range, in 16 bits: 298 is
+// 256 + 42, and what is a multiple of 256 need not be shifted down.
+inline void yuv_to_rgb(const uint16_t* luma, const uint16_t* chroma, uint8_t* rgb) {
+  uint16_t red[kBlock / 2], green[kBlock / 2], blue[kBlock / 2];
+  for (int pair = 0; pair < kBlock / 2; ++pair) {
+    const int16_t u = (int16_t)((chroma[pair] & 255) - 128), v = (int16_t)((chroma[pair] >> 8) - 128);
+    const int16_t for_red = (int16_t)(128 - 103 * v), for_green = (int16_t)(128 - 100 * u + 48 * v);
+    const int16_t for_blue = (int16_t)(128 + 4 * u);
+    uint16_t reds = 0, greens = 0, blues = 0;
+    for (int second = 0; second < 2; ++second) {
+      const int16_t y = (int16_t)((second ? luma[pair] >> 8 : luma[pair] & 255) - 16), part = (int16_t)(42 * y);
+      reds |= (uint16_t)(clip((int16_t)(y + 2 * v + ((int16_t)(part + for_red) >> 8))) << 8 * second);
+      greens |= (uint16_t)(clip((int16_t)(y - v + ((int16_t)(part + for_green) >> 8))) << 8 * second);
+      blues |= (uint16_t)(clip((int16_t)(y + 2 * u + ((int16_t)(part + for_blue) >> 8))) << 8 * second);
+    }
+    red[pair] = reds, green[pair] = greens, blue[pair] = blues;
+  }
+  for (int index = 0; index < kBlock; index += 16)
+    interleave((uint8_t*)red + index, (uint8_t*)green + index, (uint8_t*)blue + index, rgb + 3 * index);
+}
+
+// load(at, count, luma, chroma) reads `count` pixels from pixel `at` of the first pair on, as bytes.
+template <class Load>
+inline void convert(const Load& load, bool second, int64_t count, uint8_t* rgb) {
+  uint8_t block[3 * kBlock];
+  uint16_t luma[kBlock / 2] = {}, chroma[kBlock / 2] = {};
+  const int64_t end = second + count;
+  for (int64_t at = second, some; at < end; at += some, rgb += 3 * some) {
+    some = at % 2 ? 1 : end - at;
+    if (some >= kBlock) {  // sizes that the compiler knows
+      some = kBlock;
+      load(at, kBlock, (uint8_t*)luma, (uint8_t*)chroma);
+      yuv_to_rgb(luma, chroma, rgb);
+    } else {
+      load(at, some, (uint8_t*)luma, (uint8_t*)chroma);
+      yuv_to_rgb(luma, chroma, block);
+      memcpy(rgb, block, 3 * some);
+    }
+  }
 }
 
 void nv12_to_rgb(const uint8_t* luma, const uint8_t* chroma, bool second, int64_t count, uint8_t* rgb) {
-  uint8_t y[kBlock] = {}, u[kBlock] = {}, v[kBlock] = {};
-  while (count > 0) {
-    // After a first pixel without its pair the rest begins with a pair.
-    const int64_t some = second ? 1 : count < kBlock ? count : kBlock;
-    memcpy(y, luma, some);
-    for (int64_t index = 0; index < some; ++index) {
-      u[index] = chroma[index & ~1];
-      v[index] = chroma[index | 1];
-    }
-    yuv_to_rgb(y, u, v, some, rgb);
-    luma += some, chroma += second ? 2 : some, rgb += 3 * some, count -= some, second = false;
-  }
+  const auto load = [=](int64_t at, int64_t some, uint8_t* y, uint8_t* uv) __attribute__((always_inline)) {
+    memcpy(y, luma - second + at, some);
+    memcpy(uv, chroma + at / 2 * 2, (some + 1) / 2 * 2);
+  };
+  convert(load, second, count, rgb);
 }
 
-void yuyv_to_rgb(const uint8_t* pairs, bool second, int64_t count, uint8_t* rgb) {
-  uint8_t y[kBlock] = {}, u[kBlock] = {}, v[kBlock] = {};
-  while (count > 0) {
-    const int64_t some = second ? 1 : count < kBlock ? count : kBlock;
-    for (int64_t index = 0; index < some; ++index) {
-      const uint8_t* pair = pairs + 2 * (index & ~1);
-      y[index] = pairs[2 * index + 2 * second];
-      u[index] = pair[1];
-      v[index] = pair[3];
-    }
-    yuv_to_rgb(y, u, v, some, rgb);
-    pairs += second ? 4 : 2 * some, rgb += 3 * some, count -= some, second = false;
-  }
+void yuyv_to_rgb(const uint8_t* yuyv, bool second, int64_t count, uint8_t* rgb) {
+  const auto load = [=](int64_t at, int64_t some, uint8_t* y, uint8_t* uv) __attribute__((always_inline)) {
+    uint16_t lumas[kBlock], chromas[kBlock] = {};  // each in the low byte, chroma in the high one
+    memcpy(lumas, yuyv + 2 * at, 2 * some);
+    memcpy(chromas, yuyv + at / 2 * 4, (some + 1) / 2 * 4);
+    for (int index = 0; index < kBlock; ++index) y[index] = (uint8_t)lumas[index];
+    for (int index = 0; index < kBlock; ++index) uv[index] = (uint8_t)(chromas[index] >> 8);
+  };
+  convert(load, second, count, rgb);
 }
 
 }  // namespace

@@ -29,8 +29,8 @@ struct ResizeKernels {
   int taps, digits;
   int lanes;  // cells of one group; a multiple of these is what `down` works on
 
-  // Pack groups of columns from where rows[lanes/4] (grey: rows[lanes]) point; `columns` may be read from there. What is
-  // missing of the last group is 0.
+  // Pack groups of columns from where rows[lanes/4] (grey: rows[lanes]) point; `columns` may be read from there. What
+  // is missing of the last group is 0.
   void (*pack_colour)(const uint8_t* const* rows, int64_t columns, int64_t groups, uint32_t* cells);
   void (*pack_grey)(const uint8_t* const* rows, int64_t columns, int64_t groups, uint32_t* cells);
 
@@ -41,14 +41,14 @@ struct ResizeKernels {
   void (*across_grey)(const uint32_t* cells, int64_t base, const ResizeAxis& axis, int64_t begin, int64_t end,
                       uint32_t* out, int64_t plane);
 
-  // One row from `groups` planes, the first of which starts at `cells`; `count`, rounded up to lanes, bytes of `out` are
-  // written.
+  // One row from `groups` planes, the first of which starts at `cells`; `count`, rounded up to lanes, bytes of `out`
+  // are written.
   void (*down)(const uint32_t* cells, int64_t plane, const uint32_t* weights, int64_t groups, int64_t count,
                uint8_t* out);
 
   // RGB of `count` pixels; chroma is a pair for two pixels, of which `second` says that the first is the later one.
   void (*nv12_to_rgb)(const uint8_t* luma, const uint8_t* chroma, bool second, int64_t count, uint8_t* rgb);
-  void (*yuyv_to_rgb)(const uint8_t* pairs, bool second, int64_t count, uint8_t* rgb);
+  void (*yuyv_to_rgb)(const uint8_t* yuyv, bool second, int64_t count, uint8_t* rgb);
 };
 
 extern const ResizeKernels resize_generic;

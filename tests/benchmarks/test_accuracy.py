@@ -37,7 +37,7 @@ def test_every_table_has_its_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("drawn gear", "round_gear"):
         assert rows[f"{name}, memory: image"].peer == "random weights"
         for fusion in ("prompt", "paper", "balanced"):
-            for temperature in ("4.6", "100"):
+            for temperature in ("4.6", "100", "own"):
                 assert 0 <= rows[f"{name}, {fusion}, t {temperature}: pixel"].value <= 1
         for shots in (1, 2):
             assert 0 <= rows[f"{name}, {shots} shots, at 1%: good rejected"].value <= 1

@@ -54,7 +54,7 @@ def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, demo: Backbon
     )
     assert seen.source == "leave-one-out"
     assert seen.image.scores[1] == pytest.approx(score(features[1:2], others).image[0])
-    assert [len(bank) for bank in without(learned, 2, 3).banks] == [2 * rows, 2 * rows]
+    assert [len(bank) for bank in without(learned, 2).banks] == [2 * rows, 2 * rows]
 
 
 def test_a_single_shot_is_calibrated_on_shifted_copies(recipe: Recipe, demo: Backbone) -> None:
@@ -91,7 +91,8 @@ def test_tiles_of_a_photo_leave_the_memory_together(recipe: Recipe, demo: Backbo
     views = recipe.shots[[0, 1, 2, 0]]
     features = demo.encode(views)
     bank = tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory)
-    learned = dataclasses.replace(recipe.learned(), banks=bank)
+    photos = (np.repeat(np.arange(2, dtype=np.int32), len(bank[0]) // 2),) * 2
+    learned = dataclasses.replace(recipe.learned(), banks=bank, photos=photos)
     seen = calibrate(score_shots(learned, features, views, 2, demo.encode), None, copies=False)
     half = dataclasses.replace(learned, banks=tuple(rows[len(rows) // 2 :] for rows in bank))
     expected = score(features[:2], half)

@@ -1,0 +1,165 @@
+// Arrays on the GPU, in and out: DLPack, or __cuda_array_interface__ where there is nothing else. Nothing is copied and
+// no stream waits for another.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <string>
+#include <vector>
+
+#include "../cuda/cuda.h"
+#include "bind.h"
+
+namespace gp {
+
+using namespace nb::literals;
+
+struct DeviceArray {
+  void* data;
+  nb::dlpack::dtype dtype;
+  std::vector<int64_t> shape, strides;  // strides in elements
+  bool on_device;
+  int device;  // -1: not said
+  nb::object owner;
+
+  // TypeError for another dtype, ValueError for another shape, device or for gaps; with `rows_apart` those between rows
+  // are accepted. A dimension of -1 is free.
+  const DeviceArray& check(const char* name, const std::vector<nb::dlpack::dtype>& dtypes,
+                           const std::vector<int64_t>& wanted, int wanted_device, bool rows_apart = false) const;
+};
+
+inline std::string text_of(const nb::dlpack::dtype& dtype) {
+  const auto code = static_cast<nb::dlpack::dtype_code>(dtype.code);
+  const char* kind = code == nb::dlpack::dtype_code::Float    ? "float"
+                     : code == nb::dlpack::dtype_code::Int    ? "int"
+                     : code == nb::dlpack::dtype_code::UInt   ? "uint"
+                     : code == nb::dlpack::dtype_code::Bfloat ? "bfloat"
+                                                              : "another kind of ";
+  return kind + std::to_string(dtype.bits);
+}
+
+inline std::string text_of(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t axis = 0; axis < shape.size(); ++axis)
+    text += (axis ? "," : "") + (shape[axis] < 0 ? std::string("n") : std::to_string(shape[axis]));
+  return text + "]";
+}
+
+inline const DeviceArray& DeviceArray::check(const char* name, const std::vector<nb::dlpack::dtype>& dtypes,
+                                             const std::vector<int64_t>& wanted, int wanted_device,
+                                             bool rows_apart) const {
+  bool known = false;
+  std::string accepted;
+  for (const auto& one : dtypes) {
+    known = known || dtype == one;
+    accepted += (accepted.empty() ? "" : ", ") + text_of(one);
+  }
+  const std::string subject = name;
+  if (!known) throw nb::type_error((subject + " is " + text_of(dtype) + ": " + accepted + " is accepted").c_str());
+  if (device >= 0 && wanted_device >= 0 && device != wanted_device)
+    throw nb::value_error((subject + " is on device " + std::to_string(device) + ": device " +
+                           std::to_string(wanted_device) + ", where the rest is, is accepted")
+                              .c_str());
+  bool fits = shape.size() == wanted.size();
+  for (size_t axis = 0; fits && axis < shape.size(); ++axis) fits = wanted[axis] < 0 || shape[axis] == wanted[axis];
+  if (!fits)
+    throw nb::value_error((subject + " is " + text_of(shape) + ": " + text_of(wanted) + " is accepted").c_str());
+  int64_t expected = 1;
+  for (size_t axis = shape.size(); axis-- > 0; expected *= shape[axis]) {
+    if (shape[axis] < 2 || strides[axis] == expected || (rows_apart && axis == 0 && strides[axis] > expected)) continue;
+    throw nb::value_error((subject + " has gaps or another order in memory: a C-contiguous array is accepted").c_str());
+  }
+  return *this;
+}
+
+inline DeviceArray from_interface(const nb::object& object) {
+  const nb::dict interface = nb::cast<nb::dict>(object.attr("__cuda_array_interface__"));
+  DeviceArray array{};
+  array.data = reinterpret_cast<void*>(nb::cast<uintptr_t>(interface["data"][nb::int_(0)]));
+  const std::string type = nb::cast<std::string>(interface["typestr"]);  // "<f4": order, kind, bytes
+  const char kind = type.size() > 2 ? type[1] : '?';
+  const auto code = kind == 'f'   ? nb::dlpack::dtype_code::Float
+                    : kind == 'i' ? nb::dlpack::dtype_code::Int
+                    : kind == 'u' ? nb::dlpack::dtype_code::UInt
+                                  : nb::dlpack::dtype_code::Bool;
+  const int bytes = type.size() > 2 ? std::atoi(type.c_str() + 2) : 1;
+  array.dtype = {static_cast<uint8_t>(code), static_cast<uint8_t>(8 * bytes), 1};
+  for (nb::handle side : interface["shape"]) array.shape.push_back(nb::cast<int64_t>(side));
+  array.strides.resize(array.shape.size());
+  const nb::object strides = interface.contains("strides") ? nb::object(interface["strides"]) : nb::none();
+  int64_t expected = 1;
+  for (size_t axis = array.shape.size(); axis-- > 0; expected *= array.shape[axis])
+    array.strides[axis] = strides.is_none() ? expected : nb::cast<int64_t>(strides[nb::int_(axis)]) / bytes;
+  array.on_device = true;
+  array.device = -1;
+  array.owner = object;
+  return array;
+}
+
+// TypeError for what is no array on the GPU; with `anywhere`, one in the CPU's memory is accepted.
+inline DeviceArray device_array(const nb::object& object, const char* name, bool anywhere = false) {
+  constexpr int kCuda = 2, kManaged = 13;
+  nb::ndarray<nb::ro> array;
+  bool on_device = false;
+  if (nb::hasattr(object, "__dlpack_device__") && nb::hasattr(object, "__dlpack__")) {
+    const int kind = nb::cast<int>(nb::int_(object.attr("__dlpack_device__")()[nb::int_(0)]));
+    on_device = kind == kCuda || kind == kManaged;
+    if (on_device) array = nb::cast<nb::ndarray<nb::ro>>(object.attr("__dlpack__")("stream"_a = -1));
+  } else if (nb::hasattr(object, "__cuda_array_interface__")) {
+    return from_interface(object);
+  }
+  if (!on_device) {
+    const bool is_array = nb::try_cast(object, array);
+    if (!anywhere || !is_array)
+      throw nb::type_error((std::string(name) + (is_array ? " is not in the GPU's memory: copy it there first"
+                                                          : " is " + std::string(nb::inst_name(object).c_str()) +
+                                                                ": an array with __dlpack__ or __cuda_array_interface__ "
+                                                                "is accepted"))
+                               .c_str());
+  }
+  DeviceArray seen{};
+  seen.data = const_cast<void*>(array.data());
+  seen.dtype = array.dtype();
+  for (size_t axis = 0; axis < array.ndim(); ++axis) {
+    seen.shape.push_back(static_cast<int64_t>(array.shape(axis)));
+    seen.strides.push_back(array.stride(axis));
+  }
+  seen.on_device = on_device;
+  seen.device = on_device ? array.device_id() : -1;
+  seen.owner = object;
+  return seen;
+}
+
+inline std::vector<nb::dlpack::dtype> feature_types() {
+  return {nb::dtype<float>(),
+          {static_cast<uint8_t>(nb::dlpack::dtype_code::Float), 16, 1},
+          {static_cast<uint8_t>(nb::dlpack::dtype_code::Bfloat), 16, 1}};
+}
+
+inline cuda::Type feature_type(const DeviceArray& array) {
+  if (array.dtype == feature_types()[0]) return cuda::Type::float32;
+  return array.dtype == feature_types()[1] ? cuda::Type::float16 : cuda::Type::bfloat16;
+}
+
+// Where results go: memory on the device, and the Python object that has it.
+struct DeviceOut {
+  void* data;
+  nb::object array;
+};
+
+inline DeviceOut written_to(const DeviceArray& array, const nb::object& given) { return {array.data, given}; }
+
+template <class T>
+DeviceOut made(const std::vector<int64_t>& shape, int device) {
+  std::vector<size_t> sides(shape.begin(), shape.end());
+  int64_t count = 1;
+  for (int64_t side : shape) count *= side;
+  auto* memory = new cuda::Array(count * static_cast<int64_t>(sizeof(T)), device);
+  nb::capsule owner(memory, [](void* held) noexcept { delete static_cast<cuda::Array*>(held); });
+  nb::ndarray<T, nb::array_api, nb::device::cuda> array(memory->data(), sides.size(), sides.data(), owner, nullptr,
+                                                        nb::dtype<T>(), nb::device::cuda::value, device);
+  return {memory->data(), nb::cast(array)};
+}
+
+}  // namespace gp

@@ -1,0 +1,71 @@
+"""
+The C++ core of goodparts: the same results as goodparts.runtime's numpy, sooner.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy
+import numpy.typing
+from numpy.typing import NDArray
+
+
+def isa() -> str:
+    """
+    Instruction set in use: generic, avx2, avx512 or amx; GOODPARTS_ISA asks for a lower one.
+    """
+
+def resize(frame: numpy.typing.NDArray[numpy.uint8], size: tuple[int, int], box: tuple[int, int, int, int] | None = None, format: str = 'rgb', threads: int = 0) -> numpy.typing.NDArray[numpy.uint8]:
+    """
+    Crop box (x, y, width, height) out of a frame and resample it to size (height, width), uint8 RGB [h,w,3]: bicubic, antialiased, as Pillow does it, across first and then down.
+
+    frame: uint8, format rgb or bgr [H,W,3], grey [H,W], yuyv [H,W,2], nv12 [H*3/2,W]; its rows may be apart. threads: 0 for all processors.
+    """
+
+class Bank:
+    """Rows to search for the largest inner product with a query."""
+
+    def __init__(self, width: int, precision: str = 'fp32') -> None: ...
+
+    def append(self, rows: Annotated[NDArray, dict(writable=False)]) -> None:
+        """Remember more rows, float32 [n,width], finite."""
+
+    def search(self, queries: Annotated[NDArray, dict(writable=False)], threads: int = 0) -> tuple[NDArray[numpy.float32], NDArray[numpy.int64]]:
+        """
+        The largest product of each query, float32 [n,width], with any row, and that row: float32 [n], int64 [n].
+
+        The first of equal rows; NaN and -1 for a query that is not finite.
+        """
+
+    def error_bound(self, peak: float) -> float:
+        """
+        How far a product of unit vectors may be off, for queries of which no component is larger than peak.
+        """
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+class Scorer:
+    """Scores a product's views: what goodparts.runtime.scoring.score does."""
+
+    def __init__(self, image_prompts: numpy.typing.NDArray[numpy.float32], pixel_prompts: numpy.typing.NDArray[numpy.float32], banks: Sequence[Bank], temperature: float, grid: tuple[int, int], maximum_of_map: bool = False, scales: tuple[float, float, float, float] = (1, 1, 1, 1)) -> None:
+        """
+        Prompts float32 [2,width], normal and anomalous; scales of image prompt, image memory, grid prompt, grid memory.
+        """
+
+    def run(self, global_: Annotated[NDArray, dict(writable=False)], local: Annotated[NDArray, dict(writable=False)], memory: Sequence[Annotated[NDArray, dict(writable=False)]], threads: int = 0) -> tuple[NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32]]:
+        """
+        Features float32 [B,width], [B,P,width], one [B,P,W] per bank → image [B], grid [B,h,w], and the branches: image prompt, image memory [B], grid prompt, grid memory [B,h,w].
+        """
+
+def anomaly_map(grid: Annotated[NDArray, dict(writable=False)], size: int = 400, sigma: float = 4.0) -> NDArray[numpy.float32]:
+    """Bilinear, then a Gaussian: float32 [h,w] → [size,size]."""
