@@ -1,7 +1,6 @@
 """Scoring after the encoder, for one view, and the anomaly map.
 
-The peer of `score` is what numpy does for the same scores; the peer of what it does besides the memory search, on
-one core, is the search itself. The peer of the anomaly map is the released code's way: torch's bilinear
+The peer of `score` is what numpy does for the same scores. The peer of the anomaly map is the released code's way: torch's bilinear
 interpolation, then scipy's Gaussian.
 """
 
@@ -26,7 +25,6 @@ AIM_SHOTS, AIM = 4, 0.3
 """Milliseconds on one core besides the search, at so many shots."""
 SCORE_TOLERANCE = MAP_TOLERANCE = 1e-5
 NUMPY = "the same in numpy"
-SEARCH = "the memory search, one core"
 TORCH_AND_SCIPY = "torch interpolate + scipy gaussian_filter"
 
 
@@ -43,7 +41,7 @@ def measure(options: Options) -> Findings:
         check_same(f"score, {shots} shots", difference, SCORE_TOLERANCE)
         findings.add(f"score, {shots} shots", timings["ours"].median * 1e3, "ms", NUMPY, timings["peer"].median * 1e3)
         whole, search = time_on_one_core(features, learned, repeat)
-        findings.add(f"score besides the search, {shots} shots", whole - search, "ms", SEARCH, search)
+        findings.add(f"score besides the search on one core, {shots} shots", whole - search, "ms")
         if shots == AIM_SHOTS:
             findings.aim(f"score besides the search, {shots} shots", whole - search, AIM, "ms")
     grid = score(features, learned).grid[0]

@@ -105,18 +105,19 @@ inline DeviceArray device_array(const nb::object& object, const char* name, bool
   if (nb::hasattr(object, "__dlpack_device__") && nb::hasattr(object, "__dlpack__")) {
     const int kind = nb::cast<int>(nb::int_(object.attr("__dlpack_device__")()[nb::int_(0)]));
     on_device = kind == kCuda || kind == kManaged;
-    if (on_device) array = nb::cast<nb::ndarray<nb::ro>>(object.attr("__dlpack__")("stream"_a = -1));
+    if (on_device) array = nb::cast<nb::ndarray<nb::ro>>(object.attr("__dlpack__")("stream"_a = -1));  // -1: no waiting
   } else if (nb::hasattr(object, "__cuda_array_interface__")) {
     return from_interface(object);
   }
   if (!on_device) {
     const bool is_array = nb::try_cast(object, array);
     if (!anywhere || !is_array)
-      throw nb::type_error((std::string(name) + (is_array ? " is not in the GPU's memory: copy it there first"
-                                                          : " is " + std::string(nb::inst_name(object).c_str()) +
-                                                                ": an array with __dlpack__ or __cuda_array_interface__ "
-                                                                "is accepted"))
-                               .c_str());
+      throw nb::type_error(
+          (std::string(name) + (is_array ? " is not in the GPU's memory: copy it there first"
+                                         : " is " + std::string(nb::inst_name(object).c_str()) +
+                                               ": an array with __dlpack__ or __cuda_array_interface__ "
+                                               "is accepted"))
+              .c_str());
   }
   DeviceArray seen{};
   seen.data = const_cast<void*>(array.data());

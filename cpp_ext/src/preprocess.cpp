@@ -17,7 +17,7 @@ namespace gp {
 namespace {
 
 constexpr int64_t kMaxSide = 65535;
-constexpr int64_t kWorthSharing = 1 << 16;  // pixels; fewer are done before another thread is awake
+constexpr int64_t kWorthSharing = 1 << 19;  // pixels; fewer are done before another thread is awake
 constexpr int64_t kFewestRows = 16;  // of output that a thread takes on: it repeats the rows a filter reaches over
 constexpr int64_t kColumns = 192;    // packed at a time, so that they are still in the first cache when used
 constexpr int64_t kAhead = 64;       // columns are packed in multiples of these, which conversion likes

@@ -36,7 +36,7 @@ def bench(name: str, folder: Path, *options: str) -> list[dict[str, object]]:
     ("name", "first", "compared"),
     [
         ("start", "bare interpreter", 3),
-        ("score", "score, 1 shots", 7),
+        ("score", "score, 1 shots", 4),
         ("search", "search fp32, 20 rows", 5),
         ("preprocess", "2448×2048", 1),
         ("train", "training step, both levels", 1),
