@@ -1,5 +1,6 @@
 # make test     set up .venv and run the tests
 # make check    lint, format and types
+# make gpu-check  build with CUDA, compute-sanitizer, tests, benchmark: benchmarks/results/gpu.json
 # make demo     the whole job on drawn parts, with pictures to look at in build/demo
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/installed
 CPP = $(wildcard cpp_ext/*/*.h cpp_ext/*/*.c cpp_ext/*/*.cpp cpp_ext/*/*.cu)
 
-.PHONY: test check demo types format clean
+.PHONY: test check gpu-check demo types format clean
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -20,6 +21,10 @@ check: $(STAMP) types
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	cmake -S cpp_ext -B build/tidy -DGOODPARTS_CUDA=OFF -DCMAKE_EXPORT_COMPILE_COMMANDS=ON > build/tidy.log
 	$(BIN)/clang-tidy --quiet -p build/tidy $(filter-out %_kernels.cpp %_amx.cpp,$(wildcard cpp_ext/src/*.cpp))
+
+# On a machine with a GPU, nvcc and compute-sanitizer.
+gpu-check:
+	bash tests/cpp_ext/gpu_check.sh $(PYTHON)
 
 demo: $(STAMP)
 	$(BIN)/python -m goodparts.benchmarks.demo --out build/demo

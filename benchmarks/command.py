@@ -21,6 +21,7 @@ BENCHES = {
     "search": "memory search on the CPU, beside numpy, torch and faiss",
     "score": "scoring after the encoder and the anomaly map",
     "accuracy": "what the demo backbone tells apart, thresholds against their rates, tiles",
+    "gpu": "search, scoring and resampling on a GPU, beside torch",
     "frame": "a whole camera frame on every backend, beside eager torch",
 }
 """Benchmark → what it measures; each is a module with `measure(Options) -> Findings`, imported when asked for."""

@@ -77,7 +77,8 @@ class Findings:
         ratio = None
         if peer_value is not None and value > 0 and peer_value > 0:
             ratio = value / peer_value if higher else peer_value / value
-        self.rows.append(Row(name, value, unit, peer, peer_value, ratio))
+        plain = None if peer_value is None else float(peer_value)
+        self.rows.append(Row(name, float(value), unit, peer, plain, ratio))
 
     def aim(self, what: str, value: float, limit: float, unit: str, at_least: bool = False) -> None:
         """Say whether an aim is met; nothing fails when it is not."""

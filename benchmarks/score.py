@@ -1,7 +1,7 @@
 """Scoring after the encoder, for one view, and the anomaly map.
 
-The peer of `score` is what numpy does for the same scores. The peer of the anomaly map is the released code's way: torch's bilinear
-interpolation, then scipy's Gaussian.
+The peer of `score` is what numpy does for the same scores. The peer of the anomaly map is the released code's way:
+torch's bilinear interpolation, then scipy's Gaussian.
 """
 
 from __future__ import annotations

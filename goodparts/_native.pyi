@@ -9,6 +9,8 @@ import numpy
 import numpy.typing
 from numpy.typing import NDArray
 
+from goodparts._native import cuda as cuda
+
 
 def isa() -> str:
     """

@@ -45,9 +45,9 @@ PRIOR_SPREAD = 0.2
 """Spread of log scores expected before any photo is seen; counts as much as PRIOR_PHOTOS photos."""
 PRIOR_PHOTOS = 4
 
-COPY_INFLATION = 1.3
+COPY_INFLATION = 1.1
 """Shifted copies of one photo lie closer to its memory than another good part does: their scores times this."""
-COPY_SPREAD = 0.45
+COPY_SPREAD = 0.3
 """And they say nothing of how much good parts differ: spread of log scores assumed for a single photo."""
 
 ENCODE_AT_ONCE = 16

@@ -73,6 +73,7 @@ struct Made {
 
 }  // namespace gp
 
+void bind_cuda(nanobind::module_& m);
 void bind_resize(nanobind::module_& m);
 void bind_search(nanobind::module_& m);
 void bind_score(nanobind::module_& m);

@@ -105,7 +105,16 @@ inline DeviceArray device_array(const nb::object& object, const char* name, bool
   if (nb::hasattr(object, "__dlpack_device__") && nb::hasattr(object, "__dlpack__")) {
     const int kind = nb::cast<int>(nb::int_(object.attr("__dlpack_device__")()[nb::int_(0)]));
     on_device = kind == kCuda || kind == kManaged;
-    if (on_device) array = nb::cast<nb::ndarray<nb::ro>>(object.attr("__dlpack__")("stream"_a = -1));  // -1: no waiting
+    if (on_device) {
+      const nb::object give = object.attr("__dlpack__");
+      nb::object capsule;
+      try {
+        capsule = give("stream"_a = -1);  // no waiting
+      } catch (nb::python_error&) {       // some know no -1; what else was wrong is said again
+        capsule = give();
+      }
+      array = nb::cast<nb::ndarray<nb::ro>>(capsule);
+    }
   } else if (nb::hasattr(object, "__cuda_array_interface__")) {
     return from_interface(object);
   }

@@ -14,4 +14,5 @@ NB_MODULE(_native, m) {
   bind_resize(m);
   bind_search(m);
   bind_score(m);
+  bind_cuda(m);
 }

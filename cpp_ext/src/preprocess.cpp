@@ -328,6 +328,7 @@ void resize(const gp_frame& frame, const gp_box* box, uint8_t* out, int64_t out_
   const int64_t parts = threads == 1 ? 1 : std::clamp<int64_t>(out_height / kFewestRows, 1, 2 * threads);
   threads = static_cast<int>(std::min<int64_t>(threads, parts));
   std::vector<std::unique_ptr<Band>> bands;
+  bands.reserve(static_cast<size_t>(threads));
   for (int worker = 0; worker < threads; ++worker) bands.push_back(std::make_unique<Band>(source, *across, *down));
   parallel_for(parts, threads, [&](int64_t part, int worker) {
     bands[worker]->run(out_height * part / parts, out_height * (part + 1) / parts, out);

@@ -94,14 +94,15 @@ void in_blocks(int64_t count, const Body& body) {
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t first = count * block / blocks;
     switch (count * (block + 1) / blocks - first) {
-#define GP_CASE(rows)                                                      \
-  case rows:                                                               \
+      // clang-format off
+#define GP_CASE(rows) \
+  case rows: \
     if constexpr (rows <= kQueries) body.template operator()<rows>(first); \
     break;
-      GP_CASE(1)
-      GP_CASE(2) GP_CASE(3) GP_CASE(4) GP_CASE(5) GP_CASE(6) GP_CASE(7) GP_CASE(8) GP_CASE(9) GP_CASE(10) GP_CASE(11)
-          GP_CASE(12) GP_CASE(13) GP_CASE(14)
+      GP_CASE(1) GP_CASE(2) GP_CASE(3) GP_CASE(4) GP_CASE(5) GP_CASE(6) GP_CASE(7)
+      GP_CASE(8) GP_CASE(9) GP_CASE(10) GP_CASE(11) GP_CASE(12) GP_CASE(13) GP_CASE(14)
 #undef GP_CASE
+      // clang-format on
     }
   }
 }

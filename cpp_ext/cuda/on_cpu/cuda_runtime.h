@@ -1,0 +1,318 @@
+// CUDA on the CPU, for tests where there is no GPU: enough to compile this folder's .cu files with a C++ compiler and
+// to run their kernels. It shows mistakes in indices, barriers, fragments and waits; it says nothing about speed, and
+// not that a GPU does the same.
+//
+// A block's threads are coroutines that change places at barriers and warp-wide instructions, in an order that can be
+// chosen: what depends on it is a race. Whatever could come late does: an asynchronous copy spoils its destination at
+// once and arrives when it is waited for. Device memory begins as nonsense; blocks run one after the other.
+#pragma once
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <random>
+#include <type_traits>
+#include <vector>
+
+#define __host__
+#define __device__
+#define __global__
+#define __shared__ static
+#define __grid_constant__
+#define __launch_bounds__(...)
+
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
+
+inline dim3 gridDim, blockDim, blockIdx, threadIdx;
+
+namespace on_cpu {
+
+enum class Order { forwards, backwards, shuffled };
+
+struct Settings {
+  Order order = Order::forwards;
+  int multiprocessors = 4;
+  int shared_bytes = 99 * 1024;  // that a block may ask for
+  int major = 8;
+};
+inline Settings settings;
+
+constexpr size_t kSharedBytes = 228 * 1024;
+constexpr int kSpoilt = 0xa5;
+alignas(64) inline unsigned char shared_memory[kSharedBytes];  // what every GP_SHARED_ARRAY is another name of
+
+[[noreturn]] inline void fail(const char* what) {
+  std::fprintf(stderr, "on_cpu: block (%u,%u,%u), thread %u: %s\n", blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x,
+               what);
+  std::abort();
+}
+
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
+
+struct Thread {
+  ucontext_t context;
+  std::unique_ptr<char[]> stack;
+  bool done;
+  std::vector<std::vector<Copy>> copies;  // groups on their way, the open one last
+};
+
+struct Barrier {
+  int arrived = 0;
+  unsigned passed = 0;
+  const char* what = nullptr;
+};
+
+struct Warp {
+  Barrier barrier;
+  uint64_t slot[32][3];
+};
+
+struct Block {
+  std::vector<Thread> threads;
+  std::vector<Warp> warps;
+  Barrier barrier;
+  ucontext_t scheduler;
+  size_t current;
+  bool moved;
+  std::function<void()> kernel;
+};
+inline Block block;
+
+inline void pause() { swapcontext(&block.threads[block.current].context, &block.scheduler); }
+
+inline void wait(Barrier& barrier, size_t participants, const char* what) {
+  if (barrier.arrived == 0) barrier.what = what;
+  if (std::strcmp(barrier.what, what) != 0) fail("threads meet at different instructions");
+  const unsigned before = barrier.passed;
+  block.moved = true;
+  if (++barrier.arrived == static_cast<int>(participants)) {
+    barrier.arrived = 0;
+    ++barrier.passed;
+    return;
+  }
+  while (barrier.passed == before) pause();
+  block.moved = true;
+}
+
+inline Warp& warp() { return block.warps[block.current / 32]; }
+inline size_t lane() { return block.current % 32; }
+inline void meet(const char* what) { wait(warp().barrier, 32, what); }
+
+inline void enter() {
+  block.kernel();
+  block.threads[block.current].done = true;
+  block.moved = true;
+}
+
+inline void run_block(size_t count) {
+  constexpr size_t kStack = 128 * 1024;
+  if (block.threads.size() < count) block.threads.resize(count);
+  block.warps.assign((count + 31) / 32, {});
+  block.barrier = {};
+  for (size_t at = 0; at < count; ++at) {
+    Thread& thread = block.threads[at];
+    if (!thread.stack) thread.stack.reset(new char[kStack]);
+    thread.done = false;
+    thread.copies.assign(1, {});
+    getcontext(&thread.context);
+    thread.context.uc_stack.ss_sp = thread.stack.get();
+    thread.context.uc_stack.ss_size = kStack;
+    thread.context.uc_link = &block.scheduler;
+    makecontext(&thread.context, enter, 0);
+  }
+  std::vector<size_t> order(count);
+  for (size_t at = 0; at < count; ++at) order[at] = settings.order == Order::backwards ? count - 1 - at : at;
+  std::mt19937 random(blockIdx.x);
+  for (size_t left = count; left > 0;) {
+    if (settings.order == Order::shuffled) std::shuffle(order.begin(), order.end(), random);
+    block.moved = false;
+    for (size_t at : order) {
+      if (block.threads[at].done) continue;
+      block.current = at;
+      threadIdx = dim3(static_cast<unsigned>(at), 0, 0);
+      swapcontext(&block.scheduler, &block.threads[at].context);
+      if (block.threads[at].done) --left;
+    }
+    if (left > 0 && !block.moved) fail("a barrier that not all threads reach");
+  }
+}
+
+inline void run(dim3 grid, dim3 size, size_t shared, std::function<void()> kernel) {
+  if (shared > static_cast<size_t>(settings.shared_bytes)) fail("more shared memory than there is");
+  gridDim = grid;
+  blockDim = size;
+  block.kernel = std::move(kernel);
+  for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z)
+    for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y)
+      for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) {
+        std::memset(shared_memory, kSpoilt, sizeof shared_memory);
+        run_block(size.x);
+        for (size_t at = shared; at < kSharedBytes; ++at)
+          if (shared_memory[at] != kSpoilt) fail("wrote beyond its shared memory");
+      }
+}
+
+}  // namespace on_cpu
+
+// ---- Device functions ----------------------------------------------------------------------------------------------
+
+inline void __syncthreads() { on_cpu::wait(on_cpu::block.barrier, blockDim.x, "__syncthreads"); }
+inline void __syncwarp() { on_cpu::meet("__syncwarp"); }
+
+template <class T>
+T __shfl_xor_sync(unsigned, T value, int offset) {
+  std::memcpy(on_cpu::warp().slot[on_cpu::lane()], &value, sizeof value);
+  on_cpu::meet("__shfl_xor_sync");
+  std::memcpy(&value, on_cpu::warp().slot[on_cpu::lane() ^ static_cast<size_t>(offset)], sizeof value);
+  on_cpu::meet("__shfl_xor_sync, read");
+  return value;
+}
+
+inline void atomicMax(unsigned long long* at, unsigned long long value) { *at = std::max(*at, value); }
+inline void atomicMin(int* at, int value) { *at = std::min(*at, value); }
+using std::max;
+using std::min;
+
+namespace gp::cuda {
+
+struct Half;
+struct Bfloat;
+struct Int8;
+inline float from_half(uint16_t half);
+inline float from_bfloat(uint16_t value);
+
+inline void load_blocks(uint32_t (&blocks)[4], const void* row) {
+  using namespace on_cpu;
+  if (reinterpret_cast<uintptr_t>(row) % 16) fail("a row of a block is not aligned");
+  std::memcpy(warp().slot[lane()], &row, sizeof row);
+  meet("ldmatrix");
+  for (size_t number = 0; number < 4; ++number) {
+    const char* from;
+    std::memcpy(&from, warp().slot[8 * number + lane() / 4], sizeof from);
+    std::memcpy(&blocks[number], from + 4 * (lane() % 4), 4);
+  }
+  meet("ldmatrix, read");
+}
+
+// Element `at` of the 32 bytes that a factor has in `row`, as the lanes of a warp put them into their slots: register
+// `first`, `step` further for the second 16 bytes, 1 further for rows from 8 on.
+template <class T>
+T element(size_t row, size_t at, size_t first, size_t step) {
+  const size_t byte = at * sizeof(T), reg = first + byte / 16 * step + row / 8;
+  T value;
+  std::memcpy(&value,
+              reinterpret_cast<const char*>(on_cpu::warp().slot[row % 8 * 4 + byte % 16 / 4]) + 4 * reg + byte % 4,
+              sizeof value);
+  return value;
+}
+
+template <class Format, class Sum>
+void multiply(Format, Sum (&sum)[4], const uint32_t (&left)[4], uint32_t right0, uint32_t right1) {
+  using namespace on_cpu;
+  using Stored = std::conditional_t<std::is_same_v<Sum, float>, uint16_t, int8_t>;
+  auto number = [](Stored value) -> Sum {
+    if constexpr (std::is_same_v<Format, Half>)
+      return from_half(value);
+    else if constexpr (std::is_same_v<Format, Bfloat>)
+      return from_bfloat(value);
+    else
+      return value;
+  };
+  const uint32_t registers[6] = {left[0], left[1], left[2], left[3], right0, right1};
+  std::memcpy(warp().slot[lane()], registers, sizeof registers);
+  meet("mma");
+  for (size_t at = 0; at < 4; ++at)
+    for (size_t k = 0; k < 32 / sizeof(Stored); ++k)
+      sum[at] += number(element<Stored>(lane() / 4 + at / 2 * 8, k, 0, 2)) *
+                 number(element<Stored>(lane() % 4 * 2 + at % 2, k, 4, 1));
+  meet("mma, read");
+}
+
+}  // namespace gp::cuda
+
+// ---- The runtime's functions ---------------------------------------------------------------------------------------
+
+enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorNoDevice };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount,
+  cudaDevAttrMaxSharedMemoryPerBlock,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin,
+  cudaDevAttrComputeCapabilityMajor,
+  cudaDevAttrComputeCapabilityMinor,
+};
+using cudaStream_t = struct Stream*;
+struct cudaFuncAttributes {};
+struct cudaDeviceProp {
+  char name[256];
+};
+
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline const char* cudaGetErrorString(cudaError_t) { return "out of memory"; }
+inline cudaError_t cudaGetDeviceCount(int* devices) { return *devices = 1, cudaSuccess; }
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  return std::strcpy(properties->name, "CPU"), cudaSuccess;
+}
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaFree(void* data) { return std::free(data), cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+
+inline cudaError_t cudaMalloc(void** data, size_t bytes) {
+  *data = std::malloc(bytes);
+  if (!*data) return cudaErrorMemoryAllocation;
+  std::memset(*data, on_cpu::kSpoilt, bytes);
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
+  return std::memcpy(to, from, bytes), cudaSuccess;
+}
+
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+  return cudaMemcpy(to, from, bytes, kind);
+}
+
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
+  const on_cpu::Settings& has = on_cpu::settings;
+  const int values[] = {has.multiprocessors, 48 * 1024, has.shared_bytes, has.major, 0};
+  return *value = values[which], cudaSuccess;
+}
+
+inline cudaError_t cudaMemset(void* data, int value, size_t bytes) {
+  return std::memset(data, value, bytes), cudaSuccess;
+}
+
+template <class Kernel>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, Kernel*) {
+  return cudaSuccess;
+}
+
+template <class Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int bytes) {
+  return bytes > on_cpu::settings.shared_bytes ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+
+template <class Kernel>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel*, int, size_t) {
+  return *blocks = 1, cudaSuccess;
+}

@@ -1,0 +1,119 @@
+// Calls of the CUDA runtime: failures as exceptions, memory and devices by scope, launches with checked arguments.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <string>
+
+#include "cuda.h"
+#include "failure.h"
+
+namespace gp::cuda {
+
+inline void check(cudaError_t code, const char* call) {
+  if (code == cudaSuccess) return;
+  cudaGetLastError();  // an error that does not stick is not reported again by the next call
+  throw Failure(std::string(call) + ": " + cudaGetErrorString(code));
+}
+
+// The shared memory that a launch asks for, as an array.
+#ifdef __CUDACC__
+#define GP_SHARED_ARRAY(type, name) extern __shared__ type name[]
+#else
+#define GP_SHARED_ARRAY(type, name) static type* const name = reinterpret_cast<type*>(on_cpu::shared_memory)
+#endif
+
+#define GP_CUDA(call) ::gp::cuda::check((call), #call)
+
+// A device that is current while this lives.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) {
+    GP_CUDA(cudaGetDevice(&before_));
+    if (device != before_) GP_CUDA(cudaSetDevice(device));
+  }
+  ~OnDevice() { cudaSetDevice(before_); }
+  OnDevice(const OnDevice&) = delete;
+
+ private:
+  int before_;
+};
+
+// Device memory. Filling it from the host waits until it is filled, for all streams; freeing it waits for what runs.
+class Memory {
+ public:
+  Memory() = default;
+  explicit Memory(size_t bytes) : bytes_(bytes) {
+    if (bytes) GP_CUDA(cudaMalloc(&data_, bytes));
+  }
+  Memory(const void* host, size_t bytes) : Memory(bytes) {
+    if (!bytes) return;
+    GP_CUDA(cudaMemcpy(data_, host, bytes, cudaMemcpyHostToDevice));
+    GP_CUDA(cudaStreamSynchronize(nullptr));
+  }
+  Memory(Memory&& other) noexcept { swap(other); }
+  Memory& operator=(Memory&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Memory() {
+    if (data_) cudaFree(data_);
+  }
+
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void swap(Memory& other) {
+    void* data = data_;
+    size_t bytes = bytes_;
+    data_ = other.data_, bytes_ = other.bytes_;
+    other.data_ = data, other.bytes_ = bytes;
+  }
+
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+template <class T>
+struct Exactly {
+  using type = T;
+};
+
+// `name` is how errors call the kernel.
+template <class... Parameters>
+void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, void* stream,
+            typename Exactly<Parameters>::type... arguments) {
+#ifdef __CUDACC__
+  kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream)>>>(arguments...);
+#else
+  (void)stream;
+  on_cpu::run(grid, block, shared, [&] { kernel(arguments...); });
+#endif
+  check(cudaGetLastError(), name);
+}
+
+// Brings a kernel's code to the device now, so that a launch that is being captured need not.
+template <class Kernel>
+void load_code(Kernel* kernel) {
+  cudaFuncAttributes attributes;
+  GP_CUDA(cudaFuncGetAttributes(&attributes, kernel));
+}
+
+inline unsigned blocks_for(int64_t count, int64_t each) { return static_cast<unsigned>((count + each - 1) / each); }
+
+inline int attribute(cudaDeviceAttr which, int device) {
+  int value = 0;
+  GP_CUDA(cudaDeviceGetAttribute(&value, which, device));
+  return value;
+}
+
+template <class T>
+T round_up(T value, T step) {
+  return (value + step - 1) / step * step;
+}
+
+}  // namespace gp::cuda

@@ -1,0 +1,208 @@
+// Scoring in three launches: preparation (prompt scores among it), search, and what follows them; the map is a fourth.
+#include <cmath>
+
+#include "arithmetic.h"
+#include "map_matrix.h"
+#include "search_state.h"
+
+namespace gp::cuda {
+
+constexpr int kMapSize = 400;      // pixels, and
+constexpr float kMapSigma = 4.0f;  // their smoothing: goodparts.runtime.scoring.MAP_SIZE, MAP_SIGMA
+
+GP_SHARED_ARRAY(float, score_shared);
+
+namespace {
+
+constexpr int kFinishThreads = 512, kMapThreads = 128;
+
+struct Finish {
+  Answers answers;
+  int banks, height, width;
+  bool maximum_of_map;
+  float scales[4];
+  gp_scores out;
+};
+
+// Of the bilinear map of a view's grid, this thread's part of the pixels. Positions are in double, as they are for
+// numpy; each is computed once.
+__device__ float largest_of_map(const float* grid, int height, int width, Between* down, Between* across) {
+  for (int at = threadIdx.x; at < kMapSize; at += kFinishThreads) {
+    down[at] = place_of(at, kMapSize, height);
+    across[at] = place_of(at, kMapSize, width);
+  }
+  __syncthreads();  // the positions are there, and the other threads' part of the grid
+  float largest = -bits_as<float>(kInfinity);
+  for (int pixel = threadIdx.x; pixel < kMapSize * kMapSize; pixel += kFinishThreads) {
+    const Between y = down[pixel / kMapSize], x = across[pixel % kMapSize];
+    const int right = x.low + 1 < width ? x.low + 1 : x.low;
+    const float *top = grid + int64_t{y.low} * width, *bottom = y.low + 1 < height ? top + width : top;
+    const float first = top[x.low] * (1 - y.weight) + bottom[x.low] * y.weight;
+    const float second = top[right] * (1 - y.weight) + bottom[right] * y.weight;
+    largest = larger(largest, first * (1 - x.weight) + second * x.weight);
+  }
+  return largest;
+}
+
+// A block for each view.
+__global__ void __launch_bounds__(kFinishThreads) finish_kernel(const Finish what) {
+  __shared__ Between down[kMapSize], across[kMapSize];
+  __shared__ float of_threads[kFinishThreads];
+  const int view = blockIdx.x, patches = what.height * what.width;
+  const int64_t start = int64_t{view} * patches;
+  float largest = -bits_as<float>(kInfinity);
+  for (int cell = threadIdx.x; cell < patches; cell += kFinishThreads) {
+    const int64_t at = start + cell;
+    float memory = 0;
+    for (int bank = 0; bank < what.banks; ++bank) memory += (1.0f - take(what.answers, bank, at).product) / 2.0f;
+    memory = clamp(memory / static_cast<float>(what.banks), 0.0f, 1.0f);
+    what.out.grid_memory[at] = memory;
+    what.out.grid[at] = fuse(what.out.grid_prompt[at] / what.scales[2], memory / what.scales[3]);
+    largest = larger(largest, memory);
+  }
+  if (what.maximum_of_map)
+    largest = largest_of_map(what.out.grid_memory + start, what.height, what.width, down, across);
+
+  of_threads[threadIdx.x] = largest;
+  for (int half = kFinishThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < half)
+      of_threads[threadIdx.x] = larger(of_threads[threadIdx.x], of_threads[threadIdx.x + half]);
+  }
+  if (threadIdx.x == 0) {
+    const float maximum = of_threads[0];
+    what.out.image_memory[view] = maximum;
+    what.out.image[view] = fuse(what.out.image_prompt[view] / what.scales[0], maximum / what.scales[1]);
+  }
+}
+
+// map = down · grid · acrossᵀ; a block for each row of each view. down [kMapSize,height], across [kMapSize,width]ᵀ.
+__global__ void map_kernel(const float* grids, int height, int width, const float* down, const float* across,
+                           float* map) {
+  float* row = score_shared;
+  const int at = blockIdx.x, view = blockIdx.y;
+  const float* grid = grids + int64_t{view} * height * width;
+  for (int x = threadIdx.x; x < width; x += kMapThreads) {
+    float sum = 0;
+    for (int y = 0; y < height; ++y) sum += down[int64_t{at} * height + y] * grid[int64_t{y} * width + x];
+    row[x] = sum;
+  }
+  __syncthreads();
+  for (int column = threadIdx.x; column < kMapSize; column += kMapThreads) {
+    float sum = 0;
+    for (int x = 0; x < width; ++x) sum += row[x] * across[int64_t{x} * kMapSize + column];
+    map[(int64_t{view} * kMapSize + at) * kMapSize + column] = sum;
+  }
+}
+
+// Anomalous minus normal.
+Memory direction(const float* prompts, int64_t width) {
+  std::vector<float> difference(static_cast<size_t>(width));
+  for (int64_t k = 0; k < width; ++k) difference[static_cast<size_t>(k)] = prompts[width + k] - prompts[k];
+  return Memory(difference.data(), difference.size() * sizeof(float));
+}
+
+std::vector<float> transposed(const std::vector<float>& matrix, int64_t rows, int64_t columns) {
+  std::vector<float> turned(matrix.size());
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t column = 0; column < columns; ++column)
+      turned[static_cast<size_t>(column * rows + row)] = matrix[static_cast<size_t>(row * columns + column)];
+  return turned;
+}
+
+Memory upload(const std::vector<float>& values) { return Memory(values.data(), values.size() * sizeof(float)); }
+
+int64_t patches_of(const Product& product) {
+  require(
+      product.grid_height >= 1 && product.grid_width >= 1 && product.grid_height <= 4096 && product.grid_width <= 4096,
+      "grid " + std::to_string(product.grid_height) + "×" + std::to_string(product.grid_width) +
+          ": sides from 1 to 4096 are accepted");
+  return product.grid_height * product.grid_width;
+}
+
+void check_product(const Product& product) {
+  require(product.width >= 1 && product.width <= 65536,
+          "width " + std::to_string(product.width) + ": from 1 to 65536 are accepted");
+  require(product.image_prompts && product.pixel_prompts, "image_prompts or pixel_prompts is null");
+  for (float scale : product.scales)
+    require(std::isfinite(scale) && scale > 0,
+            "scales holds " + std::to_string(scale) + ": numbers above 0 are accepted");
+  require(std::isfinite(product.temperature), "temperature is not finite");
+}
+
+int64_t checked(int64_t max_views) {
+  require(max_views >= 1 && max_views <= 65535,
+          "max_views " + std::to_string(max_views) + ": from 1 to 65535 are accepted");
+  return max_views;
+}
+
+}  // namespace
+
+struct Scorer::State {
+  State(const Product& product, int64_t views)
+      : max_views(checked(views)), patches(patches_of(product)), search(product.banks, max_views * patches) {}
+
+  int64_t max_views, patches;
+  Search::State search;
+  int64_t width, height, columns;
+  float temperature, scales[4];
+  bool maximum_of_map;
+  Memory image_direction, pixel_direction, down, across;
+};
+
+Scorer::Scorer(const Product& product, int64_t max_views) {
+  check_product(product);
+  state_ = std::make_unique<State>(product, max_views);
+  State& state = *state_;
+  const OnDevice on(state.search.device);
+  state.width = product.width;
+  state.height = product.grid_height;
+  state.columns = product.grid_width;
+  state.temperature = product.temperature;
+  std::copy(product.scales, product.scales + 4, state.scales);
+  state.maximum_of_map = product.maximum_of_map;
+  state.image_direction = direction(product.image_prompts, product.width);
+  state.pixel_direction = direction(product.pixel_prompts, product.width);
+  load_code(&finish_kernel);
+  load_code(&map_kernel);
+  state.down = upload(map_matrix(state.height, kMapSize, kMapSigma));
+  state.across = upload(transposed(map_matrix(state.columns, kMapSize, kMapSigma), kMapSize, state.columns));
+}
+
+Scorer::~Scorer() = default;
+
+void Scorer::run(const Features& features, const gp_scores& out, float* map, void* stream) const {
+  const State& state = *state_;
+  require(features.views >= 0 && features.views <= state.max_views, std::to_string(features.views) + " views: up to " +
+                                                                        std::to_string(state.max_views) +
+                                                                        ", as made for, are accepted");
+  require(out.image && out.grid && out.image_prompt && out.image_memory && out.grid_prompt && out.grid_memory,
+          "an output is null");
+  if (features.views == 0) return;
+  require(features.global && features.local, "global or local is null");
+  const int64_t cells = features.views * state.patches;
+  state.search.check(features.memory, cells);
+  const OnDevice on(state.search.device);
+  Prompts prompts{};
+  prompts.prompt[0] = {features.local, state.pixel_direction.as<float>(), out.grid_prompt, cells};
+  prompts.prompt[1] = {features.global, state.image_direction.as<float>(), out.image_prompt, features.views};
+  prompts.count = 2;
+  prompts.width = static_cast<int>(state.width);
+  prompts.temperature = state.temperature;
+  Finish what{};
+  what.answers = state.search.enqueue(features.memory, features.type, cells, prompts, stream);
+  what.banks = static_cast<int>(state.search.banks.size());
+  what.height = static_cast<int>(state.height);
+  what.width = static_cast<int>(state.columns);
+  what.maximum_of_map = state.maximum_of_map;
+  std::copy(state.scales, state.scales + 4, what.scales);
+  what.out = out;
+  const unsigned views = static_cast<unsigned>(features.views);
+  launch("finish_kernel", &finish_kernel, views, kFinishThreads, 0, stream, what);
+  if (map)
+    launch("map_kernel", &map_kernel, dim3(kMapSize, views), kMapThreads,
+           static_cast<size_t>(what.width) * sizeof(float), stream, out.grid, what.height, what.width,
+           state.down.as<float>(), state.across.as<float>(), map);
+}
+
+}  // namespace gp::cuda

@@ -1,0 +1,333 @@
+// goodparts._native.cuda: the device code, for arrays of torch, cupy and others that lie on the GPU.
+#include "../cuda/cuda.h"
+
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "bind.h"
+#include "device_array.h"
+#include "failure.h"
+
+namespace {
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using gp::DeviceArray;
+using Out = gp::DeviceOut;
+
+void* stream_of(intptr_t handle) { return reinterpret_cast<void*>(handle); }
+
+void need_device() {
+  static std::atomic<bool> known{false};
+  if (known) return;
+  std::string why_not;
+  if (!gp::cuda::built()) gp::cuda::current_device();  // says so
+  if (!gp::cuda::available(&why_not)) throw gp::cuda::Failure("no GPU can be used: " + why_not);
+  known = true;
+}
+
+gp::cuda::Precision precision_named(const std::string& name) {
+  if (name == "fp16") return gp::cuda::Precision::fp16;
+  if (name == "bf16") return gp::cuda::Precision::bf16;
+  gp::require(name == "int8", "precision '" + name + "': fp16, bf16 and int8 are accepted");
+  return gp::cuda::Precision::int8;
+}
+
+const char* name_of(gp::cuda::Precision precision) {
+  return precision == gp::cuda::Precision::fp16 ? "fp16" : precision == gp::cuda::Precision::bf16 ? "bf16" : "int8";
+}
+
+// A new array, or the one that was given, of this shape.
+template <class T>
+Out result(const std::optional<nb::object>& given, const char* name, const std::vector<int64_t>& shape, int device) {
+  if (given) return gp::written_to(gp::device_array(*given, name).check(name, {nb::dtype<T>()}, shape, device), *given);
+  return gp::made<T>(shape, device);
+}
+
+// ---- Search --------------------------------------------------------------------------------------------------------
+
+struct PyDeviceSearch {
+  gp::cuda::Search search;
+  std::vector<nb::object> banks;
+  std::vector<const gp::cuda::Bank*> pointers;
+  int64_t max_queries;
+};
+
+std::vector<const gp::cuda::Bank*> banks_of(const std::vector<nb::object>& banks) {
+  std::vector<const gp::cuda::Bank*> pointers;
+  for (const nb::object& bank : banks) {
+    if (!nb::isinstance<gp::cuda::Bank>(bank))
+      throw nb::type_error(
+          ("a bank is " + std::string(nb::inst_name(bank).c_str()) + ": cuda.Bank is accepted").c_str());
+    pointers.push_back(nb::inst_ptr<gp::cuda::Bank>(bank));
+  }
+  return pointers;
+}
+
+using Found = std::pair<nb::object, nb::object>;
+
+std::vector<Found> search(const PyDeviceSearch& self, const std::vector<nb::object>& queries,
+                          const std::optional<std::vector<std::pair<nb::object, nb::object>>>& out, intptr_t stream) {
+  gp::require(queries.size() == self.pointers.size(),
+              std::to_string(queries.size()) + " arrays of queries: " + std::to_string(self.pointers.size()) +
+                  ", one per bank, are accepted");
+  gp::require(!out || out->size() == queries.size(), "out holds another number of pairs than there are banks");
+  std::vector<DeviceArray> arrays;
+  std::vector<const void*> data;
+  std::vector<float*> product;
+  std::vector<int64_t*> index;
+  std::vector<Found> found;
+  int64_t count = -1;
+  gp::cuda::Type type{};
+  for (size_t bank = 0; bank < queries.size(); ++bank) {
+    DeviceArray array = gp::device_array(queries[bank], "queries");
+    array.check("queries", gp::feature_types(), {count, self.pointers[bank]->width()}, self.pointers[bank]->device());
+    if (bank == 0) count = array.shape[0], type = gp::feature_type(array);
+    gp::require(gp::feature_type(array) == type, "queries are of several dtypes: one for all banks is accepted");
+    data.push_back(array.data);
+    arrays.push_back(std::move(array));
+    const int device = self.pointers[bank]->device();
+    const auto given = [&](bool second) -> std::optional<nb::object> {
+      if (!out) return std::nullopt;
+      return second ? (*out)[bank].second : (*out)[bank].first;
+    };
+    const Out products = result<float>(given(false), "product", {count}, device);
+    const Out indices = result<int64_t>(given(true), "index", {count}, device);
+    product.push_back(static_cast<float*>(products.data));
+    index.push_back(static_cast<int64_t*>(indices.data));
+    found.emplace_back(products.array, indices.array);
+  }
+  self.search.run(data, type, count, product, index, stream_of(stream));
+  return found;
+}
+
+void append(gp::cuda::Bank& self, const nb::object& rows, intptr_t stream) {
+  const DeviceArray array = gp::device_array(rows, "rows", true);
+  array.check("rows", gp::feature_types(), {-1, self.width()}, array.on_device ? self.device() : -1);
+  nb::gil_scoped_release release;
+  self.append(array.data, gp::feature_type(array), array.shape[0], array.on_device, stream_of(stream));
+}
+
+void bind_device_search(nb::module_& m) {
+  nb::class_<gp::cuda::Bank>(m, "Bank", "Rows in device memory to search for the largest inner product with a query.")
+      .def(
+          "__init__",
+          [](gp::cuda::Bank* self, int64_t width, const std::string& precision) {
+            need_device();
+            new (self) gp::cuda::Bank(width, precision_named(precision));
+          },
+          "width"_a, "precision"_a = "fp16",
+          "precision: fp16, bf16 (compute capability 8.0), or int8 with a scale per row.")
+      .def("append", &append, "rows"_a, "stream"_a = 0,
+           "Remember more rows, [n,width] of float32, float16 or bfloat16, finite, on the device or not. Waits for the "
+           "stream. Captured graphs see the new rows too; no search may be under way.")
+      .def_prop_ro("rows", &gp::cuda::Bank::rows)
+      .def_prop_ro("width", &gp::cuda::Bank::width)
+      .def_prop_ro("precision", [](const gp::cuda::Bank& self) { return name_of(self.precision()); })
+      .def_prop_ro("nbytes", &gp::cuda::Bank::bytes);
+
+  nb::class_<PyDeviceSearch>(m, "Search", "Searches banks of one precision in one launch.")
+      .def(
+          "__init__",
+          [](PyDeviceSearch* self, const std::vector<nb::object>& banks, int64_t max_queries) {
+            auto pointers = banks_of(banks);
+            new (self) PyDeviceSearch{gp::cuda::Search(pointers, max_queries), banks, pointers, max_queries};
+          },
+          "banks"_a, "max_queries"_a)
+      .def(
+          "run", &search, "queries"_a, "out"_a = nb::none(), "stream"_a = 0,
+          "Per bank queries [n,width], float32, float16 or bfloat16 on the device → per bank the largest product of "
+          "each with any row, float32 [n], and that row, int64 [n].\n\n"
+          "The first of equal rows; NaN and -1 for a query that is not finite. out: per bank a pair of arrays to write "
+          "to, needed while a graph is captured. Calls of one Search must be ordered on the device.");
+}
+
+// ---- Scoring -------------------------------------------------------------------------------------------------------
+
+constexpr int64_t kMapSize = 400;
+
+struct PyDeviceScorer {
+  gp::cuda::Scorer scorer;
+  std::vector<nb::object> banks;
+  std::vector<const gp::cuda::Bank*> pointers;
+  int64_t width, height, columns;
+};
+
+std::vector<nb::object> score(const PyDeviceScorer& self, const nb::object& global, const nb::object& local,
+                              const std::vector<nb::object>& memory, const std::optional<std::vector<nb::object>>& out,
+                              const std::optional<nb::object>& map, intptr_t stream) {
+  const int device = self.pointers[0]->device();
+  const int64_t patches = self.height * self.columns;
+  gp::require(memory.size() == self.pointers.size(), std::to_string(memory.size()) +
+                                                         " memory arrays: " + std::to_string(self.pointers.size()) +
+                                                         ", one per bank, are accepted");
+  gp::require(!out || out->size() == 6,
+              "out holds " + std::to_string(out ? out->size() : 0) + " arrays: 6 are accepted");
+  std::vector<DeviceArray> arrays;
+  gp::cuda::Features features{};
+  const auto take = [&](const nb::object& object, const char* name, const std::vector<int64_t>& shape) {
+    arrays.push_back(gp::device_array(object, name));
+    arrays.back().check(name, gp::feature_types(), shape, device);
+    if (arrays.size() == 1) features.type = gp::feature_type(arrays.back());
+    gp::require(gp::feature_type(arrays.back()) == features.type,
+                "the features are of several dtypes: one is accepted");
+    return static_cast<const void*>(arrays.back().data);
+  };
+  features.global = take(global, "global", {-1, self.width});
+  features.views = arrays[0].shape[0];
+  features.local = take(local, "local", {features.views, patches, self.width});
+  for (size_t bank = 0; bank < memory.size(); ++bank)
+    features.memory.push_back(take(memory[bank], "memory", {features.views, patches, self.pointers[bank]->width()}));
+
+  const std::vector<int64_t> views = {features.views}, grids = {features.views, self.height, self.columns};
+  const char* names[] = {"image", "grid", "image_prompt", "image_memory", "grid_prompt", "grid_memory"};
+  const bool is_grid[] = {false, true, false, false, true, true};
+  std::vector<nb::object> results;
+  float* data[6];
+  for (size_t at = 0; at < 6; ++at) {
+    const std::optional<nb::object> given = out ? std::optional((*out)[at]) : std::nullopt;
+    const Out made = result<float>(given, names[at], is_grid[at] ? grids : views, device);
+    data[at] = static_cast<float*>(made.data);
+    results.push_back(made.array);
+  }
+  float* map_data = nullptr;
+  if (map) map_data = static_cast<float*>(result<float>(map, "map", {features.views, kMapSize, kMapSize}, device).data);
+  self.scorer.run(features, {data[0], data[1], data[2], data[3], data[4], data[5]}, map_data, stream_of(stream));
+  return results;
+}
+
+void bind_device_score(nb::module_& m) {
+  nb::class_<PyDeviceScorer>(m, "Scorer",
+                             "Scores a product's views on the device: what goodparts.runtime.scoring.score does.")
+      .def(
+          "__init__",
+          [](PyDeviceScorer* self, const gp::Array& image_prompts, const gp::Array& pixel_prompts,
+             const std::vector<nb::object>& banks, float temperature, std::pair<int64_t, int64_t> grid,
+             bool maximum_of_map, const std::array<float, 4>& scales, int64_t max_views) {
+            need_device();
+            gp::require(image_prompts.ndim() == 2,
+                        "image_prompts is " + gp::shape_of(image_prompts) + ": [2,width] is accepted");
+            gp::cuda::Product product{};
+            product.width = static_cast<int64_t>(image_prompts.shape(1));
+            product.grid_height = grid.first;
+            product.grid_width = grid.second;
+            product.image_prompts = gp::floats(image_prompts, "image_prompts", {2, product.width});
+            product.pixel_prompts = gp::floats(pixel_prompts, "pixel_prompts", {2, product.width});
+            product.temperature = temperature;
+            product.banks = banks_of(banks);
+            product.maximum_of_map = maximum_of_map;
+            std::copy(scales.begin(), scales.end(), product.scales);
+            new (self) PyDeviceScorer{
+                gp::cuda::Scorer(product, max_views), banks, product.banks, product.width, grid.first, grid.second};
+          },
+          "image_prompts"_a, "pixel_prompts"_a, "banks"_a, "temperature"_a, "grid"_a, "maximum_of_map"_a = false,
+          "scales"_a = std::array<float, 4>{1, 1, 1, 1}, "max_views"_a = 1,
+          "Prompts float32 [2,width] in the CPU's memory, normal and anomalous; scales of image prompt, image memory, "
+          "grid "
+          "prompt, grid memory.")
+      .def("run", &score, "global_"_a, "local"_a, "memory"_a, "out"_a = nb::none(), "map"_a = nb::none(),
+           "stream"_a = 0,
+           "Features [B,width], [B,P,width], one [B,P,W] per bank, all float32, float16 or bfloat16 on the device → "
+           "image "
+           "[B], grid [B,h,w], and the branches: image prompt, image memory [B], grid prompt, grid memory [B,h,w].\n\n"
+           "out: these six, to write to; needed while a graph is captured. map: float32 [B,400,400] that the grids' "
+           "anomaly "
+           "maps are written to. Calls of one Scorer must be ordered on the device.");
+}
+
+// ---- Resize --------------------------------------------------------------------------------------------------------
+
+struct Format {
+  const char* name;
+  gp_format format;
+  int64_t samples;  // of a pixel, in the last axis; 0: there is no such axis
+};
+
+constexpr Format kFormats[] = {
+    {"rgb", GP_RGB, 3}, {"bgr", GP_BGR, 3}, {"grey", GP_GREY, 0}, {"yuyv", GP_YUYV, 2}, {"nv12", GP_NV12, 0}};
+
+const Format& format_named(const std::string& name) {
+  for (const Format& format : kFormats)
+    if (name == format.name) return format;
+  throw gp::Invalid("format is '" + name + "': rgb, bgr, grey, yuyv and nv12 are accepted");
+}
+
+// What a frame's filters depend on; a camera's frames all have one size, so the ones used last are kept.
+using Geometry = std::array<int64_t, 10>;
+
+std::shared_ptr<const gp::cuda::Resize> filters_for(const Geometry& wanted) {
+  constexpr size_t kKept = 8;
+  static std::mutex mutex;
+  // Never freed: the device may be gone when the process ends.
+  static auto& kept = *new std::vector<std::pair<Geometry, std::shared_ptr<const gp::cuda::Resize>>>;
+  const std::lock_guard<std::mutex> lock(mutex);
+  for (const auto& [geometry, filters] : kept)
+    if (geometry == wanted) return filters;
+  const gp_box box{wanted[3], wanted[4], wanted[5], wanted[6]};
+  auto made = std::make_shared<const gp::cuda::Resize>(static_cast<gp_format>(wanted[0]), wanted[1], wanted[2], &box,
+                                                       wanted[7], wanted[8]);
+  if (kept.size() == kKept) kept.erase(kept.begin());
+  kept.emplace_back(wanted, made);
+  return made;
+}
+
+nb::object resize(const nb::object& frame, std::pair<int64_t, int64_t> size,
+                  const std::optional<std::array<int64_t, 4>>& box, const std::string& format_name,
+                  const std::optional<nb::object>& out, intptr_t stream) {
+  need_device();
+  const Format& format = format_named(format_name);
+  const DeviceArray array = gp::device_array(frame, "frame");
+  const bool nv12 = format.format == GP_NV12;
+  std::vector<int64_t> shape = {-1, -1};
+  if (format.samples) shape.push_back(format.samples);
+  const int device = gp::cuda::current_device();
+  array.check("frame", {nb::dtype<uint8_t>()}, shape, device, true);
+  gp::require(!nv12 || array.shape[0] % 3 == 0,
+              "frame has " + std::to_string(array.shape[0]) + " rows: nv12 has three for every two of the picture");
+  const int64_t height = nv12 ? array.shape[0] / 3 * 2 : array.shape[0], width = array.shape[1];
+  const int64_t stride = array.shape[0] > 1 ? array.strides[0] : width * std::max<int64_t>(format.samples, 1);
+  const std::array<int64_t, 4> part = box.value_or(std::array<int64_t, 4>{0, 0, width, height});
+  const auto filters =
+      filters_for({format.format, width, height, part[0], part[1], part[2], part[3], size.second, size.first, device});
+  const Out made = result<uint8_t>(out, "out", {size.first, size.second, 3}, device);
+  const char* chroma = static_cast<const char*>(array.data) + height * stride;
+  filters->run(array.data, stride, nv12 ? chroma : nullptr, stride, made.data, stream_of(stream));
+  return made.array;
+}
+
+}  // namespace
+
+void bind_cuda(nb::module_& m) {
+  nb::module_ cuda = m.def_submodule("cuda", "Search, scoring and resizing on an NVIDIA GPU.");
+  cuda.def("built", &gp::cuda::built, "Whether this module was built with CUDA.");
+  cuda.def("available", [] { return gp::cuda::available(); }, "Whether it was, and a GPU can be used.");
+  cuda.def(
+      "why_not",
+      [] {
+        std::string why;
+        gp::cuda::available(&why);
+        return why;
+      },
+      "Why no GPU can be used; empty where one can.");
+  cuda.def("device_name", [] {
+    need_device();
+    return gp::cuda::device_name();
+  });
+  bind_device_search(cuda);
+  bind_device_score(cuda);
+  cuda.def(
+      "resize", &resize, "frame"_a, "size"_a, "box"_a = nb::none(), "format"_a = "rgb", "out"_a = nb::none(),
+      "stream"_a = 0,
+      "goodparts._native.resize of a frame on the device, whose rows may be apart: the same bytes, uint8 RGB [h,w,3] "
+      "there. out: where to write, needed while a graph is captured, after a first call with these sizes.");
+}
