@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from goodparts.benchmarks import accuracy, products
 from goodparts.benchmarks.report import Options
 from goodparts.runtime.errors import ImageError, SettingsError
+from goodparts.trainer.promptad import settings
 from PIL import Image
 
 
@@ -29,8 +31,18 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_every_table_has_its_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = {"LINES": 1, "POOL": 2, "GOOD": 2, "BAD": 2, "SHOTS": 2, "KS": (1, 2), "FRAMES": 2, "TILES": (1, 2)}
+    small: dict[str, object] = {
+        "LINES": 1,
+        "POOL": 2,
+        "GOOD": 2,
+        "BAD": 2,
+        "SHOTS": 2,
+        "KS": (1, 2),
+        "FRAMES": 2,
+        "TILES": (1, 2),
+    }
     small |= {"FRAME": (128, 256), "HELD_OUT_KINDS": ("gear",)}
+    small |= {"DEFAULT": settings("clean", steps=1), "settings": functools.partial(settings, steps=1)}
     for name, value in small.items():
         monkeypatch.setattr(accuracy, name, value)
     rows = {row.name: row for row in accuracy.measure(Options("demo", data=root)).rows}
