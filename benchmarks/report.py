@@ -12,7 +12,18 @@ from pathlib import Path
 import msgspec
 from goodparts.runtime.errors import ParityError
 
-LIBRARIES = ("goodparts", "numpy", "pillow", "onnxruntime", "openvino", "torch", "open_clip_torch", "scipy")
+LIBRARIES = (
+    "goodparts",
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "openvino",
+    "torch",
+    "open_clip_torch",
+    "scipy",
+    "faiss-cpu",
+    "opencv-python-headless",
+)
 
 
 @dataclass(frozen=True)

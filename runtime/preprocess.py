@@ -117,14 +117,16 @@ def _array_to_rgb(array: npt.NDArray[np.generic]) -> Array8:
 
 
 def resize(rgb: Array8, size: tuple[int, int], threads: int | None = None) -> Array8:
-    """Resample uint8 RGB [H,W,3] to `size` (height, width): bicubic, antialiased, one step (Pillow's).
+    """Resample uint8 RGB [H,W,3] to `size` (height, width): bicubic, antialiased (Pillow's), across, then down.
 
     The C++ core gives the same bytes sooner, on up to `threads` processors, None for all.
     """
     core = native.core()
     if core is None:
         image = Image.fromarray(np.ascontiguousarray(rgb))
-        return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+        # One axis at a time: left to itself Pillow 13 begins with the other one for some shapes, and rounds otherwise.
+        across = image.resize((size[1], image.height), Image.Resampling.BICUBIC)
+        return np.asarray(across.resize((size[1], size[0]), Image.Resampling.BICUBIC))
     row, *pixel = rgb.strides
     if pixel != [3, 1] or row < 3 * rgb.shape[1]:
         rgb = np.ascontiguousarray(rgb)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -28,6 +29,9 @@ int processors() {
 class Pool {
  public:
   explicit Pool(int helpers) {
+#ifdef __linux__
+    if (sched_getaffinity(0, sizeof allowed_, &allowed_) != 0) CPU_ZERO(&allowed_);
+#endif
     for (int index = 0; index < helpers; ++index) threads_.emplace_back([this, index] { help(index + 1); });
   }
 
@@ -35,42 +39,77 @@ class Pool {
     std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
     if (!busy) return false;
     const int helpers = std::min<int>(threads - 1, static_cast<int>(threads_.size()));
+    keep_off_this_processor();
+    work_ = &work;
+    running_.store(helpers);
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      work_ = &work;
-      wanted_ = helpers;
-      running_ = helpers;
-      ++round_;
+      state_.store(((state_.load() >> kHelperBits) + 1) << kHelperBits | static_cast<uint64_t>(helpers));
     }
     wake_.notify_all();
     work(0);
     for (int worker = helpers + 1; worker < threads; ++worker) work(worker);
-    std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [this] { return running_ == 0; });
+    const auto finished = [this] { return running_.load() == 0; };
+    if (!spin_until(finished)) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      done_.wait(lock, finished);
+    }
     return true;
   }
 
  private:
+  // A thread that is woken tends to be put where it was woken from, behind the very work that it should share, and to
+  // stay there for some milliseconds: longer than most calls take. So the helpers are told to run elsewhere.
+  void keep_off_this_processor() {
+#ifdef __linux__
+    const int here = sched_getcpu();
+    if (here < 0 || here == avoided_) return;
+    cpu_set_t others = allowed_;
+    CPU_CLR(here, &others);
+    if (CPU_COUNT(&others) == 0) return;
+    for (std::thread& thread : threads_) pthread_setaffinity_np(thread.native_handle(), sizeof others, &others);
+    avoided_ = here;
+#endif
+  }
+
+  // A call is often followed by the next at once, and sleeping and waking cost as much as a small call takes.
+  template <class Condition>
+  static bool spin_until(const Condition& met) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(100);
+    while (!met()) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      for (int pause = 0; pause < 16; ++pause) std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+    return true;
+  }
+
   void help(int worker) {
-    uint64_t seen = 0;
-    std::unique_lock<std::mutex> lock(mutex_);
-    for (;;) {
-      wake_.wait(lock, [&] { return round_ != seen; });
-      seen = round_;
-      if (worker > wanted_) continue;
-      const auto* work = work_;
-      lock.unlock();
-      (*work)(worker);
-      lock.lock();
-      if (--running_ == 0) done_.notify_one();
+    for (uint64_t seen = 0;;) {
+      const auto called = [&] { return state_.load() != seen; };
+      if (!spin_until(called)) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, called);
+      }
+      seen = state_.load();
+      if (worker > static_cast<int>(seen & ((1u << kHelperBits) - 1))) continue;
+      (*work_)(worker);
+      if (running_.fetch_sub(1) == 1) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        done_.notify_one();
+      }
     }
   }
 
+  static constexpr int kHelperBits = 16;
+#ifdef __linux__
+  cpu_set_t allowed_;
+  int avoided_ = -1;
+#endif
   std::mutex busy_, mutex_;
   std::condition_variable wake_, done_;
   const std::function<void(int)>* work_ = nullptr;
-  int wanted_ = 0, running_ = 0;
-  uint64_t round_ = 0;
+  std::atomic<int> running_{0};
+  std::atomic<uint64_t> state_{0};  // number of the call, and how many helpers it wants: read as one
   std::vector<std::thread> threads_;
 };
 

@@ -1,4 +1,5 @@
-// Work shared among a few threads that sleep while there is none: idle spinning would cost the encoder beside them.
+// Work shared among a few threads that sleep soon after there is none: idle spinning would cost the encoder beside
+// them.
 #pragma once
 
 #include <cstdint>

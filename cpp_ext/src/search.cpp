@@ -197,7 +197,10 @@ void Bank::search(const float* queries, int64_t count, float* product, int64_t* 
   if (count == 0) return;
   require(queries != nullptr && product != nullptr, "queries or out_product is null");
   const int64_t panels = round_up(rows_, kColumns) / kColumns;
-  threads = static_cast<int>(std::min<int64_t>(thread_count(threads), panels));
+  // Less than this per thread is done before another one is awake.
+  constexpr int64_t kProducts = 50'000'000;
+  const int64_t worth = std::max<int64_t>(1, count * rows_ * width_ / kProducts);
+  threads = static_cast<int>(std::min<int64_t>({thread_count(threads), panels, worth}));
   const Prepared prepared = prepare(queries, count, threads);
 
   const size_t cells = static_cast<size_t>(count * kColumns);

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from goodparts.benchmarks import frame
+from goodparts.benchmarks import frame, search
 from goodparts.benchmarks.synthetic import describe_encoder, make_recipe, open_backbone
 from goodparts.export.engines import find_engine
 from goodparts.runtime import Recipe
@@ -38,11 +38,19 @@ def bench(name: str, folder: Path, *options: str) -> list[dict[str, object]]:
         ("start", "bare interpreter", 3),
         ("score", "score, 1 shots", 4),
         ("search", "search fp32, 20 rows", 5),
-        ("preprocess", "2448×2048", 1),
+        ("preprocess", "2448×2048", 12),
         ("train", "training step, both levels", 1),
     ],
 )
-def test_bench(name: str, first: str, compared: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench(
+    name: str,
+    first: str,
+    compared: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, "ROWS", (20,))
     rows = bench(name, tmp_path)
     assert rows[0]["name"] == first
     assert sum("ratio" in row for row in rows) == compared
