@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +50,8 @@ def measure(backbone: Backbone, session: Session, backend: str, precision: Preci
             )
         ]
         seen = Features(outputs[0], outputs[1], tuple(outputs[2:]), backbone.encoder.grid)
-        feature_difference = max(feature_difference, features_apart(seen, expected))
-        score_difference = max(score_difference, scores_apart(score(seen, learned), wanted))
+        feature_difference = largest([feature_difference, features_apart(seen, expected)])
+        score_difference = largest([score_difference, scores_apart(score(seen, learned), wanted)])
     tolerance = TOLERANCES[precision]
     # Written so that a NaN fails.
     if not (feature_difference <= tolerance.feature and score_difference <= tolerance.score):
@@ -70,10 +71,15 @@ def measure(backbone: Backbone, session: Session, backend: str, precision: Preci
     )
 
 
+def largest(differences: Sequence[float]) -> float:
+    """NaN if one is: Python's own `max` may pass over it."""
+    return float(np.max(differences))
+
+
 def features_apart(seen: Features, wanted: Features) -> float:
     """Largest absolute difference of any feature."""
     pairs = zip((seen.global_, seen.local, *seen.memory), (wanted.global_, wanted.local, *wanted.memory), strict=True)
-    return max(float(np.abs(one - other).max()) for one, other in pairs)
+    return largest([float(np.abs(one - other).max()) for one, other in pairs])
 
 
 def scores_apart(seen: Scores, wanted: Scores) -> float:
@@ -82,7 +88,7 @@ def scores_apart(seen: Scores, wanted: Scores) -> float:
     def parts(scores: Scores) -> list[Floats]:
         return [scores.image, scores.grid, *vars(scores.branches).values()]
 
-    return max(float(np.abs(one - other).max()) for one, other in zip(parts(seen), parts(wanted), strict=True))
+    return largest([float(np.abs(one - other).max()) for one, other in zip(parts(seen), parts(wanted), strict=True)])
 
 
 def parity_images(size: int) -> Array8:

@@ -44,9 +44,10 @@ def test_the_learning_rate_follows_a_cosine_to_its_end(demo: Backbone, features:
 
 def test_each_level_learns_alone(demo: Backbone, features: Features) -> None:
     """What one level learns does not depend on the other's being there."""
-    both = PromptLearner(demo, features, "ring", chosen=settings("clean", steps=3))
+    chosen = settings("clean", steps=3, lr=0.1)
+    both = PromptLearner(demo, features, "ring", chosen=chosen)
     other = Features(features.global_[::-1] * -1, features.local, features.memory, features.grid)
-    changed = PromptLearner(demo, other, "ring", chosen=settings("clean", steps=3))
+    changed = PromptLearner(demo, other, "ring", chosen=chosen)
     one, two = both.learn(), changed.learn()
     np.testing.assert_allclose(one.pixel, two.pixel, atol=1e-6)
     assert np.abs(one.image - two.image).max() > 1e-3
@@ -58,6 +59,7 @@ def test_protocols_differ_where_the_register_says() -> None:
     assert changed == {
         "suffix_place",
         "pairing",
+        "fusion",
         "temperature",
         "margin_distance",
         "margin_axis",
