@@ -65,14 +65,14 @@ class OnCpu:
     """cpp_ext/cuda compiled by a C++ compiler, through ctypes."""
 
     def __init__(self, library: Path) -> None:
-        self.library = ctypes.CDLL(str(library))
+        self.emulation = ctypes.CDLL(str(library))
         self.set_device()
 
     def set_device(self, order: str = "forwards", processors: int = 4, shared: int = 99 << 10, major: int = 8) -> None:
-        self.library.set_device(ORDERS.index(order), processors, shared, major)
+        self.emulation.set_device(ORDERS.index(order), processors, shared, major)
 
     def call(self, name: str, *arguments: object) -> None:
-        function = getattr(self.library, name)
+        function = getattr(self.emulation, name)
         function.restype = ctypes.c_char_p
         message = function(*(ctypes.c_int64(value) if isinstance(value, int) else value for value in arguments))
         if message is not None:
@@ -91,7 +91,7 @@ class OnCpu:
             yield handles
         finally:
             for value in handles:
-                self.library.free_bank(ctypes.c_void_p(value))
+                self.emulation.free_bank(ctypes.c_void_p(value))
 
     def search(self, banks: Sequence[Sequence[Array]], queries: Sequence[Array], precision: str) -> Found:
         product = [np.full(len(some), 7, np.float32) for some in queries]
@@ -568,7 +568,7 @@ def test_number_formats(on_cpu: OnCpu) -> None:
     wanted["bfloats"] = torch.from_numpy(values).to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
     for name, bits in wanted.items():
         to, back = np.empty(len(values), np.uint16), np.empty(len(values), np.float32)
-        getattr(on_cpu.library, name)(pointer(values), ctypes.c_int64(len(values)), pointer(to), pointer(back))
+        getattr(on_cpu.emulation, name)(pointer(values), ctypes.c_int64(len(values)), pointer(to), pointer(back))
         np.testing.assert_array_equal(to, bits)
         as_float = (
             bits.view(np.float16).astype(np.float32)
@@ -581,7 +581,7 @@ def test_number_formats(on_cpu: OnCpu) -> None:
 @pytest.mark.parametrize("segments", [4, 8])
 def test_shared_memory_has_a_place_for_each_segment_and_no_conflicts(on_cpu: OnCpu, segments: int) -> None:
     places = np.array(
-        [[on_cpu.library.segment(segments, row, number) for number in range(segments)] for row in range(64)]
+        [[on_cpu.emulation.segment(segments, row, number) for number in range(segments)] for row in range(64)]
     )
     assert sorted(places.ravel()) == list(range(64 * segments))
     for eight in places.reshape(8, 8, segments):  # rows that one instruction loads: 8 times 16 bytes of 128
@@ -590,7 +590,7 @@ def test_shared_memory_has_a_place_for_each_segment_and_no_conflicts(on_cpu: OnC
 
 @given(st.lists(st.tuples(st.floats(width=32, allow_nan=False), st.integers(0, 2**31 - 1)), min_size=1, max_size=20))
 def test_the_largest_key_is_of_the_best_row(on_cpu: OnCpu, found: list[tuple[float, int]]) -> None:
-    library = on_cpu.library
+    library = on_cpu.emulation
     library.key.argtypes, library.key.restype = [ctypes.c_float, ctypes.c_uint32], ctypes.c_uint64
     library.product.argtypes, library.product.restype = [ctypes.c_uint64], ctypes.c_float
     library.row.argtypes, library.row.restype = [ctypes.c_uint64], ctypes.c_int64
