@@ -5,6 +5,7 @@
 #include <string>
 
 #include "failure.h"
+#include "map_matrix.h"
 #include "parallel.h"
 
 namespace gp {
@@ -16,41 +17,6 @@ constexpr int64_t kMapSize = 400;
 float fuse(float a, float b) {
   const float total = a + b;
   return total > 0 ? a * b / total : std::isnan(total) ? total : 0.0f;
-}
-
-// [size,cells]: bilinear interpolation of a row of cells, smoothed.
-std::vector<float> map_matrix(int64_t cells, int64_t size, float sigma) {
-  std::vector<double> bilinear(static_cast<size_t>(size * cells));
-  for (int64_t at = 0; at < size; ++at) {
-    const double cell = static_cast<double>(cells);
-    const double place =
-        std::clamp((static_cast<double>(at) + 0.5) / static_cast<double>(size) * cell - 0.5, 0.0, cell - 1);
-    for (int64_t other = 0; other < cells; ++other)
-      bilinear[static_cast<size_t>(at * cells + other)] =
-          std::max(0.0, 1.0 - std::abs(place - static_cast<double>(other)));
-  }
-  const int64_t radius = sigma > 0 ? static_cast<int64_t>(4.0 * static_cast<double>(sigma) + 0.5) : 0;
-  std::vector<double> weights;
-  double total = 0;
-  for (int64_t offset = -radius; offset <= radius; ++offset) {
-    const double distance = sigma > 0 ? static_cast<double>(offset) / static_cast<double>(sigma) : 0.0;
-    weights.push_back(std::exp(-0.5 * distance * distance));
-    total += weights.back();
-  }
-  std::vector<float> matrix(static_cast<size_t>(size * cells));
-  std::vector<double> row(static_cast<size_t>(cells));
-  for (int64_t at = 0; at < size; ++at) {
-    std::fill(row.begin(), row.end(), 0.0);
-    for (int64_t offset = -radius; offset <= radius; ++offset) {
-      const int64_t turned = ((at + offset) % (2 * size) + 2 * size) % (2 * size);
-      const int64_t source = turned < size ? turned : 2 * size - 1 - turned;
-      const double weight = weights[static_cast<size_t>(offset + radius)] / total;
-      for (int64_t cell = 0; cell < cells; ++cell)
-        row[static_cast<size_t>(cell)] += weight * bilinear[static_cast<size_t>(source * cells + cell)];
-    }
-    std::copy(row.begin(), row.end(), matrix.begin() + at * cells);
-  }
-  return matrix;
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace gp::cuda {
+namespace gp {
 
 // [size,cells]: bilinear interpolation of a row of cells, then a Gaussian cut at four standard deviations, mirrored.
 inline std::vector<float> map_matrix(int64_t cells, int64_t size, double sigma) {
@@ -42,4 +42,4 @@ inline std::vector<float> map_matrix(int64_t cells, int64_t size, double sigma) 
   return matrix;
 }
 
-}  // namespace gp::cuda
+}  // namespace gp
