@@ -39,6 +39,13 @@ class Bank:
         The first of equal rows; NaN and -1 for a query that is not finite.
         """
 
+    def partition(self, queries: Annotated[NDArray, dict(writable=False)], recall: float, threads: int = 0) -> float:
+        """
+        Make later searches of a large bank faster and no longer exact: only as many cells of rows are looked into as give the share `recall` of these queries, float32 [n,width], their best row.
+
+        Returns the share measured; 1.0 where the bank is searched as a whole, because it has few rows or because a search would look into more than half of the cells. Give queries such as will come.
+        """
+
     def error_bound(self, peak: float) -> float:
         """
         How far a product of unit vectors may be off, for queries of which no component is larger than peak.

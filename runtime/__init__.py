@@ -15,6 +15,7 @@ from .errors import (
 )
 from .recipe import Recipe, Thresholds
 from .regions import Region
+from .scorer import Search
 from .view import Box, View
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Region",
+    "Search",
     "SettingsError",
     "Thresholds",
     "View",

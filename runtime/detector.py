@@ -22,7 +22,7 @@ from .errors import EngineError, ImageError, RecipeError
 from .preprocess import Picture, load_rgb
 from .recipe import Recipe, Thresholds
 from .regions import Region, find_regions
-from .scorer import Scorer
+from .scorer import EXACT, Scorer, Search
 from .scoring import Floats
 from .threads import one_blas_thread
 from .view import Box, View
@@ -97,8 +97,9 @@ class Detector:
     `predict`, `use` and the thresholds may be called from several threads.
     """
 
-    def __init__(self, engine: Engine, recipe: Recipe | str | Path) -> None:
+    def __init__(self, engine: Engine, recipe: Recipe | str | Path, *, search: Search = EXACT) -> None:
         self.engine = engine
+        self._search = search
         self._product: _Product
         self.use(recipe)
 
@@ -112,10 +113,11 @@ class Detector:
         precision: Precision = "fp32",
         threads: int | None = None,
         verify: bool = False,
+        search: Search = EXACT,
     ) -> Detector:
-        """Open an engine folder and a recipe file; see Engine.open for the options."""
+        """Open an engine folder and a recipe file; see Engine.open for the options, and Search."""
         opened = Engine.open(engine, backend=backend, precision=precision, threads=threads, verify=verify)
-        return cls(opened, recipe)
+        return cls(opened, recipe, search=search)
 
     def use(self, recipe: Recipe | str | Path) -> None:
         """Change the product. On an error the product in use stays.
@@ -135,7 +137,7 @@ class Detector:
             log.info("%s was made with another graph: its memory is computed again from its shots", name)
             recipe = recipe.refit(self.engine.encode, self.engine.graph_id, name)
         recipe.header.thresholds.check()
-        scorer = Scorer(recipe.learned(), self.engine.encoder.grid, threads=self.engine.threads)
+        scorer = Scorer(recipe.learned(), self.engine.encoder.grid, search=self._search, threads=self.engine.threads)
         self._product = _Product(recipe, scorer, recipe.header.thresholds)
 
     @property

@@ -92,6 +92,14 @@ void search_and_score(Bytes& bytes) {
   std::vector<float> product(static_cast<size_t>(views * patches));
   std::vector<int64_t> index(product.size());
   if (queries.size() == product.size() * static_cast<size_t>(width)) {
+    if (bytes.byte() % 8 == 0) {  // enough rows for a partition
+      std::vector<float> many(static_cast<size_t>(4200 * width));
+      for (size_t at = 0; at < many.size(); ++at) many[at] = static_cast<float>(at * 2654435761u % 251) - 125.0f;
+      check(gp_bank_append(bank, many.data(), 4200, &error), error);
+    }
+    if (bytes.byte() % 2)
+      check(gp_bank_partition(bank, queries.data(), views * patches, bytes.value(), bytes.byte() % 3, nullptr, &error),
+            error);
     check(gp_bank_search(bank, queries.data(), views * patches, product.data(),
                          bytes.byte() % 2 ? index.data() : nullptr, bytes.byte() % 3, &error),
           error);

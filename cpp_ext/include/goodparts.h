@@ -5,7 +5,7 @@
  * handle copies what it needs. A gp_error may be NULL; where it is given, its fields are written by a call that
  * fails and left alone by one that succeeds.
  *
- * Threads. A handle may be read (search, run) by several threads at once; appending to a bank needs it alone.
+ * Threads. A handle may be read (search, run) by several threads at once; changing a bank needs it alone.
  * `threads` bounds how many work on one call: 0 for as many as there are processors.
  *
  * Errors. Functions that can fail return false, or NULL, and say why. Nothing is half-done: outputs are then
@@ -110,6 +110,13 @@ GP_API float gp_bank_error_bound(const gp_bank* bank, float peak);
  * out_index may be NULL. A query that is not finite has product NaN and index -1. An empty bank is an error. */
 GP_API bool gp_bank_search(const gp_bank* bank, const float* queries, int64_t count, float* out_product,
                            int64_t* out_index, int threads, gp_error* error);
+
+/* Make later searches of a large bank faster and no longer exact: rows are put into cells, and a search looks into as
+ * few as give the share `recall`, of (0,1], of these queries [count,width] their best row. Give queries such as will
+ * come. out_recall (may be NULL) is the share measured; 1 where the bank is searched as a whole, because it has few
+ * rows or because a search would look into more than half of the cells. */
+GP_API bool gp_bank_partition(gp_bank* bank, const float* queries, int64_t count, float recall, int threads,
+                              float* out_recall, gp_error* error);
 
 /* ---- Scoring --------------------------------------------------------------------------------------------------- */
 

@@ -57,6 +57,18 @@ void bind_search(nb::module_& m) {
           "[n].\n\n"
           "The first of equal rows; NaN and -1 for a query that is not finite.")
       .def(
+          "partition",
+          [](gp_bank& self, const gp::Array& queries, float recall, int threads) {
+            const float* data = gp::floats(queries, "queries", {-1, self.bank.width()});
+            nb::gil_scoped_release release;
+            return self.bank.partition(data, static_cast<int64_t>(queries.shape(0)), recall, threads);
+          },
+          "queries"_a, "recall"_a, "threads"_a = 0,
+          "Make later searches of a large bank faster and no longer exact: only as many cells of rows are looked into "
+          "as give the share `recall` of these queries, float32 [n,width], their best row.\n\n"
+          "Returns the share measured; 1.0 where the bank is searched as a whole, because it has few rows or because a "
+          "search would look into more than half of the cells. Give queries such as will come.")
+      .def(
           "error_bound", [](const gp_bank& self, float peak) { return self.bank.error_bound(peak); }, "peak"_a,
           "How far a product of unit vectors may be off, for queries of which no component is larger than peak.")
       .def_prop_ro("rows", [](const gp_bank& self) { return self.bank.rows(); })

@@ -86,6 +86,15 @@ bool gp_bank_search(const gp_bank* bank, const float* queries, int64_t count, fl
   });
 }
 
+bool gp_bank_partition(gp_bank* bank, const float* queries, int64_t count, float recall, int threads, float* out_recall,
+                       gp_error* error) {
+  return guarded(error, [&] {
+    gp::require(bank != nullptr, "bank is null");
+    const float measured = bank->bank.partition(queries, count, recall, threads);
+    if (out_recall) *out_recall = measured;
+  });
+}
+
 gp_scorer* gp_scorer_create(const gp_product* product, gp_error* error) {
   return created<gp_scorer>(error, [&] {
     gp::require(product != nullptr, "product is null");

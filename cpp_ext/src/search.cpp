@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "cells.h"
 #include "failure.h"
 #include "parallel.h"
 #include "search_kernels.h"
@@ -23,6 +24,8 @@ int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step
 
 // Components that share 4 bytes of a column.
 int64_t per_word(gp_precision precision) { return precision == GP_FP32 ? 1 : precision == GP_BF16 ? 2 : 4; }
+
+float from_bf16(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
 
 uint16_t to_bf16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
@@ -76,13 +79,19 @@ Bank::Bank(int64_t width, gp_precision precision) : width_(width), precision_(pr
   padded_ = precision == GP_FP32 ? width : round_up(width, 16 * per_word(precision));
 }
 
+Bank::Bank(Bank&&) noexcept = default;
+Bank& Bank::operator=(Bank&&) noexcept = default;
+Bank::~Bank() = default;
+
 int64_t Bank::panel_bytes() const { return padded_ / per_word(precision_) * kColumns * 4; }
 
 int64_t Bank::bytes() const {
+  if (cells_) return cells_->bytes();
   return static_cast<int64_t>(panels_.size() + scales_.size() * sizeof(float) + sums_.size() * sizeof(int32_t));
 }
 
 float Bank::error_bound(float peak) const {
+  if (cells_) return cells_->error_bound(peak);
   const double additions = 2.0 * static_cast<double>(padded_) * std::ldexp(1.0, -24);
   if (precision_ == GP_FP32) return static_cast<float>(additions);
   if (precision_ == GP_BF16) {
@@ -102,6 +111,11 @@ void Bank::append(const float* rows, int64_t count) {
   for (int64_t row = 0; row < count; ++row)
     require(std::isfinite(peak_of(rows + row * width_, width_)),
             "row " + std::to_string(row) + " holds a value that is not finite: finite numbers are accepted");
+  if (cells_) {
+    cells_->append(rows, count, rows_, 0);
+    rows_ += count;
+    return;
+  }
   const int64_t panels = round_up(rows_ + count, kColumns) / kColumns;
   if (static_cast<size_t>(panels * panel_bytes()) > panels_.size()) {
     auto grow = [panels](auto& buffer, int64_t each) {
@@ -157,6 +171,34 @@ void Bank::pack(const float* row, int64_t at, uint32_t* words) {
   }
 }
 
+void Bank::unpack(int64_t row, float* values) const {
+  const int64_t per = per_word(precision_), panel = row / kColumns, column = row % kColumns;
+  const uint32_t* words = reinterpret_cast<const uint32_t*>(panels_.data() + panel * panel_bytes()) + column;
+  for (int64_t k = 0; k < width_; ++k) {
+    const uint32_t word = words[k / per * kColumns];
+    const int shift = static_cast<int>(k % per) * 32 / static_cast<int>(per);
+    if (precision_ == GP_FP32) values[k] = std::bit_cast<float>(word);
+    if (precision_ == GP_BF16) values[k] = from_bf16(static_cast<uint16_t>(word >> shift));
+    if (precision_ == GP_INT8)
+      values[k] = static_cast<float>(static_cast<int8_t>(word >> shift)) * scales_[static_cast<size_t>(row)];
+  }
+}
+
+float Bank::partition(const float* queries, int64_t count, float recall, int threads) {
+  require(recall > 0 && recall <= 1, "recall " + std::to_string(recall) + ": above 0, up to 1 is accepted");
+  require(count >= 1 && queries != nullptr, "no queries: at least one is needed to measure the recall");
+  require(std::isfinite(peak_of(queries, count * width_)), "queries hold a value that is not finite");
+  require(!cells_, "the bank has a partition already");
+  if (rows_ < Cells::kFewest || recall == 1) return 1;
+  auto cells = std::make_unique<Cells>(*this, queries, count, recall, threads);
+  if (2 * cells->probes() > cells->count()) return 1;
+  cells_ = std::move(cells);
+  panels_ = {};
+  scales_ = {};
+  sums_ = {};
+  return cells_->recall();
+}
+
 Bank::Prepared Bank::prepare(const float* queries, int64_t count, int threads) const {
   const bool amx = on_amx(precision_), integer = integer_queries(precision_);
   const int64_t size = integer ? 1 : amx ? 2 : 4;
@@ -196,9 +238,10 @@ void Bank::search(const float* queries, int64_t count, float* product, int64_t* 
   require(count >= 0, "count " + std::to_string(count) + ": 0 or more are accepted");
   if (count == 0) return;
   require(queries != nullptr && product != nullptr, "queries or out_product is null");
+  if (cells_) return cells_->search(queries, count, product, index, threads);
   const int64_t panels = round_up(rows_, kColumns) / kColumns;
   // Less than this per thread is done before another one is awake.
-  constexpr int64_t kProducts = 50'000'000;
+  constexpr int64_t kProducts = 20'000'000;
   const int64_t worth = std::max<int64_t>(1, count * rows_ * width_ / kProducts);
   threads = static_cast<int>(std::min<int64_t>({thread_count(threads), panels, worth}));
   const Prepared prepared = prepare(queries, count, threads);

@@ -57,10 +57,38 @@ bool check_search(gp_precision precision, int rows, int queries, int width) {
   return good;
 }
 
+// Rows around 40 directions; the queries that the recall is measured with are searched again.
+bool check_partition(gp_precision precision) {
+  const int rows = 6000, queries = 300, width = 32;
+  const std::vector<float> ways = unit_rows(40, width);
+  const auto around = [&](int count) {
+    std::vector<float> made = unit_rows(count, width);
+    for (size_t at = 0; at < made.size(); ++at)
+      made[at] = 0.9f * made[at] + ways[at / width % 40 * static_cast<size_t>(width) + at % width];
+    return made;
+  };
+  const std::vector<float> bank_rows = around(rows), query_rows = around(queries);
+  std::vector<float> exact(static_cast<size_t>(queries)), found(exact.size());
+  gp_bank* bank = gp_bank_create(width, precision, nullptr);
+  float recall = 0;
+  bool good = bank && gp_bank_append(bank, bank_rows.data(), rows, nullptr) &&
+              gp_bank_search(bank, query_rows.data(), queries, exact.data(), nullptr, 2, nullptr) &&
+              gp_bank_partition(bank, query_rows.data(), queries, 0.95f, 2, &recall, nullptr) &&
+              gp_bank_search(bank, query_rows.data(), queries, found.data(), nullptr, 2, nullptr);
+  int same = 0;
+  for (size_t query = 0; query < exact.size(); ++query) same += found[query] > exact[query] - 1e-5f;
+  std::printf("partition, precision %d: recall %.3f measured, %.3f found\n", precision, static_cast<double>(recall),
+              static_cast<double>(same) / queries);
+  good = good && recall >= 0.95f && recall < 1 && static_cast<float>(same) >= recall * queries;
+  gp_bank_free(bank);
+  return good;
+}
+
 }  // namespace
 
 int main() {
   bool good = true;
+  for (gp_precision precision : {GP_FP32, GP_BF16, GP_INT8}) good = check_partition(precision) && good;
   for (gp_precision precision : {GP_FP32, GP_BF16, GP_INT8})
     for (int rows : {1, 33, 200}) good = check_search(precision, rows, 17, 70) && good;
 

@@ -9,7 +9,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
 import msgspec
 from PIL import Image
@@ -20,6 +20,7 @@ from ..errors import GoodpartsError, SettingsError
 from ..files import find_images, printable, require_folder_of, write_atomic, writing
 from ..overlay import TILE, draw_contact_sheet, draw_overlay
 from ..preprocess import Array8, load_rgb
+from ..scorer import BankPrecision, Search
 
 SHEET_PICTURES = 60
 """A contact sheet shows the pictures with the highest scores, up to this many."""
@@ -34,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")
+    parser.add_argument(
+        "--memory-precision", default="fp32", choices=get_args(BankPrecision), help="of the memory's rows"
+    )
+    parser.add_argument(
+        "--recall", type=float, default=1.0, metavar="SHARE",
+        help="of patches that must find their nearest row in a large memory; below 1 is faster (default 1: exact)",
+    )  # fmt: skip
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures per encoder pass (default 1)")
     parser.add_argument("--threshold", type=float, metavar="T", help="raw image score from which a part is rejected")
     parser.add_argument("--json", metavar="FILE", help="one JSON line per picture; - is standard output")
@@ -51,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
         if target is not None:
             require_folder_of(target)
     detector = Detector.open(
-        args.engine, args.recipe, backend=args.backend, precision=args.precision, threads=args.threads, verify=True
-    )
+        args.engine, args.recipe, backend=args.backend, precision=args.precision, threads=args.threads, verify=True,
+        search=Search(args.memory_precision, args.recall),
+    )  # fmt: skip
     if args.threshold is not None:
         detector.thresholds = msgspec.structs.replace(detector.thresholds, image=args.threshold)
     _say_what_runs(detector)

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
-from goodparts.runtime import native, scorer, scoring
+from goodparts.runtime import SettingsError, native, scorer, scoring
 from goodparts.runtime.scoring import Features, Floats, Learned, Scales
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,8 +109,39 @@ def test_banks_in_other_precisions_score_nearly_the_same() -> None:
     learned, features = product_and_features(3, 2, (4, 4), (64, 96))
     exact = scoring.score(features, learned).branches.grid_memory
     for precision, tolerance in (("bf16", 2.0**-8), ("int8", 0.02)):  # half of the product's error
-        seen = scorer.Scorer(learned, (4, 4), precision=precision)(features)  # type: ignore[arg-type]
+        seen = scorer.Scorer(learned, (4, 4), search=scorer.Search(precision))(features)  # type: ignore[arg-type]
         np.testing.assert_allclose(seen.branches.grid_memory, exact, atol=tolerance)
+
+
+@pytest.mark.parametrize("photos", [1, 5])
+def test_a_recall_below_one_scores_nearly_the_same_and_says_what_it_finds(
+    photos: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    learned, features = product_and_features(5, 2, (4, 4), (32,))
+    rng = np.random.default_rng(6)
+    ways = unit(rng, 80, 32)
+
+    def around(count: int) -> Floats:
+        rows = ways[rng.integers(80, size=count)] + 0.3 * unit(rng, count, 32)
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+    rows, tags = around(10_000), np.sort(rng.integers(photos, size=10_000)).astype(np.int32)
+    learned = dataclasses.replace(learned, banks=(rows,), photos=(tags,))
+    features = dataclasses.replace(features, memory=(around(32).reshape(2, 16, 32),))
+    exact = scoring.score(features, learned).branches.grid_memory
+    with caplog.at_level(logging.INFO):
+        seen = scorer.Scorer(learned, (4, 4), search=scorer.Search(recall=0.9))(features).branches.grid_memory
+    (said,) = [record.getMessage() for record in caplog.records]
+    stated = float(said.split(": ")[1].split(" %")[0])
+    assert stated >= 90
+    assert (seen >= exact - 1e-6).all()  # a miss can only look more anomalous
+    assert np.mean(seen <= exact + 1e-6) >= 0.75  # of 32 patches, where nine tenths are expected
+
+
+@pytest.mark.parametrize(("search", "said"), [({"recall": 0.0}, "recall 0.0"), ({"precision": "fp8"}, "'fp8': fp32")])
+def test_a_search_that_cannot_be_is_refused(search: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        scorer.Search(**search)
 
 
 def test_what_is_wrong_is_said() -> None:
