@@ -37,7 +37,7 @@ format: $(STAMP)
 # The type checker cannot see an editable install's mapping of folders to packages; links show it.
 types:
 	mkdir -p build/types/goodparts
-	for file in __init__.py _native.pyi cli.py py.typed; do ln -sfn ../../../goodparts/$$file build/types/goodparts/$$file; done
+	for file in __init__.py _native cli.py py.typed; do ln -sfn ../../../goodparts/$$file build/types/goodparts/$$file; done
 	for package in runtime trainer export benchmarks; do ln -sfn ../../../$$package build/types/goodparts/$$package; done
 
 $(STAMP): pyproject.toml cpp_ext/CMakeLists.txt $(wildcard cpp_ext/*/*)

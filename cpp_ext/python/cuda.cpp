@@ -232,6 +232,10 @@ void bind_device_score(nb::module_& m) {
           },
           "image_prompts"_a, "pixel_prompts"_a, "banks"_a, "temperature"_a, "grid"_a, "maximum_of_map"_a = false,
           "scales"_a = std::array<float, 4>{1, 1, 1, 1}, "max_views"_a = 1,
+          nb::sig("def __init__(self, image_prompts: numpy.typing.NDArray[numpy.float32], "
+                  "pixel_prompts: numpy.typing.NDArray[numpy.float32], banks: collections.abc.Sequence[Bank], "
+                  "temperature: float, grid: tuple[int, int], maximum_of_map: bool = False, "
+                  "scales: tuple[float, float, float, float] = (1, 1, 1, 1), max_views: int = 1) -> None"),
           "Prompts float32 [2,width] in the CPU's memory, normal and anomalous; scales of image prompt, image memory, "
           "grid "
           "prompt, grid memory.")

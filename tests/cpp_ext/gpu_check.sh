@@ -89,7 +89,7 @@ print(_native.cuda.device_name())
 PY
 
 # Without the conftest.py above, which needs the trainer; warnings of this machine's torch are not ours.
-tests=$root/tests/cpp_ext/test_cuda.py
+tests=$root/tests/cpp_ext/cuda
 pytest=("$python" -m pytest --rootdir="$root" -c "$root/pyproject.toml" --confcutdir="$root/tests/cpp_ext"
   --import-mode=importlib -p no:cacheprovider -o filterwarnings=)
 if has pytest && has hypothesis && has torch; then

@@ -1,0 +1,188 @@
+"""The device code on two devices, and what its tests compare it with.
+
+On the CPU (cpp_ext/cuda/on_cpu) its kernels show mistakes in indices, barriers, fragments and waits; only a GPU shows
+that a GPU agrees.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from goodparts.runtime import scoring
+from goodparts.runtime.scoring import Branches, Features, Floats, Learned, Scales, Scores
+
+from goodparts import _native
+
+PRECISIONS = ("fp16", "bf16", "int8")
+TYPES = ("float32", "float16", "bfloat16")
+FORMATS = ("rgb", "bgr", "grey", "nv12", "yuyv")
+ORDERS = ("forwards", "backwards", "shuffled")
+
+Array = npt.NDArray[Any]
+Found = list[tuple[Floats, npt.NDArray[np.int64]]]
+
+
+class Device(Protocol):
+    """What is tested: arrays in and out are numpy's. `banks`: per bank the parts it is appended from."""
+
+    def search(self, banks: Sequence[Sequence[Array]], queries: Sequence[Array], precision: str) -> Found: ...
+
+    def score(self, learned: Learned, features: Features, precision: str) -> tuple[Scores, Floats]: ...
+
+    def resize(self, frame: Array, size: tuple[int, int], box: Sequence[int] | None, form: str) -> Array: ...
+
+
+class Box(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("x", "y", "width", "height")]
+
+
+def pointer(array: Array | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if array is None else array.ctypes.data)
+
+
+def pointers(arrays: Sequence[Array]) -> Any:
+    return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+
+
+class OnCpu:
+    """cpp_ext/cuda compiled by a C++ compiler, through ctypes."""
+
+    def __init__(self, library: Path) -> None:
+        self.emulation = ctypes.CDLL(str(library))
+        self.set_device()
+
+    def set_device(self, order: str = "forwards", processors: int = 4, shared: int = 99 << 10, major: int = 8) -> None:
+        self.emulation.set_device(ORDERS.index(order), processors, shared, major)
+
+    def call(self, name: str, *arguments: object) -> None:
+        function = getattr(self.emulation, name)
+        function.restype = ctypes.c_char_p
+        message = function(*(ctypes.c_int64(value) if isinstance(value, int) else value for value in arguments))
+        if message is not None:
+            raise ValueError(message.decode())
+
+    @contextmanager
+    def banks(self, parts: Sequence[Sequence[Array]], precision: str) -> Iterator[Any]:
+        handles = (ctypes.c_void_p * len(parts))()
+        try:
+            for at, bank in enumerate(parts):
+                handle = ctypes.c_void_p()
+                self.call("make_bank", bank[0].shape[1], PRECISIONS.index(precision), ctypes.byref(handle))
+                handles[at] = handle.value
+                for part in bank:
+                    self.call("append", handle, pointer(part), TYPES.index(str(part.dtype)), len(part))
+            yield handles
+        finally:
+            for value in handles:
+                self.emulation.free_bank(ctypes.c_void_p(value))
+
+    def search(self, banks: Sequence[Sequence[Array]], queries: Sequence[Array], precision: str) -> Found:
+        product = [np.full(len(some), 7, np.float32) for some in queries]
+        index = [np.full(len(some), 7, np.int64) for some in queries]
+        with self.banks(banks, precision) as handles:
+            kind = TYPES.index(str(queries[0].dtype))
+            arrays = pointers(queries), kind, len(queries[0]), pointers(product), pointers(index)
+            self.call("search", handles, len(banks), *arrays)
+        return list(zip(product, index, strict=True))
+
+    def score(self, learned: Learned, features: Features, precision: str) -> tuple[Scores, Floats]:
+        views, (height, width) = len(features.global_), features.grid
+        out = [np.full((views, height, width) if grid else views, 7, np.float32) for grid in (0, 1, 0, 0, 1, 1)]
+        smooth = np.full((views, 400, 400), 7, np.float32)
+        with self.banks([[bank] for bank in learned.banks], precision) as handles:
+            self.call(
+                "score", handles, len(learned.banks), learned.image_prompts.shape[1], height, width,
+                pointer(learned.image_prompts), pointer(learned.pixel_prompts), ctypes.c_float(learned.temperature),
+                ctypes.c_bool(learned.image_maximum == "map"), pointer(four_scales(learned)), views,
+                TYPES.index(str(features.global_.dtype)),
+                pointer(features.global_), pointer(features.local), pointers(features.memory), pointers(out),
+                pointer(smooth),
+            )  # fmt: skip
+        return Scores(out[0], out[1], Branches(*out[2:])), smooth
+
+    def resize(self, frame: Array, size: tuple[int, int], box: Sequence[int] | None, form: str) -> Array:
+        out = np.full((*size, 3), 7, np.uint8)
+        height = len(frame) * 2 // 3 if form == "nv12" else len(frame)
+        chroma = ctypes.c_void_p(frame.ctypes.data + height * frame.strides[0])
+        cut = None if box is None else ctypes.byref(Box(*box))
+        number = ("rgb", "bgr", "grey", "nv12", "yuyv").index(form)
+        self.call("resize", number, frame.shape[1], height, cut, size[1], size[0], pointer(frame), frame.strides[0],
+                  chroma, frame.strides[0], pointer(out))  # fmt: skip
+        return out
+
+
+def four_scales(learned: Learned) -> Floats:
+    scales = learned.scales or scoring.UNIT_SCALES
+    return np.array([getattr(scales, name) for name in Scales.__struct_fields__], np.float32)
+
+
+class OnGpu:
+    """goodparts._native.cuda, with torch's arrays."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.torch = torch
+
+    def up(self, array: Array) -> Any:
+        return self.torch.from_numpy(np.ascontiguousarray(array)).cuda()
+
+    def down(self, array: Any) -> Array:
+        return np.asarray(self.torch.from_dlpack(array).cpu().numpy())
+
+    def banks(self, parts: Sequence[Sequence[Array]], precision: str) -> list[Any]:
+        banks = [_native.cuda.Bank(bank[0].shape[1], precision) for bank in parts]
+        for bank, arrays in zip(banks, parts, strict=True):
+            for number, part in enumerate(arrays):
+                bank.append(part if number % 2 else self.up(part))
+        return banks
+
+    def search(self, banks: Sequence[Sequence[Array]], queries: Sequence[Array], precision: str) -> Found:
+        search = _native.cuda.Search(self.banks(banks, precision), len(queries[0]))
+        found = search.run([self.up(some) for some in queries], stream=self.torch.cuda.current_stream().cuda_stream)
+        self.torch.cuda.synchronize()
+        return [(self.down(product), self.down(index)) for product, index in found]
+
+    def scorer(self, learned: Learned, features: Features, precision: str) -> Any:
+        return _native.cuda.Scorer(
+            learned.image_prompts, learned.pixel_prompts, self.banks([[bank] for bank in learned.banks], precision),
+            learned.temperature, features.grid, learned.image_maximum == "map", four_scales(learned).tolist(),
+            max_views=len(features.global_),
+        )  # fmt: skip
+
+    def score(self, learned: Learned, features: Features, precision: str) -> tuple[Scores, Floats]:
+        smooth = self.torch.full((len(features.global_), 400, 400), 7.0, device="cuda")
+        arrays = self.up(features.global_), self.up(features.local), [self.up(some) for some in features.memory]
+        out = self.scorer(learned, features, precision).run(*arrays, map=smooth)
+        self.torch.cuda.synchronize()
+        image, grid, *branches = (self.down(array) for array in out)
+        return Scores(image, grid, Branches(*branches)), self.down(smooth)
+
+    def resize(self, frame: Array, size: tuple[int, int], box: Sequence[int] | None, form: str) -> Array:
+        out = _native.cuda.resize(self.up(frame), size, box, form)
+        self.torch.cuda.synchronize()
+        return self.down(out)
+
+
+def unit(rng: np.random.Generator, *shape: int) -> Floats:
+    vectors = rng.standard_normal(shape).astype(np.float32)
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-20), np.float32)
+
+
+def rounded(vectors: Floats, precision: str, queries: bool = False) -> npt.NDArray[np.float64]:
+    """What is multiplied instead of the vectors."""
+    peak = np.abs(vectors).max(axis=1, keepdims=True).astype(np.float32)
+    if precision == "fp16":
+        power = np.exp2(np.floor(np.log2(np.where(peak > 0, peak, 1)))) if queries else 1.0
+        return (vectors / power).astype(np.float16).astype(np.float64) * power
+    if precision == "bf16":
+        bits = vectors.view(np.uint32)
+        return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(np.float64)
+    scale = np.where(peak > 1e-30, peak / np.float32(127), np.float32(1))
+    return np.rint(vectors * (np.float32(1) / scale)).astype(np.float64) * scale
