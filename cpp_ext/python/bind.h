@@ -14,14 +14,21 @@ namespace nb = nanobind;
 // Anything with __dlpack__ or the buffer protocol, on any device; checked by hand for the sake of the message.
 using Array = nb::ndarray<nb::ro>;
 
-inline std::string shape_of(const Array& array) {
+// "[2,n]"; a side of -1 is "n".
+inline std::string shape_of(const std::vector<int64_t>& shape) {
   std::string text = "[";
-  for (size_t axis = 0; axis < array.ndim(); ++axis) text += (axis ? "," : "") + std::to_string(array.shape(axis));
+  for (size_t axis = 0; axis < shape.size(); ++axis)
+    text += (axis ? "," : "") + (shape[axis] < 0 ? std::string("n") : std::to_string(shape[axis]));
   return text + "]";
 }
 
-inline std::string dtype_of(const Array& array) {
-  const auto dtype = array.dtype();
+inline std::string shape_of(const Array& array) {
+  std::vector<int64_t> shape;
+  for (size_t axis = 0; axis < array.ndim(); ++axis) shape.push_back(static_cast<int64_t>(array.shape(axis)));
+  return shape_of(shape);
+}
+
+inline std::string dtype_of(const nb::dlpack::dtype& dtype) {
   const auto code = static_cast<nb::dlpack::dtype_code>(dtype.code);
   const char* kind = code == nb::dlpack::dtype_code::Float    ? "float"
                      : code == nb::dlpack::dtype_code::Int    ? "int"
@@ -33,19 +40,16 @@ inline std::string dtype_of(const Array& array) {
 
 // TypeError for another dtype or device, ValueError for another shape or for gaps. A dimension of -1 is free.
 inline const float* floats(const Array& array, const char* name, const std::vector<int64_t>& shape) {
-  std::string wanted = "[";
   bool fits = array.ndim() == shape.size();
-  for (size_t axis = 0; axis < shape.size(); ++axis) {
-    wanted += (axis ? "," : "") + (shape[axis] < 0 ? std::string("n") : std::to_string(shape[axis]));
-    fits = fits && (shape[axis] < 0 || static_cast<int64_t>(array.shape(axis)) == shape[axis]);
-  }
-  wanted += "]";
+  for (size_t axis = 0; fits && axis < shape.size(); ++axis)
+    fits = shape[axis] < 0 || static_cast<int64_t>(array.shape(axis)) == shape[axis];
   if (array.dtype() != nb::dtype<float>())
-    throw nb::type_error((std::string(name) + " is " + dtype_of(array) + ": float32 is accepted").c_str());
+    throw nb::type_error((std::string(name) + " is " + dtype_of(array.dtype()) + ": float32 is accepted").c_str());
   if (array.device_type() != nb::device::cpu::value)
     throw nb::type_error((std::string(name) + " is not in the CPU's memory: copy it there first").c_str());
   if (!fits)
-    throw nb::value_error((std::string(name) + " is " + shape_of(array) + ": " + wanted + " is accepted").c_str());
+    throw nb::value_error(
+        (std::string(name) + " is " + shape_of(array) + ": " + shape_of(shape) + " is accepted").c_str());
   int64_t expected = 1;
   for (size_t axis = array.ndim(); axis-- > 0;) {
     if (array.size() > 0 && array.shape(axis) > 1 && array.stride(axis) != expected)

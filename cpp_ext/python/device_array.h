@@ -29,23 +29,6 @@ struct DeviceArray {
                            const std::vector<int64_t>& wanted, int wanted_device, bool rows_apart = false) const;
 };
 
-inline std::string text_of(const nb::dlpack::dtype& dtype) {
-  const auto code = static_cast<nb::dlpack::dtype_code>(dtype.code);
-  const char* kind = code == nb::dlpack::dtype_code::Float    ? "float"
-                     : code == nb::dlpack::dtype_code::Int    ? "int"
-                     : code == nb::dlpack::dtype_code::UInt   ? "uint"
-                     : code == nb::dlpack::dtype_code::Bfloat ? "bfloat"
-                                                              : "another kind of ";
-  return kind + std::to_string(dtype.bits);
-}
-
-inline std::string text_of(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (size_t axis = 0; axis < shape.size(); ++axis)
-    text += (axis ? "," : "") + (shape[axis] < 0 ? std::string("n") : std::to_string(shape[axis]));
-  return text + "]";
-}
-
 inline const DeviceArray& DeviceArray::check(const char* name, const std::vector<nb::dlpack::dtype>& dtypes,
                                              const std::vector<int64_t>& wanted, int wanted_device,
                                              bool rows_apart) const {
@@ -53,10 +36,10 @@ inline const DeviceArray& DeviceArray::check(const char* name, const std::vector
   std::string accepted;
   for (const auto& one : dtypes) {
     known = known || dtype == one;
-    accepted += (accepted.empty() ? "" : ", ") + text_of(one);
+    accepted += (accepted.empty() ? "" : ", ") + dtype_of(one);
   }
   const std::string subject = name;
-  if (!known) throw nb::type_error((subject + " is " + text_of(dtype) + ": " + accepted + " is accepted").c_str());
+  if (!known) throw nb::type_error((subject + " is " + dtype_of(dtype) + ": " + accepted + " is accepted").c_str());
   if (device >= 0 && wanted_device >= 0 && device != wanted_device)
     throw nb::value_error((subject + " is on device " + std::to_string(device) + ": device " +
                            std::to_string(wanted_device) + ", where the rest is, is accepted")
@@ -64,7 +47,7 @@ inline const DeviceArray& DeviceArray::check(const char* name, const std::vector
   bool fits = shape.size() == wanted.size();
   for (size_t axis = 0; fits && axis < shape.size(); ++axis) fits = wanted[axis] < 0 || shape[axis] == wanted[axis];
   if (!fits)
-    throw nb::value_error((subject + " is " + text_of(shape) + ": " + text_of(wanted) + " is accepted").c_str());
+    throw nb::value_error((subject + " is " + shape_of(shape) + ": " + shape_of(wanted) + " is accepted").c_str());
   int64_t expected = 1;
   for (size_t axis = shape.size(); axis-- > 0; expected *= shape[axis]) {
     if (shape[axis] < 2 || strides[axis] == expected || (rows_apart && axis == 0 && strides[axis] > expected)) continue;

@@ -60,7 +60,7 @@ gp_frame frame_of(const nb::object& object, const Format& format, gp::Array& arr
                           ": a uint8 array, numpy's or one with __dlpack__, is accepted")
                              .c_str());
   if (array.dtype() != nb::dtype<uint8_t>())
-    throw nb::type_error(("frame is " + gp::dtype_of(array) + ": uint8 is accepted").c_str());
+    throw nb::type_error(("frame is " + gp::dtype_of(array.dtype()) + ": uint8 is accepted").c_str());
   if (array.device_type() != nb::device::cpu::value)
     throw nb::type_error("frame is not in the CPU's memory: copy it there first");
   const int64_t samples = format.samples ? format.samples : 1;
