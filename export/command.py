@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 from goodparts.runtime.commands.show import describe_engine
+from goodparts.runtime.engine import Precision
 from goodparts.runtime.errors import EngineError, SettingsError
+from goodparts.runtime.files import find_images
+from goodparts.runtime.preprocess import load_rgb
+from goodparts.runtime.view import View
 from goodparts.trainer.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbone
 
-from .engines import make_engine
+from .engines import USUAL, make_engine
+
+PHOTOS = 16
+"""int8 is calibrated on no more than this many."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="where to put it")
     parser.add_argument("--force", action="store_true", help="replace an engine that is there")
+    parser.add_argument(
+        "--precision", nargs="+", default=list(USUAL), choices=get_args(Precision), metavar="P",
+        help=f"besides fp32: {', '.join(get_args(Precision)[1:])} (default {' '.join(USUAL)})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibrate-on", nargs="+", type=Path, metavar="PATH",
+        help="good photos, or folders of them, that int8 is calibrated on: 1 to 16 do (default: drawn parts)",
+    )  # fmt: skip
     add_backbone_arguments(parser)
 
 
@@ -49,7 +66,13 @@ def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
 def run(args: argparse.Namespace) -> int:
     if args.engine.exists() and not args.force:
         raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
+    if args.calibrate_on and "int8" not in args.precision:
+        raise SettingsError("--calibrate-on without --precision int8: nothing else is calibrated")
     backbone = open_backbone(args)
-    spec = make_engine(backbone, args.engine)
+    photos = None
+    if args.calibrate_on:
+        frames = [load_rgb(path) for path in find_images(args.calibrate_on)[:PHOTOS]]
+        photos = np.concatenate([View().cut(frame, backbone.encoder.image_size) for frame in frames])
+    spec = make_engine(backbone, args.engine, args.precision, photos)
     print("\n".join(describe_engine(args.engine, spec)))
     return 0

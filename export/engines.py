@@ -5,31 +5,28 @@ from __future__ import annotations
 import logging
 import secrets
 import shutil
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
-from goodparts.runtime.backends import BACKENDS, installed, open_session
-from goodparts.runtime.engine import (
-    CONTRACT_VERSION,
-    SPEC_NAME,
-    EngineSpec,
-    File,
-    Parity,
-    Precision,
-    Variant,
-    read_spec,
-)
+from goodparts.runtime.backends import installed
+from goodparts.runtime.engine import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Precision, read_spec
 from goodparts.runtime.errors import BackendError, EngineError
 from goodparts.runtime.files import sha256, sync_file, sync_folder, write_atomic, writing
+from goodparts.runtime.parity import REFERENCE_NAME
+from goodparts.runtime.preprocess import Array8
 from goodparts.trainer.backbone import Backbone
 
 from . import parity
-from .onnx_graph import GRAPH_NAME, OPSET, write_graph
+from .onnx_graph import OPSET, write_graph
+from .variants import PAIRS, Exporter
 
 log = logging.getLogger(__name__)
 
-PAIRS: dict[Precision, tuple[str, ...]] = {"fp32": ("onnxruntime", "openvino"), "bf16": ("openvino",)}
-"""Precision → the backends that can run it. All of these share one fp32 graph file."""
+USUAL: tuple[Precision, ...] = ("fp32", "bf16")
+LIBRARIES = ("goodparts", "torch", "open_clip_torch", "onnx")
+RANDOM_NOTE = "random weights: speeds are valid, fidelity is not established"
 
 
 def find_engine(backbone: Backbone, folder: Path) -> EngineSpec | None:
@@ -47,31 +44,39 @@ def find_engine(backbone: Backbone, folder: Path) -> EngineSpec | None:
     return spec
 
 
-def make_engine(backbone: Backbone, folder: Path) -> EngineSpec:
+def make_engine(
+    backbone: Backbone, folder: Path, precisions: Iterable[Precision] = USUAL, photos: Array8 | None = None
+) -> EngineSpec:
     """Export an engine. The folder appears whole, after the gate, or not at all; an older engine is replaced.
 
-    Raises EngineError rather than replace anything but an engine.
+    precisions: fp32 is always among them. photos uint8 [n,S,S,3]: what int8 is calibrated on; drawn parts where None.
+    Raises EngineError rather than replace anything but an engine, ParityError where a precision cannot be trusted.
     """
     folder = folder.resolve()
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / SPEC_NAME).is_file())):
         raise EngineError(f"{folder} exists and is not an engine: name another folder")
-    backends = [name for name in BACKENDS if installed(name)]
-    if not backends:
+    if not any(installed(name) for name in PAIRS["fp32"]):
         raise BackendError('no inference library to check the export with: pip install "goodparts[cpu]"')
     log.info("exporting %s to %s", backbone.encoder, folder)
     with writing(folder):
         part = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
         part.mkdir()
         try:
-            paths = write_graph(backbone.visual, part)
-            variants = _measure_all(backbone, part / GRAPH_NAME, backends)
+            graph, weights = write_graph(backbone.visual, part)
+            reference = parity.make_reference(backbone)
+            reference.save(part / REFERENCE_NAME)
+            exporter = Exporter(graph, weights, reference, photos)
+            wanted = {"fp32", *precisions}
+            made = {precision: exporter.write(precision) for precision in get_args(Precision) if precision in wanted}
+            paths = sorted(part.iterdir())
             spec = EngineSpec(
                 contract=CONTRACT_VERSION,
                 encoder=backbone.encoder,
                 opset=OPSET,
                 files=tuple(File(path.name, path.stat().st_size, sha256(path)) for path in paths),
-                variants=variants,
-                versions={name: version(name) for name in ("goodparts", "torch", "open_clip_torch", "onnx")},
+                variants={precision: variant for precision, variant in made.items() if variant is not None},
+                versions={name: version(name) for name in (*LIBRARIES, *(["nncf"] if made.get("int8") else []))},
+                note=RANDOM_NOTE if backbone.is_random else "",
             )
             for path in paths:
                 sync_file(path)
@@ -80,32 +85,6 @@ def make_engine(backbone: Backbone, folder: Path) -> EngineSpec:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return spec
-
-
-def _measure_all(backbone: Backbone, graph: Path, backends: list[str]) -> dict[Precision, Variant]:
-    variants: dict[Precision, Variant] = {}
-    for precision, pairs in PAIRS.items():
-        records: list[Parity] = []
-        for backend in pairs:
-            if backend not in backends:
-                log.info("%s is not installed here: this engine will not run on it", backend)
-                continue
-            try:
-                session = open_session(graph, backend, [backend], precision, None)
-            except BackendError as error:
-                if precision == "fp32":
-                    raise
-                log.info("no %s on %s: %s", precision, backend, error)
-                continue
-            record = parity.measure(backbone, session, backend, precision)
-            log.info(
-                "%s on %s: differs from torch by %.1e on features, %.1e on scores",
-                precision, backend, record.feature_difference, record.score_difference,
-            )  # fmt: skip
-            records.append(record)
-        if records:
-            variants[precision] = Variant(graph=graph.name, parity=tuple(records))
-    return variants
 
 
 def _swap(part: Path, folder: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 import torch
 from goodparts.runtime.errors import EngineError
 from goodparts.trainer.vv_tower import VVTower
@@ -16,15 +17,12 @@ from goodparts.trainer.vv_tower import VVTower
 OPSET = 18
 """What JetPack 6's TensorRT 10.3 parses; later opsets bring a fused Attention it does not know."""
 
-GRAPH_NAME = "encoder.onnx"
-WEIGHTS_NAME = "encoder.weights"
 
-
-def write_graph(tower: VVTower, folder: Path) -> tuple[Path, Path]:
-    """Export the tower into a folder; returns the graph's path and its weights' path.
+def write_graph(tower: VVTower, folder: Path, name: str = "encoder") -> tuple[Path, Path]:
+    """Export the tower into a folder, in fp32; returns the graph's path and its weights' path.
 
     Input `image` uint8 [batch,S,S,3]; outputs global [batch,D], local [batch,P,D], memory_0, memory_1
-    [batch,P,W]. The weights lie in a file of their own, so that graphs can share them.
+    [batch,P,W]. The weights lie in a file of their own.
     """
     device = tower.mean.device
     example = torch.zeros(2, tower.image_size, tower.image_size, 3, dtype=torch.uint8, device=device)
@@ -46,10 +44,13 @@ def write_graph(tower: VVTower, folder: Path) -> tuple[Path, Path]:
     if opset != OPSET:
         raise EngineError(f"the exporter wrote opset {opset}, {OPSET} is needed: use torch 2.9 or later")
     _strip(model)
-    graph = folder / GRAPH_NAME
-    onnx.save_model(model, str(graph), save_as_external_data=True, location=WEIGHTS_NAME, size_threshold=1024)
-    weights = folder / WEIGHTS_NAME
-    weights.chmod(graph.stat().st_mode)  # onnx makes it readable by its owner alone
+    return save_graph(ir.from_proto(model), folder, name)
+
+
+def save_graph(model: ir.Model, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write name.onnx and, in a file of their own, name.weights; files of those names are replaced."""
+    graph, weights = folder / f"{name}.onnx", folder / f"{name}.weights"
+    ir.save(model, graph, external_data=weights.name, size_threshold_bytes=1024)
     return graph, weights
 
 

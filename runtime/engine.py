@@ -15,11 +15,11 @@ from .files import NO_DIGEST, is_sealed, read_bytes, seal, sha256
 from .preprocess import Array8
 from .scoring import Features, Floats
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 SPEC_NAME = "engine.json"
 _DIGEST_MARK = b'"digest": "'
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,14 +68,17 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One precision: its graph, and the backends that may run it, each with its own parity record."""
+    """One precision: its graph and that graph's weights, the backends that may run it, each with its own parity
+    record, and what else is to be said of it."""
 
     graph: str
+    weights: str
     parity: tuple[Parity, ...]
+    note: str = ""
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The content of engine.json."""
+    """The content of engine.json. note: what its user must know of the encoder."""
 
     contract: int
     encoder: Encoder
@@ -83,6 +86,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     files: tuple[File, ...]
     variants: dict[Precision, Variant]
     versions: dict[str, str]
+    note: str = ""
     digest: str = NO_DIGEST
 
     def to_bytes(self) -> bytes:
@@ -92,8 +96,10 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return seal(text + b"\n", _DIGEST_MARK)
 
     def graph_id(self, precision: Precision) -> str:
-        """What banks and calibration are valid for: the precision and every byte of the graph's files."""
-        text = precision + "".join(file.name + file.sha256 for file in self.files)
+        """What banks and calibration are valid for: the precision and every byte of its graph's files."""
+        variant = self.variants[precision]
+        used = {variant.graph, variant.weights}
+        text = precision + "".join(file.name + file.sha256 for file in self.files if file.name in used)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -54,6 +54,8 @@ class Backbone:
         self.text = TextTower(getattr(model, "text", model)).to(self.device).eval()
         self.logit_scale = float(model.logit_scale)
         """CLIP's temperature as the checkpoint stores it: a logarithm, ln 100 for most."""
+        self.is_random = False
+        """Whether the weights are random ones: their speed is an encoder's, their features mean nothing."""
         self.encoder = Encoder(
             backbone=name,
             weights=weights_hash(model, self.visual.describe()),
@@ -83,7 +85,9 @@ class Backbone:
             if pretrained or weights:
                 raise SettingsError("the demo backbone brings its own weights: leave out --pretrained and --weights")
             return cls(name, *demo.load(), taps=taps, device=device)
-        return cls(name, _open_clip_model(name, pretrained, weights), taps=taps, device=device)
+        made = cls(name, _open_clip_model(name, pretrained, weights), taps=taps, device=device)
+        made.is_random = pretrained == RANDOM
+        return made
 
     def encode(self, views: Array8) -> Features:
         """Views uint8 RGB [B,S,S,3] → Features, through torch."""

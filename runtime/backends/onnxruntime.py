@@ -11,12 +11,14 @@ from ..preprocess import Array8
 from ..scoring import Floats
 
 PROVIDER = "CPUExecutionProvider"
+ARITHMETIC = {"fp32": "fp32", "fp16": "fp16, computed in fp32", "int8": "int8"}
+"""Precision → what its kernels do. It has no product in fp16: values are rounded to it, sums are not."""
 
 
 class OnnxRuntimeSession:
-    """A graph in an ONNX Runtime session; runs in fp32, the only float type of its CPU kernels here."""
+    """A graph in an ONNX Runtime session."""
 
-    def __init__(self, graph: Path, threads: int | None) -> None:
+    def __init__(self, graph: Path, precision: str, threads: int | None) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -30,7 +32,7 @@ class OnnxRuntimeSession:
         if used != [PROVIDER]:
             raise BackendError(f"ONNX Runtime chose {used}, not {PROVIDER}")
         self._input = self._session.get_inputs()[0].name
-        self.description = f"onnxruntime {ort.__version__} {PROVIDER} fp32"
+        self.description = f"onnxruntime {ort.__version__} {PROVIDER} {ARITHMETIC[precision]}"
 
     def run(self, views: Array8) -> list[Floats]:
         outputs: list[Floats] = self._session.run(None, {self._input: views})
@@ -39,6 +41,6 @@ class OnnxRuntimeSession:
 
 def open_session(graph: Path, precision: str, threads: int | None) -> OnnxRuntimeSession:
     """See backends.open_session."""
-    if precision != "fp32":
-        raise BackendError(f"ONNX Runtime's CPU provider cannot run {precision}: fp32 is what it has")
-    return OnnxRuntimeSession(graph, threads)
+    if precision not in ARITHMETIC:
+        raise BackendError(f"ONNX Runtime's CPU provider cannot run {precision}: {', '.join(ARITHMETIC)} are supported")
+    return OnnxRuntimeSession(graph, precision, threads)

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, in fp32 or bf16.
+"""OpenVINO on the CPU, in fp32, bf16 or int8.
 
 Left alone, OpenVINO runs an fp32 graph in bf16 on processors that have it; the precision is therefore
 always set and always read back.
@@ -15,7 +15,8 @@ from ..errors import BackendError
 from ..preprocess import Array8
 from ..scoring import Floats
 
-_TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16}
+_TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "int8": ov.Type.f32}
+"""Precision → the type of whatever the graph itself does not quantise."""
 
 
 class OpenVinoSession:

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from ..backends import BACKENDS
 from ..calibrate import Encode, calibrate_on, photo_scores, score_photos, separate
 from ..detector import Detector
+from ..engine import Precision
 from ..errors import SettingsError
 from ..files import find_images, read_bytes, require_folder_of
 from ..preprocess import Array8, decode
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="share of good parts that may be rejected (default: the recipe's)")  # fmt: skip
     parser.add_argument("--threshold", type=float, metavar="T", help="set the image threshold by hand")
     parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
 
 
 def run(args: argparse.Namespace) -> int:

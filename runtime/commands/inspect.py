@@ -16,6 +16,7 @@ from PIL import Image
 
 from ..backends import BACKENDS
 from ..detector import Detector, Inspection
+from ..engine import Precision
 from ..errors import GoodpartsError, SettingsError
 from ..files import find_images, printable, require_folder_of, write_atomic, writing
 from ..overlay import TILE, draw_contact_sheet, draw_overlay
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="engine folder")
     parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="recipe of the product")
     parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
     parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")
     parser.add_argument(
         "--memory-precision", default="fp32", choices=get_args(BankPrecision), help="of the memory's rows"

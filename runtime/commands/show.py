@@ -33,7 +33,11 @@ def describe_engine(path: Path, spec: engine.EngineSpec) -> list[str]:
         f"  {rows}×{columns} patches, joint width {encoder.width}, memory after the attention of {taps}",
         f"  {sum(file.size for file in spec.files) / 1e6:.1f} MB, ONNX opset {spec.opset}",
     ]
+    if spec.note:
+        lines.append(f"  {spec.note}")
     for precision, variant in spec.variants.items():
+        if variant.note:
+            lines.append(f"  {precision}: {variant.note}")
         for record in variant.parity:
             lines.append(
                 f"  {precision} on {record.backend} ({record.ran}): differs from torch by at most "

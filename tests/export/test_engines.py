@@ -12,6 +12,7 @@ from goodparts.export import engines
 from goodparts.export.engines import find_engine, make_engine
 from goodparts.runtime.engine import Engine, read_spec
 from goodparts.runtime.errors import EngineError, FileError, ParityError
+from goodparts.runtime.parity import Reference
 from goodparts.trainer.backbone import Backbone
 
 
@@ -60,7 +61,7 @@ def test_a_failed_gate_leaves_nothing(demo: Backbone, tmp_path: Path, monkeypatc
     def fail(*_: object) -> None:
         raise ParityError("too far")
 
-    monkeypatch.setattr(engines.parity, "measure", fail)
+    monkeypatch.setattr(Reference, "measure", fail)
     with pytest.raises(ParityError):
         make_engine(demo, tmp_path / "engine")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,131 @@
+"""int8: an fp32 graph with explicit QuantizeLinear and DequantizeLinear around its products.
+
+NNCF does it: per-channel weights, symmetric activations (TensorRT knows no others, and ONNX Runtime's integer kernels
+took a seventh of the time here), outlier channels smoothed into the weights, biases corrected. What it needs is
+photos, to see how large values get.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from goodparts.runtime.errors import BackendError
+from goodparts.runtime.preprocess import Array8
+
+MIRRORS = 4
+"""Each photo is seen as it is, mirrored both ways, and darker."""
+
+
+def calibration_views(photos: Array8) -> Array8:
+    """Photos [n,S,S,3] and mild variants of them: [4·n,S,S,3]."""
+    darker = (photos.astype(np.float32) * 0.7).astype(np.uint8)
+    return np.concatenate([photos, photos[:, :, ::-1], photos[:, ::-1], darker])
+
+
+def quantise(graph: Path, views: Array8, kept: Sequence[str]) -> onnx.ModelProto:
+    """A graph in int8, calibrated on views [n,S,S,3]; the nodes named in `kept` stay in fp32."""
+    try:
+        with _quiet():
+            import nncf
+    except ImportError as error:
+        raise BackendError('int8 needs NNCF: pip install "goodparts[int8]"') from error
+    model = onnx.load(str(graph))
+    kept = [*kept, *_unfit(model)]
+    with _quiet():
+        nncf.set_log_level(logging.ERROR)
+        made: onnx.ModelProto = nncf.quantize(
+            model,
+            nncf.Dataset(list(views[:, None]), lambda view: {model.graph.input[0].name: view}),
+            preset=nncf.QuantizationPreset.PERFORMANCE,
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(views),
+            ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+        )
+    _make_signed(made)
+    return made
+
+
+def _unfit(model: onnx.ModelProto) -> list[str]:
+    """Names of the products that cost little and lose much.
+
+    Attention's own, without a constant: a flat softmax over hundreds of tokens lies below int8's first step. And what
+    reads the pixels, whose 256 levels would become fewer.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    attention = [node.name for node in model.graph.node if node.op_type == "MatMul" and not constants & set(node.input)]
+    return [*attention, next(node.name for node in model.graph.node if node.op_type == "Conv")]
+
+
+def _make_signed(model: onnx.ModelProto) -> None:
+    """Give what is never negative (ReLU) half of int8's range instead of uint8's: TensorRT knows no uint8."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    names = {
+        (node.input[1], node.input[2])
+        for node in model.graph.node
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 2
+    }
+    for scale, zero in names:
+        if constants[zero].data_type != onnx.TensorProto.UINT8:
+            continue
+        wider = onnx.numpy_helper.to_array(constants[scale]) * np.float32(255 / 127)
+        signed = np.zeros(tuple(constants[zero].dims), np.int8)
+        constants[scale].CopyFrom(onnx.numpy_helper.from_array(np.asarray(wider, np.float32), scale))
+        constants[zero].CopyFrom(onnx.numpy_helper.from_array(signed, zero))
+    for value in model.graph.value_info:
+        if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+            value.type.tensor_type.elem_type = onnx.TensorProto.INT8
+
+
+def quantised_products(model: ir.Model) -> dict[str, str]:
+    """Products of a quantised graph: node → what a person would call it."""
+    found = {}
+    for node in model.graph:
+        if node.op_type in ("MatMul", "Gemm", "Conv") and any(_is_dequantised(value) for value in node.inputs):
+            found[node.name or ""] = _title(node)
+    return found
+
+
+def release(model: ir.Model, name: str) -> None:
+    """Let one product of a quantised graph compute with what was quantised for it, rounded weights aside."""
+    (node,) = (node for node in model.graph if node.name == name)
+    for index, value in enumerate(node.inputs):
+        if not _is_dequantised(value):
+            continue
+        quantised = value.producer().inputs[0]  # type: ignore[union-attr]
+        source = quantised.producer() if quantised is not None else None
+        if source is not None and source.op_type == "QuantizeLinear":
+            node.replace_input_with(index, source.inputs[0])
+
+
+def _is_dequantised(value: ir.Value | None) -> bool:
+    producer = value.producer() if value is not None else None
+    return producer is not None and producer.op_type == "DequantizeLinear"
+
+
+def _title(node: ir.Node) -> str:
+    """The layer's name after the bias that is added to its product, else the node's own."""
+    for user in node.outputs[0].consumers():
+        for value in user.inputs:
+            if value is not None and value.const_value is not None and (value.name or "").endswith("bias"):
+                return (value.name or "").removesuffix("bias").rstrip("._")
+    return node.name or node.op_type
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """NNCF draws progress bars on stdout and warns of its own dependencies."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)

@@ -1,0 +1,65 @@
+"""Mixed precision: an fp32 graph with its products in fp16 or bf16, every cast written out.
+
+What would lose digits that scores need stays in fp32: LayerNorm and softmax, the residual stream, the pixels up to the
+patch embedding, and the normalisation of the features. A graph so typed means the same to every backend.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import onnx_ir as ir
+from goodparts.runtime.errors import EngineError
+
+LowPrecision = Literal["fp16", "bf16"]
+
+TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+PRODUCTS = {"fp16": frozenset({"MatMul", "Gemm", "Conv"}), "bf16": frozenset({"MatMul", "Gemm"})}
+"""Always lowered. Opset 18 has no convolution in bf16."""
+EXACT = frozenset({"LayerNormalization", "BatchNormalization", "Softmax", "ReduceL2", "ReduceMean"})
+"""Always in fp32. Every other operation is lowered where all that it computes with already is, constants aside; so a
+sum of the stream, one side of which comes out of no product, is not."""
+
+
+def lower(model: ir.Model, precision: LowPrecision) -> None:
+    """Change a graph in place; its inputs and outputs keep their types."""
+    low = TYPES[precision]
+    graph = model.graph
+    casts: dict[tuple[str | None, ir.DataType], ir.Value] = {}
+
+    def cast(value: ir.Value, to: ir.DataType, before: ir.Node) -> ir.Value:
+        if (value.name, to) not in casts:
+            name = f"{value.name}.{to.name.lower()}"
+            if value.const_value is not None:
+                made = ir.Value(
+                    name=name, const_value=ir.tensor(value.const_value.numpy().astype(to.numpy()), name=name)
+                )
+                made.dtype, made.shape = to, value.shape
+                graph.register_initializer(made)
+            else:
+                node = ir.node("Cast", [value], {"to": ir.AttrInt64("to", to)}, name=f"cast {name}")
+                made = node.outputs[0]
+                made.name, made.dtype, made.shape = name, to, value.shape
+                graph.insert_before(before, node)
+            casts[value.name, to] = made
+        return casts[value.name, to]
+
+    for node in list(graph):
+        floats = [value for value in node.inputs if value is not None and value.dtype in (ir.DataType.FLOAT, low)]
+        computed = [value for value in floats if value.const_value is None]
+        is_lowered = node.op_type in PRODUCTS[precision] or (
+            node.op_type not in EXACT and bool(computed) and all(value.dtype == low for value in computed)
+        )
+        wanted = low if is_lowered else ir.DataType.FLOAT
+        for index, value in enumerate(node.inputs):
+            if value in floats and value.dtype != wanted:
+                node.replace_input_with(index, cast(value, wanted, node))
+        for value in node.outputs if is_lowered else ():
+            if value.dtype == ir.DataType.FLOAT:
+                value.dtype = low
+    for value in graph.outputs:
+        if value.dtype == low:
+            raise EngineError(f"output {value.name} would be {precision}: this tower does not end in a normalisation")
+    for name, value in list(graph.initializers.items()):
+        if not value.uses():
+            del graph.initializers[name]
