@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=list(BENCHES), metavar="NAME", help=", ".join(BENCHES))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows, the machine and the versions")
     parser.add_argument("--backbone", default=DEFAULT_BACKBONE, metavar="NAME",
-                        help=f"demo, or an open_clip ViT; random weights (default {DEFAULT_BACKBONE}); "
+                        help=f"demo, or an open_clip ViT or CLIP ResNet; random weights (default {DEFAULT_BACKBONE}); "
                         "accuracy is always the demo's")  # fmt: skip
     parser.add_argument("--repeat", type=int, metavar="N", help="timed rounds (default: each benchmark's own)")
     parser.add_argument("--data", type=Path, metavar="ROOT",

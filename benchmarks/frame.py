@@ -14,9 +14,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import torch
 from goodparts.export.engines import find_engine, make_engine
 from goodparts.runtime.engine import EngineSpec, Precision
+from goodparts.trainer.tower import Tower
 from goodparts.trainer.vv_tower import VVTower
+from torch.utils.flop_counter import FlopCounterMode
 
 from .contenders import SIDE, Milliseconds, inspect_in_torch, inspect_on_backend, multiply_in_torch
 from .report import Findings, Options
@@ -90,12 +93,16 @@ def median_of(timing: Timing[Milliseconds], stage: str) -> float:
     return percentile([stages[stage] for stages in timing.returned], 50)
 
 
-def encoder_flops(tower: VVTower, full: bool = False) -> int:
-    """Floating point operations per view, 2 per multiply-add, in matrix products and attentions.
+def encoder_flops(tower: Tower, full: bool = False) -> int:
+    """Floating point operations per view, 2 per multiply-add, in matrix products, convolutions and attentions.
 
-    As the tower does it: the last block works on [CLS] alone in its ordinary attention and its MLP. `full`:
-    as if every block did all of both attentions and the MLP.
+    As the tower does it: a ViT's last block works on [CLS] alone in its ordinary attention and its MLP. `full`:
+    as if every block did all of both attentions and the MLP; a ResNet has no blocks to save in.
     """
+    if not isinstance(tower, VVTower):
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            tower(torch.zeros(1, tower.image_size, tower.image_size, 3, dtype=torch.uint8))
+        return int(counter.get_total_flops())
     width = tower.width
     patches = tower.grid[0] * tower.grid[1]
     tokens = patches + 1

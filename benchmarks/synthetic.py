@@ -15,6 +15,7 @@ from goodparts.runtime.scoring import Features, Floats, Scales
 from goodparts.runtime.view import View
 from goodparts.trainer.backbone import RANDOM, Backbone
 from goodparts.trainer.demo import clip as demo
+from goodparts.trainer.resnet_tower import DEFAULT_TAPS
 from goodparts.trainer.vv_tower import default_taps
 
 DEMO = "demo"
@@ -28,20 +29,25 @@ def open_backbone(name: str) -> Backbone:
 def describe_encoder(name: str) -> Encoder:
     """A backbone's encoder from its configuration alone, without building the model."""
     config = demo.CONFIG if name == DEMO else open_clip.get_model_config(name)
-    if config is None or not isinstance(config["vision_cfg"].get("layers"), int):
+    if config is None or "layers" not in config["vision_cfg"]:
         raise BackboneError(
-            f"{name!r} is no ViT that open_clip {open_clip.__version__} knows: demo, or one of its ViTs"
+            f"{name!r} is no ViT or ResNet that open_clip {open_clip.__version__} knows: demo, or one of those"
         )
     vision = config["vision_cfg"]
-    size, layers = vision["image_size"], vision["layers"]
-    side = size // vision["patch_size"]
+    size, layers, width = vision["image_size"], vision["layers"], vision["width"]
+    if isinstance(layers, int):
+        side = size // vision["patch_size"]
+        taps = tuple(Tap(min(block, layers), width) for block in default_taps(layers))
+    else:
+        side = size // 2 ** (1 + DEFAULT_TAPS[0])
+        taps = tuple(Tap(layer, width * 2 ** (1 + layer)) for layer in DEFAULT_TAPS)
     return Encoder(
         backbone=name,
         weights="0" * 64,
         image_size=size,
         grid=(side, side),
         width=config["embed_dim"],
-        taps=tuple(Tap(min(block, layers), vision["width"]) for block in default_taps(layers)),
+        taps=taps,
     )
 
 

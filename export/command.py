@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that choose a backbone."""
     parser.add_argument("--backbone", default=DEFAULT_NAME, metavar="NAME",
-                        help=f"demo, or an open_clip ViT (default {DEFAULT_NAME})")  # fmt: skip
+                        help=f"demo, or an open_clip ViT or CLIP ResNet (default {DEFAULT_NAME})")  # fmt: skip
     parser.add_argument("--pretrained", metavar="TAG",
                         help=f"open_clip's tag of the weights (default {DEFAULT_PRETRAINED}), or random")  # fmt: skip
     parser.add_argument(
@@ -49,7 +49,8 @@ def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     parser.add_argument("--memory-taps", metavar="N,M",
-                        help="blocks after whose attention the memory is taken (default: 4,9 of 12)")  # fmt: skip
+                        help="blocks after whose attention the memory is taken (default: 4,9 of 12), or a ResNet's "
+                             "layers (2,3 of 4)")  # fmt: skip
 
 
 def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:

@@ -12,17 +12,17 @@ import onnx
 import onnx_ir as ir
 import torch
 from goodparts.runtime.errors import EngineError
-from goodparts.trainer.vv_tower import VVTower
+from goodparts.trainer.tower import Tower
 
 OPSET = 18
 """What JetPack 6's TensorRT 10.3 parses; later opsets bring a fused Attention it does not know."""
 
 
-def write_graph(tower: VVTower, folder: Path, name: str = "encoder") -> tuple[Path, Path]:
+def write_graph(tower: Tower, folder: Path, name: str = "encoder") -> tuple[Path, Path]:
     """Export the tower into a folder, in fp32; returns the graph's path and its weights' path.
 
     Input `image` uint8 [batch,S,S,3]; outputs global [batch,D], local [batch,P,D], memory_0, memory_1
-    [batch,P,W]. The weights lie in a file of their own.
+    [batch,P,W_i]. The weights lie in a file of their own.
     """
     device = tower.mean.device
     example = torch.zeros(2, tower.image_size, tower.image_size, 3, dtype=torch.uint8, device=device)

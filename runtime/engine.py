@@ -23,7 +23,10 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One memory output: after the attention of which block (counted from 1), and its width."""
+    """One memory output: of which block, counted from 1, and its width.
+
+    A ViT's is taken after the block's attention; a ResNet's blocks are its four layers.
+    """
 
     block: int
     width: int

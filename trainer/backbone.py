@@ -21,11 +21,14 @@ from goodparts.runtime.engine import Encoder, Tap
 from goodparts.runtime.errors import BackboneError, SettingsError
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import Features
+from open_clip.modified_resnet import ModifiedResNet
 from open_clip.tokenizer import SimpleTokenizer
 from torch import nn
 
 from .demo import clip as demo
+from .resnet_tower import ResNetTower
 from .text_tower import TextTower
+from .tower import Tower
 from .vv_tower import VVTower
 
 DEFAULT_NAME = "ViT-B-16-plus-240"
@@ -46,11 +49,11 @@ class Backbone:
         taps: tuple[int, ...] | None = None,
         device: str = "cpu",
     ) -> None:
-        """known_tokens: ids that the text tower has learned, None for all; taps: see VVTower."""
+        """known_tokens: ids that the text tower has learned, None for all; taps: see Tower."""
         model.requires_grad_(False).eval()
         self.device = torch.device(device)
         self._known_tokens = known_tokens
-        self.visual = VVTower(model.visual, taps).to(self.device).eval()
+        self.visual = wrap(model.visual, taps).to(self.device).eval()
         self.text = TextTower(getattr(model, "text", model)).to(self.device).eval()
         self.logit_scale = float(model.logit_scale)
         """CLIP's temperature as the checkpoint stores it: a logarithm, ln 100 for most."""
@@ -62,7 +65,7 @@ class Backbone:
             image_size=self.visual.image_size,
             grid=self.visual.grid,
             width=self.visual.out_width,
-            taps=tuple(Tap(block, self.visual.width) for block in self.visual.taps),
+            taps=tuple(map(Tap, self.visual.taps, self.visual.tap_widths)),
         )
 
     @classmethod
@@ -75,10 +78,10 @@ class Backbone:
         taps: tuple[int, ...] | None = None,
         device: str = "cpu",
     ) -> Backbone:
-        """Open `demo` or any open_clip ViT, by pretrained tag or local weights file (safetensors or .pt).
+        """Open `demo`, or any open_clip ViT or CLIP ResNet by pretrained tag or local weights file (safetensors, .pt).
 
         Raises BackboneError for an unknown name or tag, for weights that cannot be had or do not fit, and
-        for towers other than ViTs.
+        for other towers.
         """
         check_device(device)
         if name == "demo":
@@ -103,6 +106,11 @@ class Backbone:
         words = sorted({word for text in texts for word in text.replace("{}", " ").split()})
         tokenizer = SimpleTokenizer()
         return [word for word in words if not self._known_tokens.issuperset(tokenizer.encode(word))]
+
+
+def wrap(visual: Any, taps: tuple[int, ...] | None = None) -> Tower:
+    """An open_clip image tower with its local path; BackboneError for one that has none here."""
+    return ResNetTower(visual, taps) if isinstance(visual, ModifiedResNet) else VVTower(visual, taps)
 
 
 def check_device(device: str) -> None:
@@ -188,9 +196,10 @@ def _first_line(error: BaseException) -> str:
 def randomise(model: nn.Module, seed: int) -> None:
     """Replace every weight by one that depends on nothing but the seed, the tensor's name and its shape.
 
-    n ~ Normal(0,1) from numpy: LayerNorm weights 1 + 0.1·n, other tensors of two or more dimensions
-    n / √fan-in, the rest 0.1·n; logit_scale = ln 100.
+    n ~ Normal(0,1) from numpy: LayerNorm and BatchNorm weights 1 + 0.1·n, a BatchNorm's variances exp(0.1·n),
+    other tensors of two or more dimensions n / √fan-in, the rest 0.1·n; logit_scale = ln 100.
     """
+    batch_norms = {name for name, part in model.named_modules() if isinstance(part, nn.BatchNorm2d)}
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if name == "attn_mask":
@@ -198,11 +207,15 @@ def randomise(model: nn.Module, seed: int) -> None:
             if name == "logit_scale":
                 tensor.fill_(math.log(100.0))
                 continue
+            owner, _, part = name.rpartition(".")
+            if part == "num_batches_tracked":
+                tensor.zero_()
+                continue
             shape = tuple(tensor.shape)
             noise = np.random.default_rng([seed, zlib.crc32(name.encode())]).standard_normal(shape)
             normal = np.asarray(noise, np.float32)
-            if ".ln_" in name or name.startswith("ln_"):
-                value = 0.1 * normal + (1.0 if name.endswith("weight") else 0.0)
+            if ".ln_" in name or name.startswith("ln_") or owner in batch_norms:
+                value = np.exp(0.1 * normal) if part == "running_var" else 0.1 * normal + float(part == "weight")
             elif len(shape) >= 2:
                 value = normal / math.sqrt(math.prod(shape[1:]))
             else:

@@ -10,12 +10,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from goodparts.runtime.errors import BackboneError, SettingsError
+from goodparts.runtime.errors import BackboneError
 from torch import Tensor, nn
 
-# CLIP's own; some checkpoints bring others.
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
+from .tower import Tower, check_taps
 
 
 def default_taps(layers: int) -> tuple[int, int]:
@@ -23,22 +21,17 @@ def default_taps(layers: int) -> tuple[int, int]:
     return layers // 4 + 1, 2 * layers // 3 + 1
 
 
-class VVTower(nn.Module):
-    """Wraps an open_clip VisionTransformer; image uint8 [B,S,S,3] → global, local, memory_0, memory_1."""
-
-    visual: Any  # open_clip is untyped
-    mean: Tensor
-    std: Tensor
+class VVTower(Tower):
+    """Wraps an open_clip VisionTransformer; its memory is taken after the attention of the tapped blocks."""
 
     def __init__(self, visual: Any, taps: tuple[int, ...] | None = None) -> None:
-        super().__init__()
         check_supported(visual)
-        self.visual = visual
+        super().__init__(visual, visual.transformer.resblocks[0].mlp.gelu)
         self.blocks = visual.transformer.resblocks
         layers = len(self.blocks)
-        self.taps = taps if taps is not None else tuple(min(tap, layers) for tap in default_taps(layers))
-        if not self.taps or not all(1 <= tap <= layers for tap in self.taps) or list(self.taps) != sorted(self.taps):
-            raise SettingsError(f"memory taps {self.taps}: block numbers from 1 to {layers} in rising order")
+        if taps is None:
+            taps = tuple(min(tap, layers) for tap in default_taps(layers))
+        self.taps = check_taps(taps, layers)
         height, width = visual.image_size
         if height != width:
             raise BackboneError(f"this tower reads {height}×{width} images: square ones are supported")
@@ -46,13 +39,10 @@ class VVTower(nn.Module):
         rows, columns = visual.grid_size
         self.grid = int(rows), int(columns)
         self.width = int(visual.ln_post.weight.shape[0])
+        self.tap_widths = (self.width,) * len(self.taps)
         self.out_width = int(visual.proj.shape[1])
-        preprocessing = getattr(visual, "preprocess_cfg", None) or {}
-        self.register_buffer("mean", torch.tensor(preprocessing.get("mean") or MEAN), persistent=False)
-        self.register_buffer("std", torch.tensor(preprocessing.get("std") or STD), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """image: uint8 RGB [B,S,S,3]. Returns l2-normalised global [B,D], local [B,P,D], and [B,P,W] per tap."""
         original = self.embed(image)
         local = original
         memory: list[Tensor] = []
@@ -72,15 +62,10 @@ class VVTower(nn.Module):
             *memory,
         )
 
-    def describe(self) -> str:
-        """What the features depend on besides the weights: activation, mean and standard deviation of pixels."""
-        return f"{type(self.blocks[0].mlp.gelu).__name__} {self.mean.tolist()} {self.std.tolist()}"
-
     def embed(self, image: Tensor) -> Tensor:
         """uint8 [B,S,S,3] → tokens [B,1+P,W] before the first block."""
         visual = self.visual
-        pixels = (image.to(self.mean.dtype) / 255.0 - self.mean) / self.std
-        patches = visual.conv1(pixels.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
+        patches = visual.conv1(self.standardise(image)).flatten(2).transpose(1, 2)
         first = visual.class_embedding.expand(patches.shape[0], 1, -1)
         tokens = torch.cat([first, patches], dim=1) + visual.positional_embedding
         normed: Tensor = visual.ln_pre(tokens)
@@ -113,7 +98,7 @@ def check_supported(visual: Any) -> None:
     """BackboneError unless this is a plain CLIP ViT: class token, standard attention blocks."""
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is None or not hasattr(visual, "class_embedding"):
-        raise BackboneError(f"image tower {type(visual).__name__} is not supported: open_clip's ViTs are")
+        raise BackboneError(f"image tower {type(visual).__name__} is not supported: CLIP's ViTs and ResNets are")
     if getattr(visual, "attn_pool", None) is not None or getattr(visual, "pool_type", "tok") != "tok":
         raise BackboneError("image towers that pool otherwise than by class token are not supported")
     if not all(isinstance(block.attn, nn.MultiheadAttention) for block in blocks):

@@ -30,7 +30,7 @@ def describe_engine(path: Path, spec: engine.EngineSpec) -> list[str]:
     taps = ", ".join(f"block {tap.block} ({tap.width})" for tap in encoder.taps)
     lines = [
         f"{path}: engine for {encoder}",
-        f"  {rows}×{columns} patches, joint width {encoder.width}, memory after the attention of {taps}",
+        f"  {rows}×{columns} patches, joint width {encoder.width}, memory of {taps}",
         f"  {sum(file.size for file in spec.files) / 1e6:.1f} MB, ONNX opset {spec.opset}",
     ]
     if spec.note:

@@ -86,15 +86,16 @@ def test_options_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["score", "--repeat", "0"], "--repeat 0"),
         (["score", "--engine", str(tmp_path)], "--engine is for"),
         (["score", "--json", str(tmp_path / "no" / "file")], "does not exist"),
-        (["score", "--backbone", "RN50"], "no ViT"),
+        (["score", "--backbone", "convnext_base"], "no ViT or ResNet"),
     ):
         assert main(["bench", *options]) == 2
         assert said in capsys.readouterr().err
 
 
-def test_encoder_from_the_configuration_is_the_models_own() -> None:
-    own = open_backbone("demo").encoder
-    assert msgspec.structs.replace(describe_encoder("demo"), weights=own.weights) == own
+@pytest.mark.parametrize("name", ["demo", "RN50"])
+def test_encoder_from_the_configuration_is_the_models_own(name: str) -> None:
+    own = open_backbone(name).encoder
+    assert msgspec.structs.replace(describe_encoder(name), weights=own.weights) == own
 
 
 def test_recipe_is_a_real_one() -> None:

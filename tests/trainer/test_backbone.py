@@ -8,8 +8,9 @@ import open_clip
 import pytest
 import torch
 from goodparts.runtime.errors import BackboneError, SettingsError
-from goodparts.trainer.backbone import Backbone, randomise
+from goodparts.trainer.backbone import Backbone, randomise, wrap
 from goodparts.trainer.demo.clip import WEIGHTS
+from open_clip.timm_model import TimmModel
 from safetensors.torch import save_file
 
 
@@ -72,9 +73,19 @@ def test_names_and_tags_are_checked() -> None:
         Backbone.open("demo", pretrained="openai")
 
 
-def test_a_resnet_is_refused_by_name() -> None:
-    with pytest.raises(BackboneError, match="image tower ModifiedResNet is not supported"):
-        Backbone.open("RN50", pretrained="random")
+def test_a_resnet_comes_from_a_local_file(tmp_path: Path) -> None:
+    model = open_clip.create_model("RN50")
+    randomise(model, seed=9)
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    encoder = Backbone.open("RN50-quickgelu", weights=tmp_path / "weights.safetensors").encoder
+    assert encoder == Backbone("RN50-quickgelu", model).encoder
+    assert (encoder.image_size, encoder.grid, encoder.width) == (224, (28, 28), 1024)
+    assert [(tap.block, tap.width) for tap in encoder.taps] == [(2, 512), (3, 1024)]
+
+
+def test_a_tower_of_another_library_is_refused() -> None:
+    with pytest.raises(BackboneError, match="TimmModel is not supported: CLIP's ViTs and ResNets are"):
+        wrap(TimmModel("resnet10t", embed_dim=8, pool="abs_attn", proj=""))
 
 
 def test_without_a_network_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -99,6 +110,14 @@ def test_random_weights_depend_on_seed_name_and_shape_alone() -> None:
     for layer in layers:
         randomise(layer, seed=4)
     np.testing.assert_array_equal(layers[0].weight.detach(), layers[1].weight.detach())
+
+
+def test_random_statistics_are_those_of_a_batch() -> None:
+    norm = torch.nn.BatchNorm2d(1000)
+    randomise(norm, seed=4)
+    assert norm.running_var.min() > 0.5
+    assert abs(norm.running_mean.mean()) < 0.05 < norm.running_mean.std()
+    assert float(norm.weight.detach().mean()) == pytest.approx(1, abs=0.05)
 
 
 def test_the_hash_tells_activations_and_pixel_scaling_apart() -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from goodparts.runtime.errors import BackboneError
 from goodparts.trainer.backbone import Backbone, randomise
-from goodparts.trainer.vv_tower import MEAN, STD, VVTower, default_taps
+from goodparts.trainer.tower import MEAN, STD
+from goodparts.trainer.vv_tower import VVTower, default_taps
 
 Doubles = npt.NDArray[np.float64]
 State = dict[str, Doubles]

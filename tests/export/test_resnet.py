@@ -1,0 +1,59 @@
+"""A ResNet through the same doors as a ViT: the gate, the recipe, the detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from goodparts.export.engines import make_engine
+from goodparts.runtime.engine import Engine, read_spec
+from goodparts.runtime.view import View
+from goodparts.trainer import promptad
+from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.product import Order, learn_product, load_shots
+from goodparts.trainer.suffixes import GENERIC
+
+from goodparts import Detector
+from tests.trainer.test_resnet_tower import noise, tiny_clip
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Backbone:
+    return Backbone("tiny ResNet", tiny_clip())
+
+
+@pytest.fixture(scope="module")
+def engine(tiny: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resnet") / "engine"
+    make_engine(tiny, folder)
+    return folder
+
+
+def test_both_backends_pass_the_gate(engine: Path) -> None:
+    records = read_spec(engine).variants["fp32"].parity
+    assert [record.backend for record in records] == ["onnxruntime", "openvino"]
+    # Far inside the tolerance: the graph is the same arithmetic.
+    assert all(record.feature_difference < 2e-6 for record in records)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_graph_equals_torch_in_every_batch(tiny: Backbone, engine: Path, backend: str) -> None:
+    opened = Engine.open(engine, backend=backend)
+    for count in (1, 3):
+        seen, expected = opened.encode(noise(count)), tiny.encode(noise(count))
+        assert [memory.shape for memory in seen.memory] == [(count, 64, 32), (count, 64, 64)]
+        for one, other in zip(
+            (seen.global_, seen.local, *seen.memory), (expected.global_, expected.local, *expected.memory), strict=True
+        ):
+            np.testing.assert_allclose(one, other, atol=2e-6)
+
+
+def test_a_product_is_learned_and_inspected(tiny: Backbone, engine: Path, photos: Path, tmp_path: Path) -> None:
+    shots, views = load_shots(sorted((photos / "good").iterdir()), View(), tiny.encoder.image_size)
+    order = Order("ring", View(), GENERIC, "clean", promptad.settings("clean", steps=2), seed=0)
+    learn_product(tiny, order, shots, views, read_spec(engine).graph_id("fp32")).save(tmp_path / "ring.safetensors")
+    detector = Detector.open(engine, tmp_path / "ring.safetensors", backend="onnxruntime")
+    remembered, bad = (detector.predict(next((photos / kind).iterdir())) for kind in ("good", "bad"))
+    assert 0 <= remembered.score < bad.score
+    assert bad.grids.shape == (1, 8, 8)
