@@ -76,17 +76,13 @@ class Curve:
 
         gains [n]: by how much the overlap, in [0,1], grows at each score. Points are joined by straight lines, as
         bad and good ones of one score come together; the line that crosses the limit is cut there.
+
+        Each gain lifts the curve from where it is made to the limit: its area is gain × the mean width that is left.
         """
-        rate = np.stack((self.above, self.above + self.ties), axis=1).ravel() / self.goods
-        after = gains.cumsum()
-        height = np.stack((after - gains, after), axis=1).ravel()
-        rate, height = np.r_[0.0, rate, 1.0], np.r_[0.0, height, after[-1]]
-        inside = int(np.searchsorted(rate, limit, "right"))
-        if inside < rate.size:
-            rise = (height[inside] - height[inside - 1]) / (rate[inside] - rate[inside - 1])
-            cut = height[inside - 1] + rise * (limit - rate[inside - 1])
-            rate, height = np.r_[rate[:inside], limit], np.r_[height[:inside], cut]
-        return float(np.diff(rate) @ (height[1:] + height[:-1]) / 2 / limit)
+        left = np.clip(limit - self.above / self.goods, 0, None)
+        right = np.clip(limit - (self.above + self.ties) / self.goods, 0, None)
+        inside = np.divide((left - right) * self.goods, self.ties, out=np.ones_like(left), where=self.ties > 0)
+        return float(gains @ ((left + right) / 2 * inside) / limit)
 
 
 def auroc(bad: Flags, scores: Scores) -> float:
