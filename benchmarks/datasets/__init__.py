@@ -5,10 +5,11 @@ from __future__ import annotations
 from .checks import check_split, find_duplicates
 from .layouts import DataSet, open_data
 from .samples import Sample, Saturation, Split
-from .shots import Shots, choose_shots
+from .shots import SHOT_COUNTS, Shots, choose_shots
 from .truth import Truth, load_truth, resize_mask
 
 __all__ = [
+    "SHOT_COUNTS",
     "DataSet",
     "Sample",
     "Saturation",

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from goodparts.benchmarks.metrics import auroc, measure_images
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -24,6 +24,7 @@ def arrays(pairs: list[tuple[bool, int]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([pair[0] for pair in pairs]), np.array([float(pair[1]) for pair in pairs])
 
 
+@settings(deadline=None)
 @given(LABELLED)
 def test_auroc_is_the_share_of_pairs_in_order(pairs: list[tuple[bool, int]]) -> None:
     bad, good = split(pairs)
@@ -36,6 +37,7 @@ def test_auroc_is_the_share_of_pairs_in_order(pairs: list[tuple[bool, int]]) -> 
     assert auroc(labels, scores) == pytest.approx(ordered / (len(bad) * len(good)))
 
 
+@settings(deadline=None)
 @given(LABELLED)
 def test_images_at_every_threshold(pairs: list[tuple[bool, int]]) -> None:
     bad, good = split(pairs)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 from goodparts.benchmarks import pixel_metrics
 from goodparts.benchmarks.pixel_metrics import PixelTally
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -73,6 +73,7 @@ def tally(maps: Maps, masks: Masks, limit: float = 0.3) -> dict[str, float]:
         return taking.measure(limit).values
 
 
+@settings(deadline=None)
 @given(FEW, MASKS, st.sampled_from([0.05, 0.3, 1.0]))
 def test_pro_at_every_threshold(maps: Maps, masks: Masks, limit: float) -> None:
     found = tally(maps, masks, limit)
@@ -84,6 +85,7 @@ def test_pro_at_every_threshold(maps: Maps, masks: Masks, limit: float) -> None:
     assert found["pixel_aupr"] == pytest.approx(average_precision_score(masks.ravel(), maps.ravel()), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(FEW, MASKS, st.sampled_from([0.05, 1.0]), st.randoms(use_true_random=False))
 def test_saturated_pro_at_every_threshold(maps: Maps, masks: Masks, limit: float, random: Random) -> None:
     if masks.all() or not masks.any():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from goodparts.benchmarks.datasets import check_split, choose_shots, find_duplicates, load_truth, open_data
+from goodparts.benchmarks.datasets import SHOT_COUNTS, check_split, choose_shots, find_duplicates, load_truth, open_data
 from goodparts.benchmarks.pixel_metrics import PixelTally
 from goodparts.runtime.errors import SettingsError
 from PIL import Image
@@ -26,9 +27,9 @@ def photos(tmp_path: Path) -> list[Path]:
 
 
 def test_shots_are_nested_and_independent_of_order_and_place(photos: list[Path], tmp_path: Path) -> None:
-    drawn = {count: choose_shots(photos, count, 0) for count in (1, 2, 4, 8, 16)}
+    drawn = {count: choose_shots(photos, count, 0) for count in SHOT_COUNTS}
     assert [path.name for path in drawn[4].paths] == ["001.png", "007.png", "010.png", "011.png"]
-    for fewer, more in ((1, 2), (2, 4), (4, 8), (8, 16)):
+    for fewer, more in pairwise(SHOT_COUNTS):
         assert set(drawn[fewer].paths) < set(drawn[more].paths)
     assert choose_shots(photos[::-1], 4, 0) == drawn[4]
     assert choose_shots(photos, 4, 1).paths != drawn[4].paths

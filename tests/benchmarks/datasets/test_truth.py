@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from goodparts.benchmarks.datasets import Sample, Saturation, Truth, load_truth, resize_mask
 from goodparts.runtime.errors import ImageError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -45,6 +45,13 @@ def test_a_photo_that_is_turned(tmp_path: Path) -> None:
     assert load_truth(Sample(tmp_path / "photo.jpg")).mask.shape == (20, 10)
 
 
+def test_a_mask_that_marks_nothing(tmp_path: Path) -> None:
+    photo = save(tmp_path / "photo.png", np.zeros((8, 9), np.uint8))
+    truth = load_truth(Sample(photo, "hole", (photo,), level=0), {5: Saturation("hole", 1, False)}).resized(4, 4)
+    assert not truth.mask.any()
+    assert truth.defects == ()
+
+
 def test_masks_that_do_not_fit(tmp_path: Path) -> None:
     photo = save(tmp_path / "photo.png", np.zeros((8, 9), np.uint8))
     mask = save(tmp_path / "mask.png", np.full((9, 8), 7, np.uint8))
@@ -62,6 +69,7 @@ def test_masks_that_do_not_fit(tmp_path: Path) -> None:
         load_truth(Sample(photo))
 
 
+@settings(deadline=None)
 @given(st.tuples(SIDES, SIDES).flatmap(lambda shape: arrays(np.bool_, shape)), SIDES, SIDES)
 def test_resizing_keeps_a_defect(mask: np.ndarray, height: int, width: int) -> None:
     small = resize_mask(mask, height, width)
