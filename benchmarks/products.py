@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from goodparts.runtime.errors import ImageError
-from goodparts.runtime.files import find_images
 from goodparts.runtime.preprocess import Array8, load_rgb
 from goodparts.runtime.view import View
 from goodparts.trainer.demo.parts import DEFECTS
 from goodparts.trainer.demo.photos import Line
-from PIL import Image
+
+from .datasets.folders import read_mvtec
+from .datasets.truth import load_truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,24 +47,11 @@ def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: 
 
 
 def load_product(folder: Path, size: int) -> Product:
-    """A folder in MVTec's layout: train/good, test/good, test/<defect>, ground_truth/<defect>/<name>_mask.*."""
-    tests = find_images([folder / "test"])
+    """A category in MVTec AD's layout."""
+    split = read_mvtec(folder)
     return Product(
-        folder.name.replace("_", " "),
-        np.concatenate([View().cut(load_rgb(path), size) for path in find_images([folder / "train" / "good"])]),
-        np.concatenate([View().cut(load_rgb(path), size) for path in tests]),
-        np.stack([_load_mask(folder, path, size) for path in tests]),
+        split.text,
+        np.concatenate([View().cut(load_rgb(path), size) for path in split.train]),
+        np.concatenate([View().cut(load_rgb(sample.path), size) for sample in split.test]),
+        np.stack([load_truth(sample).resized(size, size).mask for sample in split.test]),
     )
-
-
-def _load_mask(folder: Path, photo: Path, size: int) -> npt.NDArray[np.bool_]:
-    """Pixels of the encoder's square of which at least half is defective, and always the worst one."""
-    if photo.parent.name == "good":
-        return np.zeros((size, size), np.bool_)
-    found = sorted((folder / "ground_truth" / photo.parent.name).glob(f"{photo.stem}_mask.*"))
-    if len(found) != 1:
-        raise ImageError(f"{photo}: {len(found)} masks beside it in ground_truth, exactly one is needed")
-    with Image.open(found[0]) as mask:
-        share = mask.convert("L").point(lambda value: 255 * (value > 127)).resize((size, size), Image.Resampling.BOX)
-    covered = np.asarray(share)
-    return covered >= min(128, max(1, int(covered.max())))

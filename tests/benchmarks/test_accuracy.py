@@ -69,5 +69,5 @@ def test_what_is_wrong_with_a_folder_is_said(root: Path, tmp_path: Path) -> None
     with pytest.raises(SettingsError, match="no folder in it has train/good"):
         accuracy.find_products(tmp_path / "round_gear")
     next((root / "round_gear" / "ground_truth" / "scratch").iterdir()).unlink()
-    with pytest.raises(ImageError, match="0 masks beside it in ground_truth, exactly one is needed"):
+    with pytest.raises(ImageError, match="0 masks in .*scratch, exactly one is needed"):
         products.load_product(root / "round_gear", 64)

@@ -1,0 +1,25 @@
+"""Data sets for inspection with their published splits, all behind one interface: `open_data(root)`."""
+
+from __future__ import annotations
+
+from .checks import check_split, find_duplicates
+from .layouts import DataSet, open_data
+from .samples import Sample, Saturation, Split
+from .shots import SHOT_COUNTS, Shots, choose_shots
+from .truth import Truth, load_truth, resize_mask
+
+__all__ = [
+    "SHOT_COUNTS",
+    "DataSet",
+    "Sample",
+    "Saturation",
+    "Shots",
+    "Split",
+    "Truth",
+    "check_split",
+    "choose_shots",
+    "find_duplicates",
+    "load_truth",
+    "open_data",
+    "resize_mask",
+]
