@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from goodparts.export.parity import BATCHES, TOLERANCES, measure
+from goodparts.export.parity import TOLERANCES, measure
 from goodparts.runtime.engine import Precision
 from goodparts.runtime.errors import ParityError
+from goodparts.runtime.parity import BATCHES
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import Floats
 from goodparts.trainer.backbone import Backbone
