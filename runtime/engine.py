@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from .backends import Session, open_session
+from .backends import TENSORRT, Session, open_session
 from .errors import EngineError, SettingsError
 from .files import NO_DIGEST, is_sealed, read_bytes, seal, sha256
 from .preprocess import Array8
@@ -167,9 +167,9 @@ class Engine:
         """Open an engine folder.
 
         backend: "onnxruntime", "openvino", or "auto": the first of these that is installed and supports the
-        precision. threads: bound on those of the inference library and of what runs beside it; None for
-        no bound. verify: check the digest of
-        every file, a third of a second for half a gigabyte.
+        precision; "tensorrt": the plan that `goodparts build` made on this machine. threads: bound on those of the
+        inference library and of what runs beside it; None for no bound. verify: check the digest of every file, a
+        third of a second for half a gigabyte.
 
         Raises EngineError for a damaged folder or an unsupported pair, BackendError for a missing library.
         """
@@ -181,8 +181,13 @@ class Engine:
         if variant is None:
             have = ", ".join(sorted(spec.variants))
             raise EngineError(f"{folder} has no {precision} graph: it has {have}")
-        allowed = [record.backend for record in variant.parity]
-        session = open_session(folder / variant.graph, backend, allowed, precision, threads)
+        if backend == TENSORRT:
+            from .plans import open_plan  # which knows what an engine is
+
+            session = open_plan(folder, spec, precision)
+        else:
+            allowed = [record.backend for record in variant.parity]
+            session = open_session(folder / variant.graph, backend, allowed, precision, threads)
         return cls(spec, precision, session, threads)
 
     @property
