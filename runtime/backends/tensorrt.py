@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorrt as trt
@@ -23,6 +23,8 @@ __all__ = ["INPUT", "VERSION", "Logger", "TensorRtSession", "current_gpu", "make
 
 VERSION: str = trt.__version__
 INPUT = "image"
+
+Made = TypeVar("Made")
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class Logger(trt.ILogger):
         return self.errors[0] if self.errors else "it gave no reason"
 
 
-def make(create: Callable[..., Any], *arguments: Any, logger: Logger, failed: str) -> Any:
+def make(create: Callable[..., Made | None], *arguments: object, logger: Logger, failed: str) -> Made:
     """Call one of TensorRT's makers. Where it has nothing to give its bindings return None, or raise TypeError."""
     logger.errors.clear()
     try:
@@ -76,7 +78,7 @@ class TensorRtSession:
         )
         self._lock = threading.Lock()
         self._launches: dict[int, Callable[[], Any]] = {}
-        self._contexts: list[Any] = []  # kept alive for the graphs
+        self._contexts: list[trt.IExecutionContext] = []  # kept alive for the graphs
         self._max_batch = plan.max_batch
         self._resources = Resources()
         try:
@@ -105,12 +107,12 @@ class TensorRtSession:
         self._host: dict[str, Any] = {}
         self._device: dict[str, int] = {}
         for name, shape in shapes.items():
-            kind = np.dtype(np.uint8 if name == INPUT else np.float32)
-            size = self._max_batch * int(np.prod(shape)) * kind.itemsize
+            element = np.dtype(np.uint8 if name == INPUT else np.float32)
+            size = self._max_batch * int(np.prod(shape)) * element.itemsize
             self._device[name] = self._resources.device(size)
-            self._host[name] = self._resources.pinned(size).view(kind).reshape(self._max_batch, *shape)
+            self._host[name] = self._resources.pinned(size).view(element).reshape(self._max_batch, *shape)
 
-    def _context(self, batch: int) -> Any:
+    def _context(self, batch: int) -> trt.IExecutionContext:
         """An execution context for one batch size, on the shared scratch memory."""
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = make(

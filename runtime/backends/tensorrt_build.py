@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import tensorrt as trt
 
@@ -59,7 +58,7 @@ def build(graph: Path, settings: BuildSettings, timings: bytes, progress: Progre
     return bytes(plan), bytes(cache.serialize())
 
 
-def _parse_errors(parser: Any) -> str:
+def _parse_errors(parser: trt.OnnxParser) -> str:
     """What the parser says, in one line: the first error and how many there are."""
     count = parser.num_errors
     if not count:
@@ -69,7 +68,7 @@ def _parse_errors(parser: Any) -> str:
     return f"{' '.join(error.desc().split())} at {error.node_operator()} {error.node_name()!r}{more}"
 
 
-def _configure(config: Any, settings: BuildSettings, progress: Progress) -> None:
+def _configure(config: trt.IBuilderConfig, settings: BuildSettings, progress: Progress) -> None:
     config.progress_monitor = progress
     config.builder_optimization_level = settings.level
     config.clear_flag(trt.BuilderFlag.TF32)  # on unless cleared; fp32 would quietly be 10 bits of mantissa
@@ -85,7 +84,7 @@ def _configure(config: Any, settings: BuildSettings, progress: Progress) -> None
     config.hardware_compatibility_level = levels[name]
 
 
-def _attach_timings(config: Any, timings: bytes, logger: Logger) -> Any:
+def _attach_timings(config: trt.IBuilderConfig, timings: bytes, logger: Logger) -> trt.ITimingCache:
     """Give earlier timings to the builder; where it refuses them it starts from none."""
     for data in (timings, b""):
         cache = config.create_timing_cache(data)

@@ -99,13 +99,17 @@ def tensorrt_double(machine: Machine) -> ModuleType:
 
     class ITensor:
         def __init__(self, shape: tuple[int, ...]) -> None:
-            self.shape = shape
+            self._shape = shape
+
+        @property
+        def shape(self) -> tuple[int, ...]:
+            return self._shape
 
     class INetworkDefinition:
-        graph = ""
+        _graph = ""
 
         def get_input(self, index: int) -> ITensor:
-            shape = session(self.graph).get_inputs()[index].shape
+            shape = session(self._graph).get_inputs()[index].shape
             return ITensor((-1, *shape[1:]))
 
     class ParserError:
@@ -128,7 +132,7 @@ def tensorrt_double(machine: Machine) -> ModuleType:
 
         def parse_from_file(self, model: str) -> bool:
             assert type(model) is str
-            self._network.graph = model
+            self._network._graph = model
             return not machine.parse_errors
 
         @property
@@ -146,11 +150,11 @@ def tensorrt_double(machine: Machine) -> ModuleType:
             return IHostMemory(b"timings")
 
     class IOptimizationProfile:
-        shapes: tuple[tuple[int, ...], ...]
+        _shapes: tuple[tuple[int, ...], ...]
 
         def set_shape(self, input: str, min: tuple[int, ...], opt: tuple[int, ...], max: tuple[int, ...]) -> None:
             assert input == "image"
-            self.shapes = (min, opt, max)
+            self._shapes = (min, opt, max)
 
     class IBuilderConfig:
         __slots__ = (
@@ -213,10 +217,10 @@ def tensorrt_double(machine: Machine) -> ModuleType:
                 self._logger.log(ILogger.Severity.ERROR, machine.build_error)
             if machine.build_error or not finished:
                 return None
-            minimum, opt, most = config._profile.shapes
+            minimum, opt, most = config._profile._shapes
             assert minimum == (1, *most[1:])
             made = {
-                "graph": network.graph, "gpu": machine.gpu, "version": machine.version, "max": most[0], "opt": opt[0],
+                "graph": network._graph, "gpu": machine.gpu, "version": machine.version, "max": most[0], "opt": opt[0],
                 "flags": sorted(flag.name for flag in config._flags), "timings": config._cache.data.decode(),
                 "level": config.builder_optimization_level, "hardware": config.hardware_compatibility_level.name,
                 "workspace": config._pools.get(MemoryPoolType.WORKSPACE),
