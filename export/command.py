@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from goodparts.runtime.commands.show import describe_engine
 from goodparts.runtime.errors import EngineError, SettingsError
 from goodparts.trainer.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbone
 
 from .engines import make_engine
+from .triton import Device, write_repository
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="where to put it")
     parser.add_argument("--force", action="store_true", help="replace an engine that is there")
+    parser.add_argument("--triton", type=Path, metavar="DIR",
+                        help="make nothing: add the engine that is there to this Triton model repository")  # fmt: skip
+    parser.add_argument("--triton-device", default="gpu", choices=get_args(Device), help="where Triton runs it")
+    parser.add_argument("--max-batch", type=int, default=8, metavar="N", help="most views Triton runs at once")
     add_backbone_arguments(parser)
 
 
@@ -47,6 +53,10 @@ def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.triton is not None:
+        written = write_repository(args.engine, args.triton, device=args.triton_device, max_batch=args.max_batch)
+        print("\n".join(f"{folder}: tritonserver --model-repository={args.triton.resolve()}" for folder in written))
+        return 0
     if args.engine.exists() and not args.force:
         raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
     backbone = open_backbone(args)
