@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import engine
+from ..plans import Gpu, Plan, read_plans
 from ..recipe import Header, Recipe
 
 
@@ -38,6 +39,22 @@ def describe_engine(path: Path, spec: engine.EngineSpec) -> list[str]:
             lines.append(
                 f"  {precision} on {record.backend} ({record.ran}): differs from torch by at most "
                 f"{record.feature_difference:.1e} on features, {record.score_difference:.1e} on scores"
+            )
+        lines += describe_plans(path, spec.graph_id(precision), precision)
+    return lines
+
+
+def describe_plans(path: Path, graph: str, precision: engine.Precision) -> list[str]:
+    """The TensorRT plans that were built for a graph, and records too damaged to tell."""
+    lines = []
+    for file, plan in read_plans(path, graph):
+        if not isinstance(plan, Plan):
+            lines.append(f"  {plan}")
+        elif plan.precision == precision:
+            gpu, stale = Gpu(plan.gpu, plan.capability), "" if plan.graph == graph else ", of another graph"
+            lines.append(
+                f"  {precision} plan for TensorRT {plan.tensorrt} on {gpu}, batches of 1 to {plan.max_batch}"
+                f"{stale}: {file.parent / plan.file.name}"
             )
     return lines
 

@@ -128,6 +128,10 @@ def test_a_plan_that_fits_is_not_built_again_unless_forced(
     assert "building fp32: Building Engine 0 %" in captured.err
     assert [made["timings"] for made in machine.builds] == ["", "timings"]
     assert len(list((built / "plans").glob("*.plan"))) == 1
+    assert main(["show", str(built)]) == 0
+    assert (
+        "fp32 plan for TensorRT 10.3.0 on Orin (compute capability 8.7), batches of 1 to 8" in capsys.readouterr().out
+    )
 
 
 def test_timings_that_tensorrt_refuses_are_replaced(folder: Path, machine: Machine) -> None:
