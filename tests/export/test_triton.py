@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 from goodparts.export.triton import write_repository
+from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine import Engine, read_spec
 from goodparts.runtime.errors import EngineError, SettingsError
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
@@ -86,6 +89,53 @@ def test_the_command_adds_an_engine_that_is_there(
     assert "KIND_CPU" in (tmp_path / "encoder_fp32" / "config.pbtxt").read_text()
     assert main(command) == 2
     assert "encoder_fp32 exists: name another folder, or remove it" in capsys.readouterr().err
+
+
+def test_the_documented_client_scores_like_the_engine(
+    engine_folder: Path, recipe_file: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_repository(engine_folder, tmp_path)[0]
+    session = ort.InferenceSession(str(folder / "1" / "model.onnx" / "model.onnx"))
+
+    class InferInput:
+        def __init__(self, name: str, shape: list[int], datatype: str) -> None:
+            assert (name, datatype) == ("image", "UINT8")
+            self.shape = shape
+
+        def set_data_from_numpy(self, input_tensor: Any) -> None:
+            assert list(input_tensor.shape) == self.shape
+            self.data = input_tensor
+
+    class InferResult:
+        def __init__(self, outputs: dict[str, Any]) -> None:
+            self.as_numpy = outputs.__getitem__
+
+    class InferenceServerClient:
+        def __init__(self, url: str) -> None:
+            assert url == "localhost:8001"
+
+        def infer(self, model_name: str, inputs: list[InferInput]) -> InferResult:
+            assert model_name == folder.name
+            names = [output.name for output in session.get_outputs()]
+            return InferResult(dict(zip(names, session.run(names, {"image": inputs[0].data}), strict=True)))
+
+    module = ModuleType("tritonclient.grpc")
+    module.__dict__.update(InferInput=InferInput, InferenceServerClient=InferenceServerClient)
+    package = ModuleType("tritonclient")
+    package.__dict__.update(grpc=module)
+    monkeypatch.setitem(sys.modules, "tritonclient", package)
+    monkeypatch.setitem(sys.modules, "tritonclient.grpc", module)
+    (tmp_path / "engine").symlink_to(engine_folder)
+    (tmp_path / "nut.safetensors").symlink_to(recipe_file)
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    space: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], space)
+    picture = photos / "bad" / "4.png"
+    seen = space["detector"].predict(picture)
+    assert seen.backend == "triton localhost:8001 encoder_fp32"
+    expected = Detector.open(engine_folder, recipe_file, backend="onnxruntime").predict(picture)
+    assert seen.score == pytest.approx(expected.score, abs=1e-6)
 
 
 def test_what_cannot_be_served_is_refused_and_leaves_nothing(engine_folder: Path, tmp_path: Path) -> None:
