@@ -47,7 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     graph: EngineSpec.graph_id of what was compiled; gpu, capability, tensorrt: where it was built and with which
     version; max_batch: the most views in one run; later_versions: whether later versions of TensorRT may load it;
-    parity: how far it was from the engine's fp32 graph on another library, None where that was not measured.
+    parity: how far it was from the engine's fp32 graph on the library `compared_with`; None where not measured.
     """
 
     contract: int = PLAN_CONTRACT
@@ -60,7 +60,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     hardware: Hardware
     later_versions: bool
     file: File
-    parity: Parity | None
+    parity: Parity | None = None
+    compared_with: str | None = None
     digest: str = NO_DIGEST
 
     def to_bytes(self) -> bytes:

@@ -46,13 +46,16 @@ def run(args: argparse.Namespace) -> int:
         args.engine, args.precision, settings, compare=not args.no_parity, replace=args.force
     )  # fmt: skip
     if not built:
-        print(f"{plan.file.name} is there and fits: nothing was built (--force builds again)")
+        print(
+            f"{plan.file.name}, for batches of 1 to {plan.max_batch}, is there and fits: "
+            "nothing was built (--force builds again)"
+        )
         return 0
     how = "was not compared with another library"
     if plan.parity is not None:
         how = (
             f"differs by at most {plan.parity.feature_difference:.1e} on features and "
-            f"{plan.parity.score_difference:.1e} on scores from {plan.parity.images.rpartition(' from ')[2]}"
+            f"{plan.parity.score_difference:.1e} on scores from {plan.compared_with}"
         )
     gpu = Gpu(plan.gpu, plan.capability)
     print(f"{plan.file.name}: {plan.file.size / 1e6:.1f} MB for {gpu}, batches of 1 to {plan.max_batch}; {how}")

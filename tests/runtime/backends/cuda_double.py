@@ -29,6 +29,10 @@ class Machine:
     """Whether HardwareCompatibilityLevel has SAME_COMPUTE_CAPABILITY; 10.3 does not."""
 
     builds: list[dict[str, Any]] = field(default_factory=list)
+    failing_run: int = 0
+    """Which call of execute_async_v3 returns False, counted from 1."""
+
+    calls: int = 0
     runs: int = 0
     launches: int = 0
     allocated: dict[int, Any] = field(default_factory=dict)

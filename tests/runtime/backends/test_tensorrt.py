@@ -256,6 +256,17 @@ def test_too_little_gpu_memory_is_one_line_and_leaves_none_taken(built: Path, ma
     assert Engine.open(built, backend="onnxruntime").encode(draw(1))
 
 
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_run_that_fails_is_one_line_and_the_next_may_work(built: Path, machine: Machine, call: int) -> None:
+    """The first call runs, the second is recorded: a stream left recording would be lost."""
+    engine = Engine.open(built, backend="tensorrt")
+    machine.failing_run = machine.calls + call
+    with pytest.raises(BackendError, match="TensorRT cannot run 2 views: Cask convolution execution"):
+        engine.encode(draw(2))
+    expected = Engine.open(built, backend="onnxruntime").encode(draw(2))
+    np.testing.assert_allclose(engine.encode(draw(2)).global_, expected.global_, atol=1e-5)
+
+
 def test_a_plan_outside_its_tolerance_is_not_kept(folder: Path, machine: Machine) -> None:
     machine.offset = 1e-2
     with pytest.raises(ParityError, match=r"the fp32 plan differs from onnxruntime .* it was not kept"):
