@@ -46,15 +46,15 @@ def build(graph: Path, settings: BuildSettings, timings: bytes, progress: Progre
     try:
         plan = make(builder.build_serialized_network, network, config, logger=logger, failed="cannot build the plan")
     except BackendError as error:
-        if progress.interrupted:
-            raise KeyboardInterrupt from error
+        if progress.stopped is not None:
+            raise progress.stopped from error
         if "memory" in str(error).lower():
             raise BackendError(f"{error}; a smaller --max-batch or --workspace needs less memory") from error
         raise
     finally:
         progress.close()
-    if progress.interrupted:
-        raise KeyboardInterrupt
+    if progress.stopped is not None:
+        raise progress.stopped
     return bytes(plan), bytes(cache.serialize())
 
 
@@ -104,7 +104,7 @@ class Progress(trt.IProgressMonitor):
 
     def __init__(self, title: str, clock: Callable[[], float] = time.monotonic) -> None:
         trt.IProgressMonitor.__init__(self)
-        self.interrupted = False
+        self.stopped: BaseException | None = None
         self._title = title
         self._clock = clock
         self._began = clock()
@@ -117,9 +117,9 @@ class Progress(trt.IProgressMonitor):
         self._note(phase_name, 0, num_steps)
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        """False, which ends the build, once the user has pressed Ctrl-C."""
+        """False, which ends the build, once the user has pressed Ctrl-C or the process was told to end."""
         self._note(phase_name, step + 1)
-        return not self.interrupted
+        return self.stopped is None
 
     def phase_finish(self, phase_name: str) -> None:
         self._note(phase_name, None)
@@ -138,8 +138,8 @@ class Progress(trt.IProgressMonitor):
                 else:
                     self._phases[phase] = (done, steps or self._phases.get(phase, (0, 1))[1])
                 self._show()
-        except KeyboardInterrupt:  # comes here where the callback runs in Python's main thread
-            self.interrupted = True
+        except (KeyboardInterrupt, SystemExit) as error:  # come here where the callback runs in the main thread
+            self.stopped = error
         except OSError:  # stderr is gone; the build is not
             pass
 

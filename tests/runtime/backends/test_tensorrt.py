@@ -276,15 +276,19 @@ def test_a_plan_outside_its_tolerance_is_not_kept(folder: Path, machine: Machine
     assert plan.parity is None
 
 
-def test_interrupting_a_build_ends_it(folder: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("signal", [KeyboardInterrupt(), SystemExit(143)])
+def test_interrupting_a_build_ends_it(
+    folder: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch, signal: BaseException
+) -> None:
+    """Raised in a callback, it must not cross TensorRT's C++."""
     from goodparts.runtime.backends.tensorrt_build import Progress
 
     def press(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        raise signal
 
     monkeypatch.setattr(Progress, "INTERVAL", (0.0, 0.0))
     machine.on_step = lambda: monkeypatch.setattr("builtins.print", press)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(signal)):
         compile_plan(folder, "fp32", BuildSettings())
     assert not machine.builds
     assert not list((folder / "plans").glob("*"))
