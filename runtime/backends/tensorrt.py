@@ -53,7 +53,9 @@ def make(create: Callable[..., Made | None], *arguments: object, logger: Logger,
     logger.errors.clear()
     try:
         made = create(*arguments)
-    except TypeError:
+    except TypeError as error:
+        if "nullptr" not in str(error):
+            raise
         made = None
     if made is None:
         raise BackendError(f"TensorRT {VERSION} {failed}: {logger.reason}")
