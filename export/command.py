@@ -16,6 +16,7 @@ from goodparts.runtime.view import View
 from goodparts.trainer.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbone
 
 from .engines import USUAL, make_engine
+from .triton import Device, write_repository
 
 PHOTOS = 16
 """int8 is calibrated on no more than this many."""
@@ -32,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibrate-on", nargs="+", type=Path, metavar="PATH",
         help="good photos, or folders of them, that int8 is calibrated on: 1 to 16 do (default: drawn parts)",
     )  # fmt: skip
+    parser.add_argument("--triton", type=Path, metavar="DIR",
+                        help="make nothing: add the engine that is there to this Triton model repository")  # fmt: skip
+    parser.add_argument("--triton-device", default="gpu", choices=get_args(Device), help="where Triton runs it")
+    parser.add_argument("--max-batch", type=int, default=8, metavar="N", help="most views Triton runs at once")
     add_backbone_arguments(parser)
 
 
@@ -65,6 +70,10 @@ def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.triton is not None:
+        written = write_repository(args.engine, args.triton, device=args.triton_device, max_batch=args.max_batch)
+        print("\n".join(f"{folder}: tritonserver --model-repository={args.triton.resolve()}" for folder in written))
+        return 0
     if args.engine.exists() and not args.force:
         raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
     if args.calibrate_on and "int8" not in args.precision:

@@ -44,6 +44,7 @@ def write_graph(tower: Tower, folder: Path, name: str = "encoder") -> tuple[Path
     if opset != OPSET:
         raise EngineError(f"the exporter wrote opset {opset}, {OPSET} is needed: use torch 2.9 or later")
     _strip(model)
+    _cast_first(model)
     return save_graph(ir.from_proto(model), folder, name)
 
 
@@ -68,6 +69,17 @@ def _strip(model: onnx.ModelProto) -> None:
     ):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
+
+
+def _cast_first(model: onnx.ModelProto) -> None:
+    """Let nothing but a Cast read the uint8 input, which TensorRT demands: shapes are taken from what it gives."""
+    nodes = model.graph.node
+    cast = next(node for node in nodes if node.op_type == "Cast" and list(node.input) == ["image"])
+    nodes.remove(cast)
+    nodes.insert(0, cast)
+    for node in nodes:
+        if node.op_type == "Shape" and list(node.input) == ["image"]:
+            node.input[0] = cast.output[0]
 
 
 @contextlib.contextmanager

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 import numpy as np
 
-from .backends import Session, open_session
+from .backends import TENSORRT, Session, open_session
 from .errors import EngineError, SettingsError
 from .files import NO_DIGEST, is_sealed, read_bytes, seal, sha256
 from .preprocess import Array8
@@ -98,9 +98,21 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         text = msgspec.json.format(msgspec.json.encode(blank, order="sorted"), indent=2)
         return seal(text + b"\n", _DIGEST_MARK)
 
+    @property
+    def precisions(self) -> list[Precision]:
+        """Those that there are, fp32 first."""
+        return [precision for precision in get_args(Precision) if precision in self.variants]
+
+    def variant(self, precision: Precision) -> Variant:
+        """The variant of a precision; EngineError where there is none."""
+        if precision not in self.variants:
+            have = ", ".join(self.precisions)
+            raise EngineError(f"this engine has no {precision} graph: it has {have}; export it with --precision")
+        return self.variants[precision]
+
     def graph_id(self, precision: Precision) -> str:
         """What banks and calibration are valid for: the precision and every byte of its graph's files."""
-        variant = self.variants[precision]
+        variant = self.variant(precision)
         used = {variant.graph, variant.weights}
         text = precision + "".join(file.name + file.sha256 for file in self.files if file.name in used)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -176,9 +188,9 @@ class Engine:
         """Open an engine folder.
 
         backend: "onnxruntime", "openvino", or "auto": the first of these that is installed and supports the
-        precision. threads: bound on those of the inference library and of what runs beside it; None for
-        no bound. verify: check the digest of
-        every file, a third of a second for half a gigabyte.
+        precision; "tensorrt": the plan that `goodparts build` made on this machine. threads: bound on those of the
+        inference library and of what runs beside it; None for no bound. verify: check the digest of every file, a
+        third of a second for half a gigabyte.
 
         Raises EngineError for a damaged folder or an unsupported pair, BackendError for a missing library.
         """
@@ -186,12 +198,14 @@ class Engine:
         if threads is not None and threads < 1:
             raise SettingsError(f"threads {threads}: at least 1 is needed")
         spec = verify_files(folder) if verify else read_spec(folder)
-        variant = spec.variants.get(precision)
-        if variant is None:
-            have = ", ".join(sorted(spec.variants))
-            raise EngineError(f"{folder} has no {precision} graph: it has {have}")
-        allowed = [record.backend for record in variant.parity]
-        session = open_session(folder / variant.graph, backend, allowed, precision, threads)
+        variant = spec.variant(precision)
+        if backend == TENSORRT:
+            from .plans import open_plan  # which knows what an engine is
+
+            session = open_plan(folder, spec, precision)
+        else:
+            allowed = [record.backend for record in variant.parity]
+            session = open_session(folder / variant.graph, backend, allowed, precision, threads)
         return cls(spec, precision, session, threads)
 
     @property

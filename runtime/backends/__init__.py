@@ -15,6 +15,9 @@ from ..scoring import Floats
 BACKENDS = {"onnxruntime": "cpu", "openvino": "openvino"}
 """Backend → the extra that installs it; "auto" tries them in this order."""
 
+TENSORRT = "tensorrt"
+"""Runs plans (runtime/plans.py), not graph files; never chosen by "auto"."""
+
 
 class Session(Protocol):
     """An open graph."""
@@ -38,7 +41,7 @@ def open_session(graph: Path, backend: str, allowed: Sequence[str], precision: s
     missing or cannot do it. Nothing falls back silently.
     """
     if backend not in BACKENDS and backend != "auto":
-        raise BackendError(f"unknown backend {backend!r}: choose auto, {', '.join(BACKENDS)}")
+        raise BackendError(f"unknown backend {backend!r}: choose auto, {', '.join(BACKENDS)}, {TENSORRT}")
     if backend == "auto":
         usable = [name for name in BACKENDS if name in allowed and installed(name)]
         if not usable:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import engine
+from ..plans import Gpu, Plan, read_plans
 from ..recipe import Header, Recipe
 
 
@@ -35,13 +36,37 @@ def describe_engine(path: Path, spec: engine.EngineSpec) -> list[str]:
     ]
     if spec.note:
         lines.append(f"  {spec.note}")
-    for precision, variant in spec.variants.items():
+    for precision in spec.precisions:
+        variant = spec.variants[precision]
         if variant.note:
             lines.append(f"  {precision}: {variant.note}")
         for record in variant.parity:
+            lines.append(f"  {precision} on {record.backend} ({record.ran}): {describe_parity(record)}")
+        lines += describe_plans(path, spec.graph_id(precision), precision)
+    return lines
+
+
+def describe_parity(record: engine.Parity | None) -> str:
+    """How far a graph is from torch."""
+    if record is None:
+        return "its difference from torch was not measured"
+    return (
+        f"differs from torch by at most {record.feature_difference:.1e} on features, "
+        f"{record.score_difference:.1e} on scores"
+    )
+
+
+def describe_plans(path: Path, graph: str, precision: engine.Precision) -> list[str]:
+    """The TensorRT plans that were built for a graph, and records too damaged to tell."""
+    lines = []
+    for file, plan in read_plans(path, graph):
+        if not isinstance(plan, Plan):
+            lines.append(f"  {plan}")
+        elif plan.precision == precision:
+            gpu, stale = Gpu(plan.gpu, plan.capability), "" if plan.graph == graph else ", of another graph"
             lines.append(
-                f"  {precision} on {record.backend} ({record.ran}): differs from torch by at most "
-                f"{record.feature_difference:.1e} on features, {record.score_difference:.1e} on scores"
+                f"  {precision} plan for TensorRT {plan.tensorrt} on {gpu}, batches of 1 to {plan.max_batch}"
+                f"{stale}: {file.parent / plan.file.name}; {describe_parity(plan.parity)}"
             )
     return lines
 

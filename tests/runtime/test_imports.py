@@ -23,7 +23,10 @@ PROGRAM = """
 import importlib, pkgutil, sys
 import goodparts, goodparts.cli, goodparts.runtime
 for module in pkgutil.walk_packages(goodparts.runtime.__path__, "goodparts.runtime."):
-    importlib.import_module(module.name)
+    try:
+        importlib.import_module(module.name)
+    except ImportError as error:  # no machine has every inference library
+        assert error.name in {"tensorrt", "cuda", "cuda.bindings"}, error
 print(*sorted(sys.modules))
 """
 
@@ -37,4 +40,4 @@ def test_the_runtime_imports_nothing_of_the_workstation() -> None:
 def test_importing_the_runtime_loads_no_inference_engine() -> None:
     program = "import sys, goodparts.runtime; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"onnxruntime", "openvino"} & set(loaded)
+    assert not {"onnxruntime", "openvino", "tensorrt", "cuda"} & set(loaded)

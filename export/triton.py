@@ -1,0 +1,106 @@
+"""A model repository for NVIDIA's Triton Inference Server: the encoder, which every product shares.
+
+Layout and config.pbtxt are Triton's (docs/user_guide/model_repository, protobuf/model_config.proto). Triton serves
+features; what is learned for a product stays in its recipe, with whoever scores them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from goodparts.runtime.engine import EngineSpec, Precision, Variant, verify_files
+from goodparts.runtime.errors import EngineError, SettingsError
+from goodparts.runtime.files import sync_file, sync_folder, write_atomic, writing
+
+Device = Literal["cpu", "gpu"]
+
+QUEUE_DELAY = 500
+"""Microseconds that a request waits for others to share its batch: cameras that fire together arrive within it."""
+
+
+def write_repository(
+    engine: Path, folder: Path, *, device: Device = "gpu", max_batch: int = 8, instances: int = 1
+) -> list[Path]:
+    """Add a model for every precision, `encoder_fp32` and so on; returns their folders.
+
+    max_batch: the most views in one run; instances: copies of a model that run at the same time, on each GPU or
+    on the CPU. Raises EngineError for a damaged engine, or where a model of that name is there already.
+    """
+    if max_batch < 1 or instances < 1:
+        raise SettingsError(f"max_batch {max_batch}, instances {instances}: at least 1 of each is needed")
+    spec = verify_files(engine)
+    written = []
+    for precision in spec.precisions:
+        variant = spec.variants[precision]
+        if device == "cpu" and not any(record.backend == "onnxruntime" for record in variant.parity):
+            continue  # Triton's ONNX Runtime has no more kernels than ours
+        target = folder / model_name(precision)
+        if target.exists():
+            raise EngineError(f"{target} exists: name another folder, or remove it (Triton may be serving it)")
+        with writing(target):
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_model(engine, target, variant, config(spec, precision, device, max_batch, instances))
+        written.append(target)
+    return written
+
+
+def _write_model(engine: Path, target: Path, variant: Variant, text: str) -> None:
+    """Appears whole or not at all. Files beside a graph must lie with it in a folder named as the model file."""
+    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    try:
+        inside = part / "1" / "model.onnx"
+        inside.mkdir(parents=True)
+        for name, copy in ((variant.graph, "model.onnx"), (variant.weights, variant.weights)):
+            shutil.copyfile(engine / name, inside / copy)
+            sync_file(inside / copy)
+        write_atomic(part / "config.pbtxt", text.encode())
+        part.rename(target)
+        sync_folder(target.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def model_name(precision: Precision) -> str:
+    """What clients ask Triton for."""
+    return f"encoder_{precision}"
+
+
+def tensors(spec: EngineSpec) -> dict[str, tuple[int, ...]]:
+    """The encoder's outputs, all float32: name → shape without the batch."""
+    rows, columns = spec.encoder.grid
+    patches, width = rows * columns, spec.encoder.width
+    memory = {f"memory_{index}": (patches, tap.width) for index, tap in enumerate(spec.encoder.taps)}
+    return {"global": (width,), "local": (patches, width), **memory}
+
+
+def config(spec: EngineSpec, precision: Precision, device: Device, max_batch: int, instances: int) -> str:
+    """config.pbtxt. The graph's id goes along: a recipe's banks hold for the graph they were computed with."""
+    size = spec.encoder.image_size
+    outputs = ",\n".join(_tensor(name, "TYPE_FP32", shape) for name, shape in tensors(spec).items())
+    parameters = {"graph": spec.graph_id(precision), "encoder": str(spec.encoder)}
+    return f"""name: "{model_name(precision)}"
+backend: "onnxruntime"
+max_batch_size: {max_batch}
+input [
+{_tensor("image", "TYPE_UINT8", (size, size, 3))}
+]
+output [
+{outputs}
+]
+instance_group [ {{ count: {instances} kind: KIND_{device.upper()} }} ]
+dynamic_batching {{ max_queue_delay_microseconds: {QUEUE_DELAY} }}
+""" + "".join(
+        f'parameters {{ key: "{key}" value {{ string_value: "{_quoted(value)}" }} }}\n'
+        for key, value in parameters.items()
+    )
+
+
+def _tensor(name: str, kind: str, shape: tuple[int, ...]) -> str:
+    return f'  {{ name: "{name}" data_type: {kind} dims: [ {", ".join(map(str, shape))} ] }}'
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

@@ -1,0 +1,121 @@
+"""The few calls of the CUDA runtime that TensorRT's buffers and launches need, through NVIDIA's cuda-python."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from cuda.bindings import __version__ as BINDINGS_VERSION
+from cuda.bindings import runtime as cudart
+
+from ..errors import BackendError
+from ..plans import Gpu
+from ..preprocess import Array8
+
+DEVICE = 0
+"""The first GPU that the process sees; CUDA_VISIBLE_DEVICES chooses another."""
+
+
+def current_gpu() -> Gpu:
+    """The GPU that this process uses; BackendError where there is none or its driver is too old."""
+    properties = call(cudart.cudaGetDeviceProperties, DEVICE)
+    name = properties.name.split(b"\0")[0].decode(errors="replace")
+    return Gpu(name, (properties.major, properties.minor))
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of cuda-python, which returns (error, values…); the values, or BackendError."""
+    error, *values = function(*arguments)
+    if error != cudart.cudaError_t.cudaSuccess:
+        raise BackendError(_explain(error, function.__name__, arguments))
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _explain(error: Any, name: str, arguments: tuple[Any, ...]) -> str:
+    codes = cudart.cudaError_t
+    if error == codes.cudaErrorMemoryAllocation:
+        state, free, total = cudart.cudaMemGetInfo()
+        seen = "" if state != codes.cudaSuccess else f"; {free / 1e6:.0f} of {total / 1e6:.0f} MB are free"
+        wanted = f"{arguments[0] / 1e6:.1f} MB" if arguments and isinstance(arguments[0], int) else name
+        return (
+            f"too little GPU memory for {wanted}{seen}: end what else uses the GPU, "
+            "or build a plan with a smaller --max-batch"
+        )
+    if error == codes.cudaErrorInsufficientDriver:
+        return (
+            f"no CUDA driver, or one older than cuda-python {BINDINGS_VERSION} needs: update the driver, or install "
+            'the cuda-python of its CUDA version, as in pip install "cuda-python==12.*"'
+        )
+    if error == codes.cudaErrorNoDevice:
+        return "no CUDA GPU is visible: look at nvidia-smi and CUDA_VISIBLE_DEVICES, or choose another backend"
+    _, text = cudart.cudaGetErrorString(error)
+    return f"CUDA error {error.name} in {name} ({text.decode(errors='replace')}): choose another backend"
+
+
+class Resources:
+    """Memory, a stream and recorded launches on the GPU, freed together: by `close`, or with their owner."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._finalize = weakref.finalize(self, self._stack.close)
+        self.stream = call(cudart.cudaStreamCreateWithFlags, cudart.cudaStreamNonBlocking)
+        self._later(cudart.cudaStreamDestroy, self.stream)
+
+    def _later(self, free: Callable[..., Any], handle: Any) -> None:
+        self._stack.callback(lambda: free(handle))  # its error has no one left to tell
+
+    def close(self) -> None:
+        """Free everything, in reverse order."""
+        self._finalize()
+
+    def device(self, size: int) -> int:
+        """Address of `size` bytes on the GPU, 256-byte aligned."""
+        address: int = call(cudart.cudaMalloc, size)
+        self._later(cudart.cudaFree, address)
+        return address
+
+    def pinned(self, size: int) -> Array8:
+        """`size` bytes of page-locked host memory, which the GPU copies from and to without a detour."""
+        address = call(cudart.cudaMallocHost, size)
+        self._later(cudart.cudaFreeHost, address)
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+
+    def upload(self, address: int, data: Array8) -> None:
+        """Enqueue a copy from pinned memory to the GPU."""
+        kind = cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
+        call(cudart.cudaMemcpyAsync, address, data.ctypes.data, data.nbytes, kind, self.stream)
+
+    def download(self, data: Array8, address: int) -> None:
+        """Enqueue a copy from the GPU to pinned memory."""
+        kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        call(cudart.cudaMemcpyAsync, data.ctypes.data, address, data.nbytes, kind, self.stream)
+
+    def wait(self) -> None:
+        """Wait until everything that was enqueued is done."""
+        call(cudart.cudaStreamSynchronize, self.stream)
+
+    def record(self, enqueue: Callable[[], None]) -> Callable[[], None]:
+        """Record what `enqueue` puts on the stream as a CUDA graph; the result launches it again."""
+        call(cudart.cudaStreamBeginCapture, self.stream, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+        with self._end_capture() as graphs:
+            enqueue()
+        launchable = call(cudart.cudaGraphInstantiate, graphs[0], 0)
+        call(cudart.cudaGraphDestroy, graphs[0])
+        self._later(cudart.cudaGraphExecDestroy, launchable)
+        stream = self.stream
+        return lambda: call(cudart.cudaGraphLaunch, launchable, stream)
+
+    @contextlib.contextmanager
+    def _end_capture(self) -> Iterator[list[Any]]:
+        """A stream left capturing could never be used again: ended whatever happens inside."""
+        graphs: list[Any] = []
+        try:
+            yield graphs
+        except BaseException:
+            cudart.cudaStreamEndCapture(self.stream)
+            raise
+        graphs.append(call(cudart.cudaStreamEndCapture, self.stream))

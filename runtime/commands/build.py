@@ -1,0 +1,56 @@
+"""`goodparts build`: compile an engine's graph for the GPU of this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from ..backends import TENSORRT
+from ..compile import BuildSettings, compile_plan, trtexec
+from ..engine import Precision, read_spec
+from ..plans import Gpu, Hardware
+from .show import describe_parity
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    defaults = BuildSettings()
+    parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="engine folder")
+    parser.add_argument("--device", required=True, choices=[TENSORRT], help="what to compile for")
+    parser.add_argument("--precision", default="fp32", choices=get_args(Precision), help="which graph (default fp32)")
+    parser.add_argument("--max-batch", type=int, default=defaults.max_batch, metavar="N",
+                        help=f"most views in one run (default {defaults.max_batch})")  # fmt: skip
+    parser.add_argument("--opt-batch", type=int, default=defaults.opt_batch, metavar="N",
+                        help=f"batch size to be fastest at (default {defaults.opt_batch})")  # fmt: skip
+    parser.add_argument("--hardware", default=defaults.hardware, choices=get_args(Hardware),
+                        help="GPUs that may use the plan: the model it is built on (default), all of its compute "
+                             "capability, all from 8.0 on; the more, the slower")  # fmt: skip
+    parser.add_argument("--later-versions", action="store_true", help="later versions of TensorRT may use the plan")
+    parser.add_argument("--level", type=int, default=defaults.level, choices=range(6), metavar="0-5",
+                        help=f"how long to look for fast kernels (default {defaults.level})")  # fmt: skip
+    parser.add_argument("--workspace", type=int, metavar="MIB", help="bound on scratch memory (default: the GPU's)")
+    parser.add_argument("--force", action="store_true", help="build even if a plan that fits is there")
+    parser.add_argument("--print-trtexec", action="store_true",
+                        help="print NVIDIA's command for every precision instead (needs no TensorRT)")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = BuildSettings(
+        args.max_batch, args.opt_batch, args.hardware, args.later_versions, args.level, args.workspace
+    )
+    if args.print_trtexec:
+        print("\n".join(trtexec(args.engine, read_spec(args.engine), settings)))
+        return 0
+    plan, built = compile_plan(args.engine, args.precision, settings, replace=args.force)
+    if not built:
+        print(
+            f"{plan.file.name}, for batches of 1 to {plan.max_batch}, is there and fits: "
+            "nothing was built (--force builds again)"
+        )
+        return 0
+    gpu = Gpu(plan.gpu, plan.capability)
+    print(
+        f"{plan.file.name}: {plan.file.size / 1e6:.1f} MB for {gpu}, batches of 1 to {plan.max_batch}; "
+        f"{describe_parity(plan.parity)}"
+    )
+    return 0

@@ -1,0 +1,171 @@
+"""A double of cuda-python's `cuda.bindings.runtime`, in host memory."""
+# ruff: noqa: N801, N802, N803, N806, N815 - the names are CUDA's
+
+from __future__ import annotations
+
+import ctypes
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+
+@dataclass
+class Machine:
+    """What the doubles pretend, and what they saw."""
+
+    gpu: str = "Orin"
+    capability: tuple[int, int] = (8, 7)
+    version: str = "10.3.0"
+    memory: int = 1 << 30
+    parse_errors: list[tuple[str, str, str]] = field(default_factory=list)
+    build_error: str | None = None
+    starts: bool = True
+    offset: float = 0.0
+    """Added to every output, as a wrong kernel would."""
+    on_step: Callable[[], None] = lambda: None
+    same_capability: bool = False
+    """Whether HardwareCompatibilityLevel has SAME_COMPUTE_CAPABILITY; 10.3 does not."""
+
+    builds: list[dict[str, Any]] = field(default_factory=list)
+    failing_run: int = 0
+    """Which call of execute_async_v3 returns False, counted from 1."""
+
+    calls: int = 0
+    runs: int = 0
+    launches: int = 0
+    allocated: dict[int, Any] = field(default_factory=dict)
+    handles: set[int] = field(default_factory=set)
+
+    @property
+    def used(self) -> int:
+        return sum(len(block) for block in self.allocated.values())
+
+
+class Stream:
+    def __init__(self) -> None:
+        self.queue: list[Callable[[], None]] = []
+        self.capture: list[Callable[[], None]] | None = None
+
+    def enqueue(self, work: Callable[[], None]) -> None:
+        (self.queue if self.capture is None else self.capture).append(work)
+
+    def __int__(self) -> int:
+        return id(self)
+
+
+STREAMS: dict[int, Stream] = {}
+
+
+def cuda_double(machine: Machine) -> ModuleType:
+    """cuda.bindings.runtime: every function returns a tuple whose first element is the error."""
+
+    class cudaError_t(enum.IntEnum):
+        cudaSuccess = 0
+        cudaErrorMemoryAllocation = 2
+        cudaErrorInsufficientDriver = 35
+        cudaErrorNoDevice = 100
+
+    ok = cudaError_t.cudaSuccess
+
+    def allocate(size: int, limit: int) -> tuple[Any, ...]:
+        assert type(size) is int
+        if machine.used + size > limit:
+            return cudaError_t.cudaErrorMemoryAllocation, None
+        block = (ctypes.c_uint8 * size)()
+        machine.allocated[ctypes.addressof(block)] = block
+        return ok, ctypes.addressof(block)
+
+    def cudaMalloc(size: int) -> tuple[Any, ...]:
+        return allocate(size, machine.memory)
+
+    def cudaMallocHost(size: int) -> tuple[Any, ...]:
+        return allocate(size, 1 << 40)
+
+    def cudaFree(devPtr: int) -> tuple[Any, ...]:
+        del machine.allocated[devPtr]
+        return (ok,)
+
+    def cudaFreeHost(ptr: int) -> tuple[Any, ...]:
+        return cudaFree(ptr)
+
+    def cudaMemGetInfo() -> tuple[Any, ...]:
+        return ok, machine.memory - machine.used, machine.memory
+
+    def cudaGetDeviceProperties(device: int) -> tuple[Any, ...]:
+        if not machine.gpu:
+            return cudaError_t.cudaErrorNoDevice, None
+        major, minor = machine.capability
+        assert device == 0
+        return ok, SimpleNamespace(name=machine.gpu.encode(), major=major, minor=minor)
+
+    def cudaGetErrorString(error: cudaError_t) -> tuple[Any, ...]:
+        return ok, error.name.encode()
+
+    def cudaStreamCreateWithFlags(flags: int) -> tuple[Any, ...]:
+        assert flags == 1
+        stream = Stream()
+        STREAMS[int(stream)] = stream
+        machine.handles.add(id(stream))
+        return ok, stream
+
+    def cudaStreamDestroy(stream: Stream) -> tuple[Any, ...]:
+        machine.handles.remove(id(stream))
+        del STREAMS[int(stream)]
+        return (ok,)
+
+    def cudaStreamSynchronize(stream: Stream) -> tuple[Any, ...]:
+        assert stream.capture is None
+        while stream.queue:
+            stream.queue.pop(0)()
+        return (ok,)
+
+    def cudaMemcpyAsync(dst: int, src: int, count: int, kind: Any, stream: Stream) -> tuple[Any, ...]:
+        device, host = (dst, src) if kind is cudaMemcpyKind.cudaMemcpyHostToDevice else (src, dst)
+        for address in (device, host):
+            assert count <= len(machine.allocated[address]), "copies past the end of a buffer"
+        stream.enqueue(lambda: ctypes.memmove(dst, src, count) and None)
+        return (ok,)
+
+    def cudaStreamBeginCapture(stream: Stream, mode: Any) -> tuple[Any, ...]:
+        assert mode is cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        stream.capture = []
+        return (ok,)
+
+    def cudaStreamEndCapture(stream: Stream) -> tuple[Any, ...]:
+        graph, stream.capture = SimpleNamespace(work=stream.capture), None
+        machine.handles.add(id(graph))
+        return ok, graph
+
+    def cudaGraphInstantiate(graph: Any, flags: int) -> tuple[Any, ...]:
+        assert flags == 0
+        launchable = SimpleNamespace(work=list(graph.work))
+        machine.handles.add(id(launchable))
+        return ok, launchable
+
+    def cudaGraphDestroy(graph: Any) -> tuple[Any, ...]:
+        machine.handles.remove(id(graph))
+        return (ok,)
+
+    def cudaGraphExecDestroy(graphExec: Any) -> tuple[Any, ...]:
+        machine.handles.remove(id(graphExec))
+        return (ok,)
+
+    def cudaGraphLaunch(graphExec: Any, stream: Stream) -> tuple[Any, ...]:
+        machine.launches += 1
+        for work in graphExec.work:
+            stream.enqueue(work)
+        return (ok,)
+
+    class cudaMemcpyKind(enum.IntEnum):
+        cudaMemcpyHostToDevice = 1
+        cudaMemcpyDeviceToHost = 2
+
+    class cudaStreamCaptureMode(enum.IntEnum):
+        cudaStreamCaptureModeThreadLocal = 1
+
+    cudaStreamNonBlocking = 1
+    module = ModuleType("cuda.bindings.runtime")
+    module.__dict__.update({name: value for name, value in locals().items() if name.startswith("cuda")})
+    return module
