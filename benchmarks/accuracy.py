@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ import numpy.typing as npt
 import open_clip
 from goodparts.runtime.calibrate import Calibration, calibrate_on
 from goodparts.runtime.errors import SettingsError
-from goodparts.runtime.memory import Memory, fit_memory
-from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.memory import Memory, coreset, fit_memory
+from goodparts.runtime.preprocess import Array8, load_rgb
 from goodparts.runtime.scoring import (
     MAP_SIGMA,
     MAP_SIZE,
@@ -32,6 +33,7 @@ from goodparts.runtime.scoring import (
     Scales,
     anomaly_map,
     combine,
+    memory_scores,
     score,
     score_branches,
 )
@@ -42,6 +44,7 @@ from goodparts.trainer.demo.parts import HELD_OUT_KINDS
 from goodparts.trainer.demo.photos import Line
 from goodparts.trainer.promptad import PROTOCOLS, PromptLearner, Settings, settings
 
+from .datasets.folders import read_mvtec
 from .metrics import auroc
 from .products import Product, draw_product, load_product
 from .report import Findings, Options
@@ -58,6 +61,7 @@ TEMPERATURES: dict[str, float | Literal["exp"]] = {"4.6": 4.6052, "100": 100.0, 
 """What the released code multiplies by, what CLIP does, and what the model learned in its training."""
 FUSIONS = ("memory", "prompt", "paper", "balanced")
 RATES = (0.01, 0.1)
+SHARES = (0.5, 0.25, 0.1)
 NEAR = 0.02
 """Fused, AUROC should be this near to the better branch, and no worse than the mean of both."""
 PROMPT_AIM = 0.8
@@ -94,8 +98,14 @@ def measure(options: Options) -> Findings:
         log.info("%s: branches and fusions", name)
         compare_fusions(findings, name, products, trained, Backbone("demo", model))
     for name, products in sets.items():
+        log.info("%s: shares of the memory", name)
+        compare_shares(findings, name, products, trained)
+    for name, products in sets.items():
         log.info("%s: rates", name)
         compare_rates(findings, name, products, trained)
+    for folder in [] if options.data is None else find_products(options.data):
+        log.info("%s: tiles", folder.name)
+        compare_tiles(findings, folder, trained, Backbone("demo", model))
     for kind in HELD_OUT_KINDS:
         log.info("drawn %s: small defects", kind)
         find_small_defects(findings, kind, trained)
@@ -210,6 +220,26 @@ def compare_fusions(findings: Findings, name: str, products: list[Product], trai
         findings.aim(f"{name}, fused: {level} AUROC", fused[index], bound, "", at_least=True)
 
 
+def compare_shares(findings: Findings, name: str, products: list[Product], backbone: Backbone) -> None:
+    """Rows "<set>, <share> of the memory: image AUROC", of the memory alone, beside all of it."""
+    means = {}
+    for share in (1.0, *SHARES):
+        found = []
+        for product, tests in Bench(products, backbone).tests:
+            shots = encode(backbone, product.pool[:SHOTS])
+            banks = []
+            for memory in shots.memory:
+                rows = memory.reshape(-1, memory.shape[-1])
+                banks.append(rows[coreset(rows, math.ceil(share * len(rows)), memory.shape[1])])
+            scores = memory_scores(tests.memory, tuple(banks)).max(axis=1)
+            found.append(auroc(product.bad, scores))
+        means[share] = float(np.mean(found))
+    for share in SHARES:
+        findings.add(
+            f"{name}, {share:.0%} of the memory: image", means[share], "AUROC", "all of it", means[1.0], higher=True
+        )
+
+
 def compare_rates(findings: Findings, name: str, products: list[Product], backbone: Backbone) -> None:
     """Rows "<set>, k shots, at <rate>: good rejected | bad missed", over all lines or draws.
 
@@ -227,6 +257,36 @@ def compare_rates(findings: Findings, name: str, products: list[Product], backbo
         own.report(findings, f"{name}, {shots} shots")
         if shots == SHOTS:
             further.report(findings, f"{name}, {shots} shots and {count} further photos")
+
+
+def compare_tiles(findings: Findings, folder: Path, trained: Backbone, other: Backbone) -> None:
+    """Rows "<set>, R×C tiles, memory | fused: image AUROC" of photos too long for a square; peer: random weights."""
+    split = read_mvtec(folder)
+    height, width = load_rgb(split.train[0]).shape[:2]
+    tiles = (max(1, round(height / width)), max(1, round(width / height)))
+    if tiles == (1, 1):
+        return
+    view, size = View(tiles=tiles), trained.encoder.image_size
+    pool, tests = (
+        np.stack([view.cut(load_rgb(path), size) for path in paths])
+        for paths in (split.train, [sample.path for sample in split.test])
+    )
+    bad = np.array([sample.bad for sample in split.test])
+    means = []
+    for backbone in (trained, other):
+        features, found = encode(backbone, np.concatenate(tests)), []
+        for seed in range(min(DRAWS, len(pool) // SHOTS)):
+            shots = np.concatenate(pool[seed * SHOTS : (seed + 1) * SHOTS])
+            learned, _ = learn(backbone, split.text, shots, view.count, seed=seed)
+            scores = score(features, learned)
+            of_photos = [
+                one.reshape(-1, view.count).max(axis=1) for one in (scores.branches.image_memory, scores.image)
+            ]
+            found.append([auroc(bad, one) for one in of_photos])
+        means.append(np.mean(found, axis=0))
+    for index, what in enumerate(("memory", "fused")):
+        name = f"{folder.name}, {tiles[0]}×{tiles[1]} tiles, {what}: image"
+        findings.add(name, means[0][index], "AUROC", "random weights", means[1][index], higher=True)
 
 
 class Outcomes:

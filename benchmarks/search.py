@@ -24,6 +24,7 @@ from .timing import REST, Worker, interleave
 REPEAT = 20
 QUERIES, WIDTH = 225, 896
 ROWS = (225, 900, 3600, 45_000)
+RECALL, CLUSTERS, NOISE = 0.99, 400, 0.6
 PRECISIONS: dict[BankPrecision, float] = {"fp32": 1e-5, "bf16": 2e-3, "int8": 1e-2}
 """And how far products may lie from float32's: typical vectors stay far below a precision's bound."""
 
@@ -35,6 +36,7 @@ def measure(options: Options) -> Findings:
     for precision, tolerance in PRECISIONS.items():
         for rows in ROWS:
             compare(findings, precision, rows, tolerance, options.repeat or REPEAT)
+        compare_recall(findings, precision, options.repeat or REPEAT)
     return findings
 
 
@@ -61,6 +63,46 @@ def compare(findings: Findings, precision: BankPrecision, rows: int, tolerance: 
     findings.aim(f"{name}: ahead of all", fastest / ours.median, 1.0, "times", at_least=True)
     rate = 2 * QUERIES * rows * WIDTH / ours.median / 1e9
     findings.add(f"{name}, rate", rate, "GFLOP/s")
+
+
+def compare_recall(findings: Findings, precision: BankPrecision, repeat: int) -> None:
+    """A row for a large bank in cells beside itself whole, and one for the share of best rows that are found."""
+    with ExitStack() as stack:
+        cells = stack.enter_context(Worker(search_in_cells, precision, RECALL))
+        whole = stack.enter_context(Worker(search_in_cells, precision, 1.0))
+        timings = interleave({"cells": cells, "whole": whole}, repeat, warm=3, settle=2, rest=REST)
+    ours, exact = timings["cells"], timings["whole"]
+    name = f"search {precision}, {ROWS[-1]} clustered rows, recall {RECALL}"
+    findings.add(name, ours.median * 1e3, "ms", "whole", exact.median * 1e3)
+    found = ours.returned[0][0] >= exact.returned[0][0] - 1e-6
+    findings.add(f"{name}: found", float(found.mean()), "share")
+
+
+def search_in_cells(precision: BankPrecision, recall: float) -> Callable[[], Found]:
+    """Ours, on vectors around CLUSTERS directions, as patches of photos of one product are; other queries than the
+    recall is measured with."""
+    from goodparts.runtime import native
+
+    core = native.core()
+    if core is None:
+        raise BackendError("bench search measures the C++ core, which cannot be loaded: see above")
+    rng = np.random.default_rng(0)
+    ways = unit_vectors(rng, CLUSTERS, WIDTH)
+
+    def around(count: int) -> Floats:
+        vectors = ways[rng.integers(CLUSTERS, size=count)] + NOISE * unit_vectors(rng, count, WIDTH)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+    bank = core.Bank(WIDTH, precision)
+    bank.append(around(ROWS[-1]))
+    bank.partition(around(2000), recall)
+    queries = around(QUERIES)
+
+    def search() -> Found:
+        found: Found = bank.search(queries)
+        return found
+
+    return search
 
 
 def data(rows: int) -> tuple[Floats, Floats]:
