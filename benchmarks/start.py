@@ -20,7 +20,7 @@ from typing import cast
 import torch
 from goodparts.runtime import Detector, Engine, Recipe
 from goodparts.runtime.backends import Session
-from goodparts.runtime.engine import CONTRACT_VERSION, Encoder, EngineSpec
+from goodparts.runtime.engine import CONTRACT_VERSION, Encoder, EngineSpec, Precision, Variant
 
 from .report import Findings, Options
 from .synthetic import describe_encoder, make_recipe
@@ -61,7 +61,8 @@ def measure(options: Options) -> Findings:
 
 def open_without_graph(encoder: Encoder) -> Engine:
     """An engine that cannot run: changing product reads its identity only."""
-    spec = EngineSpec(contract=CONTRACT_VERSION, encoder=encoder, opset=18, files=(), variants={}, versions={})
+    variants: dict[Precision, Variant] = {"fp32": Variant(graph="", weights="", parity=())}
+    spec = EngineSpec(contract=CONTRACT_VERSION, encoder=encoder, opset=18, files=(), variants=variants, versions={})
     return Engine(spec, "fp32", cast(Session, None))
 
 

@@ -40,19 +40,6 @@ class Pair:
     mask: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Window:
-    """A part of the picture seen from nearer: its centre in the part's units from the picture's, and how much larger
-    things are in it."""
-
-    x: float
-    y: float
-    zoom: float
-
-
-WHOLE = Window(0.0, 0.0, 1.0)
-
-
 class Line:
     """One product on one camera: everything that does not change from piece to piece is drawn from the seed."""
 
@@ -102,14 +89,13 @@ class Line:
         size: tuple[int, int] = (192, 192),
         *,
         extent: float | None = None,
-        window: Window = WHOLE,
     ) -> Photo:
         """A photo of the piece `seed`, of size (height, width).
 
         defect: one of parts.DEFECTS, or None for a good piece; the same seed is the same piece with and without.
-        extent: the defect's longest side in pixels; drawn where None. window: what of the picture is seen.
+        extent: the defect's longest side in pixels; drawn where None.
         """
-        piece = self._piece(seed, size, window)
+        piece = self._piece(seed, size)
         if defect is None:
             image, mask = piece.image(), np.zeros(size, dtype=np.bool_)
         else:
@@ -118,29 +104,18 @@ class Line:
 
     def pair(self, seed: int, defect: str, size: tuple[int, int] = (192, 192), *, extent: float | None = None) -> Pair:
         """What `photo` shows before lamp and camera, without and with the defect."""
-        piece = self._piece(seed, size, WHOLE)
+        piece = self._piece(seed, size)
         bad, mask = piece.spoil(defect, self._chance(seed, defect), extent)
         return Pair(piece.image().transpose(1, 2, 0), bad.transpose(1, 2, 0), mask)
-
-    def window(self, zoom: float) -> Window:
-        """A window that part of a piece lies in, this much larger; one line and zoom have one."""
-        rng = self._chance(0, "window")
-        frame = Frame.posed((48, 48), (0, 0, self._angle, self._scale), self._light, rng)
-        layer = self._paint(frame)
-        on = np.ones((48, 48), np.bool_) if layer.distance is None else layer.distance < 0
-        row, column = rng.choice(np.argwhere(on))
-        aside_x, aside_y = rng.uniform(-0.5, 0.5, size=2) / (self._scale * zoom)
-        return Window(float((column - 23.5) * frame.px + aside_x), float((row - 23.5) * frame.px + aside_y), zoom)
 
     def _chance(self, seed: int, what: str) -> Generator:
         return default_rng((*self._key, seed, zlib.crc32(what.encode())))
 
-    def _piece(self, seed: int, size: tuple[int, int], window: Window) -> Piece:
+    def _piece(self, seed: int, size: tuple[int, int]) -> Piece:
         rng = self._chance(seed, "piece")
         shift, turn = self._loose
         x, y = rng.uniform(-shift, shift, size=2)
-        angle, scale = self._angle + rng.uniform(-turn, turn), self._scale * rng.uniform(0.99, 1.01)
-        pose = x - window.x, y - window.y, angle, scale * window.zoom
+        pose = x, y, self._angle + rng.uniform(-turn, turn), self._scale * rng.uniform(0.99, 1.01)
         frame = Frame.posed(size, pose, self._light, rng)
         layer = self._paint(frame)
         colour = np.clip(layer.colour, 0, 255)

@@ -23,24 +23,20 @@ import torch.nn.functional as F
 from goodparts.runtime.preprocess import Array8
 from goodparts.trainer.vv_tower import VVTower
 from open_clip.tokenizer import SimpleTokenizer
-from PIL import Image
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import clip
 from .captions import NORMAL, Caption, contradict, describe
 from .parts import DEFECTS, HELD_OUT_DEFECTS, HELD_OUT_KINDS, KINDS
-from .photos import WHOLE, Line
+from .photos import Line
 
 SEED = 20261122
-LINES, CLOSE_UPS = 120, 60  # per kind; a close-up is a line seen through a window
+LINES = 120  # per kind
 PIECES = 8  # per line
-ZOOM, EXTENT = (2.0, 5.0), (6.0, 40.0)  # of close-ups: how near, and a defect's longest side in pixels
 STEPS, BATCH = 5000, 16  # lines a step, of each two pieces without and with a defect
 LR, WARMUP, WEIGHT_DECAY = 2e-3, 100, 0.05
-DEFECTIVE, CLEAN = 0.12, 0.005
-"""Share of a patch under the mask from which it counts as defective, up to which as good. A picture's most defective
-patch counts in any case."""
+DEFECTIVE, CLEAN = 0.12, 0.005  # share of a patch under the mask from which it counts as defective, up to which as good
 
 
 @dataclass(frozen=True)
@@ -54,33 +50,25 @@ class Pictures:
     defect: npt.NDArray[np.int64]
 
 
-def draw_line(job: tuple[int, int, bool]) -> Pictures:
-    """All photos of one line: (index into KINDS, seed, whether they are close-ups)."""
-    kind, seed, close = job
+def draw_line(job: tuple[int, int]) -> Pictures:
+    """All photos of one line: (index into KINDS, seed)."""
+    kind, seed = job
     size, grid = clip.IMAGE_SIZE, clip.IMAGE_SIZE // clip.PATCH_SIZE
     known = [index for index, defect in enumerate(DEFECTS) if defect not in HELD_OUT_DEFECTS]
     line = Line(KINDS[kind], seed)
-    rng = np.random.default_rng([SEED, kind, seed])
-    defects = rng.choice(known, PIECES)
-    window = line.window(math.exp(rng.uniform(*np.log(ZOOM)))) if close else WHOLE
-    finer = 2 if close else 1  # a tile of a large frame is reduced, too
+    defects = np.random.default_rng([SEED, kind, seed]).choice(known, PIECES)
     images, coverage = [], []
     for index, defect in enumerate(defects):
-        extent = finer * math.exp(rng.uniform(*np.log(EXTENT))) if close else None
-        good, bad = (
-            line.photo(index, what, size=(finer * size, finer * size), extent=extent, window=window)
-            for what in (None, DEFECTS[defect])
-        )
-        images.append([np.asarray(Image.fromarray(one.image).reduce(finer)) for one in (good, bad)])
-        patch = finer * clip.PATCH_SIZE
-        coverage.append(bad.mask.reshape(grid, patch, grid, patch).mean(axis=(1, 3)))
+        good, bad = (line.photo(index, what, size=(size, size)) for what in (None, DEFECTS[defect]))
+        images.append([good.image, bad.image])
+        coverage.append(bad.mask.reshape(grid, clip.PATCH_SIZE, grid, clip.PATCH_SIZE).mean(axis=(1, 3)))
     return Pictures(np.array(images), np.array(coverage, np.float32), np.array(kind), defects)
 
 
-def draw_pictures(lines: int, close_ups: int, workers: int) -> Pictures:
+def draw_pictures(lines: int, workers: int) -> Pictures:
     """The training set, drawn by several processes; the same for any number of them."""
     kinds = [index for index, kind in enumerate(KINDS) if kind not in HELD_OUT_KINDS]
-    jobs = [(kind, seed, seed >= lines) for seed in range(lines + close_ups) for kind in kinds]
+    jobs = [(kind, seed) for seed in range(lines) for kind in kinds]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         parts = pool.map(draw_line, jobs, chunksize=4)
     return Pictures(*(np.stack([getattr(part, name) for part in parts]) for name in Pictures.__annotations__))
@@ -126,9 +114,8 @@ def state_loss(logits: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
 
 
 def patch_loss(margin: Tensor, coverage: Tensor) -> Tensor:
-    """Patches [...,P] by how much more anomalous than normal they look; both classes weigh the same."""
-    bad = coverage >= coverage.amax(dim=-1, keepdim=True).clamp(CLEAN, DEFECTIVE)
-    good = coverage < CLEAN
+    """Patches [...] by how much more anomalous than normal they look; both classes weigh the same."""
+    bad, good = coverage > DEFECTIVE, coverage < CLEAN
     return (F.softplus(-margin[bad]).mean() + F.softplus(margin[good]).mean()) / 2
 
 
@@ -304,15 +291,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demo CLIP on drawn parts.")
     parser.add_argument("--out", type=Path, default=clip.WEIGHTS, metavar="FILE", help="default: %(default)s")
     parser.add_argument("--lines", type=int, default=LINES, help="lines per kind (default %(default)s)")
-    parser.add_argument(
-        "--close-ups", type=int, default=CLOSE_UPS, metavar="LINES", help="further lines per kind (default %(default)s)"
-    )
     parser.add_argument("--steps", type=int, default=STEPS, help="default %(default)s")
     parser.add_argument("--batch", type=int, default=BATCH, help="default %(default)s")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw (default %(default)s)")
     args = parser.parse_args()
     start = time.perf_counter()
-    pictures = draw_pictures(args.lines, args.close_ups, args.workers)
+    pictures = draw_pictures(args.lines, args.workers)
     print(f"{pictures.defect.size * 2} pictures drawn in {time.perf_counter() - start:.0f} s", flush=True)
     clip.save(train(pictures, args.steps, args.batch), caption_tokens(), args.out)
     print(f"{args.out} written after {(time.perf_counter() - start) / 60:.0f} min")
