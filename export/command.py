@@ -105,7 +105,7 @@ def run_fused(args: argparse.Namespace) -> int:
     if more:
         raise SettingsError(f"--fused with --precision {' '.join(args.precision)}: a file has one precision, give one")
     agreements = write_fused(args.engine, args.recipe, args.fused, precision)
-    print(f"{args.fused}: {args.fused.stat().st_size / 1e6:.1f} MB, {precision}, {args.recipe}")
+    print(f"{args.fused}: {args.fused.stat().st_size / 1e6:.1f} MB, {precision}, with {args.recipe}")
     for agreement in agreements:
-        print(f"  on {agreement.ran}: differs from goodparts by at most {agreement.difference:.1e} on scores")
+        print(f"  on {agreement.ran}: differs from goodparts by at most {agreement.difference:.1e} of the threshold")
     return 0

@@ -21,7 +21,7 @@ from goodparts.runtime.files import require_folder_of, sync_file, sync_folder, w
 from goodparts.runtime.parity import REFERENCE_NAME, TOLERANCES, Reference, largest
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.scoring import Floats, Learned, anomaly_map, score
+from goodparts.runtime.scoring import Floats, anomaly_map, score
 
 from .scoring_graph import append_scoring
 
@@ -32,10 +32,17 @@ LARGEST = 2**31 - 2**20
 """Bytes of weights and banks: a protobuf file holds less than 2³¹ in all."""
 
 
+ROUNDING = 1e-6
+"""A score may change by this much where a cosine is summed in another order."""
+
+
 @dataclass(frozen=True)
 class Agreement:
-    """How far a fused model on a backend was from goodparts' own scores of what that backend encodes: the largest
-    difference of any score, in grid or map too, as a share of the score where that is above 1. ran: what really ran."""
+    """How far a fused model on a backend was from goodparts' own scores of what that backend encodes.
+
+    ran: what really ran; difference: the largest of any score, in grid and map too, as a share of the threshold that
+    decides on it, or of the score where that is larger.
+    """
 
     ran: str
     difference: float
@@ -59,7 +66,7 @@ def write_fused(folder: Path, recipe: Recipe | Path, out: Path, precision: Preci
         try:
             part.write_bytes(data)
             sync_file(part)
-            agreements = compare(part, folder, spec, fitted.learned(), precision)
+            agreements = compare(part, folder, spec, fitted, precision)
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)
@@ -110,14 +117,15 @@ def metadata(spec: EngineSpec, recipe: Recipe, precision: Precision) -> dict[str
     }
 
 
-def compare(fused: Path, folder: Path, spec: EngineSpec, learned: Learned, precision: Precision) -> list[Agreement]:
+def compare(fused: Path, folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precision) -> list[Agreement]:
     """Hold a fused model against goodparts on the engine's reference pictures, one at a time and all at once.
 
     On every backend that has a parity record for the precision and is installed. ParityError where one differs by
     more than the precision's tolerance of scores.
     """
     images = Reference.open(folder / REFERENCE_NAME).images
-    tolerance = TOLERANCES[precision].score
+    thresholds = recipe.header.thresholds
+    allowed = max(TOLERANCES[precision].score, ROUNDING / min(thresholds.image, thresholds.pixel))
     agreements = []
     for record in spec.variant(precision).parity:
         if not installed(record.backend):
@@ -125,30 +133,31 @@ def compare(fused: Path, folder: Path, spec: EngineSpec, learned: Learned, preci
             continue
         engine = Engine.open(folder, backend=record.backend, precision=precision)
         session = open_session(fused, record.backend, [record.backend], precision, None)
-        difference = largest([_apart(session, engine, learned, images, batch) for batch in (1, len(images))])
-        log.info("fused %s on %s: differs from goodparts by %.1e", precision, record.backend, difference)
-        if not difference <= tolerance:  # so that a NaN fails
+        difference = largest([_apart(session, engine, recipe, images, batch) for batch in (1, len(images))])
+        if not difference <= allowed:  # so that a NaN fails
             raise ParityError(
-                f"the fused {precision} model on {record.backend} differs from goodparts by {difference:.1e} on scores "
-                f"(at most {tolerance:.0e}): nothing was written; try another --precision"
+                f"the fused {precision} model on {record.backend} differs from goodparts by {difference:.1e} of the "
+                f"threshold (at most {allowed:.0e}): nothing was written; try another --precision"
             )
         agreements.append(Agreement(session.description, difference))
     return agreements
 
 
-def _apart(fused: Session, engine: Engine, learned: Learned, images: Array8, batch: int) -> float:
+def _apart(fused: Session, engine: Engine, recipe: Recipe, images: Array8, batch: int) -> float:
+    learned, thresholds = recipe.learned(), recipe.header.thresholds
+    limits = thresholds.image, thresholds.pixel, thresholds.pixel
     differences = []
     for start in range(0, len(images), batch):
         views = images[start : start + batch]
         scores = score(engine.encode(views), learned)
         maps = np.stack([anomaly_map(grid) for grid in scores.grid])
-        for seen, wanted in zip(fused.run(views), (scores.image, scores.grid, maps), strict=True):
-            differences.append(_relative(seen, wanted))
+        wanted = scores.image, scores.grid, maps
+        differences += [_share(*three) for three in zip(fused.run(views), wanted, limits, strict=True)]
     return largest(differences)
 
 
-def _relative(seen: Floats, wanted: Floats) -> float:
-    return float((np.abs(seen - wanted) / np.maximum(np.abs(wanted), 1.0)).max())
+def _share(seen: Floats, wanted: Floats, threshold: float) -> float:
+    return float((np.abs(seen - wanted) / np.maximum(wanted, threshold)).max())
 
 
 def _require_place(folder: Path, out: Path) -> None:

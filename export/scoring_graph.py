@@ -30,7 +30,7 @@ class Nodes:
         self._graph = graph
 
     def __call__(
-        self, operation: str, *inputs: str | float | npt.NDArray[Any], output: str = "", **attributes: int
+        self, operation: str, *inputs: str | float | npt.NDArray[Any], output: str = "", **attributes: Any
     ) -> str:
         name = output or f"scoring_{len(self._graph.node)}"
         names = [

@@ -108,6 +108,17 @@ def test_a_precision_has_a_memory_of_its_own(
     assert float(facts["image_threshold"]) == detector.thresholds.image
 
 
+def test_tiles_are_rows_of_a_batch(engine_folder: Path, recipe: Recipe, photos: Path, tmp_path: Path) -> None:
+    product = changed(recipe, view=View(tiles=(1, 2)))
+    write_fused(engine_folder, product, tmp_path / "ring.onnx")
+    frame = load_rgb(photos / "bad" / "4.png")
+    scores, grids, _ = run(tmp_path / "ring.onnx", product.header.view.cut(frame, 192))
+    wanted = Detector(Engine.open(engine_folder), product).predict(frame)
+    assert len(scores) == 2
+    assert scores.max() == pytest.approx(wanted.score, rel=1e-5)
+    np.testing.assert_allclose(product.header.view.stitch(grids, *frame.shape[:2]), wanted.map, atol=1e-5)
+
+
 def test_the_file_is_whole_and_says_what_it_is(engine_folder: Path, recipe: Recipe, tmp_path: Path) -> None:
     write_fused(engine_folder, recipe, tmp_path / "ring.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["ring.onnx"]
@@ -147,8 +158,10 @@ def test_a_failed_gate_keeps_what_was_there(
     engine_folder: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: float
 ) -> None:
     (tmp_path / "ring.onnx").write_bytes(b"older")
-    monkeypatch.setattr(fused, "_relative", lambda *_: seen)
-    with pytest.raises(ParityError, match=r"fused fp32 model on onnxruntime differs .* \(at most 1e-05\): nothing was"):
+    monkeypatch.setattr(fused, "_share", lambda *_: seen)
+    with pytest.raises(
+        ParityError, match=r"fused fp32 model on onnxruntime differs .* \(at most \de-05\): nothing was"
+    ):
         write_fused(engine_folder, recipe, tmp_path / "ring.onnx")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
 
