@@ -31,7 +31,6 @@ FORMAT = "goodparts fused 1"
 LARGEST = 2**31 - 2**20
 """Bytes of weights and banks: a protobuf file holds less than 2³¹ in all."""
 
-
 ROUNDING = 1e-6
 """A score may change by this much where a cosine is summed in another order."""
 
