@@ -16,6 +16,7 @@ from goodparts.runtime.view import View
 from goodparts.trainer.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbone
 
 from .engines import USUAL, make_engine
+from .fused import write_fused
 from .triton import Device, write_repository
 
 PHOTOS = 16
@@ -26,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="where to put it")
     parser.add_argument("--force", action="store_true", help="replace an engine that is there")
     parser.add_argument(
-        "--precision", nargs="+", default=list(USUAL), choices=get_args(Precision), metavar="P",
-        help=f"besides fp32: {', '.join(get_args(Precision)[1:])} (default {' '.join(USUAL)})",
+        "--precision", nargs="+", choices=get_args(Precision), metavar="P",
+        help=f"besides fp32: {', '.join(get_args(Precision)[1:])} (default {' '.join(USUAL)}); with --fused, "
+             "the one it has (default fp32)",
     )  # fmt: skip
     parser.add_argument(
         "--calibrate-on", nargs="+", type=Path, metavar="PATH",
@@ -37,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="make nothing: add the engine that is there to this Triton model repository")  # fmt: skip
     parser.add_argument("--triton-device", default="gpu", choices=get_args(Device), help="where Triton runs it")
     parser.add_argument("--max-batch", type=int, default=8, metavar="N", help="most views Triton runs at once")
+    parser.add_argument("--fused", type=Path, metavar="OUT.onnx",
+                        help="make nothing: write encoder and --recipe as one ONNX file")  # fmt: skip
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="the product of --fused")
     add_backbone_arguments(parser)
 
 
@@ -70,19 +75,37 @@ def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.fused is not None or args.recipe is not None:
+        return run_fused(args)
     if args.triton is not None:
         written = write_repository(args.engine, args.triton, device=args.triton_device, max_batch=args.max_batch)
         print("\n".join(f"{folder}: tritonserver --model-repository={args.triton.resolve()}" for folder in written))
         return 0
+    precisions = args.precision or USUAL
     if args.engine.exists() and not args.force:
         raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
-    if args.calibrate_on and "int8" not in args.precision:
+    if args.calibrate_on and "int8" not in precisions:
         raise SettingsError("--calibrate-on without --precision int8: nothing else is calibrated")
     backbone = open_backbone(args)
     photos = None
     if args.calibrate_on:
         frames = [load_rgb(path) for path in find_images(args.calibrate_on)[:PHOTOS]]
         photos = np.concatenate([View().cut(frame, backbone.encoder.image_size) for frame in frames])
-    spec = make_engine(backbone, args.engine, args.precision, photos)
+    spec = make_engine(backbone, args.engine, precisions, photos)
     print("\n".join(describe_engine(args.engine, spec)))
+    return 0
+
+
+def run_fused(args: argparse.Namespace) -> int:
+    if args.fused is None or args.recipe is None:
+        raise SettingsError("--fused OUT.onnx and --recipe FILE belong together: give both, or neither")
+    if args.triton is not None:
+        raise SettingsError("--fused and --triton are two exports: run the command once for each")
+    precision, *more = args.precision or ["fp32"]
+    if more:
+        raise SettingsError(f"--fused with --precision {' '.join(args.precision)}: a file has one precision, give one")
+    agreements = write_fused(args.engine, args.recipe, args.fused, precision)
+    print(f"{args.fused}: {args.fused.stat().st_size / 1e6:.1f} MB, {precision}, with {args.recipe}")
+    for agreement in agreements:
+        print(f"  on {agreement.ran}: differs from goodparts by at most {agreement.difference:.1e} of the threshold")
     return 0

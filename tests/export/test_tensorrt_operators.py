@@ -1,14 +1,19 @@
-"""Every graph of an engine against the operators, types and opsets that TensorRT's ONNX parser says it supports."""
+"""Every graph of an engine, alone and fused with a product, against the operators, types and opsets that TensorRT's
+ONNX parser says it supports."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
+from goodparts.export.fused import fuse_model
 from goodparts.runtime.engine import read_spec
+from goodparts.runtime.recipe import Recipe
 from onnx import TensorProto, numpy_helper
 
 TABLE = json.loads((Path(__file__).parents[1] / "data" / "tensorrt_operators.json").read_text())
@@ -22,14 +27,22 @@ NAMES = {
     TensorProto.INT64: "INT64",
     TensorProto.BOOL: "BOOL",
 }
-FIXED = {"Slice": (1, 2, 3, 4), "Squeeze": (1,), "Unsqueeze": (1,), "ReduceL2": (1,), "ReduceMean": (1,)}
+FIXED = {
+    "Slice": (1, 2, 3, 4),
+    **dict.fromkeys(("Squeeze", "Unsqueeze", "ReduceL2", "ReduceMax", "ReduceMean"), (1,)),
+}
 """Inputs that must be known when the graph is parsed: axes, and the bounds of slices."""
 
 
 @pytest.fixture(scope="module")
-def graphs(engine_folder: Path) -> list[onnx.ModelProto]:
-    names = {variant.graph for variant in read_spec(engine_folder).variants.values()}
-    return [onnx.load(str(engine_folder / name)) for name in sorted(names)]
+def graphs(engine_folder: Path, recipe: Recipe) -> list[onnx.ModelProto]:
+    spec = read_spec(engine_folder)
+    names = {variant.graph for variant in spec.variants.values()}
+    official = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, image_maximum="map"))
+    return [
+        *(onnx.load(str(engine_folder / name)) for name in sorted(names)),
+        *(fuse_model(engine_folder, spec, official, precision) for precision in spec.precisions),
+    ]
 
 
 def unsupported(model: onnx.ModelProto) -> list[str]:

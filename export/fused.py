@@ -1,0 +1,168 @@
+"""The fused model: encoder and one product in a single ONNX file, from uint8 views to scores and map.
+
+For runtimes that have no goodparts. What it loses by it: a change of product, memory or calibration is another export.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+from goodparts.runtime.backends import Session, installed, open_session
+from goodparts.runtime.detector import Detector
+from goodparts.runtime.engine import Engine, EngineSpec, Precision, verify_files
+from goodparts.runtime.errors import FileError, ParityError, SettingsError
+from goodparts.runtime.files import require_folder_of, sync_file, sync_folder, writing
+from goodparts.runtime.parity import REFERENCE_NAME, TOLERANCES, Reference, largest
+from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.scoring import Floats, anomaly_map, score
+
+from .scoring_graph import append_scoring
+
+log = logging.getLogger(__name__)
+
+FORMAT = "goodparts fused 1"
+LARGEST = 2**31 - 2**20
+"""Bytes of weights and banks: a protobuf file holds less than 2³¹ in all."""
+
+ROUNDING = 1e-6
+"""A score may change by this much where a cosine is summed in another order."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a fused model on a backend was from goodparts' own scores of what that backend encodes.
+
+    ran: what really ran; difference: the largest of any score, in grid and map too, as a share of the threshold that
+    decides on it, or of the score where that is larger.
+    """
+
+    ran: str
+    difference: float
+
+
+def write_fused(folder: Path, recipe: Recipe | Path, out: Path, precision: Precision = "fp32") -> list[Agreement]:
+    """Write the fused model of an engine's precision and a recipe; an older file is replaced.
+
+    A recipe of another graph is fitted to this one first, as Detector.use does. The file appears when every backend
+    here that may run the precision gives what goodparts gives, and else not.
+
+    Raises RecipeError for a recipe of another encoder, EngineError for a damaged engine or a precision that it lacks,
+    SettingsError where the file would be too large, ParityError where a backend differs.
+    """
+    _require_place(folder, out)
+    spec = verify_files(folder)
+    fitted = Detector(Engine.open(folder, precision=precision), recipe).recipe
+    data = fuse_model(folder, spec, fitted, precision).SerializeToString(deterministic=True)
+    part = out.with_name(f".{out.stem}.{secrets.token_hex(6)}.part.onnx")
+    with writing(out):
+        try:
+            part.write_bytes(data)
+            sync_file(part)
+            agreements = compare(part, folder, spec, fitted, precision)
+            part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
+        sync_folder(out.absolute().parent)
+    return agreements
+
+
+def fuse_model(folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precision) -> onnx.ModelProto:
+    """The engine's graph of a precision with its weights, the recipe's scoring and their identity in one model.
+
+    recipe: one whose memory was computed with this graph. SettingsError where the model would be too large.
+    """
+    variant = spec.variant(precision)
+    sizes = [file.size for file in spec.files if file.name in (variant.graph, variant.weights)]
+    size = sum(sizes) + sum(bank.nbytes for bank in recipe.banks)
+    if size > LARGEST:
+        raise SettingsError(
+            f"the fused model would have {size / 1e9:.2f} GB, one ONNX file holds up to {LARGEST / 1e9:.2f}: learn the "
+            "product with a smaller --memory-share, or serve the encoder alone with --triton"
+        )
+    model = onnx.load(str(folder / variant.graph))
+    append_scoring(model.graph, recipe)
+    onnx.helper.set_model_props(model, metadata(spec, recipe, precision))
+    return model
+
+
+def metadata(spec: EngineSpec, recipe: Recipe, precision: Precision) -> dict[str, str]:
+    """What the file's reader must know, as text: identity, thresholds of the raw scores, and which view to cut.
+
+    location, spread: of the logarithm of good parts' image scores, from which Inspection.calibrated follows.
+    """
+    header = recipe.header
+    thresholds, level = header.thresholds, header.calibration.image
+    return {
+        "format": FORMAT,
+        "product": header.product,
+        "image_threshold": repr(thresholds.image),
+        "pixel_threshold": repr(thresholds.pixel),
+        "min_area": repr(thresholds.min_area),
+        "location": repr(level.location),
+        "spread": repr(level.spread),
+        "view": msgspec.json.encode(header.view, order="sorted").decode(),
+        "recipe": recipe.digest,
+        "graph": spec.graph_id(precision),
+        "precision": precision,
+        "encoder": str(spec.encoder),
+        "note": spec.note,
+    }
+
+
+def compare(fused: Path, folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precision) -> list[Agreement]:
+    """Hold a fused model against goodparts on the engine's reference pictures, one at a time and all at once.
+
+    On every backend that has a parity record for the precision and is installed. ParityError where one differs by
+    more than the precision's tolerance of scores.
+    """
+    images = Reference.open(folder / REFERENCE_NAME).images
+    thresholds = recipe.header.thresholds
+    allowed = max(TOLERANCES[precision].score, ROUNDING / min(thresholds.image, thresholds.pixel))
+    agreements = []
+    for record in spec.variant(precision).parity:
+        if not installed(record.backend):
+            log.info("%s is not installed here: the fused model was not tried on it", record.backend)
+            continue
+        engine = Engine.open(folder, backend=record.backend, precision=precision)
+        session = open_session(fused, record.backend, [record.backend], precision, None)
+        difference = largest([_apart(session, engine, recipe, images, batch) for batch in (1, len(images))])
+        if not difference <= allowed:  # so that a NaN fails
+            raise ParityError(
+                f"the fused {precision} model on {record.backend} differs from goodparts by {difference:.1e} of the "
+                f"threshold (at most {allowed:.0e}): nothing was written; try another --precision"
+            )
+        agreements.append(Agreement(session.description, difference))
+    return agreements
+
+
+def _apart(fused: Session, engine: Engine, recipe: Recipe, images: Array8, batch: int) -> float:
+    learned, thresholds = recipe.learned(), recipe.header.thresholds
+    limits = thresholds.image, thresholds.pixel, thresholds.pixel
+    differences = []
+    for start in range(0, len(images), batch):
+        views = images[start : start + batch]
+        scores = score(engine.encode(views), learned)
+        maps = np.stack([anomaly_map(grid) for grid in scores.grid])
+        wanted = scores.image, scores.grid, maps
+        differences += [_share(*three) for three in zip(fused.run(views), wanted, limits, strict=True)]
+    return largest(differences)
+
+
+def _share(seen: Floats, wanted: Floats, threshold: float) -> float:
+    return float((np.abs(seen - wanted) / np.maximum(wanted, threshold)).max())
+
+
+def _require_place(folder: Path, out: Path) -> None:
+    """FileError for what could not be opened as ONNX afterwards, or would get lost with the engine."""
+    require_folder_of(out)
+    if out.suffix != ".onnx":
+        raise FileError(f"cannot write {out}: runtimes know ONNX by its ending; name a file that ends in .onnx")
+    if folder.resolve() in out.resolve().parents:
+        raise FileError(f"cannot write {out}: an engine's folder holds nothing but the engine; name another place")
