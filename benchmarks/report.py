@@ -87,7 +87,7 @@ class Findings:
         """Add a row; `higher`: whether more is better, as for rates."""
         ratio = None
         if peer_value is not None and value > 0 and peer_value > 0:
-            ratio = value / peer_value if higher else peer_value / value
+            ratio = float(value / peer_value if higher else peer_value / value)
         plain = None if peer_value is None else float(peer_value)
         self.rows.append(Row(name, float(value), unit, peer, plain, ratio))
 
