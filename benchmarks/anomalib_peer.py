@@ -36,6 +36,7 @@ class AnomalibPeer:
     def __init__(self, model: str, shots: int, threads: int | None, frames: int, python: Path | None = None) -> None:
         """python: of the environment; None for ours, made if need be. BackendError where it cannot be made."""
         self._model = model
+        self.ran = "not prepared yet"  # then versions and threads
         settings = {
             "model": model, "shots": shots, "threads": threads, "frames": frames, "warm": WARM,
             "height": HEIGHT, "width": WIDTH,
@@ -47,7 +48,8 @@ class AnomalibPeer:
 
     def check(self) -> None:
         """Wait until it is prepared, which takes it up to some minutes."""
-        log.info("preparing anomalib %s: %s", self._model, self._read()["ran"])
+        log.info("preparing anomalib %s", self._model)
+        self.ran = str(self._read()["ran"])
 
     def __call__(self, settle: int) -> tuple[float, Bursts]:
         """One turn; it warms up by itself."""

@@ -108,9 +108,10 @@ def run(args: argparse.Namespace) -> int:
         peers=DEFAULT_PEERS if args.peers is None else tuple(args.peers),
     )
     findings = measure(args.name, options)
-    print("\n".join([format_table(findings.rows), *findings.remarks]))
+    print(format_table(findings.rows))
     for table in findings.tables:
-        print(f"\n{table.as_text()}")
+        print(f"\n{table.as_text()}\n")
+    print("\n".join(findings.remarks))
     report = Report(describe_machine(), installed_versions(), commit(), findings.rows)
     if args.json is not None:
         write_atomic(args.json, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
@@ -136,8 +137,10 @@ def run_compare(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> None:
     """SettingsError for options that say nothing to this benchmark, before anything slow."""
-    if args.repeat is not None and args.repeat < 1:
-        raise SettingsError(f"--repeat {args.repeat}: at least 1 is needed")
+    for option in ("repeat", "threads"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            raise SettingsError(f"--{option} {value}: at least 1 is needed")
     for option, benches in ONLY.items():
         if getattr(args, option) is not None and args.name not in benches:
             known = " and ".join(f"`bench {name}`" for name in benches)

@@ -79,7 +79,8 @@ def measure(options: Options) -> Findings:
         log.info("timing %s: %d rounds", ", ".join(turns), repeat)
         timings = interleave(turns, repeat, warm=0, rest=REST)
     findings.remarks.append(
-        f"{repeat} rounds by turns; in each every load has {WARM} calls untimed, then {FRAMES} frames timed or due"
+        f"{repeat} rounds by turns; in each every load has {WARM} calls untimed, then {FRAMES} frames timed or due; "
+        f"threads: {options.threads or 'as each library likes'}"
     )
     results = {name: gather(timing.returned) for name, timing in timings.items()}
     sizes = {file.name: file.size for file in spec.files}
@@ -104,6 +105,8 @@ def enter(stack: ExitStack, findings: Findings, contenders: Mapping[str, Start])
             findings.remarks.append(f"{name} is left out: {reason}")
         else:
             turns[name] = contender
+            if isinstance(contender, AnomalibPeer):
+                findings.remarks.append(f"{name}: {contender.ran}")
     return turns
 
 

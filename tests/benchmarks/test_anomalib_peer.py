@@ -39,6 +39,7 @@ def test_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(2):
             seconds, bursts = contender(0)
             assert seconds == 1.5
+            assert contender.ran == "a double"
             assert bursts[BACK_TO_BACK].seconds == [0.5] * 3
         with pytest.raises(BackendError, match="WinCLIP ended early"):
             contender(0)

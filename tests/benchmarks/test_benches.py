@@ -165,6 +165,7 @@ def test_options_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["score", "--fps", "30"], "--fps is for `bench frame`"),
         (["frame", "--fps", "-1"], "--fps -1: above 0"),
         (["frame", "--batch", "0"], "--batch 0"),
+        (["frame", "--threads", "0"], "--threads 0"),
         (["score", "--markdown", str(tmp_path)], "is a folder"),
     ):
         assert main(["bench", *options]) == 2
