@@ -5,79 +5,169 @@ Libraries are imported inside, so that a process holds its own and no other.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from goodparts.runtime import Detector, Engine
 from goodparts.runtime.engine import Precision, read_spec
-from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.preprocess import Array8, decode
 from goodparts.runtime.scorer import Scorer
 from goodparts.runtime.scoring import MAP_SIGMA, MAP_SIZE, Features, Floats, Learned, anomaly_map, score
 
+from .pace import BACK_TO_BACK, WARM, Burst, Load, Traffic, take_back_to_back
+
 HEIGHT, WIDTH = 1024, 1280
 """Of the camera frame."""
-SIDE = 2048
-"""Of the matrices whose product stands for the machine's ceiling."""
+JPEG_QUALITY = 90
 
+Device = Literal["cpu", "cuda"]
 Milliseconds = dict[str, float]
+Bursts = dict[Load, Burst[Milliseconds]]
 
 
-def inspect_on_backend(folder: Path, recipe: Path, backend: str, precision: Precision) -> Callable[[], Milliseconds]:
+def inspect_on_backend(
+    folder: Path, recipe: Path, backend: str, precision: Precision, threads: int | None, traffic: Traffic
+) -> Callable[[], Bursts]:
     """The product as it ships."""
-    return _inspect(Detector.open(folder, recipe, backend=backend, precision=precision))
+    return _inspect(Detector.open(folder, recipe, backend=backend, precision=precision, threads=threads), traffic)
 
 
-def inspect_in_torch(folder: Path, recipe: Path, backbone: str, precision: Precision) -> Callable[[], Milliseconds]:
-    """The same, with the torch tower, eager, in the place of the graph."""
-    return _inspect(Detector(Engine(read_spec(folder), precision, EagerSession(backbone, precision)), recipe))
+def inspect_in_torch(
+    folder: Path, recipe: Path, precision: Precision, device: Device, compiled: bool, threads: int | None,
+    traffic: Traffic,
+) -> Callable[[], Bursts]:  # fmt: skip
+    """The same, with the engine's encoder in torch, random weights, in the place of the graph."""
+    import torch
+
+    from .synthetic import open_backbone
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    spec = read_spec(folder)
+    session = TorchSession(open_backbone(spec.encoder.backbone).visual, precision, device, compiled)
+    return _inspect(Detector(Engine(spec, "fp32", session, threads), recipe), traffic)
 
 
-class EagerSession:
-    """A backbone's image tower in torch; weights and arithmetic in the precision, outputs in float32."""
+class TorchSession:
+    """An image tower in torch; weights and arithmetic in the precision, outputs in float32 on the host."""
 
-    def __init__(self, backbone: str, precision: Precision) -> None:
+    def __init__(self, tower: Any, precision: Precision, device: Device = "cpu", compiled: bool = False) -> None:
         import torch
 
-        from .synthetic import open_backbone
-
-        self._torch = torch
-        self._tower = open_backbone(backbone).visual.to(torch.float32 if precision == "fp32" else torch.bfloat16)
-        self.description = f"torch {torch.__version__} eager {precision}"
+        self._torch, self._device = torch, device
+        self._tower = tower.to(device, torch_type(precision))
+        size = tower.image_size
+        if compiled:
+            self._tower = torch.compile(self._tower)
+            self.run(np.zeros((1, size, size, 3), np.uint8))  # compiles now: what can fail fails before the clock runs
+        how = "compiled" if compiled else "eager"
+        self.description = f"torch {torch.__version__} {how} {device} {precision}"
 
     def run(self, views: Array8) -> list[Floats]:
         with self._torch.inference_mode():
-            return [output.float().numpy() for output in self._tower(self._torch.from_numpy(views))]
+            outputs = self._tower(self._torch.from_numpy(views).to(self._device))
+            return [output.float().cpu().numpy() for output in outputs]
 
 
-def _inspect(detector: Detector) -> Callable[[], Milliseconds]:
-    """Frame uint8 RGB [1024,1280,3] → Inspection and its map; returns the milliseconds of each stage."""
-    frame = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-
-    def inspect() -> Milliseconds:
-        inspection = detector.predict(frame)
-        start = time.perf_counter()
-        assert inspection.map.size
-        return {**inspection.milliseconds, "map": (time.perf_counter() - start) * 1e3}
-
-    return inspect
-
-
-def multiply_in_torch(precision: Precision) -> Callable[[], Milliseconds]:
-    """One SIDE×SIDE matrix product."""
+def torch_type(precision: Precision) -> Any:
+    """The type of torch's tensors in a precision."""
     import torch
 
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(SIDE, SIDE, generator=generator).to(dtype) for _ in range(2))
-    out = torch.empty(SIDE, SIDE, dtype=dtype)
+    return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.int8}[precision]
 
-    def multiply() -> Milliseconds:
-        torch.mm(left, right, out=out)
+
+def _inspect(detector: Detector, traffic: Traffic) -> Callable[[], Bursts]:
+    """Frames uint8 RGB [1024,1280,3] → inspections and their maps; every call gives the milliseconds of each stage,
+    per picture."""
+    frame = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+
+    def inspect(batch: int) -> Milliseconds:
+        inspections = detector.predict_batch([frame] * batch)
+        start = time.perf_counter()
+        for inspection in inspections:
+            _ = inspection.map  # computed when asked for
+        spent = (time.perf_counter() - start) * 1e3 / batch
+        return {**inspections[0].milliseconds, "map": spent}
+
+    return lambda: traffic.carry(inspect)
+
+
+def decode_jpeg(count: int) -> Callable[[], Bursts]:
+    """A drawn part of the frame's size from JPEG: what a file costs before it is a frame."""
+    from goodparts.trainer.demo.photos import Line
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(Line("gear", seed=0).photo(1, size=(HEIGHT, WIDTH)).image).save(
+        buffer, "JPEG", quality=JPEG_QUALITY
+    )
+    data = buffer.getvalue()
+    return _again(lambda: decode(data, "frame"), count)
+
+
+def multiply_in_torch(
+    precision: Precision, side: int, device: Device, threads: int | None, count: int
+) -> Callable[[], Bursts]:
+    """One side×side matrix product; int8 adds up in int32."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(0)
+    if precision == "int8":
+        left, right = (
+            torch.randint(-127, 128, (side, side), generator=generator, dtype=torch.int8).to(device) for _ in range(2)
+        )
+        out = torch.empty(side, side, dtype=torch.int32, device=device)
+    else:
+        dtype = torch_type(precision)
+        left, right = (torch.randn(side, side, generator=generator).to(device, dtype) for _ in range(2))
+        out = torch.empty(side, side, dtype=dtype, device=device)
+
+    def multiply() -> None:
+        if precision == "int8":
+            torch._int_mm(left, right, out=out)
+        else:
+            torch.mm(left, right, out=out)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return _again(multiply, count)
+
+
+def copy_in_torch(size: int, device: Device, threads: int | None, count: int) -> Callable[[], Bursts]:
+    """`size` bytes from one place in memory to another."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    source, out = (torch.ones(size, dtype=torch.uint8, device=device) for _ in range(2))
+
+    def copy() -> None:
+        out.copy_(source)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return _again(copy, count)
+
+
+def _again(call: Callable[[], object], count: int) -> Callable[[], Bursts]:
+    """A contender that knows no load but back to back, and no stages."""
+
+    def once() -> Milliseconds:
+        call()
         return {}
 
-    return multiply
+    def turn() -> Bursts:
+        for _ in range(WARM):
+            once()
+        return {BACK_TO_BACK: take_back_to_back(once, count)}
+
+    return turn
 
 
 def score_in_core(features: Features, learned: Learned) -> Callable[[], Floats]:

@@ -1,119 +1,167 @@
-"""A whole camera frame, uint8 RGB 1280×1024 → Inspection with its map, batch 1, on every backend the engine allows.
+"""Latency of a camera frame, uint8 RGB 1280×1024 → Inspection with its map, for every precision and backend here.
 
-The peer is the same torch tower, eager, in the same precision, with the same preprocessing and scoring
-around it, and with its threads set so that it is fastest; ours runs as it ships. Per backend: median and 99th
-percentile of the whole, and the median of every stage. The encoder's rate is set beside a large matrix
-product that torch runs in the same precision in the same rounds: their ratio is the share of the machine's
-measured ceiling, median by median, so that noise falls on both alike.
+Each contender lives in a process of its own and meets every load in every round: back to back, at the rate that keeps
+it half busy, at cameras' rates (pace.py says what latency and a miss are there), and in batches. Rounds go by turns,
+so that noise falls on all alike. Peers, back to back alone: the same encoder in torch, eager and compiled, with the
+same preprocessing and scoring around it, in the same precision where torch has it here and else in fp32; and
+anomalib's models. Ours runs as it ships, torch with its threads set so that it is fastest.
+
+The machine's ceilings are measured in the same rounds: a large matrix product in what the precision is computed in,
+and a copy in memory. Decoding a JPEG has a row of its own: a camera's frame needs none.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from goodparts.export.engines import find_engine, make_engine
 from goodparts.runtime.engine import EngineSpec, Precision
-from goodparts.trainer.tower import Tower
-from goodparts.trainer.vv_tower import VVTower
-from torch.utils.flop_counter import FlopCounterMode
+from goodparts.runtime.errors import BackendError
 
-from .contenders import SIDE, Milliseconds, inspect_in_torch, inspect_on_backend, multiply_in_torch
+from . import frame_findings
+from .anomalib_peer import MODELS, AnomalibPeer
+from .contenders import (
+    Bursts,
+    copy_in_torch,
+    decode_jpeg,
+    inspect_in_torch,
+    inspect_on_backend,
+    multiply_in_torch,
+)
+from .flops import encoder_flops
+from .frame_findings import describe_pair, describe_rest
+from .pace import BACK_TO_BACK, WARM, Traffic, make_traffic, merge
+from .pairs import Pair, find_pairs, open_or_make
 from .report import Findings, Options
 from .synthetic import make_recipe, open_backbone
-from .timing import REST, Timing, Worker, interleave, percentile
+from .timing import REST, Turn, Worker, interleave
 
 log = logging.getLogger(__name__)
 
-REPEAT = 20
+REPEAT = 5
+FRAMES = 20
+"""Of every load in every round: a hundred in all."""
 SHOTS = 4
-TORCH_AT_ITS_BEST = {"OPENBLAS_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000"}
+PROBES = 5
+"""Calls in every round of what takes one number to say."""
+TORCH_AT_ITS_BEST = {"OPENBLAS_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 """Left alone, numpy's threads and torch's stall one another in one process: many times slower on two cores."""
 
-Timings = dict[str, Timing[Milliseconds]]
+Start = Callable[[], "Worker[Bursts] | AnomalibPeer"]
+"""Starts a contender's process."""
 
 
 def measure(options: Options) -> Findings:
     findings = Findings()
+    traffic = make_traffic(options.fps, options.batch, FRAMES)
     log.info("building %s", options.backbone)
     backbone = open_backbone(options.backbone)
     work, full = encoder_flops(backbone.visual), encoder_flops(backbone.visual, full=True)
     findings.add("encoder's work per view", work / 1e9, "GFLOP", "dual path in full", full / 1e9)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = options.engine or Path(temporary) / "engine"
-        spec = find_engine(backbone, folder) or make_engine(backbone, folder)
+        spec = open_or_make(backbone, folder, options.precisions)
         del backbone  # the workers build their own
-        timings = time_all(options, spec, folder, Path(temporary))
-    for precision, variant in spec.variants.items():
-        for record in variant.parity:
-            add_backend(findings, timings, record.backend, precision, work)
+        scene = Scene(folder, spec, Path(temporary), options.threads, traffic)
+        pairs = find_pairs(folder, spec, options.precisions, findings.remarks)
+        turns = enter(stack, findings, {str(pair): scene.ours(pair) for pair in pairs})
+        pairs = [pair for pair in pairs if str(pair) in turns]
+        if not pairs:
+            raise BackendError("; ".join(["no pair of precision and backend runs here", *findings.remarks]))
+        turns |= enter(stack, findings, scene.peers(pairs, options.peers))
+        turns |= enter(stack, findings, scene.probes(pairs))
+        repeat = options.repeat or REPEAT
+        log.info("timing %s: %d rounds", ", ".join(turns), repeat)
+        timings = interleave(turns, repeat, warm=0, rest=REST)
+    findings.remarks.append(
+        f"{repeat} rounds by turns; in each every load has {WARM} calls untimed, then {FRAMES} frames timed or due; "
+        f"threads: {options.threads or 'as each library likes'}"
+    )
+    results = {name: gather(timing.returned) for name, timing in timings.items()}
+    sizes = {file.name: file.size for file in spec.files}
+    for pair in pairs:
+        weights = sizes[spec.variants[pair.precision].weights]
+        describe_pair(findings, results, pair, work, weights)
+    describe_rest(findings, results, pairs)
     return findings
 
 
-def time_all(options: Options, spec: EngineSpec, folder: Path, temporary: Path) -> Timings:
-    """Every backend, eager torch and the matrix product, in every precision of the engine, by turns."""
-    with ExitStack() as stack:
-        contenders: dict[str, Worker[Milliseconds]] = {}
-
-        def enter(name: str, worker: Worker[Milliseconds]) -> None:
-            contenders[name] = stack.enter_context(worker)
-
-        for precision, variant in spec.variants.items():
-            recipe = temporary / f"{precision}.safetensors"
-            make_recipe(spec.encoder, spec.graph_id(precision), SHOTS).save(recipe)
-            for record in variant.parity:
-                worker = Worker(inspect_on_backend, folder, recipe, record.backend, precision)
-                enter(f"{record.backend} {precision}", worker)
-            arguments = folder, recipe, options.backbone, precision
-            enter(f"torch {precision}", Worker(inspect_in_torch, *arguments, environment=TORCH_AT_ITS_BEST))
-            enter(f"product {precision}", Worker(multiply_in_torch, precision))
-        repeat = options.repeat or REPEAT
-        log.info("timing %s: %d rounds", ", ".join(contenders), repeat)
-        return interleave(contenders, repeat, warm=3, settle=1, rest=REST)
+def enter(stack: ExitStack, findings: Findings, contenders: Mapping[str, Start]) -> dict[str, Turn[Bursts]]:
+    """Start those that can be prepared here, one after another; the others become remarks."""
+    turns: dict[str, Turn[Bursts]] = {}
+    for name, start in contenders.items():
+        try:
+            contender = start()
+            stack.enter_context(contender)
+            contender.check()
+        except Exception as error:  # torch.compile's, a library's own: whatever keeps one from running stops no other
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            log.warning("%s is left out: %s", name, reason)
+            findings.remarks.append(f"{name} is left out: {reason}")
+        else:
+            turns[name] = contender
+            if isinstance(contender, AnomalibPeer):
+                findings.remarks.append(f"{name}: {contender.ran}")
+    return turns
 
 
-def add_backend(findings: Findings, timings: Timings, backend: str, precision: Precision, work: int) -> None:
-    """The rows of one backend, beside eager torch in the same precision."""
-    name, peer = f"{backend} {precision}", f"eager torch {precision}"
-    ours, torch, product = timings[name], timings[f"torch {precision}"], timings[f"product {precision}"]
-    findings.add(f"{name}, frame, median", ours.median * 1e3, "ms", peer, torch.median * 1e3)
-    findings.add(f"{name}, frame, p99", ours.p99 * 1e3, "ms", peer, torch.p99 * 1e3)
-    for stage in ours.returned[0]:
-        findings.add(f"{name}, {stage}", median_of(ours, stage), "ms", peer, median_of(torch, stage))
-    rate = work / median_of(ours, "encode") / 1e6
-    ceiling = 2 * SIDE**3 / product.median / 1e9
-    findings.add(f"{name}, encoder's rate", rate, "GFLOP/s", f"{SIDE}³ product {precision}", ceiling, higher=True)
-    findings.remarks.append(f"{name}: the encoder reaches {rate / ceiling:.0%} of the machine's measured ceiling")
+def gather(turns: list[Bursts]) -> Bursts:
+    """Of every load, the bursts of all rounds as one."""
+    return {load: merge(turn[load] for turn in turns) for load in turns[0]}
 
 
-def median_of(timing: Timing[Milliseconds], stage: str) -> float:
-    return percentile([stages[stage] for stages in timing.returned], 50)
+@dataclass(frozen=True)
+class Scene:
+    """What the contenders share: an engine, a place for recipes, a bound on threads, what is done to ours."""
 
+    folder: Path
+    spec: EngineSpec
+    temporary: Path
+    threads: int | None
+    traffic: Traffic
 
-def encoder_flops(tower: Tower, full: bool = False) -> int:
-    """Floating point operations per view, 2 per multiply-add, in matrix products, convolutions and attentions.
+    def recipe(self, precision: Precision) -> Path:
+        path = self.temporary / f"{precision}.safetensors"
+        if not path.exists():
+            make_recipe(self.spec.encoder, self.spec.graph_id(precision), SHOTS).save(path)
+        return path
 
-    As the tower does it: a ViT's last block works on [CLS] alone in its ordinary attention and its MLP. `full`:
-    as if every block did all of both attentions and the MLP; a ResNet has no blocks to save in.
-    """
-    if not isinstance(tower, VVTower):
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            tower(torch.zeros(1, tower.image_size, tower.image_size, 3, dtype=torch.uint8))
-        return int(counter.get_total_flops())
-    width = tower.width
-    patches = tower.grid[0] * tower.grid[1]
-    tokens = patches + 1
-    total = 2 * patches * int(tower.visual.conv1.weight.numel()) + 2 * tokens * width * tower.out_width
-    for number, block in enumerate(tower.blocks, start=1):
-        last = number == len(tower.blocks) and not full
-        queries = 1 if last and number not in tower.taps else tokens  # of the ordinary attention
-        through_mlp = 1 if last else tokens
-        mlp = sum(int(parameter.numel()) for parameter in block.mlp.parameters() if parameter.dim() == 2)
-        total += 2 * tokens * width * 3 * width  # queries, keys, values
-        total += 4 * (queries + tokens) * tokens * width  # both attentions
-        total += 2 * (queries + tokens) * width * width  # their output projection
-        total += 2 * through_mlp * mlp
-    return total
+    def ours(self, pair: Pair) -> Start:
+        recipe = self.recipe(pair.precision)
+        arguments = self.folder, recipe, pair.backend, pair.precision, self.threads, self.traffic
+        return functools.partial(Worker, inspect_on_backend, *arguments)
+
+    def peers(self, pairs: list[Pair], asked: tuple[str, ...]) -> dict[str, Start]:
+        """Those asked for, each once per precision and device of ours."""
+        traffic = Traffic((BACK_TO_BACK,), self.traffic.frames)
+        recipe = self.recipe("fp32")
+        starts: dict[str, Start] = {}
+        for name, compiled in (("torch", False), ("compile", True)):
+            if name not in asked:
+                continue
+            for pair in pairs:
+                arguments = self.folder, recipe, pair.in_torch, pair.device, compiled, self.threads, traffic
+                starts[pair.peer(compiled)] = functools.partial(
+                    Worker, inspect_in_torch, *arguments, environment=TORCH_AT_ITS_BEST
+                )
+        if "anomalib" in asked:
+            for model in MODELS:
+                starts[f"anomalib {model}"] = functools.partial(
+                    AnomalibPeer, model, SHOTS, self.threads, self.traffic.frames
+                )
+        return starts
+
+    def probes(self, pairs: list[Pair]) -> dict[str, Start]:
+        """The machine's ceilings, and what decoding a file costs."""
+        starts: dict[str, Start] = {"decode": functools.partial(Worker, decode_jpeg, PROBES)}
+        for pair in pairs:
+            product = pair.arithmetic, frame_findings.SIDE, pair.device, self.threads, PROBES
+            starts[pair.product] = functools.partial(Worker, multiply_in_torch, *product)
+            copy = frame_findings.COPIED, pair.device, self.threads, PROBES
+            starts[pair.copy] = functools.partial(Worker, copy_in_torch, *copy)
+        return starts

@@ -10,7 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
-from goodparts.runtime.errors import ParityError
+from goodparts.runtime.engine import Precision
+from goodparts.runtime.errors import FileError, ParityError
+from goodparts.runtime.files import read_bytes
+
+from .tables import Table, show
 
 LIBRARIES = (
     "goodparts",
@@ -31,12 +35,19 @@ class Options:
     """What a benchmark is told.
 
     backbone; how many timed rounds, None for its own default; an engine to reuse; a folder of real products.
+    Of the frame: cameras' rates; the largest batch; threads of the inference library, None for its own choice; the
+    precisions, None for all that the engine has; the peers.
     """
 
     backbone: str
     repeat: int | None = None
     engine: Path | None = None
     data: Path | None = None
+    fps: tuple[float, ...] = ()
+    batch: int = 1
+    threads: int | None = None
+    precisions: tuple[Precision, ...] | None = None
+    peers: tuple[str, ...] = ()
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,10 +81,13 @@ class Report(msgspec.Struct, frozen=True):
 
 @dataclass
 class Findings:
-    """What a benchmark found: the rows, and remarks for the reader of the table (aims met or missed)."""
+    """What a benchmark found: the rows, and remarks for the reader of the table (aims met or missed). tables: the same
+    rows arranged for reading, where there are many. distributions: what --plot draws, name → milliseconds."""
 
     rows: list[Row] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    distributions: dict[str, list[float]] = field(default_factory=dict)
 
     def add(
         self,
@@ -153,17 +167,41 @@ def commit() -> str | None:
     return done.stdout.strip() or None
 
 
+def arrange(rows: list[Row]) -> Table:
+    """The rows as a table, in the JSON's order."""
+    ratios = ["" if row.ratio is None else f"{row.ratio:.2f}" for row in rows]
+    cells = [
+        (row.name, show(row.value), row.unit, row.peer or "", show(row.peer_value), ratio)
+        for row, ratio in zip(rows, ratios, strict=True)
+    ]
+    return Table("", ("name", "value", "unit", "peer", "peer value", "ratio"), cells, left=(0, 2, 3))
+
+
 def format_table(rows: list[Row]) -> str:
     """The rows as aligned text."""
-    table = [("name", "value", "unit", "peer", "peer value", "ratio")]
-    for row in rows:
-        peer_value = "" if row.peer_value is None else f"{row.peer_value:.4g}"
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        table.append((row.name, f"{row.value:.4g}", row.unit, row.peer or "", peer_value, ratio))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    aligned = (str.ljust, str.rjust, str.ljust, str.ljust, str.rjust, str.rjust)
-    lines = [
-        "  ".join(align(cell, width) for align, cell, width in zip(aligned, cells, widths, strict=True)).rstrip()
-        for cells in table
+    return arrange(rows).as_text()
+
+
+def read_report(path: Path) -> Report:
+    """A benchmark's JSON file; FileError where it is something else."""
+    try:
+        return msgspec.json.decode(read_bytes(path), type=Report)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FileError(f"{path} is no report of a benchmark ({error}): give what `--json FILE` wrote") from error
+
+
+def format_markdown(title: str, report: Report, findings: Findings) -> str:
+    """Everything for a reader: where it was measured, the tables, the remarks, and at the end every row."""
+    machine = report.machine
+    memory = "" if machine.memory is None else f", {machine.memory:g} GiB"
+    versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    parts = [
+        f"# {title}",
+        f"{machine.cpu}, {machine.cores} cores{memory}, {machine.system}; {versions}; "
+        f"commit {report.commit or 'unknown'}.",
+        *(table.as_markdown() for table in findings.tables),
+        "\n".join(f"* {remark}" for remark in findings.remarks),
+        *(["## All rows"] if findings.tables else []),
+        arrange(report.rows).as_markdown(),
     ]
-    return "\n".join(lines)
+    return "\n\n".join(part for part in parts if part) + "\n"

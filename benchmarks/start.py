@@ -1,9 +1,10 @@
-"""Cold start: how long a line waits for Python, for a recipe, and for another product.
+"""Cold start: how long a line waits for Python, for the first verdict, for a recipe, and for another product.
 
-Imports are timed from outside, as whole fresh processes with the files in the page cache; nothing is
-subtracted, the bare interpreter has a row of its own. The peer is `import torch`, which a deployment in
-torch pays before its first line. Recipes have 4 shots; opening one checks its digest and every shape. Its
-peer is `torch.load` of the same arrays, the released code's checkpoint, which checks neither.
+The first verdict is timed from the start of a fresh process, for every pair of the engine (cold.py). Imports are
+timed from outside, as whole fresh processes with the files in the page cache; nothing is subtracted, the bare
+interpreter has a row of its own. The peer is `import torch`, which a deployment in torch pays before its first line.
+Recipes have 4 shots; opening one checks its digest and every shape. Its peer is `torch.load` of the same arrays, the
+released code's checkpoint, which checks neither.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import cast
 import torch
 from goodparts.runtime import Detector, Engine, Recipe
 from goodparts.runtime.backends import Session
-from goodparts.runtime.engine import CONTRACT_VERSION, Encoder, EngineSpec, Precision, Variant
 
+from .cold import time_first_verdicts
+from .pairs import find_pairs, open_or_make
 from .report import Findings, Options
-from .synthetic import describe_encoder, make_recipe
+from .synthetic import make_recipe, open_backbone
 from .timing import here, interleave, percentile
 
 log = logging.getLogger(__name__)
@@ -47,23 +49,22 @@ print(time.perf_counter() - start)
 def measure(options: Options) -> Findings:
     findings = Findings()
     repeat = options.repeat or REPEAT
-    engine = open_without_graph(describe_encoder(options.backbone))
     with tempfile.TemporaryDirectory() as folder:
+        log.info("building %s", options.backbone)
+        backbone = open_backbone(options.backbone)
+        place = options.engine or Path(folder) / "engine"
+        spec = open_or_make(backbone, place, options.precisions)
+        engine = Engine(spec, "fp32", cast(Session, None))  # changing product reads its identity only
         paths = [Path(folder) / f"{seed}.safetensors" for seed in range(2)]
         recipes = [make_recipe(engine.encoder, engine.graph_id, SHOTS, seed) for seed in range(2)]
         for path, recipe in zip(paths, recipes, strict=True):
             recipe.save(path)
         log.info("starting Python %d times", 4 * repeat + 3)
         time_imports(findings, repeat, folder)
+        pairs = find_pairs(place, spec, options.precisions, findings.remarks)
+        time_first_verdicts(findings, repeat, place, spec, pairs, backbone.visual, Path(folder))
         time_recipes(findings, repeat, engine, paths, recipes)
     return findings
-
-
-def open_without_graph(encoder: Encoder) -> Engine:
-    """An engine that cannot run: changing product reads its identity only."""
-    variants: dict[Precision, Variant] = {"fp32": Variant(graph="", weights="", parity=())}
-    spec = EngineSpec(contract=CONTRACT_VERSION, encoder=encoder, opset=18, files=(), variants=variants, versions={})
-    return Engine(spec, "fp32", cast(Session, None))
 
 
 def run_python(code: str, folder: str, *arguments: str) -> str:

@@ -109,6 +109,10 @@ class Worker(Generic[T]):
         theirs.close()
 
     def __call__(self, settle: int) -> tuple[float, T]:
+        seconds, result = self._ask(settle)
+        return seconds, result
+
+    def _ask(self, settle: int | None) -> Any:
         try:
             self._end.send(settle)
             answer = self._end.recv()
@@ -118,8 +122,11 @@ class Worker(Generic[T]):
             ) from error
         if isinstance(answer, BaseException):
             raise answer
-        seconds, result = answer
-        return seconds, result
+        return answer
+
+    def check(self) -> None:
+        """Wait until it is prepared; raises what preparing raised."""
+        self._ask(None)
 
     def __enter__(self) -> Worker[T]:
         return self
@@ -136,13 +143,14 @@ class Worker(Generic[T]):
 
 
 def _work(end: Connection, prepare: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> None:
-    """The worker's side: turns until the other side closes."""
+    """The worker's side: turns until the other side closes; asked for None, it only says that it is prepared."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends this process
     logging.disable(logging.WARNING)  # what libraries remark was said by the parent already
     try:
         turn = here(prepare(*arguments))
         while True:
-            end.send(turn(end.recv()))
+            settle = end.recv()
+            end.send(None if settle is None else turn(settle))
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -116,6 +117,15 @@ def read_bytes(path: Path) -> bytes:
 def printable(path: Path) -> str:
     """A path as text that every file and terminal takes, whatever bytes its name has."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what can be made again: `goodparts` in it. Not made here."""
+    if sys.platform == "win32":
+        cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "goodparts"
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:

@@ -9,7 +9,6 @@ import hashlib
 import importlib
 import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import msgspec
 
 from .engine import EngineSpec, File, Parity, Precision
 from .errors import BackendError, EngineError, FileError
-from .files import NO_DIGEST, is_sealed, read_bytes, seal, write_atomic
+from .files import NO_DIGEST, cache_folder, is_sealed, read_bytes, seal, write_atomic
 
 if TYPE_CHECKING:
     from .backends import Session
@@ -174,11 +173,7 @@ def slug(gpu: Gpu, version: str) -> str:
 
 def plan_folders(folder: Path, graph: str) -> tuple[Path, Path]:
     """Where the plans of a graph may lie, the preferred place first: the engine, the user's cache."""
-    if sys.platform == "win32":
-        cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return folder / "plans", cache / "goodparts" / "plans" / graph[:32]
+    return folder / "plans", cache_folder() / "plans" / graph[:32]
 
 
 def writable_folder(folder: Path, graph: str) -> Path:

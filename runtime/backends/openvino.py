@@ -22,12 +22,15 @@ _TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "int8": ov.Type.f32}
 class OpenVinoSession:
     """A compiled OpenVINO model with one inference request, tuned for latency."""
 
-    def __init__(self, graph: Path, precision: str, threads: int | None) -> None:
+    def __init__(self, graph: Path, precision: str, threads: int | None, cache: Path | None = None) -> None:
+        """cache: where OpenVINO keeps what it compiled, weights and all; on trial in `goodparts bench start`."""
         wanted = _TYPES[precision]
         core = ov.Core()
         config: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": wanted}
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
+        if cache is not None:
+            config["CACHE_DIR"] = str(cache)
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendError("this processor has no bf16: use --precision fp32")
         try:

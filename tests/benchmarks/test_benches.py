@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from goodparts.benchmarks import frame, search
+from goodparts.benchmarks import cold, frame, frame_findings, pairs, search
+from goodparts.benchmarks.anomalib_peer import AnomalibPeer
+from goodparts.benchmarks.contenders import copy_in_torch, decode_jpeg
+from goodparts.benchmarks.flops import encoder_flops
+from goodparts.benchmarks.pace import BACK_TO_BACK
+from goodparts.benchmarks.report import Findings
 from goodparts.benchmarks.synthetic import describe_encoder, make_recipe, open_backbone
-from goodparts.export.engines import find_engine
+from goodparts.benchmarks.timing import Worker
 from goodparts.runtime import Recipe
-from goodparts.runtime.engine import EngineSpec
+from goodparts.runtime.engine import Precision, read_spec
+from goodparts.runtime.errors import EngineError
 from goodparts.trainer.backbone import Backbone
+from PIL import Image
 
 from goodparts.cli import main
 
@@ -28,14 +39,12 @@ def bench(name: str, folder: Path, *options: str) -> list[dict[str, object]]:
     for row in rows:
         assert {"name", "value", "unit"} <= row.keys() <= KEYS
         assert ("peer" in row) == ("peer_value" in row) == ("ratio" in row)
-    assert [entry.name for entry in folder.iterdir()] == ["bench.json"]
     return rows
 
 
 @pytest.mark.parametrize(
     ("name", "first", "compared"),
     [
-        ("start", "bare interpreter", 3),
         ("score", "score, 1 shots", 4),
         ("search", "search fp32, 20 rows", 5),
         ("preprocess", "2448×2048", 12),
@@ -52,6 +61,7 @@ def test_bench(
 ) -> None:
     monkeypatch.setattr(search, "ROWS", (20,))
     rows = bench(name, tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bench.json"]
     assert rows[0]["name"] == first
     assert sum("ratio" in row for row in rows) == compared
     lines = capsys.readouterr().out.splitlines()
@@ -59,26 +69,91 @@ def test_bench(
     assert lines[-1].startswith("aim: ")
 
 
+def test_start(engine_folder: Path, tmp_path: Path) -> None:
+    rows = bench("start", tmp_path, "--engine", str(engine_folder), "--precision", "fp32")
+    names = [str(row["name"]) for row in rows]
+    assert names[0] == "bare interpreter"
+    first = [row for row in rows if cold.WHOLE in str(row["name"])]
+    assert [str(row["name"]).split(",")[0] for row in first] == ["onnxruntime fp32", "openvino fp32", "openvino fp32"]
+    assert all(row["peer"] == cold.TORCH for row in first)
+    assert "openvino fp32, compiled model cached, opening the engine" in names
+    assert "openvino fp32, compiled model in the cache" in names
+    assert sum("ratio" in row for row in rows) == 3 + 3 * 5
+
+
 def test_frame(
     engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def one_pair(backbone: Backbone, folder: Path) -> EngineSpec:
-        spec = find_engine(backbone, folder)
-        assert spec is not None
-        only = next(record for record in spec.variants["fp32"].parity if record.backend == "onnxruntime")
-        return msgspec.structs.replace(
-            spec, variants={"fp32": msgspec.structs.replace(spec.variants["fp32"], parity=(only,))}
-        )
-
-    monkeypatch.setattr(frame, "find_engine", one_pair)
-    rows = bench("frame", tmp_path, "--engine", str(engine_folder))
-    names = [str(row["name"]).removeprefix("onnxruntime fp32, ") for row in rows]
+    monkeypatch.setattr(frame, "FRAMES", 4)
+    monkeypatch.setattr(frame_findings, "SIDE", 64)
+    monkeypatch.setattr(frame_findings, "COPIED", 1 << 20)
+    picture, text = tmp_path / "plot.png", tmp_path / "frame.md"
+    outputs = ["--plot", str(picture), "--markdown", str(text)]
+    options = ["--precision", "fp32", "--fps", "200", "--batch", "2", "--peers", "torch"]
+    rows = bench("frame", tmp_path, "--engine", str(engine_folder), *options, *outputs)
+    prefix = "onnxruntime fp32, "
+    names = [str(row["name"]).removeprefix(prefix) for row in rows if str(row["name"]).startswith(prefix)]
     assert names == [
-        "encoder's work per view",
-        *("frame, median", "frame, p99", "preprocess", "encode", "score", "map"),
-        "encoder's rate",
+        *("back to back, p50", "back to back, p90", "back to back, p99", "back to back, max"),
+        *("preprocess", "encode", "score", "map"),
+        *("busy 50%, p50", "busy 50%, p90", "busy 50%, p99", "busy 50%, max", "busy 50%, missed"),
+        *("200 fps, p50", "200 fps, p90", "200 fps, p99", "200 fps, max", "200 fps, missed"),
+        *("batch 2, p50", "batch 2, p90", "batch 2, p99", "batch 2, max", "batch 2, rate"),
+        *("encoder's rate", "reading its weights at the rate of a copy"),
     ]
-    assert "measured ceiling" in capsys.readouterr().out
+    assert rows[0]["name"] == "encoder's work per view"
+    assert [row["name"] for row in rows][-2:] == ["decode a JPEG of the frame", "copy in memory"]
+    said = capsys.readouterr().out
+    assert "1 rounds by turns; in each every load has 3 calls untimed, then 4 frames timed or due" in said
+    assert "of the machine's measured ceiling" in said
+    assert "times as fast as eager torch fp32, at least 3:" in said
+    assert "| openvino fp32 | busy 50% |" in text.read_text(encoding="utf-8")
+    with Image.open(picture) as drawn:
+        assert drawn.format == "PNG"
+
+
+def test_what_cannot_be_prepared_is_left_out() -> None:
+    findings = Findings()
+    with ExitStack() as stack:
+        starts = {
+            "here": functools.partial(Worker, decode_jpeg, 2),
+            "absent": functools.partial(Worker, copy_in_torch, -1, "cpu", None, 2),
+            "elsewhere": functools.partial(AnomalibPeer, "WinCLIP", 1, None, 2, python=Path("/nonexistent")),
+        }
+        turns = frame.enter(stack, findings, starts)
+        assert list(turns) == ["here"]
+        assert len(turns["here"](0)[1][BACK_TO_BACK].seconds) == 2
+    assert [remark.split(":")[0] for remark in findings.remarks] == ["absent is left out", "elsewhere is left out"]
+
+
+def test_engines_of_other_backbones_and_pairs_not_here(
+    engine_folder: Path, demo: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = read_spec(engine_folder)
+    assert pairs.open_or_make(demo, engine_folder, None) == spec
+    other: Any = SimpleNamespace(encoder=msgspec.structs.replace(demo.encoder, backbone="another"))
+    with pytest.raises(EngineError, match="give --backbone demo"):
+        pairs.open_or_make(other, engine_folder, None)
+    remarks: list[str] = []
+    monkeypatch.setattr(pairs, "installed", lambda name: name == "openvino")
+    assert [str(pair) for pair in pairs.find_pairs(engine_folder, spec, ("fp32",), remarks)] == ["openvino fp32"]
+    assert remarks == ["onnxruntime fp32 is left out: onnxruntime is not installed"]
+    with pytest.raises(EngineError, match="no fp16 graph"):
+        pairs.find_pairs(engine_folder, spec, ("fp16",), remarks)
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "arithmetic", "peer"),
+    [
+        ("onnxruntime", "fp16", "product fp32", "eager torch fp32"),
+        ("openvino", "int8", "product int8", "eager torch fp32"),
+        ("openvino", "bf16", "product bf16", "eager torch bf16"),
+        ("tensorrt", "int8", "product int8 GPU", "eager torch fp16 GPU"),
+    ],
+)
+def test_what_a_pair_is_compared_with(backend: str, precision: Precision, arithmetic: str, peer: str) -> None:
+    pair = pairs.Pair(backend, precision)
+    assert (pair.product, pair.peer()) == (arithmetic, peer)
 
 
 def test_options_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,6 +162,11 @@ def test_options_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["score", "--engine", str(tmp_path)], "--engine is for"),
         (["score", "--json", str(tmp_path / "no" / "file")], "does not exist"),
         (["score", "--backbone", "convnext_base"], "no ViT or ResNet"),
+        (["score", "--fps", "30"], "--fps is for `bench frame`"),
+        (["frame", "--fps", "-1"], "--fps -1: above 0"),
+        (["frame", "--batch", "0"], "--batch 0"),
+        (["frame", "--threads", "0"], "--threads 0"),
+        (["score", "--markdown", str(tmp_path)], "is a folder"),
     ):
         assert main(["bench", *options]) == 2
         assert said in capsys.readouterr().err
@@ -112,6 +192,6 @@ def test_flops_of_the_demo_tower() -> None:
     tokens, width, layers = 145, 128, 5
     block = 2 * tokens * width * 3 * width + 8 * tokens**2 * width + 4 * tokens * width**2 + 16 * tokens * width**2
     ends = 2 * 144 * 3 * 16**2 * width + 2 * tokens * width * 128
-    assert frame.encoder_flops(tower, full=True) == layers * block + ends
+    assert encoder_flops(tower, full=True) == layers * block + ends
     saved = (tokens - 1) * (4 * tokens * width + 2 * width**2 + 16 * width**2)
-    assert frame.encoder_flops(tower) == layers * block + ends - saved
+    assert encoder_flops(tower) == layers * block + ends - saved

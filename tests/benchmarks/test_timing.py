@@ -79,3 +79,11 @@ def test_worker_passes_its_errors_on() -> None:
         worker(0)
     with Worker(die) as worker, pytest.raises(BackendError, match="'die' ended early"):
         worker(0)
+
+
+def test_a_worker_says_when_it_is_prepared() -> None:
+    with Worker(count_calls) as worker:
+        worker.check()
+        assert worker(0)[1] == 1
+    with Worker(refuse, "no such thing") as worker, pytest.raises(SettingsError, match="no such thing"):
+        worker.check()

@@ -1,0 +1,105 @@
+"""Run by the Python of anomalib's own environment, without goodparts; `bench frame --peers anomalib` starts it.
+
+The argument is JSON. Prints a line of JSON when the model is prepared, and one per line it reads: the seconds of
+each frame, uint8 RGB from host memory to score and map on the host. Weights are random: speed does not depend on
+them. Resizing is anomalib's own; its normalisation of scores is left out, which is in its favour.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is for the reader, not for the pipe
+
+    def answer(**content: Any) -> None:
+        print(json.dumps(content), file=answers, flush=True)
+
+    settings = json.loads(sys.argv[1])
+    try:
+        inspect, ran = prepare(**settings)
+        answer(ran=ran)
+        for _ in sys.stdin:
+            answer(seconds=take(inspect, settings["warm"], settings["frames"]))
+    except Exception as error:
+        answer(error=(str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def take(inspect: Any, warm: int, frames: int) -> list[float]:
+    """Seconds of each of `frames` calls."""
+    for _ in range(warm):
+        inspect()
+    seconds: list[float] = []
+    for _ in range(frames):
+        start = time.perf_counter()
+        inspect()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def prepare(*, model: str, shots: int, threads: int | None, height: int, width: int, **_: int) -> tuple[Any, str]:
+    """The call that inspects one frame, and what ran."""
+    from importlib.metadata import version
+
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(0)
+    frame = torch.randint(0, 256, (height, width, 3), generator=generator, dtype=torch.uint8)
+    built, transform = {"WinCLIP": make_winclip, "PatchCore": make_patchcore}[model]()
+
+    def view(picture: Any) -> Any:
+        return transform(picture.permute(2, 0, 1)[None].float() / 255)
+
+    built.eval()
+    with torch.no_grad():
+        pictures = torch.cat(
+            [view(torch.randint(0, 256, frame.shape, generator=generator, dtype=torch.uint8)) for _ in range(shots)]
+        )
+        learn(built, model, pictures)
+
+    def inspect() -> tuple[Any, Any]:
+        with torch.inference_mode():
+            found = built(view(frame))
+            return found.pred_score.numpy(), found.anomaly_map.numpy()
+
+    return inspect, f"anomalib {version('anomalib')}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+
+
+def make_winclip() -> tuple[Any, Any]:
+    from anomalib.models import WinClip
+    from anomalib.models.image.winclip import torch_model
+
+    torch_model.PRETRAINED = None  # random weights
+    return torch_model.WinClipModel(), WinClip.configure_pre_processor().transform
+
+
+def make_patchcore() -> tuple[Any, Any]:
+    from anomalib.models import Patchcore
+    from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+
+    built = PatchcoreModel(layers=["layer2", "layer3"], pre_trained=False)
+    return built, Patchcore.configure_pre_processor().transform
+
+
+def learn(built: Any, model: str, pictures: Any) -> None:
+    """WinCLIP's references, or PatchCore's memory with its default coreset of a tenth."""
+    if model == "WinCLIP":
+        built.setup("part", pictures)
+        return
+    built.train()
+    for picture in pictures:
+        built(picture[None])
+    built.eval()
+    built.subsample_embedding(0.1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Precisions on backends: which an engine has here, and what each is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from goodparts.export.engines import USUAL, make_engine
+from goodparts.runtime.backends import TENSORRT, installed
+from goodparts.runtime.engine import SPEC_NAME, EngineSpec, Precision, read_spec
+from goodparts.runtime.errors import EngineError
+from goodparts.runtime.plans import Plan, read_plans
+from goodparts.trainer.backbone import Backbone
+
+from .contenders import Device
+
+CPU_BACKENDS = ("onnxruntime", "openvino")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A precision on a backend; the names under which its peer and its ceilings are measured."""
+
+    backend: str
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.precision}"
+
+    @property
+    def device(self) -> Device:
+        return "cpu" if self.backend in CPU_BACKENDS else "cuda"
+
+    @property
+    def arithmetic(self) -> Precision:
+        """What its products are computed in: ONNX Runtime on a CPU has none in fp16."""
+        return "fp32" if self.device == "cpu" and self.precision == "fp16" else self.precision
+
+    @property
+    def in_torch(self) -> Precision:
+        """Its peer's precision: torch has no int8 without another export, and fp16 is for GPUs."""
+        if self.device == "cpu":
+            return self.precision if self.precision == "bf16" else "fp32"
+        return "fp16" if self.precision == "int8" else self.precision
+
+    def peer(self, compiled: bool = False) -> str:
+        how = "torch.compile" if compiled else "eager torch"
+        return f"{how} {self.in_torch}{self._where}"
+
+    @property
+    def product(self) -> str:
+        return f"product {self.arithmetic}{self._where}"
+
+    @property
+    def copy(self) -> str:
+        return f"copy in memory{self._where}"
+
+    @property
+    def _where(self) -> str:
+        return "" if self.device == "cpu" else " GPU"
+
+
+def open_or_make(backbone: Backbone, folder: Path, precisions: tuple[Precision, ...] | None) -> EngineSpec:
+    """The engine at `folder`, whatever weights it has: speed does not depend on them. Made where there is none."""
+    if not (folder / SPEC_NAME).is_file():
+        return make_engine(backbone, folder, precisions or USUAL)
+    spec = read_spec(folder)
+    if spec.encoder.backbone != backbone.encoder.backbone:
+        raise EngineError(
+            f"{folder} holds an engine for {spec.encoder.backbone}: give --backbone {spec.encoder.backbone}, "
+            "or name another folder"
+        )
+    return spec
+
+
+def find_pairs(
+    folder: Path, spec: EngineSpec, precisions: tuple[Precision, ...] | None, remarks: list[str]
+) -> list[Pair]:
+    """Every pair that the engine allows and whose library is installed here, TensorRT where there is a plan; of the
+    others a remark is made."""
+    pairs: list[Pair] = []
+    for precision in precisions or spec.precisions:
+        for record in spec.variant(precision).parity:
+            if installed(record.backend):
+                pairs.append(Pair(record.backend, precision))
+            else:
+                remarks.append(f"{record.backend} {precision} is left out: {record.backend} is not installed")
+        plans = [plan for _, plan in read_plans(folder, spec.graph_id(precision))]
+        if any(isinstance(plan, Plan) and plan.precision == precision for plan in plans):
+            pairs.append(Pair(TENSORRT, precision))
+    return pairs

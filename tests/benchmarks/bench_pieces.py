@@ -1,0 +1,51 @@
+"""The pieces of a frame under pytest-benchmark, to watch one while working on it:
+
+    pytest tests/benchmarks/bench_pieces.py
+
+`goodparts bench` measures the same beside their peers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from goodparts.benchmarks.contenders import map_in_numpy, score_in_core
+from goodparts.benchmarks.preprocess import CASES, Box, resize_in_core
+from goodparts.benchmarks.search import PRECISIONS, search_here
+from goodparts.benchmarks.synthetic import describe_encoder, make_features, make_recipe
+from goodparts.runtime.engine import Encoder
+from goodparts.runtime.scorer import BankPrecision
+from goodparts.runtime.scoring import score
+
+Benchmark = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return describe_encoder("ViT-B-16-plus-240")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_resize(case: str, benchmark: Benchmark) -> None:
+    size: tuple[int, int]
+    box: Box
+    size, box = CASES[case]
+    benchmark(resize_in_core(size, box))
+
+
+@pytest.mark.parametrize("rows", [225, 900, 3600])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_search(precision: BankPrecision, rows: int, benchmark: Benchmark) -> None:
+    benchmark(search_here(rows, precision))
+
+
+@pytest.mark.parametrize("shots", [1, 4, 16])
+def test_score(shots: int, encoder: Encoder, benchmark: Benchmark) -> None:
+    benchmark(score_in_core(make_features(encoder), make_recipe(encoder, "0" * 64, shots).learned()))
+
+
+def test_map(encoder: Encoder, benchmark: Benchmark) -> None:
+    learned = make_recipe(encoder, "0" * 64, 1).learned()
+    benchmark(map_in_numpy(score(make_features(encoder), learned).grid[0]))
