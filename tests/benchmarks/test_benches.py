@@ -46,7 +46,7 @@ def bench(name: str, folder: Path, *options: str) -> list[dict[str, object]]:
     ("name", "first", "compared"),
     [
         ("score", "score, 1 shots", 4),
-        ("search", "search fp32, 20 rows", 5),
+        ("search", "search fp32, 20 rows", 4),
         ("preprocess", "2448×2048", 12),
         ("train", "training step, both levels", 1),
     ],
@@ -60,6 +60,7 @@ def test_bench(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(search, "ROWS", (20,))
+    monkeypatch.setattr(search, "PRECISIONS", {"fp32": 1e-5})
     rows = bench(name, tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["bench.json"]
     assert rows[0]["name"] == first
