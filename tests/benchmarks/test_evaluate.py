@@ -124,7 +124,11 @@ def test_refusals(
     assert said in capsys.readouterr().err
 
 
-def test_photos_are_decoded_and_encoded_once(ring: Path, demo: Backbone) -> None:
+@pytest.mark.parametrize("in_memory", [10, 1 << 28])
+def test_photos_are_decoded_and_encoded_once(
+    in_memory: int, ring: Path, demo: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("goodparts.benchmarks.encoded.IN_MEMORY", in_memory)
     paths = sorted(ring.glob("*/*.png"))
     photos = Photos(demo.encoder.image_size)
     encoded = Encoded("torch", demo.encode, demo.encoder, photos)
