@@ -107,8 +107,6 @@ class Shown:
     scores: Floats
     bad: Flags
     mistakes: tuple[Mistake, ...]
-    typical: float
-    """The middle of the good ones' map maxima, by which heat-maps are scaled."""
 
 
 @dataclass
@@ -261,8 +259,7 @@ class _Category:
         sizes = mistake_sizes(bad, scores)
         worst = [number for number in np.argsort(-sizes, kind="stable")[:MISTAKES] if sizes[number] > 0]
         mistakes = tuple(self._mistake(tests[number], scores[number], sizes[number], grids[number]) for number in worst)
-        good = grids[~bad] if (~bad).any() else grids
-        return Shown(cell, scores, bad, mistakes, float(np.median(good.max(axis=(1, 2)))))
+        return Shown(cell, scores, bad, mistakes)
 
     def _mistake(self, sample: Sample, score: float, size: float, grid: Floats) -> Mistake:
         return Mistake(sample, float(score), float(size), self._photos.views([sample.path])[0], grid)

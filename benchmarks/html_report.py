@@ -121,11 +121,11 @@ def _mistakes(shown: Shown) -> str:
     title = f"<h3>Worst mistakes of {text(shown.cell.method)}, {shown.cell.shots} shots</h3>"
     if not shown.mistakes:
         return f"{title}\n<p>None: every bad photo scores above every good one.</p>"
-    scale = shown.typical or 1.0
-    return "\n".join([title, *(_mistake(one, scale) for one in shown.mistakes)])
+    note = "<p>Heat-maps show where a photo scores highest, each on its own scale.</p>"
+    return "\n".join([title, note, *map(_mistake, shown.mistakes)])
 
 
-def _mistake(mistake: Mistake, scale: float) -> str:
+def _mistake(mistake: Mistake) -> str:
     sample = mistake.sample
     kind = f"bad ({sample.defect})" if sample.bad else "good"
     others = "good ones score no lower" if sample.bad else "bad ones score no higher"
@@ -133,14 +133,16 @@ def _mistake(mistake: Mistake, scale: float) -> str:
     photo = Image.fromarray(mistake.view)
     pictures = "".join(
         f'<img src="{_uri(picture)}" width="{SIDE}" height="{SIDE}" alt="{alt}"> '
-        for picture, alt in ((photo, "photo"), (draw_heat(photo, mistake.grid, scale), "heat-map"))
+        for picture, alt in ((photo, "photo"), (draw_heat(photo, mistake.grid), "heat-map"))
     )
     return f'<figure class="mistake">{pictures}<figcaption>{text(caption)}</figcaption></figure>'
 
 
-def draw_heat(photo: Image.Image, grid: Floats, scale: float) -> Image.Image:
-    """The photo under its heat-map; grid [h,w], scale: a score as good parts have it at their worst place."""
-    colour, alpha = heat(anomaly_map(grid, photo.width, photo.width / 100), scale)
+def draw_heat(photo: Image.Image, grid: Floats) -> Image.Image:
+    """The photo under its heat-map, from grid [h,w]: nothing below the map's median, full colour at its highest."""
+    scores = anomaly_map(grid, photo.width, photo.width / 100)
+    above = scores - np.median(scores)
+    colour, alpha = heat(above / max(float(above.max()), 1e-30), 0.5)
     painted = photo.copy()
     painted.paste(Image.fromarray(colour), (0, 0), Image.fromarray(alpha))
     return painted

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from goodparts.benchmarks.datasets import Sample
 from goodparts.benchmarks.evaluation import Cell, Evaluation, Mistake, Shown, mistake_sizes
-from goodparts.benchmarks.html_report import to_html
+from goodparts.benchmarks.html_report import draw_heat, to_html
 from goodparts.benchmarks.metrics import Measured
 from goodparts.benchmarks.tables import Summary
+from PIL import Image
 
 NASTY = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;.png"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "firefox"))), None)
@@ -29,7 +30,7 @@ def page() -> str:
         Mistake(Sample(Path("/data") / NASTY.replace("/", "∕"), defect), 0.4, 0.5, view, grid)
         for defect in (None, NASTY)
     )
-    shown = Shown(cell, scores, bad, mistakes, 1.0)
+    shown = Shown(cell, scores, bad, mistakes)
     found = Evaluation(cells=[cell], shown=[shown], remarks=[NASTY])
     return to_html(Summary(NASTY, True, found), [NASTY], ["memory"])
 
@@ -88,3 +89,14 @@ def test_a_browser_shows_it(page: str, tmp_path: Path) -> None:
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert "Worst mistakes" in shown
     assert "<script" not in shown
+
+
+def test_heat_lies_where_the_scores_are_highest() -> None:
+    grid = np.ones((4, 4), np.float32)
+    grid[0, 3] = 1.1
+    photo = Image.new("RGB", (80, 80), (90, 90, 90))
+    painted = np.asarray(draw_heat(photo, grid), np.int16)
+    changed = np.abs(painted - 90).max(axis=2)
+    assert changed[8, 72] > 60
+    assert (changed[40:] == 0).all()
+    np.testing.assert_array_equal(draw_heat(photo, np.ones((4, 4), np.float32)), photo)
