@@ -71,7 +71,13 @@ def _list(lines: Sequence[str]) -> str:
 def _table(summary: Summary, lines: Sequence[Line]) -> str:
     rows = [["category", "method", "shots", "through", *summary.metrics]]
     rows += [
-        [line.category, line.method, str(line.shots), line.backend, *(percent(line, one) for one in summary.metrics)]
+        [
+            line.category,
+            summary.name(line),
+            str(line.shots),
+            line.backend,
+            *(percent(line, one) for one in summary.metrics),
+        ]
         for line in lines
     ]
     cells = [

@@ -61,7 +61,7 @@ def read_papers() -> tuple[Paper, ...]:
 class Line:
     """Every metric's mean over seeds, in [0,1], and its standard deviation, NaN of a single one.
 
-    difference: of torch, the largest of an image score from the deployed one's.
+    categories: how many it is of; difference: of torch, the largest of an image score from the deployed one's.
     """
 
     category: str
@@ -69,6 +69,7 @@ class Line:
     shots: int
     backend: str
     values: dict[str, tuple[float, float]]
+    categories: int
     difference: float
 
 
@@ -87,6 +88,16 @@ class Summary:
         return [metric for metric in (*METRICS, *FURTHER) if metric in seen]
 
     @cached_property
+    def categories(self) -> int:
+        return len({cell.category for cell in self.evaluation.cells})
+
+    def name(self, line: Line) -> str:
+        """The method, and of how many categories its mean is where that is not of all."""
+        if line.category != MEAN or line.categories == self.categories:
+            return line.method
+        return f"{line.method} ({line.categories} of {self.categories} categories)"
+
+    @cached_property
     def lines(self) -> list[Line]:
         """By category, the mean first; methods in the order of their table, shots rising, torch last."""
         groups: defaultdict[tuple[str, str, int, str], list[Cell]] = defaultdict(list)
@@ -96,7 +107,13 @@ class Summary:
         methods = list(METHODS)
         order = sorted(groups, key=lambda key: (key[0] != MEAN, key[0], methods.index(key[1]), key[2], key[3] == TORCH))
         return [
-            Line(*key, self._average(groups[key]), max(cell.difference or 0.0 for cell in groups[key])) for key in order
+            Line(
+                *key,
+                self._average(groups[key]),
+                len({cell.category for cell in groups[key]}),
+                max(cell.difference or 0.0 for cell in groups[key]),
+            )
+            for key in order
         ]
 
     def _average(self, cells: Sequence[Cell]) -> dict[str, tuple[float, float]]:
@@ -130,7 +147,7 @@ class Summary:
                     peer, peer_value = TORCH, torch.values[metric][0]
                 elif paper := self.paper(line, metric):
                     peer, peer_value = paper
-                name = f"{line.category}, {line.method}, {line.shots} shots: {metric}"
+                name = f"{line.category}, {self.name(line)}, {line.shots} shots: {metric}"
                 findings.add(name, value, "", peer, peer_value, higher=True)
                 if not math.isnan(spread):
                     findings.add(f"{name}, standard deviation", spread, "")
@@ -138,7 +155,7 @@ class Summary:
 
     def paper(self, line: Line, metric: str) -> tuple[str, float] | None:
         """Who published it and the value in [0,1], where data set, method and shots are the same."""
-        if line.category != MEAN or not self.comparable:
+        if line.category != MEAN or not self.comparable or line.categories < self.categories:
             return None
         for paper in read_papers():
             value = paper.values.get(line.shots, {}).get(metric)
@@ -186,7 +203,7 @@ def _table(summary: Summary, category: str) -> list[str]:
     rows = []
     for line in (one for one in summary.lines if one.category == category):
         rows.append(
-            [line.method, str(line.shots), line.backend, *(percent(line, metric) for metric in summary.metrics)]
+            [summary.name(line), str(line.shots), line.backend, *(percent(line, metric) for metric in summary.metrics)]
         )
         deployed = summary.find(category, line.method, line.shots)
         if line.backend == TORCH and deployed is not None:
@@ -217,6 +234,8 @@ def _beside_papers(summary: Summary) -> list[str]:
     for paper in papers:
         for shots, values in sorted(paper.values.items()):
             ours = summary.find(MEAN, paper.row, shots) if paper.row else None
+            if ours is not None and ours.categories < summary.categories:
+                ours = None
             cells = [_beside(values.get(metric), ours, metric) for metric in metrics]
             rows.append([paper.method, str(shots), *cells, paper.source, paper.note])
     head = ["published", "shots", *metrics, "source", "how it differs"]

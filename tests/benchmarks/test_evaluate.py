@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from goodparts.benchmarks import tables
@@ -210,3 +211,12 @@ def test_the_papers_file_is_sound() -> None:
         assert paper.row is None or paper.row in METHODS
         assert paper.source
         assert all(50 < value < 100 for values in paper.values.values() for value in values.values())
+
+
+def test_a_mean_of_some_categories_says_so_and_stands_beside_no_paper() -> None:
+    cells = [cell("a", 0, 0.8), msgspec.structs.replace(cell("b", 0, 0.6), method="padim")]
+    summary = Summary("MVTec AD", True, Evaluation(cells=cells))
+    rows = {row.name: row for row in summary.findings().rows}
+    assert rows["mean, memory (1 of 2 categories), 1 shots: image_auroc"].peer is None
+    assert "| memory (1 of 2 categories) | 1 | engine | 80.0 |" in to_markdown(summary, [])
+    assert "85.1 (" not in to_markdown(summary, [])
