@@ -21,18 +21,15 @@ from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scorer import Scorer
 from goodparts.runtime.scoring import Features, Floats, Learned, prompt_scores, score
 from goodparts.trainer.backbone import Backbone
-from goodparts.trainer.coop import CoOp
+from goodparts.trainer.coop import NO_MARGIN, CoOp
 from goodparts.trainer.ensemble import ensemble
-from goodparts.trainer.promptad import PROTOCOLS, PromptLearner, Prototypes, settings
+from goodparts.trainer.promptad import CLEAN_TEMPERATURE, PROTOCOLS, PromptLearner, Prototypes, settings
 from goodparts.trainer.suffixes import GENERIC, OBJECTS
 
 from .patch_statistics import Fit, Score, fit_fastrecon, fit_padim, fit_patchcore, fit_spade
 
 CLEAN = PROTOCOLS["clean"]
-TEMPERATURE = 4.6052
-"""Of every row with prompts, as the clean protocol has it: so rows differ in their prompts alone."""
-NO_MARGIN = -4.0
-"""Two directions are at most 2 apart: a margin that is always kept."""
+"""Of every row with prompts: they differ in their prompts and in what is combined alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +145,7 @@ def _branches(lesson: Lesson, prompts: str | None, fusion: Fusion) -> Judge:
     else:
         prototypes = lesson.product.prompts(prompts)
     learned = Learned(
-        prototypes.image, prototypes.pixel, (), TEMPERATURE, CLEAN.image_maximum, combination=COMBINED[fusion]
+        prototypes.image, prototypes.pixel, (), CLEAN_TEMPERATURE, CLEAN.image_maximum, combination=COMBINED[fusion]
     )
     memory = fit_memory(learned, lesson.features, lesson.views, 1, lesson.encode, fusion=fusion)
     learned = dataclasses.replace(
@@ -171,8 +168,8 @@ def _zero_shot(lesson: Lesson, prompts: str) -> Judge:
     prototypes = lesson.product.prompts(prompts)
 
     def judge(features: Features) -> tuple[Floats, Floats]:
-        grid = prompt_scores(features.local, prototypes.pixel, TEMPERATURE)
-        return prompt_scores(features.global_, prototypes.image, TEMPERATURE), grid.reshape(-1, *features.grid)
+        grid = prompt_scores(features.local, prototypes.pixel, CLEAN_TEMPERATURE)
+        return prompt_scores(features.global_, prototypes.image, CLEAN_TEMPERATURE), grid.reshape(-1, *features.grid)
 
     return Judge(judge)
 

@@ -16,8 +16,9 @@ from .promptad import PromptLearner, settings
 from .prompts import TextFeatures
 from .suffixes import GENERIC
 
-SETTINGS = settings("clean", learned_suffixes=0, alignment_weight=0.0, margin=-4.0)
-"""Two directions are at most 2 apart, so that this margin is always kept: it adds nothing."""
+NO_MARGIN = -4.0
+"""Two directions are at most 2 apart: a margin that is always kept and adds nothing to the loss."""
+SETTINGS = settings("clean", learned_suffixes=0, alignment_weight=0.0, margin=NO_MARGIN)
 
 
 class CoOp(PromptLearner):
