@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", nargs="+", default=list(USUAL), metavar="M",
                         help=f"rows, or all (default {' '.join(USUAL)})")  # fmt: skip
     parser.add_argument("--engine", type=Path, metavar="DIR",
-                        help="engine folder, which names its backbone; made if it is not there (default: temporary)")  # fmt: skip
+                        help="engine folder, which names its backbone; made where there is none")  # fmt: skip
     parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}, {TENSORRT}")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
     parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")
