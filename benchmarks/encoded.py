@@ -17,7 +17,7 @@ from goodparts.runtime.preprocess import Array8, load_rgb
 from goodparts.runtime.scoring import Features, Floats
 from goodparts.runtime.view import View
 
-IN_MEMORY = 256 << 20
+IN_MEMORY = 128 << 20
 """Bytes of views, and of each backend's features, from which on they are written to a file."""
 AT_ONCE = 16
 """Views that are encoded together."""
