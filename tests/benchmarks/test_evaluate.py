@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -220,3 +221,18 @@ def test_a_mean_of_some_categories_says_so_and_stands_beside_no_paper() -> None:
     assert rows["mean, memory (1 of 2 categories), 1 shots: image_auroc"].peer is None
     assert "| memory (1 of 2 categories) | 1 | engine | 80.0 |" in to_markdown(summary, [])
     assert "85.1 (" not in to_markdown(summary, [])
+
+
+def test_a_folder_without_masks_has_no_pixel_metrics(ring: Path, engine_folder: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "ring <b>"
+    for kind in ("good", "bad"):
+        shutil.copytree(ring / kind, plain / kind)
+    results = run(plain, engine_folder, tmp_path / "out", "--shots", "1", "--method", "memory")
+    (only,) = results["cells"]  # type: ignore[misc]
+    assert only["values"]["pixel_pro"] is None
+    assert "no pixel is defective" in only["missing"]["pixel_pro"]
+    assert 0 <= only["values"]["image_auroc"] <= 1
+    assert "2 bad photos have no mask" in results["remarks"][0]  # type: ignore[index]
+    page = (tmp_path / "out" / "results.html").read_text(encoding="utf-8")
+    assert "ring &lt;b&gt;" in page
+    assert "<b>" not in page
