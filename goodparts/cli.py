@@ -21,6 +21,7 @@ COMMANDS = {
     "export": ("goodparts.export.command", "train", "make an engine for a backbone"),
     "build": ("goodparts.runtime.commands.build", "tensorrt", "compile an engine for this machine's GPU"),
     "bench": ("goodparts.benchmarks.command", "train", "measure speed on this machine"),
+    "evaluate": ("goodparts.benchmarks.evaluate", "train,evaluate", "measure methods on a data set"),
 }
 """Subcommand → module with add_arguments and run, the extra it needs, its line of help."""
 

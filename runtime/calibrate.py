@@ -24,6 +24,7 @@ from .preprocess import Array8
 from .scoring import (
     SMALLEST_SCORE,
     Branches,
+    Combination,
     Features,
     Floats,
     Learned,
@@ -90,9 +91,11 @@ def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: 
     return [score_branches(features[photo], without(learned, index)) for index, photo in enumerate(photos)]
 
 
-def calibrate(good: Sequence[Branches], scales: Scales | None, copies: bool) -> Calibration:
+def calibrate(
+    good: Sequence[Branches], scales: Scales | None, copies: bool, combination: Combination = "fused"
+) -> Calibration:
     """Calibrate a product on what its own shots score (score_shots); copies: whether they are of a single photo."""
-    image, pixel = photo_scores([combine(photo, scales) for photo in good])
+    image, pixel = photo_scores([combine(photo, scales, combination) for photo in good])
     if not copies:
         return summarise("leave-one-out", image, pixel)
     return Calibration(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,9 +13,17 @@ import numpy.typing as npt
 
 from .calibrate import Calibration, Encode, calibrate, score_shots
 from .preprocess import Array8
-from .scoring import Features, Floats, Learned, Scales, measure_scales
+from .scoring import Combination, Features, Floats, Learned, Scales, measure_scales
 
-Fusion = Literal["paper", "balanced"]
+Fusion = Literal["paper", "balanced", "prompt", "memory"]
+COMBINED: Mapping[Fusion, Combination] = {
+    "paper": "fused",
+    "balanced": "fused",
+    "prompt": "prompt",
+    "memory": "memory",
+}
+"""What each means to scoring; of the fused ones "balanced" has scales."""
+
 Halves = npt.NDArray[np.float16]
 Photos = npt.NDArray[np.int32]
 
@@ -59,7 +68,8 @@ def fit_memory(
     good = score_shots(stored, features, shots, per_photo, encode)
     scales = measure_scales(good)
     used = scales if fusion == "balanced" else None
-    return Memory(tuple(banks), tuple(photos), scales, calibrate(good, used, copies=len(shots) == per_photo))
+    calibration = calibrate(good, used, len(shots) == per_photo, COMBINED[fusion])
+    return Memory(tuple(banks), tuple(photos), scales, calibration)
 
 
 def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArray[np.intp]:

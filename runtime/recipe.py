@@ -24,7 +24,7 @@ from .calibrate import Calibration, Encode, summarise
 from .engine import Encoder
 from .errors import RecipeError, SettingsError
 from .files import NO_DIGEST, is_sealed, read_bytes, seal, write_atomic
-from .memory import Fusion, Halves, Photos, fit_memory
+from .memory import COMBINED, Fusion, Halves, Photos, fit_memory
 from .preprocess import Array8
 from .scoring import Floats, Learned, Scales
 from .view import View
@@ -66,10 +66,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     graph: the graph id that banks and calibration were computed with (EngineSpec.graph_id); settings: of the
     method, as it resolved them; image_maximum and temperature: see scoring.Learned; fusion: of raw scores
-    ("paper"), or of each divided by its scale ("balanced"); memory_share: of the shots' patches that the banks hold;
-    shot_calibration: on the shots themselves; calibration:
-    the one that thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were
-    set for; digest: of the file this was read from.
+    ("paper"), of each divided by its scale ("balanced"), or one branch alone ("prompt", "memory"); memory_share: of
+    the shots' patches that the banks hold; shot_calibration: on the shots themselves; calibration: the one that
+    thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were set for; digest:
+    of the file this was read from.
     """
 
     version: int
@@ -126,6 +126,7 @@ class Recipe:
             temperature=self.header.temperature,
             image_maximum=self.header.image_maximum,
             scales=self.header.scales if self.header.fusion == "balanced" else None,
+            combination=COMBINED[self.header.fusion],
         )
 
     def refit(self, encode: Encode, graph: str, name: str = "recipe") -> Recipe:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from . import native
 from .errors import SettingsError
-from .scoring import UNIT_SCALES, Branches, Features, Floats, Learned, Scores, score
+from .scoring import UNIT_SCALES, Branches, Features, Floats, Learned, Scores, combine, score
 from .threads import one_blas_thread
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,8 @@ class Scorer:
             with one_blas_thread():
                 return score(features, self._learned)
         image, grid, *branches = self._run(features.global_, features.local, list(features.memory), self._threads)
+        if self._learned.combination != "fused":
+            return combine(Branches(*branches), None, self._learned.combination)
         return Scores(image, grid, Branches(*branches))
 
 

@@ -7,7 +7,7 @@ W_m width and R_m rows of memory m. All features and bank rows are l2-normalised
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Combination = Literal["fused", "prompt", "memory"]
 
 MAP_SIZE = 400
 """Side of the anomaly map in pixels, as published."""
@@ -68,7 +69,7 @@ class Learned:
     memory. temperature: the multiplier t of the cosine. image_maximum: where the memory map's maximum is
     taken for the image score: of the "grid", or of the un-smoothed 400×400 "map" (official, D14). scales: each
     branch is divided by its own before the fusion (balanced); None fuses raw scores (paper). photos: [R_m] per bank,
-    the photo that each row came from; only leaving one out asks for it.
+    the photo that each row came from; only leaving one out asks for it. combination: what the scores are made of.
     """
 
     image_prompts: Floats
@@ -78,6 +79,7 @@ class Learned:
     image_maximum: Literal["grid", "map"]
     scales: Scales | None = None
     photos: tuple[npt.NDArray[np.int32], ...] = ()
+    combination: Combination = "fused"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,8 @@ class Branches:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What the branches say together: in [0,1/2] for paper fusion, 1/2 for a typical good part with balanced."""
+    """What the branches say together: in [0,1/2] for paper fusion, 1/2 for a typical good part with balanced; of one
+    branch alone in [0,1]."""
 
     image: Floats  # [B]
     grid: Floats  # [B,h,w]
@@ -101,7 +104,7 @@ class Scores:
 
 def score(features: Features, learned: Learned) -> Scores:
     """All scores of a batch of views."""
-    return combine(score_branches(features, learned), learned.scales)
+    return combine(score_branches(features, learned), learned.scales, learned.combination)
 
 
 def score_branches(features: Features, learned: Learned) -> Branches:
@@ -117,18 +120,27 @@ def score_branches(features: Features, learned: Learned) -> Branches:
     )
 
 
-def combine(branches: Branches, scales: Scales | None) -> Scores:
-    """Fuse the branches, each divided by its scale where there are scales."""
-    unit = scales or UNIT_SCALES
-    return Scores(
-        image=fuse(
+def combine(branches: Branches, scales: Scales | None, combination: Combination = "fused") -> Scores:
+    """What the branches say together; fused, each is divided by its scale where there are scales."""
+    image, grid = COMBINATIONS[combination](branches, scales or UNIT_SCALES)
+    return Scores(image, grid, branches)
+
+
+def _fused(branches: Branches, unit: Scales) -> tuple[Floats, Floats]:
+    return (
+        fuse(
             branches.image_prompt / np.float32(unit.image_prompt), branches.image_memory / np.float32(unit.image_memory)
         ),
-        grid=fuse(
-            branches.grid_prompt / np.float32(unit.grid_prompt), branches.grid_memory / np.float32(unit.grid_memory)
-        ),
-        branches=branches,
+        fuse(branches.grid_prompt / np.float32(unit.grid_prompt), branches.grid_memory / np.float32(unit.grid_memory)),
     )
+
+
+COMBINATIONS: Mapping[Combination, Callable[[Branches, Scales], tuple[Floats, Floats]]] = {
+    "fused": _fused,
+    "prompt": lambda branches, _: (branches.image_prompt, branches.grid_prompt),
+    "memory": lambda branches, _: (branches.image_memory, branches.grid_memory),
+}
+"""How a method makes image [B] and patch scores [B,h,w] of its branches: of both (eqs. 17, 18), or of one alone."""
 
 
 def measure_scales(good: Sequence[Branches]) -> Scales:

@@ -67,8 +67,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="where the image score takes the memory's maximum: patch grid or 400×400 map (D14)"),
     ] = "grid"
     fusion: Annotated[
-        Literal["paper", "balanced"],
-        Meta(description="fuse the branches' raw scores, or each divided by what good parts score on it (D18)"),
+        Literal["paper", "balanced", "prompt", "memory"],
+        Meta(
+            description="fuse the branches' raw scores, or each divided by what good parts score on it (D18), or use "
+            "one alone"
+        ),
     ] = "balanced"
     memory_share: Annotated[
         float, Meta(gt=0, le=1, description="of the shots' patches to remember, the most different first (coreset)")

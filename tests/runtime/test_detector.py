@@ -12,9 +12,12 @@ from goodparts.runtime import Engine, EngineError, ImageError, RecipeError
 from goodparts.runtime.engine import read_spec
 from goodparts.runtime.preprocess import load_rgb
 from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.scoring import score
+from goodparts.runtime.scoring import Combination, score, score_branches
 from goodparts.runtime.view import Box, View
 from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.product import Order, learn_product, load_shots
+from goodparts.trainer.promptad import settings
+from goodparts.trainer.suffixes import GENERIC
 
 from goodparts import Detector
 from tests.conftest import draw_part
@@ -32,6 +35,26 @@ def test_scores_equal_torch(detector: Detector, demo: Backbone, recipe: Recipe, 
     assert seen.score == pytest.approx(float(expected.image[0]), abs=1e-5)
     np.testing.assert_allclose(seen.grids, expected.grid, atol=1e-5)
     assert seen.map.shape == (400, 400)
+
+
+@pytest.mark.parametrize("fusion", ["memory", "prompt"])
+def test_a_recipe_may_be_of_one_branch_alone(
+    fusion: Combination, demo: Backbone, engine_folder: Path, photos: Path
+) -> None:
+    shots, views = load_shots(sorted((photos / "good").iterdir()), View(), demo.encoder.image_size)
+    order = Order("ring", View(), GENERIC, "clean", settings("clean", steps=1, fusion=fusion), seed=0)
+    made = learn_product(demo, order, shots, views, read_spec(engine_folder).graph_id("fp32"))
+    detector = Detector(Engine.open(engine_folder), Recipe.from_bytes(made.to_bytes()))
+    frame = load_rgb(photos / "bad" / "4.png")
+    branches = score_branches(demo.encode(View().cut(frame, demo.encoder.image_size)), made.learned())
+    seen = detector.predict(frame)
+    assert seen.score == pytest.approx(float(getattr(branches, f"image_{fusion}")[0]), abs=1e-5)
+    np.testing.assert_allclose(seen.grids, getattr(branches, f"grid_{fusion}"), atol=1e-5)
+    # its thresholds are on that branch's scale
+    good = made.header.calibration.image
+    assert seen.threshold == pytest.approx(good.threshold(0.01))
+    again = made.refit(detector.engine.encode, "another graph").header.calibration.image
+    assert again.location == pytest.approx(good.location, abs=1e-3)
 
 
 def test_a_batch_gives_what_single_pictures_give(detector: Detector, photos: Path) -> None:

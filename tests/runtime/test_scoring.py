@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from goodparts.runtime import scoring
+from goodparts.runtime.scorer import Scorer
 from goodparts.runtime.scoring import Features, Floats, Learned
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,3 +92,16 @@ def test_a_typical_good_part_scores_one_half_with_balanced_fusion() -> None:
     scores = scoring.combine(branches, scoring.measure_scales([branches]))
     assert scores.image[0] == pytest.approx(0.5)
     assert scores.grid[0, 0, 0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("combination", ["prompt", "memory"])
+def test_a_branch_alone_is_that_branch(combination: scoring.Combination) -> None:
+    rng = np.random.default_rng(8)
+    features = Features(unit(rng, 2, 8), unit(rng, 2, 6, 8), (unit(rng, 2, 6, 5),), (2, 3))
+    learned = Learned(unit(rng, 2, 8), unit(rng, 2, 8), (unit(rng, 9, 5),), 4.6, "grid", combination=combination)
+    found = scoring.score(features, learned)
+    np.testing.assert_array_equal(found.image, getattr(found.branches, f"image_{combination}"))
+    np.testing.assert_array_equal(found.grid, getattr(found.branches, f"grid_{combination}"))
+    through_the_core = Scorer(learned, (2, 3))(features)
+    np.testing.assert_allclose(through_the_core.image, found.image, atol=1e-5)
+    np.testing.assert_allclose(through_the_core.grid, found.grid, atol=1e-5)

@@ -1,0 +1,102 @@
+"""The page opens offline, runs nothing, and no name becomes markup."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from goodparts.benchmarks.datasets import Sample
+from goodparts.benchmarks.evaluation import Cell, Evaluation, Mistake, Shown, mistake_sizes
+from goodparts.benchmarks.html_report import draw_heat, to_html
+from goodparts.benchmarks.metrics import Measured
+from goodparts.benchmarks.summary import Summary
+from PIL import Image
+
+NASTY = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;.png"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "firefox"))), None)
+
+
+@pytest.fixture
+def page() -> str:
+    scores, bad = np.array([0.1, 0.4, 0.3, 0.9], np.float32), np.array([False, False, True, True])
+    cell = Cell(NASTY, "memory", 1, 0, NASTY, Measured({"image_auroc": 0.75}).values, {}, 0.35, "")
+    view, grid = np.zeros((8, 8, 3), np.uint8), np.ones((2, 2), np.float32)
+    mistakes = tuple(
+        Mistake(Sample(Path("/data") / NASTY.replace("/", "∕"), defect), 0.4, 0.5, view, grid)
+        for defect in (None, NASTY)
+    )
+    shown = Shown(cell, scores, bad, mistakes)
+    found = Evaluation(cells=[cell], shown=[shown], remarks=[NASTY])
+    return to_html(Summary(NASTY, True, found), [NASTY], ["memory"])
+
+
+class Reader(HTMLParser):
+    """Tags with their attributes, and text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_names_stay_text(page: str) -> None:
+    reader = Reader()
+    reader.feed(page)
+    assert {"script", "a", "iframe", "link", "object"}.isdisjoint(tag for tag, _ in reader.tags)
+    assert all(not name.startswith("on") for _, attributes in reader.tags for name in attributes)
+    assert NASTY in reader.text
+    assert "<script" not in page
+
+
+def test_nothing_is_fetched(page: str) -> None:
+    reader = Reader()
+    reader.feed(page)
+    sources = [attributes["src"] or "" for _, attributes in reader.tags if "src" in attributes]
+    assert len(sources) == 4
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert "default-src 'none'" in page
+    assert not re.search(r"https?://|url\(|@import", page)
+
+
+def test_histogram_says_what_the_threshold_does(page: str) -> None:
+    assert "at the threshold 0.35 1 of 2 good are rejected, 1 of 2 bad are missed" in page
+    assert page.count("stroke-dasharray") == 1
+
+
+def test_the_worst_mistakes_are_those_beside_most_of_the_other_kind() -> None:
+    bad = np.array([False, False, True, True])
+    np.testing.assert_array_equal(mistake_sizes(bad, np.array([1, 4, 2, 3], np.float32)), [0, 1, 0.5, 0.5])
+    np.testing.assert_array_equal(mistake_sizes(bad, np.array([1, 2, 3, 4], np.float32)), 0)
+    np.testing.assert_array_equal(mistake_sizes(bad, np.ones(4, np.float32)), 1)
+    np.testing.assert_array_equal(mistake_sizes(bad[:2], np.ones(2, np.float32)), 0)
+
+
+@pytest.mark.skipif(BROWSER is None or "firefox" in BROWSER, reason="no Chromium is installed")
+def test_a_browser_shows_it(page: str, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--dump-dom", str(tmp_path / "page.html")]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "Worst mistakes" in shown
+    assert "<script" not in shown
+
+
+def test_heat_lies_where_the_scores_are_highest() -> None:
+    grid = np.ones((4, 4), np.float32)
+    grid[0, 3] = 1.1
+    photo = Image.new("RGB", (80, 80), (90, 90, 90))
+    painted = np.asarray(draw_heat(photo, grid), np.int16)
+    changed = np.abs(painted - 90).max(axis=2)
+    assert changed[8, 72] > 60
+    assert (changed[40:] == 0).all()
+    np.testing.assert_array_equal(draw_heat(photo, np.ones((4, 4), np.float32)), photo)
