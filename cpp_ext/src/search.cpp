@@ -201,15 +201,19 @@ float Bank::partition(const float* queries, int64_t count, float recall, int thr
 
 Bank::Prepared Bank::prepare(const float* queries, int64_t count, int threads) const {
   const bool amx = on_amx(precision_), integer = integer_queries(precision_);
+  const bool as_given = !amx && !integer && padded_ == width_;
   const int64_t size = integer ? 1 : amx ? 2 : 4;
   Prepared made;
   // An odd number of cache lines from one query to the next spreads them over the cache's sets.
   const int64_t stride = (round_up(padded_ * size, 64) / 64 | 1) * 64;
-  made.queries = {nullptr, stride, count};
-  made.data = Buffer<char>(static_cast<size_t>(stride * (amx ? round_up(count, 16) : count)));
-  made.queries.data = made.data.data();
-  made.scales.assign(static_cast<size_t>(integer ? count : 0), 1.0f);
   made.finite.assign(static_cast<size_t>(count), 1);
+  if (as_given) {
+    made.queries = {queries, width_ * 4, count};
+    return made;
+  }
+  made.data = Buffer<char>(static_cast<size_t>(stride * (amx ? round_up(count, 16) : count)));
+  made.queries = {made.data.data(), stride, count};
+  made.scales.assign(static_cast<size_t>(integer ? count : 0), 1.0f);
   constexpr int64_t kAtOnce = 64;
   parallel_for((count + kAtOnce - 1) / kAtOnce, threads, [&](int64_t block, int) {
     for (int64_t row = block * kAtOnce; row < std::min(count, (block + 1) * kAtOnce); ++row) {
@@ -287,7 +291,8 @@ void Bank::search(const float* queries, int64_t count, float* product, int64_t* 
         const int64_t row = int64_t{numbers[static_cast<size_t>(worker)][cell]} * kColumns + column;
         if (value > best || (value == best && where >= 0 && row < where)) best = value, where = row;
       }
-    const bool finite = prepared.finite[static_cast<size_t>(query)];
+    // With a finite bank, every product of a query that is not finite is infinite or NaN.
+    const bool finite = prepared.finite[static_cast<size_t>(query)] && std::isfinite(best);
     if (!prepared.scales.empty()) best *= prepared.scales[static_cast<size_t>(query)];
     product[query] = finite ? best : std::numeric_limits<float>::quiet_NaN();
     if (index) index[query] = finite ? where : -1;
