@@ -81,10 +81,10 @@ def run(args: argparse.Namespace) -> int:
         written = write_repository(args.engine, args.triton, device=args.triton_device, max_batch=args.max_batch)
         print("\n".join(f"{folder}: tritonserver --model-repository={args.triton.resolve()}" for folder in written))
         return 0
-    precisions = args.precision or USUAL
+    precisions = args.precision
     if args.engine.exists() and not args.force:
         raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
-    if args.calibrate_on and "int8" not in precisions:
+    if args.calibrate_on and "int8" not in (precisions or ()):
         raise SettingsError("--calibrate-on without --precision int8: nothing else is calibrated")
     backbone = open_backbone(args)
     photos = None

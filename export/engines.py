@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import get_args
 
 from goodparts.runtime.backends import installed
-from goodparts.runtime.engine import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Precision, read_spec
-from goodparts.runtime.errors import BackendError, EngineError
+from goodparts.runtime.engine import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Precision, Variant, read_spec
+from goodparts.runtime.errors import BackendError, EngineError, ParityError
 from goodparts.runtime.files import sha256, sync_file, sync_folder, write_atomic, writing
 from goodparts.runtime.parity import REFERENCE_NAME
 from goodparts.runtime.preprocess import Array8
@@ -45,11 +45,12 @@ def find_engine(backbone: Backbone, folder: Path) -> EngineSpec | None:
 
 
 def make_engine(
-    backbone: Backbone, folder: Path, precisions: Iterable[Precision] = USUAL, photos: Array8 | None = None
+    backbone: Backbone, folder: Path, precisions: Iterable[Precision] | None = None, photos: Array8 | None = None
 ) -> EngineSpec:
     """Export an engine. The folder appears whole, after the gate, or not at all; an older engine is replaced.
 
-    precisions: fp32 is always among them. photos uint8 [n,S,S,3]: what int8 is calibrated on; drawn parts where None.
+    precisions: fp32 is always among them; None: the usual ones, of which all but fp32 are left out where they fail.
+    photos uint8 [n,S,S,3]: what int8 is calibrated on; drawn parts where None.
     Raises EngineError rather than replace anything but an engine, ParityError where a precision cannot be trusted.
     """
     folder = folder.resolve()
@@ -66,8 +67,19 @@ def make_engine(
             reference = parity.make_reference(backbone)
             reference.save(part / REFERENCE_NAME)
             exporter = Exporter(graph, weights, reference, photos)
-            wanted = {"fp32", *precisions}
-            made = {precision: exporter.write(precision) for precision in get_args(Precision) if precision in wanted}
+            wanted = {"fp32", *(USUAL if precisions is None else precisions)}
+            made: dict[Precision, Variant | None] = {}
+            for precision in get_args(Precision):
+                if precision not in wanted:
+                    continue
+                try:
+                    made[precision] = exporter.write(precision)
+                except ParityError as error:
+                    if precision == "fp32" or precisions is not None:
+                        raise
+                    log.info("no %s: %s", precision, error)
+                    for path in part.glob(f"*.{precision}.*"):
+                        path.unlink()
             paths = sorted(part.iterdir())
             spec = EngineSpec(
                 contract=CONTRACT_VERSION,

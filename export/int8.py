@@ -1,8 +1,7 @@
 """int8: an fp32 graph with explicit QuantizeLinear and DequantizeLinear around its products.
 
-NNCF does it: per-channel weights, symmetric activations (TensorRT knows no others, and ONNX Runtime's integer kernels
-took a seventh of the time here), outlier channels smoothed into the weights, biases corrected. What it needs is
-photos, to see how large values get.
+NNCF does it: per-channel weights, symmetric activations (TensorRT knows no others), outlier channels smoothed into the
+weights, biases corrected. What it needs is photos, to see how large values get.
 """
 
 from __future__ import annotations
@@ -20,12 +19,9 @@ import onnx_ir as ir
 from goodparts.runtime.errors import BackendError
 from goodparts.runtime.preprocess import Array8
 
-MIRRORS = 4
-"""Each photo is seen as it is, mirrored both ways, and darker."""
-
 
 def calibration_views(photos: Array8) -> Array8:
-    """Photos [n,S,S,3] and mild variants of them: [4·n,S,S,3]."""
+    """Photos [n,S,S,3] as they are, mirrored both ways, and darker: [4·n,S,S,3]."""
     darker = (photos.astype(np.float32) * 0.7).astype(np.uint8)
     return np.concatenate([photos, photos[:, :, ::-1], photos[:, ::-1], darker])
 

@@ -12,7 +12,7 @@ from goodparts.export import engines
 from goodparts.export.engines import find_engine, make_engine
 from goodparts.runtime.engine import Engine, read_spec
 from goodparts.runtime.errors import EngineError, FileError, ParityError
-from goodparts.runtime.parity import Reference
+from goodparts.runtime.parity import TOLERANCES, Reference, Tolerance
 from goodparts.trainer.backbone import Backbone
 
 
@@ -65,6 +65,19 @@ def test_a_failed_gate_leaves_nothing(demo: Backbone, tmp_path: Path, monkeypatc
     with pytest.raises(ParityError):
         make_engine(demo, tmp_path / "engine")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_usual_precision_that_fails_its_gate_is_left_out_and_an_asked_one_is_an_error(
+    demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOLERANCES, "bf16", Tolerance(1e-12, 1e-12))
+    spec = make_engine(demo, tmp_path / "usual")
+    assert spec.precisions == ["fp32"]
+    assert not list((tmp_path / "usual").glob("*bf16*"))
+    monkeypatch.setitem(TOLERANCES, "fp16", Tolerance(1e-12, 1e-12))
+    with pytest.raises(ParityError, match="fp16 on onnxruntime differs"):
+        make_engine(demo, tmp_path / "asked", ["fp16"])
+    assert not (tmp_path / "asked").exists()
 
 
 def test_a_full_disk_leaves_nothing(demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
