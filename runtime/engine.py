@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Literal, get_args
 
 import msgspec
@@ -51,11 +51,15 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of the engine: name in the folder, size in bytes, SHA-256."""
+    """A file of the engine: name in the folder, size in bytes, SHA-256. ValueError for a name that leads out of it."""
 
     name: str
     size: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        if self.name in ("", "..") or PureWindowsPath(self.name).name != self.name:  # which knows / and \ and C:
+            raise ValueError(f"{self.name!r} is no plain file name")
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,6 +95,12 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     versions: dict[str, str]
     note: str = ""
     digest: str = NO_DIGEST
+
+    def __post_init__(self) -> None:
+        listed = {file.name for file in self.files}
+        for precision, variant in self.variants.items():
+            if not {variant.graph, variant.weights} <= listed:
+                raise ValueError(f"{precision} names {variant.graph!r} and {variant.weights!r}, files has not both")
 
     def to_bytes(self) -> bytes:
         """The bytes of engine.json, its digest filled in (files.seal)."""

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from goodparts.runtime.backends import BACKENDS
 from goodparts.runtime.engine import SPEC_NAME, Engine, Precision, read_spec, verify_files
 from goodparts.runtime.errors import BackendError, EngineError, SettingsError
+from goodparts.runtime.files import NO_DIGEST, seal
 from goodparts.trainer.backbone import Backbone
 
 
@@ -101,6 +104,26 @@ def test_a_flipped_byte_in_engine_json_is_found_when_opening(copy: Path, positio
     data[position] ^= 1
     spec.write_bytes(bytes(data))
     with pytest.raises(EngineError, match=r"engine\.json"):
+        read_spec(copy)
+
+
+@pytest.mark.parametrize("name", ["../encoder.onnx", "/etc/passwd", "..", "", "a\\b", "C:encoder.onnx"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(copy: Path, name: str) -> None:
+    """Sealed as it should be: a digest says who wrote a file no more than a name does."""
+    text = read_spec(copy).to_bytes()
+    data = msgspec.json.decode(text) | {"digest": NO_DIGEST}
+    data["files"][0]["name"] = name
+    (copy / SPEC_NAME).write_bytes(seal(msgspec.json.format(msgspec.json.encode(data)), b'"digest": "'))
+    with pytest.raises(EngineError, match=rf"engine\.json is damaged \({re.escape(repr(name))} is no plain file name"):
+        read_spec(copy)
+
+
+def test_a_graph_that_is_not_among_the_files_is_refused(copy: Path) -> None:
+    text = (copy / SPEC_NAME).read_bytes().replace(b'"graph": "encoder.onnx"', b'"graph": "../../evil.onnx"')
+    (copy / SPEC_NAME).write_bytes(text)
+    with pytest.raises(
+        EngineError, match=r"fp32 names '\.\./\.\./evil\.onnx' and 'encoder\.weights', files has not both"
+    ):
         read_spec(copy)
 
 
