@@ -17,6 +17,7 @@ from goodparts.trainer.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbon
 
 from .engines import USUAL, make_engine
 from .fused import write_fused
+from .labelled import LabelledPhotos
 from .triton import Device, write_repository
 
 PHOTOS = 16
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibrate-on", nargs="+", type=Path, metavar="PATH",
         help="good photos, or folders of them, that int8 is calibrated on: 1 to 16 do (default: drawn parts)",
     )  # fmt: skip
+    add_check_argument(parser)
     parser.add_argument("--triton", type=Path, metavar="DIR",
                         help="make nothing: add the engine that is there to this Triton model repository")  # fmt: skip
     parser.add_argument("--triton-device", default="gpu", choices=get_args(Device), help="where Triton runs it")
@@ -43,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="make nothing: write encoder and --recipe as one ONNX file")  # fmt: skip
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="the product of --fused")
     add_backbone_arguments(parser)
+
+
+def add_check_argument(parser: argparse.ArgumentParser) -> None:
+    """The option that names labelled photos for the gate."""
+    parser.add_argument("--check-on", type=Path, metavar="DIR",
+                        help="labelled photos, in its folders good and bad: every precision must tell them apart as "
+                             "well as torch does")  # fmt: skip
 
 
 def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
     if args.calibrate_on:
         frames = [load_rgb(path) for path in find_images(args.calibrate_on)[:PHOTOS]]
         photos = np.concatenate([View().cut(frame, backbone.encoder.image_size) for frame in frames])
-    spec = make_engine(backbone, args.engine, precisions, photos)
+    labelled = None if args.check_on is None else LabelledPhotos.open(args.check_on, backbone)
+    spec = make_engine(backbone, args.engine, precisions, photos, labelled)
     print("\n".join(describe_engine(args.engine, spec)))
     return 0
 

@@ -19,6 +19,7 @@ from goodparts.runtime.preprocess import Array8
 from goodparts.trainer.backbone import Backbone
 
 from . import parity
+from .labelled import LabelledPhotos
 from .onnx_graph import OPSET, write_graph
 from .variants import PAIRS, Exporter
 
@@ -45,12 +46,17 @@ def find_engine(backbone: Backbone, folder: Path) -> EngineSpec | None:
 
 
 def make_engine(
-    backbone: Backbone, folder: Path, precisions: Iterable[Precision] | None = None, photos: Array8 | None = None
+    backbone: Backbone,
+    folder: Path,
+    precisions: Iterable[Precision] | None = None,
+    photos: Array8 | None = None,
+    labelled: LabelledPhotos | None = None,
 ) -> EngineSpec:
     """Export an engine. The folder appears whole, after the gate, or not at all; an older engine is replaced.
 
     precisions: fp32 is always among them; None: the usual ones, of which all but fp32 are left out where they fail.
-    photos uint8 [n,S,S,3]: what int8 is calibrated on; drawn parts where None.
+    photos uint8 [n,S,S,3]: what int8 is calibrated on; drawn parts where None. labelled: photos, seen
+    by this backbone, that every precision must tell apart as it does.
     Raises EngineError rather than replace anything but an engine, ParityError where a precision cannot be trusted.
     """
     folder = folder.resolve()
@@ -66,7 +72,7 @@ def make_engine(
             graph, weights = write_graph(backbone.visual, part)
             reference = parity.make_reference(backbone)
             reference.save(part / REFERENCE_NAME)
-            exporter = Exporter(graph, weights, reference, photos)
+            exporter = Exporter(graph, weights, reference, photos, labelled)
             wanted = {"fp32", *(USUAL if precisions is None else precisions)}
             made: dict[Precision, Variant | None] = {}
             for precision in get_args(Precision):

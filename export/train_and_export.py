@@ -21,8 +21,9 @@ from goodparts.trainer import promptad, suffixes
 from goodparts.trainer.product import Order, choose_shots, learn_product, load_shots
 from tqdm import tqdm
 
-from .command import add_backbone_arguments, open_backbone
+from .command import add_backbone_arguments, add_check_argument, open_backbone
 from .engines import find_engine, make_engine
+from .labelled import LabelledPhotos
 
 METHODS = ("promptad",)
 
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     engine = parser.add_argument_group("backbone and engine")
     engine.add_argument("--engine", type=Path, default=Path("engine"), metavar="DIR",
                         help="engine folder, made if it is not there (default: engine)")  # fmt: skip
+    add_check_argument(engine)  # type: ignore[arg-type]
     add_backbone_arguments(engine)  # type: ignore[arg-type]
     engine.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to train (default cpu)")
     how = parser.add_argument_group("how to learn")
@@ -148,7 +150,12 @@ def run(args: argparse.Namespace) -> int:
     # Whatever can be wrong with photos and prompts should not cost an export.
     shots, views = load_shots(paths, order.view, backbone.encoder.image_size)
     promptad.lay_out(order.text, order.suffixes, order.settings, backbone.text.context_length)
-    engine = find_engine(backbone, args.engine) or make_engine(backbone, args.engine)
+    engine = find_engine(backbone, args.engine)
+    if engine is not None and args.check_on is not None:
+        raise SettingsError(f"--check-on: {args.engine} is made already; name another folder with --engine to make one")
+    if engine is None:
+        labelled = None if args.check_on is None else LabelledPhotos.open(args.check_on, backbone, order.view)
+        engine = make_engine(backbone, args.engine, labelled=labelled)
 
     def progress(steps: range) -> Iterable[int]:
         bar: Iterable[int] = tqdm(steps, desc=f"learning {order.text}", unit="step", disable=None)

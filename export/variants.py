@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -19,6 +20,7 @@ from goodparts.trainer.demo.parts import KINDS
 from goodparts.trainer.demo.photos import Line
 
 from . import int8, mixed
+from .labelled import LabelledPhotos
 from .onnx_graph import save_graph
 
 log = logging.getLogger(__name__)
@@ -34,13 +36,17 @@ PAIRS: dict[Precision, tuple[str, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class Exporter:
-    """Writes variants of the fp32 graph beside it. photos uint8 [n,S,S,3]: what int8 is calibrated on; a drawn part
-    of every kind where None."""
+    """Writes variants of the fp32 graph beside it.
+
+    photos uint8 [n,S,S,3]: what int8 is calibrated on; a drawn part of every kind where None. labelled: photos that
+    every variant must tell apart as torch does, where there are any.
+    """
 
     graph: Path
     weights: Path
     reference: Reference
     photos: Array8 | None
+    labelled: LabelledPhotos | None = None
 
     def write(self, precision: Precision) -> Variant | None:
         """A precision that passed the gate on every backend here that can run it; None where no backend can.
@@ -121,6 +127,10 @@ class Exporter:
                 "%s on %s: differs from torch by %.1e on features, %.1e on scores",
                 precision, backend, record.feature_difference, record.score_difference,
             )  # fmt: skip
+            if self.labelled is not None:
+                seen = self.labelled.measure(session, backend, precision)
+                record = msgspec.structs.replace(record, labelled=seen)
+                log.info("%s on %s: image AUROC %.4f, torch %.4f", precision, backend, seen.graph, seen.torch)
             records.append(record)
         return records
 

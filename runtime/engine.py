@@ -62,7 +62,23 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"{self.name!r} is no plain file name")
 
 
-class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Labelled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How well a graph tells good photos from bad ones, by the memory score alone (export/labelled.py).
+
+    folder: of the photos; shots: good photos in the memory; good, bad: photos that were scored; torch, graph: image
+    AUROC through either; tolerance: most that the graph may lose.
+    """
+
+    folder: str
+    shots: int
+    good: int
+    bad: int
+    torch: float
+    graph: float
+    tolerance: float
+
+
+class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How far a graph on a backend was from torch, measured at export (export/parity.py); ran: what really ran."""
 
     backend: str
@@ -72,6 +88,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     feature_tolerance: float
     score_difference: float
     score_tolerance: float
+    labelled: Labelled | None = None
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

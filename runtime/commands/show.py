@@ -50,10 +50,17 @@ def describe_parity(record: engine.Parity | None) -> str:
     """How far a graph is from torch."""
     if record is None:
         return "its difference from torch was not measured"
-    return (
+    text = (
         f"differs from torch by at most {record.feature_difference:.1e} on features, "
         f"{record.score_difference:.1e} on scores"
     )
+    seen = record.labelled
+    if seen is not None:
+        text += (
+            f"; image AUROC {seen.graph:.4f} (torch {seen.torch:.4f}) on {seen.good} good and {seen.bad} bad photos of "
+            f"{seen.folder}, memory of {seen.shots}"
+        )
+    return text
 
 
 def describe_plans(path: Path, graph: str, precision: engine.Precision) -> list[str]:

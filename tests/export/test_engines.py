@@ -70,11 +70,11 @@ def test_a_failed_gate_leaves_nothing(demo: Backbone, tmp_path: Path, monkeypatc
 def test_a_usual_precision_that_fails_its_gate_is_left_out_and_an_asked_one_is_an_error(
     demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(TOLERANCES, "bf16", Tolerance(1e-12, 1e-12))
+    monkeypatch.setitem(TOLERANCES, "bf16", Tolerance(1e-12, 1e-12, 1.0))
     spec = make_engine(demo, tmp_path / "usual")
     assert spec.precisions == ["fp32"]
     assert not list((tmp_path / "usual").glob("*bf16*"))
-    monkeypatch.setitem(TOLERANCES, "fp16", Tolerance(1e-12, 1e-12))
+    monkeypatch.setitem(TOLERANCES, "fp16", Tolerance(1e-12, 1e-12, 1.0))
     with pytest.raises(ParityError, match="fp16 on onnxruntime differs"):
         make_engine(demo, tmp_path / "asked", ["fp16"])
     assert not (tmp_path / "asked").exists()

@@ -100,6 +100,7 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--suffixes", "nothing"], "--suffixes nothing: neither a file"),
         (["--backbone", "ViT-B-31"], "unknown backbone 'ViT-B-31'"),
         (["--out", "/nowhere/at/all/x"], "cannot write /nowhere/at/all/x: folder /nowhere/at/all does not exist"),
+        (["--check-on", "labelled"], "demo is made already; name another folder with --engine"),
         (["--images", "/nowhere"], "/nowhere does not exist: give a picture or a folder"),
     ],
 )
