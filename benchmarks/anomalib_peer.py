@@ -1,7 +1,8 @@
 """anomalib's models as peers, in an environment of their own: its torch is another one than ours.
 
 The environment is made once, in the user's cache, with pip: gigabytes and some minutes. anomalib_script.py runs
-there, one process per model, and answers every turn with the seconds of its frames.
+there, one process per model, and answers every turn with the seconds of its frames. Those are few: on two quiet cores
+WinCLIP takes four seconds for each, one for the whole picture and hundreds of windows.
 """
 
 from __future__ import annotations
@@ -20,25 +21,32 @@ from goodparts.runtime.errors import BackendError
 from goodparts.runtime.files import cache_folder
 
 from .contenders import HEIGHT, WIDTH, Bursts
-from .pace import BACK_TO_BACK, WARM, Burst
+from .pace import BACK_TO_BACK, Burst
 
 log = logging.getLogger(__name__)
 
 MODELS = ("WinCLIP", "PatchCore")
+WARM, FRAMES = 1, 4
+"""Of a turn."""
 REQUIREMENTS = ("anomalib>=2.3,<3", "torch", "torchvision", "open_clip_torch>=2.23,<2.26.1")
 """open_clip as anomalib's own extra `clip` bounds it."""
 SCRIPT = Path(__file__).with_name("anomalib_script.py")
 
 
+def title(model: str) -> str:
+    """What a model is called in a report."""
+    return f"anomalib {model}, random weights"
+
+
 class AnomalibPeer:
     """One of MODELS with random weights and a few shots, back to back; a contender as timing.Worker is one."""
 
-    def __init__(self, model: str, shots: int, threads: int | None, frames: int, python: Path | None = None) -> None:
+    def __init__(self, model: str, shots: int, threads: int | None, python: Path | None = None) -> None:
         """python: of the environment; None for ours, made if need be. BackendError where it cannot be made."""
         self._model = model
         self.ran = "not prepared yet"  # then versions and threads
         settings = {
-            "model": model, "shots": shots, "threads": threads, "frames": frames, "warm": WARM,
+            "model": model, "shots": shots, "threads": threads, "frames": FRAMES, "warm": WARM,
             "height": HEIGHT, "width": WIDTH,
         }  # fmt: skip
         self._process = subprocess.Popen(
@@ -49,7 +57,7 @@ class AnomalibPeer:
     def check(self) -> None:
         """Wait until it is prepared, which takes it up to some minutes."""
         log.info("preparing anomalib %s", self._model)
-        self.ran = str(self._read()["ran"])
+        self.ran = f"{self._read()['ran']}; {FRAMES} frames a round"
 
     def __call__(self, settle: int) -> tuple[float, Bursts]:
         """One turn; it warms up by itself."""

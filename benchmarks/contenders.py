@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from goodparts.runtime import Detector, Engine
-from goodparts.runtime.engine import Precision, read_spec
+from goodparts.runtime import Detector, Engine, native
+from goodparts.runtime.engine import Encoder, Precision, read_spec
+from goodparts.runtime.errors import BackendError
 from goodparts.runtime.preprocess import Array8, decode
-from goodparts.runtime.scorer import Scorer
+from goodparts.runtime.scorer import EXACT, Scorer
 from goodparts.runtime.scoring import MAP_SIGMA, MAP_SIZE, Features, Floats, Learned, anomaly_map, score
 
 from .pace import BACK_TO_BACK, WARM, Burst, Load, Traffic, take_back_to_back
@@ -97,7 +98,13 @@ def _inspect(detector: Detector, traffic: Traffic) -> Callable[[], Bursts]:
 
 
 def decode_jpeg(count: int) -> Callable[[], Bursts]:
-    """A drawn part of the frame's size from JPEG: what a file costs before it is a frame."""
+    """What a file costs before it is a frame."""
+    data = draw_jpeg()
+    return _again(lambda: decode(data, "frame"), count)
+
+
+def draw_jpeg() -> bytes:
+    """A drawn part of the frame's size."""
     from goodparts.trainer.demo.photos import Line
     from PIL import Image
 
@@ -105,8 +112,52 @@ def decode_jpeg(count: int) -> Callable[[], Bursts]:
     Image.fromarray(Line("gear", seed=0).photo(1, size=(HEIGHT, WIDTH)).image).save(
         buffer, "JPEG", quality=JPEG_QUALITY
     )
-    data = buffer.getvalue()
-    return _again(lambda: decode(data, "frame"), count)
+    return buffer.getvalue()
+
+
+def search_memory(encoder: Encoder, shots: int, threads: int | None, count: int) -> Callable[[], Bursts]:
+    """A view's patches in a memory of `shots` photos, every bank of it: what most of the stage `score` is."""
+    from .synthetic import make_features, make_recipe
+
+    core = native.core()
+    if core is None:
+        raise BackendError("the search of the memory is the C++ core's, which cannot be loaded: see above")
+    queries = [memory[0] for memory in make_features(encoder).memory]
+    banks = []
+    for rows in make_recipe(encoder, "0" * 64, shots).learned().banks:
+        banks.append(core.Bank(rows.shape[1], EXACT.precision))
+        banks[-1].append(rows)
+
+    def search() -> None:
+        for bank, patches in zip(banks, queries, strict=True):
+            bank.search(patches, threads or 0)
+
+    return _again(search, count)
+
+
+def transfer_in_torch(encoder: Encoder, device: Device, count: int) -> Callable[[], Bursts]:
+    """A view to the device and its features back, by way of pinned memory where that is a GPU."""
+    import torch
+
+    from .synthetic import make_features, make_views
+
+    is_gpu = device == "cuda"
+    features = make_features(encoder)
+    results = [torch.from_numpy(array) for array in (features.global_, features.local, *features.memory)]
+    here = [torch.empty_like(result, pin_memory=is_gpu) for result in results]
+    there = [result.to(device) for result in results]
+    view = torch.from_numpy(make_views(encoder, 1))
+    pinned = view.pin_memory() if is_gpu else view
+    seen = torch.empty_like(view, device=device)
+
+    def transfer() -> None:
+        seen.copy_(pinned, non_blocking=True)
+        for out, result in zip(here, there, strict=True):
+            out.copy_(result, non_blocking=True)
+        if is_gpu:
+            torch.cuda.synchronize()
+
+    return _again(transfer, count)
 
 
 def multiply_in_torch(

@@ -7,7 +7,8 @@ same preprocessing and scoring around it, in the same precision where torch has 
 anomalib's models. Ours runs as it ships, torch with its threads set so that it is fastest.
 
 The machine's ceilings are measured in the same rounds: a large matrix product in what the precision is computed in,
-and a copy in memory. Decoding a JPEG has a row of its own: a camera's frame needs none.
+and a copy in memory. Rows of their own: decoding a JPEG, which a camera's frame needs not; the search of the memory,
+which is part of scoring; and on a GPU the transfer of a view there and of its features back.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from goodparts.runtime.engine import EngineSpec, Precision
 from goodparts.runtime.errors import BackendError
 
 from . import frame_findings
-from .anomalib_peer import MODELS, AnomalibPeer
+from .anomalib_peer import MODELS, AnomalibPeer, title
 from .contenders import (
     Bursts,
     copy_in_torch,
@@ -32,6 +33,8 @@ from .contenders import (
     inspect_in_torch,
     inspect_on_backend,
     multiply_in_torch,
+    search_memory,
+    transfer_in_torch,
 )
 from .flops import encoder_flops
 from .frame_findings import describe_pair, describe_rest
@@ -151,14 +154,18 @@ class Scene:
                 )
         if "anomalib" in asked:
             for model in MODELS:
-                starts[f"anomalib {model}"] = functools.partial(
-                    AnomalibPeer, model, SHOTS, self.threads, self.traffic.frames
-                )
+                starts[title(model)] = functools.partial(AnomalibPeer, model, SHOTS, self.threads)
         return starts
 
     def probes(self, pairs: list[Pair]) -> dict[str, Start]:
-        """The machine's ceilings, and what decoding a file costs."""
-        starts: dict[str, Start] = {"decode": functools.partial(Worker, decode_jpeg, PROBES)}
+        """The machine's ceilings, and the stages that the detector does not know as its own."""
+        memory = self.spec.encoder, SHOTS, self.threads, PROBES
+        starts: dict[str, Start] = {
+            "decode": functools.partial(Worker, decode_jpeg, PROBES),
+            "search": functools.partial(Worker, search_memory, *memory),
+        }
+        if any(pair.device == "cuda" for pair in pairs):
+            starts["transfer"] = functools.partial(Worker, transfer_in_torch, self.spec.encoder, "cuda", PROBES)
         for pair in pairs:
             product = pair.arithmetic, frame_findings.SIDE, pair.device, self.threads, PROBES
             starts[pair.product] = functools.partial(Worker, multiply_in_torch, *product)

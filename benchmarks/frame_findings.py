@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from .anomalib_peer import title
 from .contenders import Bursts
 from .pace import BACK_TO_BACK, Load
 from .pairs import Pair
@@ -15,6 +16,12 @@ SIDE = 2048
 """Of the matrices whose product stands for the machine's ceiling."""
 COPIED = 1 << 28
 """Bytes of the copy in memory: more than caches hold."""
+PROBES = {
+    "decode": "decode a JPEG of the frame",
+    "search": "search of the memory, which is part of score",
+    "transfer": "transfer of a view to the GPU and of its features back, which is part of encode",
+}
+"""Stages that are measured by themselves."""
 RANKS = (50, 90, 99)
 ENCODER_AIM = 1.5
 """Encoder's time ÷ that of its own products at the measured rate."""
@@ -26,7 +33,7 @@ TORCH_AIM = 3.0
 """Times as fast as eager torch in fp32, the best pair."""
 WINCLIP_AIM = 25.0
 """Times as fast as anomalib's WinCLIP, the best pair."""
-TORCH, WINCLIP = "eager torch fp32", "anomalib WinCLIP"
+TORCH, WINCLIP = "eager torch fp32", title("WinCLIP")
 
 Results = Mapping[str, Bursts]
 """Contender → load → its frames in all rounds."""
@@ -95,9 +102,12 @@ def copy_rate(results: Results, pair: Pair) -> float:
 
 
 def describe_rest(findings: Findings, results: Results, pairs: Sequence[Pair]) -> None:
-    """What is of no single pair: decoding, copies, the best pair's aims, the tables and what is drawn."""
-    if "decode" in results:
-        findings.add("decode a JPEG of the frame", milliseconds(results["decode"], 50), "ms")
+    """What is of no single pair: stages by themselves, copies, the best pair's aims, the tables and what is drawn."""
+    for probe, name in PROBES.items():
+        if probe in results:
+            findings.add(name, milliseconds(results[probe], 50), "ms")
+    if all(pair.device == "cpu" for pair in pairs):
+        findings.remarks.append("transfer: none; views and features lie in the memory that the processor computes in")
     for pair in {pair.copy: pair for pair in pairs if pair.copy in results}.values():
         findings.add(pair.copy, copy_rate(results, pair) / 1e9, "GB/s")
     best = min(pairs, key=lambda pair: milliseconds(results[str(pair)], 50))

@@ -8,14 +8,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from goodparts.benchmarks.contenders import map_in_numpy, score_in_core
+from goodparts.benchmarks.contenders import draw_jpeg, map_in_numpy, score_in_core
 from goodparts.benchmarks.preprocess import CASES, Box, resize_in_core
 from goodparts.benchmarks.search import PRECISIONS, search_here
-from goodparts.benchmarks.synthetic import describe_encoder, make_features, make_recipe
-from goodparts.runtime.engine import Encoder
+from goodparts.benchmarks.synthetic import describe_encoder, make_features, make_recipe, make_views
+from goodparts.runtime.engine import Encoder, Engine, Precision, read_spec
+from goodparts.runtime.preprocess import decode
 from goodparts.runtime.scorer import BankPrecision
 from goodparts.runtime.scoring import score
 
@@ -25,6 +27,10 @@ Benchmark = Callable[..., Any]
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
     return describe_encoder("ViT-B-16-plus-240")
+
+
+def test_decode(benchmark: Benchmark) -> None:
+    benchmark(decode, draw_jpeg(), "frame")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -39,6 +45,16 @@ def test_resize(case: str, benchmark: Benchmark) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_search(precision: BankPrecision, rows: int, benchmark: Benchmark) -> None:
     benchmark(search_here(rows, precision))
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"), [("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
+)
+def test_encode(backend: str, precision: Precision, engine_folder: Path, benchmark: Benchmark) -> None:
+    if precision not in read_spec(engine_folder).precisions:
+        pytest.skip(f"no backend here runs {precision}")
+    engine = Engine.open(engine_folder, backend=backend, precision=precision)
+    benchmark(engine.encode, make_views(engine.encoder, 1))
 
 
 @pytest.mark.parametrize("shots", [1, 4, 16])

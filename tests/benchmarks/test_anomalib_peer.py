@@ -30,7 +30,8 @@ def peer(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Anomalib
     path = folder / "script.py"
     path.write_text(script)
     monkeypatch.setattr(anomalib_peer, "SCRIPT", path)
-    return AnomalibPeer("WinCLIP", 4, None, 3, python=Path(sys.executable))
+    monkeypatch.setattr(anomalib_peer, "FRAMES", 3)
+    return AnomalibPeer("WinCLIP", 4, None, python=Path(sys.executable))
 
 
 def test_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +40,7 @@ def test_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(2):
             seconds, bursts = contender(0)
             assert seconds == 1.5
-            assert contender.ran == "a double"
+            assert contender.ran == "a double; 3 frames a round"
             assert bursts[BACK_TO_BACK].seconds == [0.5] * 3
         with pytest.raises(BackendError, match="WinCLIP ended early"):
             contender(0)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from goodparts.benchmarks import cold, frame, frame_findings, pairs, search
 from goodparts.benchmarks.anomalib_peer import AnomalibPeer
-from goodparts.benchmarks.contenders import copy_in_torch, decode_jpeg
+from goodparts.benchmarks.contenders import copy_in_torch, decode_jpeg, transfer_in_torch
 from goodparts.benchmarks.flops import encoder_flops
 from goodparts.benchmarks.pace import BACK_TO_BACK
 from goodparts.benchmarks.report import Findings
@@ -103,7 +103,11 @@ def test_frame(
         *("encoder's rate", "reading its weights at the rate of a copy"),
     ]
     assert rows[0]["name"] == "encoder's work per view"
-    assert [row["name"] for row in rows][-2:] == ["decode a JPEG of the frame", "copy in memory"]
+    assert [row["name"] for row in rows][-3:] == [
+        "decode a JPEG of the frame",
+        "search of the memory, which is part of score",
+        "copy in memory",
+    ]
     said = capsys.readouterr().out
     assert "1 rounds by turns; in each every load has 3 calls untimed, then 4 frames timed or due" in said
     assert "of the machine's measured ceiling" in said
@@ -119,12 +123,18 @@ def test_what_cannot_be_prepared_is_left_out() -> None:
         starts = {
             "here": functools.partial(Worker, decode_jpeg, 2),
             "absent": functools.partial(Worker, copy_in_torch, -1, "cpu", None, 2),
-            "elsewhere": functools.partial(AnomalibPeer, "WinCLIP", 1, None, 2, python=Path("/nonexistent")),
+            "elsewhere": functools.partial(AnomalibPeer, "WinCLIP", 1, None, python=Path("/nonexistent")),
         }
         turns = frame.enter(stack, findings, starts)
         assert list(turns) == ["here"]
         assert len(turns["here"](0)[1][BACK_TO_BACK].seconds) == 2
     assert [remark.split(":")[0] for remark in findings.remarks] == ["absent is left out", "elsewhere is left out"]
+
+
+def test_a_transfer_moves_a_view_and_all_features() -> None:
+    # The GPU's part of it needs one; here both sides are the host's.
+    burst = transfer_in_torch(describe_encoder("demo"), "cpu", 2)()[BACK_TO_BACK]
+    assert len(burst.seconds) == 2
 
 
 def test_engines_of_other_backbones_and_pairs_not_here(
