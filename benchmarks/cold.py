@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +14,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from goodparts.runtime.backends import AUTO
+from goodparts.runtime.compile import BuildSettings, compile_plan
 from goodparts.runtime.engine import EngineSpec
 from goodparts.runtime.errors import BackendError
 from goodparts.trainer.tower import Tower
@@ -36,24 +40,28 @@ Seconds = dict[str, float]
 def time_first_verdicts(
     findings: Findings, repeat: int, folder: Path, spec: EngineSpec, pairs: list[Pair], tower: Tower, temporary: Path
 ) -> None:
-    """Rows for every pair, and with OpenVINO's cache of compiled models; files are in the page cache.
+    """Rows for every pair, OpenVINO's on the CPU with a plan and without; files are in the page cache.
 
-    A TensorRT pair has its plan already: building one takes minutes, and is never part of a start.
+    A GPU's pair has its plan already: building one takes minutes, and is never part of a start.
     """
-    checkpoint, cache = temporary / "tower.pt", temporary / "cache"
+    checkpoint = temporary / "tower.pt"
     torch.save(tower, checkpoint)
+    bare, planned = (without_plans(folder, temporary / name) for name in ("bare", "planned"))
     starts: dict[str, Callable[[], Seconds]] = {}
     for pair in pairs:
         recipe = temporary / f"{pair.precision}.safetensors"
         make_recipe(spec.encoder, spec.graph_id(pair.precision), SHOTS).save(recipe)
         settings = {
-            "engine": str(folder.resolve()), "recipe": str(recipe), "backend": pair.backend,
-            "precision": pair.precision, "cache": None, "tower": None,
+            "engine": str(bare if pair.backend in AUTO else folder.resolve()), "recipe": str(recipe),
+            "backend": pair.backend, "precision": pair.precision, "tower": None,
         }  # fmt: skip
         starts[str(pair)] = partial(first_verdict, settings, temporary)
         if pair.backend == "openvino":
-            cached = {**settings, "cache": str(cache / pair.precision)}
-            starts[f"{pair}, compiled model cached"] = partial(first_verdict, cached, temporary)
+            plan, _ = compile_plan(planned, pair.precision, BuildSettings(), pair.backend)
+            if plan.file is not None:
+                findings.add(f"{pair}, plan", plan.file.size / 1e6, "MB")
+            with_plan = {**settings, "engine": str(planned)}
+            starts[f"{pair} with a plan"] = partial(first_verdict, with_plan, temporary)
         if pair.precision == "fp32":
             starts[TORCH] = partial(first_verdict, {**settings, "tower": str(checkpoint)}, temporary)
     for name, start in list(starts.items()):
@@ -72,9 +80,18 @@ def time_first_verdicts(
     for name, seconds in medians.items():
         for step in (WHOLE, *STEPS):
             findings.add(f"{name}, {step}", seconds[step], "s", TORCH if peer else None, peer.get(step))
-    for place in sorted(cache.glob("*")):
-        size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
-        findings.add(f"openvino {place.name}, compiled model in the cache", size / 1e6, "MB")
+
+
+def without_plans(folder: Path, place: Path) -> Path:
+    """The same engine, its files linked where the file system can."""
+
+    def take(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+    return Path(shutil.copytree(folder, place, copy_function=take, ignore=shutil.ignore_patterns("plans")))
 
 
 def first_verdict(settings: dict[str, str | None], folder: Path) -> Seconds:

@@ -12,7 +12,7 @@ from typing import get_args
 import msgspec
 from goodparts.export.command import add_backbone_arguments, open_backbone
 from goodparts.export.engines import make_engine
-from goodparts.runtime.backends import BACKENDS, TENSORRT
+from goodparts.runtime.backends import BACKENDS
 from goodparts.runtime.engine import SPEC_NAME, Engine, Precision
 from goodparts.runtime.errors import EngineError, SettingsError
 from goodparts.runtime.files import printable, write_atomic, writing
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"rows, or all (default {' '.join(USUAL)})")  # fmt: skip
     parser.add_argument("--engine", type=Path, metavar="DIR",
                         help="engine folder, which names its backbone; made where there is none")  # fmt: skip
-    parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}, {TENSORRT}")
+    parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
     parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")
     parser.add_argument("--torch", action="store_true", help="measure through torch as well, and the differences")

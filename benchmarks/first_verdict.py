@@ -20,8 +20,8 @@ STEPS = ("imports", "opening the engine", "opening the recipe", "first frame")
 
 
 def main() -> None:
-    """The argument is JSON: engine and recipe; backend and precision; cache, a folder for OpenVINO's compiled models;
-    tower, a file with the encoder as torch pickles it, which then stands in the graph's place."""
+    """The argument is JSON: engine and recipe; backend and precision; tower, a file with the encoder as torch pickles
+    it, which then stands in the graph's place."""
     settings = json.loads(sys.argv[1])
     clock = [time.perf_counter()]
     import numpy as np
@@ -40,7 +40,7 @@ def main() -> None:
     print(json.dumps(dict(zip(STEPS, spans, strict=True))), flush=True)
 
 
-def open_engine(*, engine: str, backend: str, precision: Any, cache: str | None, tower: str | None, **_: str) -> Engine:
+def open_engine(*, engine: str, backend: str, precision: Any, tower: str | None, **_: str) -> Engine:
     from goodparts.runtime import Engine
     from goodparts.runtime.engine import read_spec
 
@@ -51,12 +51,6 @@ def open_engine(*, engine: str, backend: str, precision: Any, cache: str | None,
         from .contenders import TorchSession
 
         return Engine(read_spec(folder), "fp32", TorchSession(torch.load(tower, weights_only=False), "fp32"))
-    if cache is not None:
-        from goodparts.runtime.backends.openvino import OpenVinoSession
-
-        spec = read_spec(folder)
-        graph = folder / spec.variant(precision).graph
-        return Engine(spec, precision, OpenVinoSession(graph, precision, None, Path(cache)))
     return Engine.open(folder, backend=backend, precision=precision)
 
 

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from goodparts.export.engines import USUAL, make_engine
-from goodparts.runtime.backends import TENSORRT, installed
+from goodparts.runtime.backends import AUTO, installed
 from goodparts.runtime.engine import SPEC_NAME, EngineSpec, Precision, read_spec
 from goodparts.runtime.errors import EngineError
-from goodparts.runtime.plans import Plan, read_plans
+from goodparts.runtime.plans import planned_backends
 from goodparts.trainer.backbone import Backbone
 
 from .contenders import Device
-
-CPU_BACKENDS = ("onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Pair:
 
     @property
     def device(self) -> Device:
-        return "cpu" if self.backend in CPU_BACKENDS else "cuda"
+        return "cpu" if self.backend in AUTO else "cuda"
 
     @property
     def arithmetic(self) -> Precision:
@@ -76,16 +74,14 @@ def open_or_make(backbone: Backbone, folder: Path, precisions: tuple[Precision, 
 def find_pairs(
     folder: Path, spec: EngineSpec, precisions: tuple[Precision, ...] | None, remarks: list[str]
 ) -> list[Pair]:
-    """Every pair that the engine allows and whose library is installed here, TensorRT where there is a plan; of the
-    others a remark is made."""
+    """Every pair that the engine allows, or has a plan for, and whose library is installed here; of the others a remark
+    is made."""
     pairs: list[Pair] = []
     for precision in precisions or spec.precisions:
-        for record in spec.variant(precision).parity:
-            if installed(record.backend):
-                pairs.append(Pair(record.backend, precision))
+        recorded = [record.backend for record in spec.variant(precision).parity]
+        for backend in dict.fromkeys([*recorded, *planned_backends(folder, spec, precision)]):
+            if installed(backend):
+                pairs.append(Pair(backend, precision))
             else:
-                remarks.append(f"{record.backend} {precision} is left out: {record.backend} is not installed")
-        plans = [plan for _, plan in read_plans(folder, spec.graph_id(precision))]
-        if any(isinstance(plan, Plan) and plan.precision == precision for plan in plans):
-            pairs.append(Pair(TENSORRT, precision))
+                remarks.append(f"{backend} {precision} is left out: {backend} is not installed")
     return pairs

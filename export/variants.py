@@ -100,7 +100,7 @@ class Exporter:
             trial = ir.from_proto(model)
             int8.release(trial, name)
             graph, weights = self._save(trial, "trial")
-            session = open_session(graph, backend, [backend], "int8", None)
+            session = open_session(graph, backend, "int8", None)
             found.append((TOLERANCES["int8"].used(*self.reference.differences(session)), name, title))
             graph.unlink()
             weights.unlink()
@@ -116,7 +116,7 @@ class Exporter:
                 log.info("%s is not installed here: this engine will not run on it", backend)
                 continue
             try:
-                session = open_session(graph, backend, [backend], precision, None)
+                session = open_session(graph, backend, precision, None)
             except BackendError as error:
                 if precision == "fp32":
                     raise

@@ -19,7 +19,7 @@ COMMANDS = {
     "calibrate": ("goodparts.runtime.commands.calibrate", "cpu", "set a recipe's thresholds with more good photos"),
     "show": ("goodparts.runtime.commands.show", "cpu", "describe a recipe or an engine"),
     "export": ("goodparts.export.command", "train", "make an engine for a backbone"),
-    "build": ("goodparts.runtime.commands.build", "tensorrt", "compile an engine for this machine's GPU"),
+    "build": ("goodparts.runtime.commands.build", "cpu", "compile an engine for this machine"),
     "bench": ("goodparts.benchmarks.command", "train", "measure speed on this machine"),
     "evaluate": ("goodparts.benchmarks.evaluate", "train,evaluate", "measure methods on a data set"),
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import importlib
 import logging
 import shlex
 from dataclasses import dataclass
@@ -11,19 +11,17 @@ from pathlib import Path
 
 import msgspec
 
-from .backends import TENSORRT, Session
 from .engine import EngineSpec, File, Precision, verify_files
-from .errors import EngineError, FileError, ParityError, SettingsError
-from .files import read_bytes, write_atomic
+from .errors import EngineError, ParityError, SettingsError
 from .parity import REFERENCE_NAME, Reference
-from .plans import Gpu, Hardware, Plan, find_plan, plan_name, slug, tensorrt, writable_folder, write_plan
+from .plans import Hardware, Plan, find_plan, graph_of, library, writable_folder, write_plan
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """How to build.
+    """How to build. Not every library knows all of it (plans.Library.settings).
 
     max_batch: the most views in one run; opt_batch: the batch size to be fastest at; hardware, later_versions: see
     plans.Plan; level: TensorRT's optimisation level, 0 to 5; workspace: bound on scratch memory in MiB.
@@ -42,65 +40,57 @@ class BuildSettings:
         if self.workspace is not None and self.workspace < 1:
             raise SettingsError(f"--workspace {self.workspace}: at least 1 MiB is needed")
 
+    def check(self, backend: str, known: frozenset[str]) -> None:
+        """SettingsError where one is set that `backend`, which knows the others, would not heed."""
+        fields = dataclasses.fields(self)
+        unknown = [field.name for field in fields if getattr(self, field.name) != field.default]
+        unknown = [name for name in unknown if name not in known]
+        if unknown:
+            options = ", ".join("--" + name.replace("_", "-") for name in unknown)
+            raise SettingsError(f"{options} cannot be set for {backend}: leave it out, or choose another --device")
+
 
 def compile_plan(
-    folder: Path, precision: Precision, settings: BuildSettings, *, replace: bool = False
+    folder: Path, precision: Precision, settings: BuildSettings, backend: str, *, replace: bool = False
 ) -> tuple[Plan, bool]:
-    """Make the plan of an engine's graph for this GPU, unless one that fits is there and `replace` is not set.
+    """Make the plan of an engine's graph for this device, unless one that fits is there and `replace` is not set.
 
     Returns its record and whether it was built. Raises ParityError where it differs from torch's features, which
     came with the engine, by more than its precision allows; nothing is kept then.
     """
     spec = verify_files(folder)
-    graph = spec.variant(precision).graph
+    graph, identity = graph_of(folder, spec, precision), spec.graph_id(precision)
     reference = Reference.open(folder / REFERENCE_NAME)
-    library = tensorrt()
-    gpu: Gpu = library.current_gpu()
+    used = library(backend)
+    settings.check(backend, used.settings)
+    device = used.device()
     if not replace:
         try:
-            return find_plan(folder, spec, precision, gpu, library.VERSION)[0], False
+            return find_plan(folder, spec, used, precision)[0], False
         except EngineError:
             pass  # there is none that fits, or it is damaged
-    data = _build(folder, graph, spec.graph_id(precision), precision, settings, gpu, library.VERSION)
+    log.info("building %s for %s with %s %s", precision, device, used.title, used.version)
+    data = used.build(graph, settings, writable_folder(folder, identity))
     plan = Plan(
-        graph=spec.graph_id(precision),
+        graph=identity,
         precision=precision,
-        gpu=gpu.name,
-        capability=gpu.capability,
-        tensorrt=library.VERSION,
-        max_batch=settings.max_batch,
+        backend=backend,
+        device=device,
+        version=used.version,
+        max_batch=settings.max_batch if "max_batch" in used.settings else None,
         hardware=settings.hardware,
         later_versions=settings.later_versions,
-        file=File(
-            plan_name(precision, spec.graph_id(precision), gpu, library.VERSION),
-            len(data),
-            hashlib.sha256(data).hexdigest(),
-        ),
     )
-    session: Session = library.TensorRtSession(plan, data)
+    if data is not None:
+        file = File(f"{plan.name}.plan", len(data), hashlib.sha256(data).hexdigest())
+        plan = msgspec.structs.replace(plan, file=file)
+    session = used.open(graph, plan, data, None)
     try:
-        plan = msgspec.structs.replace(plan, parity=reference.measure(session, TENSORRT, precision))
+        plan = msgspec.structs.replace(plan, parity=reference.measure(session, backend, precision))
     except ParityError as error:
         raise ParityError(f"{error}: the plan was not kept; use another precision or backend") from error
     write_plan(folder, plan, data)
     return plan, True
-
-
-def _build(
-    folder: Path, graph: str, identity: str, precision: Precision, settings: BuildSettings, gpu: Gpu, version: str
-) -> bytes:
-    builder = importlib.import_module(".backends.tensorrt_build", __package__)
-    kept = writable_folder(folder, identity) / f"timings-{slug(gpu, version)}.cache"
-    log.info("building %s for %s with TensorRT %s; this may take many minutes", precision, gpu, version)
-    progress = builder.Progress(f"building {precision}")
-    timings = read_bytes(kept) if kept.is_file() else b""
-    data: bytes
-    data, timings = builder.build(folder / graph, settings, timings, progress)
-    try:
-        write_atomic(kept, timings)
-    except FileError as error:  # the plan is what was asked for
-        log.info("the kernel timings are not kept: %s", error)
-    return data
 
 
 def trtexec(folder: Path, spec: EngineSpec, settings: BuildSettings) -> list[str]:

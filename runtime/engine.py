@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path, PureWindowsPath
 from typing import Literal, get_args
 
 import msgspec
 import numpy as np
 
-from .backends import TENSORRT, Session, open_session
-from .errors import EngineError, SettingsError
+from .backends import AUTO, Session, check_name, choose_backend, open_session
+from .errors import BackendError, EngineError, SettingsError
 from .files import NO_DIGEST, is_sealed, read_bytes, seal, sha256
 from .preprocess import Array8
 from .scoring import Features, Floats
+
+log = logging.getLogger(__name__)
 
 CONTRACT_VERSION = 2
 SPEC_NAME = "engine.json"
@@ -214,10 +217,10 @@ class Engine:
     ) -> Engine:
         """Open an engine folder.
 
-        backend: "onnxruntime", "openvino", or "auto": the first of these that is installed and supports the
-        precision; "tensorrt": the plan that `goodparts build` made on this machine. threads: bound on those of the
-        inference library and of what runs beside it; None for no bound. verify: check the digest of every file, a
-        third of a second for half a gigabyte.
+        backend: one of backends.BACKENDS, or "auto": the first of backends.AUTO that is installed and supports the
+        precision. Those of AUTO run the graph, or the plan of it that `goodparts build` made for them; the others run
+        plans alone. threads: bound on those of the inference library and of what runs beside it; None for no bound.
+        verify: check the digest of every file, a third of a second for half a gigabyte.
 
         Raises EngineError for a damaged folder or an unsupported pair, BackendError for a missing library.
         """
@@ -225,14 +228,7 @@ class Engine:
         if threads is not None and threads < 1:
             raise SettingsError(f"threads {threads}: at least 1 is needed")
         spec = verify_files(folder) if verify else read_spec(folder)
-        variant = spec.variant(precision)
-        if backend == TENSORRT:
-            from .plans import open_plan  # which knows what an engine is
-
-            session = open_plan(folder, spec, precision)
-        else:
-            allowed = [record.backend for record in variant.parity]
-            session = open_session(folder / variant.graph, backend, allowed, precision, threads)
+        session = _open_session(folder, spec, backend, precision, threads)
         return cls(spec, precision, session, threads)
 
     @property
@@ -249,3 +245,23 @@ class Engine:
             )
         outputs: list[Floats] = self.session.run(views)
         return Features(outputs[0], outputs[1], tuple(outputs[2:]), self.encoder.grid)
+
+
+def _open_session(folder: Path, spec: EngineSpec, backend: str, precision: Precision, threads: int | None) -> Session:
+    from .plans import open_plan, planned_backends  # which know what an engine is
+
+    variant = spec.variant(precision)
+    if backend not in ("auto", *AUTO):
+        check_name(backend)
+        return open_plan(folder, spec, backend, precision, threads)
+    recorded = [record.backend for record in variant.parity]
+    planned = planned_backends(folder, spec, precision)
+    backend = choose_backend(backend, [*recorded, *planned], precision)
+    if backend in planned:
+        try:
+            return open_plan(folder, spec, backend, precision, threads)
+        except (BackendError, EngineError) as error:
+            if backend not in recorded:
+                raise
+            log.warning("%s: until then the graph itself is opened, which takes longer", error)
+    return open_session(folder / variant.graph, backend, precision, threads)

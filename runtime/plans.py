@@ -1,4 +1,5 @@
-"""Compiled plans: what TensorRT makes of one graph for one GPU, each with a record of what it fits.
+"""Plans: what a library made of one graph for one device, each with a record of what it fits and how far it is from
+torch.
 
 A plan and its record lie in `plans/` of the engine folder or, where that cannot be written, in the user's cache.
 """
@@ -6,59 +7,101 @@ A plan and its record lie in `plans/` of the engine folder or, where that cannot
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
+from .backends import Session, load
 from .engine import EngineSpec, File, Parity, Precision
-from .errors import BackendError, EngineError, FileError
+from .errors import EngineError, FileError
 from .files import NO_DIGEST, cache_folder, is_sealed, read_bytes, seal, write_atomic
 
 if TYPE_CHECKING:
-    from .backends import Session
+    from .compile import BuildSettings
 
-PLAN_CONTRACT = 1
+PLAN_CONTRACT = 2
 _DIGEST_MARK = b'"digest": "'
 
 Hardware = Literal["same", "same-capability", "ampere-plus"]
-"""Which GPUs a plan may run on: the model it was built on, those of its compute capability, or 8.0 and later."""
+"""Which devices a plan may run on: the model it was built on, GPUs of its compute capability, or of 8.0 and later."""
+
+
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a plan depends on: the product's name and, of an NVIDIA GPU, its compute capability (major, minor)."""
+
+    name: str
+    capability: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.capability is None else f"{self.name} (compute capability {self._version})"
+
+    @property
+    def slug(self) -> str:
+        """As part of a file name."""
+        return self.name if self.capability is None else f"{self.name}_sm{self._version.replace('.', '')}"
+
+    @property
+    def _version(self) -> str:
+        return ".".join(map(str, self.capability or ()))
 
 
 @dataclass(frozen=True)
-class Gpu:
-    """What a plan depends on: product name and compute capability (major, minor)."""
+class Graph:
+    """A graph of an engine: its files and its precision."""
 
-    name: str
-    capability: tuple[int, int]
+    path: Path
+    weights: Path
+    precision: Precision
 
-    def __str__(self) -> str:
-        return "{} (compute capability {}.{})".format(self.name, *self.capability)
+
+class Library(Protocol):
+    """A backend that runs plans."""
+
+    backend: str
+    title: str
+    version: str
+
+    settings: frozenset[str]
+    """The names of the BuildSettings that it knows."""
+
+    def device(self) -> Device:
+        """The device that plans are built for and run on; BackendError where there is none."""
+
+    def build(self, graph: Graph, settings: BuildSettings, folder: Path) -> bytes | None:
+        """Compile a graph; None where the library runs the graph as it is, and only its parity is to be recorded.
+
+        folder: where it may keep what makes the next build shorter. Raises EngineError for a graph that it cannot
+        read, BackendError where it cannot build.
+        """
+
+    def open(self, graph: Graph, plan: Plan, data: bytes | None, threads: int | None) -> Session:
+        """Open what `build` made."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The record beside a plan.
+    """The record of a plan.
 
-    graph: EngineSpec.graph_id of what was compiled; gpu, capability, tensorrt: where it was built and with which
-    version; max_batch: the most views in one run; later_versions: whether later versions of TensorRT may load it;
-    parity: how far it is from torch, measured before the record is written.
+    graph: EngineSpec.graph_id of what was compiled; backend, device, version: for which library, where it was built
+    and with which version; max_batch: the most views in one run, None for any number; later_versions: whether later
+    versions may load it; file: the plan, None where the library runs the graph itself; parity: how far it is from
+    torch, measured before the record is written.
     """
 
     contract: int = PLAN_CONTRACT
     graph: str
     precision: Precision
-    gpu: str
-    capability: tuple[int, int]
-    tensorrt: str
-    max_batch: int
-    hardware: Hardware
-    later_versions: bool
-    file: File
+    backend: str
+    device: Device
+    version: str
+    max_batch: int | None = None
+    hardware: Hardware = "same"
+    later_versions: bool = False
+    file: File | None = None
     parity: Parity | None = None
     digest: str = NO_DIGEST
 
@@ -67,65 +110,76 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         text = msgspec.json.encode(msgspec.structs.replace(self, digest=NO_DIGEST), order="sorted")
         return seal(msgspec.json.format(text, indent=2) + b"\n", _DIGEST_MARK)
 
-    def misfit(self, graph: str, gpu: Gpu, tensorrt: str) -> str | None:
+    @property
+    def name(self) -> str:
+        """File name without its ending, one per backend, precision, graph, device, version: a rebuild replaces it."""
+        return f"{self.precision}-{self.graph[:12]}-{slug(self.backend, self.device, self.version)}"
+
+    @property
+    def batches(self) -> str:
+        """In words."""
+        return "batches of any size" if self.max_batch is None else f"batches of 1 to {self.max_batch}"
+
+    def misfit(self, graph: str, library: Library, device: Device) -> str | None:
         """Why this plan cannot be used there, or None."""
-        built_on = Gpu(self.gpu, self.capability)
         if self.graph != graph:
             return "it is of another graph: the engine was exported again since"
         fits = {
-            "same": built_on == gpu,
-            "same-capability": self.capability == gpu.capability,
-            "ampere-plus": gpu.capability >= (8, 0),
+            "same": self.device == device,
+            "same-capability": self.device.capability == device.capability,
+            "ampere-plus": (device.capability or (0, 0)) >= (8, 0),
         }
         if not fits[self.hardware]:
-            return f"it was built on {built_on}, this is {gpu}"
-        if tensorrt != self.tensorrt and not (self.later_versions and _version(tensorrt) > _version(self.tensorrt)):
-            return f"it was built with TensorRT {self.tensorrt}, this is {tensorrt}"
+            return f"it was built on {self.device}, this is {device}"
+        later = self.later_versions and _version(library.version) > _version(self.version)
+        if library.version != self.version and not later:
+            return f"it was built with {library.title} {self.version}, this is {library.version}"
         return None
 
 
-def open_plan(folder: Path, spec: EngineSpec, precision: Precision) -> Session:
-    """Open the plan of an engine's graph that fits this GPU and TensorRT.
+def library(backend: str) -> Library:
+    """The library of a backend that runs plans; BackendError that names what is missing."""
+    found: Library = load(backend).library(backend)
+    return found
 
-    Raises EngineError where there is none, or it is damaged; BackendError where TensorRT or the GPU cannot be used.
+
+def graph_of(folder: Path, spec: EngineSpec, precision: Precision) -> Graph:
+    """A graph of an engine folder; EngineError where there is none."""
+    variant = spec.variant(precision)
+    return Graph(folder / variant.graph, folder / variant.weights, precision)
+
+
+def open_plan(folder: Path, spec: EngineSpec, backend: str, precision: Precision, threads: int | None) -> Session:
+    """Open the plan of an engine's graph that fits this device and library.
+
+    Raises EngineError where there is none, or it is damaged; BackendError where library or device cannot be used.
     """
-    library = tensorrt()
-    plan, data = find_plan(folder, spec, precision, library.current_gpu(), library.VERSION)
-    session: Session = library.TensorRtSession(plan, data)
-    return session
+    used = library(backend)
+    plan, data = find_plan(folder, spec, used, precision)
+    return used.open(graph_of(folder, spec, precision), plan, data, threads)
 
 
-def tensorrt() -> Any:
-    """The module backends.tensorrt; BackendError that names what is missing when it cannot be loaded."""
-    try:
-        return importlib.import_module(".backends.tensorrt", __package__)
-    except ModuleNotFoundError as error:
-        raise BackendError(
-            f'{error.name} is not installed: pip install "goodparts[tensorrt]"; on a Jetson TensorRT comes with '
-            "JetPack, seen from environments made with --system-site-packages"
-        ) from error
-    except ImportError as error:  # what the loader says names the library
-        line = str(error).strip().splitlines()[0]
-        raise BackendError(
-            f"TensorRT cannot be loaded: {line}: put it on the loader's path (LD_LIBRARY_PATH)"
-        ) from error
+def planned_backends(folder: Path, spec: EngineSpec, precision: Precision) -> list[str]:
+    """Those that a plan was built for, fitting or not: a look at the records, nothing is loaded."""
+    plans = [plan for _, plan in read_plans(folder, spec.graph_id(precision))]
+    return sorted({plan.backend for plan in plans if isinstance(plan, Plan) and plan.precision == precision})
 
 
-def find_plan(folder: Path, spec: EngineSpec, precision: Precision, gpu: Gpu, version: str) -> tuple[Plan, bytes]:
+def find_plan(folder: Path, spec: EngineSpec, used: Library, precision: Precision) -> tuple[Plan, bytes | None]:
     """The plan that fits, and its bytes, checked: a damaged plan could take the process down with it."""
-    graph = spec.graph_id(precision)
-    build = f"build one with `goodparts build --engine {folder} --device tensorrt --precision {precision}`"
+    graph, device = spec.graph_id(precision), used.device()
+    build = f"build one with `goodparts build --engine {folder} --device {used.backend} --precision {precision}`"
     reasons: list[str] = []
     for path, plan in read_plans(folder, graph):
         if isinstance(plan, EngineError):
             reasons.append(str(plan))
-        elif plan.precision == precision:
-            reason = plan.misfit(graph, gpu, version)
+        elif (plan.backend, plan.precision) == (used.backend, precision):
+            reason = plan.misfit(graph, used, device)
             if reason is None:
-                return plan, _read(path, plan, build)
+                return plan, None if plan.file is None else _read(path.parent / plan.file.name, plan.file, build)
             reasons.append(f"{path.name}: {reason}")
     seen = f" ({'; '.join(reasons)})" if reasons else ""
-    raise EngineError(f"{folder} has no {precision} plan for {gpu} with TensorRT {version}{seen}: {build}")
+    raise EngineError(f"{folder} has no {precision} plan for {device} with {used.title} {used.version}{seen}: {build}")
 
 
 def read_plans(folder: Path, graph: str) -> Iterator[tuple[Path, Plan | EngineError]]:
@@ -138,37 +192,30 @@ def read_plans(folder: Path, graph: str) -> Iterator[tuple[Path, Plan | EngineEr
                 intact = plan.contract == PLAN_CONTRACT and is_sealed(text, _DIGEST_MARK, plan.digest)
                 yield path, plan if intact else EngineError(f"{path.name} is damaged or of another version")
             except (msgspec.MsgspecError, FileError) as error:
-                yield path, EngineError(f"{path.name} is damaged: {error}")
+                yield path, EngineError(f"{path.name} is damaged or of another version: {error}")
 
 
-def _read(path: Path, plan: Plan, build: str) -> bytes:
-    file = path.parent / plan.file.name
-    data = read_bytes(file) if file.is_file() else None
-    if data is None or len(data) != plan.file.size:
+def _read(path: Path, file: File, build: str) -> bytes:
+    data = read_bytes(path) if path.is_file() else None
+    if data is None or len(data) != file.size:
         seen = "missing" if data is None else f"{len(data)} bytes"
-        raise EngineError(f"{file} is {seen}, should be {plan.file.size} bytes: {build}")
-    if hashlib.sha256(data).hexdigest() != plan.file.sha256:
-        raise EngineError(f"{file} is damaged: its SHA-256 is not the recorded {plan.file.sha256[:12]}…: {build}")
+        raise EngineError(f"{path} is {seen}, should be {file.size} bytes: {build}")
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise EngineError(f"{path} is damaged: its SHA-256 is not the recorded {file.sha256[:12]}…: {build}")
     return data
 
 
-def write_plan(folder: Path, plan: Plan, data: bytes) -> Path:
-    """Write a plan and then its record, so that a record never stands without its plan; returns the plan's path."""
+def write_plan(folder: Path, plan: Plan, data: bytes | None) -> None:
+    """Write a plan and then its record, so that a record never stands without its plan."""
     place = writable_folder(folder, plan.graph)
-    path = place / plan.file.name
-    write_atomic(path, data)
-    write_atomic(path.with_suffix(".json"), plan.to_bytes())
-    return path
+    if plan.file is not None and data is not None:
+        write_atomic(place / plan.file.name, data)
+    write_atomic(place / f"{plan.name}.json", plan.to_bytes())
 
 
-def plan_name(precision: Precision, graph: str, gpu: Gpu, version: str) -> str:
-    """File name of a plan: one per precision, graph, GPU and version; a rebuild replaces it."""
-    return f"{precision}-{graph[:12]}-{slug(gpu, version)}.plan"
-
-
-def slug(gpu: Gpu, version: str) -> str:
-    """GPU and version as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9.]+", "_", "{}_sm{}{}_trt{}".format(gpu.name, *gpu.capability, version))
+def slug(backend: str, device: Device, version: str) -> str:
+    """Backend, device and version as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "_", f"{backend}_{device.slug}_{version}")
 
 
 def plan_folders(folder: Path, graph: str) -> tuple[Path, Path]:

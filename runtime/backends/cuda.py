@@ -13,18 +13,18 @@ from cuda.bindings import __version__ as BINDINGS_VERSION
 from cuda.bindings import runtime as cudart
 
 from ..errors import BackendError
-from ..plans import Gpu
+from ..plans import Device
 from ..preprocess import Array8
 
 DEVICE = 0
 """The first GPU that the process sees; CUDA_VISIBLE_DEVICES chooses another."""
 
 
-def current_gpu() -> Gpu:
+def current_gpu() -> Device:
     """The GPU that this process uses; BackendError where there is none or its driver is too old."""
     properties = call(cudart.cudaGetDeviceProperties, DEVICE)
     name = properties.name.split(b"\0")[0].decode(errors="replace")
-    return Gpu(name, (properties.major, properties.minor))
+    return Device(name, (properties.major, properties.minor))
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:

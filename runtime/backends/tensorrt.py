@@ -8,18 +8,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import tensorrt as trt
 
 from ..errors import BackendError, EngineError
-from ..plans import Plan
+from ..plans import Device, Graph, Plan, slug
 from ..preprocess import Array8
 from ..scoring import Floats
 from .cuda import Resources, current_gpu
 
-__all__ = ["INPUT", "VERSION", "Logger", "TensorRtSession", "current_gpu", "make"]
+if TYPE_CHECKING:
+    from ..compile import BuildSettings
 
 VERSION: str = trt.__version__
 INPUT = "image"
@@ -69,23 +71,23 @@ class TensorRtSession:
     size has a context of its own. They run one at a time and share one block of scratch memory.
     """
 
-    def __init__(self, plan: Plan, data: bytes) -> None:
+    def __init__(self, plan: Plan, data: bytes | None) -> None:
         """Raises BackendError for a plan that TensorRT refuses or a GPU with too little memory."""
         self._logger = Logger()
         runtime = make(trt.Runtime, self._logger, logger=self._logger, failed="does not start")
         # A plan for later versions carries host code of its own; it is as trusted as the folder it lies in.
         runtime.engine_host_code_allowed = plan.later_versions
         self._engine = make(
-            runtime.deserialize_cuda_engine, data, logger=self._logger, failed=f"cannot load {plan.file.name}"
+            runtime.deserialize_cuda_engine, data, logger=self._logger, failed=f"cannot load {plan.name}"
         )
         self._lock = threading.Lock()
         self._launches: dict[int, Callable[[], Any]] = {}
         self._contexts: list[trt.IExecutionContext] = []  # kept alive for the graphs
-        self._max_batch = plan.max_batch
+        self._max_batch = plan.max_batch or 1
         self._resources = Resources()
         try:
             self._allocate()
-            self.description = f"tensorrt {VERSION} {plan.gpu} {plan.precision}"
+            self.description = f"tensorrt {VERSION} {plan.device.name} {plan.precision}"
             self._prepare(1)  # what can fail fails now, not on the first frame
         except BaseException:
             self._resources.close()
@@ -163,6 +165,33 @@ class TensorRtSession:
             launch()
             self._resources.wait()
             return [self._host[name][:batch].copy() for name in self._outputs]
+
+
+class TensorRt:
+    """Plans of TensorRT (plans.Library)."""
+
+    backend = "tensorrt"
+    title = "TensorRT"
+    version = VERSION
+    settings = frozenset({"max_batch", "opt_batch", "hardware", "later_versions", "level", "workspace"})
+
+    def device(self) -> Device:
+        return current_gpu()
+
+    def build(self, graph: Graph, settings: BuildSettings, folder: Path) -> bytes:
+        """With something to see while it goes on; kernel timings are kept."""
+        from .tensorrt_build import build_with_timings
+
+        kept = folder / f"timings-{slug(self.backend, self.device(), VERSION)}.cache"
+        return build_with_timings(graph, settings, kept)
+
+    def open(self, graph: Graph, plan: Plan, data: bytes | None, threads: int | None) -> TensorRtSession:  # noqa: ARG002
+        return TensorRtSession(plan, data)
+
+
+def library(_: str) -> TensorRt:
+    """See plans.Library."""
+    return TensorRt()
 
 
 def _in_order(names: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -11,15 +12,31 @@ from pathlib import Path
 import tensorrt as trt
 
 from ..compile import BuildSettings
-from ..errors import BackendError, EngineError
-from ..plans import Hardware
+from ..errors import BackendError, EngineError, FileError
+from ..files import read_bytes, write_atomic
+from ..plans import Graph, Hardware
 from .tensorrt import INPUT, VERSION, Logger, make
+
+log = logging.getLogger(__name__)
 
 _LEVELS: dict[Hardware, str] = {
     "same": "NONE",
     "same-capability": "SAME_COMPUTE_CAPABILITY",  # 10.3 does not have it
     "ampere-plus": "AMPERE_PLUS",
 }
+
+
+def build_with_timings(graph: Graph, settings: BuildSettings, kept: Path) -> bytes:
+    """Compile a graph with the kernel timings of earlier builds, which are kept in a file."""
+    log.info("this may take many minutes")
+    timings = read_bytes(kept) if kept.is_file() else b""
+    progress = Progress(f"building {graph.precision}")
+    data, timings = build(graph.path, settings, timings, progress)
+    try:
+        write_atomic(kept, timings)
+    except FileError as error:  # the plan is what was asked for
+        log.info("the kernel timings are not kept: %s", error)
+    return data
 
 
 def build(graph: Path, settings: BuildSettings, timings: bytes, progress: Progress) -> tuple[bytes, bytes]:

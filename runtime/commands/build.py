@@ -1,4 +1,4 @@
-"""`goodparts build`: compile an engine's graph for the GPU of this machine."""
+"""`goodparts build`: compile an engine's graph for this machine, or record how far it is from torch on it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from ..backends import TENSORRT
+from ..backends import BACKENDS, TENSORRT
 from ..compile import BuildSettings, compile_plan, trtexec
 from ..engine import Precision, read_spec
-from ..plans import Gpu, Hardware
-from .show import describe_parity
+from ..errors import SettingsError
+from ..plans import Hardware
+from .show import describe_plan
+
+DEVICES = [name for name in BACKENDS if name != "onnxruntime"]  # which runs graphs as they are
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = BuildSettings()
     parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="engine folder")
-    parser.add_argument("--device", required=True, choices=[TENSORRT], help="what to compile for")
+    parser.add_argument("--device", required=True, choices=DEVICES, help="the backend to compile for")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision), help="which graph (default fp32)")
     parser.add_argument("--max-batch", type=int, default=defaults.max_batch, metavar="N",
                         help=f"most views in one run (default {defaults.max_batch})")  # fmt: skip
@@ -39,18 +42,13 @@ def run(args: argparse.Namespace) -> int:
         args.max_batch, args.opt_batch, args.hardware, args.later_versions, args.level, args.workspace
     )
     if args.print_trtexec:
+        if args.device != TENSORRT:
+            raise SettingsError(f"--print-trtexec with --device {args.device}: it is for {TENSORRT}")
         print("\n".join(trtexec(args.engine, read_spec(args.engine), settings)))
         return 0
-    plan, built = compile_plan(args.engine, args.precision, settings, replace=args.force)
-    if not built:
-        print(
-            f"{plan.file.name}, for batches of 1 to {plan.max_batch}, is there and fits: "
-            "nothing was built (--force builds again)"
-        )
-        return 0
-    gpu = Gpu(plan.gpu, plan.capability)
-    print(
-        f"{plan.file.name}: {plan.file.size / 1e6:.1f} MB for {gpu}, batches of 1 to {plan.max_batch}; "
-        f"{describe_parity(plan.parity)}"
-    )
+    plan, built = compile_plan(args.engine, args.precision, settings, args.device, replace=args.force)
+    if built:
+        print(describe_plan(plan))
+    else:
+        print(f"{plan.name}, for {plan.batches}, is there and fits: nothing was built (--force builds again)")
     return 0

@@ -11,7 +11,7 @@ from typing import get_args
 import msgspec
 import numpy as np
 
-from ..backends import BACKENDS, TENSORRT
+from ..backends import BACKENDS
 from ..calibrate import Encode, calibrate_on, photo_scores, score_photos, separate
 from ..detector import Detector
 from ..engine import Precision
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--false-reject-rate", type=float, metavar="P",
                         help="share of good parts that may be rejected (default: the recipe's)")  # fmt: skip
     parser.add_argument("--threshold", type=float, metavar="T", help="set the image threshold by hand")
-    parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}, {TENSORRT}")
+    parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
 
 

@@ -14,7 +14,7 @@ from typing import Any, TextIO, get_args
 import msgspec
 from PIL import Image
 
-from ..backends import BACKENDS, TENSORRT
+from ..backends import BACKENDS
 from ..detector import Detector, Inspection
 from ..engine import Precision
 from ..errors import GoodpartsError, SettingsError
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of pictures")
     parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="engine folder")
     parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="recipe of the product")
-    parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}, {TENSORRT}")
+    parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
     parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")
     parser.add_argument(

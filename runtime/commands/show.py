@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import engine
-from ..plans import Gpu, Plan, read_plans
+from ..plans import Plan, read_plans
 from ..recipe import Header, Recipe
 
 
@@ -64,18 +64,24 @@ def describe_parity(record: engine.Parity | None) -> str:
 
 
 def describe_plans(path: Path, graph: str, precision: engine.Precision) -> list[str]:
-    """The TensorRT plans that were built for a graph, and records too damaged to tell."""
+    """The plans that were built for a graph, and records too damaged to tell."""
     lines = []
-    for file, plan in read_plans(path, graph):
+    for _, plan in read_plans(path, graph):
         if not isinstance(plan, Plan):
             lines.append(f"  {plan}")
         elif plan.precision == precision:
-            gpu, stale = Gpu(plan.gpu, plan.capability), "" if plan.graph == graph else ", of another graph"
-            lines.append(
-                f"  {precision} plan for TensorRT {plan.tensorrt} on {gpu}, batches of 1 to {plan.max_batch}"
-                f"{stale}: {file.parent / plan.file.name}; {describe_parity(plan.parity)}"
-            )
+            stale = "" if plan.graph == graph else "; of another graph"
+            lines.append(f"  {describe_plan(plan)}{stale}")
     return lines
+
+
+def describe_plan(plan: Plan) -> str:
+    """What a plan is for, how large, and how far from torch."""
+    size = "" if plan.file is None else f", {plan.file.size / 1e6:.1f} MB"
+    return (
+        f"{plan.precision} plan for {plan.backend} {plan.version} on {plan.device}, {plan.batches}{size} "
+        f"({plan.name}): {describe_parity(plan.parity)}"
+    )
 
 
 def describe_recipe(path: Path, recipe: Recipe) -> list[str]:

@@ -75,10 +75,14 @@ def test_start(engine_folder: Path, tmp_path: Path) -> None:
     names = [str(row["name"]) for row in rows]
     assert names[0] == "bare interpreter"
     first = [row for row in rows if cold.WHOLE in str(row["name"])]
-    assert [str(row["name"]).split(",")[0] for row in first] == ["onnxruntime fp32", "openvino fp32", "openvino fp32"]
+    assert [str(row["name"]).split(",")[0] for row in first] == [
+        "onnxruntime fp32",
+        "openvino fp32",
+        "openvino fp32 with a plan",
+    ]
     assert all(row["peer"] == cold.TORCH for row in first)
-    assert "openvino fp32, compiled model cached, opening the engine" in names
-    assert "openvino fp32, compiled model in the cache" in names
+    assert "openvino fp32 with a plan, opening the engine" in names
+    assert "openvino fp32, plan" in names
     assert sum("ratio" in row for row in rows) == 3 + 3 * 5
 
 

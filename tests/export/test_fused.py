@@ -218,7 +218,7 @@ def test_the_documented_reader_decides_like_the_detector(
     text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
     blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
     (code,) = (block for block in blocks if "nut.onnx" in block)
-    detector = Detector.open(engine_folder, recipe_file)
+    detector = Detector.open(engine_folder, recipe_file, backend="onnxruntime")
     monkeypatch.chdir(tmp_path)
     for photo in sorted(photos.rglob("*.png")):
         (tmp_path / "photo.png").write_bytes(photo.read_bytes())

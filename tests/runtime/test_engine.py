@@ -3,13 +3,14 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from goodparts.runtime.backends import BACKENDS
+from goodparts.runtime.backends import AUTO
 from goodparts.runtime.engine import SPEC_NAME, Engine, Precision, read_spec, verify_files
 from goodparts.runtime.errors import BackendError, EngineError, SettingsError
 from goodparts.runtime.files import NO_DIGEST, seal
@@ -22,7 +23,7 @@ def copy(engine_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(engine_folder, tmp_path / "engine"))
 
 
-@pytest.mark.parametrize("backend", list(BACKENDS))
+@pytest.mark.parametrize("backend", AUTO)
 @pytest.mark.parametrize("batch", [1, 5])
 def test_features_are_torchs(engine_folder: Path, demo: Backbone, backend: str, batch: int) -> None:
     views = np.random.default_rng(batch).integers(0, 256, (batch, 192, 192, 3), np.uint8)
@@ -36,7 +37,7 @@ def test_features_are_torchs(engine_folder: Path, demo: Backbone, backend: str, 
         np.testing.assert_allclose(one, other, atol=1e-5)  # fp32 over six blocks
 
 
-@pytest.mark.parametrize("backend", list(BACKENDS))
+@pytest.mark.parametrize("backend", AUTO)
 def test_results_stay_when_the_next_frame_comes(engine_folder: Path, backend: str) -> None:
     engine = Engine.open(engine_folder, backend=backend)
     black, white = (np.full((1, 192, 192, 3), value, np.uint8) for value in (0, 255))
@@ -60,13 +61,23 @@ def test_precisions_have_ids_of_their_own(engine_folder: Path) -> None:
 
 
 def test_a_missing_library_is_named_with_its_extra(engine_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "goodparts.runtime.backends.openvino", None)
     with pytest.raises(BackendError, match=r'openvino is not installed: pip install "goodparts\[openvino\]"'):
         Engine.open(engine_folder, backend="openvino")
-    with pytest.raises(BackendError, match=r'pip install "goodparts\[cpu\]" or pip install "goodparts\[openvino\]"'):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(BackendError, match=r'pip install "goodparts\[openvino\]" or pip install "goodparts\[cpu\]"'):
         Engine.open(engine_folder)
-    with pytest.raises(BackendError, match="unknown backend 'tpu': choose auto, onnxruntime, openvino"):
+    with pytest.raises(BackendError, match="unknown backend 'tpu': choose auto, openvino, onnxruntime"):
         Engine.open(engine_folder, backend="tpu")
+
+
+@pytest.mark.parametrize(("missing", "chosen"), [(None, "openvino"), ("openvino", "onnxruntime")])
+def test_auto_takes_the_first_that_is_installed(
+    engine_folder: Path, monkeypatch: pytest.MonkeyPatch, missing: str | None, chosen: str
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
+    assert Engine.open(engine_folder).backend.startswith(chosen)
 
 
 @pytest.mark.parametrize("precision", ["int8"])
@@ -143,13 +154,13 @@ def test_a_flipped_byte_in_a_file_is_found_by_verify(copy: Path, name: str) -> N
 def test_a_graph_the_library_cannot_read_is_one_line(copy: Path) -> None:
     graph = copy / "encoder.onnx"
     graph.write_bytes(b"\xff" * graph.stat().st_size)
-    for backend in BACKENDS:
+    for backend in AUTO:
         with pytest.raises(BackendError, match="cannot open") as caught:
             Engine.open(copy, backend=backend)
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("backend", list(BACKENDS))
+@pytest.mark.parametrize("backend", AUTO)
 def test_threads_that_share_an_engine_get_their_own_results(engine_folder: Path, backend: str) -> None:
     engine = Engine.open(engine_folder, backend=backend)
     views = np.random.default_rng(0).integers(0, 256, (6, 1, 192, 192, 3), np.uint8)

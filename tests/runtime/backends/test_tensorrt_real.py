@@ -10,19 +10,19 @@ import pytest
 from goodparts.runtime.compile import BuildSettings, compile_plan
 from goodparts.runtime.engine import Engine, read_spec
 from goodparts.runtime.errors import BackendError, EngineError
-from goodparts.runtime.plans import tensorrt
+from goodparts.runtime.plans import library
 
 
 @pytest.fixture(scope="module")
 def built(engine_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An engine with a plan for every precision."""
     try:
-        tensorrt().current_gpu()
+        library("tensorrt").device()
     except BackendError as error:
         pytest.skip(str(error))
     folder = Path(shutil.copytree(engine_folder, tmp_path_factory.mktemp("real") / "engine"))
     for precision in read_spec(folder).variants:
-        compile_plan(folder, precision, BuildSettings(max_batch=4, level=1))
+        compile_plan(folder, precision, BuildSettings(max_batch=4, level=1), "tensorrt")
     return folder
 
 
@@ -41,6 +41,6 @@ def test_features_are_the_graphs(built: Path, batch: int) -> None:
 
 def test_a_plan_too_large_for_the_gpu_is_one_line(built: Path) -> None:
     with pytest.raises((BackendError, EngineError)) as caught:
-        compile_plan(built, "fp32", BuildSettings(max_batch=10**6, level=0), replace=True)
+        compile_plan(built, "fp32", BuildSettings(max_batch=10**6, level=0), "tensorrt", replace=True)
     assert "\n" not in str(caught.value)
     assert Engine.open(built, backend="tensorrt").backend  # the plan that was there still is

@@ -1,0 +1,138 @@
+"""OpenVINO's plans, on the CPU; an Intel GPU as far as this machine goes, which is the error."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from goodparts.runtime.compile import BuildSettings, compile_plan
+from goodparts.runtime.engine import Engine, Precision, read_spec
+from goodparts.runtime.errors import BackendError, EngineError
+from goodparts.runtime.plans import Device, Plan, read_plans
+
+from goodparts.cli import main
+
+
+@pytest.fixture
+def folder(engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the engine, and a user's cache that is not the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Path(shutil.copytree(engine_folder, tmp_path / "engine"))
+
+
+@pytest.fixture
+def built(folder: Path) -> Path:
+    compile_plan(folder, "fp32", BuildSettings(), "openvino")
+    return folder
+
+
+def the_plan(folder: Path) -> tuple[Path, Plan]:
+    """The record and what it says."""
+    ((path, plan),) = read_plans(folder, read_spec(folder).graph_id("fp32"))
+    assert isinstance(plan, Plan)
+    return path, plan
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    path, plan = the_plan(folder)
+    path.write_bytes(msgspec.structs.replace(plan, **changes).to_bytes())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_features_are_those_of_the_graph(folder: Path, precision: Precision) -> None:
+    if precision not in read_spec(folder).variants:
+        pytest.skip("this processor has no bf16")
+    views = np.random.default_rng(0).integers(0, 256, (3, 192, 192, 3), np.uint8)
+    expected = Engine.open(folder, backend="openvino", precision=precision).encode(views)
+    compile_plan(folder, precision, BuildSettings(), "openvino")
+    seen = Engine.open(folder, backend="openvino", precision=precision, threads=1)
+    np.testing.assert_allclose(seen.encode(views).local, expected.local, atol=1e-6)
+    assert seen.backend.endswith(f"CPU {precision}")
+
+
+def test_a_plan_is_used_and_has_no_weights_in_it(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, plan = the_plan(built)
+    assert plan.file is not None
+    assert plan.file.size < 0.2 * (built / "encoder.weights").stat().st_size
+    monkeypatch.setattr("goodparts.runtime.engine.open_session", None)  # which opens graphs
+    assert Engine.open(built).backend.startswith("openvino")
+
+
+def test_build_and_show_say_what_a_plan_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["build", "--engine", str(folder), "--device", "openvino"]
+    assert main(command) == 0
+    made = capsys.readouterr().out
+    assert made.startswith("fp32 plan for openvino 20")
+    assert "batches of any size" in made
+    assert "differs from torch by at most" in made
+    assert main(command) == 0
+    assert "is there and fits: nothing was built" in capsys.readouterr().out
+    assert main(["show", str(folder)]) == 0
+    assert made.strip() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"device": Device("Another CPU")}, "it was built on Another CPU, this is"),
+        ({"version": "2023.0.0"}, "it was built with OpenVINO 2023.0.0, this is"),
+        ({"graph": "0" * 64}, "it is of another graph: the engine was exported again since"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_said_and_the_graph_opened(
+    built: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, object], line: str
+) -> None:
+    rewrite(built, **changes)
+    with caplog.at_level(logging.WARNING):
+        assert Engine.open(built, backend="openvino").backend.startswith("openvino")
+    (record,) = caplog.records
+    assert line in record.getMessage()
+    assert "goodparts build" in record.getMessage()
+    assert record.getMessage().endswith("until then the graph itself is opened, which takes longer")
+
+
+def test_a_damaged_plan_is_said_and_the_graph_opened(built: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (path,) = (built / "plans").glob("*.plan")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    assert Engine.open(built, backend="openvino").backend.startswith("openvino")
+    assert "is damaged: its SHA-256 is not the recorded" in caplog.text
+    assert compile_plan(built, "fp32", BuildSettings(), "openvino")[1]  # built again
+
+
+def test_a_plan_stands_for_the_parity_record_that_an_export_lacks(built: Path) -> None:
+    """As on a line whose engine came from a workstation without OpenVINO."""
+    spec = read_spec(built)
+    fp32 = msgspec.structs.replace(spec.variants["fp32"], parity=())
+    bare = msgspec.structs.replace(spec, variants={"fp32": fp32})
+    (built / "engine.json").write_bytes(bare.to_bytes())
+    assert Engine.open(built, backend="openvino").backend.startswith("openvino")
+    with pytest.raises(EngineError, match="fp32 on onnxruntime has no parity record"):
+        Engine.open(built, backend="onnxruntime")
+
+
+def test_settings_of_other_libraries_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["build", "--engine", str(folder), "--device", "openvino"]
+    assert main([*command, "--level", "5", "--later-versions"]) == 2
+    assert "--later-versions, --level cannot be set for openvino" in capsys.readouterr().err
+    assert main([*command, "--print-trtexec"]) == 2
+    assert "it is for tensorrt" in capsys.readouterr().err
+
+
+def test_without_an_intel_gpu_the_error_names_what_is_missing(folder: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    if "GPU" in openvino.Core().available_devices:
+        pytest.skip("there is an Intel GPU: test_gpu_real.py runs on it")
+    needs = r"OpenVINO .* has no GPU, which needs an Intel GPU and its OpenCL driver \(intel-opencl-icd\): .+"
+    for call in (
+        lambda: compile_plan(folder, "fp32", BuildSettings(), "openvino-gpu"),
+        lambda: Engine.open(folder, backend="openvino-gpu"),
+    ):
+        with pytest.raises(BackendError, match=needs) as caught:
+            call()
+        assert "\n" not in str(caught.value)
