@@ -52,11 +52,12 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph of an engine: its files and its precision."""
+    """A graph of an engine: its files, its precision, and the side of its square input in pixels."""
 
     path: Path
     weights: Path
     precision: Precision
+    image_size: int
 
 
 class Library(Protocol):
@@ -146,7 +147,7 @@ def library(backend: str) -> Library:
 def graph_of(folder: Path, spec: EngineSpec, precision: Precision) -> Graph:
     """A graph of an engine folder; EngineError where there is none."""
     variant = spec.variant(precision)
-    return Graph(folder / variant.graph, folder / variant.weights, precision)
+    return Graph(folder / variant.graph, folder / variant.weights, precision, spec.encoder.image_size)
 
 
 def open_plan(folder: Path, spec: EngineSpec, backend: str, precision: Precision, threads: int | None) -> Session:

@@ -31,6 +31,8 @@ BACKENDS = {
     "openvino": Backend("openvino", "openvino", "openvino"),
     "onnxruntime": Backend("onnxruntime", "onnxruntime", "cpu"),
     "openvino-gpu": Backend("openvino", "openvino", "openvino"),
+    "onnxruntime-cuda": Backend("onnxruntime_gpu", "onnxruntime", "gpu"),
+    "onnxruntime-tensorrt": Backend("onnxruntime_gpu", "onnxruntime", "gpu"),
     TENSORRT: Backend(
         module="tensorrt",
         package="tensorrt",

@@ -1,4 +1,4 @@
-"""The few calls of the CUDA runtime that TensorRT's buffers and launches need, through NVIDIA's cuda-python."""
+"""The few calls of the CUDA runtime that buffers and launches need, through NVIDIA's cuda-python."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,23 @@ def _explain(error: Any, name: str, arguments: tuple[Any, ...]) -> str:
         return "no CUDA GPU is visible: look at nvidia-smi and CUDA_VISIBLE_DEVICES, or choose another backend"
     _, text = cudart.cudaGetErrorString(error)
     return f"CUDA error {error.name} in {name} ({text.decode(errors='replace')}): choose another backend"
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceArray:
+    """An array in the GPU's memory, C-contiguous, as `_native.cuda`, cupy and torch take it; `owner` keeps it there.
+
+    typestr: as numpy writes it, "|u1" or "<f4".
+    """
+
+    address: int
+    shape: tuple[int, ...]
+    typestr: str
+    owner: object
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"version": 3, "data": (self.address, False), "shape": self.shape, "typestr": self.typestr}
 
 
 class Resources:

@@ -6,26 +6,21 @@ Not run on a real TensorRT yet: tests/runtime/backends drives it through a doubl
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import tensorrt as trt
 
 from ..errors import BackendError, EngineError
 from ..plans import Device, Graph, Plan, slug
-from ..preprocess import Array8
-from ..scoring import Floats
-from .cuda import Resources, current_gpu
+from .cuda import current_gpu
+from .gpu_session import INPUT, GpuSession
 
 if TYPE_CHECKING:
     from ..compile import BuildSettings
 
 VERSION: str = trt.__version__
-INPUT = "image"
-
 Made = TypeVar("Made")
 
 log = logging.getLogger(__name__)
@@ -64,8 +59,8 @@ def make(create: Callable[..., Made | None], *arguments: object, logger: Logger,
     return made
 
 
-class TensorRtSession:
-    """A plan on the GPU: buffers allocated once, and per batch size one CUDA graph of copy, run and copy.
+class TensorRtSession(GpuSession):
+    """A plan on the GPU: per batch size one CUDA graph.
 
     A graph belongs to the execution context it was recorded from, which must not change afterwards; so each batch
     size has a context of its own. They run one at a time and share one block of scratch memory.
@@ -80,41 +75,25 @@ class TensorRtSession:
         self._engine = make(
             runtime.deserialize_cuda_engine, data, logger=self._logger, failed=f"cannot load {plan.name}"
         )
-        self._lock = threading.Lock()
-        self._launches: dict[int, Callable[[], Any]] = {}
-        self._contexts: list[trt.IExecutionContext] = []  # kept alive for the graphs
-        self._max_batch = plan.max_batch or 1
-        self._resources = Resources()
-        try:
-            self._allocate()
-            self.description = f"tensorrt {VERSION} {plan.device.name} {plan.precision}"
-            self._prepare(1)  # what can fail fails now, not on the first frame
-        except BaseException:
-            self._resources.close()
-            raise
+        self.description = f"tensorrt {VERSION} {plan.device.name} {plan.precision}"
+        super().__init__(plan.max_batch or 1)
+        with self._opening():
+            self._scratch_size = int(self._engine.device_memory_size_v2)
+            self._scratch = self._resources.device(max(self._scratch_size, 1))
+            self._allocate(self._shapes())
 
-    def _allocate(self) -> None:
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
         engine = self._engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         modes = {name: engine.get_tensor_mode(name) for name in names}
-        self._outputs = _in_order([name for name in names if modes[name] == trt.TensorIOMode.OUTPUT])
         if modes.get(INPUT) != trt.TensorIOMode.INPUT or engine.get_tensor_dtype(INPUT) != trt.DataType.UINT8:
             raise EngineError(f"the plan reads no uint8 tensor {INPUT!r} but {', '.join(names)}: build it again")
-        for name in self._outputs:
+        for name in names:
             kind = engine.get_tensor_dtype(name)
-            if kind != trt.DataType.FLOAT:
+            if name != INPUT and kind != trt.DataType.FLOAT:
                 raise EngineError(f"the plan's output {name} is {kind}, should be float32: build it again")
-        self._scratch_size = int(engine.device_memory_size_v2)
-        self._scratch = self._resources.device(max(self._scratch_size, 1))
-        context = self._context(self._max_batch)
-        shapes = {name: tuple(context.get_tensor_shape(name))[1:] for name in (INPUT, *self._outputs)}
-        self._host: dict[str, Any] = {}
-        self._device: dict[str, int] = {}
-        for name, shape in shapes.items():
-            element = np.dtype(np.uint8 if name == INPUT else np.float32)
-            size = self._max_batch * int(np.prod(shape)) * element.itemsize
-            self._device[name] = self._resources.device(size)
-            self._host[name] = self._resources.pinned(size).view(element).reshape(self._max_batch, *shape)
+        context = self._context(self.max_batch)
+        return {name: tuple(context.get_tensor_shape(name))[1:] for name in names}
 
     def _context(self, batch: int) -> trt.IExecutionContext:
         """An execution context for one batch size, on the shared scratch memory."""
@@ -129,42 +108,19 @@ class TensorRtSession:
         return context
 
     def _prepare(self, batch: int) -> Callable[[], Any]:
-        """What launches a run of this batch size: recorded as a CUDA graph when it is first asked for."""
-        if batch in self._launches:
-            return self._launches[batch]
         context, resources = self._context(batch), self._resources
         for name, address in self._device.items():
             context.set_tensor_address(name, address)
 
         def enqueue() -> None:
-            resources.upload(self._device[INPUT], self._host[INPUT][:batch])
-            if not context.execute_async_v3(int(resources.stream)):
+            if not context.execute_async_v3(self.stream):
                 raise BackendError(f"TensorRT cannot run {batch} views: {self._logger.reason}")
-            for name in self._outputs:
-                resources.download(self._host[name][:batch], self._device[name])
 
         enqueue()  # the first run after a change of shape does work that cannot be recorded
         resources.wait()
-        self._launches[batch] = resources.record(enqueue)
-        self._contexts.append(context)
-        return self._launches[batch]
-
-    def run(self, views: Array8) -> list[Floats]:
-        """See Session. More views than the plan takes at once run in turns."""
-        size = self._max_batch
-        parts = [self._run(views[start : start + size]) for start in range(0, max(len(views), 1), size)]
-        return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
-
-    def _run(self, views: Array8) -> list[Floats]:
-        batch = len(views)
-        if not batch:
-            return [self._host[name][:0].copy() for name in self._outputs]
-        with self._lock:  # one set of buffers: copied before the next call fills them
-            launch = self._prepare(batch)
-            self._host[INPUT][:batch] = views
-            launch()
-            self._resources.wait()
-            return [self._host[name][:batch].copy() for name in self._outputs]
+        launch = resources.record(enqueue)
+        self._users[batch] = context  # kept alive for the recorded graph
+        return launch
 
 
 class TensorRt:
@@ -192,11 +148,3 @@ class TensorRt:
 def library(_: str) -> TensorRt:
     """See plans.Library."""
     return TensorRt()
-
-
-def _in_order(names: list[str]) -> list[str]:
-    """Output names in the graph's order: global, local, memory_0, memory_1 …"""
-    memory = sorted((name for name in names if name.startswith("memory_")), key=lambda name: int(name[7:]))
-    if sorted(names) != sorted(["global", "local", *memory]):
-        raise EngineError(f"the plan gives {', '.join(names)}, not global, local, memory_0 …: build it again")
-    return ["global", "local", *memory]

@@ -15,7 +15,8 @@ from ..compile import BuildSettings
 from ..errors import BackendError, EngineError, FileError
 from ..files import read_bytes, write_atomic
 from ..plans import Graph, Hardware
-from .tensorrt import INPUT, VERSION, Logger, make
+from .gpu_session import INPUT
+from .tensorrt import VERSION, Logger, make
 
 log = logging.getLogger(__name__)
 

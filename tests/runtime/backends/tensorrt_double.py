@@ -20,7 +20,7 @@ import onnxruntime as ort
 
 from .cuda_double import STREAMS, Machine, cuda_double
 
-MODULES = ("cuda", "tensorrt", "tensorrt_build")
+MODULES = ("cuda", "gpu_session", "onnxruntime_gpu", "tensorrt", "tensorrt_build")
 
 
 @contextmanager

@@ -1,0 +1,118 @@
+"""What every graph on an NVIDIA GPU has around its run: buffers that stay, one stream, copies from and to the host."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import EngineError
+from ..preprocess import Array8
+from ..scoring import Floats
+from .cuda import DeviceArray, Resources
+
+INPUT = "image"
+
+
+class GpuSession(ABC):
+    """A graph on the GPU (backends.Session). A run of each batch size is prepared once and launched again and again.
+
+    `run` takes views from the host and brings features back. Who has views on the GPU, or wants features there, holds
+    `lock`, fills `input`, calls `launch`, and reads `outputs` on `stream`.
+    """
+
+    description: str
+
+    def __init__(self, max_batch: int) -> None:
+        """max_batch: most views in one launch."""
+        self.lock = threading.Lock()
+        self.max_batch = max_batch
+        self._resources = Resources()
+        self._launches: dict[int, Callable[[], Any]] = {}
+        self._users: dict[Any, Any] = {}  # of memory and stream: let go before those are freed
+        self._close = weakref.finalize(self, _close, self._resources, self._launches, self._users)
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """What fails inside leaves nothing on the GPU. What can fail fails now, not on a frame: batch 1 runs."""
+        try:
+            yield
+            self._launches[1] = self._prepare(1)
+        except BaseException:
+            self._close()
+            raise
+
+    def _allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Buffers for max_batch of INPUT and of every output, by name, of these shapes without the batch."""
+        self._outputs = in_order([name for name in shapes if name != INPUT])
+        self._host: dict[str, Any] = {}
+        self._device: dict[str, int] = {}
+        for name in (INPUT, *self._outputs):
+            element = np.dtype(np.uint8 if name == INPUT else np.float32)
+            shape = (self.max_batch, *shapes[name])
+            size = int(np.prod(shape)) * element.itemsize
+            self._device[name] = self._resources.device(size)
+            self._host[name] = self._resources.pinned(size).view(element).reshape(shape)
+
+    @abstractmethod
+    def _prepare(self, batch: int) -> Callable[[], Any]:
+        """Run a batch of this size once; what enqueues the same run again on `stream`."""
+
+    def launch(self, batch: int) -> None:
+        """Enqueue a run of the first `batch` views of the input, or do it."""
+        if batch not in self._launches:
+            self._launches[batch] = self._prepare(batch)
+        self._launches[batch]()
+
+    @property
+    def stream(self) -> int:
+        """The CUDA stream on which everything happens."""
+        return int(self._resources.stream)
+
+    def input(self) -> DeviceArray:
+        """Where views are read from: uint8 [max_batch,S,S,3]."""
+        return DeviceArray(self._device[INPUT], self._host[INPUT].shape, "|u1", self)
+
+    def outputs(self, batch: int) -> list[DeviceArray]:
+        """Where the features of the last launch are: float32, in the order of Session.run."""
+        return [
+            DeviceArray(self._device[name], (batch, *self._host[name].shape[1:]), "<f4", self) for name in self._outputs
+        ]
+
+    def run(self, views: Array8) -> list[Floats]:
+        """See Session. More views than fit at once run in turns."""
+        size = self.max_batch
+        parts = [self._run(views[start : start + size]) for start in range(0, max(len(views), 1), size)]
+        return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+    def _run(self, views: Array8) -> list[Floats]:
+        batch, resources = len(views), self._resources
+        if not batch:
+            return [self._host[name][:0].copy() for name in self._outputs]
+        with self.lock:  # one set of buffers: copied before the next call fills them
+            self._host[INPUT][:batch] = views
+            resources.upload(self._device[INPUT], self._host[INPUT][:batch])
+            self.launch(batch)
+            for name in self._outputs:
+                resources.download(self._host[name][:batch], self._device[name])
+            resources.wait()
+            return [self._host[name][:batch].copy() for name in self._outputs]
+
+
+def _close(resources: Resources, *users: dict[Any, Any]) -> None:
+    for some in users:
+        some.clear()
+    resources.close()
+
+
+def in_order(names: list[str]) -> list[str]:
+    """Output names in the graph's order: global, local, memory_0, memory_1 …"""
+    memory = sorted((name for name in names if name.startswith("memory_")), key=lambda name: int(name[7:]))
+    if sorted(names) != sorted(["global", "local", *memory]):
+        raise EngineError(f"the plan gives {', '.join(names)}, not global, local, memory_0 …: build it again")
+    return ["global", "local", *memory]

@@ -1,0 +1,164 @@
+"""A double of ONNX Runtime with its GPU providers, over the double of CUDA; its CPU provider does the arithmetic.
+
+It knows the options whose names are in the shared libraries of onnxruntime-gpu 1.31 (test_onnxruntime_gpu.py looks
+into an installed one), and is strict about addresses: memory is looked up, not dereferenced.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime as real
+
+from .cuda_double import STREAMS, Machine
+from .tensorrt_double import installed as with_cuda
+from .tensorrt_double import session as cpu_session
+
+STREAM = {"device_id", "user_compute_stream", "has_user_compute_stream"}
+OPTIONS = {
+    "CUDAExecutionProvider": STREAM | {"enable_cuda_graph", "use_tf32"},
+    "TensorrtExecutionProvider": STREAM
+    | {
+        "trt_builder_optimization_level", "trt_cuda_graph_enable", "trt_dump_ep_context_model",
+        "trt_engine_hw_compatible", "trt_ep_context_embed_mode", "trt_ep_context_file_path",
+        "trt_max_workspace_size", "trt_profile_max_shapes", "trt_profile_min_shapes", "trt_profile_opt_shapes",
+        "trt_timing_cache_enable", "trt_timing_cache_path",
+    },
+}  # fmt: skip
+"""Provider → the names of the options that it is given."""
+
+
+@dataclass
+class OnnxRuntime:
+    """What the double pretends, and what it saw."""
+
+    machine: Machine
+    providers: list[str] = field(default_factory=lambda: [*OPTIONS, "CPUExecutionProvider"])
+    missing: str | None = None
+    """What the loader says of the providers' libraries."""
+    refusal: str | None = None
+    """What making a session raises."""
+    failing_run: str | None = None
+    """What the next run raises."""
+    left_to_cpu: bool = False
+    """Whether sessions quietly end up on the CPU."""
+    builds: list[dict[str, str]] = field(default_factory=list)
+    opened: list[dict[str, str]] = field(default_factory=list)
+    graphs: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """CUDA graph → the addresses it was recorded with."""
+
+
+@contextmanager
+def installed(machine: Machine) -> Iterator[OnnxRuntime]:
+    """Put the doubles where the backend finds them."""
+    state = OnnxRuntime(machine)
+    with with_cuda(machine):
+        module: Any = importlib.import_module("goodparts.runtime.backends.onnxruntime_gpu")
+        module.ort, module.pybind = (
+            onnxruntime_double(state),
+            SimpleNamespace(register_tensorrt_plugins_as_custom_ops=lambda *_: touch(state)),
+        )
+        module.ctypes = SimpleNamespace(CDLL=lambda _: touch(state, OSError))
+        yield state
+
+
+def touch(state: OnnxRuntime, kind: type[Exception] = RuntimeError) -> Any:
+    """What loading a provider gives: its library, which can be asked for TensorRT's version."""
+    if state.missing:
+        raise kind(state.missing if kind is OSError else "Provider not available, can't get interface for it")
+    return SimpleNamespace(getInferLibVersion=lambda: 101303)
+
+
+def onnxruntime_double(state: OnnxRuntime) -> Any:
+    """The module `onnxruntime`, as far as it is used."""
+
+    class IOBinding:
+        def __init__(self) -> None:
+            self.arrays: dict[str, Any] = {}
+            self.addresses: list[int] = []
+
+        def bind_input(
+            self, name: str, device_type: str, device_id: int, element_type: Any, shape: list[int], buffer_ptr: int
+        ) -> None:
+            assert (device_type, device_id) == ("cuda", 0)
+            size = int(np.prod(shape))
+            block = np.frombuffer(state.machine.allocated[buffer_ptr], element_type)
+            self.arrays[name] = block[:size].reshape(shape)
+            self.addresses.append(buffer_ptr)
+
+        def bind_output(
+            self, name: str, device_type: str, device_id: int, element_type: Any, shape: list[int], buffer_ptr: int
+        ) -> None:
+            self.bind_input(name, device_type, device_id, element_type, shape, buffer_ptr)
+
+    class InferenceSession:
+        def __init__(self, source: str | bytes, settings: Any, providers: Any, enable_fallback: int) -> None:
+            assert enable_fallback == 0
+            ((self.provider, self.options),) = providers
+            assert set(self.options) <= OPTIONS[self.provider]
+            assert all(type(value) is str for value in self.options.values())
+            if state.refusal:
+                raise RuntimeError(state.refusal)
+            self.most = 1 << 30
+            if self.provider == "TensorrtExecutionProvider":
+                assert settings.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
+                if "trt_dump_ep_context_model" in self.options:
+                    self._build(str(source))
+                else:
+                    made = json.loads(source)
+                    source, self.most = made["graph"], int(made["trt_profile_max_shapes"].split(":")[1].split("x")[0])
+            state.opened.append(self.options)
+            self._session = cpu_session(str(source))
+
+        def _build(self, graph: str) -> None:
+            state.builds.append(self.options)
+            made = json.dumps({**self.options, "graph": graph})
+            Path(self.options["trt_ep_context_file_path"]).write_text(made)
+
+        def get_providers(self) -> list[str]:
+            return [] if state.left_to_cpu else [self.provider, "CPUExecutionProvider"]
+
+        def get_inputs(self) -> Any:
+            return self._session.get_inputs()
+
+        def get_outputs(self) -> Any:
+            return self._session.get_outputs()
+
+        def io_binding(self) -> IOBinding:
+            return IOBinding()
+
+        def run_with_iobinding(self, iobinding: IOBinding, run_options: Any) -> None:
+            if state.failing_run:
+                said, state.failing_run = state.failing_run, None
+                raise RuntimeError(said)
+            views = iobinding.arrays["image"]
+            assert len(views) <= self.most
+            if self.options.get("enable_cuda_graph") == "1":
+                key = run_options.get_run_config_entry("gpu_graph_id")
+                recorded = (len(views), *iobinding.addresses)
+                assert state.graphs.setdefault(f"{id(self)} {key}", recorded) == recorded
+            stream = STREAMS[int(self.options["user_compute_stream"])]
+            while stream.queue:  # in the order in which it was enqueued; then it waits, as ONNX Runtime does
+                stream.queue.pop(0)()
+            names = [name for name in iobinding.arrays if name != "image"]
+            for name, output in zip(names, self._session.run(names, {"image": views}), strict=True):
+                iobinding.arrays[name][...] = output + np.float32(state.machine.offset)
+
+    return SimpleNamespace(
+        __version__=real.__version__,
+        __file__=real.__file__,
+        InferenceSession=InferenceSession,
+        SessionOptions=real.SessionOptions,
+        RunOptions=real.RunOptions,
+        OrtValue=SimpleNamespace(ortvalue_from_shape_and_type=lambda *_: touch(state)),
+        get_available_providers=lambda: state.providers,
+        set_default_logger_severity=lambda _: None,
+    )

@@ -1,0 +1,66 @@
+"""The GPU backends on the real libraries; each skipped, with the reason, where it or its GPU is missing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from goodparts.runtime.backends import AUTO, BACKENDS
+from goodparts.runtime.compile import BuildSettings, compile_plan
+from goodparts.runtime.engine import Engine, Precision, read_spec
+from goodparts.runtime.errors import BackendError, EngineError
+from goodparts.runtime.plans import Library, library
+
+
+@pytest.fixture(scope="module", params=[name for name in BACKENDS if name not in AUTO])
+def used(request: pytest.FixtureRequest) -> Library:
+    try:
+        found = library(request.param)
+        found.device()
+    except BackendError as error:
+        pytest.skip(str(error))
+    return found
+
+
+def settings(used: Library, **wanted: int) -> BuildSettings:
+    return BuildSettings(**{name: value for name, value in wanted.items() if name in used.settings})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def built(used: Library, engine_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine with a plan in fp32."""
+    folder = Path(shutil.copytree(engine_folder, tmp_path_factory.mktemp(used.backend) / "engine"))
+    compile_plan(folder, "fp32", settings(used, max_batch=4, level=1), used.backend)
+    return folder
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 9])
+def test_features_are_the_graphs(used: Library, built: Path, batch: int) -> None:
+    views = np.random.default_rng(batch).integers(0, 256, (batch, 192, 192, 3), np.uint8)
+    engine = Engine.open(built, backend=used.backend)
+    expected = Engine.open(built).encode(views)
+    for _ in range(3):  # recorded, then replayed
+        seen = engine.encode(views)
+        for one, two in zip(
+            (seen.global_, seen.local, *seen.memory), (expected.global_, expected.local, *expected.memory), strict=True
+        ):
+            np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_every_precision_of_the_engine_passes_the_gate(used: Library, built: Path, precision: Precision) -> None:
+    if precision not in read_spec(built).variants:
+        pytest.skip(f"this engine has no {precision}")
+    plan, _ = compile_plan(built, precision, settings(used, max_batch=2, level=1), used.backend)
+    assert plan.parity is not None
+
+
+def test_a_plan_too_large_for_the_gpu_is_one_line(used: Library, built: Path) -> None:
+    if "max_batch" not in used.settings:
+        pytest.skip(f"{used.title} takes batches of any size")
+    with pytest.raises((BackendError, EngineError)) as caught:
+        compile_plan(built, "fp32", settings(used, max_batch=10**6, level=0), used.backend, replace=True)
+    assert "\n" not in str(caught.value)
+    assert Engine.open(built, backend=used.backend).backend  # the plan that was there still is
