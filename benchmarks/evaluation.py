@@ -1,11 +1,11 @@
-"""The run: every method on every category, for every number of shots and every seed, on every backend."""
+"""The run: every method on a category, for every number of shots and every seed, on every backend."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +15,10 @@ from goodparts.runtime.calibrate import Encode
 from goodparts.runtime.engine import Encoder
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.files import printable
-from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.recipe import Shot
 from goodparts.runtime.scoring import MAP_SIZE, Floats, anomaly_map
 from goodparts.trainer.backbone import Backbone
 
+from .cells import Cell, Cells, Finished, Key, Manifest, code_digest, find_worst
 from .datasets import DataSet, Sample, Shots, Split, Truth, check_split, choose_shots, load_truth
 from .encoded import AT_ONCE, Encoded, Photos
 from .methods import METHODS, Lesson, Product
@@ -30,93 +29,45 @@ from .pixel_metrics import PixelTally
 log = logging.getLogger(__name__)
 
 TORCH = "torch"
-MISTAKES = 12
-"""Of a category and method, so many are shown."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Something that encodes: an engine's session, or torch. name: what runs."""
+    """Something that encodes: an engine's session, or torch. name: what runs; graph: identifies what it runs."""
 
     name: str
     encode: Encode
+    graph: str
+    precision: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured. backends: the deployed one first, torch last where it is measured. oracle: also the step
-    that is best on the test data."""
+    """What is measured of every category. backends: the deployed one first, torch last where it is measured. oracle:
+    also the step that is best on the test data. cells: those that are finished, and where others go."""
 
     data: DataSet
-    categories: tuple[str, ...]
     shots: tuple[int, ...]
     seeds: int
     methods: tuple[str, ...]
     encoder: Encoder
     backends: tuple[Backend, ...]
     backbone: Callable[[], Backbone]
-    oracle: bool = False
+    oracle: bool
+    cells: Cells
 
 
-class Cell(msgspec.Struct, frozen=True):
-    """One measurement. shots: 0 where nothing was learned from photos; values: metrics by name, NaN where `missing`
-    says why; threshold: image score from which the method rejects; manifest: SHA-256 of the shots' list; difference:
-    of torch, the largest of an image score from the deployed one's."""
-
-    category: str
-    method: str
-    shots: int
-    seed: int
-    backend: str
-    values: dict[str, float]
-    missing: dict[str, str]
-    threshold: float | None
-    manifest: str
-    difference: float | None = None
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """The photos that were learned from."""
+class Outcome(msgspec.Struct):
+    """What measuring a category came to. cells: digests of those that are finished; shown: by method, of those whose
+    scores are drawn; views: uint8 [S,S,3] as bytes, of the photos whose mistakes are shown, by their
+    places in the split's test."""
 
     category: str
-    shots: int
-    seed: int
-    sha256: str
-    photos: tuple[Shot, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Mistake:
-    """A photo on the wrong side: a good one that scores as high as bad ones, or the other way round.
-
-    size: the share of the other kind that it is wrong beside, above 0 and up to 1; view uint8 [S,S,3], grid [h,w].
-    """
-
-    sample: Sample
-    score: float
-    size: float
-    view: Array8
-    grid: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """A cell's image scores [N] and which are bad [N], and its worst mistakes."""
-
-    cell: Cell
-    scores: Floats
-    bad: Flags
-    mistakes: tuple[Mistake, ...]
-
-
-@dataclass
-class Evaluation:
-    """Everything that was found."""
-
-    cells: list[Cell] = field(default_factory=list)
-    manifests: list[Manifest] = field(default_factory=list)
-    shown: list[Shown] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    cells: list[str] = []
+    shown: dict[str, str] = {}
+    manifests: list[Manifest] = []
+    remarks: list[str] = []
+    views: dict[int, bytes] = {}
 
     def remark(self, text: str) -> None:
         """Say something once."""
@@ -125,36 +76,38 @@ class Evaluation:
             log.info("%s", text)
 
 
-def evaluate(plan: Plan) -> Evaluation:
-    """Measure all of the plan. What cannot be done (too few photos, no list of defects) is remarked; SettingsError
-    where nothing can."""
-    found = Evaluation()
-    for category in plan.categories:
-        split = plan.data.split(category)
-        for line in check_split(split):
-            found.remark(line)
-        photos = Photos(plan.encoder.image_size)
-        wanted = [*plan.backends]
-        if wanted[-1].name != TORCH:
-            wanted.append(Backend(TORCH, lambda views: plan.backbone().encode(views)))
-        backends = [Encoded(backend.name, backend.encode, plan.encoder, photos) for backend in wanted]
-        try:
-            _Category(plan, split, photos, backends, found).measure()
-        finally:
-            photos.close()
-            for encoded in backends:
-                encoded.close()
-    if not found.cells:
-        raise SettingsError(f"nothing could be measured: {'; '.join(found.remarks) or 'no method and no shots'}")
+def measure_category(plan: Plan, category: str) -> Outcome:
+    """Measure what is not finished yet. What cannot be done (too few photos, no list of defects) is remarked."""
+    split = plan.data.split(category)
+    found = Outcome(category)
+    for line in check_split(split):
+        found.remark(line)
+    photos = Photos(plan.encoder.image_size)
+    wanted = [*plan.backends]
+    if wanted[-1].name != TORCH:
+        wanted.append(torch_backend(plan.encoder, plan.backbone))
+    backends = [Encoded(backend.name, backend.encode, plan.encoder, photos) for backend in wanted]
+    try:
+        _Category(plan, split, photos, backends, found).measure()
+    finally:
+        photos.close()
+        for encoded in backends:
+            encoded.close()
     return found
 
 
+def torch_backend(encoder: Encoder, backbone: Callable[[], Backbone]) -> Backend:
+    """Torch, which opens the backbone when it is first asked."""
+    return Backend(TORCH, lambda views: backbone().encode(views), encoder.weights, "fp32")
+
+
 class _Category:
-    def __init__(self, plan: Plan, split: Split, photos: Photos, backends: list[Encoded], found: Evaluation) -> None:
+    def __init__(self, plan: Plan, split: Split, photos: Photos, backends: list[Encoded], found: Outcome) -> None:
         """backends: the last is torch, which prompts are learned through; it is measured where the plan has it."""
         self._plan, self._split, self._photos, self._found = plan, split, photos, found
-        self._name = printable(Path(split.category))
-        self._backends, self._torch = backends[: len(plan.backends)], backends[-1]
+        self._name, self._data = printable(Path(split.category)), split.digest()
+        self._backends, self._torch = list(zip(plan.backends, backends, strict=False)), backends[-1]
+        self._numbers = {sample: number for number, sample in enumerate(split.test)}
         self._truths: dict[Sample, Truth] = {}
         if unmarked := sum(not sample.marked for sample in split.test):
             found.remark(f"{self._name}: {unmarked} bad photos have no mask; pixel metrics are of the others")
@@ -178,45 +131,66 @@ class _Category:
             log.info("%s: %d shots, seed %d", self._name, count, seed)
             self._found.manifests.append(Manifest(self._name, count, seed, drawn.digest, drawn.manifest))
             self._compare(learning, drawn, seed, shown=count == largest and seed == 0)
+        self._show_mistakes()
 
     def _compare(self, methods: Sequence[str], drawn: Shots | None, seed: int, shown: bool) -> None:
         """All methods on all backends for one draw."""
-        split, paths = self._split, () if drawn is None else drawn.paths
-        tests = split.tests(paths)
+        paths = () if drawn is None else drawn.paths
+        tests = self._split.tests(paths)
         if not tests:
             self._found.remark(f"{self._name}: left out: {len(paths)} shots leave no photo to test with")
             return
-        views = self._photos.views(paths) if paths else np.empty((0, *[self._plan.encoder.image_size] * 2, 3), np.uint8)
         product = Product(
             self._plan.backbone,
             partial(self._torch.features, paths),
-            split.text,
-            split.category,
+            self._split.text,
+            self._split.category,
             seed,
             self._plan.oracle,
         )
-        deployed: dict[str, Floats] = {}
-        for encoded in self._backends:
-            learned_from = encoded.features(paths or [tests[0].path])
-            lesson = Lesson(learned_from, views, encoded.encode, product, deployed=encoded.name != TORCH)
-            for name in methods:
-                try:
-                    judge = METHODS[name].learn(lesson)
-                except SettingsError as error:
-                    self._found.remark(f"{self._name}, {name}: left out: {error}")
+        for backend, encoded in self._backends:
+            keys = {name: self._key(backend, name, len(paths), seed) for name in methods}
+            missing = [name for name in methods if keys[name] not in self._plan.cells]
+            if missing:
+                lesson = self._lesson(product, encoded, paths or (tests[0].path,), bool(paths))
+                for name in missing:
+                    self._plan.cells.write(keys[name], self._measure(name, lesson, encoded, tests, drawn, seed))
+            for name, key in keys.items():
+                finished = self._plan.cells.read(key)
+                if finished.cell is None:
+                    self._found.remark(f"{self._name}, {name}: left out: {finished.left_out}")
                     continue
-                measured, scores, grids = self._judge(judge.score, encoded, tests)
-                if self._plan.oracle:
-                    measured |= self._best_step(name, lesson, encoded, tests)
-                first = deployed.setdefault(name, scores)
-                cell = Cell(
-                    self._name, name, len(paths), seed, encoded.name, measured.values, measured.missing,
-                    judge.threshold, drawn.digest if drawn else "",
-                    None if first is scores else float(np.abs(first - scores).max()),
-                )  # fmt: skip
-                self._found.cells.append(cell)
-                if shown and encoded is self._backends[0]:
-                    self._found.shown.append(self._show(cell, tests, scores, grids))
+                self._found.cells.append(key)
+                if shown and backend is self._plan.backends[0]:
+                    self._found.shown[name] = key
+
+    def _key(self, backend: Backend, method: str, shots: int, seed: int) -> str:
+        return Key(
+            self._data, backend.graph, backend.name, backend.precision, method, shots, seed, self._plan.oracle,
+            code_digest(),
+        ).digest  # fmt: skip
+
+    def _lesson(self, product: Product, encoded: Encoded, paths: Sequence[Path], taught: bool) -> Lesson:
+        views = self._photos.views(paths if taught else ())
+        return Lesson(encoded.features(paths), views, encoded.encode, product, deployed=encoded.name != TORCH)
+
+    def _measure(
+        self, name: str, lesson: Lesson, encoded: Encoded, tests: Sequence[Sample], drawn: Shots | None, seed: int
+    ) -> Finished:
+        try:
+            judge = METHODS[name].learn(lesson)
+        except SettingsError as error:
+            return Finished(None, str(error))
+        measured, scores, grids = self._judge(judge.score, encoded, tests)
+        if self._plan.oracle:
+            measured |= self._best_step(name, lesson, encoded, tests)
+        cell = Cell(
+            self._name, name, len(lesson.views), seed, encoded.name, measured.values, measured.missing,
+            judge.threshold, drawn.digest if drawn else "",
+        )  # fmt: skip
+        numbers = [self._numbers[sample] for sample in tests]
+        worst = find_worst(_bad(tests), scores, grids, numbers)
+        return Finished(cell, "", scores.astype(np.float32).tobytes(), tuple(sample.bad for sample in tests), worst)
 
     def _judge(self, score: Score, encoded: Encoded, tests: Sequence[Sample]) -> tuple[Measured, Floats, Floats]:
         """Metrics, image scores [N] and patch scores [N,h,w] of the tests."""
@@ -254,15 +228,14 @@ class _Category:
                 best[f"oracle_{metric}"] = max(best.get(f"oracle_{metric}", 0.0), measured.values[metric])
         return Measured(best)
 
-    def _show(self, cell: Cell, tests: Sequence[Sample], scores: Floats, grids: Floats) -> Shown:
-        bad = _bad(tests)
-        sizes = mistake_sizes(bad, scores)
-        worst = [number for number in np.argsort(-sizes, kind="stable")[:MISTAKES] if sizes[number] > 0]
-        mistakes = tuple(self._mistake(tests[number], scores[number], sizes[number], grids[number]) for number in worst)
-        return Shown(cell, scores, bad, mistakes)
-
-    def _mistake(self, sample: Sample, score: float, size: float, grid: Floats) -> Mistake:
-        return Mistake(sample, float(score), float(size), self._photos.views([sample.path])[0], grid)
+    def _show_mistakes(self) -> None:
+        """Of the first method that has a cell to show."""
+        first = next((name for name in self._plan.methods if name in self._found.shown), None)
+        if first is None:
+            return
+        for wrong in self._plan.cells.read(self._found.shown[first]).worst:
+            path = self._split.test[wrong.number].path
+            self._found.views[wrong.number] = self._photos.views([path])[0].tobytes()
 
 
 _NOTHING = np.zeros((MAP_SIZE, MAP_SIZE), np.bool_)
@@ -270,15 +243,3 @@ _NOTHING = np.zeros((MAP_SIZE, MAP_SIZE), np.bool_)
 
 def _bad(tests: Sequence[Sample]) -> Flags:
     return np.array([sample.bad for sample in tests], np.bool_)
-
-
-def mistake_sizes(bad: Flags, scores: Floats) -> Floats:
-    """How wrong each of the tests [N] is: for a good one the share of bad ones that score no higher, for a bad one the
-    share of good ones that score no lower; 0 where there is nothing of the other kind."""
-    sizes = np.zeros(len(scores), np.float32)
-    for kind, above in ((True, np.less_equal), (False, np.greater_equal)):
-        others = scores[bad == kind]
-        if len(others):
-            mine = bad != kind
-            sizes[mine] = above(others[None, :], scores[mine][:, None]).mean(axis=1)
-    return sizes

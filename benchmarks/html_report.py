@@ -17,7 +17,7 @@ from goodparts.runtime.overlay import heat
 from goodparts.runtime.scoring import Floats, anomaly_map
 from PIL import Image
 
-from .evaluation import Mistake, Shown
+from .gather import Mistake, Shown
 from .methods import METHODS
 from .summary import MEAN, Line, Summary, percent
 

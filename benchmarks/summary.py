@@ -14,7 +14,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from .evaluation import TORCH, Cell, Evaluation, Manifest
+from .cells import Cell, Manifest
+from .evaluation import TORCH
+from .gather import Evaluation
 from .methods import METHODS
 from .metrics import IMAGE_METRICS
 from .pixel_metrics import PIXEL_METRICS

@@ -33,7 +33,8 @@ def _in_folders(sign: str, read: Callable[[Path], Split]) -> Callable[[Path], Re
     def find(root: Path) -> Readers:
         if (root / sign).is_dir():
             return {root.resolve().name: partial(read, root)}
-        folders = [path for path in sorted(root.iterdir()) if (path / sign).is_dir() and path.name not in _PARTS]
+        inside = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+        folders = [path for path in inside if (path / sign).is_dir() and path.name not in _PARTS]
         return {folder.name: partial(read, folder) for folder in folders}
 
     return find

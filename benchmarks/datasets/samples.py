@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
+from goodparts.runtime.files import printable, sha256
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,15 @@ class Split:
     def photos(self) -> tuple[Path, ...]:
         """Every photo of the split once."""
         return tuple(dict.fromkeys((*self.train, *self.validation, *(sample.path for sample in self.test))))
+
+    def digest(self) -> str:
+        """SHA-256 of what the lists say and of every file in them, wherever the data set lies."""
+        saturations = sorted((self.saturations or {}).items(), key=lambda one: one[0])
+        lines: list[object] = [self.category, self.text, saturations]
+        for role, paths in (("train", self.train), ("validation", self.validation)):
+            lines += [[role, printable(Path(path.name)), sha256(path)] for path in paths]
+        for sample in self.test:
+            files = [sha256(path) for path in (sample.path, *sample.masks)]
+            defect = None if sample.defect is None else printable(Path(sample.defect))
+            lines.append(["test", printable(Path(sample.path.name)), defect, sample.level, files])
+        return hashlib.sha256(msgspec.json.encode(lines)).hexdigest()

@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 from goodparts.benchmarks import summary
+from goodparts.benchmarks.cells import Cell
 from goodparts.benchmarks.encoded import Encoded, Photos
-from goodparts.benchmarks.evaluation import Cell, Evaluation
+from goodparts.benchmarks.gather import Evaluation
 from goodparts.benchmarks.methods import METHODS, PROMPTS, Lesson, Product
 from goodparts.benchmarks.summary import MEAN, Summary, read_papers, to_csv, to_markdown
 from goodparts.runtime import Engine
@@ -112,8 +113,8 @@ def test_oracle_has_columns_of_its_own_and_is_no_worse(ring: Path, engine_folder
     ("options", "said"),
     [
         (["--method", "magic"], "--method magic: there are memory promptad"),
-        (["--seeds", "0"], "--seeds 0: 1 to"),
-        (["--shots", "0"], "--shots 0: at least 1"),
+        (["--seeds", "0"], "seeds = 0: expected `int` >= 1"),
+        (["--shots", "0"], "shots = [0]: expected `int` >= 1"),
         (["--category", "nut"], "--category nut: ring has ring"),
         (["--shots", "9"], "nothing could be measured: ring: left out: 9 shots"),
     ],

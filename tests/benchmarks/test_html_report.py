@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from goodparts.benchmarks.cells import Cell, mistake_sizes
 from goodparts.benchmarks.datasets import Sample
-from goodparts.benchmarks.evaluation import Cell, Evaluation, Mistake, Shown, mistake_sizes
+from goodparts.benchmarks.gather import Evaluation, Mistake, Shown
 from goodparts.benchmarks.html_report import draw_heat, to_html
 from goodparts.benchmarks.metrics import Measured
 from goodparts.benchmarks.summary import Summary

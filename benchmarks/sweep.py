@@ -1,0 +1,166 @@
+"""What an evaluation is told, on the command line or in a TOML file, and what a worker makes of it."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from goodparts.export.command import open_backbone
+from goodparts.export.engines import make_engine
+from goodparts.runtime.engine import SPEC_NAME, Engine, Precision
+from goodparts.runtime.errors import EngineError, SettingsError
+from goodparts.runtime.files import printable, read_bytes, writing
+from goodparts.trainer.backbone import DEFAULT_NAME, Backbone
+from msgspec import Meta
+
+from .cells import Cells
+from .datasets import SHOT_COUNTS, DataSet, open_data
+from .datasets.drawn import DRAWN, draw_data
+from .evaluation import Backend, Plan, torch_backend
+from .methods import METHODS, check_methods
+
+USUAL = ("memory", "vvclip", "vvclip+", "coop", "promptad", "patchcore")
+MAX_SEEDS = 100
+ALL = ("all",)
+
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Everything that is told; the keys of a TOML file, and the options, have these names."""
+
+    data: str
+    out: str
+    layout: str | None = None
+    category: tuple[str, ...] | None = None
+    shots: tuple[Count, ...] = SHOT_COUNTS
+    seeds: Annotated[int, Meta(ge=1, le=MAX_SEEDS)] = 1
+    method: tuple[str, ...] = USUAL
+    engine: str | None = None
+    backend: str = "auto"
+    precision: Precision = "fp32"
+    threads: Count | None = None
+    torch: bool = False
+    oracle: bool = False
+    backbone: str | None = None
+    pretrained: str | None = None
+    weights: str | None = None
+    memory_taps: str | None = None
+    workers: Count = 1
+    ray: str | None = None
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return tuple(METHODS if self.method == ALL else dict.fromkeys(self.method))
+
+    @property
+    def engine_folder(self) -> Path:
+        """The engine that was named, or the one that belongs to the results."""
+        return Path(self.engine or Path(self.out) / "engine")
+
+
+def read_sweep(file: Path | None, options: dict[str, Any]) -> Sweep:
+    """A TOML file, where there is one, with the options that were given beside it, which win.
+
+    SettingsError in one line for a key that there is not, a value of the wrong type or out of range.
+    """
+    told: dict[str, Any] = {}
+    if file is not None:
+        try:
+            told = msgspec.toml.decode(read_bytes(file))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file} is no TOML: {error}") from error
+        except ImportError as error:
+            raise SettingsError(f'{file}: TOML needs tomli on this Python: pip install "goodparts[sweep]"') from error
+        if unknown := sorted(told.keys() - set(Sweep.__struct_encode_fields__)):
+            known = " ".join(Sweep.__struct_encode_fields__)
+            raise SettingsError(f"{file}: unknown key {unknown[0]!r}: there are {known}")
+    told |= options
+    try:
+        sweep = msgspec.convert(told, Sweep)
+    except msgspec.ValidationError as error:
+        raise SettingsError(_explain(file, told, str(error))) from error
+    check_methods(list(sweep.methods))
+    return sweep
+
+
+def _explain(file: Path | None, told: dict[str, Any], said: str) -> str:
+    """msgspec says "Expected `int`, got `str` - at `$.seeds`"; this says the value as well."""
+    text, _, place = said.partition(" - at `$.")
+    key = place.rstrip("`").partition("[")[0]
+    where = "" if file is None else f"{file}: "
+    if not key:
+        needed = text.partition("field ")[2].strip("`")
+        return f"{where}{needed} is needed: --{needed}, or in the file of --sweep"
+    return f"{where}{key} = {told[key]!r}: {text[0].lower()}{text[1:]}"
+
+
+def find_data(sweep: Sweep) -> DataSet:
+    """The data set; drawn parts are drawn beside the results where they are not there yet."""
+    if sweep.data != DRAWN:
+        return open_data(Path(sweep.data), sweep.layout)
+    return draw_data(Path(sweep.out) / DRAWN)
+
+
+def find_categories(sweep: Sweep, data: DataSet) -> tuple[str, ...]:
+    """SettingsError for a category that there is not."""
+    unknown = [name for name in sweep.category or () if name not in data.categories]
+    if unknown:
+        known = " ".join(printable(Path(name)) for name in data.categories)
+        raise SettingsError(f"--category {unknown[0]}: {data.name} has {known}")
+    return tuple(name for name in data.categories if sweep.category is None or name in sweep.category)
+
+
+def open_plan(sweep: Sweep) -> tuple[Plan, Engine]:
+    """Open everything that measuring needs; the engine is made where there is none."""
+    data = find_data(sweep)
+    find_categories(sweep, data)
+    folder = Path(sweep.out) / "cells"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    engine, backbone = open_both(sweep)
+    backends = [Backend(engine.backend, engine.encode, engine.graph_id, sweep.precision)]
+    if sweep.torch:
+        backends.append(torch_backend(engine.encoder, backbone))
+    plan = Plan(
+        data, tuple(sorted(set(sweep.shots))), sweep.seeds, sweep.methods, engine.encoder, tuple(backends), backbone,
+        sweep.oracle, Cells(folder),
+    )  # fmt: skip
+    return plan, engine
+
+
+def open_both(sweep: Sweep) -> tuple[Engine, Callable[[], Backbone]]:
+    """The engine, made where there is none yet, and its backbone, opened when it is first needed.
+
+    Raises EngineError where the two do not belong together.
+    """
+    folder = sweep.engine_folder
+
+    def backbone(name: str, taps: str | None) -> Backbone:
+        weights = None if sweep.weights is None else Path(sweep.weights)
+        return open_backbone(
+            argparse.Namespace(backbone=name, pretrained=sweep.pretrained, weights=weights, memory_taps=taps)
+        )
+
+    if not (folder / SPEC_NAME).is_file():
+        make_engine(backbone(sweep.backbone or DEFAULT_NAME, sweep.memory_taps), folder, (sweep.precision,))
+    engine = Engine.open(
+        folder, backend=sweep.backend, precision=sweep.precision, threads=sweep.threads, verify=sweep.engine is not None
+    )
+    wanted = engine.encoder
+    if sweep.backbone not in (None, wanted.backbone):
+        raise EngineError(f"{folder} holds an engine for {wanted}, --backbone is {sweep.backbone}: name its own")
+
+    @functools.cache
+    def fitting() -> Backbone:
+        taps = sweep.memory_taps or ",".join(str(tap.block) for tap in wanted.taps)
+        opened = backbone(sweep.backbone or wanted.backbone, taps)
+        if opened.encoder != wanted:
+            raise EngineError(f"{folder} holds an engine for {wanted}, the backbone is {opened.encoder}: name its own")
+        return opened
+
+    return engine, fitting
