@@ -161,29 +161,28 @@ def transfer_in_torch(encoder: Encoder, device: Device, count: int) -> Callable[
 
 
 def multiply_in_torch(
-    precision: Precision, side: int, device: Device, threads: int | None, count: int
+    precision: Precision, shape: tuple[int, int, int], matrices: int, device: Device, threads: int | None, count: int
 ) -> Callable[[], Bursts]:
-    """One side×side matrix product; int8 adds up in int32."""
+    """Products [m,k]·[k,n], shape (m, n, k), of one left matrix and so many right ones; int8 adds up in int32."""
     import torch
 
     if threads is not None:
         torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
-    if precision == "int8":
-        left, right = (
-            torch.randint(-127, 128, (side, side), generator=generator, dtype=torch.int8).to(device) for _ in range(2)
-        )
-        out = torch.empty(side, side, dtype=torch.int32, device=device)
-    else:
-        dtype = torch_type(precision)
-        left, right = (torch.randn(side, side, generator=generator).to(device, dtype) for _ in range(2))
-        out = torch.empty(side, side, dtype=dtype, device=device)
+    rows, columns, depth = shape
+
+    def draw(*size: int) -> torch.Tensor:
+        if precision == "int8":
+            return torch.randint(-127, 128, size, generator=generator, dtype=torch.int8).to(device)
+        return torch.randn(size, generator=generator).to(device, torch_type(precision))
+
+    left, *rights = draw(rows, depth), *(draw(depth, columns) for _ in range(matrices))
+    out = torch.empty(rows, columns, dtype=torch.int32 if precision == "int8" else left.dtype, device=device)
+    product = torch._int_mm if precision == "int8" else torch.mm
 
     def multiply() -> None:
-        if precision == "int8":
-            torch._int_mm(left, right, out=out)
-        else:
-            torch.mm(left, right, out=out)
+        for right in rights:
+            product(left, right, out=out)
         if device == "cuda":
             torch.cuda.synchronize()
 

@@ -32,3 +32,12 @@ def encoder_flops(tower: Tower, full: bool = False) -> int:
         total += 2 * (queries + tokens) * width * width  # their output projection
         total += 2 * through_mlp * mlp
     return total
+
+
+def largest_product(tower: Tower) -> tuple[int, int, int] | None:
+    """Rows, columns and what is added up in the first product of an MLP, a ViT's largest; None for a ResNet."""
+    if not isinstance(tower, VVTower):
+        return None
+    width: int = tower.blocks[0].mlp.c_fc.in_features
+    hidden: int = tower.blocks[0].mlp.c_fc.out_features
+    return tower.grid[0] * tower.grid[1] + 1, hidden, width

@@ -36,8 +36,8 @@ from .contenders import (
     search_memory,
     transfer_in_torch,
 )
-from .flops import encoder_flops
-from .frame_findings import describe_pair, describe_rest
+from .flops import encoder_flops, largest_product
+from .frame_findings import Work, describe_pair, describe_rest
 from .pace import BACK_TO_BACK, WARM, Traffic, make_traffic, merge
 from .pairs import Pair, find_pairs, open_or_make
 from .report import Findings, Options
@@ -65,12 +65,13 @@ def measure(options: Options) -> Findings:
     log.info("building %s", options.backbone)
     backbone = open_backbone(options.backbone)
     work, full = encoder_flops(backbone.visual), encoder_flops(backbone.visual, full=True)
+    product = largest_product(backbone.visual)
     findings.add("encoder's work per view", work / 1e9, "GFLOP", "dual path in full", full / 1e9)
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = options.engine or Path(temporary) / "engine"
         spec = open_or_make(backbone, folder, options.precisions)
         del backbone  # the workers build their own
-        scene = Scene(folder, spec, Path(temporary), options.threads, traffic)
+        scene = Scene(folder, spec, Path(temporary), options.threads, traffic, product)
         pairs = find_pairs(folder, spec, options.precisions, findings.remarks)
         turns = enter(stack, findings, {str(pair): scene.ours(pair) for pair in pairs})
         pairs = [pair for pair in pairs if str(pair) in turns]
@@ -89,7 +90,7 @@ def measure(options: Options) -> Findings:
     sizes = {file.name: file.size for file in spec.files}
     for pair in pairs:
         weights = sizes[spec.variants[pair.precision].weights]
-        describe_pair(findings, results, pair, work, weights)
+        describe_pair(findings, results, pair, Work(work, weights, product))
     describe_rest(findings, results, pairs)
     return findings
 
@@ -120,13 +121,15 @@ def gather(turns: list[Bursts]) -> Bursts:
 
 @dataclass(frozen=True)
 class Scene:
-    """What the contenders share: an engine, a place for recipes, a bound on threads, what is done to ours."""
+    """What the contenders share: an engine, a place for recipes, a bound on threads, what is done to ours, and the
+    shape of the encoder's largest product."""
 
     folder: Path
     spec: EngineSpec
     temporary: Path
     threads: int | None
     traffic: Traffic
+    product: tuple[int, int, int] | None
 
     def recipe(self, precision: Precision) -> Path:
         path = self.temporary / f"{precision}.safetensors"
@@ -167,8 +170,11 @@ class Scene:
         if any(pair.device == "cuda" for pair in pairs):
             starts["transfer"] = functools.partial(Worker, transfer_in_torch, self.spec.encoder, "cuda", PROBES)
         for pair in pairs:
-            product = pair.arithmetic, frame_findings.SIDE, pair.device, self.threads, PROBES
-            starts[pair.product] = functools.partial(Worker, multiply_in_torch, *product)
-            copy = frame_findings.COPIED, pair.device, self.threads, PROBES
-            starts[pair.copy] = functools.partial(Worker, copy_in_torch, *copy)
+            where = pair.device, self.threads, PROBES
+            large = pair.arithmetic, (frame_findings.SIDE,) * 3, 1, *where
+            starts[pair.product] = functools.partial(Worker, multiply_in_torch, *large)
+            if self.product is not None:
+                own = pair.arithmetic, self.product, frame_findings.MATRICES, *where
+                starts[pair.own_product] = functools.partial(Worker, multiply_in_torch, *own)
+            starts[pair.copy] = functools.partial(Worker, copy_in_torch, frame_findings.COPIED, *where)
         return starts

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from .anomalib_peer import title
 from .contenders import Bursts
@@ -14,6 +16,8 @@ from .timing import percentile
 
 SIDE = 2048
 """Of the matrices whose product stands for the machine's ceiling."""
+MATRICES = 24
+"""Of weights in the products of the encoder's own size: no cache holds them all, as none holds the encoder's."""
 COPIED = 1 << 28
 """Bytes of the copy in memory: more than caches hold."""
 PROBES = {
@@ -39,8 +43,17 @@ Results = Mapping[str, Bursts]
 """Contender → load → its frames in all rounds."""
 
 
-def describe_pair(findings: Findings, results: Results, pair: Pair, work: int, weights: int) -> None:
-    """Rows and remarks of one pair. work: floating point operations per view; weights: bytes of its graph's."""
+class Work(NamedTuple):
+    """What an encoder has to do: floating point operations per view, bytes of its graph's weights, and the rows,
+    columns and depth of its largest product, None for a ResNet."""
+
+    operations: int
+    weights: int
+    product: tuple[int, int, int] | None
+
+
+def describe_pair(findings: Findings, results: Results, pair: Pair, work: Work) -> None:
+    """Rows and remarks of one pair."""
     ours = results[str(pair)]
     peer = pair.peer() if pair.peer() in results else None
     for rank in RANKS:
@@ -58,7 +71,7 @@ def describe_pair(findings: Findings, results: Results, pair: Pair, work: int, w
     for load in ours:
         if load != BACK_TO_BACK:
             add_load(findings, pair, ours, load)
-    add_ceiling(findings, results, pair, work, weights)
+    add_ceiling(findings, results, pair, work)
 
 
 def add_load(findings: Findings, pair: Pair, ours: Bursts, load: Load) -> None:
@@ -79,21 +92,32 @@ def add_load(findings: Findings, pair: Pair, ours: Bursts, load: Load) -> None:
         findings.remarks.append(f"{name}: it does not keep up, and misses {burst.miss_rate:.0%} of the frames")
 
 
-def add_ceiling(findings: Findings, results: Results, pair: Pair, work: int, weights: int) -> None:
+def add_ceiling(findings: Findings, results: Results, pair: Pair, work: Work) -> None:
     """The encoder beside the machine's ceilings; without a product to measure there is nothing to say."""
     if pair.product not in results:
         return
     encode = stage_median(results[str(pair)], "encode") / 1e3
-    ceiling = 2 * SIDE**3 / results[pair.product][BACK_TO_BACK].percentile(50)
+    rate, ceiling = work.operations / encode, product_rate(results[pair.product], (SIDE,) * 3)
     name = f"{SIDE}³ {pair.product}"
-    findings.add(f"{pair}, encoder's rate", work / encode / 1e9, "GFLOP/s", name, ceiling / 1e9, higher=True)
+    findings.add(f"{pair}, encoder's rate", rate / 1e9, "GFLOP/s", name, ceiling / 1e9, higher=True)
     if pair.copy in results:
-        read = weights / copy_rate(results, pair)
+        read = work.weights / copy_rate(results, pair)
         findings.add(f"{pair}, reading its weights at the rate of a copy", read * 1e3, "ms")
-    findings.remarks.append(
-        f"{pair}: the encoder reaches {work / encode / ceiling:.0%} of the machine's measured ceiling"
-    )
-    findings.aim(f"{pair}, encoder ÷ its own products at that rate,", encode / (work / ceiling), ENCODER_AIM, "")
+    findings.remarks.append(f"{pair}: the encoder reaches {rate / ceiling:.0%} of the machine's measured ceiling")
+    findings.aim(f"{pair}, encoder ÷ its own products at that rate,", ceiling / rate, ENCODER_AIM, "")
+    if work.product is not None and pair.own_product in results:
+        own = product_rate(results[pair.own_product], work.product, MATRICES)
+        size = "×".join(map(str, work.product))
+        findings.add(f"{pair}, rate of {size} products", own / 1e9, "GFLOP/s", name, ceiling / 1e9, higher=True)
+        findings.remarks.append(
+            f"{pair}: products of the encoder's size, {size}, reach {own / ceiling:.0%} of that ceiling; at their rate "
+            f"the encoder takes {own / rate:.2f} times its products"
+        )
+
+
+def product_rate(bursts: Bursts, shape: tuple[int, ...], matrices: int = 1) -> float:
+    """Floating point operations per second."""
+    return 2 * matrices * math.prod(shape) / bursts[BACK_TO_BACK].percentile(50)
 
 
 def copy_rate(results: Results, pair: Pair) -> float:

@@ -50,6 +50,11 @@ class Pair:
         return f"product {self.arithmetic}{self._where}"
 
     @property
+    def own_product(self) -> str:
+        """In the encoder's size."""
+        return f"encoder's {self.product}"
+
+    @property
     def copy(self) -> str:
         return f"copy in memory{self._where}"
 

@@ -92,6 +92,7 @@ def test_frame(
     monkeypatch.setattr(frame, "FRAMES", 4)
     monkeypatch.setattr(frame_findings, "SIDE", 64)
     monkeypatch.setattr(frame_findings, "COPIED", 1 << 20)
+    monkeypatch.setattr(frame_findings, "MATRICES", 2)
     picture, text = tmp_path / "plot.png", tmp_path / "frame.md"
     outputs = ["--plot", str(picture), "--markdown", str(text)]
     options = ["--precision", "fp32", "--fps", "200", "--batch", "2", "--peers", "torch"]
@@ -104,7 +105,7 @@ def test_frame(
         *("busy 50%, p50", "busy 50%, p90", "busy 50%, p99", "busy 50%, max", "busy 50%, missed"),
         *("200 fps, p50", "200 fps, p90", "200 fps, p99", "200 fps, max", "200 fps, missed"),
         *("batch 2, p50", "batch 2, p90", "batch 2, p99", "batch 2, max", "batch 2, rate"),
-        *("encoder's rate", "reading its weights at the rate of a copy"),
+        *("encoder's rate", "reading its weights at the rate of a copy", "rate of 145×512×128 products"),
     ]
     assert rows[0]["name"] == "encoder's work per view"
     assert [row["name"] for row in rows][-3:] == [
