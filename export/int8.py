@@ -36,7 +36,6 @@ def quantise(graph: Path, views: Array8, kept: Sequence[str]) -> onnx.ModelProto
     model = onnx.load(str(graph))
     kept = [*kept, *_unfit(model)]
     with _quiet():
-        nncf.set_log_level(logging.ERROR)
         made: onnx.ModelProto = nncf.quantize(
             model,
             nncf.Dataset(list(views[:, None]), lambda view: {model.graph.input[0].name: view}),
