@@ -19,11 +19,12 @@ from PIL import Image
 from .calibrate import Level, calibrated
 from .engine import Engine, Precision
 from .errors import EngineError, ImageError, RecipeError
-from .preprocess import Picture, load_rgb
+from .preprocess import Array8, Picture, load_rgb
 from .recipe import Recipe, Thresholds
 from .regions import Region, find_regions
+from .resident import ResidentScorer, score_on_gpu
 from .scorer import EXACT, Scorer, Search
-from .scoring import Floats
+from .scoring import Floats, Scores
 from .threads import one_blas_thread
 from .view import Box, View
 
@@ -88,6 +89,7 @@ class _Product:
 
     recipe: Recipe
     score: Scorer
+    resident: ResidentScorer | None
     thresholds: Thresholds
 
 
@@ -137,8 +139,10 @@ class Detector:
             log.info("%s was made with another graph: its memory is computed again from its shots", name)
             recipe = recipe.refit(self.engine.encode, self.engine.graph_id, name)
         recipe.header.thresholds.check()
-        scorer = Scorer(recipe.learned(), self.engine.encoder.grid, search=self._search, threads=self.engine.threads)
-        self._product = _Product(recipe, scorer, recipe.header.thresholds)
+        learned, grid = recipe.learned(), self.engine.encoder.grid
+        resident = score_on_gpu(self.engine.session, learned, grid, recipe.header.view, self._search)
+        scorer = Scorer(learned, grid, search=self._search, threads=self.engine.threads)
+        self._product = _Product(recipe, scorer, resident, recipe.header.thresholds)
 
     @property
     def recipe(self) -> Recipe:
@@ -169,22 +173,18 @@ class Detector:
         if not frames:
             return []
         product = self._product
-        size, view = self.engine.encoder.image_size, product.recipe.header.view
-        clock = [time.perf_counter()]
-        views = np.concatenate([view.cut(frame, size, self.engine.threads) for frame in frames])
-        clock.append(time.perf_counter())
-        features = self.engine.encode(views)
-        clock.append(time.perf_counter())
-        scores = product.score(features)
+        view = product.recipe.header.view
+        scores, spans = self._score(frames, product) if product.resident is None else product.resident(frames)
         if not (np.isfinite(scores.image).all() and np.isfinite(scores.grid).all()):
             raise EngineError(
                 f"{self.engine.backend} gave features that are not finite: no verdict can be had from them; "
                 "try another --backend or --precision"
             )
-        clock.append(time.perf_counter())
-        spans = [(stop - start) * 1e3 / len(frames) for start, stop in itertools.pairwise(clock)]
-        milliseconds = dict(zip(("preprocess", "encode", "score"), spans, strict=True))
-        tiles = [slice(start, start + view.count) for start in range(0, len(views), view.count)]
+        milliseconds = {
+            stage: span * 1e3 / len(frames)
+            for stage, span in zip(("preprocess", "encode", "score"), spans, strict=True)
+        }
+        tiles = [slice(start, start + view.count) for start in range(0, len(scores.image), view.count)]
         return [
             Inspection(
                 score=float(scores.image[tile].max()),
@@ -200,3 +200,15 @@ class Detector:
             )
             for frame, tile in zip(frames, tiles, strict=True)
         ]
+
+    def _score(self, frames: list[Array8], product: _Product) -> tuple[Scores, list[float]]:
+        """The scores of all the frames' views, and the seconds of preprocessing, encoding and scoring."""
+        size, view = self.engine.encoder.image_size, product.recipe.header.view
+        clock = [time.perf_counter()]
+        views = np.concatenate([view.cut(frame, size, self.engine.threads) for frame in frames])
+        clock.append(time.perf_counter())
+        features = self.engine.encode(views)
+        clock.append(time.perf_counter())
+        scores = product.score(features)
+        clock.append(time.perf_counter())
+        return scores, [stop - start for start, stop in itertools.pairwise(clock)]

@@ -18,3 +18,11 @@ def core() -> ModuleType | None:
         log.warning("the C++ core cannot be loaded (%s): numpy and Pillow do its work, slower", error)
         return None
     return _native
+
+
+@functools.cache
+def cuda() -> ModuleType | None:
+    """Its code for NVIDIA GPUs, goodparts._native.cuda, or None where it or a GPU is not there."""
+    loaded = core()
+    found: ModuleType | None = getattr(loaded, "cuda", None)
+    return found if found is not None and found.available() else None

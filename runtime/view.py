@@ -82,18 +82,29 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def cut(self, frame: Array8, size: int, threads: int | None = None) -> Array8:
         """Frame uint8 RGB [H,W,3] → what the encoder reads, uint8 [rows·columns,size,size,3]."""
-        region = self.region(*frame.shape[:2])
-        part = frame[region.y : region.y + region.height, region.x : region.x + region.width]
-        seen = self._seen(frame.shape[:2])
-        if seen is not None:
-            part = np.where(seen[..., None], part, np.array(PADDING, np.uint8))
-        (rows, columns), overlap = self.tiles, self.overlap
-        squares = [
-            self._fit(part[top:bottom, left:right], size, threads)
-            for top, bottom in tile_edges(region.height, rows, overlap)
-            for left, right in tile_edges(region.width, columns, overlap)
+        return np.stack([self.square(frame, box, size, threads) for box in self.boxes(*frame.shape[:2])])
+
+    def boxes(self, height: int, width: int) -> list[Box]:
+        """Which parts of a frame of this size become views."""
+        region, (rows, columns) = self.region(height, width), self.tiles
+        return [
+            Box(region.x + left, region.y + top, right - left, bottom - top)
+            for top, bottom in tile_edges(region.height, rows, self.overlap)
+            for left, right in tile_edges(region.width, columns, self.overlap)
         ]
-        return np.stack(squares)
+
+    def square(self, frame: Array8, box: Box, size: int, threads: int | None = None) -> Array8:
+        """One of `boxes` as the encoder reads it, uint8 [size,size,3]."""
+        part = frame[box.y : box.y + box.height, box.x : box.x + box.width]
+        if self.mask is not None:
+            seen = self._mask(frame.shape[:2])[box.y : box.y + box.height, box.x : box.x + box.width]
+            part = np.where(seen[..., None], part, np.array(PADDING, np.uint8))
+        return self._fit(part, size, threads)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a view is its part of the frame, resized, and nothing else."""
+        return self.mask is None and self.resize == "squash"
 
     def stitch(self, grids: Floats, height: int, width: int) -> Floats:
         """Scores of one frame's views [rows·columns,h,w] → anomaly map of its region.
@@ -135,14 +146,18 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Where to look, bool over the region, or None for everywhere."""
         if self.mask is None:
             return None
-        mask = decode_mask(self.mask)
+        region = self.region(*frame)
+        return self._mask(frame)[region.y : region.y + region.height, region.x : region.x + region.width]
+
+    def _mask(self, frame: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        """Where to look, bool over the frame."""
+        mask = decode_mask(self.mask or b"")
         if mask.shape != tuple(frame):
             raise SettingsError(
                 f"the mask is {mask.shape[1]}×{mask.shape[0]} pixels, the frame {frame[1]}×{frame[0]}: "
                 "they must be of one size"
             )
-        region = self.region(*mask.shape)
-        return mask[region.y : region.y + region.height, region.x : region.x + region.width]
+        return mask
 
 
 def tile_edges(length: int, tiles: int, overlap: float) -> list[tuple[int, int]]:

@@ -7,11 +7,15 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..errors import BackendError, EngineError
 from ..preprocess import Array8
 from ..scoring import Floats
+
+if TYPE_CHECKING:
+    from .cuda import DeviceArray
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,46 @@ class Session(Protocol):
 
     def run(self, views: Array8) -> list[Floats]:
         """uint8 [B,S,S,3] → float32 outputs in the graph's order: global, local, memory_0, memory_1 …"""
+
+
+@runtime_checkable
+class DeviceSession(Session, Protocol):
+    """An open graph whose views and features may stay on the GPU: see gpu_session.GpuSession.
+
+    Hold `lock` from filling the input to the last use of the outputs. Everything but `wait` is enqueued on `stream`.
+    """
+
+    lock: Lock
+    max_batch: int
+    """The most views in one launch."""
+
+    @property
+    def stream(self) -> int:
+        """A CUDA stream."""
+
+    def input(self) -> DeviceArray:
+        """Where views are read from: uint8 [max_batch,S,S,3]."""
+
+    def fill(self, views: Array8) -> None:
+        """Bring views from the host into the input."""
+
+    def launch(self, batch: int) -> None:
+        """Run the first `batch` views of the input."""
+
+    def outputs(self, batch: int) -> list[DeviceArray]:
+        """Where the features of the last launch are: float32, in the order of Session.run."""
+
+    def buffer(self, name: str, shape: tuple[int, ...], element: Any) -> tuple[Any, DeviceArray]:
+        """An array in page-locked host memory and one on the GPU, kept under a name for the next who asks."""
+
+    def upload(self, host: Any, device: DeviceArray) -> None:
+        """Copy an array of `buffer` to the GPU."""
+
+    def download(self, host: Any, device: DeviceArray) -> None:
+        """Copy an array of `buffer` from the GPU."""
+
+    def wait(self) -> None:
+        """Wait until all of it is done."""
 
 
 def installed(backend: str) -> bool:

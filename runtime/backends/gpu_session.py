@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -34,6 +35,7 @@ class GpuSession(ABC):
         self.max_batch = max_batch
         self._resources = Resources()
         self._launches: dict[int, Callable[[], Any]] = {}
+        self._buffers: dict[str, tuple[int, Array8]] = {}
         self._users: dict[Any, Any] = {}  # of memory and stream: let go before those are freed
         self._close = weakref.finalize(self, _close, self._resources, self._launches, self._users)
 
@@ -50,14 +52,21 @@ class GpuSession(ABC):
     def _allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Buffers for max_batch of INPUT and of every output, by name, of these shapes without the batch."""
         self._outputs = in_order([name for name in shapes if name != INPUT])
-        self._host: dict[str, Any] = {}
-        self._device: dict[str, int] = {}
-        for name in (INPUT, *self._outputs):
-            element = np.dtype(np.uint8 if name == INPUT else np.float32)
-            shape = (self.max_batch, *shapes[name])
-            size = int(np.prod(shape)) * element.itemsize
-            self._device[name] = self._resources.device(size)
-            self._host[name] = self._resources.pinned(size).view(element).reshape(shape)
+        self._arrays = {
+            name: self.buffer(name, (self.max_batch, *shapes[name]), np.uint8 if name == INPUT else np.float32)
+            for name in (INPUT, *self._outputs)
+        }
+
+    def buffer(self, name: str, shape: tuple[int, ...], element: Any) -> tuple[Any, DeviceArray]:
+        """An array in page-locked host memory and one on the GPU, kept under a name for the next who asks."""
+        kind = np.dtype(element)
+        size = math.prod(shape) * kind.itemsize
+        room = len(self._buffers[name][1]) if name in self._buffers else 0
+        if room < size:  # what was outgrown stays until the end: together no larger than what replaces it
+            room = max(size, 2 * room)
+            self._buffers[name] = self._resources.device(room), self._resources.pinned(room)
+        address, host = self._buffers[name]
+        return host[:size].view(kind).reshape(shape), DeviceArray(address, shape, kind.str)
 
     @abstractmethod
     def _prepare(self, batch: int) -> Callable[[], Any]:
@@ -76,13 +85,29 @@ class GpuSession(ABC):
 
     def input(self) -> DeviceArray:
         """Where views are read from: uint8 [max_batch,S,S,3]."""
-        return DeviceArray(self._device[INPUT], self._host[INPUT].shape, "|u1", self)
+        return self._arrays[INPUT][1]
 
     def outputs(self, batch: int) -> list[DeviceArray]:
         """Where the features of the last launch are: float32, in the order of Session.run."""
-        return [
-            DeviceArray(self._device[name], (batch, *self._host[name].shape[1:]), "<f4", self) for name in self._outputs
-        ]
+        return [self._arrays[name][1].first(batch) for name in self._outputs]
+
+    def fill(self, views: Array8) -> None:
+        """Bring views from the host into the input."""
+        host, device = self._arrays[INPUT]
+        host[: len(views)] = views
+        self.upload(host[: len(views)], device)
+
+    def upload(self, host: Any, device: DeviceArray) -> None:
+        """Copy an array of `buffer` to the GPU."""
+        self._resources.upload(device.address, host)
+
+    def download(self, host: Any, device: DeviceArray) -> None:
+        """Copy an array of `buffer` from the GPU."""
+        self._resources.download(host, device.address)
+
+    def wait(self) -> None:
+        """Wait until everything that was enqueued is done."""
+        self._resources.wait()
 
     def run(self, views: Array8) -> list[Floats]:
         """See Session. More views than fit at once run in turns."""
@@ -91,17 +116,17 @@ class GpuSession(ABC):
         return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
     def _run(self, views: Array8) -> list[Floats]:
-        batch, resources = len(views), self._resources
+        batch = len(views)
+        arrays = [self._arrays[name] for name in self._outputs]
         if not batch:
-            return [self._host[name][:0].copy() for name in self._outputs]
+            return [host[:0].copy() for host, _ in arrays]
         with self.lock:  # one set of buffers: copied before the next call fills them
-            self._host[INPUT][:batch] = views
-            resources.upload(self._device[INPUT], self._host[INPUT][:batch])
+            self.fill(views)
             self.launch(batch)
-            for name in self._outputs:
-                resources.download(self._host[name][:batch], self._device[name])
-            resources.wait()
-            return [self._host[name][:batch].copy() for name in self._outputs]
+            for host, device in arrays:
+                self.download(host[:batch], device)
+            self.wait()
+            return [host[:batch].copy() for host, _ in arrays]
 
 
 def _close(resources: Resources, *users: dict[Any, Any]) -> None:

@@ -54,10 +54,9 @@ class OnnxRuntimeGpuSession(GpuSession):
         session = self._users["session"]
         binding, options = session.io_binding(), ort.RunOptions()
         options.add_run_config_entry("gpu_graph_id", str(batch))  # each batch size is a CUDA graph of its own
-        for name, address in self._device.items():
-            shape, element = [batch, *self._host[name].shape[1:]], self._host[name].dtype.type
+        for name, (host, array) in self._arrays.items():
             bind = binding.bind_input if name == INPUT else binding.bind_output
-            bind(name, "cuda", DEVICE, element, shape, address)
+            bind(name, "cuda", DEVICE, host.dtype.type, [batch, *array.shape[1:]], array.address)
 
         def launch() -> None:
             try:

@@ -109,8 +109,8 @@ class TensorRtSession(GpuSession):
 
     def _prepare(self, batch: int) -> Callable[[], Any]:
         context, resources = self._context(batch), self._resources
-        for name, address in self._device.items():
-            context.set_tensor_address(name, address)
+        for name, (_, array) in self._arrays.items():
+            context.set_tensor_address(name, array.address)
 
         def enqueue() -> None:
             if not context.execute_async_v3(self.stream):

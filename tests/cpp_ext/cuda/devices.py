@@ -7,6 +7,11 @@ that a GPU agrees.
 from __future__ import annotations
 
 import ctypes
+import functools
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from goodparts.runtime import scoring
 from goodparts.runtime.scoring import Branches, Features, Floats, Learned, Scales, Scores
 
@@ -115,6 +121,25 @@ class OnCpu:
         self.call("resize", number, frame.shape[1], height, cut, size[1], size[0], pointer(frame), frame.strides[0],
                   chroma, frame.strides[0], pointer(out))  # fmt: skip
         return out
+
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="on_cpu")
+
+
+@functools.cache
+def compile_kernels() -> Path:
+    """cpp_ext/cuda as a library for the CPU, made once; skips the test where it cannot be."""
+    if not shutil.which("g++") or sys.platform != "linux":
+        pytest.skip("g++ on Linux is needed to run the kernels on the CPU")
+    library, source = Path(_FOLDER.name) / "kernels.so", Path(__file__).parents[3] / "cpp_ext"
+    cuda = source / "cuda"
+    kernels = [cuda / name for name in ("bank.cu", "resize.cu", "score.cu", "search.cu")]
+    folders = [cuda / "on_cpu", cuda, source / "include", source / "src"]
+    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", *(f"-I{folder}" for folder in folders), "-o", library]
+    command += [*("-xc++", *kernels), "-xnone", cuda / "on_cpu" / "exports.cpp"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return library
 
 
 def four_scales(learned: Learned) -> Floats:

@@ -1,0 +1,127 @@
+"""Frames that stay on the GPU, with doubles of CUDA and of the inference library and the real kernels on the CPU."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from goodparts.runtime import native
+from goodparts.runtime.compile import BuildSettings, compile_plan
+from goodparts.runtime.detector import Detector
+from goodparts.runtime.preprocess import Array8, load_rgb
+from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.scorer import Search
+from goodparts.runtime.view import Box, View, encode_mask
+
+from ..conftest import draw_part
+from ..cpp_ext.cuda.devices import OnCpu, compile_kernels
+from .backends.cuda_double import Machine
+from .backends.native_double import CudaOnCpu
+from .backends.onnxruntime_double import installed
+
+BACKENDS = ("onnxruntime-cuda", "tensorrt")
+
+
+@pytest.fixture(scope="module")
+def on_cpu() -> OnCpu:
+    return OnCpu(compile_kernels())
+
+
+@pytest.fixture
+def cuda(on_cpu: OnCpu, monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaOnCpu]:
+    machine = Machine()
+    double = CudaOnCpu(on_cpu, machine)
+    with installed(machine):
+        monkeypatch.setattr(native, "cuda", lambda: double)
+        yield double
+
+
+@pytest.fixture
+def folder(engine_folder: Path, tmp_path: Path, cuda: CudaOnCpu) -> Path:
+    """An engine with plans for two views at once."""
+    folder = Path(shutil.copytree(engine_folder, tmp_path / "engine"))
+    for backend in BACKENDS:
+        compile_plan(folder, "fp32", BuildSettings(max_batch=2), backend)
+    cuda.machine.launches = 0
+    return folder
+
+
+def frames() -> list[Array8]:
+    return [load_rgb(draw_part(seed, defect=seed == 4, size=size)) for seed, size in ((1, (320, 240)), (4, (410, 300)))]
+
+
+def changed(recipe: Recipe, view: View) -> Recipe:
+    """With another view, as if it had been learned so."""
+    header = msgspec.structs.replace(recipe.header, view=view)
+    return Recipe(header, recipe.image_prompts, recipe.pixel_prompts, recipe.banks, recipe.photos, recipe.shots)
+
+
+@pytest.mark.parametrize(
+    ("backend", "view", "resized"),
+    [
+        ("onnxruntime-cuda", View(), 2),
+        ("tensorrt", View(roi=Box(40, 20, 200, 180), tiles=(1, 2)), 4),
+        ("tensorrt", View(resize="letterbox"), 0),
+    ],
+)
+def test_frames_that_stay_on_the_gpu_score_as_on_the_cpu(
+    folder: Path, recipe: Recipe, cuda: CudaOnCpu, backend: str, view: View, resized: int
+) -> None:
+    product = changed(recipe, view)
+    expected = Detector.open(folder, product, backend="onnxruntime").predict_batch(frames())
+    seen = Detector.open(folder, product, backend=backend).predict_batch(frames())
+    assert cuda.calls.count("resize") == resized
+    assert cuda.calls.count("score") == view.count  # two views at once
+    for one, other in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(one.grids, other.grids, atol=2e-4)  # products of fp16 numbers
+        assert one.score == pytest.approx(other.score, abs=2e-4)
+        assert set(one.milliseconds) == set(other.milliseconds)
+
+
+def test_masked_frames_are_cut_by_the_cpu(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
+    mask = np.zeros((240, 320), np.bool_)
+    mask[60:200, 60:260] = True
+    product = changed(recipe, View(mask=encode_mask(mask)))
+    expected = Detector.open(folder, product, backend="onnxruntime").predict(frames()[0])
+    seen = Detector.open(folder, product, backend=BACKENDS[0]).predict(frames()[0])
+    assert "resize" not in cuda.calls
+    np.testing.assert_allclose(seen.grids, expected.grids, atol=2e-4)
+
+
+def test_features_do_not_come_back(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
+    detector = Detector.open(folder, recipe, backend=BACKENDS[0])
+    down: list[int] = []
+    session = detector.engine.session
+    download = session.download  # type: ignore[attr-defined]
+    session.download = lambda host, device: (down.append(host.nbytes), download(host, device))  # type: ignore[attr-defined]
+    detector.predict(frames()[0])
+    assert cuda.calls == ["resize", "score"]
+    rows, columns = detector.engine.encoder.grid
+    assert sum(down) == 4 * (3 + 3 * rows * columns)  # image and grid, and four branches
+
+
+@pytest.mark.parametrize("combination", ["prompt", "memory"])
+def test_one_branch_alone_is_scored_as_on_the_cpu(
+    folder: Path, recipe: Recipe, cuda: CudaOnCpu, combination: str
+) -> None:
+    header = msgspec.structs.replace(recipe.header, fusion=combination)
+    product = Recipe(header, recipe.image_prompts, recipe.pixel_prompts, recipe.banks, recipe.photos, recipe.shots)
+    expected = Detector.open(folder, product, backend="onnxruntime").predict(frames()[1])
+    seen = Detector.open(folder, product, backend=BACKENDS[0]).predict(frames()[1])
+    assert "score" in cuda.calls
+    np.testing.assert_allclose(seen.grids, expected.grids, atol=2e-4)
+
+
+def test_threads_that_share_a_detector_get_their_own_results(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
+    detector = Detector.open(folder, recipe, backend=BACKENDS[1], search=Search(precision="int8"))
+    pictures = [load_rgb(draw_part(seed, size=(300 + 7 * seed, 240))) for seed in range(3)]
+    alone = [detector.predict(picture).score for picture in pictures]
+    assert cuda.calls.count("score") == 3
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda picture: detector.predict(picture).score, pictures))
+    assert together == alone
