@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# On a machine with a GPU: build with CUDA, test, look for bad accesses and races, measure. Uses what is installed and
-# installs nothing from a network; says what is missing.
+# On a machine with a GPU: build with CUDA, test kernels and backends, look for bad accesses and races, measure. Uses what
+# is installed and installs nothing from a network; says what is missing.
 #
 #   tests/cpp_ext/gpu_check.sh [PYTHON]      results: benchmarks/results/gpu.json, logs in build/gpu_check
 set -uo pipefail
@@ -106,6 +106,24 @@ if has pytest && has hypothesis && has torch; then
 else
   echo "missing: pytest, hypothesis or torch: no test was run"
   failed=1
+fi
+
+# The backends that use the GPU: ONNX Runtime's CUDA and TensorRT providers, TensorRT, and frames that stay on the GPU.
+# Those that are not installed are skipped, with the reason.
+missing=()
+for module in torch open_clip onnx onnxscript tqdm pytest hypothesis onnxruntime cuda.bindings; do
+  has "$module" || missing+=("$module")
+done
+if ((${#missing[@]})); then
+  echo "missing: Python's ${missing[*]}: the backends were not tested"
+  failed=1
+else
+  backends=("$python" -m pytest --rootdir="$root" -c "$root/pyproject.toml" --import-mode=importlib
+    -p no:cacheprovider -o filterwarnings= "$root/tests/runtime/backends/test_gpu_real.py"
+    "$root/tests/runtime/backends/test_onnxruntime_gpu.py" "$root/tests/runtime/backends/test_tensorrt_api.py")
+  run "backends" "${backends[@]}" -k "not onnxruntime-tensorrt"
+  # That provider has no option that turns TF32 off.
+  run "backend onnxruntime-tensorrt" env NVIDIA_TF32_OVERRIDE=0 "${backends[@]}" -k "onnxruntime-tensorrt"
 fi
 if has torch; then
   version=$(git -C "$root" describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from goodparts.runtime import native
 from goodparts.runtime.backends import AUTO, BACKENDS
 from goodparts.runtime.compile import BuildSettings, compile_plan
+from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine import Engine, Precision, read_spec
 from goodparts.runtime.errors import BackendError, EngineError
 from goodparts.runtime.plans import Library, library
+from goodparts.runtime.recipe import Recipe
 
 
 @pytest.fixture(scope="module", params=[name for name in BACKENDS if name not in AUTO])
@@ -55,6 +58,18 @@ def test_every_precision_of_the_engine_passes_the_gate(used: Library, built: Pat
         pytest.skip(f"this engine has no {precision}")
     plan, _ = compile_plan(built, precision, settings(used, max_batch=2, level=1), used.backend)
     assert plan.parity is not None
+
+
+def test_parts_are_judged_as_on_the_cpu(used: Library, built: Path, recipe: Recipe, photos: Path) -> None:
+    """Where the CUDA kernels are there too, frames stay on the GPU."""
+    pictures = sorted(photos.rglob("*.png"))
+    seen = Detector.open(built, recipe, backend=used.backend)
+    expected = Detector.open(built, recipe).predict_batch(pictures)
+    for one, other in zip(seen.predict_batch(pictures), expected, strict=True):
+        assert one.verdict == other.verdict
+        np.testing.assert_allclose(one.grids, other.grids, atol=1e-3)
+    resident = native.cuda() is not None and "openvino" not in used.backend
+    assert (seen._product.resident is not None) == resident
 
 
 def test_a_plan_too_large_for_the_gpu_is_one_line(used: Library, built: Path) -> None:
