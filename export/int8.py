@@ -1,8 +1,8 @@
 """int8: an fp32 graph with explicit QuantizeLinear and DequantizeLinear around its products.
 
 NNCF does it: per-channel weights, symmetric activations (TensorRT knows no others), outlier channels smoothed into the
-weights, biases corrected. What it needs is photos, to see how large values get. Other quantisers were measured beside it:
-benchmarks/results/quantisers.md.
+weights, biases corrected. What it needs is photos, to see how large values get. Other quantisers were measured beside
+it: benchmarks/results/quantisers.md.
 """
 
 from __future__ import annotations
