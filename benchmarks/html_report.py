@@ -29,7 +29,8 @@ _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em; color: #1a1a1a; }
 table { border-collapse: collapse; margin: .5em 0 1.5em; font-variant-numeric: tabular-nums; }
 th, td { padding: .15em .7em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
+.wide { overflow-x: auto; }
 figure { display: inline-block; vertical-align: top; margin: 0 1em 1em 0; }
 figcaption { font-size: 13px; max-width: 420px; overflow-wrap: anywhere; }
 .mistake figcaption { max-width: 368px; }
@@ -69,13 +70,14 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _table(summary: Summary, lines: Sequence[Line]) -> str:
-    rows = [["category", "method", "shots", "through", *summary.metrics]]
+    several = len({line.backend for line in lines}) > 1
+    rows = [["category", "method", "shots", *(["through"] if several else []), *summary.metrics]]
     rows += [
         [
             line.category,
             summary.name(line),
             str(line.shots),
-            line.backend,
+            *([line.backend] if several else []),
             *(percent(line, one) for one in summary.metrics),
         ]
         for line in lines
@@ -84,7 +86,8 @@ def _table(summary: Summary, lines: Sequence[Line]) -> str:
         "<tr>" + "".join(f"<{tag}>{text(cell)}</{tag}>" for cell in row) + "</tr>"
         for row, tag in zip(rows, ["th", *["td"] * len(lines)], strict=True)
     ]
-    return f"<table>{''.join(cells)}</table>\n<p>In percent, mean ± standard deviation over seeds.</p>"
+    table = f'<div class="wide"><table>{"".join(cells)}</table></div>'
+    return f"{table}\n<p>In percent, mean ± standard deviation over seeds.</p>"
 
 
 def _histogram(shown: Shown) -> str:

@@ -81,8 +81,9 @@ class PixelTally:
         if any((defect & ~mask).any() for defect, _ in defects or ()):
             raise ValueError("a defect marks pixels that the mask calls good: the mask must cover every defect")
         check_finite(scores)
-        regions, count = ndimage.label(mask, _EIGHT_NEIGHBOURS)
-        self._regions += _split(scores[mask], regions[mask], count)
+        if mask.any():
+            regions, count = ndimage.label(mask, _EIGHT_NEIGHBOURS)
+            self._regions += _split(scores[mask], regions[mask], count)
         if defects is not None:
             self._has_saturation = True
             self._saturated += [_highest(scores[defect], area) for defect, area in defects]
@@ -129,7 +130,7 @@ def _split(scores: Map, regions: npt.NDArray[np.int32], count: int) -> list[Map]
     """The scores of each region 1…count, ascending; of scores [n] and the region each belongs to [n]."""
     order = np.lexsort((scores, regions))
     ends = np.cumsum(np.bincount(regions, minlength=count + 1))[1:-1]
-    return np.split(scores[order], ends) if count else []
+    return np.split(scores[order], ends)
 
 
 def _highest(scores: Map, area: int) -> Map:

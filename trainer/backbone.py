@@ -22,12 +22,11 @@ from goodparts.runtime.errors import BackboneError, SettingsError
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import Features
 from open_clip.modified_resnet import ModifiedResNet
-from open_clip.tokenizer import SimpleTokenizer
 from torch import nn
 
 from .demo import clip as demo
 from .resnet_tower import ResNetTower
-from .text_tower import TextTower
+from .text_tower import TextTower, open_tokenizer
 from .tower import Tower
 from .vv_tower import VVTower
 
@@ -104,7 +103,7 @@ class Backbone:
         if self._known_tokens is None:
             return []
         words = sorted({word for text in texts for word in text.replace("{}", " ").split()})
-        tokenizer = SimpleTokenizer()
+        tokenizer = open_tokenizer()
         return [word for word in words if not self._known_tokens.issuperset(tokenizer.encode(word))]
 
 

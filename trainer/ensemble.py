@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.scoring import Floats
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
 from .promptad import Prototypes
-from .text_tower import TextTower
+from .text_tower import TextTower, open_tokenizer
 
 NORMAL = ("{}", "flawless {}", "perfect {}", "unblemished {}", "{} without flaw", "{} without defect",
           "{} without damage")  # fmt: skip
@@ -57,7 +56,7 @@ def encode_texts(text: TextTower, texts: Sequence[str]) -> Tensor:
 
     Raises SettingsError for a text that is longer than the tower reads.
     """
-    tokenizer = SimpleTokenizer()
+    tokenizer = open_tokenizer()
     by_length: defaultdict[int, list[tuple[int, list[int]]]] = defaultdict(list)
     for number, line in enumerate(texts):
         ids = [tokenizer.sot_token_id, *tokenizer.encode(line), tokenizer.eot_token_id]

@@ -11,10 +11,9 @@ from typing import Literal
 
 import torch
 from goodparts.runtime.errors import SettingsError
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
-from .text_tower import TextTower
+from .text_tower import TextTower, open_tokenizer
 
 Pairing = Literal["product", "cyclic"]
 
@@ -59,7 +58,7 @@ class PackedLayout:
         suffix_place: Literal["after", "before"],
         context_length: int,
     ) -> None:
-        tokenizer = SimpleTokenizer()
+        tokenizer = open_tokenizer()
         start, end = tokenizer.sot_token_id, tokenizer.eot_token_id
         place = -1  # of a learnable vector
 

@@ -29,13 +29,18 @@ def draw_data(root: Path) -> DataSet:
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
         for kind in KINDS:
-            if not (root / kind.replace(" ", "_")).exists():
-                part = root / f".{secrets.token_hex(6)}.part"
-                try:
-                    _draw(Line(kind, LINE), part)
-                    part.replace(root / kind.replace(" ", "_"))
-                finally:
-                    shutil.rmtree(part, ignore_errors=True)
+            folder = root / kind.replace(" ", "_")
+            if folder.exists():
+                continue
+            part = root / f".{secrets.token_hex(6)}.part"
+            try:
+                _draw(Line(kind, LINE), part)
+                part.replace(folder)
+            except OSError:
+                if not folder.exists():  # or another process was faster
+                    raise
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
     return open_data(root, "mvtec")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
+import socket
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -83,13 +85,41 @@ def test_the_worst_mistakes_are_those_beside_most_of_the_other_kind() -> None:
     np.testing.assert_array_equal(mistake_sizes(bad[:2], np.ones(2, np.float32)), 0)
 
 
+PROBE = """<script>
+onload = () => {
+  const pictures = [...document.images].filter(one => one.complete && one.naturalWidth == 180).length;
+  const drawn = ({width, height}) => width + height > 0;
+  const bars = [...document.querySelectorAll("rect, line")].filter(one => drawn(one.getBBox()));
+  const wide = document.documentElement.scrollWidth > innerWidth;
+  document.title = [pictures, bars.length, wide, document.querySelectorAll("b, script").length].join(" ");
+};
+</script>"""
+
+
 @pytest.mark.skipif(BROWSER is None or "firefox" in BROWSER, reason="no Chromium is installed")
-def test_a_browser_shows_it(page: str, tmp_path: Path) -> None:
-    (tmp_path / "page.html").write_text(page, encoding="utf-8")
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--dump-dom", str(tmp_path / "page.html")]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert "Worst mistakes" in shown
-    assert "<script" not in shown
+def test_a_browser_shows_it_and_fetches_nothing(page: str, tmp_path: Path) -> None:
+    def browse(content: str) -> str:
+        (tmp_path / "page.html").write_text(content, encoding="utf-8")
+        options = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+        place = f"--user-data-dir={tmp_path / 'profile'}"
+        command = [str(BROWSER), *options, place, "--window-size=1000,800", "--dump-dom", str(tmp_path / "page.html")]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.5)
+        picture = f"<img src=http://127.0.0.1:{server.getsockname()[1]}/>"
+        nasty = page.replace("onerror=", f"{html.escape(picture)} onerror=")
+        shown = browse(nasty)
+        assert "Worst mistakes" in shown
+        assert "<script" not in shown
+        # what the browser laid out, found by a script of the test's own, which the page's policy would not run
+        loose = nasty.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
+        assert "<title>4 6 false 1</title>" in browse(loose.replace("</body>", f"{PROBE}</body>"))
+        with pytest.raises(TimeoutError):
+            server.accept()
+        browse(nasty.replace("<h1>", f"{picture}<h1>"))  # and if a name did become markup, the policy holds
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 def test_heat_lies_where_the_scores_are_highest() -> None:
