@@ -85,7 +85,11 @@ def find_pairs(
     for precision in precisions or spec.precisions:
         recorded = [record.backend for record in spec.variant(precision).parity]
         for backend in dict.fromkeys([*recorded, *planned_backends(folder, spec, precision)]):
-            if installed(backend):
+            if backend == "openvino-gpu":
+                remarks.append(
+                    f"{backend} {precision} is left out: torch, its peer, is measured on CPUs and NVIDIA GPUs"
+                )
+            elif installed(backend):
                 pairs.append(Pair(backend, precision))
             else:
                 remarks.append(f"{backend} {precision} is left out: {backend} is not installed")

@@ -12,8 +12,8 @@ import numpy as np
 from . import native
 from .backends import DeviceSession, Session
 from .preprocess import Array8
-from .scorer import Search
-from .scoring import UNIT_SCALES, Branches, Learned, Scores, combine
+from .scorer import Search, kernel_arguments
+from .scoring import Branches, Learned, Scores, combine
 from .view import Box, View
 
 _PRECISIONS = {"fp32": "fp16", "bf16": "bf16", "int8": "int8"}
@@ -45,17 +45,7 @@ class ResidentScorer:
         banks = [cuda.Bank(rows.shape[1], _PRECISIONS[search.precision]) for rows in learned.banks]
         for bank, rows in zip(banks, learned.banks, strict=True):
             bank.append(rows)
-        scales = learned.scales or UNIT_SCALES
-        self._scorer = cuda.Scorer(
-            learned.image_prompts,
-            learned.pixel_prompts,
-            banks,
-            learned.temperature,
-            grid,
-            learned.image_maximum == "map",
-            (scales.image_prompt, scales.image_memory, scales.grid_prompt, scales.grid_memory),
-            session.max_batch,
-        )
+        self._scorer = cuda.Scorer(*kernel_arguments(learned, banks, grid), session.max_batch)
 
     def __call__(self, frames: Sequence[Array8]) -> tuple[Scores, list[float]]:
         """Frames uint8 RGB [H,W,3] → the scores of all their views, and the seconds of preprocessing, encoding and

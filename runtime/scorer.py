@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -60,16 +61,7 @@ class Scorer:
         for number, rows in enumerate(learned.banks):
             banks.append(core.Bank(rows.shape[1], search.precision))
             fill(banks[-1], rows, learned.photos[number] if learned.photos else None, search.recall)
-        scales = learned.scales or UNIT_SCALES
-        self._run = core.Scorer(
-            learned.image_prompts,
-            learned.pixel_prompts,
-            banks,
-            learned.temperature,
-            grid,
-            learned.image_maximum == "map",
-            (scales.image_prompt, scales.image_memory, scales.grid_prompt, scales.grid_memory),
-        ).run
+        self._run = core.Scorer(*kernel_arguments(learned, banks, grid)).run
 
     def __call__(self, features: Features) -> Scores:
         """All scores of a batch of views. Several threads may call at once."""
@@ -80,6 +72,20 @@ class Scorer:
         if self._learned.combination != "fused":
             return combine(Branches(*branches), None, self._learned.combination)
         return Scores(image, grid, Branches(*branches))
+
+
+def kernel_arguments(learned: Learned, banks: Sequence[Any], grid: tuple[int, int]) -> tuple[Any, ...]:
+    """What the C++ core's Scorer is made of, on the CPU and on the GPU."""
+    scales = learned.scales or UNIT_SCALES
+    return (
+        learned.image_prompts,
+        learned.pixel_prompts,
+        banks,
+        learned.temperature,
+        grid,
+        learned.image_maximum == "map",
+        (scales.image_prompt, scales.image_memory, scales.grid_prompt, scales.grid_memory),
+    )
 
 
 def fill(bank: Any, rows: Floats, photos: npt.NDArray[np.int32] | None, recall: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,13 +27,6 @@ CUDA, TENSORRT = BACKENDS = "onnxruntime-cuda", "onnxruntime-tensorrt"
 def runtime() -> Iterator[OnnxRuntime]:
     with installed(Machine()) as runtime:
         yield runtime
-
-
-@pytest.fixture
-def folder(engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the engine, and a user's cache that is not the user's."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return Path(shutil.copytree(engine_folder, tmp_path / "engine"))
 
 
 @pytest.fixture(params=BACKENDS)

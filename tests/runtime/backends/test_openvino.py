@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 import msgspec
@@ -15,13 +14,6 @@ from goodparts.runtime.errors import BackendError, EngineError
 from goodparts.runtime.plans import Device, Plan, read_plans
 
 from goodparts.cli import main
-
-
-@pytest.fixture
-def folder(engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the engine, and a user's cache that is not the user's."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return Path(shutil.copytree(engine_folder, tmp_path / "engine"))
 
 
 @pytest.fixture

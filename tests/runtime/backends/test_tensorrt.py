@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,13 +26,6 @@ from .tensorrt_double import installed
 def machine() -> Iterator[Machine]:
     with installed(Machine()) as machine:
         yield machine
-
-
-@pytest.fixture
-def folder(engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the engine, and a user's cache that is not the user's."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return Path(shutil.copytree(engine_folder, tmp_path / "engine"))
 
 
 @pytest.fixture
