@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from goodparts.runtime.calibrate import Encode
-from goodparts.runtime.engine import Encoder
 from goodparts.runtime.errors import EngineError
 from goodparts.runtime.files import printable, writing
 from goodparts.runtime.preprocess import Array8, load_rgb
@@ -74,14 +73,12 @@ class Photos:
 class Encoded:
     """The photos' features on one backend. name: what runs."""
 
-    def __init__(self, name: str, encode: Encode, encoder: Encoder, photos: Photos) -> None:
+    def __init__(self, name: str, encode: Encode, photos: Photos) -> None:
         self.name = name
         self.photos = photos
         self._encode = encode
-        self._grid = encoder.grid
-        cells = encoder.grid[0] * encoder.grid[1]
-        widths = [encoder.width, *(tap.width for tap in encoder.taps)]
-        self._shapes = [(encoder.width,), *((cells, width) for width in widths)]
+        self._grid = (0, 0)
+        self._shapes: list[tuple[int, ...]] = []
         self._shelf = Shelf()
         self._moved: dict[bytes, Features] = {}
         self.encoded = 0
@@ -94,6 +91,7 @@ class Encoded:
             found = self._encode(self.photos.views(some))
             for index, path in enumerate(some):
                 parts = [part[index] for part in (found.global_, found.local, *found.memory)]
+                self._grid, self._shapes = found.grid, [part.shape for part in parts]
                 check_finite(self.name, path, parts)
                 self._shelf.put(path, b"".join(part.astype(np.float32).tobytes() for part in parts))
             self.encoded += len(some)

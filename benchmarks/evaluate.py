@@ -18,7 +18,7 @@ from .datasets.layouts import LAYOUTS
 from .evaluation import Plan
 from .gather import gather
 from .html_report import to_html
-from .methods import METHODS
+from .methods import GROUPS, METHODS
 from .report import commit, describe_machine, installed_versions
 from .summary import PUBLISHED_BACKBONE, Results, Summary, to_csv, to_markdown
 from .sweep import USUAL, find_categories, open_plan, read_sweep
@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shots", nargs="+", type=int, metavar="K",
                         help=f"good photos to learn from (default {' '.join(map(str, SHOT_COUNTS))})")  # fmt: skip
     parser.add_argument("--seeds", type=int, metavar="N", help="draws of shots: seeds 0 to N−1 (default 1)")
-    parser.add_argument("--method", nargs="+", metavar="M", help=f"rows, or all (default {' '.join(USUAL)})")
+    parser.add_argument("--method", nargs="+", metavar="M",
+                        help=f"rows, or of several {', '.join(GROUPS)} (default {' '.join(USUAL)}); those of PromptAD "
+                             "take settings: promptad:alignment_weight=0.1,fusion=prompt")  # fmt: skip
     parser.add_argument("--engine", metavar="DIR",
                         help="engine folder, which names its backbone; made where there is none (default: in "
                              "--out)")  # fmt: skip

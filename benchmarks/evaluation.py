@@ -21,7 +21,8 @@ from goodparts.trainer.backbone import Backbone
 from .cells import Cell, Cells, Finished, Key, Manifest, code_digest, find_worst
 from .datasets import DataSet, Sample, Shots, Split, Truth, check_split, choose_shots, load_truth
 from .encoded import AT_ONCE, Encoded, Photos
-from .methods import METHODS, Lesson, Product
+from .lesson import Lesson, Own, Product
+from .methods import METHODS
 from .metrics import Flags, Measured, measure_images
 from .patch_statistics import Score
 from .pixel_metrics import PixelTally
@@ -86,12 +87,13 @@ def measure_category(plan: Plan, category: str) -> Outcome:
     wanted = [*plan.backends]
     if wanted[-1].name != TORCH:
         wanted.append(torch_backend(plan.encoder, plan.backbone))
-    backends = [Encoded(backend.name, backend.encode, plan.encoder, photos) for backend in wanted]
+    backends = [Encoded(backend.name, backend.encode, photos) for backend in wanted]
+    measured = _Category(plan, split, photos, backends, found)
     try:
-        _Category(plan, split, photos, backends, found).measure()
+        measured.measure()
     finally:
         photos.close()
-        for encoded in backends:
+        for encoded in (*backends, *(encoded for _, encoded in measured.own.values())):
             encoded.close()
     return found
 
@@ -108,6 +110,7 @@ class _Category:
         self._name, self._data = printable(Path(split.category)), split.digest()
         self._backends, self._torch = list(zip(plan.backends, backends, strict=False)), backends[-1]
         self._numbers = {sample: number for number, sample in enumerate(split.test)}
+        self.own: dict[Own, tuple[Backend, Encoded]] = {}
         self._truths: dict[Sample, Truth] = {}
         if unmarked := sum(not sample.marked for sample in split.test):
             found.remark(f"{self._name}: {unmarked} bad photos have no mask; pixel metrics are of the others")
@@ -148,9 +151,12 @@ class _Category:
             seed,
             self._plan.oracle,
         )
-        for backend, encoded in self._backends:
-            keys = {name: self._key(backend, name, len(paths), seed) for name in methods}
-            missing = [name for name in methods if keys[name] not in self._plan.cells]
+        for backend, encoded, names in self._runs(methods):
+            own = backend not in self._plan.backends
+            if own:
+                product = product.through(partial(encoded.features, paths))
+            keys = {name: self._key(backend, name, len(paths), seed) for name in names}
+            missing = [name for name in names if keys[name] not in self._plan.cells]
             if missing:
                 lesson = self._lesson(product, encoded, paths or (tests[0].path,), bool(paths))
                 for name in missing:
@@ -161,8 +167,30 @@ class _Category:
                     self._found.remark(f"{self._name}, {name}: left out: {finished.left_out}")
                     continue
                 self._found.cells.append(key)
-                if shown and backend is self._plan.backends[0]:
+                if shown and (own or backend is self._plan.backends[0]):
                     self._found.shown[name] = key
+
+    def _runs(self, methods: Sequence[str]) -> list[tuple[Backend, Encoded, list[str]]]:
+        """Which methods are measured through what: through the backends, and through encoders of their own."""
+        shared = [name for name in methods if METHODS[name].own is None]
+        runs = [(*one, shared) for one in self._backends if shared]
+        owned: dict[Own, list[str]] = {}
+        for name in methods:
+            if (own := METHODS[name].own) is not None:
+                owned.setdefault(own, []).append(name)
+        for own, names in owned.items():
+            try:
+                runs.append((*self._open(own), names))
+            except SettingsError as error:
+                self._found.remark(f"{', '.join(names)}: left out: {error}")
+        return runs
+
+    def _open(self, own: Own) -> tuple[Backend, Encoded]:
+        if own not in self.own:
+            made = own(self._plan.backbone())
+            backend = Backend(made.name, made.encode, self._plan.encoder.weights, "fp32")
+            self.own[own] = backend, Encoded(made.name, made.encode, self._photos)
+        return self.own[own]
 
     def _key(self, backend: Backend, method: str, shots: int, seed: int) -> str:
         return Key(

@@ -1,216 +1,140 @@
 """The table of methods: what learns from a few good photos on one encoder's features, and how it scores others.
 
-Those of branches (prompts, memory, or both) are what a recipe holds and the runtime scores; those of
-patch statistics exist for comparison alone. All see the same photos through the same encoder.
+Those of branches (prompts, memory, or both) are what a recipe holds and the runtime scores; those of patch statistics
+exist for comparison alone, and so do those with an encoder of their own, which run through torch only. All see the same
+photos.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-from goodparts.runtime.calibrate import FALSE_REJECT_RATE, Encode
+import msgspec
 from goodparts.runtime.errors import SettingsError
-from goodparts.runtime.memory import COMBINED, Fusion, fit_memory
-from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.scorer import Scorer
-from goodparts.runtime.scoring import Features, Floats, Learned, prompt_scores, score
-from goodparts.trainer.backbone import Backbone
-from goodparts.trainer.coop import NO_MARGIN, CoOp
-from goodparts.trainer.ensemble import ensemble
-from goodparts.trainer.promptad import CLEAN_TEMPERATURE, PROTOCOLS, PromptLearner, Prototypes, settings
-from goodparts.trainer.suffixes import GENERIC, OBJECTS
+from goodparts.trainer.coop import NO_MARGIN
+from goodparts.trainer.promptad import Settings, settings
 
-from .patch_statistics import Fit, Score, fit_fastrecon, fit_padim, fit_patchcore, fit_spade
-
-CLEAN = PROTOCOLS["clean"]
-"""Of every row with prompts: they differ in their prompts and in what is combined alone."""
-
-
-@dataclass(frozen=True, eq=False)
-class Product:
-    """What prompts are learned from: a backbone, and torch's features of the k photos; the product in words, and the
-    category's name, by which a benchmark object's list of defects is found. trace: keep the prototypes after every step
-    in `traces`, by the same names."""
-
-    backbone: Callable[[], Backbone]
-    features: Callable[[], Features]
-    text: str
-    category: str
-    seed: int
-    trace: bool = False
-    traces: dict[str, list[Prototypes]] = field(default_factory=dict, repr=False)
-    _known: dict[str, Prototypes] = field(default_factory=dict, repr=False)
-
-    def prompts(self, name: str) -> Prototypes:
-        """The prototypes that PROMPTS calls so, learned when first asked for."""
-        if name not in self._known:
-            self._known[name] = PROMPTS[name](self, name)
-        return self._known[name]
-
-    def as_of(self, name: str, prototypes: Prototypes) -> Product:
-        """The same product, as if learning had ended with these."""
-        return dataclasses.replace(self, trace=False, traces={}, _known={name: prototypes})
-
-    def learn(self, name: str, learner: PromptLearner) -> Prototypes:
-        """All steps; the last one counts."""
-        after: list[Prototypes] = []
-
-        def watch(steps: range) -> Iterable[int]:
-            for step in steps:
-                yield step
-                after.append(learner.prototypes())
-
-        learned = learner.learn(watch if self.trace else iter)
-        self.traces[name] = after
-        return learned
-
-
-@dataclass(frozen=True, eq=False)
-class Lesson:
-    """What a method learns from: the k photos as a backend encodes them, their views uint8 [k,S,S,3], and prompts.
-
-    deployed: whether scores come from the runtime's scorer, as on the line, or from scoring.py.
-    """
-
-    features: Features
-    views: Array8
-    encode: Encode
-    product: Product
-    deployed: bool = True
-
-
-@dataclass(frozen=True)
-class Judge:
-    """A method that has learned; threshold: the image score from which it rejects, None where it states none."""
-
-    score: Score
-    threshold: float | None = None
-
-
-@dataclass(frozen=True)
-class Method:
-    """A row. prompts: which of PROMPTS it has, None for none; shots: whether it learns from photos at all."""
-
-    title: str
-    learn: Callable[[Lesson], Judge]
-    prompts: str | None = None
-    shots: bool = True
-
-
-def _promptad(product: Product, name: str, suffixes: tuple[str, ...] = GENERIC, **changes: Any) -> Prototypes:
-    learner = PromptLearner(
-        product.backbone(), product.features(), product.text, suffixes, settings("clean", **changes), product.seed
-    )
-    return product.learn(name, learner)
-
-
-def _with_objects(product: Product, name: str) -> Prototypes:
-    if product.category not in OBJECTS:
-        raise SettingsError(f"{product.category} is no benchmark object: it has no published list of defects")
-    return _promptad(product, name, GENERIC + OBJECTS[product.category])
-
-
-def _coop(product: Product, name: str) -> Prototypes:
-    return product.learn(name, CoOp(product.backbone(), product.features(), product.text, product.seed))
-
-
-@functools.lru_cache(maxsize=1)
-def _ensemble(backbone: Backbone, text: str) -> Prototypes:
-    return ensemble(backbone.text, text)
-
-
-PROMPTS: Mapping[str, Callable[[Product, str], Prototypes]] = {
-    "generic": _promptad,
-    "objects": _with_objects,
-    "no margin": partial(_promptad, margin=NO_MARGIN),
-    "no manual": partial(_promptad, suffixes=()),
-    "no learned": partial(_promptad, learned_suffixes=0),
-    "coop": _coop,
-    "ensemble": lambda product, _: _ensemble(product.backbone(), product.text),
-}
-"""How prompts come about, by name."""
-
-
-def _branches(lesson: Lesson, prompts: str | None, fusion: Fusion) -> Judge:
-    """Prompts and memory as a recipe holds them; the memory belongs to the backend that encoded the photos."""
-    if prompts is None:
-        nothing = np.zeros((2, lesson.features.global_.shape[-1]), np.float32)
-        prototypes = Prototypes(nothing, nothing)
-    else:
-        prototypes = lesson.product.prompts(prompts)
-    learned = Learned(
-        prototypes.image, prototypes.pixel, (), CLEAN_TEMPERATURE, CLEAN.image_maximum, combination=COMBINED[fusion]
-    )
-    memory = fit_memory(learned, lesson.features, lesson.views, 1, lesson.encode, fusion=fusion)
-    learned = dataclasses.replace(
-        learned,
-        banks=tuple(bank.astype(np.float32) for bank in memory.banks),
-        photos=memory.photos,
-        scales=memory.scales if fusion == "balanced" else None,
-    )
-    run = Scorer(learned, lesson.features.grid) if lesson.deployed else partial(score, learned=learned)
-
-    def judge(features: Features) -> tuple[Floats, Floats]:
-        scores = run(features)
-        return scores.image, scores.grid
-
-    return Judge(judge, memory.calibration.image.threshold(FALSE_REJECT_RATE))
-
-
-def _zero_shot(lesson: Lesson, prompts: str) -> Judge:
-    """Prompts alone, which no photo was needed for."""
-    prototypes = lesson.product.prompts(prompts)
-
-    def judge(features: Features) -> tuple[Floats, Floats]:
-        grid = prompt_scores(features.local, prototypes.pixel, CLEAN_TEMPERATURE)
-        return prompt_scores(features.global_, prototypes.image, CLEAN_TEMPERATURE), grid.reshape(-1, *features.grid)
-
-    return Judge(judge)
-
-
-def _statistics(lesson: Lesson, fit: Fit) -> Judge:
-    return Judge(fit(lesson.features))
-
-
-def _row(title: str, prompts: str | None, fusion: Fusion = "balanced") -> Method:
-    return Method(title, partial(_branches, prompts=prompts, fusion=fusion), prompts)
+from .branches import row, zero_shot
+from .clip_paths import middle_memory, ordinary_path, plain, quarter_memory, value_path
+from .cnn import cnn
+from .lesson import Judge, Lesson, Method
+from .patch_statistics import Fit, fit_fastrecon, fit_padim, fit_patchcore, fit_spade
+from .torch_learners import learn_cocoop, learn_linear, learn_rwda
+from .winclip import learn_winclip, windowed
 
 
 def _compared(title: str, fit: Fit) -> Method:
     return Method(title, partial(_statistics, fit=fit))
 
 
-METHODS: Mapping[str, Method] = {
-    "memory": _row("memory only (PromptAD's VAD)", None, "memory"),
-    "promptad": _row("PromptAD, generic suffixes", "generic"),
-    "promptad-objects": _row("PromptAD, generic suffixes and the object's", "objects"),
-    "promptad-paper": _row("PromptAD, raw scores fused", "generic", "paper"),
-    "promptad-prompt": _row("PromptAD, prompts only (no VAD)", "generic", "prompt"),
-    "promptad-no-margin": _row("PromptAD without the explicit margin (no EAM)", "no margin"),
-    "promptad-no-manual": _row("PromptAD without manual anomaly prompts (no MAP)", "no manual"),
-    "promptad-no-learned": _row("PromptAD without learnable anomaly prompts (no LAP)", "no learned"),
-    "coop": _row("CoOp-style: no concatenation, no margin, no memory", "coop", "prompt"),
-    "coop+": _row("CoOp-style with memory", "coop"),
-    "vvclip": Method(
-        "V-V CLIP, prompt ensemble, zero-shot", partial(_zero_shot, prompts="ensemble"), "ensemble", shots=False
+def _statistics(lesson: Lesson, fit: Fit) -> Judge:
+    return Judge(fit(lesson.features))
+
+
+def _on_cnn(title: str, fit: Fit, stages: slice) -> Method:
+    def learn(lesson: Lesson) -> Judge:
+        score = fit(dataclasses.replace(lesson.features, memory=lesson.features.memory[stages]))
+        return Judge(lambda features: score(dataclasses.replace(features, memory=features.memory[stages])))
+
+    return Method(title, learn, own=cnn)
+
+
+class _Table(dict[str, Method]):
+    """Rows by name; a row of PromptAD with other settings is there as well, as "promptad:margin=0.1,lr=0.01"."""
+
+    def __missing__(self, name: str) -> Method:
+        base, _, text = name.partition(":")
+        tune = self[base].tune if base in self else None
+        if tune is None or not text:
+            raise SettingsError(
+                f"--method {name}: there are {' '.join(GROUPS)}, {' '.join(self)}, and PromptAD's with settings, as in "
+                "promptad:alignment_weight=0.1,fusion=prompt"
+            )
+        changes = dict(map(_read_change, text.split(",")))
+        return dataclasses.replace(tune(**changes), title=f"{self[base].title}; {text}")
+
+
+def _read_change(text: str) -> tuple[str, Any]:
+    """One setting, "margin=0.1" or "fusion=prompt"; SettingsError where there is none of that name or value."""
+    name, _, value = text.partition("=")
+    if name not in Settings.__struct_fields__:
+        raise SettingsError(f"--method: {text!r}: the settings are {' '.join(Settings.__struct_fields__)}")
+    try:
+        read = msgspec.json.decode(value.encode())
+    except msgspec.DecodeError:
+        read = value
+    settings("clean", **{name: read})
+    return name, read
+
+
+METHODS: Mapping[str, Method] = _Table({
+    "memory": row("memory only (PromptAD's VAD)", None, fusion="memory"),
+    "promptad": row("PromptAD, generic suffixes", "generic"),
+    "promptad-objects": row("PromptAD, generic suffixes and the object's", "objects"),
+    "promptad-paper": row("PromptAD, raw scores fused", "generic", fusion="paper"),
+    "promptad-prompt": row("PromptAD, prompts only (no VAD)", "generic", fusion="prompt"),
+    "promptad-sc": row(
+        "semantic concatenation only (no EAM, no VAD)", "generic", margin=NO_MARGIN, fusion="prompt"
     ),
-    "vvclip+": _row("V-V CLIP, prompt ensemble, with memory", "ensemble"),
+    "promptad-no-margin": row("PromptAD without the explicit margin (no EAM)", "generic", margin=NO_MARGIN),
+    "promptad-no-manual": row("PromptAD without manual anomaly prompts (no MAP)", "no manual"),
+    "promptad-no-learned": row("PromptAD without learnable anomaly prompts (no LAP)", "generic", learned_suffixes=0),
+    "coop": row("CoOp-style: no concatenation, no margin, no memory", "coop", fusion="prompt"),
+    "coop+": row("CoOp-style with memory", "coop"),
+    "vvclip": zero_shot("V-V CLIP, prompt ensemble, zero-shot"),
+    "vvclip+": row("V-V CLIP, prompt ensemble, with memory", "ensemble"),
     "patchcore": _compared("PatchCore on the encoder's patches", fit_patchcore),
     "spade": _compared("SPADE on the encoder's patches", fit_spade),
     "padim": _compared("PaDiM on the encoder's patches, shrunk", fit_padim),
     "fastrecon": _compared("FastRecon on the encoder's patches", fit_fastrecon),
-}
+    "clip": zero_shot("CLIP's own local path, prompt ensemble, zero-shot", ordinary_path),
+    "clip-promptad": row("PromptAD's prompts on CLIP's own local path", "generic", ordinary_path, fusion="prompt"),
+    "clip-linear": Method("PromptAD's prompts on linearly mapped patches of CLIP", learn_linear, own=quarter_memory),
+    "maskclip": zero_shot("MaskCLIP, prompt ensemble, zero-shot", value_path),
+    "maskclip-promptad": row("PromptAD's prompts on MaskCLIP", "generic", value_path, fusion="prompt"),
+    "memory-middle": row("memory only, of PatchCore's middle layers", None, middle_memory, fusion="memory"),
+    "cocoop": Method("CoCoOp-style: a context that each photo shifts", learn_cocoop, own=plain),
+    "rwda": Method("RWDA, zero-shot", partial(learn_rwda, memory=False), shots=False, own=plain),
+    "rwda+": Method("RWDA with memory", partial(learn_rwda, memory=True), own=plain),
+    "winclip": Method("WinCLIP, zero-shot", partial(learn_winclip, memory=False), shots=False, own=windowed),
+    "winclip+": Method("WinCLIP+", partial(learn_winclip, memory=True), own=windowed),
+    "cnn-patchcore": _on_cnn("PatchCore on a Wide ResNet-50", fit_patchcore, slice(1, 3)),
+    "cnn-spade": _on_cnn("SPADE on a Wide ResNet-50", fit_spade, slice(0, 3)),
+    "cnn-padim": _on_cnn("PaDiM on a Wide ResNet-50, shrunk", fit_padim, slice(0, 3)),
+})  # fmt: skip
 """By the name that --method takes."""
 
+_PROMPT = "fusion=prompt"
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "all": tuple(METHODS),
+    "exportable": tuple(name for name, method in METHODS.items() if method.own is None),
+    "torch-only": tuple(name for name, method in METHODS.items() if method.own is not None),
+    "modules": ("coop", "promptad-sc", "promptad-prompt", "memory", "promptad"),
+    "suffixes": (f"promptad-no-manual:{_PROMPT}", f"promptad-no-learned:{_PROMPT}", "promptad-prompt"),
+    "transformations": (
+        "clip", "maskclip", "vvclip", "winclip", "clip-promptad", "clip-linear", "maskclip-promptad", "promptad-prompt",
+    ),
+    "learners": ("coop", "cocoop", "promptad-prompt"),
+    "hyper-parameters": tuple(
+        f"promptad:{one}"
+        for one in (
+            *(f"alignment_weight={value}" for value in (0, 0.001, 0.01, 0.1, 1)),
+            *(f"image_prefixes={value},pixel_prefixes={value}" for value in (1, 2, 4, 8)),
+            *(f"learned_suffixes={value}" for value in (1, 2, 4, 8)),
+            *(f"prefix_length={value}" for value in (2, 4, 8)),
+        )
+    ),
+}  # fmt: skip
+"""Names for several rows: of where they run, and of PromptAD's ablations: which modules, which anomaly prompts, which
+local path of CLIP, which learner of prompts, which hyper-parameters (λ, N, L, E_N)."""
 
-def check_methods(names: list[str]) -> None:
-    """SettingsError for a name that there is not."""
-    for name in names:
-        if name not in METHODS:
-            raise SettingsError(f"--method {name}: there are {' '.join(METHODS)}")
+
+def expand_methods(names: Iterable[str]) -> tuple[str, ...]:
+    """The rows that these names of rows and groups stand for, each once; SettingsError for one that there is not."""
+    rows = tuple(dict.fromkeys(row for name in names for row in GROUPS.get(name, (name,))))
+    for name in rows:
+        METHODS[name]
+    return rows

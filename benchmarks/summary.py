@@ -106,7 +106,7 @@ class Summary:
         for cell in self.evaluation.cells:
             for category in (MEAN, cell.category):
                 groups[category, cell.method, cell.shots, cell.backend].append(cell)
-        methods = list(METHODS)
+        methods = list(dict.fromkeys((*METHODS, *(cell.method for cell in self.evaluation.cells))))
         order = sorted(groups, key=lambda key: (key[0] != MEAN, key[0], methods.index(key[1]), key[2], key[3] == TORCH))
         return [
             Line(

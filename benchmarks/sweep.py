@@ -21,11 +21,10 @@ from .cells import Cells
 from .datasets import SHOT_COUNTS, DataSet, open_data
 from .datasets.drawn import DRAWN, draw_data
 from .evaluation import Backend, Plan, torch_backend
-from .methods import METHODS, check_methods
+from .methods import expand_methods
 
 USUAL = ("memory", "vvclip", "vvclip+", "coop", "promptad", "patchcore")
 MAX_SEEDS = 100
-ALL = ("all",)
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -55,7 +54,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return tuple(METHODS if self.method == ALL else dict.fromkeys(self.method))
+        return expand_methods(self.method)
 
     @property
     def engine_folder(self) -> Path:
@@ -84,7 +83,7 @@ def read_sweep(file: Path | None, options: dict[str, Any]) -> Sweep:
         sweep = msgspec.convert(told, Sweep)
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(file, told, str(error))) from error
-    check_methods(list(sweep.methods))
+    expand_methods(sweep.method)
     return sweep
 
 

@@ -106,7 +106,7 @@ def settings(protocol: Protocol, **changes: Any) -> Settings:
     for name, value in merged.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise SettingsError(f"{name} {value}: a finite number is needed")
-    if isinstance(merged["temperature"], float) and merged["temperature"] <= 0:
+    if isinstance(merged["temperature"], int | float) and merged["temperature"] <= 0:
         raise SettingsError(f"temperature {merged['temperature']}: a number above 0 is needed")
     try:
         return msgspec.convert(merged, Settings)
@@ -197,11 +197,15 @@ class PromptLearner:
         """Of the image-level and of the pixel-level prompts, as they stand."""
         return self._encode(*self.tasks)
 
+    def targets(self) -> tuple[Tensor, ...]:
+        """The shots' features that the image-level [k,D] and pixel-level [k,P,D] prompts are learned from."""
+        return self._targets
+
     def losses(self) -> list[Losses]:
         """Of both tasks, with gradients to their prompts."""
         chosen = self.settings
         found = []
-        for z, text in zip(self._targets, self.text_features(), strict=True):
+        for z, text in zip(self.targets(), self.text_features(), strict=True):
             prototypes = text.prototypes()
             found.append(
                 Losses(

@@ -56,7 +56,7 @@ def read_inodes(out: Path) -> dict[str, int]:
         (['data = "x"', 'out = "y"', 'precision = "fp64"'], "sweep.toml: precision = 'fp64': invalid enum value"),
         (['data = "x"'], "sweep.toml: out is needed: --out"),
         (["data = x"], "sweep.toml is no TOML: "),
-        (['data = "x"', 'out = "y"', 'method = ["magic"]'], "--method magic: there are memory"),
+        (['data = "x"', 'out = "y"', 'method = ["magic"]'], "--method magic: there are all"),
         (['data = "nowhere"', 'out = "out"'], "nowhere is no folder: name the one that the data set was unpacked to"),
     ],
 )

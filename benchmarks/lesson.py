@@ -1,0 +1,110 @@
+"""What a method learns from, and what comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from goodparts.runtime.calibrate import Encode
+from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.scoring import Features
+from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.promptad import PromptLearner, Protocol, Prototypes
+
+from .patch_statistics import Score
+
+Teach = Callable[["Product", str], Prototypes]
+"""Learns a product's prompts, by the name that they have in its traces."""
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """What prompts are learned from: a backbone, and torch's features of the k photos; the product in words, and the
+    category's name, by which a benchmark object's list of defects is found. trace: keep the prototypes after every step
+    in `traces`, by the prompts' names."""
+
+    backbone: Callable[[], Backbone]
+    features: Callable[[], Features]
+    text: str
+    category: str
+    seed: int
+    trace: bool = False
+    protocol: Protocol = "clean"
+    traces: dict[str, list[Prototypes]] = field(default_factory=dict, repr=False)
+    _known: dict[str, Prototypes] = field(default_factory=dict, repr=False)
+
+    def prompts(self, name: str, teach: Teach) -> Prototypes:
+        """The prototypes of this name, learned when first asked for."""
+        if name not in self._known:
+            self._known[name] = teach(self, name)
+        return self._known[name]
+
+    def as_of(self, name: str, prototypes: Prototypes) -> Product:
+        """The same product, as if learning had ended with these."""
+        return dataclasses.replace(self, trace=False, traces={}, _known={name: prototypes})
+
+    def through(self, features: Callable[[], Features]) -> Product:
+        """The same product as another encoder sees it; nothing is learned yet."""
+        return dataclasses.replace(self, features=features, traces={}, _known={})
+
+    def learn(self, name: str, learner: PromptLearner) -> Prototypes:
+        """All steps; the last one counts."""
+        after: list[Prototypes] = []
+
+        def watch(steps: range) -> Iterable[int]:
+            for step in steps:
+                yield step
+                after.append(learner.prototypes())
+
+        learned = learner.learn(watch if self.trace else iter)
+        self.traces[name] = after
+        return learned
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a method learns from: the k photos as a backend encodes them, their views uint8 [k,S,S,3], and prompts.
+
+    deployed: whether scores come from the runtime's scorer, as on the line, or from scoring.py.
+    """
+
+    features: Features
+    views: Array8
+    encode: Encode
+    product: Product
+    deployed: bool = True
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A method that has learned; threshold: the image score from which it rejects, None where it states none."""
+
+    score: Score
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """An encoder of a method's own, which no engine has. name: what a report says that the method ran through."""
+
+    name: str
+    encode: Encode
+
+
+Own = Callable[[Backbone], Pass]
+"""Makes an encoder of a method's own; the same function is the same encoder."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row. prompts: the name of those that it learns, None for none; shots: whether it learns from photos at all;
+    own: makes the encoder that the method needs where no engine has it, so it runs through torch alone.
+    tune: the same row with other settings of PromptAD, by name; None if it has none."""
+
+    title: str
+    learn: Callable[[Lesson], Judge]
+    prompts: str | None = None
+    shots: bool = True
+    own: Own | None = None
+    tune: Callable[..., Method] | None = None
