@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from goodparts.runtime.errors import BackboneError, SettingsError
+from goodparts.trainer.anople.decoder import Decoder
+from goodparts.trainer.anople.learner import AnoPLeLearner, Subject, doubled
+from goodparts.trainer.anople.prompts import CoupledPrompts, PromptedText
+from goodparts.trainer.anople.settings import Settings, settings
+from goodparts.trainer.anople.tower import PromptedTower
+from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.demo.photos import Line
+from goodparts.trainer.ensemble import encode_texts
+
+QUICK = settings(steps=2, batch=2)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return Backbone.open("demo")
+
+
+@pytest.fixture(scope="module")
+def shots(backbone: Backbone) -> np.ndarray:
+    size = backbone.encoder.image_size
+    return np.stack([Line("gear", 1).photo(number, size=(size, size)).image for number in range(2)])
+
+
+def learner(backbone: Backbone, shots: np.ndarray, chosen: Settings = QUICK, seed: int = 0) -> AnoPLeLearner:
+    return AnoPLeLearner(backbone, [Subject("gear", doubled(shots))], chosen, seed)
+
+
+def test_without_prompts_the_towers_are_clips_own(backbone: Backbone, shots: np.ndarray) -> None:
+    width = backbone.encoder.taps[0].width
+    with torch.inference_mode():
+        outputs = PromptedTower(backbone.visual)(
+            torch.tensor(shots), torch.empty(0, 0, width), torch.empty(2, 0, width)
+        )
+    plain = backbone.encode(shots)
+    for seen, expected in zip(outputs, (plain.global_, plain.local, *plain.memory), strict=True):
+        assert np.abs(seen.numpy() - expected).max() < 1e-5  # one order of sums, or another
+    text = PromptedText(backbone.text, ["gear", "metal nut"], 0)
+    found = text(torch.empty(1, 0, backbone.text.width)).flatten(0, 1)
+    words = ["gear.", "abnormal gear.", "metal nut.", "abnormal metal nut."]
+    expected = torch.nn.functional.normalize(encode_texts(backbone.text, words), dim=-1)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("coupling", "to_text", "to_visual"),
+    [("both", True, True), ("text-to-visual", False, True), ("visual-to-text", True, False), ("none", False, False)],
+)
+def test_prompts_go_where_the_coupling_says(backbone: Backbone, coupling: str, to_text: bool, to_visual: bool) -> None:
+    prompts = CoupledPrompts(backbone.text, 128, 3, settings(coupling=coupling), 0)
+    assert prompts.of_text().shape == (3, 8 if to_text else 4, 128)
+    assert prompts.of_visual().shape == (3, 8 if to_visual else 4, 128)
+    with torch.no_grad():
+        before = prompts.of_text().clone(), prompts.of_visual().clone()
+        prompts.visual += 1
+        assert torch.equal(prompts.of_text(), before[0]) != to_text
+        prompts.visual -= 1
+        prompts.text += 1
+        assert torch.equal(prompts.of_visual()[:, 4:], before[1][:, 4:]) != to_visual
+
+
+def test_a_decoder_begins_as_the_patches_and_is_light() -> None:
+    decoder = Decoder(640, (896, 896), (15, 15), torch.Generator().manual_seed(0))  # ViT-B-16-plus-240
+    patches = torch.nn.functional.normalize(torch.randn(1, 225, 640), dim=-1)
+    assert torch.allclose(decoder(patches, *torch.randn(2, 1, 225, 896)), patches, atol=1e-6)
+    assert decoder.flops() < 1e9
+
+
+def test_learning_moves_what_is_learned_and_nothing_else(backbone: Backbone, shots: np.ndarray) -> None:
+    frozen = [parameter.detach().clone() for parameter in backbone.visual.parameters()]
+    made = learner(backbone, shots)
+    before = {name: value.clone() for name, value in made.model.state_dict().items()}
+    made.learn()
+    after = made.model.state_dict()
+    assert all(torch.equal(*pair) for pair in zip(frozen, backbone.visual.parameters(), strict=True))
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_one_seed_learns_one_thing(backbone: Backbone, shots: np.ndarray) -> None:
+    first, second, other = (learner(backbone, shots, seed=seed) for seed in (0, 0, 1))
+    for made in (first, second, other):
+        made.learn()
+    assert np.array_equal(first.prototypes(), second.prototypes())
+    assert np.array_equal(first.encode(shots).local, second.encode(shots).local)
+    assert not np.array_equal(first.prototypes(), other.prototypes())
+
+
+def test_recomputed_activations_give_the_same_gradient(backbone: Backbone, shots: np.ndarray) -> None:
+    gradients = []
+    for recompute in (False, True):
+        made = learner(backbone, shots, settings(steps=1, batch=2, recompute=recompute))
+        made.losses(made.draw(0)).sum().backward()
+        gradients.append(made.model.prompts.visual.grad)
+    assert torch.allclose(*gradients, atol=1e-6)
+
+
+def test_many_products_share_prompts_and_differ_in_their_text(backbone: Backbone, shots: np.ndarray) -> None:
+    subjects = [Subject("gear", doubled(shots)), Subject("nut", doubled(shots[::-1, ::-1]))]
+    made = AnoPLeLearner(backbone, subjects, settings(steps=1, batch=6))
+    assert set(made.draw(0).products.tolist()) == {0, 1}
+    made.learn()
+    assert made.prototypes().shape == (2, 2, backbone.encoder.width)
+    assert not np.allclose(*made.prototypes(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"coupling": "none", "visual_tokens": 0, "prefix": "none"},
+        {"coupling": "none", "text_tokens": 0},
+        {"tiles": False, "prefix": "none", "decoder": "none", "projection": "shared", "start": "words"},
+        {"latent_noise": 0.5, "align": "all", "normalise_alignment": False, "memory": "plain"},
+        {"anomaly_share": 0.0},
+    ],
+)
+def test_every_part_can_be_left_out(backbone: Backbone, shots: np.ndarray, changes: dict[str, object]) -> None:
+    made = learner(backbone, shots, settings(steps=1, batch=2, **changes))
+    made.learn()
+    features = made.encode(shots)
+    plain = backbone.encode(shots)
+    assert np.isfinite(features.local).all()
+    assert np.allclose(features.memory[0], plain.memory[0], atol=1e-5) == (
+        changes.get("visual_tokens") == 0 or "latent_noise" in changes
+    )
+
+
+def test_settings_that_cannot_be_are_one_line() -> None:
+    with pytest.raises(SettingsError, match="batch is out of range"):
+        settings(batch=1)
+    with pytest.raises(SettingsError, match="text_tokens 0 with coupling both"):
+        settings(text_tokens=0)
+    with pytest.raises(SettingsError, match="lr nan"):
+        settings(lr=float("nan"))
+
+
+def test_a_resnet_and_a_long_name_are_refused(backbone: Backbone) -> None:
+    with pytest.raises(BackboneError, match="needs a ViT"):
+        PromptedTower(torch.nn.Identity())  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="use a shorter"):
+        PromptedText(backbone.text, ["gear " * 40], 8)
+
+
+def test_divergence_is_an_error(backbone: Backbone, shots: np.ndarray) -> None:
+    made = learner(backbone, shots, settings(steps=3, batch=2, lr=1e30))
+    with pytest.raises(SettingsError, match="diverged"):
+        made.learn()

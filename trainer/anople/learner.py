@@ -1,0 +1,206 @@
+"""Learning: frozen towers, prompts, prefix and decoder trained to tell painted defects from good parts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from goodparts.runtime.errors import SettingsError
+from goodparts.runtime.preprocess import Array8, resize
+from goodparts.runtime.pseudo import PseudoAnomalies, whole_and_tiles
+from goodparts.runtime.scoring import Features, Floats
+from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.promptad import Progress
+from goodparts.trainer.vv_tower import VVTower
+from torch import Tensor, nn
+
+from . import losses
+from .decoder import Decoder
+from .prompts import VIEWS, CoupledPrompts, PromptedText
+from .settings import Settings
+from .tower import PromptedTower
+
+WARM_UP = 0.1
+"""Share of the steps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A product to learn: its text, and its shots at twice the encoder's size, uint8 [k,2S,2S,3]."""
+
+    text: str
+    shots: Array8
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Of a step: views uint8 [V,S,S,3]; masks bool [V,h,w], which patches are anomalous; places int [V], 0 the whole
+    photo and 1 to 4 its tiles; products int [V]."""
+
+    views: Tensor
+    masks: Tensor
+    places: Tensor
+    products: Tensor
+
+
+class Model(nn.Module):
+    """All that is learned, and the frozen towers it is learned for."""
+
+    def __init__(self, backbone: Backbone, products: Sequence[str], chosen: Settings, seed: int) -> None:
+        super().__init__()
+        visual = backbone.visual
+        self._tower = PromptedTower(visual, chosen.recompute)  # frozen, and none of the model's own parameters
+        assert isinstance(visual, VVTower)  # PromptedTower takes no other
+        levels = min(chosen.depth, len(visual.blocks), len(backbone.text.text["transformer"].resblocks))
+        self.prompts = CoupledPrompts(backbone.text, visual.width, levels, chosen, seed)
+        generator = torch.Generator().manual_seed(seed + 1)
+        self.decoder = Decoder(visual.out_width, visual.tap_widths, visual.grid, generator)
+        if chosen.decoder == "none":
+            self.decoder.requires_grad_(False)
+        self.to(backbone.device)
+        self.grid = visual.grid
+        self._text = PromptedText(backbone.text, products, self.prompts.of_text().shape[1])
+
+    def text(self) -> Tensor:
+        """l2-normalised [products,2,D]: normal, anomalous."""
+        return self._text(self.prompts.of_text())
+
+    def forward(self, views: Tensor, places: Tensor) -> tuple[Tensor, ...]:
+        """Views uint8 [V,S,S,3] at places int [V] → global [V,D], decoded patches [V,P,D], memory [V,P,W] each."""
+        image, local, *taps = self._tower(views, self.prompts.of_visual(), self.prompts.prefix[places])
+        return image, self.decoder(local, *taps), *taps
+
+
+class AnoPLeLearner:
+    """Learns one set of prompts and one decoder for one product or many; `step` once, or `learn` to the end."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        subjects: Sequence[Subject],
+        chosen: Settings,
+        seed: int = 0,
+        textures: Path | None = None,
+    ) -> None:
+        self.settings = chosen
+        self.done = 0
+        """Steps so far."""
+        self.model = Model(backbone, [subject.text for subject in subjects], chosen, seed)
+        self._backbone = backbone
+        self._subjects = subjects
+        self._seed = seed
+        self._painters = [
+            PseudoAnomalies(subject.shots, textures, foreground=chosen.foreground) for subject in subjects
+        ]
+        learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.AdamW(learned, lr=chosen.lr, weight_decay=chosen.weight_decay)
+
+    def draw(self, step: int) -> Batch:
+        """The batch of a step: it depends on the seed and the step alone, whatever came before."""
+        chosen, rng = self.settings, np.random.default_rng((self._seed, step))
+        count = round(chosen.anomaly_share * chosen.batch)
+        rows, columns = self.model.grid
+        views, masks, places, products = [], [], [], []
+        for number in range(chosen.batch):
+            product = int(rng.integers(len(self._subjects)))
+            shots = self._subjects[product].shots
+            shot = int(rng.integers(len(shots)))
+            if number < count:
+                photo, mask = self._painters[product](shot, rng)
+            else:
+                photo, mask = shots[shot], np.zeros(shots.shape[1:3], np.bool_)
+            some, where = whole_and_tiles(photo, mask)
+            used = slice(None) if chosen.tiles else slice(1)
+            cells = where.reshape(VIEWS, rows, where.shape[1] // rows, columns, -1)
+            views.append(some[used])
+            masks.append(cells[used].any(axis=(2, 4)))
+            places.append(np.arange(VIEWS)[used])
+            products.append(np.full(len(places[-1]), product))
+        device = self._backbone.device
+        return Batch(*(torch.from_numpy(np.concatenate(part)).to(device) for part in (views, masks, places, products)))
+
+    def losses(self, batch: Batch) -> Tensor:
+        """L_pixel, L_img and L_align before its weight, [3], with gradients."""
+        chosen, t = self.settings, self.settings.temperature
+        with self._precision():
+            image, decoded, *_ = self.model(batch.views, batch.places)
+            text = self.model.text()
+        image, decoded, text = image.float(), decoded.float(), text.float()[batch.products]
+        patches = decoded.unflatten(1, self.model.grid)
+        logits = losses.logits(patches, text, t)
+        probability = logits.sigmoid()
+        bad = batch.masks.flatten(1).any(dim=1)
+        pixel = losses.dice(probability, batch.masks) + losses.focal(logits, batch.masks)
+        whole = losses.contrastive(image, text, bad, t)
+        if chosen.latent_noise:
+            noisy = [self._disturb(part[~bad]) for part in (image, patches)]
+            for part in noisy:
+                found = losses.logits(part, text[~bad], t)
+                whole = whole + losses.focal(found, torch.ones_like(found))
+        used = bad if chosen.align == "anomalous" else torch.ones_like(bad)
+        aligned = losses.alignment(image[used], patches[used], probability[used], chosen.normalise_alignment)
+        return torch.stack([pixel, whole, aligned])
+
+    def _disturb(self, good: Tensor) -> Tensor:
+        """Features of good photos as SimpleNet makes anomalies of them: with Gaussian noise, normalised again."""
+        generator = torch.Generator().manual_seed(self._seed + self.done)
+        noise = torch.randn(good.shape, generator=generator).to(good)
+        spread = self.settings.latent_noise * good.detach().std()
+        return nn.functional.normalize(good + spread * noise, dim=-1)
+
+    def step(self) -> Tensor:
+        """One step of AdamW; returns the losses before it."""
+        chosen = self.settings
+        warm = max(1, round(WARM_UP * chosen.steps))
+        progress = (self.done - warm) / max(1, chosen.steps - warm)
+        rate = (self.done + 1) / warm if self.done < warm else 0.5 * (1 + np.cos(np.pi * progress))
+        for group in self.optimiser.param_groups:
+            group["lr"] = chosen.lr * rate
+        found = self.losses(self.draw(self.done))
+        total = found[0] + found[1] + chosen.alignment_weight * found[2]
+        self.optimiser.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.done += 1
+        return found.detach()
+
+    def learn(self, progress: Progress = iter) -> None:
+        """All steps that are left."""
+        for _ in progress(range(self.done, self.settings.steps)):
+            self.step()
+        with torch.no_grad():
+            finite = all(bool(part.isfinite().all()) for part in self.model.state_dict().values())
+        if not finite:
+            raise SettingsError(f"learning diverged at a learning rate of {self.settings.lr}: lower it")
+
+    def encode(self, views: Array8) -> Features:
+        """Views uint8 RGB [B,S,S,3] → Features, through torch, with the prompts as they stand: `local` is decoded."""
+        with torch.inference_mode():
+            places = torch.zeros(len(views), dtype=torch.long, device=self._backbone.device)
+            outputs = self.model(torch.tensor(views, device=self._backbone.device), places)
+        arrays: list[Floats] = [output.float().cpu().numpy() for output in outputs]
+        memory = tuple(arrays[2:])
+        if self.settings.memory == "plain":
+            memory = self._backbone.encode(views).memory
+        return Features(arrays[0], arrays[1], memory, self.model.grid)
+
+    def prototypes(self) -> Floats:
+        """l2-normalised float32 [products,2,D]: normal, anomalous, of both levels."""
+        with torch.inference_mode():
+            return np.asarray(self.model.text().float().cpu().numpy())
+
+    def _precision(self) -> contextlib.AbstractContextManager[object]:
+        """bf16 on a GPU, with the learned weights in fp32; on a CPU fp32."""
+        if self._backbone.device.type == "cuda":
+            return torch.autocast("cuda", torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+def doubled(views: Array8) -> Array8:
+    """Views uint8 [k,S,S,3] at twice their size, where photos are no larger."""
+    size = 2 * views.shape[1]
+    return np.stack([resize(view, (size, size)) for view in views])

@@ -1,0 +1,111 @@
+"""Deep learnable prompts of both towers, and the text tower run with them.
+
+At each of the first J layers P̃ᵗ = [Pᵗ ; f_v→t(Pᵛ)] and P̃ᵛ = [Pᵛ ; f_t→v(Pᵗ)]: each tower's own tokens, and the other's
+through a linear map. None depends on an image, so what the text says is encoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from goodparts.runtime.errors import SettingsError
+from goodparts.trainer.prompts import INITIAL_SPREAD
+from goodparts.trainer.text_tower import TextTower
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor, nn
+
+from .settings import Settings
+
+ABNORMAL = "abnormal"
+WORDS = "a photo of a"
+VIEWS = 5
+"""The whole photo and its four tiles, each with a prefix of its own."""
+
+
+class CoupledPrompts(nn.Module):
+    """text [J,n_t,W_t] and visual [J,n_v,W_v], the maps between them, and the prefix [5,1,W_v], or [5,0,W_v]
+    without one."""
+
+    def __init__(self, text: TextTower, visual_width: int, levels: int, chosen: Settings, seed: int) -> None:
+        """levels: J. Drawn on the CPU, so that a seed means the same on every device."""
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape: int, spread: float = INITIAL_SPREAD) -> nn.Parameter:
+            return nn.Parameter(torch.randn(*shape, generator=generator) * spread)
+
+        maps = levels if chosen.projection == "layer" else 1
+        self.text = draw(levels, chosen.text_tokens, text.width)
+        self.visual = draw(levels, chosen.visual_tokens, visual_width)
+        self.to_visual = draw(maps, text.width, visual_width, spread=text.width**-0.5)
+        self.to_text = draw(maps, visual_width, text.width, spread=visual_width**-0.5)
+        self.to_visual_bias = nn.Parameter(torch.zeros(maps, 1, visual_width))
+        self.to_text_bias = nn.Parameter(torch.zeros(maps, 1, text.width))
+        self.prefix = draw(VIEWS, int(chosen.prefix == "tower"), visual_width)
+        if chosen.start == "words":
+            ids = torch.tensor(SimpleTokenizer().encode(WORDS)[: chosen.text_tokens])
+            with torch.no_grad():
+                self.text[0, : len(ids)] = text.embed(ids.to(text.positional_embedding.device)).cpu()
+        self._to_visual = chosen.coupling in ("both", "text-to-visual")
+        self._to_text = chosen.coupling in ("both", "visual-to-text")
+
+    def of_text(self) -> Tensor:
+        """What the text tower reads, [J,n,W_t]."""
+        if not self._to_text:
+            return self.text
+        return torch.cat([self.text, self.visual @ self.to_text + self.to_text_bias], dim=1)
+
+    def of_visual(self) -> Tensor:
+        """What the visual tower reads, [J,n,W_v]."""
+        if not self._to_visual:
+            return self.visual
+        return torch.cat([self.visual, self.text @ self.to_visual + self.to_visual_bias], dim=1)
+
+
+class PromptedText:
+    """Encodes "[prompts] product." and "[prompts] abnormal product." for several products."""
+
+    def __init__(self, text: TextTower, products: Sequence[str], tokens: int) -> None:
+        """tokens: prompts per layer, n. SettingsError for a product whose text does not fit."""
+        tokenizer = SimpleTokenizer()
+        rows = [
+            [*tokenizer.encode(words), tokenizer.eot_token_id]
+            for product in products
+            for words in (f"{product}.", f"{ABNORMAL} {product}.")
+        ]
+        length = 1 + tokens + max(map(len, rows))
+        if length > text.context_length:
+            longest = max(products, key=len)
+            raise SettingsError(
+                f"a prompt for {longest[:40]!r} has {length} tokens, {text.context_length} fit: use a shorter "
+                "product text or fewer prompts"
+            )
+        device = text.positional_embedding.device
+        self._text = text
+        self._tokens = tokens
+        self._ends = torch.tensor([tokens + len(row) for row in rows], device=device)
+        # The tower is causal, so what stands behind [EOS] cannot matter.
+        ids = torch.tensor([[tokenizer.sot_token_id] + [0] * tokens + row + [0] * (length - 1 - tokens - len(row))
+                            for row in rows], device=device)  # fmt: skip
+        self._embedding = text.embed(ids).detach()
+        self._mask = torch.full((length, length), float("-inf"), device=device).triu(1)
+
+    def __call__(self, prompts: Tensor) -> Tensor:
+        """prompts [J,n,W] → l2-normalised [products,2,D]: normal, anomalous."""
+        text, own = self._text, slice(1, 1 + self._tokens)
+        tokens = self._place(self._embedding, prompts[0], own)
+        tokens = tokens + text.positional_embedding[: tokens.shape[1]]
+        for index, block in enumerate(text.text["transformer"].resblocks):
+            if 0 < index < len(prompts):
+                tokens = self._place(tokens, prompts[index], own)
+            tokens = block(tokens, attn_mask=self._mask)
+        ends = text.text["ln_final"](tokens[torch.arange(len(tokens)), self._ends])
+        features = text.projection(ends) if isinstance(text.projection, nn.Linear) else ends @ text.projection
+        return F.normalize(features, dim=-1).reshape(-1, 2, features.shape[-1])
+
+    @staticmethod
+    def _place(tokens: Tensor, level: Tensor, own: slice) -> Tensor:
+        rows = level.expand(len(tokens), -1, -1)
+        return torch.cat([tokens[:, : own.start], rows, tokens[:, own.stop :]], dim=1)

@@ -1,0 +1,111 @@
+"""Every setting of AnoPLe. A numbers count the open questions of the reconstruction (docs/anople.md)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import msgspec
+from goodparts.runtime.errors import SettingsError
+from goodparts.runtime.memory import Fusion
+from msgspec import Meta
+
+Coupling = Literal["both", "text-to-visual", "visual-to-text", "none"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The defaults are what `train-and-export --method anople` takes."""
+
+    text_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable text tokens per layer, n_t (A1)")] = 4
+    visual_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable visual tokens per layer, n_v (A1)")] = 4
+    depth: Annotated[
+        int, Meta(ge=1, description="layers that get prompts, J; at most those of the shallower tower (A2)")
+    ] = 9
+    coupling: Annotated[
+        Coupling, Meta(description="which tower's prompts are also projected into the other's sequence")
+    ] = "both"
+    projection: Annotated[
+        Literal["layer", "shared"], Meta(description="a projection of its own per layer, or one for all (A3)")
+    ] = "layer"
+    start: Annotated[
+        Literal["normal", "words"],
+        Meta(description='first text tokens drawn from Normal(0, 0.02), or those of "a photo of a" (A4)'),
+    ] = "normal"
+    conditioning: Annotated[
+        Literal["static"], Meta(description="prompts do not depend on the image, so text is encoded once (A5)")
+    ] = "static"
+    prefix: Annotated[
+        Literal["tower", "none"],
+        Meta(description="scale-aware prefix: a token of the visual tower's first layer, or none (A6)"),
+    ] = "tower"
+    tiles: Annotated[bool, Meta(description="train on the four tiles of a photo besides the whole one")] = True
+    anomaly_share: Annotated[
+        float, Meta(ge=0, lt=1, description="of the photos that get a painted pseudo-anomaly (A7)")
+    ] = 0.5
+    foreground: Annotated[
+        bool, Meta(description="keep pseudo-anomalies on the part where it stands out from its background (A7)")
+    ] = True
+    latent_noise: Annotated[
+        float,
+        Meta(ge=0, description="noise on good photos' features as further anomalies, in their deviations (A8)"),
+    ] = 0.0
+    decoder: Annotated[
+        Literal["light", "none"],
+        Meta(description="1×1 and depth-wise convolutions on the patches, or the patches as they are (A9)"),
+    ] = "light"
+    normalise_alignment: Annotated[
+        bool, Meta(description="of the aligned sum: weights sum to 1 and the sum has length 1 (A10)")
+    ] = True
+    align: Annotated[Literal["anomalous", "all"], Meta(description="views the alignment loss is taken over (A11)")] = (
+        "anomalous"
+    )
+    alignment_weight: Annotated[float, Meta(ge=0, description="of the alignment loss")] = 1.0
+    steps: Annotated[int, Meta(ge=1, description="steps of AdamW (A12)")] = 100
+    lr: Annotated[float, Meta(gt=0, description="learning rate after a warm-up of a tenth of the steps (A12)")] = 2e-3
+    weight_decay: Annotated[float, Meta(ge=0, description="of AdamW (A12)")] = 5e-4
+    memory: Annotated[
+        Literal["prompted", "plain"],
+        Meta(description="features the memory holds: of the prompted pass, or of a second pass without prompts (A13)"),
+    ] = "prompted"
+    fusion: Annotated[
+        Fusion,
+        Meta(
+            description="harmonic mean of both branches' raw scores (paper), of each divided by what good parts score "
+            "(balanced), or one alone, on the patch grid, before the map is smoothed (A14)"
+        ),
+    ] = "balanced"
+    image_maximum: Annotated[
+        Literal["grid", "map"],
+        Meta(description="where the image score takes the memory's maximum: patch grid or 400×400 map (A15)"),
+    ] = "grid"
+    temperature: Annotated[float, Meta(gt=0, description="multiplier of the cosine; CLIP's own is 100 (A16)")] = 20.0
+    local: Annotated[
+        Literal["vv"], Meta(description="patches that the decoder reads besides the memory's: of the V-V path (A17)")
+    ] = "vv"
+    batch: Annotated[
+        int, Meta(ge=2, description="photos of a step, drawn uniformly over products, then over shots (A18)")
+    ] = 4
+    recompute: Annotated[
+        bool, Meta(description="keep no activations of the towers: less memory on a GPU, a third more time")
+    ] = False
+
+
+DEFAULT = Settings()
+
+
+def settings(**changes: Any) -> Settings:
+    """The defaults with some of them changed; SettingsError names one that is out of range, or two that clash."""
+    merged = {**msgspec.structs.asdict(DEFAULT), **changes}
+    for name, value in merged.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SettingsError(f"{name} {value}: a finite number is needed")
+    try:
+        found = msgspec.convert(merged, Settings)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$.")
+        raise SettingsError(f"{place.rstrip('`')} is out of range: {text}") from error
+    sources = {"both": ("text", "visual"), "text-to-visual": ("text",), "visual-to-text": ("visual",), "none": ()}
+    for side in sources[found.coupling]:
+        if not getattr(found, f"{side}_tokens"):
+            raise SettingsError(f"{side}_tokens 0 with coupling {found.coupling}: there is nothing to project")
+    return found

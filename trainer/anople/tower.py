@@ -1,0 +1,58 @@
+"""The visual tower with deep prompts, as a V-V tower whose sequence carries learnable tokens in its first layers."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from goodparts.runtime.errors import BackboneError
+from goodparts.trainer.tower import Tower
+from goodparts.trainer.vv_tower import VVTower, dual_attention
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+
+class PromptedTower:
+    """Runs a VVTower's blocks over [CLS], the patches, the prefix and the prompts of the layer.
+
+    Prefix and first prompts enter after the tower's first LayerNorm; the prompts of layer j overwrite those of the
+    layer before, and those of the last layer that has some stay to the end (MaPLe). V-V attention sees them too.
+    """
+
+    def __init__(self, tower: Tower, recompute: bool = False) -> None:
+        """recompute: run blocks again for the gradient, which saves memory. BackboneError for a ResNet."""
+        if not isinstance(tower, VVTower):
+            raise BackboneError("AnoPLe needs a ViT: a ResNet's image tower has no sequence to put prompts in")
+        self.tower = tower
+        self._recompute = recompute
+
+    def __call__(self, image: Tensor, prompts: Tensor, prefix: Tensor) -> tuple[Tensor, ...]:
+        """image uint8 [B,S,S,3]; prompts [J,n,W]; prefix [B,p,W]. Returns, all l2-normalised, global [B,D], the local
+        path's patches [B,P,D], and the patches [B,P,W] at each memory tap."""
+        tower = self.tower
+        local = tower.embed(image)
+        batch, own, _ = local.shape
+        tokens = torch.cat([local, prefix], dim=1)
+        kept = tokens.shape[1]
+        memory: list[Tensor] = []
+        for index, block in enumerate(tower.blocks, start=1):
+            if index <= len(prompts):
+                tokens = torch.cat([tokens[:, :kept], prompts[index - 1].expand(batch, -1, -1)], dim=1)
+            run = partial(checkpoint, _run, use_reentrant=False) if self._recompute else _run
+            attended, step, tokens = run(block, tokens)
+            local = local + step[:, :own]
+            memory += [F.normalize(attended[:, 1:own], dim=-1)] * tower.taps.count(index)
+        return (
+            F.normalize(tower.project(tokens[:, 0]), dim=-1),
+            F.normalize(tower.project(local[:, 1:]), dim=-1),
+            *memory,
+        )
+
+
+def _run(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A block: tokens after its attention, the V-V residual, and tokens after its MLP."""
+    step, local = dual_attention(block, tokens, None)
+    attended = tokens + step
+    return attended, local, attended + block.ls_2(block.mlp(block.ln_2(attended)))
