@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
 
 import msgspec
 import torch
@@ -59,8 +60,7 @@ def _in_processes(sweep: Sweep, categories: Sequence[str]) -> Iterator[Outcome]:
     """A dead process ends its pool; what was not done goes to a new one."""
     waiting, deaths = list(categories), 0
     while waiting:
-        # torch and inference libraries have threads, which a fork would lose
-        with ProcessPoolExecutor(sweep.workers, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(sweep.workers, _context()) as pool:
             tasks = {pool.submit(_measure, sweep, category): category for category in waiting}
             try:
                 for task in as_completed(tasks):
@@ -79,6 +79,16 @@ def _in_processes(sweep: Sweep, categories: Sequence[str]) -> Iterator[Outcome]:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def _context() -> BaseContext:
+    """Workers that share the memory of what they import, where the system can fork. It is never this process that is
+    forked: inference libraries have threads, which a fork would lose."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _on_ray(sweep: Sweep, categories: Sequence[str]) -> Iterator[Outcome]:

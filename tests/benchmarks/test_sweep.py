@@ -122,7 +122,10 @@ def find_workers(parent: int) -> Iterator[int]:
             continue
         if family == parent:
             own = int(status.parent.name)
-            if b"ray::_measure" in command or b"spawn_main" in command:
+            forked = (
+                b"forkserver" in command and b"forkserver" in (Path("/proc") / str(parent) / "cmdline").read_bytes()
+            )
+            if b"ray::_measure" in command or forked:
                 yield own
             yield from find_workers(own)
 
