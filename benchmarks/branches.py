@@ -88,8 +88,9 @@ class Branches:
 def row(title: str, prompts: Prompts | None, own: Own | None = None, **changes: Any) -> Method:
     """A row of branches; changes: of its protocol's settings."""
     branches = Branches(prompts, changes)
+    official = own is None and (prompts is None or prompts in TUNABLE)
     tune = partial(row, title, prompts, own, **changes) if prompts in TUNABLE else None
-    return Method(title, branches.learn, branches.name, own=own, tune=tune)
+    return Method(title, branches.learn, branches.name, own=own, tune=tune, official=official)
 
 
 def zero_shot(title: str, own: Own | None = None) -> Method:

@@ -53,7 +53,8 @@ class Manifest(msgspec.Struct, frozen=True):
 
 class Key(msgspec.Struct, frozen=True):
     """Everything that determines a cell. data: digest of the category's files (Split.digest); graph: of the graph that
-    encodes; backend: what runs it; code: of goodparts and what it computes with."""
+    encodes; backend: what runs it; code: of goodparts and what it computes
+    with; official: digest of the listed shots where the released evaluation is reproduced."""
 
     data: str
     graph: str
@@ -64,6 +65,7 @@ class Key(msgspec.Struct, frozen=True):
     seed: int
     oracle: bool
     code: str
+    official: str = ""
 
     @property
     def digest(self) -> str:

@@ -60,11 +60,14 @@ class Photos:
         """uint8 [n,S,S,3]. Raises ImageError for a photo that cannot be read."""
         for path in paths:
             if path not in self._shelf:
-                self._shelf.put(path, View().cut(load_rgb(path), self._size).tobytes())
+                self._shelf.put(path, self._read(path).tobytes())
                 self.decoded += 1
         shape = (len(paths), self._size, self._size, 3)
         data = b"".join(self._shelf.get(path, math.prod(shape[1:])) for path in paths)
         return np.frombuffer(data, np.uint8).reshape(shape)
+
+    def _read(self, path: Path) -> Array8:
+        return View().cut(load_rgb(path), self._size)
 
     def close(self) -> None:
         self._shelf.close()

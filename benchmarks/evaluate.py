@@ -19,6 +19,7 @@ from .evaluation import Plan
 from .gather import gather
 from .html_report import to_html
 from .methods import GROUPS, METHODS
+from .official import DIFFERENCES, SHOTS_NAME
 from .report import commit, describe_machine, installed_versions
 from .summary import PUBLISHED_BACKBONE, Results, Summary, to_csv, to_markdown
 from .sweep import USUAL, find_categories, open_plan, read_sweep
@@ -54,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--torch", action="store_true", help="measure through torch as well, and the differences")
     parser.add_argument("--oracle", action="store_true",
                         help="also the step that is best on the test data, in columns of its own; slow")  # fmt: skip
+    parser.add_argument("--official", metavar="DIR",
+                        help="reproduce the released evaluation of PromptAD, with the shots that "
+                             f"DIR/<category>/{SHOTS_NAME} lists")  # fmt: skip
     parser.add_argument("--workers", type=int, metavar="N", help="processes that share the categories (default 1)")
     parser.add_argument("--ray", metavar="ADDRESS",
                         help="workers are a Ray cluster's, whose machines see the same files; local: so many "
@@ -102,6 +106,8 @@ def describe(plan: Plan, measured: int, engine: Engine) -> list[str]:
         lines.append(engine.spec.note)
     if plan.encoder.backbone == "demo":
         lines.append("the demo backbone has only seen drawn parts: its numbers are for testing")
+    if plan.official:
+        lines += DIFFERENCES
     if plan.oracle:
         lines.append("oracle columns: the step of learning that is best on the test data, which nobody has on the line")
     return lines

@@ -24,6 +24,7 @@ from .encoded import AT_ONCE, Encoded, Photos
 from .lesson import Lesson, Own, Product
 from .methods import METHODS
 from .metrics import Flags, Measured, measure_images
+from .official import OfficialPhotos, official_truth, read_shots
 from .patch_statistics import Score
 from .pixel_metrics import PixelTally
 
@@ -45,7 +46,8 @@ class Backend:
 @dataclass(frozen=True)
 class Plan:
     """What is measured of every category. backends: the deployed one first, torch last where it is measured. oracle:
-    also the step that is best on the test data. cells: those that are finished, and where others go."""
+    also the step that is best on the test data. cells: those that are finished, and where others go.
+    official: folder of the lists of shots, where the released evaluation of PromptAD is reproduced."""
 
     data: DataSet
     shots: tuple[int, ...]
@@ -56,6 +58,7 @@ class Plan:
     backbone: Callable[[], Backbone]
     oracle: bool
     cells: Cells
+    official: Path | None = None
 
 
 class Outcome(msgspec.Struct):
@@ -83,7 +86,8 @@ def measure_category(plan: Plan, category: str) -> Outcome:
     found = Outcome(category)
     for line in check_split(split):
         found.remark(line)
-    photos = Photos(plan.encoder.image_size)
+    size = plan.encoder.image_size
+    photos = OfficialPhotos(size, {sample.path for sample in split.test}) if plan.official else Photos(size)
     wanted = [*plan.backends]
     if wanted[-1].name != TORCH:
         wanted.append(torch_backend(plan.encoder, plan.backbone))
@@ -116,7 +120,7 @@ class _Category:
             found.remark(f"{self._name}: {unmarked} bad photos have no mask; pixel metrics are of the others")
 
     def measure(self) -> None:
-        plan, split = self._plan, self._split
+        plan = self._plan
         learning = [name for name in plan.methods if METHODS[name].shots]
         untaught = [name for name in plan.methods if not METHODS[name].shots]
         if untaught:
@@ -126,7 +130,7 @@ class _Category:
         for seed in range(plan.seeds if learning else 0):
             for count in plan.shots:
                 try:
-                    draws.append((choose_shots(split.train, count, seed), count, seed))
+                    draws.append((self._choose(count, seed), count, seed))
                 except SettingsError as error:
                     self._found.remark(f"{self._name}: left out: {error}")
         largest = max((count for _, count, _ in draws), default=0)
@@ -135,6 +139,12 @@ class _Category:
             self._found.manifests.append(Manifest(self._name, count, seed, drawn.digest, drawn.manifest))
             self._compare(learning, drawn, seed, shown=count == largest and seed == 0)
         self._show_mistakes()
+
+    def _choose(self, count: int, seed: int) -> Shots:
+        photos: Sequence[Path] = self._split.train
+        if self._plan.official:
+            photos = read_shots(self._plan.official, self._split.category, photos, count)
+        return choose_shots(photos, count, seed)
 
     def _compare(self, methods: Sequence[str], drawn: Shots | None, seed: int, shown: bool) -> None:
         """All methods on all backends for one draw."""
@@ -150,12 +160,13 @@ class _Category:
             self._split.category,
             seed,
             self._plan.oracle,
+            "official" if self._plan.official else "clean",
         )
         for backend, encoded, names in self._runs(methods):
             own = backend not in self._plan.backends
             if own:
                 product = product.through(partial(encoded.features, paths))
-            keys = {name: self._key(backend, name, len(paths), seed) for name in names}
+            keys = {name: self._key(backend, name, drawn, seed) for name in names}
             missing = [name for name in names if keys[name] not in self._plan.cells]
             if missing:
                 lesson = self._lesson(product, encoded, paths or (tests[0].path,), bool(paths))
@@ -192,10 +203,12 @@ class _Category:
             self.own[own] = backend, Encoded(made.name, made.encode, self._photos)
         return self.own[own]
 
-    def _key(self, backend: Backend, method: str, shots: int, seed: int) -> str:
+    def _key(self, backend: Backend, method: str, drawn: Shots | None, seed: int) -> str:
+        shots = len(drawn.paths) if drawn else 0
+        listed = drawn.digest if drawn and self._plan.official else ""
         return Key(
             self._data, backend.graph, backend.name, backend.precision, method, shots, seed, self._plan.oracle,
-            code_digest(),
+            code_digest(), listed,
         ).digest  # fmt: skip
 
     def _lesson(self, product: Product, encoded: Encoded, paths: Sequence[Path], taught: bool) -> Lesson:
@@ -238,6 +251,8 @@ class _Category:
         return measure_images(_bad(tests), image) | pixels, image, np.concatenate(grids)
 
     def _truth(self, sample: Sample) -> Truth:
+        if self._plan.official:
+            return official_truth(sample)
         if not sample.bad:
             return Truth(_NOTHING, () if self._split.saturations else None)
         if sample not in self._truths:

@@ -100,7 +100,8 @@ Own = Callable[[Backbone], Pass]
 class Method:
     """A row. prompts: the name of those that it learns, None for none; shots: whether it learns from photos at all;
     own: makes the encoder that the method needs where no engine has it, so it runs through torch alone.
-    tune: the same row with other settings of PromptAD, by name; None if it has none."""
+    tune: the same row with other settings of PromptAD, by name; None if it has none.
+    official: whether the released code of PromptAD has it, so that its protocol means something."""
 
     title: str
     learn: Callable[[Lesson], Judge]
@@ -108,3 +109,4 @@ class Method:
     shots: bool = True
     own: Own | None = None
     tune: Callable[..., Method] | None = None
+    official: bool = False

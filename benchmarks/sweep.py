@@ -21,7 +21,7 @@ from .cells import Cells
 from .datasets import SHOT_COUNTS, DataSet, open_data
 from .datasets.drawn import DRAWN, draw_data
 from .evaluation import Backend, Plan, torch_backend
-from .methods import expand_methods
+from .methods import METHODS, expand_methods
 
 USUAL = ("memory", "vvclip", "vvclip+", "coop", "promptad", "patchcore")
 MAX_SEEDS = 100
@@ -45,6 +45,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     threads: Count | None = None
     torch: bool = False
     oracle: bool = False
+    official: str | None = None
     backbone: str | None = None
     pretrained: str | None = None
     weights: str | None = None
@@ -83,7 +84,9 @@ def read_sweep(file: Path | None, options: dict[str, Any]) -> Sweep:
         sweep = msgspec.convert(told, Sweep)
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(file, told, str(error))) from error
-    expand_methods(sweep.method)
+    rows = expand_methods(sweep.method)
+    if sweep.official is not None and (wrong := [name for name in rows if not METHODS[name].official]):
+        raise SettingsError(f"--official: PromptAD's released code has no {wrong[0]}: memory and rows of PromptAD only")
     return sweep
 
 
@@ -127,7 +130,7 @@ def open_plan(sweep: Sweep) -> tuple[Plan, Engine]:
         backends.append(torch_backend(engine.encoder, backbone))
     plan = Plan(
         data, tuple(sorted(set(sweep.shots))), sweep.seeds, sweep.methods, engine.encoder, tuple(backends), backbone,
-        sweep.oracle, Cells(folder),
+        sweep.oracle, Cells(folder), None if sweep.official is None else Path(sweep.official),
     )  # fmt: skip
     return plan, engine
 
