@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 from goodparts.runtime.calibrate import FALSE_REJECT_RATE
-from goodparts.runtime.commands.calibrate import recalibrated
+from goodparts.runtime.commands.calibrate import add_simulate, recalibrated
 from goodparts.runtime.commands.show import describe_recipe
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.files import require_folder_of
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="further good photos, to set the thresholds by; 20 to 50 make them sound")  # fmt: skip
     when.add_argument("--bad", type=Path, nargs="+", default=[], metavar="PATH",
                       help="bad photos: shows how far off they are and proposes a threshold")  # fmt: skip
+    add_simulate(when)
     engine = parser.add_argument_group("backbone and engine")
     engine.add_argument("--engine", type=Path, default=Path("engine"), metavar="DIR",
                         help="engine folder, made if it is not there (default: engine)")  # fmt: skip
@@ -162,7 +163,9 @@ def run(args: argparse.Namespace) -> int:
         return bar
 
     recipe = learn_product(backbone, order, shots, views, engine.graph_id("fp32"), progress)
-    recipe, lines = recalibrated(recipe, backbone.encode, args.calibrate_on, args.bad, args.false_reject_rate)
+    recipe, lines = recalibrated(
+        recipe, backbone.encode, args.calibrate_on, args.bad, args.false_reject_rate, args.simulate
+    )
     if args.no_shots:
         recipe = dataclasses.replace(recipe, shots=None)
     recipe.save(args.out)

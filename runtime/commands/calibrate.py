@@ -19,6 +19,7 @@ from ..errors import SettingsError
 from ..files import find_images, read_bytes, require_folder_of
 from ..preprocess import Array8, decode
 from ..recipe import Recipe
+from ..simulate import simulate
 from .show import describe_thresholds
 
 
@@ -30,11 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="good photos other than the shots; 20 to 50 make a sound threshold")  # fmt: skip
     parser.add_argument("--bad", type=Path, nargs="+", default=[], metavar="PATH",
                         help="bad photos: shows how far off they are and proposes a threshold")  # fmt: skip
+    add_simulate(parser)
     parser.add_argument("--false-reject-rate", type=float, metavar="P",
                         help="share of good parts that may be rejected (default: the recipe's)")  # fmt: skip
     parser.add_argument("--threshold", type=float, metavar="T", help="set the image threshold by hand")
     parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
+
+
+def add_simulate(parser: argparse._ActionsContainer) -> None:
+    """The option that this command and train-and-export share."""
+    parser.add_argument("--simulate", action="store_true",
+                        help="place the thresholds between good photos and shots with painted defects, "
+                             "in place of a rate: misses fewer bad parts, may reject more good ones")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     rate = args.false_reject_rate
     if rate is None:
         rate = detector.recipe.header.false_reject_rate
-    recipe, lines = recalibrated(detector.recipe, detector.engine.encode, args.good, args.bad, rate)
+    recipe, lines = recalibrated(detector.recipe, detector.engine.encode, args.good, args.bad, rate, args.simulate)
     if args.threshold is not None:
         thresholds = msgspec.structs.replace(recipe.header.thresholds, image=args.threshold)
         thresholds.check()
@@ -55,9 +64,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def recalibrated(
-    recipe: Recipe, encode: Encode, good: Sequence[Path], bad: Sequence[Path], false_reject_rate: float
+    recipe: Recipe,
+    encode: Encode,
+    good: Sequence[Path],
+    bad: Sequence[Path],
+    false_reject_rate: float,
+    simulated: bool = False,
 ) -> tuple[Recipe, list[str]]:
-    """The recipe with thresholds for a rate, on further good photos where there are any.
+    """The recipe with thresholds for a rate, on further good photos where there are any; simulated: between these and
+    painted defects instead.
 
     Also what bad photos say, as lines to print.
     """
@@ -70,12 +85,21 @@ def recalibrated(
     # With nothing new to go by, a threshold that was set by hand stays.
     if good or false_reject_rate != recipe.header.false_reject_rate:
         recipe = recipe.recalibrate(calibration, false_reject_rate)
+    lines = []
+    if simulated:
+        simulation = simulate(recipe, encode)
+        recipe = recipe.with_thresholds(simulation.thresholds)
+        lines.append(
+            f"  simulated bad parts score {_spread(simulation.bad)}; the threshold misses {simulation.missed} of "
+            f"{len(simulation.bad)} and is expected to reject {simulation.rejected:.1%} of good parts"
+        )
     if not bad:
-        return recipe, []
+        return recipe, lines
     bad_scores, _ = photo_scores(score_photos(learned, _load(recipe, bad), encode))
     good_scores = np.array(calibration.image.scores, np.float32)
     found, threshold = separate(good_scores, bad_scores), recipe.header.thresholds.image
     return recipe, [
+        *lines,
         f"  good photos score {_spread(good_scores)}, bad ones {_spread(bad_scores)}",
         f"  at this threshold {(good_scores >= threshold).sum()} of {len(good_scores)} good photos would be rejected "
         f"and {(bad_scores < threshold).sum()} of {len(bad_scores)} bad ones missed",
