@@ -44,6 +44,7 @@ BENCHES = {
     "search": "memory search on the CPU, beside numpy, torch and faiss",
     "score": "scoring after the encoder and the anomaly map",
     "accuracy": "what the demo backbone tells apart, thresholds against their rates, tiles",
+    "anople": "AnoPLe beside PromptAD, and without each of its parts, on the demo backbone",
     "gpu": "search, scoring and resampling on a GPU, beside torch",
     "frame": "latency of a camera frame: every precision and backend, back to back, in batches, at cameras' rates",
 }
@@ -52,7 +53,7 @@ COMPARE = "compare"
 
 ONLY = {
     "engine": ("frame", "start"),
-    "data": ("accuracy",),
+    "data": ("accuracy", "anople"),
     "fps": ("frame",),
     "batch": ("frame",),
     "threads": ("frame",),
@@ -78,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "accuracy is always the demo's")  # fmt: skip
     parser.add_argument("--repeat", type=int, metavar="N", help="timed rounds (default: each benchmark's own)")
     parser.add_argument("--data", type=Path, metavar="ROOT",
-                        help="accuracy: real products too, folders in MVTec's layout")  # fmt: skip
+                        help="accuracy, anople: real products too, folders in MVTec's layout")  # fmt: skip
     parser.add_argument("--engine", type=Path, metavar="DIR",
                         help="frame, start: use this engine, or put it there (default: a temporary one)")  # fmt: skip
     parser.add_argument("--precision", nargs="+", choices=get_args(Precision),

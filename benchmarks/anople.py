@@ -1,0 +1,102 @@
+"""AnoPLe beside PromptAD and single branches, and with each of its parts left out, on the demo backbone through torch.
+
+On drawn parts of kinds that its CLIP never saw, and on real photos (--data: folders in MVTec's layout).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from goodparts.runtime.memory import fit_memory
+from goodparts.runtime.scoring import Branches, Learned, score_branches
+from goodparts.trainer.anople.learner import AnoPLeLearner, Subject, doubled
+from goodparts.trainer.anople.settings import Settings, settings
+from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.demo.parts import HELD_OUT_KINDS
+
+from .accuracy import Bench, Trial, find_products
+from .products import Product, draw_product, load_product
+from .report import Findings, Options
+
+log = logging.getLogger(__name__)
+
+LINES, FIRST_LINE = 2, 1000
+POOL, GOOD, BAD = 8, 24, 16
+SHOTS = 4
+QUICK: Mapping[str, Any] = {"steps": 40, "batch": 2}
+"""Of a whole table on two cores; a product of one's own takes the defaults."""
+WITHOUT: Mapping[str, dict[str, Any]] = {
+    "text to visual only": {"coupling": "text-to-visual"},
+    "text prompts only": {"coupling": "none", "visual_tokens": 0, "prefix": "none"},
+    "visual prompts only": {"coupling": "none", "text_tokens": 0},
+    "not coupled": {"coupling": "none"},
+    "no alignment": {"alignment_weight": 0.0},
+    "single scale": {"tiles": False, "prefix": "none"},
+    "no prefix": {"prefix": "none"},
+    "no decoder": {"decoder": "none"},
+    "plain memory": {"memory": "plain"},
+}
+
+
+def measure(options: Options) -> Findings:
+    findings, backbone = Findings(), Backbone.open("demo")
+    size = backbone.encoder.image_size
+    sets = {
+        f"drawn {kind}": [
+            draw_product(kind, seed, size, pool=POOL, good=GOOD, bad=BAD)
+            for seed in range(FIRST_LINE, FIRST_LINE + LINES)
+        ]
+        for kind in HELD_OUT_KINDS
+    }
+    if options.data is None:
+        findings.remarks.append("real photos were not measured: --data ROOT takes folders in MVTec's layout")
+    else:
+        sets |= {folder.name: [load_product(folder, size)] for folder in find_products(options.data)}
+    for name, products in sets.items():
+        log.info("%s", name)
+        compare(findings, name, products, backbone)
+    return findings
+
+
+def compare(findings: Findings, name: str, products: list[Product], backbone: Backbone) -> None:
+    """Rows "<set>, <row>: image | pixel AUROC", means over lines or draws; peer: PromptAD, or all of AnoPLe."""
+    trials = [trial for trial, _ in Bench(products, backbone).trials(SHOTS)][:LINES]
+    peer = np.mean([trial.aurocs("balanced") for trial in trials], axis=0)
+    for branch in ("memory", "prompt"):
+        add(findings, f"{name}, PromptAD, {branch} only", np.mean([t.aurocs(branch) for t in trials], axis=0), peer)
+    draws = [(trial.product, seed if len(products) == 1 else 0) for seed, trial in enumerate(trials)]
+    learned = [learn(backbone, product, draw, settings(**QUICK)) for product, draw in draws]
+    whole = np.mean([trial.aurocs("balanced") for trial in learned], axis=0)
+    add(findings, f"{name}, AnoPLe", whole, peer)
+    for branch in ("memory", "prompt"):
+        add(findings, f"{name}, AnoPLe, {branch} only", np.mean([t.aurocs(branch) for t in learned], axis=0), peer)
+    for text, changes in WITHOUT.items():
+        found = [learn(backbone, *draw, settings(**QUICK, **changes)).aurocs("balanced") for draw in draws]
+        add(findings, f"{name}, AnoPLe, {text}", np.mean(found, axis=0), whole, "AnoPLe")
+
+
+def add(findings: Findings, label: str, found: np.ndarray, peer: np.ndarray, peer_name: str = "PromptAD") -> None:
+    for level, value, other in zip(("image", "pixel"), found, peer, strict=True):
+        findings.add(f"{label}: {level}", float(value), "AUROC", peer_name, float(other), higher=True)
+
+
+def learn(backbone: Backbone, product: Product, draw: int, chosen: Settings) -> Trial:
+    """A product learned from the shots of this number."""
+    shots = product.pool[draw * SHOTS : (draw + 1) * SHOTS]
+    learner = AnoPLeLearner(backbone, [Subject(product.text, doubled(shots))], chosen, draw)
+    learner.learn()
+    (prototypes,) = learner.prototypes()
+    learned = Learned(prototypes, prototypes, (), chosen.temperature, chosen.image_maximum)
+    memory = fit_memory(learned, learner.encode(shots), shots, 1, learner.encode, fusion=chosen.fusion)
+    banks = tuple(bank.astype(np.float32) for bank in memory.banks)
+    learned = dataclasses.replace(learned, banks=banks, photos=memory.photos, scales=memory.scales)
+    parts = [score_branches(learner.encode(some), learned) for some in np.array_split(product.tests, 4)]
+    joined = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in dataclasses.fields(Branches)
+    }
+    return Trial(product, learned, memory.scales, memory.calibration, Branches(**joined))
