@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 LINES, FIRST_LINE = 2, 1000
 POOL, GOOD, BAD = 8, 24, 16
 SHOTS = 4
-QUICK: Mapping[str, Any] = {"steps": 40, "batch": 2}
+QUICK: Mapping[str, Any] = {"steps": 24, "batch": 2}
 """Of a whole table on two cores; a product of one's own takes the defaults."""
 WITHOUT: Mapping[str, dict[str, Any]] = {
     "text to visual only": {"coupling": "text-to-visual"},
