@@ -59,8 +59,16 @@ def append_scoring(graph: onnx.GraphProto, recipe: Recipe) -> None:
     highest = nodes("ReduceMax", where, np.array([1, 2]), keepdims=0)
     image = _prompt_scores(nodes, "global", learned.image_prompts, learned.temperature, [0])
     local = _prompt_scores(nodes, "local", learned.pixel_prompts, learned.temperature, [0, *grid])
-    _fuse(nodes, image, scales.image_prompt, highest, scales.image_memory, "score")
-    _fuse(nodes, local, scales.grid_prompt, memory, scales.grid_memory, "grid")
+    match learned.combination:
+        case "fused":
+            _fuse(nodes, image, scales.image_prompt, highest, scales.image_memory, "score")
+            _fuse(nodes, local, scales.grid_prompt, memory, scales.grid_memory, "grid")
+        case "prompt":
+            nodes("Identity", image, output="score")
+            nodes("Identity", local, output="grid")
+        case "memory":
+            nodes("Identity", highest, output="score")
+            nodes("Identity", memory, output="grid")
     _upsample(nodes, "grid", grid, MAP_SIGMA, "map")
     graph.value_info.extend(graph.output)
     del graph.output[:]

@@ -85,7 +85,7 @@ def assert_same(seen: list[Floats], features: Features, recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("fusion", ["paper", "balanced"])
+@pytest.mark.parametrize("fusion", ["paper", "balanced", "prompt", "memory"])
 @pytest.mark.parametrize("image_maximum", ["grid", "map"])
 @pytest.mark.parametrize("temperature", [4.6052, 100.0])
 def test_it_says_what_the_definition_says(
