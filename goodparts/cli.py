@@ -16,6 +16,7 @@ from goodparts import __version__
 
 COMMANDS = {
     "inspect": ("goodparts.runtime.commands.inspect", "cpu", "find bad parts in pictures"),
+    "watch": ("goodparts.runtime.commands.watch", "cpu", "find bad parts in cameras, streams and watched folders"),
     "calibrate": ("goodparts.runtime.commands.calibrate", "cpu", "set a recipe's thresholds with more good photos"),
     "show": ("goodparts.runtime.commands.show", "cpu", "describe a recipe or an engine"),
     "export": ("goodparts.export.command", "train", "make an engine for a backbone"),

@@ -12,6 +12,7 @@ from .errors import (
     ParityError,
     RecipeError,
     SettingsError,
+    SourceError,
 )
 from .recipe import Recipe, Thresholds
 from .regions import Region
@@ -35,6 +36,7 @@ __all__ = [
     "Region",
     "Search",
     "SettingsError",
+    "SourceError",
     "Thresholds",
     "View",
 ]

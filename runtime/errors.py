@@ -40,3 +40,7 @@ class ParityError(GoodpartsError):
 
 class FileError(GoodpartsError):
     """A file or folder cannot be found, read or written."""
+
+
+class SourceError(GoodpartsError):
+    """A camera, a stream or a watched folder cannot be opened, or has stopped giving pictures."""

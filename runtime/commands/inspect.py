@@ -21,6 +21,7 @@ from ..errors import GoodpartsError, SettingsError
 from ..files import find_images, printable, require_folder_of, write_atomic, writing
 from ..overlay import TILE, draw_contact_sheet, draw_overlay
 from ..preprocess import Array8, load_rgb
+from ..record import as_record
 from ..scorer import BankPrecision, Search
 
 SHEET_PICTURES = 60
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             record: dict[str, Any]
             if isinstance(outcome, Inspection):
                 rejected += outcome.verdict == "reject"
-                record = as_record(path, outcome)
+                record = {"path": printable(path), **as_record(outcome)}
                 say(f"{outcome.verdict:6}  {outcome.calibrated:.3f}  {printable(path)}", file=table)
             else:
                 broken += 1
@@ -96,23 +97,6 @@ def run(args: argparse.Namespace) -> int:
     if broken:
         return 2
     return 1 if args.fail_on_reject and rejected else 0
-
-
-def as_record(path: Path, inspection: Inspection) -> dict[str, Any]:
-    """One picture's line of JSON."""
-    return {
-        "path": printable(path),
-        "score": inspection.score,
-        "calibrated": inspection.calibrated,
-        "verdict": inspection.verdict,
-        "threshold": inspection.threshold,
-        "pixel_threshold": inspection.thresholds.pixel,
-        "regions": inspection.regions,
-        "milliseconds": {stage: round(ms, 3) for stage, ms in inspection.milliseconds.items()},
-        "recipe": inspection.recipe,
-        "graph": inspection.graph,
-        "backend": inspection.backend,
-    }
 
 
 def _inspect_all(detector: Detector, images: list[Path], batch: int, gallery: Gallery) -> Outcomes:

@@ -1,0 +1,81 @@
+"""Results as JSON lines, appended to a file or written to standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from ..files import writing
+from .outlet import Result
+
+_LONGEST = 1 << 20
+"""Bytes; no line is longer."""
+
+
+class JsonLines:
+    """Appends to a file; a line is there whole or not at all, and survives the process."""
+
+    name = "json"
+    depth = 1024
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with writing(path):
+            self._file: BinaryIO = path.open("ab", buffering=0)
+            self._cut_back()
+
+    def wants(self, result: Result) -> bool:  # noqa: ARG002
+        return True
+
+    def send(self, result: Result) -> None:
+        with writing(self._path):
+            size = os.fstat(self._file.fileno()).st_size
+            try:
+                written = self._file.write(result.line)
+                if written != len(result.line):
+                    self._file.write(result.line[written:])  # raises what stopped the first, as a full disk does
+            except BaseException:
+                with contextlib.suppress(OSError):  # a device has nothing to cut
+                    os.ftruncate(self._file.fileno(), size)
+                raise
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _cut_back(self) -> None:
+        """Remove the half line that a power cut may have left at the end."""
+        size = self._path.stat().st_size
+        if not self._path.is_file() or size == 0:
+            return
+        with self._path.open("rb") as file:
+            file.seek(max(0, size - _LONGEST))
+            tail = file.read().rpartition(b"\n")[2]
+        if tail.startswith(b'{"source":'):
+            os.ftruncate(self._file.fileno(), size - len(tail))
+
+
+class StandardOutput:
+    """Writes to a stream that somebody reads; `gone` is called when nobody does any more."""
+
+    name = "json"
+    depth = 1024
+
+    def __init__(self, stream: BinaryIO, gone: Callable[[], None]) -> None:
+        self._stream, self._gone = stream, gone
+
+    def wants(self, result: Result) -> bool:  # noqa: ARG002
+        return True
+
+    def send(self, result: Result) -> None:
+        try:
+            self._stream.write(result.line)
+            self._stream.flush()
+        except BrokenPipeError:
+            self._gone()
+            raise
+
+    def close(self) -> None:
+        """Nothing is held back."""

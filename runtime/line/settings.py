@@ -1,0 +1,112 @@
+"""What a line is made of, and the TOML file that says it."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import msgspec
+
+from ..engine import Precision
+from ..errors import SettingsError
+from ..files import read_bytes
+from .sources import Policy
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One source. address: see sources.make_source; policy: by default newest for cameras and streams, every for files
+    and folders; threshold, pixel_threshold: in place of the recipe's; smoothing: [n, m], reject while n of the last m
+    frames are rejected; timeout: seconds without a picture after which a camera or stream counts as lost."""
+
+    name: str
+    address: str
+    recipe: str
+    policy: Policy | None = None
+    threshold: float | None = None
+    pixel_threshold: float | None = None
+    smoothing: tuple[int, int] = (1, 1)
+    timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r}: letters, digits and _ . - are accepted, up to 64")
+        n, m = self.smoothing
+        if not 1 <= n <= m <= 10_000:
+            raise ValueError(f"smoothing [{n}, {m}]: n of m frames, from 1 to m, as in [3, 5]")
+        if not (math.isfinite(self.timeout) and self.timeout > 0):
+            raise ValueError(f"timeout {self.timeout}: seconds above 0 are needed")
+
+
+class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where results go. json: a file, or - for standard output; rejects: a folder, and how much it may hold; webhook,
+    mqtt: URLs (network.py); hook: module:function (hook.py); metrics: a port on this machine alone."""
+
+    json: str | None = None
+    rejects: str | None = None
+    rejects_limit_mb: float = 1000.0
+    webhook: str | None = None
+    mqtt: str | None = None
+    hook: str | None = None
+    metrics: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.rejects_limit_mb) and self.rejects_limit_mb > 0):
+            raise ValueError(f"rejects_limit_mb {self.rejects_limit_mb}: a number above 0 is needed")
+        if self.metrics is not None and not 0 <= self.metrics <= 65535:
+            raise ValueError(f"metrics {self.metrics}: a port from 1 to 65535 is needed, or 0 for a free one")
+
+
+class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A line. batch_ms: what a pass that several sources share may take (batching.py)."""
+
+    engine: str
+    source: tuple[SourceSettings, ...]
+    output: OutputSettings = OutputSettings()
+    backend: str = "auto"
+    precision: Precision = "fp32"
+    threads: int | None = None
+    batch_ms: float = 50.0
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise ValueError("there is no source: at least one is needed")
+        names = [source.name for source in self.source]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two sources are called {twice[0]!r}: each needs a name of its own")
+        if not (math.isfinite(self.batch_ms) and self.batch_ms >= 0):
+            raise ValueError(f"batch_ms {self.batch_ms}: 0 or more milliseconds are needed")
+
+
+def read_settings(file: Path) -> LineSettings:
+    """Read a TOML file; names of files in it are relative to its folder. SettingsError says where it is wrong."""
+    try:
+        settings = msgspec.toml.decode(read_bytes(file), type=LineSettings)
+    except ImportError as error:
+        raise SettingsError(f'{file}: TOML needs tomli on this Python: pip install "goodparts[watch]"') from error
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{file}: {str(error).replace('`$.', '`')}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is no TOML: {error}") from error
+    return _resolved(settings, file.parent)
+
+
+def _resolved(settings: LineSettings, folder: Path) -> LineSettings:
+    def inside(name: str) -> str:
+        return str(folder / name)
+
+    sources = tuple(
+        msgspec.structs.replace(
+            source,
+            recipe=inside(source.recipe),
+            address=source.address if re.match(r"genicam:|[a-z]+://", source.address) else inside(source.address),
+        )
+        for source in settings.source
+    )
+    out = settings.output
+    json = out.json if out.json in (None, "-") else inside(out.json)
+    rejects = out.rejects if out.rejects is None else inside(out.rejects)
+    output = msgspec.structs.replace(out, json=json, rejects=rejects)
+    return msgspec.structs.replace(settings, engine=inside(settings.engine), source=sources, output=output)

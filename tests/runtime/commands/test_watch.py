@@ -1,0 +1,118 @@
+"""The line as a command: recordings and folders in, JSON lines out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from goodparts.runtime import Detector
+
+from goodparts.cli import main
+from tests.runtime.conftest import BAD, FRAMES
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_frame_of_two_recordings_is_judged_as_by_the_detector(
+    engine_folder: Path, recipe_file: Path, recording: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    common = ["--engine", str(engine_folder), "--recipe", str(recipe_file), "--json", str(out)]
+    assert main(["watch", *common, "--source", str(recording), "--source", str(recording)]) == 0
+    records = read_lines(out)
+    detector = Detector.open(engine_folder, recipe_file)
+    with av.open(str(recording)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    expected = [detector.predict(frame).score for frame in frames]
+    for source in ("1", "2"):
+        mine = [record for record in records if record["source"] == source]
+        assert [record["frame"] for record in mine] == list(range(FRAMES))
+        # Other sources in the same batch change the order of sums, not what is summed.
+        assert [record["score"] for record in mine] == pytest.approx(expected, rel=1e-4)
+        assert {"time", "verdict", "decision", "regions", "milliseconds", "recipe", "graph"} <= set(mine[0])
+
+
+def test_a_line_file_sets_thresholds_and_smoothing_of_each_source(
+    engine_folder: Path, recipe_file: Path, recording: Path, tmp_path: Path
+) -> None:
+    detector = Detector.open(engine_folder, recipe_file)
+    with av.open(str(recording)) as container:
+        scores = [detector.predict(frame.to_ndarray(format="rgb24")).score for frame in container.decode(video=0)]
+    good = max(score for number, score in enumerate(scores) if number not in BAD)
+    threshold = (good + min(scores[number] for number in BAD)) / 2
+    shutil.copy(recording, tmp_path / "parts.mp4")
+    shutil.copy(recipe_file, tmp_path / "ring.safetensors")
+    (tmp_path / "line.toml").write_text(
+        f"""
+        engine = "{engine_folder}"
+        output = {{ json = "out.jsonl", rejects = "rejects" }}
+        [[source]]
+        name = "left"
+        address = "parts.mp4"
+        recipe = "ring.safetensors"
+        threshold = {threshold}
+        smoothing = [2, 3]
+        [[source]]
+        name = "right"
+        address = "parts.mp4"
+        recipe = "ring.safetensors"
+        threshold = 0.999
+        """
+    )
+    assert main(["watch", "--line", str(tmp_path / "line.toml")]) == 0
+    records = read_lines(tmp_path / "out.jsonl")
+    rejected = {kind: [r["frame"] for r in records if r["source"] == "left" and r[kind] == "reject"]
+                for kind in ("verdict", "decision")}  # fmt: skip
+    assert rejected == {"verdict": list(BAD), "decision": [BAD[0] + 1, *BAD[2:], BAD[2] + 1]}
+    assert all(record["decision"] == "good" for record in records if record["source"] == "right")
+    kept = sorted(path.name.partition("_left_")[2] for path in (tmp_path / "rejects").iterdir())
+    assert kept == sorted(f"{n}.{end}" for n in rejected["decision"] for end in ("frame.png", "json", "map.png"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(
+    engine_folder: Path, recipe_file: Path, photos: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    program = [sys.executable, "-c", "import sys; from goodparts.cli import main; sys.exit(main())"]
+    with subprocess.Popen(
+        [*program, "watch", "--engine", str(engine_folder), "--recipe", str(recipe_file), "--source", str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "demo on" in process.stderr.readline()
+        shutil.copy(photos / "bad" / "4.png", folder / ".hidden.png")
+        (folder / ".hidden.png").rename(folder / "part.png")
+        record = json.loads(process.stdout.readline())
+        assert record["path"] == str(folder / "part.png")
+        process.send_signal(number)
+        assert process.stdout.read() == ""
+        assert "ended in order" in process.stderr.read()
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "e", "--recipe", "r"], "--engine, --recipe and --source are needed, or --line FILE"),
+        (["--line", "f", "--engine", "e"], "leave --engine, --recipe, --source out"),
+        (["--engine", "/nowhere", "--recipe", "r", "--source", "x"], "no engine at /nowhere"),
+    ],
+)
+def test_errors_are_one_line_and_exit_2(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["watch", *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("goodparts watch: ")
+    assert message in line

@@ -1,0 +1,28 @@
+"""A short H.264 recording of drawn parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.conftest import draw_part
+
+FRAMES = 12
+BAD = (4, 5, 6)
+"""Frames of the recording that show a defect."""
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "parts.mp4"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:  # can be read as it arrives
+        stream = container.add_stream("libx264", rate=30, options={"crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number in range(FRAMES):
+            pixels = np.asarray(draw_part(1, defect=number in BAD))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path

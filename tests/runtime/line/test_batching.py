@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from goodparts.runtime.line.batching import BatchingSession
+from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.scoring import Floats
+
+
+class Recorder:
+    """Gives each view's first pixel; notes the sizes of its passes, and holds each until it is let go."""
+
+    description = "double"
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.entered, self.go = threading.Semaphore(0), threading.Semaphore(0)
+        self.broken = False
+
+    def run(self, views: Array8) -> list[Floats]:
+        self.sizes.append(len(views))
+        self.entered.release()
+        self.go.acquire()
+        if self.broken:
+            raise RuntimeError("device lost")
+        return [views[:, 0, 0, 0].astype(np.float32)]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(1e-4)
+
+
+def run_while_busy(recorder: Recorder, bound: float, counts: list[int]) -> list[object]:
+    """The results of requests of so many views, all but the first of which arrive while the first is running."""
+    session = BatchingSession(recorder, bound)
+    results: list[object] = [None] * len(counts)
+
+    def ask(index: int) -> None:
+        try:
+            (results[index],) = session.run(np.full((counts[index], 2, 2, 3), index, np.uint8))
+        except RuntimeError as error:
+            results[index] = error
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(len(counts))]
+    threads[0].start()
+    recorder.entered.acquire()
+    for number, thread in enumerate(threads[1:], start=1):
+        thread.start()
+        wait_until(lambda number=number: len(session._waiting) == number)  # type: ignore[misc]
+    for _ in threads:
+        recorder.go.release()
+    for thread in threads:
+        thread.join(30)
+    return results
+
+
+def test_what_waits_shares_the_next_pass_and_each_gets_its_own() -> None:
+    recorder = Recorder()
+    results = run_while_busy(recorder, 1e9, [1, 2, 1, 3])
+    assert recorder.sizes == [1, 6]
+    for index, (result, count) in enumerate(zip(results, [1, 2, 1, 3], strict=True)):
+        np.testing.assert_array_equal(result, np.full(count, index, np.float32))
+
+
+def test_beyond_the_bound_nothing_is_shared() -> None:
+    recorder = Recorder()
+    run_while_busy(recorder, 0.0, [1, 2, 3])
+    assert recorder.sizes == [1, 2, 3]
+
+
+def test_a_failed_pass_fails_for_all_that_shared_it() -> None:
+    recorder = Recorder()
+    recorder.broken = True
+    results = run_while_busy(recorder, 1e9, [1, 1, 1])
+    assert [str(result) for result in results] == ["device lost"] * 3
+
+
+def test_a_session_says_what_really_runs() -> None:
+    assert BatchingSession(Recorder(), 1.0).description == "double"

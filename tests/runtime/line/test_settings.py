@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from goodparts.runtime.errors import SettingsError
+from goodparts.runtime.line.hook import load_function
+from goodparts.runtime.line.settings import read_settings
+
+GOOD = """
+engine = "engine"
+[[source]]
+name = "left"
+address = "{address}"
+recipe = "nut.safetensors"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "line.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [("parts.mp4", True), ("rtsp://camera/live", False), ("genicam:a.cti", False), ("/dev/video0", False)],
+)
+def test_files_are_relative_to_the_file_that_names_them(tmp_path: Path, address: str, inside: bool) -> None:
+    settings = read_settings(write(tmp_path, GOOD.format(address=address)))
+    assert settings.engine == str(tmp_path / "engine")
+    (source,) = settings.source
+    assert source.recipe == str(tmp_path / "nut.safetensors")
+    assert source.address == (str(tmp_path / address) if inside else address)
+    assert source.smoothing == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("smoothing = [4, 3]", r"smoothing \[4, 3\]: n of m frames"),
+        ("treshold = 1.0", "unknown field `treshold`.*source"),
+        ('policy = "oldest"', "Invalid enum value 'oldest'.*policy"),
+        ("timeout = 0", "timeout 0.0: seconds above 0"),
+        ("[output]\nmetrics = 70000", "metrics 70000: a port"),
+        ("[output]\nrejects_limit_mb = 0", "rejects_limit_mb 0.0: a number above 0"),
+        ('[[source]]\nname = "left"\naddress = "b"\nrecipe = "r"', "two sources are called 'left'"),
+        ('[[source]]\nname = "../up"\naddress = "b"\nrecipe = "r"', "name '../up': letters, digits"),
+        ("= 3", "is no TOML"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_one_line(tmp_path: Path, more: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as raised:
+        read_settings(write(tmp_path, GOOD.format(address="a") + more))
+    assert "line.toml" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_line_without_sources_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no source"):
+        read_settings(write(tmp_path, 'engine = "e"\nsource = []'))
+
+
+def test_a_hook_is_a_function_by_name() -> None:
+    assert load_function("json:dumps").__name__ == "dumps"
+    for name in ("nowhere:eject", "json", "json:nothing", "json:__name__"):
+        with pytest.raises(SettingsError, match="hook "):
+            load_function(name)
