@@ -95,7 +95,7 @@ float Bank::error_bound(float peak) const {
   const double additions = 2.0 * static_cast<double>(padded_) * std::ldexp(1.0, -24);
   if (precision_ == GP_FP32) return static_cast<float>(additions);
   if (precision_ == GP_BF16) {
-    const double rounding = std::ldexp(1.0, -9);
+    const double rounding = std::ldexp(1.0, -8);  // half a step of eight significant bits
     return static_cast<float>(additions + rounding + (on_amx(precision_) ? rounding * (1 + rounding) : 0));
   }
   double query_error = 0;

@@ -46,6 +46,11 @@ def test_the_nearest_row_is_found(precision: str, rows: int, queries: int, width
     check(unit(rng, rows, width), unit(rng, queries, width), precision, threads)
 
 
+def test_the_bound_holds_where_bf16_rounds_most() -> None:
+    row = np.array([[0.501953, 0.864899]], np.float32)  # both lie almost midway between two numbers
+    check(row, row, "bf16")
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("rows", "queries", "width"), [(900, 225, 896), (1, 1, 1), (100_000, 3, 8), (33, 500, 31)])
 def test_sizes_that_matter(precision: str, rows: int, queries: int, width: int) -> None:
