@@ -8,7 +8,6 @@ Its plans hold no weights, which stay in the engine's file: 0.4 MB, of the demo'
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,35 +25,27 @@ if TYPE_CHECKING:
 
 VERSION: str = ov.__version__.split("-")[0]
 
+_TYPES = {
+    "CPU": {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "int8": ov.Type.f32},
+    "GPU": {"fp32": ov.Type.f32, "fp16": ov.Type.f16, "int8": ov.Type.f32},
+}
+"""Device → precision → the type of whatever the graph itself does not quantise."""
+
 _WITHOUT_WEIGHTS = {"CACHE_MODE": "OPTIMIZE_SIZE"}
 """Asked for when a plan is made, and again when it is opened."""
-
-
-@functools.cache
-def _types(device: str) -> dict[str, ov.Type]:
-    """Precision → the type of whatever the graph itself does not quantise.
-
-    Beside int8 that is bf16 on a processor that has it: a tenth faster than fp32, and no further from torch.
-    """
-    if device == "GPU":
-        return {"fp32": ov.Type.f32, "fp16": ov.Type.f16, "int8": ov.Type.f32}
-    has_bf16 = "BF16" in ov.Core().get_property(device, "OPTIMIZATION_CAPABILITIES")
-    return {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "int8": ov.Type.bf16 if has_bf16 else ov.Type.f32}
 
 
 class OpenVinoSession:
     """A compiled OpenVINO model with one inference request, tuned for latency."""
 
     def __init__(self, compiled: Any, device: str, precision: str) -> None:
-        used, wanted = compiled.get_property("INFERENCE_PRECISION_HINT"), _types(device)[precision]
+        used, wanted = compiled.get_property("INFERENCE_PRECISION_HINT"), _TYPES[device][precision]
         if used != wanted:
             raise BackendError(f"OpenVINO chose {used} where {precision} was asked for")
         self._lock = threading.Lock()
         self._request = compiled.create_infer_request()
         self._outputs = range(len(compiled.outputs))
         self.description = f"openvino {VERSION} {device} {precision}"
-        if precision == "int8" and wanted == ov.Type.bf16:
-            self.description += " and bf16"
 
     def run(self, views: Array8) -> list[Floats]:
         with self._lock:  # one request, one set of buffers: copied before the next call fills them
@@ -105,12 +96,12 @@ def compile_graph(path: Path, device: str, precision: str, further: dict[str, st
 
 
 def _configuration(device: str, precision: str, threads: int | None) -> dict[str, object]:
-    if precision not in _types(device):
-        accepted = ", ".join(_types(device))
+    if precision not in _TYPES[device]:
+        accepted = ", ".join(_TYPES[device])
         raise BackendError(f"OpenVINO cannot run {precision} on the {device}: {accepted} are supported")
     config: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": _types(device)[precision],
+        "INFERENCE_PRECISION_HINT": _TYPES[device][precision],
     }
     if threads is not None and device == "CPU":
         config["INFERENCE_NUM_THREADS"] = threads

@@ -75,8 +75,6 @@ def test_int8_is_explicit_symmetric_and_runs_everywhere(exporter: Exporter) -> N
     assert variant is not None
     assert [record.backend for record in variant.parity] == list(variants.PAIRS["int8"])
     assert variant.note.startswith("calibrated on drawn parts")
-    has_bf16 = exporter.write("bf16") is not None
-    assert [record.ran.endswith("int8 and bf16") for record in variant.parity] == [False, has_bf16]
     model = onnx.load(str(exporter.graph.with_name(variant.graph)))
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     quantisers = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
