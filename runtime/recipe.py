@@ -287,5 +287,5 @@ def _read_header(data: bytes, name: str) -> Header:
         raise RecipeError(f"{name} has format version {version!r}; this version reads {FORMAT_VERSION}")
     try:
         return msgspec.json.decode(text, type=Header)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, SettingsError) as error:
         raise RecipeError(f"{name} is damaged ({error}): copy or train it again") from error
