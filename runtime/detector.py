@@ -93,6 +93,22 @@ class _Product:
     thresholds: Thresholds
 
 
+def fit_to(engine: Engine, recipe: Recipe, name: str = "recipe") -> Recipe:
+    """The recipe with a memory of this engine's graph, computed again from its shots where it is of another.
+
+    RecipeError for a recipe of another encoder, or without the shots that this needs.
+    """
+    if recipe.header.encoder != engine.encoder:
+        raise RecipeError(
+            f"{name} was made for {recipe.header.encoder}, this engine is {engine.encoder}: "
+            "use the engine it was made with, or train it again on this one"
+        )
+    if recipe.header.graph == engine.graph_id:
+        return recipe
+    log.info("%s was made with another graph: its memory is computed again from its shots", name)
+    return recipe.refit(engine.encode, engine.graph_id, name)
+
+
 class Detector:
     """Finds bad parts of one product at a time; `use` changes the product, the engine stays.
 
@@ -130,14 +146,7 @@ class Detector:
         name = "recipe" if isinstance(recipe, Recipe) else str(recipe)
         if not isinstance(recipe, Recipe):
             recipe = Recipe.open(recipe)
-        if recipe.header.encoder != self.engine.encoder:
-            raise RecipeError(
-                f"{name} was made for {recipe.header.encoder}, this engine is {self.engine.encoder}: "
-                "use the engine it was made with, or train it again on this one"
-            )
-        if recipe.header.graph != self.engine.graph_id:
-            log.info("%s was made with another graph: its memory is computed again from its shots", name)
-            recipe = recipe.refit(self.engine.encode, self.engine.graph_id, name)
+        recipe = fit_to(self.engine, recipe, name)
         recipe.header.thresholds.check()
         learned, grid = recipe.learned(), self.engine.encoder.grid
         resident = score_on_gpu(self.engine.session, learned, grid, recipe.header.view, self._search)

@@ -61,6 +61,22 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise SettingsError(f"min_area {self.min_area}: 0 or more frame pixels are needed")
 
 
+class Accepted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Photos that an operator said are good, the last of the recipe's shots (accept.py).
+
+    accepts: how many photos each accept added, oldest first; max_rows: most rows that a bank may hold, those of the
+    learned shots always among them; learned: the calibration on these alone.
+    """
+
+    accepts: tuple[int, ...]
+    max_rows: int
+    learned: Calibration
+
+    def __post_init__(self) -> None:
+        if not self.accepts or min(self.accepts) < 1:
+            raise ValueError(f"accepts {list(self.accepts)}: each is of one photo or more")
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of a recipe but its arrays.
 
@@ -68,8 +84,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     method, as it resolved them; image_maximum and temperature: see scoring.Learned; fusion: of raw scores
     ("paper"), of each divided by its scale ("balanced"), or one branch alone ("prompt", "memory"); memory_share: of
     the shots' patches that the banks hold; shot_calibration: on the shots themselves; calibration: the one that
-    thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were set for; digest:
-    of the file this was read from.
+    thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were set for; accepted:
+    which of the shots were added on the line; digest: of the file this was read from.
     """
 
     version: int
@@ -92,7 +108,27 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     thresholds: Thresholds
     seed: int
     versions: dict[str, str]
+    accepted: Accepted | msgspec.UnsetType = msgspec.UNSET
     digest: str = NO_DIGEST
+
+    def __post_init__(self) -> None:
+        if self.learned_shots < 1:
+            raise ValueError(f"{len(self.shots)} shots: at least one is learned from, besides accepted ones")
+
+    @property
+    def learned_shots(self) -> int:
+        """How many of the shots were learned from; the others were accepted later."""
+        return len(self.shots) - (sum(self.accepted.accepts) if self.accepted else 0)
+
+    def follow(self, calibration: Calibration, others: Thresholds) -> Thresholds:
+        """Thresholds for another calibration, where these are what the present one gives; else those of `others`."""
+        rate, now = self.false_reject_rate, self.calibration
+        image, pixel = self.thresholds.image, self.thresholds.pixel
+        return Thresholds(
+            image=calibration.image.threshold(rate) if image == now.image.threshold(rate) else others.image,
+            pixel=calibration.pixel.threshold(rate) if pixel == now.pixel.threshold(rate) else others.pixel,
+            min_area=self.thresholds.min_area,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +168,22 @@ class Recipe:
     def refit(self, encode: Encode, graph: str, name: str = "recipe") -> Recipe:
         """The same product for another graph: memory, calibration and thresholds computed again from the shots.
 
-        Thresholds, and a calibration on further photos, keep their distance to the shots' own scores.
+        A calibration on further photos, and thresholds set by hand, keep their distance to the shots' own scores.
         """
         if self.shots is None:
             raise RecipeError(
                 f"{name} was made with another graph and holds no shots to compute its memory from again: "
                 "inspect with the engine it was made with, or train without --no-shots"
             )
+        if self.header.accepted:
+            from .accepted import forget, remember  # which know recipes
+
+            accepted, learned = self.header.accepted, self.header.learned_shots
+            shots, views = self.header.shots[learned:], self.shots[learned * self.header.view.count :]
+            again = forget(self).refit(encode, graph, name)
+            again = remember(again, accepted.accepts, accepted.max_rows, shots, views, encode)
+            header = msgspec.structs.replace(again.header, digest=self.header.digest)
+            return dataclasses.replace(again, header=header)
         before = self.header.shot_calibration
         memory = fit_memory(
             self.learned(),
@@ -168,7 +213,9 @@ class Recipe:
             scales=memory.scales,
             shot_calibration=after,
             calibration=calibration,
-            thresholds=msgspec.structs.replace(old, image=old.image * image, pixel=old.pixel * pixel),
+            thresholds=self.header.follow(
+                calibration, msgspec.structs.replace(old, image=old.image * image, pixel=old.pixel * pixel)
+            ),
         )
         return dataclasses.replace(self, header=header, banks=memory.banks, photos=memory.photos)
 

@@ -34,7 +34,7 @@ def test_the_file_has_one_metadata_key_and_no_clock(recipe: Recipe) -> None:
 
 def test_any_flipped_bit_is_found(recipe: Recipe) -> None:
     data = recipe.to_bytes()
-    tiles = data.index(rb'\"tiles\":[1') + len(rb'\"tiles\":[')
+    tiles = data.index(rb"\"tiles\":[1") + len(rb"\"tiles\":[")
 
     @given(st.integers(0, len(data) - 1), st.integers(0, 7))
     @example(tiles, 0)  # [1,1] becomes [0,1], which no view has
