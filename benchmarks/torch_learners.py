@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from goodparts.runtime.scoring import Features, Floats, fuse, memory_scores, prompt_scores
 from goodparts.trainer.backbone import Backbone
 from goodparts.trainer.ensemble import compose, encode_texts
-from goodparts.trainer.promptad import CLEAN_TEMPERATURE, PROTOCOLS, Losses, PromptLearner
+from goodparts.trainer.promptad import CLEAN_TEMPERATURE, PROTOCOLS, Losses, PromptLearner, flushed_denormals
 from goodparts.trainer.prompts import INITIAL_SPREAD, PackedLayout
 from goodparts.trainer.suffixes import GENERIC
 from open_clip.tokenizer import SimpleTokenizer
@@ -125,11 +125,12 @@ def learn_cocoop(lesson: Lesson) -> Judge:
         learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimiser = torch.optim.SGD(learned, CLEAN.lr, CLEAN.momentum, weight_decay=CLEAN.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, CLEAN.steps, CLEAN.final_lr)
-        for _ in range(CLEAN.steps):
-            optimiser.zero_grad()
-            model.loss(whole, z).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
+        with flushed_denormals():
+            for _ in range(CLEAN.steps):
+                optimiser.zero_grad()
+                model.loss(whole, z).backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                schedule.step()
         models.append(model)
 
     def judge(features: Features) -> tuple[Floats, Floats]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import torch.nn.functional as F
 from goodparts.runtime.errors import BackboneError
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
@@ -47,10 +48,28 @@ class TextTower(nn.Module):
         Returns [N,B,D].
         """
         tokens = vectors + self.positional_embedding[positions]
-        tokens = self.text["transformer"](tokens, attn_mask=mask)
-        ends = self.text["ln_final"](tokens[:, read])
+        *blocks, last = self.text["transformer"].resblocks
+        for block in blocks:
+            tokens = run_block(block, tokens, mask)
+        ends = self.text["ln_final"](run_block(last, tokens, mask, read))
         features: Tensor = self.projection(ends) if isinstance(self.projection, nn.Linear) else ends @ self.projection
         return features
+
+
+def run_block(block: Any, tokens: Tensor, mask: Tensor, read: Tensor | None = None) -> Tensor:
+    """A residual attention block on [N,T,W]; of the places in `read` alone, all others' tokens only being looked at.
+
+    As open_clip's, but without its way to [T,N,W] and back; a last block need do no more than what is read.
+    """
+    attention = block.attn
+    mixed = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
+    q, k, v = mixed.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    if read is not None:
+        q, mask, tokens = q[:, :, read], mask[read], tokens[:, read]
+    seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+    tokens = tokens + block.ls_1(attention.out_proj(seen))
+    done: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+    return done
 
 
 @functools.cache
@@ -62,6 +81,7 @@ def open_tokenizer() -> SimpleTokenizer:
 def check_supported(text: Any) -> None:
     """BackboneError unless this is CLIP's causal text tower with CLIP's vocabulary, read at [EOS]."""
     whole = all(hasattr(text, name) for name in _PARTS) and text.attn_mask is not None
+    whole = whole and all(isinstance(block.attn, nn.MultiheadAttention) for block in text.transformer.resblocks)
     pool = getattr(text, "text_pool_type", getattr(text, "pool_type", "argmax"))
     if not whole or pool not in ("argmax", "eos") or getattr(text, "cls_emb", None) is not None:
         raise BackboneError(f"text tower {type(text).__name__} is not supported: CLIP's causal one is")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.scoring import Features
@@ -101,3 +102,15 @@ def test_without_any_anomaly_prompt_there_is_nothing_to_learn(demo: Backbone, fe
     PromptLearner(demo, features, "ring", chosen=settings("clean", steps=1, learned_suffixes=0)).learn()
     official = settings("official", steps=1, learned_suffixes=0)
     PromptLearner(demo, features, "ring", chosen=official).learn()
+
+
+def test_denormals_are_flushed_while_learning_and_only_then(demo: Backbone, features: Features) -> None:
+    tiny, seen = torch.tensor(1e-40), []
+
+    def watch(steps: range) -> range:
+        seen.append(float(tiny * 1))
+        return steps[:1]
+
+    PromptLearner(demo, features, "ring").learn(watch)
+    assert seen == [0.0]
+    assert float(tiny * 1) > 0
