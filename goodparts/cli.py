@@ -18,6 +18,7 @@ COMMANDS = {
     "inspect": ("goodparts.runtime.commands.inspect", "cpu", "find bad parts in pictures"),
     "watch": ("goodparts.runtime.commands.watch", "cpu", "find bad parts in cameras, streams and watched folders"),
     "calibrate": ("goodparts.runtime.commands.calibrate", "cpu", "set a recipe's thresholds with more good photos"),
+    "accept": ("goodparts.runtime.commands.accept", "cpu", "add photos of good parts that were rejected to a recipe"),
     "show": ("goodparts.runtime.commands.show", "cpu", "describe a recipe or an engine"),
     "export": ("goodparts.export.command", "train", "make an engine for a backbone"),
     "build": ("goodparts.runtime.commands.build", "cpu", "compile an engine for this machine"),
@@ -95,9 +96,10 @@ def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> i
 def describe(error: Exception) -> str:
     """An error in one line."""
     from goodparts.runtime.errors import GoodpartsError
+    from goodparts.runtime.files import visible
 
     if isinstance(error, GoodpartsError):
-        return str(error)
+        return visible(str(error))
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     line = (str(error).strip().splitlines() or [""])[0]

@@ -119,6 +119,11 @@ def printable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def visible(text: str) -> str:
+    """Text from a file or a name, as one line that a terminal only shows: whatever would steer it is escaped."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def cache_folder() -> Path:
     """Where this user's programs keep what can be made again: `goodparts` in it. Not made here."""
     if sys.platform == "win32":

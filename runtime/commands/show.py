@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 from .. import engine
+from ..files import visible
 from ..plans import Plan, read_plans
 from ..recipe import Header, Recipe
 
@@ -21,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
             spec = engine.verify_files(path) if args.verify else engine.read_spec(path)
             print("\n".join(describe_engine(path, spec)) + ("\n  every digest matches" if args.verify else ""))
         else:
-            print("\n".join(describe_recipe(path, Recipe.open(path))))
+            print("\n".join(map(visible, describe_recipe(path, Recipe.open(path)))))
     return 0
 
 
@@ -87,12 +89,25 @@ def describe_plan(plan: Plan) -> str:
 def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
     header = recipe.header
     kept = "kept" if recipe.shots is not None else "left out"
+    learned = header.shots[: header.learned_shots]
     return [
         f"{path}: recipe for {header.product!r}, {header.method} ({header.protocol} protocol), seed {header.seed}",
         f"  made for {header.encoder}",
-        f"  {len(header.shots)} shots ({kept}): {', '.join(shot.name for shot in header.shots)}",
+        f"  {len(learned)} shots ({kept}): {', '.join(shot.name for shot in learned)}",
+        *describe_accepts(header),
         *describe_thresholds(header),
         f"  digest {header.digest}",
+    ]
+
+
+def describe_accepts(header: Header) -> list[str]:
+    """What was accepted on the line, oldest first."""
+    if not header.accepted:
+        return []
+    ends = itertools.accumulate(header.accepted.accepts, initial=header.learned_shots)
+    return [
+        f"  accepted {number}: {', '.join(f'{shot.name} ({shot.sha256[:12]})' for shot in header.shots[start:end])}"
+        for number, (start, end) in enumerate(itertools.pairwise(ends), start=1)
     ]
 
 

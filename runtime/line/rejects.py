@@ -13,7 +13,17 @@ from ..files import write_atomic, writing
 from ..overlay import draw_overlay
 from .outlet import Result
 
-_OURS = re.compile(r"\d{8}T\d{9}Z_[A-Za-z0-9_.-]+_\d+\.(frame\.png|map\.png|json)")
+_OURS = re.compile(r"\d{8}T\d{9}Z_(?P<source>[A-Za-z0-9_.-]+)_\d+\.(?P<kind>frame\.png|map\.png|json)")
+
+
+def frames(folder: Path, source: str | None = None) -> list[Path]:
+    """The frames that Rejects has kept in a folder, of one source or of all, oldest first; none if it is no folder."""
+    found = [(path, _OURS.fullmatch(path.name)) for path in sorted(folder.iterdir())] if folder.is_dir() else []
+    return [
+        path
+        for path, ours in found
+        if ours is not None and ours["kind"] == "frame.png" and source in (None, ours["source"])
+    ]
 
 
 class Rejects:
@@ -71,7 +81,7 @@ class Rejects:
 
 def _reject(path: Path) -> str:
     """What the three files of one reject have in common."""
-    return _OURS.sub(lambda found: found[0].removesuffix(f".{found[1]}"), path.name)
+    return _OURS.sub(lambda found: found[0].removesuffix(f".{found['kind']}"), path.name)
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -1,0 +1,118 @@
+"""`goodparts accept`: "this one is good". Shows what would change, asks, writes the recipe; --undo takes it back."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from ..accept import Change, Effect, Photo, apply, preview, undo
+from ..backends import BACKENDS
+from ..engine import Engine, Precision
+from ..errors import GoodpartsError, SettingsError
+from ..files import find_images, require_folder_of, visible
+from ..line.rejects import frames
+from ..recipe import Recipe
+from .show import describe_accepts
+
+REJECTS = 100
+"""So many of the newest past rejects are looked at."""
+SHOWN = 20
+"""So many of those that turn good are named."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="pictures of good parts, or folders")
+    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="recipe of the product")
+    parser.add_argument("--engine", type=Path, metavar="DIR", help="engine folder: that which the line runs")
+    parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
+    parser.add_argument("--precision", default="fp32", choices=get_args(Precision), help="that which the line runs")
+    parser.add_argument("--rejects", type=Path, metavar="DIR",
+                        help="what watch rejected before, or a folder of photos: says which turn good")  # fmt: skip
+    parser.add_argument("--source", metavar="NAME", help="of the rejects, those of this source alone")
+    parser.add_argument("--max-rows", type=int, metavar="N",
+                        help="most rows of a memory from now on; beyond it those go that were least new")  # fmt: skip
+    parser.add_argument("--undo", nargs="?", const="", metavar="WHICH",
+                        help="take the last accept back, or that of this number, photo's name or SHA-256")  # fmt: skip
+    parser.add_argument("--history", action="store_true", help="list what was accepted")
+    parser.add_argument("--yes", action="store_true", help="do it without asking")
+
+
+def run(args: argparse.Namespace) -> int:
+    recipe = Recipe.open(args.recipe)
+    if args.history:
+        print("\n".join(map(visible, describe_accepts(recipe.header) or ["nothing was accepted"])))
+        return 0
+    change = _propose(args, recipe)
+    print("\n".join(map(visible, _describe(args.recipe, change))))
+    if not (args.yes or _ask()):
+        print("nothing was changed: --yes writes it")
+        return 0
+    require_folder_of(args.recipe)
+    start = time.perf_counter()
+    apply(change, args.recipe)
+    print(f"written in {(time.perf_counter() - start) * 1e3:.0f} ms; a running watch takes it by itself")
+    return 0
+
+
+def _propose(args: argparse.Namespace, recipe: Recipe) -> Change:
+    photos = [Photo.read(path) for path in find_images(args.photos)]
+    if args.undo is not None and photos:
+        raise SettingsError(f"--undo takes photos back: accept {photos[0].name} in a call of its own")
+    if args.undo is None and not photos:
+        raise SettingsError("no photo to accept: give at least one")
+    engine = None
+    if args.engine is not None:
+        engine = Engine.open(args.engine, backend=args.backend, precision=args.precision, verify=True)
+    if args.undo is not None:
+        return undo(recipe, engine, args.undo or None, _rejects(args, recipe, set()))
+    if engine is None:
+        raise SettingsError("--engine DIR is needed, to see the photos as the line does")
+    rejects = _rejects(args, recipe, {photo.sha256 for photo in photos})
+    return preview(recipe, engine, photos, rejects, args.max_rows)
+
+
+def _rejects(args: argparse.Namespace, recipe: Recipe, accepted: set[str]) -> Iterator[Photo]:
+    """The newest rejects, one at a time; what cannot be looked at is said and passed over."""
+    if args.rejects is None:
+        return
+    paths = frames(args.rejects, args.source) or ([] if args.source else find_images([args.rejects]))
+    for path in paths[-REJECTS:]:
+        try:
+            photo = Photo.read(path)
+            recipe.header.view.check(*photo.pixels.shape[:2])
+        except GoodpartsError as error:
+            print(f"goodparts: {visible(str(error))}", file=sys.stderr)
+            continue
+        if photo.sha256 not in accepted:
+            yield photo
+
+
+def _ask() -> bool:
+    return sys.stdin.isatty() and input("write it? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _describe(path: Path, change: Change) -> list[str]:
+    before, after = change.before.header, change.after.header
+    lines = [f"{path}: {before.product!r}", *map(_describe_effect, change.photos)]
+    for what, level in (("rejects from image", "image"), ("outlines from pixel", "pixel")):
+        old, new = getattr(before.thresholds, level), getattr(after.thresholds, level)
+        stays = " stays" if old == new else f" → {new:.4g}"
+        lines.append(f"  {what} score {old:.4g}{stays}")
+    rows = [max(map(len, recipe.banks)) for recipe in (change.before, change.after)]
+    bound = f", at most {after.accepted.max_rows}" if after.accepted else ""
+    lines.append(f"  memory of {rows[0]} → {rows[1]} rows{bound}; {len(before.shots)} → {len(after.shots)} photos")
+    if change.rejects:
+        turned = [effect for effect in change.rejects if (effect.was, effect.becomes) == ("reject", "good")]
+        lines.append(f"  of {len(change.rejects)} past rejects {len(turned)} turn good")
+        lines += map(_describe_effect, turned[:SHOWN])
+        if len(turned) > SHOWN:
+            lines.append(f"  and {len(turned) - SHOWN} more")
+    return lines
+
+
+def _describe_effect(effect: Effect) -> str:
+    return f"  {effect.before:.4g} {effect.was} → {effect.after:.4g} {effect.becomes}  {effect.name}"

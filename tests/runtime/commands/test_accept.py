@@ -1,0 +1,105 @@
+"""`goodparts accept`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from goodparts.runtime.recipe import Recipe
+
+from goodparts.cli import main
+from tests.conftest import draw_part
+
+
+@pytest.fixture
+def path(recipe_file: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(recipe_file, tmp_path / "ring.safetensors"))
+
+
+@pytest.fixture
+def rejects(tmp_path: Path) -> Path:
+    """What watch keeps of two sources, a foreign file, and a reject that is damaged."""
+    folder = tmp_path / "rejects"
+    folder.mkdir()
+    for source, seed in (("left", 10), ("left", 12), ("right", 14)):
+        stem = f"20261126T12000{seed}00Z_{source}_{seed}"
+        draw_part(seed, defect=True).save(folder / f"{stem}.frame.png")
+        draw_part(seed).save(folder / f"{stem}.map.png")
+    draw_part(1).save(folder / "other.png")
+    (folder / "20261126T120000000Z_left_1.frame.png").write_bytes(b"")
+    return folder
+
+
+def accept(recipe: Path, *more: str | Path) -> int:
+    return main(["accept", "--recipe", str(recipe), *map(str, more)])
+
+
+def test_a_change_is_shown_first_and_written_when_told_to(
+    engine_folder: Path, path: Path, rejects: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = path.read_bytes()
+    photo = rejects / "20261126T120001000Z_left_10.frame.png"
+    told = (photo, "--engine", engine_folder, "--rejects", rejects)
+    assert accept(path, *told) == 0
+    seen = capsys.readouterr()
+    assert "20261126T120000000Z_left_1.frame.png is empty" in seen.err
+    lines = seen.out.splitlines()
+    assert lines[1].split()[1] == "reject"
+    assert lines[1].split()[4:] == ["good", photo.name]
+    assert "  memory of 432 → 576 rows, at most 2160; 3 → 4 photos" in lines
+    assert "  of 2 past rejects 2 turn good" in lines  # the accepted one, the map and the foreign file are none
+    assert lines[-1] == "nothing was changed: --yes writes it"
+    assert path.read_bytes() == before
+
+    assert accept(path, *told, "--source", "right", "--yes") == 0
+    assert "of 1 past rejects 1 turn good" in capsys.readouterr().out
+    assert Recipe.open(path).header.shots[-1].name == photo.name
+    assert accept(path, "--history") == 0
+    assert capsys.readouterr().out.startswith(f"  accepted 1: {photo.name} (")
+    assert accept(path, "--undo", "--yes") == 0
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["BAD"], "--engine DIR is needed"),
+        (["GOOD", "--engine", "ENGINE"], "1.png is already in the recipe"),
+        ([], "no photo to accept"),
+        (["BAD", "--undo", "1"], "--undo takes photos back: accept"),
+        (["--undo"], "no photo was accepted"),
+    ],
+)
+def test_errors_leave_the_recipe_alone(
+    engine_folder: Path,
+    path: Path,
+    photos: Path,
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = path.read_bytes()
+    names = {"BAD": photos / "bad" / "4.png", "GOOD": photos / "good" / "1.png", "ENGINE": engine_folder}
+    assert accept(path, *(names.get(option, option) for option in options), "--yes") == 2
+    assert message in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names cannot be elsewhere")
+def test_a_hostile_name_is_only_shown(
+    engine_folder: Path, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "\x1b[2J\n<script>..\u202egnp.png"
+    draw_part(10, defect=True).save(photo)
+    shown = "\\x1b[2J\\n<script>..\\u202egnp.png"
+    assert accept(path, photo, "--engine", engine_folder, "--yes") == 0
+    assert shown in capsys.readouterr().out
+    assert Recipe.open(path).header.shots[-1].name == photo.name  # data, whatever it says
+    assert main(["show", str(path)]) == 0
+    assert accept(path, photo, "--engine", engine_folder) == 2
+    seen = capsys.readouterr()
+    for text in seen:
+        assert shown in text
+        assert "\x1b" not in text
