@@ -30,6 +30,7 @@ from .report import (
 DEFAULT_BACKBONE = "ViT-B-16-plus-240"
 DEFAULT_FPS = (30.0, 60.0, 120.0)
 DEFAULT_BATCH = 4
+DEFAULT_FRAMES = 200_000
 PEERS = {
     "torch": "eager, of the same encoder",
     "compile": "torch.compile of it, where there is a C++ compiler",
@@ -45,6 +46,7 @@ BENCHES = {
     "score": "scoring after the encoder and the anomaly map",
     "accuracy": "what the demo backbone tells apart, thresholds against their rates, tiles",
     "anople": "AnoPLe beside PromptAD, and without each of its parts, on the demo backbone",
+    "line": "goodparts watch: four cameras at 30 frames a second, and its memory over 200 000 frames",
     "gpu": "search, scoring and resampling on a GPU, beside torch",
     "frame": "latency of a camera frame: every precision and backend, back to back, in batches, at cameras' rates",
 }
@@ -57,7 +59,8 @@ ONLY = {
     "fps": ("frame",),
     "batch": ("frame",),
     "threads": ("frame",),
-    "precision": ("frame", "start"),
+    "precision": ("frame", "start", "line"),
+    "frames": ("line",),
     "peers": ("frame",),
     "plot": ("frame",),
 }
@@ -83,11 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", type=Path, metavar="DIR",
                         help="frame, start: use this engine, or put it there (default: a temporary one)")  # fmt: skip
     parser.add_argument("--precision", nargs="+", choices=get_args(Precision),
-                        help="frame, start: measure these (default: the engine's; a new one: fp32 bf16)")  # fmt: skip
+                        help="frame, start, line: these (default: the engine's; of a new one fp32 bf16)")  # fmt: skip
     parser.add_argument("--fps", nargs="*", type=float, metavar="RATE",
                         help="frame: of the cameras (default 30 60 120)")  # fmt: skip
     parser.add_argument("--batch", type=int, metavar="N", help=f"frame: batches up to N too (default {DEFAULT_BATCH})")
     parser.add_argument("--threads", type=int, metavar="N", help="frame: of the inference library, and of torch")
+    parser.add_argument("--frames", type=int, metavar="N",
+                        help="line: its memory is watched over so many (default 200000)")  # fmt: skip
     peers = "; ".join(f"{name}: {text}" for name, text in PEERS.items())
     parser.add_argument("--peers", nargs="*", choices=PEERS, metavar="PEER",
                         help=f"frame: {peers} (default {' '.join(DEFAULT_PEERS)})")  # fmt: skip
@@ -107,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         precisions=None if args.precision is None else tuple(args.precision),
         peers=DEFAULT_PEERS if args.peers is None else tuple(args.peers),
+        frames=DEFAULT_FRAMES if args.frames is None else args.frames,
     )
     findings = measure(args.name, options)
     print(format_table(findings.rows))
@@ -138,7 +144,7 @@ def run_compare(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> None:
     """SettingsError for options that say nothing to this benchmark, before anything slow."""
-    for option in ("repeat", "threads"):
+    for option in ("repeat", "threads", "frames"):
         value = getattr(args, option)
         if value is not None and value < 1:
             raise SettingsError(f"--{option} {value}: at least 1 is needed")

@@ -36,7 +36,7 @@ class Options:
 
     backbone; how many timed rounds, None for its own default; an engine to reuse; a folder of real products.
     Of the frame: cameras' rates; the largest batch; threads of the inference library, None for its own choice; the
-    precisions, None for all that the engine has; the peers.
+    precisions, None for all that the engine has; the peers. Of the line: frames that its memory is watched over.
     """
 
     backbone: str
@@ -48,6 +48,7 @@ class Options:
     threads: int | None = None
     precisions: tuple[Precision, ...] | None = None
     peers: tuple[str, ...] = ()
+    frames: int = 200_000
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):

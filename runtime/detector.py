@@ -30,6 +30,9 @@ from .view import Box, View
 
 log = logging.getLogger(__name__)
 
+_ROUNDING = 1.0 + 1e-5
+"""How far above the highest pixel score rounding can lift the map."""
+
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
@@ -80,6 +83,8 @@ class Inspection:
     @functools.cached_property
     def regions(self) -> list[Region]:
         """Connected places above the pixel threshold, in frame pixels, highest peak first."""
+        if self.grids.max() * _ROUNDING < self.thresholds.pixel:  # the map averages the grids: nothing in it is higher
+            return []
         return find_regions(self.map, self.thresholds.pixel, self.thresholds.min_area, self.extent)
 
 

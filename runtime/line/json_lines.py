@@ -13,6 +13,8 @@ from .outlet import Result
 
 _LONGEST = 1 << 20
 """Bytes; no line is longer."""
+_BEGIN = b'{"source":'
+"""Of every line: a tail that begins otherwise is somebody else's."""
 
 
 class JsonLines:
@@ -53,7 +55,7 @@ class JsonLines:
         with self._path.open("rb") as file:
             file.seek(max(0, size - _LONGEST))
             tail = file.read().rpartition(b"\n")[2]
-        if tail.startswith(b'{"source":'):
+        if tail.startswith(_BEGIN) or _BEGIN.startswith(tail):
             os.ftruncate(self._file.fileno(), size - len(tail))
 
 

@@ -53,8 +53,8 @@ class Rejects:
         time = re.sub(r"[-:.]", "", result.record["time"])
         stem = f"{time}_{result.source}_{result.record['frame']}"
         files = {
-            f"{stem}.frame.png": _png(Image.fromarray(result.pixels)),
-            f"{stem}.map.png": _png(draw_overlay(result.pixels, result.inspection)),
+            f"{stem}.frame.png": to_png(Image.fromarray(result.pixels)),
+            f"{stem}.map.png": to_png(draw_overlay(result.pixels, result.inspection)),
             f"{stem}.json": result.line,
         }
         self._make_room(sum(map(len, files.values())))
@@ -84,7 +84,8 @@ def _reject(path: Path) -> str:
     return _OURS.sub(lambda found: found[0].removesuffix(f".{found['kind']}"), path.name)
 
 
-def _png(picture: Image.Image) -> bytes:
+def to_png(picture: Image.Image) -> bytes:
+    """Large and soon done."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

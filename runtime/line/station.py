@@ -68,12 +68,12 @@ class Station(threading.Thread):
         stop: threading.Event, report: Report, backoff: Backoff,
     ) -> None:  # fmt: skip
         super().__init__(name=f"inspect {meter.source}", daemon=True)
+        self._seen = _state(product.recipe)  # before it is read: what replaces it meanwhile is a change
         self.detector = product.open(shared)
         self._product, self._shared, self._queue, self._meter = product, shared, queue, meter
         self._smoothing, self._emit = smoothing, emit
         self._stopped, self._report, self._backoff = stop, report, backoff
         self._changing = threading.Lock()
-        self._seen = _state(product.recipe)
 
     def run(self) -> None:
         while (frame := self._queue.take()) is not None:

@@ -12,6 +12,7 @@ from goodparts.runtime import Engine, EngineError, ImageError, RecipeError
 from goodparts.runtime.engine import read_spec
 from goodparts.runtime.preprocess import load_rgb
 from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.regions import find_regions
 from goodparts.runtime.scoring import Combination, score, score_branches
 from goodparts.runtime.view import Box, View
 from goodparts.trainer.backbone import Backbone
@@ -87,6 +88,19 @@ def test_regions_lie_in_the_region_of_interest(detector: Detector, recipe: Recip
         assert region.box.y >= roi.y
         assert region.box.x + region.box.width <= roi.x + roi.width
         assert region.box.y + region.box.height <= roi.y + roi.height
+
+
+def test_where_no_cell_reaches_the_pixel_threshold_there_is_no_region_and_no_map(
+    detector: Detector, photos: Path
+) -> None:
+    seen = detector.predict(photos / "bad" / "4.png")
+    for pixel in (float(seen.grids.max()), float(seen.map.max())):
+        at = dataclasses.replace(seen, thresholds=msgspec.structs.replace(seen.thresholds, pixel=pixel))
+        assert at.regions == find_regions(at.map, pixel, at.thresholds.min_area, at.extent)
+    above = msgspec.structs.replace(seen.thresholds, pixel=float(seen.grids.max()) * 1.001)
+    quiet = dataclasses.replace(seen, thresholds=above)
+    assert quiet.regions == []
+    assert "map" not in vars(quiet)
 
 
 def test_a_recipe_of_another_encoder_is_refused_and_the_old_one_stays(detector: Detector, recipe: Recipe) -> None:

@@ -106,9 +106,10 @@ def test_a_full_disk_is_one_line() -> None:
     output.close()
 
 
-def test_a_half_line_of_an_earlier_run_is_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", [b'{"source":"le', b'{"so'])
+def test_a_half_line_of_an_earlier_run_is_removed(tmp_path: Path, half: bytes) -> None:
     path = tmp_path / "out.jsonl"
-    path.write_bytes(b'{"source":"left"}\n{"source":"le')
+    path.write_bytes(b'{"source":"left"}\n' + half)
     output = JsonLines(path)
     output.send(make_result(1))
     output.close()
