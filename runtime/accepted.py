@@ -14,13 +14,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from .calibrate import Calibration, Encode, calibrate, without
+from .calibrate import Calibration, Encode, calibrate, score_as_new
 from .errors import RecipeError
 from .files import NO_DIGEST
 from .memory import Halves
 from .preprocess import Array8
 from .recipe import Accepted, Header, Recipe, Shot
-from .scoring import nearest, score_branches
+from .scoring import nearest
 
 
 def forget(recipe: Recipe) -> Recipe:
@@ -70,8 +70,7 @@ def remember(
         shots=together,
     )
     product = recipe.learned()
-    good = [score_branches(each, without(product, photo)) for photo, each in enumerate(features)]
-    calibration = calibrate(good, product.scales, False, product.combination)
+    calibration = calibrate(score_as_new(product, features), product.scales, False, product.combination)
     accepted = Accepted(accepts=tuple(accepts), max_rows=max_rows, learned=header.shot_calibration)
     return dataclasses.replace(recipe, header=_recalibrate(header, calibration, (*header.shots, *shots), accepted))
 

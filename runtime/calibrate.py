@@ -32,8 +32,11 @@ from .scoring import (
     Scores,
     anomaly_map,
     combine,
+    mean_distance,
+    nearest,
     score,
     score_branches,
+    with_prompts,
 )
 
 Encode = Callable[[Array8], Features]
@@ -87,8 +90,25 @@ def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: 
     count = len(shots) // per_photo
     if count == 1:
         return [score_branches(encode(views), learned) for views in shifted_copies(shots)]
-    photos = [slice(index * per_photo, (index + 1) * per_photo) for index in range(count)]
-    return [score_branches(features[photo], without(learned, index)) for index, photo in enumerate(photos)]
+    return score_as_new(learned, [features[index * per_photo : (index + 1) * per_photo] for index in range(count)])
+
+
+def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]:
+    """What each of a product's photos, in their order, scores against the rows of the others."""
+    similarities = []
+    for number, (bank, of) in enumerate(zip(learned.banks, learned.photos, strict=True)):
+        queries = [photo.memory[number].reshape(-1, bank.shape[1]) for photo in photos]
+        ends = np.cumsum([len(rows) for rows in queries])
+        every, best = np.concatenate(queries), np.full(ends[-1], -1.0, np.float32)
+        for photo, end in enumerate(ends):
+            found = nearest(every, bank[of == photo])
+            found[end - len(queries[photo]) : end] = -1.0  # its own
+            np.maximum(best, found, out=best)
+        similarities.append(np.split(best, ends[:-1]))
+    return [
+        with_prompts(photo, learned, mean_distance(found))
+        for photo, found in zip(photos, zip(*similarities, strict=True), strict=True)
+    ]
 
 
 def calibrate(

@@ -109,8 +109,13 @@ def score(features: Features, learned: Learned) -> Scores:
 
 def score_branches(features: Features, learned: Learned) -> Branches:
     """Both branches at both levels."""
+    return with_prompts(features, learned, memory_scores(features.memory, learned.banks))
+
+
+def with_prompts(features: Features, learned: Learned, memory: Floats) -> Branches:
+    """Both branches, the memory's given: [B,P]."""
     grid_shape = (-1, *features.grid)
-    grid_memory = memory_scores(features.memory, learned.banks).reshape(grid_shape)
+    grid_memory = memory.reshape(grid_shape)
     where = upsample(grid_memory, MAP_SIZE) if learned.image_maximum == "map" else grid_memory
     return Branches(
         image_prompt=prompt_scores(features.global_, learned.image_prompts, learned.temperature),
@@ -161,7 +166,12 @@ def prompt_scores(features: Floats, prototypes: Floats, temperature: float) -> F
 
 def memory_scores(memory: tuple[Floats, ...], banks: tuple[Floats, ...]) -> Floats:
     """Distance to the nearest remembered patch (eq. 8), mean over the banks: [B,P,W_m] each → [B,P] in [0,1]."""
-    distances = [(1.0 - nearest(queries, bank)) / 2.0 for queries, bank in zip(memory, banks, strict=True)]
+    return mean_distance([nearest(queries, bank) for queries, bank in zip(memory, banks, strict=True)])
+
+
+def mean_distance(similarities: Sequence[Floats]) -> Floats:
+    """Mean over the banks of the distances that cosines stand for, in [0,1]."""
+    distances = [(1.0 - similarity) / 2.0 for similarity in similarities]
     return np.asarray(np.clip(np.mean(distances, axis=0), 0.0, 1.0), np.float32)
 
 
