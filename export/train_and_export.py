@@ -14,9 +14,8 @@ from goodparts.runtime.commands.calibrate import add_simulate, recalibrated
 from goodparts.runtime.commands.show import describe_recipe
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.files import require_folder_of
-from goodparts.runtime.preprocess import load_rgb
 from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.view import Box, View, encode_mask
+from goodparts.runtime.view import Box, View, read_mask
 from goodparts.trainer import promptad, suffixes
 from goodparts.trainer.product import Order, choose_shots, learn_product, load_shots
 from tqdm import tqdm
@@ -114,7 +113,7 @@ def read_view(args: argparse.Namespace) -> View:
         rows, columns = (int(part) for part in args.tiles.lower().split("x"))
     except ValueError:
         raise SettingsError(f"--tiles {args.tiles}: give rows x columns, as in 2x3") from None
-    mask = None if args.mask is None else encode_mask(load_rgb(args.mask).max(axis=2) > 127)
+    mask = None if args.mask is None else read_mask(args.mask)
     return View(roi=roi, mask=mask, resize=args.resize, tiles=(rows, columns), overlap=args.overlap)
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .errors import SettingsError
-from .preprocess import MIN_SIDE, Array8, resize
+from .preprocess import MIN_SIDE, Array8, Picture, load_rgb, resize
 from .scoring import MAP_SIGMA, MAP_SIZE, Floats, map_matrix
 
 PADDING = (122, 116, 104)
@@ -174,6 +174,11 @@ def encode_mask(mask: npt.NDArray[np.bool_]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(mask).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def read_mask(picture: Picture) -> bytes:
+    """A picture that is white where to look → View.mask."""
+    return encode_mask(load_rgb(picture).max(axis=2) > 127)
 
 
 @functools.lru_cache(maxsize=8)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
 import sys
+import threading
+import time
 from pathlib import Path
-from typing import get_args
+from typing import TextIO, get_args
 
 from ..backends import BACKENDS
 from ..engine import Precision
@@ -40,22 +43,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics", type=int, metavar="PORT", help="Prometheus metrics on 127.0.0.1")
 
 
+class Screen:
+    """What is said, and how things stand: on a terminal of its own below it, written over itself; elsewhere, as in a
+    journal or among JSON lines, again every QUIET seconds."""
+
+    QUIET = 600.0
+
+    def __init__(self, stream: TextIO, draws: bool) -> None:
+        self._stream, self._draws = stream, draws
+        self._table: list[str] = []
+        self._shown = 0
+        self._last = time.monotonic()
+        self._lock = threading.Lock()
+
+    def say(self, text: str) -> None:
+        """A line that stays; for several threads."""
+        with self._lock:
+            self._write(f"{self._cleared()}{text}\n{self._drawn()}")
+
+    def show(self, table: list[str]) -> None:
+        """How things stand now."""
+        with self._lock:
+            if self._draws:
+                self._table = table
+                self._write(f"{self._cleared()}{self._drawn()}")
+            elif time.monotonic() - self._last >= self.QUIET:
+                self._last = time.monotonic()
+                self._write("\n".join([*table, ""]))
+
+    def _cleared(self) -> str:
+        """Takes the table off a terminal."""
+        lines, self._shown = self._shown, 0
+        return f"\r\x1b[{lines}A\x1b[J" if lines else ""
+
+    def _drawn(self) -> str:
+        columns, rows = shutil.get_terminal_size()
+        lines = [line[: columns - 1] for line in self._table[: max(1, rows - 2)]]  # one that wraps could not be cleared
+        self._shown = len(lines)
+        return "".join(f"{line}\n" for line in lines)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
 def run(args: argparse.Namespace) -> int:
-    on_terminal = sys.stderr.isatty()
-
-    def say(text: str) -> None:
-        print(f"\r\x1b[K{text}" if on_terminal else text, file=sys.stderr, flush=True)
-
-    line = Line(_settings(args), lambda text: say(f"goodparts: {text}"))
-    say(f"{', '.join(line.meters)}: {line.shared.engine.encoder.backbone} on {line.shared.engine.backend}")
-
-    def show() -> None:
-        if on_terminal:
-            print(f"\r\x1b[K{line.status_line()}", end="", file=sys.stderr, flush=True)
-
+    settings = _settings(args)
+    among_lines = settings.output.json == "-" and sys.stdout.isatty()
+    screen = Screen(sys.stderr, draws=sys.stderr.isatty() and not among_lines)
+    line = Line(settings, lambda text: screen.say(f"goodparts: {text}"))
+    screen.say(f"{', '.join(line.meters)}: {line.shared.engine.encoder.backbone} on {line.shared.engine.backend}")
     with contextlib.suppress(KeyboardInterrupt, SystemExit):  # SIGINT and SIGTERM are how it is meant to end
-        line.run(show)
-    say(f"goodparts: ended in order; {line.status_line()}")
+        line.run(lambda: screen.show(line.status_table()))
+    screen.say(f"goodparts: ended in order; {line.status_line()}")
     return 0
 
 

@@ -73,6 +73,23 @@ class Gauges:
         self.meter, self.dropped, self.up = meter, dropped, up
 
 
+_HEAD = ("source", "fps", "dropped", "rejected", "failed", *STAGES)
+
+
+def status_table(sources: Sequence[Gauges]) -> list[str]:
+    """A head and a line per source: rate, what became of its frames, and median/99th percentile per stage in ms."""
+    rows = [_HEAD]
+    for shown in sources:
+        counts, times = shown.meter.counts(), shown.meter.percentiles()
+        latency = [f"{times[stage][0]:.1f}/{times[stage][1]:.1f}" if times else "-" for stage in STAGES]
+        rate = f"{shown.meter.rate():.1f}" if shown.up else "none"
+        rows.append(
+            (shown.meter.source, rate, str(shown.dropped), str(counts["rejected"]), str(counts["failed"]), *latency)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
 def status_line(sources: Sequence[Gauges]) -> str:
     """All sources in one line for a terminal."""
     return " | ".join(_status(each) for each in sources)

@@ -18,8 +18,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One source. address: see sources.make_source; policy: by default newest for cameras and streams, every for files
-    and folders; threshold, pixel_threshold: in place of the recipe's; smoothing: [n, m], reject while n of the last m
-    frames are rejected; timeout: seconds without a picture after which a camera or stream counts as lost."""
+    and folders; threshold, pixel_threshold, roi ([x, y, width, height] in frame pixels), mask (a picture that is white
+    where to look): in place of the recipe's; smoothing: [n, m], reject while n of the last m frames are rejected;
+    timeout: seconds without a picture after which a camera or stream counts as lost."""
 
     name: str
     address: str
@@ -27,6 +28,8 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     policy: Policy | None = None
     threshold: float | None = None
     pixel_threshold: float | None = None
+    roi: tuple[int, int, int, int] | None = None
+    mask: str | None = None
     smoothing: tuple[int, int] = (1, 1)
     timeout: float = 5.0
 
@@ -101,6 +104,7 @@ def _resolved(settings: LineSettings, folder: Path) -> LineSettings:
         msgspec.structs.replace(
             source,
             recipe=inside(source.recipe),
+            mask=source.mask if source.mask is None else inside(source.mask),
             address=source.address if re.match(r"genicam:|[a-z]+://", source.address) else inside(source.address),
         )
         for source in settings.source

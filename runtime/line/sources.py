@@ -40,6 +40,8 @@ class Source(Protocol):
         """
 
 
+_PATIENCE = 3.0
+"""Time-outs after which a camera or stream that gives neither picture nor error hangs."""
 _STREAMS = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtp", "srt", "udp", "tcp"})
 
 
@@ -47,10 +49,12 @@ def make_source(address: str, timeout: float) -> Source:
     """The source of an address: a folder; /dev/video0; rtsp://…, http://… and the like; genicam:PRODUCER.cti?serial=N;
     a video file. Nothing is opened yet. timeout: seconds without a picture after which a stream counts as lost.
     """
+    from .watchdog import Watchdog
+
     source: Source
     if address.startswith("genicam:"):
         source = _import("genicam", "genicam").parse_address(address, timeout)
-        return source
+        return Watchdog(source, _PATIENCE * timeout, address)
     if Path(address).is_dir():
         from .folder import WatchedFolder
 
@@ -63,7 +67,7 @@ def make_source(address: str, timeout: float) -> Source:
             f"source {address}: there is no such folder or video file; a camera is /dev/video0, a stream rtsp://…"
         )
     source = _import("video", "watch").Video(address, timeout)
-    return source
+    return source if Path(address).is_file() else Watchdog(source, _PATIENCE * timeout, redacted(address))
 
 
 def redacted(address: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections import deque
@@ -15,6 +16,7 @@ import msgspec
 from ..detector import Detector, Inspection
 from ..errors import GoodpartsError
 from ..recipe import Recipe
+from ..view import Box
 from .batching import SharedEngine
 from .capture import Backoff, Frame, FrameQueue, Report
 from .meter import Meter
@@ -39,17 +41,22 @@ class Smoothing:
 
 @dataclass(frozen=True)
 class Product:
-    """What a source is inspected for; thresholds, where given, take the place of the recipe's."""
+    """What a source is inspected for; thresholds, region and mask, where given, take the place of the recipe's."""
 
     recipe: Path
     image_threshold: float | None = None
     pixel_threshold: float | None = None
+    roi: Box | None = None
+    mask: bytes | None = None
 
     def open(self, shared: SharedEngine) -> Detector:
         return self.detector(shared, Recipe.open(self.recipe))
 
     def detector(self, shared: SharedEngine, recipe: Recipe) -> Detector:
-        detector = Detector(shared.engine, recipe)
+        seen = {name: value for name, value in (("roi", self.roi), ("mask", self.mask)) if value is not None}
+        view = msgspec.structs.replace(recipe.header.view, **seen)
+        header = msgspec.structs.replace(recipe.header, view=view)  # with the digest of the file that it was read from
+        detector = Detector(shared.engine, dataclasses.replace(recipe, header=header))
         told = {"image": self.image_threshold, "pixel": self.pixel_threshold}
         given = {name: value for name, value in told.items() if value is not None}
         detector.thresholds = msgspec.structs.replace(detector.thresholds, **given)

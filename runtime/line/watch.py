@@ -17,11 +17,12 @@ import msgspec
 from ..engine import Engine
 from ..errors import GoodpartsError
 from ..record import as_record
+from ..view import Box, read_mask
 from .batching import SharedEngine
 from .capture import Backoff, Capture, Frame, FrameQueue, Report
 from .hook import Hook, load_function
 from .json_lines import JsonLines, StandardOutput
-from .meter import Gauges, Meter, prometheus_text, status_line
+from .meter import Gauges, Meter, prometheus_text, status_line, status_table
 from .metrics import MetricsServer
 from .network import Mqtt, Webhook
 from .outlet import Outlet, Output, Result
@@ -88,6 +89,10 @@ class Line:
         """What happens now, in one line."""
         return status_line(self._gauges())
 
+    def status_table(self) -> list[str]:
+        """The same with every stage: a head, and a line per source."""
+        return status_table(self._gauges())
+
     def prometheus_text(self) -> str:
         """What happens now, for Prometheus."""
         return prometheus_text(self._gauges(), {outlet.name_: outlet.lost for outlet in self.outlets})
@@ -99,7 +104,11 @@ class Line:
     def _add(self, settings: SourceSettings) -> None:
         source = make_source(settings.address, settings.timeout)
         frames = FrameQueue(settings.policy or source.default)
-        product = Product(Path(settings.recipe), settings.threshold, settings.pixel_threshold)
+        product = Product(
+            Path(settings.recipe), settings.threshold, settings.pixel_threshold,
+            None if settings.roi is None else Box(*settings.roi),
+            None if settings.mask is None else read_mask(settings.mask),
+        )  # fmt: skip
         self._queues.append(frames)
         self._captures.append(Capture(settings.name, source, frames, self.stop, self._report, self._make_backoff()))
         self.stations.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 import av
 import pytest
 from goodparts.runtime import Detector
+from goodparts.runtime.commands.watch import Screen
 
 from goodparts.cli import main
 from tests.runtime.conftest import BAD, FRAMES
@@ -76,6 +78,27 @@ def test_a_line_file_sets_thresholds_and_smoothing_of_each_source(
     assert all(record["decision"] == "good" for record in records if record["source"] == "right")
     kept = sorted(path.name.partition("_left_")[2] for path in (tmp_path / "rejects").iterdir())
     assert kept == sorted(f"{n}.{end}" for n in rejected["decision"] for end in ("frame.png", "json", "map.png"))
+
+
+def test_a_terminal_shows_how_things_stand_below_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "12")
+    monkeypatch.setenv("LINES", "4")
+    stream = io.StringIO()
+    screen = Screen(stream, draws=True)
+    screen.say("hello")
+    screen.show(["head", "a line that is too long", "does not fit"])
+    screen.say("lost")
+    assert stream.getvalue() == "hello\nhead\na line that\n" + "\r\x1b[2A\x1b[J" + "lost\nhead\na line that\n"
+
+
+def test_a_journal_is_told_how_things_stand_once_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    screen = Screen(stream, draws=False)
+    screen.show(["head", "left"])
+    assert stream.getvalue() == ""
+    monkeypatch.setattr(Screen, "QUIET", 0.0)
+    screen.show(["head", "left"])
+    assert stream.getvalue() == "head\nleft\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")

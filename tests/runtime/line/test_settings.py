@@ -33,6 +33,13 @@ def test_files_are_relative_to_the_file_that_names_them(tmp_path: Path, address:
     assert source.recipe == str(tmp_path / "nut.safetensors")
     assert source.address == (str(tmp_path / address) if inside else address)
     assert source.smoothing == (1, 1)
+    assert source.mask is None
+
+
+def test_a_mask_is_relative_too(tmp_path: Path) -> None:
+    more = 'mask = "look.png"\nroi = [1, 2, 30, 40]'
+    (source,) = read_settings(write(tmp_path, GOOD.format(address="a") + more)).source
+    assert (source.mask, source.roi) == (str(tmp_path / "look.png"), (1, 2, 30, 40))
 
 
 @pytest.mark.parametrize(
@@ -41,6 +48,7 @@ def test_files_are_relative_to_the_file_that_names_them(tmp_path: Path, address:
         ("smoothing = [4, 3]", r"smoothing \[4, 3\]: n of m frames"),
         ("treshold = 1.0", "unknown field `treshold`.*source"),
         ('policy = "oldest"', "Invalid enum value 'oldest'.*policy"),
+        ("roi = [1, 2, 3]", "Expected `array` of length 4.*roi"),
         ("timeout = 0", "timeout 0.0: seconds above 0"),
         ("[output]\nmetrics = 70000", "metrics 70000: a port"),
         ("[output]\nrejects_limit_mb = 0", "rejects_limit_mb 0.0: a number above 0"),

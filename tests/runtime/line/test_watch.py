@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import shutil
+import time
 from pathlib import Path
 
+import av
 import msgspec
 import pytest
-from goodparts.runtime import Engine, Recipe
+from goodparts.runtime import Detector, Engine, Recipe
 from goodparts.runtime.backends import Session
 from goodparts.runtime.line import watch
 from goodparts.runtime.line.settings import LineSettings, OutputSettings, SourceSettings
 from goodparts.runtime.line.watch import Line
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import Floats
+from goodparts.runtime.view import Box, View, read_mask
+from PIL import Image, ImageOps
 
 from tests.runtime.conftest import FRAMES
 
@@ -88,3 +94,79 @@ def test_a_recipe_replaced_on_disk_is_taken_and_a_broken_one_refused(
     assert said[1:] == [f"left: now inspects with recipe {changed.digest[:12]}"]
     line.outlets[0].start()
     line.outlets[0].finish(30)
+
+
+class Slow:
+    """A session whose passes take long enough for others to wait; notes how many views each had."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.sizes: list[int] = []
+        self.description = session.description
+
+    def run(self, views: Array8) -> list[Floats]:
+        self.sizes.append(len(views))
+        time.sleep(0.02)
+        return self._session.run(views)
+
+
+@pytest.mark.parametrize(("batch_ms", "together"), [(1000.0, 3), (0.0, 1)])
+def test_sources_share_passes_up_to_batch_ms(
+    engine_folder: Path, recipe_file: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    batch_ms: float, together: int,
+) -> None:  # fmt: skip
+    slow: list[Slow] = []
+    real = watch._open_engine
+
+    def open_engine(told: LineSettings) -> Engine:
+        engine = real(told)
+        slow.append(Slow(engine.session))
+        engine.session = slow[-1]
+        return engine
+
+    monkeypatch.setattr(watch, "_open_engine", open_engine)
+    told = settings(engine_folder, recipe_file, recording, tmp_path / "out.jsonl")
+    sources = tuple(msgspec.structs.replace(told.source[0], name=name) for name in ("a", "b", "c"))
+    Line(msgspec.structs.replace(told, source=sources, batch_ms=batch_ms), print).run(lambda: None)
+    assert max(slow[0].sizes) == together
+    assert sum(slow[0].sizes) == len(sources) * FRAMES
+
+
+def test_a_hook_is_called_with_every_record_in_order_and_again_when_it_fails(
+    engine_folder: Path, recipe_file: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_plc.py").write_text(
+        "calls, done = [], []\n"
+        "def eject(record):\n"
+        "    calls.append(record['frame'])\n"
+        "    if record['frame'] == 3 and calls.count(3) == 1:\n"
+        "        raise OSError('the bus is busy')\n"
+        "    done.append((record['frame'], record['decision']))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    said: list[str] = []
+    told = settings(engine_folder, recipe_file, recording, tmp_path / "out.jsonl")
+    output = msgspec.structs.replace(told.output, hook="a_plc:eject")
+    Line(msgspec.structs.replace(told, output=output), said.append, first_delay=1e-3).run(lambda: None)
+    plc = importlib.import_module("a_plc")
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert plc.done == [(record["frame"], record["decision"]) for record in records]
+    assert plc.calls.count(3) == 2
+    assert said[0] == "hook: OSError: the bus is busy; tried again from 0.001 s on"
+
+
+def test_a_source_s_own_view_takes_the_place_of_the_recipe_s(
+    engine_folder: Path, recipe: Recipe, recipe_file: Path, recording: Path, tmp_path: Path
+) -> None:
+    roi, mask = Box(40, 0, 240, 240), tmp_path / "look.png"
+    ImageOps.expand(Image.new("L", (160, 240), 255), (80, 0)).save(mask)
+    told = settings(engine_folder, recipe_file, recording, tmp_path / "out.jsonl")
+    source = msgspec.structs.replace(told.source[0], roi=msgspec.structs.astuple(roi), mask=str(mask))
+    Line(msgspec.structs.replace(told, source=(source,)), print).run(lambda: None)
+    record = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    with av.open(str(recording)) as container:
+        first = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    header = msgspec.structs.replace(recipe.header, view=View(roi=roi, mask=read_mask(mask)))
+    elsewhere = Detector(Engine.open(engine_folder), dataclasses.replace(recipe, header=header))
+    assert record["score"] == pytest.approx(elsewhere.predict(first).score, rel=1e-4)
+    assert record["recipe"] == Recipe.open(recipe_file).digest  # the file that it came from
