@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import open_clip
 from goodparts.runtime.calibrate import Calibration, calibrate_on
-from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.memory import Memory, coreset, fit_memory
 from goodparts.runtime.preprocess import Array8, load_rgb
 from goodparts.runtime.scoring import (
@@ -46,12 +45,12 @@ from goodparts.trainer.promptad import PROTOCOLS, PromptLearner, Settings, setti
 
 from .datasets.folders import read_mvtec
 from .metrics import auroc
-from .products import Product, draw_product, load_product
+from .products import Product, find_products, gather_sets
 from .report import Findings, Options
 
 log = logging.getLogger(__name__)
 
-LINES, FIRST_LINE = 5, 1000
+LINES = 5
 POOL, GOOD, BAD = 28, 40, 16
 """Of a line: photos to learn from, good and defective ones to test with."""
 DRAWS = 4
@@ -83,17 +82,7 @@ def measure(options: Options) -> Findings:
     model = open_clip.CLIP(**clip.CONFIG)
     randomise(model, 0)
     size = trained.encoder.image_size
-    sets = {
-        f"drawn {kind}": [
-            draw_product(kind, seed, size, pool=POOL, good=GOOD, bad=BAD)
-            for seed in range(FIRST_LINE, FIRST_LINE + LINES)
-        ]
-        for kind in HELD_OUT_KINDS
-    }
-    if options.data is None:
-        findings.remarks.append("real photos were not measured: --data ROOT takes folders in MVTec's layout")
-    else:
-        sets |= {folder.name: [load_product(folder, size)] for folder in find_products(options.data)}
+    sets = gather_sets(findings, options.data, size, lines=LINES, pool=POOL, good=GOOD, bad=BAD)
     for name, products in sets.items():
         log.info("%s: branches and fusions", name)
         compare_fusions(findings, name, products, trained, Backbone("demo", model))
@@ -110,14 +99,6 @@ def measure(options: Options) -> Findings:
         log.info("drawn %s: small defects", kind)
         find_small_defects(findings, kind, trained)
     return findings
-
-
-def find_products(root: Path) -> list[Path]:
-    """Every folder of `root` in MVTec's layout, sorted."""
-    found = sorted(path.parents[1] for path in root.glob("*/train/good"))
-    if not found:
-        raise SettingsError(f"--data {root}: no folder in it has train/good, as in MVTec's layout")
-    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,15 +16,14 @@ from goodparts.runtime.scoring import Branches, Learned, score_branches
 from goodparts.trainer.anople.learner import AnoPLeLearner, Subject, doubled
 from goodparts.trainer.anople.settings import Settings, settings
 from goodparts.trainer.backbone import Backbone
-from goodparts.trainer.demo.parts import HELD_OUT_KINDS
 
-from .accuracy import Bench, Trial, find_products
-from .products import Product, draw_product, load_product
+from .accuracy import Bench, Trial
+from .products import Product, gather_sets
 from .report import Findings, Options
 
 log = logging.getLogger(__name__)
 
-LINES, FIRST_LINE = 2, 1000
+LINES = 2
 POOL, GOOD, BAD = 8, 24, 16
 SHOTS = 4
 QUICK: Mapping[str, Any] = {"steps": 24, "batch": 2}
@@ -44,18 +43,7 @@ WITHOUT: Mapping[str, dict[str, Any]] = {
 
 def measure(options: Options) -> Findings:
     findings, backbone = Findings(), Backbone.open("demo")
-    size = backbone.encoder.image_size
-    sets = {
-        f"drawn {kind}": [
-            draw_product(kind, seed, size, pool=POOL, good=GOOD, bad=BAD)
-            for seed in range(FIRST_LINE, FIRST_LINE + LINES)
-        ]
-        for kind in HELD_OUT_KINDS
-    }
-    if options.data is None:
-        findings.remarks.append("real photos were not measured: --data ROOT takes folders in MVTec's layout")
-    else:
-        sets |= {folder.name: [load_product(folder, size)] for folder in find_products(options.data)}
+    sets = gather_sets(findings, options.data, backbone.encoder.image_size, lines=LINES, pool=POOL, good=GOOD, bad=BAD)
     for name, products in sets.items():
         log.info("%s", name)
         compare(findings, name, products, backbone)

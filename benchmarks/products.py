@@ -7,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.preprocess import Array8, load_rgb
 from goodparts.runtime.view import View
-from goodparts.trainer.demo.parts import DEFECTS
+from goodparts.trainer.demo.parts import DEFECTS, HELD_OUT_KINDS
 from goodparts.trainer.demo.photos import Line
 
 from .datasets.folders import read_mvtec
 from .datasets.truth import load_truth
+from .report import Findings
+
+FIRST_LINE = 1000
+"""Of the drawn lines that are measured on; the demo CLIP learned from others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,3 +60,29 @@ def load_product(folder: Path, size: int) -> Product:
         np.concatenate([View().cut(load_rgb(sample.path), size) for sample in split.test]),
         np.stack([load_truth(sample).resized(size, size).mask for sample in split.test]),
     )
+
+
+def find_products(root: Path) -> list[Path]:
+    """Every folder of `root` in MVTec's layout, sorted."""
+    found = sorted(path.parents[1] for path in root.glob("*/train/good"))
+    if not found:
+        raise SettingsError(f"--data {root}: no folder in it has train/good, as in MVTec's layout")
+    return found
+
+
+def gather_sets(
+    findings: Findings, data: Path | None, size: int, *, lines: int, pool: int, good: int, bad: int
+) -> dict[str, list[Product]]:
+    """Products by the set's name: so many drawn lines of each kind that the demo CLIP never saw, and each folder of
+    real photos in `data`; findings remark where there is none."""
+    sets = {
+        f"drawn {kind}": [
+            draw_product(kind, seed, size, pool=pool, good=good, bad=bad)
+            for seed in range(FIRST_LINE, FIRST_LINE + lines)
+        ]
+        for kind in HELD_OUT_KINDS
+    }
+    if data is None:
+        findings.remarks.append("real photos were not measured: --data ROOT takes folders in MVTec's layout")
+        return sets
+    return sets | {folder.name: [load_product(folder, size)] for folder in find_products(data)}

@@ -45,6 +45,7 @@ def test_every_table_has_its_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -
     small |= {"DEFAULT": settings("clean", steps=1), "settings": functools.partial(settings, steps=1)}
     for name, value in small.items():
         monkeypatch.setattr(accuracy, name, value)
+    monkeypatch.setattr(products, "HELD_OUT_KINDS", ("gear",))
     rows = {row.name: row for row in accuracy.measure(Options("demo", data=root)).rows}
     for name in ("drawn gear", "round_gear"):
         assert rows[f"{name}, memory: image"].peer == "random weights"
@@ -67,7 +68,7 @@ def test_folders_are_read_as_they_are_drawn(root: Path) -> None:
 
 def test_what_is_wrong_with_a_folder_is_said(root: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no folder in it has train/good"):
-        accuracy.find_products(tmp_path / "round_gear")
+        products.find_products(tmp_path / "round_gear")
     next((root / "round_gear" / "ground_truth" / "scratch").iterdir()).unlink()
     with pytest.raises(ImageError, match="0 masks in .*scratch, exactly one is needed"):
         products.load_product(root / "round_gear", 64)
