@@ -15,7 +15,6 @@ import numpy.typing as npt
 from numpy.random import Generator
 from PIL import Image, ImageEnhance, ImageOps
 
-from .files import find_images
 from .preprocess import Array8, load_rgb, resize
 from .scoring import Floats, bilinear_matrix
 
@@ -36,14 +35,11 @@ TILES = 2
 class PseudoAnomalies:
     """Paints defects onto good photos. All chance comes from the generator that a call is given."""
 
-    def __init__(self, shots: Array8, textures: Path | None = None, *, foreground: bool = True) -> None:
-        """shots: uint8 [k,S,S,3], which pieces are cut out of; textures: a folder of pictures to fill defects with,
-        drawn and cut-out ones without it; foreground: keep to the part where it stands out from what is around it.
-
-        Raises FileError for a folder without pictures.
-        """
+    def __init__(self, shots: Array8, textures: Sequence[Path] = (), *, foreground: bool = True) -> None:
+        """shots: uint8 [k,S,S,3], which pieces are cut out of; textures: pictures to fill defects with, drawn and
+        cut-out ones without any; foreground: keep to the part where it stands out from what is around it."""
         self._shots = shots
-        self._files = [] if textures is None else find_images([textures])
+        self._files = textures
         self._parts = [find_foreground(shot) if foreground else None for shot in shots]
 
     def __call__(self, shot: int, rng: Generator) -> tuple[Array8, Mask]:

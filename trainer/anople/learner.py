@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from goodparts.runtime.errors import SettingsError
@@ -14,18 +18,22 @@ from goodparts.runtime.preprocess import Array8, resize
 from goodparts.runtime.pseudo import PseudoAnomalies, whole_and_tiles
 from goodparts.runtime.scoring import Features, Floats
 from goodparts.trainer.backbone import Backbone
-from goodparts.trainer.promptad import Progress
+from goodparts.trainer.promptad import Progress, flushed_denormals
 from goodparts.trainer.vv_tower import VVTower
 from torch import Tensor, nn
 
 from . import losses
+from .checkpoint import Header, read_checkpoint, write_checkpoint
 from .decoder import Decoder
 from .prompts import VIEWS, CoupledPrompts, PromptedText
 from .settings import Settings
 from .tower import PromptedTower
+from .variation import vary
 
 WARM_UP = 0.1
 """Share of the steps."""
+WRITE_EVERY = 30.0
+"""Seconds between two checkpoints: what a kill costs at most, besides a step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,20 +58,27 @@ class Batch:
 class Model(nn.Module):
     """All that is learned, and the frozen towers it is learned for."""
 
-    def __init__(self, backbone: Backbone, products: Sequence[str], chosen: Settings, seed: int) -> None:
+    def __init__(self, backbone: Backbone, subjects: Sequence[Subject], chosen: Settings, seed: int) -> None:
         super().__init__()
         visual = backbone.visual
         self._tower = PromptedTower(visual, chosen.recompute)  # frozen, and none of the model's own parameters
         assert isinstance(visual, VVTower)  # PromptedTower takes no other
         levels = min(chosen.depth, len(visual.blocks), len(backbone.text.text["transformer"].resblocks))
-        self.prompts = CoupledPrompts(backbone.text, visual.width, levels, chosen, seed)
+        with torch.no_grad():
+            averages = [
+                self._tower.average(torch.from_numpy(halved(subject.shots)).to(backbone.device), levels)
+                for subject in subjects
+            ]
+        self.prompts = CoupledPrompts(backbone.text, torch.stack(averages).mean(dim=0), chosen, seed)
         generator = torch.Generator().manual_seed(seed + 1)
         self.decoder = Decoder(visual.out_width, visual.tap_widths, visual.grid, generator)
         if chosen.decoder == "none":
             self.decoder.requires_grad_(False)
         self.to(backbone.device)
         self.grid = visual.grid
-        self._text = PromptedText(backbone.text, products, self.prompts.of_text().shape[1])
+        self._text = PromptedText(
+            backbone.text, [subject.text for subject in subjects], self.prompts.of_text().shape[1]
+        )
 
     def text(self) -> Tensor:
         """l2-normalised [products,2,D]: normal, anomalous."""
@@ -84,20 +99,37 @@ class AnoPLeLearner:
         subjects: Sequence[Subject],
         chosen: Settings,
         seed: int = 0,
-        textures: Path | None = None,
+        textures: Sequence[Path] = (),
     ) -> None:
+        """textures: pictures that painted defects are filled with; without any, drawn ones and pieces of the shots."""
         self.settings = chosen
         self.done = 0
         """Steps so far."""
-        self.model = Model(backbone, [subject.text for subject in subjects], chosen, seed)
+        self.model = Model(backbone, subjects, chosen, seed)
         self._backbone = backbone
         self._subjects = subjects
         self._seed = seed
+        self._textures = textures
         self._painters = [
-            PseudoAnomalies(subject.shots, textures, foreground=chosen.foreground) for subject in subjects
+            PseudoAnomalies(subject.shots, self._textures, foreground=chosen.foreground) for subject in subjects
         ]
-        learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.AdamW(learned, lr=chosen.lr, weight_decay=chosen.weight_decay)
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": [*self.model.prompts.parameters()], "peak": chosen.lr},
+                {"params": [*self.model.decoder.parameters()], "peak": chosen.decoder_lr},
+            ],
+            weight_decay=chosen.weight_decay,
+        )
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of everything that learning depends on, but of textures the names alone."""
+        encoder = self._backbone.encoder
+        named = [encoder.weights, self.settings, self._seed, [subject.text for subject in self._subjects]]
+        found = hashlib.sha256(msgspec.json.encode([*named, [path.name for path in self._textures]]))
+        for subject in self._subjects:
+            found.update(subject.shots.tobytes())
+        return found.hexdigest()
 
     def draw(self, step: int) -> Batch:
         """The batch of a step: it depends on the seed and the step alone, whatever came before."""
@@ -113,6 +145,7 @@ class AnoPLeLearner:
                 photo, mask = self._painters[product](shot, rng)
             else:
                 photo, mask = shots[shot], np.zeros(shots.shape[1:3], np.bool_)
+            photo, mask = vary(photo, mask, chosen.variation, rng)
             some, where = whole_and_tiles(photo, mask)
             used = slice(None) if chosen.tiles else slice(1)
             cells = where.reshape(VIEWS, rows, where.shape[1] // rows, columns, -1)
@@ -159,7 +192,7 @@ class AnoPLeLearner:
         progress = (self.done - warm) / max(1, chosen.steps - warm)
         rate = (self.done + 1) / warm if self.done < warm else 0.5 * (1 + np.cos(np.pi * progress))
         for group in self.optimiser.param_groups:
-            group["lr"] = chosen.lr * rate
+            group["lr"] = group["peak"] * rate
         found = self.losses(self.draw(self.done))
         total = found[0] + found[1] + chosen.alignment_weight * found[2]
         self.optimiser.zero_grad()
@@ -168,10 +201,17 @@ class AnoPLeLearner:
         self.done += 1
         return found.detach()
 
-    def learn(self, progress: Progress = iter) -> None:
-        """All steps that are left."""
-        for _ in progress(range(self.done, self.settings.steps)):
-            self.step()
+    def learn(self, progress: Progress = iter, checkpoint: Path | None = None) -> None:
+        """All steps that are left; with a file for checkpoints, those that it does not hold yet."""
+        if checkpoint is not None and checkpoint.exists():
+            self.done = read_checkpoint(checkpoint, self.digest, self.model, self.optimiser)
+        written = time.monotonic()
+        with flushed_denormals():
+            for _ in progress(range(self.done, self.settings.steps)):
+                self.step()
+                if checkpoint is not None and time.monotonic() - written >= WRITE_EVERY:
+                    write_checkpoint(checkpoint, Header(self.done, self.digest), self.model, self.optimiser)
+                    written = time.monotonic()
         with torch.no_grad():
             finite = all(bool(part.isfinite().all()) for part in self.model.state_dict().values())
         if not finite:
@@ -198,6 +238,12 @@ class AnoPLeLearner:
         if self._backbone.device.type == "cuda":
             return torch.autocast("cuda", torch.bfloat16)
         return contextlib.nullcontext()
+
+
+def halved(shots: Array8) -> Array8:
+    """Shots uint8 [k,2S,2S,3] as the encoder sees them whole, [k,S,S,3]."""
+    size = shots.shape[1] // 2
+    return np.stack([resize(shot, (size, size)) for shot in shots])
 
 
 def doubled(views: Array8) -> Array8:

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from goodparts.runtime.errors import SettingsError
 from goodparts.trainer.prompts import INITIAL_SPREAD
-from goodparts.trainer.text_tower import TextTower
-from open_clip.tokenizer import SimpleTokenizer
+from goodparts.trainer.text_tower import TextTower, open_tokenizer, run_block
 from torch import Tensor, nn
 
 from .settings import Settings
@@ -28,14 +27,16 @@ class CoupledPrompts(nn.Module):
     """text [J,n_t,W_t] and visual [J,n_v,W_v], the maps between them, and the prefix [5,1,W_v], or [5,0,W_v]
     without one."""
 
-    def __init__(self, text: TextTower, visual_width: int, levels: int, chosen: Settings, seed: int) -> None:
-        """levels: J. Drawn on the CPU, so that a seed means the same on every device."""
+    def __init__(self, text: TextTower, average: Tensor, chosen: Settings, seed: int) -> None:
+        """average: [J,W_v], the shots' average patch at each layer. Drawn on the CPU, so that a seed means the same on
+        every device."""
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
 
         def draw(*shape: int, spread: float = INITIAL_SPREAD) -> nn.Parameter:
             return nn.Parameter(torch.randn(*shape, generator=generator) * spread)
 
+        levels, visual_width = average.shape
         maps = levels if chosen.projection == "layer" else 1
         self.text = draw(levels, chosen.text_tokens, text.width)
         self.visual = draw(levels, chosen.visual_tokens, visual_width)
@@ -44,12 +45,24 @@ class CoupledPrompts(nn.Module):
         self.to_visual_bias = nn.Parameter(torch.zeros(maps, 1, visual_width))
         self.to_text_bias = nn.Parameter(torch.zeros(maps, 1, text.width))
         self.prefix = draw(VIEWS, int(chosen.prefix == "tower"), visual_width)
+        if chosen.visual_start == "patches":
+            self._start_beside(average.cpu()[:, None])
         if chosen.start == "words":
-            ids = torch.tensor(SimpleTokenizer().encode(WORDS)[: chosen.text_tokens])
+            ids = torch.tensor(open_tokenizer().encode(WORDS)[: chosen.text_tokens])
             with torch.no_grad():
                 self.text[0, : len(ids)] = text.embed(ids.to(text.positional_embedding.device)).cpu()
         self._to_visual = chosen.coupling in ("both", "text-to-visual")
         self._to_text = chosen.coupling in ("both", "visual-to-text")
+
+    @torch.no_grad()
+    def _start_beside(self, patch: Tensor) -> None:
+        """Let visual tokens, projected ones and the prefix begin at this patch [J,1,W_v], so that a tower that looks
+        at them sees what it sees anyway. What is projected into the text stays as large as what is drawn there."""
+        self.visual += patch
+        self.to_visual_bias += patch if len(self.to_visual_bias) == len(patch) else patch.mean(dim=0)
+        self.prefix += patch[0]
+        if self.visual.numel():
+            self.to_text *= INITIAL_SPREAD / self.visual.square().mean().sqrt()
 
     def of_text(self) -> Tensor:
         """What the text tower reads, [J,n,W_t]."""
@@ -69,7 +82,7 @@ class PromptedText:
 
     def __init__(self, text: TextTower, products: Sequence[str], tokens: int) -> None:
         """tokens: prompts per layer, n. SettingsError for a product whose text does not fit."""
-        tokenizer = SimpleTokenizer()
+        tokenizer = open_tokenizer()
         rows = [
             [*tokenizer.encode(words), tokenizer.eot_token_id]
             for product in products
@@ -100,7 +113,7 @@ class PromptedText:
         for index, block in enumerate(text.text["transformer"].resblocks):
             if 0 < index < len(prompts):
                 tokens = self._place(tokens, prompts[index], own)
-            tokens = block(tokens, attn_mask=self._mask)
+            tokens = run_block(block, tokens, self._mask)
         ends = text.text["ln_final"](tokens[torch.arange(len(tokens)), self._ends])
         features = text.projection(ends) if isinstance(text.projection, nn.Linear) else ends @ text.projection
         return F.normalize(features, dim=-1).reshape(-1, 2, features.shape[-1])

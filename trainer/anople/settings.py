@@ -31,6 +31,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["normal", "words"],
         Meta(description='first text tokens drawn from Normal(0, 0.02), or those of "a photo of a" (A4)'),
     ] = "normal"
+    visual_start: Annotated[
+        Literal["patches", "normal"],
+        Meta(
+            description="visual tokens and prefix start beside the shots' average patch at their layer, or are drawn "
+            "from Normal(0, 0.02) (A4)"
+        ),
+    ] = "patches"
     conditioning: Annotated[
         Literal["static"], Meta(description="prompts do not depend on the image, so text is encoded once (A5)")
     ] = "static"
@@ -45,6 +52,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     foreground: Annotated[
         bool, Meta(description="keep pseudo-anomalies on the part where it stands out from its background (A7)")
     ] = True
+    variation: Annotated[
+        float,
+        Meta(ge=0, le=1, description="how far photos are turned, shifted and lit otherwise in training (A7)"),
+    ] = 0.5
     latent_noise: Annotated[
         float,
         Meta(ge=0, description="noise on good photos' features as further anomalies, in their deviations (A8)"),
@@ -59,9 +70,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     align: Annotated[Literal["anomalous", "all"], Meta(description="views the alignment loss is taken over (A11)")] = (
         "anomalous"
     )
-    alignment_weight: Annotated[float, Meta(ge=0, description="of the alignment loss")] = 1.0
+    alignment_weight: Annotated[float, Meta(ge=0, description="of the alignment loss")] = 0.1
     steps: Annotated[int, Meta(ge=1, description="steps of AdamW (A12)")] = 100
     lr: Annotated[float, Meta(gt=0, description="learning rate after a warm-up of a tenth of the steps (A12)")] = 2e-3
+    decoder_lr: Annotated[float, Meta(gt=0, description="the same of the decoder (A12)")] = 1e-3
     weight_decay: Annotated[float, Meta(ge=0, description="of AdamW (A12)")] = 5e-4
     memory: Annotated[
         Literal["prompted", "plain"],

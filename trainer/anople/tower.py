@@ -41,7 +41,7 @@ class PromptedTower:
             if index <= len(prompts):
                 tokens = torch.cat([tokens[:, :kept], prompts[index - 1].expand(batch, -1, -1)], dim=1)
             run = partial(checkpoint, _run, use_reentrant=False) if self._recompute else _run
-            attended, step, tokens = run(block, tokens)
+            attended, step, tokens = run(block, tokens, 1 if index == len(tower.blocks) else None)
             local = local + step[:, :own]
             memory += [F.normalize(attended[:, 1:own], dim=-1)] * tower.taps.count(index)
         return (
@@ -50,9 +50,18 @@ class PromptedTower:
             *memory,
         )
 
+    def average(self, image: Tensor, levels: int) -> Tensor:
+        """The average patch of images uint8 [B,S,S,3] at the entry of each of the first blocks, [levels,W]."""
+        tokens, found = self.tower.embed(image), []
+        for block in self.tower.blocks[:levels]:
+            found.append(tokens[:, 1:].mean(dim=(0, 1)))
+            *_, tokens = _run(block, tokens, None)
+        return torch.stack(found)
 
-def _run(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A block: tokens after its attention, the V-V residual, and tokens after its MLP."""
+
+def _run(block: Any, tokens: Tensor, wanted: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """A block: tokens after its attention, the V-V residual, and the first `wanted` tokens after its MLP."""
     step, local = dual_attention(block, tokens, None)
     attended = tokens + step
-    return attended, local, attended + block.ls_2(block.mlp(block.ln_2(attended)))
+    rest = attended[:, :wanted]
+    return attended, local, rest + block.ls_2(block.mlp(block.ln_2(rest)))

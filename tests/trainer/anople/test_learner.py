@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from goodparts.runtime.errors import BackboneError, SettingsError
+from goodparts.runtime.errors import BackboneError, FileError, SettingsError
+from goodparts.trainer.anople import learner as anople_learner
 from goodparts.trainer.anople.decoder import Decoder
 from goodparts.trainer.anople.learner import AnoPLeLearner, Subject, doubled
 from goodparts.trainer.anople.prompts import CoupledPrompts, PromptedText
@@ -52,7 +56,7 @@ def test_without_prompts_the_towers_are_clips_own(backbone: Backbone, shots: np.
     [("both", True, True), ("text-to-visual", False, True), ("visual-to-text", True, False), ("none", False, False)],
 )
 def test_prompts_go_where_the_coupling_says(backbone: Backbone, coupling: str, to_text: bool, to_visual: bool) -> None:
-    prompts = CoupledPrompts(backbone.text, 128, 3, settings(coupling=coupling), 0)
+    prompts = CoupledPrompts(backbone.text, torch.zeros(3, 128), settings(coupling=coupling), 0)
     assert prompts.of_text().shape == (3, 8 if to_text else 4, 128)
     assert prompts.of_visual().shape == (3, 8 if to_visual else 4, 128)
     with torch.no_grad():
@@ -62,6 +66,15 @@ def test_prompts_go_where_the_coupling_says(backbone: Backbone, coupling: str, t
         prompts.visual -= 1
         prompts.text += 1
         assert torch.equal(prompts.of_visual()[:, 4:], before[1][:, 4:]) != to_visual
+
+
+def test_visual_prompts_begin_where_the_tower_hardly_notices_them(backbone: Backbone, shots: np.ndarray) -> None:
+    plain = backbone.encode(shots).global_
+    drift = {
+        start: 1.0 - (learner(backbone, shots, settings(visual_start=start)).encode(shots).global_ * plain).sum(axis=-1)
+        for start in ("patches", "normal")
+    }
+    assert drift["patches"].max() < 0.3 * drift["normal"].min()
 
 
 def test_a_decoder_begins_as_the_patches_and_is_light() -> None:
@@ -88,6 +101,33 @@ def test_one_seed_learns_one_thing(backbone: Backbone, shots: np.ndarray) -> Non
     assert np.array_equal(first.prototypes(), second.prototypes())
     assert np.array_equal(first.encode(shots).local, second.encode(shots).local)
     assert not np.array_equal(first.prototypes(), other.prototypes())
+
+
+def test_killed_learning_ends_as_if_it_had_not_been(
+    backbone: Backbone, shots: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anople_learner, "WRITE_EVERY", 0.0)
+    chosen, kept = settings(steps=3, batch=2), tmp_path / "kept.checkpoint"
+    whole = learner(backbone, shots, chosen)
+    whole.learn()
+
+    def killed(steps: range) -> Iterator[int]:
+        yield from steps[:2]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learner(backbone, shots, chosen).learn(killed, kept)
+    left: list[int] = []
+    resumed = learner(backbone, shots, chosen)
+    resumed.learn(lambda steps: left.extend(steps) or steps, kept)
+    assert left == [2]
+    assert all(map(torch.equal, whole.model.state_dict().values(), resumed.model.state_dict().values()))
+
+    with pytest.raises(SettingsError, match="kept.checkpoint is of other photos"):
+        learner(backbone, shots, chosen, seed=1).learn(checkpoint=kept)
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(FileError, match="is damaged"):
+        learner(backbone, shots, chosen).learn(checkpoint=kept)
 
 
 def test_recomputed_activations_give_the_same_gradient(backbone: Backbone, shots: np.ndarray) -> None:
