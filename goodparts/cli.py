@@ -19,6 +19,8 @@ COMMANDS = {
     "watch": ("goodparts.runtime.commands.watch", "cpu", "find bad parts in cameras, streams and watched folders"),
     "calibrate": ("goodparts.runtime.commands.calibrate", "cpu", "set a recipe's thresholds with more good photos"),
     "accept": ("goodparts.runtime.commands.accept", "cpu", "add photos of good parts that were rejected to a recipe"),
+    "sign": ("goodparts.runtime.commands.sign", "sign", "sign recipes"),
+    "keygen": ("goodparts.runtime.commands.keygen", "sign", "make a key pair for signed recipes"),
     "show": ("goodparts.runtime.commands.show", "cpu", "describe a recipe or an engine"),
     "export": ("goodparts.export.command", "train", "make an engine for a backbone"),
     "build": ("goodparts.runtime.commands.build", "cpu", "compile an engine for this machine"),

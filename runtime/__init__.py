@@ -17,6 +17,7 @@ from .errors import (
 from .recipe import Recipe, Thresholds
 from .regions import Region
 from .scorer import Search
+from .signing import Signer, Trust
 from .view import Box, View
 
 __all__ = [
@@ -36,7 +37,9 @@ __all__ = [
     "Region",
     "Search",
     "SettingsError",
+    "Signer",
     "SourceError",
     "Thresholds",
+    "Trust",
     "View",
 ]

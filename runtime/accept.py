@@ -26,6 +26,7 @@ from .files import printable, read_bytes
 from .preprocess import Array8, decode
 from .recipe import Recipe, Shot
 from .scoring import score
+from .signing import Signer
 
 PHOTOS_MORE = 12
 """By default a bank may grow by as many rows as so many photos have."""
@@ -125,14 +126,15 @@ def undo(recipe: Recipe, engine: Engine | None, which: str | None = None, reject
     return _compare(recipe, _remember(recipe, engine, remaining, None), engine, gone, rejects)
 
 
-def apply(change: Change, path: Path) -> None:
+def apply(change: Change, path: Path, sign: Signer | None = None) -> None:
     """Write what the change makes of the recipe at `path`, whole or not at all.
 
-    RecipeError where that is no longer the recipe that the change was worked out for.
+    RecipeError where that is no longer the recipe that the change was worked out for; SettingsError where it is signed,
+    and no key is given to sign it again.
     """
     if Recipe.open(path).digest != change.before.digest:
         raise RecipeError(f"{path} has changed since: look again at what accepting would do")
-    change.after.save(path)
+    change.after.save(path, sign)
 
 
 def history(recipe: Recipe) -> list[Accept]:

@@ -54,6 +54,9 @@ COPY_INFLATION = 1.1
 COPY_SPREAD = 0.3
 """And they say nothing of how much good parts differ: spread of log scores assumed for a single photo."""
 
+LARGEST_LOGARITHM = 100.0
+"""Of a score: more than SMALLEST_SCORE or any scale makes of it, and far from where exponentials overflow."""
+
 ENCODE_AT_ONCE = 16
 
 
@@ -63,6 +66,13 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scores: tuple[float, ...]
     location: float
     spread: float
+
+    def __post_init__(self) -> None:
+        if not self.scores or self.spread <= 0 or max(self.spread, abs(self.location)) > LARGEST_LOGARITHM:
+            raise ValueError(
+                f"{len(self.scores)} scores of good parts, their logarithms at {self.location} ± {self.spread}: at "
+                f"least one score, and numbers up to {LARGEST_LOGARITHM} are accepted, the spread above 0"
+            )
 
     def threshold(self, false_reject_rate: float) -> float:
         """The score that good parts exceed with this probability, for log-normal scores."""

@@ -25,6 +25,7 @@ from .regions import Region, find_regions
 from .resident import ResidentScorer, score_on_gpu
 from .scorer import EXACT, Scorer, Search
 from .scoring import Floats, Scores
+from .signing import Trust
 from .threads import one_blas_thread
 from .view import Box, View
 
@@ -117,12 +118,15 @@ def fit_to(engine: Engine, recipe: Recipe, name: str = "recipe") -> Recipe:
 class Detector:
     """Finds bad parts of one product at a time; `use` changes the product, the engine stays.
 
-    `predict`, `use` and the thresholds may be called from several threads.
+    `predict`, `use` and the thresholds may be called from several threads. trust: where given, files of recipes that
+    none of its keys signed are refused.
     """
 
-    def __init__(self, engine: Engine, recipe: Recipe | str | Path, *, search: Search = EXACT) -> None:
+    def __init__(
+        self, engine: Engine, recipe: Recipe | str | Path, *, search: Search = EXACT, trust: Trust | None = None
+    ) -> None:
         self.engine = engine
-        self._search = search
+        self._search, self._trust = search, trust
         self._product: _Product
         self.use(recipe)
 
@@ -137,10 +141,11 @@ class Detector:
         threads: int | None = None,
         verify: bool = False,
         search: Search = EXACT,
+        trust: Trust | None = None,
     ) -> Detector:
-        """Open an engine folder and a recipe file; see Engine.open for the options, and Search."""
+        """Open an engine folder and a recipe file; see Engine.open for the options, Search, and Trust."""
         opened = Engine.open(engine, backend=backend, precision=precision, threads=threads, verify=verify)
-        return cls(opened, recipe, search=search)
+        return cls(opened, recipe, search=search, trust=trust)
 
     def use(self, recipe: Recipe | str | Path) -> None:
         """Change the product. On an error the product in use stays.
@@ -150,7 +155,7 @@ class Detector:
         """
         name = "recipe" if isinstance(recipe, Recipe) else str(recipe)
         if not isinstance(recipe, Recipe):
-            recipe = Recipe.open(recipe)
+            recipe = Recipe.open(recipe, self._trust)
         recipe = fit_to(self.engine, recipe, name)
         recipe.header.thresholds.check()
         learned, grid = recipe.learned(), self.engine.encoder.grid

@@ -70,8 +70,13 @@ NO_DIGEST = "0" * 64
 
 def seal(data: bytes, mark: bytes) -> bytes:
     """Put the SHA-256 of the whole where `mark` and 64 zeros stand, so that a change of any byte shows."""
+    return put(data, mark, hashlib.sha256(data).hexdigest())
+
+
+def put(data: bytes, mark: bytes, value: str) -> bytes:
+    """Put `value` in the place of as many bytes behind `mark`."""
     start = data.index(mark) + len(mark)
-    return data[:start] + hashlib.sha256(data).hexdigest().encode() + data[start + len(NO_DIGEST) :]
+    return data[:start] + value.encode() + data[start + len(value) :]
 
 
 def is_sealed(data: bytes, mark: bytes, digest: str) -> bool:

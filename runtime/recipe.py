@@ -23,15 +23,20 @@ import safetensors.numpy
 from .calibrate import Calibration, Encode, summarise
 from .engine import Encoder
 from .errors import RecipeError, SettingsError
-from .files import NO_DIGEST, is_sealed, read_bytes, seal, write_atomic
+from .files import NO_DIGEST, is_sealed, put, read_bytes, seal, write_atomic
 from .memory import COMBINED, Fusion, Halves, Photos, fit_memory
 from .preprocess import Array8
 from .scoring import Floats, Learned, Scales
+from .signing import Signer, Trust
 from .view import View
 
 FORMAT_VERSION = 1
 METADATA_KEY = "goodparts"
+MAX_HEADER = 16 << 20
+"""Bytes of all that is not arrays; a mask's PNG is most of it."""
 _DIGEST_MARK = rb"""\"digest\":\""""  # JSON within JSON
+_SIGNATURE_MARK = rb"""\"signature\":\""""
+_NO_SIGNATURE = "0" * 128
 
 
 class Shot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,7 +90,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ("paper"), of each divided by its scale ("balanced"), or one branch alone ("prompt", "memory"); memory_share: of
     the shots' patches that the banks hold; shot_calibration: on the shots themselves; calibration: the one that
     thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were set for; accepted:
-    which of the shots were added on the line; digest: of the file this was read from.
+    which of the shots were added on the line; signature, digest: of the file this was read from.
     """
 
     version: int
@@ -109,11 +114,16 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: int
     versions: dict[str, str]
     accepted: Accepted | msgspec.UnsetType = msgspec.UNSET
+    signature: str | msgspec.UnsetType = msgspec.UNSET
     digest: str = NO_DIGEST
 
     def __post_init__(self) -> None:
         if self.learned_shots < 1:
             raise ValueError(f"{len(self.shots)} shots: at least one is learned from, besides accepted ones")
+        if not 0 < self.false_reject_rate < 0.5:
+            raise ValueError(f"false_reject_rate {self.false_reject_rate}: between 0 and 0.5 is accepted")
+        if min(msgspec.structs.astuple(self.scales)) <= 0:
+            raise ValueError(f"{self.scales}: scores are divided by them, so they are above 0")
 
     @property
     def learned_shots(self) -> int:
@@ -240,8 +250,8 @@ class Recipe:
         header = msgspec.structs.replace(self.header, thresholds=thresholds, digest=NO_DIGEST)
         return dataclasses.replace(self, header=header)
 
-    def to_bytes(self) -> bytes:
-        """The file's bytes: the same recipe gives the same bytes."""
+    def to_bytes(self, sign: Signer | None = None) -> bytes:
+        """The file's bytes, unsigned or signed: the same recipe gives the same bytes."""
         tensors: dict[str, npt.NDArray[Any]] = {
             "image_prompts": self.image_prompts,
             "pixel_prompts": self.pixel_prompts,
@@ -250,27 +260,38 @@ class Recipe:
         }
         if self.shots is not None:
             tensors["shots"] = self.shots
-        header = msgspec.structs.replace(self.header, digest=NO_DIGEST)
+        signature = _NO_SIGNATURE if sign else msgspec.UNSET
+        header = msgspec.structs.replace(self.header, signature=signature, digest=NO_DIGEST)
         text = msgspec.json.encode(header, order="sorted").decode()
         contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
         blank = safetensors.numpy.save(contiguous, metadata={METADATA_KEY: text})
-        return seal(blank, _DIGEST_MARK)
+        return seal(put(blank, _SIGNATURE_MARK, sign(blank)) if sign else blank, _DIGEST_MARK)
 
-    def save(self, path: str | Path) -> None:
-        """Write the file, whole or not at all."""
-        write_atomic(Path(path), self.to_bytes())
-
-    @classmethod
-    def open(cls, path: str | Path) -> Recipe:
-        """Read and check a recipe file: size, digest, structure, shapes. RecipeError names what is wrong."""
-        return cls.from_bytes(read_bytes(Path(path)), str(path))
+    def save(self, path: str | Path, sign: Signer | None = None) -> None:
+        """Write the file, whole or not at all. SettingsError for one that was signed and would no longer be."""
+        if self.header.signature and sign is None:
+            raise SettingsError(f"{path} is signed: a changed one needs the key to be signed again (--key FILE)")
+        write_atomic(Path(path), self.to_bytes(sign))
 
     @classmethod
-    def from_bytes(cls, data: bytes, name: str = "recipe") -> Recipe:
+    def open(cls, path: str | Path, trust: Trust | None = None) -> Recipe:
+        """Read and check a recipe file: size, digest, structure, shapes; its signature, where keys to trust are given.
+
+        RecipeError names what is wrong.
+        """
+        path = Path(path)
+        if path.exists() and not path.is_file():
+            raise RecipeError(f"{path} is no ordinary file: a recipe is one")
+        return cls.from_bytes(read_bytes(path), str(path), trust)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = "recipe", trust: Trust | None = None) -> Recipe:
         """`open` for bytes in memory; `name` is how errors call them."""
         header = _read_header(data, name)
         if not is_sealed(data, _DIGEST_MARK, header.digest):
             raise RecipeError(f"{name} is damaged: its digest does not match its bytes; copy or train it again")
+        if trust is not None:
+            _check_signature(data, header, name, trust)
         try:
             tensors = safetensors.numpy.load(data)
         except safetensors.SafetensorError as error:
@@ -320,8 +341,20 @@ def _all_finite(array: npt.NDArray[Any]) -> bool:
     return bool(np.isfinite(array).all())
 
 
+def _check_signature(data: bytes, header: Header, name: str, trust: Trust) -> None:
+    """RecipeError unless one of the keys signed these bytes, all but the signature and digest that the header has."""
+    blank = bytearray(data)
+    for mark, value in ((_SIGNATURE_MARK, header.signature or ""), (_DIGEST_MARK, header.digest)):
+        start = data.find(mark) + len(mark)
+        if data[start : start + len(value)] == value.encode():  # else it stands, and no signature fits
+            blank[start : start + len(value)] = b"0" * len(value)
+    trust.check(bytes(blank), header.signature or None, name)
+
+
 def _read_header(data: bytes, name: str) -> Header:
     length = int.from_bytes(data[:8], "little")
+    if length > MAX_HEADER:
+        raise RecipeError(f"{name} is not a recipe: its header would have {length} bytes, up to {MAX_HEADER} are read")
     if len(data) < 8 or length > len(data) - 8:
         raise RecipeError(f"{name} is not a whole recipe: {len(data)} bytes; copy or train it again")
     try:
@@ -334,5 +367,5 @@ def _read_header(data: bytes, name: str) -> Header:
         raise RecipeError(f"{name} has format version {version!r}; this version reads {FORMAT_VERSION}")
     try:
         return msgspec.json.decode(text, type=Header)
-    except (msgspec.MsgspecError, SettingsError) as error:
+    except (msgspec.MsgspecError, SettingsError, RecursionError) as error:
         raise RecipeError(f"{name} is damaged ({error}): copy or train it again") from error

@@ -185,7 +185,7 @@ def read_mask(picture: Picture) -> bytes:
 def decode_mask(data: bytes) -> npt.NDArray[np.bool_]:
     """View.mask → bool [H,W], white is True."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             return np.asarray(image.convert("1"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SettingsError(f"the view's mask cannot be read: {error}") from error

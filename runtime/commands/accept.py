@@ -16,7 +16,9 @@ from ..errors import GoodpartsError, SettingsError
 from ..files import find_images, require_folder_of, visible
 from ..line.rejects import frames
 from ..recipe import Recipe
+from ..signing import Signer
 from .show import describe_accepts
+from .sign import add_key
 
 REJECTS = 100
 """So many of the newest past rejects are looked at."""
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--undo", nargs="?", const="", metavar="WHICH",
                         help="take the last accept back, or that of this number, photo's name or SHA-256")  # fmt: skip
     parser.add_argument("--history", action="store_true", help="list what was accepted")
+    add_key(parser)
     parser.add_argument("--yes", action="store_true", help="do it without asking")
 
 
@@ -46,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.history:
         print("\n".join(map(visible, describe_accepts(recipe.header) or ["nothing was accepted"])))
         return 0
+    signer = None if args.key is None else Signer.read(args.key)
     change = _propose(args, recipe)
     print("\n".join(map(visible, _describe(args.recipe, change))))
     if not (args.yes or _ask()):
@@ -53,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     require_folder_of(args.recipe)
     start = time.perf_counter()
-    apply(change, args.recipe)
+    apply(change, args.recipe, signer)
     print(f"written in {(time.perf_counter() - start) * 1e3:.0f} ms; a running watch takes it by itself")
     return 0
 

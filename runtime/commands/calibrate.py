@@ -19,8 +19,10 @@ from ..errors import SettingsError
 from ..files import find_images, read_bytes, require_folder_of
 from ..preprocess import Array8, decode
 from ..recipe import Recipe
+from ..signing import Signer
 from ..simulate import simulate
 from .show import describe_thresholds
+from .sign import add_key
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--false-reject-rate", type=float, metavar="P",
                         help="share of good parts that may be rejected (default: the recipe's)")  # fmt: skip
     parser.add_argument("--threshold", type=float, metavar="T", help="set the image threshold by hand")
+    add_key(parser)
     parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
 
@@ -49,6 +52,7 @@ def add_simulate(parser: argparse._ActionsContainer) -> None:
 def run(args: argparse.Namespace) -> int:
     out = args.out or args.recipe
     require_folder_of(out)
+    signer = None if args.key is None else Signer.read(args.key)
     detector = Detector.open(args.engine, args.recipe, backend=args.backend, precision=args.precision, verify=True)
     rate = args.false_reject_rate
     if rate is None:
@@ -58,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         thresholds = msgspec.structs.replace(recipe.header.thresholds, image=args.threshold)
         thresholds.check()
         recipe = recipe.with_thresholds(thresholds)
-    recipe.save(out)
+    recipe.save(out, signer)
     print("\n".join([f"{out}: thresholds of {recipe.header.product!r}", *describe_thresholds(recipe.header), *lines]))
     return 0
 

@@ -23,6 +23,8 @@ from ..overlay import TILE, draw_contact_sheet, draw_overlay
 from ..preprocess import Array8, load_rgb
 from ..record import as_record
 from ..scorer import BankPrecision, Search
+from ..signing import Trust
+from .sign import add_trust
 
 SHEET_PICTURES = 60
 """A contact sheet shows the pictures with the highest scores, up to this many."""
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of pictures")
     parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="engine folder")
     parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="recipe of the product")
+    add_trust(parser)
     parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
     parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")
@@ -63,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     detector = Detector.open(
         args.engine, args.recipe, backend=args.backend, precision=args.precision, threads=args.threads, verify=True,
         search=Search(args.memory_precision, args.recall),
+        trust=None if args.accept_signed is None else Trust.read(args.accept_signed),
     )  # fmt: skip
     if args.threshold is not None:
         detector.thresholds = msgspec.structs.replace(detector.thresholds, image=args.threshold)

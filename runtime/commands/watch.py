@@ -14,6 +14,7 @@ from typing import TextIO, get_args
 from ..backends import BACKENDS
 from ..engine import Precision
 from ..errors import SettingsError
+from ..files import visible
 from ..line.settings import LineSettings, OutputSettings, SourceSettings, read_settings
 from ..line.sources import Policy
 from ..line.watch import Line
@@ -32,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", choices=get_args(Policy),
                         help="of pictures that come too fast: newest drops others (default for cameras and streams), "
                         "every makes the source wait (default for files and folders)")  # fmt: skip
+    parser.add_argument("--accept-signed", metavar="FILE",
+                        help="take recipes alone that are signed with a public key of this file")  # fmt: skip
     parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
     parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")
@@ -91,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     settings = _settings(args)
     among_lines = settings.output.json == "-" and sys.stdout.isatty()
     screen = Screen(sys.stderr, draws=sys.stderr.isatty() and not among_lines)
-    line = Line(settings, lambda text: screen.say(f"goodparts: {text}"))
+    line = Line(settings, lambda text: screen.say(f"goodparts: {visible(text)}"))
     screen.say(f"{', '.join(line.meters)}: {line.shared.engine.encoder.backbone} on {line.shared.engine.backend}")
     with contextlib.suppress(KeyboardInterrupt, SystemExit):  # SIGINT and SIGTERM are how it is meant to end
         line.run(lambda: screen.show(line.status_table()))
@@ -116,7 +119,7 @@ def _settings(args: argparse.Namespace) -> LineSettings:
         output = OutputSettings(json=args.json, rejects=args.rejects, metrics=args.metrics)
         return LineSettings(
             engine=args.engine, source=sources, output=output, backend=args.backend, precision=args.precision,
-            threads=args.threads,
+            threads=args.threads, accept_signed=args.accept_signed,
         )  # fmt: skip
     except ValueError as error:
         raise SettingsError(str(error)) from error

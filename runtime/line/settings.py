@@ -63,7 +63,8 @@ class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A line. batch_ms: what a pass that several sources share may take (batching.py)."""
+    """A line. batch_ms: what a pass that several sources share may take (batching.py); accept_signed: a file of public
+    keys, to take recipes alone that are signed with one of them."""
 
     engine: str
     source: tuple[SourceSettings, ...]
@@ -72,6 +73,7 @@ class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     precision: Precision = "fp32"
     threads: int | None = None
     batch_ms: float = 50.0
+    accept_signed: str | None = None
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -113,4 +115,7 @@ def _resolved(settings: LineSettings, folder: Path) -> LineSettings:
     json = out.json if out.json in (None, "-") else inside(out.json)
     rejects = out.rejects if out.rejects is None else inside(out.rejects)
     output = msgspec.structs.replace(out, json=json, rejects=rejects)
-    return msgspec.structs.replace(settings, engine=inside(settings.engine), source=sources, output=output)
+    trusted = settings.accept_signed if settings.accept_signed is None else inside(settings.accept_signed)
+    return msgspec.structs.replace(
+        settings, engine=inside(settings.engine), source=sources, output=output, accept_signed=trusted
+    )

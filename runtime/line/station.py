@@ -16,6 +16,7 @@ import msgspec
 from ..detector import Detector, Inspection
 from ..errors import GoodpartsError
 from ..recipe import Recipe
+from ..signing import Trust
 from ..view import Box
 from .batching import SharedEngine
 from .capture import Backoff, Frame, FrameQueue, Report
@@ -41,16 +42,18 @@ class Smoothing:
 
 @dataclass(frozen=True)
 class Product:
-    """What a source is inspected for; thresholds, region and mask, where given, take the place of the recipe's."""
+    """What a source is inspected for; thresholds, region and mask, where given, take the place of the recipe's; trust:
+    the keys that its recipes are to be signed with."""
 
     recipe: Path
     image_threshold: float | None = None
     pixel_threshold: float | None = None
     roi: Box | None = None
     mask: bytes | None = None
+    trust: Trust | None = None
 
     def open(self, shared: SharedEngine) -> Detector:
-        return self.detector(shared, Recipe.open(self.recipe))
+        return self.detector(shared, Recipe.open(self.recipe, self.trust))
 
     def detector(self, shared: SharedEngine, recipe: Recipe) -> Detector:
         seen = {name: value for name, value in (("roi", self.roi), ("mask", self.mask)) if value is not None}

@@ -17,6 +17,7 @@ import msgspec
 from ..engine import Engine
 from ..errors import GoodpartsError
 from ..record import as_record
+from ..signing import Trust
 from ..view import Box, read_mask
 from .batching import SharedEngine
 from .capture import Backoff, Capture, Frame, FrameQueue, Report
@@ -46,6 +47,7 @@ class Line:
         self._over = threading.Event()
         self._results: queue.Queue[tuple[Frame, Outcome, float] | None] = queue.Queue(4 * len(settings.source))
         self.shared = SharedEngine(partial(_open_engine, settings), settings.batch_ms / 1e3)
+        self._trust = None if settings.accept_signed is None else Trust.read(Path(settings.accept_signed))
         self.meters = {source.name: Meter(source.name) for source in settings.source}
         self._queues: list[FrameQueue] = []
         self._captures: list[Capture] = []
@@ -108,6 +110,7 @@ class Line:
             Path(settings.recipe), settings.threshold, settings.pixel_threshold,
             None if settings.roi is None else Box(*settings.roi),
             None if settings.mask is None else read_mask(settings.mask),
+            self._trust,
         )  # fmt: skip
         self._queues.append(frames)
         self._captures.append(Capture(settings.name, source, frames, self.stop, self._report, self._make_backoff()))

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import safetensors.numpy
 from goodparts.runtime.errors import FileError, RecipeError
-from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.files import seal
+from goodparts.runtime.recipe import _DIGEST_MARK, Recipe
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -105,3 +109,45 @@ def test_a_changed_recipe_has_another_digest(recipe_file: Path) -> None:
     assert changed.digest != opened.digest
     assert Recipe.from_bytes(changed.to_bytes()).digest == changed.digest
     assert opened.recalibrate(opened.header.calibration, 0.2).digest != opened.digest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"false_reject_rate": 1.0}, "between 0 and 0.5"),
+        ({"scales": {"image_prompt": 1, "image_memory": 0, "grid_prompt": 1, "grid_memory": 1}}, "above 0"),
+        ({"shots": []}, "at least one is learned from"),
+        ({"accepted": {"accepts": [3], "max_rows": 9, "learned": "CALIBRATION"}}, "at least one is learned from"),
+        ({"accepted": {"accepts": [], "max_rows": 9, "learned": "CALIBRATION"}}, "each is of one photo or more"),
+        ({"calibration": "CALIBRATION", "spread": 0.0}, "the spread above 0"),
+        ({"calibration": "CALIBRATION", "location": 1e300}, "numbers up to 100"),
+        ({"calibration": "CALIBRATION", "scores": []}, "at least one score"),
+        ({"settings": {"deep": "DEEP"}}, "is not a goodparts recipe, or is damaged|recursion"),
+    ],
+)
+def test_hostile_numbers_are_refused_before_they_decide_anything(
+    recipe: Recipe, change: dict[str, Any], message: str
+) -> None:
+    """Files whose digest fits, as anyone can write them."""
+    header = json.loads(msgspec.json.encode(recipe.header))
+    calibration = header["calibration"]
+    level = {name: change.pop(name) for name in ("spread", "location", "scores") if name in change}
+    calibration["image"] = calibration["image"] | level
+    header |= change
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).replace('"DEEP"', "[" * 50_000 + "]" * 50_000)
+    text = text.replace('"CALIBRATION"', json.dumps(calibration))
+    tensors = {name: getattr(recipe, name) for name in ("image_prompts", "pixel_prompts")}
+    data = safetensors.numpy.save(tensors, metadata={"goodparts": text})
+    with pytest.raises(RecipeError, match=message) as caught:
+        Recipe.from_bytes(seal(data, _DIGEST_MARK))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_huge_header_is_not_read_and_a_pipe_is_no_recipe(tmp_path: Path) -> None:
+    data = (1 << 40).to_bytes(8, "little") + b"{}"
+    with pytest.raises(RecipeError, match="its header would have 1099511627776 bytes, up to 16777216 are read"):
+        Recipe.from_bytes(data)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(RecipeError, match="pipe is no ordinary file"):
+            Recipe.open(tmp_path / "pipe")

@@ -32,7 +32,7 @@ def test_a_threshold_lies_between_good_parts_and_painted_defects() -> None:
 
 
 def test_the_threshold_errs_least_where_good_and_bad_overlap() -> None:
-    good = Level((), 0.0, 0.5)  # half of good parts score above 1
+    good = Level((1.0,), 0.0, 0.5)  # half of good parts score above 1
     assert place(good, np.full(9, 20.0, np.float32)) == pytest.approx(20.0, rel=1e-5)
     far_and_faint = np.array([1.0] + [20.0] * 9, np.float32)
     assert place(good, far_and_faint) == pytest.approx(

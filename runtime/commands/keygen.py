@@ -1,0 +1,19 @@
+"""`goodparts keygen`: a key pair for signed recipes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..signing import generate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("key", type=Path, metavar="FILE", help="the private key; FILE.pub will be the public one")
+
+
+def run(args: argparse.Namespace) -> int:
+    public = generate(args.key)
+    print(f"{args.key}: private key, for `goodparts sign --key`; it has no passphrase: keep it off the line")
+    print(f"{public}: public key, for `--accept-signed` on the line")
+    return 0
