@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from goodparts.runtime import native
+from goodparts.runtime.engine import Encoder
 from goodparts.runtime.errors import FileError
 from goodparts.runtime.files import read_bytes, sha256, write_atomic
 from goodparts.runtime.recipe import Shot
@@ -53,11 +55,13 @@ class Manifest(msgspec.Struct, frozen=True):
 
 class Key(msgspec.Struct, frozen=True):
     """Everything that determines a cell. data: digest of the category's files (Split.digest); graph: of the graph that
-    encodes; backend: what runs it; code: of goodparts and what it computes
-    with; official: digest of the listed shots where the released evaluation is reproduced."""
+    encodes, or of the weights where it is torch; encoder: the backbone, which prompts are learned through, with its
+    taps; backend: what encodes; code: of goodparts and what it computes with; official: digest of the listed shots
+    where the released evaluation is reproduced."""
 
     data: str
     graph: str
+    encoder: Encoder
     backend: str
     precision: str
     method: str
@@ -147,12 +151,18 @@ def mistake_sizes(bad: Flags, scores: Floats) -> Floats:
     return sizes
 
 
+LIBRARIES = ("goodparts", "numpy", "open_clip_torch", "pillow", "scipy", "timm", "torch")
+
+
 @cache
 def code_digest() -> str:
-    """Of this version's source, and the versions of the libraries that its numbers come from."""
+    """Of this version's source and of its C++ core as it was built, and the versions of the libraries that its numbers
+    come from."""
     root = Path(__file__).resolve().parents[1]
-    lines = [f"{name} {version(name)}" for name in ("goodparts", "numpy", "pillow", "scipy", "torch")]
+    lines = [f"{name} {version(name)}" for name in LIBRARIES]
     for folder in ("runtime", "trainer", "benchmarks"):
         for path in sorted((root / folder).rglob("*.py")):
             lines.append(f"{path.relative_to(root).as_posix()} {sha256(path)}")
+    core = native.core()
+    lines.append(f"core {core and sha256(Path(str(core.__file__)))}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -10,12 +10,14 @@ grid: the papers of SPADE and PaDiM have the first one's, which is four times as
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import timm
 import torch
 import torch.nn.functional as F
+from goodparts.runtime.files import sha256
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import Features, Floats
 from goodparts.trainer.backbone import Backbone, randomise
@@ -35,9 +37,10 @@ def cnn(backbone: Backbone) -> Pass:
     """global_: the last stage's mean; memory: stages 1 to 3 on the grid of stage 2; local: of stage 3 alone."""
     model: Any = timm.create_model(NAME)
     weights = huggingface_hub.try_to_load_from_cache(REPOSITORY, "model.safetensors")
-    name = TORCH_ONLY
+    name, digest = TORCH_ONLY, "random, seed 0"
     if isinstance(weights, str):
         model.load_state_dict(load_file(weights))
+        digest = sha256(Path(weights))
     else:
         randomise(model, seed=0)
         name = f"{TORCH_ONLY}, random weights"
@@ -55,7 +58,7 @@ def cnn(backbone: Backbone) -> Pass:
             memory = tuple(_patches(stage, grid) for stage in stages[:3])
             return Features(to_numpy(stages[3].mean(dim=(2, 3))), memory[2], memory, grid)
 
-    return Pass(name, encode)
+    return Pass(name, encode, digest)
 
 
 def _patches(stage: Tensor, grid: tuple[int, int]) -> Floats:

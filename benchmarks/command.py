@@ -44,6 +44,7 @@ BENCHES = {
     "preprocess": "resampling a camera frame, beside Pillow and OpenCV",
     "search": "memory search on the CPU, beside numpy, torch and faiss",
     "score": "scoring after the encoder and the anomaly map",
+    "pixels": "AUROC, AUPR and PRO of all pixels of a full test set: time and memory",
     "accuracy": "what the demo backbone tells apart, thresholds against their rates, tiles",
     "anople": "AnoPLe beside PromptAD, and without each of its parts, on the demo backbone",
     "line": "goodparts watch: four cameras at 30 frames a second, and its memory over 200 000 frames",

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     found = gather(plan, measure_all(sweep, plan, categories).values())
     about = describe(plan, len(categories), engine)
     comparable = categories == plan.data.categories and plan.encoder.backbone == PUBLISHED_BACKBONE
-    summary = Summary(printable(Path(plan.data.name)), comparable, found)
+    summary = Summary(printable(Path(plan.data.name)), comparable, found, plan.official is not None)
     results = Results(
         machine=describe_machine(), versions=installed_versions(), commit=commit(), rows=summary.findings().rows,
         data=summary.data, encoder=str(plan.encoder),
@@ -108,6 +108,8 @@ def describe(plan: Plan, measured: int, engine: Engine) -> list[str]:
         lines.append("the demo backbone has only seen drawn parts: its numbers are for testing")
     if plan.official:
         lines += DIFFERENCES
+        if plan.oracle:
+            lines.append("what the released code reports is the oracle columns: the best step on the test data (D13)")
     if plan.oracle:
         lines.append("oracle columns: the step of learning that is best on the test data, which nobody has on the line")
     return lines

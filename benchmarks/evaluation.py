@@ -199,7 +199,7 @@ class _Category:
     def _open(self, own: Own) -> tuple[Backend, Encoded]:
         if own not in self.own:
             made = own(self._plan.backbone())
-            backend = Backend(made.name, made.encode, self._plan.encoder.weights, "fp32")
+            backend = Backend(made.name, made.encode, made.weights or self._plan.encoder.weights, "fp32")
             self.own[own] = backend, Encoded(made.name, made.encode, self._photos)
         return self.own[own]
 
@@ -207,8 +207,8 @@ class _Category:
         shots = len(drawn.paths) if drawn else 0
         listed = drawn.digest if drawn and self._plan.official else ""
         return Key(
-            self._data, backend.graph, backend.name, backend.precision, method, shots, seed, self._plan.oracle,
-            code_digest(), listed,
+            self._data, backend.graph, self._plan.encoder, backend.name, backend.precision, method, shots, seed,
+            self._plan.oracle, code_digest(), listed,
         ).digest  # fmt: skip
 
     def _lesson(self, product: Product, encoded: Encoded, paths: Sequence[Path], taught: bool) -> Lesson:

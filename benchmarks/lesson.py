@@ -86,10 +86,12 @@ class Judge:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """An encoder of a method's own, which no engine has. name: what a report says that the method ran through."""
+    """An encoder of a method's own, which no engine has. name: what a report says that the method ran through; weights:
+    of what it runs besides the backbone's, a digest."""
 
     name: str
     encode: Encode
+    weights: str = ""
 
 
 Own = Callable[[Backbone], Pass]

@@ -29,8 +29,8 @@ DIFFERENCES = (
     "scores (D18), the memory's maximum of the un-smoothed map (D14), CLIP's logit scale without exp (D10), squared "
     "distances over the second axis (D11, D12), learnable tokens before the name (D8), cyclic pairs (D9)",
     "not as released: the list of good photos is sorted, which the code's is not, so indices may mean others (D3); "
-    "prompts are learned in fp32, not fp16 (D5), from another random start; the last step counts, the best one on the "
-    "test data, which the code reports, is in --oracle's columns (D13)",
+    "prompts are learned in fp32, not fp16 (D5), from another random start; the last step counts, and the best one on "
+    "the test data, which the code reports, is in columns of its own with --oracle (D13)",
 )
 
 

@@ -2,7 +2,7 @@
 
 Exact, in bounded memory. What the metrics need is, for each distinct score of a defective pixel, how many good
 pixels score above it and how many the same (`metrics`). Scores of defective pixels are kept; those of good pixels, by
-far the most, go to a file and are counted against them at the end, block by block.
+far the most, are sorted in blocks, go to a file where there is more than one, and are counted against them at the end.
 
 PRO: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021; saturated PRO: Bergmann et al., Beyond Dents
 and Scratches, IJCV 2022.
@@ -10,8 +10,9 @@ and Scratches, IJCV 2022.
 
 from __future__ import annotations
 
+import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -30,25 +31,25 @@ PRO_LIMIT, SPRO_LIMIT = 0.3, 0.05
 """False-positive rates up to which the areas are taken: those that the two papers head their tables with."""
 PIXEL_METRICS = ("pixel_auroc", "pixel_aupr", "pixel_pro")
 
-IN_MEMORY = 256 << 20
-"""Bytes of good pixels' scores from which on they are written to a file."""
 BLOCK = 1 << 25
-"""Scores read back at a time."""
+"""Good pixels' scores that are sorted at a time; all but the last block lie in a file."""
 _EIGHT_NEIGHBOURS = np.ones((3, 3), np.int8)
 
 
 class PixelTally:
     """Takes maps and their masks one after another, then measures.
 
-    Memory: 4 bytes a defective pixel (4 more where it lies in a defect with a saturation area), IN_MEMORY; while
-    measuring about 60 bytes for each distinct score of theirs and two blocks. 1,700 maps of 400×400 of which a tenth
-    is defective, 25 million pixels, take 1.4 GB. File: 4 bytes a good pixel, without a name, in `folder` or where
-    the system keeps temporary files; gone when the tally is closed.
+    Memory: 4 bytes a defective pixel (4 more where it lies in a defect with a saturation area), and a block; while
+    measuring about 60 bytes for each distinct score of theirs and another block (`bench pixels` measures it). File: 4
+    bytes a good pixel, without a name, in `folder` or where the system keeps temporary files; gone when the tally is
+    closed.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or Path(tempfile.gettempdir())
-        self._good = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=str(self._folder))  # noqa: SIM115
+        self._sorted = tempfile.SpooledTemporaryFile(max_size=1, dir=str(self._folder))  # noqa: SIM115
+        self._block: Map = np.empty(BLOCK, np.float32)
+        self._filled = 0
         self._goods = 0
         self._regions: list[Map] = []
         self._saturated: list[Map] = []
@@ -63,7 +64,7 @@ class PixelTally:
         self.close()
 
     def close(self) -> None:
-        self._good.close()
+        self._sorted.close()
 
     def add(self, scores: Map, mask: Flags, defects: Sequence[Saturated] | None = None) -> None:
         """Count a map: scores float32 [H,W], finite; mask bool [H,W], the defective pixels, all False for a good part.
@@ -81,16 +82,28 @@ class PixelTally:
         if any((defect & ~mask).any() for defect, _ in defects or ()):
             raise ValueError("a defect marks pixels that the mask calls good: the mask must cover every defect")
         check_finite(scores)
-        if mask.any():
-            regions, count = ndimage.label(mask, _EIGHT_NEIGHBOURS)
-            self._regions += _split(scores[mask], regions[mask], count)
+        defective = bool(mask.any())
+        if defective:
+            order, ends = _find_regions(np.packbits(mask).tobytes(), mask.shape)
+            self._regions += map(np.sort, np.split(scores[mask][order], ends))
         if defects is not None:
             self._has_saturation = True
             self._saturated += [_highest(scores[defect], area) for defect, area in defects]
-        good = scores[~mask]
+        self._keep(scores[~mask] if defective else scores.ravel())
+
+    def _keep(self, good: Map) -> None:
+        """Good pixels' scores [n]; a block that is full is sorted and written."""
         self._goods += good.size
-        with writing(self._folder / "temporary file"):
-            self._good.write(good.tobytes())
+        while good.size:
+            some = good[: self._block.size - self._filled]
+            self._block[self._filled : self._filled + some.size] = some
+            self._filled += some.size
+            good = good[some.size :]
+            if self._filled == self._block.size:
+                self._block.sort()
+                with writing(self._folder / "temporary file"):
+                    self._sorted.write(self._block.tobytes())
+                self._filled = 0
 
     def measure(self, limit: float = PRO_LIMIT, saturated_limit: float = SPRO_LIMIT) -> Measured:
         """`pixel_auroc`, `pixel_aupr` (average precision), `pixel_pro` up to the false-positive rate `limit`, and
@@ -118,19 +131,29 @@ class PixelTally:
     def _count_good(self, distinct: Map) -> tuple[Whole, Whole]:
         """Of the good pixels, how many score above each of the ascending `distinct`, and how many the same."""
         below, upto = np.zeros(distinct.size, np.int64), np.zeros(distinct.size, np.int64)
-        self._good.seek(0)
-        while data := self._good.read(4 * BLOCK):
-            block = np.sort(np.frombuffer(data, np.float32))
+        for block in self._blocks():
             below += np.searchsorted(block, distinct, "left")
             upto += np.searchsorted(block, distinct, "right")
         return self._goods - upto, upto - below
 
+    def _blocks(self) -> Iterator[Map]:
+        """All good pixels' scores, each block sorted."""
+        last = self._block[: self._filled]
+        last.sort()
+        yield last
+        self._sorted.seek(0)
+        while data := self._sorted.read(self._block.nbytes):
+            yield np.frombuffer(data, np.float32)
 
-def _split(scores: Map, regions: npt.NDArray[np.int32], count: int) -> list[Map]:
-    """The scores of each region 1…count, ascending; of scores [n] and the region each belongs to [n]."""
-    order = np.lexsort((scores, regions))
-    ends = np.cumsum(np.bincount(regions, minlength=count + 1))[1:-1]
-    return np.split(scores[order], ends)
+
+@functools.lru_cache(maxsize=512)
+def _find_regions(packed: bytes, shape: tuple[int, int]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The defective pixels of a mask (its packbits), region by region: the order [n] that brings them together, and
+    where all regions but the last end. Remembered, as one mask is met with every method's map."""
+    mask = np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1]).reshape(shape).astype(np.bool_)
+    regions, count = ndimage.label(mask, _EIGHT_NEIGHBOURS)
+    inside = regions[mask]
+    return np.argsort(inside, kind="stable"), np.cumsum(np.bincount(inside, minlength=count + 1))[1:-1]
 
 
 def _highest(scores: Map, area: int) -> Map:

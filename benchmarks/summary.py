@@ -23,7 +23,8 @@ from .pixel_metrics import PIXEL_METRICS
 from .report import Findings, Report
 
 METRICS = (*IMAGE_METRICS, *PIXEL_METRICS)
-FURTHER = ("pixel_spro", "oracle_image_auroc", "oracle_pixel_auroc")
+ORACLE = "oracle_"
+FURTHER = ("pixel_spro", f"{ORACLE}image_auroc", f"{ORACLE}pixel_auroc")
 """In columns of their own where there are any."""
 MEAN = "mean"
 """Of all categories, in place of a category's name."""
@@ -44,7 +45,8 @@ class Results(Report, frozen=True):
 
 class Paper(msgspec.Struct, frozen=True):
     """Published means over all categories, in percent, by shots and metric; row: our method that is the same one, if
-    any; note: what differs from how we measure."""
+    any; note: what differs from how we measure; official: whether PromptAD's released evaluation made them, which
+    --official reproduces and which reports the best step on the test data."""
 
     data: str
     method: str
@@ -52,6 +54,7 @@ class Paper(msgspec.Struct, frozen=True):
     source: str
     note: str
     values: dict[int, dict[str, float]]
+    official: bool = False
 
 
 @cache
@@ -83,6 +86,8 @@ class Summary:
     comparable: bool
     """Whether the papers' numbers may stand beside: all categories were measured, with PUBLISHED_BACKBONE."""
     evaluation: Evaluation
+    official: bool = False
+    """Whether the cells are of the official protocol."""
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -156,14 +161,26 @@ class Summary:
         return findings
 
     def paper(self, line: Line, metric: str) -> tuple[str, float] | None:
-        """Who published it and the value in [0,1], where data set, method and shots are the same."""
+        """Who published it, with a word where its protocol is another, and the value in [0,1], where data set, method
+        and shots are the same."""
         if line.category != MEAN or not self.comparable or line.categories < self.categories:
             return None
         for paper in read_papers():
-            value = paper.values.get(line.shots, {}).get(metric)
+            value = paper.values.get(line.shots, {}).get(metric.removeprefix(ORACLE))
             if (paper.data, paper.row) == (self.data, line.method) and value is not None:
-                return paper.method, value / 100
+                ours, protocol = self.counterpart(paper, line, metric.removeprefix(ORACLE))
+                if ours == metric:
+                    return paper.method + (f" (ours: {protocol})" if protocol else ""), value / 100
         return None
+
+    def counterpart(self, paper: Paper, line: Line, metric: str) -> tuple[str, str]:
+        """Our metric that stands beside a paper's, and, where PromptAD's released evaluation made that, what ours is
+        of: its best step counts, which we have of --official with --oracle alone."""
+        if not paper.official:
+            return metric, ""
+        if self.official and ORACLE + metric in line.values:
+            return ORACLE + metric, "official, best step"
+        return metric, "official" if self.official else "clean"
 
 
 def to_csv(cells: Iterable[Cell], metrics: Sequence[str]) -> bytes:
@@ -238,16 +255,22 @@ def _beside_papers(summary: Summary) -> list[str]:
             ours = summary.find(MEAN, paper.row, shots) if paper.row else None
             if ours is not None and ours.categories < summary.categories:
                 ours = None
-            cells = [_beside(values.get(metric), ours, metric) for metric in metrics]
+            cells = [_beside(summary, paper, values.get(metric), ours, metric) for metric in metrics]
             rows.append([paper.method, str(shots), *cells, paper.source, paper.note])
     head = ["published", "shots", *metrics, "source", "how it differs"]
-    return ["## Beside the papers", "", "Published; ours in brackets where the method is the same.", "",
+    return ["## Beside the papers", "",
+            "Published; ours in brackets where the method is the same. What PromptAD published is of its released "
+            "evaluation and of the best step on the test data: beside it ours says which protocol it is of, and "
+            "whether of the best step.", "",
             *markdown_table(head, rows), ""]  # fmt: skip
 
 
-def _beside(published: float | None, ours: Line | None, metric: str) -> str:
+def _beside(summary: Summary, paper: Paper, published: float | None, ours: Line | None, metric: str) -> str:
     text = "" if published is None else f"{published:.1f}"
-    return text if ours is None or metric not in ours.values else f"{text} ({percent(ours, metric)})".strip()
+    if ours is None or metric not in ours.values:
+        return text
+    metric, protocol = summary.counterpart(paper, ours, metric)
+    return f"{text} ({' '.join([percent(ours, metric), protocol]).strip()})".strip()
 
 
 def percent(line: Line, metric: str) -> str:

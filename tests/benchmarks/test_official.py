@@ -80,7 +80,12 @@ def test_the_command_states_the_differences(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(promptad.PromptLearner, "learn", lambda self, _=iter: self.prototypes())
+    def learn(self: promptad.PromptLearner, progress: promptad.Progress = iter) -> Prototypes:
+        for _ in progress(range(2)):
+            pass
+        return self.prototypes()
+
+    monkeypatch.setattr(promptad.PromptLearner, "learn", learn)
     lists = tmp_path / "lists" / photos.name
     lists.mkdir(parents=True)
     (lists / "selected_samples_per_run.txt").write_text("#1: 2\n")
@@ -90,5 +95,11 @@ def test_the_command_states_the_differences(
     results = json.loads((tmp_path / "out" / "results.json").read_bytes())
     assert results["manifests"][0]["photos"][0]["name"] == "3.png"
     assert "BGR order (D2)" in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
+    assert "oracle_image_auroc" not in results["cells"][0]["values"]
+    assert main([*command, "promptad", "--oracle"]) == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_bytes())
+    assert "oracle_image_auroc" in results["cells"][0]["values"]
+    page = (tmp_path / "out" / "results.html").read_text(encoding="utf-8")
+    assert "what the released code reports is the oracle columns" in page
     assert main([*command, "promptad", "patchcore"]) == 2
     assert "--official: PromptAD's released code has no patchcore" in capsys.readouterr().err

@@ -111,7 +111,6 @@ def test_many_values_from_a_file_in_blocks(tmp_path: Path, monkeypatch: pytest.M
     masks[::2, 10:20, 5:25] = masks[1, 3, 3] = masks[2, 38, 38] = True
     maps[masks] += 0.3
     at_once = tally(maps, masks)
-    monkeypatch.setattr(pixel_metrics, "IN_MEMORY", 1000)
     monkeypatch.setattr(pixel_metrics, "BLOCK", 777)
     with PixelTally(tmp_path) as taking:
         for scores, mask in zip(maps, masks, strict=True):

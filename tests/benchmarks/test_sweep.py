@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
-from goodparts.benchmarks import encoded, evaluation
+from goodparts.benchmarks import cells, encoded, evaluation
 from goodparts.benchmarks.cells import Cells
 from goodparts.benchmarks.datasets import open_data
 from goodparts.benchmarks.methods import METHODS
 from goodparts.benchmarks.sweep import read_sweep
+from goodparts.runtime import native
 from goodparts.runtime.errors import FileError
 from goodparts.runtime.preprocess import load_rgb
 
@@ -105,6 +107,20 @@ def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
     (tmp_path / "0.cell").write_bytes(b"\x00")
     with pytest.raises(FileError, match=r"0\.cell is damaged .*: remove it and run again"):
         Cells(tmp_path).read("0")
+
+
+def test_code_is_what_a_cell_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its C++ core, or that there is none, and the versions of its libraries."""
+    whole = cells.code_digest.__wrapped__()
+    assert whole == cells.code_digest.__wrapped__()
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "core", lambda: None)
+        without = cells.code_digest.__wrapped__()
+    for name in ("open_clip_torch", "timm"):
+        with monkeypatch.context() as patch:
+            patch.setattr(cells, "version", lambda one, name=name: "0" if one == name else metadata.version(one))
+            assert cells.code_digest.__wrapped__() not in (whole, without)
+    assert (without == whole) == (native.core() is None)
 
 
 def test_a_folder_that_was_not_finished_is_no_category(rings: Path) -> None:
