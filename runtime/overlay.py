@@ -27,6 +27,11 @@ TILE = 320
 
 def draw_overlay(frame: Array8, inspection: Inspection, longest: int = LONGEST_SIDE) -> Image.Image:
     """Frame uint8 RGB [H,W,3] and its inspection → a picture at most `longest` pixels wide or high, and a banner."""
+    return _with_banner(draw_found(frame, inspection, longest), inspection)
+
+
+def draw_found(frame: Array8, inspection: Inspection, longest: int = LONGEST_SIDE) -> Image.Image:
+    """The same without the banner."""
     scale = min(1.0, longest / max(frame.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in frame.shape[:2])
     photo = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
@@ -39,7 +44,7 @@ def draw_overlay(frame: Array8, inspection: Inspection, longest: int = LONGEST_S
     photo.paste(Image.fromarray(colour), corner, Image.fromarray(alpha))
     for ring, shade in outlines(scores >= threshold):
         photo.paste(shade, (*corner, corner[0] + part[0], corner[1] + part[1]), ring)
-    return _with_banner(photo, inspection)
+    return photo
 
 
 def heat(scores: Floats, threshold: float) -> tuple[Array8, Array8]:

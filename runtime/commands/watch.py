@@ -18,6 +18,7 @@ from ..files import visible
 from ..line.settings import LineSettings, OutputSettings, SourceSettings, read_settings
 from ..line.sources import Policy
 from ..line.watch import Line
+from ..page.page import DEFAULT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rejects", metavar="DIR", help="keep rejected frames and their heat-maps, up to 1 GB")
     parser.add_argument("--metrics", type=int, metavar="PORT", help="Prometheus metrics on 127.0.0.1")
+    parser.add_argument(
+        "--page", nargs="?", const=DEFAULT, metavar="HOST:PORT",
+        help=f"a live page to look at and to set thresholds on (default {DEFAULT}); on an address that other machines "
+        "reach it needs a token: --page-token, or one that is made and shown once",
+    )  # fmt: skip
+    parser.add_argument("--page-token", metavar="FILE", help="the page's token is in this file")
 
 
 class Screen:
@@ -116,7 +123,8 @@ def _settings(args: argparse.Namespace) -> LineSettings:
             )
             for number, address in enumerate(args.source, start=1)
         )
-        output = OutputSettings(json=args.json, rejects=args.rejects, metrics=args.metrics)
+        output = OutputSettings(json=args.json, rejects=args.rejects, metrics=args.metrics, page=args.page,
+                                page_token=args.page_token)  # fmt: skip
         return LineSettings(
             engine=args.engine, source=sources, output=output, backend=args.backend, precision=args.precision,
             threads=args.threads, accept_signed=args.accept_signed,

@@ -71,6 +71,16 @@ class Outlet(threading.Thread):
             self._results.append(result)
             self._changed.notify_all()
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last try failed."""
+        return self._backoff.failures > 0
+
+    @property
+    def waiting(self) -> int:
+        """Results that are not delivered yet, but for one that is being."""
+        return len(self._results)
+
     def run(self) -> None:
         while (result := self._next()) is not None:
             self._deliver(result)

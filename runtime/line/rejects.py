@@ -13,12 +13,13 @@ from ..files import write_atomic, writing
 from ..overlay import draw_overlay
 from .outlet import Result
 
-_OURS = re.compile(r"\d{8}T\d{9}Z_(?P<source>[A-Za-z0-9_.-]+)_\d+\.(?P<kind>frame\.png|map\.png|json)")
+OURS = re.compile(r"\d{8}T\d{9}Z_(?P<source>[A-Za-z0-9_.-]+)_\d+\.(?P<kind>frame\.png|map\.png|json)")
+"""Names of the files that this module writes."""
 
 
 def frames(folder: Path, source: str | None = None) -> list[Path]:
     """The frames that Rejects has kept in a folder, of one source or of all, oldest first; none if it is no folder."""
-    found = [(path, _OURS.fullmatch(path.name)) for path in sorted(folder.iterdir())] if folder.is_dir() else []
+    found = [(path, OURS.fullmatch(path.name)) for path in sorted(folder.iterdir())] if folder.is_dir() else []
     return [
         path
         for path, ours in found
@@ -39,7 +40,7 @@ class Rejects:
         self._folder, self._limit = folder, limit
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            ours = sorted(path for path in folder.iterdir() if _OURS.fullmatch(path.name))
+            ours = sorted(path for path in folder.iterdir() if OURS.fullmatch(path.name))
             self._kept = deque((path, path.stat().st_size) for path in ours)
         self._bytes = sum(size for _, size in self._kept)
         self._make_room(0)
@@ -81,7 +82,7 @@ class Rejects:
 
 def _reject(path: Path) -> str:
     """What the three files of one reject have in common."""
-    return _OURS.sub(lambda found: found[0].removesuffix(f".{found['kind']}"), path.name)
+    return OURS.sub(lambda found: found[0].removesuffix(f".{found['kind']}"), path.name)
 
 
 def to_png(picture: Image.Image) -> bytes:

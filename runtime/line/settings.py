@@ -45,7 +45,8 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where results go. json: a file, or - for standard output; rejects: a folder, and how much it may hold; webhook,
-    mqtt: URLs (network.py); hook: module:function (hook.py); metrics: a port on this machine alone."""
+    mqtt: URLs (network.py); hook: module:function (hook.py); metrics: a port on this machine alone; page: HOST:PORT of
+    the live page, page_token: a file with its token."""
 
     json: str | None = None
     rejects: str | None = None
@@ -54,6 +55,8 @@ class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     mqtt: str | None = None
     hook: str | None = None
     metrics: int | None = None
+    page: str | None = None
+    page_token: str | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rejects_limit_mb) and self.rejects_limit_mb > 0):
@@ -112,9 +115,10 @@ def _resolved(settings: LineSettings, folder: Path) -> LineSettings:
         for source in settings.source
     )
     out = settings.output
-    json = out.json if out.json in (None, "-") else inside(out.json)
-    rejects = out.rejects if out.rejects is None else inside(out.rejects)
-    output = msgspec.structs.replace(out, json=json, rejects=rejects)
+    files = {name: getattr(out, name) for name in ("json", "rejects", "page_token")}
+    output = msgspec.structs.replace(
+        out, **{name: inside(file) for name, file in files.items() if file not in (None, "-")}
+    )
     trusted = settings.accept_signed if settings.accept_signed is None else inside(settings.accept_signed)
     return msgspec.structs.replace(
         settings, engine=inside(settings.engine), source=sources, output=output, accept_signed=trusted

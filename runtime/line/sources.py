@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from ..errors import GoodpartsError, SettingsError, SourceError
 from ..preprocess import Array8
@@ -71,11 +72,11 @@ def make_source(address: str, timeout: float) -> Source:
 
 
 def redacted(address: str) -> str:
-    """An address as it may be shown: without user name, password and query."""
-    parts = urlsplit(address)
-    if "://" not in address:
+    """An address as it may be shown: without user name, password and query, however odd they are."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
         return address
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return scheme + separator + re.split("[?#]", rest.rpartition("@")[2])[0]
 
 
 def _import(module: str, extra: str) -> Any:

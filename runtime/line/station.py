@@ -70,7 +70,7 @@ class Station(threading.Thread):
     """Inspects one source's frames. Its detector is replaced as a whole, between two frames.
 
     An engine that fails is said, opened again with back-off, and the frame tried again; by the policy newest it is
-    given up for a newer one.
+    given up for a newer one. product: as it was told, or adjusted since.
     """
 
     def __init__(
@@ -78,9 +78,10 @@ class Station(threading.Thread):
         stop: threading.Event, report: Report, backoff: Backoff,
     ) -> None:  # fmt: skip
         super().__init__(name=f"inspect {meter.source}", daemon=True)
+        self.source = meter.source
         self._seen = _state(product.recipe)  # before it is read: what replaces it meanwhile is a change
         self.detector = product.open(shared)
-        self._product, self._shared, self._queue, self._meter = product, shared, queue, meter
+        self.product, self._shared, self._queue, self._meter = product, shared, queue, meter
         self._smoothing, self._emit = smoothing, emit
         self._stopped, self._report, self._backoff = stop, report, backoff
         self._changing = threading.Lock()
@@ -96,17 +97,26 @@ class Station(threading.Thread):
 
     def refresh(self) -> None:
         """Take the recipe's file if it has changed; a broken one is refused and the product in use stays."""
-        state = _state(self._product.recipe)
-        if state is None or state == self._seen:
-            return
-        self._seen = state
-        label = self._meter.source
-        try:
-            with self._changing:
-                self.detector = self._product.open(self._shared)
-            self._report(f"{label}: now inspects with recipe {self.detector.recipe.digest[:12]}")
-        except GoodpartsError as error:
-            self._report(f"{label}: the changed recipe is refused, the old one stays: {error}")
+        with self._changing:
+            state = _state(self.product.recipe)
+            if state is None or state == self._seen:
+                return
+            self._seen = state
+            try:
+                self.detector = self.product.open(self._shared)
+                said = f"now inspects with recipe {self.detector.recipe.digest[:12]}"
+            except GoodpartsError as error:
+                said = f"the changed recipe is refused, the old one stays: {error}"
+        self._report(f"{self.source}: {said}")
+
+    def adjust(self, threshold: float | None) -> None:
+        """Reject from this raw image score on, from the next frame, or (None) from the recipe's threshold on. As one
+        from the line file does, it outlasts a change of the recipe. SettingsError for a value that decides nothing."""
+        with self._changing:
+            detector = self.detector
+            image = detector.recipe.header.thresholds.image if threshold is None else threshold
+            detector.thresholds = msgspec.structs.replace(detector.thresholds, image=image)
+            self.product = dataclasses.replace(self.product, image_threshold=threshold)
 
     def _inspect(self, frame: Frame) -> Outcome | None:
         """What came of a frame; None where it was given up."""
@@ -126,7 +136,7 @@ class Station(threading.Thread):
                     return None
                 continue
             if self._backoff.reset():
-                self._report(f"{self._meter.source}: inspected again")
+                self._report(f"{self.source}: inspected again")
             return inspection, self._smoothing.decide(inspection.verdict == "reject")
 
     def _recover(self, failed: Detector, error: Exception) -> None:
@@ -135,7 +145,7 @@ class Station(threading.Thread):
         line = (str(error).strip().splitlines() or [""])[0]
         if self._backoff.failures == 1:
             self._report(
-                f"{self._meter.source}: inspection failed ({type(error).__name__}: {line}); "
+                f"{self.source}: inspection failed ({type(error).__name__}: {line}); "
                 f"the engine is opened again from {delay:g} s on"
             )
         self._stopped.wait(delay)
@@ -143,10 +153,10 @@ class Station(threading.Thread):
             self._shared.renew(failed.engine)
             with self._changing:
                 if self.detector is failed:
-                    self.detector = self._product.detector(self._shared, failed.recipe)
+                    self.detector = self.product.detector(self._shared, failed.recipe)
         except Exception as again:  # tried again with the next frame
             if self._backoff.failures == 1:
-                self._report(f"{self._meter.source}: the engine does not open: {again}")
+                self._report(f"{self.source}: the engine does not open: {again}")
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

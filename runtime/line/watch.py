@@ -16,6 +16,8 @@ import msgspec
 
 from ..engine import Engine
 from ..errors import GoodpartsError
+from ..page.page import Page
+from ..page.state import Messages
 from ..record import as_record
 from ..signing import Trust
 from ..view import Box, read_mask
@@ -42,7 +44,9 @@ class Line:
 
     def __init__(self, settings: LineSettings, report: Report, *, first_delay: float = 1.0, poll: float = 1.0) -> None:
         self.stop = threading.Event()
-        self._report, self._poll = report, poll
+        self.settings, self._poll = settings, poll
+        messages, tell = Messages(), report
+        self._report = report = messages.teed(tell)
         self._make_backoff = partial(Backoff, first_delay)
         self._over = threading.Event()
         self._results: queue.Queue[tuple[Frame, Outcome, float] | None] = queue.Queue(4 * len(settings.source))
@@ -61,6 +65,7 @@ class Line:
         ]
         port = settings.output.metrics
         self.metrics = None if port is None else MetricsServer(port, self.prometheus_text)
+        self.page = None if settings.output.page is None else Page(self, settings.output, messages, tell)
 
     def run(self, each_time: Callable[[], None]) -> None:
         """Run; each_time is called every `poll` seconds, and what it raises, or a signal, ends the line in order."""
@@ -86,20 +91,23 @@ class Line:
                 capture.join(1.0)  # one that waits for a camera ends with the process
             if self.metrics is not None:
                 self.metrics.close()
+            if self.page is not None:
+                self.page.close()
 
     def status_line(self) -> str:
         """What happens now, in one line."""
-        return status_line(self._gauges())
+        return status_line(self.gauges())
 
     def status_table(self) -> list[str]:
         """The same with every stage: a head, and a line per source."""
-        return status_table(self._gauges())
+        return status_table(self.gauges())
 
     def prometheus_text(self) -> str:
         """What happens now, for Prometheus."""
-        return prometheus_text(self._gauges(), {outlet.name_: outlet.lost for outlet in self.outlets})
+        return prometheus_text(self.gauges(), {outlet.name_: outlet.lost for outlet in self.outlets})
 
-    def _gauges(self) -> list[Gauges]:
+    def gauges(self) -> list[Gauges]:
+        """What is counted of each source, in the order of the settings."""
         together = zip(self.meters.values(), self._queues, self._captures, strict=True)
         return [Gauges(meter, frames.dropped, capture.up) for meter, frames, capture in together]
 
@@ -129,9 +137,11 @@ class Line:
         while (item := self._results.get()) is not None:
             frame, outcome, waited = item
             start = time.perf_counter()
-            result = _make_result(frame, outcome)
+            result = make_result(frame, outcome)
             for outlet in self.outlets:
                 outlet.put(result)
+            if self.page is not None:
+                self.page.note(result)
             if not isinstance(outcome, GoodpartsError):
                 inspection, decision = outcome
                 now = time.perf_counter()
@@ -176,7 +186,8 @@ def _make_outputs(settings: OutputSettings, gone: Callable[[], None]) -> Sequenc
     return outputs
 
 
-def _make_result(frame: Frame, outcome: Outcome) -> Result:
+def make_result(frame: Frame, outcome: Outcome) -> Result:
+    """What came of a frame, as outputs are given it."""
     when = datetime.datetime.fromtimestamp(frame.time, datetime.timezone.utc)
     record: dict[str, Any] = {
         "source": frame.source,

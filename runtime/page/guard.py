@@ -1,0 +1,107 @@
+"""Who may ask the page for what. Everything is refused that is not named here.
+
+Without a token the page is for this machine alone, and for pages of its own: other sites that a browser on this machine
+visits reach it neither under a name of theirs that points here (DNS rebinding: the Host header) nor from their own
+scripts and forms (Sec-Fetch-Site, Origin, and a header that only a script of the same origin can set). With a token, a
+browser shows it once and gets a cookie that scripts cannot read and other sites' requests do not carry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import socket
+from email.message import Message
+from pathlib import Path
+
+from ..errors import SettingsError
+from ..files import read_bytes
+
+HEADER = "X-Goodparts"
+"""Every action carries it, with any value."""
+SHORTEST_TOKEN = 16
+_WEEKS = 4 * 7 * 24 * 3600
+
+
+class RefusedError(Exception):
+    """status: of HTTP; the message is shown to who asked."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def read_token(file: Path) -> str:
+    """The token in a file, whose owner decides who may read it: a command line is read by everybody."""
+    token = read_bytes(file).decode("utf-8", "replace").strip()
+    if len(token) < SHORTEST_TOKEN or not re.fullmatch("[!-~]+", token):
+        raise SettingsError(
+            f"{file}: a token of {SHORTEST_TOKEN} or more letters, digits and signs, without spaces, is needed in it; "
+            "`openssl rand -hex 24` makes one"
+        )
+    return token
+
+
+class Guard:
+    """host: the name or address that the page was told to listen on; port: where; token: None without one."""
+
+    def __init__(self, host: str, port: int, token: str | None) -> None:
+        self._token = token
+        self._names = {"localhost", host.lower(), socket.gethostname().lower()}
+        self._cookie = f"goodparts_{port}"  # browsers share cookies between the ports of a host
+        # Stands for the token: it is as good for as long, and cannot be turned back into it.
+        self._session = "" if token is None else hmac.new(token.encode(), b"goodparts page", hashlib.sha256).hexdigest()
+
+    def check_address(self, headers: Message) -> None:
+        """Refuse what came under a foreign name, or from a foreign page."""
+        hosts = headers.get_all("Host", [])
+        if len(hosts) != 1 or not self._is_ours(hosts[0]):
+            raise RefusedError(421, "this page is not served under that name: use the address it was started with")
+        if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not (
+            headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
+        ):
+            raise RefusedError(403, "not from another page")
+
+    def check_action(self, headers: Message) -> None:
+        """Refuse an action that a foreign page could have sent."""
+        origin, host = headers.get("Origin"), headers.get("Host", "")
+        same = origin is None or re.sub("^https?://", "", origin) == host
+        if not same or headers.get(HEADER) is None or headers.get_content_type() != "application/json":
+            raise RefusedError(403, f"an action is JSON from this page itself, with the header {HEADER}")
+
+    def check_token(self, headers: Message) -> None:
+        """Refuse who has shown no token: neither by the cookie nor as `Authorization: Bearer TOKEN`."""
+        if self._token is None:
+            return
+        cookies = dict(part.strip().partition("=")[::2] for part in headers.get("Cookie", "").split(";"))
+        session = _equal(cookies.get(self._cookie, ""), self._session)
+        bearer = _equal(headers.get("Authorization", ""), f"Bearer {self._token}")
+        if not (session or bearer):
+            raise RefusedError(401, "the token is needed")
+
+    def log_in(self, token: str, headers: Message) -> str:
+        """The value of Set-Cookie for who knows the token."""
+        if self._token is None or not _equal(token, self._token):
+            raise RefusedError(401, "that is not the token")
+        secure = "; Secure" if headers.get("Origin", "").startswith("https:") else ""  # behind a proxy with TLS
+        return f"{self._cookie}={self._session}; Path=/; Max-Age={_WEEKS}; HttpOnly; SameSite=Strict{secure}"
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether a Host header names this machine: by an address, which no name server can point here, or by a name
+        that it was told or has itself."""
+        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?", host)
+        name = "" if found is None else found[1].strip("[]").lower()
+        if name in self._names:
+            return True
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return self._token is not None or address.is_loopback
+
+
+def _equal(given: str, expected: str) -> bool:
+    """Compared in a time that says nothing of where they differ."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())

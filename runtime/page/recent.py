@@ -1,0 +1,149 @@
+"""The last frames of one source: their scores, and the one that is looked at."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ..detector import Inspection
+from ..line.outlet import Result
+from ..overlay import draw_found
+from ..preprocess import Array8
+
+KEPT = 5000
+"""Frames whose scores are kept."""
+SIDE = 720
+"""Longest side of a picture, in pixels."""
+PERIOD = 0.25
+"""Seconds between two frames shown, however many watch."""
+FRESH = 3.0
+"""Seconds for which a reject that nobody has seen yet is shown rather than the frames after it."""
+
+
+class Point(NamedTuple):
+    """A frame's score. recipe: digest of the recipe it was scored with."""
+
+    number: int
+    score: float
+    decision: str
+    recipe: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a threshold would have done: of `frames`, the last with the recipe in use, `rejected` were, `would` be."""
+
+    frames: int
+    rejected: int
+    would: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    result: Result
+    time: float  # on time.monotonic
+
+    @property
+    def number(self) -> int:
+        return int(self.result.record["frame"])
+
+
+class Recent:
+    """For several threads. A frame costs an append; a picture is drawn when somebody asks for it, and once.
+
+    smoothing: reject while n of the last m frames are rejected.
+    """
+
+    def __init__(self, smoothing: tuple[int, int]) -> None:
+        self._smoothing = smoothing
+        self._lock, self._drawing = threading.Lock(), threading.Lock()
+        self._points: deque[Point] = deque(maxlen=KEPT)
+        self._last: _Seen | None = None
+        self._reject: _Seen | None = None
+        self._unseen = False
+        self._shown: deque[_Seen] = deque(maxlen=2)
+        self._pictures: deque[tuple[int, bool, bytes]] = deque(maxlen=4)
+
+    def note(self, result: Result) -> None:
+        """A frame that was inspected, or that could not be."""
+        record, seen = result.record, _Seen(result, time.monotonic())
+        with self._lock:
+            self._last = seen
+            if result.inspection is None:
+                return
+            self._points.append(Point(seen.number, record["score"], result.decision, record["recipe"]))
+            if result.decision == "reject":
+                self._reject, self._unseen = seen, True
+
+    def show(self) -> Result | None:
+        """The frame to look at now: the newest, but a reject that nobody has seen yet before it."""
+        now = time.monotonic()
+        with self._lock:
+            if self._last is None:
+                return None
+            if self._shown and now - self._shown[-1].time < PERIOD:
+                return self._shown[-1].result
+            missed = self._unseen and self._reject is not None and now - self._reject.time < FRESH
+            chosen = self._reject if missed and self._reject is not None else self._last
+            self._unseen = False
+            if not self._shown or self._shown[-1].result is not chosen.result:
+                self._shown.append(_Seen(chosen.result, now))
+            return chosen.result
+
+    def ages(self) -> tuple[float | None, float | None]:
+        """Seconds since the last frame, and since the last reject; None where there was none."""
+        now = time.monotonic()
+        with self._lock:
+            last, reject = self._last, self._reject
+        return (None if last is None else now - last.time, None if reject is None else now - reject.time)
+
+    def points(self, count: int) -> list[Point]:
+        """The last `count` frames, oldest first."""
+        with self._lock:
+            return list(self._points)[-count:]
+
+    def picture(self, number: int, heat: bool) -> bytes | None:
+        """A frame that `show` gave lately, as JPEG, with or without its heat-map; None when it is gone."""
+        with self._drawing:  # who comes second finds it drawn
+            for known, with_heat, data in self._pictures:
+                if (known, with_heat) == (number, heat):
+                    return data
+            with self._lock:
+                result = next((seen.result for seen in self._shown if seen.number == number), None)
+            if result is None or result.pixels is None or result.inspection is None:
+                return None
+            data = _draw(result.pixels, result.inspection, heat)
+            self._pictures.append((number, heat, data))
+            return data
+
+    def preview(self, threshold: float) -> Preview:
+        """What `threshold` would have decided, smoothed as by station.Smoothing."""
+        points = self.points(KEPT)
+        mine = [point for point in points if point.recipe == points[-1].recipe]
+        n, m = self._smoothing
+        total = np.cumsum([0, *(point.score >= threshold for point in mine)])
+        in_window = total[1:] - total[np.maximum(np.arange(1, len(total)) - m, 0)]
+        rejected = sum(point.decision == "reject" for point in mine)
+        return Preview(len(mine), rejected, int((in_window >= n).sum()))
+
+
+def _draw(pixels: Array8, inspection: Inspection, heat: bool) -> bytes:
+    if heat:
+        return to_jpeg(draw_found(pixels, inspection, SIDE))
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((SIDE, SIDE))
+    return to_jpeg(picture)
+
+
+def to_jpeg(picture: Image.Image) -> bytes:
+    """A picture as the page shows it."""
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "JPEG", quality=82)
+    return buffer.getvalue()

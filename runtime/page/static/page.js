@@ -1,0 +1,328 @@
+// The live page: asks for /state again and again while it is looked at, and shows it. Whatever comes from the line
+// (names, products, messages) becomes text, never markup.
+import { drawChart, span } from "./chart.js";
+
+const PERIOD = 500; // ms between two questions; twice that with many sources
+const $ = (selector, inside = document) => inside.querySelector(selector);
+const make = (tag, text = "", className = "") => Object.assign(document.createElement(tag), { textContent: text, className });
+const short = (value) => Number(value).toPrecision(3);
+const ago = (seconds) =>
+  seconds < 1.5 ? "now" : seconds < 90 ? `${Math.round(seconds)} s ago`
+  : seconds < 5400 ? `${Math.round(seconds / 60)} min ago` : seconds < 129600 ? `${Math.round(seconds / 3600)} h ago`
+  : `${Math.round(seconds / 86400)} days ago`;
+const gigabytes = (bytes) => `${(bytes / 1e9).toFixed(1)} GB`;
+
+class Refused extends Error {
+  constructor(status, text) {
+    super(text);
+    this.status = status;
+  }
+}
+
+async function ask(path, action) {
+  const options = action && {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-Goodparts": "1" },
+    body: JSON.stringify(action),
+  };
+  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(8000), ...options });
+  if (!answer.ok) throw new Refused(answer.status, await answer.text());
+  return answer.json();
+}
+
+function confirmed(text) {
+  const dialog = $("#confirm");
+  $("p", dialog).textContent = text;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) =>
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+}
+
+// One source: what it sees, its scores, its threshold.
+class Card {
+  constructor(name) {
+    this.name = name;
+    this.root = $("#card").content.cloneNode(true).firstElementChild;
+    this.asked = null; // a threshold that is looked at, and not applied
+    this.pictured = "";
+    const [slider, exact] = [this.part("slider"), this.part("exact")];
+    slider.addEventListener("input", () => this.consider(slider.valueAsNumber));
+    exact.addEventListener("input", () => this.consider(exact.valueAsNumber));
+    this.part("cancel").addEventListener("click", () => this.consider(null));
+    this.part("threshold").addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (this.asked > 0) this.act("/threshold", { threshold: this.asked, seen: this.state.threshold });
+    });
+    this.part("undo").addEventListener("click", () => this.act("/undo", { label: this.state.undo }));
+    this.part("keep").addEventListener("click", () => this.keep());
+  }
+
+  part(name) {
+    return $(`.${name}`, this.root);
+  }
+
+  show(state) {
+    this.state = state;
+    $("h2", this.root).textContent = state.name;
+    this.part("what").textContent = `${state.product} · ${state.recipe} · ${state.address}`;
+    const shown = state.shown;
+    const kind = !state.up || !shown || shown.decision === "error" ? "nothing" : shown.decision;
+    this.root.className = kind;
+    const words = { good: ["✓", "GOOD"], reject: ["✕", "REJECT"] };
+    const [sign, word] = words[kind] ?? ["–", !shown ? "WAITING" : !state.up ? "NO PICTURES" : "NO VERDICT"];
+    this.part("sign").textContent = sign;
+    this.part("word").textContent = word;
+    const scored = shown && shown.score !== undefined;
+    this.part("number").textContent = scored ? `${short(shown.score)}\n/ ${short(shown.threshold)}` : "";
+    this.part("said").textContent = shown ? this.describe(state, shown) : "no picture has come yet";
+    if (scored) this.picture(shown.frame);
+    this.showThreshold();
+  }
+
+  describe(state, shown) {
+    const parts = [`frame ${shown.frame}, ${ago(state.age)}`];
+    const [n, m] = state.smoothing;
+    if (shown.error) parts.push(shown.error);
+    else if (m > 1) parts.push(`alone ${shown.verdict}, decided by ${n} of ${m}`);
+    if (state.reject_age !== null) parts.push(`last reject ${ago(state.reject_age)}`);
+    return parts.join(" · ");
+  }
+
+  async picture(frame) {
+    const address = `frame/${this.name}/${frame}/${$("#heat").checked ? "heat" : "plain"}.jpg`;
+    if (address === this.pictured || this.loading) return;
+    this.loading = true;
+    const next = new Image();
+    next.alt = `what ${this.name} sees`;
+    next.src = address;
+    try {
+      await next.decode(); // the old picture stays until the new one is there
+      this.part("picture").replaceChildren(next);
+      this.pictured = address;
+    } catch {
+      // gone already: the next state names another
+    } finally {
+      this.loading = false;
+    }
+  }
+
+  showThreshold() {
+    const { state } = this;
+    const [low, high] = span(state.scores, state.threshold);
+    const slider = this.part("slider");
+    const pending = this.asked !== null;
+    if (!pending) {
+      [slider.min, slider.max] = [low, high];
+      slider.value = state.threshold;
+      if (document.activeElement !== this.part("exact")) this.part("exact").value = Number(state.threshold.toPrecision(5));
+      const origins = { recipe: "from the recipe", line: "from the line's settings",
+        page: "set on this page, until the line ends" };
+      this.part("effect").textContent =
+        `${origins[state.origin]}${state.origin === "recipe" ? "" : `; the recipe says ${short(state.recipe_threshold)}`}`;
+    }
+    this.part("apply").disabled = !(this.asked > 0);
+    this.part("cancel").disabled = !pending;
+    this.part("keep").hidden = state.origin !== "page" || pending;
+    this.part("undo").hidden = state.undo === null || pending;
+    this.part("undo").textContent = `Undo: ${state.undo}`;
+    drawChart($("canvas", this.root), state, this.asked);
+  }
+
+  // Look at what another threshold would do, or (null) at the one in use again.
+  consider(threshold) {
+    this.asked = Number.isNaN(threshold) ? null : threshold;
+    this.part("refused").textContent = "";
+    if (this.asked !== null) {
+      if (document.activeElement === this.part("slider")) this.part("exact").value = Number(threshold.toPrecision(5));
+      else this.part("slider").value = threshold;
+      this.preview();
+    }
+    this.showThreshold();
+  }
+
+  async preview() {
+    if (this.previewing) return;
+    this.previewing = true;
+    try {
+      let of;
+      do {
+        of = this.asked;
+        const found = await ask(`preview?source=${this.name}&threshold=${of}`);
+        if (this.asked === null) return;
+        const effect = this.part("effect");
+        effect.replaceChildren(`At ${short(of)}: `, make("b", `${found.would} of the last ${found.frames} frames rejected`),
+          `; ${found.rejected} were. Nothing is changed yet.`);
+      } while (this.asked !== null && this.asked !== of);
+    } catch (error) {
+      this.part("refused").textContent = error.message;
+    } finally {
+      this.previewing = false;
+    }
+  }
+
+  async keep() {
+    const { state } = this;
+    const others = state.sharing.length ? ` Here it then holds for ${state.sharing.join(", ")} too.` : "";
+    const text = `Write threshold ${short(state.threshold)} into ${state.recipe}, which says ` +
+      `${short(state.recipe_threshold)}? It then holds wherever this recipe is used.${others}`;
+    if (await confirmed(text)) this.act("/keep", { seen: state.threshold });
+  }
+
+  async act(path, action) {
+    this.part("refused").textContent = "";
+    try {
+      const state = await ask(path, { source: this.name, ...action });
+      this.asked = null;
+      show(state);
+    } catch (error) {
+      this.part("refused").textContent = error.message;
+    }
+  }
+}
+
+// Saved rejects, newest first.
+const gallery = {
+  known: "", expanded: false,
+
+  async show(rejects) {
+    $("#saved").hidden = rejects === null;
+    if (rejects === null) return;
+    $("#saved small").textContent = `${rejects.total} saved`;
+    const now = `${rejects.total} ${rejects.newest}`;
+    if (now === this.known || this.expanded) return;
+    this.known = now;
+    $("#rejects").replaceChildren();
+    await this.load("");
+  },
+
+  async load(before) {
+    const found = await ask(`rejects?before=${before}`);
+    $("#rejects").append(...found.rejects.map((reject) => this.tile(reject)));
+    $("#older").hidden = !found.more;
+    this.last = found.rejects.at(-1)?.name;
+  },
+
+  tile(reject) {
+    const tile = make("button");
+    const picture = Object.assign(new Image(), { loading: "lazy", alt: "reject", src: `rejects/${reject.name}/small.jpg` });
+    const known = reject.score !== undefined;
+    const when = known ? new Date(reject.time) : NaN;
+    const moment = Number.isNaN(Number(when)) ? "" : when.toLocaleString();
+    const caption = known ? [`${reject.source} · ${moment}`, `score ${short(reject.score)} / ${short(reject.threshold)}`]
+      : [reject.name];
+    tile.append(picture, ...caption.map((line) => make("span", line)));
+    tile.addEventListener("click", () => this.view(reject, caption.join(" · ")));
+    return tile;
+  },
+
+  view(reject, caption) {
+    const pair = ["plain", "heat"].map((kind) =>
+      Object.assign(new Image(), { alt: kind, src: `rejects/${reject.name}/${kind}.png` }));
+    $("#viewer .caption").textContent = caption;
+    $("#viewer .pair").replaceChildren(...pair);
+    $("#viewer").showModal();
+  },
+};
+
+function showHealth(state) {
+  const head = ["source", "pictures/s", "inspected", "rejected", "failed", "dropped", "in all, ms", "p99", "waiting", "encoding"];
+  const rows = state.sources.map((one) => {
+    const time = (stage, which) => (one.latency[stage] ? one.latency[stage][which].toFixed(1) : "–");
+    return [one.name, one.rate.toFixed(1), one.inspected, one.rejected, one.failed, one.dropped,
+      time("total", 0), time("total", 1), time("wait", 0), time("encode", 0)];
+  });
+  const row = (cells, tag) => {
+    const line = make("tr");
+    line.append(...cells.map((cell) => make(tag, String(cell))));
+    return line;
+  };
+  $("#health").replaceChildren(row(head, "th"), ...rows.map((cells) => row(cells, "td")));
+  const outputs = state.outputs.map((one) =>
+    `${one.name}: ${one.failing ? "FAILING, tried again" : "works"}, ${one.waiting} waiting, ${one.lost} lost`);
+  const disks = state.disks.map((one) => `${one.path}: ${gigabytes(one.free)} of ${gigabytes(one.total)} free`);
+  $("#rest").replaceChildren(...[...outputs, ...disks].map((text) => make("li", text)));
+  $("#messages").replaceChildren(...state.messages.map((one) => {
+    const item = make("li");
+    item.append(make("small", ago(one.age)), ` ${one.text}`);
+    return item;
+  }));
+  if (!state.messages.length) $("#messages").append(make("li", "none"));
+}
+
+const cards = new Map();
+let many = false;
+
+function show(state) {
+  $("#about").textContent = `${state.about} · started ${ago(state.up)}`;
+  for (const source of state.sources) {
+    if (!cards.has(source.name)) {
+      const card = new Card(source.name);
+      cards.set(source.name, card);
+      $("#sources").append(card.root);
+    }
+    cards.get(source.name).show(source);
+  }
+  many = state.sources.length > 4;
+  showHealth(state);
+  gallery.show(state.rejects).catch(() => (gallery.known = ""));
+}
+
+let answered = new Date();
+
+async function poll() {
+  try {
+    if (!document.hidden) {
+      show(await ask("state"));
+      answered = new Date();
+      $("#login").hidden = true;
+      $("main").hidden = false;
+      alarm("");
+    }
+  } catch (error) {
+    const locked = error.status === 401;
+    $("#login").hidden = !locked;
+    if (locked) $("main").hidden = true;
+    alarm(locked ? "" : `No answer from the line since ${answered.toLocaleTimeString()}: what is shown here is old.`);
+  }
+  setTimeout(poll, many ? 2 * PERIOD : PERIOD);
+}
+
+function alarm(text) {
+  $("#alarm").textContent = text;
+  $("#alarm").hidden = !text;
+  document.body.classList.toggle("old", Boolean(text));
+}
+
+async function logIn(token) {
+  try {
+    await ask("login", { token });
+    $("#refused").textContent = "";
+  } catch (error) {
+    $("#refused").textContent = error.message;
+  }
+}
+
+$("#login").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const token = $("#token").value;
+  $("#token").value = "";
+  await logIn(token);
+});
+$("#older").addEventListener("click", async () => {
+  gallery.expanded = true;
+  $("#newest").hidden = false;
+  await gallery.load(gallery.last);
+});
+$("#newest").addEventListener("click", () => {
+  gallery.expanded = false;
+  gallery.known = "";
+  $("#newest").hidden = true;
+});
+
+const token = location.hash.slice(1); // never sent with the address, and gone from it and the history at once
+if (token) {
+  history.replaceState(null, "", location.pathname);
+  await logIn(decodeURIComponent(token));
+}
+poll();

@@ -1,0 +1,122 @@
+"""A line with a page that is asked over HTTP; results are noted by hand, so that nothing has to be waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from functools import partialmethod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from goodparts.runtime import Detector, Engine, Recipe
+from goodparts.runtime.errors import GoodpartsError
+from goodparts.runtime.line import watch
+from goodparts.runtime.line.capture import Frame
+from goodparts.runtime.line.outlet import Result
+from goodparts.runtime.line.settings import LineSettings, OutputSettings, SourceSettings
+from goodparts.runtime.page.server import Server
+
+from tests.conftest import draw_part
+
+TOKEN = "a token of a test".replace(" ", "-")
+ACTION = {"X-Goodparts": "1", "Content-Type": "application/json"}
+
+
+class Reply(NamedTuple):
+    status: int
+    body: bytes
+    headers: http.client.HTTPMessage
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    """Asks a line's page."""
+
+    def __init__(self, line: watch.Line) -> None:
+        assert line.page is not None
+        self.line, self.page, self.port = line, line.page, line.page.port
+
+    def get(self, path: str, headers: dict[str, str] | None = None, method: str = "GET") -> Reply:
+        return self._ask(method, path, None, headers or {})
+
+    def post(self, path: str, action: dict[str, Any], headers: dict[str, str] | None = None) -> Reply:
+        return self._ask("POST", path, json.dumps(action).encode(), ACTION if headers is None else headers)
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Reply:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request(method, path, body, headers)
+            reply = connection.getresponse()
+            return Reply(reply.status, reply.read(), reply.headers)
+
+
+OpenLine = Callable[..., Client]
+
+
+@pytest.fixture(scope="session")
+def engine(engine_folder: Path) -> Engine:
+    return Engine.open(engine_folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _close_at_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Server, "serve_forever", partialmethod(Server.serve_forever, poll_interval=0.01))
+        yield
+
+
+@pytest.fixture
+def open_line(engine: Engine, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenLine]:
+    """Make a line with a page on a free port: sources by name, settings of each, and of the output."""
+    lines = []
+    monkeypatch.setattr(watch, "_open_engine", lambda _: engine)
+
+    def make(
+        sources: dict[str, dict[str, Any]] | None = None, report: Callable[[str], None] = print, **output: Any
+    ) -> Client:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        common = {"address": str(tmp_path / "in"), "recipe": str(recipe_file)}
+        told = tuple(SourceSettings(name=name, **(common | more)) for name, more in (sources or {"left": {}}).items())
+        out = OutputSettings(**({"page": "127.0.0.1:0"} | output))
+        lines.append(watch.Line(LineSettings(engine="", source=told, output=out), report))
+        return Client(lines[-1])
+
+    yield make
+    for line in lines:
+        assert line.page is not None
+        line.page.close()
+        for outlet in line.outlets:
+            outlet.start()
+            outlet.finish(10)
+
+
+@pytest.fixture(scope="session")
+def client(engine: Engine, recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """One line for the tests that change nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watch, "_open_engine", lambda _: engine)
+        folder = tmp_path_factory.mktemp("in")
+        source = SourceSettings(name="left", address=str(folder), recipe=str(recipe_file))
+        line = watch.Line(LineSettings(engine="", source=(source,), output=OutputSettings(page="127.0.0.1:0")), print)
+    yield Client(line)
+    assert line.page is not None
+    line.page.close()
+
+
+@pytest.fixture(scope="session")
+def results(engine: Engine, recipe: Recipe) -> dict[str, Result]:
+    """A good and a bad part, inspected, and a frame that could not be, of a source "left"."""
+    detector = Detector(engine, recipe)
+    found = {}
+    for number, kind in enumerate(("good", "reject", "error")):
+        pixels = np.asarray(draw_part(1, defect=kind == "reject"))
+        frame = Frame("left", number, pixels, None, 0.0, 0.0)
+        outcome = GoodpartsError("broken") if kind == "error" else (detector.predict(pixels), kind)
+        found[kind] = watch.make_result(frame, outcome)  # type: ignore[arg-type]
+    return found

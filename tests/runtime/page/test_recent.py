@@ -1,0 +1,136 @@
+"""Nothing is drawn for nobody; what is shown is one frame, not a mixture; a threshold is tried before it is applied."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from goodparts.runtime.line.outlet import Result
+from goodparts.runtime.line.station import Smoothing
+from goodparts.runtime.page import recent
+from goodparts.runtime.page.recent import Preview, Recent
+from PIL import Image
+
+from tests.runtime.page.conftest import Client, OpenLine
+
+Results = dict[str, Result]
+
+
+def numbered(result: Result, number: int, **changed: object) -> Result:
+    return dataclasses.replace(result, record=result.record | {"frame": number} | changed)
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[Image.Image]:
+    """The pictures that were encoded."""
+    pictures: list[Image.Image] = []
+    real = recent.to_jpeg
+    monkeypatch.setattr(recent, "to_jpeg", lambda picture: (pictures.append(picture), real(picture))[1])
+    return pictures
+
+
+def test_nothing_is_drawn_while_nobody_watches_and_once_for_all_who_do(
+    open_line: OpenLine, results: Results, encoded: list[Image.Image]
+) -> None:
+    client = open_line()
+    for number in range(1000):
+        client.page.note(numbered(results["reject"], number))
+    assert encoded == []
+    shown = client.get("/state").json["sources"][0]["shown"]
+    assert encoded == []  # a number alone
+    path = f"/frame/left/{shown['frame']}"
+    first, second = (client.get(f"{path}/heat.jpg") for _ in range(2))
+    assert first.body == second.body
+    assert len(encoded) == 1
+    assert Image.open(io.BytesIO(first.body)).size == (320, 240)
+    plain = client.get(f"{path}/plain.jpg").body
+    assert np.abs(np.asarray(Image.open(io.BytesIO(plain))) - results["reject"].pixels.astype(float)).mean() < 8
+    assert len(encoded) == 2
+    for number in range(1000, 2000):
+        client.page.note(numbered(results["good"], number))
+    assert len(encoded) == 2
+
+
+def test_the_picture_is_of_the_frame_whose_verdict_is_shown(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "PERIOD", 0.0)
+    mine = Recent((1, 1))
+    assert (mine.show(), mine.picture(0, True)) == (None, None)
+    mine.note(numbered(results["good"], 7))
+    assert mine.picture(7, True) is None  # nobody was told of it
+    shown = mine.show()
+    assert shown is not None
+    mine.note(numbered(results["reject"], 8))
+    good = mine.picture(7, True)
+    mine.show()
+    assert mine.picture(8, True) not in (None, good)
+    assert mine.picture(7, True) == good
+    for number in range(9, 12):
+        mine.note(numbered(results["good"], number))
+        mine.show()
+    mine.note(numbered(results["error"], 12))
+    last = mine.show()
+    assert last is not None
+    assert last.decision == "error"
+    assert mine.picture(12, True) is None
+
+
+def test_a_reject_between_two_looks_is_not_missed(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(recent.time, "monotonic", lambda: now[0])
+    mine = Recent((1, 1))
+
+    def look() -> int:
+        shown = mine.show()
+        assert shown is not None
+        return int(shown.record["frame"])
+
+    for number, kind in enumerate(("good", "reject", "good", "good")):
+        mine.note(numbered(results[kind], number))
+    assert look() == 1
+    now[0] += recent.PERIOD / 2
+    assert look() == 1  # for another viewer too
+    now[0] += recent.PERIOD
+    assert look() == 3
+    mine.note(numbered(results["reject"], 4))
+    mine.note(numbered(results["good"], 5))
+    now[0] += 2 * recent.FRESH  # nobody looked for long: it is history, and not what happens now
+    assert look() == 5
+    assert mine.ages() == (2 * recent.FRESH, 2 * recent.FRESH)
+
+
+@pytest.mark.parametrize("smoothing", [(1, 1), (2, 3), (1, 4), (5, 5)])
+def test_a_preview_decides_as_the_station_would(results: Results, smoothing: tuple[int, int]) -> None:
+    scores = np.random.default_rng(0).random(200)
+    mine = Recent(smoothing)
+    mine.note(numbered(results["reject"], 0, score=9.0, recipe="older"))  # of another recipe: says nothing
+    for number, score in enumerate(scores):
+        mine.note(numbered(results["good"], number, score=float(score)))
+    decider = Smoothing(*smoothing)
+    expected = sum(decider.decide(bool(score >= 0.6)) == "reject" for score in scores)
+    assert 0 < expected < 200
+    assert mine.preview(0.6) == Preview(frames=200, rejected=0, would=expected)
+
+
+def test_a_preview_of_nothing_is_nothing() -> None:
+    assert Recent((1, 1)).preview(0.5) == Preview(0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/preview?source=left&threshold=0.5", 200),
+        ("/preview?source=left&threshold=x", 400),
+        ("/preview?source=left", 400),
+        ("/preview?source=right&threshold=0.5", 404),
+        ("/preview?" + "a=b&" * 50, 400),
+        ("/frame/left/0/heat.jpg", 404),
+        ("/frame/left/-1/heat.jpg", 404),
+        ("/frame/left/99999999999999999999/heat.jpg", 404),
+        ("/frame/../state", 404),
+        ("/frame/%2e%2e/0/heat.jpg", 404),
+    ],
+)
+def test_questions_that_have_no_answer(client: Client, path: str, status: int) -> None:
+    assert client.get(path).status == status

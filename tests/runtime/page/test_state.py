@@ -1,0 +1,50 @@
+"""The state is whole, and says no password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from goodparts.runtime.line.outlet import Result
+from goodparts.runtime.page.state import masked
+
+from tests.runtime.page.conftest import OpenLine
+
+STREAM = "rtsp://operator:hunter2@camera.local/live?token=hunter3#hunter4"
+
+
+def test_state_of_a_line(open_line: OpenLine, tmp_path: Path, results: dict[str, Result]) -> None:
+    client = open_line({"left": {}, "right": {"address": STREAM}}, json=str(tmp_path / "out.jsonl"))
+    client.page.note(results["good"])
+    client.page.note(results["reject"])
+    client.page.note(results["error"])
+    reply = client.get("/state")
+    left, right = reply.json["sources"]
+    assert left["shown"]["decision"] == "reject"
+    assert left["shown"]["frame"] == 1
+    assert left["bad"] == [0, 1]
+    assert right["address"] == "rtsp://camera.local/live"
+    assert right["shown"] is None
+    assert b"hunter" not in reply.body
+    assert b"operator" not in reply.body
+    (disk,) = reply.json["disks"]
+    assert 0 <= disk["free"] <= disk["total"]
+    assert reply.json["outputs"] == [{"name": "json", "lost": 0, "waiting": 0, "failing": False}]
+
+
+def test_messages_reach_the_page_without_passwords(open_line: OpenLine) -> None:
+    said: list[str] = []
+    client = open_line(report=said.append)
+    client.line.stations[0]._report(f"left: Error opening {STREAM}: refused <b>")
+    (message,) = client.get("/state").json["messages"]
+    assert message["text"] == "left: Error opening rtsp://camera.local/live refused <b>"
+
+
+def test_odd_addresses_are_masked() -> None:
+    for text, expected in (
+        ("http://a:p@ss@host/x", "http://host/x"),
+        ("rtsp://u:p/a#s?s@host/x", "rtsp://host/x"),
+        ("two http://a:b@c, http://d:e@f", "two http://c, http://f"),
+        ("no address: a@b", "no address: a@b"),
+        ("rtsp://[::1", "rtsp://[::1"),
+    ):
+        assert masked(text) == expected
