@@ -103,12 +103,7 @@ def read_settings(args: argparse.Namespace) -> promptad.Settings:
 
 def read_view(args: argparse.Namespace) -> View:
     """The view that --roi, --mask, --tiles, --overlap and --resize describe."""
-    roi = None
-    if args.roi is not None:
-        try:
-            roi = Box(*(int(part) for part in args.roi.split(",")))
-        except (ValueError, TypeError):
-            raise SettingsError(f"--roi {args.roi}: give x,y,width,height in pixels, as in 100,50,640,480") from None
+    roi = None if args.roi is None else Box.parse(args.roi)
     try:
         rows, columns = (int(part) for part in args.tiles.lower().split("x"))
     except ValueError:

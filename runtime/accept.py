@@ -27,6 +27,7 @@ from .preprocess import Array8, decode
 from .recipe import Recipe, Shot
 from .scoring import score
 from .signing import Signer
+from .view import View
 
 PHOTOS_MORE = 12
 """By default a bank may grow by as many rows as so many photos have."""
@@ -84,13 +85,21 @@ Accept = list[tuple[Shot, Array8]]
 
 
 def preview(
-    recipe: Recipe, engine: Engine, photos: Sequence[Photo], rejects: Iterable[Photo] = (), max_rows: int | None = None
+    recipe: Recipe,
+    engine: Engine,
+    photos: Sequence[Photo],
+    rejects: Iterable[Photo] = (),
+    max_rows: int | None = None,
+    view: View | None = None,
 ) -> Change:
     """What accepting the photos would do.
 
     max_rows: bound on each bank from now on (accepted.most_novel says which rows go); None leaves it as it is, at first
-    PHOTOS_MORE photos more than were learned from. RecipeError for a recipe that does not fit the engine, holds no
-    shots or hears no memory; SettingsError for a photo that the recipe holds already, or that its view does not fit.
+    PHOTOS_MORE photos more than were learned from. view: how the photos are looked at, where their source has a region
+    or mask of its own; None is the recipe's.
+
+    RecipeError for a recipe that does not fit the engine, holds no shots or hears no memory; SettingsError for a photo
+    that the recipe holds already, or that its view does not fit.
     """
     if recipe.header.fusion == "prompt":
         raise RecipeError(
@@ -105,15 +114,22 @@ def preview(
             raise SettingsError(f"{photo.name} is already in the recipe, as {known[photo.sha256]}: leave it out")
         known[photo.sha256] = photo.name
     recipe = fit_to(engine, recipe)
-    added = [(Shot(photo.name, photo.sha256), _cut(recipe, photo)) for photo in photos]
+    view = view or recipe.header.view
+    added = [(Shot(photo.name, photo.sha256), _cut(view, engine, photo)) for photo in photos]
     after = _remember(recipe, engine, [*history(recipe), added], max_rows)
-    return _compare(recipe, after, engine, added, rejects)
+    return _compare(recipe, after, engine, added, rejects, view)
 
 
-def undo(recipe: Recipe, engine: Engine | None, which: str | None = None, rejects: Iterable[Photo] = ()) -> Change:
+def undo(
+    recipe: Recipe,
+    engine: Engine | None,
+    which: str | None = None,
+    rejects: Iterable[Photo] = (),
+    view: View | None = None,
+) -> Change:
     """What taking an accept back would do: the last, or `which`, its number, or name or SHA-256 of one of its photos.
 
-    The engine is needed where other accepted photos remain, and to score any.
+    The engine is needed where other accepted photos remain, and to score any. view: see preview; of the rejects.
     """
     accepts = history(recipe)
     at = _find(accepts, which)
@@ -123,7 +139,8 @@ def undo(recipe: Recipe, engine: Engine | None, which: str | None = None, reject
             raise SettingsError("other accepted photos remain: give the engine, to calibrate with them again")
         return Change(recipe, forget(recipe), (), ())
     recipe = fit_to(engine, recipe)
-    return _compare(recipe, _remember(recipe, engine, remaining, None), engine, gone, rejects)
+    after = _remember(recipe, engine, remaining, None)
+    return _compare(recipe, after, engine, gone, rejects, view or recipe.header.view)
 
 
 def apply(change: Change, path: Path, sign: Signer | None = None) -> None:
@@ -189,13 +206,14 @@ def _find(accepts: list[Accept], which: str | None) -> int:
     return found[0]
 
 
-def _cut(recipe: Recipe, photo: Photo) -> Array8:
-    header = recipe.header
-    header.view.check(*photo.pixels.shape[:2])
-    return header.view.cut(photo.pixels, header.encoder.image_size)
+def _cut(view: View, engine: Engine, photo: Photo) -> Array8:
+    view.check(*photo.pixels.shape[:2])
+    return view.cut(photo.pixels, engine.encoder.image_size, engine.threads)
 
 
-def _compare(before: Recipe, after: Recipe, engine: Engine, photos: Accept, rejects: Iterable[Photo]) -> Change:
+def _compare(
+    before: Recipe, after: Recipe, engine: Engine, photos: Accept, rejects: Iterable[Photo], view: View
+) -> Change:
     sides = [(recipe.learned(), recipe.header.thresholds.image) for recipe in (before, after)]
 
     def effect(name: str, views: Array8) -> Effect:
@@ -210,5 +228,5 @@ def _compare(before: Recipe, after: Recipe, engine: Engine, photos: Accept, reje
         before,
         after,
         tuple(effect(shot.name, views) for shot, views in photos),
-        tuple(effect(photo.name, _cut(before, photo)) for photo in rejects),
+        tuple(effect(photo.name, _cut(view, engine, photo)) for photo in rejects),
     )

@@ -33,6 +33,14 @@ class Box(msgspec.Struct, frozen=True):
     width: int
     height: int
 
+    @classmethod
+    def parse(cls, text: str) -> Box:
+        """x,y,width,height as it is typed."""
+        try:
+            return cls(*(int(part) for part in text.split(",")))
+        except (ValueError, TypeError):
+            raise SettingsError(f"--roi {text}: give x,y,width,height in pixels, as in 100,50,640,480") from None
+
 
 class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Region of interest, what is masked in it, and how it is fitted into the encoder's squares.

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+import msgspec
+
 from ..accept import Change, Effect, Photo, apply, preview, undo
 from ..backends import BACKENDS
 from ..engine import Engine, Precision
@@ -17,6 +19,7 @@ from ..files import find_images, require_folder_of, visible
 from ..line.rejects import frames
 from ..recipe import Recipe
 from ..signing import Signer
+from ..view import Box, View, read_mask
 from .show import describe_accepts
 from .sign import add_key
 
@@ -40,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--undo", nargs="?", const="", metavar="WHICH",
                         help="take the last accept back, or that of this number, photo's name or SHA-256")  # fmt: skip
     parser.add_argument("--history", action="store_true", help="list what was accepted")
+    parser.add_argument("--roi", metavar="X,Y,W,H", help="region of the photos' source, where it has one of its own")
+    parser.add_argument("--mask", type=Path, metavar="FILE", help="mask of the photos' source, likewise")
     add_key(parser)
     parser.add_argument("--yes", action="store_true", help="do it without asking")
 
@@ -71,15 +76,25 @@ def _propose(args: argparse.Namespace, recipe: Recipe) -> Change:
     engine = None
     if args.engine is not None:
         engine = Engine.open(args.engine, backend=args.backend, precision=args.precision, verify=True)
+    view = _view(args, recipe.header.view)
     if args.undo is not None:
-        return undo(recipe, engine, args.undo or None, _rejects(args, recipe, set()))
+        return undo(recipe, engine, args.undo or None, _rejects(args, view, set()), view)
     if engine is None:
         raise SettingsError("--engine DIR is needed, to see the photos as the line does")
-    rejects = _rejects(args, recipe, {photo.sha256 for photo in photos})
-    return preview(recipe, engine, photos, rejects, args.max_rows)
+    rejects = _rejects(args, view, {photo.sha256 for photo in photos})
+    return preview(recipe, engine, photos, rejects, args.max_rows, view)
 
 
-def _rejects(args: argparse.Namespace, recipe: Recipe, accepted: set[str]) -> Iterator[Photo]:
+def _view(args: argparse.Namespace, view: View) -> View:
+    """The recipe's view, with the region and mask of the photos' source."""
+    if args.roi is not None:
+        view = msgspec.structs.replace(view, roi=Box.parse(args.roi))
+    if args.mask is not None:
+        view = msgspec.structs.replace(view, mask=read_mask(args.mask))
+    return view
+
+
+def _rejects(args: argparse.Namespace, view: View, accepted: set[str]) -> Iterator[Photo]:
     """The newest rejects, one at a time; what cannot be looked at is said and passed over."""
     if args.rejects is None:
         return
@@ -87,7 +102,7 @@ def _rejects(args: argparse.Namespace, recipe: Recipe, accepted: set[str]) -> It
     for path in paths[-REJECTS:]:
         try:
             photo = Photo.read(path)
-            recipe.header.view.check(*photo.pixels.shape[:2])
+            view.check(*photo.pixels.shape[:2])
         except GoodpartsError as error:
             print(f"goodparts: {visible(str(error))}", file=sys.stderr)
             continue

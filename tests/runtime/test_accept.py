@@ -14,7 +14,7 @@ from goodparts.runtime.calibrate import calibrate_on
 from goodparts.runtime.engine import Engine
 from goodparts.runtime.errors import GoodpartsError, RecipeError, SettingsError
 from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.view import View
+from goodparts.runtime.view import Box, View
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -131,6 +131,18 @@ def test_a_change_is_written_over_what_it_was_made_from_alone(
         apply(change, path)
     apply(undo(Recipe.open(path), None), path)
     assert path.read_bytes() == recipe_file.read_bytes()
+
+
+def test_a_source_with_a_region_of_its_own_is_seen_there(engine: Engine, saved: Recipe) -> None:
+    view = View(roi=Box(40, 0, 240, 240))
+    (photo,) = PHOTOS[:1]
+    change = preview(saved, engine, [photo], [photo], view=view)
+    assert change.after.shots is not None
+    np.testing.assert_array_equal(change.after.shots[-1:], view.cut(photo.pixels, engine.encoder.image_size))
+    assert change.rejects == change.photos
+    assert change.after.header.view == saved.header.view
+    with pytest.raises(SettingsError, match="does not lie inside a 320×240 frame"):
+        preview(saved, engine, [photo], view=View(roi=Box(300, 0, 240, 240)))
 
 
 def test_history_names_each_photo_with_its_digest(engine: Engine, saved: Recipe, photos: Path) -> None:
