@@ -59,7 +59,7 @@ ONLY = {
     "data": ("accuracy", "anople"),
     "fps": ("frame",),
     "batch": ("frame",),
-    "threads": ("frame",),
+    "threads": ("frame", "line"),
     "precision": ("frame", "start", "line"),
     "frames": ("line",),
     "peers": ("frame",),
@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fps", nargs="*", type=float, metavar="RATE",
                         help="frame: of the cameras (default 30 60 120)")  # fmt: skip
     parser.add_argument("--batch", type=int, metavar="N", help=f"frame: batches up to N too (default {DEFAULT_BATCH})")
-    parser.add_argument("--threads", type=int, metavar="N", help="frame: of the inference library, and of torch")
+    parser.add_argument("--threads", type=int, metavar="N", help="frame, line: of the inference library, and of torch")
     parser.add_argument("--frames", type=int, metavar="N",
                         help="line: its memory is watched over so many (default 200000)")  # fmt: skip
     peers = "; ".join(f"{name}: {text}" for name, text in PEERS.items())

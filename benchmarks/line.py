@@ -4,7 +4,8 @@ Two questions. Does it keep up: the recordings, 640×480, come in their own time
 wins; what is dropped, and how late are verdicts? Does it leak: small recordings come as fast as they can be read, every
 frame is inspected, and the process' resident memory is read off over 200 000 frames.
 
-The line is a process of its own, without torch, read through its Prometheus metrics and /proc. Percentiles are those of
+The inference library gets one thread unless told otherwise: a model as small as the demo's gains little from a second,
+whose waiting costs the core that decodes. The line is a process of its own, without torch, read through its Prometheus metrics and /proc. Percentiles are those of
 its windows of 1000 frames a source, the worst window after the first second.
 """
 
@@ -74,6 +75,7 @@ def measure(options: Options) -> Findings:
         raise SettingsError("bench line reads the process' memory from /proc: it needs Linux")
     findings = Findings()
     frames = options.frames
+    threads = options.threads or 1
     paced = min(SECONDS * FPS, max(FPS, frames // SOURCES))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -83,15 +85,19 @@ def measure(options: Options) -> Findings:
             log.info("building %s", backbone)
             engine = folder / backbone
             spec = open_or_make(open_backbone(backbone), engine, options.precisions)
-            recipes = write_recipes(engine, folder, large)
+            recipes = write_recipes(engine, large)
             for precision in options.precisions or spec.precisions:
                 log.info("%s %s: four cameras for %d s", backbone, precision, paced / FPS)
-                report_paced(findings, f"{backbone} {precision}", run_line(engine, precision, recipes, large, "newest"))
+                report_paced(
+                    findings, f"{backbone} {precision}", run_line(engine, precision, threads, recipes, large, "newest")
+                )
             if backbone == DEMO:
                 time_pieces(findings, engine, recipes[0], large)
                 fastest: Precision = "bf16" if "bf16" in spec.precisions else "fp32"
                 log.info("%s %s: %d frames", backbone, fastest, frames)
-                seen = run_line(engine, fastest, recipes, small, "every", frames // POINTS)
+                seen = run_line(
+                    engine, fastest, threads, write_recipes(engine, small), small, "every", frames // POINTS
+                )
                 report_memory(findings, fastest, seen, frames // SOURCES * SOURCES)
     return findings
 
@@ -158,7 +164,7 @@ def read_frames(video: Path, count: int) -> list[Array8]:
         ]
 
 
-def write_recipes(folder: Path, place: Path, video: Path) -> list[Path]:
+def write_recipes(folder: Path, video: Path) -> list[Path]:
     """Two products whose thresholds reject about one frame in fifty of the recording."""
     engine = Engine.open(folder)
     paths = []
@@ -167,13 +173,13 @@ def write_recipes(folder: Path, place: Path, video: Path) -> list[Path]:
         seen = [Detector(engine, recipe).predict(frame) for frame in read_frames(video, LOOP)]
         image = float(np.quantile([each.score for each in seen], 0.98))
         pixel = float(np.quantile([each.grids.max() for each in seen], 0.98))
-        paths.append(place / f"{folder.name}-{seed}.safetensors")
+        paths.append(video.with_name(f"{folder.name}-{video.stem}-{seed}.safetensors"))
         recipe.with_thresholds(Thresholds(image=image, pixel=pixel)).save(paths[-1])
     return paths
 
 
 def run_line(
-    engine: Path, precision: str, recipes: list[Path], video: Path, policy: str, every: int | None = None
+    engine: Path, precision: str, threads: int, recipes: list[Path], video: Path, policy: str, every: int | None = None
 ) -> Watched:
     """Run `goodparts watch` on four copies of a recording until they end. every: frames between points of the curve."""
     with tempfile.TemporaryDirectory() as name:
@@ -181,7 +187,7 @@ def run_line(
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         lines = [
-            f'engine = "{engine}"\nprecision = "{precision}"\n[output]\njson = "out.jsonl"\nrejects = "rejects"',
+            f'engine = "{engine}"\nprecision = "{precision}"\nthreads = {threads}\n[output]\njson = "out.jsonl"\nrejects = "rejects"',
             f"rejects_limit_mb = 50.0\nmetrics = {port}",
         ]
         for number in range(SOURCES):

@@ -30,7 +30,7 @@ def test_a_line_is_read_until_it_ends(
     recording: Path, engine_folder: Path, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line, "POLL", 0.02)
-    seen = line.run_line(engine_folder, "fp32", [recipe_file], recording, "every", every=8)
+    seen = line.run_line(engine_folder, "fp32", 1, [recipe_file], recording, "every", every=8)
     assert seen.lines == line.SOURCES * FRAMES
     assert 0 < seen.inspected <= seen.lines
     assert seen.dropped == 0
