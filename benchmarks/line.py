@@ -5,8 +5,8 @@ wins; what is dropped, and how late are verdicts? Does it leak: small recordings
 frame is inspected, and the process' resident memory is read off over 200 000 frames.
 
 The inference library gets one thread unless told otherwise: a model as small as the demo's gains little from a second,
-whose waiting costs the core that decodes. The line is a process of its own, without torch, read through its Prometheus metrics and /proc. Percentiles are those of
-its windows of 1000 frames a source, the worst window after the first second.
+whose waiting costs the core that decodes. The line is a process of its own, without torch, read through its Prometheus
+metrics and /proc. Percentiles are of windows of 1000 frames a source, the worst one after the first second.
 """
 
 from __future__ import annotations
@@ -88,16 +88,14 @@ def measure(options: Options) -> Findings:
             recipes = write_recipes(engine, large)
             for precision in options.precisions or spec.precisions:
                 log.info("%s %s: four cameras for %d s", backbone, precision, paced / FPS)
-                report_paced(
-                    findings, f"{backbone} {precision}", run_line(engine, precision, threads, recipes, large, "newest")
-                )
+                seen = run_line(engine, precision, threads, recipes, large, "newest")
+                report_paced(findings, f"{backbone} {precision}", seen)
             if backbone == DEMO:
                 time_pieces(findings, engine, recipes[0], large)
                 fastest: Precision = "bf16" if "bf16" in spec.precisions else "fp32"
                 log.info("%s %s: %d frames", backbone, fastest, frames)
-                seen = run_line(
-                    engine, fastest, threads, write_recipes(engine, small), small, "every", frames // POINTS
-                )
+                recipes = write_recipes(engine, small)
+                seen = run_line(engine, fastest, threads, recipes, small, "every", frames // POINTS)
                 report_memory(findings, fastest, seen, frames // SOURCES * SOURCES)
     return findings
 
@@ -186,10 +184,8 @@ def run_line(
         folder = Path(name)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        lines = [
-            f'engine = "{engine}"\nprecision = "{precision}"\nthreads = {threads}\n[output]\njson = "out.jsonl"\nrejects = "rejects"',
-            f"rejects_limit_mb = 50.0\nmetrics = {port}",
-        ]
+        lines = [f'engine = "{engine}"\nprecision = "{precision}"\nthreads = {threads}']
+        lines.append(f'[output]\njson = "out.jsonl"\nrejects = "rejects"\nrejects_limit_mb = 50.0\nmetrics = {port}')
         for number in range(SOURCES):
             lines.append(f'[[source]]\nname = "{number}"\naddress = "{video}"\npolicy = "{policy}"')
             lines.append(f'recipe = "{recipes[number % len(recipes)]}"')

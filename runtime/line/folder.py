@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -24,15 +25,26 @@ _State = tuple[int, int]  # size, time of change in ns
 class WatchedFolder:
     """The pictures that appear in a folder from now on, each once it is completely written.
 
+    inspected: pictures of before and when they were taken (json_lines.read_inspected): then what is there already and
+    is none of them, or has changed since, is taken as well.
+
     A file counts as written when two looks in a row find it the same and it can be decoded. Hidden files, other endings
     and folders inside are passed over; one that is overwritten is a new picture. Oldest first.
     """
 
     default: Policy = "every"
 
-    def __init__(self, folder: Path, poll: float = POLL, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, folder: Path, inspected: dict[str, float] | None = None, poll: float = POLL, patience: float = PATIENCE
+    ) -> None:
         self._folder, self._poll, self._patience = folder, poll, patience
         self._done = self._look()
+        if inspected is not None:
+            self._done = {
+                name: state
+                for name, state in self._done.items()
+                if inspected.get(printable(folder / name), -math.inf) * 1e9 >= state[1]
+            }
         self._pending: dict[str, tuple[_State, float]] = {}
 
     def pictures(self, stop: threading.Event, paced: bool) -> Iterator[Picture]:  # noqa: ARG002

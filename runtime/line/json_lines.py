@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
+from ..errors import FileError
 from ..files import writing
 from .outlet import Result
 
@@ -57,6 +61,33 @@ class JsonLines:
             tail = file.read().rpartition(b"\n")[2]
         if tail.startswith(_BEGIN) or _BEGIN.startswith(tail):
             os.ftruncate(self._file.fileno(), size - len(tail))
+
+
+class _Seen(msgspec.Struct):
+    source: str
+    time: datetime.datetime
+    path: str | None = None
+
+
+def read_inspected(path: Path, source: str) -> dict[str, float]:
+    """The pictures of a source that a file of JSON lines tells of: path → when each was last taken, seconds since 1970.
+
+    Nothing where there is no such file; what is no such line, as half a one at the end, is passed over.
+    """
+    if not path.is_file():
+        return {}
+    inspected = {}
+    decoder = msgspec.json.Decoder(_Seen)
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                    seen = decoder.decode(line)
+                    if seen.source == source and seen.path is not None:
+                        inspected[seen.path] = seen.time.timestamp()
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror or error}; name a file that can be read") from error
+    return inspected
 
 
 class StandardOutput:

@@ -78,7 +78,7 @@ _HEAD = ("source", "fps", "dropped", "rejected", "failed", *STAGES)
 
 def status_table(sources: Sequence[Gauges]) -> list[str]:
     """A head and a line per source: rate, what became of its frames, and median/99th percentile per stage in ms."""
-    rows = [_HEAD]
+    rows: list[tuple[str, ...]] = [_HEAD]
     for shown in sources:
         counts, times = shown.meter.counts(), shown.meter.percentiles()
         latency = [f"{times[stage][0]:.1f}/{times[stage][1]:.1f}" if times else "-" for stage in STAGES]

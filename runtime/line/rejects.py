@@ -27,6 +27,10 @@ def frames(folder: Path, source: str | None = None) -> list[Path]:
     ]
 
 
+_PART = re.compile(rf"\.{OURS.pattern}\.[0-9a-f]+\.part")
+"""Their temporary names: see files.write_atomic."""
+
+
 class Rejects:
     """Writes TIME_SOURCE_NUMBER.frame.png, .map.png and .json of each reject; beyond the limit the oldest go first.
 
@@ -40,6 +44,7 @@ class Rejects:
         self._folder, self._limit = folder, limit
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            _remove_halves(folder)
             ours = sorted(path for path in folder.iterdir() if OURS.fullmatch(path.name))
             self._kept = deque((path, path.stat().st_size) for path in ours)
         self._bytes = sum(size for _, size in self._kept)
@@ -78,6 +83,20 @@ class Rejects:
                 path.unlink(missing_ok=True)
             self._bytes -= old
             gone = _reject(path)
+
+
+def _remove_halves(folder: Path) -> None:
+    """Remove what a run that was killed had begun: temporary files, and rejects that lack one of their three files."""
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        if _PART.fullmatch(path.name):
+            path.unlink()
+        elif OURS.fullmatch(path.name):
+            found.setdefault(_reject(path), []).append(path)
+    for files in found.values():
+        if len(files) < 3:
+            for path in files:
+                path.unlink()
 
 
 def _reject(path: Path) -> str:

@@ -20,7 +20,8 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One source. address: see sources.make_source; policy: by default newest for cameras and streams, every for files
     and folders; threshold, pixel_threshold, roi ([x, y, width, height] in frame pixels), mask (a picture that is white
     where to look): in place of the recipe's; smoothing: [n, m], reject while n of the last m frames are rejected;
-    timeout: seconds without a picture after which a camera or stream counts as lost."""
+    timeout: seconds without a picture after which a camera or stream counts as lost; backlog: a folder's pictures that
+    the JSON file holds no line of are inspected at the start too."""
 
     name: str
     address: str
@@ -32,6 +33,7 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     mask: str | None = None
     smoothing: tuple[int, int] = (1, 1)
     timeout: float = 5.0
+    backlog: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -84,6 +86,8 @@ class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         names = [source.name for source in self.source]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two sources are called {twice[0]!r}: each needs a name of its own")
+        if any(source.backlog for source in self.source) and self.output.json in (None, "-"):
+            raise ValueError('backlog goes by the lines of a JSON file: name one, as in output.json = "results.jsonl"')
         if not (math.isfinite(self.batch_ms) and self.batch_ms >= 0):
             raise ValueError(f"batch_ms {self.batch_ms}: 0 or more milliseconds are needed")
 

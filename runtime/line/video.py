@@ -61,6 +61,8 @@ class Video:
             except av.error.InvalidDataError:  # a lost packet is no lost camera
                 frames = []
             for frame in frames:
+                if frame.is_corrupt:  # made up where a packet was lost: no picture of the part
+                    continue
                 last = time.monotonic()
                 if paced and self._is_file and frame.time is not None:
                     started = last - frame.time if started is None else started

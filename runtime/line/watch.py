@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from ..engine import Engine
-from ..errors import GoodpartsError
+from ..errors import GoodpartsError, SettingsError
 from ..page.page import Page
 from ..page.state import Messages
 from ..record import as_record
@@ -23,15 +23,16 @@ from ..signing import Trust
 from ..view import Box, read_mask
 from .batching import SharedEngine
 from .capture import Backoff, Capture, Frame, FrameQueue, Report
+from .folder import WatchedFolder
 from .hook import Hook, load_function
-from .json_lines import JsonLines, StandardOutput
+from .json_lines import JsonLines, StandardOutput, read_inspected
 from .meter import Gauges, Meter, prometheus_text, status_line, status_table
 from .metrics import MetricsServer
 from .network import Mqtt, Webhook
 from .outlet import Outlet, Output, Result
 from .rejects import Rejects
 from .settings import LineSettings, OutputSettings, SourceSettings
-from .sources import make_source
+from .sources import Source, make_source
 from .station import Outcome, Product, Smoothing, Station
 
 
@@ -112,7 +113,7 @@ class Line:
         return [Gauges(meter, frames.dropped, capture.up) for meter, frames, capture in together]
 
     def _add(self, settings: SourceSettings) -> None:
-        source = make_source(settings.address, settings.timeout)
+        source = self._source(settings)
         frames = FrameQueue(settings.policy or source.default)
         product = Product(
             Path(settings.recipe), settings.threshold, settings.pixel_threshold,
@@ -128,6 +129,14 @@ class Line:
                 self.stop, self._report, self._make_backoff(),
             )
         )  # fmt: skip
+
+    def _source(self, settings: SourceSettings) -> Source:
+        if not settings.backlog:
+            return make_source(settings.address, settings.timeout)
+        if not Path(settings.address).is_dir():
+            raise SettingsError(f"source {settings.name}: backlog is for folders, {settings.address} is none")
+        assert self.settings.output.json is not None
+        return WatchedFolder(Path(settings.address), read_inspected(Path(self.settings.output.json), settings.name))
 
     def _emit(self, frame: Frame, outcome: Outcome, waited: float) -> None:
         self._results.put((frame, outcome, waited))

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import datetime
+import json
+import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from goodparts.runtime.errors import GoodpartsError, SourceError
 from goodparts.runtime.line.folder import WatchedFolder
+from goodparts.runtime.line.json_lines import read_inspected
 from goodparts.runtime.line.sources import Picture
 
 
@@ -38,6 +43,30 @@ def test_new_pictures_come_once_and_overwritten_ones_again(folder: Path, photos:
     assert name_of(next(pictures)) == "b.png"
     shutil.copy(photos / "bad" / "4.png", folder / "a.png")
     assert name_of(next(pictures)) == "a.png"
+
+
+def test_what_a_json_file_tells_of_is_done_and_the_rest_of_the_backlog_is_taken(folder: Path, photos: Path) -> None:
+    for name in ("missed.png", "changed.png"):
+        shutil.copy(photos / "good" / "2.png", folder / name)
+    lines = tmp_lines(folder, "left", "before.png", "changed.png") + tmp_lines(folder, "right", "missed.png")
+    log = folder / "out.jsonl"
+    log.write_text(lines + '{"source":"left","path":"missed.p')
+    later = time.time() + 60
+    os.utime(folder / "changed.png", (later, later))
+    inspected = read_inspected(log, "left")
+    assert {Path(path).name for path in inspected} == {"before.png", "changed.png"}
+    pictures = WatchedFolder(folder, inspected, poll=1e-3).pictures(threading.Event(), paced=False)
+    assert [name_of(next(pictures)) for _ in range(2)] == ["missed.png", "changed.png"]
+    shutil.copy(photos / "good" / "2.png", folder / "new.png")
+    assert name_of(next(pictures)) == "new.png"
+    assert read_inspected(folder / "none.jsonl", "left") == {}
+
+
+def tmp_lines(folder: Path, source: str, *names: str) -> str:
+    """Lines of `watch` for pictures taken now."""
+    now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=1)
+    lines = [{"source": source, "time": now.isoformat(), "path": str(folder / name)} for name in names]
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def test_a_half_written_picture_is_waited_for(folder: Path, photos: Path) -> None:

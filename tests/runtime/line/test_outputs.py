@@ -133,6 +133,16 @@ def test_rejects_stay_within_their_limit_and_the_oldest_go_first(
     assert (tmp_path / "notes.txt").exists()
 
 
+def test_what_a_killed_run_left_half_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    whole, half = "20260102T030405678Z_left_1", "20260102T030405678Z_left_2"
+    kept = {f"{whole}.{end}" for end in ("frame.png", "map.png", "json")} | {"notes.txt", ".other.png.0a1b.part"}
+    gone = {f"{half}.frame.png", f"{half}.map.png", f".{half}.json.00ff00ff00ff.part"}
+    for name in kept | gone:
+        (tmp_path / name).write_bytes(b"x")
+    Rejects(tmp_path, MEGABYTE)
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
 def test_a_webhook_posts_rejects_and_a_refusal_is_an_error() -> None:
     got: queue.Queue[bytes] = queue.Queue()
     answers = [204, 500]

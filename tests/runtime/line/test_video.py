@@ -15,6 +15,7 @@ from goodparts.runtime.preprocess import Array8
 
 from tests.conftest import draw_part
 from tests.runtime.conftest import FRAMES
+from tests.runtime.line.camera import read_stream, record_stream
 
 
 def read(address: str, timeout: float = 30.0) -> list[Picture]:
@@ -49,6 +50,17 @@ def test_a_recording_gives_all_its_frames_in_rgb(recording: Path) -> None:
     # H.264 at this quality, and chroma of half the resolution.
     difference = pixels(pictures[0]).astype(int) - np.asarray(draw_part(1))
     assert np.abs(difference).mean() < 6
+
+
+def test_pictures_made_up_where_data_was_lost_are_passed_over(tmp_path: Path) -> None:
+    stream = record_stream(tmp_path / "whole.ts", [np.asarray(draw_part(seed)) for seed in range(4)])
+    data, whole = stream.read_bytes(), read_stream(stream)
+    middle = len(data) // 2 // 188 * 188
+    for name, rest in (("cut.ts", data[: middle + 9000]), ("gap.ts", data[:20_000] + data[20_000 + 188 * 20 :])):
+        (tmp_path / name).write_bytes(rest)
+        damaged = read(str(tmp_path / name))
+        assert 0 < len(damaged) < len(whole)
+        assert all(any((pixels(one) == other).all() for other in whole) for one in damaged)
 
 
 def test_a_recording_over_http_ends_as_well(server: str, recording: Path) -> None:

@@ -1,0 +1,23 @@
+"""faults.py, shortened."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from goodparts.runtime import Recipe
+
+if sys.platform != "linux":
+    pytest.skip("kills and full disks are tried on Linux", allow_module_level=True)
+
+from tests.runtime.line import faults
+
+KILLS = 2
+
+
+def test_kills_lost_sources_broken_recipes_and_full_disks_lose_nothing_and_judge_nothing_wrongly(
+    engine_folder: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    counted = faults.run(tmp_path, engine_folder, recipe, KILLS, seed=1)
+    assert counted["lines of the folder"] >= counted["pictures"] > 0
