@@ -116,9 +116,9 @@ def report_memory(findings: Findings, precision: str, seen: Watched, frames: int
     findings.tables.append(Table("Resident memory", ("frames", "MiB", "s"), cells, left=()))
     for count, memory, _ in seen.curve:
         findings.add(f"memory after {count} frames", memory, "MiB")
-    memory = [point[1] for point in seen.curve[1:]]  # the first is of warming up
-    half = len(memory) // 2
-    growth = max(memory[half:]) - max(memory[:half])
+    warm = [memory for _, memory, _ in seen.curve[1:]]
+    half = len(warm) // 2
+    growth = max(warm[half:]) - max(warm[:half])
     findings.add(f"{DEMO} {precision}, {SMALL[0]}×{SMALL[1]}, every frame", seen.inspected / seen.seconds, "frames/s")
     findings.aim("highest memory of the second half above that of the first", growth, GROWTH, "MiB")
     findings.aim("frames lost where every one is inspected", float(frames - seen.lines), 0.0, "")
