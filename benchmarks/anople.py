@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 LINES = 2
 POOL, GOOD, BAD = 8, 24, 16
 SHOTS = 4
-QUICK: Mapping[str, Any] = {"steps": 24, "batch": 2}
+QUICK: Mapping[str, Any] = {"steps": 40}
 """Of a whole table on two cores; a product of one's own takes the defaults."""
 WITHOUT: Mapping[str, dict[str, Any]] = {
     "text to visual only": {"coupling": "text-to-visual"},
@@ -35,7 +35,7 @@ WITHOUT: Mapping[str, dict[str, Any]] = {
     "visual prompts only": {"coupling": "none", "text_tokens": 0},
     "not coupled": {"coupling": "none"},
     "no alignment": {"alignment_weight": 0.0},
-    "single scale": {"tiles": False, "prefix": "none"},
+    "with tiles": {"tiles": True, "batch": 2},
     "no prefix": {"prefix": "none"},
     "no decoder": {"decoder": "none"},
     "plain memory": {"memory": "plain"},
@@ -64,7 +64,7 @@ def compare(findings: Findings, name: str, products: list[Product], backbone: Ba
     for branch in ("memory", "prompt"):
         add(findings, f"{name}, AnoPLe, {branch} only", np.mean([t.aurocs(branch) for t in learned], axis=0), peer)
     for text, changes in WITHOUT.items():
-        found = [learn(backbone, *draw, settings(**QUICK, **changes)).aurocs("balanced") for draw in draws]
+        found = [learn(backbone, *draw, settings(**{**QUICK, **changes})).aurocs("balanced") for draw in draws]
         add(findings, f"{name}, AnoPLe, {text}", np.mean(found, axis=0), whole, "AnoPLe")
 
 

@@ -19,7 +19,7 @@ from .clip_paths import plain
 from .lesson import Judge, Lesson, Method
 
 MAPLE: Mapping[str, Any] = {
-    "coupling": "text-to-visual", "visual_tokens": 0, "start": "words", "decoder": "none", "tiles": False,
+    "coupling": "text-to-visual", "visual_tokens": 0, "start": "words", "decoder": "none",
     "prefix": "none", "alignment_weight": 0.0,
 }  # fmt: skip
 """MaPLe (Khattak et al., CVPR 2023) as settings of AnoPLe: visual prompts are projections of the text's alone."""

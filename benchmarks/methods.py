@@ -108,7 +108,7 @@ METHODS: Mapping[str, Method] = _Table({
     "anople-visual": anople("AnoPLe, visual prompts only", coupling="none", text_tokens=0),
     "anople-text-to-visual": anople("AnoPLe, coupled from text to visual only", coupling="text-to-visual"),
     "anople-no-alignment": anople("AnoPLe without the alignment loss", alignment_weight=0.0),
-    "anople-single-scale": anople("AnoPLe, single scale", tiles=False, prefix="none"),
+    "anople-tiles": anople("AnoPLe, learned from tiles as well (multi-scale)", tiles=True),
     "anople-no-decoder": anople("AnoPLe without the decoder", decoder="none"),
     "maple": anople("MaPLe-style: from text to visual, good photos alone", **MAPLE, anomaly_share=0.0),
     "maple-draem": anople("MaPLe-style with painted defects (MaPLe + DRAEM)", **MAPLE),
