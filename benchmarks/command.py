@@ -45,6 +45,7 @@ BENCHES = {
     "search": "memory search on the CPU, beside numpy, torch and faiss",
     "score": "scoring after the encoder and the anomaly map",
     "pixels": "AUROC, AUPR and PRO of all pixels of a full test set: time and memory",
+    "accept": "accepting photos on the line: the update, verdicts after it, which rows to keep",
     "accuracy": "what the demo backbone tells apart, thresholds against their rates, tiles",
     "anople": "AnoPLe beside PromptAD, and without each of its parts, on the demo backbone",
     "line": "goodparts watch: four cameras at 30 frames a second, and its memory over 200 000 frames",

@@ -56,7 +56,7 @@ class Photo:
     @classmethod
     def of_pixels(cls, name: str, pixels: Array8) -> Photo:
         """A frame that never was a file; the SHA-256 is that of its pixels."""
-        return cls(name, hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest(), pixels)
+        return cls(name, hashlib.sha256(pixels.tobytes()).hexdigest(), pixels)
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _compare(
         verdicts: list[Verdict] = [
             "reject" if seen >= limit else "good" for seen, (_, limit) in zip(scores, sides, strict=True)
         ]
-        return Effect(name, *scores, *verdicts)
+        return Effect(name, scores[0], scores[1], verdicts[0], verdicts[1])
 
     return Change(
         before,
