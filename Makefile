@@ -7,7 +7,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/installed
-CPP = $(wildcard cpp_ext/*/*.h cpp_ext/*/*.c cpp_ext/*/*.cpp cpp_ext/*/*.cu)
+CPP = $(wildcard cpp_ext/*/*.h cpp_ext/*/*.hpp cpp_ext/*/*.c cpp_ext/*/*.cpp cpp_ext/*/*.cu)
+# Where tests/cpp_ext/headers.sh has been, the C++ runtime is checked too.
+ORT = $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*))
+HEADERS = $(if $(ORT),$(wildcard build/headers/usr))
+RUNTIME = $(if $(HEADERS),-DGOODPARTS_RUNTIME=ON -DCMAKE_PREFIX_PATH=$(abspath $(HEADERS)) -DONNXRuntime_LIBRARY=$(abspath $(ORT)))
+TIDY = $(filter-out %_kernels.cpp %_amx.cpp,$(wildcard cpp_ext/src/*.cpp)) $(if $(HEADERS),$(wildcard cpp_ext/runtime/*.cpp))
 
 .PHONY: test check gpu-check demo types format clean
 
@@ -19,8 +24,8 @@ check: $(STAMP) types
 	$(BIN)/ruff format --check .
 	MYPYPATH=build/types $(BIN)/mypy -p goodparts
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
-	cmake -S cpp_ext -B build/tidy -DGOODPARTS_CUDA=OFF -DCMAKE_EXPORT_COMPILE_COMMANDS=ON > build/tidy.log
-	$(BIN)/clang-tidy --quiet -p build/tidy $(filter-out %_kernels.cpp %_amx.cpp,$(wildcard cpp_ext/src/*.cpp))
+	cmake -S cpp_ext -B build/tidy -DGOODPARTS_CUDA=OFF -DCMAKE_EXPORT_COMPILE_COMMANDS=ON $(RUNTIME) > build/tidy.log
+	$(BIN)/clang-tidy --quiet -p build/tidy $(TIDY)
 
 # On a machine with a GPU, nvcc and compute-sanitizer.
 gpu-check:

@@ -1,4 +1,4 @@
-/* goodparts.h: preprocessing, memory search and scoring from C.
+/* goodparts.h: preprocessing, memory search and scoring from C. goodparts_runtime.h has the rest of the runtime.
  *
  * Ownership. Handles (gp_bank, gp_scorer) are created and freed by the caller with the functions named so; freeing
  * NULL does nothing. Every array belongs to the caller, is only read unless called `out`, and is not kept: a
@@ -32,18 +32,23 @@ extern "C" {
 #endif
 
 /* Raised when a declaration below changes in a way that a compiled program would notice. */
-#define GP_API_VERSION 1
+#define GP_API_VERSION 2
 
 typedef enum {
   GP_OK = 0,
   GP_INVALID = 1,  /* an argument is out of range; the message names it, the value seen and what is accepted */
   GP_MEMORY = 2,   /* allocation failed */
   GP_INTERNAL = 3, /* a bug in goodparts */
+  /* The rest come from goodparts_runtime.h alone. */
+  GP_FILE = 4,    /* a file cannot be read */
+  GP_ENGINE = 5,  /* an engine folder is damaged, or lacks what is asked for */
+  GP_RECIPE = 6,  /* a recipe is damaged, of another version, or does not fit the engine */
+  GP_BACKEND = 7, /* the inference library refuses */
 } gp_code;
 
 typedef struct {
   gp_code code;
-  char message[256]; /* one line, ends in 0 */
+  char message[512]; /* one line, ends in 0 */
 } gp_error;
 
 GP_API int gp_api_version(void);

@@ -1,9 +1,7 @@
-// The C API: what is thrown inside becomes a gp_error here.
-#include <cstring>
-#include <new>
-
+// The C API.
 #include "failure.h"
 #include "goodparts.h"
+#include "guard.h"
 #include "isa.h"
 #include "preprocess.h"
 #include "score.h"
@@ -13,39 +11,6 @@ struct gp_scorer {
   gp::Scorer scorer;
 };
 
-namespace {
-
-void report(gp_error* error, gp_code code, const char* message) noexcept {
-  if (!error) return;
-  error->code = code;
-  std::strncpy(error->message, message, sizeof error->message - 1);
-  error->message[sizeof error->message - 1] = 0;
-}
-
-template <class Work>
-bool guarded(gp_error* error, const Work& work) noexcept {
-  try {
-    work();
-    return true;
-  } catch (const gp::Invalid& problem) {
-    report(error, GP_INVALID, problem.what());
-  } catch (const std::bad_alloc&) {
-    report(error, GP_MEMORY, "not enough memory");
-  } catch (const std::exception& problem) {
-    report(error, GP_INTERNAL, problem.what());
-  }
-  return false;
-}
-
-template <class Handle, class Make>
-Handle* created(gp_error* error, const Make& make) noexcept {
-  Handle* handle = nullptr;
-  guarded(error, [&] { handle = make(); });
-  return handle;
-}
-
-}  // namespace
-
 extern "C" {
 
 int gp_api_version(void) { return GP_API_VERSION; }
@@ -54,20 +19,20 @@ const char* gp_isa(void) { return gp::isa_name(); }
 
 bool gp_resize(const gp_frame* frame, const gp_box* box, uint8_t* out, int64_t out_width, int64_t out_height,
                int threads, gp_error* error) {
-  return guarded(error, [&] {
+  return gp::guarded(error, [&] {
     gp::require(frame != nullptr, "frame is null");
     gp::resize(*frame, box, out, out_width, out_height, threads);
   });
 }
 
 gp_bank* gp_bank_create(int64_t width, gp_precision precision, gp_error* error) {
-  return created<gp_bank>(error, [&] { return new gp_bank{gp::Bank(width, precision)}; });
+  return gp::created<gp_bank>(error, [&] { return new gp_bank{gp::Bank(width, precision)}; });
 }
 
 void gp_bank_free(gp_bank* bank) { delete bank; }
 
 bool gp_bank_append(gp_bank* bank, const float* rows, int64_t count, gp_error* error) {
-  return guarded(error, [&] {
+  return gp::guarded(error, [&] {
     gp::require(bank != nullptr, "bank is null");
     bank->bank.append(rows, count);
   });
@@ -80,7 +45,7 @@ float gp_bank_error_bound(const gp_bank* bank, float peak) { return bank ? bank-
 
 bool gp_bank_search(const gp_bank* bank, const float* queries, int64_t count, float* out_product, int64_t* out_index,
                     int threads, gp_error* error) {
-  return guarded(error, [&] {
+  return gp::guarded(error, [&] {
     gp::require(bank != nullptr, "bank is null");
     bank->bank.search(queries, count, out_product, out_index, threads);
   });
@@ -88,7 +53,7 @@ bool gp_bank_search(const gp_bank* bank, const float* queries, int64_t count, fl
 
 bool gp_bank_partition(gp_bank* bank, const float* queries, int64_t count, float recall, int threads, float* out_recall,
                        gp_error* error) {
-  return guarded(error, [&] {
+  return gp::guarded(error, [&] {
     gp::require(bank != nullptr, "bank is null");
     const float measured = bank->bank.partition(queries, count, recall, threads);
     if (out_recall) *out_recall = measured;
@@ -96,7 +61,7 @@ bool gp_bank_partition(gp_bank* bank, const float* queries, int64_t count, float
 }
 
 gp_scorer* gp_scorer_create(const gp_product* product, gp_error* error) {
-  return created<gp_scorer>(error, [&] {
+  return gp::created<gp_scorer>(error, [&] {
     gp::require(product != nullptr, "product is null");
     return new gp_scorer{gp::Scorer(*product)};
   });
@@ -106,7 +71,7 @@ void gp_scorer_free(gp_scorer* scorer) { delete scorer; }
 
 bool gp_scorer_run(const gp_scorer* scorer, const gp_features* features, const gp_scores* out, int threads,
                    gp_error* error) {
-  return guarded(error, [&] {
+  return gp::guarded(error, [&] {
     gp::require(scorer && features && out, "scorer, features or out is null");
     scorer->scorer.run(*features, *out, threads);
   });
@@ -114,7 +79,7 @@ bool gp_scorer_run(const gp_scorer* scorer, const gp_features* features, const g
 
 bool gp_anomaly_map(const float* grid, int64_t grid_height, int64_t grid_width, float* out, int64_t size, float sigma,
                     gp_error* error) {
-  return guarded(error, [&] { gp::anomaly_map(grid, grid_height, grid_width, out, size, sigma); });
+  return gp::guarded(error, [&] { gp::anomaly_map(grid, grid_height, grid_width, out, size, sigma); });
 }
 
 }  // extern "C"

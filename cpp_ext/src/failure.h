@@ -5,11 +5,19 @@
 #include <stdexcept>
 #include <string>
 
+#include "goodparts.h"
+
 namespace gp {
 
 // An argument is out of range. The message names it, the value seen and what is accepted.
 struct Invalid : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
+};
+
+// What was given cannot be used for another reason; `code` is what the C API says. The message is as above.
+struct Failure : std::runtime_error {
+  Failure(gp_code code, const std::string& message) : std::runtime_error(message), code(code) {}
+  gp_code code;
 };
 
 inline void require(bool met, const std::string& message) {

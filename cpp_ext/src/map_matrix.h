@@ -1,22 +1,45 @@
-// The anomaly map along one axis (goodparts.runtime.scoring.map_matrix of one tile).
+// The anomaly map along one axis (goodparts.runtime.scoring.map_matrix).
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace gp {
 
-// [size,cells]: bilinear interpolation of a row of cells, then a Gaussian cut at four standard deviations, mirrored.
-inline std::vector<float> map_matrix(int64_t cells, int64_t size, double sigma) {
-  std::vector<double> bilinear(static_cast<size_t>(size * cells));
+// A row of tiles along an axis: neighbours share `overlap` of their length, and only [start,stop] of a tile's cells
+// shows the frame.
+struct Tiling {
+  int64_t tiles = 1;
+  double overlap = 0, start = 0, stop = 1;
+};
+
+// [size,tiles·cells]: bilinear interpolation of the cells of each tile, tiles blended where they overlap, then a
+// Gaussian cut at four standard deviations, mirrored.
+inline std::vector<float> map_matrix(int64_t cells, int64_t size, double sigma, const Tiling& tiling = {}) {
+  // Of each place, the cells it is interpolated from.
+  std::vector<std::vector<std::pair<int64_t, double>>> bilinear(static_cast<size_t>(size));
+  const double length =
+      1.0 / (static_cast<double>(tiling.tiles) - static_cast<double>(tiling.tiles - 1) * tiling.overlap);
   for (int64_t at = 0; at < size; ++at) {
-    const double place = (static_cast<double>(at) + 0.5) / static_cast<double>(size) * static_cast<double>(cells) - 0.5;
-    const double held = std::clamp(place, 0.0, static_cast<double>(cells - 1));
-    for (int64_t cell = 0; cell < cells; ++cell)
-      bilinear[static_cast<size_t>(at * cells + cell)] =
-          std::max(0.0, 1.0 - std::abs(held - static_cast<double>(cell)));
+    auto& row = bilinear[static_cast<size_t>(at)];
+    const double place = (static_cast<double>(at) + 0.5) / static_cast<double>(size);
+    double total = 0;
+    for (int64_t tile = 0; tile < tiling.tiles; ++tile) {
+      const double inside = (place - static_cast<double>(tile) * length * (1.0 - tiling.overlap)) / length;
+      if (inside < 0 || inside > 1) continue;
+      const double share = std::min(inside, 1.0 - inside) + 1e-6;
+      total += share;
+      const double seen = tiling.start + inside * (tiling.stop - tiling.start);
+      const double held = std::clamp(seen * static_cast<double>(cells) - 0.5, 0.0, static_cast<double>(cells - 1));
+      const int64_t cell = std::min(static_cast<int64_t>(held), cells - 1);
+      const double rest = held - static_cast<double>(cell);
+      row.emplace_back(tile * cells + cell, share * (1.0 - rest));
+      if (rest > 0) row.emplace_back(tile * cells + cell + 1, share * rest);
+    }
+    for (auto& [cell, weight] : row) weight /= total;
   }
   const int64_t radius = static_cast<int64_t>(4.0 * sigma + 0.5);
   std::vector<double> weights;
@@ -26,18 +49,18 @@ inline std::vector<float> map_matrix(int64_t cells, int64_t size, double sigma) 
     weights.push_back(std::exp(-0.5 * distance * distance));
     total += weights.back();
   }
-  std::vector<float> matrix(static_cast<size_t>(size * cells));
-  std::vector<double> row(static_cast<size_t>(cells));
+  const int64_t columns = tiling.tiles * cells;
+  std::vector<float> matrix(static_cast<size_t>(size * columns));
+  std::vector<double> row(static_cast<size_t>(columns));
   for (int64_t at = 0; at < size; ++at) {
     std::fill(row.begin(), row.end(), 0.0);
     for (int64_t offset = -radius; offset <= radius; ++offset) {
       const int64_t turned = ((at + offset) % (2 * size) + 2 * size) % (2 * size);
       const int64_t source = turned < size ? turned : 2 * size - 1 - turned;
-      for (int64_t cell = 0; cell < cells; ++cell)
-        row[static_cast<size_t>(cell)] += weights[static_cast<size_t>(offset + radius)] / total *
-                                          bilinear[static_cast<size_t>(source * cells + cell)];
+      for (const auto& [cell, weight] : bilinear[static_cast<size_t>(source)])
+        row[static_cast<size_t>(cell)] += weights[static_cast<size_t>(offset + radius)] / total * weight;
     }
-    std::copy(row.begin(), row.end(), matrix.begin() + at * cells);
+    std::copy(row.begin(), row.end(), matrix.begin() + at * columns);
   }
   return matrix;
 }

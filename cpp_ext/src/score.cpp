@@ -105,25 +105,38 @@ void anomaly_map(const float* grid, int64_t height, int64_t width, float* out, i
           "grid " + std::to_string(height) + "×" + std::to_string(width) + ": sides from 1 to 4096 are accepted");
   require(size >= 1 && size <= 16384, "size " + std::to_string(size) + ": from 1 to 16384 is accepted");
   require(sigma >= 0 && sigma <= 1000, "sigma " + std::to_string(sigma) + ": from 0 to 1000 pixels is accepted");
-  const std::vector<float> down = map_matrix(height, size, sigma), across = map_matrix(width, size, sigma);
-  // Transposed, so that the inner loop runs along a row of the map.
-  std::vector<float> spread(static_cast<size_t>(width * size));
-  for (int64_t at = 0; at < size; ++at)
-    for (int64_t cell = 0; cell < width; ++cell)
-      spread[static_cast<size_t>(cell * size + at)] = across[static_cast<size_t>(at * width + cell)];
+  map_of(grid, height, width, map_matrix(height, size, sigma), map_matrix(width, size, sigma), out);
+}
+
+void map_of(const float* grid, int64_t height, int64_t width, const std::vector<float>& down,
+            const std::vector<float>& across, float* out) {
+  const int64_t out_height = static_cast<int64_t>(down.size()) / height;
+  const int64_t out_width = static_cast<int64_t>(across.size()) / width;
+  // Transposed, so that the inner loop runs along a row of the map; a cell shows in the part [begin,end) of it.
+  std::vector<float> spread(across.size());
+  std::vector<int64_t> begin(static_cast<size_t>(width), out_width), end(static_cast<size_t>(width));
+  for (int64_t at = 0; at < out_width; ++at)
+    for (int64_t cell = 0; cell < width; ++cell) {
+      const size_t to = static_cast<size_t>(cell);
+      const float weight = across[static_cast<size_t>(at * width + cell)];
+      spread[to * static_cast<size_t>(out_width) + static_cast<size_t>(at)] = weight;
+      if (weight != 0) begin[to] = std::min(begin[to], at), end[to] = at + 1;
+    }
   std::vector<float> row(static_cast<size_t>(width));
-  for (int64_t y = 0; y < size; ++y) {
+  for (int64_t y = 0; y < out_height; ++y) {
     std::fill(row.begin(), row.end(), 0.0f);
-    for (int64_t cell = 0; cell < height; ++cell)
-      for (int64_t x = 0; x < width; ++x)
-        row[static_cast<size_t>(x)] += down[static_cast<size_t>(y * height + cell)] * grid[cell * width + x];
-    float* to = out + y * size;
-    std::fill(to, to + size, 0.0f);
+    for (int64_t cell = 0; cell < height; ++cell) {
+      const float weight = down[static_cast<size_t>(y * height + cell)];
+      if (weight == 0) continue;
+      for (int64_t x = 0; x < width; ++x) row[static_cast<size_t>(x)] += weight * grid[cell * width + x];
+    }
+    float* to = out + y * out_width;
+    std::fill(to, to + out_width, 0.0f);
     for (int64_t x = 0; x < width; ++x) {
       const float value = row[static_cast<size_t>(x)];
-      if (value == 0) continue;
-      const float* weights = spread.data() + x * size;
-      for (int64_t at = 0; at < size; ++at) to[at] += value * weights[at];
+      const float* weights = spread.data() + x * out_width;
+      for (int64_t at = begin[static_cast<size_t>(x)]; at < end[static_cast<size_t>(x)]; ++at)
+        to[at] += value * weights[at];
     }
   }
 }

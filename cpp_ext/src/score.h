@@ -25,4 +25,8 @@ class Scorer {
 // [height,width] → [size,size]: bilinear, then a Gaussian cut at four standard deviations, borders mirrored.
 void anomaly_map(const float* grid, int64_t height, int64_t width, float* out, int64_t size, float sigma);
 
+// down · grid · acrossᵀ, where down is [H,height] and across [W,width]: [height,width] → [H,W]. Of finite values.
+void map_of(const float* grid, int64_t height, int64_t width, const std::vector<float>& down,
+            const std::vector<float>& across, float* out);
+
 }  // namespace gp

@@ -1,0 +1,51 @@
+// The recipe: everything learned for one product, in one safetensors file (goodparts.runtime.recipe).
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine.h"
+#include "goodparts_runtime.h"
+#include "view.h"
+
+namespace gp {
+
+enum class Fusion { paper, balanced, prompt, memory };
+
+// What good parts score: mean and spread of the logarithms.
+struct Level {
+  double location, spread;
+};
+
+// What inspection needs of a recipe's header.
+struct Header {
+  std::string product, graph, digest;
+  Encoder encoder;
+  View view;
+  float temperature;
+  bool maximum_of_map;
+  Fusion fusion;
+  float scales[4];  // as gp_product has them
+  Level level;      // of image scores
+  gp_thresholds thresholds;
+  int64_t shots;
+};
+
+// prompts: [2,width]; banks: [rows,width of the tap] each.
+struct Recipe {
+  Header header;
+  std::vector<float> image_prompts, pixel_prompts;
+  std::vector<std::vector<float>> banks;
+};
+
+// The bytes of a recipe, called `name` in errors; Failure (GP_RECIPE).
+Recipe parse_recipe(std::string_view data, const std::string& name);
+
+Recipe read_recipe(const std::filesystem::path& path);
+
+// Throws Invalid for values that decide nothing.
+void check_thresholds(const gp_thresholds& thresholds);
+
+}  // namespace gp

@@ -1,0 +1,106 @@
+#include "session.h"
+
+#define ORT_API_MANUAL_INIT  // so that a library older than the header is refused, not called
+#include <onnxruntime_cxx_api.h>
+
+#include <array>
+#include <vector>
+
+#include "failure.h"
+#include "files.h"
+
+namespace gp {
+namespace {
+
+constexpr const char* kProvider = "CPUExecutionProvider";
+
+std::string version() { return OrtGetApiBase()->GetVersionString(); }
+
+void load_api() {
+  static const OrtApi* const api = OrtGetApiBase()->GetApi(ORT_API_VERSION);
+  if (!api)
+    throw Failure(GP_BACKEND, "ONNX Runtime " + version() +
+                                  " is older than the headers that goodparts was built with: " + "1." +
+                                  std::to_string(ORT_API_VERSION) + " or newer is needed");
+  Ort::InitApi(api);
+}
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+}  // namespace
+
+struct Session::Open {
+  Ort::Env env{ORT_LOGGING_LEVEL_ERROR, "goodparts"};
+  Ort::Session session{nullptr};
+  std::vector<std::string> inputs, outputs;
+};
+
+struct Session::Outputs {
+  std::vector<Ort::Value> values;
+};
+
+Session::Session(const std::filesystem::path& graph, const std::string& precision, int threads) {
+  load_api();
+  try {
+    open_ = std::make_unique<Open>();
+    Ort::SessionOptions options;
+    options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_ERROR);
+    if (threads > 0) options.SetIntraOpNumThreads(threads);
+    open_->session = Ort::Session(open_->env, graph.c_str(), options);
+    const Ort::AllocatorWithDefaultOptions allocator;
+    for (size_t at = 0; at < open_->session.GetInputCount(); ++at)
+      open_->inputs.emplace_back(open_->session.GetInputNameAllocated(at, allocator).get());
+    for (size_t at = 0; at < open_->session.GetOutputCount(); ++at)
+      open_->outputs.emplace_back(open_->session.GetOutputNameAllocated(at, allocator).get());
+  } catch (const Ort::Exception& problem) {
+    throw Failure(GP_BACKEND,
+                  "ONNX Runtime " + version() + " cannot open " + text_of(graph) + ": " + first_line(problem.what()));
+  }
+  if (open_->inputs.size() != 1)
+    throw Failure(GP_ENGINE, text_of(graph) + " has " + std::to_string(open_->inputs.size()) +
+                                 " inputs, an encoder has one: export the engine again");
+  description_ = "onnxruntime " + version() + " " + kProvider + " " + precision;
+  if (precision == "fp16") description_ += ", computed in fp32";  // it has no product in fp16
+}
+
+Session::~Session() = default;
+
+Session::Encoded Session::run(uint8_t* views, int64_t count, const Encoder& encoder) const {
+  const std::array<int64_t, 4> shape{count, encoder.image_size, encoder.image_size, 3};
+  const auto bytes = static_cast<size_t>(count * encoder.image_size * encoder.image_size * 3);
+  auto outputs = std::make_shared<Outputs>();
+  try {
+    const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+    const Ort::Value input = Ort::Value::CreateTensor<uint8_t>(memory, views, bytes, shape.data(), shape.size());
+    std::vector<const char*> names;
+    for (const std::string& name : open_->outputs) names.push_back(name.c_str());
+    const char* name = open_->inputs[0].c_str();
+    outputs->values = open_->session.Run(Ort::RunOptions{nullptr}, &name, &input, 1, names.data(), names.size());
+  } catch (const Ort::Exception& problem) {
+    throw Failure(GP_BACKEND, "ONNX Runtime " + version() + " cannot run the graph: " + first_line(problem.what()));
+  }
+
+  // In the graph's order: global, local, memory_0, memory_1 …
+  std::vector<std::vector<int64_t>> expected{{count, encoder.width}, {count, encoder.patches(), encoder.width}};
+  for (const Tap& tap : encoder.taps) expected.push_back({count, encoder.patches(), tap.width});
+  std::vector<const float*> data;
+  for (const Ort::Value& value : outputs->values) {
+    const auto info = value.GetTensorTypeAndShapeInfo();
+    const bool fits = data.size() < expected.size() && info.GetShape() == expected[data.size()] &&
+                      info.GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    if (!fits) break;
+    data.push_back(value.GetTensorData<float>());
+  }
+  if (data.size() != expected.size() || outputs->values.size() != expected.size())
+    throw Failure(GP_ENGINE, "output " + std::to_string(data.size()) +
+                                 " of the graph is not what engine.json says of the encoder: export the engine again");
+  Encoded encoded;
+  encoded.features.views = count;
+  encoded.features.global = data[0];
+  encoded.features.local = data[1];
+  std::copy(data.begin() + 2, data.end(), encoded.features.memory);
+  encoded.outputs = std::move(outputs);
+  return encoded;
+}
+
+}  // namespace gp

@@ -1,0 +1,58 @@
+"""Building the C++ code with CMake, for the tests that run what comes of it."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "cpp_ext"
+QUICK = "-DCMAKE_CXX_FLAGS_RELEASE=-O0"  # to build; kernels have an option of their own
+HEADERS = Path(os.environ.get("GOODPARTS_HEADERS", ROOT / "build" / "headers" / "usr"))
+"""Where headers.sh puts ONNX Runtime's and nlohmann's headers, for systems that have not got them."""
+
+
+def build(folder: Path, *options: str, targets: tuple[str, ...] = ()) -> None:
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    run("cmake", "-S", SOURCE, "-B", folder, "-DGOODPARTS_CUDA=OFF", QUICK, *generator, *options)
+    run("cmake", "--build", folder, "--parallel", "2", *(part for name in targets for part in ("--target", name)))
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def runtime_options(folder: Path) -> list[str]:
+    """CMake's options for the whole runtime, with the library of the Python package under the name it is loaded by."""
+    package = importlib.util.find_spec("onnxruntime")
+    assert package is not None
+    assert package.origin is not None
+    (library,) = Path(package.origin).parent.glob("capi/libonnxruntime.so.*")
+    link = folder.with_name(f"{folder.name}-onnxruntime") / "libonnxruntime.so.1"
+    if not link.exists():
+        link.parent.mkdir()
+        link.symlink_to(library)
+    return ["-DGOODPARTS_RUNTIME=ON", f"-DCMAKE_PREFIX_PATH={HEADERS}", f"-DONNXRuntime_LIBRARY={link}"]
+
+
+@functools.cache
+def missing() -> str:
+    """What is not there to build the runtime, or nothing."""
+    tools = [tool for tool in ("cmake", "g++") if not shutil.which(tool)]
+    places = [HEADERS / "include", Path("/usr/include"), Path("/usr/local/include")]
+    headers = {
+        "onnxruntime_cxx_api.h": ("", "onnxruntime", "onnxruntime/core/session"),
+        "nlohmann/json.hpp": ("",),
+        "openssl/evp.h": ("",),
+        "png.h": ("",),
+    }
+    for header, folders in headers.items():
+        found = any((place / folder / header).is_file() for place in places for folder in folders)
+        tools += [] if found else [header]
+    return ", ".join(tools)

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# headers.sh [DIR]: the headers that tests of the C++ runtime need where the system has none: ONNX Runtime's and
+# nlohmann's, of Debian's packages, unpacked to DIR (default build/headers), not installed. Debian has packaged ONNX
+# Runtime since 13; its headers do for every newer library.
+set -euo pipefail
+folder=${1:-"$(dirname "$0")/../../build/headers"}
+[ -d "$folder/usr/include/onnxruntime" ] && exit 0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+chmod 755 "$work"
+mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
+echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" > "$work/sources.list"
+options=(-qq -o APT::Sandbox::User=root -o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=-
+  -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache")
+apt-get "${options[@]}" update
+(cd "$work" && apt-get "${options[@]}" download libonnxruntime-dev nlohmann-json3-dev)
+for package in "$work"/*.deb; do dpkg -x "$package" "$work/root"; done
+mkdir -p "$(dirname "$folder")"
+rm -rf "$folder"
+mv "$work/root" "$folder"
