@@ -48,6 +48,7 @@ BENCHES = {
     "accept": "accepting photos on the line: the update, verdicts after it, which rows to keep",
     "accuracy": "what the demo backbone tells apart, thresholds against their rates, tiles",
     "anople": "AnoPLe beside PromptAD, and without each of its parts, on the demo backbone",
+    "prompted": "a frame by an AnoPLe recipe beside one by a PromptAD recipe, on the same engine",
     "line": "goodparts watch: four cameras at 30 frames a second, and its memory over 200 000 frames",
     "gpu": "search, scoring and resampling on a GPU, beside torch",
     "frame": "latency of a camera frame: every precision and backend, back to back, in batches, at cameras' rates",
@@ -56,12 +57,12 @@ BENCHES = {
 COMPARE = "compare"
 
 ONLY = {
-    "engine": ("frame", "start"),
+    "engine": ("frame", "start", "prompted"),
     "data": ("accuracy", "anople"),
     "fps": ("frame",),
     "batch": ("frame",),
     "threads": ("frame", "line"),
-    "precision": ("frame", "start", "line"),
+    "precision": ("frame", "start", "line", "prompted"),
     "frames": ("line",),
     "peers": ("frame",),
     "plot": ("frame",),
@@ -86,9 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="ROOT",
                         help="accuracy, anople: real products too, folders in MVTec's layout")  # fmt: skip
     parser.add_argument("--engine", type=Path, metavar="DIR",
-                        help="frame, start: use this engine, or put it there (default: a temporary one)")  # fmt: skip
+                        help="frame, start, prompted: use this engine, or put it there (default: none)")  # fmt: skip
     parser.add_argument("--precision", nargs="+", choices=get_args(Precision),
-                        help="frame, start, line: these (default: the engine's; of a new one fp32 bf16)")  # fmt: skip
+                        help="frame, start, line, prompted: these (default: the engine's, or fp32 bf16)")  # fmt: skip
     parser.add_argument("--fps", nargs="*", type=float, metavar="RATE",
                         help="frame: of the cameras (default 30 60 120)")  # fmt: skip
     parser.add_argument("--batch", type=int, metavar="N", help=f"frame: batches up to N too (default {DEFAULT_BATCH})")

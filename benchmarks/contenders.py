@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from goodparts.runtime import Detector, Engine, native
+from goodparts.runtime.conditions import Conditions
 from goodparts.runtime.engine import Encoder, Precision, read_spec
 from goodparts.runtime.errors import BackendError
 from goodparts.runtime.preprocess import Array8, decode
@@ -68,7 +69,7 @@ class TorchSession:
         how = "compiled" if compiled else "eager"
         self.description = f"torch {torch.__version__} {how} {device} {precision}"
 
-    def run(self, views: Array8) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:  # noqa: ARG002
         with self._torch.inference_mode():
             outputs = self._tower(self._torch.from_numpy(views).to(self._device))
             return [output.float().cpu().numpy() for output in outputs]

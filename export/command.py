@@ -13,11 +13,14 @@ from goodparts.runtime.errors import EngineError, SettingsError
 from goodparts.runtime.files import find_images
 from goodparts.runtime.preprocess import load_rgb
 from goodparts.runtime.view import View
+from goodparts.trainer.anople import settings as anople
+from goodparts.trainer.anople.encoder import PromptedEncoder
 from goodparts.trainer.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbone
 
-from .engines import USUAL, make_engine
+from .engines import USUAL, find_engine, make_engine
 from .fused import write_fused
 from .labelled import LabelledPhotos
+from .prompted import add_prompted
 from .triton import Device, write_repository
 
 PHOTOS = 16
@@ -37,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="good photos, or folders of them, that int8 is calibrated on: 1 to 16 do (default: drawn parts)",
     )  # fmt: skip
     add_check_argument(parser)
+    parser.add_argument("--prompted", action="store_true",
+                        help="also the graph that AnoPLe recipes need; added to an engine that is there")  # fmt: skip
     parser.add_argument("--triton", type=Path, metavar="DIR",
                         help="make nothing: add the engine that is there to this Triton model repository")  # fmt: skip
     parser.add_argument("--triton-device", default="gpu", choices=get_args(Device), help="where Triton runs it")
@@ -91,17 +96,25 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(f"{folder}: tritonserver --model-repository={args.triton.resolve()}" for folder in written))
         return 0
     precisions = args.precision
-    if args.engine.exists() and not args.force:
+    adding = args.prompted and args.engine.exists() and not args.force
+    if adding and (precisions or args.check_on):
+        raise SettingsError(f"--prompted: {args.engine} is made already; leave --precision and --check-on out")
+    if args.engine.exists() and not (args.force or adding):
         raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
-    if args.calibrate_on and "int8" not in (precisions or ()):
+    if args.calibrate_on and not adding and "int8" not in (precisions or ()):
         raise SettingsError("--calibrate-on without --precision int8: nothing else is calibrated")
     backbone = open_backbone(args)
+    encoder = PromptedEncoder(backbone, anople.DEFAULT) if args.prompted else None
     photos = None
     if args.calibrate_on:
         frames = [load_rgb(path) for path in find_images(args.calibrate_on)[:PHOTOS]]
         photos = np.concatenate([View().cut(frame, backbone.encoder.image_size) for frame in frames])
     labelled = None if args.check_on is None else LabelledPhotos.open(args.check_on, backbone)
-    spec = make_engine(backbone, args.engine, precisions, photos, labelled)
+    spec = find_engine(backbone, args.engine) if adding else None
+    if spec is None:
+        spec = make_engine(backbone, args.engine, precisions, photos, labelled)
+    if encoder is not None:
+        spec = add_prompted(args.engine, backbone, encoder, photos)
     print("\n".join(describe_engine(args.engine, spec)))
     return 0
 

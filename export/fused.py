@@ -58,6 +58,10 @@ def write_fused(folder: Path, recipe: Recipe | Path, out: Path, precision: Preci
     """
     _require_place(folder, out)
     spec = verify_files(folder)
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.open(recipe)
+    if recipe.conditions is not None:
+        spec = spec.of_prompted()
     # The first record is ONNX Runtime's where it has one: what most readers of the file run on.
     backends = [record.backend for record in spec.variant(precision).parity if installed(record.backend)]
     engine = Engine.open(folder, backend=next(iter(backends), "auto"), precision=precision)
@@ -79,7 +83,8 @@ def write_fused(folder: Path, recipe: Recipe | Path, out: Path, precision: Preci
 def fuse_model(folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precision) -> onnx.ModelProto:
     """The engine's graph of a precision with its weights, the recipe's scoring and their identity in one model.
 
-    recipe: one whose memory was computed with this graph. SettingsError where the model would be too large.
+    recipe: one whose memory was computed with this graph; what it conditions a prompted graph with becomes constants.
+    SettingsError where the model would be too large.
     """
     variant = spec.variant(precision)
     sizes = [file.size for file in spec.files if file.name in (variant.graph, variant.weights)]
@@ -90,6 +95,11 @@ def fuse_model(folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precis
             "product with a smaller --memory-share, or serve the encoder alone with --triton"
         )
     model = onnx.load(str(folder / variant.graph))
+    if recipe.conditions is not None:
+        del model.graph.input[1:]
+        model.graph.initializer.extend(
+            onnx.numpy_helper.from_array(tensor, name) for name, tensor in recipe.conditions.tensors.items()
+        )
     append_scoring(model.graph, recipe)
     onnx.helper.set_model_props(model, metadata(spec, recipe, precision))
     return model
@@ -151,7 +161,7 @@ def _apart(fused: Session, engine: Engine, recipe: Recipe, images: Array8, batch
     differences = []
     for start in range(0, len(images), batch):
         views = images[start : start + batch]
-        scores = score(engine.encode(views), learned)
+        scores = score(engine.encode(views, recipe.conditions), learned)
         maps = np.stack([anomaly_map(grid) for grid in scores.grid])
         wanted = scores.image, scores.grid, maps
         differences += [_share(*three) for three in zip(fused.run(views), wanted, limits, strict=True)]

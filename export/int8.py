@@ -11,7 +11,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import onnx
 import onnx_ir as ir
 from goodparts.runtime.errors import BackendError
 from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.scoring import Floats
 
 
 def calibration_views(photos: Array8) -> Array8:
@@ -27,8 +28,11 @@ def calibration_views(photos: Array8) -> Array8:
     return np.concatenate([photos, photos[:, :, ::-1], photos[:, ::-1], darker])
 
 
-def quantise(graph: Path, views: Array8, kept: Sequence[str]) -> onnx.ModelProto:
-    """A graph in int8, calibrated on views [n,S,S,3]; the nodes named in `kept` stay in fp32."""
+def quantise(
+    graph: Path, views: Array8, kept: Sequence[str], conditions: Mapping[str, Floats] | None = None
+) -> onnx.ModelProto:
+    """A graph in int8, calibrated on views [n,S,S,3]; the nodes named in `kept` stay in fp32. conditions: what it reads
+    besides views."""
     try:
         with _quiet():
             import nncf
@@ -39,7 +43,7 @@ def quantise(graph: Path, views: Array8, kept: Sequence[str]) -> onnx.ModelProto
     with _quiet():
         made: onnx.ModelProto = nncf.quantize(
             model,
-            nncf.Dataset(list(views[:, None]), lambda view: {model.graph.input[0].name: view}),
+            nncf.Dataset(list(views[:, None]), lambda view: {model.graph.input[0].name: view, **(conditions or {})}),
             preset=nncf.QuantizationPreset.PERFORMANCE,
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(views),

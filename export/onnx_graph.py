@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
 import torch
 from goodparts.runtime.errors import EngineError
 from goodparts.trainer.tower import Tower
+from torch import Tensor, nn
 
 OPSET = 18
 """What JetPack 6's TensorRT 10.3 parses; later opsets bring a fused Attention it does not know."""
@@ -24,18 +26,31 @@ def write_graph(tower: Tower, folder: Path, name: str = "encoder") -> tuple[Path
     Input `image` uint8 [batch,S,S,3]; outputs global [batch,D], local [batch,P,D], memory_0, memory_1
     [batch,P,W_i]. The weights lie in a file of their own.
     """
+    return save_graph(trace(tower, tower), folder, name)
+
+
+def trace(encoder: nn.Module, tower: Tower, conditions: Mapping[str, Tensor] | None = None) -> ir.Model:
+    """An encoder over a tower as a graph, in fp32.
+
+    conditions: further inputs by name, of fixed shapes; the encoder takes them, in this order, as a list.
+    """
     device = tower.mean.device
-    example = torch.zeros(2, tower.image_size, tower.image_size, 3, dtype=torch.uint8, device=device)
+    image = torch.zeros(2, tower.image_size, tower.image_size, 3, dtype=torch.uint8, device=device)
     outputs = ["global", "local", *(f"memory_{index}" for index in range(len(tower.taps)))]
+    dynamic: dict[str, Any] = {"image": {0: torch.export.Dim("batch")}}
+    arguments: tuple[Any, ...] = (image,)
+    if conditions:
+        dynamic["conditions"] = [None] * len(conditions)
+        arguments = image, list(conditions.values())
     with _quiet():
         program = torch.onnx.export(
-            tower,
-            (example,),
+            encoder,
+            arguments,
             dynamo=True,
             opset_version=OPSET,
-            input_names=["image"],
+            input_names=["image", *(conditions or ())],
             output_names=outputs,
-            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            dynamic_shapes=dynamic,
             verbose=False,
         )
     assert program is not None
@@ -45,7 +60,8 @@ def write_graph(tower: Tower, folder: Path, name: str = "encoder") -> tuple[Path
         raise EngineError(f"the exporter wrote opset {opset}, {OPSET} is needed: use torch 2.9 or later")
     _strip(model)
     _cast_first(model)
-    return save_graph(ir.from_proto(model), folder, name)
+    _name_batch(model)
+    return ir.from_proto(model)
 
 
 def save_graph(model: ir.Model, folder: Path, name: str) -> tuple[Path, Path]:
@@ -80,6 +96,16 @@ def _cast_first(model: onnx.ModelProto) -> None:
     for node in nodes:
         if node.op_type == "Shape" and list(node.input) == ["image"]:
             node.input[0] = cast.output[0]
+
+
+def _name_batch(model: onnx.ModelProto) -> None:
+    """Call the one dimension that varies `batch`; with further inputs the exporter finds a name of its own."""
+    graph = model.graph
+    found = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for side in value.type.tensor_type.shape.dim:
+            if side.dim_param == found:
+                side.dim_param = "batch"
 
 
 @contextlib.contextmanager

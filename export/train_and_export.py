@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import typing
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
 from goodparts.runtime.calibrate import FALSE_REJECT_RATE
 from goodparts.runtime.commands.calibrate import add_simulate, recalibrated
 from goodparts.runtime.commands.show import describe_recipe
@@ -17,14 +15,18 @@ from goodparts.runtime.files import require_folder_of
 from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.view import Box, View, read_mask
 from goodparts.trainer import promptad, suffixes
+from goodparts.trainer.anople import settings as anople
+from goodparts.trainer.anople.encoder import PromptedEncoder
+from goodparts.trainer.anople.learner import AnoPLeLearner, Subject
+from goodparts.trainer.anople.product import compose
 from goodparts.trainer.product import Order, choose_shots, learn_product, load_shots
 from tqdm import tqdm
 
 from .command import add_backbone_arguments, add_check_argument, open_backbone
 from .engines import find_engine, make_engine
 from .labelled import LabelledPhotos
-
-METHODS = ("promptad",)
+from .method_settings import METHODS, add_settings, read_settings
+from .prompted import add_prompted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,43 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backbone_arguments(engine)  # type: ignore[arg-type]
     engine.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to train (default cpu)")
     how = parser.add_argument_group("how to learn")
-    how.add_argument("--method", choices=METHODS, default="promptad")
+    how.add_argument("--method", choices=METHODS, default="promptad",
+                     help="promptad (default), or anople, a reconstruction (docs/anople.md)")  # fmt: skip
     how.add_argument("--protocol", choices=list(promptad.PROTOCOLS), default="clean",
                      help="clean (default), or official: reproduce the released code")  # fmt: skip
     how.add_argument("--seed", type=int, default=0, metavar="N")
     how.add_argument("--no-shots", action="store_true",
                      help="leave the shots out of the recipe; it then fits this engine's graph alone")  # fmt: skip
-    method = parser.add_argument_group("settings of PromptAD", "defaults: of the clean protocol | of the official one")
-    add_settings(method)
-
-
-def add_settings(group: argparse._ArgumentGroup) -> None:
-    """One option per field of promptad.Settings; None where the user gave none."""
-    hints = typing.get_type_hints(promptad.Settings, include_extras=True)
-    for field in msgspec.structs.fields(promptad.Settings):
-        kind, meta = typing.get_args(hints[field.name])
-        choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else None
-        clean, official = (getattr(promptad.PROTOCOLS[name], field.name) for name in ("clean", "official"))
-        default = f"{clean}" if clean == official else f"{clean} | {official}"
-        group.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=kind if isinstance(kind, type) else str,
-            choices=choices,
-            metavar=None if choices else "X",
-            help=f"{meta.description} ({default})".replace("%", "%%"),
-        )
-
-
-def read_settings(args: argparse.Namespace) -> promptad.Settings:
-    """The protocol's settings with what the user changed."""
-    names = [field.name for field in msgspec.structs.fields(promptad.Settings)]
-    changes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if changes.get("temperature") not in (None, "exp", "log"):
-        try:
-            changes["temperature"] = float(changes["temperature"])
-        except ValueError:
-            raise SettingsError(f"--temperature {changes['temperature']}: a number, exp or log") from None
-    return promptad.settings(args.protocol, **changes)
+    add_settings(parser)
 
 
 def read_view(args: argparse.Namespace) -> View:
@@ -122,6 +95,9 @@ def read_order(args: argparse.Namespace) -> Order:
     if not 0 <= args.seed < 2**63:
         raise SettingsError(f"--seed {args.seed}: a whole number from 0 to 2^63−1")
     require_folder_of(args.out)
+    settings = read_settings(args)
+    if args.suffixes is not None and args.method == "anople":
+        raise SettingsError("--suffixes: AnoPLe knows no defects but those it paints, leave it out")
     choice = args.suffixes or "generic"
     known = suffixes.find_object(text) if args.protocol == "official" else None
     if known:
@@ -132,7 +108,7 @@ def read_order(args: argparse.Namespace) -> Order:
         view=read_view(args),
         suffixes=suffixes.resolve(choice),
         protocol=args.protocol,
-        settings=read_settings(args),
+        settings=settings,
         seed=args.seed,
         false_reject_rate=args.false_reject_rate,
     )
@@ -144,7 +120,13 @@ def run(args: argparse.Namespace) -> int:
     backbone = open_backbone(args, args.device)
     # Whatever can be wrong with photos and prompts should not cost an export.
     shots, views = load_shots(paths, order.view, backbone.encoder.image_size)
-    promptad.lay_out(order.text, order.suffixes, order.settings, backbone.text.context_length)
+    learner = None
+    if isinstance(order.settings, anople.Settings):
+        encoder = PromptedEncoder(backbone, order.settings)
+        _, doubled = load_shots(paths, order.view, 2 * backbone.encoder.image_size)
+        learner = AnoPLeLearner(backbone, [Subject(order.text, doubled)], order.settings, order.seed)
+    else:
+        promptad.lay_out(order.text, order.suffixes, order.settings, backbone.text.context_length)
     engine = find_engine(backbone, args.engine)
     if engine is not None and args.check_on is not None:
         raise SettingsError(f"--check-on: {args.engine} is made already; name another folder with --engine to make one")
@@ -156,10 +138,15 @@ def run(args: argparse.Namespace) -> int:
         bar: Iterable[int] = tqdm(steps, desc=f"learning {order.text}", unit="step", disable=None)
         return bar
 
-    recipe = learn_product(backbone, order, shots, views, engine.graph_id("fp32"), progress)
-    recipe, lines = recalibrated(
-        recipe, backbone.encode, args.calibrate_on, args.bad, args.false_reject_rate, args.simulate
-    )
+    if learner is None:
+        encode = backbone.encode
+        recipe = learn_product(backbone, order, shots, views, engine.graph_id("fp32"), progress)
+    else:
+        encode = learner.encode
+        graph = add_prompted(args.engine, backbone, encoder).of_prompted().graph_id("fp32")
+        learner.learn(progress)
+        recipe = compose(backbone, order, learner, shots, views, graph)
+    recipe, lines = recalibrated(recipe, encode, args.calibrate_on, args.bad, args.false_reject_rate, args.simulate)
     if args.no_shots:
         recipe = dataclasses.replace(recipe, shots=None)
     recipe.save(args.out)

@@ -75,7 +75,8 @@ class Exporter:
         kept: list[str] = []
         ranked: list[tuple[float, str, str]] = []
         while True:
-            model = int8.quantise(self.graph, views, kept)
+            conditions = self.reference.conditions
+            model = int8.quantise(self.graph, views, kept, conditions.tensors if conditions else None)
             graph, weights = self._save(ir.from_proto(model), "int8")
             try:
                 records = self._measure(graph, "int8")
@@ -102,8 +103,7 @@ class Exporter:
             graph, weights = self._save(trial, "trial")
             session = open_session(graph, backend, "int8", None)
             found.append((TOLERANCES["int8"].used(*self.reference.differences(session)), name, title))
-            graph.unlink()
-            weights.unlink()
+            self._discard(graph, weights)
         return sorted(found)
 
     def _save(self, model: ir.Model, name: str) -> tuple[Path, Path]:
@@ -141,6 +141,9 @@ class Exporter:
             return Variant(graph=graph.name, weights=weights.name, parity=tuple(records), note=note)
         log.info("no %s: nothing here can run it, and what was not measured is not exported", precision)
         if graph != self.graph:
-            graph.unlink()
-            weights.unlink()
+            self._discard(graph, weights)
         return None
+
+    def _discard(self, graph: Path, weights: Path) -> None:
+        graph.unlink()
+        weights.unlink()

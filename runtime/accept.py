@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from .accepted import forget, remember
-from .detector import fit_to
+from .detector import encode_for, fit_to
 from .engine import Engine
 from .errors import RecipeError, SettingsError
 from .files import printable, read_bytes
@@ -182,7 +182,7 @@ def _remember(recipe: Recipe, engine: Engine, accepts: list[Accept], max_rows: i
     photos = list(itertools.chain(*accepts))
     views = np.concatenate([views for _, views in photos])
     shots = [shot for shot, _ in photos]
-    return remember(learned, list(map(len, accepts)), max_rows, shots, views, engine.encode)
+    return remember(learned, list(map(len, accepts)), max_rows, shots, views, encode_for(engine, learned))
 
 
 def _find(accepts: list[Accept], which: str | None) -> int:
@@ -214,10 +214,11 @@ def _cut(view: View, engine: Engine, photo: Photo) -> Array8:
 def _compare(
     before: Recipe, after: Recipe, engine: Engine, photos: Accept, rejects: Iterable[Photo], view: View
 ) -> Change:
+    encode = encode_for(engine, after)
     sides = [(recipe.learned(), recipe.header.thresholds.image) for recipe in (before, after)]
 
     def effect(name: str, views: Array8) -> Effect:
-        features = engine.encode(views)
+        features = encode(views)
         scores = [float(score(features, learned).image.max()) for learned, _ in sides]
         verdicts: list[Verdict] = [
             "reject" if seen >= limit else "good" for seen, (_, limit) in zip(scores, sides, strict=True)

@@ -37,6 +37,7 @@ def forget(recipe: Recipe) -> Recipe:
         tuple(bank[rows] for bank, rows in zip(recipe.banks, kept, strict=True)),
         tuple(photos[rows] for photos, rows in zip(recipe.photos, kept, strict=True)),
         None if views is None else views[: learned * header.view.count],
+        recipe.conditions,
     )
 
 

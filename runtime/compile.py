@@ -13,7 +13,7 @@ import msgspec
 
 from .engine import EngineSpec, File, Precision, verify_files
 from .errors import EngineError, ParityError, SettingsError
-from .parity import REFERENCE_NAME, Reference
+from .parity import PROMPTED_REFERENCE_NAME, REFERENCE_NAME, Reference
 from .plans import Hardware, Plan, find_plan, graph_of, library, writable_folder, write_plan
 
 log = logging.getLogger(__name__)
@@ -51,16 +51,25 @@ class BuildSettings:
 
 
 def compile_plan(
-    folder: Path, precision: Precision, settings: BuildSettings, backend: str, *, replace: bool = False
+    folder: Path,
+    precision: Precision,
+    settings: BuildSettings,
+    backend: str,
+    *,
+    replace: bool = False,
+    prompted: bool = False,
 ) -> tuple[Plan, bool]:
     """Make the plan of an engine's graph for this device, unless one that fits is there and `replace` is not set.
+
+    prompted: of its prompted graph.
 
     Returns its record and whether it was built. Raises ParityError where it differs from torch's features, which
     came with the engine, by more than its precision allows; nothing is kept then.
     """
-    spec = verify_files(folder)
+    spec, reference = verify_files(folder), Reference.open(folder / REFERENCE_NAME)
+    if prompted:
+        spec, reference = spec.of_prompted(), Reference.open(folder / PROMPTED_REFERENCE_NAME)
     graph, identity = graph_of(folder, spec, precision), spec.graph_id(precision)
-    reference = Reference.open(folder / REFERENCE_NAME)
     used = library(backend)
     settings.check(backend, used.settings)
     device = used.device()
@@ -96,16 +105,22 @@ def compile_plan(
 def trtexec(folder: Path, spec: EngineSpec, settings: BuildSettings) -> list[str]:
     """The command lines that make the same plans with NVIDIA's trtexec, one for every graph, to try and profile.
 
+    Of a prompted graph only the images' batch varies: conditions have fixed shapes.
+
     Plans made this way have no record and are not opened by goodparts.
     """
     size = spec.encoder.image_size
     shapes = {"min": 1, "opt": settings.opt_batch, "max": settings.max_batch}
     lines = []
-    for precision in spec.precisions:
+    graphs: list[tuple[str, str]] = [(precision, spec.variants[precision].graph) for precision in spec.precisions]
+    if spec.prompted:
+        prompted = spec.of_prompted()
+        graphs += [(f"prompted.{precision}", prompted.variants[precision].graph) for precision in prompted.precisions]
+    for name, graph in graphs:
         words = [
             "trtexec",
-            f"--onnx={folder / spec.variants[precision].graph}",
-            f"--saveEngine={precision}.plan",
+            f"--onnx={folder / graph}",
+            f"--saveEngine={name}.plan",
             "--stronglyTyped",
             "--noTF32",
             *(f"--{name}Shapes=image:{batch}x{size}x{size}x3" for name, batch in shapes.items()),

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from .calibrate import Level, calibrated
+from .calibrate import Encode, Level, calibrated
 from .engine import Engine, Precision
 from .errors import EngineError, ImageError, RecipeError
 from .preprocess import Array8, Picture, load_rgb
@@ -102,17 +102,24 @@ class _Product:
 def fit_to(engine: Engine, recipe: Recipe, name: str = "recipe") -> Recipe:
     """The recipe with a memory of this engine's graph, computed again from its shots where it is of another.
 
-    RecipeError for a recipe of another encoder, or without the shots that this needs.
+    RecipeError for a recipe of another encoder, or without the shots that this needs; EngineError where its conditions
+    need a prompted graph that the engine lacks.
     """
     if recipe.header.encoder != engine.encoder:
         raise RecipeError(
             f"{name} was made for {recipe.header.encoder}, this engine is {engine.encoder}: "
             "use the engine it was made with, or train it again on this one"
         )
-    if recipe.header.graph == engine.graph_id:
+    graph = engine.graph_id_for(recipe.conditions)
+    if recipe.header.graph == graph:
         return recipe
     log.info("%s was made with another graph: its memory is computed again from its shots", name)
-    return recipe.refit(engine.encode, engine.graph_id, name)
+    return recipe.refit(encode_for(engine, recipe), graph, name)
+
+
+def encode_for(engine: Engine, recipe: Recipe) -> Encode:
+    """How this engine encodes views of a recipe's product."""
+    return functools.partial(engine.encode, conditions=recipe.conditions)
 
 
 class Detector:
@@ -159,7 +166,8 @@ class Detector:
         recipe = fit_to(self.engine, recipe, name)
         recipe.header.thresholds.check()
         learned, grid = recipe.learned(), self.engine.encoder.grid
-        resident = score_on_gpu(self.engine.session, learned, grid, recipe.header.view, self._search)
+        session = self.engine.graph_for(recipe.conditions)
+        resident = score_on_gpu(session, learned, grid, recipe.header.view, self._search, recipe.conditions)
         scorer = Scorer(learned, grid, search=self._search, threads=self.engine.threads)
         self._product = _Product(recipe, scorer, resident, recipe.header.thresholds)
 
@@ -214,7 +222,7 @@ class Detector:
                 frame=(frame.shape[0], frame.shape[1]),
                 milliseconds=milliseconds,
                 recipe=product.recipe.digest,
-                graph=self.engine.graph_id,
+                graph=product.recipe.header.graph,
                 backend=self.engine.backend,
             )
             for frame, tile in zip(frames, tiles, strict=True)
@@ -226,7 +234,7 @@ class Detector:
         clock = [time.perf_counter()]
         views = np.concatenate([view.cut(frame, size, self.engine.threads) for frame in frames])
         clock.append(time.perf_counter())
-        features = self.engine.encode(views)
+        features = self.engine.encode(views, product.recipe.conditions)
         clock.append(time.perf_counter())
         scores = product.score(features)
         clock.append(time.perf_counter())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 from typing import Literal, get_args
 
@@ -11,6 +13,7 @@ import msgspec
 import numpy as np
 
 from .backends import AUTO, Session, check_name, choose_backend, open_session
+from .conditions import Conditions
 from .errors import BackendError, EngineError, SettingsError
 from .files import NO_DIGEST, is_sealed, read_bytes, seal, sha256
 from .preprocess import Array8
@@ -104,6 +107,14 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     note: str = ""
 
 
+class Prompted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A second graph of the encoder, for recipes that condition it: the shapes of the inputs that it has besides
+    `image`, all float32, and its variants. What weights it shares with the plain graph lie in that one's files."""
+
+    conditions: dict[str, tuple[int, ...]]
+    variants: dict[Precision, Variant]
+
+
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of engine.json. note: what its user must know of the encoder."""
 
@@ -114,11 +125,13 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     variants: dict[Precision, Variant]
     versions: dict[str, str]
     note: str = ""
+    prompted: Prompted | msgspec.UnsetType = msgspec.UNSET
     digest: str = NO_DIGEST
 
     def __post_init__(self) -> None:
         listed = {file.name for file in self.files}
-        for precision, variant in self.variants.items():
+        further = self.prompted.variants if self.prompted else {}
+        for precision, variant in (*self.variants.items(), *further.items()):
             if not {variant.graph, variant.weights} <= listed:
                 raise ValueError(f"{precision} names {variant.graph!r} and {variant.weights!r}, files has not both")
 
@@ -139,6 +152,15 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             have = ", ".join(self.precisions)
             raise EngineError(f"this engine has no {precision} graph: it has {have}; export it with --precision")
         return self.variants[precision]
+
+    def of_prompted(self) -> EngineSpec:
+        """This engine with its prompted graph in the place of the plain one; EngineError where it has none."""
+        if not self.prompted:
+            raise EngineError(
+                "this engine has no prompted graph, which AnoPLe recipes need: add it with "
+                "`goodparts export --prompted`, or train with --method anople on it"
+            )
+        return msgspec.structs.replace(self, variants=self.prompted.variants)
 
     def graph_id(self, precision: Precision) -> str:
         """What banks and calibration are valid for: the precision and every byte of its graph's files."""
@@ -195,15 +217,29 @@ def verify_files(folder: Path) -> EngineSpec:
 
 
 class Engine:
-    """An open engine: uint8 views in, features out. Knows nothing of products."""
+    """An open engine: uint8 views in, features out. Knows nothing of products.
 
-    def __init__(self, spec: EngineSpec, precision: Precision, session: Session, threads: int | None = None) -> None:
+    Its prompted graph is opened by the first who needs it.
+    """
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        precision: Precision,
+        session: Session,
+        threads: int | None = None,
+        open_prompted: Callable[[], Session] | None = None,
+    ) -> None:
+        """open_prompted: opens the prompted graph; None where only the plain one is used."""
         self.spec = spec
         self.encoder = spec.encoder
         self.precision = precision
         self.graph_id = spec.graph_id(precision)
         self.session = session
         self.threads = threads
+        self.open_prompted = open_prompted or self._lacks_prompted
+        self._prompted: Session | None = None
+        self._opening = threading.Lock()
 
     @classmethod
     def open(
@@ -228,40 +264,74 @@ class Engine:
         if threads is not None and threads < 1:
             raise SettingsError(f"threads {threads}: at least 1 is needed")
         spec = verify_files(folder) if verify else read_spec(folder)
-        session = _open_session(folder, spec, backend, precision, threads)
-        return cls(spec, precision, session, threads)
+        backend, session = _open_session(folder, spec, backend, precision, threads)
+
+        def open_prompted() -> Session:
+            return _open_session(folder, spec.of_prompted(), backend, precision, threads)[1]
+
+        return cls(spec, precision, session, threads, open_prompted)
+
+    def _lacks_prompted(self) -> Session:
+        raise EngineError("this engine was opened without its prompted graph: open it with Engine.open")
 
     @property
     def backend(self) -> str:
         """What really runs: library, device and precision, as the library reports them."""
         return self.session.description
 
-    def encode(self, views: Array8) -> Features:
-        """Views uint8 RGB [B,S,S,3] → Features."""
+    def graph_id_for(self, conditions: Conditions | None) -> str:
+        """Of the graph that reads these, `graph_id` for None; EngineError where there is none that does."""
+        if conditions is None:
+            return self.graph_id
+        prompted = self.spec.of_prompted()
+        assert prompted.prompted  # or there would be none
+        wanted, seen = prompted.prompted.conditions, conditions.shapes
+        for name in sorted({*wanted, *seen}):
+            if wanted.get(name) != seen.get(name):
+                raise EngineError(
+                    f"condition {name} has shape {list(seen.get(name, ()))}, this engine's prompted graph reads "
+                    f"{list(wanted.get(name, ()))}: use the engine that the recipe was made with"
+                )
+        return prompted.graph_id(self.precision)
+
+    def graph_for(self, conditions: Conditions | None) -> Session:
+        """The open graph that reads these; the prompted one is opened now if it is not yet."""
+        if conditions is None:
+            return self.session
+        with self._opening:
+            if self._prompted is None:
+                self._prompted = self.open_prompted()
+            return self._prompted
+
+    def encode(self, views: Array8, conditions: Conditions | None = None) -> Features:
+        """Views uint8 RGB [B,S,S,3] → Features; by the prompted graph where there are conditions."""
         size = self.encoder.image_size
         if views.dtype != np.uint8 or views.ndim != 4 or views.shape[1:] != (size, size, 3):
             raise EngineError(
                 f"views are {views.dtype} {list(views.shape)}: this encoder reads uint8 [B,{size},{size},3]"
             )
-        outputs: list[Floats] = self.session.run(views)
+        outputs: list[Floats] = self.graph_for(conditions).run(views, conditions)
         return Features(outputs[0], outputs[1], tuple(outputs[2:]), self.encoder.grid)
 
 
-def _open_session(folder: Path, spec: EngineSpec, backend: str, precision: Precision, threads: int | None) -> Session:
+def _open_session(
+    folder: Path, spec: EngineSpec, backend: str, precision: Precision, threads: int | None
+) -> tuple[str, Session]:
+    """The backend that was chosen and the graph open in it."""
     from .plans import open_plan, planned_backends  # which know what an engine is
 
     variant = spec.variant(precision)
     if backend not in ("auto", *AUTO):
         check_name(backend)
-        return open_plan(folder, spec, backend, precision, threads)
+        return backend, open_plan(folder, spec, backend, precision, threads)
     recorded = [record.backend for record in variant.parity]
     planned = planned_backends(folder, spec, precision)
     backend = choose_backend(backend, [*recorded, *planned], precision)
     if backend in planned:
         try:
-            return open_plan(folder, spec, backend, precision, threads)
+            return backend, open_plan(folder, spec, backend, precision, threads)
         except (BackendError, EngineError) as error:
             if backend not in recorded:
                 raise
             log.warning("%s: until then the graph itself is opened, which takes longer", error)
-    return open_session(folder / variant.graph, backend, precision, threads)
+    return backend, open_session(folder / variant.graph, backend, precision, threads)

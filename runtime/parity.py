@@ -15,6 +15,7 @@ import safetensors
 import safetensors.numpy
 
 from .backends import Session
+from .conditions import Conditions
 from .engine import Parity, Precision
 from .errors import EngineError, ParityError
 from .files import read_bytes, write_atomic
@@ -22,6 +23,8 @@ from .preprocess import Array8
 from .scoring import Features, Floats, Learned, Scores, score
 
 REFERENCE_NAME = "parity.safetensors"
+PROMPTED_REFERENCE_NAME = "parity.prompted.safetensors"
+_CONDITION = "condition."
 TEMPERATURE = 4.6052
 """Of the product that is scored: the default, at which prompt and memory are both heard."""
 
@@ -52,17 +55,20 @@ TOLERANCES: dict[Precision, Tolerance] = {
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """uint8 pictures [N,S,S,3], what they are, and torch's features of them."""
+    """uint8 pictures [N,S,S,3], what they are, torch's features of them, and the conditions of a prompted graph."""
 
     images: Array8
     what: str
     features: Features
+    conditions: Conditions | None = None
 
     def save(self, path: Path) -> None:
         """Write one safetensors file."""
         arrays = {"images": self.images, "global": self.features.global_, "local": self.features.local}
         arrays |= {f"memory_{index}": memory for index, memory in enumerate(self.features.memory)}
         arrays["grid"] = np.array(self.features.grid, np.int64)
+        if self.conditions is not None:
+            arrays |= {_CONDITION + name: tensor for name, tensor in self.conditions.tensors.items()}
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         write_atomic(path, safetensors.numpy.save(contiguous, metadata={"what": self.what}))
 
@@ -78,7 +84,10 @@ class Reference:
             rows, columns = arrays["grid"].tolist()
             memory = tuple(arrays[name] for name in names)
             features = Features(arrays["global"], arrays["local"], memory, (rows, columns))
-            return cls(arrays["images"], what, features)
+            tensors = {
+                name.removeprefix(_CONDITION): array for name, array in arrays.items() if name.startswith(_CONDITION)
+            }
+            return cls(arrays["images"], what, features, Conditions(tensors) if tensors else None)
         except (safetensors.SafetensorError, KeyError, ValueError) as error:
             raise EngineError(f"{path} is damaged ({error}): export the engine again") from error
 
@@ -89,7 +98,7 @@ class Reference:
         features, scores = [], []
         for batch in (1, len(self.images)):
             starts = range(0, len(self.images), batch)
-            parts = [session.run(self.images[start : start + batch]) for start in starts]
+            parts = [session.run(self.images[start : start + batch], self.conditions) for start in starts]
             outputs = [np.concatenate(some) for some in zip(*parts, strict=True)]
             seen = Features(outputs[0], outputs[1], tuple(outputs[2:]), self.features.grid)
             features.append(features_apart(seen, self.features))

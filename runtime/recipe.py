@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ import safetensors
 import safetensors.numpy
 
 from .calibrate import Calibration, Encode, summarise
+from .conditions import Conditions
 from .engine import Encoder
 from .errors import RecipeError, SettingsError
 from .files import NO_DIGEST, is_sealed, put, read_bytes, seal, write_atomic
@@ -31,9 +33,12 @@ from .signing import Signer, Trust
 from .view import View
 
 FORMAT_VERSION = 1
+PROMPTED_VERSION = 2
+"""Of a recipe with conditions, for an engine's prompted graph: who knows version 1 alone could not score with it."""
 METADATA_KEY = "goodparts"
 MAX_HEADER = 16 << 20
 """Bytes of all that is not arrays; a mask's PNG is most of it."""
+_CONDITION = "condition."
 _DIGEST_MARK = rb"""\"digest\":\""""  # JSON within JSON
 _SIGNATURE_MARK = rb"""\"signature\":\""""
 _NO_SIGNATURE = "0" * 128
@@ -85,12 +90,13 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of a recipe but its arrays.
 
-    graph: the graph id that banks and calibration were computed with (EngineSpec.graph_id); settings: of the
-    method, as it resolved them; image_maximum and temperature: see scoring.Learned; fusion: of raw scores
-    ("paper"), of each divided by its scale ("balanced"), or one branch alone ("prompt", "memory"); memory_share: of
-    the shots' patches that the banks hold; shot_calibration: on the shots themselves; calibration: the one that
-    thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were set for; accepted:
-    which of the shots were added on the line; signature, digest: of the file this was read from.
+    version: FORMAT_VERSION, or PROMPTED_VERSION where there are conditions; graph: the graph id that banks and
+    calibration were computed with (EngineSpec.graph_id); settings: of the method, as it resolved them; image_maximum
+    and temperature: see scoring.Learned; fusion: of raw scores ("paper"), of each divided by its scale ("balanced"), or
+    one branch alone ("prompt", "memory"); memory_share: of the shots' patches that the banks hold; shot_calibration: on
+    the shots themselves; calibration: the one that thresholds follow, the same or one on further photos;
+    false_reject_rate: what the thresholds were set for; accepted: which of the shots were added on the line; signature,
+    digest: of the file this was read from.
     """
 
     version: int
@@ -145,7 +151,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Recipe:
     """A product. prompts float32 [2,D] (normal, anomalous); banks float16 [R_m,W_m], one per memory, rows in
     the order of the shots and their tiles; photos int32 [R_m], which shot each row came from; shots uint8
-    [k·tiles,S,S,3] as the encoder read them, or None where they were left out.
+    [k·tiles,S,S,3] as the encoder read them, or None where they were left out; conditions: what the engine's prompted
+    graph reads besides views, or None for a product of the plain graph.
     """
 
     header: Header
@@ -154,6 +161,7 @@ class Recipe:
     banks: tuple[Halves, ...]
     photos: tuple[Photos, ...]
     shots: Array8 | None
+    conditions: Conditions | None = None
 
     @functools.cached_property
     def digest(self) -> str:
@@ -260,6 +268,8 @@ class Recipe:
         }
         if self.shots is not None:
             tensors["shots"] = self.shots
+        if self.conditions is not None:
+            tensors |= {_CONDITION + name: tensor for name, tensor in self.conditions.tensors.items()}
         signature = _NO_SIGNATURE if sign else msgspec.UNSET
         header = msgspec.structs.replace(self.header, signature=signature, digest=NO_DIGEST)
         text = msgspec.json.encode(header, order="sorted").decode()
@@ -302,7 +312,7 @@ class Recipe:
                 for kind in ("memory", "photos")
             )
             prompts = tensors["image_prompts"], tensors["pixel_prompts"]
-            recipe = cls(header, *prompts, banks, photos, tensors.get("shots"))
+            recipe = cls(header, *prompts, banks, photos, tensors.get("shots"), _conditions(header, tensors))
         except KeyError as error:
             raise RecipeError(f"{name} lacks the tensor {error}: train it again") from error
         recipe._check_shapes(name)
@@ -317,6 +327,11 @@ class Recipe:
             ("pixel_prompts", self.pixel_prompts, np.float32, (2, encoder.width)),
             ("shots", self.shots, np.uint8, (count, size, size, 3)),
         ]
+        if self.conditions is not None:
+            expected += [
+                (_CONDITION + name, tensor, np.float32, tensor.shape)  # what shapes fit is the engine's to say
+                for name, tensor in self.conditions.tensors.items()
+            ]
         for index, (bank, photos, tap) in enumerate(zip(self.banks, self.photos, encoder.taps, strict=True)):
             kept = min(max(len(photos), 1), rows) if photos.ndim else 1
             expected.append((f"memory_{index}", bank, np.float16, (kept, tap.width)))
@@ -333,6 +348,15 @@ class Recipe:
                 )
             if not _all_finite(array):
                 raise RecipeError(f"{name}: tensor {tensor} holds values that are not finite: train it again")
+
+
+def _conditions(header: Header, tensors: Mapping[str, npt.NDArray[Any]]) -> Conditions | None:
+    if header.version == FORMAT_VERSION:
+        return None
+    found = {name.removeprefix(_CONDITION): array for name, array in tensors.items() if name.startswith(_CONDITION)}
+    if not found:
+        raise KeyError(f"{_CONDITION}…")
+    return Conditions(found)
 
 
 def _all_finite(array: npt.NDArray[Any]) -> bool:
@@ -363,8 +387,10 @@ def _read_header(data: bytes, name: str) -> Header:
         version = json.loads(text)["version"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RecipeError(f"{name} is not a goodparts recipe, or is damaged: train it with train-and-export") from None
-    if version != FORMAT_VERSION:
-        raise RecipeError(f"{name} has format version {version!r}; this version reads {FORMAT_VERSION}")
+    if version not in (FORMAT_VERSION, PROMPTED_VERSION):
+        raise RecipeError(
+            f"{name} has format version {version!r}; this version reads {FORMAT_VERSION} and {PROMPTED_VERSION}"
+        )
     try:
         return msgspec.json.decode(text, type=Header)
     except (msgspec.MsgspecError, SettingsError, RecursionError) as error:

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import native
 from .backends import DeviceSession, Session
+from .conditions import Conditions
 from .preprocess import Array8
 from .scorer import Search, kernel_arguments
 from .scoring import Branches, Learned, Scores, combine
@@ -21,13 +22,18 @@ _PRECISIONS = {"fp32": "fp16", "bf16": "bf16", "int8": "int8"}
 
 
 def score_on_gpu(
-    session: Session, learned: Learned, grid: tuple[int, int], view: View, search: Search
+    session: Session,
+    learned: Learned,
+    grid: tuple[int, int],
+    view: View,
+    search: Search,
+    conditions: Conditions | None = None,
 ) -> ResidentScorer | None:
     """The way over the GPU alone, or None where the graph or the C++ core is not there."""
     cuda = native.cuda()
     if cuda is None or not isinstance(session, DeviceSession):
         return None
-    return ResidentScorer(session, cuda, learned, grid, view, search)
+    return ResidentScorer(session, cuda, learned, grid, view, search, conditions)
 
 
 class ResidentScorer:
@@ -38,10 +44,11 @@ class ResidentScorer:
     """
 
     def __init__(
-        self, session: DeviceSession, cuda: Any, learned: Learned, grid: tuple[int, int], view: View, search: Search
-    ) -> None:
+        self, session: DeviceSession, cuda: Any, learned: Learned, grid: tuple[int, int], view: View, search: Search,
+        conditions: Conditions | None = None,
+    ) -> None:  # fmt: skip
         self._session, self._cuda, self._view, self._grid = session, cuda, view, grid
-        self._combination = learned.combination
+        self._combination, self._conditions = learned.combination, conditions
         banks = [cuda.Bank(rows.shape[1], _PRECISIONS[search.precision]) for rows in learned.banks]
         for bank, rows in zip(banks, learned.banks, strict=True):
             bank.append(rows)
@@ -57,6 +64,7 @@ class ResidentScorer:
             for start in range(0, len(squares), size):
                 some = squares[start : start + size]
                 clock = [time.perf_counter()]
+                self._session.condition(self._conditions)
                 self._fill(some)
                 clock.append(self._now())
                 self._session.launch(len(some))

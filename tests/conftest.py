@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from goodparts.trainer.backbone import Backbone
 from goodparts.trainer.product import Order, learn_product, load_shots
 from goodparts.trainer.suffixes import GENERIC
 from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from goodparts.trainer.anople.learner import AnoPLeLearner
 
 
 def draw_part(seed: int, *, defect: bool = False, size: tuple[int, int] = (320, 240)) -> Image.Image:
@@ -70,3 +75,39 @@ def recipe_file(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path = tmp_path_factory.mktemp("recipes") / "ring.safetensors"
     recipe.save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def anople(demo: Backbone, photos: Path) -> AnoPLeLearner:
+    """A ring learned in two steps."""
+    from goodparts.trainer.anople.learner import AnoPLeLearner, Subject
+    from goodparts.trainer.anople.settings import settings
+
+    _, doubled = load_shots(sorted((photos / "good").iterdir()), View(), 2 * demo.encoder.image_size)
+    learner = AnoPLeLearner(demo, [Subject("ring", doubled)], settings(steps=2, batch=2, lr=0.05))
+    learner.learn()
+    return learner
+
+
+@pytest.fixture(scope="session")
+def prompted_folder(
+    demo: Backbone, anople: AnoPLeLearner, engine_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The engine with a prompted graph."""
+    from goodparts.export.prompted import add_prompted
+    from goodparts.trainer.anople.encoder import PromptedEncoder
+
+    folder = Path(shutil.copytree(engine_folder, tmp_path_factory.mktemp("prompted") / "demo"))
+    add_prompted(folder, demo, PromptedEncoder(demo, anople.settings))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def anople_recipe(demo: Backbone, anople: AnoPLeLearner, prompted_folder: Path, photos: Path) -> Recipe:
+    """The ring of `anople`."""
+    from goodparts.runtime.engine import read_spec
+    from goodparts.trainer.anople.product import compose
+
+    shots, views = load_shots(sorted((photos / "good").iterdir()), View(), demo.encoder.image_size)
+    order = Order("ring", View(), (), "clean", anople.settings, seed=0)
+    return compose(demo, order, anople, shots, views, read_spec(prompted_folder).of_prompted().graph_id("fp32"))

@@ -11,16 +11,18 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from goodparts.runtime.calibrate import FALSE_REJECT_RATE
+from goodparts.runtime.calibrate import FALSE_REJECT_RATE, Encode
+from goodparts.runtime.conditions import Conditions
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.files import find_images, printable, read_bytes
-from goodparts.runtime.memory import fit_memory
+from goodparts.runtime.memory import Fusion, fit_memory
 from goodparts.runtime.preprocess import Array8, decode
-from goodparts.runtime.recipe import FORMAT_VERSION, Header, Recipe, Shot, Thresholds
-from goodparts.runtime.scoring import Learned
+from goodparts.runtime.recipe import FORMAT_VERSION, PROMPTED_VERSION, Header, Recipe, Shot, Thresholds
+from goodparts.runtime.scoring import Features, Learned
 from goodparts.runtime.view import View
 
 from . import promptad
+from .anople import settings as anople
 from .backbone import Backbone
 from .promptad import Progress, PromptLearner
 
@@ -38,7 +40,7 @@ class Order:
     view: View
     suffixes: tuple[str, ...]
     protocol: promptad.Protocol
-    settings: promptad.Settings
+    settings: promptad.Settings | anople.Settings
     seed: int
     false_reject_rate: float = FALSE_REJECT_RATE
 
@@ -86,7 +88,8 @@ def learn_product(
     graph: str,
     progress: Progress = iter,
 ) -> Recipe:
-    """Learn prompts and memory, calibrate, and put it all into a recipe for the graph `graph`."""
+    """Learn prompts and memory by PromptAD, calibrate, and put it all into a recipe for the graph `graph`."""
+    assert isinstance(order.settings, promptad.Settings)
     if unknown := backbone.unknown_words([order.text, *order.suffixes]):
         log.info("%s has no meaning for: %s", backbone.encoder.backbone, ", ".join(unknown))
     features = backbone.encode(views)
@@ -99,24 +102,46 @@ def learn_product(
         temperature=learner.temperature,
         image_maximum=order.settings.image_maximum,
     )
-    fusion, share = order.settings.fusion, order.settings.memory_share
-    memory = fit_memory(prompts, features, views, order.view.count, backbone.encode, fusion=fusion, share=share)
+    return compose_recipe(
+        backbone, order, shots, views, graph, prompts, features, backbone.encode,
+        method="promptad", settings={**msgspec.structs.asdict(order.settings), "suffixes": list(order.suffixes)},
+        fusion=order.settings.fusion, share=order.settings.memory_share,
+    )  # fmt: skip
+
+
+def compose_recipe(
+    backbone: Backbone,
+    order: Order,
+    shots: list[Shot],
+    views: Array8,
+    graph: str,
+    learned: Learned,
+    features: Features,
+    encode: Encode,
+    *,
+    method: str,
+    settings: dict[str, Any],
+    fusion: Fusion,
+    share: float = 1.0,
+    conditions: Conditions | None = None,
+) -> Recipe:
+    """Fill the memory of learned prompts, calibrate, and put it all into a recipe for the graph `graph`.
+
+    features: of the shots' views, as `encode` gives them.
+    """
+    memory = fit_memory(learned, features, views, order.view.count, encode, fusion=fusion, share=share)
     calibration = memory.calibration
-    settings: dict[str, Any] = {
-        **msgspec.structs.asdict(order.settings),
-        "suffixes": list(order.suffixes),
-    }
     header = Header(
-        version=FORMAT_VERSION,
+        version=FORMAT_VERSION if conditions is None else PROMPTED_VERSION,
         product=order.text,
-        method="promptad",
+        method=method,
         protocol=order.protocol,
         settings=settings,
         encoder=backbone.encoder,
         graph=graph,
         view=order.view,
-        temperature=prompts.temperature,
-        image_maximum=prompts.image_maximum,
+        temperature=learned.temperature,
+        image_maximum=learned.image_maximum,
         fusion=fusion,
         scales=memory.scales,
         memory_share=share,
@@ -131,4 +156,4 @@ def learn_product(
         seed=order.seed,
         versions={name: version(name) for name in ("goodparts", "torch", "open_clip_torch", "numpy", "pillow")},
     )
-    return Recipe(header, prototypes.image, prototypes.pixel, memory.banks, memory.photos, views)
+    return Recipe(header, learned.image_prompts, learned.pixel_prompts, memory.banks, memory.photos, views, conditions)

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from ..conditions import Conditions
 from ..errors import BackendError, EngineError
 from ..preprocess import Array8
 from ..scoring import Floats
@@ -56,8 +57,11 @@ class Session(Protocol):
     description: str
     """What really runs: library and version, device, precision."""
 
-    def run(self, views: Array8) -> list[Floats]:
-        """uint8 [B,S,S,3] → float32 outputs in the graph's order: global, local, memory_0, memory_1 …"""
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
+        """uint8 [B,S,S,3] → float32 outputs in the graph's order: global, local, memory_0, memory_1 …
+
+        conditions: what a prompted graph reads besides.
+        """
 
 
 @runtime_checkable
@@ -80,6 +84,9 @@ class DeviceSession(Session, Protocol):
 
     def fill(self, views: Array8) -> None:
         """Bring views from the host into the input."""
+
+    def condition(self, conditions: Conditions | None) -> None:
+        """Bring what a prompted graph reads besides views into its inputs, unless it is there."""
 
     def launch(self, batch: int) -> None:
         """Run the first `batch` views of the input."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..conditions import Conditions
 from ..errors import EngineError
 from ..preprocess import Array8
 from ..scoring import Floats
@@ -49,13 +50,16 @@ class GpuSession(ABC):
             self._close()
             raise
 
-    def _allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Buffers for max_batch of INPUT and of every output, by name, of these shapes without the batch."""
+    def _allocate(self, shapes: Mapping[str, tuple[int, ...]], conditions: Mapping[str, tuple[int, ...]]) -> None:
+        """Buffers for max_batch of INPUT and of every output, by name, of these shapes without the batch; and one for
+        every condition."""
         self._outputs = in_order([name for name in shapes if name != INPUT])
         self._arrays = {
             name: self.buffer(name, (self.max_batch, *shapes[name]), np.uint8 if name == INPUT else np.float32)
             for name in (INPUT, *self._outputs)
         }
+        self._conditions = {name: self.buffer(name, shape, np.float32) for name, shape in conditions.items()}
+        self._conditioned: Conditions | None = None
 
     def buffer(self, name: str, shape: tuple[int, ...], element: Any) -> tuple[Any, DeviceArray]:
         """An array in page-locked host memory and one on the GPU, kept under a name for the next who asks."""
@@ -97,6 +101,17 @@ class GpuSession(ABC):
         host[: len(views)] = views
         self.upload(host[: len(views)], device)
 
+    def condition(self, conditions: Conditions | None) -> None:
+        """Bring what a prompted graph reads besides views to the GPU, unless it is there: once per change of
+        product."""
+        if conditions is None or conditions == self._conditioned:
+            return
+        self._conditioned = None
+        for name, (host, device) in self._conditions.items():
+            host[...] = conditions.tensors[name]
+            self.upload(host, device)
+        self._conditioned = conditions
+
     def upload(self, host: Any, device: DeviceArray) -> None:
         """Copy an array of `buffer` to the GPU."""
         self._resources.upload(device.address, host)
@@ -109,18 +124,19 @@ class GpuSession(ABC):
         """Wait until everything that was enqueued is done."""
         self._resources.wait()
 
-    def run(self, views: Array8) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
         """See Session. More views than fit at once run in turns."""
         size = self.max_batch
-        parts = [self._run(views[start : start + size]) for start in range(0, max(len(views), 1), size)]
+        parts = [self._run(views[start : start + size], conditions) for start in range(0, max(len(views), 1), size)]
         return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
-    def _run(self, views: Array8) -> list[Floats]:
+    def _run(self, views: Array8, conditions: Conditions | None) -> list[Floats]:
         batch = len(views)
         arrays = [self._arrays[name] for name in self._outputs]
         if not batch:
             return [host[:0].copy() for host, _ in arrays]
         with self.lock:  # one set of buffers: copied before the next call fills them
+            self.condition(conditions)
             self.fill(views)
             self.launch(batch)
             for host, device in arrays:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from ..conditions import Conditions
 from ..errors import BackendError
 from ..preprocess import Array8
 from ..scoring import Floats
@@ -34,8 +35,9 @@ class OnnxRuntimeSession:
         self._input = self._session.get_inputs()[0].name
         self.description = f"onnxruntime {ort.__version__} {PROVIDER} {ARITHMETIC[precision]}"
 
-    def run(self, views: Array8) -> list[Floats]:
-        outputs: list[Floats] = self._session.run(None, {self._input: views})
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
+        further = {} if conditions is None else conditions.tensors
+        outputs: list[Floats] = self._session.run(None, {self._input: views, **further})
         return outputs
 
 

@@ -47,8 +47,11 @@ class OnnxRuntimeGpuSession(GpuSession):
             stream = {"has_user_compute_stream": "1", "user_compute_stream": str(self.stream)}
             session = make_session(model, provider, {**options, **stream})
             self._users["session"] = session
-            tensors = [*session.get_inputs(), *session.get_outputs()]
-            self._allocate({tensor.name: tuple(tensor.shape[1:]) for tensor in tensors})
+            image, *conditions = sorted(session.get_inputs(), key=lambda tensor: tensor.name != INPUT)
+            self._allocate(
+                {tensor.name: tuple(tensor.shape[1:]) for tensor in (image, *session.get_outputs())},
+                {tensor.name: tuple(tensor.shape) for tensor in conditions},
+            )
 
     def _prepare(self, batch: int) -> Callable[[], Any]:
         session = self._users["session"]
@@ -57,6 +60,8 @@ class OnnxRuntimeGpuSession(GpuSession):
         for name, (host, array) in self._arrays.items():
             bind = binding.bind_input if name == INPUT else binding.bind_output
             bind(name, "cuda", DEVICE, host.dtype.type, [batch, *array.shape[1:]], array.address)
+        for name, (host, array) in self._conditions.items():
+            binding.bind_input(name, "cuda", DEVICE, host.dtype.type, list(array.shape), array.address)
 
         def launch() -> None:
             try:

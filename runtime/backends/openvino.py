@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import openvino as ov
 
+from ..conditions import Conditions
 from ..errors import BackendError
 from ..plans import Device, Graph, Plan
 from ..preprocess import Array8
@@ -47,9 +48,12 @@ class OpenVinoSession:
         self._outputs = range(len(compiled.outputs))
         self.description = f"openvino {VERSION} {device} {precision}"
 
-    def run(self, views: Array8) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
+        inputs: dict[Any, Any] = {0: views}
+        if conditions is not None:
+            inputs |= conditions.tensors
         with self._lock:  # one request, one set of buffers: copied before the next call fills them
-            self._request.infer({0: views}, share_inputs=True, share_outputs=True)
+            self._request.infer(inputs, share_inputs=True, share_outputs=True)
             return [self._request.get_output_tensor(index).data.copy() for index in self._outputs]
 
 

@@ -80,9 +80,10 @@ class TensorRtSession(GpuSession):
         with self._opening():
             self._scratch_size = int(self._engine.device_memory_size_v2)
             self._scratch = self._resources.device(max(self._scratch_size, 1))
-            self._allocate(self._shapes())
+            self._allocate(*self._shapes())
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
+    def _shapes(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+        """Of views and outputs, without the batch, and of the conditions of a prompted graph."""
         engine = self._engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         modes = {name: engine.get_tensor_mode(name) for name in names}
@@ -91,9 +92,14 @@ class TensorRtSession(GpuSession):
         for name in names:
             kind = engine.get_tensor_dtype(name)
             if name != INPUT and kind != trt.DataType.FLOAT:
-                raise EngineError(f"the plan's output {name} is {kind}, should be float32: build it again")
+                raise EngineError(f"the plan's tensor {name} is {kind}, should be float32: build it again")
+        conditions = [name for name in names if name != INPUT and modes[name] == trt.TensorIOMode.INPUT]
         context = self._context(self.max_batch)
-        return {name: tuple(context.get_tensor_shape(name))[1:] for name in names}
+        shapes = {name: tuple(context.get_tensor_shape(name)) for name in names}
+        return (
+            {name: shape[1:] for name, shape in shapes.items() if name not in conditions},
+            {name: shapes[name] for name in conditions},
+        )
 
     def _context(self, batch: int) -> trt.IExecutionContext:
         """An execution context for one batch size, on the shared scratch memory."""
@@ -109,7 +115,7 @@ class TensorRtSession(GpuSession):
 
     def _prepare(self, batch: int) -> Callable[[], Any]:
         context, resources = self._context(batch), self._resources
-        for name, (_, array) in self._arrays.items():
+        for name, (_, array) in (*self._arrays.items(), *self._conditions.items()):
             context.set_tensor_address(name, array.address)
 
         def enqueue() -> None:

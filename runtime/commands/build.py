@@ -33,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"how long to look for fast kernels (default {defaults.level})")  # fmt: skip
     parser.add_argument("--workspace", type=int, metavar="MIB", help="bound on scratch memory (default: the GPU's)")
     parser.add_argument("--force", action="store_true", help="build even if a plan that fits is there")
+    parser.add_argument("--prompted", action="store_true",
+                        help="the prompted graph, which AnoPLe recipes need, in place of the plain one")  # fmt: skip
     parser.add_argument("--print-trtexec", action="store_true",
                         help="print NVIDIA's command for every precision instead (needs no TensorRT)")  # fmt: skip
 
@@ -46,7 +48,9 @@ def run(args: argparse.Namespace) -> int:
             raise SettingsError(f"--print-trtexec with --device {args.device}: it is for {TENSORRT}")
         print("\n".join(trtexec(args.engine, read_spec(args.engine), settings)))
         return 0
-    plan, built = compile_plan(args.engine, args.precision, settings, args.device, replace=args.force)
+    plan, built = compile_plan(
+        args.engine, args.precision, settings, args.device, replace=args.force, prompted=args.prompted
+    )
     if built:
         print(describe_plan(plan))
     else:

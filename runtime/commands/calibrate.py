@@ -13,7 +13,7 @@ import numpy as np
 
 from ..backends import BACKENDS
 from ..calibrate import Encode, calibrate_on, photo_scores, score_photos, separate
-from ..detector import Detector
+from ..detector import Detector, encode_for
 from ..engine import Precision
 from ..errors import SettingsError
 from ..files import find_images, read_bytes, require_folder_of
@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     rate = args.false_reject_rate
     if rate is None:
         rate = detector.recipe.header.false_reject_rate
-    recipe, lines = recalibrated(detector.recipe, detector.engine.encode, args.good, args.bad, rate, args.simulate)
+    encode = encode_for(detector.engine, detector.recipe)
+    recipe, lines = recalibrated(detector.recipe, encode, args.good, args.bad, rate, args.simulate)
     if args.threshold is not None:
         thresholds = msgspec.structs.replace(recipe.header.thresholds, image=args.threshold)
         thresholds.check()

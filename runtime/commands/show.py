@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 from pathlib import Path
 
 from .. import engine
@@ -38,6 +39,17 @@ def describe_engine(path: Path, spec: engine.EngineSpec) -> list[str]:
     ]
     if spec.note:
         lines.append(f"  {spec.note}")
+    lines += describe_variants(path, spec)
+    if spec.prompted:
+        inputs = sum(math.prod(shape) for shape in spec.prompted.conditions.values())
+        lines.append(f"  prompted graph, for AnoPLe recipes, {inputs * 4 / 1e6:.1f} MB of conditions each:")
+        lines += [f"  {line}" for line in describe_variants(path, spec.of_prompted())]
+    return lines
+
+
+def describe_variants(path: Path, spec: engine.EngineSpec) -> list[str]:
+    """Every precision of a graph, where it runs and how far it is from torch."""
+    lines = []
     for precision in spec.precisions:
         variant = spec.variants[precision]
         if variant.note:
@@ -90,9 +102,10 @@ def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
     header = recipe.header
     kept = "kept" if recipe.shots is not None else "left out"
     learned = header.shots[: header.learned_shots]
+    graph = "" if recipe.conditions is None else ", by its prompted graph"
     return [
         f"{path}: recipe for {header.product!r}, {header.method} ({header.protocol} protocol), seed {header.seed}",
-        f"  made for {header.encoder}",
+        f"  made for {header.encoder}{graph}",
         f"  {len(learned)} shots ({kept}): {', '.join(shot.name for shot in learned)}",
         *describe_accepts(header),
         *describe_thresholds(header),

@@ -108,6 +108,15 @@ def test_a_precision_has_a_memory_of_its_own(
     assert float(facts["image_threshold"]) == detector.thresholds.image
 
 
+def test_conditions_become_constants(
+    prompted_folder: Path, anople_recipe: Recipe, photos: Path, tmp_path: Path
+) -> None:
+    write_fused(prompted_folder, anople_recipe, tmp_path / "ring.onnx")
+    assert [value.name for value in ort.InferenceSession(str(tmp_path / "ring.onnx")).get_inputs()] == ["image"]
+    detector = Detector(Engine.open(prompted_folder, backend="onnxruntime"), anople_recipe)
+    assert_like_the_detector(tmp_path / "ring.onnx", detector, photos)
+
+
 def test_tiles_are_rows_of_a_batch(engine_folder: Path, recipe: Recipe, photos: Path, tmp_path: Path) -> None:
     product = changed(recipe, view=View(tiles=(1, 2)))
     write_fused(engine_folder, product, tmp_path / "ring.onnx")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goodparts.export.labelled import LabelledPhotos
+from goodparts.runtime.conditions import Conditions
 from goodparts.runtime.engine import read_spec
 from goodparts.runtime.errors import FileError, ParityError, SettingsError
 from goodparts.runtime.preprocess import Array8
@@ -42,7 +43,7 @@ class Double:
         self._backbone = backbone
         self._change = change
 
-    def run(self, views: Array8) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:  # noqa: ARG002
         features = self._backbone.encode(views)
         return [features.global_, features.local, *map(self._change, features.memory)]
 

@@ -35,13 +35,15 @@ FIXED = {
 
 
 @pytest.fixture(scope="module")
-def graphs(engine_folder: Path, recipe: Recipe) -> list[onnx.ModelProto]:
-    spec = read_spec(engine_folder)
-    names = {variant.graph for variant in spec.variants.values()}
+def graphs(prompted_folder: Path, recipe: Recipe, anople_recipe: Recipe) -> list[onnx.ModelProto]:
+    engine_folder, spec = prompted_folder, read_spec(prompted_folder)
+    variants = *spec.variants.values(), *spec.of_prompted().variants.values()
+    names = {variant.graph for variant in variants}
     official = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, image_maximum="map"))
     return [
         *(onnx.load(str(engine_folder / name)) for name in sorted(names)),
         *(fuse_model(engine_folder, spec, official, precision) for precision in spec.precisions),
+        fuse_model(engine_folder, spec.of_prompted(), anople_recipe, "fp32"),
     ]
 
 
@@ -89,7 +91,8 @@ def test_the_opset_is_supported(graphs: list[onnx.ModelProto]) -> None:
 def test_nothing_but_a_cast_reads_the_uint8_input(graphs: list[onnx.ModelProto]) -> None:
     """TensorRT knows uint8 as a network's input and output alone."""
     for model in graphs:
-        (image,) = model.graph.input
+        image, *conditions = model.graph.input
+        assert {value.type.tensor_type.elem_type for value in conditions} <= {TensorProto.FLOAT}
         assert image.type.tensor_type.elem_type == TensorProto.UINT8
         assert {node.op_type for node in model.graph.node if image.name in node.input} == {"Cast"}
 

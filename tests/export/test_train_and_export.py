@@ -43,6 +43,43 @@ def test_two_commands_from_photos_to_verdicts(
     assert "ring.safetensors: recipe for 'ring', promptad (clean protocol)" in seen
 
 
+def test_anople_from_photos_to_verdicts(
+    prompted_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Command(prompted_folder, photos, tmp_path / "ring.safetensors")
+    assert command("--method", "anople", "--batch", "2", "--temperature", "15", "--no-photo-tiles") == 0
+    header = Recipe.open(command.out).header
+    assert (header.method, header.temperature) == ("anople", 15.0)
+    assert (header.settings["steps"], header.settings["batch"], header.settings["tiles"]) == (3, 2, False)
+    assert main(["inspect", "--engine", str(prompted_folder), "--recipe", str(command.out), str(photos)]) == 0
+    assert "4 inspected" in capsys.readouterr().out
+    assert main(["show", str(prompted_folder), str(command.out)]) == 0
+    seen = capsys.readouterr().out
+    assert "prompted graph, for AnoPLe recipes" in seen
+    assert "anople (clean protocol), seed 0" in seen
+    assert ", by its prompted graph" in seen
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--method", "anople", "--margin", "0.1"], "--margin is no setting of anople"),
+        (["--depth", "2"], "--depth is no setting of promptad"),
+        (["--method", "anople", "--protocol", "official"], "AnoPLe has none, leave it out"),
+        (["--method", "anople", "--suffixes", "generic"], "AnoPLe knows no defects but those it paints"),
+        (
+            ["--method", "anople", "--memory", "plain"],
+            "an engine's prompted graph has memory 'prompted'",
+        ),
+    ],
+)
+def test_settings_of_the_other_method_are_refused(
+    command: Command, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert command(*options) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_same_seed_same_bytes(command: Command, tmp_path: Path) -> None:
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert command("--seed", seed, out=tmp_path / name) == 0

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from goodparts.runtime.conditions import Conditions
 from goodparts.runtime.engine import Precision
 from goodparts.runtime.errors import EngineError, ParityError
 from goodparts.runtime.parity import REFERENCE_NAME, TOLERANCES, Reference
@@ -26,7 +27,7 @@ class Double:
         self._size = size
         self.batches: set[int] = set()
 
-    def run(self, views: Array8) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:  # noqa: ARG002
         self.batches.add(len(views))
         images, features = self._reference.images, self._reference.features
         rows = [next(at for at, image in enumerate(images) if (image == view).all()) for view in views]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from goodparts.runtime import native
 from goodparts.runtime.compile import BuildSettings, compile_plan
+from goodparts.runtime.conditions import Conditions
 from goodparts.runtime.detector import Detector
 from goodparts.runtime.preprocess import Array8, load_rgb
 from goodparts.runtime.recipe import Recipe
@@ -81,6 +83,39 @@ def test_frames_that_stay_on_the_gpu_score_as_on_the_cpu(
         np.testing.assert_allclose(one.grids, other.grids, atol=2e-4)  # products of fp16 numbers
         assert one.score == pytest.approx(other.score, abs=2e-4)
         assert set(one.milliseconds) == set(other.milliseconds)
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_conditions_go_up_once_per_change_of_product(
+    prompted_folder: Path, anople_recipe: Recipe, tmp_path: Path, backend: str
+) -> None:
+    folder = Path(shutil.copytree(prompted_folder, tmp_path / "engine"))
+    for prompted in (False, True):
+        compile_plan(folder, "fp32", BuildSettings(max_batch=2), backend, prompted=prompted)
+    assert anople_recipe.conditions
+    doubled = {name: 2 * tensor for name, tensor in anople_recipe.conditions.tensors.items()}
+    other = dataclasses.replace(anople_recipe, conditions=Conditions(doubled))
+    expected = [
+        Detector.open(folder, product, backend="onnxruntime").predict_batch(frames())
+        for product in (anople_recipe, other)
+    ]
+    detector = Detector.open(folder, anople_recipe, backend=backend)
+    session = detector.engine.graph_for(anople_recipe.conditions)
+    up: list[int] = []
+    upload = session.upload  # type: ignore[attr-defined]
+    session.upload = lambda host, device: (up.append(host.nbytes), upload(host, device))  # type: ignore[attr-defined]
+    size = sum(tensor.nbytes for tensor in anople_recipe.conditions.tensors.values())
+    frame_bytes = sum(frame.nbytes for frame in frames())
+    for product, wanted in zip((anople_recipe, other), expected, strict=True):
+        detector.use(product)
+        up.clear()
+        for conditioned in (size, 0):
+            seen = detector.predict_batch(frames())
+            assert sum(up) == frame_bytes + conditioned
+            up.clear()
+        for one, two in zip(seen, wanted, strict=True):
+            np.testing.assert_allclose(one.grids, two.grids, atol=2e-4)
 
 
 def test_masked_frames_are_cut_by_the_cpu(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:

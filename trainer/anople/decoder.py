@@ -37,11 +37,15 @@ class Decoder(nn.Module):
         """local [B,P,D] and memory [B,P,W], all l2-normalised → l2-normalised [B,P,D]."""
         mixed = torch.cat([part * part.shape[-1] ** 0.5 for part in (*memory, local)], dim=-1)
         mixed = F.gelu(mixed @ self.reduce + self.reduce_bias)
-        grids = mixed.transpose(1, 2).reshape(len(mixed), HIDDEN, *self.grid)
+        grids = mixed.transpose(1, 2).reshape(-1, HIDDEN, *self.grid)
         for weight, bias in zip(self.mix, self.mix_bias, strict=True):
-            depthwise = weight.permute(2, 0, 1)[:, None]
-            grids = grids + F.gelu(F.conv2d(grids, depthwise, bias, padding=1, groups=HIDDEN))
+            grids = grids + F.gelu(self.depthwise(grids, weight, bias))
         return F.normalize(local + grids.flatten(2).transpose(1, 2) @ self.expand + self.expand_bias, dim=-1)
+
+    @staticmethod
+    def depthwise(grids: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """grids [B,C,h,w] and weight [3,3,C] → [B,C,h,w]."""
+        return F.conv2d(grids, weight.permute(2, 0, 1)[:, None], bias, padding=1, groups=len(bias))
 
     def flops(self) -> int:
         """Multiplications and additions for one view."""

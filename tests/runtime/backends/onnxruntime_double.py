@@ -148,8 +148,9 @@ def onnxruntime_double(state: OnnxRuntime) -> Any:
             stream = STREAMS[int(self.options["user_compute_stream"])]
             while stream.queue:  # in the order in which it was enqueued; then it waits, as ONNX Runtime does
                 stream.queue.pop(0)()
-            names = [name for name in iobinding.arrays if name != "image"]
-            for name, output in zip(names, self._session.run(names, {"image": views}), strict=True):
+            inputs = {tensor.name: iobinding.arrays[tensor.name] for tensor in self.get_inputs()}
+            names = [name for name in iobinding.arrays if name not in inputs]
+            for name, output in zip(names, self._session.run(names, inputs), strict=True):
                 iobinding.arrays[name][...] = output + np.float32(state.machine.offset)
 
     return SimpleNamespace(

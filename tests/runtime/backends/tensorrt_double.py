@@ -249,9 +249,11 @@ def tensorrt_double(machine: Machine) -> ModuleType:
             self._made = made
             self._logger = logger
             self._session = session(made["graph"])
-            self._input = self._session.get_inputs()[0]
+            image, *self._conditions = self._session.get_inputs()
             outputs = self._session.get_outputs()
-            self._shapes = {tensor.name: (-1, *tensor.shape[1:]) for tensor in (self._input, *outputs)}
+            self._shapes = {tensor.name: (-1, *tensor.shape[1:]) for tensor in (image, *outputs)}
+            self._shapes |= {tensor.name: tuple(tensor.shape) for tensor in self._conditions}
+            self._inputs = [image.name, *(tensor.name for tensor in self._conditions)]
 
         @property
         def num_io_tensors(self) -> int:
@@ -261,7 +263,7 @@ def tensorrt_double(machine: Machine) -> ModuleType:
             return list(self._shapes)[index]
 
         def get_tensor_mode(self, name: str) -> TensorIOMode:
-            return TensorIOMode.INPUT if name == "image" else TensorIOMode.OUTPUT
+            return TensorIOMode.INPUT if name in self._inputs else TensorIOMode.OUTPUT
 
         def get_tensor_dtype(self, name: str) -> DataType:
             return DataType.UINT8 if name == "image" else DataType.FLOAT
@@ -292,7 +294,8 @@ def tensorrt_double(machine: Machine) -> ModuleType:
             return name == "image" and 1 <= shape[0] <= self._engine._made["max"]
 
         def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-            return (self._shape[0], *self._engine._shapes[name][1:])
+            first, *rest = self._engine._shapes[name]
+            return (self._shape[0] if first < 0 else first, *rest)
 
         def set_tensor_address(self, name: str, memory: int) -> bool:
             self._addresses[name] = memory
@@ -321,9 +324,9 @@ def tensorrt_double(machine: Machine) -> ModuleType:
         def _compute(self) -> None:
             machine.runs += 1
             engine = self._engine
-            views = self._array("image", np.uint8)
-            names = [name for name in engine._shapes if name != "image"]
-            for name, output in zip(names, engine._session.run(names, {"image": views}), strict=True):
+            inputs = {name: self._array(name, np.uint8 if name == "image" else np.float32) for name in engine._inputs}
+            names = [name for name in engine._shapes if name not in inputs]
+            for name, output in zip(names, engine._session.run(names, inputs), strict=True):
                 self._array(name, np.float32)[...] = output + np.float32(machine.offset)
 
         def _array(self, name: str, kind: Any) -> Any:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from goodparts.runtime.conditions import Conditions
 from goodparts.runtime.line.batching import BatchingSession
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import Floats
@@ -17,11 +18,13 @@ class Recorder:
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
+        self.conditions: list[Conditions | None] = []
         self.entered, self.go = threading.Semaphore(0), threading.Semaphore(0)
         self.broken = False
 
-    def run(self, views: Array8) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
         self.sizes.append(len(views))
+        self.conditions.append(conditions)
         self.entered.release()
         self.go.acquire()
         if self.broken:
@@ -36,14 +39,16 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(1e-4)
 
 
-def run_while_busy(recorder: Recorder, bound: float, counts: list[int]) -> list[object]:
+def run_while_busy(
+    recorder: Recorder, bound: float, counts: list[int], conditions: Sequence[Conditions | None] = (None,) * 4
+) -> list[object]:
     """The results of requests of so many views, all but the first of which arrive while the first is running."""
     session = BatchingSession(recorder, bound)
     results: list[object] = [None] * len(counts)
 
     def ask(index: int) -> None:
         try:
-            (results[index],) = session.run(np.full((counts[index], 2, 2, 3), index, np.uint8))
+            (results[index],) = session.run(np.full((counts[index], 2, 2, 3), index, np.uint8), conditions[index])
         except RuntimeError as error:
             results[index] = error
 
@@ -65,6 +70,16 @@ def test_what_waits_shares_the_next_pass_and_each_gets_its_own() -> None:
     results = run_while_busy(recorder, 1e9, [1, 2, 1, 3])
     assert recorder.sizes == [1, 6]
     for index, (result, count) in enumerate(zip(results, [1, 2, 1, 3], strict=True)):
+        np.testing.assert_array_equal(result, np.full(count, index, np.float32))
+
+
+def test_only_views_conditioned_alike_share_a_pass() -> None:
+    recorder = Recorder()
+    one, same, other = (Conditions({"prompts": np.full((2, 3), value, np.float32)}) for value in (1, 1, 2))
+    results = run_while_busy(recorder, 1e9, [1, 2, 1, 3, 1], [None, one, other, same, None])
+    assert recorder.sizes == [1, 5, 1, 1]
+    assert recorder.conditions == [None, one, other, None]
+    for index, (result, count) in enumerate(zip(results, [1, 2, 1, 3, 1], strict=True)):
         np.testing.assert_array_equal(result, np.full(count, index, np.float32))
 
 

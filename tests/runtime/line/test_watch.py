@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from goodparts.runtime import Detector, Engine, Recipe
 from goodparts.runtime.backends import Session
+from goodparts.runtime.conditions import Conditions
 from goodparts.runtime.line import watch
 from goodparts.runtime.line.settings import LineSettings, OutputSettings, SourceSettings
 from goodparts.runtime.line.watch import Line
@@ -37,11 +38,11 @@ class LostOnce:
         self._session, self._passes = session, 0
         self.description = session.description
 
-    def run(self, views: Array8) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
         self._passes += 1
         if self._passes >= 3:
             raise RuntimeError("device lost\nand a long story")
-        return self._session.run(views)
+        return self._session.run(views, conditions)
 
 
 def test_an_engine_that_fails_is_opened_again_and_no_frame_is_lost(

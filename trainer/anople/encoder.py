@@ -1,0 +1,97 @@
+"""AnoPLe's image side as a function of a picture and of what was learned, which is how an engine's graph has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from goodparts.runtime.conditions import Conditions
+from goodparts.runtime.errors import SettingsError
+from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.vv_tower import VVTower
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .decoder import Decoder
+from .learner import Model
+from .settings import Settings
+from .tower import PromptedTower
+
+PROMPTS, PREFIX, DECODER = "prompts", "prefix", "decoder."
+"""Names of conditions: the visual prompts [J,n,W], the whole photo's prefix [1,W], and the decoder's weights."""
+
+
+class PromptedEncoder(nn.Module):
+    """views uint8 [B,S,S,3] and conditions → global [B,D], decoded patches [B,P,D], memory [B,P,W] each."""
+
+    def __init__(self, backbone: Backbone, chosen: Settings) -> None:
+        """SettingsError for settings that one pass with these conditions does not serve."""
+        super().__init__()
+        tower = PromptedTower(backbone.visual)
+        self.visual = cast("VVTower", backbone.visual)  # PromptedTower takes no other
+        others = {"memory": "prompted", "prefix": "tower"}
+        for name, only in others.items():
+            if getattr(chosen, name) != only:
+                raise SettingsError(
+                    f"{name} {getattr(chosen, name)!r}: an engine's prompted graph has {name} {only!r} alone; "
+                    "`goodparts bench anople` measures the others through torch"
+                )
+        tokens = chosen.visual_tokens + chosen.text_tokens * (chosen.coupling in ("both", "text-to-visual"))
+        if not tokens:
+            raise SettingsError("visual_tokens 0 without text prompts projected to them: the graph needs at least 1")
+        levels = min(chosen.depth, len(self.visual.blocks), len(backbone.text.text["transformer"].resblocks))
+        generator = torch.Generator().manual_seed(0)
+        self._run = tower
+        # In a tuple, for its own weights are not the graph's: they are replaced by conditions.
+        self._decoder = (ShiftedDecoder(self.visual.out_width, self.visual.tap_widths, self.visual.grid, generator),)
+        self.shapes: dict[str, tuple[int, ...]] = {
+            PROMPTS: (levels, tokens, self.visual.width),
+            PREFIX: (1, self.visual.width),
+            **{DECODER + name: tuple(weight.shape) for name, weight in self._decoder[0].named_parameters()},
+        }
+        """Of the conditions, in the order in which they are read."""
+
+    def forward(self, image: Tensor, conditions: list[Tensor]) -> tuple[Tensor, ...]:
+        named = dict(zip(self.shapes, conditions, strict=True))
+        prefix = named[PREFIX].expand(image.shape[0], -1, -1)
+        whole, local, *taps = self._run(image, named[PROMPTS], prefix)
+        weights = {name.removeprefix(DECODER): part for name, part in named.items() if name.startswith(DECODER)}
+        return whole, functional_call(self._decoder[0], weights, (local, *taps)), *taps
+
+    def example(self, seed: int = 0) -> Conditions:
+        """Random conditions as large as learned ones: prompts as they begin, a decoder that does something."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(name: str, shape: tuple[int, ...]) -> Tensor:
+            spread = shape[-2] ** -0.5 if name.startswith(DECODER) and len(shape) > 1 else 0.02
+            return torch.randn(shape, generator=generator) * spread
+
+        return Conditions({name: draw(name, shape).numpy() for name, shape in self.shapes.items()})
+
+
+class ShiftedDecoder(Decoder):
+    """The same with its depth-wise layers as products and sums of shifted grids: not every inference library takes a
+    convolution's weights as an input."""
+
+    @staticmethod
+    def depthwise(grids: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        rows, columns = grids.shape[2:]
+        padded = nn.functional.pad(grids, (1, 1, 1, 1))
+        total = bias[:, None, None]
+        for row in range(3):
+            for column in range(3):
+                part = padded[:, :, row : row + rows, column : column + columns]
+                total = total + weight[row, column][:, None, None] * part
+        return total
+
+
+def conditions_of(model: Model) -> Conditions:
+    """What was learned, as PromptedEncoder reads it."""
+    with torch.inference_mode():
+        tensors: Mapping[str, Tensor] = {
+            PROMPTS: model.prompts.of_visual(),
+            PREFIX: model.prompts.prefix[0],
+            **{DECODER + name: weight for name, weight in model.decoder.named_parameters()},
+        }
+        return Conditions({name: tensor.float().cpu().numpy() for name, tensor in tensors.items()})
