@@ -42,6 +42,13 @@ def bench(name: str, folder: Path, *options: str) -> list[dict[str, object]]:
     return rows
 
 
+def test_bench_prompted(prompted_folder: Path, tmp_path: Path) -> None:
+    rows = bench("prompted", tmp_path, "--engine", str(prompted_folder), "--precision", "fp32")
+    names = [f"{backend} fp32, AnoPLe, p{rank}" for backend in ("onnxruntime", "openvino") for rank in (50, 90)]
+    assert [row["name"] for row in rows] == names
+    assert {row["peer"] for row in rows} == {"PromptAD"}
+
+
 @pytest.mark.parametrize(
     ("name", "first", "compared"),
     [

@@ -12,6 +12,7 @@ from goodparts.runtime.conditions import Conditions
 from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine import Engine, read_spec
 from goodparts.runtime.errors import EngineError, RecipeError
+from goodparts.runtime.line.batching import BatchingSession, SharedEngine
 from goodparts.runtime.preprocess import load_rgb
 from goodparts.runtime.recipe import PROMPTED_VERSION, Recipe
 
@@ -86,3 +87,20 @@ def test_equal_is_what_has_the_same_bytes() -> None:
 def test_engines_without_a_prompted_graph_are_written_as_before(engine_folder: Path) -> None:
     assert b"prompted" not in read_spec(engine_folder).to_bytes()
     assert b"prompted" not in msgspec.json.encode(read_spec(engine_folder))
+
+
+def test_the_line_runs_both_graphs_one_pass_at_a_time(
+    prompted_folder: Path, recipe: Recipe, anople_recipe: Recipe
+) -> None:
+    engine = SharedEngine(lambda: Engine.open(prompted_folder), 1.0).engine
+    frame = load_rgb(draw_part(4, defect=True))
+    for product in (recipe, anople_recipe):
+        assert (
+            Detector(engine, product).predict(frame).score
+            == Detector.open(prompted_folder, product).predict(frame).score
+        )
+    plain, prompted = engine.session, engine.graph_for(anople_recipe.conditions)
+    assert isinstance(plain, BatchingSession)
+    assert isinstance(prompted, BatchingSession)
+    assert plain is not prompted
+    assert plain._turn is prompted._turn
