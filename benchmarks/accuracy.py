@@ -292,7 +292,8 @@ class Outcomes:
 
 
 def find_small_defects(findings: Findings, kind: str, backbone: Backbone) -> None:
-    """Rows "<kind>, 20 px of 2448×2048, R×C tiles: …": frames told apart, and maps that peak at the defect."""
+    """Rows "<kind>, 20 px of 2448×2048, R×C tiles: …": frames told apart, by both branches and by each alone,
+    and maps that peak at the defect."""
     line = Line(kind, ANOTHER_LINE)
     shots = [line.photo(index, size=FRAME).image for index in range(SHOTS)]
     photos = [line.photo(1000 + index, size=FRAME) for index in range(FRAMES)]
@@ -307,19 +308,26 @@ def find_small_defects(findings: Findings, kind: str, backbone: Backbone) -> Non
         view = View(tiles=tiles)
         learned, memory = learn(backbone, kind, np.concatenate([view.cut(shot, size) for shot in shots]), view.count)
         scores = [score(encode(backbone, view.cut(photo.image, size)), learned) for photo in photos]
-        image = np.array([one.image.max() for one in scores])
+        image, of_memory, of_prompt = np.array(
+            [
+                [part.max() for part in (one.image, one.branches.image_memory, one.branches.image_prompt)]
+                for one in scores
+            ]
+        ).T
         hits = [
             is_at_peak(view.stitch(one.grid, *FRAME), photo.mask)
             for one, photo in zip(scores, photos, strict=True)
             if photo.defect is not None
         ]
         missed = image[bad] < memory.calibration.image.threshold(RATES[0])
-        found[tiles] = auroc(bad, image), float(np.mean(hits)), float(np.mean(missed))
-    for index, what in enumerate(("image AUROC", "maps that peak at it", "missed at 1%")):
-        rows, columns = TILES
+        aurocs = [auroc(bad, part) for part in (image, of_memory, of_prompt)]
+        found[tiles] = *aurocs, float(np.mean(hits)), float(np.mean(missed))
+    rows, columns = TILES
+    names = "image AUROC", "memory, image AUROC", "prompt, image AUROC", "maps that peak at it", "missed at 1%"
+    for index, what in enumerate(names):
         findings.add(
             f"drawn {kind}, {EXTENT:.0f} px of {FRAME[1]}×{FRAME[0]}, {rows}×{columns} tiles: {what}",
-            found[TILES][index], "share", "without tiles", found[1, 1][index], higher=index < 2,
+            found[TILES][index], "share", "without tiles", found[1, 1][index], higher=index < 4,
         )  # fmt: skip
 
 
