@@ -105,10 +105,10 @@ class Slow:
         self.sizes: list[int] = []
         self.description = session.description
 
-    def run(self, views: Array8) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
         self.sizes.append(len(views))
         time.sleep(0.02)
-        return self._session.run(views)
+        return self._session.run(views, conditions)
 
 
 @pytest.mark.parametrize(("batch_ms", "together"), [(1000.0, True), (0.0, False)])
