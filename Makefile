@@ -1,6 +1,7 @@
 # make test     set up .venv and run the tests
 # make check    lint, format and types
 # make gpu-check  build with CUDA, compute-sanitizer, tests, benchmark: benchmarks/results/gpu.json
+# make wheel    this machine's wheel, tested in an environment of its own, in build/wheels
 # make demo     the whole job on drawn parts, with pictures to look at in build/demo
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ HEADERS = $(if $(ORT),$(wildcard build/headers/usr))
 RUNTIME = $(if $(HEADERS),-DGOODPARTS_RUNTIME=ON -DCMAKE_PREFIX_PATH=$(abspath $(HEADERS)) -DONNXRuntime_LIBRARY=$(abspath $(ORT)))
 TIDY = $(filter-out %_kernels.cpp %_amx.cpp,$(wildcard cpp_ext/src/*.cpp)) $(if $(HEADERS),$(wildcard cpp_ext/runtime/*.cpp))
 
-.PHONY: test check gpu-check demo types format clean
+.PHONY: test check gpu-check wheel demo types format clean
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -30,6 +31,9 @@ check: $(STAMP) types
 # On a machine with a GPU, nvcc and compute-sanitizer.
 gpu-check:
 	bash tests/cpp_ext/gpu_check.sh $(PYTHON)
+
+wheel: $(STAMP)
+	bash tests/wheels.sh $(PYTHON) $(VENV) build/wheels
 
 demo: $(STAMP)
 	$(BIN)/python -m goodparts.benchmarks.demo --out build/demo

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # A recipe made in the training environment is inspected in one that holds the runtime alone.
-# usage: tests/without_torch.sh PYTHON TRAINING_VENV
+# usage: tests/without_torch.sh PYTHON TRAINING_VENV [WHEEL]; without a wheel this tree is built
 set -euo pipefail
-python=$1 training=$2
+python=$1 training=$2 what=${3:-.}
+here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 "$training/bin/python" - "$work/good" <<'PY'
 import sys
 from pathlib import Path
+import av
 import numpy as np
 from PIL import Image
 
@@ -17,12 +19,18 @@ folder.mkdir()
 rng = np.random.default_rng(0)
 for index in range(3):
     Image.fromarray(rng.integers(90, 160, (200, 300, 3), np.uint8)).save(folder / f"{index}.png")
+with av.open(str(folder.parent / "cloth.mp4"), "w") as container:
+    stream = container.add_stream("libx264", rate=30)
+    stream.width, stream.height = 320, 240
+    for index in range(5):
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(rng.integers(90, 160, (240, 320, 3), np.uint8))))
+    container.mux(stream.encode())
 PY
 "$training/bin/train-and-export" --backbone demo --images "$work/good" --product cloth --steps 5 \
   --engine "$work/engine" --out "$work/cloth.safetensors" >/dev/null
 
 "$python" -m venv "$work/line"
-"$work/line/bin/pip" install --quiet ".[cpu]"
+"$work/line/bin/pip" install --quiet "$what[cpu,watch]"
 "$work/line/bin/python" - <<'PY'
 import importlib.util
 found = [name for name in ("torch", "open_clip", "onnx", "pandas", "tqdm") if importlib.util.find_spec(name)]
@@ -32,6 +40,9 @@ cd "$work"
 "$work/line/bin/goodparts" inspect --engine engine --recipe cloth.safetensors good --json out.jsonl --overlays pictures
 test "$(wc -l <out.jsonl)" = 3
 test "$(ls pictures | wc -l)" = 3
+"$work/line/bin/goodparts" watch --engine engine --recipe cloth.safetensors --source cloth.mp4 --json watched.jsonl
+test "$(wc -l <watched.jsonl)" = 5
+"$work/line/bin/python" "$here/wheel.py"
 # What is missing is named, in one line, with the way to get it.
 if message=$("$work/line/bin/train-and-export" 2>&1); then exit 1; fi
 test "$message" = 'train-and-export: needs torch: pip install "goodparts[train]"' || { echo "$message"; exit 1; }
