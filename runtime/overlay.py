@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from .detector import Inspection
 from .preprocess import Array8
@@ -18,6 +19,10 @@ from .scoring import Floats
 
 _STOPS = np.array([0.0, 0.5, 1.0])
 _COLOURS = np.array([[110, 30, 140], [240, 110, 40], [255, 235, 110]], np.float32)
+_RAMP = np.stack([np.interp(np.linspace(0, 1, 1024), _STOPS, channel) for channel in _COLOURS.T], axis=1).astype(
+    np.uint8
+)
+"""Colours by level, from none to the highest."""
 _BANNER = {"good": (0, 90, 160), "reject": (190, 70, 0)}
 LONGEST_SIDE = 1024
 """Larger photos are shown smaller."""
@@ -49,20 +54,28 @@ def draw_found(frame: Array8, inspection: Inspection, longest: int = LONGEST_SID
 
 def heat(scores: Floats, threshold: float) -> tuple[Array8, Array8]:
     """Colour uint8 [H,W,3] and opacity uint8 [H,W] of a map: nothing below half the threshold, full at twice."""
-    level = np.clip(np.log2(np.maximum(scores, 1e-30) / threshold) / 2.0 + 0.5, 0.0, 1.0)
-    colour = np.stack([np.interp(level, _STOPS, channel) for channel in _COLOURS.T], axis=-1)
-    return colour.astype(np.uint8), (level * 170).astype(np.uint8)
+    level = np.clip(np.log2(np.maximum(scores, np.float32(1e-30)) / np.float32(threshold)) / 2 + 0.5, 0.0, 1.0)
+    return _RAMP[(level * (len(_RAMP) - 1)).astype(np.intp)], (level * 170).astype(np.uint8)
 
 
-def outlines(mask: np.ndarray) -> list[tuple[Image.Image, tuple[int, int, int]]]:
+def outlines(mask: npt.NDArray[np.bool_]) -> list[tuple[Image.Image, tuple[int, int, int]]]:
     """A black and a white line around the parts of a mask bool [H,W]: where to paint, and what colour."""
-    inside = Image.fromarray(mask.astype(np.uint8) * 255)
-    white = inside.filter(ImageFilter.MaxFilter(5))
-    black = white.filter(ImageFilter.MaxFilter(3))
-    return [
-        (ImageChops.subtract(black, inside), (0, 0, 0)),
-        (ImageChops.subtract(white, inside), (255, 255, 255)),
-    ]
+    white = _grown(mask, 2)
+    black = _grown(white, 1)
+    return [(Image.fromarray(black & ~mask), (0, 0, 0)), (Image.fromarray(white & ~mask), (255, 255, 255))]
+
+
+def _grown(mask: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
+    """The mask and all within a square of `by` pixels around it."""
+    grown = mask.copy()
+    for step in range(1, by + 1):
+        grown[step:] |= mask[:-step]
+        grown[:-step] |= mask[step:]
+    tall = grown.copy()
+    for step in range(1, by + 1):
+        grown[:, step:] |= tall[:, :-step]
+        grown[:, :-step] |= tall[:, step:]
+    return grown
 
 
 def draw_contact_sheet(pictures: Sequence[tuple[str, Image.Image]], columns: int = 5) -> Image.Image:

