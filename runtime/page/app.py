@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from ..errors import GoodpartsError
-from .controls import ChangedError, Controls
+from .controls import ChangedError, Considered, Controls
 from .gallery import Gallery
 from .guard import Guard, RefusedError
 from .recent import Recent
@@ -44,6 +44,15 @@ class KeepThreshold(msgspec.Struct, forbid_unknown_fields=True):
     seen: float
 
 
+class Consider(msgspec.Struct, forbid_unknown_fields=True):
+    reject: str
+
+
+class Accept(msgspec.Struct, forbid_unknown_fields=True):
+    source: str
+    change: str
+
+
 class Undo(msgspec.Struct, forbid_unknown_fields=True):
     source: str
     label: str
@@ -66,9 +75,11 @@ class PageApp:
                 (r"/rejects/([\w.-]+)/(small\.jpg|heat\.png|plain\.png)", self._reject),
             )
         ]
-        self._actions: dict[str, tuple[type, Callable[..., None]]] = {
+        self._actions: dict[str, tuple[type, Callable[..., Considered | None]]] = {
             "/threshold": (SetThreshold, controls.set_threshold),
             "/keep": (KeepThreshold, controls.keep_threshold),
+            "/consider": (Consider, controls.consider),
+            "/accept": (Accept, controls.accept),
             "/undo": (Undo, controls.undo),
         }
 
@@ -94,12 +105,12 @@ class PageApp:
             raise RefusedError(404, "there is nothing here")
         kind, act = self._actions[path]
         try:
-            act(**msgspec.structs.asdict(_decode(body, kind)))
+            told = act(**msgspec.structs.asdict(_decode(body, kind)))
         except ChangedError as error:
             raise RefusedError(409, str(error)) from error
         except GoodpartsError as error:
             raise RefusedError(422, str(error)) from error
-        return self._read({})
+        return self._read({}) if told is None else Answer(_JSON, msgspec.json.encode(told))
 
     def _read(self, query: dict[str, str]) -> Answer:  # noqa: ARG002
         return Answer(_JSON, msgspec.json.encode(self._state.read()))

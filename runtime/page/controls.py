@@ -9,14 +9,19 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ..errors import FileError, GoodpartsError, SettingsError
+from ..accept import Change, Effect, Photo, preview
+from ..errors import FileError, GoodpartsError, ImageError, SettingsError
 from ..files import read_bytes, write_atomic
+from ..line.batching import SharedEngine
 from ..line.capture import Report
 from ..line.station import Station
 from ..recipe import Recipe
+from .gallery import FRAME, Gallery
 
 _REMEMBERED = 50
 """Changes of a source that can be undone."""
+COMPARED = 16
+"""So many of the source's newest other rejects are looked at again before one is accepted."""
 
 
 class ChangedError(GoodpartsError):
@@ -29,19 +34,39 @@ class _Change:
     undo: Callable[[], None]
 
 
+class Considered(msgspec.Struct):
+    """What accepting a reject would do. change: names it; photo: the reject's scores and the recipe's verdicts, before
+    and after; turning: those of the last `compared` rejects that turn good; threshold: the recipe's, before and after;
+    own_threshold: the source's, where it is not the recipe's, and stays."""
+
+    source: str
+    change: str
+    photo: Effect
+    compared: int
+    turning: list[str]
+    threshold: float
+    threshold_after: float
+    own_threshold: float | None
+
+
 class Controls:
     """Changes to a running line. Each is said in a line, as everything that happens to it is.
 
     A threshold is set in two steps, as it is on a machine's panel. `set_threshold` changes what the source does from
     its next frame on; it outlasts a change of the recipe, as one from the line file does, and ends with the line.
-    `keep_threshold` writes it into the recipe, for every line and source that reads it.
+    `keep_threshold` writes it into the recipe, for every line and source that reads it. So does `accept`, with a reject
+    that is good after all, once `consider` has shown what that changes.
     """
 
-    def __init__(self, stations: Sequence[Station], report: Report) -> None:
+    def __init__(
+        self, stations: Sequence[Station], shared: SharedEngine, gallery: Gallery | None, report: Report
+    ) -> None:
         self._stations = {station.source: station for station in stations}
         self._told = {station.source: station.product.image_threshold for station in stations}
         self._changes: dict[str, deque[_Change]] = {name: deque(maxlen=_REMEMBERED) for name in self._stations}
-        self._report = report
+        self._shared, self._gallery, self._report = shared, gallery, report
+        self._considered: dict[str, Change] = {}
+        self._considering = threading.Lock()
         self._lock = threading.Lock()  # one change at a time
 
     def origin(self, source: str) -> str:
@@ -79,7 +104,6 @@ class Controls:
         """Write the threshold that was set on the page into the recipe's file."""
         with self._lock:
             station = self._look(source, seen)
-            before = station.product.image_threshold
             if self.origin(source) != "page":
                 raise SettingsError(f"{source}: no threshold was set on the page that could be kept")
             if self._told[source] is not None:
@@ -87,25 +111,62 @@ class Controls:
                     f"{source}: its threshold comes from the line's settings, not from the recipe: "
                     f"write threshold = {seen:.6g} there"
                 )
-            path = station.product.recipe
-            old = read_bytes(path)
-            recipe = Recipe.from_bytes(old, str(path), station.product.trust)
-            if recipe.header.signature:
-                raise SettingsError(f"{path} is signed: it is changed where its key is")
-            station.refresh()
-            in_use = station.detector.recipe
-            if recipe.digest != in_use.digest:
-                raise ChangedError(f"{source}: the recipe's file is not the one in use; nothing was written")
+            old, recipe = self._open(station)
             # Of another graph, the recipe was fitted to this one's scale when it was opened; its file was not.
-            image = seen * (recipe.header.thresholds.image / in_use.header.thresholds.image)
+            image = seen * (recipe.header.thresholds.image / station.detector.recipe.header.thresholds.image)
             kept = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=image))
-            new = kept.to_bytes()
-            write_atomic(path, new)
-            label = f"threshold {seen:.4g} written into {path.name}"
-            self._take(station, kept.digest)
+            label = f"threshold {seen:.4g} written into {station.product.recipe.name}"
+            self._write(station, old, kept.to_bytes(), label)
             station.adjust(None)
-            self._changes[source].append(_Change(label, lambda: self._put_back(station, old, new, before)))
         self._report(f"{source}: {label}, from the page")
+
+    def consider(self, reject: str) -> Considered:
+        """What it would change to accept a saved reject as good; nothing is changed."""
+        gallery = self._gallery
+        source = None if gallery is None else gallery.source(reject)
+        if gallery is None or source is None:
+            raise SettingsError("there is no such reject")
+        with self._considering:  # takes a while: the engine looks at the last rejects again
+            station = self._look(source)
+            _, recipe = self._open(station)
+            if station.product.roi or station.product.mask:
+                raise SettingsError(
+                    f"{source}: the line's settings say where to look, in place of the recipe: use `goodparts accept`"
+                )
+            others = [name for name in gallery.names() if name != reject and gallery.source(name) == source]
+            photo = _photo(gallery, reject)
+            if photo is None:
+                raise SettingsError("that reject is gone")
+            rejects = filter(None, (_photo(gallery, name) for name in others[:COMPARED]))
+            change = preview(recipe, self._shared.engine, [photo], rejects)
+            self._considered[source] = change
+        (effect,) = change.photos
+        return Considered(
+            source=source,
+            change=change.after.digest,
+            photo=effect,
+            compared=len(change.rejects),
+            turning=[one.name.removesuffix(FRAME) for one in change.rejects if one.becomes == "good" != one.was],
+            threshold=change.before.header.thresholds.image,
+            threshold_after=change.after.header.thresholds.image,
+            own_threshold=station.product.image_threshold,
+        )
+
+    def accept(self, source: str, change: str) -> None:
+        """Accept the reject that was considered last. change: as it was told then."""
+        with self._lock:
+            station = self._look(source)
+            considered = self._considered.get(source)
+            if considered is None or considered.after.digest != change:
+                raise ChangedError(f"{source}: another reject was considered meanwhile; look again")
+            old, recipe = self._open(station)
+            if recipe.digest != considered.before.digest:
+                raise ChangedError(f"{source}: the recipe has changed since; look again at what accepting would do")
+            (photo,) = considered.photos
+            label = f"{photo.name.removesuffix(FRAME)} accepted as good"
+            self._write(station, old, considered.after.to_bytes(), label)
+            del self._considered[source]
+        self._report(f"{source}: {label} on the page")
 
     def undo(self, source: str, label: str) -> None:
         """Change the last change back. label: as `undoable` gave it."""
@@ -126,6 +187,26 @@ class Controls:
             raise ChangedError(f"{source}: the threshold was changed meanwhile, to {now:.4g}; look again")
         return station
 
+    def _open(self, station: Station) -> tuple[bytes, Recipe]:
+        """The recipe in use, as its file is: to be changed."""
+        path = station.product.recipe
+        data = read_bytes(path)
+        recipe = Recipe.from_bytes(data, str(path), station.product.trust)
+        if recipe.header.signature:
+            raise SettingsError(f"{path} is signed: it is changed where its key is")
+        station.refresh()
+        if recipe.digest != station.detector.recipe.digest:
+            raise ChangedError(f"{station.source}: the recipe's file is not the one in use; nothing was changed")
+        return data, recipe
+
+    def _write(self, station: Station, old: bytes, new: bytes, label: str) -> None:
+        """Put a recipe in the place of the old one, and have it taken."""
+        threshold = station.product.image_threshold
+        write_atomic(station.product.recipe, new)
+        undo = _Change(label, lambda: self._put_back(station, old, new, threshold))
+        self._changes[station.source].append(undo)
+        self._take(station, Recipe.from_bytes(new).digest)
+
     def _put_back(self, station: Station, old: bytes, new: bytes, threshold: float | None) -> None:
         path = station.product.recipe
         if read_bytes(path) != new:
@@ -141,3 +222,12 @@ class Controls:
             raise FileError(
                 f"{station.source}: {station.product.recipe} was written, and is not taken; see the messages"
             )
+
+
+def _photo(gallery: Gallery, name: str) -> Photo | None:
+    """A saved reject, by the name that it has where it is saved; None for one that cannot be read."""
+    data = gallery.photo(name)
+    try:
+        return None if data is None else Photo.decode(name + FRAME, data)
+    except ImageError:
+        return None

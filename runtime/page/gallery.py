@@ -21,6 +21,8 @@ SHOWN = 48
 """Rejects in a list."""
 THUMBNAIL = 320
 """Longest side, in pixels."""
+FRAME = ".frame.png"
+"""Behind its name, what the photo of a reject is called."""
 _LARGEST = 64_000_000
 """Bytes of a file that is read."""
 
@@ -66,9 +68,14 @@ class Gallery:
             "more": len(older) > SHOWN,
         }
 
+    def source(self, name: str) -> str | None:
+        """The source that a reject is of; None for what is no name of one."""
+        found = OURS.fullmatch(name + FRAME)
+        return None if found is None else found["source"]
+
     def photo(self, name: str) -> bytes | None:
         """The photo as PNG; None when there is none."""
-        return self._read(f"{name}.frame.png")
+        return self._read(name + FRAME)
 
     def overlay(self, name: str) -> bytes | None:
         """With its heat-map, as PNG."""

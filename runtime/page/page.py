@@ -49,7 +49,7 @@ class Page:
             token = secrets.token_urlsafe(24)
         self.recents = {source.name: Recent(source.smoothing) for source in line.settings.source}
         gallery = None if told.rejects is None else Gallery(Path(told.rejects))
-        controls = Controls(line.stations, messages.teed(report))
+        controls = Controls(line.stations, line.shared, gallery, messages.teed(report))
         state = State(line, self.recents, controls, gallery, messages)
         try:
             self._server = Server(host, port, lambda port: PageApp(Guard(host, port, token), state, controls, gallery))

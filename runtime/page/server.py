@@ -128,6 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
             answer = ask()
         except RefusedError as refusal:
             answer = Answer("text/plain; charset=utf-8", str(refusal).encode(), refusal.status)
+        except OSError:
+            raise  # the connection's
+        except Exception as error:  # an engine that fails just now, say
+            answer = Answer("text/plain; charset=utf-8", f"that failed: {type(error).__name__}".encode(), 500)
         self._send(answer)
 
     def _body(self) -> bytes:

@@ -19,13 +19,13 @@ class Refused extends Error {
   }
 }
 
-async function ask(path, action) {
+async function ask(path, action, patience = 8000) {
   const options = action && {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-Goodparts": "1" },
     body: JSON.stringify(action),
   };
-  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(8000), ...options });
+  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(patience), ...options });
   if (!answer.ok) throw new Refused(answer.status, await answer.text());
   return answer.json();
 }
@@ -91,6 +91,7 @@ class Card {
 
   async picture(frame) {
     const address = `frame/${this.name}/${frame}/${$("#heat").checked ? "heat" : "plain"}.jpg`;
+    this.part("picture").classList.toggle("late", address !== this.pictured);
     if (address === this.pictured || this.loading) return;
     this.loading = true;
     const next = new Image();
@@ -99,6 +100,7 @@ class Card {
     try {
       await next.decode(); // the old picture stays until the new one is there
       this.part("picture").replaceChildren(next);
+      this.part("picture").classList.remove("late");
       this.pictured = address;
     } catch {
       // gone already: the next state names another
@@ -217,13 +219,66 @@ const gallery = {
   },
 
   view(reject, caption) {
+    const dialog = $("#viewer");
     const pair = ["plain", "heat"].map((kind) =>
       Object.assign(new Image(), { alt: kind, src: `rejects/${reject.name}/${kind}.png` }));
-    $("#viewer .caption").textContent = caption;
-    $("#viewer .pair").replaceChildren(...pair);
-    $("#viewer").showModal();
+    $(".caption", dialog).textContent = caption;
+    $(".pair", dialog).replaceChildren(...pair);
+    this.viewed = reject.name;
+    this.offer(null);
+    dialog.showModal();
+  },
+
+  // What accepting the reject that is viewed would change, or (null) nothing yet.
+  offer(found) {
+    const dialog = $("#viewer");
+    $(".refused", dialog).textContent = "";
+    $(".turning", dialog).replaceChildren();
+    $(".effect", dialog).textContent = "";
+    $(".consider", dialog).hidden = found !== null;
+    $(".accept", dialog).hidden = found === null;
+    this.found = found;
+    if (found === null) return;
+    const { photo } = found;
+    const own = found.own_threshold === null ? ""
+      : ` This source has a threshold of its own, ${short(found.own_threshold)}, which stays.`;
+    $(".effect", dialog).replaceChildren(
+      make("b", photo.becomes === "good" ? "It turns good. " : "It is still a reject. "),
+      `Score ${short(photo.before)} → ${short(photo.after)}, the recipe's threshold ${short(found.threshold)} → ` +
+      `${short(found.threshold_after)}.${own} `,
+      make("b", `${found.turning.length} of the last ${found.compared} other rejects turn good too`),
+      found.turning.length ? ": are they?" : ".");
+    $(".turning", dialog).replaceChildren(...found.turning.map((name) =>
+      Object.assign(new Image(), { alt: "turns good", src: `rejects/${name}/small.jpg` })));
+  },
+
+  async act(path, action, patience) {
+    const buttons = [...$("#viewer").querySelectorAll(".consider, .accept")];
+    for (const button of buttons) button.disabled = true;
+    try {
+      return await ask(path, action, patience);
+    } catch (error) {
+      $("#viewer .refused").textContent = error.message;
+      return null;
+    } finally {
+      for (const button of buttons) button.disabled = false;
+    }
   },
 };
+
+$("#viewer .consider").addEventListener("click", async () => {
+  $("#viewer .effect").textContent = "Looking at what that would change…";
+  const found = await gallery.act("consider", { reject: gallery.viewed }, 60000);
+  if (found) gallery.offer(found);
+  else $("#viewer .effect").textContent = "";
+});
+$("#viewer .accept").addEventListener("click", async () => {
+  const { source, change } = gallery.found;
+  const state = await gallery.act("accept", { source, change }, 60000);
+  if (!state) return;
+  $("#viewer").close();
+  show(state);
+});
 
 function showHealth(state) {
   const head = ["source", "pictures/s", "inspected", "rejected", "failed", "dropped", "in all, ms", "p99", "waiting", "encoding"];
@@ -273,11 +328,12 @@ let answered = new Date();
 async function poll() {
   try {
     if (!document.hidden) {
-      show(await ask("state"));
+      const state = await ask("state");
       answered = new Date();
       $("#login").hidden = true;
       $("main").hidden = false;
       alarm("");
+      show(state);
     }
   } catch (error) {
     const locked = error.status === 401;
@@ -320,7 +376,7 @@ $("#newest").addEventListener("click", () => {
   $("#newest").hidden = true;
 });
 
-const token = location.hash.slice(1); // never sent with the address, and gone from it and the history at once
+const token = location.hash.slice(1); // never sent as part of the address, and not left in it
 if (token) {
   history.replaceState(null, "", location.pathname);
   await logIn(decodeURIComponent(token));

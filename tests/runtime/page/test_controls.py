@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 from goodparts.runtime import Recipe
 from goodparts.runtime.line.outlet import Result
+from goodparts.runtime.line.rejects import Rejects
 
 from tests.runtime.page.conftest import Client, OpenLine, Reply
 
@@ -132,3 +134,64 @@ def test_a_signed_recipe_is_left_alone(open_line: OpenLine, own: Path, recipe: R
     refused = act(client, "/keep")
     assert (refused.status, b"is signed" in refused.body) == (422, True)
     assert own.read_bytes() == before
+
+
+@pytest.fixture
+def rejected(tmp_path: Path, results: dict[str, Result]) -> Path:
+    """A folder with two saved rejects of left, and one of a source that there is not."""
+    saved = Rejects(tmp_path / "rejects", 10**9)
+    for number, source in ((1, "left"), (2, "left"), (3, "gone")):
+        record = results["reject"].record | {"frame": number, "source": source}
+        saved.send(dataclasses.replace(results["reject"], record=record, source=source))
+    return tmp_path / "rejects"
+
+
+def test_a_reject_is_accepted_after_a_look_at_what_that_changes_and_taken_back(
+    open_line: OpenLine, own: Path, recipe: Recipe, rejected: Path
+) -> None:
+    client = open_line({"left": {"recipe": str(own)}}, rejects=str(rejected))
+    (station,) = client.line.stations
+    other, name, gone = (one["name"] for one in client.get("/rejects").json["rejects"])
+    found = client.post("/consider", {"reject": name}).json
+    assert own.read_bytes() == recipe.to_bytes()
+    assert seen(client)["undo"] is None
+    assert found["photo"]["after"] < found["photo"]["before"]
+    assert (found["source"], found["compared"], found["turning"]) == ("left", 1, [other])  # the same picture
+    assert client.post("/accept", {"source": "left", "change": "0" * 64}).status == 409
+    assert client.post("/accept", {"source": "left", "change": found["change"]}).status == 200
+    changed = Recipe.open(own)
+    assert changed.header.shots[-1].name == f"{name}.frame.png"
+    assert changed.digest == station.detector.recipe.digest == found["change"]
+    assert seen(client)["recipe_threshold"] == found["threshold_after"] != found["threshold"]
+    again = client.post("/consider", {"reject": name})
+    assert (again.status, b"already in the recipe" in again.body) == (422, True)
+    assert client.post("/consider", {"reject": gone}).status == 422
+    assert client.post("/consider", {"reject": "../x"}).status == 422
+    assert undo(client).status == 200
+    assert own.read_bytes() == recipe.to_bytes()
+    assert station.detector.recipe.digest == recipe.digest
+
+
+def test_a_recipe_that_changed_since_a_look_is_looked_at_again(
+    open_line: OpenLine, own: Path, recipe: Recipe, rejected: Path
+) -> None:
+    client = open_line({"left": {"recipe": str(own)}}, rejects=str(rejected))
+    found = client.post("/consider", {"reject": client.get("/rejects").json["rejects"][0]["name"]}).json
+    changed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=0.9))
+    changed.save(own)
+    assert client.post("/accept", {"source": "left", "change": found["change"]}).status == 409
+    assert own.read_bytes() == changed.to_bytes()
+
+
+def test_an_engine_that_fails_is_said_and_nothing_changed(
+    open_line: OpenLine, own: Path, recipe: Recipe, rejected: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = open_line({"left": {"recipe": str(own)}}, rejects=str(rejected))
+
+    def lost(*_: object) -> None:
+        raise RuntimeError("device lost")
+
+    monkeypatch.setattr(client.line.shared.engine.session, "run", lost)
+    reply = client.post("/consider", {"reject": client.get("/rejects").json["rejects"][0]["name"]})
+    assert (reply.status, reply.body) == (500, b"that failed: RuntimeError")
+    assert own.read_bytes() == recipe.to_bytes()

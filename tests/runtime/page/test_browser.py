@@ -1,0 +1,173 @@
+"""The page as a browser shows it, and as an operator uses it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from goodparts.runtime import Recipe
+from goodparts.runtime.line.outlet import Result
+from goodparts.runtime.line.rejects import Rejects
+
+from tests.runtime.page.conftest import TOKEN, OpenLine
+
+pytest.importorskip("websockets")
+from tests.runtime.page.browser import CHROMIUM, Browser
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+NASTY = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>"
+STREAM = "rtsp://operator:hunter2@camera.invalid/<b>?token=hunter3"
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Browser:
+    chromium.open("about:blank")
+    chromium.wait("location.href === 'about:blank'")  # the page of the last test asks no more
+    chromium.events.clear()
+    return chromium
+
+
+def nothing_odd(browser: Browser, port: int) -> None:
+    """No script failed, no dialog came up, no policy was violated, nothing was asked of anybody else."""
+    assert browser.told("Runtime.exceptionThrown") == []
+    assert browser.told("Page.javascriptDialogOpening") == []
+    assert [one for one in browser.told("Log.entryAdded") if one["entry"]["source"] in ("security", "violation")] == []
+    asked = [one["request"]["url"] for one in browser.told("Network.requestWillBeSent")]
+    assert asked
+    assert [url for url in asked if not url.startswith((f"http://127.0.0.1:{port}/", "about:", "chrome"))] == []
+
+
+def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
+    browser: Browser, open_line: OpenLine, recipe: Recipe, results: dict[str, Result], tmp_path: Path
+) -> None:
+    own = tmp_path / "own.safetensors"
+    recipe.save(own)
+    saved = Rejects(tmp_path / "rejects", 10**9)
+    saved.send(results["reject"])
+    client = open_line({"left": {"recipe": str(own)}}, rejects=str(tmp_path / "rejects"))
+    client.line._captures[0].up = True
+    for number, kind in enumerate(["good"] * 30 + ["reject"]):
+        client.page.note(dataclasses.replace(results[kind], record=results[kind].record | {"frame": number}))
+    browser.open(client.page.url)
+    assert browser.wait("document.querySelector('.picture img').naturalWidth") == 320
+    assert browser.run("document.querySelector('.verdict').innerText.replace(/\\s+/g, ' ')").startswith("✕ REJECT")
+    assert (
+        browser.run("parseFloat(getComputedStyle(document.querySelector('.word')).fontSize)") >= 48
+    )  # from two metres
+    drawn = "document.querySelector('canvas').getContext('2d').getImageData(0, 0, 400, 130).data"
+    assert browser.run(f"{drawn}.some((value) => value > 0)")
+
+    (station,) = client.line.stations
+    before, wanted = station.detector.thresholds.image, results["good"].record["score"] / 2
+    browser.run(
+        f"""(() => {{ const exact = document.querySelector(".exact"); exact.focus(); exact.value = {wanted};
+        exact.dispatchEvent(new Event("input")) }})()"""
+    )
+    assert "31 of the last 31 frames rejected" in browser.wait(
+        "document.querySelector('.effect b').parentNode.innerText"
+    )
+    assert station.detector.thresholds.image == before
+    browser.run("document.querySelector('.apply').click()")
+    assert "Undo: threshold" in browser.wait("document.querySelector('.undo:not([hidden])').innerText")
+    assert station.detector.thresholds.image == wanted
+    browser.run("document.querySelector('.keep').click()")
+    assert "own.safetensors" in browser.wait("document.querySelector('#confirm[open] p').innerText")
+    browser.run("document.querySelector('#confirm button').click()")
+    assert browser.wait("document.querySelector('.undo').innerText.includes('written into')")
+    assert Recipe.open(own).header.thresholds.image == wanted
+    for _ in range(2):
+        said = browser.run("document.querySelector('.undo').innerText")
+        browser.run("document.querySelector('.undo').click()")
+        browser.wait(f"document.querySelector('.undo').innerText !== {msgspec.json.encode(said).decode()}")
+    assert station.detector.thresholds.image == before
+    assert own.read_bytes() == recipe.to_bytes()
+
+    browser.wait("document.querySelector('#rejects img').naturalWidth")
+    browser.run("document.querySelector('#rejects button').click()")
+    assert browser.wait("[...document.querySelectorAll('.pair img')].every((one) => one.naturalWidth) ? 2 : 0") == 2
+    browser.run("document.querySelector('#viewer .consider').click()")
+    assert "Score" in browser.wait(
+        "document.querySelector('.accept:not([hidden])') && document.querySelector('#viewer .effect').innerText"
+    )
+    browser.run("document.querySelector('#viewer .accept').click()")
+    assert browser.wait("document.querySelector('.undo:not([hidden])').innerText").endswith("accepted as good")
+    assert len(Recipe.open(own).header.shots) == len(recipe.header.shots) + 1
+    nothing_odd(browser, client.port)
+
+
+def test_hostile_names_stay_text(
+    browser: Browser, open_line: OpenLine, recipe: Recipe, results: dict[str, Result], tmp_path: Path
+) -> None:
+    folder = tmp_path / NASTY.replace("/", "∕")
+    folder.mkdir()
+    header = msgspec.structs.replace(recipe.header, product=NASTY)
+    dataclasses.replace(recipe, header=header).save(folder / "<i>.safetensors")
+    name = "20260101T000000000Z_left_1"
+    rejects = tmp_path / "rejects"
+    source = {"recipe": str(folder / "<i>.safetensors")}
+    client = open_line({"left": source | {"address": str(folder)}, "right": source | {"address": STREAM}},
+                       rejects=str(rejects))  # fmt: skip
+    told = {"source": NASTY, "time": NASTY, "frame": 1, "score": 1, "threshold": 1}
+    (rejects / f"{name}.json").write_bytes(msgspec.json.encode(told))
+    record = results["error"].record | {"error": NASTY}
+    client.page.note(dataclasses.replace(results["error"], record=record))
+    client.line._captures[0].up = True
+    client.line._report(f"left: {NASTY} {STREAM}")
+    browser.open(client.page.url)
+    text = browser.wait("document.querySelector('#rejects span') && document.body.innerText")
+    assert text.count(NASTY) >= 4  # product twice, error, reject, message
+    assert "NO VERDICT" in text
+    assert "rtsp://camera.invalid/<b>" in text
+    assert "hunter" not in browser.run("document.documentElement.outerHTML")
+    assert (
+        browser.run("document.querySelectorAll('main script, main b, main i, main img:not([src^=rejects])').length")
+        == 0
+    )
+    nothing_odd(browser, client.port)
+
+
+def test_a_token_opens_it_and_does_not_stay_in_the_address(
+    browser: Browser, open_line: OpenLine, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    client = open_line(page_token=str(tmp_path / "token"))
+    browser.open(client.page.url)
+    browser.wait("!document.querySelector('#login').hidden")
+    assert browser.run("document.querySelector('main').hidden")
+    browser.run("document.querySelector('#token').value = 'wrong'; document.querySelector('#login button').click()")
+    assert browser.wait("document.querySelector('#refused').innerText") == "that is not the token"
+    browser.call("Page.navigate", url="about:blank")
+    browser.open(f"{client.page.url}#{TOKEN}")
+    browser.wait("!document.querySelector('main').hidden && document.querySelector('article') !== null")
+    assert browser.run("location.href + document.cookie") == client.page.url
+    assert all(TOKEN not in one["url"] for one in browser.call("Page.getNavigationHistory")["entries"])
+    assert all(TOKEN not in one["request"]["url"] for one in browser.told("Network.requestWillBeSent"))
+    nothing_odd(browser, client.port)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 844)])
+def test_it_fits_and_says_when_the_line_is_gone(
+    browser: Browser, open_line: OpenLine, results: dict[str, Result], width: int, height: int
+) -> None:
+    client = open_line({"left": {}, "right": {}})
+    client.line._captures[0].up = True
+    client.page.note(results["reject"])
+    browser.open(client.page.url, width, height)
+    browser.wait("document.querySelector('.reject img').naturalWidth")
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.run("[...document.querySelectorAll('.verdict')].every((one) => one.scrollWidth <= one.clientWidth)")
+    assert browser.run("document.querySelector('article:nth-child(2) .word').innerText") == "WAITING"
+    client.page.close()
+    assert browser.wait("document.querySelector('#alarm').innerText").startswith("No answer from the line since")
+    assert browser.run("getComputedStyle(document.querySelector('main')).filter") == "grayscale(1)"
