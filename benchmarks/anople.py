@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from goodparts.runtime.memory import fit_memory
-from goodparts.runtime.scoring import Branches, Learned, score_branches
-from goodparts.trainer.anople.learner import AnoPLeLearner, Subject, doubled
+from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.scoring import Branches, score_branches
+from goodparts.trainer.anople.learner import AnoPLeLearner, Subject
 from goodparts.trainer.anople.settings import Settings, settings
 from goodparts.trainer.backbone import Backbone
 
 from .accuracy import Bench, Trial
+from .anople_rows import remember
 from .products import Product, gather_sets
 from .report import Findings, Options
 
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 LINES = 2
 POOL, GOOD, BAD = 8, 24, 16
 SHOTS = 4
-QUICK: Mapping[str, Any] = {"steps": 24, "batch": 2}
+QUICK: Mapping[str, Any] = {"steps": 40}
 """Of a whole table on two cores; a product of one's own takes the defaults."""
 WITHOUT: Mapping[str, dict[str, Any]] = {
     "text to visual only": {"coupling": "text-to-visual"},
@@ -34,7 +35,7 @@ WITHOUT: Mapping[str, dict[str, Any]] = {
     "visual prompts only": {"coupling": "none", "text_tokens": 0},
     "not coupled": {"coupling": "none"},
     "no alignment": {"alignment_weight": 0.0},
-    "single scale": {"tiles": False, "prefix": "none"},
+    "with tiles": {"tiles": True, "batch": 2},
     "no prefix": {"prefix": "none"},
     "no decoder": {"decoder": "none"},
     "plain memory": {"memory": "plain"},
@@ -63,7 +64,7 @@ def compare(findings: Findings, name: str, products: list[Product], backbone: Ba
     for branch in ("memory", "prompt"):
         add(findings, f"{name}, AnoPLe, {branch} only", np.mean([t.aurocs(branch) for t in learned], axis=0), peer)
     for text, changes in WITHOUT.items():
-        found = [learn(backbone, *draw, settings(**QUICK, **changes)).aurocs("balanced") for draw in draws]
+        found = [learn(backbone, *draw, settings(**{**QUICK, **changes})).aurocs("balanced") for draw in draws]
         add(findings, f"{name}, AnoPLe, {text}", np.mean(found, axis=0), whole, "AnoPLe")
 
 
@@ -74,14 +75,15 @@ def add(findings: Findings, label: str, found: np.ndarray, peer: np.ndarray, pee
 
 def learn(backbone: Backbone, product: Product, draw: int, chosen: Settings) -> Trial:
     """A product learned from the shots of this number."""
-    shots = product.pool[draw * SHOTS : (draw + 1) * SHOTS]
-    learner = AnoPLeLearner(backbone, [Subject(product.text, doubled(shots))], chosen, draw)
+    used = slice(draw * SHOTS, (draw + 1) * SHOTS)
+    learner = AnoPLeLearner(backbone, [Subject(product.text, product.large[used])], chosen, draw)
     learner.learn()
-    (prototypes,) = learner.prototypes()
-    learned = Learned(prototypes, prototypes, (), chosen.temperature, chosen.image_maximum)
-    memory = fit_memory(learned, learner.encode(shots), shots, 1, learner.encode, fusion=chosen.fusion)
-    banks = tuple(bank.astype(np.float32) for bank in memory.banks)
-    learned = dataclasses.replace(learned, banks=banks, photos=memory.photos, scales=memory.scales)
+    return judge(learner, 0, product, product.pool[used])
+
+
+def judge(learner: AnoPLeLearner, number: int, product: Product, shots: Array8) -> Trial:
+    """The learner's product of this number, with the shots that it was learned from, on the product's tests."""
+    learned, memory = remember(learner, number, shots)
     parts = [score_branches(learner.encode(some), learned) for some in np.array_split(product.tests, 4)]
     joined = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,17 +17,17 @@ from goodparts.runtime.calibrate import Encode
 from goodparts.runtime.engine import Encoder
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.files import printable
+from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import MAP_SIZE, Floats, anomaly_map
 from goodparts.trainer.backbone import Backbone
 
 from .cells import Cell, Cells, Finished, Key, Manifest, code_digest, find_worst
 from .datasets import DataSet, Sample, Shots, Split, Truth, check_split, choose_shots, load_truth
 from .encoded import AT_ONCE, Encoded, Photos
-from .lesson import Lesson, Own, Product
+from .lesson import Judge, Lesson, Own, Product
 from .methods import METHODS
 from .metrics import Flags, Measured, measure_images
 from .official import OfficialPhotos, official_truth, read_shots
-from .patch_statistics import Score
 from .pixel_metrics import PixelTally
 
 log = logging.getLogger(__name__)
@@ -92,11 +94,13 @@ def measure_category(plan: Plan, category: str) -> Outcome:
     if wanted[-1].name != TORCH:
         wanted.append(torch_backend(plan.encoder, plan.backbone))
     backends = [Encoded(backend.name, backend.encode, photos) for backend in wanted]
-    measured = _Category(plan, split, photos, backends, found)
+    large = Photos(2 * size)
+    measured = _Category(plan, split, photos, large, backends, found)
     try:
         measured.measure()
     finally:
         photos.close()
+        large.close()
         for encoded in (*backends, *(encoded for _, encoded in measured.own.values())):
             encoded.close()
     return found
@@ -108,9 +112,13 @@ def torch_backend(encoder: Encoder, backbone: Callable[[], Backbone]) -> Backend
 
 
 class _Category:
-    def __init__(self, plan: Plan, split: Split, photos: Photos, backends: list[Encoded], found: Outcome) -> None:
-        """backends: the last is torch, which prompts are learned through; it is measured where the plan has it."""
+    def __init__(
+        self, plan: Plan, split: Split, photos: Photos, large: Photos, backends: list[Encoded], found: Outcome
+    ) -> None:
+        """large: at twice the encoder's size; backends: the last is torch, which prompts are learned through; it is
+        measured where the plan has it."""
         self._plan, self._split, self._photos, self._found = plan, split, photos, found
+        self._large = large
         self._name, self._data = printable(Path(split.category)), split.digest()
         self._backends, self._torch = list(zip(plan.backends, backends, strict=False)), backends[-1]
         self._numbers = {sample: number for number, sample in enumerate(split.test)}
@@ -161,6 +169,7 @@ class _Category:
             seed,
             self._plan.oracle,
             "official" if self._plan.official else "clean",
+            partial(self._large_shots, len(paths), seed),
         )
         for backend, encoded, names in self._runs(methods):
             own = backend not in self._plan.backends
@@ -180,6 +189,23 @@ class _Category:
                 self._found.cells.append(key)
                 if shown and (own or backend is self._plan.backends[0]):
                     self._found.shown[name] = key
+
+    def _large_shots(self, count: int, seed: int, together: bool) -> dict[str, tuple[str, Array8]]:
+        """Text and shots at twice the encoder's size; of every category that has so many, or of this one."""
+        found = {}
+        for category in self._plan.data.categories if together else (self._split.category,):
+            split = self._plan.data.split(category)
+            try:
+                found[category] = split.text, self._large.views(choose_shots(split.train, count, seed).paths)
+            except SettingsError as error:
+                self._found.remark(f"{category}: left out of what is learned together: {error}")
+        return found
+
+    @functools.cached_property
+    def _all_data(self) -> str:
+        """Digest of every category's files."""
+        digests = [self._plan.data.split(category).digest() for category in self._plan.data.categories]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     def _runs(self, methods: Sequence[str]) -> list[tuple[Backend, Encoded, list[str]]]:
         """Which methods are measured through what: through the backends, and through encoders of their own."""
@@ -206,8 +232,9 @@ class _Category:
     def _key(self, backend: Backend, method: str, drawn: Shots | None, seed: int) -> str:
         shots = len(drawn.paths) if drawn else 0
         listed = drawn.digest if drawn and self._plan.official else ""
+        data = self._all_data if METHODS[method].together else self._data
         return Key(
-            self._data, backend.graph, self._plan.encoder, backend.name, backend.precision, method, shots, seed,
+            data, backend.graph, self._plan.encoder, backend.name, backend.precision, method, shots, seed,
             self._plan.oracle, code_digest(), listed,
         ).digest  # fmt: skip
 
@@ -222,7 +249,7 @@ class _Category:
             judge = METHODS[name].learn(lesson)
         except SettingsError as error:
             return Finished(None, str(error))
-        measured, scores, grids = self._judge(judge.score, encoded, tests)
+        measured, scores, grids = self._judge(judge, encoded, tests)
         if self._plan.oracle:
             measured |= self._best_step(name, lesson, encoded, tests)
         cell = Cell(
@@ -233,13 +260,15 @@ class _Category:
         worst = find_worst(_bad(tests), scores, grids, numbers)
         return Finished(cell, "", scores.astype(np.float32).tobytes(), tuple(sample.bad for sample in tests), worst)
 
-    def _judge(self, score: Score, encoded: Encoded, tests: Sequence[Sample]) -> tuple[Measured, Floats, Floats]:
+    def _judge(self, judge: Judge, encoded: Encoded, tests: Sequence[Sample]) -> tuple[Measured, Floats, Floats]:
         """Metrics, image scores [N] and patch scores [N,h,w] of the tests."""
         scores, grids = [], []
         with PixelTally() as tally:
             for start in range(0, len(tests), AT_ONCE):
                 some = tests[start : start + AT_ONCE]
-                image, grid = score(encoded.features([sample.path for sample in some]))
+                paths = [sample.path for sample in some]
+                own = judge.encode
+                image, grid = judge.score(encoded.features(paths) if own is None else own(self._photos.views(paths)))
                 scores.append(image)
                 grids.append(grid)
                 for sample, one in zip(some, grid, strict=True):
@@ -266,7 +295,7 @@ class _Category:
         best: dict[str, float] = {}
         for prototypes in after:
             then = dataclasses.replace(lesson, product=lesson.product.as_of(prompts or "", prototypes))
-            measured, _, _ = self._judge(METHODS[name].learn(then).score, encoded, tests)
+            measured, _, _ = self._judge(METHODS[name].learn(then), encoded, tests)
             for metric in ("image_auroc", "pixel_auroc"):
                 best[f"oracle_{metric}"] = max(best.get(f"oracle_{metric}", 0.0), measured.values[metric])
         return Measured(best)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import msgspec
 from goodparts.runtime.calibrate import Encode
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import Features
 from goodparts.trainer.backbone import Backbone
-from goodparts.trainer.promptad import PromptLearner, Protocol, Prototypes
+from goodparts.trainer.promptad import PromptLearner, Protocol, Prototypes, Settings, settings
 
 from .patch_statistics import Score
 
@@ -22,7 +24,8 @@ Teach = Callable[["Product", str], Prototypes]
 class Product:
     """What prompts are learned from: a backbone, and torch's features of the k photos; the product in words, and the
     category's name, by which a benchmark object's list of defects is found. trace: keep the prototypes after every step
-    in `traces`, by the prompts' names."""
+    in `traces`, by the prompts' names. large: the category's text and its k photos at twice the encoder's size, uint8
+    [k,2S,2S,3], by its name; asked for all, every category's that has as many."""
 
     backbone: Callable[[], Backbone]
     features: Callable[[], Features]
@@ -31,6 +34,7 @@ class Product:
     seed: int
     trace: bool = False
     protocol: Protocol = "clean"
+    large: Callable[[bool], Mapping[str, tuple[str, Array8]]] = lambda together: {}  # noqa: ARG005
     traces: dict[str, list[Prototypes]] = field(default_factory=dict, repr=False)
     _known: dict[str, Prototypes] = field(default_factory=dict, repr=False)
 
@@ -78,10 +82,12 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Judge:
-    """A method that has learned; threshold: the image score from which it rejects, None where it states none."""
+    """A method that has learned; threshold: the image score from which it rejects, None where it states none; encode:
+    of photos, where what it learned changes how they are encoded."""
 
     score: Score
     threshold: float | None = None
+    encode: Encode | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +104,17 @@ Own = Callable[[Backbone], Pass]
 """Makes an encoder of a method's own; the same function is the same encoder."""
 
 
+def clean(**changes: Any) -> Settings:
+    """PromptAD's settings of the clean protocol."""
+    return settings("clean", **changes)
+
+
 @dataclass(frozen=True)
 class Method:
     """A row. prompts: the name of those that it learns, None for none; shots: whether it learns from photos at all;
     own: makes the encoder that the method needs where no engine has it, so it runs through torch alone.
-    tune: the same row with other settings of PromptAD, by name; None if it has none.
+    tune: the same row with other settings, by name; None if it has none. settings: checks some of them, and has all.
+    together: whether it learns from the photos of all categories.
     official: whether the released code of PromptAD has it, so that its protocol means something."""
 
     title: str
@@ -111,4 +123,6 @@ class Method:
     shots: bool = True
     own: Own | None = None
     tune: Callable[..., Method] | None = None
+    settings: Callable[..., msgspec.Struct] = clean
+    together: bool = False
     official: bool = False

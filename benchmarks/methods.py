@@ -8,15 +8,15 @@ photos.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import msgspec
 from goodparts.runtime.errors import SettingsError
 from goodparts.trainer.coop import NO_MARGIN
-from goodparts.trainer.promptad import Settings, settings
 
+from .anople_rows import MAPLE, anople
 from .branches import row, zero_shot
 from .clip_paths import middle_memory, ordinary_path, plain, quarter_memory, value_path
 from .cnn import cnn
@@ -43,30 +43,31 @@ def _on_cnn(title: str, fit: Fit, stages: slice) -> Method:
 
 
 class _Table(dict[str, Method]):
-    """Rows by name; a row of PromptAD with other settings is there as well, as "promptad:margin=0.1,lr=0.01"."""
+    """Rows by name; one of a method with other settings is there as well, as "promptad:margin=0.1,lr=0.01"."""
 
     def __missing__(self, name: str) -> Method:
         base, _, text = name.partition(":")
         tune = self[base].tune if base in self else None
         if tune is None or not text:
             raise SettingsError(
-                f"--method {name}: there are {' '.join(GROUPS)}, {' '.join(self)}, and PromptAD's with settings, as in "
-                "promptad:alignment_weight=0.1,fusion=prompt"
+                f"--method {name}: there are {' '.join(GROUPS)}, {' '.join(self)}, and PromptAD's and AnoPLe's "
+                "with settings, as in promptad:alignment_weight=0.1,fusion=prompt"
             )
-        changes = dict(map(_read_change, text.split(",")))
+        changes = dict(_read_change(one, self[base].settings) for one in text.split(","))
         return dataclasses.replace(tune(**changes), title=f"{self[base].title}; {text}")
 
 
-def _read_change(text: str) -> tuple[str, Any]:
+def _read_change(text: str, settings: Callable[..., msgspec.Struct]) -> tuple[str, Any]:
     """One setting, "margin=0.1" or "fusion=prompt"; SettingsError where there is none of that name or value."""
     name, _, value = text.partition("=")
-    if name not in Settings.__struct_fields__:
-        raise SettingsError(f"--method: {text!r}: the settings are {' '.join(Settings.__struct_fields__)}")
+    names = settings().__struct_fields__
+    if name not in names:
+        raise SettingsError(f"--method: {text!r}: the settings are {' '.join(names)}")
     try:
         read = msgspec.json.decode(value.encode())
     except msgspec.DecodeError:
         read = value
-    settings("clean", **{name: read})
+    settings(**{name: read})
     return name, read
 
 
@@ -101,6 +102,16 @@ METHODS: Mapping[str, Method] = _Table({
     "rwda+": Method("RWDA with memory", partial(learn_rwda, memory=True), own=plain),
     "winclip": Method("WinCLIP, zero-shot", partial(learn_winclip, memory=False), shots=False, own=windowed),
     "winclip+": Method("WinCLIP+", partial(learn_winclip, memory=True), own=windowed),
+    "anople": anople("AnoPLe, a reconstruction"),
+    "anople-multi": anople("AnoPLe, one model for all categories", together=True),
+    "anople-text": anople("AnoPLe, text prompts only", coupling="none", visual_tokens=0, prefix="none"),
+    "anople-visual": anople("AnoPLe, visual prompts only", coupling="none", text_tokens=0),
+    "anople-text-to-visual": anople("AnoPLe, coupled from text to visual only", coupling="text-to-visual"),
+    "anople-no-alignment": anople("AnoPLe without the alignment loss", alignment_weight=0.0),
+    "anople-tiles": anople("AnoPLe, learned from tiles as well (multi-scale)", tiles=True),
+    "anople-no-decoder": anople("AnoPLe without the decoder", decoder="none"),
+    "maple": anople("MaPLe-style: from text to visual, good photos alone", **MAPLE, anomaly_share=0.0),
+    "maple-draem": anople("MaPLe-style with painted defects (MaPLe + DRAEM)", **MAPLE),
     "cnn-patchcore": _on_cnn("PatchCore on a Wide ResNet-50", fit_patchcore, slice(1, 3)),
     "cnn-spade": _on_cnn("SPADE on a Wide ResNet-50", fit_spade, slice(0, 3)),
     "cnn-padim": _on_cnn("PaDiM on a Wide ResNet-50, shrunk", fit_padim, slice(0, 3)),
@@ -117,6 +128,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "transformations": (
         "clip", "maskclip", "vvclip", "winclip", "clip-promptad", "clip-linear", "maskclip-promptad", "promptad-prompt",
     ),
+    "anople": tuple(name for name in METHODS if name.startswith(("anople", "maple"))),
     "learners": ("coop", "cocoop", "promptad-prompt"),
     "hyper-parameters": tuple(
         f"promptad:{one}"

@@ -55,7 +55,7 @@ class PseudoAnomalies:
 
     def _texture(self, size: int, rng: Generator) -> Array8:
         if self._files:
-            return augment(fit(load_rgb(self._files[rng.integers(len(self._files))]), size), rng)
+            return augment(fit(load_rgb(self._files[int(rng.integers(len(self._files)))]), size), rng)
         if rng.random() < 0.5:
             return augment(draw_texture(size, rng), rng)
         return cut_out(self._shots[rng.integers(len(self._shots))], rng)

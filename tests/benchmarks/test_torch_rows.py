@@ -19,6 +19,7 @@ from goodparts.benchmarks.winclip import learn_winclip, spread, windowed, window
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import prompt_scores
+from goodparts.trainer.anople.learner import AnoPLeLearner
 from goodparts.trainer.backbone import Backbone
 
 from goodparts.cli import main
@@ -154,6 +155,7 @@ def test_every_torch_only_row_through_the_command(
     monkeypatch.setattr("goodparts.benchmarks.torch_learners.RWDA_STEPS", 2)
     monkeypatch.setattr("goodparts.benchmarks.torch_learners.CLEAN", _few_steps())
     monkeypatch.setattr("goodparts.trainer.promptad.PromptLearner.learn", lambda self, _=iter: self.prototypes())
+    monkeypatch.setattr("goodparts.trainer.anople.learner.AnoPLeLearner.learn", lambda _: None)
     command = ["evaluate", "--data", str(photos), "--engine", str(engine_folder), "--out", str(tmp_path)]
     assert main([*command, "--shots", "1", "--method", "torch-only", "promptad:image_prefixes=1"]) == 0
     cells = list(csv.DictReader((tmp_path / "results.csv").read_text(encoding="utf-8").splitlines()))
@@ -161,6 +163,26 @@ def test_every_torch_only_row_through_the_command(
     for cell in cells:
         assert cell["backend"].startswith("torch only") == (cell["method"] in GROUPS["torch-only"])
         assert 0 <= float(cell["image_auroc"]) <= 1
+
+
+def test_one_model_learns_all_categories_once(demo: Backbone, views: Array8, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[int] = []
+    monkeypatch.setattr(AnoPLeLearner, "learn", lambda self: learned.append(len(self.prototypes())))
+    large = views.repeat(2, axis=1).repeat(2, axis=2)
+    known = {"nut": ("nut", large[:1]), "ring": ("ring", large)}
+    features = demo.encode(views)
+    scores = {}
+    for name in ("anople", "anople-multi"):
+        for category in known:
+            product = Product(
+                lambda: demo, lambda: features, category, category, 0,
+                large=lambda together, own=category: known if together else {own: known[own]},
+            )  # fmt: skip
+            judge = METHODS[f"{name}:tiles=false,prefix=none"].learn(Lesson(features, views, demo.encode, product))
+            assert judge.encode is not None
+            scores[name, category], _ = judge.score(judge.encode(views))
+    assert learned == [1, 1, 2]
+    assert not np.array_equal(scores["anople-multi", "nut"], scores["anople-multi", "ring"])
 
 
 def _few_steps() -> object:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from . import losses
 from .checkpoint import Header, read_checkpoint, write_checkpoint
 from .decoder import Decoder
-from .prompts import VIEWS, CoupledPrompts, PromptedText
+from .prompts import CoupledPrompts, PromptedText
 from .settings import Settings
 from .tower import PromptedTower
 from .variation import vary
@@ -110,9 +110,9 @@ class AnoPLeLearner:
         self._subjects = subjects
         self._seed = seed
         self._textures = textures
-        self._painters = [
-            PseudoAnomalies(subject.shots, self._textures, foreground=chosen.foreground) for subject in subjects
-        ]
+        # Tiles show a photo at twice the resolution of the whole, which alone does not need it.
+        self._shots = [subject.shots if chosen.tiles else halved(subject.shots) for subject in subjects]
+        self._painters = [PseudoAnomalies(shots, textures, foreground=chosen.foreground) for shots in self._shots]
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": [*self.model.prompts.parameters()], "peak": chosen.lr},
@@ -139,19 +139,18 @@ class AnoPLeLearner:
         views, masks, places, products = [], [], [], []
         for number in range(chosen.batch):
             product = int(rng.integers(len(self._subjects)))
-            shots = self._subjects[product].shots
+            shots = self._shots[product]
             shot = int(rng.integers(len(shots)))
             if number < count:
                 photo, mask = self._painters[product](shot, rng)
             else:
                 photo, mask = shots[shot], np.zeros(shots.shape[1:3], np.bool_)
             photo, mask = vary(photo, mask, chosen.variation, rng)
-            some, where = whole_and_tiles(photo, mask)
-            used = slice(None) if chosen.tiles else slice(1)
-            cells = where.reshape(VIEWS, rows, where.shape[1] // rows, columns, -1)
-            views.append(some[used])
-            masks.append(cells[used].any(axis=(2, 4)))
-            places.append(np.arange(VIEWS)[used])
+            some, where = whole_and_tiles(photo, mask) if chosen.tiles else (photo[None], mask[None])
+            cells = where.reshape(len(some), rows, where.shape[1] // rows, columns, -1)
+            views.append(some)
+            masks.append(cells.any(axis=(2, 4)))
+            places.append(np.arange(len(some)))
             products.append(np.full(len(places[-1]), product))
         device = self._backbone.device
         return Batch(*(torch.from_numpy(np.concatenate(part)).to(device) for part in (views, masks, places, products)))
@@ -244,9 +243,3 @@ def halved(shots: Array8) -> Array8:
     """Shots uint8 [k,2S,2S,3] as the encoder sees them whole, [k,S,S,3]."""
     size = shots.shape[1] // 2
     return np.stack([resize(shot, (size, size)) for shot in shots])
-
-
-def doubled(views: Array8) -> Array8:
-    """Views uint8 [k,S,S,3] at twice their size, where photos are no larger."""
-    size = 2 * views.shape[1]
-    return np.stack([resize(view, (size, size)) for view in views])

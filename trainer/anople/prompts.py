@@ -58,11 +58,11 @@ class CoupledPrompts(nn.Module):
     def _start_beside(self, patch: Tensor) -> None:
         """Let visual tokens, projected ones and the prefix begin at this patch [J,1,W_v], so that a tower that looks
         at them sees what it sees anyway. What is projected into the text stays as large as what is drawn there."""
-        self.visual += patch
-        self.to_visual_bias += patch if len(self.to_visual_bias) == len(patch) else patch.mean(dim=0)
-        self.prefix += patch[0]
+        self.visual.add_(patch)
+        self.to_visual_bias.add_(patch if len(self.to_visual_bias) == len(patch) else patch.mean(dim=0))
+        self.prefix.add_(patch[0])
         if self.visual.numel():
-            self.to_text *= INITIAL_SPREAD / self.visual.square().mean().sqrt()
+            self.to_text.mul_(INITIAL_SPREAD / self.visual.square().mean().sqrt())
 
     def of_text(self) -> Tensor:
         """What the text tower reads, [J,n,W_t]."""

@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["tower", "none"],
         Meta(description="scale-aware prefix: a token of the visual tower's first layer, or none (A6)"),
     ] = "tower"
-    tiles: Annotated[bool, Meta(description="train on the four tiles of a photo besides the whole one")] = True
+    tiles: Annotated[bool, Meta(description="train on the four tiles of a photo besides the whole one")] = False
     anomaly_share: Annotated[
         float, Meta(ge=0, lt=1, description="of the photos that get a painted pseudo-anomaly (A7)")
     ] = 0.5

@@ -9,7 +9,7 @@ import torch
 from goodparts.runtime.errors import BackboneError, FileError, SettingsError
 from goodparts.trainer.anople import learner as anople_learner
 from goodparts.trainer.anople.decoder import Decoder
-from goodparts.trainer.anople.learner import AnoPLeLearner, Subject, doubled
+from goodparts.trainer.anople.learner import AnoPLeLearner, Subject
 from goodparts.trainer.anople.prompts import CoupledPrompts, PromptedText
 from goodparts.trainer.anople.settings import Settings, settings
 from goodparts.trainer.anople.tower import PromptedTower
@@ -29,6 +29,11 @@ def backbone() -> Backbone:
 def shots(backbone: Backbone) -> np.ndarray:
     size = backbone.encoder.image_size
     return np.stack([Line("gear", 1).photo(number, size=(size, size)).image for number in range(2)])
+
+
+def doubled(shots: np.ndarray) -> np.ndarray:
+    """[k,S,S,3] → [k,2S,2S,3]."""
+    return shots.repeat(2, axis=1).repeat(2, axis=2)
 
 
 def learner(backbone: Backbone, shots: np.ndarray, chosen: Settings = QUICK, seed: int = 0) -> AnoPLeLearner:
