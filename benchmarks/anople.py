@@ -27,32 +27,48 @@ log = logging.getLogger(__name__)
 LINES = 2
 POOL, GOOD, BAD = 8, 24, 16
 SHOTS = 4
-QUICK: Mapping[str, Any] = {"steps": 40}
+QUICK: Mapping[str, Any] = {"steps": 30}
 """Of a whole table on two cores; a product of one's own takes the defaults."""
+TOGETHER = 15
+"""Steps of one model for all products, per product."""
 WITHOUT: Mapping[str, dict[str, Any]] = {
-    "text to visual only": {"coupling": "text-to-visual"},
     "text prompts only": {"coupling": "none", "visual_tokens": 0, "prefix": "none"},
     "visual prompts only": {"coupling": "none", "text_tokens": 0},
-    "not coupled": {"coupling": "none"},
     "no alignment": {"alignment_weight": 0.0},
     "with tiles": {"tiles": True, "batch": 2},
-    "no prefix": {"prefix": "none"},
     "no decoder": {"decoder": "none"},
-    "plain memory": {"memory": "plain"},
 }
+"""What each of its parts is worth: measured on the first line or draw of a set."""
 
 
 def measure(options: Options) -> Findings:
     findings, backbone = Findings(), Backbone.open("demo")
     sets = gather_sets(findings, options.data, backbone.encoder.image_size, lines=LINES, pool=POOL, good=GOOD, bad=BAD)
+    alone = {}
     for name, products in sets.items():
         log.info("%s", name)
-        compare(findings, name, products, backbone)
+        alone[name] = compare(findings, name, products, backbone)
+    log.info("one model for all")
+    compare_together(findings, {name: products[0] for name, products in sets.items()}, alone, backbone)
     return findings
 
 
-def compare(findings: Findings, name: str, products: list[Product], backbone: Backbone) -> None:
-    """Rows "<set>, <row>: image | pixel AUROC", means over lines or draws; peer: PromptAD, or all of AnoPLe."""
+def compare_together(
+    findings: Findings, products: Mapping[str, Product], alone: Mapping[str, np.ndarray], backbone: Backbone
+) -> None:
+    """Rows "<set>, AnoPLe, one model for all"; peer: the same draw learned alone."""
+    chosen = settings(**{**QUICK, "steps": TOGETHER * len(products)})
+    subjects = [Subject(product.text, product.large[:SHOTS]) for product in products.values()]
+    learner = AnoPLeLearner(backbone, subjects, chosen)
+    learner.learn()
+    for number, (name, product) in enumerate(products.items()):
+        found = judge(learner, number, product, product.pool[:SHOTS]).aurocs("balanced")
+        add(findings, f"{name}, AnoPLe, one model for all", np.array(found), alone[name], "AnoPLe, same draw")
+
+
+def compare(findings: Findings, name: str, products: list[Product], backbone: Backbone) -> np.ndarray:
+    """Rows "<set>, <row>: image | pixel AUROC", means over lines or draws; peer: PromptAD, or all of AnoPLe. Returns
+    AnoPLe's of the first line or draw."""
     trials = [trial for trial, _ in Bench(products, backbone).trials(SHOTS)][:LINES]
     peer = np.mean([trial.aurocs("balanced") for trial in trials], axis=0)
     for branch in ("memory", "prompt"):
@@ -63,9 +79,11 @@ def compare(findings: Findings, name: str, products: list[Product], backbone: Ba
     add(findings, f"{name}, AnoPLe", whole, peer)
     for branch in ("memory", "prompt"):
         add(findings, f"{name}, AnoPLe, {branch} only", np.mean([t.aurocs(branch) for t in learned], axis=0), peer)
+    first = np.array(learned[0].aurocs("balanced"))
     for text, changes in WITHOUT.items():
-        found = [learn(backbone, *draw, settings(**{**QUICK, **changes})).aurocs("balanced") for draw in draws]
-        add(findings, f"{name}, AnoPLe, {text}", np.mean(found, axis=0), whole, "AnoPLe")
+        found = learn(backbone, *draws[0], settings(**{**QUICK, **changes})).aurocs("balanced")
+        add(findings, f"{name}, AnoPLe, {text}", np.array(found), first, "AnoPLe, same draw")
+    return first
 
 
 def add(findings: Findings, label: str, found: np.ndarray, peer: np.ndarray, peer_name: str = "PromptAD") -> None:

@@ -73,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     alignment_weight: Annotated[float, Meta(ge=0, description="of the alignment loss")] = 0.1
     steps: Annotated[int, Meta(ge=1, description="steps of AdamW (A12)")] = 100
     lr: Annotated[float, Meta(gt=0, description="learning rate after a warm-up of a tenth of the steps (A12)")] = 2e-3
-    decoder_lr: Annotated[float, Meta(gt=0, description="the same of the decoder (A12)")] = 1e-3
+    decoder_lr: Annotated[float, Meta(gt=0, description="the same of the decoder (A12)")] = 3e-4
     weight_decay: Annotated[float, Meta(ge=0, description="of AdamW (A12)")] = 5e-4
     memory: Annotated[
         Literal["prompted", "plain"],
