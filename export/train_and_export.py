@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from goodparts.runtime.calibrate import FALSE_REJECT_RATE
 from goodparts.runtime.commands.calibrate import add_simulate, recalibrated
 from goodparts.runtime.commands.show import describe_recipe
 from goodparts.runtime.errors import SettingsError
-from goodparts.runtime.files import require_folder_of
+from goodparts.runtime.files import find_images, require_folder_of
 from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.view import Box, View, read_mask
 from goodparts.trainer import promptad, suffixes
@@ -19,7 +20,7 @@ from goodparts.trainer.anople import settings as anople
 from goodparts.trainer.anople.encoder import PromptedEncoder
 from goodparts.trainer.anople.learner import AnoPLeLearner, Subject
 from goodparts.trainer.anople.product import compose
-from goodparts.trainer.product import Order, choose_shots, learn_product, load_shots
+from goodparts.trainer.product import Order, learn_product, load_shots
 from tqdm import tqdm
 
 from .command import add_backbone_arguments, add_check_argument, open_backbone
@@ -27,13 +28,15 @@ from .engines import find_engine, make_engine
 from .labelled import LabelledPhotos
 from .method_settings import METHODS, add_settings, read_settings
 from .prompted import add_prompted
+from .tasks import add_products, read_tasks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     need = parser.add_argument_group("what to learn")
-    need.add_argument("--images", type=Path, nargs="+", required=True, metavar="PATH",
+    need.add_argument("--images", type=Path, nargs="+", metavar="PATH",
                       help="photos of good parts, or folders of them")  # fmt: skip
-    need.add_argument("--product", required=True, metavar="TEXT", help='what it is, in words: "metal nut"')
+    need.add_argument("--product", metavar="TEXT", help='what it is, in words: "metal nut"')
+    add_products(need)
     need.add_argument("--out", type=Path, required=True, metavar="FILE", help="the recipe to write (.safetensors)")
     need.add_argument("--shots", type=int, metavar="K", help="learn from the first K photos (default: all)")
     need.add_argument("--suffixes", default=None, metavar="WHAT",
@@ -71,6 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--seed", type=int, default=0, metavar="N")
     how.add_argument("--no-shots", action="store_true",
                      help="leave the shots out of the recipe; it then fits this engine's graph alone")  # fmt: skip
+    how.add_argument("--textures", type=Path, metavar="DIR",
+                     help="pictures that AnoPLe fills its painted defects with, such as DTD's (default: drawn textures "
+                          "and pieces of the shots)")  # fmt: skip
+    how.add_argument("--resume", type=Path, metavar="FILE",
+                     help="AnoPLe: where learning stands is kept here, and a command that was killed goes on from "
+                          "it; removed once recipes are written")  # fmt: skip
     add_settings(parser)
 
 
@@ -85,17 +94,18 @@ def read_view(args: argparse.Namespace) -> View:
     return View(roi=roi, mask=mask, resize=args.resize, tiles=(rows, columns), overlap=args.overlap)
 
 
-def read_order(args: argparse.Namespace) -> Order:
+def read_order(args: argparse.Namespace, text: str) -> Order:
     """Everything that can be wrong with the options is found here, before anything slow begins."""
-    text = " ".join(args.product.split())
-    if not text:
-        raise SettingsError('--product is empty: name the product in words, as in --product "metal nut"')
     if not 0.0 < args.false_reject_rate < 0.5:
         raise SettingsError(f"--false-reject-rate {args.false_reject_rate}: between 0 and 0.5, as in 0.01")
     if not 0 <= args.seed < 2**63:
         raise SettingsError(f"--seed {args.seed}: a whole number from 0 to 2^63−1")
-    require_folder_of(args.out)
     settings = read_settings(args)
+    for option in ("textures", "resume"):
+        if getattr(args, option) is not None and args.method != "anople":
+            raise SettingsError(f"--{option} is of --method anople: leave it out")
+    if args.resume is not None:
+        require_folder_of(args.resume)
     if args.suffixes is not None and args.method == "anople":
         raise SettingsError("--suffixes: AnoPLe knows no defects but those it paints, leave it out")
     choice = args.suffixes or "generic"
@@ -115,40 +125,48 @@ def read_order(args: argparse.Namespace) -> Order:
 
 
 def run(args: argparse.Namespace) -> int:
-    order = read_order(args)
-    paths = choose_shots(args.images, args.shots)
+    tasks = read_tasks(args)
+    orders = [read_order(args, task.text) for task in tasks]
     backbone = open_backbone(args, args.device)
     # Whatever can be wrong with photos and prompts should not cost an export.
-    shots, views = load_shots(paths, order.view, backbone.encoder.image_size)
+    loaded = [load_shots(task.photos, orders[0].view, backbone.encoder.image_size) for task in tasks]
     learner = None
-    if isinstance(order.settings, anople.Settings):
-        encoder = PromptedEncoder(backbone, order.settings)
-        _, doubled = load_shots(paths, order.view, 2 * backbone.encoder.image_size)
-        learner = AnoPLeLearner(backbone, [Subject(order.text, doubled)], order.settings, order.seed)
+    if isinstance(settings := orders[0].settings, anople.Settings):
+        encoder = PromptedEncoder(backbone, settings)
+        size = 2 * backbone.encoder.image_size
+        subjects = [Subject(task.text, load_shots(task.photos, orders[0].view, size)[1]) for task in tasks]
+        textures = () if args.textures is None else find_images([args.textures])
+        learner = AnoPLeLearner(backbone, subjects, settings, args.seed, textures)
     else:
-        promptad.lay_out(order.text, order.suffixes, order.settings, backbone.text.context_length)
+        for order in orders:
+            promptad.lay_out(order.text, order.suffixes, settings, backbone.text.context_length)
     engine = find_engine(backbone, args.engine)
     if engine is not None and args.check_on is not None:
         raise SettingsError(f"--check-on: {args.engine} is made already; name another folder with --engine to make one")
     if engine is None:
-        labelled = None if args.check_on is None else LabelledPhotos.open(args.check_on, backbone, order.view)
+        labelled = None if args.check_on is None else LabelledPhotos.open(args.check_on, backbone, orders[0].view)
         engine = make_engine(backbone, args.engine, labelled=labelled)
-
-    def progress(steps: range) -> Iterable[int]:
-        bar: Iterable[int] = tqdm(steps, desc=f"learning {order.text}", unit="step", disable=None)
-        return bar
-
-    if learner is None:
-        encode = backbone.encode
-        recipe = learn_product(backbone, order, shots, views, engine.graph_id("fp32"), progress)
-    else:
-        encode = learner.encode
+    graph = engine.graph_id("fp32")
+    if learner is not None:
         graph = add_prompted(args.engine, backbone, encoder).of_prompted().graph_id("fp32")
-        learner.learn(progress)
-        recipe = compose(backbone, order, learner, shots, views, graph)
-    recipe, lines = recalibrated(recipe, encode, args.calibrate_on, args.bad, args.false_reject_rate, args.simulate)
-    if args.no_shots:
-        recipe = dataclasses.replace(recipe, shots=None)
-    recipe.save(args.out)
-    print("\n".join([*describe_recipe(args.out, Recipe.open(args.out)), *lines]))
+        learner.learn(partial(show_progress, ", ".join(task.text for task in tasks)), args.resume)
+    for at, (task, order, (shots, views)) in enumerate(zip(tasks, orders, loaded, strict=True)):
+        if learner is None:
+            encode = backbone.encode
+            recipe = learn_product(backbone, order, shots, views, graph, partial(show_progress, order.text))
+        else:
+            encode = learner.encode
+            recipe = compose(backbone, order, learner, shots, views, graph, at)
+        recipe, lines = recalibrated(recipe, encode, args.calibrate_on, args.bad, args.false_reject_rate, args.simulate)
+        if args.no_shots:
+            recipe = dataclasses.replace(recipe, shots=None)
+        recipe.save(task.out)
+        print("\n".join([*describe_recipe(task.out, Recipe.open(task.out)), *lines]))
+    if args.resume is not None:
+        args.resume.unlink(missing_ok=True)
     return 0
+
+
+def show_progress(what: str, steps: range) -> Iterable[int]:
+    bar: Iterable[int] = tqdm(steps, desc=f"learning {what}", unit="step", disable=None)
+    return bar

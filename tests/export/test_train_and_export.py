@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from goodparts.runtime.recipe import Recipe
+from goodparts.trainer.anople.learner import AnoPLeLearner
 from goodparts.trainer.promptad import PromptLearner
 from PIL import Image
 
@@ -60,9 +62,71 @@ def test_anople_from_photos_to_verdicts(
     assert ", by its prompted graph" in seen
 
 
+def test_a_killed_command_goes_on_and_writes_the_same_recipes_for_all_products(
+    prompted_folder: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products, kept = tmp_path / "products.toml", tmp_path / "kept"
+    good = (photos / "good").as_posix()
+    products.write_text(f"[ring]\nimages = '{good}'\n[other]\nimages = ['{good}']\nproduct = 'nut'\nshots = 2\n")
+    options = ["--backbone", "demo", "--engine", prompted_folder, "--products", products, "--method", "anople"]
+    options += ["--steps", "3", "--batch", "2", "--textures", good]
+
+    def run(folder: str, *more: object) -> int:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return train_and_export([str(option) for option in (*options, "--out", tmp_path / folder, *more)])
+
+    monkeypatch.setattr("goodparts.trainer.anople.learner.WRITE_EVERY", 0.0)
+    step = AnoPLeLearner.step
+
+    def killed(learner: AnoPLeLearner) -> object:
+        if learner.done == 2:
+            raise KeyboardInterrupt
+        return step(learner)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AnoPLeLearner, "step", killed)
+        assert run("resumed", "--resume", kept) != 0
+    assert kept.exists()
+    assert run("resumed", "--resume", kept) == 0
+    assert not kept.exists()
+    assert run("whole") == 0
+    recipes = {}
+    for name in ("ring", "other"):
+        file = f"{name}.safetensors"
+        assert (tmp_path / "resumed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+        recipes[name] = Recipe.open(tmp_path / "whole" / file)
+    assert [len(recipe.header.shots) for recipe in recipes.values()] == [3, 2]
+    assert recipes["other"].header.product == "nut"
+    assert not np.allclose(recipes["ring"].image_prompts, recipes["other"].image_prompts)
+    first, second = (recipe.conditions for recipe in recipes.values())
+    assert first is not None
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("told", "options", "said"),
+    [
+        ("", [], "names no product"),
+        ("[ring]", [], "missing required field `images`"),
+        ("[ring]\nimages = 'no'", [], "no does not exist"),
+        ("['../ring']\nimages = 'no'", [], "is no name for a file"),
+        ("ring", [], "is no TOML"),
+        ("", ["--product", "ring"], "--product is of one product"),
+    ],
+)
+def test_what_is_wrong_with_a_list_of_products_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], told: str, options: list[str], said: str
+) -> None:
+    (tmp_path / "products.toml").write_text(told)
+    command = ["--products", str(tmp_path / "products.toml"), "--backbone", "demo", "--out", str(tmp_path), *options]
+    assert train_and_export(command) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--resume", "kept"], "--resume is of --method anople"),
         (["--method", "anople", "--margin", "0.1"], "--margin is no setting of anople"),
         (["--depth", "2"], "--depth is no setting of promptad"),
         (["--method", "anople", "--protocol", "official"], "AnoPLe has none, leave it out"),
