@@ -168,7 +168,8 @@ class Recipe:
         """The digest of the file, also of one that has not been written yet."""
         if self.header.digest != NO_DIGEST:
             return self.header.digest
-        return _read_header(self.to_bytes(), "recipe").digest
+        unsigned = dataclasses.replace(self, header=msgspec.structs.replace(self.header, signature=msgspec.UNSET))
+        return _read_header(unsigned.to_bytes(), "recipe").digest
 
     def learned(self) -> Learned:
         """What scoring needs, with the banks in float32."""
@@ -259,7 +260,14 @@ class Recipe:
         return dataclasses.replace(self, header=header)
 
     def to_bytes(self, sign: Signer | None = None) -> bytes:
-        """The file's bytes, unsigned or signed: the same recipe gives the same bytes."""
+        """The file's bytes, unsigned or signed: the same recipe gives the same bytes.
+
+        SettingsError for one that came from a signed file and would lose its signature.
+        """
+        if self.header.signature and sign is None:
+            raise SettingsError(
+                "the recipe is signed: it is written with the key alone, to be signed again (--key FILE)"
+            )
         tensors: dict[str, npt.NDArray[Any]] = {
             "image_prompts": self.image_prompts,
             "pixel_prompts": self.pixel_prompts,
@@ -278,9 +286,7 @@ class Recipe:
         return seal(put(blank, _SIGNATURE_MARK, sign(blank)) if sign else blank, _DIGEST_MARK)
 
     def save(self, path: str | Path, sign: Signer | None = None) -> None:
-        """Write the file, whole or not at all. SettingsError for one that was signed and would no longer be."""
-        if self.header.signature and sign is None:
-            raise SettingsError(f"{path} is signed: a changed one needs the key to be signed again (--key FILE)")
+        """Write the file, whole or not at all."""
         write_atomic(Path(path), self.to_bytes(sign))
 
     @classmethod
