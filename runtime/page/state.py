@@ -99,7 +99,6 @@ class State:
         return {
             "name": told.name,
             "address": redacted(told.address),
-            "policy": told.policy,
             "smoothing": told.smoothing,
             "up": gauges.up,
             "age": last,
@@ -117,7 +116,6 @@ class State:
         return {
             "product": detector.recipe.header.product,
             "recipe": station.product.recipe.name,
-            "digest": detector.recipe.digest[:12],
             "threshold": detector.thresholds.image,
             "recipe_threshold": detector.recipe.header.thresholds.image,
             "origin": controls.origin(told.name),
@@ -127,11 +125,8 @@ class State:
 
 
 def _shown(record: dict[str, Any], decision: str) -> dict[str, Any]:
-    wanted = ("frame", "score", "calibrated", "threshold", "verdict", "path", "error")
-    return {key: record[key] for key in wanted if key in record} | {
-        "decision": decision,
-        "regions": len(record.get("regions", ())),
-    }
+    wanted = ("frame", "score", "threshold", "verdict", "error")
+    return {key: record[key] for key in wanted if key in record} | {"decision": decision}
 
 
 def _places(output: OutputSettings) -> list[Path]:

@@ -78,6 +78,7 @@ class Card {
     this.part("said").textContent = shown ? this.describe(state, shown) : "no picture has come yet";
     if (scored) this.picture(shown.frame);
     this.showThreshold();
+    if (this.asked !== null) this.preview();
   }
 
   describe(state, shown) {
