@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
+from goodparts.runtime.commands.watch import _settings, add_arguments
 from goodparts.runtime.line.outlet import Result
+from goodparts.runtime.line.settings import read_settings
+from goodparts.runtime.page.page import DEFAULT
 from goodparts.runtime.page.state import masked
 
+from tests.runtime.conftest import FRAMES
 from tests.runtime.page.conftest import OpenLine
 
 STREAM = "rtsp://operator:hunter2@camera.local/live?token=hunter3#hunter4"
@@ -29,6 +34,25 @@ def test_state_of_a_line(open_line: OpenLine, tmp_path: Path, results: dict[str,
     (disk,) = reply.json["disks"]
     assert 0 <= disk["free"] <= disk["total"]
     assert reply.json["outputs"] == [{"name": "json", "lost": 0, "waiting": 0, "failing": False}]
+
+
+def test_a_running_line_tells_its_page_of_every_frame(open_line: OpenLine, recording: Path) -> None:
+    client = open_line({"left": {"address": str(recording), "threshold": 0.5}})
+    client.line.run(lambda: None)
+    assert [point.number for point in client.page.recents["left"].points(100)] == list(range(FRAMES))
+
+
+def test_the_page_is_asked_for_by_an_option_or_in_the_lines_file(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    common = ["--engine", "e", "--recipe", "r", "--source", "s"]
+    assert _settings(parser.parse_args(common)).output.page is None
+    assert _settings(parser.parse_args([*common, "--page"])).output.page == DEFAULT
+    assert _settings(parser.parse_args([*common, "--page", "0.0.0.0:1", "--page-token", "t"])).output.page_token == "t"
+    source = '[[source]]\nname = "a"\naddress = "s"\nrecipe = "r"\n'
+    (tmp_path / "line.toml").write_text(f'engine = "e"\noutput = {{ page = "80", page_token = "t" }}\n{source}')
+    output = read_settings(tmp_path / "line.toml").output
+    assert (output.page, output.page_token) == ("80", str(tmp_path / "t"))
 
 
 def test_messages_reach_the_page_without_passwords(open_line: OpenLine) -> None:
