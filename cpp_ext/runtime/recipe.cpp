@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::string_view kDigestMark = "\\\"digest\\\":\\\"";  // JSON within JSON
 constexpr const char* kMetadata = "__metadata__";
+constexpr uint64_t kMostHeader = 16 << 20;  // bytes; a mask's PNG is most of it
 
 // A tensor as the file holds it.
 struct Tensor {
@@ -153,6 +154,7 @@ Recipe parse(std::string_view data) {
   for (size_t at = 0; at < kLength && at < data.size(); ++at)
     length |= static_cast<uint64_t>(static_cast<uint8_t>(data[at])) << (8 * at);
   if (data.size() < kLength || length > data.size() - kLength) throw Damaged("it is not whole");
+  if (length > kMostHeader) throw Damaged("its header is larger than 16 MiB");
   const Json json = parse_json(data.substr(kLength, length));
   const Json text = parse_json(Fields(json, "it").object(kMetadata).text("goodparts"));
   const Fields fields(text, "the header");
@@ -170,7 +172,8 @@ Recipe parse_recipe(std::string_view data, const std::string& name) {
   try {
     return parse(data);
   } catch (const Unknown& unknown) {
-    throw Failure(GP_RECIPE, name + ": " + unknown.what() + ": use a version of goodparts that does");
+    throw Failure(GP_RECIPE,
+                  name + ": " + unknown.what() + ": inspect it in Python, or use a version of goodparts that does");
   } catch (const Damaged& damaged) {
     problem = damaged.what();
   } catch (const Invalid& invalid) {

@@ -218,7 +218,8 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"version": 99}, "ring: format version 99 is not the one this version reads, 1: use a version of goodparts"),
+        ({"version": 99}, "ring: format version 99 is not the one this version reads, 1: inspect it in Python, or use"),
+        ({"version": 2, "conditions": {}}, "ring: format version 2 is not the one this version reads, 1: inspect it"),
         ({"decoder": {"layers": 2}}, "ring: the header has the field 'decoder', which this version does not know"),
         ({"fusion": "other"}, "ring: fusion is 'other', which this version does not know"),
         ({"temperature": "hot"}, r"ring is damaged \(the header.temperature is not a number\)"),
@@ -231,7 +232,7 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
 def test_what_it_does_not_know_is_refused(
     library: Library, recipe: Recipe, fields: dict[str, Any], message: str
 ) -> None:
-    for known in ({}, {"signature": "0" * 128}):
+    for known in ({}, {"signature": "0" * 128}, {"accepted": {}}):
         assert read_recipe(library, forged(recipe, **known)).call("product") == b"ring"
     with pytest.raises(RefusedError, match=message) as caught:
         read_recipe(library, forged(recipe, **fields), "ring")
