@@ -85,16 +85,16 @@ def measure(options: Options) -> Findings:
             log.info("building %s", backbone)
             engine = folder / backbone
             spec = open_or_make(open_backbone(backbone), engine, options.precisions)
-            recipes = write_recipes(engine, large)
             for precision in options.precisions or spec.precisions:
+                recipes = write_recipes(engine, precision, large)
                 log.info("%s %s: four cameras for %d s", backbone, precision, paced / FPS)
                 seen = run_line(engine, precision, threads, recipes, large, "newest")
                 report_paced(findings, f"{backbone} {precision}", seen)
             if backbone == DEMO:
-                time_pieces(findings, engine, recipes[0], large)
+                time_pieces(findings, engine, write_recipes(engine, "fp32", large)[0], large)
                 fastest: Precision = "bf16" if "bf16" in spec.precisions else "fp32"
                 log.info("%s %s: %d frames", backbone, fastest, frames)
-                recipes = write_recipes(engine, small)
+                recipes = write_recipes(engine, fastest, small)
                 seen = run_line(engine, fastest, threads, recipes, small, "every", frames // POINTS)
                 report_memory(findings, fastest, seen, frames // SOURCES * SOURCES)
     return findings
@@ -162,9 +162,9 @@ def read_frames(video: Path, count: int) -> list[Array8]:
         ]
 
 
-def write_recipes(folder: Path, video: Path) -> list[Path]:
-    """Two products whose thresholds reject about one frame in fifty of the recording."""
-    engine = Engine.open(folder)
+def write_recipes(folder: Path, precision: Precision, video: Path) -> list[Path]:
+    """Two products whose thresholds reject about one frame in fifty of the recording, for this precision's graph."""
+    engine = Engine.open(folder, precision=precision)
     paths = []
     for seed in range(2):
         recipe = make_recipe(engine.encoder, engine.graph_id, shots=4, seed=seed)

@@ -67,7 +67,7 @@ def outlines(mask: npt.NDArray[np.bool_]) -> list[tuple[Image.Image, tuple[int, 
 
 def _grown(mask: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
     """The mask and all within a square of `by` pixels around it."""
-    grown = mask.copy()
+    grown: npt.NDArray[np.bool_] = mask.copy()
     for step in range(1, by + 1):
         grown[step:] |= mask[:-step]
         grown[:-step] |= mask[step:]

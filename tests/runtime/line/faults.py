@@ -191,7 +191,7 @@ class Faults:
         process = self.start()
         try:
             if self.rng.random() < 0.9:
-                deadline = time.monotonic() + 60
+                deadline = time.monotonic() + 600
                 while b"folder, camera: " not in said.read_bytes()[before:] and process.poll() is None:
                     assert time.monotonic() < deadline, said.read_text()[before:]
                     time.sleep(0.01)
@@ -218,14 +218,14 @@ class Faults:
         self.camera.revive()
         process = self.start()
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 600
             wanted = set(self.put) | self.broken
             while not wanted <= {Path(record.get("path", "")).name for record in self.records(whole=False)}:
                 assert time.monotonic() < deadline, "pictures without a line"
                 assert process.poll() is None, (self.folder / "said").read_text()[-1000:]
                 time.sleep(0.1)
             process.terminate()
-            assert process.wait(60) == 0
+            assert process.wait(600) == 0
         finally:
             process.kill()
             process.wait()
@@ -353,8 +353,10 @@ def run(folder: Path, engine: Path, recipe: Recipe, kills: int, seed: int) -> di
         faults = Faults(folder, engine, recipe, seed, has_disk)
         if kills >= 20:  # the patience with broken pictures takes seconds
             faults.break_picture()
-        for _ in range(kills):
+        for done in range(1, kills + 1):
             faults.live()
+            if done % 20 == 0:
+                print(f"{done} kills", file=sys.stderr, flush=True)
         faults.finish()
         return {"kills": kills, "a small tmpfs": has_disk, **faults.check()}
 
