@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from goodparts.runtime.files import printable
@@ -45,6 +45,7 @@ def to_html(summary: Summary, about: Sequence[str], methods: Sequence[str]) -> s
     categories = list(dict.fromkeys(category for category, _ in shown))
     parts = [f"<h1>{text(summary.data)}</h1>", _list(about)]
     parts.append(_table(summary, [line for line in summary.lines if line.category == MEAN or len(categories) > 1]))
+    parts.append(_legend(dict.fromkeys(line.method for line in summary.lines)))
     for category in categories:
         parts.append(f"<h2>{text(category)}</h2>")
         of_category = [shown[category, method] for method in methods if (category, method) in shown]
@@ -67,6 +68,12 @@ def text(anything: str) -> str:
 
 def _list(lines: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ul>"
+
+
+def _legend(methods: Iterable[str]) -> str:
+    """What the rows' names mean, folded."""
+    names = "".join(f"<dt>{text(name)}</dt><dd>{text(METHODS[name].title)}</dd>" for name in methods)
+    return f"<details><summary>What the methods are</summary><dl>{names}</dl></details>"
 
 
 def _table(summary: Summary, lines: Sequence[Line]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from goodparts.export import engines
 from goodparts.export.engines import make_engine
 from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.view import View
@@ -57,6 +59,22 @@ def engine_folder(demo: Backbone, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("engines") / "demo"
     make_engine(demo, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def copy_graph(engine_folder: Path) -> Callable[..., tuple[Path, ...]]:
+    """In place of `write_graph` where a test is not about it: the demo's graph as it was exported for `engine_folder`.
+    Each export takes seconds and is the same to the byte (test_same_backbone_same_bytes)."""
+
+    def copy(_: object, folder: Path) -> tuple[Path, ...]:
+        return tuple(Path(shutil.copy(engine_folder / f"encoder.{part}", folder)) for part in ("onnx", "weights"))
+
+    return copy
+
+
+@pytest.fixture
+def _exported(copy_graph: Callable[..., tuple[Path, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "write_graph", copy_graph)
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,10 @@ def test_nothing_is_fetched(page: str) -> None:
     assert not re.search(r"https?://|url\(|@import", page)
 
 
+def test_a_row_says_what_it_is(page: str) -> None:
+    assert "<dt>memory</dt><dd>memory only (PromptAD&#x27;s VAD)</dd>" in page
+
+
 def test_histogram_says_what_the_threshold_does(page: str) -> None:
     assert "at the threshold 0.35 1 of 2 good are rejected, 1 of 2 bad are missed" in page
     assert page.count("stroke-dasharray") == 1

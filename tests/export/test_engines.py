@@ -57,6 +57,7 @@ def test_same_backbone_same_bytes(engine_folder: Path, demo: Backbone, tmp_path:
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+@pytest.mark.usefixtures("_exported")
 def test_a_failed_gate_leaves_nothing(demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ParityError("too far")
@@ -67,6 +68,7 @@ def test_a_failed_gate_leaves_nothing(demo: Backbone, tmp_path: Path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("_exported")
 def test_a_usual_precision_that_fails_its_gate_is_left_out_and_an_asked_one_is_an_error(
     demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +111,7 @@ def test_a_fitting_engine_is_kept_and_another_is_not_overwritten(
         find_engine(demo, tmp_path)
 
 
+@pytest.mark.usefixtures("_exported")
 def test_an_older_engine_is_replaced_whole(demo: Backbone, engine_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(engine_folder, tmp_path / "engine"))
     (folder / "left over").touch()
@@ -129,6 +132,7 @@ def test_nothing_but_an_engine_is_replaced(demo: Backbone, tmp_path: Path) -> No
     assert (folder / "precious.png").exists()
 
 
+@pytest.mark.usefixtures("_exported")
 def test_an_empty_folder_a_link_and_the_current_folder_take_an_engine(
     demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

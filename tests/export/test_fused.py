@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from goodparts.export import fused
+from goodparts.export import engines, fused
 from goodparts.export.engines import make_engine
 from goodparts.export.fused import write_fused
 from goodparts.runtime.detector import Detector
@@ -87,9 +88,13 @@ def test_scores_are_the_detectors(
 
 
 @pytest.fixture(scope="module")
-def low_engine(demo: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def low_engine(
+    demo: Backbone, copy_graph: Callable[..., tuple[Path, ...]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("engines") / "low"
-    make_engine(demo, folder, ("fp16", "int8"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "write_graph", copy_graph)
+        make_engine(demo, folder, ("fp16", "int8"))
     return folder
 
 

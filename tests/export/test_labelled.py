@@ -79,6 +79,7 @@ def test_folders_that_are_not_labelled_say_what_is_missing(demo: Backbone, tmp_p
         LabelledPhotos.open(tmp_path, demo)
 
 
+@pytest.mark.usefixtures("_exported")
 def test_an_engine_keeps_and_shows_what_was_measured(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
