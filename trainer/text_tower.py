@@ -63,7 +63,7 @@ def run_block(block: Any, tokens: Tensor, mask: Tensor, read: Tensor | None = No
     """
     attention = block.attn
     mixed = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
-    q, k, v = mixed.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    q, k, v = mixed.reshape(*tokens.shape[:2], 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
     if read is not None:
         q, mask, tokens = q[:, :, read], mask[read], tokens[:, read]
     seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
