@@ -108,9 +108,11 @@ def test_a_signal_ends_it_in_order(
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    program = [sys.executable, "-c", "import sys; from goodparts.cli import main; sys.exit(main())"]
+    listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a job in the background ignores
+    program = f"import signal, sys; {listen}; from goodparts.cli import main; sys.exit(main())"
+    options = ["--engine", str(engine_folder), "--recipe", str(recipe_file), "--source", str(folder)]
     with subprocess.Popen(
-        [*program, "watch", "--engine", str(engine_folder), "--recipe", str(recipe_file), "--source", str(folder)],
+        [sys.executable, "-c", program, "watch", *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
