@@ -202,6 +202,6 @@ def test_features_that_are_not_finite_are_an_error_and_not_a_good_part(
     detector: Detector, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = detector.engine.session.run
-    monkeypatch.setattr(detector.engine.session, "run", lambda views: [output * np.nan for output in run(views)])
+    monkeypatch.setattr(detector.engine.session, "run", lambda *inputs: [output * np.nan for output in run(*inputs)])
     with pytest.raises(EngineError, match="not finite"):
         detector.predict(photos / "good" / "1.png")
