@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from goodparts.runtime.accept import PHOTOS_MORE
 from goodparts.runtime.accepted import most_novel, remember
+from goodparts.runtime.header import Shot
 from goodparts.runtime.memory import Halves
 from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.recipe import Recipe, Shot
+from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.scoring import Features, Floats, memory_scores, score
 from goodparts.runtime.view import View
 from goodparts.trainer.backbone import Backbone

@@ -17,7 +17,7 @@ from goodparts.runtime import native
 from goodparts.runtime.engine import Encoder
 from goodparts.runtime.errors import FileError
 from goodparts.runtime.files import read_bytes, sha256, write_atomic
-from goodparts.runtime.recipe import Shot
+from goodparts.runtime.header import Shot
 from goodparts.runtime.scoring import Floats
 
 from .metrics import Flags

@@ -28,9 +28,9 @@ import numpy as np
 from goodparts.runtime import Detector, Engine
 from goodparts.runtime.engine import Precision
 from goodparts.runtime.errors import GoodpartsError, SettingsError
+from goodparts.runtime.header import Thresholds
 from goodparts.runtime.line.meter import STAGES
 from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.recipe import Thresholds
 from goodparts.trainer.demo.photos import Line as DrawnLine
 
 from .line_pieces import time_pieces

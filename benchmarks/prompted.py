@@ -17,8 +17,9 @@ import numpy as np
 from goodparts.export.prompted import add_prompted
 from goodparts.runtime import Detector, Engine
 from goodparts.runtime.conditions import Conditions
+from goodparts.runtime.header import PROMPTED_VERSION
 from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.recipe import PROMPTED_VERSION, Recipe
+from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.scoring import Floats
 from goodparts.trainer.anople.encoder import PromptedEncoder
 from goodparts.trainer.anople.settings import DEFAULT

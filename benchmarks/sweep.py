@@ -13,7 +13,7 @@ from goodparts.export.command import open_backbone
 from goodparts.export.engines import make_engine
 from goodparts.runtime.engine import SPEC_NAME, Engine, Precision
 from goodparts.runtime.errors import EngineError, SettingsError
-from goodparts.runtime.files import printable, read_bytes, writing
+from goodparts.runtime.files import printable, read_toml, writing
 from goodparts.trainer.backbone import DEFAULT_NAME, Backbone
 from msgspec import Meta
 
@@ -70,12 +70,7 @@ def read_sweep(file: Path | None, options: dict[str, Any]) -> Sweep:
     """
     told: dict[str, Any] = {}
     if file is not None:
-        try:
-            told = msgspec.toml.decode(read_bytes(file))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{file} is no TOML: {error}") from error
-        except ImportError as error:
-            raise SettingsError(f'{file}: TOML needs tomli on this Python: pip install "goodparts[sweep]"') from error
+        told = read_toml(file)
         if unknown := sorted(told.keys() - set(Sweep.__struct_encode_fields__)):
             known = " ".join(Sweep.__struct_encode_fields__)
             raise SettingsError(f"{file}: unknown key {unknown[0]!r}: there are {known}")

@@ -9,8 +9,9 @@ import open_clip
 from goodparts.runtime.calibrate import Calibration, Level
 from goodparts.runtime.engine import Encoder, Tap
 from goodparts.runtime.errors import BackboneError
+from goodparts.runtime.header import FORMAT_VERSION, Header, Shot, Thresholds
 from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.recipe import FORMAT_VERSION, Header, Recipe, Shot, Thresholds
+from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.scoring import Features, Floats, Scales
 from goodparts.runtime.view import View
 from goodparts.trainer.backbone import RANDOM, Backbone

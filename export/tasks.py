@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 from goodparts.runtime.errors import FileError, SettingsError
-from goodparts.runtime.files import read_bytes, require_folder_of
+from goodparts.runtime.files import read_toml, require_folder_of
 from goodparts.trainer.product import choose_shots
 from msgspec import Meta
 
@@ -67,13 +67,9 @@ def read_tasks(args: argparse.Namespace) -> list[Task]:
 def read_tables(file: Path) -> dict[str, Table]:
     """The products of a TOML file, by name; SettingsError says where it is wrong."""
     try:
-        tables = msgspec.toml.decode(read_bytes(file), type=dict[str, Table])
-    except ImportError as error:
-        raise SettingsError(f'{file}: TOML needs tomli on this Python: pip install "goodparts[watch]"') from error
+        tables = msgspec.convert(read_toml(file), dict[str, Table])
     except msgspec.ValidationError as error:
         raise SettingsError(f"{file}: {str(error).replace('`$', '`products')}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} is no TOML: {error}") from error
     if not tables:
         raise SettingsError(f'{file} names no product: give each a table, as in [gear] with images = "photos/gear"')
     for name in tables:

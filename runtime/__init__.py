@@ -14,7 +14,8 @@ from .errors import (
     SettingsError,
     SourceError,
 )
-from .recipe import Recipe, Thresholds
+from .header import Thresholds
+from .recipe import Recipe
 from .regions import Region
 from .scorer import Search
 from .signing import Signer, Trust

@@ -23,8 +23,9 @@ from .detector import encode_for, fit_to
 from .engine import Engine
 from .errors import RecipeError, SettingsError
 from .files import printable, read_bytes
+from .header import Shot
 from .preprocess import Array8, decode
-from .recipe import Recipe, Shot
+from .recipe import Recipe
 from .scoring import score
 from .signing import Signer
 from .view import View

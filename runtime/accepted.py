@@ -17,9 +17,10 @@ import numpy.typing as npt
 from .calibrate import Calibration, Encode, calibrate, score_as_new
 from .errors import RecipeError
 from .files import NO_DIGEST
+from .header import Accepted, Header, Shot
 from .memory import Halves
 from .preprocess import Array8
-from .recipe import Accepted, Header, Recipe, Shot
+from .recipe import Recipe
 from .scoring import nearest
 
 

@@ -19,8 +19,9 @@ from PIL import Image
 from .calibrate import Encode, Level, calibrated
 from .engine import Engine, Precision
 from .errors import EngineError, ImageError, RecipeError
+from .header import Thresholds
 from .preprocess import Array8, Picture, load_rgb
-from .recipe import Recipe, Thresholds
+from .recipe import Recipe
 from .regions import Region, find_regions
 from .resident import ResidentScorer, score_on_gpu
 from .scorer import EXACT, Scorer, Search

@@ -1,4 +1,4 @@
-"""Files: atomic writes, hashes, and finding the pictures in a folder."""
+"""Files: atomic writes, hashes, TOML, and finding the pictures in a folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from .errors import FileError
+import msgspec
+
+from .errors import FileError, SettingsError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -117,6 +120,17 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}; name a file that can be read") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file; FileError where it cannot be read, SettingsError where it is no TOML."""
+    try:
+        tables: dict[str, Any] = msgspec.toml.decode(read_bytes(path))
+    except ImportError as error:
+        raise SettingsError(f"{path}: TOML needs tomli on Python 3.10: pip install tomli") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is no TOML: {error}") from error
+    return tables
 
 
 def printable(path: Path) -> str:

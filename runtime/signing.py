@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from .errors import FileError, RecipeError, SettingsError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _CONTEXT = b"goodparts recipe\n"
 """What a key signs begins with it: a signature made for something else is none of a recipe."""
 _PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
-NEEDS = 'signatures need cryptography: pip install "goodparts[sign]"'
 
 
 class Trust:
@@ -34,21 +34,16 @@ class Trust:
     def read(cls, path: Path) -> Trust:
         """One or more public keys in a PEM file; SettingsError for anything else."""
         data = read_bytes(path)
-        try:
-            from cryptography.exceptions import UnsupportedAlgorithm
-            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-            from cryptography.hazmat.primitives.serialization import load_pem_public_key
-        except ImportError as error:
-            raise SettingsError(NEEDS) from error
+        exceptions, ed25519, serialization = _cryptography()
         if b"PRIVATE KEY" in data:
             raise SettingsError(
                 f"{path} holds a private key, which stays where recipes are signed: give the public one"
             )
         try:
-            keys = [load_pem_public_key(pem) for pem in _PUBLIC.findall(data)]
-        except (ValueError, UnsupportedAlgorithm):
+            keys = [serialization.load_pem_public_key(pem) for pem in _PUBLIC.findall(data)]
+        except (ValueError, exceptions.UnsupportedAlgorithm):
             keys = []
-        found = [key for key in keys if isinstance(key, Ed25519PublicKey)]
+        found = [key for key in keys if isinstance(key, ed25519.Ed25519PublicKey)]
         if not found or len(found) != len(keys):
             raise SettingsError(f"{path} is no file of Ed25519 public keys in PEM: `goodparts keygen` makes one")
         return cls(found, str(path))
@@ -87,17 +82,12 @@ class Signer:
     def read(cls, path: Path) -> Signer:
         """A private key in a PEM file without a passphrase; SettingsError for anything else."""
         data = read_bytes(path)
+        exceptions, ed25519, serialization = _cryptography()
         try:
-            from cryptography.exceptions import UnsupportedAlgorithm
-            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-            from cryptography.hazmat.primitives.serialization import load_pem_private_key
-        except ImportError as error:
-            raise SettingsError(NEEDS) from error
-        try:
-            key = load_pem_private_key(data, None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+            key = serialization.load_pem_private_key(data, None)
+        except (ValueError, TypeError, exceptions.UnsupportedAlgorithm):
             key = None
-        if not isinstance(key, Ed25519PrivateKey):
+        if not isinstance(key, ed25519.Ed25519PrivateKey):
             raise SettingsError(
                 f"{path} is no Ed25519 private key in PEM without a passphrase: `goodparts keygen` makes one"
             )
@@ -112,22 +102,30 @@ def generate(path: Path) -> Path:
 
     FileError where one of them is there already.
     """
-    try:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-    except ImportError as error:
-        raise SettingsError(NEEDS) from error
+    _, ed25519, serialization = _cryptography()
     public = path.with_name(f"{path.name}.pub")
     require_folder_of(path)
     for file in (path, public):
         if file.exists():
             raise FileError(f"{file} is there already: a key is never overwritten; name another")
-    key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key = ed25519.Ed25519PrivateKey.generate()
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
         opened.write(private)
-    write_atomic(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    write_atomic(public, key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
     return public
+
+
+def _cryptography() -> tuple[ModuleType, ModuleType, ModuleType]:
+    """Its modules of exceptions, Ed25519 and PEM files; SettingsError where it is not installed."""
+    try:
+        from cryptography import exceptions
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise SettingsError('signatures need cryptography: pip install "goodparts[sign]"') from error
+    return exceptions, ed25519, serialization
 
 
 def _message(blank: bytes) -> bytes:

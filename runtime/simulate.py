@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from .calibrate import Encode, Level, photo_scores, score_photos, without
 from .errors import RecipeError
+from .header import Thresholds
 from .pseudo import PseudoAnomalies
-from .recipe import Recipe, Thresholds
+from .recipe import Recipe
 from .scoring import SMALLEST_SCORE, Floats
 
 SIMULATED = 64

@@ -15,9 +15,10 @@ from goodparts.runtime.calibrate import FALSE_REJECT_RATE, Encode
 from goodparts.runtime.conditions import Conditions
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.files import find_images, printable, read_bytes
+from goodparts.runtime.header import FORMAT_VERSION, PROMPTED_VERSION, Header, Shot, Thresholds
 from goodparts.runtime.memory import Fusion, fit_memory
 from goodparts.runtime.preprocess import Array8, decode
-from goodparts.runtime.recipe import FORMAT_VERSION, PROMPTED_VERSION, Header, Recipe, Shot, Thresholds
+from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.scoring import Features, Learned
 from goodparts.runtime.view import View
 

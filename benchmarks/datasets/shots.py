@@ -9,7 +9,7 @@ from pathlib import Path
 
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.files import printable, sha256
-from goodparts.runtime.recipe import Shot
+from goodparts.runtime.header import Shot
 
 SHOT_COUNTS = (1, 2, 4, 8, 16)
 """What tables are made of."""

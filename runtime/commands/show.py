@@ -9,8 +9,9 @@ from pathlib import Path
 
 from .. import engine
 from ..files import visible
+from ..header import Header
 from ..plans import Plan, read_plans
-from ..recipe import Header, Recipe
+from ..recipe import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from ..engine import Precision
 from ..errors import SettingsError
-from ..files import read_bytes
+from ..files import read_toml
 from .sources import Policy
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -95,13 +95,9 @@ class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 def read_settings(file: Path) -> LineSettings:
     """Read a TOML file; names of files in it are relative to its folder. SettingsError says where it is wrong."""
     try:
-        settings = msgspec.toml.decode(read_bytes(file), type=LineSettings)
-    except ImportError as error:
-        raise SettingsError(f'{file}: TOML needs tomli on this Python: pip install "goodparts[watch]"') from error
+        settings = msgspec.convert(read_toml(file), LineSettings)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{file}: {str(error).replace('`$.', '`')}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} is no TOML: {error}") from error
     return _resolved(settings, file.parent)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from goodparts.runtime.recipe import Thresholds
+from goodparts.runtime.header import Thresholds
 from goodparts.runtime.regions import Region
 from goodparts.runtime.view import Box
 

@@ -12,9 +12,10 @@ from goodparts.runtime.conditions import Conditions
 from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine import Engine, read_spec
 from goodparts.runtime.errors import EngineError, RecipeError
+from goodparts.runtime.header import PROMPTED_VERSION
 from goodparts.runtime.line.batching import BatchingSession, SharedEngine
 from goodparts.runtime.preprocess import load_rgb
-from goodparts.runtime.recipe import PROMPTED_VERSION, Recipe
+from goodparts.runtime.recipe import Recipe
 
 from ..conftest import draw_part
 

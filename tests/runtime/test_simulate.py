@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from goodparts.runtime.calibrate import Level
 from goodparts.runtime.errors import RecipeError
-from goodparts.runtime.recipe import Shot
+from goodparts.runtime.header import Shot
 from goodparts.runtime.simulate import SIMULATED, exceeding, place, simulate
 from goodparts.runtime.view import View
 from goodparts.trainer import promptad

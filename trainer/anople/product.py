@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import msgspec
+from goodparts.runtime.header import Shot
 from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.recipe import Recipe, Shot
+from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.scoring import Learned
 from goodparts.trainer.backbone import Backbone
 from goodparts.trainer.product import Order, compose_recipe
