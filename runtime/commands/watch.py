@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     screen.say(f"{', '.join(line.meters)}: {line.shared.engine.encoder.backbone} on {line.shared.engine.backend}")
     with contextlib.suppress(KeyboardInterrupt, SystemExit):  # SIGINT and SIGTERM are how it is meant to end
         line.run(lambda: screen.show(line.status_table()))
-    screen.say(f"goodparts: ended in order; {line.status_line()}")
+    screen.say(f"goodparts: ended in order; {line.totals()}")
     return 0
 
 

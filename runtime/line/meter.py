@@ -90,20 +90,12 @@ def status_table(sources: Sequence[Gauges]) -> list[str]:
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
-def status_line(sources: Sequence[Gauges]) -> str:
-    """All sources in one line for a terminal."""
-    return " | ".join(_status(each) for each in sources)
-
-
-def _status(shown: Gauges) -> str:
-    if not shown.up:
-        return f"{shown.meter.source}: no pictures"
-    counts, times = shown.meter.counts(), shown.meter.percentiles()
-    slowest = ", ".join(f"{stage} {times[stage][0]:.1f}" for stage in ("wait", "encode")) if times else ""
-    total = f"{times['total'][0]:.1f} ms, p99 {times['total'][1]:.1f} ({slowest})" if times else "none yet"
-    return (
-        f"{shown.meter.source}: {shown.meter.rate():.1f}/s, {shown.dropped} dropped, "
-        f"{counts['rejected']} rejected, {total}"
+def totals(sources: Sequence[Gauges]) -> str:
+    """What became of every source's frames since the start, in one line."""
+    return " | ".join(
+        f"{each.meter.source}: {', '.join(f'{count} {name}' for name, count in each.meter.counts().items())}, "
+        f"{each.dropped} dropped"
+        for each in sources
     )
 
 

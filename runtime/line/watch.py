@@ -26,7 +26,7 @@ from .capture import Backoff, Capture, Frame, FrameQueue, Report
 from .folder import WatchedFolder
 from .hook import Hook, load_function
 from .json_lines import JsonLines, StandardOutput, read_inspected
-from .meter import Gauges, Meter, prometheus_text, status_line, status_table
+from .meter import Gauges, Meter, prometheus_text, status_table, totals
 from .metrics import MetricsServer
 from .network import Mqtt, Webhook
 from .outlet import Outlet, Output, Result
@@ -95,12 +95,12 @@ class Line:
             if self.page is not None:
                 self.page.close()
 
-    def status_line(self) -> str:
-        """What happens now, in one line."""
-        return status_line(self.gauges())
+    def totals(self) -> str:
+        """What became of all frames since the start, in one line."""
+        return totals(self.gauges())
 
     def status_table(self) -> list[str]:
-        """The same with every stage: a head, and a line per source."""
+        """What happens now, with every stage: a head, and a line per source."""
         return status_table(self.gauges())
 
     def prometheus_text(self) -> str:

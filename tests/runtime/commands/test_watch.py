@@ -124,7 +124,7 @@ def test_a_signal_ends_it_in_order(
         assert record["path"] == str(folder / "part.png")
         process.send_signal(number)
         assert process.stdout.read() == ""
-        assert "ended in order" in process.stderr.read()
+        assert "ended in order; 1: 1 inspected, 1 rejected, 0 failed, 0 dropped" in process.stderr.read()
         assert process.wait() == 0
 
 
