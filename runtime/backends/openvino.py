@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 VERSION: str = ov.__version__.split("-")[0]
 
 _TYPES = {
-    "CPU": {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "int8": ov.Type.f32},
-    "GPU": {"fp32": ov.Type.f32, "fp16": ov.Type.f16, "int8": ov.Type.f32},
+    "CPU": {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "int8": ov.Type.bf16},
+    "GPU": {"fp32": ov.Type.f32, "fp16": ov.Type.f16, "int8": ov.Type.f16},
 }
-"""Device → precision → the type of whatever the graph itself does not quantise."""
+"""Device → precision → the type of whatever the graph itself does not quantise; see _type."""
 
 _WITHOUT_WEIGHTS = {"CACHE_MODE": "OPTIMIZE_SIZE"}
 """Asked for when a plan is made, and again when it is opened."""
@@ -40,7 +40,7 @@ class OpenVinoSession:
     """A compiled OpenVINO model with one inference request, tuned for latency."""
 
     def __init__(self, compiled: Any, device: str, precision: str) -> None:
-        used, wanted = compiled.get_property("INFERENCE_PRECISION_HINT"), _TYPES[device][precision]
+        used, wanted = compiled.get_property("INFERENCE_PRECISION_HINT"), _type(device, precision)
         if used != wanted:
             raise BackendError(f"OpenVINO chose {used} where {precision} was asked for")
         self._lock = threading.Lock()
@@ -94,22 +94,30 @@ def compile_graph(path: Path, device: str, precision: str, further: dict[str, st
     """A graph file as OpenVINO's compiled model; `further` joins its configuration."""
     config = _configuration(device, precision, threads) | further
     core = ov.Core()
-    if precision == "bf16" and "BF16" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
-        raise BackendError("this processor has no bf16: use --precision fp32")
     return _refusing(f"cannot open {path}", lambda: core.compile_model(core.read_model(path), device, config))
 
 
 def _configuration(device: str, precision: str, threads: int | None) -> dict[str, object]:
-    if precision not in _TYPES[device]:
-        accepted = ", ".join(_TYPES[device])
-        raise BackendError(f"OpenVINO cannot run {precision} on the {device}: {accepted} are supported")
     config: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": _TYPES[device][precision],
+        "INFERENCE_PRECISION_HINT": _type(device, precision),
     }
     if threads is not None and device == "CPU":
         config["INFERENCE_NUM_THREADS"] = threads
     return config
+
+
+def _type(device: str, precision: str) -> ov.Type:
+    """What OpenVINO is told to compute in. On a processor without bf16 the rest of an int8 graph stays in fp32."""
+    if precision not in _TYPES[device]:
+        accepted = ", ".join(_TYPES[device])
+        raise BackendError(f"OpenVINO cannot run {precision} on the {device}: {accepted} are supported")
+    wanted = _TYPES[device][precision]
+    if wanted != ov.Type.bf16 or "BF16" in ov.Core().get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        return wanted
+    if precision == "bf16":
+        raise BackendError("this processor has no bf16: use --precision fp32")
+    return ov.Type.f32
 
 
 def _refusing(what: str, call: Callable[[], Any]) -> Any:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import openvino as ov
 import pytest
+from goodparts.runtime.backends.openvino import compile_graph
 from goodparts.runtime.compile import BuildSettings, compile_plan
 from goodparts.runtime.engine import Engine, Precision, read_spec
 from goodparts.runtime.errors import BackendError, EngineError
@@ -44,6 +46,28 @@ def test_features_are_those_of_the_graph(folder: Path, precision: Precision) -> 
     seen = Engine.open(folder, backend="openvino", precision=precision, threads=1)
     np.testing.assert_allclose(seen.encode(views).local, expected.local, atol=1e-6)
     assert seen.backend.endswith(f"CPU {precision}")
+
+
+@pytest.mark.parametrize(("has", "rest"), [(["FP32", "INT8"], ov.Type.f32), (["BF16", "FP32", "INT8"], ov.Type.bf16)])
+def test_what_int8_leaves_is_bf16_where_the_processor_has_it(
+    has: list[str], rest: ov.Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    class Core:
+        def get_property(self, device: str, name: str) -> list[str]:
+            assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
+            return has
+
+        def read_model(self, path: Path) -> Path:
+            return path
+
+        def compile_model(self, model: Path, device: str, configuration: dict[str, object]) -> None:  # noqa: ARG002
+            asked.update(configuration)
+
+    monkeypatch.setattr(ov, "Core", Core)
+    compile_graph(Path("int8.onnx"), "CPU", "int8", {})
+    assert asked["INFERENCE_PRECISION_HINT"] == rest
 
 
 def test_a_plan_is_used_and_has_no_weights_in_it(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
