@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -12,14 +14,23 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "cpp_ext"
 QUICK = "-DCMAKE_CXX_FLAGS_RELEASE=-O0"  # to build; kernels have an option of their own
+BUILDS = ROOT / "build" / "tests"
+"""Kept from run to run; `make clean` empties it."""
 HEADERS = Path(os.environ.get("GOODPARTS_HEADERS", ROOT / "build" / "headers" / "usr"))
 """Where headers.sh puts ONNX Runtime's and nlohmann's headers, for systems that have not got them."""
 
 
-def build(folder: Path, *options: str, targets: tuple[str, ...] = ()) -> None:
+def build(name: str, *options: str, targets: tuple[str, ...] = ()) -> Path:
+    """The folder that the targets were built in. The next run finds it again and compiles what has changed since."""
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-    run("cmake", "-S", SOURCE, "-B", folder, "-DGOODPARTS_CUDA=OFF", QUICK, *generator, *options)
-    run("cmake", "--build", folder, "--parallel", "2", *(part for name in targets for part in ("--target", name)))
+    configure = ["-DGOODPARTS_CUDA=OFF", QUICK, *generator, *options]
+    folder = BUILDS / f"{name}-{hashlib.sha256(' '.join(configure).encode()).hexdigest()[:8]}"
+    BUILDS.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once
+        run("cmake", "-S", SOURCE, "-B", folder, *configure)
+        run("cmake", "--build", folder, "--parallel", "2", *(part for one in targets for part in ("--target", one)))
+    return folder
 
 
 def run(*command: str | Path) -> str:
@@ -28,16 +39,16 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
-def runtime_options(folder: Path) -> list[str]:
+def runtime_options() -> list[str]:
     """CMake's options for the whole runtime, with the library of the Python package under the name it is loaded by."""
     package = importlib.util.find_spec("onnxruntime")
     assert package is not None
     assert package.origin is not None
     (library,) = Path(package.origin).parent.glob("capi/libonnxruntime.so.*")
-    link = folder.with_name(f"{folder.name}-onnxruntime") / "libonnxruntime.so.1"
-    if not link.exists():
-        link.parent.mkdir()
-        link.symlink_to(library)
+    link = BUILDS / library.name / "libonnxruntime.so.1"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(library)
     return ["-DGOODPARTS_RUNTIME=ON", f"-DCMAKE_PREFIX_PATH={HEADERS}", f"-DONNXRuntime_LIBRARY={link}"]
 
 
