@@ -25,6 +25,7 @@ def test_words_the_demo_has_no_meaning_for_are_named(demo: Backbone) -> None:
     assert demo.unknown_words(["flugelhorn with {} scratch", "nut"]) == ["flugelhorn"]
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("kind", ["safetensors", "pt"])
 def test_weights_come_from_a_local_file(tmp_path: Path, kind: str) -> None:
     model = open_clip.create_model("ViT-B-32")
@@ -39,6 +40,7 @@ def test_weights_come_from_a_local_file(tmp_path: Path, kind: str) -> None:
     assert backbone.encoder.taps[1].block == 9
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     class Attack:
         def __reduce__(self) -> tuple[object, tuple[str]]:
@@ -50,6 +52,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
         Backbone.open("ViT-B-32", weights=path)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_wrong_weights_are_one_line(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"x": torch.zeros(1)}, path)
@@ -73,6 +76,7 @@ def test_names_and_tags_are_checked() -> None:
         Backbone.open("demo", pretrained="openai")
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_resnet_comes_from_a_local_file(tmp_path: Path) -> None:
     model = open_clip.create_model("RN50")
     randomise(model, seed=9)
@@ -120,6 +124,7 @@ def test_random_statistics_are_those_of_a_batch() -> None:
     assert float(norm.weight.detach().mean()) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_the_hash_tells_activations_and_pixel_scaling_apart() -> None:
     plain, quick = open_clip.create_model("ViT-B-32"), open_clip.create_model("ViT-B-32", force_quick_gelu=True)
     scaled = open_clip.create_model("ViT-B-32", force_preprocess_cfg={"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)})
