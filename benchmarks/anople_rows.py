@@ -1,19 +1,26 @@
-"""Rows of AnoPLe, a reconstruction, and of MaPLe: what they learn changes how photos are encoded: torch alone."""
+"""Rows of AnoPLe, a reconstruction, and of MaPLe: what they learn changes how photos are encoded.
+
+Through an engine's prompted graph where what is learned are the conditions that it reads, else through torch alone.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
-from goodparts.runtime.calibrate import FALSE_REJECT_RATE
+from goodparts.runtime.calibrate import FALSE_REJECT_RATE, Encode
 from goodparts.runtime.memory import Memory, fit_memory
 from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.scorer import Scorer
 from goodparts.runtime.scoring import Features, Floats, Learned, score
+from goodparts.trainer.anople.encoder import PromptedEncoder, conditions_of
 from goodparts.trainer.anople.learner import AnoPLeLearner, Subject
 from goodparts.trainer.anople.settings import Settings, settings
+from goodparts.trainer.backbone import Backbone
 
 from .clip_paths import plain
 from .lesson import Judge, Lesson, Method
@@ -27,21 +34,33 @@ MAPLE: Mapping[str, Any] = {
 
 def anople(title: str, *, together: bool = False, **changes: Any) -> Method:
     """A row; together: one model for all categories; changes: of AnoPLe's settings."""
+    chosen = settings(**changes)
     return Method(
         title,
-        partial(_learn, together=together, chosen=settings(**changes)),
+        partial(_learn, together=together, chosen=chosen),
         own=plain,
         tune=lambda **more: anople(title, together=together, **{**changes, **more}),
         settings=settings,
         together=together,
+        conditions=partial(_conditions, chosen=chosen),
     )
 
 
-def remember(learner: AnoPLeLearner, number: int, shots: Array8) -> tuple[Learned, Memory]:
-    """What scoring needs of product `number` once its shots uint8 [k,S,S,3] are learned, and its memory."""
+def _conditions(backbone: Backbone, chosen: Settings) -> dict[str, tuple[int, ...]]:
+    return PromptedEncoder(backbone, chosen).shapes
+
+
+def remember(
+    learner: AnoPLeLearner, number: int, shots: Array8, encode: Encode | None = None
+) -> tuple[Learned, Memory]:
+    """What scoring needs of product `number` once its shots uint8 [k,S,S,3] are learned, and its memory.
+
+    encode: with what was learned; through torch where None.
+    """
+    encode = encode or learner.encode
     chosen, prototypes = learner.settings, learner.prototypes()[number]
     learned = Learned(prototypes, prototypes, (), chosen.temperature, chosen.image_maximum)
-    memory = fit_memory(learned, learner.encode(shots), shots, 1, learner.encode, fusion=chosen.fusion)
+    memory = fit_memory(learned, encode(shots), shots, 1, encode, fusion=chosen.fusion)
     scales = memory.scales if chosen.fusion == "balanced" else None
     banks = tuple(bank.astype(np.float32) for bank in memory.banks)
     return dataclasses.replace(learned, banks=banks, photos=memory.photos, scales=scales), memory
@@ -52,22 +71,29 @@ def _learn(lesson: Lesson, together: bool, chosen: Settings) -> Judge:
     known = product.large(together)
     subjects = [Subject(*one) for one in known.values()]
     learner = _finish(AnoPLeLearner(product.backbone(), subjects, chosen, product.seed))
-    learned, memory = remember(learner, list(known).index(product.category), lesson.views)
+    encode: Encode = learner.encode
+    if lesson.prompted is not None:
+        encode = partial(lesson.prompted, conditions=conditions_of(learner.model))
+    learned, memory = remember(learner, list(known).index(product.category), lesson.views, encode)
+    run = partial(score, learned=learned) if lesson.prompted is None else Scorer(learned, lesson.features.grid)
 
     def judge(features: Features) -> tuple[Floats, Floats]:
-        scores = score(features, learned)
+        scores = run(features)
         return scores.image, scores.grid
 
-    return Judge(judge, memory.calibration.image.threshold(FALSE_REJECT_RATE), learner.encode)
+    return Judge(judge, memory.calibration.image.threshold(FALSE_REJECT_RATE), encode)
 
 
-_LAST: dict[str, AnoPLeLearner] = {}
+KEPT = 12
+_FINISHED: OrderedDict[str, AnoPLeLearner] = OrderedDict()
 
 
 def _finish(learner: AnoPLeLearner) -> AnoPLeLearner:
-    """Learn; the last one is kept, for the next category may ask for the same."""
-    if learner.digest not in _LAST:
+    """Learn; the last ones are kept, for another backend or the next category may ask for the same."""
+    if learner.digest not in _FINISHED:
         learner.learn()
-        _LAST.clear()
-        _LAST[learner.digest] = learner
-    return _LAST[learner.digest]
+        _FINISHED[learner.digest] = learner
+        if len(_FINISHED) > KEPT:
+            _FINISHED.popitem(last=False)
+    _FINISHED.move_to_end(learner.digest)
+    return _FINISHED[learner.digest]

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,13 @@ from goodparts.runtime.engine import Encoder
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.files import printable
 from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.scoring import MAP_SIZE, Floats, anomaly_map
+from goodparts.runtime.scoring import MAP_SIZE, Features, Floats, anomaly_map
 from goodparts.trainer.backbone import Backbone
 
 from .cells import Cell, Cells, Finished, Key, Manifest, code_digest, find_worst
 from .datasets import DataSet, Sample, Shots, Split, Truth, check_split, choose_shots, load_truth
 from .encoded import AT_ONCE, Encoded, Photos
-from .lesson import Judge, Lesson, Own, Product
+from .lesson import Judge, Lesson, Method, Own, Product
 from .methods import METHODS
 from .metrics import Flags, Measured, measure_images
 from .official import OfficialPhotos, official_truth, read_shots
@@ -36,6 +36,15 @@ TORCH = "torch"
 
 
 @dataclass(frozen=True)
+class PromptedGraph:
+    """An engine's second graph, whose inputs are views and what a product learned. conditions: name → shape of that."""
+
+    encode: Callable[..., Features]
+    graph: str
+    conditions: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
 class Backend:
     """Something that encodes: an engine's session, or torch. name: what runs; graph: identifies what it runs."""
 
@@ -43,6 +52,7 @@ class Backend:
     encode: Encode
     graph: str
     precision: str
+    prompted: PromptedGraph | None = None
 
 
 @dataclass(frozen=True)
@@ -81,9 +91,20 @@ class Outcome(msgspec.Struct):
             self.remarks.append(text)
             log.info("%s", text)
 
+    def join(self, other: Outcome) -> None:
+        """Take in what measuring further seeds of the category came to."""
+        self.cells += other.cells
+        self.shown |= other.shown
+        self.manifests += other.manifests
+        self.remarks += [text for text in other.remarks if text not in self.remarks]
+        self.views |= other.views
 
-def measure_category(plan: Plan, category: str) -> Outcome:
-    """Measure what is not finished yet. What cannot be done (too few photos, no list of defects) is remarked."""
+
+def measure_category(plan: Plan, category: str, seeds: range) -> Outcome:
+    """Measure what is not finished yet of these seeds; methods that learn from no photos belong to seed 0.
+
+    What cannot be done (too few photos, no list of defects) is remarked.
+    """
     split = plan.data.split(category)
     found = Outcome(category)
     for line in check_split(split):
@@ -97,7 +118,7 @@ def measure_category(plan: Plan, category: str) -> Outcome:
     large = Photos(2 * size)
     measured = _Category(plan, split, photos, large, backends, found)
     try:
-        measured.measure()
+        measured.measure(seeds)
     finally:
         photos.close()
         large.close()
@@ -127,15 +148,15 @@ class _Category:
         if unmarked := sum(not sample.marked for sample in split.test):
             found.remark(f"{self._name}: {unmarked} bad photos have no mask; pixel metrics are of the others")
 
-    def measure(self) -> None:
+    def measure(self, seeds: range) -> None:
         plan = self._plan
         learning = [name for name in plan.methods if METHODS[name].shots]
         untaught = [name for name in plan.methods if not METHODS[name].shots]
-        if untaught:
+        if untaught and 0 in seeds:
             log.info("%s: no shots", self._name)
             self._compare(untaught, None, 0, shown=True)
         draws = []
-        for seed in range(plan.seeds if learning else 0):
+        for seed in seeds if learning else ():
             for count in plan.shots:
                 try:
                     draws.append((self._choose(count, seed), count, seed))
@@ -178,7 +199,7 @@ class _Category:
             keys = {name: self._key(backend, name, drawn, seed) for name in names}
             missing = [name for name in names if keys[name] not in self._plan.cells]
             if missing:
-                lesson = self._lesson(product, encoded, paths or (tests[0].path,), bool(paths))
+                lesson = self._lesson(product, backend, encoded, paths or (tests[0].path,), bool(paths))
                 for name in missing:
                     self._plan.cells.write(keys[name], self._measure(name, lesson, encoded, tests, drawn, seed))
             for name, key in keys.items():
@@ -209,11 +230,11 @@ class _Category:
 
     def _runs(self, methods: Sequence[str]) -> list[tuple[Backend, Encoded, list[str]]]:
         """Which methods are measured through what: through the backends, and through encoders of their own."""
-        shared = [name for name in methods if METHODS[name].own is None]
+        shared = [name for name in methods if METHODS[name].own is None or self._reads(METHODS[name])]
         runs = [(*one, shared) for one in self._backends if shared]
         owned: dict[Own, list[str]] = {}
         for name in methods:
-            if (own := METHODS[name].own) is not None:
+            if (own := METHODS[name].own) is not None and name not in shared:
                 owned.setdefault(own, []).append(name)
         for own, names in owned.items():
             try:
@@ -221,6 +242,16 @@ class _Category:
             except SettingsError as error:
                 self._found.remark(f"{', '.join(names)}: left out: {error}")
         return runs
+
+    def _reads(self, method: Method) -> bool:
+        """Whether the deployed engine's prompted graph reads what a method learns."""
+        prompted = self._plan.backends[0].prompted
+        if prompted is None or method.conditions is None:
+            return False
+        try:
+            return method.conditions(self._plan.backbone()) == prompted.conditions
+        except SettingsError:
+            return False
 
     def _open(self, own: Own) -> tuple[Backend, Encoded]:
         if own not in self.own:
@@ -233,14 +264,19 @@ class _Category:
         shots = len(drawn.paths) if drawn else 0
         listed = drawn.digest if drawn and self._plan.official else ""
         data = self._all_data if METHODS[method].together else self._data
+        prompted = METHODS[method].conditions and backend.prompted
         return Key(
-            data, backend.graph, self._plan.encoder, backend.name, backend.precision, method, shots, seed,
+            data, (prompted or backend).graph, self._plan.encoder, backend.name, backend.precision, method, shots, seed,
             self._plan.oracle, code_digest(), listed,
         ).digest  # fmt: skip
 
-    def _lesson(self, product: Product, encoded: Encoded, paths: Sequence[Path], taught: bool) -> Lesson:
-        views = self._photos.views(paths if taught else ())
-        return Lesson(encoded.features(paths), views, encoded.encode, product, deployed=encoded.name != TORCH)
+    def _lesson(
+        self, product: Product, backend: Backend, encoded: Encoded, paths: Sequence[Path], taught: bool
+    ) -> Lesson:
+        return Lesson(
+            encoded.features(paths), self._photos.views(paths if taught else ()), encoded.encode, product,
+            deployed=backend.name != TORCH, prompted=backend.prompted and backend.prompted.encode,
+        )  # fmt: skip
 
     def _measure(
         self, name: str, lesson: Lesson, encoded: Encoded, tests: Sequence[Sample], drawn: Shots | None, seed: int

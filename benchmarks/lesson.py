@@ -70,7 +70,8 @@ class Product:
 class Lesson:
     """What a method learns from: the k photos as a backend encodes them, their views uint8 [k,S,S,3], and prompts.
 
-    deployed: whether scores come from the runtime's scorer, as on the line, or from scoring.py.
+    deployed: whether scores come from the runtime's scorer, as on the line, or from scoring.py. prompted: encodes views
+    through the engine's prompted graph, with conditions, for a method that learns them and where it reads them.
     """
 
     features: Features
@@ -78,6 +79,7 @@ class Lesson:
     encode: Encode
     product: Product
     deployed: bool = True
+    prompted: Callable[..., Features] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Method:
     own: makes the encoder that the method needs where no engine has it, so it runs through torch alone.
     tune: the same row with other settings, by name; None if it has none. settings: checks some of them, and has all.
     together: whether it learns from the photos of all categories.
+    conditions: name → shape of what it learns as inputs of a prompted graph, by the backbone; where an engine's reads
+    just these it needs no encoder of its own. SettingsError where none could.
     official: whether the released code of PromptAD has it, so that its protocol means something."""
 
     title: str
@@ -125,4 +129,5 @@ class Method:
     tune: Callable[..., Method] | None = None
     settings: Callable[..., msgspec.Struct] = clean
     together: bool = False
+    conditions: Callable[[Backbone], Mapping[str, tuple[int, ...]]] | None = None
     official: bool = False

@@ -128,7 +128,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "transformations": (
         "clip", "maskclip", "vvclip", "winclip", "clip-promptad", "clip-linear", "maskclip-promptad", "promptad-prompt",
     ),
-    "anople": tuple(name for name in METHODS if name.startswith(("anople", "maple"))),
+    "anople-all": tuple(name for name in METHODS if name.startswith(("anople", "maple"))),
     "learners": ("coop", "cocoop", "promptad-prompt"),
     "hyper-parameters": tuple(
         f"promptad:{one}"

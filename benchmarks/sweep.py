@@ -11,16 +11,20 @@ from typing import Annotated, Any
 import msgspec
 from goodparts.export.command import open_backbone
 from goodparts.export.engines import make_engine
-from goodparts.runtime.engine import SPEC_NAME, Engine, Precision
+from goodparts.export.prompted import add_prompted
+from goodparts.runtime.engine import SPEC_NAME, Engine, Precision, read_spec
 from goodparts.runtime.errors import EngineError, SettingsError
 from goodparts.runtime.files import printable, read_toml, writing
+from goodparts.trainer.anople.encoder import PromptedEncoder
+from goodparts.trainer.anople.settings import settings
 from goodparts.trainer.backbone import DEFAULT_NAME, Backbone
 from msgspec import Meta
 
+from .aside import run_aside
 from .cells import Cells
 from .datasets import SHOT_COUNTS, DataSet, open_data
 from .datasets.drawn import DRAWN, draw_data
-from .evaluation import Backend, Plan, torch_backend
+from .evaluation import Backend, Plan, PromptedGraph, torch_backend
 from .methods import METHODS, expand_methods
 
 USUAL = ("memory", "vvclip", "vvclip+", "coop", "promptad", "patchcore")
@@ -119,8 +123,14 @@ def open_plan(sweep: Sweep) -> tuple[Plan, Engine]:
     folder = Path(sweep.out) / "cells"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    if _lacks_engine(sweep):
+        run_aside(_make_engine, sweep)  # which takes 0.7 GB
     engine, backbone = open_both(sweep)
-    backends = [Backend(engine.backend, engine.encode, engine.graph_id, sweep.precision)]
+    prompted = None
+    if engine.spec.prompted and sweep.precision in engine.spec.prompted.variants:
+        graph = engine.spec.of_prompted().graph_id(sweep.precision)
+        prompted = PromptedGraph(engine.encode, graph, engine.spec.prompted.conditions)
+    backends = [Backend(engine.backend, engine.encode, engine.graph_id, sweep.precision, prompted)]
     if sweep.torch:
         backends.append(torch_backend(engine.encoder, backbone))
     plan = Plan(
@@ -130,21 +140,42 @@ def open_plan(sweep: Sweep) -> tuple[Plan, Engine]:
     return plan, engine
 
 
+def _lacks_engine(sweep: Sweep) -> bool:
+    """Whether there is none yet, or none with a prompted graph for methods that need it; one that was named stays as
+    it is."""
+    folder = sweep.engine_folder
+    if not (folder / SPEC_NAME).is_file():
+        return True
+    return sweep.engine is None and _needs_prompted(sweep) and not read_spec(folder).prompted
+
+
+def _needs_prompted(sweep: Sweep) -> bool:
+    return any(METHODS[name].conditions for name in sweep.methods)
+
+
+def _make_engine(sweep: Sweep) -> None:
+    """In a process of its own."""
+    folder = sweep.engine_folder
+    backbone = _open_backbone(sweep, sweep.backbone or DEFAULT_NAME, sweep.memory_taps)
+    if not (folder / SPEC_NAME).is_file():
+        make_engine(backbone, folder, (sweep.precision,))
+    if _needs_prompted(sweep):
+        add_prompted(folder, backbone, PromptedEncoder(backbone, settings()))
+
+
+def _open_backbone(sweep: Sweep, name: str, taps: str | None) -> Backbone:
+    weights = None if sweep.weights is None else Path(sweep.weights)
+    return open_backbone(
+        argparse.Namespace(backbone=name, pretrained=sweep.pretrained, weights=weights, memory_taps=taps)
+    )
+
+
 def open_both(sweep: Sweep) -> tuple[Engine, Callable[[], Backbone]]:
-    """The engine, made where there is none yet, and its backbone, opened when it is first needed.
+    """The engine, and its backbone, opened when it is first needed.
 
     Raises EngineError where the two do not belong together.
     """
     folder = sweep.engine_folder
-
-    def backbone(name: str, taps: str | None) -> Backbone:
-        weights = None if sweep.weights is None else Path(sweep.weights)
-        return open_backbone(
-            argparse.Namespace(backbone=name, pretrained=sweep.pretrained, weights=weights, memory_taps=taps)
-        )
-
-    if not (folder / SPEC_NAME).is_file():
-        make_engine(backbone(sweep.backbone or DEFAULT_NAME, sweep.memory_taps), folder, (sweep.precision,))
     engine = Engine.open(
         folder, backend=sweep.backend, precision=sweep.precision, threads=sweep.threads, verify=sweep.engine is not None
     )
@@ -155,7 +186,7 @@ def open_both(sweep: Sweep) -> tuple[Engine, Callable[[], Backbone]]:
     @functools.cache
     def fitting() -> Backbone:
         taps = sweep.memory_taps or ",".join(str(tap.block) for tap in wanted.taps)
-        opened = backbone(sweep.backbone or wanted.backbone, taps)
+        opened = _open_backbone(sweep, sweep.backbone or wanted.backbone, taps)
         if opened.encoder != wanted:
             raise EngineError(f"{folder} holds an engine for {wanted}, the backbone is {opened.encoder}: name its own")
         return opened

@@ -1,31 +1,47 @@
-"""Who measures the categories: this process, several on this machine, or a Ray cluster. Each task is a category.
+"""Who measures the categories: this process, several on this machine, or a Ray cluster.
 
-Workers keep nothing but the files of finished cells (cells.py): one that dies loses the cell it was at, and whoever
-takes over its category goes on behind the last that is finished.
+A task is a category, whose photos are so decoded once; with more workers than categories, some of its seeds. Workers
+keep nothing but the files of finished cells (cells.py): one that dies loses the cell it was at, and whoever takes over
+its task goes on behind the last that is finished.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.context import BaseContext
+from typing import NamedTuple
 
 import msgspec
 import torch
 from goodparts.runtime.errors import BackendError
 
+from .aside import context
 from .evaluation import Outcome, Plan, measure_category
 from .sweep import Sweep, open_plan
 
 log = logging.getLogger(__name__)
 
 RETRIES = 3
-"""So often may workers die in a row, or over one category, before the sweep gives up."""
+"""So often may workers die in a row, or over one task, before the sweep gives up."""
+
+
+class Task(NamedTuple):
+    """Some seeds of a category."""
+
+    category: str
+    seeds: range
+
+
+def divide(categories: Sequence[str], seeds: int, workers: int) -> list[Task]:
+    """A task for each category; or for each of as many parts of its seeds as give every worker one."""
+    parts = min(seeds, -(-workers // len(categories)))
+    bounds = [seeds * part // parts for part in range(parts + 1)]
+    return [Task(name, range(*bound)) for name in categories for bound in itertools.pairwise(bounds)]
 
 
 def measure_all(sweep: Sweep, plan: Plan, categories: Sequence[str]) -> dict[str, Outcome]:
@@ -33,47 +49,56 @@ def measure_all(sweep: Sweep, plan: Plan, categories: Sequence[str]) -> dict[str
     if sweep.ray is not None:
         results = _on_ray(sweep, categories)
     elif sweep.workers > 1:
-        results = _in_processes(sweep, categories)
+        results = _in_processes(sweep, divide(categories, sweep.seeds, sweep.workers))
     else:
-        results = (measure_category(plan, category) for category in categories)
-    found: dict[str, Outcome] = {}
-    for outcome in results:
-        found[outcome.category] = outcome
-        log.info("%s: done, %d of %d", outcome.category, len(found), len(categories))
-    return {category: found[category] for category in categories}
+        results = ((task, measure_category(plan, *task)) for task in divide(categories, sweep.seeds, 1))
+    found: list[tuple[Task, Outcome]] = []
+    for task, outcome in results:
+        found.append((task, outcome))
+        part = "" if len(task.seeds) == sweep.seeds else f", seeds {task.seeds.start} to {task.seeds.stop - 1}"
+        share = sum(len(one.seeds) for one, _ in found) / (len(categories) * sweep.seeds)
+        log.info("%s%s: done, %.0f%% of all", task.category, part, 100 * share)
+    joined: dict[str, Outcome] = {}
+    for task, outcome in sorted(found, key=lambda one: one[0].seeds.start):
+        if task.category in joined:
+            joined[task.category].join(outcome)
+        else:
+            joined[task.category] = outcome
+    return {category: joined[category] for category in categories}
 
 
-def _measure(sweep: Sweep, category: str) -> Outcome:
+def _measure(sweep: Sweep, task: Task) -> Outcome:
     """In a worker."""
-    return measure_category(_open(sweep), category)
+    return measure_category(_open(sweep), *task)
 
 
 @functools.lru_cache(maxsize=1)
 def _open(sweep: Sweep) -> Plan:
-    """What a worker keeps open from one category to the next. The cores are shared among workers."""
-    threads = sweep.threads or max(1, (os.cpu_count() or 1) // sweep.workers)
+    """What a worker keeps open from one task to the next. The cores are shared among workers; Ray gives each one."""
+    cores = 1 if sweep.ray else (os.cpu_count() or 1) // sweep.workers
+    threads = sweep.threads or max(1, cores)
     torch.set_num_threads(threads)
     return open_plan(msgspec.structs.replace(sweep, threads=threads))[0]
 
 
-def _in_processes(sweep: Sweep, categories: Sequence[str]) -> Iterator[Outcome]:
+def _in_processes(sweep: Sweep, tasks: Sequence[Task]) -> Iterator[tuple[Task, Outcome]]:
     """A dead process ends its pool; what was not done goes to a new one."""
-    waiting, deaths = list(categories), 0
+    waiting, deaths = list(tasks), 0
     while waiting:
-        with ProcessPoolExecutor(sweep.workers, _context()) as pool:
-            tasks = {pool.submit(_measure, sweep, category): category for category in waiting}
+        with ProcessPoolExecutor(sweep.workers, context()) as pool:
+            running = {pool.submit(_measure, sweep, task): task for task in waiting}
             try:
-                for task in as_completed(tasks):
-                    outcome = task.result()
-                    waiting.remove(outcome.category)
+                for done in as_completed(running):
+                    task, outcome = running[done], done.result()
+                    waiting.remove(task)
                     deaths = 0
-                    yield outcome
+                    yield task, outcome
             except BrokenProcessPool as error:
                 deaths += 1
                 if deaths > RETRIES:
                     raise BackendError(
-                        f"workers died {deaths} times in a row, last with {waiting[0]} to do: is there enough memory? "
-                        "finished cells are kept"
+                        f"workers died {deaths} times in a row, last with {waiting[0].category} to do: is there enough "
+                        "memory? finished cells are kept"
                     ) from error
                 log.info("a worker died: another takes over")
             except BaseException:
@@ -81,17 +106,7 @@ def _in_processes(sweep: Sweep, categories: Sequence[str]) -> Iterator[Outcome]:
                 raise
 
 
-def _context() -> BaseContext:
-    """Workers that share the memory of what they import, where the system can fork. It is never this process that is
-    forked: inference libraries have threads, which a fork would lose."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def _on_ray(sweep: Sweep, categories: Sequence[str]) -> Iterator[Outcome]:
+def _on_ray(sweep: Sweep, categories: Sequence[str]) -> Iterator[tuple[Task, Outcome]]:
     """On the cluster at an address, or a local one of so many workers. Its machines see the same files."""
     try:
         import ray
@@ -100,17 +115,19 @@ def _on_ray(sweep: Sweep, categories: Sequence[str]) -> Iterator[Outcome]:
     local = {"num_cpus": sweep.workers, "include_dashboard": False} if sweep.ray == "local" else {"address": sweep.ray}
     ray.init(log_to_driver=False, **local)
     try:
-        task = ray.remote(num_cpus=1, max_retries=RETRIES)(_measure)
-        waiting = [task.remote(sweep, category) for category in categories]
-        while waiting:
-            (done,), waiting = ray.wait(waiting)
+        measure = ray.remote(num_cpus=1, max_retries=RETRIES)(_measure)
+        tasks = divide(categories, sweep.seeds, int(ray.cluster_resources().get("CPU", 1)))
+        running = {measure.remote(sweep, task): task for task in tasks}
+        while running:
+            (done,), _ = ray.wait(list(running))
             try:
-                yield ray.get(done)
+                outcome = ray.get(done)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except ray.exceptions.WorkerCrashedError as error:
                 raise BackendError(
-                    f"a worker died {RETRIES + 1} times over one category; finished cells are kept"
+                    f"a worker died {RETRIES + 1} times over one task; finished cells are kept"
                 ) from error
+            yield running.pop(done), outcome
     finally:
         ray.shutdown()

@@ -55,15 +55,19 @@ def train_and_export(argv: Sequence[str] | None = None) -> int:
     return run("train-and-export", *TRAIN_AND_EXPORT, argv=sys.argv[1:] if argv is None else argv)
 
 
+def show_log() -> None:
+    """Ours is shown; what libraries log on the way to an error says less than the error."""
+    logging.basicConfig(format="goodparts: %(message)s", level=logging.CRITICAL)
+    logging.getLogger("goodparts").setLevel(logging.INFO)
+
+
 def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> int:
     """Import a command's module, parse its arguments and run it; errors become one line on stderr.
 
     Exit codes: 0 ran, 1 a reject under --fail-on-reject, 2 error, 130 interrupted, 143 terminated. With
     GOODPARTS_TRACEBACK set in the environment an error shows where it came from.
     """
-    # Ours is shown; what libraries log on the way to an error says less than the error.
-    logging.basicConfig(format="goodparts: %(message)s", level=logging.CRITICAL)
-    logging.getLogger("goodparts").setLevel(logging.INFO)
+    show_log()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter should not end the run
             stream.reconfigure(errors="backslashreplace")

@@ -1,7 +1,8 @@
-"""One engine for all sources: what waits for it at the same moment goes through it together."""
+"""One engine for all sources: what waits for it at the same moment goes through it together, where that is faster."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from ..engine import Engine
 from ..preprocess import Array8
 from ..scoring import Floats
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(eq=False)
 class _Request:
@@ -24,49 +27,69 @@ class _Request:
     outputs: list[Floats] | None = None
     error: BaseException | None = None
 
+    @property
+    def done(self) -> bool:
+        return self.outputs is not None or self.error is not None
+
+
+class Turn(threading.Condition):
+    """Whose pass it is; sessions that have one in common run one at a time."""
+
+    taken = False
+
 
 class BatchingSession:
     """A session for several threads. Views that arrived while it was busy share its next pass, whatever product they
     are of, unless they are conditioned otherwise; nothing ever waits for others to come.
 
     bound: seconds that a shared pass may take, by the time a view took in the last one; a request that is longer alone
-    goes alone. turn: held during a pass; sessions that have it in common run one at a time.
+    goes alone, and with 0 each does.
     """
 
-    def __init__(self, session: Session, bound: float, turn: threading.Lock | None = None) -> None:
+    def __init__(self, session: Session, bound: float, turn: Turn | None = None) -> None:
         self._session, self._bound = session, bound
         self.description = session.description
-        self._turn = turn or threading.Lock()
-        self._lock = threading.Lock()
+        self._turn = turn or Turn()
         self._waiting: list[_Request] = []
         self._seconds_per_view = 0.0
 
     def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
         request = _Request(views, conditions)
-        with self._lock:
+        with self._turn:
             self._waiting.append(request)
-        while request.outputs is None and request.error is None:
-            with self._turn:  # who has it runs for all that wait, perhaps for this one
-                if request.outputs is None and request.error is None:
-                    self._pass(self._choose())
+        while chosen := self._lead(request):  # who leads runs for all that wait, perhaps not yet for this one
+            try:
+                self._pass(chosen)
+            finally:
+                with self._turn:
+                    self._turn.taken = False
+                    self._turn.notify_all()
         if request.error is not None:
             raise request.error
         assert request.outputs is not None
         return request.outputs
 
+    def _lead(self, request: _Request) -> list[_Request]:
+        """Wait until the request is done, for nothing, or until nobody leads, for the requests of the next pass."""
+        with self._turn:
+            self._turn.wait_for(lambda: request.done or not self._turn.taken)
+            if request.done:
+                return []
+            self._turn.taken = True
+            return self._choose()
+
     def _choose(self) -> list[_Request]:
         """The longest waiting requests with the conditions of the first, as many as the bound allows."""
-        with self._lock:
-            chosen: list[_Request] = []
-            views = 0
-            for request in self._waiting:
-                if request.conditions != self._waiting[0].conditions:
-                    continue
-                views += len(request.views)
-                if chosen and views * self._seconds_per_view > self._bound:
-                    break
-                chosen.append(request)
-            self._waiting = [request for request in self._waiting if request not in chosen]
+        chosen: list[_Request] = []
+        views = 0
+        for request in self._waiting:
+            if request.conditions != self._waiting[0].conditions:
+                continue
+            views += len(request.views)
+            if chosen and views * self._seconds_per_view > self._bound:
+                break
+            chosen.append(request)
+        self._waiting = [request for request in self._waiting if request not in chosen]
         return chosen
 
     def _pass(self, requests: list[_Request]) -> None:
@@ -84,6 +107,25 @@ class BatchingSession:
             last = first + len(request.views)
             request.outputs = [output[first:last] for output in outputs]
             first = last
+
+
+TOGETHER, GAIN = 4, 0.9
+
+
+def sharing_pays(session: Session, size: int) -> bool:
+    """Whether TOGETHER views [S,S,3] in one pass take at most GAIN of what they take one after another: on few cores a
+    pass of one view leaves none idle, and changing the size of passes costs time."""
+    views = np.zeros((TOGETHER, size, size, 3), np.uint8)
+
+    def fastest(count: int) -> float:
+        spans = []
+        for _ in range(3):
+            start = time.perf_counter()
+            session.run(views[:count])
+            spans.append(time.perf_counter() - start)
+        return min(spans)
+
+    return fastest(TOGETHER) <= GAIN * TOGETHER * fastest(1)
 
 
 class SharedEngine:
@@ -104,10 +146,14 @@ class SharedEngine:
         engine = self._open_engine()
         if native.cuda() is not None and isinstance(engine.session, DeviceSession):
             return engine  # its frames stay on the GPU from pixels to scores, one product at a time
-        turn = threading.Lock()  # a pass of one graph would only slow down one of the other
+        turn = Turn()  # a pass of one graph would only slow down one of the other
+        bound = self._bound
+        if bound and not sharing_pays(engine.session, engine.encoder.image_size):
+            log.info("frames go through %s one by one: together they are not faster", engine.backend)
+            bound = 0.0
 
         def shared(session: Session) -> BatchingSession:
-            return BatchingSession(session, self._bound, turn)
+            return BatchingSession(session, bound, turn)
 
         return Engine(
             engine.spec,

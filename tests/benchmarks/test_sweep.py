@@ -17,9 +17,12 @@ from goodparts.benchmarks.cells import Cells
 from goodparts.benchmarks.datasets import open_data
 from goodparts.benchmarks.methods import METHODS
 from goodparts.benchmarks.sweep import read_sweep
+from goodparts.benchmarks.workers import divide
 from goodparts.runtime import native
 from goodparts.runtime.errors import FileError
 from goodparts.runtime.preprocess import load_rgb
+from hypothesis import given
+from hypothesis import strategies as st
 
 from goodparts.cli import main
 from tests.conftest import draw_part
@@ -128,6 +131,21 @@ def test_a_folder_that_was_not_finished_is_no_category(rings: Path) -> None:
     assert open_data(rings).categories == ("small",)
 
 
+@given(st.integers(1, 30), st.integers(1, 20), st.integers(1, 100))
+def test_every_seed_of_a_category_is_one_tasks_and_all_workers_have_one(
+    categories: int, seeds: int, workers: int
+) -> None:
+    names = [str(number) for number in range(categories)]
+    tasks = divide(names, seeds, workers)
+    assert [(name, seed) for name, part in tasks for seed in part] == [
+        (name, n) for name in names for n in range(seeds)
+    ]
+    assert all(task.seeds for task in tasks)
+    assert len(tasks) >= min(workers, categories * seeds)
+    if workers <= categories:
+        assert len(tasks) == categories  # so that a photo is decoded once
+
+
 def find_workers(parent: int) -> Iterator[int]:
     """The processes under `parent` that may measure: Ray's, or those of a pool."""
     for status in Path("/proc").glob("[0-9]*/stat"):
@@ -149,7 +167,7 @@ def find_workers(parent: int) -> Iterator[int]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="workers are found through /proc")
 @pytest.mark.parametrize("where", ["processes", "ray"])
 def test_a_killed_worker_loses_only_its_cell(where: str, rings: Path, engine_folder: Path) -> None:
-    lines = ['method = ["memory", "promptad"]', "workers = 2"]
+    lines = ['method = ["memory", "promptad"]', "workers = 2", 'category = ["small"]', "seeds = 2"]
     if where == "ray":
         pytest.importorskip("ray", reason="Ray is not installed")
         lines.append('ray = "local"')

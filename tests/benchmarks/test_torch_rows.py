@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import math
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from goodparts.benchmarks import anople_rows
 from goodparts.benchmarks.clip_paths import middle_memory, ordinary_path, quarter_memory, value_path
 from goodparts.benchmarks.cnn import cnn
 from goodparts.benchmarks.lesson import Lesson, Product
 from goodparts.benchmarks.methods import GROUPS, METHODS
 from goodparts.benchmarks.torch_learners import CoCoOp, LinearLearner, known_words
 from goodparts.benchmarks.winclip import learn_winclip, spread, windowed, windows
+from goodparts.runtime.backends import BACKENDS
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import prompt_scores
@@ -163,6 +167,23 @@ def test_every_torch_only_row_through_the_command(
     for cell in cells:
         assert cell["backend"].startswith("torch only") == (cell["method"] in GROUPS["torch-only"])
         assert 0 <= float(cell["image_auroc"]) <= 1
+
+
+def test_anople_runs_through_the_engine_where_its_graph_reads_what_is_learned(
+    photos: Path, prompted_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[AnoPLeLearner] = []
+    monkeypatch.setattr(AnoPLeLearner, "learn", lambda self: learned.append(self))
+    monkeypatch.setattr(anople_rows, "_FINISHED", OrderedDict())  # another test's may be there
+    command = ["evaluate", "--data", str(photos), "--engine", str(prompted_folder), "--out", str(tmp_path)]
+    assert main([*command, "--shots", "1", "--torch", "--method", "anople", "anople-text"]) == 0
+    cells = json.loads((tmp_path / "results.json").read_bytes())["cells"]
+    deployed, in_torch, text = cells
+    assert [cell["method"] for cell in cells] == ["anople", "anople", "anople-text"]
+    assert (in_torch["backend"], text["backend"]) == ("torch", "torch only")
+    assert deployed["backend"].partition(" ")[0] in BACKENDS
+    assert 0 < in_torch["difference"] < 1e-4  # a balanced score is up to ten times the fp32 gate's 1e-5 apart
+    assert len(learned) == 2  # for both backends once
 
 
 def test_one_model_learns_all_categories_once(demo: Backbone, views: Array8, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pytest
 from goodparts.runtime.conditions import Conditions
-from goodparts.runtime.line.batching import BatchingSession
+from goodparts.runtime.line.batching import BatchingSession, sharing_pays
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import Floats
 
@@ -98,3 +99,13 @@ def test_a_failed_pass_fails_for_all_that_shared_it() -> None:
 
 def test_a_session_says_what_really_runs() -> None:
     assert BatchingSession(Recorder(), 1.0).description == "double"
+
+
+@pytest.mark.parametrize(("each", "further", "pays"), [(0.004, 0.001, True), (0.004, 0.004, False)])
+def test_passes_are_shared_only_where_that_is_faster(each: float, further: float, pays: bool) -> None:
+    class Timed(Recorder):
+        def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:  # noqa: ARG002
+            time.sleep(each + further * (len(views) - 1))
+            return []
+
+    assert sharing_pays(Timed(), 2) == pays
