@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,17 +13,18 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from goodparts.benchmarks import cold, frame, frame_findings, pairs, search
+from goodparts.benchmarks import cold, frame, frame_findings, pairs, search, start
 from goodparts.benchmarks.anomalib_peer import AnomalibPeer
 from goodparts.benchmarks.contenders import copy_in_torch, decode_jpeg, transfer_in_torch
 from goodparts.benchmarks.flops import encoder_flops
 from goodparts.benchmarks.pace import BACK_TO_BACK
 from goodparts.benchmarks.report import Findings
 from goodparts.benchmarks.synthetic import describe_encoder, make_recipe, open_backbone
-from goodparts.benchmarks.timing import Worker
+from goodparts.benchmarks.timing import Worker, interleave
 from goodparts.runtime import Recipe
 from goodparts.runtime.engine import Precision, read_spec
 from goodparts.runtime.errors import EngineError
+from goodparts.runtime.scorer import BankPrecision
 from goodparts.trainer.backbone import Backbone
 from PIL import Image
 
@@ -49,6 +51,13 @@ def test_bench_prompted(prompted_folder: Path, tmp_path: Path) -> None:
     assert {row["peer"] for row in rows} == {"PromptAD"}
 
 
+def search_few_in_cells(precision: BankPrecision, recall: float) -> Callable[[], search.Found]:
+    """In a worker, where nothing is patched. A bank needs 4096 rows for its cells."""
+    search.ROWS = (4200,)
+    return search.search_in_cells(precision, recall)
+
+
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(
     ("name", "first", "compared"),
     [
@@ -68,6 +77,7 @@ def test_bench(
 ) -> None:
     monkeypatch.setattr(search, "ROWS", (20,))
     monkeypatch.setattr(search, "PRECISIONS", {"fp32": 1e-5})
+    monkeypatch.setattr(search, "search_in_cells", search_few_in_cells)
     rows = bench(name, tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["bench.json"]
     assert rows[0]["name"] == first
@@ -77,7 +87,18 @@ def test_bench(
     assert lines[-1].startswith("aim: ")
 
 
-def test_start(engine_folder: Path, tmp_path: Path) -> None:
+def test_start(engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every process is started once: what fills the caches takes as long as what is timed.
+    first_verdict, started = cold.first_verdict, {}
+
+    def start_once(settings: dict[str, str | None], folder: Path) -> cold.Seconds:
+        asked = tuple(settings.values())
+        if asked not in started:
+            started[asked] = first_verdict(settings, folder)
+        return started[asked]
+
+    monkeypatch.setattr(cold, "first_verdict", start_once)
+    monkeypatch.setattr(start, "interleave", functools.partial(interleave, warm=0))
     rows = bench("start", tmp_path, "--engine", str(engine_folder), "--precision", "fp32")
     names = [str(row["name"]) for row in rows]
     assert names[0] == "bare interpreter"
@@ -93,6 +114,7 @@ def test_start(engine_folder: Path, tmp_path: Path) -> None:
     assert sum("ratio" in row for row in rows) == 3 + 3 * 5
 
 
+@pytest.mark.usefixtures("forked")
 def test_frame(
     engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +151,7 @@ def test_frame(
         assert drawn.format == "PNG"
 
 
+@pytest.mark.usefixtures("forked")
 def test_what_cannot_be_prepared_is_left_out() -> None:
     findings = Findings()
     with ExitStack() as stack:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +14,9 @@ import torch
 from goodparts.export import int8, mixed, parity, variants
 from goodparts.export.onnx_graph import write_graph
 from goodparts.export.variants import Exporter
-from goodparts.runtime.engine import Precision
+from goodparts.runtime.engine import Precision, Variant
 from goodparts.runtime.parity import TOLERANCES, Tolerance
+from goodparts.runtime.preprocess import Array8
 from goodparts.trainer.backbone import Backbone
 from goodparts.trainer.demo import clip
 
@@ -37,6 +41,20 @@ def exporter_of(backbone: Backbone, folder: Path) -> Exporter:
 @pytest.fixture(scope="module")
 def exporter(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
     return exporter_of(tiny(), tmp_path_factory.mktemp("variants"))
+
+
+@pytest.fixture(scope="module")
+def outliers(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
+    return exporter_of(tiny(100.0), tmp_path_factory.mktemp("outliers"))
+
+
+@pytest.fixture(scope="module")
+def whole(exporter: Exporter) -> Variant:
+    """All of it in int8."""
+    pytest.importorskip("nncf")
+    variant = exporter.write("int8")
+    assert variant is not None
+    return variant
 
 
 def types_of(graph: Path) -> dict[str, Counter[int]]:
@@ -69,13 +87,10 @@ def test_products_are_lowered_and_what_needs_digits_is_not(exporter: Exporter, p
     assert graph.with_name(variant.weights).stat().st_size < 0.7 * exporter.weights.stat().st_size
 
 
-def test_int8_is_explicit_symmetric_and_runs_everywhere(exporter: Exporter) -> None:
-    pytest.importorskip("nncf")
-    variant = exporter.write("int8")
-    assert variant is not None
-    assert [record.backend for record in variant.parity] == list(variants.PAIRS["int8"])
-    assert variant.note.startswith("calibrated on drawn parts")
-    model = onnx.load(str(exporter.graph.with_name(variant.graph)))
+def test_int8_is_explicit_symmetric_and_runs_everywhere(exporter: Exporter, whole: Variant) -> None:
+    assert [record.backend for record in whole.parity] == list(variants.PAIRS["int8"])
+    assert whole.note.startswith("calibrated on drawn parts")
+    model = onnx.load(str(exporter.graph.with_name(whole.graph)))
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     quantisers = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     assert quantisers
@@ -85,29 +100,35 @@ def test_int8_is_explicit_symmetric_and_runs_everywhere(exporter: Exporter) -> N
             assert not constants[node.input[2]].any(), "TensorRT accepts no zero point"
 
 
-def test_what_harms_most_stays_in_fp32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pytest.importorskip("nncf")
-    strict = exporter_of(tiny(), tmp_path)
-    whole = strict.write("int8")
-    assert whole is not None
+def test_what_harms_most_stays_in_fp32(
+    exporter: Exporter, whole: Variant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    graph, weights = (Path(shutil.copy(path, tmp_path)) for path in (exporter.graph, exporter.weights))
+    strict = dataclasses.replace(exporter, graph=graph, weights=weights)
     loosest = max(record.score_difference for record in whole.parity)
-    products = int8.quantised_products(ir.load(tmp_path / whole.graph))
-    monkeypatch.setitem(TOLERANCES, "int8", Tolerance(feature=1.0, score=0.7 * loosest, auroc=1.0))
+    first = exporter.graph.with_name(whole.graph)
+    products = int8.quantised_products(ir.load(first))
+    quantise = int8.quantise
+
+    def again(graph: Path, views: Array8, kept: Sequence[str], *conditions: None) -> onnx.ModelProto:
+        return quantise(graph, views, kept, *conditions) if kept else onnx.load(str(first))
+
+    monkeypatch.setattr(int8, "quantise", again)
+    monkeypatch.setitem(TOLERANCES, "int8", Tolerance(feature=1.0, score=0.9 * loosest, auroc=1.0))
     variant = strict.write("int8")
     assert variant is not None
     kept = variant.note.split("; in fp32: ")[1].split(", ")
     left = int8.quantised_products(ir.load(tmp_path / variant.graph))
     assert kept
     assert len(left) < len(products)
-    assert all(record.score_difference <= 0.7 * loosest for record in variant.parity)
+    assert all(record.score_difference <= 0.9 * loosest for record in variant.parity)
     assert not list(tmp_path.glob("*trial*"))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_outlier_channels_do_not_cost_the_gate(exporter: Exporter, precision: Precision, tmp_path: Path) -> None:
+def test_outlier_channels_do_not_cost_the_gate(exporter: Exporter, outliers: Exporter, precision: Precision) -> None:
     if precision == "int8":
         pytest.importorskip("nncf")
-    outliers = exporter_of(tiny(100.0), tmp_path)
     np.testing.assert_allclose(
         outliers.reference.features.local, exporter.reference.features.local, atol=1e-5, err_msg="the same in fp32"
     )
