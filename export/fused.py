@@ -139,11 +139,13 @@ def compare(fused: Path, folder: Path, spec: EngineSpec, recipe: Recipe, precisi
     thresholds = recipe.header.thresholds
     allowed = max(TOLERANCES[precision].score, ROUNDING / min(thresholds.image, thresholds.pixel))
     agreements = []
-    for record in spec.variant(precision).parity:
+    variant = spec.variant(precision)
+    for record in variant.parity:
         if not installed(record.backend):
             log.info("%s is not installed here: the fused model was not tried on it", record.backend)
             continue
-        engine = Engine.open(folder, backend=record.backend, precision=precision)
+        plain = open_session(folder / variant.graph, record.backend, precision, None)
+        engine = Engine(spec, precision, plain, open_prompted=lambda plain=plain: plain)  # type: ignore[misc]
         session = open_session(fused, record.backend, precision, None)
         difference = largest([_apart(session, engine, recipe, images, batch) for batch in (1, len(images))])
         if not difference <= allowed:  # so that a NaN fails

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import msgspec
 import numpy as np
 
-from .backends import AUTO, Session, check_name, choose_backend, open_session
+from .backends import AUTO, WITH_BF16, Session, check_name, choose_backend, open_session
 from .conditions import Conditions
 from .errors import BackendError, EngineError, SettingsError
 from .files import NO_DIGEST, is_sealed, read_bytes, seal, sha256
@@ -95,6 +95,11 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     score_difference: float
     score_tolerance: float
     labelled: Labelled | None = None
+
+    @property
+    def rest(self) -> str:
+        """What an int8 graph's other operations were computed in, and may be where this record is relied on."""
+        return "bf16" if self.ran.endswith(WITH_BF16) else "fp32"
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -324,7 +329,7 @@ def _open_session(
     if backend not in ("auto", *AUTO):
         check_name(backend)
         return backend, open_plan(folder, spec, backend, precision, threads)
-    recorded = [record.backend for record in variant.parity]
+    recorded = {record.backend: record for record in variant.parity}
     planned = planned_backends(folder, spec, precision)
     backend = choose_backend(backend, [*recorded, *planned], precision)
     if backend in planned:
@@ -334,4 +339,4 @@ def _open_session(
             if backend not in recorded:
                 raise
             log.warning("%s: until then the graph itself is opened, which takes longer", error)
-    return backend, open_session(folder / variant.graph, backend, precision, threads)
+    return backend, open_session(folder / variant.graph, backend, precision, threads, recorded[backend].rest)

@@ -51,6 +51,10 @@ AUTO = ("openvino", "onnxruntime")
 backend is never among them: it runs what `goodparts build` made for it, which is a wish of its own."""
 
 
+WITH_BF16 = " with bf16"
+"""How the description of a session ends that computes in bf16 what its int8 graph does not quantise."""
+
+
 class Session(Protocol):
     """An open graph."""
 
@@ -157,9 +161,12 @@ def load(backend: str) -> Any:
         ) from error
 
 
-def open_session(graph: Path, backend: str, precision: str, threads: int | None) -> Session:
-    """Open a graph file in a backend that runs graphs as they are; BackendError where it cannot. No fallback."""
+def open_session(graph: Path, backend: str, precision: str, threads: int | None, rest: str = "fp32") -> Session:
+    """Open a graph file in a backend that runs graphs as they are; BackendError where it cannot. No fallback.
+
+    rest: "bf16" where what an int8 graph does not quantise may be computed in it; OpenVINO does, if the processor can.
+    """
     if backend not in AUTO:
         raise BackendError(f"{backend} runs what `goodparts build` made, not graph files: choose {' or '.join(AUTO)}")
-    session: Session = load(backend).open_session(graph, precision, threads)
+    session: Session = load(backend).open_session(graph, precision, threads, rest)
     return session

@@ -41,7 +41,7 @@ class OnnxRuntimeSession:
         return outputs
 
 
-def open_session(graph: Path, precision: str, threads: int | None) -> OnnxRuntimeSession:
+def open_session(graph: Path, precision: str, threads: int | None, rest: str) -> OnnxRuntimeSession:  # noqa: ARG001
     """See backends.open_session."""
     if precision not in ARITHMETIC:
         raise BackendError(f"ONNX Runtime's CPU provider cannot run {precision}: {', '.join(ARITHMETIC)} are supported")

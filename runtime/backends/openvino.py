@@ -20,6 +20,7 @@ from ..errors import BackendError
 from ..plans import Device, Graph, Plan
 from ..preprocess import Array8
 from ..scoring import Floats
+from . import WITH_BF16
 
 if TYPE_CHECKING:
     from ..compile import BuildSettings
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 VERSION: str = ov.__version__.split("-")[0]
 
 _TYPES = {
-    "CPU": {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "int8": ov.Type.bf16},
-    "GPU": {"fp32": ov.Type.f32, "fp16": ov.Type.f16, "int8": ov.Type.f16},
+    "CPU": {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "int8": ov.Type.f32},
+    "GPU": {"fp32": ov.Type.f32, "fp16": ov.Type.f16, "int8": ov.Type.f32},
 }
 """Device → precision → the type of whatever the graph itself does not quantise; see _type."""
 
@@ -39,14 +40,15 @@ _WITHOUT_WEIGHTS = {"CACHE_MODE": "OPTIMIZE_SIZE"}
 class OpenVinoSession:
     """A compiled OpenVINO model with one inference request, tuned for latency."""
 
-    def __init__(self, compiled: Any, device: str, precision: str) -> None:
-        used, wanted = compiled.get_property("INFERENCE_PRECISION_HINT"), _type(device, precision)
+    def __init__(self, compiled: Any, device: str, precision: str, rest: str) -> None:
+        used, wanted = compiled.get_property("INFERENCE_PRECISION_HINT"), _type(device, precision, rest)
         if used != wanted:
             raise BackendError(f"OpenVINO chose {used} where {precision} was asked for")
         self._lock = threading.Lock()
         self._request = compiled.create_infer_request()
         self._outputs = range(len(compiled.outputs))
-        self.description = f"openvino {VERSION} {device} {precision}"
+        with_bf16 = WITH_BF16 if precision == "int8" and used == ov.Type.bf16 else ""
+        self.description = f"openvino {VERSION} {device} {precision}{with_bf16}"
 
     def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
         inputs: dict[Any, Any] = {0: views}
@@ -77,47 +79,53 @@ class OpenVino:
         return Device(f"{name.strip()} with {' '.join(sorted(capabilities))}")
 
     def build(self, graph: Graph, settings: BuildSettings, folder: Path) -> bytes:  # noqa: ARG002
-        compiled = compile_graph(graph.path, self._device, graph.precision, _WITHOUT_WEIGHTS)
+        compiled = compile_graph(graph.path, self._device, graph.precision, REST, _WITHOUT_WEIGHTS)
         data: bytes = compiled.export_model().getvalue()
         return data
 
     def open(self, graph: Graph, plan: Plan, data: bytes | None, threads: int | None) -> OpenVinoSession:
-        config = _configuration(self._device, graph.precision, threads)
+        config = _configuration(self._device, graph.precision, REST, threads)
         config |= _WITHOUT_WEIGHTS | {"WEIGHTS_PATH": str(graph.weights)}
         core = ov.Core()
         what = f"cannot open {plan.name}"
         compiled = _refusing(what, lambda: core.import_model(data, self._device, config))
-        return OpenVinoSession(compiled, self._device, graph.precision)
+        return OpenVinoSession(compiled, self._device, graph.precision, REST)
 
 
-def compile_graph(path: Path, device: str, precision: str, further: dict[str, str], threads: int | None = None) -> Any:
+REST = "bf16"
+"""Of plans, whose records are taken where they are used."""
+
+
+def compile_graph(
+    path: Path, device: str, precision: str, rest: str, further: dict[str, str], threads: int | None = None
+) -> Any:
     """A graph file as OpenVINO's compiled model; `further` joins its configuration."""
-    config = _configuration(device, precision, threads) | further
+    config = _configuration(device, precision, rest, threads) | further
     core = ov.Core()
     return _refusing(f"cannot open {path}", lambda: core.compile_model(core.read_model(path), device, config))
 
 
-def _configuration(device: str, precision: str, threads: int | None) -> dict[str, object]:
+def _configuration(device: str, precision: str, rest: str, threads: int | None) -> dict[str, object]:
     config: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": _type(device, precision),
+        "INFERENCE_PRECISION_HINT": _type(device, precision, rest),
     }
     if threads is not None and device == "CPU":
         config["INFERENCE_NUM_THREADS"] = threads
     return config
 
 
-def _type(device: str, precision: str) -> ov.Type:
-    """What OpenVINO is told to compute in. On a processor without bf16 the rest of an int8 graph stays in fp32."""
+def _type(device: str, precision: str, rest: str) -> ov.Type:
+    """What OpenVINO is told to compute in (backends.open_session)."""
     if precision not in _TYPES[device]:
         accepted = ", ".join(_TYPES[device])
         raise BackendError(f"OpenVINO cannot run {precision} on the {device}: {accepted} are supported")
-    wanted = _TYPES[device][precision]
-    if wanted != ov.Type.bf16 or "BF16" in ov.Core().get_property(device, "OPTIMIZATION_CAPABILITIES"):
-        return wanted
-    if precision == "bf16":
+    has_bf16 = device == "CPU" and "BF16" in ov.Core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and not has_bf16:
         raise BackendError("this processor has no bf16: use --precision fp32")
-    return ov.Type.f32
+    if precision == "int8" and rest == "bf16" and has_bf16:
+        return ov.Type.bf16
+    return _TYPES[device][precision]
 
 
 def _refusing(what: str, call: Callable[[], Any]) -> Any:
@@ -136,6 +144,6 @@ def library(backend: str) -> OpenVino:
     return OpenVino(backend, "GPU" if backend == "openvino-gpu" else "CPU")
 
 
-def open_session(graph: Path, precision: str, threads: int | None) -> OpenVinoSession:
+def open_session(graph: Path, precision: str, threads: int | None, rest: str) -> OpenVinoSession:
     """See backends.open_session."""
-    return OpenVinoSession(compile_graph(graph, "CPU", precision, {}, threads), "CPU", precision)
+    return OpenVinoSession(compile_graph(graph, "CPU", precision, rest, {}, threads), "CPU", precision, rest)
