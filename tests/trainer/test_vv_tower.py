@@ -103,6 +103,7 @@ def test_taps_follow_the_depth() -> None:
     assert VVTower(small_clip(1).visual).taps == (1, 1)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_global_is_plain_clips_image_feature() -> None:
     model = open_clip.create_model("ViT-B-32")
     randomise(model, seed=1)
