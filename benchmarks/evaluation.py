@@ -263,7 +263,7 @@ class _Category:
     def _key(self, backend: Backend, method: str, drawn: Shots | None, seed: int) -> str:
         shots = len(drawn.paths) if drawn else 0
         listed = drawn.digest if drawn and self._plan.official else ""
-        data = self._all_data if METHODS[method].together else self._data
+        data = f"{self._data} of {self._all_data}" if METHODS[method].together else self._data
         prompted = METHODS[method].conditions and backend.prompted
         return Key(
             data, (prompted or backend).graph, self._plan.encoder, backend.name, backend.precision, method, shots, seed,

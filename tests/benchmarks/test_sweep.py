@@ -21,6 +21,7 @@ from goodparts.benchmarks.workers import divide
 from goodparts.runtime import native
 from goodparts.runtime.errors import FileError
 from goodparts.runtime.preprocess import load_rgb
+from goodparts.trainer.anople.learner import AnoPLeLearner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,6 +105,15 @@ def test_finished_cells_are_not_measured_again(
     draw_part(99).save(rings / "small" / "good" / "0.png")
     assert main(["evaluate", "--sweep", str(file)]) == 0
     assert len(read_inodes(out)) == 2 * len(first) + 2  # of the category that changed
+
+
+def test_what_is_learned_from_all_categories_is_measured_on_each(
+    rings: Path, engine_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AnoPLeLearner, "learn", lambda _: None)
+    file = write_sweep(rings, engine_folder, 'method = ["anople-multi"]')
+    assert main(["evaluate", "--sweep", str(file)]) == 0
+    assert len(read_inodes(rings.parent / "out")) == 2
 
 
 def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
