@@ -54,11 +54,10 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """Everything that determines a cell. data: digest of the category's files (Split.digest), and of all categories' where
-    the method learns from them; graph: of the graph that
-    encodes, or of the weights where it is torch; encoder: the backbone, which prompts are learned through, with its
-    taps; backend: what encodes; code: of goodparts and what it computes with; official: digest of the listed shots
-    where the released evaluation is reproduced."""
+    """Everything that determines a cell. data: digest of the category's files (Split.digest), and of all categories'
+    where the method learns from them; graph: of the graph that encodes, or of the weights where it is torch; encoder:
+    the backbone, which prompts are learned through, with its taps; backend: what encodes; code: of goodparts and what
+    it computes with; official: digest of the listed shots where the released evaluation is reproduced."""
 
     data: str
     graph: str
