@@ -51,7 +51,8 @@ class Line:
         self._make_backoff = partial(Backoff, first_delay)
         self._over = threading.Event()
         self._results: queue.Queue[tuple[Frame, Outcome, float] | None] = queue.Queue(4 * len(settings.source))
-        self.shared = SharedEngine(partial(_open_engine, settings), settings.batch_ms / 1e3)
+        bound = settings.batch_ms / 1e3 if len(settings.source) > 1 else 0.0
+        self.shared = SharedEngine(partial(_open_engine, settings), bound)
         self._trust = None if settings.accept_signed is None else Trust.read(Path(settings.accept_signed))
         self.meters = {source.name: Meter(source.name) for source in settings.source}
         self._queues: list[FrameQueue] = []

@@ -15,7 +15,7 @@ import pytest
 from goodparts.runtime import Detector, Engine, Recipe
 from goodparts.runtime.backends import Session
 from goodparts.runtime.conditions import Conditions
-from goodparts.runtime.line import watch
+from goodparts.runtime.line import batching, watch
 from goodparts.runtime.line.settings import LineSettings, OutputSettings, SourceSettings
 from goodparts.runtime.line.watch import Line
 from goodparts.runtime.preprocess import Array8
@@ -126,6 +126,7 @@ def test_sources_share_passes_up_to_batch_ms(
         return engine
 
     monkeypatch.setattr(watch, "_open_engine", open_engine)
+    monkeypatch.setattr(batching, "sharing_pays", lambda *_: True)
     told = settings(engine_folder, recipe_file, recording, tmp_path / "out.jsonl")
     sources = tuple(msgspec.structs.replace(told.source[0], name=name) for name in ("a", "b", "c"))
     Line(msgspec.structs.replace(told, source=sources, batch_ms=batch_ms), print).run(lambda: None)
