@@ -275,7 +275,7 @@ class _Category:
     ) -> Lesson:
         return Lesson(
             encoded.features(paths), self._photos.views(paths if taught else ()), encoded.encode, product,
-            deployed=backend.name != TORCH, prompted=backend.prompted and backend.prompted.encode,
+            deployed=backend.name != TORCH, prompted=None if backend.prompted is None else backend.prompted.encode,
         )  # fmt: skip
 
     def _measure(

@@ -116,7 +116,7 @@ def _on_ray(sweep: Sweep, categories: Sequence[str]) -> Iterator[tuple[Task, Out
     ray.init(log_to_driver=False, **local)
     try:
         measure = ray.remote(num_cpus=1, max_retries=RETRIES)(_measure)
-        tasks = divide(categories, sweep.seeds, int(ray.cluster_resources().get("CPU", 1)))
+        tasks = divide(categories, sweep.seeds, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
         running = {measure.remote(sweep, task): task for task in tasks}
         while running:
             (done,), _ = ray.wait(list(running))
