@@ -37,15 +37,16 @@ class Decoder(nn.Module):
         """local [B,P,D] and memory [B,P,W], all l2-normalised → l2-normalised [B,P,D]."""
         mixed = torch.cat([part * part.shape[-1] ** 0.5 for part in (*memory, local)], dim=-1)
         mixed = F.gelu(mixed @ self.reduce + self.reduce_bias)
-        grids = mixed.transpose(1, 2).reshape(-1, HIDDEN, *self.grid)
+        grids = mixed.unflatten(1, self.grid)
         for weight, bias in zip(self.mix, self.mix_bias, strict=True):
             grids = grids + F.gelu(self.depthwise(grids, weight, bias))
-        return F.normalize(local + grids.flatten(2).transpose(1, 2) @ self.expand + self.expand_bias, dim=-1)
+        return F.normalize(local + grids.flatten(1, 2) @ self.expand + self.expand_bias, dim=-1)
 
     @staticmethod
     def depthwise(grids: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """grids [B,C,h,w] and weight [3,3,C] → [B,C,h,w]."""
-        return F.conv2d(grids, weight.permute(2, 0, 1)[:, None], bias, padding=1, groups=len(bias))
+        """grids [B,h,w,C] and weight [3,3,C] → [B,h,w,C]."""
+        kernels = weight.permute(2, 0, 1)[:, None]
+        return F.conv2d(grids.permute(0, 3, 1, 2), kernels, bias, padding=1, groups=len(bias)).permute(0, 2, 3, 1)
 
     def flops(self) -> int:
         """Multiplications and additions for one view."""

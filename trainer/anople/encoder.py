@@ -76,13 +76,12 @@ class ShiftedDecoder(Decoder):
 
     @staticmethod
     def depthwise(grids: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        rows, columns = grids.shape[2:]
-        padded = nn.functional.pad(grids, (1, 1, 1, 1))
-        total = bias[:, None, None]
+        rows, columns = grids.shape[1:3]
+        padded = nn.functional.pad(grids, (0, 0, 1, 1, 1, 1))
+        total = bias
         for row in range(3):
             for column in range(3):
-                part = padded[:, :, row : row + rows, column : column + columns]
-                total = total + weight[row, column][:, None, None] * part
+                total = total + weight[row, column] * padded[:, row : row + rows, column : column + columns]
         return total
 
 
