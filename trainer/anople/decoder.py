@@ -37,7 +37,7 @@ class Decoder(nn.Module):
         """local [B,P,D] and memory [B,P,W], all l2-normalised → l2-normalised [B,P,D]."""
         mixed = torch.cat([part * part.shape[-1] ** 0.5 for part in (*memory, local)], dim=-1)
         mixed = F.gelu(mixed @ self.reduce + self.reduce_bias)
-        grids = mixed.unflatten(1, self.grid)
+        grids = mixed.reshape(-1, *self.grid, HIDDEN)
         for weight, bias in zip(self.mix, self.mix_bias, strict=True):
             grids = grids + F.gelu(self.depthwise(grids, weight, bias))
         return F.normalize(local + grids.flatten(1, 2) @ self.expand + self.expand_bias, dim=-1)
