@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,8 +15,6 @@ from ..conditions import Conditions
 from ..engine import Engine
 from ..preprocess import Array8
 from ..scoring import Floats
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -149,7 +146,6 @@ class SharedEngine:
         turn = Turn()  # a pass of one graph would only slow down one of the other
         bound = self._bound
         if bound and not sharing_pays(engine.session, engine.encoder.image_size):
-            log.info("frames go through %s one by one: together they are not faster", engine.backend)
             bound = 0.0
 
         def shared(session: Session) -> BatchingSession:
