@@ -33,6 +33,9 @@ _TYPES = {
 }
 """Device → precision → the type of whatever the graph itself does not quantise; see _type."""
 
+REST = "bf16"
+"""Of plans (backends.open_session): their records are taken where they are used."""
+
 _WITHOUT_WEIGHTS = {"CACHE_MODE": "OPTIMIZE_SIZE"}
 """Asked for when a plan is made, and again when it is opened."""
 
@@ -90,10 +93,6 @@ class OpenVino:
         what = f"cannot open {plan.name}"
         compiled = _refusing(what, lambda: core.import_model(data, self._device, config))
         return OpenVinoSession(compiled, self._device, graph.precision, REST)
-
-
-REST = "bf16"
-"""Of plans, whose records are taken where they are used."""
 
 
 def compile_graph(

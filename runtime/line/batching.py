@@ -83,7 +83,7 @@ class BatchingSession:
             if request.conditions != self._waiting[0].conditions:
                 continue
             views += len(request.views)
-            if chosen and views * self._seconds_per_view > self._bound:
+            if chosen and views * self._seconds_per_view >= self._bound:
                 break
             chosen.append(request)
         self._waiting = [request for request in self._waiting if request not in chosen]

@@ -3,10 +3,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from goodparts.runtime.conditions import Conditions
+from goodparts.runtime.line import batching
 from goodparts.runtime.line.batching import BatchingSession, sharing_pays
 from goodparts.runtime.preprocess import Array8
 from goodparts.runtime.scoring import Floats
@@ -101,11 +103,40 @@ def test_a_session_says_what_really_runs() -> None:
     assert BatchingSession(Recorder(), 1.0).description == "double"
 
 
-@pytest.mark.parametrize(("each", "further", "pays"), [(0.004, 0.001, True), (0.004, 0.004, False)])
-def test_passes_are_shared_only_where_that_is_faster(each: float, further: float, pays: bool) -> None:
+def test_what_a_shared_pass_has_done_does_not_wait_for_the_next_pass() -> None:
+    recorder = Recorder()
+    session = BatchingSession(recorder, 1000.0)
+    threads = [threading.Thread(target=session.run, args=(np.zeros((1, 2, 2, 3), np.uint8),)) for _ in range(5)]
+    threads[0].start()
+    recorder.entered.acquire()
+    for number, thread in enumerate(threads[1:4], start=1):
+        thread.start()
+        wait_until(lambda number=number: len(session._waiting) == number)  # type: ignore[misc]
+    recorder.go.release()
+    recorder.entered.acquire()  # the pass of the three
+    threads[4].start()
+    wait_until(lambda: len(session._waiting) == 1)
+    recorder.go.release()
+    recorder.entered.acquire()  # the last one's, which is held
+    for thread in threads[:4]:
+        thread.join(30)
+        assert not thread.is_alive()
+    recorder.go.release()
+    threads[4].join(30)
+    assert recorder.sizes == [1, 3, 1]
+
+
+@pytest.mark.parametrize(("each", "further", "pays"), [(4.0, 3.0, True), (4.0, 4.0, False)])
+def test_passes_are_shared_only_where_that_is_faster(
+    each: float, further: float, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 0.0
+
     class Timed(Recorder):
         def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:  # noqa: ARG002
-            time.sleep(each + further * (len(views) - 1))
+            nonlocal clock
+            clock += each + further * (len(views) - 1)
             return []
 
+    monkeypatch.setattr(batching, "time", SimpleNamespace(perf_counter=lambda: clock))
     assert sharing_pays(Timed(), 2) == pays
