@@ -60,8 +60,9 @@ def _unfit(model: onnx.ModelProto) -> list[str]:
     reads the pixels, whose 256 levels would become fewer.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
-    attention = [node.name for node in model.graph.node if node.op_type == "MatMul" and not constants & set(node.input)]
-    return [*attention, next(node.name for node in model.graph.node if node.op_type == "Conv")]
+    products = [node for node in model.graph.node if node.op_type in ("MatMul", "Conv")]
+    attention = [node.name for node in products if not constants & set(node.input)]
+    return [products[0].name, *attention]
 
 
 def _make_signed(model: onnx.ModelProto) -> None:

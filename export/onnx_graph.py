@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
+import onnxscript.optimizer
 import torch
 from goodparts.runtime.errors import EngineError
 from goodparts.trainer.tower import Tower
@@ -18,6 +19,11 @@ from torch import Tensor, nn
 
 OPSET = 18
 """What JetPack 6's TensorRT 10.3 parses; later opsets bring a fused Attention it does not know."""
+
+
+LARGEST = 1 << 30
+"""Values of a weight that is rearranged here, not each time that a graph is opened: int8 and the precisions look for
+weights beside products."""
 
 
 def write_graph(tower: Tower, folder: Path, name: str = "encoder") -> tuple[Path, Path]:
@@ -61,7 +67,9 @@ def trace(encoder: nn.Module, tower: Tower, conditions: Mapping[str, Tensor] | N
     _strip(model)
     _cast_first(model)
     _name_batch(model)
-    return ir.from_proto(model)
+    made = ir.from_proto(model)
+    onnxscript.optimizer.fold_constants(made, input_size_limit=LARGEST, output_size_limit=LARGEST)
+    return made
 
 
 def save_graph(model: ir.Model, folder: Path, name: str) -> tuple[Path, Path]:

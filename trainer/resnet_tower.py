@@ -54,7 +54,8 @@ class ResNetTower(Tower):
         self.out_width = int(visual.attnpool.c_proj.out_features)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        maps = self.visual.stem(self.standardise(image))
+        pixels = self.standardise(image.to(self.mean.dtype).flatten(2)).reshape(image.shape)
+        maps = self.visual.stem(pixels.permute(0, 3, 1, 2))
         memory: list[Tensor] = []
         for number, layer in enumerate(self.layers, start=1):
             maps = layer(maps)

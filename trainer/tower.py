@@ -46,10 +46,13 @@ class Tower(nn.Module):
         """What the features depend on besides the weights: activation, mean and standard deviation of pixels."""
         return f"{self._activation} {self.mean.tolist()} {self.std.tolist()}"
 
-    def standardise(self, image: Tensor) -> Tensor:
-        """uint8 [B,S,S,3] → float [B,3,S,S], as the model was trained on."""
-        pixels = (image.to(self.mean.dtype) / 255.0 - self.mean) / self.std
-        return pixels.permute(0, 3, 1, 2)
+    def standardise(self, pixels: Tensor) -> Tensor:
+        """RGB from 0 to 255, pixel beside pixel [B,…,n·3], as the model was trained on.
+
+        Many pixels to a row: for a last dimension of 3, libraries take three steps where one vector would do.
+        """
+        count = pixels.shape[-1] // len(self.mean)
+        return (pixels / 255.0 - self.mean.repeat(count)) / self.std.repeat(count)
 
 
 def check_taps(taps: tuple[int, ...], blocks: int) -> tuple[int, ...]:

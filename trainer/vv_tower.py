@@ -63,9 +63,18 @@ class VVTower(Tower):
         )
 
     def embed(self, image: Tensor) -> Tensor:
-        """uint8 [B,S,S,3] → tokens [B,1+P,W] before the first block."""
+        """uint8 [B,S,S,3] → tokens [B,1+P,W] before the first block.
+
+        CLIP's first convolution as a product of patches: their pixels lie as a camera delivers them, so a patch is
+        moved row by row, and the standardisation runs over whole patches.
+        """
         visual = self.visual
-        patches = visual.conv1(self.standardise(image)).flatten(2).transpose(1, 2)
+        rows, columns = self.grid
+        side = visual.conv1.kernel_size[0]
+        seen = image[:, : rows * side, : columns * side].to(self.mean.dtype)
+        pixels = seen.reshape(-1, rows, side, columns, side * 3).transpose(2, 3).reshape(-1, rows * columns, side**2 * 3)
+        kernel = visual.conv1.weight.permute(0, 2, 3, 1).flatten(1)
+        patches = F.linear(self.standardise(pixels), kernel, visual.conv1.bias)
         first = visual.class_embedding.expand(patches.shape[0], 1, -1)
         tokens = torch.cat([first, patches], dim=1) + visual.positional_embedding
         normed: Tensor = visual.ln_pre(tokens)
@@ -77,21 +86,30 @@ class VVTower(Tower):
         return projected
 
 
-def dual_attention(block: Any, tokens: Tensor, queries: int | None) -> tuple[Tensor, Tensor]:
-    """Residuals of one block's attentions: ordinary, for the first `queries` tokens, and V-V, for all.
+def dual_attention(
+    block: Any, tokens: Tensor, queries: int | None = None, local: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Residuals of one block's attentions: ordinary, for the first `queries` tokens, and V-V, for the first `local`.
 
     Both share the output projection, so their results go through it as one matrix product.
     """
     attention = block.attn
-    batch, count, width = tokens.shape
-    normed = block.ln_1(tokens)
-    mixed = F.linear(normed, attention.in_proj_weight, attention.in_proj_bias)
-    q, k, v = mixed.view(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-    ordinary = F.scaled_dot_product_attention(q[:, :, :queries], k, v)
-    local = F.scaled_dot_product_attention(v, v, v)
-    both = torch.cat([ordinary, local], dim=2).transpose(1, 2).reshape(batch, -1, width)
+    mixed = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
+    q, k, v = (part.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for part in mixed.chunk(3, dim=2))
+    ordinary = attend(q[:, :, :queries], k, v)
+    both = torch.cat([ordinary, attend(v[:, :, :local], v, v)], dim=1)
     projected = block.ls_1(attention.out_proj(both))
-    return projected[:, :-count], projected[:, -count:]
+    return projected[:, : ordinary.shape[1]], projected[:, ordinary.shape[1] :]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of all heads, [B,H,N,d] each → [B,N,H·d].
+
+    Written out, for torch's own function becomes two factors in an exported graph, one on either side; one, and on the
+    keys, costs OpenVINO the fewest passes over memory.
+    """
+    weights = (q @ (k * q.shape[3] ** -0.5).transpose(2, 3)).softmax(dim=-1)
+    return (weights @ v).transpose(1, 2).flatten(2)
 
 
 def check_supported(visual: Any) -> None:

@@ -50,15 +50,17 @@ class OpenVinoSession:
         self._lock = threading.Lock()
         self._request = compiled.create_infer_request()
         self._outputs = range(len(compiled.outputs))
+        self._conditions: Conditions | None = None
         with_bf16 = WITH_BF16 if precision == "int8" and used == ov.Type.bf16 else ""
         self.description = f"openvino {VERSION} {device} {precision}{with_bf16}"
 
     def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
-        inputs: dict[Any, Any] = {0: views}
-        if conditions is not None:
-            inputs |= conditions.tensors
         with self._lock:  # one request, one set of buffers: copied before the next call fills them
-            self._request.infer(inputs, share_inputs=True, share_outputs=True)
+            if conditions is not None and conditions != self._conditions:
+                for name, tensor in conditions.tensors.items():
+                    self._request.set_tensor(name, ov.Tensor(tensor))  # a copy
+                self._conditions = conditions
+            self._request.infer({0: views}, share_inputs=True, share_outputs=True)
             return [self._request.get_output_tensor(index).data.copy() for index in self._outputs]
 
 

@@ -52,7 +52,7 @@ def test_the_graph_is_what_the_contract_says(prompted_folder: Path) -> None:
     assert [(output.name, shape(output)) for output in graph.output] == [
         (output.name, shape(output)) for output in plain.output
     ]
-    assert [node.op_type for node in graph.node].count("Conv") == 1, "that of the pixels: none reads a condition"
+    assert not any(node.op_type == "Conv" for node in graph.node), "not every library reads its weights from an input"
 
 
 def test_every_precision_of_the_engine_passed_the_gate(prompted_folder: Path) -> None:

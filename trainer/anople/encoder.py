@@ -78,10 +78,12 @@ class ShiftedDecoder(Decoder):
     def depthwise(grids: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         rows, columns = grids.shape[1:3]
         padded = nn.functional.pad(grids, (0, 0, 1, 1, 1, 1))
+        above, here, below = (padded[:, row : row + rows] for row in range(3))
         total = bias
-        for row in range(3):
-            for column in range(3):
-                total = total + weight[row, column] * padded[:, row : row + rows, column : column + columns]
+        for column, weights in enumerate(weight.split(1, dim=1)):
+            top, middle, bottom = weights.split(1)
+            mixed = top * above + middle * here + bottom * below
+            total = total + mixed[:, :, column : column + columns]
         return total
 
 

@@ -41,8 +41,11 @@ class PromptedTower:
             if index <= len(prompts):
                 tokens = torch.cat([tokens[:, :kept], prompts[index - 1].expand(batch, -1, -1)], dim=1)
             run = partial(checkpoint, _run, use_reentrant=False) if self._recompute else _run
-            attended, step, tokens = run(block, tokens, 1 if index == len(tower.blocks) else None)
-            local = local + step[:, :own]
+            # Of the last block only [CLS] goes on; as in VVTower, which needs no more of it either unless it is tapped.
+            wanted = 1 if index == len(tower.blocks) else None
+            queries = None if index in tower.taps else wanted
+            attended, step, tokens = run(block, tokens, queries, wanted, own)
+            local = local + step
             memory += [F.normalize(attended[:, 1:own], dim=-1)] * tower.taps.count(index)
         return (
             F.normalize(tower.project(tokens[:, 0]), dim=-1),
@@ -55,13 +58,16 @@ class PromptedTower:
         tokens, found = self.tower.embed(image), []
         for block in self.tower.blocks[:levels]:
             found.append(tokens[:, 1:].mean(dim=(0, 1)))
-            *_, tokens = _run(block, tokens, None)
+            *_, tokens = _run(block, tokens)
         return torch.stack(found)
 
 
-def _run(block: Any, tokens: Tensor, wanted: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """A block: tokens after its attention, the V-V residual, and the first `wanted` tokens after its MLP."""
-    step, local = dual_attention(block, tokens, None)
-    attended = tokens + step
+def _run(
+    block: Any, tokens: Tensor, queries: int | None = None, wanted: int | None = None, own: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A block: the first `queries` tokens after its attention, the V-V residual of the first `own`, and the first
+    `wanted` tokens after its MLP."""
+    step, local = dual_attention(block, tokens, queries, own)
+    attended = tokens[:, :queries] + step
     rest = attended[:, :wanted]
     return attended, local, rest + block.ls_2(block.mlp(block.ln_2(rest)))
