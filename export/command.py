@@ -73,8 +73,8 @@ def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     parser.add_argument("--memory-taps", metavar="N,M",
-                        help="blocks after whose attention the memory is taken (default: 4,9 of 12), or a ResNet's "
-                             "layers (2,3 of 4)")  # fmt: skip
+                        help="blocks after whose attention the memory is taken (default: 4,9 of 12, demo's 1,4), "
+                             "or a ResNet's layers (2,3 of 4)")  # fmt: skip
 
 
 def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:

@@ -86,7 +86,7 @@ class Backbone:
         if name == "demo":
             if pretrained or weights:
                 raise SettingsError("the demo backbone brings its own weights: leave out --pretrained and --weights")
-            return cls(name, *demo.load(), taps=taps, device=device)
+            return cls(name, *demo.load(), taps=demo.TAPS if taps is None else taps, device=device)
         made = cls(name, _open_clip_model(name, pretrained, weights), taps=taps, device=device)
         made.is_random = pretrained == RANDOM
         return made

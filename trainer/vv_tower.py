@@ -6,6 +6,7 @@ LayerNorm nor MLP of its own, so it costs one more attention per block and nothi
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -72,7 +73,8 @@ class VVTower(Tower):
         rows, columns = self.grid
         side = visual.conv1.kernel_size[0]
         seen = image[:, : rows * side, : columns * side].to(self.mean.dtype)
-        pixels = seen.reshape(-1, rows, side, columns, side * 3).transpose(2, 3).reshape(-1, rows * columns, side**2 * 3)
+        squares = seen.reshape(-1, rows, side, columns, side * 3).transpose(2, 3)
+        pixels = squares.reshape(-1, rows * columns, side**2 * 3)
         kernel = visual.conv1.weight.permute(0, 2, 3, 1).flatten(1)
         patches = F.linear(self.standardise(pixels), kernel, visual.conv1.bias)
         first = visual.class_embedding.expand(patches.shape[0], 1, -1)
@@ -95,7 +97,8 @@ def dual_attention(
     """
     attention = block.attn
     mixed = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
-    q, k, v = (part.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for part in mixed.chunk(3, dim=2))
+    heads = *tokens.shape[:2], attention.num_heads, -1
+    q, k, v = (part.reshape(heads).transpose(1, 2) for part in mixed.chunk(3, dim=2))
     ordinary = attend(q[:, :, :queries], k, v)
     both = torch.cat([ordinary, attend(v[:, :, :local], v, v)], dim=1)
     projected = block.ls_1(attention.out_proj(both))
@@ -108,7 +111,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     Written out, for torch's own function becomes two factors in an exported graph, one on either side; one, and on the
     keys, costs OpenVINO the fewest passes over memory.
     """
-    weights = (q @ (k * q.shape[3] ** -0.5).transpose(2, 3)).softmax(dim=-1)
+    weights = (q @ (k * (1 / math.sqrt(q.shape[3]))).transpose(2, 3)).softmax(dim=-1)
     return (weights @ v).transpose(1, 2).flatten(2)
 
 

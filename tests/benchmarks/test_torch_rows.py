@@ -39,7 +39,7 @@ def test_ordinary_path_is_clip_as_open_clip_runs_it(demo: Backbone, views: Array
     visual, found = demo.visual.visual, ordinary_path(demo).encode(views)
     with torch.inference_mode():
         visual.output_tokens, before = True, visual.output_tokens
-        whole, _ = visual(demo.visual.standardise(torch.tensor(views)))
+        whole, _ = visual(demo.visual.standardise(torch.tensor(views, dtype=torch.float32)).permute(0, 3, 1, 2))
         visual.output_tokens = before
     np.testing.assert_allclose(found.global_, torch.nn.functional.normalize(whole, dim=-1).numpy(), atol=1e-5)
     # The whole photo is a window of all patches: its [CLS] is the photo's global feature.

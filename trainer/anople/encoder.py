@@ -80,8 +80,7 @@ class ShiftedDecoder(Decoder):
         padded = nn.functional.pad(grids, (0, 0, 1, 1, 1, 1))
         above, here, below = (padded[:, row : row + rows] for row in range(3))
         total = bias
-        for column, weights in enumerate(weight.split(1, dim=1)):
-            top, middle, bottom = weights.split(1)
+        for column, (top, middle, bottom) in enumerate(weight.unbind(1)):
             mixed = top * above + middle * here + bottom * below
             total = total + mixed[:, :, column : column + columns]
         return total

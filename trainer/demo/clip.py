@@ -28,6 +28,10 @@ CONFIG: dict[str, Any] = {
 }
 """As open_clip.CLIP takes it; 0.40 GFLOP per view with the dual path."""
 
+TAPS = 1, 4
+"""Of the memory; the rule for larger towers (vv_tower.default_taps) says 2 and 4. On drawn parts they are alike, the
+first block alone sees the thin cracks of real photos (docs/accuracy.md)."""
+
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 
 _EMBEDDING = "token_embedding.weight"
