@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,6 +36,7 @@ from goodparts.runtime.scoring import (
     score,
     score_branches,
 )
+from goodparts.runtime.simulate import place, score_painted
 from goodparts.runtime.view import View
 from goodparts.trainer.backbone import Backbone, randomise
 from goodparts.trainer.demo import clip
@@ -60,6 +61,7 @@ TEMPERATURES: dict[str, float | Literal["exp"]] = {"4.6": 4.6052, "100": 100.0, 
 """What the released code multiplies by, what CLIP does, and what the model learned in its training."""
 FUSIONS = ("memory", "prompt", "paper", "balanced")
 RATES = (0.01, 0.1)
+ASKED = {f"at {rate:.0%}": rate for rate in RATES}
 SHARES = (0.5, 0.25, 0.1)
 NEAR = 0.02
 """Fused, AUROC should be this near to the better branch, and no worse than the mean of both."""
@@ -103,9 +105,10 @@ def measure(options: Options) -> Findings:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A product learned from some shots, and every test's branches, from which each fusion follows."""
+    """A product learned from some shots, uint8 [k,S,S,3], and every test's branches, from which each fusion follows."""
 
     product: Product
+    shots: Array8
     learned: Learned
     scales: Scales
     calibration: Calibration
@@ -144,7 +147,7 @@ class Bench:
                 used = slice(seed * shots, (seed + 1) * shots)
                 learned, memory = learn(self.backbone, product.text, product.pool[used], 1, chosen, seed)
                 branches = score_branches(tests, learned)
-                trial = Trial(product, learned, memory.scales, memory.calibration, branches)
+                trial = Trial(product, product.pool[used], learned, memory.scales, memory.calibration, branches)
                 yield trial, np.delete(product.pool, used, axis=0)
 
 
@@ -224,17 +227,21 @@ def compare_shares(findings: Findings, name: str, products: list[Product], backb
 def compare_rates(findings: Findings, name: str, products: list[Product], backbone: Backbone) -> None:
     """Rows "<set>, k shots, at <rate>: good rejected | bad missed", over all lines or draws.
 
-    Where four are learned, also with a calibration on the rest of the good photos.
+    Where four are learned, also with a calibration on the rest of the good photos, and at the threshold between good
+    and simulated bad parts.
     """
     bench = Bench(products, backbone)
     for shots in KS:
         own, further = Outcomes(), Outcomes()
         count = 0
         for trial, rest in bench.trials(shots):
-            own.add(trial, trial.calibration)
+            own.add(trial, at_rates(trial.calibration))
+            if shots == SHOTS:
+                painted, _ = score_painted(trial.learned, trial.shots, 1, backbone.encode)
+                own.add(trial, {"simulated": place(trial.calibration.image, painted)})
             if shots == SHOTS and len(rest):
                 count = len(rest)
-                further.add(trial, calibrate_on(trial.learned, list(rest[:, None]), backbone.encode))
+                further.add(trial, at_rates(calibrate_on(trial.learned, list(rest[:, None]), backbone.encode)))
         own.report(findings, f"{name}, {shots} shots")
         if shots == SHOTS:
             further.report(findings, f"{name}, {shots} shots and {count} further photos")
@@ -270,25 +277,30 @@ def compare_tiles(findings: Findings, folder: Path, trained: Backbone, other: Ba
         findings.add(name, means[0][index], "AUROC", "random weights", means[1][index], higher=True)
 
 
+def at_rates(calibration: Calibration) -> dict[str, float]:
+    """The image thresholds for RATES, by what they are called in a row."""
+    return {name: calibration.image.threshold(rate) for name, rate in ASKED.items()}
+
+
 class Outcomes:
-    """Verdicts on good and bad tests at the thresholds of several rates."""
+    """Verdicts on good and bad tests at several thresholds."""
 
     def __init__(self) -> None:
-        self._rejected: dict[float, list[tuple[float, float]]] = {rate: [] for rate in RATES}
+        self._found: dict[str, list[tuple[float, float]]] = {}
 
-    def add(self, trial: Trial, calibration: Calibration) -> None:
+    def add(self, trial: Trial, thresholds: Mapping[str, float]) -> None:
         scores, _ = trial.scores(DEFAULT.fusion)
         bad = trial.product.bad
-        for rate, found in self._rejected.items():
-            rejected = scores >= calibration.image.threshold(rate)
-            found.append((float(rejected[~bad].mean()), float((~rejected[bad]).mean())))
+        for name, threshold in thresholds.items():
+            rejected = scores >= threshold
+            self._found.setdefault(name, []).append((float(rejected[~bad].mean()), float((~rejected[bad]).mean())))
 
     def report(self, findings: Findings, label: str) -> None:
-        for rate, found in self._rejected.items():
-            if found:
-                rejected, missed = np.mean(found, axis=0)
-                findings.add(f"{label}, at {rate:.0%}: good rejected", rejected, "share", "asked for", rate)
-                findings.add(f"{label}, at {rate:.0%}: bad missed", missed, "share")
+        for name, found in self._found.items():
+            rejected, missed = np.mean(found, axis=0)
+            peer = ("asked for", ASKED[name]) if name in ASKED else ()
+            findings.add(f"{label}, {name}: good rejected", rejected, "share", *peer)
+            findings.add(f"{label}, {name}: bad missed", missed, "share")
 
 
 def find_small_defects(findings: Findings, kind: str, backbone: Backbone) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 from goodparts.runtime.calibrate import FALSE_REJECT_RATE, Encode
-from goodparts.runtime.memory import Memory, fit_memory
-from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.memory import fit_memory
 from goodparts.runtime.scorer import Scorer
 from goodparts.runtime.scoring import Features, Floats, Learned, score
 from goodparts.trainer.anople.encoder import PromptedEncoder, conditions_of
@@ -50,22 +49,6 @@ def _conditions(backbone: Backbone, chosen: Settings) -> dict[str, tuple[int, ..
     return PromptedEncoder(backbone, chosen).shapes
 
 
-def remember(
-    learner: AnoPLeLearner, number: int, shots: Array8, encode: Encode | None = None
-) -> tuple[Learned, Memory]:
-    """What scoring needs of product `number` once its shots uint8 [k,S,S,3] are learned, and its memory.
-
-    encode: with what was learned; through torch where None.
-    """
-    encode = encode or learner.encode
-    chosen, prototypes = learner.settings, learner.prototypes()[number]
-    learned = Learned(prototypes, prototypes, (), chosen.temperature, chosen.image_maximum)
-    memory = fit_memory(learned, encode(shots), shots, 1, encode, fusion=chosen.fusion)
-    scales = memory.scales if chosen.fusion == "balanced" else None
-    banks = tuple(bank.astype(np.float32) for bank in memory.banks)
-    return dataclasses.replace(learned, banks=banks, photos=memory.photos, scales=scales), memory
-
-
 def _learn(lesson: Lesson, together: bool, chosen: Settings) -> Judge:
     product = lesson.product
     known = product.large(together)
@@ -74,7 +57,12 @@ def _learn(lesson: Lesson, together: bool, chosen: Settings) -> Judge:
     encode: Encode = learner.encode
     if lesson.prompted is not None:
         encode = partial(lesson.prompted, conditions=conditions_of(learner.model))
-    learned, memory = remember(learner, list(known).index(product.category), lesson.views, encode)
+    prototypes = learner.prototypes()[list(known).index(product.category)]
+    learned = Learned(prototypes, prototypes, (), chosen.temperature, chosen.image_maximum)
+    memory = fit_memory(learned, encode(lesson.views), lesson.views, 1, encode, fusion=chosen.fusion)
+    scales = memory.scales if chosen.fusion == "balanced" else None
+    banks = tuple(bank.astype(np.float32) for bank in memory.banks)
+    learned = dataclasses.replace(learned, banks=banks, photos=memory.photos, scales=scales)
     run = partial(score, learned=learned) if lesson.prompted is None else Scorer(learned, lesson.features.grid)
 
     def judge(features: Features) -> tuple[Floats, Floats]:

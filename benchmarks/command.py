@@ -47,7 +47,6 @@ BENCHES = {
     "pixels": "AUROC, AUPR and PRO of all pixels of a full test set: time and memory",
     "accept": "accepting photos on the line: the update, verdicts after it, which rows to keep",
     "accuracy": "what the demo backbone tells apart, thresholds against their rates, tiles",
-    "anople": "AnoPLe beside PromptAD, and without each of its parts, on the demo backbone",
     "prompted": "a frame by an AnoPLe recipe beside one by a PromptAD recipe, on the same engine",
     "line": "goodparts watch: four cameras at 30 frames a second, and its memory over 200 000 frames",
     "gpu": "search, scoring and resampling on a GPU, beside torch",
@@ -58,7 +57,7 @@ COMPARE = "compare"
 
 ONLY = {
     "engine": ("frame", "start", "prompted"),
-    "data": ("accuracy", "anople"),
+    "data": ("accuracy",),
     "fps": ("frame",),
     "batch": ("frame",),
     "threads": ("frame", "line"),
@@ -85,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "accuracy is always the demo's")  # fmt: skip
     parser.add_argument("--repeat", type=int, metavar="N", help="timed rounds (default: each benchmark's own)")
     parser.add_argument("--data", type=Path, metavar="ROOT",
-                        help="accuracy, anople: real products too, folders in MVTec's layout")  # fmt: skip
+                        help="accuracy: real products too, folders in MVTec's layout")  # fmt: skip
     parser.add_argument("--engine", type=Path, metavar="DIR",
                         help="frame, start, prompted: use this engine, or put it there (default: none)")  # fmt: skip
     parser.add_argument("--precision", nargs="+", choices=get_args(Precision),

@@ -24,11 +24,10 @@ FIRST_LINE = 1000
 @dataclass(frozen=True, eq=False)
 class Product:
     """text: its name in words. As the encoder reads them, uint8: pool [n,S,S,3], good photos to learn from, and
-    tests [N,S,S,3] with masks bool [N,S,S], all False for a good one. large: the pool at twice the size."""
+    tests [N,S,S,3] with masks bool [N,S,S], all False for a good one."""
 
     text: str
     pool: Array8
-    large: Array8
     tests: Array8
     masks: npt.NDArray[np.bool_]
 
@@ -47,7 +46,6 @@ def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: 
     return Product(
         kind,
         np.stack([line.photo(index, size=square).image for index in range(pool)]),
-        np.stack([line.photo(index, size=(2 * size, 2 * size)).image for index in range(pool)]),
         np.stack([photo.image for photo in photos]),
         np.stack([photo.mask for photo in photos]),
     )
@@ -59,7 +57,6 @@ def load_product(folder: Path, size: int) -> Product:
     return Product(
         split.text,
         np.concatenate([View().cut(load_rgb(path), size) for path in split.train]),
-        np.concatenate([View().cut(load_rgb(path), 2 * size) for path in split.train]),
         np.concatenate([View().cut(load_rgb(sample.path), size) for sample in split.test]),
         np.stack([load_truth(sample).resized(size, size).mask for sample in split.test]),
     )

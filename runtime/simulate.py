@@ -15,9 +15,10 @@ import numpy.typing as npt
 from .calibrate import Encode, Level, photo_scores, score_photos, without
 from .errors import RecipeError
 from .header import Thresholds
+from .preprocess import Array8
 from .pseudo import PseudoAnomalies
 from .recipe import Recipe
-from .scoring import SMALLEST_SCORE, Floats
+from .scoring import SMALLEST_SCORE, Floats, Learned
 
 SIMULATED = 64
 """Bad parts, over all shots."""
@@ -39,14 +40,29 @@ class Simulation:
 def simulate(recipe: Recipe, encode: Encode, seed: int = 0) -> Simulation:
     """Paint defects onto the recipe's shots and place its thresholds where they and good parts are told apart best.
 
-    Each is scored as if its shot had never been seen, as the good parts of the calibration are. RecipeError for a
-    recipe without shots.
+    RecipeError for a recipe without shots.
     """
     if recipe.shots is None:
         raise RecipeError("the recipe holds no shots to simulate bad parts with: train without --no-shots")
-    header, learned = recipe.header, recipe.learned()
-    paint, rng = PseudoAnomalies(recipe.shots), np.random.default_rng(seed)
-    count, per_photo = len(header.shots), header.view.count
+    header = recipe.header
+    bad, pixel = score_painted(recipe.learned(), recipe.shots, header.view.count, encode, seed)
+    calibration = header.calibration
+    thresholds = Thresholds(
+        image=place(calibration.image, bad),
+        pixel=place(calibration.pixel, pixel),
+        min_area=header.thresholds.min_area,
+    )
+    rejected = float(exceeding(calibration.image, np.log(thresholds.image)))
+    return Simulation(thresholds, bad, rejected, int((bad < thresholds.image).sum()))
+
+
+def score_painted(
+    learned: Learned, shots: Array8, per_photo: int, encode: Encode, seed: int = 0
+) -> tuple[Floats, Floats]:
+    """Image scores and maps' maxima, [SIMULATED] or a few less each, of defects painted onto the views of shots uint8
+    [k·per_photo,S,S,3], each scored as if its shot had never been seen, as the good parts of the calibration are."""
+    paint, rng = PseudoAnomalies(shots), np.random.default_rng(seed)
+    count = len(shots) // per_photo
     image, pixel = [], []
     for photo in range(count):
         unseen = without(learned, photo) if count > 1 else learned
@@ -55,14 +71,7 @@ def simulate(recipe: Recipe, encode: Encode, seed: int = 0) -> Simulation:
         found = photo_scores(score_photos(unseen, painted, encode))
         image.append(found[0])
         pixel.append(found[1])
-    bad, calibration = np.concatenate(image), header.calibration
-    thresholds = Thresholds(
-        image=place(calibration.image, bad),
-        pixel=place(calibration.pixel, np.concatenate(pixel)),
-        min_area=header.thresholds.min_area,
-    )
-    rejected = float(exceeding(calibration.image, np.log(thresholds.image)))
-    return Simulation(thresholds, bad, rejected, int((bad < thresholds.image).sum()))
+    return np.concatenate(image), np.concatenate(pixel)
 
 
 def place(good: Level, bad: Floats) -> float:

@@ -35,7 +35,7 @@ class PromptedEncoder(nn.Module):
             if getattr(chosen, name) != only:
                 raise SettingsError(
                     f"{name} {getattr(chosen, name)!r}: an engine's prompted graph has {name} {only!r} alone; "
-                    "`goodparts bench anople` measures the others through torch"
+                    "`goodparts evaluate` measures the others through torch"
                 )
         tokens = chosen.visual_tokens + chosen.text_tokens * (chosen.coupling in ("both", "text-to-visual"))
         if not tokens:
