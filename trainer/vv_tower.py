@@ -108,11 +108,14 @@ def dual_attention(
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of all heads, [B,H,N,d] each → [B,N,H·d].
 
-    Written out, for torch's own function becomes two factors in an exported graph, one on either side; one, and on the
-    keys, costs OpenVINO the fewest passes over memory.
+    Torch's own, but in an exported graph: there it would become two factors, one on either side of the product. One,
+    and on the keys, costs OpenVINO the fewest passes over memory.
     """
-    weights = (q @ (k * (1 / math.sqrt(q.shape[3]))).transpose(2, 3)).softmax(dim=-1)
-    return (weights @ v).transpose(1, 2).flatten(2)
+    if torch.compiler.is_exporting():
+        mixed = (q @ (k * (1 / math.sqrt(q.shape[3]))).transpose(2, 3)).softmax(dim=-1) @ v
+    else:
+        mixed = F.scaled_dot_product_attention(q, k, v)
+    return mixed.transpose(1, 2).flatten(2)
 
 
 def check_supported(visual: Any) -> None:
