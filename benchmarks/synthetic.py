@@ -38,7 +38,8 @@ def describe_encoder(name: str) -> Encoder:
     size, layers, width = vision["image_size"], vision["layers"], vision["width"]
     if isinstance(layers, int):
         side = size // vision["patch_size"]
-        taps = tuple(Tap(min(block, layers), width) for block in default_taps(layers))
+        blocks = demo.TAPS if name == DEMO else default_taps(layers)
+        taps = tuple(Tap(min(block, layers), width) for block in blocks)
     else:
         side = size // 2 ** (1 + DEFAULT_TAPS[0])
         taps = tuple(Tap(layer, width * 2 ** (1 + layer)) for layer in DEFAULT_TAPS)

@@ -12,15 +12,18 @@ from goodparts.trainer.promptad import settings
 
 
 def test_every_row_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {"LINES": 1, "STREAM": 5, "GOOD": 2, "BAD": 2, "ACCEPTED": (1,), "HELD_OUT_KINDS": ("gear",), "RATE": 0.45}
+    few = {"LINES": 1, "STREAM": 5, "GOOD": 2, "BAD": 2, "ACCEPTED": (1,), "HELD_OUT_KINDS": ("leather",), "RATE": 0.45}
     for name, value in few.items():
         monkeypatch.setattr(accept, name, value)
     monkeypatch.setattr(accept, "settings", partial(settings, steps=1))
     findings: Findings = accept.measure(Options("demo", repeat=1))
     rows = {row.name: row.value for row in findings.rows}
     assert rows["demo, 4 shots and 1 accepted: update"] > 0
-    assert rows["drawn gear, thresholds kept: accepted of 5"] > 0
-    assert {"drawn gear, as many by k-center: image", "drawn gear, thresholds recalibrated: bad missed"} <= rows.keys()
+    assert rows["drawn leather, thresholds kept: accepted of 5"] > 0
+    assert {
+        "drawn leather, as many by k-center: image",
+        "drawn leather, thresholds recalibrated: bad missed",
+    } <= rows.keys()
 
 
 def test_k_center_starts_from_what_is_known() -> None:

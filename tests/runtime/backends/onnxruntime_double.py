@@ -52,7 +52,7 @@ class OnnxRuntime:
     """Whether sessions quietly end up on the CPU."""
     builds: list[dict[str, str]] = field(default_factory=list)
     opened: list[dict[str, str]] = field(default_factory=list)
-    graphs: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    graphs: dict[tuple[Any, str], tuple[Any, ...]] = field(default_factory=dict)
     """CUDA graph → the addresses it was recorded with."""
 
 
@@ -144,7 +144,8 @@ def onnxruntime_double(state: OnnxRuntime) -> Any:
             if self.options.get("enable_cuda_graph") == "1":
                 key = run_options.get_run_config_entry("gpu_graph_id")
                 recorded = (len(views), *iobinding.addresses)
-                assert state.graphs.setdefault(f"{id(self)} {key}", recorded) == recorded
+                # The session itself, not its id, which may be another's once it is gone.
+                assert state.graphs.setdefault((self, key), recorded) == recorded
             stream = STREAMS[int(self.options["user_compute_stream"])]
             while stream.queue:  # in the order in which it was enqueued; then it waits, as ONNX Runtime does
                 stream.queue.pop(0)()
