@@ -97,6 +97,15 @@ def test_tower_equals_the_plain_loops(layers: int) -> None:
             np.testing.assert_allclose(seen[row], np.array(expected), atol=2e-6)
 
 
+def test_pixels_beyond_the_last_patch_are_not_seen() -> None:
+    """As with CLIP's own convolution, where the side is no multiple of the patch's."""
+    larger, fitting = (VVTower(small_clip(2, image_size=size).visual).eval() for size in (29, 24))
+    images = torch.randint(0, 256, (2, 29, 29, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for seen, expected in zip(larger(images), fitting(images[:, :24, :24]), strict=True):
+            assert torch.equal(seen, expected)
+
+
 def test_taps_follow_the_depth() -> None:
     assert default_taps(12) == (4, 9)
     assert default_taps(24) == (7, 17)
