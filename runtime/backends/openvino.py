@@ -57,6 +57,7 @@ class OpenVinoSession:
     def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
         with self._lock:  # one request, one set of buffers: copied before the next call fills them
             if conditions is not None and conditions != self._conditions:
+                self._conditions = None  # until all are there
                 for name, tensor in conditions.tensors.items():
                     self._request.set_tensor(name, ov.Tensor(tensor))  # a copy
                 self._conditions = conditions
