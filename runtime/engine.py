@@ -53,7 +53,8 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     taps: tuple[Tap, ...]
 
     def __str__(self) -> str:
-        return f"{self.backbone} at {self.image_size} px, weights {self.weights[:12]}"
+        taps = ",".join(str(tap.block) for tap in self.taps)
+        return f"{self.backbone} at {self.image_size} px, weights {self.weights[:12]}, memory taps {taps}"
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -47,7 +47,10 @@ EngineSpec read_fields(const Fields& fields) {
 }  // namespace
 
 std::string Encoder::text() const {
-  return backbone + " at " + std::to_string(image_size) + " px, weights " + weights.substr(0, 12);
+  std::string text = backbone + " at " + std::to_string(image_size) + " px, weights " + weights.substr(0, 12);
+  for (size_t index = 0; index < taps.size(); ++index)
+    text += (index ? "," : ", memory taps ") + std::to_string(taps[index].block);
+  return text;
 }
 
 Encoder read_encoder(const Fields& fields) {

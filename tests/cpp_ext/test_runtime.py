@@ -191,8 +191,9 @@ def test_a_recipe_is_swapped_between_two_frames(native: Handle, recipe: Recipe) 
 def test_a_refused_recipe_leaves_the_one_in_use(native: Handle, recipe: Recipe) -> None:
     detector = NativeDetector(native, recipe.to_bytes())
     other = msgspec.structs.replace(recipe.header.encoder, weights="0" * 64)
+    made = "the recipe was made for demo at 192 px, weights 000000000000, memory taps 1,4, this engine is demo at"
     for change, message in [
-        ({"encoder": other}, "the recipe was made for demo at 192 px, weights 000000000000, this engine is demo at"),
+        ({"encoder": other}, made),
         ({"graph": "0" * 64}, "made with another graph of this encoder: fit it to this one in Python"),
     ]:
         with pytest.raises(RefusedError, match=message) as caught:

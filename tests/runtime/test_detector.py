@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from goodparts.runtime import Engine, EngineError, ImageError, RecipeError
-from goodparts.runtime.engine import read_spec
+from goodparts.runtime.engine import Tap, read_spec
 from goodparts.runtime.preprocess import load_rgb
 from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.regions import find_regions
@@ -104,12 +104,18 @@ def test_where_no_cell_reaches_the_pixel_threshold_there_is_no_region_and_no_map
 
 
 def test_a_recipe_of_another_encoder_is_refused_and_the_old_one_stays(detector: Detector, recipe: Recipe) -> None:
-    encoder = msgspec.structs.replace(recipe.header.encoder, backbone="other", weights="f" * 64)
-    stranger = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, encoder=encoder))
-    before = detector.recipe
-    with pytest.raises(RecipeError, match=r"made for other at 192 px, weights f{12}, this engine is demo at 192 px"):
-        detector.use(stranger)
-    assert detector.recipe is before
+    before, known = detector.recipe, recipe.header.encoder
+    for encoder, message in (
+        (
+            msgspec.structs.replace(known, weights="f" * 64),
+            r"made for demo at 192 px, weights f{12}, .* this engine is",
+        ),
+        (msgspec.structs.replace(known, taps=(Tap(2, 128), Tap(4, 128))), "memory taps 2,4, this engine .* taps 1,4"),
+    ):
+        stranger = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, encoder=encoder))
+        with pytest.raises(RecipeError, match=message):
+            detector.use(stranger)
+        assert detector.recipe is before
 
 
 def test_a_recipe_of_another_graph_is_fitted_from_its_shots(
