@@ -108,8 +108,8 @@ def dual_attention(
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of all heads, [B,H,N,d] each → [B,N,H·d].
 
-    Torch's own, but in an exported graph: there it would become two factors, one on either side of the product. One,
-    and on the keys, costs OpenVINO the fewest passes over memory.
+    Torch's own, which keeps no [N,N] for the gradient, but in an exported graph: there it would become two factors, one
+    on either side of the product. One, and on the keys, costs OpenVINO the fewest passes over memory.
     """
     if torch.compiler.is_exporting():
         mixed = (q @ (k * (1 / math.sqrt(q.shape[3]))).transpose(2, 3)).softmax(dim=-1) @ v

@@ -58,6 +58,7 @@ def test_every_table_has_its_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -
                 assert 0 <= rows[f"{name}, {fusion}, t {temperature}: pixel"].value <= 1
         for shots in (1, 2):
             assert 0 <= rows[f"{name}, {shots} shots, at 1%: good rejected"].value <= 1
+        assert 0 <= rows[f"{name}, 2 shots, simulated: bad missed"].value <= 1
     for branch in ("", "memory, ", "prompt, "):
         assert 0 <= rows[f"drawn gear, 20 px of 256×128, 1×2 tiles: {branch}image AUROC"].value <= 1
 

@@ -1,0 +1,36 @@
+"""The prompted tower beside the V-V tower that it runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from goodparts.trainer.anople.tower import PromptedTower
+from goodparts.trainer.backbone import Backbone
+from torch import Tensor
+
+LAYERS = 5
+
+
+def images() -> Tensor:
+    return torch.randint(0, 256, (2, 192, 192, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("taps", [(1, 4), (2, LAYERS)])
+def test_without_prompts_it_is_the_vv_tower(taps: tuple[int, ...]) -> None:
+    tower = Backbone.open("demo", taps=taps).visual
+    with torch.inference_mode():
+        seen = PromptedTower(tower)(images(), torch.zeros(0, 1, 128), torch.zeros(2, 0, 128))
+        for one, other in zip(seen, tower(images()), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_what_the_last_block_leaves_out_is_not_read() -> None:
+    """Tapped it does everything, untapped what is needed: global, local and the earlier tap are the same."""
+    generator = torch.Generator().manual_seed(1)
+    prompts, prefix = (torch.randn(size, generator=generator) for size in ((3, 8, 128), (2, 1, 128)))
+    whole, least = (PromptedTower(Backbone.open("demo", taps=taps).visual) for taps in ((1, LAYERS), (1,)))
+    with torch.inference_mode():
+        *seen, _ = whole(images(), prompts, prefix)
+        expected = least(images(), prompts, prefix)
+    for one, other in zip(seen, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
