@@ -57,8 +57,6 @@ COPY_SPREAD = 0.3
 LARGEST_LOGARITHM = 100.0
 """Of a score: more than SMALLEST_SCORE or any scale makes of it, and far from where exponentials overflow."""
 
-ENCODE_AT_ONCE = 16
-
 
 class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What good parts score at one level: the scores themselves, and mean and spread of their logarithms."""
@@ -141,14 +139,8 @@ def calibrate_on(learned: Learned, photos: Sequence[Array8], encode: Encode) -> 
 
 
 def score_photos(learned: Learned, photos: Sequence[Array8], encode: Encode) -> list[Scores]:
-    """Scores of each photo's views; encoded a few photos at a time."""
-    found: list[Scores] = []
-    for start in range(0, len(photos), ENCODE_AT_ONCE):
-        some = photos[start : start + ENCODE_AT_ONCE]
-        features = encode(np.concatenate(some))
-        ends = np.cumsum([len(views) for views in some])
-        found += [score(features[end - len(views) : end], learned) for views, end in zip(some, ends, strict=True)]
-    return found
+    """Scores of each photo's views."""
+    return [score(encode(views), learned) for views in photos]
 
 
 def photo_scores(photos: Sequence[Scores]) -> tuple[Floats, Floats]:

@@ -17,7 +17,7 @@ from .conditions import Conditions
 from .errors import BackendError, EngineError, SettingsError
 from .files import NO_DIGEST, is_sealed, read_bytes, seal, sha256
 from .preprocess import Array8
-from .scoring import Features, Floats
+from .scoring import Features
 
 log = logging.getLogger(__name__)
 
@@ -316,8 +316,8 @@ class Engine:
             raise EngineError(
                 f"views are {views.dtype} {list(views.shape)}: this encoder reads uint8 [B,{size},{size},3]"
             )
-        outputs: list[Floats] = self.graph_for(conditions).run(views, conditions)
-        return Features(outputs[0], outputs[1], tuple(outputs[2:]), self.encoder.grid)
+        session = self.graph_for(conditions)
+        return Features.of(views, lambda some: session.run(some, conditions), self.encoder.grid)
 
 
 def _open_session(

@@ -22,7 +22,7 @@ from .scoring import MAP_SIGMA, MAP_SIZE, Floats, map_matrix
 PADDING = (122, 116, 104)
 """What is not to be seen: CLIP's mean colour, which standardises to zero."""
 
-MAX_TILES = 64
+MAX_TILES = 256
 
 
 class Box(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ import torch
 from goodparts.runtime.engine import Encoder, Tap
 from goodparts.runtime.errors import BackboneError, SettingsError
 from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.scoring import Features
+from goodparts.runtime.scoring import Features, Floats
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
@@ -93,10 +93,12 @@ class Backbone:
 
     def encode(self, views: Array8) -> Features:
         """Views uint8 RGB [B,S,S,3] → Features, through torch."""
+
+        def run(some: Array8) -> list[Floats]:
+            return [output.float().cpu().numpy() for output in self.visual(torch.tensor(some, device=self.device))]
+
         with torch.inference_mode():
-            outputs = self.visual(torch.tensor(views, device=self.device))
-        arrays = [output.float().cpu().numpy() for output in outputs]
-        return Features(arrays[0], arrays[1], tuple(arrays[2:]), self.encoder.grid)
+            return Features.of(views, run, self.encoder.grid)
 
     def unknown_words(self, texts: Iterable[str]) -> list[str]:
         """Words of these texts that the text tower has not learned: a small one's vocabulary has gaps."""

@@ -112,7 +112,7 @@ std::unique_ptr<Inspection> Detector::inspect(const gp_frame& frame) const {
   const View& view = product->header().view;
   Clock clock;
   double milliseconds[3];
-  std::vector<uint8_t> views(static_cast<size_t>(view.count() * encoder.image_size * encoder.image_size * 3));
+  std::vector<uint8_t> views(static_cast<size_t>(view.count() * encoder.view_bytes()));
   view.cut(frame, encoder.image_size, views.data(), engine_->threads);
   milliseconds[0] = clock.lap();
   const Session::Encoded encoded = engine_->session->run(views.data(), view.count(), encoder);

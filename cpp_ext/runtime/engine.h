@@ -25,6 +25,7 @@ struct Encoder {
 
   bool operator==(const Encoder&) const = default;
   int64_t patches() const { return grid_height * grid_width; }
+  int64_t view_bytes() const { return image_size * image_size * 3; }
   std::string text() const;
 };
 

@@ -12,7 +12,7 @@ namespace gp {
 namespace {
 
 constexpr int64_t kFormatVersion = 1;
-constexpr int64_t kMaxTiles = 64;
+constexpr int64_t kMaxTiles = 256;
 constexpr int64_t kAnySide = 1 << 30;
 
 constexpr std::string_view kViewFields[] = {"roi", "mask", "resize", "tiles", "overlap"};
@@ -68,7 +68,7 @@ View read_view(const Fields& fields) {
   }
   view.letterbox = choice(fields, "resize", std::array<std::string_view, 2>{"squash", "letterbox"}) == 1;
   std::tie(view.rows, view.columns) = fields.pair("tiles", 1, kMaxTiles);
-  if (view.count() > kMaxTiles) throw Damaged("more than 64 tiles");
+  if (view.count() > kMaxTiles) throw Damaged("more than 256 tiles");
   view.overlap = fields.number("overlap");
   if (!(view.overlap >= 0 && view.overlap <= 0.5)) throw Damaged("overlap is not from 0 to 0.5");
   if (fields.has("mask")) view.mask = decode_mask(decode_base64(fields.text("mask")));

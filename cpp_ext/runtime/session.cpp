@@ -13,6 +13,7 @@ namespace gp {
 namespace {
 
 constexpr const char* kProvider = "CPUExecutionProvider";
+constexpr int64_t kViewsAtOnce = 8;  // in one pass: what ONNX Runtime holds in between grows with them
 
 std::string version() { return OrtGetApiBase()->GetVersionString(); }
 
@@ -33,10 +34,15 @@ struct Session::Open {
   Ort::Env env{ORT_LOGGING_LEVEL_ERROR, "goodparts"};
   Ort::Session session{nullptr};
   std::vector<std::string> inputs, outputs;
+
+  // The outputs of one pass, as engine.json says that they are.
+  std::vector<Ort::Value> run(uint8_t* views, int64_t count, const Encoder& encoder);
 };
 
+// Of the last pass, and where there were several, of all.
 struct Session::Outputs {
   std::vector<Ort::Value> values;
+  std::vector<std::vector<float>> joined;
 };
 
 Session::Session(const std::filesystem::path& graph, const std::string& precision, int threads) {
@@ -65,35 +71,55 @@ Session::Session(const std::filesystem::path& graph, const std::string& precisio
 
 Session::~Session() = default;
 
-Session::Encoded Session::run(uint8_t* views, int64_t count, const Encoder& encoder) const {
+std::vector<Ort::Value> Session::Open::run(uint8_t* views, int64_t count, const Encoder& encoder) {
   const std::array<int64_t, 4> shape{count, encoder.image_size, encoder.image_size, 3};
-  const auto bytes = static_cast<size_t>(count * encoder.image_size * encoder.image_size * 3);
-  auto outputs = std::make_shared<Outputs>();
+  std::vector<Ort::Value> values;
   try {
     const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-    const Ort::Value input = Ort::Value::CreateTensor<uint8_t>(memory, views, bytes, shape.data(), shape.size());
+    const Ort::Value input = Ort::Value::CreateTensor<uint8_t>(
+        memory, views, static_cast<size_t>(count * encoder.view_bytes()), shape.data(), shape.size());
     std::vector<const char*> names;
-    for (const std::string& name : open_->outputs) names.push_back(name.c_str());
-    const char* name = open_->inputs[0].c_str();
-    outputs->values = open_->session.Run(Ort::RunOptions{nullptr}, &name, &input, 1, names.data(), names.size());
+    for (const std::string& name : outputs) names.push_back(name.c_str());
+    const char* name = inputs[0].c_str();
+    values = session.Run(Ort::RunOptions{nullptr}, &name, &input, 1, names.data(), names.size());
   } catch (const Ort::Exception& problem) {
     throw Failure(GP_BACKEND, "ONNX Runtime " + version() + " cannot run the graph: " + first_line(problem.what()));
   }
-
-  // In the graph's order: global, local, memory_0, memory_1 …
   std::vector<std::vector<int64_t>> expected{{count, encoder.width}, {count, encoder.patches(), encoder.width}};
   for (const Tap& tap : encoder.taps) expected.push_back({count, encoder.patches(), tap.width});
-  std::vector<const float*> data;
-  for (const Ort::Value& value : outputs->values) {
+  size_t fitting = 0;
+  for (const Ort::Value& value : values) {
     const auto info = value.GetTensorTypeAndShapeInfo();
-    const bool fits = data.size() < expected.size() && info.GetShape() == expected[data.size()] &&
+    const bool fits = fitting < expected.size() && info.GetShape() == expected[fitting] &&
                       info.GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
     if (!fits) break;
-    data.push_back(value.GetTensorData<float>());
+    ++fitting;
   }
-  if (data.size() != expected.size() || outputs->values.size() != expected.size())
-    throw Failure(GP_ENGINE, "output " + std::to_string(data.size()) +
+  if (fitting != expected.size() || values.size() != expected.size())
+    throw Failure(GP_ENGINE, "output " + std::to_string(fitting) +
                                  " of the graph is not what engine.json says of the encoder: export the engine again");
+  return values;
+}
+
+Session::Encoded Session::run(uint8_t* views, int64_t count, const Encoder& encoder) const {
+  auto outputs = std::make_shared<Outputs>();
+  const int64_t parts = (count + kViewsAtOnce - 1) / kViewsAtOnce;
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t start = count * part / parts, stop = count * (part + 1) / parts;
+    outputs->values = open_->run(views + start * encoder.view_bytes(), stop - start, encoder);
+    if (parts == 1) break;
+    outputs->joined.resize(outputs->values.size());
+    for (size_t at = 0; at < outputs->values.size(); ++at) {
+      const Ort::Value& value = outputs->values[at];
+      const float* data = value.GetTensorData<float>();
+      outputs->joined[at].insert(outputs->joined[at].end(), data,
+                                 data + value.GetTensorTypeAndShapeInfo().GetElementCount());
+    }
+  }
+  // In the graph's order: global, local, memory_0, memory_1 …
+  std::vector<const float*> data;
+  for (size_t at = 0; at < outputs->values.size(); ++at)
+    data.push_back(parts == 1 ? outputs->values[at].GetTensorData<float>() : outputs->joined[at].data());
   Encoded encoded;
   encoded.features.views = count;
   encoded.features.global = data[0];

@@ -43,6 +43,7 @@ VIEWS = {
     "mask": View(mask=ring_mask()),
     "masked region": View(roi=Box(63, 40, 200, 177), mask=ring_mask(), resize="letterbox"),
     "tiles": View(roi=Box(5, 3, 301, 222), tiles=(2, 3), overlap=0.25),
+    "many tiles": View(tiles=(4, 5)),  # more than go through the encoder at once
     "letterboxed tiles": View(tiles=(1, 3), overlap=0.0, resize="letterbox"),
 }
 
@@ -86,6 +87,7 @@ def between(scores: np.ndarray, share: float) -> float:
         ("mask", "balanced", "map"),
         ("masked region", "memory", "grid"),
         ("tiles", "balanced", "grid"),
+        ("many tiles", "balanced", "grid"),
         ("letterboxed tiles", "paper", "map"),
     ],
 )
@@ -224,7 +226,7 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
         ({"decoder": {"layers": 2}}, "ring: the header has the field 'decoder', which this version does not know"),
         ({"fusion": "other"}, "ring: fusion is 'other', which this version does not know"),
         ({"temperature": "hot"}, r"ring is damaged \(the header.temperature is not a number\)"),
-        ({"view": {"tiles": [9, 9], "resize": "squash", "overlap": 0.1}}, r"ring is damaged \(more than 64 tiles\)"),
+        ({"view": {"tiles": [16, 17], "resize": "squash", "overlap": 0.1}}, r"ring is damaged \(more than 256 tiles\)"),
         ({"view": {"tiles": [1, 1], "resize": "squash", "overlap": 0.1, "mask": "AAAA"}}, "mask cannot be read"),
         ({"shots": []}, r"ring is damaged \(tensor photos_0 is \[432\]"),
         ({"product": "a\n\x1b[31m", "encoder": 3}, r"ring is damaged \(the header.encoder is not an object\)"),

@@ -106,8 +106,8 @@ def test_masked_places_are_painted_over_and_never_reported() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tiles": (0, 2)}, "tiles 0x2: from 1x1 to 64 in all"),
-        ({"tiles": (9, 9)}, "tiles 9x9"),
+        ({"tiles": (0, 2)}, "tiles 0x2: from 1x1 to 256 in all"),
+        ({"tiles": (16, 17)}, "tiles 16x17"),
         ({"overlap": 0.6}, "overlap 0.6: from 0 to 0.5"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import time
@@ -218,14 +219,17 @@ class AnoPLeLearner:
 
     def encode(self, views: Array8) -> Features:
         """Views uint8 RGB [B,S,S,3] → Features, through torch, with the prompts as they stand: `local` is decoded."""
+        device = self._backbone.device
+
+        def run(some: Array8) -> list[Floats]:
+            places = torch.zeros(len(some), dtype=torch.long, device=device)
+            return [output.float().cpu().numpy() for output in self.model(torch.tensor(some, device=device), places)]
+
         with torch.inference_mode():
-            places = torch.zeros(len(views), dtype=torch.long, device=self._backbone.device)
-            outputs = self.model(torch.tensor(views, device=self._backbone.device), places)
-        arrays: list[Floats] = [output.float().cpu().numpy() for output in outputs]
-        memory = tuple(arrays[2:])
+            features = Features.of(views, run, self.model.grid)
         if self.settings.memory == "plain":
-            memory = self._backbone.encode(views).memory
-        return Features(arrays[0], arrays[1], memory, self.model.grid)
+            return dataclasses.replace(features, memory=self._backbone.encode(views).memory)
+        return features
 
     def prototypes(self) -> Floats:
         """l2-normalised float32 [products,2,D]: normal, anomalous, of both levels."""
