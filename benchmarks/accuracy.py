@@ -2,8 +2,7 @@
 
 On drawn parts of kinds and with defects that its training never saw, and on real photos (--data: folders in
 MVTec's layout): every branch and fusion at two temperatures, beside random weights of the same model; rates at the
-thresholds that k photos give; a small defect in a large frame with and without tiles. Scores come from torch, to
-which the export's gate ties every engine.
+thresholds that k photos give; photos as tiles. Scores come from torch, to which the export's gate ties every engine.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import open_clip
 from goodparts.runtime.calibrate import Calibration, calibrate_on
 from goodparts.runtime.memory import Memory, coreset, fit_memory
@@ -26,7 +24,6 @@ from goodparts.runtime.scoring import (
     MAP_SIGMA,
     MAP_SIZE,
     Branches,
-    Features,
     Floats,
     Learned,
     Scales,
@@ -40,8 +37,6 @@ from goodparts.runtime.simulate import place, score_painted
 from goodparts.runtime.view import View
 from goodparts.trainer.backbone import Backbone, randomise
 from goodparts.trainer.demo import clip
-from goodparts.trainer.demo.parts import HELD_OUT_KINDS
-from goodparts.trainer.demo.photos import Line
 from goodparts.trainer.promptad import PROTOCOLS, PromptLearner, Settings, settings
 
 from .datasets.folders import read_mvtec
@@ -69,12 +64,6 @@ PROMPT_AIM = 0.8
 MAP_SIDE = 96
 """Of the maps that pixel AUROC is taken over: every second pixel of the demo backbone's square."""
 
-FRAME, EXTENT, TILES = (2048, 2448), 20.0, (5, 6)
-FRAMES, ANOTHER_LINE = 8, 2000
-SMALL_DEFECTS = ("hole", "stain", "wrong colour", "foreign body")
-REACH = 40.0
-"""A patch of a tile is 38 frame pixels wide."""
-
 DEFAULT = PROTOCOLS["clean"]
 
 
@@ -97,9 +86,6 @@ def measure(options: Options) -> Findings:
     for folder in [] if options.data is None else find_products(options.data):
         log.info("%s: tiles", folder.name)
         compare_tiles(findings, folder, trained, Backbone("demo", model))
-    for kind in HELD_OUT_KINDS:
-        log.info("drawn %s: small defects", kind)
-        find_small_defects(findings, kind, trained)
     return findings
 
 
@@ -135,7 +121,7 @@ class Bench:
 
     def __init__(self, products: list[Product], backbone: Backbone) -> None:
         self.backbone = backbone
-        self.tests = [(product, encode(backbone, product.tests)) for product in products]
+        self.tests = [(product, backbone.encode(product.tests)) for product in products]
 
     def trials(self, shots: int, chosen: Settings = DEFAULT) -> Iterator[tuple[Trial, Array8]]:
         """Every product learned from disjoint sets of shots, and the good photos that were not among them.
@@ -155,7 +141,7 @@ def learn(
     backbone: Backbone, text: str, views: Array8, per_photo: int, chosen: Settings = DEFAULT, seed: int = 0
 ) -> tuple[Learned, Memory]:
     """Learn a product from its views."""
-    features = encode(backbone, views)
+    features = backbone.encode(views)
     learner = PromptLearner(backbone, features, text, chosen=chosen, seed=seed)
     prompts = learner.learn()
     learned = Learned(prompts.image, prompts.pixel, (), learner.temperature, chosen.image_maximum)
@@ -163,17 +149,6 @@ def learn(
     banks = tuple(bank.astype(np.float32) for bank in memory.banks)
     scales = memory.scales if chosen.fusion == "balanced" else None
     return dataclasses.replace(learned, banks=banks, scales=scales, photos=memory.photos), memory
-
-
-def encode(backbone: Backbone, views: Array8) -> Features:
-    """Features of many views, some at a time."""
-    parts = [backbone.encode(views[start : start + 32]) for start in range(0, len(views), 32)]
-    return Features(
-        np.concatenate([part.global_ for part in parts]),
-        np.concatenate([part.local for part in parts]),
-        tuple(np.concatenate(memories) for memories in zip(*(part.memory for part in parts), strict=True)),
-        backbone.encoder.grid,
-    )
 
 
 def compare_fusions(findings: Findings, name: str, products: list[Product], trained: Backbone, other: Backbone) -> None:
@@ -210,7 +185,7 @@ def compare_shares(findings: Findings, name: str, products: list[Product], backb
     for share in (1.0, *SHARES):
         found = []
         for product, tests in Bench(products, backbone).tests:
-            shots = encode(backbone, product.pool[:SHOTS])
+            shots = backbone.encode(product.pool[:SHOTS])
             banks = []
             for memory in shots.memory:
                 rows = memory.reshape(-1, memory.shape[-1])
@@ -262,7 +237,7 @@ def compare_tiles(findings: Findings, folder: Path, trained: Backbone, other: Ba
     bad = np.array([sample.bad for sample in split.test])
     means = []
     for backbone in (trained, other):
-        features, found = encode(backbone, np.concatenate(tests)), []
+        features, found = backbone.encode(np.concatenate(tests)), []
         for seed in range(min(DRAWS, len(pool) // SHOTS)):
             shots = np.concatenate(pool[seed * SHOTS : (seed + 1) * SHOTS])
             learned, _ = learn(backbone, split.text, shots, view.count, seed=seed)
@@ -301,52 +276,3 @@ class Outcomes:
             peer = ("asked for", ASKED[name]) if name in ASKED else ()
             findings.add(f"{label}, {name}: good rejected", rejected, "share", *peer)
             findings.add(f"{label}, {name}: bad missed", missed, "share")
-
-
-def find_small_defects(findings: Findings, kind: str, backbone: Backbone) -> None:
-    """Rows "<kind>, 20 px of 2448×2048, R×C tiles: …": frames told apart, by both branches and by each alone,
-    and maps that peak at the defect."""
-    line = Line(kind, ANOTHER_LINE)
-    shots = [line.photo(index, size=FRAME).image for index in range(SHOTS)]
-    photos = [line.photo(1000 + index, size=FRAME) for index in range(FRAMES)]
-    photos += [
-        line.photo(2000 + index, SMALL_DEFECTS[index % len(SMALL_DEFECTS)], size=FRAME, extent=EXTENT)
-        for index in range(FRAMES)
-    ]
-    bad = np.array([photo.defect is not None for photo in photos])
-    size = backbone.encoder.image_size
-    found = {}
-    for tiles in ((1, 1), TILES):
-        view = View(tiles=tiles)
-        learned, memory = learn(backbone, kind, np.concatenate([view.cut(shot, size) for shot in shots]), view.count)
-        scores = [score(encode(backbone, view.cut(photo.image, size)), learned) for photo in photos]
-        image, of_memory, of_prompt = np.array(
-            [
-                [part.max() for part in (one.image, one.branches.image_memory, one.branches.image_prompt)]
-                for one in scores
-            ]
-        ).T
-        hits = [
-            is_at_peak(view.stitch(one.grid, *FRAME), photo.mask)
-            for one, photo in zip(scores, photos, strict=True)
-            if photo.defect is not None
-        ]
-        missed = image[bad] < memory.calibration.image.threshold(RATES[0])
-        aurocs = [auroc(bad, part) for part in (image, of_memory, of_prompt)]
-        found[tiles] = *aurocs, float(np.mean(hits)), float(np.mean(missed))
-    rows, columns = TILES
-    names = "image AUROC", "memory, image AUROC", "prompt, image AUROC", "maps that peak at it", "missed at 1%"
-    for index, what in enumerate(names):
-        findings.add(
-            f"drawn {kind}, {EXTENT:.0f} px of {FRAME[1]}×{FRAME[0]}, {rows}×{columns} tiles: {what}",
-            found[TILES][index], "share", "without tiles", found[1, 1][index], higher=index < 4,
-        )  # fmt: skip
-
-
-def is_at_peak(scores: Floats, mask: npt.NDArray[np.bool_]) -> bool:
-    """Whether the map's maximum lies within REACH pixels of the mask's box."""
-    y, x = np.unravel_index(int(scores.argmax()), scores.shape)
-    height, width = mask.shape
-    place = np.array([(y + 0.5) * height / scores.shape[0], (x + 0.5) * width / scores.shape[1]])
-    inside = np.argwhere(mask)
-    return bool((place >= inside.min(axis=0) - REACH).all() and (place <= inside.max(axis=0) + REACH).all())

@@ -46,7 +46,8 @@ BENCHES = {
     "score": "scoring after the encoder and the anomaly map",
     "pixels": "AUROC, AUPR and PRO of all pixels of a full test set: time and memory",
     "accept": "accepting photos on the line: the update, verdicts after it, which rows to keep",
-    "accuracy": "what the demo backbone tells apart, thresholds against their rates, tiles",
+    "accuracy": "what the demo backbone tells apart, thresholds against their rates",
+    "tiles": "a 20-pixel defect in a five-megapixel frame, without tiles and with",
     "prompted": "a frame by an AnoPLe recipe beside one by a PromptAD recipe, on the same engine",
     "line": "goodparts watch: four cameras at 30 frames a second, and its memory over 200 000 frames",
     "gpu": "search, scoring and resampling on a GPU, beside torch",
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="frame: draw the latencies as a PNG")
     parser.add_argument("--backbone", default=DEFAULT_BACKBONE, metavar="NAME",
                         help=f"demo, or an open_clip ViT or CLIP ResNet; random weights (default {DEFAULT_BACKBONE}); "
-                        "accuracy is always the demo's")  # fmt: skip
+                        "accuracy's and tiles' is always the demo's")  # fmt: skip
     parser.add_argument("--repeat", type=int, metavar="N", help="timed rounds (default: each benchmark's own)")
     parser.add_argument("--data", type=Path, metavar="ROOT",
                         help="accuracy: real products too, folders in MVTec's layout")  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from goodparts.benchmarks import accuracy, products
+from goodparts.benchmarks import accuracy, products, tiles
 from goodparts.benchmarks.report import Options
 from goodparts.runtime.errors import ImageError, SettingsError
 from goodparts.trainer.promptad import PromptLearner, Prototypes
@@ -42,10 +42,7 @@ def test_every_table_has_its_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -
         "BAD": 2,
         "SHOTS": 2,
         "KS": (1, 2),
-        "FRAMES": 2,
-        "TILES": (1, 2),
     }
-    small |= {"FRAME": (128, 256), "HELD_OUT_KINDS": ("gear",)}
     for name, value in small.items():
         monkeypatch.setattr(accuracy, name, value)
     monkeypatch.setattr(products, "HELD_OUT_KINDS", ("gear",))
@@ -59,8 +56,28 @@ def test_every_table_has_its_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -
         for shots in (1, 2):
             assert 0 <= rows[f"{name}, {shots} shots, at 1%: good rejected"].value <= 1
         assert 0 <= rows[f"{name}, 2 shots, simulated: bad missed"].value <= 1
-    for branch in ("", "memory, ", "prompt, "):
-        assert 0 <= rows[f"drawn gear, 20 px of 256×128, 1×2 tiles: {branch}image AUROC"].value <= 1
+
+
+def test_tiles_are_compared_with_the_whole_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"FRAME": (128, 256), "TILINGS": ((1, 1), (1, 2)), "SHOTS": (2,), "FRAMES": 2, "HELD_OUT_KINDS": ("gear",)}
+    for name, value in small.items():
+        monkeypatch.setattr(tiles, name, value)
+    monkeypatch.setattr(PromptLearner, "learn", learn_in_a_step)
+    rows = {row.name: row for row in tiles.measure(Options("demo")).rows}
+    for branch in ("", "memory alone, ", "prompts alone, "):
+        row = rows[f"gear, 2 shots, 1×2 tiles: {branch}image AUROC"]
+        assert 0 <= row.value <= 1
+        assert row.peer == "without tiles"
+
+
+def test_a_map_shows_a_defect_only_near_it() -> None:
+    mask = np.zeros((1000, 2000), bool)
+    mask[500:520, 1000:1020] = True
+    scores = np.zeros((100, 200), np.float32)
+    scores[50, 105] = 1.0  # 35 pixels right of it
+    assert tiles.peaks_at(scores, mask)
+    scores[50, 107] = 2.0  # 55 pixels
+    assert not tiles.peaks_at(scores, mask)
 
 
 def test_folders_are_read_as_they_are_drawn(root: Path) -> None:
