@@ -12,7 +12,8 @@ from goodparts.runtime.calibrate import FALSE_REJECT_RATE
 from goodparts.runtime.commands.calibrate import add_simulate, recalibrated
 from goodparts.runtime.commands.show import describe_recipe
 from goodparts.runtime.errors import SettingsError
-from goodparts.runtime.files import find_images, require_folder_of
+from goodparts.runtime.files import find_images, printable, require_folder_of
+from goodparts.runtime.preprocess import load_rgb
 from goodparts.runtime.recipe import Recipe
 from goodparts.runtime.view import Box, View, read_mask
 from goodparts.trainer import promptad, suffixes
@@ -161,10 +162,19 @@ def run(args: argparse.Namespace) -> int:
         if args.no_shots:
             recipe = dataclasses.replace(recipe, shots=None)
         recipe.save(task.out)
-        print("\n".join([*describe_recipe(task.out, Recipe.open(task.out)), *lines]))
+        described = describe_recipe(task.out, Recipe.open(task.out))
+        print("\n".join([*described, describe_patch(task.photos[0], order.view, backbone.encoder.grid), *lines]))
     if args.resume is not None:
         args.resume.unlink(missing_ok=True)
     return 0
+
+
+def describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:
+    """How small a defect may be."""
+    shape = load_rgb(photo).shape
+    height, width = view.patch(shape[0], shape[1], grid)
+    name, wanted = printable(Path(photo.name)), "--tiles" if view.count == 1 else "more --tiles"
+    return f"  a patch sees {width:.0f}×{height:.0f} pixels of {name}: for much smaller defects give {wanted}"
 
 
 def show_progress(what: str, steps: range) -> Iterable[int]:

@@ -101,6 +101,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             for left, right in tile_edges(region.width, columns, self.overlap)
         ]
 
+    def patch(self, height: int, width: int, grid: tuple[int, int]) -> tuple[float, float]:
+        """How much of a frame of this size one of an encoder's patches, (rows, columns) to a view, sees: height and
+        width in pixels."""
+        box = self.boxes(height, width)[0]
+        _, _, used_width, used_height = self._placement(box.height, box.width, 1.0)
+        return box.height / (grid[0] * used_height), box.width / (grid[1] * used_width)
+
     def square(self, frame: Array8, box: Box, size: int, threads: int | None = None) -> Array8:
         """One of `boxes` as the encoder reads it, uint8 [size,size,3]."""
         part = frame[box.y : box.y + box.height, box.x : box.x + box.width]

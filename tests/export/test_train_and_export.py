@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def test_two_commands_from_photos_to_verdicts(
     seen = capsys.readouterr().out
     assert "4 inspected" in seen
     assert "ring.safetensors: recipe for 'ring', promptad (clean protocol)" in seen
+    assert re.search(r"a patch sees \d+×\d+ pixels of \S+: for much smaller defects give --tiles", seen)
 
 
 def test_anople_from_photos_to_verdicts(

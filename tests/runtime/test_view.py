@@ -78,6 +78,20 @@ def test_stitching_undoes_cutting(
         assert apart.max() < 8
 
 
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        (View(), (100, 200)),
+        (View(resize="letterbox"), (200, 200)),  # half of the rows see padding
+        (View(roi=Box(0, 0, 1000, 500)), (50, 100)),
+        (View(tiles=(2, 4), overlap=0.0), (50, 50)),
+        (View(tiles=(1, 2), overlap=0.5), (100, 200 / 1.5)),
+    ],
+)
+def test_a_patch_sees_its_part_of_a_frame(view: View, expected: tuple[float, float]) -> None:
+    assert view.patch(1000, 2000, (10, 10)) == pytest.approx(expected, rel=0.01)  # tiles end at whole pixels
+
+
 def test_a_peak_is_shown_where_it_is() -> None:
     view = View(tiles=(2, 2), overlap=0.2)
     grids = np.zeros((4, 8, 8), np.float32)
