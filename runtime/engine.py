@@ -316,8 +316,8 @@ class Engine:
             raise EngineError(
                 f"views are {views.dtype} {list(views.shape)}: this encoder reads uint8 [B,{size},{size},3]"
             )
-        session = self.graph_for(conditions)
-        return Features.of(views, lambda some: session.run(some, conditions), self.encoder.grid)
+        outputs = self.graph_for(conditions).run(views, conditions)
+        return Features(outputs[0], outputs[1], tuple(outputs[2:]), self.encoder.grid)
 
 
 def _open_session(

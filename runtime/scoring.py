@@ -7,7 +7,6 @@ W_m width and R_m rows of memory m. All features and bank rows are l2-normalised
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -27,9 +26,6 @@ MAP_SIGMA = 4.0
 SMALLEST_SCORE = 1e-30
 """Scores below it count as this in logarithms."""
 
-VIEWS_AT_ONCE = 8
-"""In one pass of an encoder. What it holds in between grows with them, and a CPU is no faster for more."""
-
 _ROWS_AT_ONCE = 4096  # bank rows per matrix product: keeps the similarity block small for large banks
 
 
@@ -44,17 +40,6 @@ class Features:
     local: Floats
     memory: tuple[Floats, ...]
     grid: tuple[int, int]
-
-    @classmethod
-    def of(cls, views: npt.NDArray[np.uint8], run: Callable[[npt.NDArray[np.uint8]], Sequence[Floats]],
-           grid: tuple[int, int]) -> Features:  # fmt: skip
-        """Of any number of views, uint8 [B,S,S,3], some of them at a time.
-
-        run: an encoder, views → its outputs in the graph's order: global, local, memory_0, memory_1 …
-        """
-        parts = [run(some) for some in np.array_split(views, max(1, math.ceil(len(views) / VIEWS_AT_ONCE)))]
-        outputs = parts[0] if len(parts) == 1 else [np.concatenate(output) for output in zip(*parts, strict=True)]
-        return cls(outputs[0], outputs[1], tuple(outputs[2:]), grid)
 
     def __getitem__(self, views: slice | npt.NDArray[np.intp]) -> Features:
         """The features of some of the views."""

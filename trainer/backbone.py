@@ -17,6 +17,7 @@ import huggingface_hub.constants
 import numpy as np
 import open_clip
 import torch
+from goodparts.runtime.backends import VIEWS_AT_ONCE, in_parts
 from goodparts.runtime.engine import Encoder, Tap
 from goodparts.runtime.errors import BackboneError, SettingsError
 from goodparts.runtime.preprocess import Array8
@@ -98,7 +99,8 @@ class Backbone:
             return [output.float().cpu().numpy() for output in self.visual(torch.tensor(some, device=self.device))]
 
         with torch.inference_mode():
-            return Features.of(views, run, self.encoder.grid)
+            arrays = in_parts(views, VIEWS_AT_ONCE, run)
+        return Features(arrays[0], arrays[1], tuple(arrays[2:]), self.encoder.grid)
 
     def unknown_words(self, texts: Iterable[str]) -> list[str]:
         """Words of these texts that the text tower has not learned: a small one's vocabulary has gaps."""

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -32,7 +33,10 @@ class Pool {
 #ifdef __linux__
     if (sched_getaffinity(0, sizeof allowed_, &allowed_) != 0) CPU_ZERO(&allowed_);
 #endif
-    for (int index = 0; index < helpers; ++index) threads_.emplace_back([this, index] { help(index + 1); });
+    try {
+      for (int index = 0; index < helpers; ++index) threads_.emplace_back([this, index] { help(index + 1); });
+    } catch (const std::system_error&) {  // too little memory for its stack, or too many threads: fewer do it
+    }
   }
 
   bool try_run(int threads, const std::function<void(int)>& work) {

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from ..conditions import Conditions
 from ..errors import BackendError, EngineError
@@ -53,6 +56,16 @@ backend is never among them: it runs what `goodparts build` made for it, which i
 
 WITH_BF16 = " with bf16"
 """How the description of a session ends that computes in bf16 what its int8 graph does not quantise."""
+
+
+VIEWS_AT_ONCE = 8
+"""In one pass on a CPU. What an encoder holds in between grows with them, and it is no faster for more."""
+
+
+def in_parts(views: Array8, at_once: int, run: Callable[[Array8], list[Floats]]) -> list[Floats]:
+    """An encoder's outputs for any number of views [B,S,S,3], which it is given in parts of nearly one size."""
+    parts = [run(some) for some in np.array_split(views, max(1, math.ceil(len(views) / at_once)))]
+    return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
 class Session(Protocol):

@@ -16,6 +16,7 @@ from ..conditions import Conditions
 from ..errors import EngineError
 from ..preprocess import Array8
 from ..scoring import Floats
+from . import in_parts
 from .cuda import DeviceArray, Resources
 
 INPUT = "image"
@@ -126,9 +127,7 @@ class GpuSession(ABC):
 
     def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
         """See Session. More views than fit at once run in turns."""
-        size = self.max_batch
-        parts = [self._run(views[start : start + size], conditions) for start in range(0, max(len(views), 1), size)]
-        return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+        return in_parts(views, self.max_batch, lambda some: self._run(some, conditions))
 
     def _run(self, views: Array8, conditions: Conditions | None) -> list[Floats]:
         batch = len(views)

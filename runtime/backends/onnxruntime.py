@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnxruntime as ort
 
@@ -10,6 +13,7 @@ from ..conditions import Conditions
 from ..errors import BackendError
 from ..preprocess import Array8
 from ..scoring import Floats
+from . import VIEWS_AT_ONCE, in_parts
 
 PROVIDER = "CPUExecutionProvider"
 ARITHMETIC = {"fp32": "fp32", "fp16": "fp16, computed in fp32", "int8": "int8"}
@@ -24,11 +28,8 @@ class OnnxRuntimeSession:
         options.log_severity_level = 3
         if threads is not None:
             options.intra_op_num_threads = threads
-        try:
+        with _refusing(f"cannot open {graph}"):
             self._session = ort.InferenceSession(str(graph), options, providers=[PROVIDER])
-        except Exception as error:  # ONNX Runtime's own exceptions share no base class
-            line = str(error).splitlines()[0]
-            raise BackendError(f"ONNX Runtime {ort.__version__} cannot open {graph}: {line}") from error
         used = self._session.get_providers()
         if used != [PROVIDER]:
             raise BackendError(f"ONNX Runtime chose {used}, not {PROVIDER}")
@@ -37,8 +38,22 @@ class OnnxRuntimeSession:
 
     def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
         further = {} if conditions is None else conditions.tensors
-        outputs: list[Floats] = self._session.run(None, {self._input: views, **further})
+        return in_parts(views, VIEWS_AT_ONCE, lambda some: self._infer({self._input: some, **further}))
+
+    def _infer(self, inputs: dict[str, Any]) -> list[Floats]:
+        with _refusing("cannot run the graph"):
+            outputs: list[Floats] = self._session.run(None, inputs)
         return outputs
+
+
+@contextlib.contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """BackendError, in one line, where ONNX Runtime refuses."""
+    try:
+        yield
+    except Exception as error:  # ONNX Runtime's own exceptions share no base class
+        line = (str(error).splitlines() or ["it gave no reason"])[0]
+        raise BackendError(f"ONNX Runtime {ort.__version__} {what}: {line}") from error
 
 
 def open_session(graph: Path, precision: str, threads: int | None, rest: str) -> OnnxRuntimeSession:  # noqa: ARG001

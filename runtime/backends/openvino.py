@@ -8,6 +8,7 @@ Its plans hold no weights, which stay in the engine's file: 0.4 MB, of the demo'
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..errors import BackendError
 from ..plans import Device, Graph, Plan
 from ..preprocess import Array8
 from ..scoring import Floats
-from . import WITH_BF16
+from . import VIEWS_AT_ONCE, WITH_BF16, in_parts
 
 if TYPE_CHECKING:
     from ..compile import BuildSettings
@@ -35,6 +36,10 @@ _TYPES = {
 
 REST = "bf16"
 """Of plans (backends.open_session): their records are taken where they are used."""
+
+UNWRITTEN = 2.0
+"""No number of a vector of length 1. Where memory has run out, OpenVINO 2026.4 may return from a run as if nothing were
+wrong, the outputs as they were: the features of the picture before."""
 
 _WITHOUT_WEIGHTS = {"CACHE_MODE": "OPTIMIZE_SIZE"}
 """Asked for when a plan is made, and again when it is opened."""
@@ -61,8 +66,21 @@ class OpenVinoSession:
                 for name, tensor in conditions.tensors.items():
                     self._request.set_tensor(name, ov.Tensor(tensor))  # a copy
                 self._conditions = conditions
-            self._request.infer({0: views}, share_inputs=True, share_outputs=True)
-            return [self._request.get_output_tensor(index).data.copy() for index in self._outputs]
+            return in_parts(views, VIEWS_AT_ONCE, self._infer)
+
+    def _infer(self, views: Array8) -> list[Floats]:
+        for output in self._read():
+            output.reshape(-1)[:1] = UNWRITTEN
+        infer = functools.partial(self._request.infer, {0: views}, share_inputs=True, share_outputs=True)
+        _refusing("cannot run the graph", infer)
+        outputs = self._read()
+        if any(len(output) != len(views) or UNWRITTEN in output.reshape(-1)[:1] for output in outputs):
+            raise BackendError(f"OpenVINO {VERSION} cannot run the graph: it gave no reason; memory may have run out")
+        return [output.copy() for output in outputs]
+
+    def _read(self) -> list[Floats]:
+        """Where the outputs of the last run lie, and those of the next if it is of as many views."""
+        return [self._request.get_output_tensor(index).data for index in self._outputs]
 
 
 class OpenVino:

@@ -17,25 +17,6 @@ def unit(rng: np.random.Generator, *shape: int) -> Floats:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
 
 
-@given(st.integers(0, 50))
-def test_however_many_views_they_are_encoded_in_order_and_few_at_a_time(count: int) -> None:
-    views, seen = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1), []
-
-    def run(some: np.ndarray) -> list[Floats]:
-        seen.append(len(some))
-        numbers = some[:, 0, 0, :].astype(np.float32)
-        return [numbers, numbers[:, None] + 100, numbers[:, None] + 200, numbers[:, None] + 300]
-
-    features = Features.of(views, run, (1, 1))
-    assert max(seen) <= scoring.VIEWS_AT_ONCE
-    assert max(seen) - min(seen) <= 1  # some libraries take time to change the batch's size
-    np.testing.assert_array_equal(features.global_, views[:, 0, 0, :])
-    np.testing.assert_array_equal(features.local[:, 0], views[:, 0, 0, :] + 100.0)
-    np.testing.assert_array_equal(
-        [memory[:, 0, 0] for memory in features.memory], [features.local[:, 0, 0] + 100, features.local[:, 0, 0] + 200]
-    )
-
-
 @pytest.mark.parametrize("temperature", [4.6, 100.0])
 def test_prompt_score_is_a_softmax(temperature: float) -> None:
     rng = np.random.default_rng(0)

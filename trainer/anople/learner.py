@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from goodparts.runtime.backends import VIEWS_AT_ONCE, in_parts
 from goodparts.runtime.errors import SettingsError
 from goodparts.runtime.preprocess import Array8, resize
 from goodparts.runtime.pseudo import PseudoAnomalies, whole_and_tiles
@@ -226,10 +226,11 @@ class AnoPLeLearner:
             return [output.float().cpu().numpy() for output in self.model(torch.tensor(some, device=device), places)]
 
         with torch.inference_mode():
-            features = Features.of(views, run, self.model.grid)
+            arrays = in_parts(views, VIEWS_AT_ONCE, run)
+        memory = tuple(arrays[2:])
         if self.settings.memory == "plain":
-            return dataclasses.replace(features, memory=self._backbone.encode(views).memory)
-        return features
+            memory = self._backbone.encode(views).memory
+        return Features(arrays[0], arrays[1], memory, self.model.grid)
 
     def prototypes(self) -> Floats:
         """l2-normalised float32 [products,2,D]: normal, anomalous, of both levels."""

@@ -1,0 +1,70 @@
+"""What sessions on the CPU do alike."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from goodparts.runtime.backends import in_parts
+from goodparts.runtime.scoring import Floats
+from hypothesis import given
+from hypothesis import strategies as st
+
+STARVED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from goodparts.runtime.engine import Engine
+from goodparts.runtime.errors import BackendError
+
+engine = Engine.open(sys.argv[1], backend=sys.argv[2], threads=1)
+views = np.random.default_rng(0).integers(0, 256, (8, 192, 192, 3), np.uint8)
+expected = engine.encode(views[:1]).local
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used, resource.RLIM_INFINITY))
+hoard = []
+try:
+    while True:
+        hoard.append(bytes(2**16))  # what is free in the heap
+except MemoryError:
+    pass
+try:
+    engine.encode(views)
+except BackendError as error:
+    said = str(error)
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+del hoard
+np.testing.assert_allclose(engine.encode(views).local[:1], expected, atol=1e-5)
+print(said)
+"""
+
+
+@given(st.integers(0, 50), st.integers(1, 20))
+def test_parts_are_in_order_no_larger_than_told_and_of_one_size(count: int, at_once: int) -> None:
+    views, sizes = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1), []
+
+    def run(some: np.ndarray) -> list[Floats]:
+        sizes.append(len(some))
+        return [some[:, 0, 0].astype(np.float32), some[:, 0].astype(np.float32) + 100]
+
+    first, second = in_parts(views, at_once, run)
+    np.testing.assert_array_equal(first, views[:, 0, 0])
+    np.testing.assert_array_equal(second, views[:, 0] + 100.0)
+    assert max(sizes) <= at_once
+    assert max(sizes) - min(sizes) <= 1  # a change of the batch's size takes OpenVINO time
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes memory away as Linux lets it")
+@pytest.mark.parametrize(("backend", "library"), [("openvino", "OpenVINO"), ("onnxruntime", "ONNX Runtime")])
+def test_too_little_memory_is_said_in_a_line_and_the_engine_stays_usable(
+    engine_folder: Path, backend: str, library: str
+) -> None:
+    command = [sys.executable, "-c", STARVED, str(engine_folder), backend]
+    seen = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert seen.returncode == 0, seen.stderr
+
+    assert re.fullmatch(rf"{library} \S+ cannot run the graph: .+", seen.stdout.strip())
