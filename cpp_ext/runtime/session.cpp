@@ -79,6 +79,7 @@ std::vector<Ort::Value> Session::Open::run(uint8_t* views, int64_t count, const 
     const Ort::Value input = Ort::Value::CreateTensor<uint8_t>(
         memory, views, static_cast<size_t>(count * encoder.view_bytes()), shape.data(), shape.size());
     std::vector<const char*> names;
+    names.reserve(outputs.size());
     for (const std::string& name : outputs) names.push_back(name.c_str());
     const char* name = inputs[0].c_str();
     values = session.Run(Ort::RunOptions{nullptr}, &name, &input, 1, names.data(), names.size());
@@ -118,6 +119,7 @@ Session::Encoded Session::run(uint8_t* views, int64_t count, const Encoder& enco
   }
   // In the graph's order: global, local, memory_0, memory_1 …
   std::vector<const float*> data;
+  data.reserve(outputs->values.size());
   for (size_t at = 0; at < outputs->values.size(); ++at)
     data.push_back(parts == 1 ? outputs->values[at].GetTensorData<float>() : outputs->joined[at].data());
   Encoded encoded;

@@ -33,9 +33,12 @@ class Pool {
 #ifdef __linux__
     if (sched_getaffinity(0, sizeof allowed_, &allowed_) != 0) CPU_ZERO(&allowed_);
 #endif
-    try {
-      for (int index = 0; index < helpers; ++index) threads_.emplace_back([this, index] { help(index + 1); });
-    } catch (const std::system_error&) {  // too little memory for its stack, or too many threads: fewer do it
+    for (int index = 0; index < helpers; ++index) {
+      try {
+        threads_.emplace_back([this, index] { help(index + 1); });
+      } catch (const std::system_error&) {  // too little memory for its stack, or too many threads: fewer do it
+        break;
+      }
     }
   }
 
