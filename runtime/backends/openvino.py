@@ -37,9 +37,9 @@ _TYPES = {
 REST = "bf16"
 """Of plans (backends.open_session): their records are taken where they are used."""
 
-UNWRITTEN = 2.0
-"""No number of a vector of length 1. Where memory has run out, OpenVINO 2026.4 may return from a run as if nothing were
-wrong, the outputs as they were: the features of the picture before."""
+UNWRITTEN = -2.0
+"""No feature, of vectors of length 1, is that, and no score. Where memory has run out, OpenVINO 2026.4 may return from
+a run as if nothing were wrong, the outputs as they were: the features of the picture before."""
 
 _WITHOUT_WEIGHTS = {"CACHE_MODE": "OPTIMIZE_SIZE"}
 """Asked for when a plan is made, and again when it is opened."""

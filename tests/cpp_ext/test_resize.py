@@ -248,3 +248,27 @@ def test_another_value_is_refused(frame: Array8, options: dict[str, object], sai
     with pytest.raises(ValueError, match=said) as refused:
         _native.resize(frame, **{"size": (5, 6), **options})
     assert "\n" not in str(refused.value)
+
+
+NO_THREADS = """
+import resource
+from pathlib import Path
+import numpy as np
+from goodparts import _native
+
+frame = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+expected = _native.resize(frame, (60, 80), threads=1)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**20, resource.RLIM_INFINITY))  # less than a thread's stack
+seen = _native.resize(frame, (60, 80), threads=2)
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(np.array_equal(seen, expected), sum(1 for _ in Path("/proc/self/task").iterdir()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes memory away as Linux lets it")
+def test_what_threads_cannot_be_had_for_is_done_without_them() -> None:
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    seen = subprocess.run([sys.executable, "-c", NO_THREADS], env=environment, capture_output=True, text=True)
+    assert seen.returncode == 0, seen.stderr
+    assert seen.stdout.split() == ["True", "1"]

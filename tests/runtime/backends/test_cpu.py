@@ -6,10 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from goodparts.runtime.backends import in_parts
+from goodparts.runtime.backends.openvino import OpenVinoSession
+from goodparts.runtime.engine import Engine
+from goodparts.runtime.errors import BackendError
 from goodparts.runtime.scoring import Floats
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +60,21 @@ def test_parts_are_in_order_no_larger_than_told_and_of_one_size(count: int, at_o
     np.testing.assert_array_equal(second, views[:, 0] + 100.0)
     assert max(sizes) <= at_once
     assert max(sizes) - min(sizes) <= 1  # a change of the batch's size takes OpenVINO time
+
+
+def test_openvino_that_returns_without_having_run_is_not_believed(engine_folder: Path) -> None:
+    """As it may where memory has run out: the outputs are those of the picture before."""
+    views = np.random.default_rng(0).integers(0, 256, (2, 192, 192, 3), np.uint8)
+    session = Engine.open(engine_folder, backend="openvino").session
+    assert isinstance(session, OpenVinoSession)
+    first, second = session.run(views[:1]), session.run(views[1:])
+    request = session._request
+    session._request = SimpleNamespace(infer=lambda *_, **__: None, get_output_tensor=request.get_output_tensor)
+    with pytest.raises(BackendError, match="cannot run the graph: it gave no reason; memory may have run out"):
+        session.run(views[:1])
+    session._request = request
+    np.testing.assert_array_equal(session.run(views[:1])[0], first[0])
+    assert not np.array_equal(first[0], second[0])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="takes memory away as Linux lets it")
