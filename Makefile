@@ -47,7 +47,7 @@ format: $(STAMP)
 types:
 	mkdir -p build/types/goodparts
 	for file in __init__.py _native cli.py py.typed; do ln -sfn ../../../goodparts/$$file build/types/goodparts/$$file; done
-	for package in runtime trainer export benchmarks; do ln -sfn ../../../$$package build/types/goodparts/$$package; done
+	for package in runtime trainer drawn export evaluation benchmarks; do ln -sfn ../../../$$package build/types/goodparts/$$package; done
 
 $(STAMP): pyproject.toml cpp_ext/CMakeLists.txt $(wildcard cpp_ext/*/*)
 	$(PYTHON) -m venv $(VENV)

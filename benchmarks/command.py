@@ -9,13 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import msgspec
-from goodparts.runtime.engine import Precision
-from goodparts.runtime.errors import SettingsError
-from goodparts.runtime.files import require_folder_of, write_atomic
-
-from .compare import compare
-from .plot import draw_distributions
-from .report import (
+from goodparts.evaluation.report.report import (
     Findings,
     Options,
     Report,
@@ -26,6 +20,12 @@ from .report import (
     installed_versions,
     read_report,
 )
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.files import require_folder_of, write_atomic
+
+from .compare import compare
+from .plot import draw_distributions
 
 DEFAULT_BACKBONE = "ViT-B-16-plus-240"
 DEFAULT_FPS = (30.0, 60.0, 120.0)
@@ -54,6 +54,21 @@ BENCHES = {
     "frame": "latency of a camera frame: every precision and backend, back to back, in batches, at cameras' rates",
 }
 """Benchmark → what it measures; each is a module with `measure(Options) -> Findings`, imported when asked for."""
+MODULES = {
+    "start": "latency.start",
+    "train": "latency.train",
+    "preprocess": "latency.preprocess",
+    "search": "latency.search",
+    "score": "latency.score",
+    "pixels": "latency.pixel_metrics",
+    "accept": "studies.accept",
+    "accuracy": "studies.accuracy",
+    "tiles": "studies.tiles",
+    "prompted": "latency.prompted",
+    "line": "latency.line",
+    "gpu": "latency.gpu",
+    "frame": "latency.frame",
+}
 COMPARE = "compare"
 
 ONLY = {
@@ -170,7 +185,7 @@ def check(args: argparse.Namespace) -> None:
 def measure(name: str, options: Options) -> Findings:
     """Import one benchmark and run it."""
     try:
-        bench = importlib.import_module(f".{name}", __package__)
+        bench = importlib.import_module(f".{MODULES[name]}", __package__)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("goodparts"):
             raise

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import msgspec
-
-from .report import Findings, Report, Row
-from .tables import Table, show
+from goodparts.evaluation.report.report import Findings, Report, Row
+from goodparts.evaluation.report.tables import Table, show
 
 
 def compare(first: Report, second: Report) -> Findings:

@@ -13,14 +13,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from goodparts.drawn.parts import DEFECTS, HELD_OUT_KINDS
+from goodparts.drawn.photos import Line
+from goodparts.evaluation.metrics.image import auroc
 from goodparts.runtime import Detector
-from goodparts.trainer.demo.parts import DEFECTS, HELD_OUT_KINDS
-from goodparts.trainer.demo.photos import Line
 from PIL import Image
 
 from goodparts.cli import train_and_export
-
-from .metrics import auroc
 
 SHOTS, GOOD, LINE = 4, 12, 1000
 SIZE = (400, 400)

@@ -6,18 +6,18 @@ from importlib.metadata import version
 
 import numpy as np
 import open_clip
-from goodparts.runtime.calibrate import Calibration, Level
-from goodparts.runtime.engine import Encoder, Tap
-from goodparts.runtime.errors import BackboneError
-from goodparts.runtime.header import FORMAT_VERSION, Header, Shot, Thresholds
-from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.scoring import Features, Floats, Scales
-from goodparts.runtime.view import View
-from goodparts.trainer.backbone import RANDOM, Backbone
-from goodparts.trainer.demo import clip as demo
-from goodparts.trainer.resnet_tower import DEFAULT_TAPS
-from goodparts.trainer.vv_tower import default_taps
+from goodparts.runtime.core.errors import BackboneError
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.core.scoring import Features, Floats, Scales
+from goodparts.runtime.core.view import View
+from goodparts.runtime.engine.spec import Encoder, Tap
+from goodparts.runtime.recipe.calibrate import Calibration, Level
+from goodparts.runtime.recipe.header import FORMAT_VERSION, Header, Shot, Thresholds
+from goodparts.runtime.recipe.recipe import Recipe
+from goodparts.trainer.clip import embedded as demo
+from goodparts.trainer.clip.backbone import RANDOM, Backbone
+from goodparts.trainer.clip.resnet_tower import DEFAULT_TAPS
+from goodparts.trainer.clip.vv_tower import default_taps
 
 DEMO = "demo"
 

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from goodparts.runtime.errors import BackendError
+from goodparts.runtime.core.errors import BackendError
 
 T = TypeVar("T")
 

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from goodparts.runtime.commands.show import describe_engine
-from goodparts.runtime.engine import Precision
-from goodparts.runtime.errors import EngineError, SettingsError
-from goodparts.runtime.files import find_images
-from goodparts.runtime.preprocess import load_rgb
-from goodparts.runtime.view import View
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.errors import EngineError, SettingsError
+from goodparts.runtime.core.files import find_images
+from goodparts.runtime.core.preprocess import load_rgb
+from goodparts.runtime.core.view import View
+from goodparts.runtime.describe import describe_engine
 from goodparts.trainer.anople import settings as anople
 from goodparts.trainer.anople.encoder import PromptedEncoder
-from goodparts.trainer.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbone
+from goodparts.trainer.clip.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbone
 
 from .engines import USUAL, find_engine, make_engine
 from .fused import write_fused

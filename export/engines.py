@@ -10,18 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
-from goodparts.runtime.backends import installed
-from goodparts.runtime.engine import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Precision, Variant, read_spec
-from goodparts.runtime.errors import BackendError, EngineError, ParityError
-from goodparts.runtime.files import sha256, sync_file, sync_folder, write_atomic, writing
-from goodparts.runtime.parity import REFERENCE_NAME
-from goodparts.runtime.preprocess import Array8
-from goodparts.trainer.backbone import Backbone
+from goodparts.runtime.backends.registry import installed
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.errors import BackendError, EngineError, ParityError
+from goodparts.runtime.core.files import sha256, sync_file, sync_folder, write_atomic, writing
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.engine.parity import REFERENCE_NAME
+from goodparts.runtime.engine.spec import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Variant, read_spec
+from goodparts.trainer.clip.backbone import Backbone
 
-from . import parity
+from . import reference as parity
+from .graph import OPSET, write_graph
 from .labelled import LabelledPhotos
-from .onnx_graph import OPSET, write_graph
-from .variants import PAIRS, Exporter
+from .precisions import PAIRS, Exporter
 
 log = logging.getLogger(__name__)
 

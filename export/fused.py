@@ -13,17 +13,19 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
-from goodparts.runtime.backends import Session, installed, open_session
+from goodparts.runtime.backends.registry import installed, open_session
+from goodparts.runtime.backends.session import Precision, Session
+from goodparts.runtime.core.errors import FileError, ParityError, SettingsError
+from goodparts.runtime.core.files import require_folder_of, sync_file, sync_folder, writing
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.core.scoring import Floats, anomaly_map, score
 from goodparts.runtime.detector import Detector
-from goodparts.runtime.engine import Engine, EngineSpec, Precision, verify_files
-from goodparts.runtime.errors import FileError, ParityError, SettingsError
-from goodparts.runtime.files import require_folder_of, sync_file, sync_folder, writing
-from goodparts.runtime.parity import REFERENCE_NAME, TOLERANCES, Reference, largest
-from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.scoring import Floats, anomaly_map, score
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.parity import REFERENCE_NAME, TOLERANCES, Reference, largest
+from goodparts.runtime.engine.spec import EngineSpec, verify_files
+from goodparts.runtime.recipe.recipe import Recipe
 
-from .scoring_graph import append_scoring
+from .fused_scoring import append_scoring
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-from goodparts.runtime.errors import BackendError
-from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.scoring import Floats
+from goodparts.runtime.core.errors import BackendError
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.core.scoring import Floats
 
 
 def calibration_views(photos: Array8) -> Array8:

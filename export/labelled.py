@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from goodparts.runtime.backends import Session
-from goodparts.runtime.engine import Labelled, Precision
-from goodparts.runtime.errors import FileError, ParityError, SettingsError
-from goodparts.runtime.files import find_images, printable
-from goodparts.runtime.parity import TOLERANCES
-from goodparts.runtime.preprocess import Array8, load_rgb
-from goodparts.runtime.scoring import Floats, memory_scores
-from goodparts.runtime.view import View
-from goodparts.trainer.backbone import Backbone
+from goodparts.runtime.backends.session import Precision, Session
+from goodparts.runtime.core.errors import FileError, ParityError, SettingsError
+from goodparts.runtime.core.files import find_images, printable
+from goodparts.runtime.core.preprocess import Array8, load_rgb
+from goodparts.runtime.core.scoring import Floats, memory_scores
+from goodparts.runtime.core.view import View
+from goodparts.runtime.engine.parity import TOLERANCES
+from goodparts.runtime.engine.spec import Labelled
+from goodparts.trainer.clip.backbone import Backbone
 
 SHOTS = 4
 """Good photos in the memory, or half of them where there are not so many."""

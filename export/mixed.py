@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 import onnx_ir as ir
-from goodparts.runtime.errors import EngineError
+from goodparts.runtime.core.errors import EngineError
 
 LowPrecision = Literal["fp16", "bf16"]
 

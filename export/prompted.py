@@ -13,18 +13,19 @@ from pathlib import Path
 import msgspec
 import onnx_ir as ir
 import torch
-from goodparts.runtime.engine import SPEC_NAME, EngineSpec, File, Precision, Prompted, Variant, verify_files
-from goodparts.runtime.errors import BackendError, EngineError, ParityError
-from goodparts.runtime.files import sha256, sync_file, sync_folder, write_atomic, writing
-from goodparts.runtime.parity import PROMPTED_REFERENCE_NAME, Reference
-from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.scoring import Features
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.errors import BackendError, EngineError, ParityError
+from goodparts.runtime.core.files import sha256, sync_file, sync_folder, write_atomic, writing
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.core.scoring import Features
+from goodparts.runtime.engine.parity import PROMPTED_REFERENCE_NAME, Reference
+from goodparts.runtime.engine.spec import SPEC_NAME, EngineSpec, File, Prompted, Variant, verify_files
 from goodparts.trainer.anople.encoder import PromptedEncoder
-from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.clip.backbone import Backbone
 
-from .onnx_graph import save_graph, trace
-from .parity import WHAT, parity_images
-from .variants import Exporter
+from .graph import save_graph, trace
+from .precisions import Exporter
+from .reference import WHAT, parity_images
 
 log = logging.getLogger(__name__)
 

@@ -8,28 +8,29 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from goodparts.runtime.calibrate import FALSE_REJECT_RATE
 from goodparts.runtime.commands.calibrate import add_simulate, recalibrated
-from goodparts.runtime.commands.show import describe_recipe
-from goodparts.runtime.errors import SettingsError
-from goodparts.runtime.files import find_images, printable, require_folder_of
-from goodparts.runtime.preprocess import load_rgb
-from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.view import Box, View, read_mask
-from goodparts.trainer import promptad, suffixes
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.files import find_images, printable, require_folder_of
+from goodparts.runtime.core.preprocess import load_rgb
+from goodparts.runtime.core.view import Box, View, read_mask
+from goodparts.runtime.describe import describe_recipe
+from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE
+from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.anople import settings as anople
 from goodparts.trainer.anople.encoder import PromptedEncoder
 from goodparts.trainer.anople.learner import AnoPLeLearner, Subject
 from goodparts.trainer.anople.product import compose
 from goodparts.trainer.product import Order, learn_product, load_shots
+from goodparts.trainer.promptad import learner as promptad
+from goodparts.trainer.promptad import suffixes
 from tqdm import tqdm
 
 from .command import add_backbone_arguments, add_check_argument, open_backbone
 from .engines import find_engine, make_engine
 from .labelled import LabelledPhotos
-from .method_settings import METHODS, add_settings, read_settings
+from .method_options import METHODS, add_settings, read_settings
+from .products import add_products, read_tasks
 from .prompted import add_prompted
-from .tasks import add_products, read_tasks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

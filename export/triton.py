@@ -11,9 +11,10 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from goodparts.runtime.engine import EngineSpec, Precision, Variant, verify_files
-from goodparts.runtime.errors import EngineError, SettingsError
-from goodparts.runtime.files import sync_file, sync_folder, write_atomic, writing
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.errors import EngineError, SettingsError
+from goodparts.runtime.core.files import sync_file, sync_folder, write_atomic, writing
+from goodparts.runtime.engine.spec import EngineSpec, Variant, verify_files
 
 Device = Literal["cpu", "gpu"]
 

@@ -25,7 +25,7 @@ COMMANDS = {
     "export": ("goodparts.export.command", "train", "make an engine for a backbone"),
     "build": ("goodparts.runtime.commands.build", "cpu", "compile an engine for this machine"),
     "bench": ("goodparts.benchmarks.command", "train", "measure speed on this machine"),
-    "evaluate": ("goodparts.benchmarks.evaluate", "train,evaluate", "measure methods on a data set"),
+    "evaluate": ("goodparts.evaluation.command", "train,evaluate", "measure methods on a data set"),
 }
 """Subcommand → module with add_arguments and run, the extra it needs, its line of help."""
 
@@ -101,8 +101,8 @@ def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> i
 
 def describe(error: Exception) -> str:
     """An error in one line."""
-    from goodparts.runtime.errors import GoodpartsError
-    from goodparts.runtime.files import visible
+    from goodparts.runtime.core.errors import GoodpartsError
+    from goodparts.runtime.core.files import visible
 
     if isinstance(error, GoodpartsError):
         return visible(str(error))

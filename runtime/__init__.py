@@ -1,8 +1,6 @@
 """What runs on the line: numpy, Pillow and one inference engine; never torch."""
 
-from .detector import Detector, Inspection
-from .engine import Engine
-from .errors import (
+from .core.errors import (
     BackboneError,
     BackendError,
     EngineError,
@@ -14,12 +12,15 @@ from .errors import (
     SettingsError,
     SourceError,
 )
-from .header import Thresholds
-from .recipe import Recipe
-from .regions import Region
-from .scorer import Search
-from .signing import Signer, Trust
-from .view import Box, View
+from .core.regions import Region
+from .core.scorer import Search
+from .core.view import Box, View
+from .detector import Detector
+from .engine.engine import Engine
+from .inspection import Inspection
+from .recipe.header import Thresholds
+from .recipe.recipe import Recipe
+from .recipe.signing import Signer, Trust
 
 __all__ = [
     "BackboneError",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import logging
 import os
@@ -11,83 +10,24 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from .calibrate import Encode, Level, calibrated
-from .engine import Engine, Precision
-from .errors import EngineError, ImageError, RecipeError
-from .header import Thresholds
-from .preprocess import Array8, Picture, load_rgb
-from .recipe import Recipe
-from .regions import Region, find_regions
-from .resident import ResidentScorer, score_on_gpu
-from .scorer import EXACT, Scorer, Search
-from .scoring import Floats, Scores
-from .signing import Trust
-from .threads import one_blas_thread
-from .view import Box, View
+from .backends.gpu_scorer import ResidentScorer, score_on_gpu
+from .backends.session import Precision
+from .core.errors import EngineError, ImageError
+from .core.preprocess import Array8, Picture, load_rgb
+from .core.scorer import EXACT, Scorer, Search
+from .core.scoring import Scores
+from .engine.engine import Engine
+from .inspection import Inspection
+from .recipe.header import Thresholds
+from .recipe.recipe import Recipe
+from .recipe.refit import fit_to
+from .recipe.signing import Trust
 
 log = logging.getLogger(__name__)
-
-_ROUNDING = 1.0 + 1e-5
-"""How far above the highest pixel score rounding can lift the map."""
-
-
-@dataclass(frozen=True, eq=False)
-class Inspection:
-    """What was found in one picture.
-
-    score: raw image score, [0,1], of the worst tile; grids: raw pixel scores on the encoder's patch grid, per
-    tile [rows·columns,h,w]; frame: its height and width; milliseconds: per stage after loading (a batch's
-    time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran.
-    """
-
-    score: float
-    thresholds: Thresholds
-    level: Level
-    grids: Floats
-    view: View
-    frame: tuple[int, int]
-    milliseconds: dict[str, float]
-    recipe: str
-    graph: str
-    backend: str
-
-    @property
-    def threshold(self) -> float:
-        """Raw image score from which a part is rejected."""
-        return self.thresholds.image
-
-    @property
-    def verdict(self) -> Literal["good", "reject"]:
-        """ "reject" when the score reaches the threshold."""
-        return "reject" if self.score >= self.threshold else "good"
-
-    @property
-    def calibrated(self) -> float:
-        """The score in [0,1]: monotone in the raw score, 0.5 at the threshold."""
-        return calibrated(self.score, self.threshold, self.level)
-
-    @property
-    def extent(self) -> Box:
-        """The part of the frame that was inspected."""
-        return self.view.region(*self.frame)
-
-    @functools.cached_property
-    def map(self) -> Floats:
-        """Raw pixel scores over `extent`, float32 [400·rows,400·columns]; computed when first asked for."""
-        with one_blas_thread():
-            return self.view.stitch(self.grids, *self.frame)
-
-    @functools.cached_property
-    def regions(self) -> list[Region]:
-        """Connected places above the pixel threshold, in frame pixels, highest peak first."""
-        if self.grids.max() * _ROUNDING < self.thresholds.pixel:  # the map averages the grids: nothing in it is higher
-            return []
-        return find_regions(self.map, self.thresholds.pixel, self.thresholds.min_area, self.extent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,29 +38,6 @@ class _Product:
     score: Scorer
     resident: ResidentScorer | None
     thresholds: Thresholds
-
-
-def fit_to(engine: Engine, recipe: Recipe, name: str = "recipe") -> Recipe:
-    """The recipe with a memory of this engine's graph, computed again from its shots where it is of another.
-
-    RecipeError for a recipe of another encoder, or without the shots that this needs; EngineError where its conditions
-    need a prompted graph that the engine lacks.
-    """
-    if recipe.header.encoder != engine.encoder:
-        raise RecipeError(
-            f"{name} was made for {recipe.header.encoder}, this engine is {engine.encoder}: "
-            "use the engine it was made with, or train it again on this one"
-        )
-    graph = engine.graph_id_for(recipe.conditions)
-    if recipe.header.graph == graph:
-        return recipe
-    log.info("%s was made with another graph: its memory is computed again from its shots", name)
-    return recipe.refit(encode_for(engine, recipe), graph, name)
-
-
-def encode_for(engine: Engine, recipe: Recipe) -> Encode:
-    """How this engine encodes views of a recipe's product."""
-    return functools.partial(engine.encode, conditions=recipe.conditions)
 
 
 class Detector:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from .detector import Inspection
-from .preprocess import Array8
-from .scoring import Floats
+from .core.preprocess import Array8
+from .core.scoring import Floats
+from .inspection import Inspection
 
 _STOPS = np.array([0.0, 0.5, 1.0])
 _COLOURS = np.array([[110, 30, 140], [240, 110, 40], [255, 235, 110]], np.float32)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from goodparts.export import engines
 from goodparts.export.engines import make_engine
-from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.view import View
-from goodparts.trainer import promptad
-from goodparts.trainer.backbone import Backbone
+from goodparts.runtime.core.view import View
+from goodparts.runtime.recipe.recipe import Recipe
+from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.product import Order, learn_product, load_shots
-from goodparts.trainer.suffixes import GENERIC
+from goodparts.trainer.promptad import learner as promptad
+from goodparts.trainer.promptad.suffixes import GENERIC
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _exported(copy_graph: Callable[..., tuple[Path, ...]], monkeypatch: pytest.M
 @pytest.fixture(scope="session")
 def recipe(demo: Backbone, engine_folder: Path, photos: Path) -> Recipe:
     """A ring learned in three steps by the official protocol, whose scores are of order 0.01."""
-    from goodparts.runtime.engine import read_spec
+    from goodparts.runtime.engine.spec import read_spec
 
     shots, views = load_shots(sorted((photos / "good").iterdir()), View(), demo.encoder.image_size)
     settings = promptad.settings("official", steps=3)
@@ -123,7 +123,7 @@ def prompted_folder(
 @pytest.fixture(scope="session")
 def anople_recipe(demo: Backbone, anople: AnoPLeLearner, prompted_folder: Path, photos: Path) -> Recipe:
     """The ring of `anople`."""
-    from goodparts.runtime.engine import read_spec
+    from goodparts.runtime.engine.spec import read_spec
     from goodparts.trainer.anople.product import compose
 
     shots, views = load_shots(sorted((photos / "good").iterdir()), View(), demo.encoder.image_size)

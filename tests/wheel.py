@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from goodparts.runtime import native
-from goodparts.runtime.preprocess import resize
+from goodparts.runtime.core import native
+from goodparts.runtime.core.preprocess import resize
 from PIL import Image
 
 frame = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)

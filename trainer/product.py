@@ -11,21 +11,21 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from goodparts.runtime.calibrate import FALSE_REJECT_RATE, Encode
-from goodparts.runtime.conditions import Conditions
-from goodparts.runtime.errors import SettingsError
-from goodparts.runtime.files import find_images, printable, read_bytes
-from goodparts.runtime.header import FORMAT_VERSION, PROMPTED_VERSION, Header, Shot, Thresholds
-from goodparts.runtime.memory import Fusion, fit_memory
-from goodparts.runtime.preprocess import Array8, decode
-from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.scoring import Features, Learned
-from goodparts.runtime.view import View
+from goodparts.runtime.core.conditions import Conditions
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.files import find_images, printable, read_bytes
+from goodparts.runtime.core.preprocess import Array8, decode
+from goodparts.runtime.core.scoring import Features, Learned
+from goodparts.runtime.core.view import View
+from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE, Encode
+from goodparts.runtime.recipe.header import FORMAT_VERSION, PROMPTED_VERSION, Header, Shot, Thresholds
+from goodparts.runtime.recipe.memory import Fusion, fit_memory
+from goodparts.runtime.recipe.recipe import Recipe
 
-from . import promptad
 from .anople import settings as anople
-from .backbone import Backbone
-from .promptad import Progress, PromptLearner
+from .clip.backbone import Backbone
+from .promptad import learner as promptad
+from .promptad.learner import Progress, PromptLearner
 
 log = logging.getLogger(__name__)
 

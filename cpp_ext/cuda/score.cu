@@ -8,7 +8,7 @@
 namespace gp::cuda {
 
 constexpr int kMapSize = 400;      // pixels, and
-constexpr float kMapSigma = 4.0f;  // their smoothing: goodparts.runtime.scoring.MAP_SIZE, MAP_SIGMA
+constexpr float kMapSigma = 4.0f;  // their smoothing: goodparts.runtime.core.scoring.MAP_SIZE, MAP_SIGMA
 
 GP_SHARED_ARRAY(float, score_shared);
 

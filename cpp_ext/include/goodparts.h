@@ -11,7 +11,7 @@
  * Errors. Functions that can fail return false, or NULL, and say why. Nothing is half-done: outputs are then
  * undefined, handles unchanged. No function throws.
  *
- * Units. Images are uint8. Features are l2-normalised float32. Scores are raw: see goodparts.runtime.scoring, which
+ * Units. Images are uint8. Features are l2-normalised float32. Scores are raw: see goodparts.runtime.core.scoring, which
  * these functions agree with.
  */
 #ifndef GOODPARTS_H
@@ -127,7 +127,7 @@ GP_API bool gp_bank_partition(gp_bank* bank, const float* queries, int64_t count
 
 #define GP_MAX_BANKS 8
 
-/* What scoring needs of a product (goodparts.runtime.scoring.Learned). image_prompts, pixel_prompts: [2,width],
+/* What scoring needs of a product (goodparts.runtime.core.scoring.Learned). image_prompts, pixel_prompts: [2,width],
  * normal and anomalous. Banks are kept by reference: they must outlive the scorer. */
 typedef struct {
   int64_t width; /* of the joint space */

@@ -208,7 +208,7 @@ std::vector<nb::object> score(const PyDeviceScorer& self, const nb::object& glob
 
 void bind_device_score(nb::module_& m) {
   nb::class_<PyDeviceScorer>(m, "Scorer",
-                             "Scores a product's views on the device: what goodparts.runtime.scoring.score does.")
+                             "Scores a product's views on the device: what goodparts.runtime.core.scoring.score does.")
       .def(
           "__init__",
           [](PyDeviceScorer* self, const gp::Array& image_prompts, const gp::Array& pixel_prompts,

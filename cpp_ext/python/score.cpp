@@ -75,7 +75,7 @@ std::tuple<Out, Out, Out, Out, Out, Out> run(const PyScorer& self, const gp::Arr
 }  // namespace
 
 void bind_score(nb::module_& m) {
-  nb::class_<PyScorer>(m, "Scorer", "Scores a product's views: what goodparts.runtime.scoring.score does.")
+  nb::class_<PyScorer>(m, "Scorer", "Scores a product's views: what goodparts.runtime.core.scoring.score does.")
       .def(
           "__init__",
           [](PyScorer* self, const gp::Array& image_prompts, const gp::Array& pixel_prompts,

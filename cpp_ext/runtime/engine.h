@@ -1,4 +1,4 @@
-// The engine folder: engine.json, and which of its graphs is to run (goodparts.runtime.engine).
+// The engine folder: engine.json, and which of its graphs is to run (goodparts.runtime.engine.engine).
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Files and their digests (goodparts.runtime.files).
+// Files and their digests (goodparts.runtime.core.files).
 #pragma once
 
 #include <filesystem>

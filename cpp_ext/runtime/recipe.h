@@ -1,4 +1,4 @@
-// The recipe: everything learned for one product, in one safetensors file (goodparts.runtime.recipe).
+// The recipe: everything learned for one product, in one safetensors file (goodparts.runtime.recipe.recipe).
 #pragma once
 
 #include <filesystem>

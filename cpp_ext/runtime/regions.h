@@ -1,4 +1,4 @@
-// Regions: the connected parts of an anomaly map above the pixel threshold (goodparts.runtime.regions).
+// Regions: the connected parts of an anomaly map above the pixel threshold (goodparts.runtime.core.regions).
 #pragma once
 
 #include <vector>

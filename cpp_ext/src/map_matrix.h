@@ -1,4 +1,4 @@
-// The anomaly map along one axis (goodparts.runtime.scoring.map_matrix).
+// The anomaly map along one axis (goodparts.runtime.core.scoring.map_matrix).
 #pragma once
 
 #include <algorithm>

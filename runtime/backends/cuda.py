@@ -14,9 +14,9 @@ import numpy as np
 from cuda.bindings import __version__ as BINDINGS_VERSION
 from cuda.bindings import runtime as cudart
 
-from ..errors import BackendError
-from ..plans import Device
-from ..preprocess import Array8
+from ..core.errors import BackendError
+from ..core.preprocess import Array8
+from .library import Device
 
 DEVICE = 0
 """The first GPU that the process sees; CUDA_VISIBLE_DEVICES chooses another."""

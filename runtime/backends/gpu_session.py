@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ..conditions import Conditions
-from ..errors import EngineError
-from ..preprocess import Array8
-from ..scoring import Floats
-from . import in_parts
+from ..core.conditions import Conditions
+from ..core.errors import EngineError
+from ..core.preprocess import Array8
+from ..core.scoring import Floats
 from .cuda import DeviceArray, Resources
+from .session import in_parts
 
 INPUT = "image"
 

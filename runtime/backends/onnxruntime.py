@@ -9,11 +9,11 @@ from typing import Any
 
 import onnxruntime as ort
 
-from ..conditions import Conditions
-from ..errors import BackendError
-from ..preprocess import Array8
-from ..scoring import Floats
-from . import VIEWS_AT_ONCE, in_parts
+from ..core.conditions import Conditions
+from ..core.errors import BackendError
+from ..core.preprocess import Array8
+from ..core.scoring import Floats
+from .session import VIEWS_AT_ONCE, in_parts
 
 PROVIDER = "CPUExecutionProvider"
 ARITHMETIC = {"fp32": "fp32", "fp16": "fp16, computed in fp32", "int8": "int8"}

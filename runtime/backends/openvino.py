@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import openvino as ov
 
-from ..conditions import Conditions
-from ..errors import BackendError
-from ..plans import Device, Graph, Plan
-from ..preprocess import Array8
-from ..scoring import Floats
-from . import VIEWS_AT_ONCE, WITH_BF16, in_parts
+from ..core.conditions import Conditions
+from ..core.errors import BackendError
+from ..core.preprocess import Array8
+from ..core.scoring import Floats
+from .library import Built, Device, GraphFiles
+from .session import VIEWS_AT_ONCE, WITH_BF16, in_parts
 
 if TYPE_CHECKING:
-    from ..compile import BuildSettings
+    from .library import BuildSettings
 
 VERSION: str = ov.__version__.split("-")[0]
 
@@ -102,12 +102,12 @@ class OpenVino:
         capabilities = core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")
         return Device(f"{name.strip()} with {' '.join(sorted(capabilities))}")
 
-    def build(self, graph: Graph, settings: BuildSettings, folder: Path) -> bytes:  # noqa: ARG002
+    def build(self, graph: GraphFiles, settings: BuildSettings, folder: Path) -> bytes:  # noqa: ARG002
         compiled = compile_graph(graph.path, self._device, graph.precision, REST, _WITHOUT_WEIGHTS)
         data: bytes = compiled.export_model().getvalue()
         return data
 
-    def open(self, graph: Graph, plan: Plan, data: bytes | None, threads: int | None) -> OpenVinoSession:
+    def open(self, graph: GraphFiles, plan: Built, data: bytes | None, threads: int | None) -> OpenVinoSession:
         config = _configuration(self._device, graph.precision, REST, threads)
         config |= _WITHOUT_WEIGHTS | {"WEIGHTS_PATH": str(graph.weights)}
         core = ov.Core()

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tensorrt as trt
 
-from ..errors import BackendError, EngineError
-from ..plans import Device, Graph, Plan, slug
+from ..core.errors import BackendError, EngineError
 from .cuda import current_gpu
 from .gpu_session import INPUT, GpuSession
+from .library import Built, Device, GraphFiles, slug
 
 if TYPE_CHECKING:
-    from ..compile import BuildSettings
+    from .library import BuildSettings
 
 VERSION: str = trt.__version__
 Made = TypeVar("Made")
@@ -66,7 +66,7 @@ class TensorRtSession(GpuSession):
     size has a context of its own. They run one at a time and share one block of scratch memory.
     """
 
-    def __init__(self, plan: Plan, data: bytes | None) -> None:
+    def __init__(self, plan: Built, data: bytes | None) -> None:
         """Raises BackendError for a plan that TensorRT refuses or a GPU with too little memory."""
         self._logger = Logger()
         runtime = make(trt.Runtime, self._logger, logger=self._logger, failed="does not start")
@@ -140,14 +140,14 @@ class TensorRt:
     def device(self) -> Device:
         return current_gpu()
 
-    def build(self, graph: Graph, settings: BuildSettings, folder: Path) -> bytes:
+    def build(self, graph: GraphFiles, settings: BuildSettings, folder: Path) -> bytes:
         """With something to see while it goes on; kernel timings are kept."""
         from .tensorrt_build import build_with_timings
 
         kept = folder / f"timings-{slug(self.backend, self.device(), VERSION)}.cache"
         return build_with_timings(graph, settings, kept)
 
-    def open(self, graph: Graph, plan: Plan, data: bytes | None, threads: int | None) -> TensorRtSession:  # noqa: ARG002
+    def open(self, graph: GraphFiles, plan: Built, data: bytes | None, threads: int | None) -> TensorRtSession:  # noqa: ARG002
         return TensorRtSession(plan, data)
 
 

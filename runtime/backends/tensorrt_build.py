@@ -11,11 +11,10 @@ from pathlib import Path
 
 import tensorrt as trt
 
-from ..compile import BuildSettings
-from ..errors import BackendError, EngineError, FileError
-from ..files import read_bytes, write_atomic
-from ..plans import Graph, Hardware
+from ..core.errors import BackendError, EngineError, FileError
+from ..core.files import read_bytes, write_atomic
 from .gpu_session import INPUT
+from .library import BuildSettings, GraphFiles, Hardware
 from .tensorrt import VERSION, Logger, make
 
 log = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ _LEVELS: dict[Hardware, str] = {
 }
 
 
-def build_with_timings(graph: Graph, settings: BuildSettings, kept: Path) -> bytes:
+def build_with_timings(graph: GraphFiles, settings: BuildSettings, kept: Path) -> bytes:
     """Compile a graph with the kernel timings of earlier builds, which are kept in a file."""
     log.info("this may take many minutes")
     timings = read_bytes(kept) if kept.is_file() else b""

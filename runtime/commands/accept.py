@@ -11,16 +11,17 @@ from typing import get_args
 
 import msgspec
 
-from ..accept import Change, Effect, Photo, apply, preview, undo
-from ..backends import BACKENDS
-from ..engine import Engine, Precision
-from ..errors import GoodpartsError, SettingsError
-from ..files import find_images, require_folder_of, visible
-from ..line.rejects import frames
-from ..recipe import Recipe
-from ..signing import Signer
-from ..view import Box, View, read_mask
-from .show import describe_accepts
+from ..backends.registry import BACKENDS
+from ..backends.session import Precision
+from ..core.errors import GoodpartsError, SettingsError
+from ..core.files import find_images, require_folder_of, visible
+from ..core.view import Box, View, read_mask
+from ..describe import describe_accepts
+from ..engine.engine import Engine
+from ..line.outputs.rejects import frames
+from ..recipe.accept import Change, Effect, Photo, apply, preview, undo
+from ..recipe.recipe import Recipe
+from ..recipe.signing import Signer
 from .sign import add_key
 
 REJECTS = 100

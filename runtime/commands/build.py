@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from ..backends import BACKENDS, TENSORRT
-from ..compile import BuildSettings, compile_plan, trtexec
-from ..engine import Precision, read_spec
-from ..errors import SettingsError
-from ..plans import Hardware
-from .show import describe_plan
+from ..backends.library import BuildSettings, Hardware
+from ..backends.registry import BACKENDS, TENSORRT
+from ..backends.session import Precision
+from ..core.errors import SettingsError
+from ..describe import describe_plan
+from ..engine.build import compile_plan, trtexec
+from ..engine.spec import read_spec
 
 DEVICES = [name for name in BACKENDS if name != "onnxruntime"]  # which runs graphs as they are
 

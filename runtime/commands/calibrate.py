@@ -11,17 +11,18 @@ from typing import get_args
 import msgspec
 import numpy as np
 
-from ..backends import BACKENDS
-from ..calibrate import Encode, calibrate_on, photo_scores, score_photos, separate
-from ..detector import Detector, encode_for
-from ..engine import Precision
-from ..errors import SettingsError
-from ..files import find_images, read_bytes, require_folder_of
-from ..preprocess import Array8, decode
-from ..recipe import Recipe
-from ..signing import Signer
-from ..simulate import simulate
-from .show import describe_thresholds
+from ..backends.registry import BACKENDS
+from ..backends.session import Precision
+from ..core.errors import SettingsError
+from ..core.files import find_images, read_bytes, require_folder_of
+from ..core.preprocess import Array8, decode
+from ..describe import describe_thresholds
+from ..detector import Detector
+from ..recipe.calibrate import Encode, calibrate_on, photo_scores, score_photos, separate
+from ..recipe.recipe import Recipe
+from ..recipe.refit import encode_for
+from ..recipe.signing import Signer
+from ..recipe.simulate import simulate
 from .sign import add_key
 
 

@@ -14,16 +14,17 @@ from typing import Any, TextIO, get_args
 import msgspec
 from PIL import Image
 
-from ..backends import BACKENDS
-from ..detector import Detector, Inspection
-from ..engine import Precision
-from ..errors import GoodpartsError, SettingsError
-from ..files import find_images, printable, require_folder_of, write_atomic, writing
+from ..backends.registry import BACKENDS
+from ..backends.session import Precision
+from ..core.errors import GoodpartsError, SettingsError
+from ..core.files import find_images, printable, require_folder_of, write_atomic, writing
+from ..core.preprocess import Array8, load_rgb
+from ..core.scorer import BankPrecision, Search
+from ..describe import as_record
+from ..detector import Detector
+from ..inspection import Inspection
 from ..overlay import TILE, draw_contact_sheet, draw_overlay
-from ..preprocess import Array8, load_rgb
-from ..record import as_record
-from ..scorer import BankPrecision, Search
-from ..signing import Trust
+from ..recipe.signing import Trust
 from .sign import add_trust
 
 SHEET_PICTURES = 60

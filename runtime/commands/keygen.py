@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..signing import generate
+from ..recipe.signing import generate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..recipe import Recipe
-from ..signing import Signer
+from ..recipe.recipe import Recipe
+from ..recipe.signing import Signer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 from typing import TextIO, get_args
 
-from ..backends import BACKENDS
-from ..engine import Precision
-from ..errors import SettingsError
-from ..files import visible
+from ..backends.registry import BACKENDS
+from ..backends.session import Precision
+from ..core.errors import SettingsError
+from ..core.files import visible
+from ..line.line import Line
 from ..line.settings import LineSettings, OutputSettings, SourceSettings, read_settings
-from ..line.sources import Policy
-from ..line.watch import Line
+from ..line.sources.source import Policy
 from ..page.page import DEFAULT
 
 

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import GoodpartsError
-from ..preprocess import Array8
-from .sources import Policy, Source
+from ..core.errors import GoodpartsError
+from ..core.preprocess import Array8
+from .sources.source import Policy, Source
 
 Report = Callable[[str], None]
 """Says one line to whoever looks after the line."""

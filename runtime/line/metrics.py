@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 
 
 class MetricsServer:

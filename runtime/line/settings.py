@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from ..engine import Precision
-from ..errors import SettingsError
-from ..files import read_toml
-from .sources import Policy
+from ..backends.session import Precision
+from ..core.errors import SettingsError
+from ..core.files import read_toml
+from .sources.source import Policy
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 

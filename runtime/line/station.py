@@ -13,14 +13,15 @@ from typing import Literal
 
 import msgspec
 
-from ..detector import Detector, Inspection
-from ..errors import GoodpartsError
-from ..recipe import Recipe
-from ..signing import Trust
-from ..view import Box
-from .batching import SharedEngine
+from ..core.errors import GoodpartsError
+from ..core.view import Box
+from ..detector import Detector
+from ..inspection import Inspection
+from ..recipe.recipe import Recipe
+from ..recipe.signing import Trust
 from .capture import Backoff, Frame, FrameQueue, Report
 from .meter import Meter
+from .shared_engine import SharedEngine
 
 Decision = Literal["good", "reject"]
 Outcome = tuple[Inspection, Decision] | GoodpartsError

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from ..errors import GoodpartsError
+from ..core.errors import GoodpartsError
 from .controls import ChangedError, Considered, Controls
 from .gallery import Gallery
 from .guard import Guard, RefusedError

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ..accept import Change, Effect, Photo, preview
-from ..errors import FileError, GoodpartsError, ImageError, SettingsError
-from ..files import read_bytes, write_atomic
-from ..line.batching import SharedEngine
+from ..core.errors import FileError, GoodpartsError, ImageError, SettingsError
+from ..core.files import read_bytes, write_atomic
 from ..line.capture import Report
+from ..line.shared_engine import SharedEngine
 from ..line.station import Station
-from ..recipe import Recipe
+from ..recipe.accept import Change, Effect, Photo, preview
+from ..recipe.recipe import Recipe
 from .gallery import FRAME, Gallery
 
 _REMEMBERED = 50

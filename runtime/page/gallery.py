@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from PIL import Image
 
-from ..errors import GoodpartsError
-from ..line.rejects import OURS
-from ..preprocess import decode
+from ..core.errors import GoodpartsError
+from ..core.preprocess import decode
+from ..line.outputs.rejects import OURS
 from .recent import to_jpeg
 
 SHOWN = 48

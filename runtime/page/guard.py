@@ -16,8 +16,8 @@ import socket
 from email.message import Message
 from pathlib import Path
 
-from ..errors import SettingsError
-from ..files import read_bytes
+from ..core.errors import SettingsError
+from ..core.files import read_bytes
 
 HEADER = "X-Goodparts"
 """Every action carries it, with any value."""

@@ -10,9 +10,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 from ..line.capture import Report
-from ..line.outlet import Result
+from ..line.outputs.outlet import Result
 from ..line.settings import OutputSettings
 from .app import PageApp
 from .controls import Controls
@@ -23,7 +23,7 @@ from .server import Server
 from .state import Messages, State
 
 if TYPE_CHECKING:
-    from ..line.watch import Line
+    from ..line.line import Line
 
 DEFAULT = "127.0.0.1:8400"
 _WHERE = re.compile(r"(?:(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>\d{1,5})")

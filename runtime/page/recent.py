@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..detector import Inspection
-from ..line.outlet import Result
+from ..core.preprocess import Array8
+from ..inspection import Inspection
+from ..line.outputs.outlet import Result
 from ..overlay import draw_found
-from ..preprocess import Array8
 
 KEPT = 5000
 """Frames whose scores are kept."""

@@ -15,14 +15,14 @@ from goodparts import __version__
 from ..line.capture import Report
 from ..line.meter import Gauges
 from ..line.settings import OutputSettings, SourceSettings
-from ..line.sources import redacted
+from ..line.sources.source import redacted
 from ..line.station import Station
 from .controls import Controls
 from .gallery import Gallery
 from .recent import Recent
 
 if TYPE_CHECKING:
-    from ..line.watch import Line
+    from ..line.line import Line
 
 CHARTED = 300
 """Frames whose scores the page draws."""

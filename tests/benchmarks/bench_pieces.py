@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from goodparts.benchmarks.contenders import draw_jpeg, map_in_numpy, score_in_core
-from goodparts.benchmarks.preprocess import CASES, Box, resize_in_core
-from goodparts.benchmarks.search import PRECISIONS, search_here
+from goodparts.benchmarks.latency.contenders import draw_jpeg, map_in_numpy, score_in_core
+from goodparts.benchmarks.latency.preprocess import CASES, Box, resize_in_core
+from goodparts.benchmarks.latency.search import PRECISIONS, search_here
 from goodparts.benchmarks.synthetic import describe_encoder, make_features, make_recipe, make_views
-from goodparts.runtime.engine import Encoder, Engine, Precision, read_spec
-from goodparts.runtime.preprocess import decode
-from goodparts.runtime.scorer import BankPrecision
-from goodparts.runtime.scoring import score
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.preprocess import decode
+from goodparts.runtime.core.scorer import BankPrecision
+from goodparts.runtime.core.scoring import score
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.spec import Encoder, read_spec
 
 Benchmark = Callable[..., Any]
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from goodparts.benchmarks import timing
-from goodparts.benchmarks.aside import context
+from goodparts.evaluation.processes import context
 
 
 @pytest.fixture

@@ -13,19 +13,23 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from goodparts.benchmarks import cold, frame, frame_findings, pairs, search, start
-from goodparts.benchmarks.anomalib_peer import AnomalibPeer
-from goodparts.benchmarks.contenders import copy_in_torch, decode_jpeg, transfer_in_torch
-from goodparts.benchmarks.flops import encoder_flops
-from goodparts.benchmarks.pace import BACK_TO_BACK
-from goodparts.benchmarks.report import Findings
+from goodparts.benchmarks.latency import cold_start as cold
+from goodparts.benchmarks.latency import frame, search, start
+from goodparts.benchmarks.latency import frame_report as frame_findings
+from goodparts.benchmarks.latency import precision_backends as pairs
+from goodparts.benchmarks.latency.camera_load import BACK_TO_BACK
+from goodparts.benchmarks.latency.contenders import copy_in_torch, decode_jpeg, transfer_in_torch
+from goodparts.benchmarks.latency.flops import encoder_flops
+from goodparts.benchmarks.peers.anomalib import AnomalibPeer
 from goodparts.benchmarks.synthetic import describe_encoder, make_recipe, open_backbone
 from goodparts.benchmarks.timing import Worker, interleave
+from goodparts.evaluation.report.report import Findings
 from goodparts.runtime import Recipe
-from goodparts.runtime.engine import Precision, read_spec
-from goodparts.runtime.errors import EngineError
-from goodparts.runtime.scorer import BankPrecision
-from goodparts.trainer.backbone import Backbone
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.errors import EngineError
+from goodparts.runtime.core.scorer import BankPrecision
+from goodparts.runtime.engine.spec import read_spec
+from goodparts.trainer.clip.backbone import Backbone
 from PIL import Image
 
 from goodparts.cli import main

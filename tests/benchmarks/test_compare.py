@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from goodparts.benchmarks.compare import compare
-from goodparts.benchmarks.report import Machine, Report, Row
+from goodparts.evaluation.report.report import Machine, Report, Row
 
 from goodparts.cli import main
 

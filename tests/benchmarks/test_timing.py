@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from goodparts.benchmarks.timing import Timing, Worker, here, interleave, percentile
-from goodparts.runtime.errors import BackendError, SettingsError
+from goodparts.runtime.core.errors import BackendError, SettingsError
 
 VARIABLE = "GOODPARTS_TEST_OF_TIMING"
 

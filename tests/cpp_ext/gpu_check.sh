@@ -127,7 +127,7 @@ else
 fi
 if has torch; then
   version=$(git -C "$root" describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)
-  run "bench" "$python" -m goodparts.benchmarks.gpu --json "$root/benchmarks/results/gpu.json" --commit "$version"
+  run "bench" "$python" -m goodparts.benchmarks.latency.gpu --json "$root/benchmarks/results/gpu.json" --commit "$version"
 fi
 ((failed)) && echo "gpu-check: FAILED, see $out" || echo "gpu-check: ok"
 exit "$failed"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from goodparts.runtime.header import Thresholds
-from goodparts.runtime.regions import Region
-from goodparts.runtime.view import Box
+from goodparts.runtime.core.regions import Region
+from goodparts.runtime.core.view import Box
+from goodparts.runtime.recipe.header import Thresholds
 
 FORMATS = ("rgb", "bgr", "grey")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from goodparts.runtime.scoring import Floats
+from goodparts.runtime.core.scoring import Floats
 
-from .test_search import PRECISIONS, bank_of, unit
+from tests.cpp_ext.test_search import PRECISIONS, bank_of, unit
 
 WIDTH, ROWS = 24, 8000
 

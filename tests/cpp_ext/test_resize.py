@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.core.preprocess import Array8
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

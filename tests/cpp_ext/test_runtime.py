@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from goodparts.runtime.core.files import seal
+from goodparts.runtime.core.view import Box, View, encode_mask
 from goodparts.runtime.detector import Detector
-from goodparts.runtime.engine import Engine, read_spec
-from goodparts.runtime.files import seal
-from goodparts.runtime.recipe import _DIGEST_MARK, Recipe
-from goodparts.runtime.view import Box, View, encode_mask
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.spec import read_spec
+from goodparts.runtime.recipe.recipe import _DIGEST_MARK, Recipe
 from PIL import Image
 
 from tests.conftest import draw_part
@@ -129,7 +130,7 @@ def test_a_frame_may_come_in_another_order_with_rows_apart(engine: Engine, nativ
 def test_the_example_prints_what_goodparts_inspect_prints(
     built: Path, engine: Engine, engine_folder: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
-    from goodparts.runtime.record import as_record
+    from goodparts.runtime.describe import as_record
 
     paths = [tmp_path / "bad.png", tmp_path / "good.ppm"]
     Image.fromarray(FRAME).save(paths[0])

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from goodparts.runtime import SettingsError, native, scorer, scoring
-from goodparts.runtime.scoring import Features, Floats, Learned, Scales
+from goodparts.runtime import SettingsError
+from goodparts.runtime.core import native, scorer, scoring
+from goodparts.runtime.core.scoring import Features, Floats, Learned, Scales
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from goodparts.runtime.scoring import Floats
+from goodparts.runtime.core.scoring import Floats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

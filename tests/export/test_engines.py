@@ -10,10 +10,11 @@ import onnx
 import pytest
 from goodparts.export import engines
 from goodparts.export.engines import find_engine, make_engine
-from goodparts.runtime.engine import Engine, read_spec
-from goodparts.runtime.errors import EngineError, FileError, ParityError
-from goodparts.runtime.parity import TOLERANCES, Reference, Tolerance
-from goodparts.trainer.backbone import Backbone
+from goodparts.runtime.core.errors import EngineError, FileError, ParityError
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.parity import TOLERANCES, Reference, Tolerance
+from goodparts.runtime.engine.spec import read_spec
+from goodparts.trainer.clip.backbone import Backbone
 
 
 def test_graph_is_what_the_contract_says(engine_folder: Path) -> None:

@@ -15,15 +15,24 @@ import pytest
 from goodparts.export import engines, fused
 from goodparts.export.engines import make_engine
 from goodparts.export.fused import write_fused
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.errors import (
+    EngineError,
+    FileError,
+    GoodpartsError,
+    ParityError,
+    RecipeError,
+    SettingsError,
+)
+from goodparts.runtime.core.files import NO_DIGEST
+from goodparts.runtime.core.preprocess import Array8, load_rgb
+from goodparts.runtime.core.scoring import Floats
+from goodparts.runtime.core.view import View
 from goodparts.runtime.detector import Detector
-from goodparts.runtime.engine import Engine, Precision, read_spec
-from goodparts.runtime.errors import EngineError, FileError, GoodpartsError, ParityError, RecipeError, SettingsError
-from goodparts.runtime.files import NO_DIGEST
-from goodparts.runtime.preprocess import Array8, load_rgb
-from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.scoring import Floats
-from goodparts.runtime.view import View
-from goodparts.trainer.backbone import Backbone
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.spec import read_spec
+from goodparts.runtime.recipe.recipe import Recipe
+from goodparts.trainer.clip.backbone import Backbone
 
 from goodparts.cli import main
 

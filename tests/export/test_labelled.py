@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goodparts.export.labelled import LabelledPhotos
-from goodparts.runtime.conditions import Conditions
-from goodparts.runtime.engine import read_spec
-from goodparts.runtime.errors import FileError, ParityError, SettingsError
-from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.scoring import Floats
-from goodparts.runtime.view import View
-from goodparts.trainer.backbone import Backbone
+from goodparts.runtime.core.conditions import Conditions
+from goodparts.runtime.core.errors import FileError, ParityError, SettingsError
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.core.scoring import Floats
+from goodparts.runtime.core.view import View
+from goodparts.runtime.engine.spec import read_spec
+from goodparts.trainer.clip.backbone import Backbone
 
 from goodparts.cli import main
 from tests.conftest import draw_part

@@ -11,14 +11,15 @@ import onnx_ir as ir
 import pytest
 from goodparts.export import prompted
 from goodparts.export.prompted import add_prompted
-from goodparts.runtime.engine import Engine, read_spec
-from goodparts.runtime.errors import EngineError, ParityError, SettingsError
-from goodparts.runtime.parity import PROMPTED_REFERENCE_NAME, Reference
-from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.core.errors import EngineError, ParityError, SettingsError
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.parity import PROMPTED_REFERENCE_NAME, Reference
+from goodparts.runtime.engine.spec import read_spec
+from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.anople.encoder import PromptedEncoder, conditions_of
 from goodparts.trainer.anople.learner import AnoPLeLearner
 from goodparts.trainer.anople.settings import settings
-from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.clip.backbone import Backbone
 
 
 def test_the_plain_graph_stays_to_the_byte_and_its_weights_are_shared(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from goodparts.benchmarks.metrics import auroc
+from goodparts.evaluation.metrics.image import auroc
 
 from goodparts.cli import main, train_and_export
 

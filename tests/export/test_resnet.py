@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goodparts.export.engines import make_engine
-from goodparts.runtime.engine import Engine, read_spec
-from goodparts.runtime.view import View
-from goodparts.trainer import promptad
-from goodparts.trainer.backbone import Backbone
+from goodparts.runtime.core.view import View
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.spec import read_spec
+from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.product import Order, learn_product, load_shots
-from goodparts.trainer.suffixes import GENERIC
+from goodparts.trainer.promptad import learner as promptad
+from goodparts.trainer.promptad.suffixes import GENERIC
 
 from goodparts import Detector
-from tests.trainer.test_resnet_tower import noise, tiny_clip
+from tests.trainer.clip.test_resnet_tower import noise, tiny_clip
 
 
 @pytest.fixture(scope="module")

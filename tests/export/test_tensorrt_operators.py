@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import pytest
 from goodparts.export.fused import fuse_model
-from goodparts.runtime.engine import read_spec
-from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.engine.spec import read_spec
+from goodparts.runtime.recipe.recipe import Recipe
 from onnx import TensorProto, numpy_helper
 
 TABLE = json.loads((Path(__file__).parents[1] / "data" / "tensorrt_operators.json").read_text())

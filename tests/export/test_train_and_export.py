@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.anople.learner import AnoPLeLearner
-from goodparts.trainer.promptad import PromptLearner
+from goodparts.trainer.promptad.learner import PromptLearner
 from PIL import Image
 
 from goodparts.cli import main, train_and_export

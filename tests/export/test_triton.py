@@ -12,9 +12,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from goodparts.export.triton import write_repository
+from goodparts.runtime.core.errors import EngineError, SettingsError
 from goodparts.runtime.detector import Detector
-from goodparts.runtime.engine import Engine, read_spec
-from goodparts.runtime.errors import EngineError, SettingsError
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.spec import read_spec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from goodparts.cli import main

@@ -9,16 +9,17 @@ import msgspec
 import numpy as np
 import pytest
 from goodparts.runtime import Engine, EngineError, ImageError, RecipeError
-from goodparts.runtime.engine import Tap, read_spec
-from goodparts.runtime.preprocess import load_rgb
-from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.regions import find_regions
-from goodparts.runtime.scoring import Combination, score, score_branches
-from goodparts.runtime.view import Box, View
-from goodparts.trainer.backbone import Backbone
+from goodparts.runtime.core.preprocess import load_rgb
+from goodparts.runtime.core.regions import find_regions
+from goodparts.runtime.core.scoring import Combination, score, score_branches
+from goodparts.runtime.core.view import Box, View
+from goodparts.runtime.engine.spec import Tap, read_spec
+from goodparts.runtime.recipe.recipe import Recipe
+from goodparts.runtime.recipe.refit import refit
+from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.product import Order, learn_product, load_shots
-from goodparts.trainer.promptad import settings
-from goodparts.trainer.suffixes import GENERIC
+from goodparts.trainer.promptad.learner import settings
+from goodparts.trainer.promptad.suffixes import GENERIC
 
 from goodparts import Detector
 from tests.conftest import draw_part
@@ -54,7 +55,7 @@ def test_a_recipe_may_be_of_one_branch_alone(
     # its thresholds are on that branch's scale
     good = made.header.calibration.image
     assert seen.threshold == pytest.approx(good.threshold(0.01))
-    again = made.refit(detector.engine.encode, "another graph").header.calibration.image
+    again = refit(made, detector.engine.encode, "another graph").header.calibration.image
     assert again.location == pytest.approx(good.location, abs=1e-3)
 
 
@@ -187,7 +188,7 @@ def test_thresholds_set_by_hand_move_with_the_graph(recipe: Recipe, demo: Backbo
     double = recipe.with_thresholds(
         msgspec.structs.replace(recipe.header.thresholds, image=2 * recipe.header.thresholds.image)
     )
-    again = double.refit(demo.encode, "0" * 64)
+    again = refit(double, demo.encode, "0" * 64)
     assert again.header.thresholds.image == pytest.approx(double.header.thresholds.image, rel=1e-2)
 
 
@@ -195,7 +196,7 @@ def test_tiles_are_scored_apart_and_the_worst_one_counts(engine_folder: Path, re
     view = View(tiles=(1, 2), overlap=0.0)
     views = np.concatenate([view.cut(np.asarray(draw_part(seed)), demo.encoder.image_size) for seed in (1, 2, 3)])
     tiled = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=view), shots=views)
-    detector = Detector(Engine.open(engine_folder), tiled.refit(demo.encode, recipe.header.graph))
+    detector = Detector(Engine.open(engine_folder), refit(tiled, demo.encode, recipe.header.graph))
     frame = np.asarray(draw_part(4, defect=True))
     seen = detector.predict(frame)
     halves = score(demo.encode(view.cut(frame, demo.encoder.image_size)), detector.recipe.learned())

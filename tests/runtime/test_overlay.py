@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.overlay import LONGEST_SIDE, draw_overlay, heat, outlines
-from goodparts.runtime.preprocess import load_rgb
 from PIL import Image, ImageFilter
 
 from goodparts import Detector

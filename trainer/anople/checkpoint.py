@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 import torch
-from goodparts.runtime.errors import FileError, SettingsError
-from goodparts.runtime.files import read_bytes, write_atomic
+from goodparts.runtime.core.errors import FileError, SettingsError
+from goodparts.runtime.core.files import read_bytes, write_atomic
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
-from goodparts.runtime.conditions import Conditions
-from goodparts.runtime.errors import SettingsError
-from goodparts.trainer.backbone import Backbone
-from goodparts.trainer.vv_tower import VVTower
+from goodparts.runtime.core.conditions import Conditions
+from goodparts.runtime.core.errors import SettingsError
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..clip.backbone import Backbone
+from ..clip.vv_tower import VVTower
 from .decoder import Decoder
 from .learner import Model
 from .settings import Settings

@@ -13,16 +13,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-from goodparts.runtime.backends import VIEWS_AT_ONCE, in_parts
-from goodparts.runtime.errors import SettingsError
-from goodparts.runtime.preprocess import Array8, resize
-from goodparts.runtime.pseudo import PseudoAnomalies, whole_and_tiles
-from goodparts.runtime.scoring import Features, Floats
-from goodparts.trainer.backbone import Backbone
-from goodparts.trainer.promptad import Progress, flushed_denormals
-from goodparts.trainer.vv_tower import VVTower
+from goodparts.runtime.backends.session import VIEWS_AT_ONCE, in_parts
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.preprocess import Array8, resize
+from goodparts.runtime.core.scoring import Features, Floats
+from goodparts.runtime.recipe.pseudo import PseudoAnomalies, whole_and_tiles
 from torch import Tensor, nn
 
+from ..clip.backbone import Backbone
+from ..clip.vv_tower import VVTower
+from ..promptad.learner import Progress, flushed_denormals
 from . import losses
 from .checkpoint import Header, read_checkpoint, write_checkpoint
 from .decoder import Decoder

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import msgspec
-from goodparts.runtime.header import Shot
-from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.scoring import Learned
-from goodparts.trainer.backbone import Backbone
-from goodparts.trainer.product import Order, compose_recipe
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.core.scoring import Learned
+from goodparts.runtime.recipe.header import Shot
+from goodparts.runtime.recipe.recipe import Recipe
 
+from ..clip.backbone import Backbone
+from ..product import Order, compose_recipe
 from .encoder import conditions_of
 from .learner import AnoPLeLearner
 

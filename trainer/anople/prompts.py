@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from goodparts.runtime.errors import SettingsError
-from goodparts.trainer.prompts import INITIAL_SPREAD
-from goodparts.trainer.text_tower import TextTower, open_tokenizer, run_block
+from goodparts.runtime.core.errors import SettingsError
 from torch import Tensor, nn
 
+from ..clip.text_tower import TextTower, open_tokenizer, run_block
+from ..promptad.prompts import INITIAL_SPREAD
 from .settings import Settings
 
 ABNORMAL = "abnormal"

@@ -6,8 +6,8 @@ import math
 from typing import Annotated, Any, Literal
 
 import msgspec
-from goodparts.runtime.errors import SettingsError
-from goodparts.runtime.memory import Fusion
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.recipe.memory import Fusion
 from msgspec import Meta
 
 Coupling = Literal["both", "text-to-visual", "visual-to-text", "none"]

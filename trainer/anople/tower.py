@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from goodparts.runtime.errors import BackboneError
-from goodparts.trainer.tower import Tower
-from goodparts.trainer.vv_tower import VVTower, dual_attention
+from goodparts.runtime.core.errors import BackboneError
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from ..clip.tower import Tower
+from ..clip.vv_tower import VVTower, dual_attention
 
 
 class PromptedTower:

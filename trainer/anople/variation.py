@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from goodparts.runtime.preprocess import Array8
-from goodparts.runtime.pseudo import Mask
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.recipe.pseudo import Mask
 from numpy.random import Generator
 from PIL import Image
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from goodparts import _native
-
-from .devices import Device, OnCpu, OnGpu, compile_kernels
+from tests.cpp_ext.cuda.devices import Device, OnCpu, OnGpu, compile_kernels
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pytest
-from goodparts.runtime import scoring
-from goodparts.runtime.scoring import Branches, Features, Floats, Learned, Scales, Scores
+from goodparts.runtime.core import scoring
+from goodparts.runtime.core.scoring import Branches, Features, Floats, Learned, Scales, Scores
 
 from goodparts import _native
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from goodparts.runtime import scoring
-from goodparts.runtime.scoring import Branches, Scores
+from goodparts.runtime.core import scoring
+from goodparts.runtime.core.scoring import Branches, Scores
 
 from goodparts import _native
-
-from .devices import OnGpu, unit
-from .test_resize import draw
-from .test_score import as_multiplied, assert_same, product_and_features
+from tests.cpp_ext.cuda.devices import OnGpu, unit
+from tests.cpp_ext.cuda.test_resize import draw
+from tests.cpp_ext.cuda.test_score import as_multiplied, assert_same, product_and_features
 
 
 def test_without_a_gpu_it_says_so() -> None:

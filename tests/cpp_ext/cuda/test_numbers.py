@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .devices import OnCpu, pointer
+from tests.cpp_ext.cuda.devices import OnCpu, pointer
 
 
 def test_number_formats(on_cpu: OnCpu) -> None:

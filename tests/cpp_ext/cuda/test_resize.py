@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from .devices import FORMATS, Array, Device, OnCpu, OnGpu
+from tests.cpp_ext.cuda.devices import FORMATS, Array, Device, OnCpu, OnGpu
 
 
 def as_rgb(frame: Array, form: str) -> Array:

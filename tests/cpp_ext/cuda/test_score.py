@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from goodparts.runtime import scoring
-from goodparts.runtime.scoring import Features, Learned, Scales, Scores
+from goodparts.runtime.core import scoring
+from goodparts.runtime.core.scoring import Features, Learned, Scales, Scores
 
-from .devices import Device, OnGpu, rounded, unit
+from tests.cpp_ext.cuda.devices import Device, OnGpu, rounded, unit
 
 
 def product_and_features(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from goodparts.runtime.scoring import Floats
+from goodparts.runtime.core.scoring import Floats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .devices import ORDERS, PRECISIONS, Device, OnCpu, OnGpu, rounded, unit
+from tests.cpp_ext.cuda.devices import ORDERS, PRECISIONS, Device, OnCpu, OnGpu, rounded, unit
 
 
 def check_search(device: Device, rows: Floats, queries: Floats, precision: str, parts: int = 1) -> None:

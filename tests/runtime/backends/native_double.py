@@ -11,10 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from goodparts.runtime.scoring import Features, Learned, Scales
+from goodparts.runtime.core.scoring import Features, Learned, Scales
 
-from ...cpp_ext.cuda.devices import OnCpu
-from .cuda_double import STREAMS, Machine
+from tests.cpp_ext.cuda.devices import OnCpu
+from tests.runtime.backends.cuda_double import STREAMS, Machine
 
 
 class CudaOnCpu:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as real
 
-from .cuda_double import STREAMS, Machine
-from .tensorrt_double import installed as with_cuda
-from .tensorrt_double import session as cpu_session
+from tests.runtime.backends.cuda_double import STREAMS, Machine
+from tests.runtime.backends.tensorrt_double import installed as with_cuda
+from tests.runtime.backends.tensorrt_double import session as cpu_session
 
 STREAM = {"device_id", "user_compute_stream", "has_user_compute_stream"}
 OPTIONS = {
@@ -61,7 +61,7 @@ def installed(machine: Machine) -> Iterator[OnnxRuntime]:
     """Put the doubles where the backend finds them."""
     state = OnnxRuntime(machine)
     with with_cuda(machine):
-        module: Any = importlib.import_module("goodparts.runtime.backends.onnxruntime_gpu")
+        module: Any = importlib.import_module("goodparts.runtime.backends.onnxruntime_cuda")
         module.ort, module.pybind = (
             onnxruntime_double(state),
             SimpleNamespace(register_tensorrt_plugins_as_custom_ops=lambda *_: touch(state)),

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from goodparts.runtime.backends import in_parts
 from goodparts.runtime.backends.openvino import OpenVinoSession
-from goodparts.runtime.engine import Engine
-from goodparts.runtime.errors import BackendError
-from goodparts.runtime.scoring import Floats
+from goodparts.runtime.backends.session import in_parts
+from goodparts.runtime.core.errors import BackendError
+from goodparts.runtime.core.scoring import Floats
+from goodparts.runtime.engine.engine import Engine
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,8 +22,8 @@ STARVED = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from goodparts.runtime.engine import Engine
-from goodparts.runtime.errors import BackendError
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.core.errors import BackendError
 
 engine = Engine.open(sys.argv[1], backend=sys.argv[2], threads=1)
 views = np.random.default_rng(0).integers(0, 256, (8, 192, 192, 3), np.uint8)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from goodparts.runtime import native
-from goodparts.runtime.backends import AUTO, BACKENDS
-from goodparts.runtime.compile import BuildSettings, compile_plan
+from goodparts.runtime.backends.library import BuildSettings, Library
+from goodparts.runtime.backends.registry import AUTO, BACKENDS
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core import native
+from goodparts.runtime.core.errors import BackendError, EngineError
 from goodparts.runtime.detector import Detector
-from goodparts.runtime.engine import Engine, Precision, read_spec
-from goodparts.runtime.errors import BackendError, EngineError
-from goodparts.runtime.plans import Library, library
-from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.engine.build import compile_plan
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.plans import library
+from goodparts.runtime.engine.spec import read_spec
+from goodparts.runtime.recipe.recipe import Recipe
 
 
 @pytest.fixture(scope="module", params=[name for name in BACKENDS if name not in AUTO])

@@ -9,11 +9,14 @@ import msgspec
 import numpy as np
 import openvino as ov
 import pytest
+from goodparts.runtime.backends.library import BuildSettings, Device
 from goodparts.runtime.backends.openvino import compile_graph
-from goodparts.runtime.compile import BuildSettings, compile_plan
-from goodparts.runtime.engine import Engine, Precision, read_spec
-from goodparts.runtime.errors import BackendError, EngineError
-from goodparts.runtime.plans import Device, Plan, read_plans
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.errors import BackendError, EngineError
+from goodparts.runtime.engine.build import compile_plan
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.plans import Plan, read_plans
+from goodparts.runtime.engine.spec import read_spec
 
 from goodparts.cli import main
 
@@ -81,7 +84,7 @@ def test_a_plan_is_used_and_has_no_weights_in_it(built: Path, monkeypatch: pytes
     _, plan = the_plan(built)
     assert plan.file is not None
     assert plan.file.size < 0.2 * (built / "encoder.weights").stat().st_size
-    monkeypatch.setattr("goodparts.runtime.engine.open_session", None)  # which opens graphs
+    monkeypatch.setattr("goodparts.runtime.engine.engine.open_session", None)  # which opens graphs
     assert Engine.open(built).backend.startswith("openvino")
 
 

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from goodparts.runtime.compile import BuildSettings, compile_plan
-from goodparts.runtime.engine import Engine, read_spec
-from goodparts.runtime.errors import BackendError, EngineError, ParityError, SettingsError
-from goodparts.runtime.plans import Plan, read_plans
-from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.backends.library import BuildSettings
+from goodparts.runtime.core.errors import BackendError, EngineError, ParityError, SettingsError
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.engine.build import compile_plan
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.plans import Plan, read_plans
+from goodparts.runtime.engine.spec import read_spec
 
 from goodparts.cli import main
-
-from .cuda_double import Machine
-from .tensorrt_double import installed
+from tests.runtime.backends.cuda_double import Machine
+from tests.runtime.backends.tensorrt_double import installed
 
 
 @pytest.fixture

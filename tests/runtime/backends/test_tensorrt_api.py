@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from .cuda_double import Machine, cuda_double
-from .tensorrt_double import tensorrt_double
+from tests.runtime.backends.cuda_double import Machine, cuda_double
+from tests.runtime.backends.tensorrt_double import tensorrt_double
 
 RECORDED = Path(__file__).parents[2] / "data" / "tensorrt_api.json"
 VERSIONS = list(json.loads(RECORDED.read_text()))

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from goodparts.runtime.recipe import Recipe
+from goodparts.runtime.recipe.recipe import Recipe
 
 from goodparts.cli import main
 from tests.conftest import draw_part

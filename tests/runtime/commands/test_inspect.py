@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from goodparts.runtime.commands.inspect import overlay_name
-from goodparts.runtime.recipe import Recipe
-from goodparts.runtime.view import Box, View
+from goodparts.runtime.core.view import Box, View
+from goodparts.runtime.recipe.recipe import Recipe
 from PIL import Image
 
 from goodparts.cli import main

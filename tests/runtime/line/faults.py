@@ -32,11 +32,11 @@ from typing import Any
 import msgspec
 import numpy as np
 from goodparts.runtime import Detector, Engine, Inspection, Recipe
-from goodparts.runtime.preprocess import Array8
+from goodparts.runtime.core.preprocess import Array8
 from PIL import Image
 
 from tests.conftest import draw_part
-from tests.runtime.line.camera import Camera, read_stream, record_stream
+from tests.runtime.line.sources.camera import Camera, read_stream, record_stream
 
 FRAMES = 6
 POOL = 8

@@ -4,9 +4,9 @@ import threading
 from collections.abc import Iterator
 
 import numpy as np
-from goodparts.runtime.errors import SourceError
+from goodparts.runtime.core.errors import SourceError
 from goodparts.runtime.line.capture import WAITING, Backoff, Capture, Frame, FrameQueue
-from goodparts.runtime.line.sources import Picture, Policy
+from goodparts.runtime.line.sources.source import Picture, Policy
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
 

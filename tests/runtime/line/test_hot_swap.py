@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from goodparts.runtime import Detector, Engine, Inspection, Recipe, Signer, Trust
-from goodparts.runtime.accept import Photo, preview
-from goodparts.runtime.files import write_atomic
-from goodparts.runtime.line.batching import SharedEngine
+from goodparts.runtime.core.files import write_atomic
 from goodparts.runtime.line.capture import Backoff, Frame, FrameQueue
 from goodparts.runtime.line.meter import Meter
+from goodparts.runtime.line.shared_engine import SharedEngine
 from goodparts.runtime.line.station import Outcome, Product, Smoothing, Station
-from goodparts.runtime.signing import generate
+from goodparts.runtime.recipe.accept import Photo, preview
+from goodparts.runtime.recipe.signing import generate
 
 from tests.conftest import draw_part
 

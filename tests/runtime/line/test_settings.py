@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from goodparts.runtime.errors import SettingsError
-from goodparts.runtime.line.hook import load_function
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.line.outputs.hook import load_function
 from goodparts.runtime.line.settings import read_settings
 
 GOOD = """

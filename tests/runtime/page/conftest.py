@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from goodparts.runtime import Detector, Engine, Recipe
-from goodparts.runtime.errors import GoodpartsError
-from goodparts.runtime.line import watch
+from goodparts.runtime.core.errors import GoodpartsError
+from goodparts.runtime.line import line as watch
 from goodparts.runtime.line.capture import Frame
-from goodparts.runtime.line.outlet import Result
+from goodparts.runtime.line.outputs.outlet import Result
 from goodparts.runtime.line.settings import LineSettings, OutputSettings, SourceSettings
 from goodparts.runtime.page.server import Server
 

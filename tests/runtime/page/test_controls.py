@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 from goodparts.runtime import Recipe
-from goodparts.runtime.line.outlet import Result
-from goodparts.runtime.line.rejects import Rejects
+from goodparts.runtime.line.outputs.outlet import Result
+from goodparts.runtime.line.outputs.rejects import Rejects
 
 from tests.runtime.page.conftest import Client, OpenLine, Reply
 

@@ -7,7 +7,7 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
-from goodparts.runtime.errors import SettingsError
+from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.page.guard import Guard, RefusedError, read_token
 from goodparts.runtime.page.page import _is_loopback, parse_address
 

@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 import pytest
-from goodparts.runtime.line.outlet import Result
+from goodparts.runtime.line.outputs.outlet import Result
 from goodparts.runtime.line.station import Smoothing
 from goodparts.runtime.page import recent
 from goodparts.runtime.page.recent import Preview, Recent

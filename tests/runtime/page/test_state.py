@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from goodparts.runtime.commands.watch import _settings, add_arguments
-from goodparts.runtime.line.outlet import Result
+from goodparts.runtime.line.outputs.outlet import Result
 from goodparts.runtime.line.settings import read_settings
 from goodparts.runtime.page.page import DEFAULT
 from goodparts.runtime.page.state import masked

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from goodparts.runtime.errors import BackboneError, FileError, SettingsError
+from goodparts.drawn.photos import Line
+from goodparts.runtime.core.errors import BackboneError, FileError, SettingsError
 from goodparts.trainer.anople import learner as anople_learner
 from goodparts.trainer.anople.decoder import Decoder
 from goodparts.trainer.anople.learner import AnoPLeLearner, Subject
 from goodparts.trainer.anople.prompts import CoupledPrompts, PromptedText
 from goodparts.trainer.anople.settings import Settings, settings
 from goodparts.trainer.anople.tower import PromptedTower
-from goodparts.trainer.backbone import Backbone
-from goodparts.trainer.demo.photos import Line
-from goodparts.trainer.ensemble import encode_texts
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.promptad.ensemble import encode_texts
 
 QUICK = settings(steps=2, batch=2)
 

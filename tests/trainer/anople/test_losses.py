@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from goodparts.runtime.scoring import prompt_scores
+from goodparts.runtime.core.scoring import prompt_scores
 from goodparts.trainer.anople import losses
 
 TARGET = torch.zeros(2, 4, 4, dtype=torch.bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from goodparts.trainer.anople.tower import PromptedTower
-from goodparts.trainer.backbone import Backbone
+from goodparts.trainer.clip.backbone import Backbone
 from torch import Tensor
 
 LAYERS = 5

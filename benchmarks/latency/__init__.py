@@ -1,0 +1,1 @@
+"""Benchmarks of speed, each beside a named peer that is measured in the same run."""

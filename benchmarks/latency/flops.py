@@ -1,0 +1,43 @@
+"""How much an encoder has to compute."""
+
+from __future__ import annotations
+
+import torch
+from goodparts.trainer.clip.tower import Tower
+from goodparts.trainer.clip.vv_tower import VVTower
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def encoder_flops(tower: Tower, full: bool = False) -> int:
+    """Floating point operations per view, 2 per multiply-add, in matrix products, convolutions and attentions.
+
+    As the tower does it: a ViT's last block works on [CLS] alone in its ordinary attention and its MLP. `full`:
+    as if every block did all of both attentions and the MLP; a ResNet has no blocks to save in.
+    """
+    if not isinstance(tower, VVTower):
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            tower(torch.zeros(1, tower.image_size, tower.image_size, 3, dtype=torch.uint8))
+        return int(counter.get_total_flops())
+    width = tower.width
+    patches = tower.grid[0] * tower.grid[1]
+    tokens = patches + 1
+    total = 2 * patches * int(tower.visual.conv1.weight.numel()) + 2 * tokens * width * tower.out_width
+    for number, block in enumerate(tower.blocks, start=1):
+        last = number == len(tower.blocks) and not full
+        queries = 1 if last and number not in tower.taps else tokens  # of the ordinary attention
+        through_mlp = 1 if last else tokens
+        mlp = sum(int(parameter.numel()) for parameter in block.mlp.parameters() if parameter.dim() == 2)
+        total += 2 * tokens * width * 3 * width  # queries, keys, values
+        total += 4 * (queries + tokens) * tokens * width  # both attentions
+        total += 2 * (queries + tokens) * width * width  # their output projection
+        total += 2 * through_mlp * mlp
+    return total
+
+
+def largest_product(tower: Tower) -> tuple[int, int, int] | None:
+    """Rows, columns and what is added up in the first product of an MLP, a ViT's largest; None for a ResNet."""
+    if not isinstance(tower, VVTower):
+        return None
+    width: int = tower.blocks[0].mlp.c_fc.in_features
+    hidden: int = tower.blocks[0].mlp.c_fc.out_features
+    return tower.grid[0] * tower.grid[1] + 1, hidden, width

@@ -1,0 +1,124 @@
+"""anomalib's models as peers, in an environment of their own: its torch is another one than ours.
+
+The environment is made once, in the user's cache, with pip: gigabytes and some minutes. anomalib_script.py runs
+there, one process per model, and answers every turn with the seconds of its frames. Those are few: on two quiet cores
+WinCLIP takes four seconds for each, one for the whole picture and hundreds of windows.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from goodparts.runtime.core.errors import BackendError
+from goodparts.runtime.core.files import cache_folder
+
+from ..latency.camera_load import BACK_TO_BACK, Burst
+from ..latency.contenders import HEIGHT, WIDTH, Bursts
+
+log = logging.getLogger(__name__)
+
+MODELS = ("WinCLIP", "PatchCore")
+WARM, FRAMES = 1, 4
+"""Of a turn."""
+REQUIREMENTS = ("anomalib>=2.3,<3", "torch", "torchvision", "open_clip_torch>=2.23,<2.26.1")
+"""open_clip as anomalib's own extra `clip` bounds it."""
+SCRIPT = Path(__file__).with_name("anomalib_script.py")
+
+
+def title(model: str) -> str:
+    """What a model is called in a report."""
+    return f"anomalib {model}, random weights"
+
+
+class AnomalibPeer:
+    """One of MODELS with random weights and a few shots, back to back; a contender as timing.Worker is one."""
+
+    def __init__(self, model: str, shots: int, threads: int | None, python: Path | None = None) -> None:
+        """python: of the environment; None for ours, made if need be. BackendError where it cannot be made."""
+        self._model = model
+        self.ran = "not prepared yet"  # then versions and threads
+        settings = {
+            "model": model, "shots": shots, "threads": threads, "frames": FRAMES, "warm": WARM,
+            "height": HEIGHT, "width": WIDTH,
+        }  # fmt: skip
+        self._process = subprocess.Popen(
+            [str(python or environment()), "-I", str(SCRIPT), json.dumps(settings)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def check(self) -> None:
+        """Wait until it is prepared, which takes it up to some minutes."""
+        log.info("preparing anomalib %s", self._model)
+        self.ran = f"{self._read()['ran']}; {FRAMES} frames a round"
+
+    def __call__(self, settle: int) -> tuple[float, Bursts]:
+        """One turn; it warms up by itself."""
+        del settle
+        try:
+            assert self._process.stdin is not None
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise self._ended() from error
+        seconds = [float(value) for value in self._read()["seconds"]]
+        return sum(seconds), {BACK_TO_BACK: Burst(seconds, [{} for _ in seconds])}
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise self._ended()
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise BackendError(f"anomalib {self._model} does not run: {answer['error']}")
+        return answer
+
+    def _ended(self) -> BackendError:
+        return BackendError(f"the process of anomalib {self._model} ended early: see its message above")
+
+    def __enter__(self) -> AnomalibPeer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """It ends when nothing more is asked."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def environment(folder: Path | None = None) -> Path:
+    """Python of the environment, which is made where it is not there whole; BackendError where it cannot be."""
+    folder = folder or cache_folder() / "peers" / "anomalib"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    whole = folder / "whole"
+    wanted = "\n".join(REQUIREMENTS)
+    if whole.is_file() and whole.read_text(encoding="utf-8") == wanted and python.exists():
+        return python
+    log.info("installing anomalib in %s: gigabytes, some minutes", folder)
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for command in (
+            [sys.executable, "-m", "venv", str(folder)],
+            [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS],
+        ):
+            subprocess.run(command, check=True, stdout=sys.stderr)
+        whole.write_text(wanted, encoding="utf-8")
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BackendError(f"no environment for anomalib could be made in {folder} ({error}): see above") from error
+    return python

@@ -1,0 +1,1 @@
+"""Measurements that decide a design: thresholds, tiles, accepted photos."""

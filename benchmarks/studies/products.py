@@ -1,0 +1,87 @@
+"""Products to measure accuracy on: drawn ones, and folders of real photos with masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from goodparts.drawn.parts import DEFECTS, HELD_OUT_KINDS
+from goodparts.drawn.photos import Line
+from goodparts.evaluation.datasets.folders import read_mvtec
+from goodparts.evaluation.datasets.truth import load_truth
+from goodparts.evaluation.report.report import Findings
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.preprocess import Array8, load_rgb
+from goodparts.runtime.core.view import View
+
+FIRST_LINE = 1000
+"""Of the drawn lines that are measured on; the demo CLIP learned from others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """text: its name in words. As the encoder reads them, uint8: pool [n,S,S,3], good photos to learn from, and
+    tests [N,S,S,3] with masks bool [N,S,S], all False for a good one."""
+
+    text: str
+    pool: Array8
+    tests: Array8
+    masks: npt.NDArray[np.bool_]
+
+    @property
+    def bad(self) -> npt.NDArray[np.bool_]:
+        """Which of the tests are defective, [N]."""
+        return np.asarray(self.masks.any(axis=(1, 2)))
+
+
+def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: int) -> Product:
+    """A line of drawn parts; its defects take turns."""
+    line = Line(kind, seed)
+    square = size, size
+    photos = [line.photo(1000 + index, size=square) for index in range(good)]
+    photos += [line.photo(2000 + index, DEFECTS[index % len(DEFECTS)], size=square) for index in range(bad)]
+    return Product(
+        kind,
+        np.stack([line.photo(index, size=square).image for index in range(pool)]),
+        np.stack([photo.image for photo in photos]),
+        np.stack([photo.mask for photo in photos]),
+    )
+
+
+def load_product(folder: Path, size: int) -> Product:
+    """A category in MVTec AD's layout."""
+    split = read_mvtec(folder)
+    return Product(
+        split.text,
+        np.concatenate([View().cut(load_rgb(path), size) for path in split.train]),
+        np.concatenate([View().cut(load_rgb(sample.path), size) for sample in split.test]),
+        np.stack([load_truth(sample).resized(size, size).mask for sample in split.test]),
+    )
+
+
+def find_products(root: Path) -> list[Path]:
+    """Every folder of `root` in MVTec's layout, sorted."""
+    found = sorted(path.parents[1] for path in root.glob("*/train/good"))
+    if not found:
+        raise SettingsError(f"--data {root}: no folder in it has train/good, as in MVTec's layout")
+    return found
+
+
+def gather_sets(
+    findings: Findings, data: Path | None, size: int, *, lines: int, pool: int, good: int, bad: int
+) -> dict[str, list[Product]]:
+    """Products by the set's name: so many drawn lines of each kind that the demo CLIP never saw, and each folder of
+    real photos in `data`; findings remark where there is none."""
+    sets = {
+        f"drawn {kind}": [
+            draw_product(kind, seed, size, pool=pool, good=good, bad=bad)
+            for seed in range(FIRST_LINE, FIRST_LINE + lines)
+        ]
+        for kind in HELD_OUT_KINDS
+    }
+    if data is None:
+        findings.remarks.append("real photos were not measured: --data ROOT takes folders in MVTec's layout")
+        return sets
+    return sets | {folder.name: [load_product(folder, size)] for folder in find_products(data)}

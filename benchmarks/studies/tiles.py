@@ -1,0 +1,97 @@
+"""A 20-pixel defect in a five-megapixel frame, without tiles and with.
+
+Drawn frames of kinds, and with defects, that the demo backbone never saw. Scores come from torch, to which the export's
+gate ties every engine.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import numpy.typing as npt
+from goodparts.drawn.parts import HELD_OUT_KINDS
+from goodparts.drawn.photos import Line
+from goodparts.evaluation.metrics.image import auroc
+from goodparts.evaluation.report.report import Findings, Options
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.core.scoring import Floats, score
+from goodparts.runtime.core.view import View
+from goodparts.trainer.clip.backbone import Backbone
+
+from .accuracy import learn
+
+log = logging.getLogger(__name__)
+
+Mask = npt.NDArray[np.bool_]
+
+FRAME, EXTENT = (2048, 2448), 20.0
+TILINGS = (1, 1), (5, 6), (10, 12)
+"""A patch sees 204×171, 38×38 and 19×19 pixels of the frame."""
+SHOTS = 4, 8
+LINE, FRAMES = 2000, 16
+"""Which line of a kind; good frames to test with, and bad ones."""
+DEFECTS = "hole", "stain", "wrong colour", "foreign body"
+RATE = 0.01
+REACH = 40.0
+"""How far from the defect's box a map may peak that is said to show it, in pixels of the frame."""
+AUROC_AIM = 0.8
+
+
+def measure(options: Options) -> Findings:  # noqa: ARG001
+    findings, backbone = Findings(), Backbone.open("demo")
+    for kind in HELD_OUT_KINDS:
+        log.info("%s: %d frames are drawn", kind, max(SHOTS) + 2 * FRAMES)
+        line = Line(kind, LINE)
+        pool = [line.photo(index, size=FRAME).image for index in range(max(SHOTS))]
+        good = [line.photo(1000 + index, size=FRAME) for index in range(FRAMES)]
+        bad = [
+            line.photo(2000 + index, DEFECTS[index % len(DEFECTS)], size=FRAME, extent=EXTENT)
+            for index in range(FRAMES)
+        ]
+        frames, masks = [photo.image for photo in (*good, *bad)], [photo.mask for photo in bad]
+        found = [compare(kind, backbone, View(tiles=tiles), pool, frames, masks) for tiles in TILINGS]
+        for tiles, of_tiles in zip(TILINGS[1:], found[1:], strict=True):
+            for shots, what in of_tiles:
+                name = f"{kind}, {shots} shots, {tiles[0]}×{tiles[1]} tiles: {what}"
+                higher = "AUROC" in what or "peak" in what
+                value = of_tiles[shots, what]
+                findings.add(name, value, "share", "without tiles", found[0][shots, what], higher=higher)
+                if tiles == TILINGS[-1] and what == "image AUROC":
+                    findings.aim(name, value, AUROC_AIM, "", at_least=True)
+    return findings
+
+
+def compare(
+    kind: str, backbone: Backbone, view: View, pool: list[Array8], frames: list[Array8], masks: list[Mask]
+) -> dict[tuple[int, str], float]:
+    """(shots, what) → number: frames told apart, by both branches and by each alone, maps that peak at the defect, and
+    what the threshold for RATE does. frames: the good ones, then a bad one for each of the masks [H,W]."""
+    log.info("%s: %d×%d tiles", kind, *view.tiles)
+    cuts = [view.cut(frame, backbone.encoder.image_size) for frame in pool]
+    tests = [backbone.encode(view.cut(frame, backbone.encoder.image_size)) for frame in frames]
+    bad = np.arange(len(frames)) >= len(frames) - len(masks)
+    found: dict[tuple[int, str], float] = {}
+    for shots in SHOTS:
+        learned, memory = learn(backbone, kind, np.concatenate(cuts[:shots]), view.count)
+        scores = [score(features, learned) for features in tests]
+        image = np.array([one.image.max() for one in scores])
+        rejected = image >= memory.calibration.image.threshold(RATE)
+        maps = [view.stitch(one.grid, *FRAME) for one in scores[-len(masks) :]]
+        told = {
+            "image AUROC": auroc(bad, image),
+            "memory alone, image AUROC": auroc(bad, np.array([one.branches.image_memory.max() for one in scores])),
+            "prompts alone, image AUROC": auroc(bad, np.array([one.branches.image_prompt.max() for one in scores])),
+            "maps that peak at it": float(np.mean([peaks_at(*pair) for pair in zip(maps, masks, strict=True)])),
+            f"missed at {RATE:.0%}": float((~rejected[bad]).mean()),
+            f"good rejected at {RATE:.0%}": float(rejected[~bad].mean()),
+        }
+        found |= {(shots, what): value for what, value in told.items()}
+    return found
+
+
+def peaks_at(scores: Floats, mask: Mask) -> bool:
+    """Whether the map's maximum lies within REACH pixels of the mask's box."""
+    place = (np.array(np.unravel_index(scores.argmax(), scores.shape)) + 0.5) * mask.shape / scores.shape
+    inside = np.argwhere(mask)
+    return bool((place >= inside.min(axis=0) - REACH).all() and (place <= inside.max(axis=0) + REACH).all())

@@ -1,0 +1,1 @@
+"""Synthetic parts and painted defects with exact masks, drawn with numpy and Pillow only."""

@@ -1,0 +1,116 @@
+"""`goodparts evaluate`: how good methods are on data sets, through the engine that will run them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+from goodparts.export.command import add_backbone_arguments
+from goodparts.runtime.backends.registry import BACKENDS
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.files import printable, write_atomic
+from goodparts.runtime.engine.engine import Engine
+
+from .datasets import SHOT_COUNTS
+from .datasets.drawn import DRAWN
+from .datasets.layouts import LAYOUTS
+from .methods.official import DIFFERENCES, SHOTS_NAME
+from .methods.table import GROUPS, METHODS
+from .plan import USUAL, find_categories, open_plan, read_sweep
+from .report.gather import gather
+from .report.html import to_html
+from .report.report import commit, describe_machine, installed_versions
+from .report.summary import PUBLISHED_BACKBONE, Results, Summary, to_csv, to_markdown
+from .run import Plan
+from .workers import measure_all
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    width = max(map(len, METHODS))
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(["M:", *(f"  {name:{width}}  {method.title}" for name, method in METHODS.items())])
+    add_backbone_arguments(parser)
+    parser.add_argument("--sweep", type=Path, metavar="FILE",
+                        help="TOML whose keys are the other options' names; those given beside it win")  # fmt: skip
+    parser.add_argument("--data", metavar="ROOT", help="a data set, one of its categories, or a folder with good/ and "
+                        f"bad/; {DRAWN}: all kinds of drawn parts")  # fmt: skip
+    parser.add_argument("--out", metavar="DIR",
+                        help="folder for results.csv, .json, .md and .html; finished cells in it are not "
+                             "measured again")  # fmt: skip
+    parser.add_argument("--layout", choices=list(LAYOUTS), help="of the data set (default: found out)")
+    parser.add_argument("--category", nargs="+", metavar="C", help="only these (default: all)")
+    parser.add_argument("--shots", nargs="+", type=int, metavar="K",
+                        help=f"good photos to learn from (default {' '.join(map(str, SHOT_COUNTS))})")  # fmt: skip
+    parser.add_argument("--seeds", type=int, metavar="N", help="draws of shots: seeds 0 to N−1 (default 1)")
+    parser.add_argument("--method", nargs="+", metavar="M",
+                        help=f"rows, or of several {', '.join(GROUPS)} (default {' '.join(USUAL)}); those of PromptAD "
+                             "take settings: promptad:alignment_weight=0.1,fusion=prompt")  # fmt: skip
+    parser.add_argument("--engine", metavar="DIR",
+                        help="engine folder, which names its backbone; made where there is none (default: in "
+                             "--out)")  # fmt: skip
+    parser.add_argument("--backend", help=f"auto (default), {', '.join(BACKENDS)}")
+    parser.add_argument("--precision", choices=get_args(Precision), help="default fp32")
+    parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")
+    parser.add_argument("--torch", action="store_true", help="measure through torch as well, and the differences")
+    parser.add_argument("--oracle", action="store_true",
+                        help="also the step that is best on the test data, in columns of its own; slow")  # fmt: skip
+    parser.add_argument("--official", metavar="DIR",
+                        help="reproduce the released evaluation of PromptAD, with the shots that "
+                             f"DIR/<category>/{SHOTS_NAME} lists")  # fmt: skip
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that share the categories (default 1)")
+    parser.add_argument("--ray", metavar="ADDRESS",
+                        help="workers are a Ray cluster's, whose machines see the same files; local: so many "
+                             "--workers on this one")  # fmt: skip
+    parser.set_defaults(**dict.fromkeys(("backbone", "torch", "oracle")))
+
+
+def run(args: argparse.Namespace) -> int:
+    options = {name.replace("_", "-"): value for name, value in vars(args).items() if value is not None}
+    if "weights" in options:
+        options["weights"] = str(args.weights)
+    sweep = read_sweep(options.pop("sweep", None), options)
+    plan, engine = open_plan(sweep)
+    categories = find_categories(sweep, plan.data)
+    found = gather(plan, measure_all(sweep, plan, categories).values())
+    about = describe(plan, len(categories), engine)
+    comparable = categories == plan.data.categories and plan.encoder.backbone == PUBLISHED_BACKBONE
+    summary = Summary(printable(Path(plan.data.name)), comparable, found, plan.official is not None)
+    results = Results(
+        machine=describe_machine(), versions=installed_versions(), commit=commit(), rows=summary.findings().rows,
+        data=summary.data, encoder=str(plan.encoder),
+        cells=found.cells, manifests=found.manifests, remarks=found.remarks,
+    )  # fmt: skip
+    text = to_markdown(summary, about)
+    for name, content in {
+        "results.csv": to_csv(found.cells, summary.metrics),
+        "results.json": msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n",
+        "results.md": text.encode(),
+        "results.html": to_html(summary, about, plan.methods).encode(),
+    }.items():
+        write_atomic(Path(sweep.out) / name, content)
+    print(text)
+    return 0
+
+
+def describe(plan: Plan, measured: int, engine: Engine) -> list[str]:
+    """What was measured, in lines. measured: so many categories."""
+    there = len(plan.data.categories)
+    lines = [
+        f"{printable(Path(plan.data.name))}: {measured} of {there} categories; seeds: {plan.seeds}",
+        f"encoder: {plan.encoder}",
+        f"through: {engine.backend}",
+        "shots are drawn by the hash of file name and seed; results.json lists them with their SHA-256",
+    ]
+    if engine.spec.note:
+        lines.append(engine.spec.note)
+    if plan.encoder.backbone == "demo":
+        lines.append("the demo backbone has only seen drawn parts: its numbers are for testing")
+    if plan.official:
+        lines += DIFFERENCES
+        if plan.oracle:
+            lines.append("what the released code reports is the oracle columns: the best step on the test data (D13)")
+    if plan.oracle:
+        lines.append("oracle columns: the step of learning that is best on the test data, which nobody has on the line")
+    return lines

@@ -1,0 +1,137 @@
+"""Layouts in which a file lists the photos of each split.
+
+VisA: split_csv/1cls.csv with the columns object, split, label, image and mask, paths from the root; a mask's values
+number the defects, so all above 0 are defective.
+
+Real-IAD: realiad_jsons/<category>.json, or in a second folder of that name in the first; photos in realiad_1024, or
+another of its sizes.
+
+Sources: Zou et al., ECCV 2022, and its repository amazon-science/spot-diff (VisA); Wang et al., CVPR 2024, and the
+files of its download (Real-IAD).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import msgspec
+from goodparts.runtime.core.errors import FileError
+from goodparts.runtime.core.files import printable, read_bytes
+
+from .folders import to_words
+from .samples import Sample, Split
+
+VISA_LIST = "split_csv/1cls.csv"
+_VISA_COLUMNS = {"object", "split", "label", "image", "mask"}
+_VISA_TEXTS = {"chewinggum": "chewing gum", "macaroni1": "macaroni", "macaroni2": "macaroni"} | dict.fromkeys(
+    ("pcb1", "pcb2", "pcb3", "pcb4"), "printed circuit board"
+)
+"""Products in words, where the category's name is none; as PromptAD has them."""
+
+REALIAD_LISTS = "realiad_jsons"
+_REALIAD_PHOTOS = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")
+"""The sizes it comes in; the first one found is read."""
+
+
+def list_visa(root: Path) -> list[str]:
+    return sorted({row["object"] for row in _read_rows(root / VISA_LIST)})
+
+
+def read_visa(root: Path, category: str) -> Split:
+    """A category of VisA in its one-class split; every defect is called "anomaly", the list has no other name."""
+    path = root / VISA_LIST
+    train, test = [], []
+    for row in _read_rows(path):
+        if row["object"] != category:
+            continue
+        place, bad = _inside(root, row["image"], path), row["label"] != "normal"
+        if row["split"] == "train" and not bad:
+            train.append(place)
+        elif row["split"] == "test":
+            masks = (_inside(root, row["mask"], path),) if bad else ()
+            test.append(Sample(place, row["label"] if bad else None, masks, level=0))
+        else:
+            raise FileError(
+                f"{printable(path)}: {row['image']} is {row['label']} in {row['split']}: train has only normal"
+            )
+    return _sorted(category, _VISA_TEXTS.get(category, to_words(category)), train, test)
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    rows = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig", "replace")))
+    if missing := _VISA_COLUMNS - set(rows.fieldnames or ()):
+        raise FileError(
+            f"{printable(path)} lacks the columns {' '.join(sorted(missing))}: take the one that VisA comes with"
+        )
+    return list(rows)
+
+
+class _Meta(msgspec.Struct):
+    normal_class: str
+    prefix: str
+
+
+class _Entry(msgspec.Struct):
+    anomaly_class: str
+    image_path: str
+    mask_path: str | None = None
+
+
+class _Listing(msgspec.Struct):
+    """A JSON file of Real-IAD."""
+
+    meta: _Meta
+    train: list[_Entry]
+    test: list[_Entry]
+
+
+def list_realiad(root: Path) -> list[str]:
+    return sorted(path.stem for path in _find_lists(root).glob("*.json"))
+
+
+def read_realiad(root: Path, category: str) -> Split:
+    """A category of Real-IAD; a bad photo without a mask is one whose defect this camera does not see marked."""
+    path = _find_lists(root) / f"{category}.json"
+    try:
+        listing = msgspec.json.decode(read_bytes(path), type=_Listing)
+    except msgspec.DecodeError as error:
+        raise FileError(f"{printable(path)} is not what Real-IAD has: {error}; unpack the data set again") from error
+    photos = next((root / name for name in _REALIAD_PHOTOS if (root / name).is_dir()), None)
+    if photos is None:
+        raise FileError(
+            f"{printable(root)} has none of {' '.join(_REALIAD_PHOTOS)}: unpack one size of the photos there"
+        )
+    meta, test = listing.meta, []
+    if noisy := [entry.image_path for entry in listing.train if entry.anomaly_class != meta.normal_class]:
+        raise FileError(f"{printable(path)} lists {noisy[0]} to learn from, which is not {meta.normal_class}")
+    folder = _inside(photos, meta.prefix, path)
+    for entry in listing.test:
+        bad = entry.anomaly_class != meta.normal_class
+        masks = (_inside(folder, entry.mask_path, path),) if bad and entry.mask_path else ()
+        test.append(Sample(_inside(folder, entry.image_path, path), entry.anomaly_class if bad else None, masks))
+    return _sorted(category, to_words(category), [_inside(folder, one.image_path, path) for one in listing.train], test)
+
+
+def _find_lists(root: Path) -> Path:
+    """Its archive has a folder of the same name in the folder."""
+    inner = root / REALIAD_LISTS / REALIAD_LISTS
+    return inner if inner.is_dir() else root / REALIAD_LISTS
+
+
+def _inside(root: Path, listed: str, by: Path) -> Path:
+    """A listed path, which may not lead out of the data set."""
+    path = PurePosixPath(listed)
+    if not listed or path.is_absolute() or ".." in path.parts:
+        raise FileError(f"{printable(by)} lists {listed!r}: only paths within the data set are accepted")
+    return root / path
+
+
+def _sorted(category: str, text: str, train: list[Path], test: list[Sample]) -> Split:
+    """FileError where a listed file does not exist."""
+    listed: Iterable[Path] = (*train, *(path for sample in test for path in (sample.path, *sample.masks)))
+    if missing := [path for path in listed if not path.is_file()]:
+        raise FileError(f"{category}: {len(missing)} listed files do not exist, the first is {printable(missing[0])}")
+    return Split(category, text, tuple(sorted(train)), tuple(sorted(test, key=lambda sample: sample.path)))

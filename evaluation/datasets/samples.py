@@ -1,0 +1,88 @@
+"""What a category of a data set consists of: photos, what is wrong with them, and where."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from goodparts.runtime.core.files import printable, sha256
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photo to test with.
+
+    defect: the name that the data set has for what is wrong; None for a good part. masks: files that mark it; none
+    for a good part, several where each defect has its own. Mask values above `level` are defective.
+    """
+
+    path: Path
+    defect: str | None = None
+    masks: tuple[Path, ...] = ()
+    level: int = 127
+
+    @property
+    def bad(self) -> bool:
+        return self.defect is not None
+
+    @property
+    def marked(self) -> bool:
+        """Whether it is known which pixels are defective: always for a good part."""
+        return not self.bad or bool(self.masks)
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """The area from which on a defect counts as found (Bergmann et al., Beyond Dents and Scratches, IJCV 2022).
+
+    threshold: in pixels, or, if `relative`, a share of the defect.
+    """
+
+    defect: str
+    threshold: float
+    relative: bool
+
+    def area(self, pixels: int) -> int:
+        """Of a defect of so many pixels."""
+        stated = self.threshold * pixels if self.relative else self.threshold
+        return max(1, min(int(stated), pixels))
+
+
+@dataclass(frozen=True)
+class Split:
+    """A category, every list sorted by path.
+
+    text: the product in words. train, validation: good photos. test: good and bad ones. saturations: by the value
+    that a mask marks the defect with; None where the data set states none.
+    """
+
+    category: str
+    text: str
+    train: tuple[Path, ...]
+    test: tuple[Sample, ...]
+    validation: tuple[Path, ...] = ()
+    saturations: Mapping[int, Saturation] | None = field(default=None, hash=False)
+
+    def tests(self, shots: Collection[Path] = ()) -> tuple[Sample, ...]:
+        """What to test with after learning from `shots`: all but those, which matters where train is tested as well."""
+        used = set(shots)
+        return tuple(sample for sample in self.test if sample.path not in used)
+
+    def photos(self) -> tuple[Path, ...]:
+        """Every photo of the split once."""
+        return tuple(dict.fromkeys((*self.train, *self.validation, *(sample.path for sample in self.test))))
+
+    def digest(self) -> str:
+        """SHA-256 of what the lists say and of every file in them, wherever the data set lies."""
+        saturations = sorted((self.saturations or {}).items(), key=lambda one: one[0])
+        lines: list[object] = [self.category, self.text, saturations]
+        for role, paths in (("train", self.train), ("validation", self.validation)):
+            lines += [[role, printable(Path(path.name)), sha256(path)] for path in paths]
+        for sample in self.test:
+            files = [sha256(path) for path in (sample.path, *sample.masks)]
+            defect = None if sample.defect is None else printable(Path(sample.defect))
+            lines.append(["test", printable(Path(sample.path.name)), defect, sample.level, files])
+        return hashlib.sha256(msgspec.json.encode(lines)).hexdigest()

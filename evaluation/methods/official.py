@@ -1,0 +1,84 @@
+"""The released evaluation of PromptAD with its input quirks, so that numbers can be put beside the paper (spec D1-D3).
+
+Every picture is first squashed to 1024×1024 (bilinear, as OpenCV does it: without antialiasing), then to the
+encoder's size; photos to test with enter in the order blue, green, red, those to learn from do not; a mask is squashed
+without mixing, every value above 0 is defective; shots come from a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.files import printable, read_bytes
+from goodparts.runtime.core.preprocess import Array8, load_rgb
+from goodparts.runtime.core.scoring import MAP_SIZE, bilinear_matrix
+from PIL import Image
+
+from ..datasets import Sample, Truth
+from ..encoded_photos import Photos
+
+FIRST_SIZE = 1024
+SHOTS_NAME = "selected_samples_per_run.txt"
+
+DIFFERENCES = (
+    "official protocol: settings and inputs of PromptAD's released code; not to be compared with rows of the clean one",
+    "as released: pictures to 1024×1024, then the encoder's size (D1); test photos in BGR order (D2); fusion of raw "
+    "scores (D18), the memory's maximum of the un-smoothed map (D14), CLIP's logit scale without exp (D10), squared "
+    "distances over the second axis (D11, D12), learnable tokens before the name (D8), cyclic pairs (D9)",
+    "not as released: the list of good photos is sorted, which the code's is not, so indices may mean others (D3); "
+    "prompts are learned in fp32, not fp16 (D5), from another random start; the last step counts, and the best one on "
+    "the test data, which the code reports, is in columns of its own with --oracle (D13)",
+)
+
+
+class OfficialPhotos(Photos):
+    """Photos as the released code reads them; tests: those that enter in BGR order."""
+
+    def __init__(self, size: int, tests: Collection[Path]) -> None:
+        super().__init__(size)
+        self._tests = frozenset(tests)
+
+    def _read(self, path: Path) -> Array8:
+        first = Image.fromarray(squash(load_rgb(path), FIRST_SIZE))
+        view = np.asarray(first.resize((self._size, self._size), Image.Resampling.BICUBIC))
+        return np.ascontiguousarray(view[..., ::-1] if path in self._tests else view)
+
+
+def squash(photo: Array8, size: int) -> Array8:
+    """uint8 [H,W,3] → [size,size,3], bilinear without antialiasing: within 1 level of OpenCV's."""
+    rows, columns = (bilinear_matrix(side, (np.arange(size) + 0.5) / size) for side in photo.shape[:2])
+    mixed = np.stack([rows @ photo[..., channel] @ columns.T for channel in range(3)], axis=-1)
+    return np.asarray(np.rint(mixed), np.uint8)
+
+
+def official_truth(sample: Sample) -> Truth:
+    """The mask by nearest neighbours at 1024, then at the map's size; every value above 0 is defective."""
+    mask = np.zeros((MAP_SIZE, MAP_SIZE), np.bool_)
+    for path in sample.masks:
+        with Image.open(path) as image:
+            values = np.asarray(image.convert("L"))
+        for size in (FIRST_SIZE, MAP_SIZE):
+            rows, columns = (np.arange(size) * side // size for side in values.shape)
+            values = values[np.ix_(rows, columns)]
+        mask |= values > 0
+    return Truth(mask)
+
+
+def read_shots(folder: Path, category: str, photos: Sequence[Path], count: int) -> list[Path]:
+    """The photos that folder/<category>/selected_samples_per_run.txt names in its line "#count: index …".
+
+    SettingsError where it has no such line, or an index that there is no photo for.
+    """
+    path = folder / category / SHOTS_NAME
+    for line in read_bytes(path).decode("utf-8", "replace").splitlines():
+        head, _, listed = line.partition(":")
+        if head.strip() != f"#{count}":
+            continue
+        try:
+            return [sorted(photos)[int(index)] for index in listed.split()]
+        except (ValueError, IndexError) as error:
+            raise SettingsError(f"{printable(path)}: {line!r} for {len(photos)} good photos: {error}") from error
+    raise SettingsError(f'{printable(path)} lists no {count} shots: a line such as "#{count}: 17 …" is needed')

@@ -1,0 +1,34 @@
+"""Processes besides this one, which share the memory of what they import where the system can fork."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
+from typing import TypeVar
+
+from goodparts.runtime.core.errors import BackendError
+
+from goodparts.cli import show_log
+
+T = TypeVar("T")
+
+
+def context() -> BaseContext:
+    """It is never this process that is forked: inference libraries have threads, which a fork would lose."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(["goodparts.evaluation.workers"])
+    return found
+
+
+def run_aside(function: Callable[..., T], *arguments: object) -> T:
+    """Call a module's function in a process of its own, which takes the memory it needed with it."""
+    with ProcessPoolExecutor(1, context(), initializer=show_log) as pool:
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool as error:
+            raise BackendError("a process was killed before it was done: is there enough memory?") from error

@@ -1,0 +1,170 @@
+"""An evaluation as one HTML file that opens offline: tables, score histograms with thresholds, worst mistakes first.
+
+Nothing in it is fetched or run: pictures are data: URIs, charts inline SVG, no script. Whatever comes from outside
+(file names, folder names) is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from goodparts.runtime.core.files import printable
+from goodparts.runtime.core.scoring import Floats, anomaly_map
+from goodparts.runtime.overlay import heat
+from PIL import Image
+
+from ..methods.table import METHODS
+from .gather import Mistake, Shown
+from .summary import MEAN, Line, Summary, percent
+
+SIDE = 180
+"""Of a picture, in pixels."""
+BINS, WIDTH, HEIGHT = 30, 420, 110
+"""Of a histogram."""
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em; color: #1a1a1a; }
+table { border-collapse: collapse; margin: .5em 0 1.5em; font-variant-numeric: tabular-nums; }
+th, td { padding: .15em .7em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
+.wide { overflow-x: auto; }
+figure { display: inline-block; vertical-align: top; margin: 0 1em 1em 0; }
+figcaption { font-size: 13px; max-width: 420px; overflow-wrap: anywhere; }
+.mistake figcaption { max-width: 368px; }
+"""
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_GOOD, _BAD = "#4477aa", "#cc6633"
+
+
+def to_html(summary: Summary, about: Sequence[str], methods: Sequence[str]) -> str:
+    """The whole page. methods: in the order asked for; mistakes are shown of the first that a category has."""
+    shown = {(one.cell.category, one.cell.method): one for one in summary.evaluation.shown}
+    categories = list(dict.fromkeys(category for category, _ in shown))
+    parts = [f"<h1>{text(summary.data)}</h1>", _list(about)]
+    parts.append(_table(summary, [line for line in summary.lines if line.category == MEAN or len(categories) > 1]))
+    parts.append(_legend(dict.fromkeys(line.method for line in summary.lines)))
+    for category in categories:
+        parts.append(f"<h2>{text(category)}</h2>")
+        of_category = [shown[category, method] for method in methods if (category, method) in shown]
+        parts += [_histogram(one) for one in of_category]
+        parts.append(_mistakes(of_category[0]))
+    if summary.evaluation.remarks:
+        parts += ["<h2>Remarks</h2>", _list(summary.evaluation.remarks)]
+    head = (
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<title>{text(summary.data)}</title><style>{_STYLE}</style>"
+    )
+    body = "\n".join(parts)
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+def text(anything: str) -> str:
+    """Text that HTML shows as it is, in attributes too."""
+    return html.escape(anything, quote=True)
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ul>"
+
+
+def _legend(methods: Iterable[str]) -> str:
+    """What the rows' names mean, folded."""
+    names = "".join(f"<dt>{text(name)}</dt><dd>{text(METHODS[name].title)}</dd>" for name in methods)
+    return f"<details><summary>What the methods are</summary><dl>{names}</dl></details>"
+
+
+def _table(summary: Summary, lines: Sequence[Line]) -> str:
+    several = len({line.backend for line in lines}) > 1
+    rows = [["category", "method", "shots", *(["through"] if several else []), *summary.metrics]]
+    rows += [
+        [
+            line.category,
+            summary.name(line),
+            str(line.shots),
+            *([line.backend] if several else []),
+            *(percent(line, one) for one in summary.metrics),
+        ]
+        for line in lines
+    ]
+    cells = [
+        "<tr>" + "".join(f"<{tag}>{text(cell)}</{tag}>" for cell in row) + "</tr>"
+        for row, tag in zip(rows, ["th", *["td"] * len(lines)], strict=True)
+    ]
+    table = f'<div class="wide"><table>{"".join(cells)}</table></div>'
+    return f"{table}\n<p>In percent, mean ± standard deviation over seeds.</p>"
+
+
+def _histogram(shown: Shown) -> str:
+    """Good photos' scores above the line, bad ones' below it; the threshold as a dashed line."""
+    cell, scores = shown.cell, shown.scores.astype(np.float64)
+    edge = [] if cell.threshold is None else [cell.threshold]
+    low, high = min([*scores, *edge]), max([*scores, *edge])
+    span = (high - low) or 1.0
+    counts = [np.histogram(scores[shown.bad == kind], BINS, (low, low + span))[0] for kind in (False, True)]
+    tallest = max(1, *(int(count.max()) for count in counts))
+    middle, step = HEIGHT / 2, WIDTH / BINS
+    bars = []
+    for count, colour, up in zip(counts, (_GOOD, _BAD), (True, False), strict=True):
+        for index in np.flatnonzero(count):
+            height = (middle - 8) * count[index] / tallest
+            y = middle - height if up else middle
+            bars.append(
+                f'<rect x="{index * step:.1f}" y="{y:.1f}" width="{step - 1:.1f}" height="{height:.1f}" '
+                f'fill="{colour}"/>'
+            )
+    bars.append(f'<line x1="0" x2="{WIDTH}" y1="{middle}" y2="{middle}" stroke="#888"/>')
+    said = "it has no threshold of its own"
+    if cell.threshold is not None:
+        x = (cell.threshold - low) / span * WIDTH
+        bars.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}" stroke="#000" stroke-dasharray="4 3"/>')
+        rejected = shown.scores >= cell.threshold
+        said = (
+            f"at the threshold {cell.threshold:.4g} {int(rejected[~shown.bad].sum())} of {int((~shown.bad).sum())} "
+            f"good are rejected, {int((~rejected[shown.bad]).sum())} of {int(shown.bad.sum())} bad are missed"
+        )
+    caption = f"{METHODS[cell.method].title}, {cell.shots} shots: good above, bad below; {said}"
+    return (
+        f'<figure><svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{text(caption)}">{"".join(bars)}</svg><figcaption>{text(caption)}<br>'
+        f"{low:.4g} … {high:.4g}</figcaption></figure>"
+    )
+
+
+def _mistakes(shown: Shown) -> str:
+    title = f"<h3>Worst mistakes of {text(shown.cell.method)}, {shown.cell.shots} shots</h3>"
+    if not shown.mistakes:
+        return f"{title}\n<p>None: every bad photo scores above every good one.</p>"
+    note = "<p>Heat-maps show where a photo scores highest, each on its own scale.</p>"
+    return "\n".join([title, note, *map(_mistake, shown.mistakes)])
+
+
+def _mistake(mistake: Mistake) -> str:
+    sample = mistake.sample
+    kind = f"bad ({sample.defect})" if sample.bad else "good"
+    others = "good ones score no lower" if sample.bad else "bad ones score no higher"
+    caption = f"{printable(sample.path)}: {kind}, score {mistake.score:.4g}; {mistake.size:.0%} of the {others}"
+    photo = Image.fromarray(mistake.view)
+    pictures = "".join(
+        f'<img src="{_uri(picture)}" width="{SIDE}" height="{SIDE}" alt="{alt}"> '
+        for picture, alt in ((photo, "photo"), (draw_heat(photo, mistake.grid), "heat-map"))
+    )
+    return f'<figure class="mistake">{pictures}<figcaption>{text(caption)}</figcaption></figure>'
+
+
+def draw_heat(photo: Image.Image, grid: Floats) -> Image.Image:
+    """The photo under its heat-map, from grid [h,w]: nothing below the map's median, full colour at its highest."""
+    scores = anomaly_map(grid, photo.width, photo.width / 100)
+    above = scores - np.median(scores)
+    colour, alpha = heat(above / max(float(above.max()), 1e-30), 0.5)
+    painted = photo.copy()
+    painted.paste(Image.fromarray(colour), (0, 0), Image.fromarray(alpha))
+    return painted
+
+
+def _uri(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR).save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,208 @@
+"""What a benchmark is told and what it reports: rows, the machine they were measured on, the table."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.errors import FileError, ParityError
+from goodparts.runtime.core.files import read_bytes
+
+from .tables import Table, show
+
+LIBRARIES = (
+    "goodparts",
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "openvino",
+    "torch",
+    "open_clip_torch",
+    "scipy",
+    "faiss-cpu",
+    "opencv-python-headless",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a benchmark is told.
+
+    backbone; how many timed rounds, None for its own default; an engine to reuse; a folder of real products.
+    Of the frame: cameras' rates; the largest batch; threads of the inference library, None for its own choice; the
+    precisions, None for all that the engine has; the peers. Of the line: frames that its memory is watched over.
+    """
+
+    backbone: str
+    repeat: int | None = None
+    engine: Path | None = None
+    data: Path | None = None
+    fps: tuple[float, ...] = ()
+    batch: int = 1
+    threads: int | None = None
+    precisions: tuple[Precision, ...] | None = None
+    peers: tuple[str, ...] = ()
+    frames: int = 200_000
+
+
+class Row(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One number; where there is a peer, its number and the ratio, above 1 where ours is better."""
+
+    name: str
+    value: float
+    unit: str
+    peer: str | None = None
+    peer_value: float | None = None
+    ratio: float | None = None
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where it ran: cores are those this process may use; memory in GiB, None where the system does not say."""
+
+    cpu: str
+    cores: int
+    memory: float | None
+    system: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The JSON file of a benchmark."""
+
+    machine: Machine
+    versions: dict[str, str]
+    commit: str | None
+    rows: list[Row]
+
+
+@dataclass
+class Findings:
+    """What a benchmark found: the rows, and remarks for the reader of the table (aims met or missed). tables: the same
+    rows arranged for reading, where there are many. distributions: what --plot draws, name → milliseconds."""
+
+    rows: list[Row] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    distributions: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        peer: str | None = None,
+        peer_value: float | None = None,
+        higher: bool = False,
+    ) -> None:
+        """Add a row; `higher`: whether more is better, as for rates."""
+        ratio = None
+        if peer_value is not None and value > 0 and peer_value > 0:
+            ratio = float(value / peer_value if higher else peer_value / value)
+        plain = None if peer_value is None else float(peer_value)
+        self.rows.append(Row(name, float(value), unit, peer, plain, ratio))
+
+    def aim(self, what: str, value: float, limit: float, unit: str, at_least: bool = False) -> None:
+        """Say whether an aim is met; nothing fails when it is not."""
+        met = value >= limit if at_least else value <= limit
+        bound = "at least" if at_least else "at most"
+        said = f"{value:.4g} {unit}".strip()
+        self.remarks.append(
+            f"aim: {what} {bound} {limit:.4g} {unit}".rstrip() + f": {said}, {'met' if met else 'missed'}"
+        )
+
+
+def check_same(what: str, difference: float, tolerance: float) -> None:
+    """ParityError where ours and the peer do not compute the same: their times would mean nothing."""
+    if not difference <= tolerance:  # so that a NaN fails
+        raise ParityError(
+            f"{what}: ours and the peer differ by {difference:.1e}, at most {tolerance:.0e} is accepted: "
+            "their times are not comparable"
+        )
+
+
+def describe_machine() -> Machine:
+    """This machine, without its name."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = None
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    return Machine(_cpu_model(), cores, memory, f"{platform.system()} {platform.machine()}")
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def installed_versions() -> dict[str, str]:
+    """Python and every installed library that a benchmark may touch."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit this source tree stands at, "-dirty" behind it where files differ; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / "pyproject.toml").is_file():
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def arrange(rows: list[Row]) -> Table:
+    """The rows as a table, in the JSON's order."""
+    ratios = ["" if row.ratio is None else f"{row.ratio:.2f}" for row in rows]
+    cells = [
+        (row.name, show(row.value), row.unit, row.peer or "", show(row.peer_value), ratio)
+        for row, ratio in zip(rows, ratios, strict=True)
+    ]
+    return Table("", ("name", "value", "unit", "peer", "peer value", "ratio"), cells, left=(0, 2, 3))
+
+
+def format_table(rows: list[Row]) -> str:
+    """The rows as aligned text."""
+    return arrange(rows).as_text()
+
+
+def read_report(path: Path) -> Report:
+    """A benchmark's JSON file; FileError where it is something else."""
+    try:
+        return msgspec.json.decode(read_bytes(path), type=Report)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FileError(f"{path} is no report of a benchmark ({error}): give what `--json FILE` wrote") from error
+
+
+def format_markdown(title: str, report: Report, findings: Findings) -> str:
+    """Everything for a reader: where it was measured, the tables, the remarks, and at the end every row."""
+    machine = report.machine
+    memory = "" if machine.memory is None else f", {machine.memory:g} GiB"
+    versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    parts = [
+        f"# {title}",
+        f"{machine.cpu}, {machine.cores} cores{memory}, {machine.system}; {versions}; "
+        f"commit {report.commit or 'unknown'}.",
+        *(table.as_markdown() for table in findings.tables),
+        "\n".join(f"* {remark}" for remark in findings.remarks),
+        *(["## All rows"] if findings.tables else []),
+        arrange(report.rows).as_markdown(),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"

@@ -1,0 +1,144 @@
+"""Engines, plans, recipes and inspections in words and as JSON, the same in every command."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+from .backends.session import Precision
+from .engine.plans import Plan, read_plans
+from .engine.spec import EngineSpec, Parity
+from .inspection import Inspection
+from .recipe.header import Header
+from .recipe.recipe import Recipe
+
+
+def describe_engine(path: Path, spec: EngineSpec) -> list[str]:
+    encoder = spec.encoder
+    rows, columns = encoder.grid
+    taps = ", ".join(f"block {tap.block} ({tap.width})" for tap in encoder.taps)
+    lines = [
+        f"{path}: engine for {encoder}",
+        f"  {rows}×{columns} patches, joint width {encoder.width}, memory of {taps}",
+        f"  {sum(file.size for file in spec.files) / 1e6:.1f} MB, ONNX opset {spec.opset}",
+    ]
+    if spec.note:
+        lines.append(f"  {spec.note}")
+    lines += describe_variants(path, spec)
+    if spec.prompted:
+        inputs = sum(math.prod(shape) for shape in spec.prompted.conditions.values())
+        lines.append(f"  prompted graph, for AnoPLe recipes, {inputs * 4 / 1e6:.1f} MB of conditions each:")
+        lines += [f"  {line}" for line in describe_variants(path, spec.of_prompted())]
+    return lines
+
+
+def describe_variants(path: Path, spec: EngineSpec) -> list[str]:
+    """Every precision of a graph, where it runs and how far it is from torch."""
+    lines = []
+    for precision in spec.precisions:
+        variant = spec.variants[precision]
+        if variant.note:
+            lines.append(f"  {precision}: {variant.note}")
+        for record in variant.parity:
+            lines.append(f"  {precision} on {record.backend} ({record.ran}): {describe_parity(record)}")
+        lines += describe_plans(path, spec.graph_id(precision), precision)
+    return lines
+
+
+def describe_parity(record: Parity | None) -> str:
+    """How far a graph is from torch."""
+    if record is None:
+        return "its difference from torch was not measured"
+    text = (
+        f"differs from torch by at most {record.feature_difference:.1e} on features, "
+        f"{record.score_difference:.1e} on scores"
+    )
+    seen = record.labelled
+    if seen is not None:
+        text += (
+            f"; image AUROC {seen.graph:.4f} (torch {seen.torch:.4f}) on {seen.good} good and {seen.bad} bad photos of "
+            f"{seen.folder}, memory of {seen.shots}"
+        )
+    return text
+
+
+def describe_plans(path: Path, graph: str, precision: Precision) -> list[str]:
+    """The plans that were built for a graph, and records too damaged to tell."""
+    lines = []
+    for _, plan in read_plans(path, graph):
+        if not isinstance(plan, Plan):
+            lines.append(f"  {plan}")
+        elif plan.precision == precision:
+            stale = "" if plan.graph == graph else "; of another graph"
+            lines.append(f"  {describe_plan(plan)}{stale}")
+    return lines
+
+
+def describe_plan(plan: Plan) -> str:
+    """What a plan is for, how large, and how far from torch."""
+    size = "" if plan.file is None else f", {plan.file.size / 1e6:.1f} MB"
+    return (
+        f"{plan.precision} plan for {plan.backend} {plan.version} on {plan.device}, {plan.batches}{size} "
+        f"({plan.name}): {describe_parity(plan.parity)}"
+    )
+
+
+def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
+    header = recipe.header
+    kept = "kept" if recipe.shots is not None else "left out"
+    learned = header.shots[: header.learned_shots]
+    graph = "" if recipe.conditions is None else ", by its prompted graph"
+    return [
+        f"{path}: recipe for {header.product!r}, {header.method} ({header.protocol} protocol), seed {header.seed}",
+        f"  made for {header.encoder}{graph}",
+        f"  {len(learned)} shots ({kept}): {', '.join(shot.name for shot in learned)}",
+        *describe_accepts(header),
+        *describe_thresholds(header),
+        f"  digest {header.digest}" + (", signed" if header.signature else ""),
+    ]
+
+
+def describe_accepts(header: Header) -> list[str]:
+    """What was accepted on the line, oldest first."""
+    if not header.accepted:
+        return []
+    ends = itertools.accumulate(header.accepted.accepts, initial=header.learned_shots)
+    return [
+        f"  accepted {number}: {', '.join(f'{shot.name} ({shot.sha256[:12]})' for shot in header.shots[start:end])}"
+        for number, (start, end) in enumerate(itertools.pairwise(ends), start=1)
+    ]
+
+
+def describe_thresholds(header: Header) -> list[str]:
+    """The thresholds and what they rest on."""
+    calibration, rate, thresholds = header.calibration, header.false_reject_rate, header.thresholds
+    scores = calibration.image.scores
+    lines = [
+        f"  rejects from image score {thresholds.image:.4g}, outlines from pixel score {thresholds.pixel:.4g}",
+        f"  calibrated on {len(scores)} scores of good parts ({calibration.source}), {min(scores):.4g} to "
+        f"{max(scores):.4g}, for a false-reject rate of {rate:g}",
+    ]
+    if calibration.is_extrapolated(rate):
+        lines.append(
+            f"  extrapolated: {len(scores)} scores can show rates down to {1 / (len(scores) + 1):.2g}; "
+            "more good photos (--calibrate-on, or `goodparts calibrate --good`) make it sounder"
+        )
+    return lines
+
+
+def as_record(inspection: Inspection) -> dict[str, Any]:
+    """What was found, for msgspec.json.encode."""
+    return {
+        "score": inspection.score,
+        "calibrated": inspection.calibrated,
+        "verdict": inspection.verdict,
+        "threshold": inspection.threshold,
+        "pixel_threshold": inspection.thresholds.pixel,
+        "regions": inspection.regions,
+        "milliseconds": {stage: round(ms, 3) for stage, ms in inspection.milliseconds.items()},
+        "recipe": inspection.recipe,
+        "graph": inspection.graph,
+        "backend": inspection.backend,
+    }

@@ -1,0 +1,181 @@
+"""Plans: what a library made of one graph for one device, each with a record of what it fits and how far it is from
+torch.
+
+A plan and its record lie in `plans/` of the engine folder or, where that cannot be written, in the user's cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..backends.library import Device, GraphFiles, Hardware, Library, slug
+from ..backends.registry import load
+from ..backends.session import Precision, Session
+from ..core.errors import EngineError, FileError
+from ..core.files import NO_DIGEST, cache_folder, is_sealed, read_bytes, seal, write_atomic
+from .spec import EngineSpec, File, Parity
+
+if TYPE_CHECKING:
+    pass
+
+PLAN_CONTRACT = 2
+_DIGEST_MARK = b'"digest": "'
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The record of a plan.
+
+    graph: EngineSpec.graph_id of what was compiled; backend, device, version: for which library, where it was built
+    and with which version; max_batch: the most views in one run, None for any number; later_versions: whether later
+    versions may load it; file: the plan, None where the library runs the graph itself; parity: how far it is from
+    torch, measured before the record is written.
+    """
+
+    contract: int = PLAN_CONTRACT
+    graph: str
+    precision: Precision
+    backend: str
+    device: Device
+    version: str
+    max_batch: int | None = None
+    hardware: Hardware = "same"
+    later_versions: bool = False
+    file: File | None = None
+    parity: Parity | None = None
+    digest: str = NO_DIGEST
+
+    def to_bytes(self) -> bytes:
+        """The bytes of the record, its digest filled in (files.seal)."""
+        text = msgspec.json.encode(msgspec.structs.replace(self, digest=NO_DIGEST), order="sorted")
+        return seal(msgspec.json.format(text, indent=2) + b"\n", _DIGEST_MARK)
+
+    @property
+    def name(self) -> str:
+        """File name without its ending, one per backend, precision, graph, device, version: a rebuild replaces it."""
+        return f"{self.precision}-{self.graph[:12]}-{slug(self.backend, self.device, self.version)}"
+
+    @property
+    def batches(self) -> str:
+        """In words."""
+        return "batches of any size" if self.max_batch is None else f"batches of 1 to {self.max_batch}"
+
+    def misfit(self, graph: str, library: Library, device: Device) -> str | None:
+        """Why this plan cannot be used there, or None."""
+        if self.graph != graph:
+            return "it is of another graph: the engine was exported again since"
+        fits = {
+            "same": self.device == device,
+            "same-capability": self.device.capability == device.capability,
+            "ampere-plus": (device.capability or (0, 0)) >= (8, 0),
+        }
+        if not fits[self.hardware]:
+            return f"it was built on {self.device}, this is {device}"
+        later = self.later_versions and _version(library.version) > _version(self.version)
+        if library.version != self.version and not later:
+            return f"it was built with {library.title} {self.version}, this is {library.version}"
+        return None
+
+
+def library(backend: str) -> Library:
+    """The library of a backend that runs plans; BackendError that names what is missing."""
+    found: Library = load(backend).library(backend)
+    return found
+
+
+def graph_of(folder: Path, spec: EngineSpec, precision: Precision) -> GraphFiles:
+    """A graph of an engine folder; EngineError where there is none."""
+    variant = spec.variant(precision)
+    return GraphFiles(folder / variant.graph, folder / variant.weights, precision, spec.encoder.image_size)
+
+
+def open_plan(folder: Path, spec: EngineSpec, backend: str, precision: Precision, threads: int | None) -> Session:
+    """Open the plan of an engine's graph that fits this device and library.
+
+    Raises EngineError where there is none, or it is damaged; BackendError where library or device cannot be used.
+    """
+    used = library(backend)
+    plan, data = find_plan(folder, spec, used, precision)
+    return used.open(graph_of(folder, spec, precision), plan, data, threads)
+
+
+def planned_backends(folder: Path, spec: EngineSpec, precision: Precision) -> list[str]:
+    """Those that a plan was built for, fitting or not: a look at the records, nothing is loaded."""
+    plans = [plan for _, plan in read_plans(folder, spec.graph_id(precision))]
+    return sorted({plan.backend for plan in plans if isinstance(plan, Plan) and plan.precision == precision})
+
+
+def find_plan(folder: Path, spec: EngineSpec, used: Library, precision: Precision) -> tuple[Plan, bytes | None]:
+    """The plan that fits, and its bytes, checked: a damaged plan could take the process down with it."""
+    graph, device = spec.graph_id(precision), used.device()
+    build = f"build one with `goodparts build --engine {folder} --device {used.backend} --precision {precision}`"
+    reasons: list[str] = []
+    for path, plan in read_plans(folder, graph):
+        if isinstance(plan, EngineError):
+            reasons.append(str(plan))
+        elif (plan.backend, plan.precision) == (used.backend, precision):
+            reason = plan.misfit(graph, used, device)
+            if reason is None:
+                return plan, None if plan.file is None else _read(path.parent / plan.file.name, plan.file, build)
+            reasons.append(f"{path.name}: {reason}")
+    seen = f" ({'; '.join(reasons)})" if reasons else ""
+    raise EngineError(f"{folder} has no {precision} plan for {device} with {used.title} {used.version}{seen}: {build}")
+
+
+def read_plans(folder: Path, graph: str) -> Iterator[tuple[Path, Plan | EngineError]]:
+    """The records of an engine's plans with their paths; for a damaged one, what is wrong with it."""
+    for place in plan_folders(folder, graph):
+        for path in sorted(place.glob("*.json")):
+            try:
+                text = read_bytes(path)
+                plan = msgspec.json.decode(text, type=Plan)
+                intact = plan.contract == PLAN_CONTRACT and is_sealed(text, _DIGEST_MARK, plan.digest)
+                yield path, plan if intact else EngineError(f"{path.name} is damaged or of another version")
+            except (msgspec.MsgspecError, FileError) as error:
+                yield path, EngineError(f"{path.name} is damaged or of another version: {error}")
+
+
+def _read(path: Path, file: File, build: str) -> bytes:
+    data = read_bytes(path) if path.is_file() else None
+    if data is None or len(data) != file.size:
+        seen = "missing" if data is None else f"{len(data)} bytes"
+        raise EngineError(f"{path} is {seen}, should be {file.size} bytes: {build}")
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise EngineError(f"{path} is damaged: its SHA-256 is not the recorded {file.sha256[:12]}…: {build}")
+    return data
+
+
+def write_plan(folder: Path, plan: Plan, data: bytes | None) -> None:
+    """Write a plan and then its record, so that a record never stands without its plan."""
+    place = writable_folder(folder, plan.graph)
+    if plan.file is not None and data is not None:
+        write_atomic(place / plan.file.name, data)
+    write_atomic(place / f"{plan.name}.json", plan.to_bytes())
+
+
+def plan_folders(folder: Path, graph: str) -> tuple[Path, Path]:
+    """Where the plans of a graph may lie, the preferred place first: the engine, the user's cache."""
+    return folder / "plans", cache_folder() / "plans" / graph[:32]
+
+
+def writable_folder(folder: Path, graph: str) -> Path:
+    """The first of plan_folders that can be written, made if need be."""
+    places = plan_folders(folder, graph)
+    for place in places:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(place, os.W_OK):
+            return place
+    raise FileError(f"cannot write plans to {' or '.join(map(str, places))}: make one of them writable")
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text))

@@ -1,0 +1,160 @@
+"""One engine for all sources: what waits for it at the same moment goes through it together, where that is faster."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..backends.session import DeviceSession, Session
+from ..core import native
+from ..core.conditions import Conditions
+from ..core.preprocess import Array8
+from ..core.scoring import Floats
+from ..engine.engine import Engine
+
+
+@dataclass(eq=False)
+class _Request:
+    views: Array8
+    conditions: Conditions | None
+    outputs: list[Floats] | None = None
+    error: BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.outputs is not None or self.error is not None
+
+
+class Turn(threading.Condition):
+    """Whose pass it is; sessions that have one in common run one at a time."""
+
+    taken = False
+
+
+class BatchingSession:
+    """A session for several threads. Views that arrived while it was busy share its next pass, whatever product they
+    are of, unless they are conditioned otherwise; nothing ever waits for others to come.
+
+    bound: seconds that a shared pass may take, by the time a view took in the last one; a request that is longer alone
+    goes alone, and with 0 each does.
+    """
+
+    def __init__(self, session: Session, bound: float, turn: Turn | None = None) -> None:
+        self._session, self._bound = session, bound
+        self.description = session.description
+        self._turn = turn or Turn()
+        self._waiting: list[_Request] = []
+        self._seconds_per_view = 0.0
+
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
+        request = _Request(views, conditions)
+        with self._turn:
+            self._waiting.append(request)
+        while chosen := self._lead(request):  # who leads runs for all that wait, perhaps not yet for this one
+            try:
+                self._pass(chosen)
+            finally:
+                with self._turn:
+                    self._turn.taken = False
+                    self._turn.notify_all()
+        if request.error is not None:
+            raise request.error
+        assert request.outputs is not None
+        return request.outputs
+
+    def _lead(self, request: _Request) -> list[_Request]:
+        """Wait until the request is done, for nothing, or until nobody leads, for the requests of the next pass."""
+        with self._turn:
+            self._turn.wait_for(lambda: request.done or not self._turn.taken)
+            if request.done:
+                return []
+            self._turn.taken = True
+            return self._choose()
+
+    def _choose(self) -> list[_Request]:
+        """The longest waiting requests with the conditions of the first, as many as the bound allows."""
+        chosen: list[_Request] = []
+        views = 0
+        for request in self._waiting:
+            if request.conditions != self._waiting[0].conditions:
+                continue
+            views += len(request.views)
+            if chosen and views * self._seconds_per_view >= self._bound:
+                break
+            chosen.append(request)
+        self._waiting = [request for request in self._waiting if request not in chosen]
+        return chosen
+
+    def _pass(self, requests: list[_Request]) -> None:
+        together = requests[0].views if len(requests) == 1 else np.concatenate([each.views for each in requests])
+        start = time.perf_counter()
+        try:
+            outputs = self._session.run(together, requests[0].conditions)
+        except Exception as error:
+            for request in requests:
+                request.error = error
+            return
+        self._seconds_per_view = (time.perf_counter() - start) / len(together)
+        first = 0
+        for request in requests:
+            last = first + len(request.views)
+            request.outputs = [output[first:last] for output in outputs]
+            first = last
+
+
+TOGETHER, GAIN = 4, 0.9
+
+
+def sharing_pays(session: Session, size: int) -> bool:
+    """Whether TOGETHER views [S,S,3] in one pass take at most GAIN of what they take one after another: on few cores a
+    pass of one view leaves none idle, and changing the size of passes costs time."""
+    views = np.zeros((TOGETHER, size, size, 3), np.uint8)
+
+    def fastest(count: int) -> float:
+        spans = []
+        for _ in range(3):
+            start = time.perf_counter()
+            session.run(views[:count])
+            spans.append(time.perf_counter() - start)
+        return min(spans)
+
+    return fastest(TOGETHER) <= GAIN * TOGETHER * fastest(1)
+
+
+class SharedEngine:
+    """The engine that all sources use, opened again when it fails, as when a GPU is lost."""
+
+    def __init__(self, open_engine: Callable[[], Engine], bound: float) -> None:
+        self._open_engine, self._bound = open_engine, bound
+        self._lock = threading.Lock()
+        self.engine = self._open()
+
+    def renew(self, failed: Engine) -> None:
+        """Open the engine again, unless another thread has done so since `failed` was taken."""
+        with self._lock:
+            if self.engine is failed:
+                self.engine = self._open()
+
+    def _open(self) -> Engine:
+        engine = self._open_engine()
+        if native.cuda() is not None and isinstance(engine.session, DeviceSession):
+            return engine  # its frames stay on the GPU from pixels to scores, one product at a time
+        turn = Turn()  # a pass of one graph would only slow down one of the other
+        bound = self._bound
+        if bound and not sharing_pays(engine.session, engine.encoder.image_size):
+            bound = 0.0
+
+        def shared(session: Session) -> BatchingSession:
+            return BatchingSession(session, bound, turn)
+
+        return Engine(
+            engine.spec,
+            engine.precision,
+            shared(engine.session),
+            engine.threads,
+            lambda: shared(engine.open_prompted()),
+        )

@@ -1,0 +1,75 @@
+"""GenICam cameras (GigE Vision, USB3 Vision) through `harvesters` and the maker's GenTL producer.
+
+Tested against a double of `harvesters`; not run with a camera.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import numpy as np
+from harvesters.core import Harvester
+
+from ...core.errors import GoodpartsError, SettingsError, SourceError
+from ...core.preprocess import Array8
+from .source import Picture, Policy
+
+_CHANNELS = {"Mono8": 1, "RGB8": 3, "RGB8Packed": 3, "BGR8": 3, "BGR8Packed": 3}
+
+
+class GenICam:
+    """One camera of a GenTL producer (a .cti file): the one with this serial number, or the first."""
+
+    default: Policy = "newest"
+
+    def __init__(self, producer: Path, serial: str | None, timeout: float) -> None:
+        self._producer, self._serial, self._timeout = producer, serial, timeout
+
+    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[Picture]:  # noqa: ARG002
+        try:
+            with Harvester() as harvester:
+                harvester.add_file(str(self._producer), check_existence=True, check_validity=True)
+                harvester.update()
+                key = {"serial_number": self._serial} if self._serial else 0
+                with harvester.create(key) as camera:
+                    camera.start()
+                    while not stop.is_set():
+                        buffer = camera.try_fetch(timeout=self._timeout)
+                        if buffer is None:
+                            raise SourceError(f"{self._name}: no picture for {self._timeout:g} s")
+                        with buffer:
+                            pixels = self._to_rgb(buffer.payload.components[0])
+                        yield Picture(pixels)
+        except GoodpartsError:
+            raise
+        except Exception as error:  # what producers raise shares no base class
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise SourceError(f"{self._name}: {line}") from error
+
+    @property
+    def _name(self) -> str:
+        return f"camera {self._serial or 'of'} {self._producer.name}"
+
+    def _to_rgb(self, component: Any) -> Array8:
+        """A copy of the picture in a buffer, which the camera fills again."""
+        kind = str(component.data_format)
+        if kind not in _CHANNELS:
+            raise SourceError(f"{self._name} gives {kind}: set its PixelFormat to one of {' '.join(_CHANNELS)}")
+        shape = component.height, component.width, _CHANNELS[kind]
+        pixels: Array8 = np.array(component.data, np.uint8).reshape(shape)
+        if shape[2] == 1:
+            return np.repeat(pixels, 3, axis=2)
+        return np.ascontiguousarray(pixels[:, :, ::-1]) if kind.startswith("BGR") else pixels
+
+
+def parse_address(address: str, timeout: float) -> GenICam:
+    """genicam:PRODUCER.cti or genicam:PRODUCER.cti?serial=NUMBER."""
+    path, _, query = address.removeprefix("genicam:").partition("?")
+    told = parse_qs(query)
+    if not Path(path).is_file() or told.keys() - {"serial"}:
+        raise SettingsError(f"source {address}: genicam:PRODUCER.cti?serial=NUMBER, with the producer's .cti file")
+    return GenICam(Path(path), told.get("serial", [None])[0], timeout)

@@ -1,0 +1,1 @@
+"""The recipe: everything learned for one product, and how it is calibrated, changed and signed."""

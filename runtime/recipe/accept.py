@@ -1,0 +1,233 @@
+""" "This one is good": photos added to a recipe on the line, what that changes, and the way back.
+
+    change = preview(recipe, engine, [Photo.read(path)], rejects)
+    apply(change, file)  # a running watch takes it between two frames
+    apply(undo(Recipe.open(file), engine), file)
+
+Nothing is written before `apply`. accepted.py says what becomes of memory and calibration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..core.errors import RecipeError, SettingsError
+from ..core.files import printable, read_bytes
+from ..core.preprocess import Array8, decode
+from ..core.scoring import score
+from ..core.view import View
+from ..engine.engine import Engine
+from .header import Shot
+from .recipe import Recipe
+from .refit import encode_for, fit_to, forget, remember
+from .signing import Signer
+
+PHOTOS_MORE = 12
+"""By default a bank may grow by as many rows as so many photos have."""
+
+Verdict = Literal["good", "reject"]
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo: how it is called, the SHA-256 it goes by, its pixels uint8 RGB [H,W,3]."""
+
+    name: str
+    sha256: str
+    pixels: Array8 = field(repr=False)
+
+    @classmethod
+    def read(cls, path: Path) -> Photo:
+        """A picture file."""
+        return cls.decode(printable(Path(path.name)), read_bytes(path))
+
+    @classmethod
+    def decode(cls, name: str, data: bytes) -> Photo:
+        """The bytes of a picture file; the SHA-256 is theirs."""
+        return cls(name, hashlib.sha256(data).hexdigest(), decode(data, name))
+
+    @classmethod
+    def of_pixels(cls, name: str, pixels: Array8) -> Photo:
+        """A frame that never was a file; the SHA-256 is that of its pixels."""
+        return cls(name, hashlib.sha256(pixels.tobytes()).hexdigest(), pixels)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A photo's raw image score before and after a change, and the verdicts of the recipe's own thresholds."""
+
+    name: str
+    before: float
+    after: float
+    was: Verdict
+    becomes: Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """A recipe before and after; photos: what becomes of those that are accepted or taken back; rejects: of others."""
+
+    before: Recipe
+    after: Recipe
+    photos: tuple[Effect, ...]
+    rejects: tuple[Effect, ...]
+
+
+Accept = list[tuple[Shot, Array8]]
+"""The photos of one accept, each with its views uint8 [per_photo,S,S,3]."""
+
+
+def preview(
+    recipe: Recipe,
+    engine: Engine,
+    photos: Sequence[Photo],
+    rejects: Iterable[Photo] = (),
+    max_rows: int | None = None,
+    view: View | None = None,
+) -> Change:
+    """What accepting the photos would do.
+
+    max_rows: bound on each bank from now on (accepted.most_novel says which rows go); None leaves it as it is, at first
+    PHOTOS_MORE photos more than were learned from. view: how the photos are looked at, where their source has a region
+    or mask of its own; None is the recipe's.
+
+    RecipeError for a recipe that does not fit the engine, holds no shots or hears no memory; SettingsError for a photo
+    that the recipe holds already, or that its view does not fit.
+    """
+    if recipe.header.fusion == "prompt":
+        raise RecipeError(
+            "the recipe hears its prompts alone, not its memory: accepting a photo would change nothing; "
+            "set its thresholds with `goodparts calibrate --good`"
+        )
+    if not photos:
+        raise SettingsError("no photo to accept: give at least one")
+    known = {shot.sha256: shot.name for shot in recipe.header.shots}
+    for photo in photos:
+        if photo.sha256 in known:
+            raise SettingsError(f"{photo.name} is already in the recipe, as {known[photo.sha256]}: leave it out")
+        known[photo.sha256] = photo.name
+    recipe = fit_to(engine, recipe)
+    view = view or recipe.header.view
+    added = [(Shot(photo.name, photo.sha256), _cut(view, engine, photo)) for photo in photos]
+    after = _remember(recipe, engine, [*history(recipe), added], max_rows)
+    return _compare(recipe, after, engine, added, rejects, view)
+
+
+def undo(
+    recipe: Recipe,
+    engine: Engine | None,
+    which: str | None = None,
+    rejects: Iterable[Photo] = (),
+    view: View | None = None,
+) -> Change:
+    """What taking an accept back would do: the last, or `which`, its number, or name or SHA-256 of one of its photos.
+
+    The engine is needed where other accepted photos remain, and to score any. view: see preview; of the rejects.
+    """
+    accepts = history(recipe)
+    at = _find(accepts, which)
+    gone, remaining = accepts[at], accepts[:at] + accepts[at + 1 :]
+    if engine is None:
+        if remaining:
+            raise SettingsError("other accepted photos remain: give the engine, to calibrate with them again")
+        return Change(recipe, forget(recipe), (), ())
+    recipe = fit_to(engine, recipe)
+    after = _remember(recipe, engine, remaining, None)
+    return _compare(recipe, after, engine, gone, rejects, view or recipe.header.view)
+
+
+def apply(change: Change, path: Path, sign: Signer | None = None) -> None:
+    """Write what the change makes of the recipe at `path`, whole or not at all.
+
+    RecipeError where that is no longer the recipe that the change was worked out for; SettingsError where it is signed,
+    and no key is given to sign it again.
+    """
+    if Recipe.open(path).digest != change.before.digest:
+        raise RecipeError(f"{path} has changed since: look again at what accepting would do")
+    change.after.save(path, sign)
+
+
+def history(recipe: Recipe) -> list[Accept]:
+    """What was accepted, oldest first. RecipeError where photos are to be kept and are not there."""
+    header = recipe.header
+    if not header.accepted:
+        return []
+    if recipe.shots is None:
+        raise RecipeError("the recipe lists accepted photos and holds none: train it again")
+    photos = list(zip(header.shots, np.split(recipe.shots, len(header.shots)), strict=True))[header.learned_shots :]
+    ends = itertools.accumulate(header.accepted.accepts)
+    return [photos[end - count : end] for count, end in zip(header.accepted.accepts, ends, strict=True)]
+
+
+def _remember(recipe: Recipe, engine: Engine, accepts: list[Accept], max_rows: int | None) -> Recipe:
+    """The recipe with these accepts in the place of its own."""
+    learned = forget(recipe)
+    if not accepts:
+        return learned
+    header, before = learned.header, recipe.header.accepted
+    most = max(map(len, learned.banks))
+    if max_rows is None:
+        rows, columns = header.encoder.grid
+        default = most + PHOTOS_MORE * header.view.count * rows * columns
+        max_rows = before.max_rows if before else default
+    if max_rows <= most:
+        raise SettingsError(f"max_rows {max_rows}: the learned shots' {most} rows stay, so more than that is needed")
+    photos = list(itertools.chain(*accepts))
+    views = np.concatenate([views for _, views in photos])
+    shots = [shot for shot, _ in photos]
+    return remember(learned, list(map(len, accepts)), max_rows, shots, views, encode_for(engine, learned))
+
+
+def _find(accepts: list[Accept], which: str | None) -> int:
+    if not accepts:
+        raise SettingsError("no photo was accepted into this recipe: there is nothing to take back")
+    if which is None:
+        return len(accepts) - 1
+    if which.isdecimal() and 1 <= int(which) <= len(accepts):
+        return int(which) - 1
+    found = [
+        at
+        for at, photos in enumerate(accepts)
+        if any(which == shot.name or (len(which) >= 8 and shot.sha256.startswith(which)) for shot, _ in photos)
+    ]
+    if len(found) != 1:
+        seen = ", ".join(str(at + 1) for at in found) or "none"
+        raise SettingsError(
+            f"{which!r} names {seen} of the {len(accepts)} accepts: give a number from 1 to {len(accepts)}, "
+            "or the name or SHA-256 of a photo of one of them"
+        )
+    return found[0]
+
+
+def _cut(view: View, engine: Engine, photo: Photo) -> Array8:
+    view.check(*photo.pixels.shape[:2])
+    return view.cut(photo.pixels, engine.encoder.image_size, engine.threads)
+
+
+def _compare(
+    before: Recipe, after: Recipe, engine: Engine, photos: Accept, rejects: Iterable[Photo], view: View
+) -> Change:
+    encode = encode_for(engine, after)
+    sides = [(recipe.learned(), recipe.header.thresholds.image) for recipe in (before, after)]
+
+    def effect(name: str, views: Array8) -> Effect:
+        features = encode(views)
+        scores = [float(score(features, learned).image.max()) for learned, _ in sides]
+        verdicts: list[Verdict] = [
+            "reject" if seen >= limit else "good" for seen, (_, limit) in zip(scores, sides, strict=True)
+        ]
+        return Effect(name, scores[0], scores[1], verdicts[0], verdicts[1])
+
+    return Change(
+        before,
+        after,
+        tuple(effect(shot.name, views) for shot, views in photos),
+        tuple(effect(photo.name, _cut(view, engine, photo)) for photo in rejects),
+    )

@@ -1,0 +1,233 @@
+"""Thresholds from good photos alone.
+
+Each shot is scored as if it were new: against the memory of the other shots (leave-one-out), or, where
+there is only one, as slightly shifted copies of itself. Better still are further good photos that the memory
+has never seen. What good parts score that way gives the location and spread from which thresholds follow, on the
+assumption that the logarithms of good parts' scores are normally distributed. The prompts stay as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+from typing import Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..core.errors import SettingsError
+from ..core.preprocess import Array8
+from ..core.scoring import (
+    SMALLEST_SCORE,
+    Branches,
+    Combination,
+    Features,
+    Floats,
+    Learned,
+    Scales,
+    Scores,
+    anomaly_map,
+    combine,
+    mean_distance,
+    nearest,
+    score,
+    score_branches,
+    with_prompts,
+)
+
+Encode = Callable[[Array8], Features]
+"""Views uint8 [B,S,S,3] → Features: an engine's graph, or torch."""
+
+FALSE_REJECT_RATE = 0.01
+"""Default share of good parts that may be rejected."""
+
+PRIOR_SPREAD = 0.2
+"""Spread of log scores expected before any photo is seen; counts as much as PRIOR_PHOTOS photos."""
+PRIOR_PHOTOS = 4
+
+COPY_INFLATION = 1.1
+"""Shifted copies of one photo lie closer to its memory than another good part does: their scores times this."""
+COPY_SPREAD = 0.3
+"""And they say nothing of how much good parts differ: spread of log scores assumed for a single photo."""
+
+LARGEST_LOGARITHM = 100.0
+"""Of a score: more than SMALLEST_SCORE or any scale makes of it, and far from where exponentials overflow."""
+
+
+class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What good parts score at one level: the scores themselves, and mean and spread of their logarithms."""
+
+    scores: tuple[float, ...]
+    location: float
+    spread: float
+
+    def __post_init__(self) -> None:
+        if not self.scores or self.spread <= 0 or max(self.spread, abs(self.location)) > LARGEST_LOGARITHM:
+            raise ValueError(
+                f"{len(self.scores)} scores of good parts, their logarithms at {self.location} ± {self.spread}: at "
+                f"least one score, and numbers up to {LARGEST_LOGARITHM} are accepted, the spread above 0"
+            )
+
+    def threshold(self, false_reject_rate: float) -> float:
+        """The score that good parts exceed with this probability, for log-normal scores."""
+        return math.exp(self.location + NormalDist().inv_cdf(1.0 - false_reject_rate) * self.spread)
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Good parts at both levels: image scores, and maxima of the anomaly map, one of each per photo."""
+
+    source: Literal["leave-one-out", "copies", "further photos"]
+    image: Level
+    pixel: Level
+
+    def is_extrapolated(self, false_reject_rate: float) -> bool:
+        """Whether the rate is below what so few photos can show: 1/(n+1)."""
+        return false_reject_rate < 1.0 / (len(self.image.scores) + 1)
+
+
+def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: int, encode: Encode) -> list[Branches]:
+    """What a product's own shots score as if they were new, per_photo views each: features and views (uint8
+    [k·per_photo,S,S,3]).
+
+    `encode` is called only for a single photo, for its shifted copies.
+    """
+    count = len(shots) // per_photo
+    if count == 1:
+        return [score_branches(encode(views), learned) for views in shifted_copies(shots)]
+    return score_as_new(learned, [features[index * per_photo : (index + 1) * per_photo] for index in range(count)])
+
+
+def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]:
+    """What each of a product's photos, in their order, scores against the rows of the others."""
+    similarities = []
+    for number, (bank, of) in enumerate(zip(learned.banks, learned.photos, strict=True)):
+        queries = [photo.memory[number].reshape(-1, bank.shape[1]) for photo in photos]
+        ends = np.cumsum([len(rows) for rows in queries])
+        every, best = np.concatenate(queries), np.full(ends[-1], -1.0, np.float32)
+        for photo, end in enumerate(ends):
+            found = nearest(every, bank[of == photo])
+            found[end - len(queries[photo]) : end] = -1.0  # its own
+            np.maximum(best, found, out=best)
+        similarities.append(np.split(best, ends[:-1]))
+    return [
+        with_prompts(photo, learned, mean_distance(found))
+        for photo, found in zip(photos, zip(*similarities, strict=True), strict=True)
+    ]
+
+
+def calibrate(
+    good: Sequence[Branches], scales: Scales | None, copies: bool, combination: Combination = "fused"
+) -> Calibration:
+    """Calibrate a product on what its own shots score (score_shots); copies: whether they are of a single photo."""
+    image, pixel = photo_scores([combine(photo, scales, combination) for photo in good])
+    if not copies:
+        return summarise("leave-one-out", image, pixel)
+    return Calibration(
+        source="copies",
+        image=_level(image * COPY_INFLATION, COPY_SPREAD),
+        pixel=_level(pixel * COPY_INFLATION, COPY_SPREAD),
+    )
+
+
+def calibrate_on(learned: Learned, photos: Sequence[Array8], encode: Encode) -> Calibration:
+    """Calibrate on good photos that are not in the memory: the views [per_photo,S,S,3] of each."""
+    return summarise("further photos", *photo_scores(score_photos(learned, photos, encode)))
+
+
+def score_photos(learned: Learned, photos: Sequence[Array8], encode: Encode) -> list[Scores]:
+    """Scores of each photo's views."""
+    return [score(encode(views), learned) for views in photos]
+
+
+def photo_scores(photos: Sequence[Scores]) -> tuple[Floats, Floats]:
+    """Image score and map maximum of each photo, over its views: [n], [n]."""
+    image = [photo.image.max() for photo in photos]
+    pixel = [max(anomaly_map(grid).max() for grid in photo.grid) for photo in photos]
+    return np.array(image, np.float32), np.array(pixel, np.float32)
+
+
+def without(learned: Learned, photo: int) -> Learned:
+    """The same product, as if this one of its photos had never been seen."""
+    kept = [photos != photo for photos in learned.photos]
+    return dataclasses.replace(
+        learned,
+        banks=tuple(bank[rows] for bank, rows in zip(learned.banks, kept, strict=True)),
+        photos=tuple(photos[rows] for photos, rows in zip(learned.photos, kept, strict=True)),
+    )
+
+
+def shifted_copies(views: Array8) -> list[Array8]:
+    """One photo's views uint8 [T,S,S,3] moved and enlarged by 4 %, towards each corner.
+
+    Of the mild changes between two good parts this is the one that matters to the memory; changes of light and
+    sharpness were tried and score next to nothing.
+    """
+    size = views.shape[1]
+    part = 0.96 * size
+    rest = size - part
+    copies = []
+    for x, y in ((0.0, 0.0), (rest, 0.0), (0.0, rest), (rest, rest)):
+        box = (x, y, x + part, y + part)
+        moved = [Image.fromarray(view).resize((size, size), Image.Resampling.BICUBIC, box=box) for view in views]
+        copies.append(np.stack([np.asarray(image) for image in moved]))
+    return copies
+
+
+def calibrated(value: float, threshold: float, level: Level) -> float:
+    """Raw score → [0,1]: monotone, 0.5 at the threshold, about 0.1 for a typical good part."""
+    if value <= 0:
+        return 0.0
+    margin = max(math.log(threshold) - level.location, level.spread)
+    return 1.0 / (1.0 + math.exp(min(math.log(9.0) / margin * (math.log(threshold) - math.log(value)), 700.0)))
+
+
+def summarise(
+    source: Literal["leave-one-out", "copies", "further photos"], image: Floats, pixel: Floats
+) -> Calibration:
+    """A calibration from the scores of good photos."""
+    return Calibration(source=source, image=_level(image), pixel=_level(pixel))
+
+
+def _level(values: npt.NDArray[np.floating], spread: float | None = None) -> Level:
+    """Location and spread of log scores; a spread that is not given is drawn from them towards the prior, and
+    widened for few photos."""
+    logs = np.log(np.maximum(values.astype(np.float64), SMALLEST_SCORE))
+    count = len(logs)
+    if spread is None:
+        around = float(((logs - logs.mean()) ** 2).sum())
+        variance = (PRIOR_PHOTOS * PRIOR_SPREAD**2 + around) / (PRIOR_PHOTOS + count - 1)
+        spread = math.sqrt(variance * (1.0 + 1.0 / count))
+    return Level(tuple(float(value) for value in values), float(logs.mean()), spread)
+
+
+@dataclasses.dataclass(frozen=True)
+class Separation:
+    """Good and bad photos' image scores beside each other.
+
+    threshold: the proposed one; it rejects `rejected` of the good and misses `missed` of the bad.
+    """
+
+    threshold: float
+    rejected: int
+    missed: int
+
+
+def separate(good: Floats, bad: Floats) -> Separation:
+    """The threshold that errs on the fewest photos; between two scores, half-way in the logarithm.
+
+    Among equally good ones, that with the widest gap.
+    """
+    if not len(good) or not len(bad):
+        raise SettingsError("a threshold is proposed from good and bad photos: give at least one of each")
+    logs = np.log(np.maximum(np.concatenate([good, bad]).astype(np.float64), SMALLEST_SCORE))
+    edges = np.unique(logs)
+    candidates = np.concatenate([[edges[0] - 0.1], (edges[:-1] + edges[1:]) / 2, [edges[-1] + 0.1]])
+    gaps = np.concatenate([[0.0], np.diff(edges), [0.0]])
+    rejected = (logs[None, : len(good)] >= candidates[:, None]).sum(axis=1)
+    missed = (logs[None, len(good) :] < candidates[:, None]).sum(axis=1)
+    best = min(range(len(candidates)), key=lambda index: (rejected[index] + missed[index], -gaps[index]))
+    return Separation(float(np.exp(candidates[best])), int(rejected[best]), int(missed[best]))

@@ -1,0 +1,95 @@
+"""The memory of good patches: which rows are kept, and what the shots themselves say about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.preprocess import Array8
+from ..core.scoring import Combination, Features, Floats, Learned, Scales, measure_scales
+from .calibrate import Calibration, Encode, calibrate, score_shots
+
+Fusion = Literal["paper", "balanced", "prompt", "memory"]
+COMBINED: Mapping[Fusion, Combination] = {
+    "paper": "fused",
+    "balanced": "fused",
+    "prompt": "prompt",
+    "memory": "memory",
+}
+"""What each means to scoring; of the fused ones "balanced" has scales."""
+
+Halves = npt.NDArray[np.float16]
+Photos = npt.NDArray[np.int32]
+
+PROJECTED = 128
+"""Width in which a coreset is chosen (Johnson-Lindenstrauss; PatchCore does so too)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """banks float16 [R_m,W_m]; photos int32 [R_m], the shot that each row came from; what good parts score on each
+    branch; the calibration on the shots."""
+
+    banks: tuple[Halves, ...]
+    photos: tuple[Photos, ...]
+    scales: Scales
+    calibration: Calibration
+
+
+def fit_memory(
+    learned: Learned,
+    features: Features,
+    shots: Array8,
+    per_photo: int,
+    encode: Encode,
+    *,
+    fusion: Fusion,
+    share: float = 1.0,
+) -> Memory:
+    """Remember the patches of the shots (eq. 8's banks), or a share of them, and calibrate on them.
+
+    features, shots: per_photo views of each photo; prompts stay as they are.
+    """
+    banks, photos = [], []
+    for memory in features.memory:
+        rows = memory.reshape(-1, memory.shape[-1]).astype(np.float16)
+        per_photo_rows = per_photo * memory.shape[1]
+        kept = coreset(rows.astype(np.float32), math.ceil(share * len(rows)), per_photo_rows)
+        banks.append(rows[kept])
+        photos.append((kept // per_photo_rows).astype(np.int32))
+    # Calibrated with what is stored, not with what was rounded away.
+    stored = dataclasses.replace(learned, banks=tuple(bank.astype(np.float32) for bank in banks), photos=tuple(photos))
+    good = score_shots(stored, features, shots, per_photo, encode)
+    scales = measure_scales(good)
+    used = scales if fusion == "balanced" else None
+    calibration = calibrate(good, used, len(shots) == per_photo, COMBINED[fusion])
+    return Memory(tuple(banks), tuple(photos), scales, calibration)
+
+
+def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArray[np.intp]:
+    """Indices, rising, of `keep` rows that leave no row far from all of them: greedy k-center, farthest first.
+
+    It starts from the first row of every photo, per_photo rows each, so that no photo goes without. At most
+    len(rows) and at least one row a photo are kept.
+    """
+    chosen = list(range(0, len(rows), per_photo))
+    if keep >= len(rows):
+        return np.arange(len(rows))
+    if rows.shape[1] > PROJECTED:
+        random = np.random.default_rng(seed).standard_normal((rows.shape[1], PROJECTED)).astype(np.float32)
+        rows = rows @ (random / np.float32(math.sqrt(PROJECTED)))
+    squares = np.einsum("rw,rw->r", rows, rows)
+    nearest = np.full(len(rows), np.inf, np.float32)
+    for number in range(max(keep, len(chosen))):
+        if number == len(chosen):
+            chosen.append(int(nearest.argmax()))
+        at = chosen[number]
+        np.minimum(nearest, squares + squares[at] - 2.0 * (rows @ rows[at]), out=nearest)
+        nearest[at] = -np.inf
+    return np.sort(np.array(chosen, np.intp))

@@ -1,0 +1,132 @@
+"""Signed recipes: Ed25519 over all of a recipe's bytes, its signature inside it, so that both change together.
+
+A runtime that is given a `Trust` takes signed recipes alone. Keys are PEM files, as openssl writes them too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..core.errors import FileError, RecipeError, SettingsError
+from ..core.files import read_bytes, require_folder_of, write_atomic
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+_CONTEXT = b"goodparts recipe\n"
+"""What a key signs begins with it: a signature made for something else is none of a recipe."""
+_PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
+
+
+class Trust:
+    """The public keys whose signatures are accepted; name: where they came from, for errors."""
+
+    def __init__(self, keys: Sequence[Ed25519PublicKey], name: str) -> None:
+        self._keys, self.name = tuple(keys), name
+
+    @classmethod
+    def read(cls, path: Path) -> Trust:
+        """One or more public keys in a PEM file; SettingsError for anything else."""
+        data = read_bytes(path)
+        exceptions, ed25519, serialization = _cryptography()
+        if b"PRIVATE KEY" in data:
+            raise SettingsError(
+                f"{path} holds a private key, which stays where recipes are signed: give the public one"
+            )
+        try:
+            keys = [serialization.load_pem_public_key(pem) for pem in _PUBLIC.findall(data)]
+        except (ValueError, exceptions.UnsupportedAlgorithm):
+            keys = []
+        found = [key for key in keys if isinstance(key, ed25519.Ed25519PublicKey)]
+        if not found or len(found) != len(keys):
+            raise SettingsError(f"{path} is no file of Ed25519 public keys in PEM: `goodparts keygen` makes one")
+        return cls(found, str(path))
+
+    def check(self, blank: bytes, signature: str | None, name: str) -> None:
+        """RecipeError unless one of the keys made the signature.
+
+        blank: the recipe's bytes with zeros for signature and digest; name: how errors call it.
+        """
+        from cryptography.exceptions import InvalidSignature
+
+        if signature is None:
+            raise RecipeError(
+                f"{name} is not signed: recipes signed with a key of {self.name} alone are accepted; "
+                "sign it with `goodparts sign`"
+            )
+        message = _message(blank)
+        for key in self._keys:
+            try:
+                key.verify(bytes.fromhex(signature), message)
+                return
+            except (InvalidSignature, ValueError):
+                continue
+        raise RecipeError(
+            f"{name} is refused: no key of {self.name} made its signature, or it was changed after it was signed"
+        )
+
+
+class Signer:
+    """A private key. Called with a recipe's bytes, zeros for signature and digest, it gives the signature in hex."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    @classmethod
+    def read(cls, path: Path) -> Signer:
+        """A private key in a PEM file without a passphrase; SettingsError for anything else."""
+        data = read_bytes(path)
+        exceptions, ed25519, serialization = _cryptography()
+        try:
+            key = serialization.load_pem_private_key(data, None)
+        except (ValueError, TypeError, exceptions.UnsupportedAlgorithm):
+            key = None
+        if not isinstance(key, ed25519.Ed25519PrivateKey):
+            raise SettingsError(
+                f"{path} is no Ed25519 private key in PEM without a passphrase: `goodparts keygen` makes one"
+            )
+        return cls(key)
+
+    def __call__(self, blank: bytes) -> str:
+        return self._key.sign(_message(blank)).hex()
+
+
+def generate(path: Path) -> Path:
+    """Write a new private key, for its owner's eyes alone, and beside it the public one, whose path is returned.
+
+    FileError where one of them is there already.
+    """
+    _, ed25519, serialization = _cryptography()
+    public = path.with_name(f"{path.name}.pub")
+    require_folder_of(path)
+    for file in (path, public):
+        if file.exists():
+            raise FileError(f"{file} is there already: a key is never overwritten; name another")
+    key = ed25519.Ed25519PrivateKey.generate()
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+        opened.write(private)
+    write_atomic(public, key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
+    return public
+
+
+def _cryptography() -> tuple[ModuleType, ModuleType, ModuleType]:
+    """Its modules of exceptions, Ed25519 and PEM files; SettingsError where it is not installed."""
+    try:
+        from cryptography import exceptions
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise SettingsError('signatures need cryptography: pip install "goodparts[sign]"') from error
+    return exceptions, ed25519, serialization
+
+
+def _message(blank: bytes) -> bytes:
+    return _CONTEXT + hashlib.sha256(blank).digest()

@@ -1,0 +1,159 @@
+"""Frames that stay on the GPU, with doubles of CUDA and of the inference library and the real kernels on the CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from goodparts.runtime.backends.library import BuildSettings
+from goodparts.runtime.core import native
+from goodparts.runtime.core.conditions import Conditions
+from goodparts.runtime.core.preprocess import Array8, load_rgb
+from goodparts.runtime.core.scorer import Search
+from goodparts.runtime.core.view import Box, View, encode_mask
+from goodparts.runtime.detector import Detector
+from goodparts.runtime.engine.build import compile_plan
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.recipe.recipe import Recipe
+
+from tests.conftest import draw_part
+from tests.cpp_ext.cuda.devices import OnCpu, compile_kernels
+from tests.runtime.backends.cuda_double import Machine
+from tests.runtime.backends.native_double import CudaOnCpu
+from tests.runtime.backends.onnxruntime_double import installed
+
+BACKENDS = ("onnxruntime-cuda", "tensorrt")
+
+
+@pytest.fixture(scope="module")
+def on_cpu() -> OnCpu:
+    return OnCpu(compile_kernels())
+
+
+@pytest.fixture
+def cuda(on_cpu: OnCpu, monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaOnCpu]:
+    machine = Machine()
+    double = CudaOnCpu(on_cpu, machine)
+    with installed(machine):
+        monkeypatch.setattr(native, "cuda", lambda: double)
+        yield double
+
+
+@pytest.fixture
+def folder(engine_folder: Path, tmp_path: Path, cuda: CudaOnCpu) -> Path:
+    """An engine with plans for two views at once."""
+    folder = Path(shutil.copytree(engine_folder, tmp_path / "engine"))
+    for backend in BACKENDS:
+        compile_plan(folder, "fp32", BuildSettings(max_batch=2), backend)
+    cuda.machine.launches = 0
+    return folder
+
+
+def frames() -> list[Array8]:
+    return [load_rgb(draw_part(seed, defect=seed == 4, size=size)) for seed, size in ((1, (320, 240)), (4, (410, 300)))]
+
+
+def changed(recipe: Recipe, view: View) -> Recipe:
+    """With another view, as if it had been learned so."""
+    header = msgspec.structs.replace(recipe.header, view=view)
+    return Recipe(header, recipe.image_prompts, recipe.pixel_prompts, recipe.banks, recipe.photos, recipe.shots)
+
+
+@pytest.mark.parametrize(
+    ("backend", "view", "resized"),
+    [
+        ("onnxruntime-cuda", View(), 2),
+        ("tensorrt", View(roi=Box(40, 20, 200, 180), tiles=(1, 2)), 4),
+        ("tensorrt", View(resize="letterbox"), 0),
+    ],
+)
+def test_frames_that_stay_on_the_gpu_score_as_on_the_cpu(
+    folder: Path, recipe: Recipe, cuda: CudaOnCpu, backend: str, view: View, resized: int
+) -> None:
+    product = changed(recipe, view)
+    expected = Detector.open(folder, product, backend="onnxruntime").predict_batch(frames())
+    seen = Detector.open(folder, product, backend=backend).predict_batch(frames())
+    assert cuda.calls.count("resize") == resized
+    assert cuda.calls.count("score") == view.count  # two views at once
+    for one, other in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(one.grids, other.grids, atol=2e-4)  # products of fp16 numbers
+        assert one.score == pytest.approx(other.score, abs=2e-4)
+        assert set(one.milliseconds) == set(other.milliseconds)
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_conditions_go_up_once_per_change_of_product(
+    prompted_folder: Path, anople_recipe: Recipe, tmp_path: Path, backend: str
+) -> None:
+    folder = Path(shutil.copytree(prompted_folder, tmp_path / "engine"))
+    for prompted in (False, True):
+        compile_plan(folder, "fp32", BuildSettings(max_batch=2), backend, prompted=prompted)
+    assert anople_recipe.conditions
+    doubled = Conditions({name: 2 * tensor for name, tensor in anople_recipe.conditions.tensors.items()})
+    engine, cpu = Engine.open(folder, backend=backend), Engine.open(folder, backend="onnxruntime")
+    session, up = engine.graph_for(doubled), list[int]()
+    upload = session.upload  # type: ignore[attr-defined]
+    session.upload = lambda host, device: (up.append(host.nbytes), upload(host, device))  # type: ignore[attr-defined]
+    size = sum(tensor.nbytes for tensor in doubled.tensors.values())
+    views = np.random.default_rng(0).integers(0, 256, (2, 192, 192, 3), np.uint8)
+    for conditions in (doubled, anople_recipe.conditions):
+        expected = cpu.encode(views, conditions)
+        for conditioned in (size, 0):
+            seen = engine.encode(views, conditions)
+            assert sum(up) == views.nbytes + conditioned
+            up.clear()
+            np.testing.assert_allclose(seen.local, expected.local, atol=1e-5)
+    detector = Detector(engine, dataclasses.replace(anople_recipe, conditions=doubled))
+    detector.predict(frames()[0])
+    assert sum(up) == frames()[0].nbytes + size
+
+
+def test_masked_frames_are_cut_by_the_cpu(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
+    mask = np.zeros((240, 320), np.bool_)
+    mask[60:200, 60:260] = True
+    product = changed(recipe, View(mask=encode_mask(mask)))
+    expected = Detector.open(folder, product, backend="onnxruntime").predict(frames()[0])
+    seen = Detector.open(folder, product, backend=BACKENDS[0]).predict(frames()[0])
+    assert "resize" not in cuda.calls
+    np.testing.assert_allclose(seen.grids, expected.grids, atol=2e-4)
+
+
+def test_features_do_not_come_back(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
+    detector = Detector.open(folder, recipe, backend=BACKENDS[0])
+    down: list[int] = []
+    session = detector.engine.session
+    download = session.download  # type: ignore[attr-defined]
+    session.download = lambda host, device: (down.append(host.nbytes), download(host, device))  # type: ignore[attr-defined]
+    detector.predict(frames()[0])
+    assert cuda.calls == ["resize", "score"]
+    rows, columns = detector.engine.encoder.grid
+    assert sum(down) == 4 * (3 + 3 * rows * columns)  # image and grid, and four branches
+
+
+@pytest.mark.parametrize("combination", ["prompt", "memory"])
+def test_one_branch_alone_is_scored_as_on_the_cpu(
+    folder: Path, recipe: Recipe, cuda: CudaOnCpu, combination: str
+) -> None:
+    header = msgspec.structs.replace(recipe.header, fusion=combination)
+    product = Recipe(header, recipe.image_prompts, recipe.pixel_prompts, recipe.banks, recipe.photos, recipe.shots)
+    expected = Detector.open(folder, product, backend="onnxruntime").predict(frames()[1])
+    seen = Detector.open(folder, product, backend=BACKENDS[0]).predict(frames()[1])
+    assert "score" in cuda.calls
+    np.testing.assert_allclose(seen.grids, expected.grids, atol=2e-4)
+
+
+def test_threads_that_share_a_detector_get_their_own_results(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
+    detector = Detector.open(folder, recipe, backend=BACKENDS[1], search=Search(precision="int8"))
+    pictures = [load_rgb(draw_part(seed, size=(300 + 7 * seed, 240))) for seed in range(3)]
+    alone = [detector.predict(picture).score for picture in pictures]
+    assert cuda.calls.count("score") == 3
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda picture: detector.predict(picture).score, pictures))
+    assert together == alone

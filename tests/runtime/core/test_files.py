@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+from goodparts.runtime.core.errors import FileError
+from goodparts.runtime.core.files import find_images, is_sealed, printable, seal, write_atomic
+
+
+def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    write_atomic(path, b"a long first version")
+    write_atomic(path, b"short")
+    assert path.read_bytes() == b"short"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.bin"
+    write_atomic(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileError, match=r"disk full while writing .*a\.bin"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="folder .*nowhere does not exist"):
+        write_atomic(tmp_path / "nowhere" / "a.bin", b"")
+
+
+def _write_often(path: Path, byte: bytes) -> None:
+    for _ in range(50):
+        write_atomic(path, byte * 200_000)
+
+
+def test_two_writers_never_mix(tmp_path: Path) -> None:
+    path = tmp_path / "shared.bin"
+    write_atomic(path, b"a" * 200_000)
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write_often, args=(path, byte)) for byte in (b"a", b"b")]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        seen = path.read_bytes()
+        assert seen in (b"a" * 200_000, b"b" * 200_000)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_images_are_found_at_every_depth_and_sorted(tmp_path: Path) -> None:
+    for name in ("b/2.png", "a/1.JPG", "a/notes.txt", "b/.hidden.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in find_images([tmp_path])] == ["a/1.JPG", "b/2.png"]
+
+
+def test_a_folder_without_pictures_and_a_wrong_path_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"no pictures in .* \.png"):
+        find_images([tmp_path])
+    with pytest.raises(FileError, match="does not exist"):
+        find_images([tmp_path / "wrong"])
+
+
+@pytest.mark.parametrize("position", [0, 3, 12, 70, -1])
+def test_a_seal_breaks_with_any_byte(position: int) -> None:
+    sealed = bytearray(seal(b'{"digest": "' + b"0" * 64 + b'", "x": 1}', b'"digest": "'))
+    digest = bytes(sealed[12:76]).decode()
+    assert is_sealed(bytes(sealed), b'"digest": "', digest)
+    sealed[position] ^= 1
+    assert not is_sealed(bytes(sealed), b'"digest": "', bytes(sealed[12:76]).decode(errors="replace"))
+
+
+def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(FileError, match="it is no ordinary file"):
+        write_atomic(pipe, b"")
+    assert pipe.is_fifo()
+
+
+def test_any_file_name_can_be_printed() -> None:
+    assert printable(Path(os.fsdecode(b"a\xff.png"))) == r"a\xff.png"
+    assert printable(Path("螺母.png")) == "螺母.png"

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from goodparts.runtime.core.threads import one_blas_thread
+from threadpoolctl import threadpool_info
+
+
+def blas_threads() -> set[int]:
+    """Of numpy's own BLAS; torch and scipy bring others."""
+    return {library["num_threads"] for library in threadpool_info() if "numpy" in library["filepath"]}
+
+
+def test_threads_take_turns_and_leave_the_setting_as_it_was() -> None:
+    before = blas_threads()
+
+    def look(_: int) -> frozenset[int]:
+        with one_blas_thread():
+            return frozenset(blas_threads())
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = set(pool.map(look, range(100)))
+    assert seen == {frozenset({1})}
+    assert blas_threads() == before

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import functools
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from goodparts.runtime.core.errors import SettingsError, SourceError
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.line.sources.source import Picture, make_source, redacted
+
+from tests.conftest import draw_part
+from tests.runtime.conftest import FRAMES
+from tests.runtime.line.sources.camera import read_stream, record_stream
+
+
+def read(address: str, timeout: float = 30.0) -> list[Picture]:
+    return list(make_source(address, timeout).pictures(threading.Event(), paced=False))
+
+
+def pixels(picture: Picture) -> Array8:
+    assert isinstance(picture.pixels, np.ndarray)
+    return picture.pixels
+
+
+@pytest.fixture
+def server(recording: Path) -> Iterator[str]:
+    """The recording's folder over HTTP."""
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Silent, directory=str(recording.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_recording_gives_all_its_frames_in_rgb(recording: Path) -> None:
+    pictures = read(str(recording))
+    assert len(pictures) == FRAMES
+    # H.264 at this quality, and chroma of half the resolution.
+    difference = pixels(pictures[0]).astype(int) - np.asarray(draw_part(1))
+    assert np.abs(difference).mean() < 6
+
+
+def test_pictures_made_up_where_data_was_lost_are_passed_over(tmp_path: Path) -> None:
+    stream = record_stream(tmp_path / "whole.ts", [np.asarray(draw_part(seed)) for seed in range(4)])
+    data, whole = stream.read_bytes(), read_stream(stream)
+    middle = len(data) // 2 // 188 * 188
+    for name, rest in (("cut.ts", data[: middle + 9000]), ("gap.ts", data[:20_000] + data[20_000 + 188 * 20 :])):
+        (tmp_path / name).write_bytes(rest)
+        damaged = read(str(tmp_path / name))
+        assert 0 < len(damaged) < len(whole)
+        assert all(any((pixels(one) == other).all() for other in whole) for one in damaged)
+
+
+def test_a_recording_over_http_ends_as_well(server: str, recording: Path) -> None:
+    assert len(read(f"{server}/{recording.name}")) == FRAMES
+
+
+def test_what_is_no_video_or_not_there_is_one_line(server: str, tmp_path: Path) -> None:
+    (tmp_path / "junk.mp4").write_bytes(b"no video" * 100)
+    with pytest.raises(SourceError, match=r"junk.mp4: Invalid data"):
+        read(str(tmp_path / "junk.mp4"))
+    with pytest.raises(SourceError, match=r"none.mp4: .*404"):
+        read(f"{server}/none.mp4")
+
+
+def test_a_silent_stream_counts_as_lost_and_no_password_is_shown() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host, port = listening.getsockname()
+        with pytest.raises(SourceError, match="nothing came for 0.3 s") as raised:
+            read(f"http://user:secret@{host}:{port}/live", timeout=0.3)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("address", ["/nowhere/at/all.mp4", "gopher://host/x"])
+def test_an_address_that_means_nothing_is_refused(address: str) -> None:
+    with pytest.raises(SettingsError, match="source "):
+        make_source(address, 1.0)
+
+
+def test_addresses_are_shown_without_their_secrets() -> None:
+    assert redacted("rtsp://me:pass@camera:554/live?token=1") == "rtsp://camera:554/live"
+    assert redacted("/dev/video0") == "/dev/video0"

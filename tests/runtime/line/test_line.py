@@ -1,0 +1,175 @@
+"""The line survives its engine, and changes its product between two frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import shutil
+import time
+from pathlib import Path
+
+import av
+import msgspec
+import pytest
+from goodparts.runtime import Detector, Engine, Recipe
+from goodparts.runtime.backends.session import Session
+from goodparts.runtime.core.conditions import Conditions
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.core.scoring import Floats
+from goodparts.runtime.core.view import Box, View, read_mask
+from goodparts.runtime.line import line as watch
+from goodparts.runtime.line import shared_engine as batching
+from goodparts.runtime.line.line import Line
+from goodparts.runtime.line.settings import LineSettings, OutputSettings, SourceSettings
+from PIL import Image, ImageOps
+
+from tests.runtime.conftest import FRAMES
+
+
+def settings(engine: Path, recipe: Path, address: Path, out: Path) -> LineSettings:
+    source = SourceSettings(name="left", address=str(address), recipe=str(recipe), threshold=0.5)
+    return LineSettings(engine=str(engine), source=(source,), output=OutputSettings(json=str(out)))
+
+
+class LostOnce:
+    """A session whose device goes away at the third pass."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._passes = session, 0
+        self.description = session.description
+
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
+        self._passes += 1
+        if self._passes >= 3:
+            raise RuntimeError("device lost\nand a long story")
+        return self._session.run(views, conditions)
+
+
+def test_an_engine_that_fails_is_opened_again_and_no_frame_is_lost(
+    engine_folder: Path, recipe_file: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Engine] = []
+    real = watch._open_engine
+
+    def open_engine(told: LineSettings) -> Engine:
+        engine = real(told)
+        if not opened:
+            engine.session = LostOnce(engine.session)
+        opened.append(engine)
+        return engine
+
+    monkeypatch.setattr(watch, "_open_engine", open_engine)
+    said: list[str] = []
+    out = tmp_path / "out.jsonl"
+    Line(settings(engine_folder, recipe_file, recording, out), said.append, first_delay=1e-3).run(lambda: None)
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [record["frame"] for record in records] == list(range(FRAMES))
+    assert len(opened) == 2
+    assert said == [
+        "left: inspection failed (RuntimeError: device lost); the engine is opened again from 0.001 s on",
+        "left: inspected again",
+    ]
+
+
+def test_a_recipe_replaced_on_disk_is_taken_and_a_broken_one_refused(
+    engine_folder: Path, recipe: Recipe, recipe_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "ring.safetensors"
+    shutil.copy(recipe_file, path)
+    (tmp_path / "in").mkdir()
+    said: list[str] = []
+    line = Line(settings(engine_folder, path, tmp_path / "in", tmp_path / "out.jsonl"), said.append)
+    (station,) = line.stations
+    before = station.detector
+    station.refresh()
+    assert station.detector is before
+    path.write_bytes(recipe_file.read_bytes()[:-1])
+    station.refresh()
+    assert station.detector is before
+    assert "the changed recipe is refused, the old one stays: " in said[0]
+    changed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, pixel=0.25))
+    changed.save(path)
+    station.refresh()
+    assert station.detector.recipe.digest == changed.digest
+    assert (station.detector.thresholds.image, station.detector.thresholds.pixel) == (0.5, 0.25)
+    assert said[1:] == [f"left: now inspects with recipe {changed.digest[:12]}"]
+    line.outlets[0].start()
+    line.outlets[0].finish(30)
+
+
+class Slow:
+    """A session whose passes take long enough for others to wait; notes how many views each had."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.sizes: list[int] = []
+        self.description = session.description
+
+    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
+        self.sizes.append(len(views))
+        time.sleep(0.02)
+        return self._session.run(views, conditions)
+
+
+@pytest.mark.parametrize(("batch_ms", "together"), [(1000.0, True), (0.0, False)])
+def test_sources_share_passes_up_to_batch_ms(
+    engine_folder: Path, recipe_file: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    batch_ms: float, together: bool,
+) -> None:  # fmt: skip
+    slow: list[Slow] = []
+    real = watch._open_engine
+
+    def open_engine(told: LineSettings) -> Engine:
+        engine = real(told)
+        slow.append(Slow(engine.session))
+        engine.session = slow[-1]
+        return engine
+
+    monkeypatch.setattr(watch, "_open_engine", open_engine)
+    monkeypatch.setattr(batching, "sharing_pays", lambda *_: True)
+    told = settings(engine_folder, recipe_file, recording, tmp_path / "out.jsonl")
+    sources = tuple(msgspec.structs.replace(told.source[0], name=name) for name in ("a", "b", "c"))
+    Line(msgspec.structs.replace(told, source=sources, batch_ms=batch_ms), print).run(lambda: None)
+    assert (max(slow[0].sizes) > 1) == together
+    assert sum(slow[0].sizes) == len(sources) * FRAMES
+
+
+def test_a_hook_is_called_with_every_record_in_order_and_again_when_it_fails(
+    engine_folder: Path, recipe_file: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_plc.py").write_text(
+        "calls, done = [], []\n"
+        "def eject(record):\n"
+        "    calls.append(record['frame'])\n"
+        "    if record['frame'] == 3 and calls.count(3) == 1:\n"
+        "        raise OSError('the bus is busy')\n"
+        "    done.append((record['frame'], record['decision']))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    said: list[str] = []
+    told = settings(engine_folder, recipe_file, recording, tmp_path / "out.jsonl")
+    output = msgspec.structs.replace(told.output, hook="a_plc:eject")
+    Line(msgspec.structs.replace(told, output=output), said.append, first_delay=1e-3).run(lambda: None)
+    plc = importlib.import_module("a_plc")
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert plc.done == [(record["frame"], record["decision"]) for record in records]
+    assert plc.calls.count(3) == 2
+    assert said[0] == "hook: OSError: the bus is busy; tried again from 0.001 s on"
+
+
+def test_a_source_s_own_view_takes_the_place_of_the_recipe_s(
+    engine_folder: Path, recipe: Recipe, recipe_file: Path, recording: Path, tmp_path: Path
+) -> None:
+    roi, mask = Box(40, 0, 240, 240), tmp_path / "look.png"
+    ImageOps.expand(Image.new("L", (160, 240), 255), (80, 0)).save(mask)
+    told = settings(engine_folder, recipe_file, recording, tmp_path / "out.jsonl")
+    source = msgspec.structs.replace(told.source[0], roi=msgspec.structs.astuple(roi), mask=str(mask))
+    Line(msgspec.structs.replace(told, source=(source,)), print).run(lambda: None)
+    record = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    with av.open(str(recording)) as container:
+        first = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    header = msgspec.structs.replace(recipe.header, view=View(roi=roi, mask=read_mask(mask)))
+    elsewhere = Detector(Engine.open(engine_folder), dataclasses.replace(recipe, header=header))
+    assert record["score"] == pytest.approx(elsewhere.predict(first).score, rel=1e-4)
+    assert record["recipe"] == Recipe.open(recipe_file).digest  # the file that it came from

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.scoring import Features, Learned, score
+from goodparts.runtime.recipe.calibrate import (
+    COPY_SPREAD,
+    Level,
+    calibrate,
+    calibrate_on,
+    calibrated,
+    photo_scores,
+    score_photos,
+    score_shots,
+    separate,
+    shifted_copies,
+    without,
+)
+from goodparts.runtime.recipe.recipe import Recipe
+from goodparts.trainer.clip.backbone import Backbone
+from hypothesis import given
+from hypothesis import strategies as st
+
+LEVEL = Level((0.1,), math.log(0.1), 0.2)
+
+
+def test_threshold_is_the_log_normal_quantile() -> None:
+    assert LEVEL.threshold(0.5) == pytest.approx(0.1)
+    assert LEVEL.threshold(0.01) == pytest.approx(0.1 * math.exp(2.326 * 0.2), rel=1e-3)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(1e-9, 1))
+def test_calibrated_is_monotone_and_one_half_at_the_threshold(one: float, other: float, threshold: float) -> None:
+    low, high = sorted((one, other))
+    assert 0 <= calibrated(low, threshold, LEVEL) <= calibrated(high, threshold, LEVEL) <= 1
+    assert calibrated(threshold, threshold, LEVEL) == pytest.approx(0.5)
+
+
+def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, demo: Backbone) -> None:
+    assert recipe.shots is not None
+    learned, features = recipe.learned(), demo.encode(recipe.shots)
+    seen = calibrate(score_shots(learned, features, recipe.shots, 1, demo.encode), None, copies=False)
+    rows = len(learned.banks[0]) // 3
+    others = Learned(
+        learned.image_prompts,
+        learned.pixel_prompts,
+        tuple(np.concatenate([bank[:rows], bank[2 * rows :]]) for bank in learned.banks),
+        learned.temperature,
+        learned.image_maximum,
+    )
+    assert seen.source == "leave-one-out"
+    assert seen.image.scores[1] == pytest.approx(score(features[1:2], others).image[0])
+    assert [len(bank) for bank in without(learned, 2).banks] == [2 * rows, 2 * rows]
+
+
+def test_a_single_shot_is_calibrated_on_shifted_copies(recipe: Recipe, demo: Backbone) -> None:
+    assert recipe.shots is not None
+    one = recipe.shots[:1]
+    features = demo.encode(one)
+    learned = recipe.learned()
+    bank = tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory)
+    learned = Learned(learned.image_prompts, learned.pixel_prompts, bank, learned.temperature, "grid")
+    calls: list[int] = []
+
+    def encode(views: np.ndarray) -> Features:
+        calls.append(len(views))
+        return demo.encode(views)
+
+    seen = calibrate(score_shots(learned, features, one, 1, encode), None, copies=True)
+    assert seen.source == "copies"
+    assert calls == [1] * len(seen.image.scores)
+    assert min(seen.image.scores) > 0
+    assert seen.image.spread == COPY_SPREAD
+
+
+def test_shifted_copies_differ_mildly_from_the_photo(recipe: Recipe) -> None:
+    assert recipe.shots is not None
+    views = recipe.shots[:2]
+    for copy in shifted_copies(views):
+        assert copy.shape == views.shape
+        assert 0 < np.abs(copy.astype(int) - views).mean() < 20
+
+
+def test_tiles_of_a_photo_leave_the_memory_together(recipe: Recipe, demo: Backbone) -> None:
+    """Four views that are two photos of two tiles."""
+    assert recipe.shots is not None
+    views = recipe.shots[[0, 1, 2, 0]]
+    features = demo.encode(views)
+    bank = tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory)
+    photos = (np.repeat(np.arange(2, dtype=np.int32), len(bank[0]) // 2),) * 2
+    learned = dataclasses.replace(recipe.learned(), banks=bank, photos=photos)
+    seen = calibrate(score_shots(learned, features, views, 2, demo.encode), None, copies=False)
+    half = dataclasses.replace(learned, banks=tuple(rows[len(rows) // 2 :] for rows in bank))
+    expected = score(features[:2], half)
+    assert len(seen.image.scores) == 2
+    assert seen.image.scores[0] == pytest.approx(expected.image.max())
+
+
+def test_further_photos_are_scored_against_the_whole_memory(recipe: Recipe, demo: Backbone) -> None:
+    assert recipe.shots is not None
+    learned = recipe.learned()
+    photos = [recipe.shots[[index % 3]] for index in range(20)]
+    seen = calibrate_on(learned, photos, demo.encode)
+    image, pixel = photo_scores(score_photos(learned, photos, demo.encode))
+    assert seen.source == "further photos"
+    np.testing.assert_allclose(seen.image.scores, image)
+    np.testing.assert_allclose(seen.pixel.scores, pixel)
+    # A photo that is in the memory scores next to nothing.
+    assert max(seen.image.scores) < 0.1 * min(recipe.header.calibration.image.scores)
+
+
+@pytest.mark.parametrize(("rate", "extrapolated"), [(0.01, True), (0.26, False)])
+def test_a_rate_that_so_few_photos_cannot_show_is_called_extrapolated(
+    recipe: Recipe, rate: float, extrapolated: bool
+) -> None:
+    assert recipe.header.calibration.is_extrapolated(rate) == extrapolated  # 3 photos show 1/4
+
+
+def test_proposed_threshold_lies_between_good_and_bad() -> None:
+    good, bad = np.array([0.1, 0.2], np.float32), np.array([0.8, 0.9], np.float32)
+    seen = separate(good, bad)
+    assert (seen.threshold, seen.rejected, seen.missed) == (pytest.approx(0.4), 0, 0)
+    mixed = separate(np.array([0.1, 0.2, 0.85], np.float32), bad)
+    assert (mixed.threshold, mixed.rejected, mixed.missed) == (pytest.approx(0.4), 1, 0)
+    hopeless = separate(bad, good)
+    assert hopeless.rejected + hopeless.missed == 2
+    with pytest.raises(SettingsError, match="at least one of each"):
+        separate(good, bad[:0])

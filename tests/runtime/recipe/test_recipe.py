@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import safetensors.numpy
+from goodparts.runtime.core.errors import FileError, RecipeError
+from goodparts.runtime.core.files import seal
+from goodparts.runtime.recipe.recipe import _DIGEST_MARK, Recipe
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+
+def test_round_trip_keeps_everything(recipe: Recipe, recipe_file: Path) -> None:
+    again = Recipe.open(recipe_file)
+    assert msgspec.structs.replace(again.header, digest=recipe.header.digest) == recipe.header
+    for one, other in zip(again.banks, recipe.banks, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(again.image_prompts, recipe.image_prompts)
+    np.testing.assert_array_equal(again.pixel_prompts, recipe.pixel_prompts)
+    assert again.shots is not None
+    np.testing.assert_array_equal(again.shots, recipe.shots)
+    assert again.to_bytes() == recipe_file.read_bytes()
+
+
+def test_the_file_has_one_metadata_key_and_no_clock(recipe: Recipe) -> None:
+    data = recipe.to_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert list(header["__metadata__"]) == ["goodparts"]
+    assert not {"time", "date", "created"} & set(json.loads(header["__metadata__"]["goodparts"]))
+
+
+def test_any_flipped_bit_is_found(recipe: Recipe) -> None:
+    data = recipe.to_bytes()
+    tiles = data.index(rb"\"tiles\":[1") + len(rb"\"tiles\":[")
+
+    @given(st.integers(0, len(data) - 1), st.integers(0, 7))
+    @example(tiles, 0)  # [1,1] becomes [0,1], which no view has
+    def flip(position: int, bit: int) -> None:
+        broken = bytearray(data)
+        broken[position] ^= 1 << bit
+        with pytest.raises(RecipeError, match=r"ring\.safetensors (is|has)") as caught:
+            Recipe.from_bytes(bytes(broken), "ring.safetensors")
+        assert "\n" not in str(caught.value)
+
+    flip()
+
+
+def test_any_cut_is_found(recipe: Recipe) -> None:
+    data = recipe.to_bytes()
+
+    @given(st.integers(0, len(data) - 1))
+    def cut(length: int) -> None:
+        with pytest.raises(RecipeError):
+            Recipe.from_bytes(data[:length], "ring.safetensors")
+
+    cut()
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_but_a_recipe_error(data: bytes) -> None:
+    with pytest.raises(RecipeError):
+        Recipe.from_bytes(data)
+
+
+def test_a_newer_format_is_named(recipe: Recipe) -> None:
+    newer = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, version=99))
+    with pytest.raises(RecipeError, match="format version 99; this version reads 1 and 2"):
+        Recipe.from_bytes(newer.to_bytes())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_prompts": np.zeros((3, 128), np.float32)}, r"image_prompts is float32 \[3, 128\], should be"),
+        ({"image_prompts": np.full((2, 128), np.nan, np.float32)}, "image_prompts holds values that are not finite"),
+        ({"shots": np.zeros((1, 8, 8, 3), np.uint8)}, "shots is uint8"),
+        ({"banks": (np.zeros((5, 128), np.float16),) * 2}, r"memory_0 is float16 \[5, 128\], should be"),
+    ],
+)
+def test_arrays_that_do_not_fit_the_header_are_refused(
+    recipe: Recipe, change: dict[str, np.ndarray], message: str
+) -> None:
+    data = dataclasses.replace(recipe, **change).to_bytes()  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match=message):
+        Recipe.from_bytes(data)
+
+
+def test_a_missing_tensor_is_named(recipe: Recipe) -> None:
+    data = dataclasses.replace(recipe, banks=recipe.banks[:1]).to_bytes()
+    with pytest.raises(RecipeError, match="lacks the tensor 'memory_1'"):
+        Recipe.from_bytes(data)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"cannot read .*none\.safetensors: No such file"):
+        Recipe.open(tmp_path / "none.safetensors")
+
+
+def test_a_changed_recipe_has_another_digest(recipe_file: Path) -> None:
+    opened = Recipe.open(recipe_file)
+    changed = opened.with_thresholds(msgspec.structs.replace(opened.header.thresholds, image=0.5))
+    assert changed.digest != opened.digest
+    assert Recipe.from_bytes(changed.to_bytes()).digest == changed.digest
+    assert opened.recalibrate(opened.header.calibration, 0.2).digest != opened.digest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"false_reject_rate": 1.0}, "between 0 and 0.5"),
+        ({"scales": {"image_prompt": 1, "image_memory": 0, "grid_prompt": 1, "grid_memory": 1}}, "above 0"),
+        ({"shots": []}, "at least one is learned from"),
+        ({"accepted": {"accepts": [3], "max_rows": 9, "learned": "CALIBRATION"}}, "at least one is learned from"),
+        ({"accepted": {"accepts": [], "max_rows": 9, "learned": "CALIBRATION"}}, "each is of one photo or more"),
+        ({"calibration": "CALIBRATION", "spread": 0.0}, "the spread above 0"),
+        ({"calibration": "CALIBRATION", "location": 1e300}, "numbers up to 100"),
+        ({"calibration": "CALIBRATION", "scores": []}, "at least one score"),
+        ({"settings": {"deep": "DEEP"}}, "is not a goodparts recipe, or is damaged|recursion"),
+    ],
+)
+def test_hostile_numbers_are_refused_before_they_decide_anything(
+    recipe: Recipe, change: dict[str, Any], message: str
+) -> None:
+    """Files whose digest fits, as anyone can write them."""
+    header = json.loads(msgspec.json.encode(recipe.header))
+    calibration = header["calibration"]
+    level = {name: change.pop(name) for name in ("spread", "location", "scores") if name in change}
+    calibration["image"] = calibration["image"] | level
+    header |= change
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).replace('"DEEP"', "[" * 50_000 + "]" * 50_000)
+    text = text.replace('"CALIBRATION"', json.dumps(calibration))
+    tensors = {name: getattr(recipe, name) for name in ("image_prompts", "pixel_prompts")}
+    data = safetensors.numpy.save(tensors, metadata={"goodparts": text})
+    with pytest.raises(RecipeError, match=message) as caught:
+        Recipe.from_bytes(seal(data, _DIGEST_MARK))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_huge_header_is_not_read_and_a_pipe_is_no_recipe(tmp_path: Path) -> None:
+    data = (1 << 40).to_bytes(8, "little") + b"{}"
+    with pytest.raises(RecipeError, match="its header would have 1099511627776 bytes, up to 16777216 are read"):
+        Recipe.from_bytes(data)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(RecipeError, match="pipe is no ordinary file"):
+            Recipe.open(tmp_path / "pipe")

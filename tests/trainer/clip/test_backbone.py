@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from goodparts.runtime.core.errors import BackboneError, SettingsError
+from goodparts.trainer.clip.backbone import Backbone, randomise, wrap
+from goodparts.trainer.clip.embedded import WEIGHTS
+from open_clip.timm_model import TimmModel
+from safetensors.torch import save_file
+
+
+def test_the_demo_is_the_same_everywhere_and_small(demo: Backbone) -> None:
+    assert demo.encoder == Backbone.open("demo").encoder
+    assert WEIGHTS.stat().st_size < 15e6
+    assert 1 < demo.logit_scale <= math.log(100) + 1e-3
+
+
+def test_words_the_demo_has_no_meaning_for_are_named(demo: Backbone) -> None:
+    assert demo.unknown_words(["damaged metal nut", "{} with scratch", "a circuit board", "leather gear"]) == []
+    assert demo.unknown_words(["flugelhorn with {} scratch", "nut"]) == ["flugelhorn"]
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("kind", ["safetensors", "pt"])
+def test_weights_come_from_a_local_file(tmp_path: Path, kind: str) -> None:
+    model = open_clip.create_model("ViT-B-32")
+    randomise(model, seed=9)
+    path = tmp_path / f"weights.{kind}"
+    if kind == "pt":
+        torch.save(model.state_dict(), path)
+    else:
+        save_file(model.state_dict(), path)
+    backbone = Backbone.open("ViT-B-32", weights=path)
+    assert backbone.encoder == Backbone("ViT-B-32", model).encoder
+    assert backbone.encoder.taps[1].block == 9
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (print, ("run",))
+
+    path = tmp_path / "attack.pt"
+    torch.save({"state_dict": Attack()}, path)
+    with pytest.raises(BackboneError, match="does not hold weights for ViT-B-32"):
+        Backbone.open("ViT-B-32", weights=path)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_wrong_weights_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(BackboneError, match="does not hold weights for ViT-B-32") as caught:
+        Backbone.open("ViT-B-32", weights=path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BackboneError, match=r"weights file .*none\.pt does not exist"):
+        Backbone.open("ViT-B-32", weights=tmp_path / "none.pt")
+
+
+def test_names_and_tags_are_checked() -> None:
+    with pytest.raises(BackboneError, match="unknown backbone 'ViT-B-31': .* did you mean ViT-B-32"):
+        Backbone.open("ViT-B-31")
+    with pytest.raises(BackboneError, match="ViT-B-32 needs --pretrained TAG .*openai"):
+        Backbone.open("ViT-B-32")
+    with pytest.raises(BackboneError, match="no pretrained tag 'nothing': openai"):
+        Backbone.open("ViT-B-32", pretrained="nothing")
+    with pytest.raises(SettingsError, match="both given"):
+        Backbone.open("ViT-B-32", pretrained="openai", weights=Path("x"))
+    with pytest.raises(SettingsError, match="brings its own weights"):
+        Backbone.open("demo", pretrained="openai")
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_resnet_comes_from_a_local_file(tmp_path: Path) -> None:
+    model = open_clip.create_model("RN50")
+    randomise(model, seed=9)
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    encoder = Backbone.open("RN50-quickgelu", weights=tmp_path / "weights.safetensors").encoder
+    assert encoder == Backbone("RN50-quickgelu", model).encoder
+    assert (encoder.image_size, encoder.grid, encoder.width) == (224, (28, 28), 1024)
+    assert [(tap.block, tap.width) for tap in encoder.taps] == [(2, 512), (3, 1024)]
+
+
+def test_a_tower_of_another_library_is_refused() -> None:
+    with pytest.raises(BackboneError, match="TimmModel is not supported: CLIP's ViTs and ResNets are"):
+        wrap(TimmModel("resnet10t", embed_dim=8, pool="abs_attn", proj=""))
+
+
+def test_without_a_network_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from goodparts.trainer.clip import backbone
+
+    monkeypatch.setattr(backbone, "_hub_answers", lambda: False)
+    monkeypatch.setattr(backbone.huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        BackboneError, match=r"no network; connect once, or copy .* --weights FILE, or try --backbone demo"
+    ):
+        Backbone.open("ViT-B-16-plus-240")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_device_is_named() -> None:
+    with pytest.raises(SettingsError, match="--device cuda: torch .* cannot use it"):
+        Backbone.open("demo", device="cuda")
+
+
+def test_random_weights_depend_on_seed_name_and_shape_alone() -> None:
+    layers = [torch.nn.Linear(3, 2) for _ in range(2)]
+    for layer in layers:
+        randomise(layer, seed=4)
+    np.testing.assert_array_equal(layers[0].weight.detach(), layers[1].weight.detach())
+
+
+def test_random_statistics_are_those_of_a_batch() -> None:
+    norm = torch.nn.BatchNorm2d(1000)
+    randomise(norm, seed=4)
+    assert norm.running_var.min() > 0.5
+    assert abs(norm.running_mean.mean()) < 0.05 < norm.running_mean.std()
+    assert float(norm.weight.detach().mean()) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_the_hash_tells_activations_and_pixel_scaling_apart() -> None:
+    plain, quick = open_clip.create_model("ViT-B-32"), open_clip.create_model("ViT-B-32", force_quick_gelu=True)
+    scaled = open_clip.create_model("ViT-B-32", force_preprocess_cfg={"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)})
+    for model in (plain, quick, scaled):
+        randomise(model, seed=2)
+    hashes = {Backbone("ViT-B-32", model).encoder.weights for model in (plain, quick, scaled)}
+    assert len(hashes) == 3
+
+
+def test_a_tag_trained_with_quick_gelu_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from goodparts.trainer.clip import backbone
+
+    seen: dict[str, object] = {}
+
+    def record(name: str, **options: object) -> None:
+        seen[name] = options["force_quick_gelu"]
+        raise RuntimeError("no download in a test")
+
+    monkeypatch.setattr(backbone, "_hub_answers", lambda: True)
+    monkeypatch.setattr(backbone.open_clip, "create_model", record)
+    for name, tag in (("ViT-L-14-336", "openai"), ("ViT-B-16-plus-240", "laion400m_e32")):
+        with pytest.raises(BackboneError, match="no download in a test"):
+            Backbone.open(name, pretrained=tag)
+    assert seen == {"ViT-L-14-336": True, "ViT-B-16-plus-240": False}
+
+
+@pytest.mark.parametrize("taps", [(0, 2), (2, 99), (4, 2), ()])
+def test_impossible_taps_are_refused(taps: tuple[int, ...]) -> None:
+    with pytest.raises(SettingsError, match="block numbers from 1 to 5 in rising order"):
+        Backbone.open("demo", taps=taps)
+
+
+def test_taps_are_part_of_the_identity(demo: Backbone) -> None:
+    other = Backbone.open("demo", taps=(1, 3))
+    assert [tap.block for tap in other.encoder.taps] == [1, 3]
+    assert other.encoder != demo.encoder

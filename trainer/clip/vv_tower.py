@@ -1,0 +1,129 @@
+"""The V-V image tower: CLIP's ViT with a second stream of value-value attention (PromptAD, eqs. 4-7).
+
+Both attentions of a block read the original stream. The local stream adds up projections and has neither
+LayerNorm nor MLP of its own, so it costs one more attention per block and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from goodparts.runtime.core.errors import BackboneError
+from torch import Tensor, nn
+
+from .tower import Tower, check_taps
+
+
+def default_taps(layers: int) -> tuple[int, int]:
+    """Blocks after whose attention the memory features are taken: 4 and 9 of 12 (spec D7)."""
+    return layers // 4 + 1, 2 * layers // 3 + 1
+
+
+class VVTower(Tower):
+    """Wraps an open_clip VisionTransformer; its memory is taken after the attention of the tapped blocks."""
+
+    def __init__(self, visual: Any, taps: tuple[int, ...] | None = None) -> None:
+        check_supported(visual)
+        super().__init__(visual, visual.transformer.resblocks[0].mlp.gelu)
+        self.blocks = visual.transformer.resblocks
+        layers = len(self.blocks)
+        if taps is None:
+            taps = tuple(min(tap, layers) for tap in default_taps(layers))
+        self.taps = check_taps(taps, layers)
+        height, width = visual.image_size
+        if height != width:
+            raise BackboneError(f"this tower reads {height}×{width} images: square ones are supported")
+        self.image_size = int(height)
+        rows, columns = visual.grid_size
+        self.grid = int(rows), int(columns)
+        self.width = int(visual.ln_post.weight.shape[0])
+        self.tap_widths = (self.width,) * len(self.taps)
+        self.out_width = int(visual.proj.shape[1])
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        original = self.embed(image)
+        local = original
+        memory: list[Tensor] = []
+        last = len(self.blocks)
+        for index, block in enumerate(self.blocks, start=1):
+            # In the last block only [CLS] is still needed of the original stream, unless it is tapped.
+            queries = 1 if index == last and last not in self.taps else None
+            step, local_step = dual_attention(block, original, queries)
+            local = local + local_step
+            original = original[:, :queries] + step
+            memory += [F.normalize(original[:, 1:], dim=-1)] * self.taps.count(index)
+            rest = original[:, :1] if index == last else original
+            original = rest + block.ls_2(block.mlp(block.ln_2(rest)))
+        return (
+            F.normalize(self.project(original[:, 0]), dim=-1),
+            F.normalize(self.project(local[:, 1:]), dim=-1),
+            *memory,
+        )
+
+    def embed(self, image: Tensor) -> Tensor:
+        """uint8 [B,S,S,3] → tokens [B,1+P,W] before the first block.
+
+        CLIP's first convolution as a product of patches: their pixels lie as a camera delivers them, so a patch is
+        moved row by row, and the standardisation runs over whole patches.
+        """
+        visual = self.visual
+        rows, columns = self.grid
+        side = visual.conv1.kernel_size[0]
+        seen = image[:, : rows * side, : columns * side].to(self.mean.dtype)
+        squares = seen.reshape(-1, rows, side, columns, side * 3).transpose(2, 3)
+        pixels = squares.reshape(-1, rows * columns, side**2 * 3)
+        kernel = visual.conv1.weight.permute(0, 2, 3, 1).flatten(1)
+        patches = F.linear(self.standardise(pixels), kernel, visual.conv1.bias)
+        first = visual.class_embedding.expand(patches.shape[0], 1, -1)
+        tokens = torch.cat([first, patches], dim=1) + visual.positional_embedding
+        normed: Tensor = visual.ln_pre(tokens)
+        return normed
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """[…,W] → joint space […,D]: the same LayerNorm and projection for [CLS] and patches."""
+        projected: Tensor = self.visual.ln_post(tokens) @ self.visual.proj
+        return projected
+
+
+def dual_attention(
+    block: Any, tokens: Tensor, queries: int | None = None, local: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Residuals of one block's attentions: ordinary, for the first `queries` tokens, and V-V, for the first `local`.
+
+    Both share the output projection, so their results go through it as one matrix product.
+    """
+    attention = block.attn
+    mixed = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
+    heads = *tokens.shape[:2], attention.num_heads, -1
+    q, k, v = (part.reshape(heads).transpose(1, 2) for part in mixed.chunk(3, dim=2))
+    ordinary = attend(q[:, :, :queries], k, v)
+    both = torch.cat([ordinary, attend(v[:, :, :local], v, v)], dim=1)
+    projected = block.ls_1(attention.out_proj(both))
+    return projected[:, : ordinary.shape[1]], projected[:, ordinary.shape[1] :]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of all heads, [B,H,N,d] each → [B,N,H·d].
+
+    Torch's own, which keeps no [N,N] for the gradient, but in an exported graph: there it would become two factors, one
+    on either side of the product. One, and on the keys, costs OpenVINO the fewest passes over memory.
+    """
+    if torch.compiler.is_exporting():
+        mixed = (q @ (k * (1 / math.sqrt(q.shape[3]))).transpose(2, 3)).softmax(dim=-1) @ v
+    else:
+        mixed = F.scaled_dot_product_attention(q, k, v)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def check_supported(visual: Any) -> None:
+    """BackboneError unless this is a plain CLIP ViT: class token, standard attention blocks."""
+    blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
+    if blocks is None or not hasattr(visual, "class_embedding"):
+        raise BackboneError(f"image tower {type(visual).__name__} is not supported: CLIP's ViTs and ResNets are")
+    if getattr(visual, "attn_pool", None) is not None or getattr(visual, "pool_type", "tok") != "tok":
+        raise BackboneError("image towers that pool otherwise than by class token are not supported")
+    if not all(isinstance(block.attn, nn.MultiheadAttention) for block in blocks):
+        raise BackboneError("image towers with custom attention blocks are not supported")

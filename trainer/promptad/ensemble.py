@@ -1,0 +1,75 @@
+"""The compositional prompt ensemble (CPE): prompts that nothing has to be learned for.
+
+Every way of saying that a part is in order, or that it is not, in every way of saying that there is a photo of it;
+the features of each kind are averaged. Source: Jeong et al., WinCLIP, CVPR 2023, §4.1, whose phrases these are; on V-V
+attention's local features without windows it is a row of PromptAD's tables ("CPE + VV-CLIP").
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.scoring import Floats
+from torch import Tensor, nn
+
+from ..clip.text_tower import TextTower, open_tokenizer
+from .learner import Prototypes
+
+NORMAL = ("{}", "flawless {}", "perfect {}", "unblemished {}", "{} without flaw", "{} without defect",
+          "{} without damage")  # fmt: skip
+ANOMALOUS = ("damaged {}", "{} with flaw", "{} with defect", "{} with damage")
+_KINDS = ("cropped ", "close-up ", "bright ", "dark ", "jpeg corrupted ", "blurry ", "")
+_SIZES = ("small ", "large ")
+_PURPOSES = (" for visual inspection", " for anomaly detection")
+_ARTICLES = ("a", "the")
+TEMPLATES = (
+    *(f"a {kind}photo of {article} {{}}" for kind, article in itertools.product(_KINDS, _ARTICLES)),
+    *(f"a photo of {article} {size}{{}}" for size, article in itertools.product(_SIZES, _ARTICLES)),
+    *(f"a photo of {article} {{}}{purpose}" for purpose, article in itertools.product(_PURPOSES, _ARTICLES)),
+)
+"""22 of them."""
+
+
+def compose(product: str) -> tuple[list[str], list[str]]:
+    """All normal and all anomalous prompts for a product."""
+    normal, anomalous = (
+        [template.format(state.format(product)) for state in states for template in TEMPLATES]
+        for states in (NORMAL, ANOMALOUS)
+    )
+    return normal, anomalous
+
+
+def ensemble(text: TextTower, product: str) -> Prototypes:
+    """The prototypes of both levels, which are the same: features l2-normalised, averaged, l2-normalised."""
+    means = [nn.functional.normalize(encode_texts(text, texts), dim=-1).mean(dim=0) for texts in compose(product)]
+    prototypes: Floats = nn.functional.normalize(torch.stack(means), dim=-1).float().cpu().numpy()
+    return Prototypes(np.ascontiguousarray(prototypes), np.ascontiguousarray(prototypes))
+
+
+def encode_texts(text: TextTower, texts: Sequence[str]) -> Tensor:
+    """Raw text features [N,D] of whole texts; those of one length go through the tower together.
+
+    Raises SettingsError for a text that is longer than the tower reads.
+    """
+    tokenizer = open_tokenizer()
+    by_length: defaultdict[int, list[tuple[int, list[int]]]] = defaultdict(list)
+    for number, line in enumerate(texts):
+        ids = [tokenizer.sot_token_id, *tokenizer.encode(line), tokenizer.eot_token_id]
+        if len(ids) > text.context_length:
+            raise SettingsError(f"{line[:40]!r} has {len(ids)} tokens, {text.context_length} fit: use a shorter text")
+        by_length[len(ids)].append((number, ids))
+    device = text.positional_embedding.device
+    found: dict[int, Tensor] = {}
+    with torch.inference_mode():
+        for length, group in by_length.items():
+            vectors = torch.stack([text.embed(torch.tensor(ids, device=device)) for _, ids in group])
+            causal = torch.full((length, length), float("-inf"), device=device).triu(1)
+            places = torch.arange(length, device=device)
+            features = text(vectors, places, causal, places[-1:])[:, 0]
+            found |= {number: feature for (number, _), feature in zip(group, features, strict=True)}
+    return torch.stack([found[number] for number in range(len(texts))])
