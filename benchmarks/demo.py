@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from goodparts.drawn.parts import DEFECTS, HELD_OUT_KINDS
-from goodparts.drawn.photos import Line
+from goodparts.drawn.photos import DrawnProduct
 from goodparts.evaluation.metrics.image import auroc
 from goodparts.runtime import Detector
 from PIL import Image
@@ -27,7 +27,7 @@ SIZE = (400, 400)
 
 def draw(folder: Path, kind: str) -> None:
     """Photos of one line in MVTec's layout: train/good, test/good, test/<defect>, ground_truth/<defect>."""
-    line = Line(kind, LINE)
+    line = DrawnProduct(kind, LINE)
     wanted: list[tuple[str, int, str | None]] = [("train/good", index, None) for index in range(SHOTS)]
     wanted += [("test/good", 100 + index, None) for index in range(GOOD)]
     wanted += [(f"test/{defect.replace(' ', '_')}", 200 + index, defect) for index, defect in enumerate(DEFECTS * 2)]

@@ -54,36 +54,36 @@ def _chip(x: float, y: float, half_width: float, half_height: float, legs: int, 
     return shapes
 
 
-def circuit_board(line: Generator) -> Painter:
-    """Traces, vias, chips and small components at places of the line's own."""
-    mask = hsv(line.choice((0.36, 0.4, 0.6, 0.64, 0.0, 0.75)), line.uniform(0.5, 0.85), line.uniform(0.22, 0.5))
-    if line.random() < 0.2:
-        mask = hsv(line.random(), 0.05, line.choice((0.15, 0.85)))
+def circuit_board(design: Generator) -> Painter:
+    """Traces, vias, chips and small components at places of the product's own."""
+    mask = hsv(design.choice((0.36, 0.4, 0.6, 0.64, 0.0, 0.75)), design.uniform(0.5, 0.85), design.uniform(0.22, 0.5))
+    if design.random() < 0.2:
+        mask = hsv(design.random(), 0.05, design.choice((0.15, 0.85)))
     trace = scaled(mask, 1.45 if sum(mask) < 500 else 0.82)
-    pad = hsv(line.uniform(0.1, 0.15), line.choice((0.06, 0.45)), line.uniform(0.7, 0.85))
-    half_width, half_height = line.uniform(0.8, 0.92), line.uniform(0.66, 0.9)
+    pad = hsv(design.uniform(0.1, 0.15), design.choice((0.06, 0.45)), design.uniform(0.7, 0.85))
+    half_width, half_height = design.uniform(0.8, 0.92), design.uniform(0.66, 0.9)
     step = 0.1
     shapes: list[_Shape] = []
-    for _ in range(int(line.integers(10, 18))):
-        start = np.round(line.uniform(-0.85, 0.85, 2) * (half_width, half_height) / step) * step
-        run, jog = line.uniform(0.2, 0.7) * line.choice((-1, 1)), line.choice((-2, -1, 1, 2)) * step
+    for _ in range(int(design.integers(10, 18))):
+        start = np.round(design.uniform(-0.85, 0.85, 2) * (half_width, half_height) / step) * step
+        run, jog = design.uniform(0.2, 0.7) * design.choice((-1, 1)), design.choice((-2, -1, 1, 2)) * step
         level = np.array([[0, 0], [run, 0], [run + abs(jog) * np.sign(run), jog], [1.5 * run + jog, jog]])
-        points = start + (level if line.random() < 0.5 else level[:, ::-1])
+        points = start + (level if design.random() < 0.5 else level[:, ::-1])
         points = np.clip(points, (-half_width + 0.06, -half_height + 0.06), (half_width - 0.06, half_height - 0.06))
         shapes.append((points, trace, 0.028))
         for x, y in points[[0, -1]]:
             shapes += [(_circle(x, y, 0.036), pad, 0), (_circle(x, y, 0.015), scaled(mask, 0.35), 0)]
-    columns, rows = int(line.choice((2, 3))), int(line.choice((2, 3)))
+    columns, rows = int(design.choice((2, 3))), int(design.choice((2, 3)))
     for column in range(columns):
         for row in range(rows):
-            x = ((column + 0.5) / columns * 2 - 1) * half_width * 0.94 + line.uniform(-0.04, 0.04)
-            y = ((row + 0.5) / rows * 2 - 1) * half_height * 0.94 + line.uniform(-0.04, 0.04)
+            x = ((column + 0.5) / columns * 2 - 1) * half_width * 0.94 + design.uniform(-0.04, 0.04)
+            y = ((row + 0.5) / rows * 2 - 1) * half_height * 0.94 + design.uniform(-0.04, 0.04)
             wide, high = half_width / columns * 0.62, half_height / rows * 0.42
-            drawn = line.random()
+            drawn = design.random()
             if drawn < 0.4:
-                shapes += _chip(x, y, wide, high, int(line.integers(4, 8)), pad)
+                shapes += _chip(x, y, wide, high, int(design.integers(4, 8)), pad)
             elif drawn < 0.8:
-                body = hsv(line.choice((0.08, 0.6, 0.0)), line.uniform(0.1, 0.5), line.uniform(0.12, 0.75))
+                body = hsv(design.choice((0.08, 0.6, 0.0)), design.uniform(0.1, 0.5), design.uniform(0.12, 0.75))
                 for place in (-0.55, 0.55):
                     shapes.append((_rectangle(x, y + place * high * 1.2, 0.12, 0.06), pad, 0))
                     shapes.append((_rectangle(x, y + place * high * 1.2, 0.065, 0.055), body, 0))
@@ -104,16 +104,16 @@ def circuit_board(line: Generator) -> Painter:
     return paint
 
 
-def microchip(line: Generator) -> Painter:
+def microchip(design: Generator) -> Painter:
     """A moulded package with a row of legs on two or four sides and a printed mark."""
-    body = hsv(line.random(), line.uniform(0, 0.1), line.uniform(0.12, 0.3))
-    leg, ink = metal(line), hsv(0.15, 0.05, line.uniform(0.45, 0.8))
-    half_width, half_height = line.uniform(0.42, 0.62), line.uniform(0.42, 0.62)
-    count, reach = int(line.integers(5, 10)), line.uniform(0.14, 0.24)
-    four = line.random() < 0.5
+    body = hsv(design.random(), design.uniform(0, 0.1), design.uniform(0.12, 0.3))
+    leg, ink = metal(design), hsv(0.15, 0.05, design.uniform(0.45, 0.8))
+    half_width, half_height = design.uniform(0.42, 0.62), design.uniform(0.42, 0.62)
+    count, reach = int(design.integers(5, 10)), design.uniform(0.14, 0.24)
+    four = design.random() < 0.5
     pitch = 1.8 * half_height / count
     across = max(1, int(1.8 * half_width / pitch))
-    bars = line.uniform(0.15, 0.85, size=3) * half_width
+    bars = design.uniform(0.15, 0.85, size=3) * half_width
 
     def paint(frame: Frame) -> Layer:
         x, y = frame.x, frame.y
@@ -140,16 +140,16 @@ def microchip(line: Generator) -> Painter:
     return paint
 
 
-def cable(line: Generator) -> Painter:
+def cable(design: Generator) -> Painter:
     """The cut end of a cable: a sheath, insulated cores and the strands in them."""
-    sheath, strand = plastic(line), hsv(0.06, line.uniform(0.2, 0.55), line.uniform(0.6, 0.8))
-    cores = int(line.choice((3, 3, 4)))
-    colours = [plastic(line) for _ in range(cores)]
-    radius = line.uniform(0.72, 0.86)
+    sheath, strand = plastic(design), hsv(0.06, design.uniform(0.2, 0.55), design.uniform(0.6, 0.8))
+    cores = int(design.choice((3, 3, 4)))
+    colours = [plastic(design) for _ in range(cores)]
+    radius = design.uniform(0.72, 0.86)
     core = radius * (0.42 if cores == 3 else 0.37)
-    copper, pitch = core * line.uniform(0.62, 0.75), core * line.uniform(0.2, 0.3)
-    filler = hsv(line.random(), 0.1, line.uniform(0.2, 0.9))
-    turn = line.uniform(0, math.pi)
+    copper, pitch = core * design.uniform(0.62, 0.75), core * design.uniform(0.2, 0.3)
+    filler = hsv(design.random(), 0.1, design.uniform(0.2, 0.9))
+    turn = design.uniform(0, math.pi)
 
     def paint(frame: Frame) -> Layer:
         x, y = frame.turned(turn)

@@ -147,7 +147,7 @@ class Layer:
 
 
 Painter = Callable[[Frame], Layer]
-"""Draws one piece of a line's part; what is the same for all pieces was drawn from the line's chance before."""
+"""Draws one piece of a product; what is the same for all pieces was chosen with the product's design before."""
 
 
 def solid(frame: Frame, colour: Colour, shade: Plane | float = 1.0) -> Plane:
@@ -226,7 +226,7 @@ def luminance(colour: Colour | Plane) -> float:
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
-def metal(line: Generator) -> Colour:
+def metal(design: Generator) -> Colour:
     """Steel, zinc, dark steel, brass or copper."""
     hue, saturation, low, high = (
         (0.60, 0.04, 0.55, 0.75),
@@ -234,12 +234,12 @@ def metal(line: Generator) -> Colour:
         (0.62, 0.06, 0.25, 0.42),
         (0.12, 0.45, 0.60, 0.80),
         (0.06, 0.45, 0.55, 0.75),
-    )[line.choice(5, p=(0.4, 0.2, 0.2, 0.12, 0.08))]
-    return hsv(hue + line.uniform(-0.02, 0.02), saturation * line.uniform(0.5, 1.3), line.uniform(low, high))
+    )[design.choice(5, p=(0.4, 0.2, 0.2, 0.12, 0.08))]
+    return hsv(hue + design.uniform(-0.02, 0.02), saturation * design.uniform(0.5, 1.3), design.uniform(low, high))
 
 
-def plastic(line: Generator) -> Colour:
+def plastic(design: Generator) -> Colour:
     """Any colour; often grey, black or white, as industry likes it."""
-    if line.random() < 0.4:
-        return hsv(line.random(), line.uniform(0, 0.06), line.choice((0.14, 0.22, 0.45, 0.65, 0.88, 0.93)))
-    return hsv(line.random(), line.uniform(0.25, 0.85), line.uniform(0.3, 0.9))
+    if design.random() < 0.4:
+        return hsv(design.random(), design.uniform(0, 0.06), design.choice((0.14, 0.22, 0.45, 0.65, 0.88, 0.93)))
+    return hsv(design.random(), design.uniform(0.25, 0.85), design.uniform(0.3, 0.9))

@@ -1,4 +1,4 @@
-"""Objects: kinds that lie on something. What a line's pieces share is drawn first, then each piece."""
+"""Objects: kinds that lie on something. What a product's pieces share is drawn first, then each piece."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from .canvas import (
 )
 
 
-def _turned(line: Generator, strength: float = 0.12) -> tuple[float, float]:
+def _turned(design: Generator, strength: float = 0.12) -> tuple[float, float]:
     """The reflections of a turned metal face: how strong, and where they lie."""
-    return strength * line.uniform(0.5, 1.3), line.uniform(0, math.pi)
+    return strength * design.uniform(0.5, 1.3), design.uniform(0, math.pi)
 
 
 def _reflect(frame: Frame, turned: tuple[float, float]) -> Plane:
@@ -39,12 +39,12 @@ def _reflect(frame: Frame, turned: tuple[float, float]) -> Plane:
     return shade
 
 
-def nut(line: Generator) -> Painter:
-    base, radius = metal(line), line.uniform(0.5, 0.72)
-    hole, pitch = radius * line.uniform(0.5, 0.62), line.uniform(0.03, 0.05)
-    sides = 6 if line.random() < 0.85 else 4
-    turned = _turned(line, 0.06)
-    bore = line.uniform(0.15, 0.4)
+def nut(design: Generator) -> Painter:
+    base, radius = metal(design), design.uniform(0.5, 0.72)
+    hole, pitch = radius * design.uniform(0.5, 0.62), design.uniform(0.03, 0.05)
+    sides = 6 if design.random() < 0.85 else 4
+    turned = _turned(design, 0.06)
+    bore = design.uniform(0.15, 0.4)
 
     def paint(frame: Frame) -> Layer:
         outer, ring = polygon(frame.x, frame.y, sides, radius), disc(frame.x, frame.y, 0)
@@ -62,11 +62,11 @@ def nut(line: Generator) -> Painter:
     return paint
 
 
-def washer(line: Generator) -> Painter:
-    base, radius = metal(line), line.uniform(0.55, 0.85)
-    hole = radius * line.uniform(0.35, 0.65)
-    turned = _turned(line)
-    rings = line.uniform(0.01, 0.04)
+def washer(design: Generator) -> Painter:
+    base, radius = metal(design), design.uniform(0.55, 0.85)
+    hole = radius * design.uniform(0.35, 0.65)
+    turned = _turned(design)
+    rings = design.uniform(0.01, 0.04)
 
     def paint(frame: Frame) -> Layer:
         ring = disc(frame.x, frame.y, 0)
@@ -79,13 +79,13 @@ def washer(line: Generator) -> Painter:
     return paint
 
 
-def gear(line: Generator) -> Painter:
-    base = metal(line) if line.random() < 0.75 else plastic(line)
-    teeth, radius = int(line.integers(14, 30)), line.uniform(0.65, 0.8)
-    height = line.uniform(0.9, 1.2) * 2.2 * radius / teeth
-    bore, hub = radius * line.uniform(0.15, 0.25), radius * line.uniform(0.32, 0.4)
-    windows = int(line.choice((0, 4, 5, 6)))
-    turned = _turned(line, 0.08)
+def gear(design: Generator) -> Painter:
+    base = metal(design) if design.random() < 0.75 else plastic(design)
+    teeth, radius = int(design.integers(14, 30)), design.uniform(0.65, 0.8)
+    height = design.uniform(0.9, 1.2) * 2.2 * radius / teeth
+    bore, hub = radius * design.uniform(0.15, 0.25), radius * design.uniform(0.32, 0.4)
+    windows = int(design.choice((0, 4, 5, 6)))
+    turned = _turned(design, 0.08)
 
     def paint(frame: Frame) -> Layer:
         x, y = frame.x, frame.y
@@ -106,11 +106,11 @@ def gear(line: Generator) -> Painter:
     return paint
 
 
-def screw_head(line: Generator) -> Painter:
-    base, radius = metal(line), line.uniform(0.5, 0.8)
-    recess = line.choice(("slot", "cross", "hexagon", "star"))
-    size, dome = radius * line.uniform(0.42, 0.6), line.uniform(0.15, 0.35)
-    angle, turned = line.uniform(0, math.pi), _turned(line, 0.08)
+def screw_head(design: Generator) -> Painter:
+    base, radius = metal(design), design.uniform(0.5, 0.8)
+    recess = design.choice(("slot", "cross", "hexagon", "star"))
+    size, dome = radius * design.uniform(0.42, 0.6), design.uniform(0.15, 0.35)
+    angle, turned = design.uniform(0, math.pi), _turned(design, 0.08)
 
     def paint(frame: Frame) -> Layer:
         distance = disc(frame.x, frame.y, radius)
@@ -133,12 +133,12 @@ def screw_head(line: Generator) -> Painter:
     return paint
 
 
-def bearing(line: Generator) -> Painter:
-    base, cage = metal(line), metal(line)
-    radius, balls = line.uniform(0.7, 0.85), int(line.integers(7, 13))
-    bore = radius * line.uniform(0.35, 0.45)
+def bearing(design: Generator) -> Painter:
+    base, cage = metal(design), metal(design)
+    radius, balls = design.uniform(0.7, 0.85), int(design.integers(7, 13))
+    bore = radius * design.uniform(0.35, 0.45)
     track, half = (radius + bore) / 2, (radius - bore) * 0.2
-    turned = _turned(line)
+    turned = _turned(design)
 
     def paint(frame: Frame) -> Layer:
         ring = disc(frame.x, frame.y, 0)
@@ -156,12 +156,12 @@ def bearing(line: Generator) -> Painter:
     return paint
 
 
-def spring(line: Generator) -> Painter:
-    base = metal(line)
-    half, radius = line.uniform(0.65, 0.85), line.uniform(0.3, 0.5)
-    coils = int(line.integers(6, 12))
+def spring(design: Generator) -> Painter:
+    base = metal(design)
+    half, radius = design.uniform(0.65, 0.85), design.uniform(0.3, 0.5)
+    coils = int(design.integers(6, 12))
     pitch = 2 * half / coils
-    wire, lean = pitch * line.uniform(0.26, 0.36), pitch / radius * 0.25
+    wire, lean = pitch * design.uniform(0.26, 0.36), pitch / radius * 0.25
 
     def paint(frame: Frame) -> Layer:
         x, y = frame.x, frame.y
@@ -181,12 +181,12 @@ def spring(line: Generator) -> Painter:
     return paint
 
 
-def bottle_mouth(line: Generator) -> Painter:
-    glass = hsv(line.choice((0.07, 0.09, 0.3, 0.36, 0.55)), line.uniform(0.15, 0.8), line.uniform(0.22, 0.65))
-    radius = line.uniform(0.72, 0.88)
-    lip, bore = radius * line.uniform(0.72, 0.82), radius * line.uniform(0.48, 0.58)
-    turned, glare = _turned(line, 0.35), line.uniform(0.4, 0.9)
-    depth = line.uniform(0.1, 0.45)
+def bottle_mouth(design: Generator) -> Painter:
+    glass = hsv(design.choice((0.07, 0.09, 0.3, 0.36, 0.55)), design.uniform(0.15, 0.8), design.uniform(0.22, 0.65))
+    radius = design.uniform(0.72, 0.88)
+    lip, bore = radius * design.uniform(0.72, 0.82), radius * design.uniform(0.48, 0.58)
+    turned, glare = _turned(design, 0.35), design.uniform(0.4, 0.9)
+    depth = design.uniform(0.1, 0.45)
 
     def paint(frame: Frame) -> Layer:
         ring = disc(frame.x, frame.y, 0)
@@ -205,11 +205,11 @@ def bottle_mouth(line: Generator) -> Painter:
     return paint
 
 
-def button(line: Generator) -> Painter:
-    base, radius = plastic(line), line.uniform(0.6, 0.82)
-    holes = int(line.choice((2, 4)))
-    place, size = radius * line.uniform(0.24, 0.3), radius * line.uniform(0.085, 0.12)
-    rim, marble = radius * line.uniform(0.7, 0.82), line.uniform(0.0, 0.1)
+def button(design: Generator) -> Painter:
+    base, radius = plastic(design), design.uniform(0.6, 0.82)
+    holes = int(design.choice((2, 4)))
+    place, size = radius * design.uniform(0.24, 0.3), radius * design.uniform(0.085, 0.12)
+    rim, marble = radius * design.uniform(0.7, 0.82), design.uniform(0.0, 0.1)
 
     def paint(frame: Frame) -> Layer:
         ring = disc(frame.x, frame.y, 0)
@@ -225,12 +225,12 @@ def button(line: Generator) -> Painter:
     return paint
 
 
-def pill(line: Generator) -> Painter:
-    base = hsv(line.random(), line.uniform(0, 0.35), line.uniform(0.75, 0.97))
-    half = line.uniform(0.55, 0.8)
-    ratio = line.choice((1.0, 1.0, line.uniform(0.5, 0.75)))
-    speck, amount = hsv(line.random(), 0.6, line.uniform(0.4, 0.8)), line.uniform(1.7, 3.2)
-    score, dome = line.random() < 0.6, line.uniform(0.1, 0.3)
+def pill(design: Generator) -> Painter:
+    base = hsv(design.random(), design.uniform(0, 0.35), design.uniform(0.75, 0.97))
+    half = design.uniform(0.55, 0.8)
+    ratio = design.choice((1.0, 1.0, design.uniform(0.5, 0.75)))
+    speck, amount = hsv(design.random(), 0.6, design.uniform(0.4, 0.8)), design.uniform(1.7, 3.2)
+    score, dome = design.random() < 0.6, design.uniform(0.1, 0.3)
 
     def paint(frame: Frame) -> Layer:
         x, y = frame.x, frame.y
@@ -246,11 +246,11 @@ def pill(line: Generator) -> Painter:
     return paint
 
 
-def capsule(line: Generator) -> Painter:
-    cap, body = plastic(line), hsv(line.random(), line.uniform(0, 0.5), line.uniform(0.7, 0.95))
-    half, radius = line.uniform(0.7, 0.86), line.uniform(0.24, 0.34)
-    joint = line.uniform(-0.1, 0.2)
-    gloss = line.uniform(0.3, 0.8)
+def capsule(design: Generator) -> Painter:
+    cap, body = plastic(design), hsv(design.random(), design.uniform(0, 0.5), design.uniform(0.7, 0.95))
+    half, radius = design.uniform(0.7, 0.86), design.uniform(0.24, 0.34)
+    joint = design.uniform(-0.1, 0.2)
+    gloss = design.uniform(0.3, 0.8)
 
     def paint(frame: Frame) -> Layer:
         x, y = frame.x, frame.y
@@ -268,13 +268,13 @@ def capsule(line: Generator) -> Painter:
     return paint
 
 
-def connector(line: Generator) -> Painter:
-    shell, pin = plastic(line), metal(line)
-    columns, rows = int(line.integers(4, 9)), int(line.choice((1, 2, 2, 3)))
+def connector(design: Generator) -> Painter:
+    shell, pin = plastic(design), metal(design)
+    columns, rows = int(design.integers(4, 9)), int(design.choice((1, 2, 2, 3)))
     pitch = 1.45 / columns
     half_width, half_height = columns * pitch / 2 + 0.1, rows * pitch / 2 + 0.13
-    size = pitch * line.uniform(0.2, 0.28)
-    key = line.uniform(0.1, 0.25)
+    size = pitch * design.uniform(0.2, 0.28)
+    key = design.uniform(0.1, 0.25)
     floor = 0.55 if luminance(shell) > 60 else 1.5
 
     def paint(frame: Frame) -> Layer:
@@ -298,12 +298,12 @@ def connector(line: Generator) -> Painter:
     return paint
 
 
-def glass_plate(line: Generator) -> Painter:
-    tint = hsv(line.uniform(0.3, 0.65), line.uniform(0.05, 0.25), line.uniform(0.35, 0.9))
-    half_width, half_height = line.uniform(0.6, 0.85), line.uniform(0.5, 0.85)
-    angle, place = line.uniform(0.5, 1.1), line.uniform(-0.4, 0.4)
-    corner, bevel = line.uniform(0.02, 0.15), line.uniform(0.04, 0.09)
-    glare = line.uniform(0.08, 0.2)
+def glass_plate(design: Generator) -> Painter:
+    tint = hsv(design.uniform(0.3, 0.65), design.uniform(0.05, 0.25), design.uniform(0.35, 0.9))
+    half_width, half_height = design.uniform(0.6, 0.85), design.uniform(0.5, 0.85)
+    angle, place = design.uniform(0.5, 1.1), design.uniform(-0.4, 0.4)
+    corner, bevel = design.uniform(0.02, 0.15), design.uniform(0.04, 0.09)
+    glare = design.uniform(0.08, 0.2)
 
     def paint(frame: Frame) -> Layer:
         distance = box(frame.x, frame.y, half_width, half_height, corner)

@@ -33,7 +33,7 @@ PAINTERS: dict[str, Callable[[Generator], Painter]] = {
     "wood": textures.wood,
     "carpet": textures.carpet,
 }
-"""Kind → what draws a line of it, given the line's chance."""
+"""Kind → what designs a product of it from a generator of random numbers, and returns what draws its pieces."""
 
 KINDS: tuple[str, ...] = tuple(PAINTERS)
 TEXTURES: tuple[str, ...] = ("tile", "woven cloth", "leather", "brushed metal", "wire mesh", "wood", "carpet")

@@ -1,7 +1,7 @@
 """Photos of drawn parts: good ones and ones with a defect whose mask is exact.
 
-A `Line` is one product under one camera. Its pieces differ in pose, texture and what the camera adds; pieces of
-two lines of one kind differ in everything.
+A `DrawnProduct` is one product under one camera. Its pieces differ in pose, texture and what the camera adds; the
+pieces of two products of one kind differ in everything.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Pair:
+class DrawnPair:
     """A piece before the camera, without and with its defect: float32 [H,W,3] in 0…255, equal where not mask."""
 
     good: NDArray[np.float32]
@@ -40,7 +40,7 @@ class Pair:
     mask: NDArray[np.bool_]
 
 
-class Line:
+class DrawnProduct:
     """One product on one camera: everything that does not change from piece to piece is drawn from the seed."""
 
     def __init__(self, kind: str, seed: int) -> None:
@@ -48,37 +48,39 @@ class Line:
             raise ValueError(f"no kind {kind!r}; there are: {', '.join(KINDS)}")
         self.kind = kind
         self._key = (zlib.crc32(kind.encode()), seed)
-        line = default_rng(self._key)
-        self._paint = PAINTERS[kind](line)
+        design = default_rng(self._key)
+        self._paint = PAINTERS[kind](design)
         fills = kind in TEXTURES
-        self._angle = 0.0 if fills else line.choice((0, math.pi / 2, line.uniform(0, 2 * math.pi)), p=(0.45, 0.2, 0.35))
-        self._scale = line.uniform(0.75, 1.3) if fills else line.uniform(0.85, 1.08)
+        self._angle = (
+            0.0 if fills else design.choice((0, math.pi / 2, design.uniform(0, 2 * math.pi)), p=(0.45, 0.2, 0.35))
+        )
+        self._scale = design.uniform(0.75, 1.3) if fills else design.uniform(0.85, 1.08)
         if abs(math.sin(2 * self._angle)) > 0.3:  # corners need room
             self._scale *= 0.85
-        self._loose = (0.0, 0.03) if fills else (line.uniform(0.0, 0.04), line.uniform(0.0, 0.08))
-        self._light = line.uniform(0, 2 * math.pi)
-        self._ground = self._background(line)
-        self._ground_noise = line.uniform(0, 0.04), line.choice((0.02, 0.1, 0.6))
-        self._shadow = line.uniform(0.1, 0.55), line.uniform(0.03, 0.08)
-        self._gradient = line.uniform(0, 0.16), line.uniform(0, 2 * math.pi)
-        self._vignette = line.uniform(0, 0.12)
-        self._tint = 1 + line.uniform(-0.04, 0.04, size=3).astype(np.float32)
-        self._exposure, self._flicker = line.uniform(0.85, 1.1), line.uniform(0.005, 0.03)
-        self._blur = line.uniform(0, 0.7)
-        self._sensor = line.uniform(0.8, 4.0)
-        self._quality = int(line.integers(75, 96))
+        self._loose = (0.0, 0.03) if fills else (design.uniform(0.0, 0.04), design.uniform(0.0, 0.08))
+        self._light = design.uniform(0, 2 * math.pi)
+        self._ground = self._background(design)
+        self._ground_noise = design.uniform(0, 0.04), design.choice((0.02, 0.1, 0.6))
+        self._shadow = design.uniform(0.1, 0.55), design.uniform(0.03, 0.08)
+        self._gradient = design.uniform(0, 0.16), design.uniform(0, 2 * math.pi)
+        self._vignette = design.uniform(0, 0.12)
+        self._tint = 1 + design.uniform(-0.04, 0.04, size=3).astype(np.float32)
+        self._exposure, self._flicker = design.uniform(0.85, 1.1), design.uniform(0.005, 0.03)
+        self._blur = design.uniform(0, 0.7)
+        self._sensor = design.uniform(0.8, 4.0)
+        self._quality = int(design.integers(75, 96))
 
-    def _background(self, line: Generator) -> Colour:
+    def _background(self, design: Generator) -> Colour:
         """A colour that the part stands out from: mostly grey, dark or bright."""
         layer = self._paint(Frame.posed((48, 48), (0, 0, 0, 1), self._light, default_rng(self._key)))
         on = np.ones((48, 48), bool) if layer.distance is None else layer.distance < 0
         part = luminance(layer.colour[:, on])
         if layer.distance is None:  # what shows under a texture: in the dark, unless it is dark itself
-            value = part / 255 + 0.3 if part < 90 else line.uniform(0.04, 0.12)
-            return hsv(line.random(), 0.08, value)
+            value = part / 255 + 0.3 if part < 90 else design.uniform(0.04, 0.12)
+            return hsv(design.random(), 0.08, value)
         while True:
-            value = line.choice((line.uniform(0.03, 0.2), line.uniform(0.25, 0.7), line.uniform(0.75, 0.97)))
-            colour = hsv(line.random(), line.choice((0.03, 0.03, 0.25)), value)
+            value = design.choice((design.uniform(0.03, 0.2), design.uniform(0.25, 0.7), design.uniform(0.75, 0.97)))
+            colour = hsv(design.random(), design.choice((0.03, 0.03, 0.25)), value)
             if abs(luminance(colour) - part) > 65:
                 return colour
 
@@ -102,11 +104,13 @@ class Line:
             image, mask = piece.spoil(defect, self._chance(seed, defect), extent)
         return Photo(self._expose(image, seed), mask, self.kind, defect)
 
-    def pair(self, seed: int, defect: str, size: tuple[int, int] = (192, 192), *, extent: float | None = None) -> Pair:
+    def pair(
+        self, seed: int, defect: str, size: tuple[int, int] = (192, 192), *, extent: float | None = None
+    ) -> DrawnPair:
         """What `photo` shows before lamp and camera, without and with the defect."""
         piece = self._piece(seed, size)
         bad, mask = piece.spoil(defect, self._chance(seed, defect), extent)
-        return Pair(piece.image().transpose(1, 2, 0), bad.transpose(1, 2, 0), mask)
+        return DrawnPair(piece.image().transpose(1, 2, 0), bad.transpose(1, 2, 0), mask)
 
     def _chance(self, seed: int, what: str) -> Generator:
         return default_rng((*self._key, seed, zlib.crc32(what.encode())))

@@ -1,4 +1,4 @@
-"""Kinds that fill the picture. A function draws what a line's pieces share and returns what draws one piece."""
+"""Kinds that fill the picture. A function draws what a product's pieces share and returns what draws one piece."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def _phase(frame: Frame, angle: float, pitch: float) -> tuple[Plane, Plane]:
     return u + shift_u, v + shift_v
 
 
-def tile(line: Generator) -> Painter:
+def tile(design: Generator) -> Painter:
     """Terrazzo or granite: chips of two colours in a ground."""
-    ground = hsv(line.random(), line.uniform(0, 0.18), line.uniform(0.45, 0.92))
-    grey = line.uniform(-0.35, 0.3)
-    chips = [scaled(ground, 1 + grey), hsv(line.random(), line.uniform(0, 0.3), line.uniform(0.15, 0.95))]
-    cells = line.uniform(0.05, 0.14), line.uniform(0.03, 0.07)
-    limits = line.uniform(0.3, 0.9), line.uniform(0.9, 1.4)
-    grain = line.uniform(0.01, 0.04)
+    ground = hsv(design.random(), design.uniform(0, 0.18), design.uniform(0.45, 0.92))
+    grey = design.uniform(-0.35, 0.3)
+    chips = [scaled(ground, 1 + grey), hsv(design.random(), design.uniform(0, 0.3), design.uniform(0.15, 0.95))]
+    cells = design.uniform(0.05, 0.14), design.uniform(0.03, 0.07)
+    limits = design.uniform(0.3, 0.9), design.uniform(0.9, 1.4)
+    grain = design.uniform(0.01, 0.04)
 
     def paint(frame: Frame) -> Layer:
         colour = solid(frame, ground, 1 + np.float32(grain) * frame.grain())
@@ -36,15 +36,15 @@ def tile(line: Generator) -> Painter:
     return paint
 
 
-def woven_cloth(line: Generator) -> Painter:
+def woven_cloth(design: Generator) -> Painter:
     """Plain weave or twill of two threads."""
-    warp = plastic(line)
-    weft = scaled(warp, line.uniform(0.7, 1.25)) if line.random() < 0.6 else plastic(line)
-    pitch = line.uniform(0.06, 0.17)
-    angle = line.choice((0, math.pi / 4)) + line.uniform(-0.1, 0.1)
-    float_over = int(line.choice((2, 2, 3, 4)))
-    depth = line.uniform(0.35, 0.6)
-    wander = line.uniform(0.03, 0.1) * pitch
+    warp = plastic(design)
+    weft = scaled(warp, design.uniform(0.7, 1.25)) if design.random() < 0.6 else plastic(design)
+    pitch = design.uniform(0.06, 0.17)
+    angle = design.choice((0, math.pi / 4)) + design.uniform(-0.1, 0.1)
+    float_over = int(design.choice((2, 2, 3, 4)))
+    depth = design.uniform(0.35, 0.6)
+    wander = design.uniform(0.03, 0.1) * pitch
 
     def paint(frame: Frame) -> Layer:
         u, v = _phase(frame, angle, pitch)
@@ -65,13 +65,13 @@ def woven_cloth(line: Generator) -> Painter:
     return paint
 
 
-def leather(line: Generator) -> Painter:
+def leather(design: Generator) -> Painter:
     """Pebbles with creases between them: the two nearest of jittered points (Worley)."""
-    base = hsv(line.uniform(0.02, 0.1), line.uniform(0.2, 0.7), line.uniform(0.18, 0.6))
-    if line.random() < 0.35:
-        base = plastic(line)
-    cell = line.uniform(0.06, 0.13)
-    depth = line.uniform(0.25, 0.5)
+    base = hsv(design.uniform(0.02, 0.1), design.uniform(0.2, 0.7), design.uniform(0.18, 0.6))
+    if design.random() < 0.35:
+        base = plastic(design)
+    cell = design.uniform(0.06, 0.13)
+    depth = design.uniform(0.25, 0.5)
 
     def paint(frame: Frame) -> Layer:
         u, v = _phase(frame, line_angle, cell)
@@ -92,17 +92,17 @@ def leather(line: Generator) -> Painter:
         shade += np.float32(0.02) * frame.noise(0.6) + np.float32(0.02) * frame.grain()
         return Layer(solid(frame, base, shade), None)
 
-    line_angle = line.uniform(0, math.pi)
+    line_angle = design.uniform(0, math.pi)
     return paint
 
 
-def brushed_metal(line: Generator) -> Painter:
+def brushed_metal(design: Generator) -> Painter:
     """Fine streaks in one direction and a broad reflection across them."""
-    base = metal(line)
-    angle = line.choice((0, math.pi / 2, line.uniform(0, math.pi))) + line.uniform(-0.05, 0.05)
-    strength, broad = line.uniform(0.03, 0.09), line.uniform(0.03, 0.12)
-    cell, along = line.uniform(0.007, 0.015), line.uniform(50, 120)
-    place, width = line.uniform(-1, 1), line.uniform(0.5, 1.2)
+    base = metal(design)
+    angle = design.choice((0, math.pi / 2, design.uniform(0, math.pi))) + design.uniform(-0.05, 0.05)
+    strength, broad = design.uniform(0.03, 0.09), design.uniform(0.03, 0.12)
+    cell, along = design.uniform(0.007, 0.015), design.uniform(50, 120)
+    place, width = design.uniform(-1, 1), design.uniform(0.5, 1.2)
 
     def paint(frame: Frame) -> Layer:
         shade = 1 + np.float32(strength) * (
@@ -115,12 +115,12 @@ def brushed_metal(line: Generator) -> Painter:
     return paint
 
 
-def wire_mesh(line: Generator) -> Painter:
+def wire_mesh(design: Generator) -> Painter:
     """Two sets of wires, over and under each other; one sees through between them."""
-    base = metal(line) if line.random() < 0.7 else plastic(line)
-    pitch = line.uniform(0.16, 0.36)
-    radius = pitch * line.uniform(0.14, 0.24)
-    angle = line.choice((0, math.pi / 4)) + line.uniform(-0.12, 0.12)
+    base = metal(design) if design.random() < 0.7 else plastic(design)
+    pitch = design.uniform(0.16, 0.36)
+    radius = pitch * design.uniform(0.14, 0.24)
+    angle = design.choice((0, math.pi / 4)) + design.uniform(-0.12, 0.12)
 
     def paint(frame: Frame) -> Layer:
         u, v = _phase(frame, angle, pitch)
@@ -139,12 +139,12 @@ def wire_mesh(line: Generator) -> Painter:
     return paint
 
 
-def wood(line: Generator) -> Painter:
+def wood(design: Generator) -> Painter:
     """Long annual rings and pores along the grain."""
-    base = hsv(line.uniform(0.05, 0.11), line.uniform(0.25, 0.6), line.uniform(0.4, 0.88))
-    angle = line.choice((0, math.pi / 2)) + line.uniform(-0.08, 0.08)
-    rings, contrast = line.uniform(0.06, 0.2), line.uniform(0.07, 0.2)
-    pores = line.uniform(0.03, 0.07)
+    base = hsv(design.uniform(0.05, 0.11), design.uniform(0.25, 0.6), design.uniform(0.4, 0.88))
+    angle = design.choice((0, math.pi / 2)) + design.uniform(-0.08, 0.08)
+    rings, contrast = design.uniform(0.06, 0.2), design.uniform(0.07, 0.2)
+    pores = design.uniform(0.03, 0.07)
 
     def paint(frame: Frame) -> Layer:
         _, v = _phase(frame, angle, rings)
@@ -159,13 +159,13 @@ def wood(line: Generator) -> Painter:
     return paint
 
 
-def carpet(line: Generator) -> Painter:
+def carpet(design: Generator) -> Painter:
     """Loops in rows, each with its own tone."""
-    base = plastic(line)
-    pitch = line.uniform(0.04, 0.08)
-    depth, melange = line.uniform(0.25, 0.45), line.uniform(0.04, 0.14)
-    angle = line.uniform(0, math.pi)
-    wander = line.uniform(0.1, 0.3) * pitch
+    base = plastic(design)
+    pitch = design.uniform(0.04, 0.08)
+    depth, melange = design.uniform(0.25, 0.45), design.uniform(0.04, 0.14)
+    angle = design.uniform(0, math.pi)
+    wander = design.uniform(0.1, 0.3) * pitch
 
     def paint(frame: Frame) -> Layer:
         u, v = _phase(frame, angle, pitch)

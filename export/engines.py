@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
-import shutil
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import get_args
 from goodparts.runtime.backends.registry import installed
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import BackendError, EngineError, ParityError
-from goodparts.runtime.core.files import sha256, sync_file, sync_folder, write_atomic, writing
+from goodparts.runtime.core.files import sha256, staged
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import REFERENCE_NAME
 from goodparts.runtime.engine.spec import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Variant, read_spec
@@ -66,51 +64,34 @@ def make_engine(
     if not any(installed(name) for name in PAIRS["fp32"]):
         raise BackendError('no inference library to check the export with: pip install "goodparts[cpu]"')
     log.info("exporting %s to %s", backbone.encoder, folder)
-    with writing(folder):
-        part = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
+    with staged(folder) as part:
         part.mkdir()
-        try:
-            graph, weights = write_graph(backbone.visual, part)
-            reference = parity.make_reference(backbone)
-            reference.save(part / REFERENCE_NAME)
-            exporter = Exporter(graph, weights, reference, photos, labelled)
-            wanted = {"fp32", *(USUAL if precisions is None else precisions)}
-            made: dict[Precision, Variant | None] = {}
-            for precision in get_args(Precision):
-                if precision not in wanted:
-                    continue
-                try:
-                    made[precision] = exporter.write(precision)
-                except ParityError as error:
-                    if precision == "fp32" or precisions is not None:
-                        raise
-                    log.info("no %s: %s", precision, error)
-                    for path in part.glob(f"*.{precision}.*"):
-                        path.unlink()
-            paths = sorted(part.iterdir())
-            spec = EngineSpec(
-                contract=CONTRACT_VERSION,
-                encoder=backbone.encoder,
-                opset=OPSET,
-                files=tuple(File(path.name, path.stat().st_size, sha256(path)) for path in paths),
-                variants={precision: variant for precision, variant in made.items() if variant is not None},
-                versions={name: version(name) for name in (*LIBRARIES, *(["nncf"] if made.get("int8") else []))},
-                note=RANDOM_NOTE if backbone.is_random else "",
-            )
-            for path in paths:
-                sync_file(path)
-            write_atomic(part / SPEC_NAME, spec.to_bytes())
-            _swap(part, folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        graph, weights = write_graph(backbone.visual, part)
+        reference = parity.make_reference(backbone)
+        reference.save(part / REFERENCE_NAME)
+        exporter = Exporter(graph, weights, reference, photos, labelled)
+        wanted = {"fp32", *(USUAL if precisions is None else precisions)}
+        made: dict[Precision, Variant | None] = {}
+        for precision in get_args(Precision):
+            if precision not in wanted:
+                continue
+            try:
+                made[precision] = exporter.write(precision)
+            except ParityError as error:
+                if precision == "fp32" or precisions is not None:
+                    raise
+                log.info("no %s: %s", precision, error)
+                for path in part.glob(f"*.{precision}.*"):
+                    path.unlink()
+        paths = sorted(part.iterdir())
+        spec = EngineSpec(
+            contract=CONTRACT_VERSION,
+            encoder=backbone.encoder,
+            opset=OPSET,
+            files=tuple(File(path.name, path.stat().st_size, sha256(path)) for path in paths),
+            variants={precision: variant for precision, variant in made.items() if variant is not None},
+            versions={name: version(name) for name in (*LIBRARIES, *(["nncf"] if made.get("int8") else []))},
+            note=RANDOM_NOTE if backbone.is_random else "",
+        )
+        (part / SPEC_NAME).write_bytes(spec.to_bytes())
     return spec
-
-
-def _swap(part: Path, folder: Path) -> None:
-    """Put a finished folder in its place; an older one steps aside first and is removed last."""
-    old = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.old")
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)

@@ -6,7 +6,6 @@ For runtimes that have no goodparts. What it loses by it: a change of product, m
 from __future__ import annotations
 
 import logging
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import onnx
 from goodparts.runtime.backends.registry import installed, open_session
 from goodparts.runtime.backends.session import Precision, Session
 from goodparts.runtime.core.errors import FileError, ParityError, SettingsError
-from goodparts.runtime.core.files import require_folder_of, sync_file, sync_folder, writing
+from goodparts.runtime.core.files import require_folder_of, staged
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Floats, anomaly_map, score
 from goodparts.runtime.detector import Detector
@@ -69,17 +68,9 @@ def write_fused(folder: Path, recipe: Recipe | Path, out: Path, precision: Preci
     engine = Engine.open(folder, backend=next(iter(backends), "auto"), precision=precision)
     fitted = Detector(engine, recipe).recipe
     data = fuse_model(folder, spec, fitted, precision).SerializeToString(deterministic=True)
-    part = out.with_name(f".{out.stem}.{secrets.token_hex(6)}.part.onnx")
-    with writing(out):
-        try:
-            part.write_bytes(data)
-            sync_file(part)
-            agreements = compare(part, folder, spec, fitted, precision)
-            part.replace(out)
-        finally:
-            part.unlink(missing_ok=True)
-        sync_folder(out.absolute().parent)
-    return agreements
+    with staged(out.absolute(), ".onnx") as part:  # libraries go by the ending
+        part.write_bytes(data)
+        return compare(part, folder, spec, fitted, precision)
 
 
 def fuse_model(folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precision) -> onnx.ModelProto:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from goodparts.drawn.parts import KINDS
-from goodparts.drawn.photos import Line
+from goodparts.drawn.photos import DrawnProduct
 from goodparts.runtime.backends.registry import installed, open_session
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import BackendError, ParityError
@@ -73,7 +73,7 @@ class Exporter:
         size = self.reference.images.shape[1]
         photos, what = self.photos, "drawn parts: give good photos of yours with --calibrate-on"
         if photos is None:
-            photos = np.stack([Line(kind, seed=0).photo(1, size=(size, size)).image for kind in KINDS])
+            photos = np.stack([DrawnProduct(kind, seed=0).photo(1, size=(size, size)).image for kind in KINDS])
         else:
             what = f"{len(photos)} photos"
         views = int8.calibration_views(photos)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import onnx_ir as ir
 import torch
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import BackendError, EngineError, ParityError
-from goodparts.runtime.core.files import sha256, sync_file, sync_folder, write_atomic, writing
+from goodparts.runtime.core.files import scratch, sha256, sync_file, sync_folder, write_atomic, writing
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Features
 from goodparts.runtime.engine.parity import PROMPTED_REFERENCE_NAME, Reference
@@ -100,26 +99,22 @@ def add_prompted(
             )
         return spec
     log.info("adding a prompted graph to %s", folder)
-    with writing(folder):
-        part = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
+    with writing(folder), scratch(folder) as part:
         part.mkdir()
-        try:
-            for variant in spec.variants.values():
-                for name in (variant.graph, variant.weights):
-                    shutil.copyfile(folder / name, part / name)  # the libraries refuse links to weights
-            variants = _write(part, spec, backbone, encoder, photos)
-            used = {name for variant in variants.values() for name in (variant.graph, variant.weights)}
-            made = sorted({*used, PROMPTED_REFERENCE_NAME} - {file.name for file in spec.files})
-            files = tuple(File(name, (part / name).stat().st_size, sha256(part / name)) for name in made)
-            for name in made:
-                sync_file(part / name)
-                (part / name).replace(folder / name)
-            sync_folder(folder)
-            together = tuple(sorted((*spec.files, *files), key=lambda file: file.name))
-            spec = msgspec.structs.replace(spec, files=together, prompted=Prompted(encoder.shapes, variants))
-            write_atomic(folder / SPEC_NAME, spec.to_bytes())
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        for variant in spec.variants.values():
+            for name in (variant.graph, variant.weights):
+                shutil.copyfile(folder / name, part / name)  # the libraries refuse links to weights
+        variants = _write(part, spec, backbone, encoder, photos)
+        used = {name for variant in variants.values() for name in (variant.graph, variant.weights)}
+        made = sorted({*used, PROMPTED_REFERENCE_NAME} - {file.name for file in spec.files})
+        files = tuple(File(name, (part / name).stat().st_size, sha256(part / name)) for name in made)
+        for name in made:
+            sync_file(part / name)
+            (part / name).replace(folder / name)
+        sync_folder(folder)
+        together = tuple(sorted((*spec.files, *files), key=lambda file: file.name))
+        spec = msgspec.structs.replace(spec, files=together, prompted=Prompted(encoder.shapes, variants))
+        write_atomic(folder / SPEC_NAME, spec.to_bytes())
     return spec
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from goodparts.drawn.photos import Line
+from goodparts.drawn.photos import DrawnProduct
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import Reference
 from goodparts.trainer.clip.backbone import Backbone
@@ -22,7 +22,7 @@ def make_reference(backbone: Backbone) -> Reference:
 def parity_images(size: int) -> Array8:
     """WHAT, uint8 [7,size,size,3]."""
     rng = np.random.default_rng(0)
-    drawn = [Line(kind, seed=0).photo(0, size=(size, size)).image for kind in DRAWN]
+    drawn = [DrawnProduct(kind, seed=0).photo(0, size=(size, size)).image for kind in DRAWN]
     smooth = [
         Image.fromarray(rng.integers(0, 256, (cells, cells, 3), np.uint8)).resize(
             (size, size), Image.Resampling.BICUBIC

@@ -6,14 +6,13 @@ features; what is learned for a product stays in its recipe, with whoever scores
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from pathlib import Path
 from typing import Literal
 
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import EngineError, SettingsError
-from goodparts.runtime.core.files import sync_file, sync_folder, write_atomic, writing
+from goodparts.runtime.core.files import staged, writing
 from goodparts.runtime.engine.spec import EngineSpec, Variant, verify_files
 
 Device = Literal["cpu", "gpu"]
@@ -41,27 +40,21 @@ def write_repository(
         target = folder / model_name(precision)
         if target.exists():
             raise EngineError(f"{target} exists: name another folder, or remove it (Triton may be serving it)")
-        with writing(target):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            _write_model(engine, target, variant, config(spec, precision, device, max_batch, instances))
+        _write_model(engine, target, variant, config(spec, precision, device, max_batch, instances))
         written.append(target)
     return written
 
 
 def _write_model(engine: Path, target: Path, variant: Variant, text: str) -> None:
     """Appears whole or not at all. Files beside a graph must lie with it in a folder named as the model file."""
-    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-    try:
+    with staged(target) as part:
         inside = part / "1" / "model.onnx"
         inside.mkdir(parents=True)
         for name, copy in ((variant.graph, "model.onnx"), (variant.weights, variant.weights)):
             shutil.copyfile(engine / name, inside / copy)
-            sync_file(inside / copy)
-        write_atomic(part / "config.pbtxt", text.encode())
-        part.rename(target)
-        sync_folder(target.parent)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        (part / "config.pbtxt").write_bytes(text.encode())
 
 
 def model_name(precision: Precision) -> str:

@@ -100,13 +100,10 @@ def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> i
 
 
 def describe(error: Exception) -> str:
-    """An error in one line."""
-    from goodparts.runtime.core.errors import GoodpartsError
+    """Return an error as one line that a terminal only shows."""
+    from goodparts.runtime.core.errors import GoodpartsError, one_line
     from goodparts.runtime.core.files import visible
 
-    if isinstance(error, GoodpartsError):
-        return visible(str(error))
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    line = (str(error).strip().splitlines() or [""])[0]
-    return f"unexpected {type(error).__name__}: {line} (GOODPARTS_TRACEBACK=1 shows where)"
+    if isinstance(error, (GoodpartsError, OSError)):
+        return visible(one_line(error))
+    return f"unexpected {visible(one_line(error))} (GOODPARTS_TRACEBACK=1 shows where)"

@@ -157,4 +157,6 @@ def compose_recipe(
         seed=order.seed,
         versions={name: version(name) for name in ("goodparts", "torch", "open_clip_torch", "numpy", "pillow")},
     )
-    return Recipe(header, learned.image_prompts, learned.pixel_prompts, memory.banks, memory.photos, views, conditions)
+    return Recipe(
+        header, learned.image_prompts, learned.pixel_prompts, memory.banks, memory.shot_of_row, views, conditions
+    )

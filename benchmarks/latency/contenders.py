@@ -108,11 +108,11 @@ def decode_jpeg(count: int) -> Callable[[], Bursts]:
 
 def draw_jpeg() -> bytes:
     """A drawn part of the frame's size."""
-    from goodparts.drawn.photos import Line
+    from goodparts.drawn.photos import DrawnProduct
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(Line("gear", seed=0).photo(1, size=(HEIGHT, WIDTH)).image).save(
+    Image.fromarray(DrawnProduct("gear", seed=0).photo(1, size=(HEIGHT, WIDTH)).image).save(
         buffer, "JPEG", quality=JPEG_QUALITY
     )
     return buffer.getvalue()

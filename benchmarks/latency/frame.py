@@ -23,7 +23,7 @@ from pathlib import Path
 
 from goodparts.evaluation.report.report import Findings, Options
 from goodparts.runtime.backends.session import Precision
-from goodparts.runtime.core.errors import BackendError
+from goodparts.runtime.core.errors import BackendError, first_line
 from goodparts.runtime.engine.spec import EngineSpec
 
 from ..peers.anomalib import MODELS, AnomalibPeer, title
@@ -105,7 +105,7 @@ def enter(stack: ExitStack, findings: Findings, contenders: Mapping[str, Start])
             stack.enter_context(contender)
             contender.check()
         except Exception as error:  # torch.compile's, a library's own: whatever keeps one from running stops no other
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             log.warning("%s is left out: %s", name, reason)
             findings.remarks.append(f"{name} is left out: {reason}")
         else:

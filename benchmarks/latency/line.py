@@ -25,7 +25,7 @@ from urllib.request import urlopen
 
 import av
 import numpy as np
-from goodparts.drawn.photos import Line as DrawnLine
+from goodparts.drawn.photos import DrawnProduct
 from goodparts.evaluation.report.report import Findings, Options
 from goodparts.evaluation.report.tables import Table
 from goodparts.runtime import Detector, Engine
@@ -126,7 +126,7 @@ def report_memory(findings: Findings, precision: str, seen: Watched, frames: int
 
 def record(path: Path, size: tuple[int, int], frames: int) -> Path:
     """An H.264 recording of a drawn part that passes a camera; LOOP frames encoded once and repeated."""
-    part = DrawnLine("gear", 1).photo(1, None, size=size[::-1]).image
+    part = DrawnProduct("gear", 1).photo(1, None, size=size[::-1]).image
     rng = np.random.default_rng(0)
     loop = path.with_suffix(".loop.mp4")
     with av.open(str(loop), "w") as container:

@@ -148,7 +148,7 @@ def learn(
     memory = fit_memory(learned, features, views, per_photo, backbone.encode, fusion=chosen.fusion)
     banks = tuple(bank.astype(np.float32) for bank in memory.banks)
     scales = memory.scales if chosen.fusion == "balanced" else None
-    return dataclasses.replace(learned, banks=banks, scales=scales, photos=memory.photos), memory
+    return dataclasses.replace(learned, banks=banks, scales=scales, shot_of_row=memory.shot_of_row), memory
 
 
 def compare_fusions(findings: Findings, name: str, products: list[Product], trained: Backbone, other: Backbone) -> None:

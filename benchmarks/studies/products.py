@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from goodparts.drawn.parts import DEFECTS, HELD_OUT_KINDS
-from goodparts.drawn.photos import Line
+from goodparts.drawn.photos import DrawnProduct
 from goodparts.evaluation.datasets.folders import read_mvtec
 from goodparts.evaluation.datasets.truth import load_truth
 from goodparts.evaluation.report.report import Findings
@@ -38,7 +38,7 @@ class Product:
 
 def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: int) -> Product:
     """A line of drawn parts; its defects take turns."""
-    line = Line(kind, seed)
+    line = DrawnProduct(kind, seed)
     square = size, size
     photos = [line.photo(1000 + index, size=square) for index in range(good)]
     photos += [line.photo(2000 + index, DEFECTS[index % len(DEFECTS)], size=square) for index in range(bad)]

@@ -11,7 +11,7 @@ import logging
 import numpy as np
 import numpy.typing as npt
 from goodparts.drawn.parts import HELD_OUT_KINDS
-from goodparts.drawn.photos import Line
+from goodparts.drawn.photos import DrawnProduct
 from goodparts.evaluation.metrics.image import auroc
 from goodparts.evaluation.report.report import Findings, Options
 from goodparts.runtime.core.preprocess import Array8
@@ -42,7 +42,7 @@ def measure(options: Options) -> Findings:  # noqa: ARG001
     findings, backbone = Findings(), Backbone.open("demo")
     for kind in HELD_OUT_KINDS:
         log.info("%s: %d frames are drawn", kind, max(SHOTS) + 2 * FRAMES)
-        line = Line(kind, LINE)
+        line = DrawnProduct(kind, LINE)
         pool = [line.photo(index, size=FRAME).image for index in range(max(SHOTS))]
         good = [line.photo(1000 + index, size=FRAME) for index in range(FRAMES)]
         bad = [

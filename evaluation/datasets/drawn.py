@@ -5,21 +5,19 @@ Of lines that the demo CLIP was not trained on; of its held-out kinds it has see
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from pathlib import Path
 
 import numpy as np
 from goodparts.drawn.parts import DEFECTS, KINDS
-from goodparts.drawn.photos import Line
-from goodparts.runtime.core.files import writing
+from goodparts.drawn.photos import DrawnProduct
+from goodparts.runtime.core.files import scratch, writing
 from PIL import Image
 
 from .layouts import DataSet, open_data
 
 DRAWN = "drawn"
-LINE = 2000
-"""Training's lines count from 0, those of `accuracy` from 1000."""
+SEED = 2000
+"""Of the products; the embedded backbone's training counts from 0, the accuracy study from 1000."""
 TRAIN, GOOD, BAD = 16, 16, 16
 """Photos of a category; defects take turns."""
 
@@ -32,24 +30,22 @@ def draw_data(root: Path) -> DataSet:
             folder = root / kind.replace(" ", "_")
             if folder.exists():
                 continue
-            part = root / f".{secrets.token_hex(6)}.part"
-            try:
-                _draw(Line(kind, LINE), part)
-                part.replace(folder)
-            except OSError:
-                if not folder.exists():  # or another process was faster
-                    raise
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
+            with scratch(folder) as part:
+                _draw(DrawnProduct(kind, SEED), part)
+                try:
+                    part.rename(folder)
+                except OSError:
+                    if not folder.exists():  # or another process was faster
+                        raise
     return open_data(root, "mvtec")
 
 
-def _draw(line: Line, folder: Path) -> None:
+def _draw(product: DrawnProduct, folder: Path) -> None:
     places: list[tuple[str, str | None]] = []
     places += [("train/good", None)] * TRAIN + [("test/good", None)] * GOOD
     places += [(f"test/{name.replace(' ', '_')}", name) for name in (DEFECTS * BAD)[:BAD]]
     for number, (place, defect) in enumerate(places):
-        photo = line.photo(number, defect)
+        photo = product.photo(number, defect)
         _save(photo.image, folder / place / f"{number:03}.png")
         if defect is not None:
             _save(photo.mask, folder / place.replace("test", "ground_truth") / f"{number:03}_mask.png")

@@ -62,7 +62,7 @@ def _learn(lesson: Lesson, together: bool, chosen: Settings) -> Judge:
     memory = fit_memory(learned, encode(lesson.views), lesson.views, 1, encode, fusion=chosen.fusion)
     scales = memory.scales if chosen.fusion == "balanced" else None
     banks = tuple(bank.astype(np.float32) for bank in memory.banks)
-    learned = dataclasses.replace(learned, banks=banks, photos=memory.photos, scales=scales)
+    learned = dataclasses.replace(learned, banks=banks, shot_of_row=memory.shot_of_row, scales=scales)
     run = partial(score, learned=learned) if lesson.prompted is None else Scorer(learned, lesson.features.grid)
 
     def judge(features: Features) -> tuple[Floats, Floats]:

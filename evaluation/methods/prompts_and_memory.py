@@ -73,7 +73,7 @@ class Branches:
         learned = dataclasses.replace(
             learned,
             banks=tuple(bank.astype(np.float32) for bank in memory.banks),
-            photos=memory.photos,
+            shot_of_row=memory.shot_of_row,
             scales=memory.scales if chosen.fusion == "balanced" else None,
         )
         run = Scorer(learned, lesson.features.grid) if lesson.deployed else partial(score, learned=learned)

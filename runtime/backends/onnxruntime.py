@@ -10,7 +10,7 @@ from typing import Any
 import onnxruntime as ort
 
 from ..core.conditions import Conditions
-from ..core.errors import BackendError
+from ..core.errors import BackendError, first_line
 from ..core.preprocess import Array8
 from ..core.scoring import Floats
 from .session import VIEWS_AT_ONCE, in_parts
@@ -52,8 +52,9 @@ def _refusing(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
-        line = (str(error).splitlines() or ["it gave no reason"])[0]
-        raise BackendError(f"ONNX Runtime {ort.__version__} {what}: {line}") from error
+        raise BackendError(
+            f"ONNX Runtime {ort.__version__} {what}: {first_line(error, 'it gave no reason')}"
+        ) from error
 
 
 def open_session(graph: Path, precision: str, threads: int | None, rest: str) -> OnnxRuntimeSession:  # noqa: ARG001

@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import _pybind_state as pybind
 
-from ..core.errors import BackendError
+from ..core.errors import BackendError, first_line
 from .cuda import DEVICE, current_gpu
 from .gpu_session import INPUT, GpuSession
 from .library import Built, Device, GraphFiles
@@ -93,11 +93,10 @@ def make_session(model: Path | bytes, provider: str, options: Mapping[str, str])
 
 
 def _explain(what: str, error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()] or ["it gave no reason"]
-    advice = ""
-    if "memory" in lines[0].lower():
+    reason, advice = first_line(error, "it gave no reason"), ""
+    if "memory" in reason.lower():
         advice = ": end what else uses the GPU, or build with a smaller --max-batch"
-    return f"ONNX Runtime {ort.__version__} {what}: {lines[0].strip()}{advice}"
+    return f"ONNX Runtime {ort.__version__} {what}: {reason}{advice}"
 
 
 class CudaProvider:
@@ -207,15 +206,13 @@ def load_provider(name: str, short: str, touch: Callable[[], object]) -> ctypes.
 
 
 def _why_not(name: str, short: str, error: Exception) -> str:
-    said: Exception = error
     try:
         ctypes.CDLL(str(provider_file(short)))
-    except OSError as problem:
-        said = problem
-    line = str(said).strip().splitlines()[0]
+    except OSError as loader_error:
+        error = loader_error
     return (
-        f"ONNX Runtime {ort.__version__} cannot load its {name} provider: {line}: install that library, or put it "
-        "on the loader's path (LD_LIBRARY_PATH)"
+        f"ONNX Runtime {ort.__version__} cannot load its {name} provider: {first_line(error)}: install that "
+        "library, or put it on the loader's path (LD_LIBRARY_PATH)"
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import BackendError, EngineError
+from ..core.errors import BackendError, EngineError, first_line
 from .session import Session
 
 
@@ -89,9 +89,8 @@ def load(backend: str) -> Any:
             f'{error.name} is not installed: pip install "goodparts[{known.extra}]"{known.hint}'
         ) from error
     except ImportError as error:  # what the loader says names the library
-        said = str(error).strip().splitlines()[0]
         raise BackendError(
-            f"{known.package} cannot be loaded: {said}: put it on the loader's path (LD_LIBRARY_PATH)"
+            f"{known.package} cannot be loaded: {first_line(error)}: put it on the loader's path (LD_LIBRARY_PATH)"
         ) from error
 
 

@@ -44,3 +44,21 @@ class FileError(GoodpartsError):
 
 class SourceError(GoodpartsError):
     """A camera, a stream or a watched folder cannot be opened, or has stopped giving pictures."""
+
+
+def first_line(error: BaseException, silent: str | None = None) -> str:
+    """Return the first line of an error's message.
+
+    silent: what stands for a message that is empty; None: the name of the error's class.
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else silent or type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """Return any error as one line: a message of ours, the system's reason, or class and first line of a library's."""
+    if isinstance(error, GoodpartsError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {first_line(error, 'it gave no reason')}"

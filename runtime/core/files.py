@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,22 +39,48 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     if path.exists() and not path.is_file():
         raise FileError(f"cannot write {path}: it is no ordinary file; name another")
-    with writing(path):
-        part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-        try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:
+    with staged(path) as part:
+        part.write_bytes(data)
+
+
+@contextlib.contextmanager
+def staged(target: Path, ending: str = "") -> Iterator[Path]:
+    """Yield a free path beside `target`, for a file or a folder that takes its place, whole, when the block ends.
+
+    What the block wrote is flushed to the disk and renamed; an older file or folder is replaced. If the block raises,
+    `target` stays as it was and nothing else remains. ending: of the temporary name, where a library goes by it.
+
+    Raises FileError when the folder is missing or not writable, or the disk is full.
+    """
+    with writing(target), scratch(target, ending) as part:
+        yield part
+        for path in [part, *part.rglob("*")] if part.is_dir() else [part]:
+            if path.is_file():
+                sync_file(path)
+        if target.is_dir():  # a folder cannot be renamed onto one that holds files
+            with scratch(target) as old:
+                target.rename(old)
+                part.rename(target)
+        else:
+            part.replace(target)
+        sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def scratch(target: Path, ending: str = "") -> Iterator[Path]:
+    """Yield a free path beside `target`, on the same disk; whatever lies there when the block ends is removed."""
+    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part{ending}")
+    try:
+        yield part
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
             part.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:
-    """Flush a file that something else has written to the disk."""
+    """Flush a file to the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 

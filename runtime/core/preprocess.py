@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from . import native
-from .errors import ImageError
+from .errors import ImageError, first_line
 from .files import printable, read_bytes
 
 Array8 = npt.NDArray[np.uint8]
@@ -77,7 +77,7 @@ def _decoded(image: Image.Image, name: str) -> Array8:
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
-    return ImageError(f"{name} is damaged or cut short: {(str(error).splitlines() or ['unreadable'])[0]}")
+    return ImageError(f"{name} is damaged or cut short: {first_line(error, 'unreadable')}")
 
 
 def _large_enough(rgb: Array8, name: str) -> Array8:

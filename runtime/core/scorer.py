@@ -60,7 +60,7 @@ class Scorer:
         banks = []
         for number, rows in enumerate(learned.banks):
             banks.append(core.Bank(rows.shape[1], search.precision))
-            fill(banks[-1], rows, learned.photos[number] if learned.photos else None, search.recall)
+            fill(banks[-1], rows, learned.shot_of_row[number] if learned.shot_of_row else None, search.recall)
         self._run = core.Scorer(*kernel_arguments(learned, banks, grid)).run
 
     def __call__(self, features: Features) -> Scores:
@@ -88,12 +88,12 @@ def kernel_arguments(learned: Learned, banks: Sequence[Any], grid: tuple[int, in
     )
 
 
-def fill(bank: Any, rows: Floats, photos: npt.NDArray[np.int32] | None, recall: float) -> None:
-    """Append rows [R,W], of `photos` [R], and reach the recall asked for, as measured on the rows of one photo in
+def fill(bank: Any, rows: Floats, shot_of_row: npt.NDArray[np.int32] | None, recall: float) -> None:
+    """Append rows [R,W], of `shot_of_row` [R], and reach the recall asked for, as measured on the rows of one photo in
     those of the others; of a single photo, on one row in 16."""
     held_out = np.arange(len(rows)) % 16 == 0
-    if photos is not None and photos.min() < photos.max():
-        held_out = photos == photos.max()
+    if shot_of_row is not None and shot_of_row.min() < shot_of_row.max():
+        held_out = shot_of_row == shot_of_row.max()
     if recall == 1 or held_out.all():
         bank.append(rows)
         return

@@ -68,8 +68,8 @@ class Learned:
     image_prompts, pixel_prompts: [2,D], the normal and the anomalous prototype. banks: one [R_m,W_m] per
     memory. temperature: the multiplier t of the cosine. image_maximum: where the memory map's maximum is
     taken for the image score: of the "grid", or of the un-smoothed 400×400 "map" (official, D14). scales: each
-    branch is divided by its own before the fusion (balanced); None fuses raw scores (paper). photos: [R_m] per bank,
-    the photo that each row came from; only leaving one out asks for it. combination: what the scores are made of.
+    branch is divided by its own before the fusion (balanced); None fuses raw scores (paper). shot_of_row: [R_m] per
+    bank, the shot that each row came from; only leaving one out asks for it. combination: what the scores are made of.
     """
 
     image_prompts: Floats
@@ -78,7 +78,7 @@ class Learned:
     temperature: float
     image_maximum: Literal["grid", "map"]
     scales: Scales | None = None
-    photos: tuple[npt.NDArray[np.int32], ...] = ()
+    shot_of_row: tuple[npt.NDArray[np.int32], ...] = ()
     combination: Combination = "fused"
 
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..core.errors import GoodpartsError
+from ..core.errors import GoodpartsError, one_line
 from ..core.preprocess import Array8
 from .sources.source import Policy, Source
 
@@ -120,7 +120,7 @@ class Capture(threading.Thread):
             except Exception as error:  # whatever a source does, the others go on
                 self.up = False
                 delay = self._backoff.next()
-                line = str(error) if isinstance(error, GoodpartsError) else f"{type(error).__name__}: {error}"
+                line = one_line(error)
                 if line != said:
                     self._report(f"{self._label}: {line}; tried again from {delay:g} s on")
                     said = line

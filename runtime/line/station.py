@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from ..core.errors import GoodpartsError
+from ..core.errors import GoodpartsError, one_line
 from ..core.view import Box
 from ..detector import Detector
 from ..inspection import Inspection
@@ -143,11 +143,9 @@ class Station(threading.Thread):
     def _recover(self, failed: Detector, error: Exception) -> None:
         """Say it once, wait, open the engine again and put the product on it."""
         delay = self._backoff.next()
-        line = (str(error).strip().splitlines() or [""])[0]
         if self._backoff.failures == 1:
             self._report(
-                f"{self.source}: inspection failed ({type(error).__name__}: {line}); "
-                f"the engine is opened again from {delay:g} s on"
+                f"{self.source}: inspection failed ({one_line(error)}); the engine is opened again from {delay:g} s on"
             )
         self._stopped.wait(delay)
         try:

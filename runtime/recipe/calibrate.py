@@ -104,7 +104,7 @@ def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: 
 def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]:
     """What each of a product's photos, in their order, scores against the rows of the others."""
     similarities = []
-    for number, (bank, of) in enumerate(zip(learned.banks, learned.photos, strict=True)):
+    for number, (bank, of) in enumerate(zip(learned.banks, learned.shot_of_row, strict=True)):
         queries = [photo.memory[number].reshape(-1, bank.shape[1]) for photo in photos]
         ends = np.cumsum([len(rows) for rows in queries])
         every, best = np.concatenate(queries), np.full(ends[-1], -1.0, np.float32)
@@ -152,11 +152,11 @@ def photo_scores(photos: Sequence[Scores]) -> tuple[Floats, Floats]:
 
 def without(learned: Learned, photo: int) -> Learned:
     """The same product, as if this one of its photos had never been seen."""
-    kept = [photos != photo for photos in learned.photos]
+    kept = [shots != photo for shots in learned.shot_of_row]
     return dataclasses.replace(
         learned,
         banks=tuple(bank[rows] for bank, rows in zip(learned.banks, kept, strict=True)),
-        photos=tuple(photos[rows] for photos, rows in zip(learned.photos, kept, strict=True)),
+        shot_of_row=tuple(shots[rows] for shots, rows in zip(learned.shot_of_row, kept, strict=True)),
     )
 
 

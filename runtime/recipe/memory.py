@@ -25,7 +25,7 @@ COMBINED: Mapping[Fusion, Combination] = {
 """What each means to scoring; of the fused ones "balanced" has scales."""
 
 Halves = npt.NDArray[np.float16]
-Photos = npt.NDArray[np.int32]
+ShotOfRow = npt.NDArray[np.int32]
 
 PROJECTED = 128
 """Width in which a coreset is chosen (Johnson-Lindenstrauss; PatchCore does so too)."""
@@ -33,11 +33,11 @@ PROJECTED = 128
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """banks float16 [R_m,W_m]; photos int32 [R_m], the shot that each row came from; what good parts score on each
+    """banks float16 [R_m,W_m]; shot_of_row int32 [R_m], the shot that each row came from; what good parts score on each
     branch; the calibration on the shots."""
 
     banks: tuple[Halves, ...]
-    photos: tuple[Photos, ...]
+    shot_of_row: tuple[ShotOfRow, ...]
     scales: Scales
     calibration: Calibration
 
@@ -56,20 +56,22 @@ def fit_memory(
 
     features, shots: per_photo views of each photo; prompts stay as they are.
     """
-    banks, photos = [], []
+    banks, shot_of_row = [], []
     for memory in features.memory:
         rows = memory.reshape(-1, memory.shape[-1]).astype(np.float16)
         per_photo_rows = per_photo * memory.shape[1]
         kept = coreset(rows.astype(np.float32), math.ceil(share * len(rows)), per_photo_rows)
         banks.append(rows[kept])
-        photos.append((kept // per_photo_rows).astype(np.int32))
+        shot_of_row.append((kept // per_photo_rows).astype(np.int32))
     # Calibrated with what is stored, not with what was rounded away.
-    stored = dataclasses.replace(learned, banks=tuple(bank.astype(np.float32) for bank in banks), photos=tuple(photos))
+    stored = dataclasses.replace(
+        learned, banks=tuple(bank.astype(np.float32) for bank in banks), shot_of_row=tuple(shot_of_row)
+    )
     good = score_shots(stored, features, shots, per_photo, encode)
     scales = measure_scales(good)
     used = scales if fusion == "balanced" else None
     calibration = calibrate(good, used, len(shots) == per_photo, COMBINED[fusion])
-    return Memory(tuple(banks), tuple(photos), scales, calibration)
+    return Memory(tuple(banks), tuple(shot_of_row), scales, calibration)
 
 
 def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArray[np.intp]:

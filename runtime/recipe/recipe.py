@@ -27,7 +27,7 @@ from ..core.preprocess import Array8
 from ..core.scoring import Floats, Learned
 from .calibrate import Calibration
 from .header import FORMAT_VERSION, PROMPTED_VERSION, Header, Thresholds
-from .memory import COMBINED, Halves, Photos
+from .memory import COMBINED, Halves, ShotOfRow
 from .signing import Signer, Trust
 
 METADATA_KEY = "goodparts"
@@ -42,7 +42,7 @@ _NO_SIGNATURE = "0" * 128
 @dataclass(frozen=True, eq=False)
 class Recipe:
     """A product. prompts float32 [2,D] (normal, anomalous); banks float16 [R_m,W_m], one per memory, rows in
-    the order of the shots and their tiles; photos int32 [R_m], which shot each row came from; shots uint8
+    the order of the shots and their tiles; shot_of_row int32 [R_m], the shot that each row came from; shots uint8
     [k·tiles,S,S,3] as the encoder read them, or None where they were left out; conditions: what the engine's prompted
     graph reads besides views, or None for a product of the plain graph.
     """
@@ -51,7 +51,7 @@ class Recipe:
     image_prompts: Floats
     pixel_prompts: Floats
     banks: tuple[Halves, ...]
-    photos: tuple[Photos, ...]
+    shot_of_row: tuple[ShotOfRow, ...]
     shots: Array8 | None
     conditions: Conditions | None = None
 
@@ -69,7 +69,7 @@ class Recipe:
             image_prompts=self.image_prompts,
             pixel_prompts=self.pixel_prompts,
             banks=tuple(bank.astype(np.float32) for bank in self.banks),
-            photos=self.photos,
+            shot_of_row=self.shot_of_row,
             temperature=self.header.temperature,
             image_maximum=self.header.image_maximum,
             scales=self.header.scales if self.header.fusion == "balanced" else None,
@@ -110,7 +110,7 @@ class Recipe:
             "image_prompts": self.image_prompts,
             "pixel_prompts": self.pixel_prompts,
             **{f"memory_{index}": bank for index, bank in enumerate(self.banks)},
-            **{f"photos_{index}": photos for index, photos in enumerate(self.photos)},
+            **{f"photos_{index}": shots for index, shots in enumerate(self.shot_of_row)},
         }
         if self.shots is not None:
             tensors["shots"] = self.shots
@@ -151,12 +151,12 @@ class Recipe:
         except safetensors.SafetensorError as error:
             raise RecipeError(f"{name} is damaged ({error}): copy or train it again") from error
         try:
-            banks, photos = (
+            banks, shot_of_row = (
                 tuple(tensors[f"{kind}_{index}"] for index in range(len(header.encoder.taps)))
                 for kind in ("memory", "photos")
             )
             prompts = tensors["image_prompts"], tensors["pixel_prompts"]
-            recipe = cls(header, *prompts, banks, photos, tensors.get("shots"), _conditions(header, tensors))
+            recipe = cls(header, *prompts, banks, shot_of_row, tensors.get("shots"), _conditions(header, tensors))
         except KeyError as error:
             raise RecipeError(f"{name} lacks the tensor {error}: train it again") from error
         recipe._check_shapes(name)
@@ -176,11 +176,11 @@ class Recipe:
                 (_CONDITION + name, tensor, np.float32, tensor.shape)  # what shapes fit is the engine's to say
                 for name, tensor in self.conditions.tensors.items()
             ]
-        for index, (bank, photos, tap) in enumerate(zip(self.banks, self.photos, encoder.taps, strict=True)):
-            kept = min(max(len(photos), 1), rows) if photos.ndim else 1
+        for index, (bank, shots, tap) in enumerate(zip(self.banks, self.shot_of_row, encoder.taps, strict=True)):
+            kept = min(max(len(shots), 1), rows) if shots.ndim else 1
             expected.append((f"memory_{index}", bank, np.float16, (kept, tap.width)))
-            expected.append((f"photos_{index}", photos, np.int32, (kept,)))
-            if photos.size and not 0 <= photos.min() <= photos.max() < len(self.header.shots):
+            expected.append((f"photos_{index}", shots, np.int32, (kept,)))
+            if shots.size and not 0 <= shots.min() <= shots.max() < len(self.header.shots):
                 raise RecipeError(f"{name}: tensor photos_{index} names photos that there are not: train it again")
         for tensor, array, dtype, shape in expected:
             if array is None:

@@ -80,7 +80,7 @@ def refit(recipe: Recipe, encode: Encode, graph: str, name: str = "recipe") -> R
             calibration, msgspec.structs.replace(old, image=old.image * image, pixel=old.pixel * pixel)
         ),
     )
-    return dataclasses.replace(recipe, header=header, banks=memory.banks, photos=memory.photos)
+    return dataclasses.replace(recipe, header=header, banks=memory.banks, shot_of_row=memory.shot_of_row)
 
 
 def forget(recipe: Recipe) -> Recipe:
@@ -89,13 +89,13 @@ def forget(recipe: Recipe) -> Recipe:
     if not header.accepted:
         return recipe
     learned, views = header.learned_shots, recipe.shots
-    kept = [photos < learned for photos in recipe.photos]
+    kept = [shots < learned for shots in recipe.shot_of_row]
     return Recipe(
         _recalibrate(header, header.accepted.learned, header.shots[:learned], msgspec.UNSET),
         recipe.image_prompts,
         recipe.pixel_prompts,
         tuple(bank[rows] for bank, rows in zip(recipe.banks, kept, strict=True)),
-        tuple(photos[rows] for photos, rows in zip(recipe.photos, kept, strict=True)),
+        tuple(shots[rows] for shots, rows in zip(recipe.shot_of_row, kept, strict=True)),
         None if views is None else views[: learned * header.view.count],
         recipe.conditions,
     )
@@ -117,17 +117,17 @@ def remember(
     together = np.concatenate([learned.shots, views])
     features = [encode(together[start : start + per_photo]) for start in range(0, len(together), per_photo)]
     first = len(header.shots)
-    banks, photos = [], []
-    for number, (bank, of) in enumerate(zip(learned.banks, learned.photos, strict=True)):
+    banks, shot_of_row = [], []
+    for number, (bank, shots_of_learned) in enumerate(zip(learned.banks, learned.shot_of_row, strict=True)):
         added = [each.memory[number].reshape(-1, bank.shape[1]).astype(np.float16) for each in features[first:]]
         kept = most_novel(bank, added, max_rows - len(bank))
         banks.append(np.concatenate([bank, *(rows[index] for rows, index in zip(added, kept, strict=True))]))
         tags = [np.full(len(index), first + at, np.int32) for at, index in enumerate(kept)]
-        photos.append(np.concatenate([of, *tags]))
+        shot_of_row.append(np.concatenate([shots_of_learned, *tags]))
     recipe = dataclasses.replace(
         learned,
         banks=tuple(banks),
-        photos=tuple(photos),
+        shot_of_row=tuple(shot_of_row),
         shots=together,
     )
     product = recipe.learned()

@@ -304,7 +304,7 @@ def test_hostile_files_under_the_address_sanitizer(
     small = dataclasses.replace(
         changed(recipe, view=VIEWS["tiles"]),
         banks=tuple(bank[:8] for bank in recipe.banks),
-        photos=tuple(photos[:8] for photos in recipe.photos),
+        shot_of_row=tuple(shots[:8] for shots in recipe.shot_of_row),
     )
     (tmp_path / "tiles").write_bytes(small.to_bytes())
     masked = dataclasses.replace(small, header=msgspec.structs.replace(small.header, view=VIEWS["masked region"]))

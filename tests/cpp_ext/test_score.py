@@ -127,7 +127,7 @@ def test_a_recall_below_one_scores_nearly_the_same_and_says_what_it_finds(
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
     rows, tags = around(10_000), np.sort(rng.integers(photos, size=10_000)).astype(np.int32)
-    learned = dataclasses.replace(learned, banks=(rows,), photos=(tags,))
+    learned = dataclasses.replace(learned, banks=(rows,), shot_of_row=(tags,))
     features = dataclasses.replace(features, memory=(around(32).reshape(2, 16, 32),))
     exact = scoring.score(features, learned).branches.grid_memory
     with caplog.at_level(logging.INFO):

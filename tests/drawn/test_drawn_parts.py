@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from goodparts.drawn.parts import DEFECTS, HELD_OUT_DEFECTS, HELD_OUT_KINDS, KINDS, TEXTURES
-from goodparts.drawn.photos import Line
+from goodparts.drawn.photos import DrawnProduct
 
 
 def test_names() -> None:
@@ -12,14 +12,14 @@ def test_names() -> None:
     assert {*HELD_OUT_KINDS, *TEXTURES} < set(KINDS)
     assert set(HELD_OUT_DEFECTS) < set(DEFECTS)
     with pytest.raises(ValueError, match="no kind 'sock'; there are: nut, "):
-        Line("sock", 0)
+        DrawnProduct("sock", 0)
     with pytest.raises(ValueError, match="no defect 'dent'; there are: scratch, "):
-        Line("nut", 0).photo(0, "dent")
+        DrawnProduct("nut", 0).photo(0, "dent")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_same_seeds_same_photo(kind: str) -> None:
-    first, second = (Line(kind, 3).photo(4, "crack", (96, 128)) for _ in range(2))
+    first, second = (DrawnProduct(kind, 3).photo(4, "crack", (96, 128)) for _ in range(2))
     assert first.image.shape == (96, 128, 3)
     assert first.image.dtype == np.uint8
     assert first.mask.shape == (96, 128)
@@ -30,7 +30,7 @@ def test_same_seeds_same_photo(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_good_pieces_have_an_empty_mask(kind: str) -> None:
-    photo = Line(kind, 0).photo(0)
+    photo = DrawnProduct(kind, 0).photo(0)
     assert photo.defect is None
     assert photo.mask.dtype == np.bool_
     assert not photo.mask.any()
@@ -40,7 +40,7 @@ def test_good_pieces_have_an_empty_mask(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_a_defect_is_where_its_mask_is(kind: str, defect: str) -> None:
-    pair = Line(kind, 1).pair(2, defect)
+    pair = DrawnProduct(kind, 1).pair(2, defect)
     assert 0.0005 < pair.mask.mean() < 0.4
     np.testing.assert_array_equal(pair.good[~pair.mask], pair.bad[~pair.mask])
     change = np.abs(pair.good - pair.bad).max(axis=-1)
@@ -48,7 +48,7 @@ def test_a_defect_is_where_its_mask_is(kind: str, defect: str) -> None:
 
 
 def test_photo_and_pair_show_the_same_piece() -> None:
-    line = Line("pill", 5)
+    line = DrawnProduct("pill", 5)
     photo, pair = line.photo(6, "stain"), line.pair(6, "stain")
     np.testing.assert_array_equal(photo.mask, pair.mask)
     unspoilt = line.photo(6).image.astype(int)
@@ -65,7 +65,7 @@ def _grown(mask: np.ndarray, by: int) -> np.ndarray:
 
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_a_given_extent_is_kept_in_a_large_frame(defect: str) -> None:
-    mask = Line("tile", 2).photo(0, defect, (1024, 1224), extent=20).mask
+    mask = DrawnProduct("tile", 2).photo(0, defect, (1024, 1224), extent=20).mask
     assert mask.shape == (1024, 1224)
     rows, columns = np.nonzero(mask)
     assert 12 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 30
@@ -74,7 +74,7 @@ def test_a_given_extent_is_kept_in_a_large_frame(defect: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_lines_differ_more_than_pieces(kind: str) -> None:
     def looks(line: int, seed: int) -> np.ndarray:
-        return Line(kind, line).photo(seed).image.reshape(-1, 3).mean(axis=0)
+        return DrawnProduct(kind, line).photo(seed).image.reshape(-1, 3).mean(axis=0)
 
     within = np.abs(looks(0, 0) - looks(0, 1)).mean()
     between = np.mean([np.abs(looks(0, 0) - looks(other, 0)).mean() for other in (1, 2, 3)])

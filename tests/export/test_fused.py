@@ -43,10 +43,12 @@ def changed(recipe: Recipe, **header: Any) -> Recipe:
 
 def first_photos(recipe: Recipe, count: int) -> Recipe:
     """The same product with the memory of its first photos alone."""
-    kept = [photos < count for photos in recipe.photos]
+    kept = [shots < count for shots in recipe.shot_of_row]
     banks = tuple(bank[rows] for bank, rows in zip(recipe.banks, kept, strict=True))
     return dataclasses.replace(
-        recipe, banks=banks, photos=tuple(p[rows] for p, rows in zip(recipe.photos, kept, strict=True))
+        recipe,
+        banks=banks,
+        shot_of_row=tuple(shots[rows] for shots, rows in zip(recipe.shot_of_row, kept, strict=True)),
     )
 
 

@@ -38,7 +38,7 @@ def product(recipe: Recipe) -> Recipe:
         image_prompts=unit(rng, 2, 16),
         pixel_prompts=unit(rng, 2, 16),
         banks=tuple(unit(rng, 30, tap.width).astype(np.float16) for tap in ENCODER.taps),
-        photos=(np.zeros(30, np.int32),) * 2,
+        shot_of_row=(np.zeros(30, np.int32),) * 2,
     )
 
 

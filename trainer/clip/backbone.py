@@ -18,7 +18,7 @@ import numpy as np
 import open_clip
 import torch
 from goodparts.runtime.backends.session import VIEWS_AT_ONCE, in_parts
-from goodparts.runtime.core.errors import BackboneError, SettingsError
+from goodparts.runtime.core.errors import BackboneError, SettingsError, first_line
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Features, Floats
 from goodparts.runtime.engine.spec import Encoder, Tap
@@ -122,7 +122,7 @@ def check_device(device: str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(
-            f"--device {device}: torch {torch.__version__} cannot use it ({_first_line(error)}); cpu or cuda"
+            f"--device {device}: torch {torch.__version__} cannot use it ({first_line(error)[:200]}); cpu or cuda"
         ) from error
     torch.backends.cudnn.allow_tf32 = False
 
@@ -158,7 +158,7 @@ def _from_file(name: str, path: Path) -> Any:
         # open_clip reads .pt files with weights_only: tensors come in, no code from the file is run.
         return open_clip.create_model(name, pretrained=str(path))
     except Exception as error:  # torch, safetensors and zipfile each raise their own
-        raise BackboneError(f"{path} does not hold weights for {name}: {_first_line(error)}") from error
+        raise BackboneError(f"{path} does not hold weights for {name}: {first_line(error)[:200]}") from error
 
 
 def _from_hub(name: str, tag: str) -> Any:
@@ -171,7 +171,7 @@ def _from_hub(name: str, tag: str) -> Any:
         quick = bool((open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"))
         return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick)
     except Exception as error:  # whatever the download raises
-        cause = _first_line(error) if online else "they are not in the local cache and there is no network"
+        cause = first_line(error)[:200] if online else "they are not in the local cache and there is no network"
         raise BackboneError(
             f"cannot get the weights {tag} of {name}: {cause}; connect once, or copy the file from a machine "
             "that has it and give --weights FILE, or try --backbone demo, which needs neither"
@@ -189,11 +189,6 @@ def _hub_answers() -> bool:
             return True
     except OSError:
         return False
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
 
 
 def randomise(model: nn.Module, seed: int) -> None:

@@ -21,7 +21,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from goodparts.drawn.parts import DEFECTS, HELD_OUT_DEFECTS, HELD_OUT_KINDS, KINDS
-from goodparts.drawn.photos import Line
+from goodparts.drawn.photos import DrawnProduct
 from goodparts.runtime.core.preprocess import Array8
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
@@ -55,7 +55,7 @@ def draw_line(job: tuple[int, int]) -> Pictures:
     kind, seed = job
     size, grid = clip.IMAGE_SIZE, clip.IMAGE_SIZE // clip.PATCH_SIZE
     known = [index for index, defect in enumerate(DEFECTS) if defect not in HELD_OUT_DEFECTS]
-    line = Line(KINDS[kind], seed)
+    line = DrawnProduct(KINDS[kind], seed)
     defects = np.random.default_rng([SEED, kind, seed]).choice(known, PIECES)
     images, coverage = [], []
     for index, defect in enumerate(defects):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ...core.errors import GoodpartsError
+from ...core.errors import one_line
 from ...core.preprocess import Array8
 from ...inspection import Inspection
 from ..capture import Backoff, Report
@@ -115,7 +115,7 @@ class Outlet(threading.Thread):
                     delay = self._backoff.next()
                     self._changed.notify_all()
                     if self._backoff.failures == 1:
-                        self._report(f"{self.name_}: {_one_line(error)}; tried again from {delay:g} s on")
+                        self._report(f"{self.name_}: {one_line(error)}; tried again from {delay:g} s on")
                     if self._closing:
                         self.lost += 1
                         return
@@ -124,11 +124,3 @@ class Outlet(threading.Thread):
             if self._backoff.reset():
                 self._report(f"{self.name_}: works again, {self.lost} results lost so far")
             return
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, GoodpartsError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import numpy as np
 from harvesters.core import Harvester
 
-from ...core.errors import GoodpartsError, SettingsError, SourceError
+from ...core.errors import GoodpartsError, SettingsError, SourceError, first_line
 from ...core.preprocess import Array8
 from .source import Picture, Policy
 
@@ -47,8 +47,7 @@ class GenICam:
         except GoodpartsError:
             raise
         except Exception as error:  # what producers raise shares no base class
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise SourceError(f"{self._name}: {line}") from error
+            raise SourceError(f"{self._name}: {first_line(error)}") from error
 
     @property
     def _name(self) -> str:

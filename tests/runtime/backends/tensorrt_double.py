@@ -20,7 +20,7 @@ import onnxruntime as ort
 
 from tests.runtime.backends.cuda_double import STREAMS, Machine, cuda_double
 
-MODULES = ("cuda", "gpu_session", "onnxruntime_gpu", "tensorrt", "tensorrt_build")
+MODULES = ("cuda", "gpu_session", "onnxruntime_cuda", "tensorrt", "tensorrt_build")
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def installed(machine: Machine) -> Iterator[Machine]:
         "cuda.bindings": bindings,
         "cuda.bindings.runtime": cuda,
     }
-    ours = [f"goodparts.runtime.backends.registry.{name}" for name in MODULES]
+    ours = [f"goodparts.runtime.backends.{name}" for name in MODULES]
     before = {name: sys.modules.pop(name, None) for name in (*doubles, *ours)}
     sys.modules.update(doubles)
     try:

@@ -62,7 +62,7 @@ def frames() -> list[Array8]:
 def changed(recipe: Recipe, view: View) -> Recipe:
     """With another view, as if it had been learned so."""
     header = msgspec.structs.replace(recipe.header, view=view)
-    return Recipe(header, recipe.image_prompts, recipe.pixel_prompts, recipe.banks, recipe.photos, recipe.shots)
+    return Recipe(header, recipe.image_prompts, recipe.pixel_prompts, recipe.banks, recipe.shot_of_row, recipe.shots)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_one_branch_alone_is_scored_as_on_the_cpu(
     folder: Path, recipe: Recipe, cuda: CudaOnCpu, combination: str
 ) -> None:
     header = msgspec.structs.replace(recipe.header, fusion=combination)
-    product = Recipe(header, recipe.image_prompts, recipe.pixel_prompts, recipe.banks, recipe.photos, recipe.shots)
+    product = Recipe(header, recipe.image_prompts, recipe.pixel_prompts, recipe.banks, recipe.shot_of_row, recipe.shots)
     expected = Detector.open(folder, product, backend="onnxruntime").predict(frames()[1])
     seen = Detector.open(folder, product, backend=BACKENDS[0]).predict(frames()[1])
     assert "score" in cuda.calls

@@ -63,7 +63,7 @@ def test_a_bank_never_exceeds_its_bound_and_keeps_the_learned_rows(engine: Engin
     @given(st.integers(learned + 1, learned + 400), st.integers(1, 3))
     def check(max_rows: int, count: int) -> None:
         made = accept(saved, engine, PHOTOS[:count], max_rows=max_rows)
-        for bank, photos, old in zip(made.banks, made.photos, saved.banks, strict=True):
+        for bank, photos, old in zip(made.banks, made.shot_of_row, saved.banks, strict=True):
             assert len(bank) == min(max_rows, learned + 144 * count)
             np.testing.assert_array_equal(bank[:learned], old)
             assert (np.diff(photos) >= 0).all()

@@ -92,7 +92,7 @@ def test_tiles_of_a_photo_leave_the_memory_together(recipe: Recipe, demo: Backbo
     features = demo.encode(views)
     bank = tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory)
     photos = (np.repeat(np.arange(2, dtype=np.int32), len(bank[0]) // 2),) * 2
-    learned = dataclasses.replace(recipe.learned(), banks=bank, photos=photos)
+    learned = dataclasses.replace(recipe.learned(), banks=bank, shot_of_row=photos)
     seen = calibrate(score_shots(learned, features, views, 2, demo.encode), None, copies=False)
     half = dataclasses.replace(learned, banks=tuple(rows[len(rows) // 2 :] for rows in bank))
     expected = score(features[:2], half)

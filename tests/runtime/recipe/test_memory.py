@@ -44,7 +44,7 @@ def test_a_recipe_with_a_part_of_its_memory(recipe: Recipe, demo: Backbone) -> N
     features = demo.encode(recipe.shots)
     memory = fit_memory(recipe.learned(), features, recipe.shots, 1, demo.encode, fusion="paper", share=0.25)
     header = msgspec.structs.replace(recipe.header, memory_share=0.25, shot_calibration=memory.calibration)
-    smaller = dataclasses.replace(recipe, header=header, banks=memory.banks, photos=memory.photos)
+    smaller = dataclasses.replace(recipe, header=header, banks=memory.banks, shot_of_row=memory.shot_of_row)
     again = Recipe.from_bytes(smaller.to_bytes())
     patches = demo.encoder.grid[0] * demo.encoder.grid[1]
     assert [len(bank) for bank in again.banks] == [round(0.25 * 3 * patches)] * 2
@@ -56,6 +56,6 @@ def test_a_recipe_with_a_part_of_its_memory(recipe: Recipe, demo: Backbone) -> N
 
 
 def test_rows_of_photos_that_there_are_not_are_refused(recipe: Recipe) -> None:
-    wrong = dataclasses.replace(recipe, photos=tuple(photos + 1 for photos in recipe.photos))
+    wrong = dataclasses.replace(recipe, shot_of_row=tuple(shots + 1 for shots in recipe.shot_of_row))
     with pytest.raises(RecipeError, match="photos_0 names photos that there are not"):
         Recipe.from_bytes(wrong.to_bytes())

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from goodparts.drawn.photos import Line
+from goodparts.drawn.photos import DrawnProduct
 from goodparts.runtime.core.errors import RecipeError
 from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.calibrate import Level
@@ -18,7 +18,7 @@ from goodparts.trainer.promptad import learner as promptad
 def test_a_threshold_lies_between_good_parts_and_painted_defects() -> None:
     backbone = Backbone.open("demo")
     size = backbone.encoder.image_size
-    shots = np.stack([Line("gear", 1).photo(number, size=(size, size)).image for number in range(3)])
+    shots = np.stack([DrawnProduct("gear", 1).photo(number, size=(size, size)).image for number in range(3)])
     order = Order("gear", View(), ("damaged {}",), "clean", promptad.settings("clean", steps=1), 0)
     manifest = [Shot(f"{number}.png", "0" * 64) for number in range(3)]
     recipe = learn_product(backbone, order, manifest, shots, "0" * 64)

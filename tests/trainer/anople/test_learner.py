@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from goodparts.drawn.photos import Line
+from goodparts.drawn.photos import DrawnProduct
 from goodparts.runtime.core.errors import BackboneError, FileError, SettingsError
 from goodparts.trainer.anople import learner as anople_learner
 from goodparts.trainer.anople.decoder import Decoder
@@ -28,7 +28,7 @@ def backbone() -> Backbone:
 @pytest.fixture(scope="module")
 def shots(backbone: Backbone) -> np.ndarray:
     size = backbone.encoder.image_size
-    return np.stack([Line("gear", 1).photo(number, size=(size, size)).image for number in range(2)])
+    return np.stack([DrawnProduct("gear", 1).photo(number, size=(size, size)).image for number in range(2)])
 
 
 def doubled(shots: np.ndarray) -> np.ndarray:
