@@ -64,7 +64,9 @@ class Bank:
     def nbytes(self) -> int: ...
 
 class Scorer:
-    """Scores a product's views: what goodparts.runtime.core.scoring.score does."""
+    """
+    Scores a product's views: what goodparts.runtime.core.scoring.score does.
+    """
 
     def __init__(self, image_prompts: numpy.typing.NDArray[numpy.float32], pixel_prompts: numpy.typing.NDArray[numpy.float32], banks: Sequence[Bank], temperature: float, grid: tuple[int, int], maximum_of_map: bool = False, scales: tuple[float, float, float, float] = (1, 1, 1, 1)) -> None:
         """
