@@ -21,7 +21,7 @@ from goodparts.evaluation.report.report import (
     read_report,
 )
 from goodparts.runtime.backends.session import Precision
-from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.errors import SettingsError, install_line
 from goodparts.runtime.core.files import require_folder_of, write_atomic
 
 from .compare import compare
@@ -189,6 +189,6 @@ def measure(name: str, options: Options) -> Findings:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("goodparts"):
             raise
-        raise SettingsError(f'bench {name} needs {error.name}: pip install "goodparts[dev]"') from error
+        raise SettingsError(f"bench {name} needs {error.name}: {install_line('dev')}") from error
     findings: Findings = bench.measure(options)
     return findings

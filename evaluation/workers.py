@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 import torch
-from goodparts.runtime.core.errors import BackendError
+from goodparts.runtime.core.errors import BackendError, install_line
 
 from .plan import Sweep, open_plan
 from .processes import context
@@ -111,7 +111,7 @@ def _on_ray(sweep: Sweep, categories: Sequence[str]) -> Iterator[tuple[Task, Out
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise BackendError('--ray needs Ray: pip install "goodparts[sweep]"') from error
+        raise BackendError(f"--ray needs Ray: {install_line('sweep')}") from error
     local = {"num_cpus": sweep.workers, "include_dashboard": False} if sweep.ray == "local" else {"address": sweep.ray}
     ray.init(log_to_driver=False, **local)
     try:

@@ -10,7 +10,7 @@ from typing import get_args
 
 from goodparts.runtime.backends.registry import installed
 from goodparts.runtime.backends.session import Precision
-from goodparts.runtime.core.errors import BackendError, EngineError, ParityError
+from goodparts.runtime.core.errors import BackendError, EngineError, ParityError, install_line
 from goodparts.runtime.core.files import sha256, staged
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import REFERENCE_NAME
@@ -62,7 +62,7 @@ def make_engine(
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / SPEC_NAME).is_file())):
         raise EngineError(f"{folder} exists and is not an engine: name another folder")
     if not any(installed(name) for name in PAIRS["fp32"]):
-        raise BackendError('no inference library to check the export with: pip install "goodparts[cpu]"')
+        raise BackendError(f"no inference library to check the export with: {install_line('cpu')}")
     log.info("exporting %s to %s", backbone.encoder, folder)
     with staged(folder) as part:
         part.mkdir()

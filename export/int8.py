@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-from goodparts.runtime.core.errors import BackendError
+from goodparts.runtime.core.errors import BackendError, install_line
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Floats
 
@@ -37,7 +37,7 @@ def quantise(
         with _quiet():
             import nncf
     except ImportError as error:
-        raise BackendError('int8 needs NNCF: pip install "goodparts[int8]"') from error
+        raise BackendError(f"int8 needs NNCF: {install_line('int8')}") from error
     model = onnx.load(str(graph))
     kept = [*kept, *_unfit(model)]
     with _quiet():

@@ -79,7 +79,9 @@ def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> i
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("goodparts"):
                 raise
-            print(f'{prog}: needs {error.name}: pip install "goodparts[{extra}]"', file=sys.stderr)
+            from goodparts.runtime.core.errors import install_line
+
+            print(f"{prog}: needs {error.name}: {install_line(extra)}", file=sys.stderr)
             return 2
         parser = argparse.ArgumentParser(prog=prog, description=text)
         command.add_arguments(parser)

@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import _pybind_state as pybind
 
-from ..core.errors import BackendError, first_line
+from ..core.errors import BackendError, first_line, install_line
 from .cuda import DEVICE, current_gpu
 from .gpu_session import INPUT, GpuSession
 from .library import Built, Device, GraphFiles
@@ -190,7 +190,7 @@ def load_provider(name: str, short: str, touch: Callable[[], object]) -> ctypes.
     if f"{name}ExecutionProvider" not in ort.get_available_providers():
         raise BackendError(
             f"this ONNX Runtime, {ort.__version__}, has no {name} provider: pip uninstall onnxruntime, which hides "
-            'it, then pip install "goodparts[gpu]"'
+            f"it, then {install_line('gpu')}"
         )
     ort.set_default_logger_severity(4)
     try:

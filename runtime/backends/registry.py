@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import BackendError, EngineError, first_line
+from ..core.errors import BackendError, EngineError, first_line, install_line
 from .session import Session
 
 
@@ -75,7 +75,7 @@ def choose_backend(backend: str, allowed: Sequence[str], precision: str) -> str:
     for name in choices:
         if installed(name):
             return name
-    extras = " or ".join(f'pip install "goodparts[{BACKENDS[name].extra}]"' for name in choices)
+    extras = install_line(*(BACKENDS[name].extra for name in choices))
     raise BackendError(f"no inference library for a {precision} graph is installed: {extras}")
 
 
@@ -85,9 +85,7 @@ def load(backend: str) -> Any:
     try:
         return importlib.import_module(f".{known.module}", __package__)
     except ModuleNotFoundError as error:
-        raise BackendError(
-            f'{error.name} is not installed: pip install "goodparts[{known.extra}]"{known.hint}'
-        ) from error
+        raise BackendError(f"{error.name} is not installed: {install_line(known.extra)}{known.hint}") from error
     except ImportError as error:  # what the loader says names the library
         raise BackendError(
             f"{known.package} cannot be loaded: {first_line(error)}: put it on the loader's path (LD_LIBRARY_PATH)"

@@ -184,7 +184,7 @@ def _say_what_runs(detector: Detector) -> None:
 
 
 def _progress(outcomes: Outcomes, total: int) -> tuple[Outcomes, Callable[..., None]]:
-    """A progress bar where there is a terminal to see it and tqdm (goodparts[cli]) to draw it, and the
+    """A progress bar where there is a terminal to see it and tqdm (the extra cli) to draw it, and the
     function that prints a line beside it."""
     try:
         from tqdm import tqdm

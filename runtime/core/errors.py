@@ -62,3 +62,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return f"{type(error).__name__}: {first_line(error, 'it gave no reason')}"
+
+
+def install_line(*extras: str) -> str:
+    """Return the commands of which each installs one extra; goodparts is on no index, so they are run in a checkout."""
+    return " or ".join(f'pip install ".[{extra}]"' for extra in extras) + " in the checkout of goodparts"

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..core.errors import FileError, RecipeError, SettingsError
+from ..core.errors import FileError, RecipeError, SettingsError, install_line
 from ..core.files import read_bytes, require_folder_of, write_atomic
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _cryptography() -> tuple[ModuleType, ModuleType, ModuleType]:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as error:
-        raise SettingsError('signatures need cryptography: pip install "goodparts[sign]"') from error
+        raise SettingsError(f"signatures need cryptography: {install_line('sign')}") from error
     return exceptions, ed25519, serialization
 
 

@@ -39,4 +39,5 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
 
     monkeypatch.setattr(importlib, "import_module", missing)
     assert cli.train_and_export([]) == 2
-    assert capsys.readouterr().err == 'train-and-export: needs torch: pip install "goodparts[train]"\n'
+    message = capsys.readouterr().err
+    assert message == 'train-and-export: needs torch: pip install ".[train]" in the checkout of goodparts\n'

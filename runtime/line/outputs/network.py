@@ -7,7 +7,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from ...core.errors import GoodpartsError, SettingsError
+from ...core.errors import GoodpartsError, SettingsError, install_line
 from ..sources.source import redacted
 from .outlet import Result
 
@@ -63,7 +63,7 @@ class Mqtt:
             from paho.mqtt.client import Client
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError as error:
-            raise SettingsError('mqtt needs paho-mqtt: pip install "goodparts[mqtt]"') from error
+            raise SettingsError(f"mqtt needs paho-mqtt: {install_line('mqtt')}") from error
         parts = urlsplit(url)
         self._topic = parts.path.strip("/")
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not self._topic or set("#+") & set(url):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
-from ...core.errors import GoodpartsError, SettingsError, SourceError
+from ...core.errors import GoodpartsError, SettingsError, SourceError, install_line
 from ...core.preprocess import Array8
 
 Policy = Literal["newest", "every"]
@@ -83,4 +83,4 @@ def _import(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(f".{module}", __package__)
     except ImportError as error:
-        raise SourceError(f'needs {error.name or error}: pip install "goodparts[{extra}]"') from error
+        raise SourceError(f"needs {error.name or error}: {install_line(extra)}") from error

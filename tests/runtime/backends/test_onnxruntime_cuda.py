@@ -150,7 +150,7 @@ def test_a_missing_library_is_named(folder: Path, runtime: OnnxRuntime, backend:
     with pytest.raises(BackendError, match=rf"cannot load its {name} provider: libcublasLt\.so\.13: cannot open"):
         Engine.open(folder, backend=backend)
     runtime.providers = ["CPUExecutionProvider"]
-    with pytest.raises(BackendError, match=rf'has no {name} provider: .*pip install "goodparts\[gpu\]"'):
+    with pytest.raises(BackendError, match=rf'has no {name} provider: .*pip install "\.\[gpu\]"'):
         Engine.open(folder, backend=backend)
 
 

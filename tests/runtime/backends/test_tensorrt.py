@@ -302,7 +302,7 @@ def test_a_folder_that_cannot_be_written_leaves_plans_in_the_users_cache(
 
 def test_a_missing_library_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "goodparts.runtime.backends.tensorrt", None)
-    with pytest.raises(BackendError, match=r"is not installed: pip install \"goodparts\[tensorrt\]\""):
+    with pytest.raises(BackendError, match=r"is not installed: pip install \"\.\[tensorrt\]\""):
         Engine.open(folder, backend="tensorrt")
 
     def loader(*_: object) -> None:

@@ -64,10 +64,10 @@ def test_precisions_have_ids_of_their_own(engine_folder: Path) -> None:
 
 def test_a_missing_library_is_named_with_its_extra(engine_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "goodparts.runtime.backends.openvino", None)
-    with pytest.raises(BackendError, match=r'openvino is not installed: pip install "goodparts\[openvino\]"'):
+    with pytest.raises(BackendError, match=r'openvino is not installed: pip install "\.\[openvino\]"'):
         Engine.open(engine_folder, backend="openvino")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(BackendError, match=r'pip install "goodparts\[openvino\]" or pip install "goodparts\[cpu\]"'):
+    with pytest.raises(BackendError, match=r'pip install "\.\[openvino\]" or pip install "\.\[cpu\]"'):
         Engine.open(engine_folder)
     with pytest.raises(BackendError, match="unknown backend 'tpu': choose auto, openvino, onnxruntime"):
         Engine.open(engine_folder, backend="tpu")
