@@ -12,7 +12,7 @@ from goodparts.runtime.core.scoring import Features, Floats, Scales
 from goodparts.runtime.core.view import View
 from goodparts.runtime.engine.spec import Encoder, Tap
 from goodparts.runtime.recipe.calibrate import Calibration, Level
-from goodparts.runtime.recipe.header import FORMAT_VERSION, Header, Shot, Thresholds
+from goodparts.runtime.recipe.header import FORMAT_VERSION, RecipeHeader, Shot, Thresholds
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.clip import embedded as demo
 from goodparts.trainer.clip.backbone import RANDOM, Backbone
@@ -59,7 +59,7 @@ def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Reci
     rows = shots * encoder.grid[0] * encoder.grid[1]
     level = Level((0.1,) * shots, float(np.log(0.1)), 0.12)
     calibration = Calibration(source="leave-one-out", image=level, pixel=level)
-    header = Header(
+    header = RecipeHeader(
         version=FORMAT_VERSION,
         product=f"part {seed}",
         method="promptad",

@@ -11,7 +11,7 @@ from .backends.session import Precision
 from .engine.plans import Plan, read_plans
 from .engine.spec import EngineSpec, Parity
 from .inspection import Inspection
-from .recipe.header import Header
+from .recipe.header import RecipeHeader
 from .recipe.recipe import Recipe
 
 
@@ -100,7 +100,7 @@ def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
     ]
 
 
-def describe_accepts(header: Header) -> list[str]:
+def describe_accepts(header: RecipeHeader) -> list[str]:
     """What was accepted on the line, oldest first."""
     if not header.accepted:
         return []
@@ -111,7 +111,7 @@ def describe_accepts(header: Header) -> list[str]:
     ]
 
 
-def describe_thresholds(header: Header) -> list[str]:
+def describe_thresholds(header: RecipeHeader) -> list[str]:
     """The thresholds and what they rest on."""
     calibration, rate, thresholds = header.calibration, header.false_reject_rate, header.thresholds
     scores = calibration.image.scores

@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class _Product:
+class _ProductInUse:
     """A product in use. Replaced as a whole, so that a change from another thread falls between two frames."""
 
     recipe: Recipe
     score: Scorer
-    resident: ResidentScorer | None
+    gpu_scorer: ResidentScorer | None
     thresholds: Thresholds
 
 
@@ -52,7 +52,7 @@ class Detector:
     ) -> None:
         self.engine = engine
         self._search, self._trust = search, trust
-        self._product: _Product
+        self._product: _ProductInUse
         self.use(recipe)
 
     @classmethod
@@ -85,9 +85,9 @@ class Detector:
         recipe.header.thresholds.check()
         learned, grid = recipe.learned(), self.engine.encoder.grid
         session = self.engine.graph_for(recipe.conditions)
-        resident = score_on_gpu(session, learned, grid, recipe.header.view, self._search, recipe.conditions)
+        gpu_scorer = score_on_gpu(session, learned, grid, recipe.header.view, self._search, recipe.conditions)
         scorer = Scorer(learned, grid, search=self._search, threads=self.engine.threads)
-        self._product = _Product(recipe, scorer, resident, recipe.header.thresholds)
+        self._product = _ProductInUse(recipe, scorer, gpu_scorer, recipe.header.thresholds)
 
     @property
     def recipe(self) -> Recipe:
@@ -119,7 +119,7 @@ class Detector:
             return []
         product = self._product
         view = product.recipe.header.view
-        scores, spans = self._score(frames, product) if product.resident is None else product.resident(frames)
+        scores, spans = self._score(frames, product) if product.gpu_scorer is None else product.gpu_scorer(frames)
         if not (np.isfinite(scores.image).all() and np.isfinite(scores.grid).all()):
             raise EngineError(
                 f"{self.engine.backend} gave features that are not finite: no verdict can be had from them; "
@@ -146,7 +146,7 @@ class Detector:
             for frame, tile in zip(frames, tiles, strict=True)
         ]
 
-    def _score(self, frames: list[Array8], product: _Product) -> tuple[Scores, list[float]]:
+    def _score(self, frames: list[Array8], product: _ProductInUse) -> tuple[Scores, list[float]]:
         """The scores of all the frames' views, and the seconds of preprocessing, encoding and scoring."""
         size, view = self.engine.encoder.image_size, product.recipe.header.view
         clock = [time.perf_counter()]

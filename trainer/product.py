@@ -18,7 +18,7 @@ from goodparts.runtime.core.preprocess import Array8, decode
 from goodparts.runtime.core.scoring import Features, Learned
 from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE, Encode
-from goodparts.runtime.recipe.header import FORMAT_VERSION, PROMPTED_VERSION, Header, Shot, Thresholds
+from goodparts.runtime.recipe.header import FORMAT_VERSION, PROMPTED_VERSION, RecipeHeader, Shot, Thresholds
 from goodparts.runtime.recipe.memory import Fusion, fit_memory
 from goodparts.runtime.recipe.recipe import Recipe
 
@@ -132,7 +132,7 @@ def compose_recipe(
     """
     memory = fit_memory(learned, features, views, order.view.count, encode, fusion=fusion, share=share)
     calibration = memory.calibration
-    header = Header(
+    header = RecipeHeader(
         version=FORMAT_VERSION if conditions is None else PROMPTED_VERSION,
         product=order.text,
         method=method,

@@ -167,7 +167,7 @@ def printable(path: Path) -> str:
 
 def visible(text: str) -> str:
     """Text from a file or a name, as one line that a terminal only shows: whatever would steer it is escaped."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def cache_folder() -> Path:
@@ -185,7 +185,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     A folder contributes the files whose ending is in IMAGE_SUFFIXES; hidden files are passed over. A file
     named directly is always taken, so that a wrong ending becomes an error about that file, not silence.
     """
-    found: list[Path] = []
+    images: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(
@@ -196,9 +196,9 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
             if not inside:
                 kinds = " ".join(sorted(IMAGE_SUFFIXES))
                 raise FileError(f"no pictures in {path}: looked at every depth for {kinds}")
-            found += inside
+            images += inside
         elif path.exists():
-            found.append(path)
+            images.append(path)
         else:
             raise FileError(f"{path} does not exist: give a picture or a folder of pictures")
-    return found
+    return images

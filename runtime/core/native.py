@@ -24,5 +24,5 @@ def core() -> ModuleType | None:
 def cuda() -> ModuleType | None:
     """Its code for NVIDIA GPUs, goodparts._native.cuda, or None where it or a GPU is not there."""
     loaded = core()
-    found: ModuleType | None = getattr(loaded, "cuda", None)
-    return found if found is not None and found.available() else None
+    module: ModuleType | None = getattr(loaded, "cuda", None)
+    return module if module is not None and module.available() else None

@@ -98,6 +98,6 @@ def fill(bank: Any, rows: Floats, shot_of_row: npt.NDArray[np.int32] | None, rec
         bank.append(rows)
         return
     bank.append(rows[~held_out])
-    found = bank.partition(rows[held_out], recall)
+    reached = bank.partition(rows[held_out], recall)
     bank.append(rows[held_out])
-    log.info("memory of %d rows: %.1f %% of a good photo's patches find their nearest one", len(rows), 100 * found)
+    log.info("memory of %d rows: %.1f %% of a good photo's patches find their nearest one", len(rows), 100 * reached)

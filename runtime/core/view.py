@@ -86,7 +86,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def check(self, height: int, width: int) -> None:
         """SettingsError unless a frame of this size can be inspected: region and mask must fit it."""
         self.region(height, width)
-        self._seen((height, width))
+        self._visible((height, width))
 
     def cut(self, frame: Array8, size: int, threads: int | None = None) -> Array8:
         """Frame uint8 RGB [H,W,3] → what the encoder reads, uint8 [rows·columns,size,size,3]."""
@@ -112,8 +112,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """One of `boxes` as the encoder reads it, uint8 [size,size,3]."""
         part = frame[box.y : box.y + box.height, box.x : box.x + box.width]
         if self.mask is not None:
-            seen = self._mask(frame.shape[:2])[box.y : box.y + box.height, box.x : box.x + box.width]
-            part = np.where(seen[..., None], part, np.array(PADDING, np.uint8))
+            visible = self._mask(frame.shape[:2])[box.y : box.y + box.height, box.x : box.x + box.width]
+            part = np.where(visible[..., None], part, np.array(PADDING, np.uint8))
         return self._fit(part, size, threads)
 
     @property
@@ -135,9 +135,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         across = map_matrix(w, columns, self.overlap, MAP_SIZE * columns, MAP_SIGMA, x, x + tile_width)
         mosaic = grids.reshape(rows, columns, h, w).transpose(0, 2, 1, 3).reshape(rows * h, columns * w)
         scores: Floats = down @ mosaic @ across.T
-        seen = self._seen((height, width))
-        if seen is not None:
-            scores[~np.asarray(Image.fromarray(seen).resize(scores.shape[::-1], Image.Resampling.NEAREST))] = 0.0
+        visible = self._visible((height, width))
+        if visible is not None:
+            scores[~np.asarray(Image.fromarray(visible).resize(scores.shape[::-1], Image.Resampling.NEAREST))] = 0.0
         return scores
 
     def _fit(self, part: Array8, size: int, threads: int | None) -> Array8:
@@ -157,7 +157,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         scale = size / max(width, height)
         return (size - width * scale) / 2, (size - height * scale) / 2, width * scale, height * scale
 
-    def _seen(self, frame: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+    def _visible(self, frame: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
         """Where to look, bool over the region, or None for everywhere."""
         if self.mask is None:
             return None

@@ -192,18 +192,18 @@ def _find(accepts: list[Accept], which: str | None) -> int:
         return len(accepts) - 1
     if which.isdecimal() and 1 <= int(which) <= len(accepts):
         return int(which) - 1
-    found = [
-        at
-        for at, photos in enumerate(accepts)
+    matching = [
+        number
+        for number, photos in enumerate(accepts)
         if any(which == shot.name or (len(which) >= 8 and shot.sha256.startswith(which)) for shot, _ in photos)
     ]
-    if len(found) != 1:
-        seen = ", ".join(str(at + 1) for at in found) or "none"
+    if len(matching) != 1:
+        numbers = ", ".join(str(number + 1) for number in matching) or "none"
         raise SettingsError(
-            f"{which!r} names {seen} of the {len(accepts)} accepts: give a number from 1 to {len(accepts)}, "
+            f"{which!r} names {numbers} of the {len(accepts)} accepts: give a number from 1 to {len(accepts)}, "
             "or the name or SHA-256 of a photo of one of them"
         )
-    return found[0]
+    return matching[0]
 
 
 def _cut(view: View, engine: Engine, photo: Photo) -> Array8:
@@ -221,7 +221,7 @@ def _compare(
         features = encode(views)
         scores = [float(score(features, learned).image.max()) for learned, _ in sides]
         verdicts: list[Verdict] = [
-            "reject" if seen >= limit else "good" for seen, (_, limit) in zip(scores, sides, strict=True)
+            "reject" if value >= limit else "good" for value, (_, limit) in zip(scores, sides, strict=True)
         ]
         return Effect(name, scores[0], scores[1], verdicts[0], verdicts[1])
 

@@ -104,18 +104,18 @@ def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: 
 def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]:
     """What each of a product's photos, in their order, scores against the rows of the others."""
     similarities = []
-    for number, (bank, of) in enumerate(zip(learned.banks, learned.shot_of_row, strict=True)):
-        queries = [photo.memory[number].reshape(-1, bank.shape[1]) for photo in photos]
+    for tap, (bank, shots) in enumerate(zip(learned.banks, learned.shot_of_row, strict=True)):
+        queries = [photo.memory[tap].reshape(-1, bank.shape[1]) for photo in photos]
         ends = np.cumsum([len(rows) for rows in queries])
         every, best = np.concatenate(queries), np.full(ends[-1], -1.0, np.float32)
         for photo, end in enumerate(ends):
-            found = nearest(every, bank[of == photo])
-            found[end - len(queries[photo]) : end] = -1.0  # its own
-            np.maximum(best, found, out=best)
+            similarity = nearest(every, bank[shots == photo])
+            similarity[end - len(queries[photo]) : end] = -1.0  # its own
+            np.maximum(best, similarity, out=best)
         similarities.append(np.split(best, ends[:-1]))
     return [
-        with_prompts(photo, learned, mean_distance(found))
-        for photo, found in zip(photos, zip(*similarities, strict=True), strict=True)
+        with_prompts(photo, learned, mean_distance(similarity))
+        for photo, similarity in zip(photos, zip(*similarities, strict=True), strict=True)
     ]
 
 

@@ -63,7 +63,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError(f"accepts {list(self.accepts)}: each is of one photo or more")
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of a recipe but its arrays.
 
     version: FORMAT_VERSION, or PROMPTED_VERSION where there are conditions; graph: the graph id that banks and

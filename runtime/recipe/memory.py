@@ -69,8 +69,7 @@ def fit_memory(
     )
     good = score_shots(stored, features, shots, per_photo, encode)
     scales = measure_scales(good)
-    used = scales if fusion == "balanced" else None
-    calibration = calibrate(good, used, len(shots) == per_photo, COMBINED[fusion])
+    calibration = calibrate(good, scales if fusion == "balanced" else None, len(shots) == per_photo, COMBINED[fusion])
     return Memory(tuple(banks), tuple(shot_of_row), scales, calibration)
 
 
@@ -80,7 +79,7 @@ def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArr
     It starts from the first row of every photo, per_photo rows each, so that no photo goes without. At most
     len(rows) and at least one row a photo are kept.
     """
-    chosen = list(range(0, len(rows), per_photo))
+    kept = list(range(0, len(rows), per_photo))
     if keep >= len(rows):
         return np.arange(len(rows))
     if rows.shape[1] > PROJECTED:
@@ -88,10 +87,10 @@ def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArr
         rows = rows @ (random / np.float32(math.sqrt(PROJECTED)))
     squares = np.einsum("rw,rw->r", rows, rows)
     nearest = np.full(len(rows), np.inf, np.float32)
-    for number in range(max(keep, len(chosen))):
-        if number == len(chosen):
-            chosen.append(int(nearest.argmax()))
-        at = chosen[number]
+    for number in range(max(keep, len(kept))):
+        if number == len(kept):
+            kept.append(int(nearest.argmax()))
+        at = kept[number]
         np.minimum(nearest, squares + squares[at] - 2.0 * (rows @ rows[at]), out=nearest)
         nearest[at] = -np.inf
-    return np.sort(np.array(chosen, np.intp))
+    return np.sort(np.array(kept, np.intp))

@@ -26,7 +26,7 @@ from ..core.files import NO_DIGEST, is_sealed, put, read_bytes, seal, write_atom
 from ..core.preprocess import Array8
 from ..core.scoring import Floats, Learned
 from .calibrate import Calibration
-from .header import FORMAT_VERSION, PROMPTED_VERSION, Header, Thresholds
+from .header import FORMAT_VERSION, PROMPTED_VERSION, RecipeHeader, Thresholds
 from .memory import COMBINED, Halves, ShotOfRow
 from .signing import Signer, Trust
 
@@ -47,7 +47,7 @@ class Recipe:
     graph reads besides views, or None for a product of the plain graph.
     """
 
-    header: Header
+    header: RecipeHeader
     image_prompts: Floats
     pixel_prompts: Floats
     banks: tuple[Halves, ...]
@@ -194,13 +194,15 @@ class Recipe:
                 raise RecipeError(f"{name}: tensor {tensor} holds values that are not finite: train it again")
 
 
-def _conditions(header: Header, tensors: Mapping[str, npt.NDArray[Any]]) -> Conditions | None:
+def _conditions(header: RecipeHeader, tensors: Mapping[str, npt.NDArray[Any]]) -> Conditions | None:
     if header.version == FORMAT_VERSION:
         return None
-    found = {name.removeprefix(_CONDITION): array for name, array in tensors.items() if name.startswith(_CONDITION)}
-    if not found:
+    conditions = {
+        name.removeprefix(_CONDITION): array for name, array in tensors.items() if name.startswith(_CONDITION)
+    }
+    if not conditions:
         raise KeyError(f"{_CONDITION}…")
-    return Conditions(found)
+    return Conditions(conditions)
 
 
 def _all_finite(array: npt.NDArray[Any]) -> bool:
@@ -209,7 +211,7 @@ def _all_finite(array: npt.NDArray[Any]) -> bool:
     return bool(np.isfinite(array).all())
 
 
-def _check_signature(data: bytes, header: Header, name: str, trust: Trust) -> None:
+def _check_signature(data: bytes, header: RecipeHeader, name: str, trust: Trust) -> None:
     """RecipeError unless one of the keys signed these bytes, all but the signature and digest that the header has."""
     blank = bytearray(data)
     for mark, value in ((_SIGNATURE_MARK, header.signature or ""), (_DIGEST_MARK, header.digest)):
@@ -219,7 +221,7 @@ def _check_signature(data: bytes, header: Header, name: str, trust: Trust) -> No
     trust.check(bytes(blank), header.signature or None, name)
 
 
-def _read_header(data: bytes, name: str) -> Header:
+def _read_header(data: bytes, name: str) -> RecipeHeader:
     length = int.from_bytes(data[:8], "little")
     if length > MAX_HEADER:
         raise RecipeError(f"{name} is not a recipe: its header would have {length} bytes, up to {MAX_HEADER} are read")
@@ -236,6 +238,6 @@ def _read_header(data: bytes, name: str) -> Header:
             f"{name} has format version {version!r}; this version reads {FORMAT_VERSION} and {PROMPTED_VERSION}"
         )
     try:
-        return msgspec.json.decode(text, type=Header)
+        return msgspec.json.decode(text, type=RecipeHeader)
     except (msgspec.MsgspecError, SettingsError, RecursionError) as error:
         raise RecipeError(f"{name} is damaged ({error}): copy or train it again") from error

@@ -43,10 +43,10 @@ class Trust:
             keys = [serialization.load_pem_public_key(pem) for pem in _PUBLIC.findall(data)]
         except (ValueError, exceptions.UnsupportedAlgorithm):
             keys = []
-        found = [key for key in keys if isinstance(key, ed25519.Ed25519PublicKey)]
-        if not found or len(found) != len(keys):
+        public_keys = [key for key in keys if isinstance(key, ed25519.Ed25519PublicKey)]
+        if not public_keys or len(public_keys) != len(keys):
             raise SettingsError(f"{path} is no file of Ed25519 public keys in PEM: `goodparts keygen` makes one")
-        return cls(found, str(path))
+        return cls(public_keys, str(path))
 
     def check(self, blank: bytes, signature: str | None, name: str) -> None:
         """RecipeError unless one of the keys made the signature.

@@ -68,9 +68,9 @@ def score_painted(
         unseen = without(learned, photo) if count > 1 else learned
         views = photo * per_photo + rng.integers(per_photo, size=max(1, SIMULATED // count))
         painted = [paint(int(view), rng)[0][None] for view in views]
-        found = photo_scores(score_photos(unseen, painted, encode))
-        image.append(found[0])
-        pixel.append(found[1])
+        image_scores, pixel_scores = photo_scores(score_photos(unseen, painted, encode))
+        image.append(image_scores)
+        pixel.append(pixel_scores)
     return np.concatenate(image), np.concatenate(pixel)
 
 
