@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .backends.gpu_scorer import ResidentScorer, score_on_gpu
+from .backends.gpu_scorer import GpuScorer, open_gpu_scorer
 from .backends.session import Precision
 from .core.errors import EngineError, ImageError
 from .core.preprocess import Array8, Picture, load_rgb
@@ -36,7 +36,7 @@ class _Product:
 
     recipe: Recipe
     score: Scorer
-    resident: ResidentScorer | None
+    gpu_scorer: GpuScorer | None
     thresholds: Thresholds
 
 
@@ -84,10 +84,10 @@ class Detector:
         recipe = fit_to(self.engine, recipe, name)
         recipe.header.thresholds.check()
         learned, grid = recipe.learned(), self.engine.encoder.grid
-        session = self.engine.graph_for(recipe.conditions)
-        resident = score_on_gpu(session, learned, grid, recipe.header.view, self._search, recipe.conditions)
+        session = self.engine.session_for(recipe.conditions)
+        gpu_scorer = open_gpu_scorer(session, learned, grid, recipe.header.view, self._search, recipe.conditions)
         scorer = Scorer(learned, grid, search=self._search, threads=self.engine.threads)
-        self._product = _Product(recipe, scorer, resident, recipe.header.thresholds)
+        self._product = _Product(recipe, scorer, gpu_scorer, recipe.header.thresholds)
 
     @property
     def recipe(self) -> Recipe:
@@ -119,7 +119,7 @@ class Detector:
             return []
         product = self._product
         view = product.recipe.header.view
-        scores, spans = self._score(frames, product) if product.resident is None else product.resident(frames)
+        scores, spans = self._score(frames, product) if product.gpu_scorer is None else product.gpu_scorer(frames)
         if not (np.isfinite(scores.image).all() and np.isfinite(scores.grid).all()):
             raise EngineError(
                 f"{self.engine.backend} gave features that are not finite: no verdict can be had from them; "

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import math
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,33 +54,6 @@ def _explain(error: Any, name: str, arguments: tuple[Any, ...]) -> str:
         return "no CUDA GPU is visible: look at nvidia-smi and CUDA_VISIBLE_DEVICES, or choose another backend"
     _, text = cudart.cudaGetErrorString(error)
     return f"CUDA error {error.name} in {name} ({text.decode(errors='replace')}): choose another backend"
-
-
-@dataclass(frozen=True)
-class DeviceArray:
-    """An array in the GPU's memory, C-contiguous, as `_native.cuda`, cupy and torch take it. The session that it
-    belongs to must outlive it.
-
-    typestr: as numpy writes it, "|u1" or "<f4".
-    """
-
-    address: int
-    shape: tuple[int, ...]
-    typestr: str
-
-    def first(self, count: int) -> DeviceArray:
-        """The first arrays along the first axis."""
-        return replace(self, shape=(count, *self.shape[1:]))
-
-    def __getitem__(self, index: int) -> DeviceArray:
-        """One of the arrays along the first axis."""
-        inner = self.shape[1:]
-        size = math.prod(inner) * int(self.typestr[2:])
-        return replace(self, address=self.address + index * size, shape=inner)
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {"version": 3, "data": (self.address, False), "shape": self.shape, "typestr": self.typestr}
 
 
 class Resources:

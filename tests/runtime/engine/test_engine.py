@@ -50,7 +50,7 @@ def test_results_stay_when_the_next_frame_comes(engine_folder: Path, backend: st
 
 
 def test_bf16_is_enforced_and_reported(engine_folder: Path) -> None:
-    if "bf16" not in read_spec(engine_folder).variants:
+    if "bf16" not in read_spec(engine_folder).graph("plain").variants:
         pytest.skip("this processor has no bf16")
     assert "bf16" in Engine.open(engine_folder, precision="bf16").backend
     with pytest.raises(EngineError, match="bf16 on onnxruntime has no parity record"):
@@ -59,7 +59,7 @@ def test_bf16_is_enforced_and_reported(engine_folder: Path) -> None:
 
 def test_precisions_have_ids_of_their_own(engine_folder: Path) -> None:
     spec = read_spec(engine_folder)
-    assert spec.graph_id("fp32") != spec.graph_id("bf16")
+    assert spec.graph_id("plain", "fp32") != spec.graph_id("plain", "bf16")
 
 
 def test_a_missing_library_is_named_with_its_extra(engine_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
