@@ -110,24 +110,24 @@ class Exporter:
             source = "drawn parts: give good photos of yours with --calibrate-on"
         views = int8.calibration_views(photos)
         log.info("int8: calibrating on %s; a large encoder takes some minutes", source)
-        kept: list[str] = []
+        in_fp32: list[str] = []
         ranked: list[tuple[float, str, str]] = []
         while True:
             conditions = self.reference.conditions
-            model = int8.quantise(self.graph, views, kept, conditions.tensors if conditions else None)
+            model = int8.quantise(self.graph, views, in_fp32, conditions.tensors if conditions else None)
             graph, weights = self._save(ir.from_proto(model), "int8")
             try:
                 records = self._measure(graph, "int8")
                 break
             except ParityError as error:
                 ranked = ranked or self._rank(model)
-                if len(kept) == len(ranked):
+                if len(in_fp32) == len(ranked):
                     raise
-                kept = [name for _, name, _ in ranked[: max(1, 2 * len(kept))]]
-                log.info("%s: again with %d of %d products in fp32", error, len(kept), len(ranked))
+                in_fp32 = [name for _, name, _ in ranked[: max(1, 2 * len(in_fp32))]]
+                log.info("%s: again with %d of %d products in fp32", error, len(in_fp32), len(ranked))
         note = f"calibrated on {source}"
-        if kept:
-            note += "; in fp32: " + ", ".join(title for _, name, title in ranked if name in kept)
+        if in_fp32:
+            note += "; in fp32: " + ", ".join(title for _, name, title in ranked if name in in_fp32)
         return self._variant(graph, weights, "int8", records, note)
 
     def _rank(self, model: onnx.ModelProto) -> list[tuple[float, str, str]]:

@@ -19,7 +19,7 @@ from .session import DeviceSession, Session
 from .tensors import split_outputs
 
 _PRECISIONS = {"fp32": "fp16", "bf16": "bf16", "int8": "int8"}
-"""What the device searches in: recipes keep their rows in fp16, so of the memory nothing is lost."""
+"""Search precision → what the device searches in. Recipes keep their rows in fp16, so fp32 loses nothing of them."""
 
 
 def open_gpu_scorer(
@@ -41,10 +41,10 @@ def open_gpu_scorer(
 
 
 class GpuScorer:
-    """One product's frames through an open graph and the CUDA kernels of the C++ core.
+    """Scores the frames of one product with an open graph and the CUDA kernels of the C++ core.
 
-    Scores are those of scoring.score, but that the memory's products are of fp16 numbers: to about 1e-4. Recall below
-    1 is not heeded: every row is looked at.
+    Scores are those of scoring.score to about 1e-4, for the memory is multiplied in fp16. A recall below 1 has no
+    effect: every row is searched.
     """
 
     def __init__(
@@ -59,8 +59,10 @@ class GpuScorer:
         self._scorer = cuda.Scorer(*kernel_arguments(learned, banks, grid), session.max_batch)
 
     def __call__(self, frames: Sequence[Array8]) -> tuple[Scores, list[float]]:
-        """Frames uint8 RGB [H,W,3] → the scores of all their views, and the seconds of preprocessing, encoding and
-        scoring. Several threads may call at once."""
+        """Score frames uint8 RGB [H,W,3]; several threads may call at once.
+
+        Returns the scores of all their views, and the seconds of preprocessing, encoding and scoring.
+        """
         squares = [(frame, box) for frame in frames for box in self._view.boxes(*frame.shape[:2])]
         size = self._session.max_batch
         parts, spans = [], np.zeros(3)
@@ -112,11 +114,11 @@ class GpuScorer:
         """Score the features of the last launch; return the scores of image and grid and the four branches."""
         session = self._session
         global_, local, memory = split_outputs(session.outputs(batch))
-        shapes = [(batch, *self._grid) if is_grid else (batch,) for is_grid in (0, 1, 0, 0, 1, 1)]
-        pairs = [session.buffer(f"scores {number}", shape, np.float32) for number, shape in enumerate(shapes)]
-        out = [device for _, device in pairs]
+        shapes = [(batch, *self._grid) if is_grid else (batch,) for is_grid in (False, True, False, False, True, True)]
+        buffers = [session.buffer(f"scores {number}", shape, np.float32) for number, shape in enumerate(shapes)]
+        out = [device for _, device in buffers]
         self._scorer.run(global_, local, memory, out, None, session.stream)
-        for host, device in pairs:
+        for host, device in buffers:
             session.download(host, device)
         session.wait()
-        return [host.copy() for host, _ in pairs]
+        return [host.copy() for host, _ in buffers]

@@ -75,7 +75,7 @@ def test_a_usual_precision_that_fails_its_gate_is_left_out_and_an_asked_one_is_a
 ) -> None:
     monkeypatch.setitem(TOLERANCES, "bf16", Tolerance(1e-12, 1e-12, 1.0))
     spec = make_engine(demo, tmp_path / "usual")
-    assert spec.precisions == ["fp32"]
+    assert spec.graph("plain").precisions == ["fp32"]
     assert not list((tmp_path / "usual").glob("*bf16*"))
     monkeypatch.setitem(TOLERANCES, "fp16", Tolerance(1e-12, 1e-12, 1.0))
     with pytest.raises(ParityError, match="fp16 on onnxruntime differs"):
