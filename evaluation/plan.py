@@ -129,10 +129,11 @@ def open_plan(sweep: Sweep) -> tuple[Plan, Engine]:
         run_aside(_make_engine, sweep)  # which takes 0.7 GB
     engine, backbone = open_both(sweep)
     prompted = None
-    if engine.spec.prompted and sweep.precision in engine.spec.prompted.variants:
-        graph = engine.spec.of_prompted().graph_id(sweep.precision)
-        prompted = PromptedGraph(engine.encode, graph, engine.spec.prompted.conditions)
-    backends = [Backend(engine.backend, engine.encode, engine.graph_id, sweep.precision, prompted)]
+    graph = engine.spec.graphs.get("prompted")
+    if graph is not None and sweep.precision in graph.variants:
+        graph_id = engine.spec.graph_id("prompted", sweep.precision)
+        prompted = PromptedGraph(engine.encode, graph_id, graph.conditions)
+    backends = [Backend(engine.backend, engine.encode, engine.graph_id(), sweep.precision, prompted)]
     if sweep.torch:
         backends.append(torch_backend(engine.encoder, backbone))
     plan = Plan(
@@ -148,7 +149,7 @@ def _lacks_engine(sweep: Sweep) -> bool:
     folder = sweep.engine_folder
     if not (folder / SPEC_NAME).is_file():
         return True
-    return sweep.engine is None and _needs_prompted(sweep) and not read_spec(folder).prompted
+    return sweep.engine is None and _needs_prompted(sweep) and "prompted" not in read_spec(folder).graphs
 
 
 def _needs_prompted(sweep: Sweep) -> bool:

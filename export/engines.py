@@ -6,21 +6,20 @@ import logging
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import get_args
 
 from goodparts.runtime.backends.registry import installed
 from goodparts.runtime.backends.session import Precision
-from goodparts.runtime.core.errors import BackendError, EngineError, ParityError, install_line
+from goodparts.runtime.core.errors import BackendError, EngineError, install_line
 from goodparts.runtime.core.files import sha256, staged
 from goodparts.runtime.core.preprocess import Array8
-from goodparts.runtime.engine.parity import REFERENCE_NAME
-from goodparts.runtime.engine.spec import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Variant, read_spec
+from goodparts.runtime.engine.parity import REFERENCE_NAMES
+from goodparts.runtime.engine.spec import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Graph, read_spec
 from goodparts.trainer.clip.backbone import Backbone
 
-from . import reference as parity
 from .graph import OPSET, write_graph
 from .labelled import LabelledPhotos
 from .precisions import PAIRS, Exporter
+from .reference import make_reference
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ RANDOM_NOTE = "random weights: speeds are valid, fidelity is not established"
 
 
 def find_engine(backbone: Backbone, folder: Path) -> EngineSpec | None:
-    """The engine at `folder`, or None where one can be made: the folder is absent or empty.
+    """Return the engine at `folder`, or None where one can be made: the folder is absent or empty.
 
     Raises EngineError where an engine for another backbone, or anything else, is in the way.
     """
@@ -53,10 +52,12 @@ def make_engine(
 ) -> EngineSpec:
     """Export an engine. The folder appears whole, after the gate, or not at all; an older engine is replaced.
 
-    precisions: fp32 is always among them; None: the usual ones, of which all but fp32 are left out where they fail.
-    photos uint8 [n,S,S,3]: what int8 is calibrated on; drawn parts where None. labelled: photos, seen
-    by this backbone, that every precision must tell apart as it does.
-    Raises EngineError rather than replace anything but an engine, ParityError where a precision cannot be trusted.
+    precisions: those that are required; fp32 is always among them. None: the usual ones, of which all but fp32 are left
+    out where they fail. photos uint8 [n,S,S,3]: what int8 is calibrated on; drawn parts where None. labelled: photos,
+    scored with this backbone, that every precision must tell apart as torch does.
+
+    Raises EngineError rather than replace anything but an engine, ParityError where a precision cannot be trusted,
+    BackendError where no inference library is installed.
     """
     folder = folder.resolve()
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / SPEC_NAME).is_file())):
@@ -67,30 +68,19 @@ def make_engine(
     with staged(folder) as part:
         part.mkdir()
         graph, weights = write_graph(backbone.visual, part)
-        reference = parity.make_reference(backbone)
-        reference.save(part / REFERENCE_NAME)
+        reference = make_reference(backbone)
+        reference.save(part / REFERENCE_NAMES["plain"])
         exporter = Exporter(graph, weights, reference, photos, labelled)
-        wanted = {"fp32", *(USUAL if precisions is None else precisions)}
-        made: dict[Precision, Variant | None] = {}
-        for precision in get_args(Precision):
-            if precision not in wanted:
-                continue
-            try:
-                made[precision] = exporter.write(precision)
-            except ParityError as error:
-                if precision == "fp32" or precisions is not None:
-                    raise
-                log.info("no %s: %s", precision, error)
-                for path in part.glob(f"*.{precision}.*"):
-                    path.unlink()
+        requested: set[Precision] = {"fp32", *(USUAL if precisions is None else precisions)}
+        variants = exporter.write_all(requested, required=["fp32"] if precisions is None else requested)
         paths = sorted(part.iterdir())
         spec = EngineSpec(
             contract=CONTRACT_VERSION,
             encoder=backbone.encoder,
             opset=OPSET,
             files=tuple(File(path.name, path.stat().st_size, sha256(path)) for path in paths),
-            variants={precision: variant for precision, variant in made.items() if variant is not None},
-            versions={name: version(name) for name in (*LIBRARIES, *(["nncf"] if made.get("int8") else []))},
+            graphs={"plain": Graph(conditions={}, variants=variants)},
+            versions={name: version(name) for name in (*LIBRARIES, *(["nncf"] if "int8" in variants else []))},
             note=RANDOM_NOTE if backbone.is_random else "",
         )
         (part / SPEC_NAME).write_bytes(spec.to_bytes())

@@ -14,13 +14,14 @@ import numpy as np
 import onnx
 from goodparts.runtime.backends.registry import installed, open_session
 from goodparts.runtime.backends.session import Precision, Session
+from goodparts.runtime.backends.tensors import to_features
 from goodparts.runtime.core.errors import FileError, ParityError, SettingsError
 from goodparts.runtime.core.files import require_folder_of, staged
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Floats, anomaly_map, score
 from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine.engine import Engine
-from goodparts.runtime.engine.parity import REFERENCE_NAME, TOLERANCES, Reference, largest
+from goodparts.runtime.engine.parity import REFERENCE_NAMES, TOLERANCES, Reference, largest
 from goodparts.runtime.engine.spec import EngineSpec, verify_files
 from goodparts.runtime.recipe.recipe import Recipe
 
@@ -38,10 +39,10 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far a fused model on a backend was from goodparts' own scores of what that backend encodes.
+    """How far a fused model on a backend was from goodparts' own scores with that backend's features.
 
-    ran: what really ran; difference: the largest of any score, in grid and map too, as a share of the threshold that
-    decides on it, or of the score where that is larger.
+    ran: what really ran; difference: the largest difference of any score, in grid and map too, as a share of the
+    threshold that decides on it, or of the score where that is larger.
     """
 
     ran: str
@@ -51,8 +52,8 @@ class Agreement:
 def write_fused(folder: Path, recipe: Recipe | Path, out: Path, precision: Precision = "fp32") -> list[Agreement]:
     """Write the fused model of an engine's precision and a recipe; an older file is replaced.
 
-    A recipe of another graph is fitted to this one first, as Detector.use does. The file appears when every backend
-    here that may run the precision gives what goodparts gives, and else not.
+    A recipe of another graph is fitted to this one first, as Detector.use does. The file appears only if every backend
+    here that may run the precision gives what goodparts gives.
 
     Raises RecipeError for a recipe of another encoder, EngineError for a damaged engine or a precision that it lacks,
     SettingsError where the file would be too large, ParityError where a backend differs.
@@ -61,10 +62,9 @@ def write_fused(folder: Path, recipe: Recipe | Path, out: Path, precision: Preci
     spec = verify_files(folder)
     if not isinstance(recipe, Recipe):
         recipe = Recipe.open(recipe)
-    if recipe.conditions is not None:
-        spec = spec.of_prompted()
+    variant = spec.graph(spec.graph_for(recipe.conditions)).variant(precision)
     # The first record is ONNX Runtime's where it has one: what most readers of the file run on.
-    backends = [record.backend for record in spec.variant(precision).parity if installed(record.backend)]
+    backends = [record.backend for record in variant.parity if installed(record.backend)]
     engine = Engine.open(folder, backend=next(iter(backends), "auto"), precision=precision)
     fitted = Detector(engine, recipe).recipe
     data = fuse_model(folder, spec, fitted, precision).SerializeToString(deterministic=True)
@@ -74,12 +74,12 @@ def write_fused(folder: Path, recipe: Recipe | Path, out: Path, precision: Preci
 
 
 def fuse_model(folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precision) -> onnx.ModelProto:
-    """The engine's graph of a precision with its weights, the recipe's scoring and their identity in one model.
+    """Join the engine's graph in a precision, with its weights, and the recipe's scoring in one model.
 
-    recipe: one whose memory was computed with this graph; what it conditions a prompted graph with becomes constants.
+    recipe: one whose memory was computed with this graph; its conditions of a prompted graph become constants. Raises
     SettingsError where the model would be too large.
     """
-    variant = spec.variant(precision)
+    variant = spec.graph(spec.graph_for(recipe.conditions)).variant(precision)
     sizes = [file.size for file in spec.files if file.name in (variant.graph, variant.weights)]
     size = sum(sizes) + sum(bank.nbytes for bank in recipe.banks)
     if size > LARGEST:
@@ -99,9 +99,10 @@ def fuse_model(folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precis
 
 
 def metadata(spec: EngineSpec, recipe: Recipe, precision: Precision) -> dict[str, str]:
-    """What the file's reader must know, as text: identity, thresholds of the raw scores, and which view to cut.
+    """Return what the file's reader must know, as text: identity, thresholds of the raw scores, and which view to cut.
 
-    location, spread: of the logarithm of good parts' image scores, from which Inspection.calibrated follows.
+    location and spread are those of the logarithm of good parts' image scores, from which Inspection.calibrated
+    follows.
     """
     header = recipe.header
     thresholds, level = header.thresholds, header.calibration.image
@@ -115,7 +116,7 @@ def metadata(spec: EngineSpec, recipe: Recipe, precision: Precision) -> dict[str
         "spread": repr(level.spread),
         "view": msgspec.json.encode(header.view, order="sorted").decode(),
         "recipe": recipe.digest,
-        "graph": spec.graph_id(precision),
+        "graph": spec.graph_id(spec.graph_for(recipe.conditions), precision),
         "precision": precision,
         "encoder": str(spec.encoder),
         "note": spec.note,
@@ -123,24 +124,23 @@ def metadata(spec: EngineSpec, recipe: Recipe, precision: Precision) -> dict[str
 
 
 def compare(fused: Path, folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precision) -> list[Agreement]:
-    """Hold a fused model against goodparts on the engine's reference pictures, one at a time and all at once.
+    """Compare a fused model with goodparts on the engine's reference pictures, one at a time and all at once.
 
-    On every backend that has a parity record for the precision and is installed. ParityError where one differs by
-    more than the precision's tolerance of scores.
+    It is compared on every backend that has a parity record for the precision and is installed. Raises ParityError
+    where one differs by more than the precision's tolerance of scores.
     """
-    images = Reference.open(folder / REFERENCE_NAME).images
+    images = Reference.open(folder / REFERENCE_NAMES["plain"]).images
     thresholds = recipe.header.thresholds
     allowed = max(TOLERANCES[precision].score, ROUNDING / min(thresholds.image, thresholds.pixel))
     agreements = []
-    variant = spec.variant(precision)
+    variant = spec.graph(spec.graph_for(recipe.conditions)).variant(precision)
     for record in variant.parity:
         if not installed(record.backend):
             log.info("%s is not installed here: the fused model was not tried on it", record.backend)
             continue
-        plain = open_session(folder / variant.graph, record.backend, precision, None)
-        engine = Engine(spec, precision, plain, open_prompted=lambda plain=plain: plain)  # type: ignore[misc]
+        encoder = open_session(folder / variant.graph, record.backend, precision, None)
         session = open_session(fused, record.backend, precision, None)
-        difference = largest([_apart(session, engine, recipe, images, batch) for batch in (1, len(images))])
+        difference = largest([_apart(session, encoder, recipe, images, batch) for batch in (1, len(images))])
         if not difference <= allowed:  # so that a NaN fails
             raise ParityError(
                 f"the fused {precision} model on {record.backend} differs from goodparts by {difference:.1e} of the "
@@ -150,25 +150,29 @@ def compare(fused: Path, folder: Path, spec: EngineSpec, recipe: Recipe, precisi
     return agreements
 
 
-def _apart(fused: Session, engine: Engine, recipe: Recipe, images: Array8, batch: int) -> float:
-    learned, thresholds = recipe.learned(), recipe.header.thresholds
-    limits = thresholds.image, thresholds.pixel, thresholds.pixel
+def _apart(fused: Session, encoder: Session, recipe: Recipe, images: Array8, batch: int) -> float:
+    """Return the largest difference of any output, as a share of the threshold that decides on it or of the score."""
+    learned, grid, thresholds = recipe.learned(), recipe.header.encoder.grid, recipe.header.thresholds
     differences = []
     for start in range(0, len(images), batch):
         views = images[start : start + batch]
-        scores = score(engine.encode(views, recipe.conditions), learned)
-        maps = np.stack([anomaly_map(grid) for grid in scores.grid])
-        wanted = scores.image, scores.grid, maps
-        differences += [_share(*three) for three in zip(fused.run(views), wanted, limits, strict=True)]
+        outputs = fused.run(views)
+        scores = score(to_features(encoder.run(views, recipe.conditions), grid), learned)
+        maps = np.stack([anomaly_map(scored) for scored in scores.grid])
+        differences += [
+            _share(outputs["score"], scores.image, thresholds.image),
+            _share(outputs["grid"], scores.grid, thresholds.pixel),
+            _share(outputs["map"], maps, thresholds.pixel),
+        ]
     return largest(differences)
 
 
-def _share(seen: Floats, wanted: Floats, threshold: float) -> float:
-    return float((np.abs(seen - wanted) / np.maximum(wanted, threshold)).max())
+def _share(values: Floats, expected: Floats, threshold: float) -> float:
+    return float((np.abs(values - expected) / np.maximum(expected, threshold)).max())
 
 
 def _require_place(folder: Path, out: Path) -> None:
-    """FileError for what could not be opened as ONNX afterwards, or would get lost with the engine."""
+    """Raise FileError for a file that could not be opened as ONNX afterwards, or would get lost with the engine."""
     require_folder_of(out)
     if out.suffix != ".onnx":
         raise FileError(f"cannot write {out}: runtimes know ONNX by its ending; name a file that ends in .onnx")

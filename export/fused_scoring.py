@@ -1,4 +1,4 @@
-"""Scoring as ONNX operations behind an encoder: what runtime/scoring.py says, for runtimes without goodparts.
+"""Scoring as ONNX operations behind an encoder: what runtime/core/scoring.py does, for runtimes without goodparts.
 
 Opset 18, standard operators that TensorRT parses, in fp32 whatever the encoder's precision. B views, P patches on an
 h×w grid, D joint width, W_m width and R_m rows of memory m.

@@ -23,41 +23,44 @@ from goodparts.runtime.core.scoring import Floats
 
 
 def calibration_views(photos: Array8) -> Array8:
-    """Photos [n,S,S,3] as they are, mirrored both ways, and darker: [4·n,S,S,3]."""
+    """Return photos [n,S,S,3] as they are, mirrored both ways, and darker: [4·n,S,S,3]."""
     darker = (photos.astype(np.float32) * 0.7).astype(np.uint8)
     return np.concatenate([photos, photos[:, :, ::-1], photos[:, ::-1], darker])
 
 
 def quantise(
-    graph: Path, views: Array8, kept: Sequence[str], conditions: Mapping[str, Floats] | None = None
+    graph: Path, views: Array8, in_fp32: Sequence[str], conditions: Mapping[str, Floats] | None = None
 ) -> onnx.ModelProto:
-    """A graph in int8, calibrated on views [n,S,S,3]; the nodes named in `kept` stay in fp32. conditions: what it reads
-    besides views."""
+    """Quantise a graph to int8.
+
+    views: uint8 [n,S,S,3], to calibrate on; in_fp32: names of nodes that stay in fp32; conditions: the inputs of a
+    prompted graph besides the views. Raises BackendError where NNCF is not installed.
+    """
     try:
         with _quiet():
             import nncf
     except ImportError as error:
         raise BackendError(f"int8 needs NNCF: {install_line('int8')}") from error
     model = onnx.load(str(graph))
-    kept = [*kept, *_unfit(model)]
+    ignored = [*in_fp32, *_unfit(model)]
     with _quiet():
-        made: onnx.ModelProto = nncf.quantize(
+        quantised: onnx.ModelProto = nncf.quantize(
             model,
             nncf.Dataset(list(views[:, None]), lambda view: {model.graph.input[0].name: view, **(conditions or {})}),
             preset=nncf.QuantizationPreset.PERFORMANCE,
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(views),
-            ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+            ignored_scope=nncf.IgnoredScope(names=ignored, validate=False),
         )
-    _make_signed(made)
-    return made
+    _make_signed(quantised)
+    return quantised
 
 
 def _unfit(model: onnx.ModelProto) -> list[str]:
-    """Names of the products that cost little and lose much.
+    """Return the names of the products that cost little and lose much.
 
-    Attention's own, without a constant: a flat softmax over hundreds of tokens lies below int8's first step. And what
-    reads the pixels, whose 256 levels would become fewer.
+    Those of attention have no constant: a flat softmax over hundreds of tokens lies below int8's first step. The
+    product that reads the pixels would lose some of their 256 levels.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     products = [node for node in model.graph.node if node.op_type in ("MatMul", "Conv")]
@@ -66,7 +69,7 @@ def _unfit(model: onnx.ModelProto) -> list[str]:
 
 
 def _make_signed(model: onnx.ModelProto) -> None:
-    """Give what is never negative (ReLU) half of int8's range instead of uint8's: TensorRT knows no uint8."""
+    """Quantise what is never negative (after ReLU) to half of int8's range instead of uint8, which TensorRT lacks."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     names = {
         (node.input[1], node.input[2])
@@ -86,16 +89,16 @@ def _make_signed(model: onnx.ModelProto) -> None:
 
 
 def quantised_products(model: ir.Model) -> dict[str, str]:
-    """Products of a quantised graph: node → what a person would call it."""
-    found = {}
+    """Return the products of a quantised graph: node → what a person would call it."""
+    titles = {}
     for node in model.graph:
         if node.op_type in ("MatMul", "Gemm", "Conv") and any(_is_dequantised(value) for value in node.inputs):
-            found[node.name or ""] = _title(node)
-    return found
+            titles[node.name or ""] = _title(node)
+    return titles
 
 
 def release(model: ir.Model, name: str) -> None:
-    """Let one product of a quantised graph compute with what was quantised for it, rounded weights aside."""
+    """Let one product of a quantised graph compute with the unquantised values; its weights stay rounded."""
     (node,) = (node for node in model.graph if node.name == name)
     for index, value in enumerate(node.inputs):
         if not _is_dequantised(value):
@@ -112,7 +115,7 @@ def _is_dequantised(value: ir.Value | None) -> bool:
 
 
 def _title(node: ir.Node) -> str:
-    """The layer's name after the bias that is added to its product, else the node's own."""
+    """Return the layer's name after the bias that is added to its product, else the node's own."""
     for user in node.outputs[0].consumers():
         for value in user.inputs:
             if value is not None and value.const_value is not None and (value.name or "").endswith("bias"):
@@ -122,7 +125,7 @@ def _title(node: ir.Node) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """NNCF draws progress bars on stdout and warns of its own dependencies."""
+    """Hide NNCF's progress bars on stdout and its warnings of its own dependencies."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from goodparts.runtime.backends.session import Precision, Session
+from goodparts.runtime.backends.tensors import split_outputs
 from goodparts.runtime.core.errors import FileError, ParityError, SettingsError
 from goodparts.runtime.core.files import find_images, printable
 from goodparts.runtime.core.preprocess import Array8, load_rgb
@@ -30,7 +31,11 @@ Memory = tuple[Floats, ...]
 
 @dataclass(frozen=True, eq=False)
 class LabelledPhotos:
-    """Photos uint8 [tiles,S,S,3] each, in the memory and scored against it, and the image AUROC of torch on them."""
+    """Photos, uint8 [tiles,S,S,3] each, and how well torch tells them apart.
+
+    folder: where they are; shots: those in the memory; good, bad: those that are scored against it; torch: image AUROC
+    with torch's features.
+    """
 
     folder: str
     shots: Sequence[Array8]
@@ -42,7 +47,8 @@ class LabelledPhotos:
     def open(cls, folder: Path, backbone: Backbone, view: View | None = None) -> LabelledPhotos:
         """Read a folder with good/ and bad/, and score it with the backbone.
 
-        view: what the encoder is shown of a photo; the whole of it where None.
+        view: what the encoder sees of a photo; the whole of it where None. Raises FileError where a folder is missing,
+        SettingsError where there are too few good photos.
         """
         for kind in ("good", "bad"):
             if not (folder / kind).is_dir():
@@ -57,19 +63,23 @@ class LabelledPhotos:
             )
         count = min(SHOTS, len(good) // 2)
 
-        def look(paths: Iterable[Path]) -> list[Array8]:
+        def cut(paths: Iterable[Path]) -> list[Array8]:
             return [(view or View()).cut(load_rgb(path), backbone.encoder.image_size) for path in paths]
 
-        shots, others, worse = look(good[:count]), look(good[count:]), look(bad)
-        torch = separation(lambda photo: backbone.encode(photo).memory, shots, others, worse)
-        return cls(printable(folder), shots, others, worse, torch)
+        shots, good_views, bad_views = cut(good[:count]), cut(good[count:]), cut(bad)
+        torch = separation(lambda photo: backbone.encode(photo).memory, shots, good_views, bad_views)
+        return cls(printable(folder), shots, good_views, bad_views, torch)
 
     def measure(self, session: Session, backend: str, precision: Precision) -> Labelled:
-        """The record of an open graph; ParityError where it loses more than its precision may, and more than one pair
-        of a good and a bad photo weighs."""
+        """Return the record of an open graph.
+
+        Raises ParityError where it loses more than its precision may, and more than one pair of a good and a bad photo
+        weighs.
+        """
 
         def memory(photo: Array8) -> Memory:
-            return tuple(session.run(photo)[2:])
+            _, _, taps = split_outputs(session.run(photo))
+            return tuple(taps)
 
         graph = separation(memory, self.shots, self.good, self.bad)
         tolerance = max(TOLERANCES[precision].auroc, 1 / (len(self.good) * len(self.bad)))
@@ -92,8 +102,10 @@ class LabelledPhotos:
 def separation(
     memory: Callable[[Array8], Memory], shots: Sequence[Array8], good: Sequence[Array8], bad: Sequence[Array8]
 ) -> float:
-    """Image AUROC of the memory score: the share of pairs of a good and a bad photo that it orders rightly; NaN where
-    a score is none."""
+    """Return the image AUROC of the memory score: the share of pairs of a good and a bad photo that it orders rightly.
+
+    memory: encodes a photo. The result is NaN where a score is.
+    """
     banks = tuple(
         np.concatenate([tap.reshape(-1, tap.shape[-1]) for tap in taps])
         for taps in zip(*map(memory, shots), strict=True)

@@ -15,9 +15,9 @@ LowPrecision = Literal["fp16", "bf16"]
 
 TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 PRODUCTS = {"fp16": frozenset({"MatMul", "Gemm", "Conv"}), "bf16": frozenset({"MatMul", "Gemm"})}
-"""Always lowered. Opset 18 has no convolution in bf16."""
+"""Always converted. Opset 18 has no convolution in bf16."""
 EXACT = frozenset({"LayerNormalization", "BatchNormalization", "Softmax", "ReduceL2", "ReduceMean"})
-"""Always in fp32. Every other operation is lowered where all that it computes with already is, constants aside; so a
+"""Always in fp32. Every other operation is converted where all that it computes with already is, constants aside; so a
 sum of the stream, one side of which comes out of no product, is not."""
 
 
@@ -31,17 +31,17 @@ def lower(model: ir.Model, precision: LowPrecision) -> None:
         if (value.name, to) not in casts:
             name = f"{value.name}.{to.name.lower()}"
             if value.const_value is not None:
-                made = ir.Value(
+                converted = ir.Value(
                     name=name, const_value=ir.tensor(value.const_value.numpy().astype(to.numpy()), name=name)
                 )
-                made.dtype, made.shape = to, value.shape
-                graph.register_initializer(made)
+                converted.dtype, converted.shape = to, value.shape
+                graph.register_initializer(converted)
             else:
                 node = ir.node("Cast", [value], {"to": ir.AttrInt64("to", to)}, name=f"cast {name}")
-                made = node.outputs[0]
-                made.name, made.dtype, made.shape = name, to, value.shape
+                converted = node.outputs[0]
+                converted.name, converted.dtype, converted.shape = name, to, value.shape
                 graph.insert_before(before, node)
-            casts[value.name, to] = made
+            casts[value.name, to] = converted
         return casts[value.name, to]
 
     for node in list(graph):
@@ -50,10 +50,10 @@ def lower(model: ir.Model, precision: LowPrecision) -> None:
         is_lowered = node.op_type in PRODUCTS[precision] or (
             node.op_type not in EXACT and bool(computed) and all(value.dtype == low for value in computed)
         )
-        wanted = low if is_lowered else ir.DataType.FLOAT
+        target = low if is_lowered else ir.DataType.FLOAT
         for index, value in enumerate(node.inputs):
-            if value in floats and value.dtype != wanted:
-                node.replace_input_with(index, cast(value, wanted, node))
+            if value in floats and value.dtype != target:
+                node.replace_input_with(index, cast(value, target, node))
         for value in node.outputs if is_lowered else ():
             if value.dtype == ir.DataType.FLOAT:
                 value.dtype = low

@@ -1,11 +1,12 @@
-"""One encoder in several precisions: writing a graph for each, and holding each against torch."""
+"""One graph in several precisions: each is written, and compared with torch on every backend that can run it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import numpy as np
@@ -18,10 +19,10 @@ from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import BackendError, ParityError
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import TOLERANCES, Reference
-from goodparts.runtime.engine.spec import Parity, Variant
+from goodparts.runtime.engine.spec import Graph, Parity, Variant
 
 from . import int8, mixed
-from .graph import save_graph
+from .graph import save_graph, save_sharing
 from .labelled import LabelledPhotos
 
 log = logging.getLogger(__name__)
@@ -34,18 +35,18 @@ PAIRS: dict[Precision, tuple[str, ...]] = {
 }
 """Precision → the backends that can run it on a CPU. Those of a GPU are measured where there is one (`build`)."""
 
-
 REST = "bf16"
-"""What an int8 graph does not quantise is measured in, where that can be (backends.open_session): OpenVINO is a seventh
-faster for it."""
+"""What computes the operations that an int8 graph does not quantise, where that can be (registry.open_session):
+OpenVINO is a seventh faster for it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Exporter:
-    """Writes variants of the fp32 graph beside it.
+    """Writes the variants of a graph beside its fp32 files.
 
-    photos uint8 [n,S,S,3]: what int8 is calibrated on; a drawn part of every kind where None. labelled: photos that
-    every variant must tell apart as torch does, where there are any.
+    graph, weights: the fp32 files; reference: what variants are compared with; photos uint8 [n,S,S,3]: what int8 is
+    calibrated on, a drawn part of every kind where None; labelled: photos that every variant must tell apart as torch
+    does; shares_with: another graph of the encoder in the same folder, in whose weights this graph's lie too.
     """
 
     graph: Path
@@ -53,67 +54,103 @@ class Exporter:
     reference: Reference
     photos: Array8 | None
     labelled: LabelledPhotos | None = None
+    shares_with: Graph | None = None
+
+    def write_all(self, precisions: Collection[Precision], required: Collection[Precision]) -> dict[Precision, Variant]:
+        """Write these precisions, and return those that passed the gate.
+
+        One that fails is left out; where it is required, its ParityError or BackendError is raised.
+        """
+        variants: dict[Precision, Variant] = {}
+        for precision in get_args(Precision):
+            if precision not in precisions:
+                continue
+            try:
+                variant = self.write(precision)
+            except (ParityError, BackendError) as error:
+                if precision in required:
+                    raise
+                log.info("no %s: %s", precision, error)
+                for path in self.graph.parent.glob(f"{self.graph.stem}.{precision}.*"):
+                    path.unlink()
+                continue
+            if variant is not None:
+                variants[precision] = variant
+        return variants
 
     def write(self, precision: Precision) -> Variant | None:
-        """A precision that passed the gate on every backend here that can run it; None where no backend can.
+        """Write a precision and return it once it passed the gate on every backend here that can run it.
 
-        ParityError where one cannot be trusted.
+        None means that no backend here can run it. Raises ParityError where a backend differs too much from torch.
         """
         if precision == "int8":
             return self._write_int8()
-        graph, weights = self.graph, self.weights
-        if precision != "fp32":
-            model = ir.load(self.graph)
-            mixed.lower(model, precision)
+        if precision == "fp32":
+            return self._variant(self.graph, self.weights, "fp32", self._measure(self.graph, "fp32"))
+        model = ir.load(self.graph)
+        mixed.lower(model, precision)
+        owner = self.shares_with.variants.get(precision) if self.shares_with else None
+        if owner is None:
             graph, weights = self._save(model, precision)
+        else:
+            graph, weights = self._path(precision), self.graph.with_name(owner.weights)
+            save_sharing(model, graph, graph.with_name(owner.graph))
         return self._variant(graph, weights, precision, self._measure(graph, precision))
 
     def _write_int8(self) -> Variant | None:
-        """Everything in int8, or as much of it as passes: what harms the scores most stays in fp32."""
+        """Write int8, of all products or of as many as pass: those that harm the scores most stay in fp32.
+
+        Its weights are its own in every graph, because the scales of the activations are smoothed into them.
+        """
         size = self.reference.images.shape[1]
-        photos, what = self.photos, "drawn parts: give good photos of yours with --calibrate-on"
-        if photos is None:
-            photos = np.stack([DrawnProduct(kind, seed=0).photo(1, size=(size, size)).image for kind in KINDS])
+        if self.photos is not None:
+            photos, source = self.photos, f"{len(self.photos)} photos"
         else:
-            what = f"{len(photos)} photos"
+            photos = np.stack([DrawnProduct(kind, seed=0).photo(1, size=(size, size)).image for kind in KINDS])
+            source = "drawn parts: give good photos of yours with --calibrate-on"
         views = int8.calibration_views(photos)
-        log.info("int8: calibrating on %s; a large encoder takes some minutes", what)
-        kept: list[str] = []
+        log.info("int8: calibrating on %s; a large encoder takes some minutes", source)
+        in_fp32: list[str] = []
         ranked: list[tuple[float, str, str]] = []
         while True:
             conditions = self.reference.conditions
-            model = int8.quantise(self.graph, views, kept, conditions.tensors if conditions else None)
+            model = int8.quantise(self.graph, views, in_fp32, conditions.tensors if conditions else None)
             graph, weights = self._save(ir.from_proto(model), "int8")
             try:
                 records = self._measure(graph, "int8")
                 break
             except ParityError as error:
                 ranked = ranked or self._rank(model)
-                if len(kept) == len(ranked):
+                if len(in_fp32) == len(ranked):
                     raise
-                kept = [name for _, name, _ in ranked[: max(1, 2 * len(kept))]]
-                log.info("%s: again with %d of %d products in fp32", error, len(kept), len(ranked))
-        note = f"calibrated on {what}"
-        if kept:
-            note += "; in fp32: " + ", ".join(title for _, name, title in ranked if name in kept)
+                in_fp32 = [name for _, name, _ in ranked[: max(1, 2 * len(in_fp32))]]
+                log.info("%s: again with %d of %d products in fp32", error, len(in_fp32), len(ranked))
+        note = f"calibrated on {source}"
+        if in_fp32:
+            note += "; in fp32: " + ", ".join(title for _, name, title in ranked if name in in_fp32)
         return self._variant(graph, weights, "int8", records, note)
 
     def _rank(self, model: onnx.ModelProto) -> list[tuple[float, str, str]]:
-        """(what is left of the difference, node, title) where one product in int8 alone is released: the most harmful
-        first."""
+        """Release one product in int8 at a time; return (what is left of the difference, node, title).
+
+        The most harmful product comes first.
+        """
         backend = next(name for name in PAIRS["int8"] if installed(name))
-        found: list[tuple[float, str, str]] = []
+        ranked: list[tuple[float, str, str]] = []
         for name, title in int8.quantised_products(ir.from_proto(model)).items():
             trial = ir.from_proto(model)
             int8.release(trial, name)
             graph, weights = self._save(trial, "trial")
             session = open_session(graph, backend, "int8", None, REST)
-            found.append((TOLERANCES["int8"].used(*self.reference.differences(session)), name, title))
+            ranked.append((TOLERANCES["int8"].share(*self.reference.differences(session)), name, title))
             self._discard(graph, weights)
-        return sorted(found)
+        return sorted(ranked)
+
+    def _path(self, name: str) -> Path:
+        return self.graph.with_name(f"{self.graph.stem}.{name}.onnx")
 
     def _save(self, model: ir.Model, name: str) -> tuple[Path, Path]:
-        return save_graph(model, self.graph.parent, f"{self.graph.stem}.{name}")
+        return save_graph(model, self.graph.parent, self._path(name).stem)
 
     def _measure(self, graph: Path, precision: Precision) -> list[Parity]:
         records: list[Parity] = []
@@ -134,9 +171,9 @@ class Exporter:
                 precision, backend, record.feature_difference, record.score_difference,
             )  # fmt: skip
             if self.labelled is not None:
-                seen = self.labelled.measure(session, backend, precision)
-                record = msgspec.structs.replace(record, labelled=seen)
-                log.info("%s on %s: image AUROC %.4f, torch %.4f", precision, backend, seen.graph, seen.torch)
+                labelled = self.labelled.measure(session, backend, precision)
+                record = msgspec.structs.replace(record, labelled=labelled)
+                log.info("%s on %s: image AUROC %.4f, torch %.4f", precision, backend, labelled.graph, labelled.torch)
             records.append(record)
         return records
 
@@ -152,4 +189,5 @@ class Exporter:
 
     def _discard(self, graph: Path, weights: Path) -> None:
         graph.unlink()
-        weights.unlink()
+        if weights.stem == graph.stem:  # else they are another graph's too
+            weights.unlink()

@@ -1,11 +1,14 @@
-"""What torch says of the pictures that every graph is held against (runtime/parity.py)."""
+"""The pictures that every graph is compared with torch on, and torch's features of them (runtime/engine/parity.py)."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from goodparts.drawn.photos import DrawnProduct
+from goodparts.runtime.backends.tensors import name_outputs, to_features
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import Reference
+from goodparts.trainer.anople.encoder import PromptedEncoder
 from goodparts.trainer.clip.backbone import Backbone
 from PIL import Image
 
@@ -14,13 +17,24 @@ WHAT = "7 seeded pictures: 4 drawn parts, 2 smooth, 1 noise; one at a time and a
 
 
 def make_reference(backbone: Backbone) -> Reference:
-    """The backbone's features, in fp32, of WHAT."""
+    """Compute the backbone's features of the pictures, in fp32."""
     images = parity_images(backbone.encoder.image_size)
     return Reference(images, WHAT, backbone.encode(images))
 
 
+def make_prompted_reference(backbone: Backbone, encoder: PromptedEncoder) -> Reference:
+    """Compute torch's features of the pictures with random conditions, in fp32."""
+    images, conditions = parity_images(backbone.encoder.image_size), encoder.example()
+    with torch.inference_mode():
+        tensors = [torch.from_numpy(array).to(backbone.device) for array in conditions.tensors.values()]
+        outputs = encoder(torch.from_numpy(images).to(backbone.device), tensors)
+    arrays = name_outputs([output.float().cpu().numpy() for output in outputs])
+    features = to_features(arrays, backbone.encoder.grid)
+    return Reference(images, f"{WHAT}; random conditions", features, conditions)
+
+
 def parity_images(size: int) -> Array8:
-    """WHAT, uint8 [7,size,size,3]."""
+    """Draw the pictures that WHAT names, uint8 [7,size,size,3]."""
     rng = np.random.default_rng(0)
     drawn = [DrawnProduct(kind, seed=0).photo(0, size=(size, size)).image for kind in DRAWN]
     smooth = [

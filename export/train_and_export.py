@@ -148,9 +148,9 @@ def run(args: argparse.Namespace) -> int:
     if engine is None:
         labelled = None if args.check_on is None else LabelledPhotos.open(args.check_on, backbone, orders[0].view)
         engine = make_engine(backbone, args.engine, labelled=labelled)
-    graph = engine.graph_id("fp32")
+    graph = engine.graph_id("plain", "fp32")
     if learner is not None:
-        graph = add_prompted(args.engine, backbone, encoder).of_prompted().graph_id("fp32")
+        graph = add_prompted(args.engine, backbone, encoder).graph_id("prompted", "fp32")
         learner.learn(partial(show_progress, ", ".join(task.text for task in tasks)), args.resume)
     for at, (task, order, (shots, views)) in enumerate(zip(tasks, orders, loaded, strict=True)):
         if learner is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.backends.tensors import IMAGE, name_outputs
 from goodparts.runtime.core.errors import EngineError, SettingsError
 from goodparts.runtime.core.files import staged, writing
 from goodparts.runtime.engine.spec import EngineSpec, Variant, verify_files
@@ -24,17 +25,18 @@ QUEUE_DELAY = 500
 def write_repository(
     engine: Path, folder: Path, *, device: Device = "gpu", max_batch: int = 8, instances: int = 1
 ) -> list[Path]:
-    """Add a model for every precision, `encoder_fp32` and so on; returns their folders.
+    """Add a model for every precision, `encoder_fp32` and so on, and return their folders.
 
-    max_batch: the most views in one run; instances: copies of a model that run at the same time, on each GPU or
+    max_batch: most views in one run; instances: copies of a model that run at the same time, on each GPU or
     on the CPU. Raises EngineError for a damaged engine, or where a model of that name is there already.
     """
     if max_batch < 1 or instances < 1:
         raise SettingsError(f"max_batch {max_batch}, instances {instances}: at least 1 of each is needed")
     spec = verify_files(engine)
     written = []
-    for precision in spec.precisions:
-        variant = spec.variants[precision]
+    graph = spec.graph("plain")
+    for precision in graph.precisions:
+        variant = graph.variants[precision]
         if device == "cpu" and not any(record.backend == "onnxruntime" for record in variant.parity):
             continue  # Triton's ONNX Runtime has no more kernels than ours
         target = folder / model_name(precision)
@@ -63,23 +65,23 @@ def model_name(precision: Precision) -> str:
 
 
 def tensors(spec: EngineSpec) -> dict[str, tuple[int, ...]]:
-    """The encoder's outputs, all float32: name → shape without the batch."""
+    """Return the encoder's outputs, all float32: name → shape without the batch."""
     rows, columns = spec.encoder.grid
     patches, width = rows * columns, spec.encoder.width
-    memory = {f"memory_{index}": (patches, tap.width) for index, tap in enumerate(spec.encoder.taps)}
-    return {"global": (width,), "local": (patches, width), **memory}
+    memory: list[tuple[int, ...]] = [(patches, tap.width) for tap in spec.encoder.taps]
+    return name_outputs([(width,), (patches, width), *memory])
 
 
 def config(spec: EngineSpec, precision: Precision, device: Device, max_batch: int, instances: int) -> str:
     """config.pbtxt. The graph's id goes along: a recipe's banks hold for the graph they were computed with."""
     size = spec.encoder.image_size
     outputs = ",\n".join(_tensor(name, "TYPE_FP32", shape) for name, shape in tensors(spec).items())
-    parameters = {"graph": spec.graph_id(precision), "encoder": str(spec.encoder)}
+    parameters = {"graph": spec.graph_id("plain", precision), "encoder": str(spec.encoder)}
     return f"""name: "{model_name(precision)}"
 backend: "onnxruntime"
 max_batch_size: {max_batch}
 input [
-{_tensor("image", "TYPE_UINT8", (size, size, 3))}
+{_tensor(IMAGE, "TYPE_UINT8", (size, size, 3))}
 ]
 output [
 {outputs}

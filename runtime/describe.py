@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from .backends.session import Precision
+from .backends.session import GraphName, Precision
 from .engine.plans import Plan, read_plans
 from .engine.spec import EngineSpec, Parity
 from .inspection import Inspection
@@ -26,24 +26,25 @@ def describe_engine(path: Path, spec: EngineSpec) -> list[str]:
     ]
     if spec.note:
         lines.append(f"  {spec.note}")
-    lines += describe_variants(path, spec)
-    if spec.prompted:
-        inputs = sum(math.prod(shape) for shape in spec.prompted.conditions.values())
+    lines += describe_graph(path, spec, "plain")
+    if "prompted" in spec.graphs:
+        inputs = sum(math.prod(shape) for shape in spec.graph("prompted").conditions.values())
         lines.append(f"  prompted graph, for AnoPLe recipes, {inputs * 4 / 1e6:.1f} MB of conditions each:")
-        lines += [f"  {line}" for line in describe_variants(path, spec.of_prompted())]
+        lines += [f"  {line}" for line in describe_graph(path, spec, "prompted")]
     return lines
 
 
-def describe_variants(path: Path, spec: EngineSpec) -> list[str]:
-    """Every precision of a graph, where it runs and how far it is from torch."""
+def describe_graph(path: Path, spec: EngineSpec, name: GraphName) -> list[str]:
+    """Describe every precision of a graph: where it runs and how far it is from torch."""
     lines = []
-    for precision in spec.precisions:
-        variant = spec.variants[precision]
+    graph = spec.graph(name)
+    for precision in graph.precisions:
+        variant = graph.variants[precision]
         if variant.note:
             lines.append(f"  {precision}: {variant.note}")
         for record in variant.parity:
             lines.append(f"  {precision} on {record.backend} ({record.ran}): {describe_parity(record)}")
-        lines += describe_plans(path, spec.graph_id(precision), precision)
+        lines += describe_plans(path, spec.graph_id(name, precision), precision)
     return lines
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .backends.gpu_scorer import ResidentScorer, score_on_gpu
+from .backends.gpu_scorer import GpuScorer, open_gpu_scorer
 from .backends.session import Precision
 from .core.errors import EngineError, ImageError
 from .core.preprocess import Array8, Picture, load_rgb
@@ -36,7 +36,7 @@ class _ProductInUse:
 
     recipe: Recipe
     score: Scorer
-    gpu_scorer: ResidentScorer | None
+    gpu_scorer: GpuScorer | None
     thresholds: Thresholds
 
 
@@ -84,8 +84,8 @@ class Detector:
         recipe = fit_to(self.engine, recipe, name)
         recipe.header.thresholds.check()
         learned, grid = recipe.learned(), self.engine.encoder.grid
-        session = self.engine.graph_for(recipe.conditions)
-        gpu_scorer = score_on_gpu(session, learned, grid, recipe.header.view, self._search, recipe.conditions)
+        session = self.engine.session_for(recipe.conditions)
+        gpu_scorer = open_gpu_scorer(session, learned, grid, recipe.header.view, self._search, recipe.conditions)
         scorer = Scorer(learned, grid, search=self._search, threads=self.engine.threads)
         self._product = _ProductInUse(recipe, scorer, gpu_scorer, recipe.header.thresholds)
 

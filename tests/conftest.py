@@ -85,7 +85,7 @@ def recipe(demo: Backbone, engine_folder: Path, photos: Path) -> Recipe:
     shots, views = load_shots(sorted((photos / "good").iterdir()), View(), demo.encoder.image_size)
     settings = promptad.settings("official", steps=3)
     order = Order("ring", View(), GENERIC, "official", settings, seed=0)
-    return learn_product(demo, order, shots, views, read_spec(engine_folder).graph_id("fp32"))
+    return learn_product(demo, order, shots, views, read_spec(engine_folder).graph_id("plain", "fp32"))
 
 
 @pytest.fixture(scope="session")
@@ -128,4 +128,4 @@ def anople_recipe(demo: Backbone, anople: AnoPLeLearner, prompted_folder: Path, 
 
     shots, views = load_shots(sorted((photos / "good").iterdir()), View(), demo.encoder.image_size)
     order = Order("ring", View(), (), "clean", anople.settings, seed=0)
-    return compose(demo, order, anople, shots, views, read_spec(prompted_folder).of_prompted().graph_id("fp32"))
+    return compose(demo, order, anople, shots, views, read_spec(prompted_folder).graph_id("prompted", "fp32"))

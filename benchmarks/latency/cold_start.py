@@ -18,7 +18,7 @@ from goodparts.evaluation.report.report import Findings
 from goodparts.runtime.backends.library import BuildSettings
 from goodparts.runtime.backends.registry import AUTO
 from goodparts.runtime.core.errors import BackendError
-from goodparts.runtime.engine.build import compile_plan
+from goodparts.runtime.engine.build import build_plan
 from goodparts.runtime.engine.spec import EngineSpec
 from goodparts.trainer.clip.tower import Tower
 
@@ -51,14 +51,14 @@ def time_first_verdicts(
     starts: dict[str, Callable[[], Seconds]] = {}
     for pair in pairs:
         recipe = temporary / f"{pair.precision}.safetensors"
-        make_recipe(spec.encoder, spec.graph_id(pair.precision), SHOTS).save(recipe)
+        make_recipe(spec.encoder, spec.graph_id("plain", pair.precision), SHOTS).save(recipe)
         settings = {
             "engine": str(bare if pair.backend in AUTO else folder.resolve()), "recipe": str(recipe),
             "backend": pair.backend, "precision": pair.precision, "tower": None,
         }  # fmt: skip
         starts[str(pair)] = partial(first_verdict, settings, temporary)
         if pair.backend == "openvino":
-            plan, _ = compile_plan(planned, pair.precision, BuildSettings(), pair.backend)
+            plan, _ = build_plan(planned, pair.precision, BuildSettings(), pair.backend)
             if plan.file is not None:
                 findings.add(f"{pair}, plan", plan.file.size / 1e6, "MB")
             with_plan = {**settings, "engine": str(planned)}

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from goodparts.runtime import Detector, Engine
 from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.backends.tensors import Outputs, name_outputs
 from goodparts.runtime.core import native
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.errors import BackendError
@@ -53,7 +54,7 @@ def inspect_in_torch(
         torch.set_num_threads(threads)
     spec = read_spec(folder)
     session = TorchSession(open_backbone(spec.encoder.backbone).visual, precision, device, compiled)
-    return _inspect(Detector(Engine(spec, "fp32", session, threads), recipe), traffic)
+    return _inspect(Detector(Engine(spec, "fp32", {"plain": session}, threads), recipe), traffic)
 
 
 class TorchSession:
@@ -71,10 +72,10 @@ class TorchSession:
         how = "compiled" if compiled else "eager"
         self.description = f"torch {torch.__version__} {how} {device} {precision}"
 
-    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:  # noqa: ARG002
+    def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:  # noqa: ARG002
         with self._torch.inference_mode():
             outputs = self._tower(self._torch.from_numpy(views).to(self._device))
-            return [output.float().cpu().numpy() for output in outputs]
+            return name_outputs([output.float().cpu().numpy() for output in outputs])
 
 
 def torch_type(precision: Precision) -> Any:

@@ -50,7 +50,7 @@ def open_engine(*, engine: str, backend: str, precision: Any, tower: str | None,
 
         from .contenders import TorchSession
 
-        return Engine(read_spec(folder), "fp32", TorchSession(torch.load(tower, weights_only=False), "fp32"))
+        return Engine(read_spec(folder), "fp32", {"plain": TorchSession(torch.load(tower, weights_only=False), "fp32")})
     return Engine.open(folder, backend=backend, precision=precision)
 
 

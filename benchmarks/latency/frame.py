@@ -90,7 +90,7 @@ def measure(options: Options) -> Findings:
     results = {name: gather(timing.returned) for name, timing in timings.items()}
     sizes = {file.name: file.size for file in spec.files}
     for pair in pairs:
-        weights = sizes[spec.variants[pair.precision].weights]
+        weights = sizes[spec.graph("plain").variants[pair.precision].weights]
         describe_pair(findings, results, pair, Work(work, weights, product))
     describe_rest(findings, results, pairs)
     return findings
@@ -135,7 +135,7 @@ class Scene:
     def recipe(self, precision: Precision) -> Path:
         path = self.temporary / f"{precision}.safetensors"
         if not path.exists():
-            make_recipe(self.spec.encoder, self.spec.graph_id(precision), SHOTS).save(path)
+            make_recipe(self.spec.encoder, self.spec.graph_id("plain", precision), SHOTS).save(path)
         return path
 
     def ours(self, pair: Pair) -> Start:

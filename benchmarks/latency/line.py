@@ -85,14 +85,14 @@ def measure(options: Options) -> Findings:
             log.info("building %s", backbone)
             engine = folder / backbone
             spec = open_or_make(open_backbone(backbone), engine, options.precisions)
-            for precision in options.precisions or spec.precisions:
+            for precision in options.precisions or spec.graph("plain").precisions:
                 recipes = write_recipes(engine, precision, large)
                 log.info("%s %s: four cameras for %d s", backbone, precision, paced / FPS)
                 seen = run_line(engine, precision, threads, recipes, large, "newest")
                 report_paced(findings, f"{backbone} {precision}", seen)
             if backbone == DEMO:
                 time_pieces(findings, engine, write_recipes(engine, "fp32", large)[0], large)
-                fastest: Precision = "bf16" if "bf16" in spec.precisions else "fp32"
+                fastest: Precision = "bf16" if "bf16" in spec.graph("plain").precisions else "fp32"
                 log.info("%s %s: %d frames", backbone, fastest, frames)
                 recipes = write_recipes(engine, fastest, small)
                 seen = run_line(engine, fastest, threads, recipes, small, "every", frames // POINTS)
@@ -167,7 +167,7 @@ def write_recipes(folder: Path, precision: Precision, video: Path) -> list[Path]
     engine = Engine.open(folder, precision=precision)
     paths = []
     for seed in range(2):
-        recipe = make_recipe(engine.encoder, engine.graph_id, shots=4, seed=seed)
+        recipe = make_recipe(engine.encoder, engine.graph_id(), shots=4, seed=seed)
         seen = [Detector(engine, recipe).predict(frame) for frame in read_frames(video, LOOP)]
         image = float(np.quantile([each.score for each in seen], 0.98))
         pixel = float(np.quantile([each.grids.max() for each in seen], 0.98))

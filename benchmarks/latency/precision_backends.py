@@ -7,9 +7,9 @@ from pathlib import Path
 
 from goodparts.export.engines import USUAL, make_engine
 from goodparts.runtime.backends.registry import AUTO, installed
-from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.backends.session import GraphName, Precision
 from goodparts.runtime.core.errors import EngineError
-from goodparts.runtime.engine.plans import planned_backends
+from goodparts.runtime.engine.plans import graph_files, planned_backends
 from goodparts.runtime.engine.spec import SPEC_NAME, EngineSpec, read_spec
 from goodparts.trainer.clip.backbone import Backbone
 
@@ -78,14 +78,18 @@ def open_or_make(backbone: Backbone, folder: Path, precisions: tuple[Precision, 
 
 
 def find_pairs(
-    folder: Path, spec: EngineSpec, precisions: tuple[Precision, ...] | None, remarks: list[str]
-) -> list[Pair]:
-    """Every pair that the engine allows, or has a plan for, and whose library is installed here; of the others a remark
-    is made."""
+    folder: Path, spec: EngineSpec, precisions: tuple[Precision, ...] | None, remarks: list[str],
+    graph: GraphName = "plain",
+) -> list[Pair]:  # fmt: skip
+    """Return every pair that the engine allows, or has a plan for, and whose library is installed here.
+
+    A remark is added for each of the others. graph: of which of the engine's graphs.
+    """
     pairs: list[Pair] = []
-    for precision in precisions or spec.precisions:
-        recorded = [record.backend for record in spec.variant(precision).parity]
-        for backend in dict.fromkeys([*recorded, *planned_backends(folder, spec, precision)]):
+    for precision in precisions or spec.graph(graph).precisions:
+        recorded = [record.backend for record in spec.graph(graph).variant(precision).parity]
+        planned = planned_backends(folder, graph_files(folder, spec, graph, precision))
+        for backend in dict.fromkeys([*recorded, *planned]):
             if backend == "openvino-gpu":
                 remarks.append(
                     f"{backend} {precision} is left out: torch, its peer, is measured on CPUs and NVIDIA GPUs"

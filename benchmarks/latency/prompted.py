@@ -49,7 +49,7 @@ def measure(options: Options) -> Findings:
         del backbone
         conditions, rng = encoder.example(), np.random.default_rng(0)
         frame = rng.integers(0, 256, (*FRAME, 3), np.uint8)
-        for pair in find_pairs(folder, spec.of_prompted(), options.precisions, findings.remarks):
+        for pair in find_pairs(folder, spec, options.precisions, findings.remarks, graph="prompted"):
             log.info("timing %s", pair)
             compare(findings, folder, pair, conditions, frame, options.repeat or REPEAT)
     return findings
@@ -58,8 +58,8 @@ def measure(options: Options) -> Findings:
 def compare(findings: Findings, folder: Path, pair: Pair, conditions: Conditions, frame: Array8, repeat: int) -> None:
     """Rows of one pair: both medians, and the median of the ratios of frames that were timed one after the other."""
     engine = Engine.open(folder, backend=pair.backend, precision=pair.precision)
-    plain = make_recipe(engine.encoder, engine.graph_id, SHOTS)
-    prompted = conditioned(plain, engine.graph_id_for(conditions), conditions)
+    plain = make_recipe(engine.encoder, engine.graph_id(), SHOTS)
+    prompted = conditioned(plain, engine.graph_id(conditions), conditions)
     detectors = {"PromptAD": Detector(engine, plain), "AnoPLe": Detector(engine, prompted)}
     calls = {name: here(functools.partial(inspect, detector, frame)) for name, detector in detectors.items()}
     timings = interleave(calls, repeat, settle=1)

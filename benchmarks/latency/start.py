@@ -54,9 +54,9 @@ def measure(options: Options) -> Findings:
         backbone = open_backbone(options.backbone)
         place = options.engine or Path(folder) / "engine"
         spec = open_or_make(backbone, place, options.precisions)
-        engine = Engine(spec, "fp32", cast(Session, None))  # changing product reads its identity only
+        engine = Engine(spec, "fp32", {"plain": cast(Session, None)})  # changing product reads its identity only
         paths = [Path(folder) / f"{seed}.safetensors" for seed in range(2)]
-        recipes = [make_recipe(engine.encoder, engine.graph_id, SHOTS, seed) for seed in range(2)]
+        recipes = [make_recipe(engine.encoder, engine.graph_id(), SHOTS, seed) for seed in range(2)]
         for path, recipe in zip(paths, recipes, strict=True):
             recipe.save(path)
         log.info("starting Python %d times", 4 * repeat + 3)

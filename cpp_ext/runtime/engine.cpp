@@ -10,7 +10,7 @@
 namespace gp {
 namespace {
 
-constexpr int64_t kContract = 2;
+constexpr int64_t kContract = 3;
 constexpr std::string_view kDigestMark = "\"digest\": \"";
 constexpr const char* kBackend = "onnxruntime";
 
@@ -29,17 +29,17 @@ EngineSpec read_fields(const Fields& fields) {
     spec.files.push_back({file.text("name"), file.integer("size", 0, int64_t{1} << 50), file.text("sha256")});
     if (!is_plain(spec.files.back().name)) throw Damaged("a file's name is no plain file name");
   }
-  const Fields variants = fields.object("variants");
-  for (const auto& [precision, value] : fields.at("variants").items()) {
-    const Fields variant = variants.object(precision.c_str());
-    Variant& made = spec.variants[precision];
-    made.graph = variant.text("graph");
-    made.weights = variant.text("weights");
-    for (const std::string* name : {&made.graph, &made.weights})
+  const Fields plain = fields.object("graphs").object("plain"), variants = plain.object("variants");
+  for (const auto& [precision, value] : plain.at("variants").items()) {
+    const Fields field = variants.object(precision.c_str());
+    Variant& variant = spec.variants[precision];
+    variant.graph = field.text("graph");
+    variant.weights = field.text("weights");
+    for (const std::string* name : {&variant.graph, &variant.weights})
       if (std::none_of(spec.files.begin(), spec.files.end(), [&](const auto& file) { return file.name == *name; }))
         throw Damaged(precision + " names a file that files has not");
-    for (const Json& record : variant.array("parity"))
-      made.backends.push_back(Fields(record, "a parity record").text("backend"));
+    for (const Json& record : field.array("parity"))
+      variant.backends.push_back(Fields(record, "a parity record").text("backend"));
   }
   return spec;
 }

@@ -46,9 +46,9 @@ struct Variant {
 struct EngineSpec {
   Encoder encoder;
   std::vector<EngineFile> files;
-  std::map<std::string, Variant> variants;  // by precision
+  std::map<std::string, Variant> variants;  // of the plain graph, by precision; the prompted one does not run here
 
-  // What memories and calibrations are valid for.
+  // What memories and calibrations are valid for: a hash of the precision and of the plain graph's files.
   std::string graph_id(const std::string& precision) const;
 };
 

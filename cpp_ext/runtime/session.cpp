@@ -3,6 +3,7 @@
 #define ORT_API_MANUAL_INIT  // so that a library older than the header is refused, not called
 #include <onnxruntime_cxx_api.h>
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -26,6 +27,13 @@ void load_api() {
   Ort::InitApi(api);
 }
 
+// The outputs of an encoder: global, local, memory_0 …
+std::vector<std::string> output_names(const Encoder& encoder) {
+  std::vector<std::string> names{"global", "local"};
+  for (size_t tap = 0; tap < encoder.taps.size(); ++tap) names.push_back("memory_" + std::to_string(tap));
+  return names;
+}
+
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 }  // namespace
@@ -35,7 +43,7 @@ struct Session::Open {
   Ort::Session session{nullptr};
   std::vector<std::string> inputs, outputs;
 
-  // The outputs of one pass, as engine.json says that they are.
+  // The outputs of one pass, in the order of output_names, with the shapes that follow from engine.json.
   std::vector<Ort::Value> run(uint8_t* views, int64_t count, const Encoder& encoder);
 };
 
@@ -72,33 +80,34 @@ Session::Session(const std::filesystem::path& graph, const std::string& precisio
 Session::~Session() = default;
 
 std::vector<Ort::Value> Session::Open::run(uint8_t* views, int64_t count, const Encoder& encoder) {
+  const auto refuse = [](const std::string& name) {
+    throw Failure(GP_ENGINE, "output " + name +
+                                 " of the graph is not what engine.json says of the encoder: export the engine again");
+  };
+  const std::vector<std::string> expected = output_names(encoder);
+  std::vector<const char*> names;
+  for (const std::string& name : expected) {
+    if (std::find(outputs.begin(), outputs.end(), name) == outputs.end()) refuse(name);
+    names.push_back(name.c_str());
+  }
   const std::array<int64_t, 4> shape{count, encoder.image_size, encoder.image_size, 3};
   std::vector<Ort::Value> values;
   try {
     const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
     const Ort::Value input = Ort::Value::CreateTensor<uint8_t>(
         memory, views, static_cast<size_t>(count * encoder.view_bytes()), shape.data(), shape.size());
-    std::vector<const char*> names;
-    names.reserve(outputs.size());
-    for (const std::string& name : outputs) names.push_back(name.c_str());
     const char* name = inputs[0].c_str();
     values = session.Run(Ort::RunOptions{nullptr}, &name, &input, 1, names.data(), names.size());
   } catch (const Ort::Exception& problem) {
     throw Failure(GP_BACKEND, "ONNX Runtime " + version() + " cannot run the graph: " + first_line(problem.what()));
   }
-  std::vector<std::vector<int64_t>> expected{{count, encoder.width}, {count, encoder.patches(), encoder.width}};
-  for (const Tap& tap : encoder.taps) expected.push_back({count, encoder.patches(), tap.width});
-  size_t fitting = 0;
-  for (const Ort::Value& value : values) {
-    const auto info = value.GetTensorTypeAndShapeInfo();
-    const bool fits = fitting < expected.size() && info.GetShape() == expected[fitting] &&
-                      info.GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-    if (!fits) break;
-    ++fitting;
+  std::vector<std::vector<int64_t>> shapes{{count, encoder.width}, {count, encoder.patches(), encoder.width}};
+  for (const Tap& tap : encoder.taps) shapes.push_back({count, encoder.patches(), tap.width});
+  for (size_t at = 0; at < values.size(); ++at) {
+    const auto info = values[at].GetTensorTypeAndShapeInfo();
+    if (info.GetShape() != shapes[at] || info.GetElementType() != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT)
+      refuse(expected[at]);
   }
-  if (fitting != expected.size() || values.size() != expected.size())
-    throw Failure(GP_ENGINE, "output " + std::to_string(fitting) +
-                                 " of the graph is not what engine.json says of the encoder: export the engine again");
   return values;
 }
 
@@ -117,7 +126,7 @@ Session::Encoded Session::run(uint8_t* views, int64_t count, const Encoder& enco
                                  data + value.GetTensorTypeAndShapeInfo().GetElementCount());
     }
   }
-  // In the graph's order: global, local, memory_0, memory_1 …
+  // In the order of output_names.
   std::vector<const float*> data;
   data.reserve(outputs->values.size());
   for (size_t at = 0; at < outputs->values.size(); ++at)

@@ -1,4 +1,5 @@
-// The view: which part of a frame is inspected, and how it becomes what the encoder reads (goodparts.runtime.core.view).
+// The view: which part of a frame is inspected, and how it becomes what the encoder reads
+// (goodparts.runtime.core.view).
 #pragma once
 
 #include <cstdint>

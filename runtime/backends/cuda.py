@@ -1,13 +1,11 @@
-"""The few calls of the CUDA runtime that buffers and launches need, through NVIDIA's cuda-python."""
+"""The calls of the CUDA runtime that buffers and launches need, through NVIDIA's cuda-python."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import math
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,14 +21,14 @@ DEVICE = 0
 
 
 def current_gpu() -> Device:
-    """The GPU that this process uses; BackendError where there is none or its driver is too old."""
+    """Return the GPU that this process uses; BackendError where there is none or its driver is too old."""
     properties = call(cudart.cudaGetDeviceProperties, DEVICE)
     name = properties.name.split(b"\0")[0].decode(errors="replace")
     return Device(name, (properties.major, properties.minor))
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of cuda-python, which returns (error, values…); the values, or BackendError."""
+    """Call a function of cuda-python, which returns (error, values…), and return the values; BackendError otherwise."""
     error, *values = function(*arguments)
     if error != cudart.cudaError_t.cudaSuccess:
         raise BackendError(_explain(error, function.__name__, arguments))
@@ -41,10 +39,10 @@ def _explain(error: Any, name: str, arguments: tuple[Any, ...]) -> str:
     codes = cudart.cudaError_t
     if error == codes.cudaErrorMemoryAllocation:
         state, free, total = cudart.cudaMemGetInfo()
-        seen = "" if state != codes.cudaSuccess else f"; {free / 1e6:.0f} of {total / 1e6:.0f} MB are free"
-        wanted = f"{arguments[0] / 1e6:.1f} MB" if arguments and isinstance(arguments[0], int) else name
+        available = "" if state != codes.cudaSuccess else f"; {free / 1e6:.0f} of {total / 1e6:.0f} MB are free"
+        requested = f"{arguments[0] / 1e6:.1f} MB" if arguments and isinstance(arguments[0], int) else name
         return (
-            f"too little GPU memory for {wanted}{seen}: end what else uses the GPU, "
+            f"too little GPU memory for {requested}{available}: end what else uses the GPU, "
             "or build a plan with a smaller --max-batch"
         )
     if error == codes.cudaErrorInsufficientDriver:
@@ -56,33 +54,6 @@ def _explain(error: Any, name: str, arguments: tuple[Any, ...]) -> str:
         return "no CUDA GPU is visible: look at nvidia-smi and CUDA_VISIBLE_DEVICES, or choose another backend"
     _, text = cudart.cudaGetErrorString(error)
     return f"CUDA error {error.name} in {name} ({text.decode(errors='replace')}): choose another backend"
-
-
-@dataclass(frozen=True)
-class DeviceArray:
-    """An array in the GPU's memory, C-contiguous, as `_native.cuda`, cupy and torch take it. The session that it
-    belongs to must outlive it.
-
-    typestr: as numpy writes it, "|u1" or "<f4".
-    """
-
-    address: int
-    shape: tuple[int, ...]
-    typestr: str
-
-    def first(self, count: int) -> DeviceArray:
-        """The first arrays along the first axis."""
-        return replace(self, shape=(count, *self.shape[1:]))
-
-    def __getitem__(self, index: int) -> DeviceArray:
-        """One of the arrays along the first axis."""
-        inner = self.shape[1:]
-        size = math.prod(inner) * int(self.typestr[2:])
-        return replace(self, address=self.address + index * size, shape=inner)
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {"version": 3, "data": (self.address, False), "shape": self.shape, "typestr": self.typestr}
 
 
 class Resources:
@@ -102,13 +73,13 @@ class Resources:
         self._finalize()
 
     def device(self, size: int) -> int:
-        """Address of `size` bytes on the GPU, 256-byte aligned."""
+        """Allocate `size` bytes on the GPU, 256-byte aligned, and return their address."""
         address: int = call(cudart.cudaMalloc, size)
         self._later(cudart.cudaFree, address)
         return address
 
     def pinned(self, size: int) -> Array8:
-        """`size` bytes of page-locked host memory, which the GPU copies from and to without a detour."""
+        """Allocate `size` bytes of page-locked host memory, which the GPU copies from and to without a detour."""
         address = call(cudart.cudaMallocHost, size)
         self._later(cudart.cudaFreeHost, address)
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
@@ -128,7 +99,7 @@ class Resources:
         call(cudart.cudaStreamSynchronize, self.stream)
 
     def record(self, enqueue: Callable[[], None]) -> Callable[[], None]:
-        """Record what `enqueue` puts on the stream as a CUDA graph; the result launches it again."""
+        """Record what `enqueue` puts on the stream as a CUDA graph, and return a function that launches it again."""
         call(cudart.cudaStreamBeginCapture, self.stream, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
         with self._end_capture() as graphs:
             enqueue()
@@ -140,7 +111,7 @@ class Resources:
 
     @contextlib.contextmanager
     def _end_capture(self) -> Iterator[list[Any]]:
-        """A stream left capturing could never be used again: ended whatever happens inside."""
+        """End the capture whatever happens inside: a stream left capturing could never be used again."""
         graphs: list[Any] = []
         try:
             yield graphs

@@ -16,31 +16,35 @@ from ..core.scorer import Search, kernel_arguments
 from ..core.scoring import Branches, Learned, Scores, combine
 from ..core.view import Box, View
 from .session import DeviceSession, Session
+from .tensors import split_outputs
 
 _PRECISIONS = {"fp32": "fp16", "bf16": "bf16", "int8": "int8"}
-"""What the device searches in: recipes keep their rows in fp16, so of the memory nothing is lost."""
+"""Search precision → what the device searches in. Recipes keep their rows in fp16, so fp32 loses nothing of them."""
 
 
-def score_on_gpu(
+def open_gpu_scorer(
     session: Session,
     learned: Learned,
     grid: tuple[int, int],
     view: View,
     search: Search,
     conditions: Conditions | None = None,
-) -> ResidentScorer | None:
-    """The way over the GPU alone, or None where the graph or the C++ core is not there."""
+) -> GpuScorer | None:
+    """Return a scorer of frames that stay on the GPU.
+
+    None means that the graph does not run on a GPU, or that the C++ core has no CUDA kernels here.
+    """
     cuda = native.cuda()
     if cuda is None or not isinstance(session, DeviceSession):
         return None
-    return ResidentScorer(session, cuda, learned, grid, view, search, conditions)
+    return GpuScorer(session, cuda, learned, grid, view, search, conditions)
 
 
-class ResidentScorer:
-    """One product's frames through an open graph and the CUDA kernels of the C++ core.
+class GpuScorer:
+    """Scores the frames of one product with an open graph and the CUDA kernels of the C++ core.
 
-    Scores are those of scoring.score, but that the memory's products are of fp16 numbers: to about 1e-4. Recall below
-    1 is not heeded: every row is looked at.
+    Scores are those of scoring.score to about 1e-4, for the memory is multiplied in fp16. A recall below 1 has no
+    effect: every row is searched.
     """
 
     def __init__(
@@ -55,21 +59,23 @@ class ResidentScorer:
         self._scorer = cuda.Scorer(*kernel_arguments(learned, banks, grid), session.max_batch)
 
     def __call__(self, frames: Sequence[Array8]) -> tuple[Scores, list[float]]:
-        """Frames uint8 RGB [H,W,3] → the scores of all their views, and the seconds of preprocessing, encoding and
-        scoring. Several threads may call at once."""
+        """Score frames uint8 RGB [H,W,3]; several threads may call at once.
+
+        Returns the scores of all their views, and the seconds of preprocessing, encoding and scoring.
+        """
         squares = [(frame, box) for frame in frames for box in self._view.boxes(*frame.shape[:2])]
         size = self._session.max_batch
         parts, spans = [], np.zeros(3)
         with self._session.lock:
             for start in range(0, len(squares), size):
-                some = squares[start : start + size]
+                part = squares[start : start + size]
                 clock = [time.perf_counter()]
                 self._session.condition(self._conditions)
-                self._fill(some)
+                self._fill(part)
                 clock.append(self._now())
-                self._session.launch(len(some))
+                self._session.launch(len(part))
                 clock.append(self._now())
-                parts.append(self._score(len(some)))
+                parts.append(self._score(len(part)))
                 clock.append(time.perf_counter())
                 spans += [stop - start for start, stop in itertools.pairwise(clock)]
         image, grid, *branches = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -83,34 +89,36 @@ class ResidentScorer:
         return time.perf_counter()
 
     def _fill(self, squares: Sequence[tuple[Array8, Box]]) -> None:
-        """Bring squares of frames into the graph's input: whole frames go up, and are cut there where the view is
-        plain; masks and letterboxes are made by the CPU."""
+        """Write squares of frames to the graph's input.
+
+        Where the view is plain, whole frames go up and are cut on the GPU; the CPU makes masks and letterboxes.
+        """
         session, view = self._session, self._view
-        where = session.input()
-        size = where.shape[1]
+        views = session.input()
+        size = views.shape[1]
         if not view.is_plain:
             session.fill(np.stack([view.square(frame, box, size) for frame, box in squares]))
             return
-        above = None
+        uploaded = None
         for slot, (frame, box) in enumerate(squares):
-            if frame is not above:
+            if frame is not uploaded:
                 session.wait()  # the frame before is still read from where this one goes
                 host, device = session.buffer("frame", frame.shape, np.uint8)
                 host[...] = frame
                 session.upload(host, device)
-                above = frame
-            part = (box.x, box.y, box.width, box.height)
-            self._cuda.resize(device, (size, size), part, "rgb", where[slot], session.stream)
+                uploaded = frame
+            area = (box.x, box.y, box.width, box.height)
+            self._cuda.resize(device, (size, size), area, "rgb", views[slot], session.stream)
 
     def _score(self, batch: int) -> list[Any]:
-        """Of the last launch: image, grid, and the four branches."""
+        """Score the features of the last launch; return the scores of image and grid and the four branches."""
         session = self._session
-        features = session.outputs(batch)
-        shapes = [(batch, *self._grid) if is_grid else (batch,) for is_grid in (0, 1, 0, 0, 1, 1)]
-        pairs = [session.buffer(f"scores {number}", shape, np.float32) for number, shape in enumerate(shapes)]
-        out = [device for _, device in pairs]
-        self._scorer.run(features[0], features[1], features[2:], out, None, session.stream)
-        for host, device in pairs:
+        global_, local, memory = split_outputs(session.outputs(batch))
+        shapes = [(batch, *self._grid) if is_grid else (batch,) for is_grid in (False, True, False, False, True, True)]
+        buffers = [session.buffer(f"scores {number}", shape, np.float32) for number, shape in enumerate(shapes)]
+        out = [device for _, device in buffers]
+        self._scorer.run(global_, local, memory, out, None, session.stream)
+        for host, device in buffers:
             session.download(host, device)
         session.wait()
-        return [host.copy() for host, _ in pairs]
+        return [host.copy() for host, _ in buffers]

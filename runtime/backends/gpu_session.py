@@ -1,4 +1,4 @@
-"""What every graph on an NVIDIA GPU has around its run: buffers that stay, one stream, copies from and to the host."""
+"""What every open graph on an NVIDIA GPU has: buffers that stay, one stream, copies from and to the host."""
 
 from __future__ import annotations
 
@@ -13,37 +13,42 @@ from typing import Any
 import numpy as np
 
 from ..core.conditions import Conditions
-from ..core.errors import EngineError
 from ..core.preprocess import Array8
-from ..core.scoring import Floats
-from .cuda import DeviceArray, Resources
+from .cuda import Resources
+from .device_array import DeviceArray
 from .session import in_parts
+from .tensors import IMAGE, Outputs, split_outputs
 
-INPUT = "image"
+HostAndDevice = tuple[Any, DeviceArray]
+"""An array in page-locked host memory and its counterpart on the GPU."""
 
 
 class GpuSession(ABC):
-    """A graph on the GPU (backends.Session). A run of each batch size is prepared once and launched again and again.
+    """An open graph on the GPU (session.DeviceSession). Each batch size is prepared once and launched again and again.
 
-    `run` takes views from the host and brings features back. Who has views on the GPU, or wants features there, holds
-    `lock`, fills `input`, calls `launch`, and reads `outputs` on `stream`.
+    `run` takes views from the host and brings outputs back. A caller with views on the GPU, or that needs the outputs
+    there, holds `lock`, fills `input`, calls `launch`, and reads `outputs` on `stream`.
+
+    A subclass calls `_allocate` inside `_opening`, and says with `_prepare` how the library runs a batch.
     """
 
     description: str
 
     def __init__(self, max_batch: int) -> None:
-        """max_batch: most views in one launch."""
         self.lock = threading.Lock()
         self.max_batch = max_batch
         self._resources = Resources()
         self._launches: dict[int, Callable[[], Any]] = {}
         self._buffers: dict[str, tuple[int, Array8]] = {}
-        self._users: dict[Any, Any] = {}  # of memory and stream: let go before those are freed
+        self._users: dict[Any, Any] = {}  # what uses memory and stream: let go before those are freed
         self._close = weakref.finalize(self, _close, self._resources, self._launches, self._users)
 
     @contextlib.contextmanager
     def _opening(self) -> Iterator[None]:
-        """What fails inside leaves nothing on the GPU. What can fail fails now, not on a frame: batch 1 runs."""
+        """Open the graph inside this context: a failure leaves nothing on the GPU.
+
+        At its end a batch of one view runs, so that what can fail fails now and not on a frame.
+        """
         try:
             yield
             self._launches[1] = self._prepare(1)
@@ -52,18 +57,22 @@ class GpuSession(ABC):
             raise
 
     def _allocate(self, shapes: Mapping[str, tuple[int, ...]], conditions: Mapping[str, tuple[int, ...]]) -> None:
-        """Buffers for max_batch of INPUT and of every output, by name, of these shapes without the batch; and one for
-        every condition."""
-        self._outputs = in_order([name for name in shapes if name != INPUT])
-        self._arrays = {
-            name: self.buffer(name, (self.max_batch, *shapes[name]), np.uint8 if name == INPUT else np.float32)
-            for name in (INPUT, *self._outputs)
+        """Make the buffers of every tensor of the graph.
+
+        shapes: of the input and of every output, by name, without the batch; conditions: of the other inputs.
+        """
+        self._input = self.buffer(IMAGE, (self.max_batch, *shapes[IMAGE]), np.uint8)
+        self._outputs = {
+            name: self.buffer(name, (self.max_batch, *shape), np.float32)
+            for name, shape in shapes.items()
+            if name != IMAGE
         }
+        split_outputs(self._outputs)  # refuses other names than an encoder's
         self._conditions = {name: self.buffer(name, shape, np.float32) for name, shape in conditions.items()}
         self._conditioned: Conditions | None = None
 
-    def buffer(self, name: str, shape: tuple[int, ...], element: Any) -> tuple[Any, DeviceArray]:
-        """An array in page-locked host memory and one on the GPU, kept under a name for the next who asks."""
+    def buffer(self, name: str, shape: tuple[int, ...], element: Any) -> HostAndDevice:
+        """Return an array in page-locked host memory and one on the GPU, kept under a name for the next who asks."""
         kind = np.dtype(element)
         size = math.prod(shape) * kind.itemsize
         room = len(self._buffers[name][1]) if name in self._buffers else 0
@@ -75,36 +84,35 @@ class GpuSession(ABC):
 
     @abstractmethod
     def _prepare(self, batch: int) -> Callable[[], Any]:
-        """Run a batch of this size once; what enqueues the same run again on `stream`."""
+        """Run a batch of this size once, and return what enqueues the same run again on `stream`."""
 
     def launch(self, batch: int) -> None:
-        """Enqueue a run of the first `batch` views of the input, or do it."""
+        """Enqueue a run of the first `batch` views of the input; a library may also wait for its end."""
         if batch not in self._launches:
             self._launches[batch] = self._prepare(batch)
         self._launches[batch]()
 
     @property
     def stream(self) -> int:
-        """The CUDA stream on which everything happens."""
+        """The address of the CUDA stream on which everything happens."""
         return int(self._resources.stream)
 
     def input(self) -> DeviceArray:
-        """Where views are read from: uint8 [max_batch,S,S,3]."""
-        return self._arrays[INPUT][1]
+        """Return where views are read from: uint8 [max_batch,S,S,3]."""
+        return self._input[1]
 
-    def outputs(self, batch: int) -> list[DeviceArray]:
-        """Where the features of the last launch are: float32, in the order of Session.run."""
-        return [self._arrays[name][1].first(batch) for name in self._outputs]
+    def outputs(self, batch: int) -> dict[str, DeviceArray]:
+        """Return where the outputs of the last launch are, by name: float32 [batch,…]."""
+        return {name: device.first(batch) for name, (_, device) in self._outputs.items()}
 
     def fill(self, views: Array8) -> None:
-        """Bring views from the host into the input."""
-        host, device = self._arrays[INPUT]
+        """Copy views from the host into the input."""
+        host, device = self._input
         host[: len(views)] = views
         self.upload(host[: len(views)], device)
 
     def condition(self, conditions: Conditions | None) -> None:
-        """Bring what a prompted graph reads besides views to the GPU, unless it is there: once per change of
-        product."""
+        """Copy the conditions of a prompted graph to the GPU, unless they are there: once per change of product."""
         if conditions is None or conditions == self._conditioned:
             return
         self._conditioned = None
@@ -125,34 +133,25 @@ class GpuSession(ABC):
         """Wait until everything that was enqueued is done."""
         self._resources.wait()
 
-    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
-        """See Session. More views than fit at once run in turns."""
-        return in_parts(views, self.max_batch, lambda some: self._run(some, conditions))
+    def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:
+        """Run the graph (session.Session). More views than fit at once run in turns."""
+        return in_parts(views, self.max_batch, lambda part: self._run(part, conditions))
 
-    def _run(self, views: Array8, conditions: Conditions | None) -> list[Floats]:
+    def _run(self, views: Array8, conditions: Conditions | None) -> Outputs:
         batch = len(views)
-        arrays = [self._arrays[name] for name in self._outputs]
         if not batch:
-            return [host[:0].copy() for host, _ in arrays]
+            return {name: host[:0].copy() for name, (host, _) in self._outputs.items()}
         with self.lock:  # one set of buffers: copied before the next call fills them
             self.condition(conditions)
             self.fill(views)
             self.launch(batch)
-            for host, device in arrays:
+            for host, device in self._outputs.values():
                 self.download(host[:batch], device)
             self.wait()
-            return [host[:batch].copy() for host, _ in arrays]
+            return {name: host[:batch].copy() for name, (host, _) in self._outputs.items()}
 
 
-def _close(resources: Resources, *users: dict[Any, Any]) -> None:
-    for some in users:
-        some.clear()
+def _close(resources: Resources, *owners: dict[Any, Any]) -> None:
+    for owner in owners:
+        owner.clear()
     resources.close()
-
-
-def in_order(names: list[str]) -> list[str]:
-    """Output names in the graph's order: global, local, memory_0, memory_1 …"""
-    memory = sorted((name for name in names if name.startswith("memory_")), key=lambda name: int(name[7:]))
-    if sorted(names) != sorted(["global", "local", *memory]):
-        raise EngineError(f"the plan gives {', '.join(names)}, not global, local, memory_0 …: build it again")
-    return ["global", "local", *memory]

@@ -1,4 +1,8 @@
-"""What a library that runs plans is: the device it builds for, how it builds, and what it builds from."""
+"""What a library that runs plans is: the device it builds for, how it builds, and what it builds from.
+
+A new backend of this kind is a module with a class that fulfils Library, a function `library` that makes one, and a
+line in registry.BACKENDS. A GPU's session extends gpu_session.GpuSession.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,14 @@ from typing import Literal, Protocol
 import msgspec
 
 from ..core.errors import SettingsError
-from .session import Precision, Session
+from .session import GraphName, Precision, Session
 
 Hardware = Literal["same", "same-capability", "ampere-plus"]
 """Which devices a plan may run on: the model it was built on, GPUs of its compute capability, or of 8.0 and later."""
 
 
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a plan depends on: the product's name and, of an NVIDIA GPU, its compute capability (major, minor)."""
+    """The device that a plan was built on: its product name and, of an NVIDIA GPU, the compute capability."""
 
     name: str
     capability: tuple[int, int] | None = None
@@ -28,7 +32,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def slug(self) -> str:
-        """As part of a file name."""
+        """The device as part of a file name."""
         return self.name if self.capability is None else f"{self.name}_sm{self._version.replace('.', '')}"
 
     @property
@@ -38,20 +42,25 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class GraphFiles:
-    """A graph of an engine: its files, its precision, and the side of its square input in pixels."""
+    """A graph of an engine in one precision: its files and its id.
 
+    path: the ONNX file; weights: its weights beside it; id: EngineSpec.graph_id, which changes with every byte of both.
+    """
+
+    name: GraphName
+    precision: Precision
     path: Path
     weights: Path
-    precision: Precision
-    image_size: int
+    id: str
 
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """How to build. Not every library knows all of it (plans.Library.settings).
+    """How to build a plan. A library knows some of these settings (Library.settings).
 
-    max_batch: the most views in one run; opt_batch: the batch size to be fastest at; hardware, later_versions: see
-    plans.Plan; level: TensorRT's optimisation level, 0 to 5; workspace: bound on scratch memory in MiB.
+    max_batch: most views in one run; opt_batch: the batch size to be fastest at; hardware: which devices may run the
+    plan; later_versions: whether later versions of the library may; level: TensorRT's optimisation level, 0 to 5;
+    workspace: bound on scratch memory in MiB, None for no bound. Raises SettingsError for impossible values.
     """
 
     max_batch: int = 8
@@ -68,19 +77,18 @@ class BuildSettings:
             raise SettingsError(f"--workspace {self.workspace}: at least 1 MiB is needed")
 
     def check(self, backend: str, known: frozenset[str]) -> None:
-        """SettingsError where one is set that `backend`, which knows the others, would not heed."""
-        fields = dataclasses.fields(self)
-        unknown = [field.name for field in fields if getattr(self, field.name) != field.default]
-        unknown = [name for name in unknown if name not in known]
+        """Raise SettingsError where a setting was changed that `backend`, which knows those in `known`, ignores."""
+        changed = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
+        unknown = [name for name in changed if name not in known]
         if unknown:
             options = ", ".join("--" + name.replace("_", "-") for name in unknown)
             raise SettingsError(f"{options} cannot be set for {backend}: leave it out, or choose another --device")
 
 
-class Built(Protocol):
-    """What a library is told of a plan when it opens one (engine.plans.Plan is one).
+class BuiltPlan(Protocol):
+    """What a library needs to know of a plan to open it; engine.plans.Plan has it.
 
-    name: of its file, without the ending; max_batch: the most views in one run, None for any number; later_versions:
+    name: of its file, without the ending; max_batch: most views in one run, None for any number; later_versions:
     whether later versions of the library may load it.
     """
 
@@ -101,29 +109,40 @@ class Built(Protocol):
 
 
 class Library(Protocol):
-    """A backend that runs plans."""
+    """An inference library that runs plans on one kind of device."""
 
     backend: str
+    """The name in registry.BACKENDS."""
+
     title: str
+    """The library's name as messages give it."""
+
     version: str
+    """A plan fits this version only, unless it was built for later ones."""
 
     settings: frozenset[str]
     """The names of the BuildSettings that it knows."""
 
     def device(self) -> Device:
-        """The device that plans are built for and run on; BackendError where there is none."""
+        """Return the device that plans are built for and run on; BackendError where there is none."""
 
     def build(self, graph: GraphFiles, settings: BuildSettings, folder: Path) -> bytes | None:
-        """Compile a graph; None where the library runs the graph as it is, and only its parity is to be recorded.
+        """Build a plan of a graph and return its bytes.
 
-        folder: where it may keep what makes the next build shorter. Raises EngineError for a graph that it cannot
+        None means that the library runs the graph file itself and only the difference from torch is to be recorded.
+
+        folder: where the library may keep what shortens the next build. Raises EngineError for a graph that it cannot
         read, BackendError where it cannot build.
         """
 
-    def open(self, graph: GraphFiles, plan: Built, data: bytes | None, threads: int | None) -> Session:
-        """Open what `build` made."""
+    def open(self, graph: GraphFiles, plan: BuiltPlan, data: bytes | None, threads: int | None) -> Session:
+        """Open what `build` made.
+
+        data: what `build` returned; threads: bound on the library's threads, None for no bound. Raises BackendError
+        where the plan is refused or the device has too little memory.
+        """
 
 
 def slug(backend: str, device: Device, version: str) -> str:
-    """Backend, device and version as part of a file name."""
+    """Return backend, device and version as part of a file name."""
     return re.sub(r"[^A-Za-z0-9.]+", "_", f"{backend}_{device.slug}_{version}")

@@ -12,8 +12,8 @@ import onnxruntime as ort
 from ..core.conditions import Conditions
 from ..core.errors import BackendError, first_line
 from ..core.preprocess import Array8
-from ..core.scoring import Floats
 from .session import VIEWS_AT_ONCE, in_parts
+from .tensors import IMAGE, Outputs
 
 PROVIDER = "CPUExecutionProvider"
 ARITHMETIC = {"fp32": "fp32", "fp16": "fp16, computed in fp32", "int8": "int8"}
@@ -30,25 +30,25 @@ class OnnxRuntimeSession:
             options.intra_op_num_threads = threads
         with _refusing(f"cannot open {graph}"):
             self._session = ort.InferenceSession(str(graph), options, providers=[PROVIDER])
-        used = self._session.get_providers()
-        if used != [PROVIDER]:
-            raise BackendError(f"ONNX Runtime chose {used}, not {PROVIDER}")
-        self._input = self._session.get_inputs()[0].name
+        providers = self._session.get_providers()
+        if providers != [PROVIDER]:
+            raise BackendError(f"ONNX Runtime chose {providers}, not {PROVIDER}")
+        self._output_names = [output.name for output in self._session.get_outputs()]
         self.description = f"onnxruntime {ort.__version__} {PROVIDER} {ARITHMETIC[precision]}"
 
-    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
-        further = {} if conditions is None else conditions.tensors
-        return in_parts(views, VIEWS_AT_ONCE, lambda some: self._infer({self._input: some, **further}))
+    def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:
+        tensors = {} if conditions is None else conditions.tensors
+        return in_parts(views, VIEWS_AT_ONCE, lambda part: self._infer({IMAGE: part, **tensors}))
 
-    def _infer(self, inputs: dict[str, Any]) -> list[Floats]:
+    def _infer(self, inputs: dict[str, Any]) -> Outputs:
         with _refusing("cannot run the graph"):
-            outputs: list[Floats] = self._session.run(None, inputs)
-        return outputs
+            arrays = self._session.run(self._output_names, inputs)
+        return dict(zip(self._output_names, arrays, strict=True))
 
 
 @contextlib.contextmanager
 def _refusing(what: str) -> Iterator[None]:
-    """BackendError, in one line, where ONNX Runtime refuses."""
+    """Turn an error of ONNX Runtime into a BackendError in one line."""
     try:
         yield
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
@@ -58,7 +58,7 @@ def _refusing(what: str) -> Iterator[None]:
 
 
 def open_session(graph: Path, precision: str, threads: int | None, rest: str) -> OnnxRuntimeSession:  # noqa: ARG001
-    """See backends.open_session."""
+    """Open a graph (registry.open_session)."""
     if precision not in ARITHMETIC:
         raise BackendError(f"ONNX Runtime's CPU provider cannot run {precision}: {', '.join(ARITHMETIC)} are supported")
     return OnnxRuntimeSession(graph, precision, threads)

@@ -12,19 +12,16 @@ import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import openvino as ov
 
 from ..core.conditions import Conditions
 from ..core.errors import BackendError
 from ..core.preprocess import Array8
-from ..core.scoring import Floats
-from .library import Built, Device, GraphFiles
+from .library import BuildSettings, BuiltPlan, Device, GraphFiles
 from .session import VIEWS_AT_ONCE, WITH_BF16, in_parts
-
-if TYPE_CHECKING:
-    from .library import BuildSettings
+from .tensors import IMAGE, Outputs
 
 VERSION: str = ov.__version__.split("-")[0]
 
@@ -35,31 +32,32 @@ _TYPES = {
 """Device → precision → the type of whatever the graph itself does not quantise; see _type."""
 
 REST = "bf16"
-"""Of plans (backends.open_session): their records are taken where they are used."""
+"""What plans compute in that an int8 graph does not quantise (registry.open_session): the record of a plan is measured
+on the device that uses it."""
 
 UNWRITTEN = -2.0
-"""No feature, of vectors of length 1, is that, and no score. Where memory has run out, OpenVINO 2026.4 may return from
-a run as if nothing were wrong, the outputs as they were: the features of the picture before."""
+"""A value that no feature and no score has: features are vectors of length 1. Where memory has run out, OpenVINO 2026.4
+may return from a run as if nothing were wrong and leave the outputs as they were, of the picture before."""
 
 _WITHOUT_WEIGHTS = {"CACHE_MODE": "OPTIMIZE_SIZE"}
-"""Asked for when a plan is made, and again when it is opened."""
+"""The configuration with which a plan is both made and opened."""
 
 
 class OpenVinoSession:
     """A compiled OpenVINO model with one inference request, tuned for latency."""
 
     def __init__(self, compiled: Any, device: str, precision: str, rest: str) -> None:
-        used, wanted = compiled.get_property("INFERENCE_PRECISION_HINT"), _type(device, precision, rest)
-        if used != wanted:
-            raise BackendError(f"OpenVINO chose {used} where {precision} was asked for")
+        actual, expected = compiled.get_property("INFERENCE_PRECISION_HINT"), _type(device, precision, rest)
+        if actual != expected:
+            raise BackendError(f"OpenVINO chose {actual} where {precision} was asked for")
         self._lock = threading.Lock()
         self._request = compiled.create_infer_request()
-        self._outputs = range(len(compiled.outputs))
+        self._output_names = [output.any_name for output in compiled.outputs]
         self._conditions: Conditions | None = None
-        with_bf16 = WITH_BF16 if precision == "int8" and used == ov.Type.bf16 else ""
+        with_bf16 = WITH_BF16 if precision == "int8" and actual == ov.Type.bf16 else ""
         self.description = f"openvino {VERSION} {device} {precision}{with_bf16}"
 
-    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:
         with self._lock:  # one request, one set of buffers: copied before the next call fills them
             if conditions is not None and conditions != self._conditions:
                 self._conditions = None  # until all are there
@@ -68,23 +66,26 @@ class OpenVinoSession:
                 self._conditions = conditions
             return in_parts(views, VIEWS_AT_ONCE, self._infer)
 
-    def _infer(self, views: Array8) -> list[Floats]:
-        for output in self._read():
+    def _infer(self, views: Array8) -> Outputs:
+        for output in self._read().values():
             output.reshape(-1)[:1] = UNWRITTEN
-        infer = functools.partial(self._request.infer, {0: views}, share_inputs=True, share_outputs=True)
+        infer = functools.partial(self._request.infer, {IMAGE: views}, share_inputs=True, share_outputs=True)
         _refusing("cannot run the graph", infer)
         outputs = self._read()
-        if any(len(output) != len(views) or UNWRITTEN in output.reshape(-1)[:1] for output in outputs):
+        if any(len(output) != len(views) or UNWRITTEN in output.reshape(-1)[:1] for output in outputs.values()):
             raise BackendError(f"OpenVINO {VERSION} cannot run the graph: it gave no reason; memory may have run out")
-        return [output.copy() for output in outputs]
+        return {name: output.copy() for name, output in outputs.items()}
 
-    def _read(self) -> list[Floats]:
-        """Where the outputs of the last run lie, and those of the next if it is of as many views."""
-        return [self._request.get_output_tensor(index).data for index in self._outputs]
+    def _read(self) -> Outputs:
+        """Return the request's own arrays of the outputs; a run of as many views writes to the same arrays."""
+        return {name: self._request.get_output_tensor(index).data for index, name in enumerate(self._output_names)}
 
 
 class OpenVino:
-    """Plans of OpenVINO (plans.Library). device: as it names them, "CPU" or "GPU"."""
+    """OpenVINO as a library that runs plans (library.Library).
+
+    device: "CPU" or "GPU", as OpenVINO names them.
+    """
 
     title = "OpenVINO"
     version = VERSION
@@ -95,7 +96,7 @@ class OpenVino:
         self._device = device
 
     def device(self) -> Device:
-        """The device's name and what it can calculate in, on which its code depends."""
+        """Return the device's name with the types it can compute in, on which OpenVINO's code depends."""
         core = ov.Core()
         needs = "" if self._device == "CPU" else ", which needs an Intel GPU and its OpenCL driver (intel-opencl-icd)"
         name = _refusing(f"has no {self._device}{needs}", lambda: core.get_property(self._device, "FULL_DEVICE_NAME"))
@@ -107,7 +108,7 @@ class OpenVino:
         data: bytes = compiled.export_model().getvalue()
         return data
 
-    def open(self, graph: GraphFiles, plan: Built, data: bytes | None, threads: int | None) -> OpenVinoSession:
+    def open(self, graph: GraphFiles, plan: BuiltPlan, data: bytes | None, threads: int | None) -> OpenVinoSession:
         config = _configuration(self._device, graph.precision, REST, threads)
         config |= _WITHOUT_WEIGHTS | {"WEIGHTS_PATH": str(graph.weights)}
         core = ov.Core()
@@ -119,7 +120,10 @@ class OpenVino:
 def compile_graph(
     path: Path, device: str, precision: str, rest: str, further: dict[str, str], threads: int | None = None
 ) -> Any:
-    """A graph file as OpenVINO's compiled model; `further` joins its configuration."""
+    """Compile a graph file into OpenVINO's model.
+
+    further: more of OpenVINO's configuration; see registry.open_session for the rest.
+    """
     config = _configuration(device, precision, rest, threads) | further
     core = ov.Core()
     return _refusing(f"cannot open {path}", lambda: core.compile_model(core.read_model(path), device, config))
@@ -136,7 +140,7 @@ def _configuration(device: str, precision: str, rest: str, threads: int | None) 
 
 
 def _type(device: str, precision: str, rest: str) -> ov.Type:
-    """What OpenVINO is told to compute in (backends.open_session)."""
+    """Return the type that OpenVINO is told to compute in; BackendError where the device cannot run the precision."""
     if precision not in _TYPES[device]:
         accepted = ", ".join(_TYPES[device])
         raise BackendError(f"OpenVINO cannot run {precision} on the {device}: {accepted} are supported")
@@ -149,7 +153,7 @@ def _type(device: str, precision: str, rest: str) -> ov.Type:
 
 
 def _refusing(what: str, call: Callable[[], Any]) -> Any:
-    """What `call` returns; BackendError, in one line with OpenVINO's last, where it refuses."""
+    """Return what `call` returns; where OpenVINO refuses, raise BackendError with the last line of its message."""
     try:
         return call()
     except RuntimeError as error:
@@ -160,10 +164,10 @@ def _refusing(what: str, call: Callable[[], Any]) -> Any:
 
 
 def library(backend: str) -> OpenVino:
-    """See plans.Library."""
+    """Return the library behind a backend (registry.AUTO)."""
     return OpenVino(backend, "GPU" if backend == "openvino-gpu" else "CPU")
 
 
 def open_session(graph: Path, precision: str, threads: int | None, rest: str) -> OpenVinoSession:
-    """See backends.open_session."""
+    """Open a graph (registry.open_session)."""
     return OpenVinoSession(compile_graph(graph, "CPU", precision, rest, {}, threads), "CPU", precision, rest)

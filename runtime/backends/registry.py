@@ -1,4 +1,4 @@
-"""Inference libraries behind one small interface, each imported only when it is asked for."""
+"""The backends: inference libraries by name, each imported only when it is asked for."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import BackendError, EngineError, first_line, install_line
+from .library import Library
 from .session import Session
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Where a backend's code is, the package that shows whether it is installed, the extra that installs it, and what
-    else is to be said when it is missing."""
+    """Where a backend comes from.
+
+    module: its module in this folder; package: the package that shows whether its library is installed; extra: the
+    extra of goodparts that installs the library; hint: more help for the error that the library is missing.
+    """
 
     module: str
     package: str
@@ -31,7 +35,6 @@ BACKENDS = {
     "onnxruntime": Backend("onnxruntime", "onnxruntime", "cpu"),
     "openvino-gpu": Backend("openvino", "openvino", "openvino"),
     "onnxruntime-cuda": Backend("onnxruntime_cuda", "onnxruntime", "gpu"),
-    "onnxruntime-tensorrt": Backend("onnxruntime_cuda", "onnxruntime", "gpu"),
     TENSORRT: Backend(
         module="tensorrt",
         package="tensorrt",
@@ -41,26 +44,30 @@ BACKENDS = {
 }
 
 AUTO = ("openvino", "onnxruntime")
-"""What "auto" tries, in this order: OpenVINO was the faster in every precision (benchmarks/results/frame.md). A GPU's
-backend is never among them: it runs what `goodparts build` made for it, which is a wish of its own."""
+"""What "auto" tries, in this order: OpenVINO was the faster in every precision (benchmarks/results/frame.md).
+
+Their modules have a function `open_session`, which opens a graph file. The modules of all but "onnxruntime" have a
+function `library`, which returns the Library that builds and runs plans. A GPU's backend is not in AUTO, because it
+runs only what `goodparts build` made for it.
+"""
 
 
 def installed(backend: str) -> bool:
-    """Whether a backend's library can be found, without importing it."""
+    """Return whether a backend's library can be found, without importing it."""
     return importlib.util.find_spec(BACKENDS[backend].package) is not None
 
 
 def check_name(backend: str) -> None:
-    """BackendError for a name that is no backend's."""
+    """Raise BackendError for a name that is no backend's."""
     if backend not in BACKENDS:
         raise BackendError(f"unknown backend {backend!r}: choose auto, {', '.join(BACKENDS)}")
 
 
 def choose_backend(backend: str, allowed: Sequence[str], precision: str) -> str:
-    """The named backend, or for "auto" the first of AUTO that is allowed and installed.
+    """Return the named backend, or for "auto" the first of AUTO that is allowed and installed.
 
-    allowed: those that have a parity record for the precision. Raises EngineError for a pair without one, BackendError
-    where there is no such backend or nothing is installed.
+    allowed: those that have a parity record for the precision. Raises EngineError for a backend that has none,
+    BackendError where there is no such backend or nothing is installed.
     """
     if backend != "auto":
         check_name(backend)
@@ -79,25 +86,32 @@ def choose_backend(backend: str, allowed: Sequence[str], precision: str) -> str:
     raise BackendError(f"no inference library for a {precision} graph is installed: {extras}")
 
 
-def load(backend: str) -> Any:
-    """A backend's module; BackendError that names what is missing where it cannot be loaded."""
-    known = BACKENDS[backend]
-    try:
-        return importlib.import_module(f".{known.module}", __package__)
-    except ModuleNotFoundError as error:
-        raise BackendError(f"{error.name} is not installed: {install_line(known.extra)}{known.hint}") from error
-    except ImportError as error:  # what the loader says names the library
-        raise BackendError(
-            f"{known.package} cannot be loaded: {first_line(error)}: put it on the loader's path (LD_LIBRARY_PATH)"
-        ) from error
-
-
 def open_session(graph: Path, backend: str, precision: str, threads: int | None, rest: str = "fp32") -> Session:
-    """Open a graph file in a backend that runs graphs as they are; BackendError where it cannot. No fallback.
+    """Open a graph file in a backend of AUTO; BackendError where that cannot be. There is no fallback.
 
-    rest: "bf16" where what an int8 graph does not quantise may be computed in it; OpenVINO does, if the processor can.
+    threads: bound on the library's threads, None for no bound; rest: "bf16" where what an int8 graph does not quantise
+    may be computed in bf16, which OpenVINO does if the processor can.
     """
     if backend not in AUTO:
         raise BackendError(f"{backend} runs what `goodparts build` made, not graph files: choose {' or '.join(AUTO)}")
-    session: Session = load(backend).open_session(graph, precision, threads, rest)
+    session: Session = _load(backend).open_session(graph, precision, threads, rest)
     return session
+
+
+def open_library(backend: str) -> Library:
+    """Return the library of a backend that runs plans; BackendError that names what is missing."""
+    library: Library = _load(backend).library(backend)
+    return library
+
+
+def _load(backend: str) -> Any:
+    """Import a backend's module; BackendError that names what is missing where it cannot be loaded."""
+    entry = BACKENDS[backend]
+    try:
+        return importlib.import_module(f".{entry.module}", __package__)
+    except ModuleNotFoundError as error:
+        raise BackendError(f"{error.name} is not installed: {install_line(entry.extra)}{entry.hint}") from error
+    except ImportError as error:  # what the loader says names the library
+        raise BackendError(
+            f"{entry.package} cannot be loaded: {first_line(error)}: put it on the loader's path (LD_LIBRARY_PATH)"
+        ) from error

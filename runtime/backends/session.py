@@ -5,32 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..core.conditions import Conditions
 from ..core.preprocess import Array8
-from ..core.scoring import Floats
-
-if TYPE_CHECKING:
-    from .cuda import DeviceArray
+from .device_array import DeviceArray
+from .tensors import Outputs
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """What a graph computes in."""
 
+GraphName = Literal["plain", "prompted"]
+"""Which graph of an engine: the plain one reads views only, the prompted one also what a product learned."""
+
 WITH_BF16 = " with bf16"
 """How the description of a session ends that computes in bf16 what its int8 graph does not quantise."""
 
-
 VIEWS_AT_ONCE = 8
-"""In one pass on a CPU. What an encoder holds in between grows with them, and it is no faster for more."""
-
-
-def in_parts(views: Array8, at_once: int, run: Callable[[Array8], list[Floats]]) -> list[Floats]:
-    """An encoder's outputs for any number of views [B,S,S,3], which it is given in parts of nearly one size."""
-    parts = [run(some) for some in np.array_split(views, max(1, math.ceil(len(views) / at_once)))]
-    return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+"""Most views in one pass on a CPU: memory use grows with them, and an encoder is no faster for more."""
 
 
 class Session(Protocol):
@@ -39,10 +33,10 @@ class Session(Protocol):
     description: str
     """What really runs: library and version, device, precision."""
 
-    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
-        """uint8 [B,S,S,3] → float32 outputs in the graph's order: global, local, memory_0, memory_1 …
+    def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:
+        """Run the graph on views uint8 [B,S,S,3] and return its outputs by name.
 
-        conditions: what a prompted graph reads besides.
+        conditions: the inputs of a prompted graph besides the views. Several threads may call at once.
         """
 
 
@@ -55,29 +49,29 @@ class DeviceSession(Session, Protocol):
 
     lock: Lock
     max_batch: int
-    """The most views in one launch."""
+    """Most views in one launch."""
 
     @property
     def stream(self) -> int:
-        """A CUDA stream."""
+        """The address of a CUDA stream."""
 
     def input(self) -> DeviceArray:
-        """Where views are read from: uint8 [max_batch,S,S,3]."""
+        """Return where views are read from: uint8 [max_batch,S,S,3]."""
 
     def fill(self, views: Array8) -> None:
-        """Bring views from the host into the input."""
+        """Copy views from the host into the input."""
 
     def condition(self, conditions: Conditions | None) -> None:
-        """Bring what a prompted graph reads besides views into its inputs, unless it is there."""
+        """Copy the conditions of a prompted graph into its inputs, unless they are there."""
 
     def launch(self, batch: int) -> None:
         """Run the first `batch` views of the input."""
 
-    def outputs(self, batch: int) -> list[DeviceArray]:
-        """Where the features of the last launch are: float32, in the order of Session.run."""
+    def outputs(self, batch: int) -> dict[str, DeviceArray]:
+        """Return where the outputs of the last launch are, by name: float32 [batch,…]."""
 
     def buffer(self, name: str, shape: tuple[int, ...], element: Any) -> tuple[Any, DeviceArray]:
-        """An array in page-locked host memory and one on the GPU, kept under a name for the next who asks."""
+        """Return an array in page-locked host memory and one on the GPU, kept under a name for the next who asks."""
 
     def upload(self, host: Any, device: DeviceArray) -> None:
         """Copy an array of `buffer` to the GPU."""
@@ -87,3 +81,17 @@ class DeviceSession(Session, Protocol):
 
     def wait(self) -> None:
         """Wait until all of it is done."""
+
+
+def in_parts(views: Array8, at_once: int, run: Callable[[Array8], Outputs]) -> Outputs:
+    """Run an encoder on any number of views [B,S,S,3], in parts of nearly one size, and join the outputs.
+
+    at_once: most views in a part; run: runs the encoder on a part.
+    """
+    parts = [run(part) for part in np.array_split(views, max(1, math.ceil(len(views) / at_once)))]
+    return parts[0] if len(parts) == 1 else join_outputs(parts)
+
+
+def join_outputs(parts: list[Outputs]) -> Outputs:
+    """Join the outputs of consecutive runs of one graph, each along its first axis."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,4 +1,4 @@
-"""Compiling a graph into a TensorRT plan: minutes of trying kernels, with something to see while it goes on."""
+"""Building a TensorRT plan of a graph, which takes minutes of trying kernels; the progress is shown."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import tensorrt as trt
 
 from ..core.errors import BackendError, EngineError, FileError
 from ..core.files import read_bytes, write_atomic
-from .gpu_session import INPUT
 from .library import BuildSettings, GraphFiles, Hardware
-from .tensorrt import VERSION, Logger, make
+from .tensorrt_calls import VERSION, Logger, create
+from .tensors import IMAGE
 
 log = logging.getLogger(__name__)
 
@@ -26,42 +26,43 @@ _LEVELS: dict[Hardware, str] = {
 }
 
 
-def build_with_timings(graph: GraphFiles, settings: BuildSettings, kept: Path) -> bytes:
-    """Compile a graph with the kernel timings of earlier builds, which are kept in a file."""
+def build_with_timings(graph: GraphFiles, settings: BuildSettings, timings_file: Path) -> bytes:
+    """Build the plan of a graph with the kernel timings of earlier builds, and write the timings to their file."""
     log.info("this may take many minutes")
-    timings = read_bytes(kept) if kept.is_file() else b""
+    timings = read_bytes(timings_file) if timings_file.is_file() else b""
     progress = Progress(f"building {graph.precision}")
     data, timings = build(graph.path, settings, timings, progress)
     try:
-        write_atomic(kept, timings)
+        write_atomic(timings_file, timings)
     except FileError as error:  # the plan is what was asked for
         log.info("the kernel timings are not kept: %s", error)
     return data
 
 
 def build(graph: Path, settings: BuildSettings, timings: bytes, progress: Progress) -> tuple[bytes, bytes]:
-    """Compile an ONNX graph, its weights beside it, as a strongly typed network: the types are the graph's own.
+    """Build the plan of an ONNX graph as a strongly typed network, so that the types are the graph's own.
 
-    timings: an earlier build's kernel timings on the same GPU and version, or b"". Returns the plan and the
-    timings to keep. Raises EngineError for a graph that TensorRT cannot parse, BackendError where it cannot build.
+    timings: the kernel timings of an earlier build on the same GPU and version, or b"". Returns the plan and the
+    timings for the next build. Raises EngineError for a graph that TensorRT cannot parse, BackendError where it cannot
+    build.
     """
     logger = Logger()
-    builder = make(trt.Builder, logger, logger=logger, failed="does not start")
+    builder = create(trt.Builder, logger, logger=logger, failed="does not start")
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = make(builder.create_network, flags, logger=logger, failed="makes no network")
-    parser = make(trt.OnnxParser, network, logger, logger=logger, failed="has no ONNX parser")
+    network = create(builder.create_network, flags, logger=logger, failed="makes no network")
+    parser = create(trt.OnnxParser, network, logger, logger=logger, failed="has no ONNX parser")
     if not parser.parse_from_file(str(graph)):
         raise EngineError(f"TensorRT {VERSION} cannot read {graph}: {_parse_errors(parser)}: use another backend")
-    config = make(builder.create_builder_config, logger=logger, failed="makes no configuration")
+    config = create(builder.create_builder_config, logger=logger, failed="makes no configuration")
     _configure(config, settings, progress)
     cache = _attach_timings(config, timings, logger)
     shape = tuple(network.get_input(0).shape)[1:]
-    profile = make(builder.create_optimization_profile, logger=logger, failed="makes no profile")
-    profile.set_shape(INPUT, *((batch, *shape) for batch in (1, settings.opt_batch, settings.max_batch)))
+    profile = create(builder.create_optimization_profile, logger=logger, failed="makes no profile")
+    profile.set_shape(IMAGE, *((batch, *shape) for batch in (1, settings.opt_batch, settings.max_batch)))
     if config.add_optimization_profile(profile) < 0:
         raise BackendError(f"TensorRT refuses batches of 1 to {settings.max_batch}: {logger.reason}")
     try:
-        plan = make(builder.build_serialized_network, network, config, logger=logger, failed="cannot build the plan")
+        plan = create(builder.build_serialized_network, network, config, logger=logger, failed="cannot build the plan")
     except BackendError as error:
         if progress.stopped is not None:
             raise progress.stopped from error
@@ -76,7 +77,7 @@ def build(graph: Path, settings: BuildSettings, timings: bytes, progress: Progre
 
 
 def _parse_errors(parser: trt.OnnxParser) -> str:
-    """What the parser says, in one line: the first error and how many there are."""
+    """Return the parser's first error and the number of the others, in one line."""
     count = parser.num_errors
     if not count:
         return "its parser gave no reason"
@@ -102,7 +103,7 @@ def _configure(config: trt.IBuilderConfig, settings: BuildSettings, progress: Pr
 
 
 def _attach_timings(config: trt.IBuilderConfig, timings: bytes, logger: Logger) -> trt.ITimingCache:
-    """Give earlier timings to the builder; where it refuses them it starts from none."""
+    """Give the timings of earlier builds to the builder, or none where it refuses them."""
     for data in (timings, b""):
         cache = config.create_timing_cache(data)
         if cache is not None and config.set_timing_cache(cache, False):
@@ -147,7 +148,7 @@ class Progress(trt.IProgressMonitor):
             print(file=sys.stderr)
 
     def _note(self, phase: str, done: int | None, steps: int | None = None) -> None:
-        """Take down how far a phase is, None for finished, and show it when it is time to."""
+        """Note how many steps of a phase are done, None for all, and show it when it is time to."""
         try:
             with self._lock:
                 if done is None:

@@ -8,10 +8,10 @@ from typing import get_args
 
 from ..backends.library import BuildSettings, Hardware
 from ..backends.registry import BACKENDS, TENSORRT
-from ..backends.session import Precision
+from ..backends.session import GraphName, Precision
 from ..core.errors import SettingsError
 from ..describe import describe_plan
-from ..engine.build import compile_plan, trtexec
+from ..engine.build import build_plan, trtexec_commands
 from ..engine.spec import read_spec
 
 DEVICES = [name for name in BACKENDS if name != "onnxruntime"]  # which runs graphs as they are
@@ -47,11 +47,10 @@ def run(args: argparse.Namespace) -> int:
     if args.print_trtexec:
         if args.device != TENSORRT:
             raise SettingsError(f"--print-trtexec with --device {args.device}: it is for {TENSORRT}")
-        print("\n".join(trtexec(args.engine, read_spec(args.engine), settings)))
+        print("\n".join(trtexec_commands(args.engine, read_spec(args.engine), settings)))
         return 0
-    plan, built = compile_plan(
-        args.engine, args.precision, settings, args.device, replace=args.force, prompted=args.prompted
-    )
+    graph: GraphName = "prompted" if args.prompted else "plain"
+    plan, built = build_plan(args.engine, args.precision, settings, args.device, replace=args.force, name=graph)
     if built:
         print(describe_plan(plan))
     else:

@@ -1,4 +1,4 @@
-"""Making a plan on the machine that will run it: build, load, compare, and only then keep."""
+"""Building a plan on the machine that will run it: build, load, compare with torch, and only then keep."""
 
 from __future__ import annotations
 
@@ -9,60 +9,60 @@ from pathlib import Path
 
 import msgspec
 
-from ..backends.library import BuildSettings
-from ..backends.session import Precision
+from ..backends.library import BuildSettings, GraphFiles
+from ..backends.registry import open_library
+from ..backends.session import GraphName, Precision
+from ..backends.tensors import IMAGE
 from ..core.errors import EngineError, ParityError
-from .parity import PROMPTED_REFERENCE_NAME, REFERENCE_NAME, Reference
-from .plans import Plan, find_plan, graph_of, library, writable_folder, write_plan
+from .parity import REFERENCE_NAMES, Reference
+from .plans import Plan, find_plan, graph_files, writable_folder, write_plan
 from .spec import EngineSpec, File, verify_files
 
 log = logging.getLogger(__name__)
 
 
-def compile_plan(
+def build_plan(
     folder: Path,
     precision: Precision,
     settings: BuildSettings,
     backend: str,
     *,
     replace: bool = False,
-    prompted: bool = False,
+    name: GraphName = "plain",
 ) -> tuple[Plan, bool]:
-    """Make the plan of an engine's graph for this device, unless one that fits is there and `replace` is not set.
+    """Build the plan of an engine's graph for this device, unless one that fits is there.
 
-    prompted: of its prompted graph.
+    replace: build it even then; name: which graph.
 
-    Returns its record and whether it was built. Raises ParityError where it differs from torch's features, which
-    came with the engine, by more than its precision allows; nothing is kept then.
+    Returns the plan's record and whether it was built. Raises ParityError where the plan differs from the features of
+    torch, which lie in the engine, by more than its precision allows; nothing is kept then.
     """
-    spec, reference = verify_files(folder), Reference.open(folder / REFERENCE_NAME)
-    if prompted:
-        spec, reference = spec.of_prompted(), Reference.open(folder / PROMPTED_REFERENCE_NAME)
-    graph, identity = graph_of(folder, spec, precision), spec.graph_id(precision)
-    used = library(backend)
-    settings.check(backend, used.settings)
-    device = used.device()
+    graph = graph_files(folder, verify_files(folder), name, precision)
+    reference = Reference.open(folder / REFERENCE_NAMES[name])
+    library = open_library(backend)
+    settings.check(backend, library.settings)
+    device = library.device()
     if not replace:
         try:
-            return find_plan(folder, spec, used, precision)[0], False
+            return find_plan(folder, graph, library)[0], False
         except EngineError:
             pass  # there is none that fits, or it is damaged
-    log.info("building %s for %s with %s %s", precision, device, used.title, used.version)
-    data = used.build(graph, settings, writable_folder(folder, identity))
+    log.info("building %s for %s with %s %s", precision, device, library.title, library.version)
+    data = library.build(graph, settings, writable_folder(folder, graph.id))
     plan = Plan(
-        graph=identity,
+        graph=graph.id,
         precision=precision,
         backend=backend,
         device=device,
-        version=used.version,
-        max_batch=settings.max_batch if "max_batch" in used.settings else None,
+        version=library.version,
+        max_batch=settings.max_batch if "max_batch" in library.settings else None,
         hardware=settings.hardware,
         later_versions=settings.later_versions,
     )
     if data is not None:
         file = File(f"{plan.name}.plan", len(data), hashlib.sha256(data).hexdigest())
         plan = msgspec.structs.replace(plan, file=file)
-    session = used.open(graph, plan, data, None)
+    session = library.open(graph, plan, data, None)
     try:
         plan = msgspec.structs.replace(plan, parity=reference.measure(session, backend, precision))
     except ParityError as error:
@@ -71,38 +71,42 @@ def compile_plan(
     return plan, True
 
 
-def trtexec(folder: Path, spec: EngineSpec, settings: BuildSettings) -> list[str]:
-    """The command lines that make the same plans with NVIDIA's trtexec, one for every graph, to try and profile.
+def trtexec_commands(folder: Path, spec: EngineSpec, settings: BuildSettings) -> list[str]:
+    """Return command lines of NVIDIA's trtexec that build the same plans, one for every graph, to try and profile.
 
-    Of a prompted graph only the images' batch varies: conditions have fixed shapes.
-
-    Plans made this way have no record and are not opened by goodparts.
+    Plans built this way have no record and are not opened by goodparts.
     """
-    size = spec.encoder.image_size
-    shapes = {"min": 1, "opt": settings.opt_batch, "max": settings.max_batch}
-    lines = []
-    graphs: list[tuple[str, str]] = [(precision, spec.variants[precision].graph) for precision in spec.precisions]
-    if spec.prompted:
-        prompted = spec.of_prompted()
-        graphs += [(f"prompted.{precision}", prompted.variants[precision].graph) for precision in prompted.precisions]
-    for name, graph in graphs:
-        words = [
-            "trtexec",
-            f"--onnx={folder / graph}",
-            f"--saveEngine={name}.plan",
-            "--stronglyTyped",
-            "--noTF32",
-            *(f"--{name}Shapes=image:{batch}x{size}x{size}x3" for name, batch in shapes.items()),
-            f"--builderOptimizationLevel={settings.level}",
-            "--timingCacheFile=timings.cache",
-            "--useCudaGraph",
-        ]
-        if settings.workspace is not None:
-            words.append(f"--memPoolSize=workspace:{settings.workspace}")
-        if settings.later_versions:
-            words.append("--versionCompatible")
-        if settings.hardware != "same":
-            level = {"ampere-plus": "ampere+", "same-capability": "sameComputeCapability"}[settings.hardware]
-            words.append(f"--hardwareCompatibilityLevel={level}")
-        lines.append(shlex.join(words))
-    return lines
+    graphs = [
+        graph_files(folder, spec, name, precision)
+        for name, graph in spec.graphs.items()
+        for precision in graph.precisions
+    ]
+    return [_trtexec_command(graph, spec.encoder.image_size, settings) for graph in graphs]
+
+
+def _trtexec_command(graph: GraphFiles, size: int, settings: BuildSettings) -> str:
+    """Return the command line for one graph, whose views are of size×size pixels.
+
+    Only the batch of the views varies: the conditions of a prompted graph have fixed shapes.
+    """
+    batches = {"min": 1, "opt": settings.opt_batch, "max": settings.max_batch}
+    plan = graph.precision if graph.name == "plain" else f"{graph.name}.{graph.precision}"
+    words = [
+        "trtexec",
+        f"--onnx={graph.path}",
+        f"--saveEngine={plan}.plan",
+        "--stronglyTyped",
+        "--noTF32",
+        *(f"--{bound}Shapes={IMAGE}:{batch}x{size}x{size}x3" for bound, batch in batches.items()),
+        f"--builderOptimizationLevel={settings.level}",
+        "--timingCacheFile=timings.cache",
+        "--useCudaGraph",
+    ]
+    if settings.workspace is not None:
+        words.append(f"--memPoolSize=workspace:{settings.workspace}")
+    if settings.later_versions:
+        words.append("--versionCompatible")
+    if settings.hardware != "same":
+        level = {"ampere-plus": "ampere+", "same-capability": "sameComputeCapability"}[settings.hardware]
+        words.append(f"--hardwareCompatibilityLevel={level}")
+    return shlex.join(words)

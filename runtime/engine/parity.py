@@ -1,7 +1,6 @@
-"""The parity gate: a graph on a backend against what torch said of the same pictures, before anyone may use it.
+"""The parity gate: a graph on a backend is compared with torch on the same pictures, before anyone may use it.
 
-The pictures and torch's features travel with the engine, so that a device without torch can hold its own plans
-against them.
+The pictures and torch's features of them lie in the engine, so that a device without torch can compare its own plans.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from ..backends.session import Precision, Session
+from ..backends.session import GraphName, Precision, Session, join_outputs
+from ..backends.tensors import name_outputs, to_features
 from ..core.conditions import Conditions
 from ..core.errors import EngineError, ParityError
 from ..core.files import read_bytes, write_atomic
@@ -22,23 +22,29 @@ from ..core.preprocess import Array8
 from ..core.scoring import Features, Floats, Learned, Scores, score
 from .spec import Parity
 
-REFERENCE_NAME = "parity.safetensors"
-PROMPTED_REFERENCE_NAME = "parity.prompted.safetensors"
-_CONDITION = "condition."
+REFERENCE_NAMES: dict[GraphName, str] = {"plain": "parity.safetensors", "prompted": "parity.prompted.safetensors"}
+"""Graph → the file in the engine's folder that holds its pictures and features."""
+
 TEMPERATURE = 4.6052
-"""Of the product that is scored: the default, at which prompt and memory are both heard."""
+"""The temperature of the product that is scored: the default, at which prompt and memory both count."""
+
+_CONDITION = "condition."
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Largest allowed absolute difference from torch in fp32; auroc: most that may be lost on labelled photos."""
+    """What a precision may lose.
+
+    feature, score: largest allowed absolute difference from torch in fp32; auroc: most that may be lost of the image
+    AUROC on labelled photos.
+    """
 
     feature: float
     score: float
     auroc: float
 
-    def used(self, feature: float, score: float) -> float:
-        """Differences as a share of what is allowed, the larger of the two; NaN if one is."""
+    def share(self, feature: float, score: float) -> float:
+        """Return the differences as a share of what is allowed, the larger of the two; NaN if one is."""
         return largest([feature / self.feature, score / self.score])
 
 
@@ -55,7 +61,10 @@ TOLERANCES: dict[Precision, Tolerance] = {
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """uint8 pictures [N,S,S,3], what they are, torch's features of them, and the conditions of a prompted graph."""
+    """Pictures and torch's features of them.
+
+    images: uint8 [N,S,S,3]; what: what the pictures are, in words; conditions: those of a prompted graph.
+    """
 
     images: Array8
     what: str
@@ -64,9 +73,12 @@ class Reference:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file."""
-        arrays = {"images": self.images, "global": self.features.global_, "local": self.features.local}
-        arrays |= {f"memory_{index}": memory for index, memory in enumerate(self.features.memory)}
-        arrays["grid"] = np.array(self.features.grid, np.int64)
+        features = self.features
+        arrays = {
+            "images": self.images,
+            **name_outputs([features.global_, features.local, *features.memory]),
+            "grid": np.array(features.grid, np.int64),
+        }
         if self.conditions is not None:
             arrays |= {_CONDITION + name: tensor for name, tensor in self.conditions.tensors.items()}
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -80,37 +92,38 @@ class Reference:
             arrays = safetensors.numpy.load(data)
             with safetensors.safe_open(path, "numpy") as file:
                 what = (file.metadata() or {})["what"]
-            names = sorted(name for name in arrays if name.startswith("memory_"))
-            rows, columns = arrays["grid"].tolist()
-            memory = tuple(arrays[name] for name in names)
-            features = Features(arrays["global"], arrays["local"], memory, (rows, columns))
-            tensors = {
-                name.removeprefix(_CONDITION): array for name, array in arrays.items() if name.startswith(_CONDITION)
+            conditions = {
+                name.removeprefix(_CONDITION): arrays.pop(name) for name in list(arrays) if name.startswith(_CONDITION)
             }
-            return cls(arrays["images"], what, features, Conditions(tensors) if tensors else None)
-        except (safetensors.SafetensorError, KeyError, ValueError) as error:
+            images = arrays.pop("images")
+            rows, columns = arrays.pop("grid").tolist()
+            features = to_features(arrays, (rows, columns))
+            return cls(images, what, features, Conditions(conditions) if conditions else None)
+        except (safetensors.SafetensorError, KeyError, ValueError, EngineError) as error:
             raise EngineError(f"{path} is damaged ({error}): export the engine again") from error
 
     def differences(self, session: Session) -> tuple[float, float]:
-        """How far an open graph is from torch at most, one picture at a time and all at once: features, scores."""
+        """Return how far an open graph is from torch at most, on features and on scores.
+
+        It is measured with one picture at a time and with all at once.
+        """
         learned = parity_product(self.features)
-        wanted = score(self.features, learned)
-        features, scores = [], []
+        expected = score(self.features, learned)
+        feature_differences, score_differences = [], []
         for batch in (1, len(self.images)):
             starts = range(0, len(self.images), batch)
             parts = [session.run(self.images[start : start + batch], self.conditions) for start in starts]
-            outputs = [np.concatenate(some) for some in zip(*parts, strict=True)]
-            seen = Features(outputs[0], outputs[1], tuple(outputs[2:]), self.features.grid)
-            features.append(features_apart(seen, self.features))
-            scores.append(scores_apart(score(seen, learned), wanted))
-        return largest(features), largest(scores)
+            features = to_features(join_outputs(parts), self.features.grid)
+            feature_differences.append(features_apart(features, self.features))
+            score_differences.append(scores_apart(score(features, learned), expected))
+        return largest(feature_differences), largest(score_differences)
 
     def measure(self, session: Session, backend: str, precision: Precision) -> Parity:
-        """The record of an open graph; ParityError where it is outside the precision's tolerance."""
+        """Return the record of an open graph; ParityError where it is outside the precision's tolerance."""
         feature_difference, score_difference = self.differences(session)
         tolerance = TOLERANCES[precision]
         # Written so that a NaN fails.
-        if not tolerance.used(feature_difference, score_difference) <= 1:
+        if not tolerance.share(feature_difference, score_difference) <= 1:
             raise ParityError(
                 f"{precision} on {backend} differs from torch by {feature_difference:.1e} on features (at most "
                 f"{tolerance.feature:.0e}) and {score_difference:.1e} on scores (at most {tolerance.score:.0e})"
@@ -127,7 +140,7 @@ class Reference:
 
 
 def parity_product(features: Features) -> Learned:
-    """A product to score with: the memory of the first picture, random prototypes."""
+    """Make a product to score with: the memory of the first picture, and random prototypes."""
     rng = np.random.default_rng(1)
     prompts = rng.standard_normal((2, 2, features.global_.shape[1])).astype(np.float32)
     prompts /= np.linalg.norm(prompts, axis=-1, keepdims=True)
@@ -136,20 +149,24 @@ def parity_product(features: Features) -> Learned:
 
 
 def largest(differences: Sequence[float]) -> float:
-    """NaN if one is: Python's own `max` may pass over it."""
+    """Return the largest difference, NaN if one is NaN: Python's own `max` may pass over it."""
     return float(np.max(differences))
 
 
-def features_apart(seen: Features, wanted: Features) -> float:
-    """Largest absolute difference of any feature."""
-    pairs = zip((seen.global_, seen.local, *seen.memory), (wanted.global_, wanted.local, *wanted.memory), strict=True)
-    return largest([float(np.abs(one - other).max()) for one, other in pairs])
+def features_apart(features: Features, expected: Features) -> float:
+    """Return the largest absolute difference of any feature."""
+    return _apart(
+        [features.global_, features.local, *features.memory], [expected.global_, expected.local, *expected.memory]
+    )
 
 
-def scores_apart(seen: Scores, wanted: Scores) -> float:
-    """Largest absolute difference of any score: of either branch, which fusion could hide, and fused."""
+def scores_apart(scores: Scores, expected: Scores) -> float:
+    """Return the largest absolute difference of any score, fused or of a branch, which fusion could hide."""
+    return _apart(
+        [scores.image, scores.grid, *vars(scores.branches).values()],
+        [expected.image, expected.grid, *vars(expected.branches).values()],
+    )
 
-    def parts(scores: Scores) -> list[Floats]:
-        return [scores.image, scores.grid, *vars(scores.branches).values()]
 
-    return largest([float(np.abs(one - other).max()) for one, other in zip(parts(seen), parts(wanted), strict=True)])
+def _apart(arrays: Sequence[Floats], expected: Sequence[Floats]) -> float:
+    return largest([float(np.abs(array - other).max()) for array, other in zip(arrays, expected, strict=True)])

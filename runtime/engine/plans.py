@@ -1,5 +1,4 @@
-"""Plans: what a library made of one graph for one device, each with a record of what it fits and how far it is from
-torch.
+"""Plans: what a library built of one graph for one device. A record says what a plan fits and how far it is from torch.
 
 A plan and its record lie in `plans/` of the engine folder or, where that cannot be written, in the user's cache.
 """
@@ -11,19 +10,15 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..backends.library import Device, GraphFiles, Hardware, Library, slug
-from ..backends.registry import load
-from ..backends.session import Precision, Session
+from ..backends.registry import open_library
+from ..backends.session import GraphName, Precision, Session
 from ..core.errors import EngineError, FileError
 from ..core.files import NO_DIGEST, cache_folder, is_sealed, read_bytes, seal, write_atomic
 from .spec import EngineSpec, File, Parity
-
-if TYPE_CHECKING:
-    pass
 
 PLAN_CONTRACT = 2
 _DIGEST_MARK = b'"digest": "'
@@ -32,10 +27,10 @@ _DIGEST_MARK = b'"digest": "'
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The record of a plan.
 
-    graph: EngineSpec.graph_id of what was compiled; backend, device, version: for which library, where it was built
-    and with which version; max_batch: the most views in one run, None for any number; later_versions: whether later
-    versions may load it; file: the plan, None where the library runs the graph itself; parity: how far it is from
-    torch, measured before the record is written.
+    graph: EngineSpec.graph_id of the graph that it was built of; backend, version: the library that it is for, and its
+    version; device: where it was built; max_batch: most views in one run, None for any number; hardware: which devices
+    may run it; later_versions: whether later versions may load it; file: the plan, None where the library runs the
+    graph itself; parity: how far it is from torch, measured before the record is written.
     """
 
     contract: int = PLAN_CONTRACT
@@ -52,22 +47,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     digest: str = NO_DIGEST
 
     def to_bytes(self) -> bytes:
-        """The bytes of the record, its digest filled in (files.seal)."""
+        """Return the bytes of the record, its digest filled in (files.seal)."""
         text = msgspec.json.encode(msgspec.structs.replace(self, digest=NO_DIGEST), order="sorted")
         return seal(msgspec.json.format(text, indent=2) + b"\n", _DIGEST_MARK)
 
     @property
     def name(self) -> str:
-        """File name without its ending, one per backend, precision, graph, device, version: a rebuild replaces it."""
+        """The file name without its ending: one per precision, graph, backend, device and version."""
         return f"{self.precision}-{self.graph[:12]}-{slug(self.backend, self.device, self.version)}"
 
     @property
     def batches(self) -> str:
-        """In words."""
+        """The batch sizes that it takes, in words."""
         return "batches of any size" if self.max_batch is None else f"batches of 1 to {self.max_batch}"
 
     def misfit(self, graph: str, library: Library, device: Device) -> str | None:
-        """Why this plan cannot be used there, or None."""
+        """Return why this plan cannot be used with this graph, library and device; None where it can.
+
+        graph: EngineSpec.graph_id.
+        """
         if self.graph != graph:
             return "it is of another graph: the engine was exported again since"
         fits = {
@@ -83,53 +81,60 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return None
 
 
-def library(backend: str) -> Library:
-    """The library of a backend that runs plans; BackendError that names what is missing."""
-    found: Library = load(backend).library(backend)
-    return found
+def graph_files(folder: Path, spec: EngineSpec, name: GraphName, precision: Precision) -> GraphFiles:
+    """Return the files of an engine's graph in a precision; EngineError where there is none."""
+    variant = spec.graph(name).variant(precision)
+    identity = spec.graph_id(name, precision)
+    return GraphFiles(name, precision, folder / variant.graph, folder / variant.weights, identity)
 
 
-def graph_of(folder: Path, spec: EngineSpec, precision: Precision) -> GraphFiles:
-    """A graph of an engine folder; EngineError where there is none."""
-    variant = spec.variant(precision)
-    return GraphFiles(folder / variant.graph, folder / variant.weights, precision, spec.encoder.image_size)
-
-
-def open_plan(folder: Path, spec: EngineSpec, backend: str, precision: Precision, threads: int | None) -> Session:
+def open_plan(folder: Path, graph: GraphFiles, backend: str, threads: int | None) -> Session:
     """Open the plan of an engine's graph that fits this device and library.
 
     Raises EngineError where there is none, or it is damaged; BackendError where library or device cannot be used.
     """
-    used = library(backend)
-    plan, data = find_plan(folder, spec, used, precision)
-    return used.open(graph_of(folder, spec, precision), plan, data, threads)
+    library = open_library(backend)
+    plan, data = find_plan(folder, graph, library)
+    return library.open(graph, plan, data, threads)
 
 
-def planned_backends(folder: Path, spec: EngineSpec, precision: Precision) -> list[str]:
-    """Those that a plan was built for, fitting or not: a look at the records, nothing is loaded."""
-    plans = [plan for _, plan in read_plans(folder, spec.graph_id(precision))]
-    return sorted({plan.backend for plan in plans if isinstance(plan, Plan) and plan.precision == precision})
+def planned_backends(folder: Path, graph: GraphFiles) -> list[str]:
+    """Return the backends that a plan of this graph was built for, whether it fits or not; nothing is loaded."""
+    plans = [plan for _, plan in read_plans(folder, graph.id)]
+    return sorted({plan.backend for plan in plans if isinstance(plan, Plan) and plan.precision == graph.precision})
 
 
-def find_plan(folder: Path, spec: EngineSpec, used: Library, precision: Precision) -> tuple[Plan, bytes | None]:
-    """The plan that fits, and its bytes, checked: a damaged plan could take the process down with it."""
-    graph, device = spec.graph_id(precision), used.device()
-    build = f"build one with `goodparts build --engine {folder} --device {used.backend} --precision {precision}`"
+def find_plan(folder: Path, graph: GraphFiles, library: Library) -> tuple[Plan, bytes | None]:
+    """Return the plan that fits and its bytes; EngineError where there is none, or it is damaged.
+
+    The bytes are checked, for a damaged plan could take the process down with it.
+    """
+    device = library.device()
+    prompted = " --prompted" if graph.name == "prompted" else ""
+    build = (
+        f"build one with `goodparts build --engine {folder} --device {library.backend} "
+        f"--precision {graph.precision}{prompted}`"
+    )
     reasons: list[str] = []
-    for path, plan in read_plans(folder, graph):
+    for path, plan in read_plans(folder, graph.id):
         if isinstance(plan, EngineError):
             reasons.append(str(plan))
-        elif (plan.backend, plan.precision) == (used.backend, precision):
-            reason = plan.misfit(graph, used, device)
+        elif (plan.backend, plan.precision) == (library.backend, graph.precision):
+            reason = plan.misfit(graph.id, library, device)
             if reason is None:
                 return plan, None if plan.file is None else _read(path.parent / plan.file.name, plan.file, build)
             reasons.append(f"{path.name}: {reason}")
-    seen = f" ({'; '.join(reasons)})" if reasons else ""
-    raise EngineError(f"{folder} has no {precision} plan for {device} with {used.title} {used.version}{seen}: {build}")
+    detail = f" ({'; '.join(reasons)})" if reasons else ""
+    raise EngineError(
+        f"{folder} has no {graph.precision} plan for {device} with {library.title} {library.version}{detail}: {build}"
+    )
 
 
 def read_plans(folder: Path, graph: str) -> Iterator[tuple[Path, Plan | EngineError]]:
-    """The records of an engine's plans with their paths; for a damaged one, what is wrong with it."""
+    """Yield the records of an engine's plans with their paths; for a damaged one, what is wrong with it.
+
+    graph: EngineSpec.graph_id, by which plans lie in the user's cache; those in the engine may be of other graphs.
+    """
     for place in plan_folders(folder, graph):
         for path in sorted(place.glob("*.json")):
             try:
@@ -142,10 +147,11 @@ def read_plans(folder: Path, graph: str) -> Iterator[tuple[Path, Plan | EngineEr
 
 
 def _read(path: Path, file: File, build: str) -> bytes:
+    """Read a plan and hold it to its record; EngineError, with the advice `build`, where it is damaged."""
     data = read_bytes(path) if path.is_file() else None
     if data is None or len(data) != file.size:
-        seen = "missing" if data is None else f"{len(data)} bytes"
-        raise EngineError(f"{path} is {seen}, should be {file.size} bytes: {build}")
+        actual = "missing" if data is None else f"{len(data)} bytes"
+        raise EngineError(f"{path} is {actual}, should be {file.size} bytes: {build}")
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise EngineError(f"{path} is damaged: its SHA-256 is not the recorded {file.sha256[:12]}…: {build}")
     return data
@@ -160,12 +166,12 @@ def write_plan(folder: Path, plan: Plan, data: bytes | None) -> None:
 
 
 def plan_folders(folder: Path, graph: str) -> tuple[Path, Path]:
-    """Where the plans of a graph may lie, the preferred place first: the engine, the user's cache."""
+    """Return where the plans of a graph may lie: the engine, which is preferred, and the user's cache."""
     return folder / "plans", cache_folder() / "plans" / graph[:32]
 
 
 def writable_folder(folder: Path, graph: str) -> Path:
-    """The first of plan_folders that can be written, made if need be."""
+    """Return the first of plan_folders that can be written, made if need be; FileError where there is none."""
     places = plan_folders(folder, graph)
     for place in places:
         try:

@@ -1,4 +1,4 @@
-"""What an engine is: `engine.json`, which describes the encoder, its graphs and how far each is from torch."""
+"""What an engine is: engine.json, which describes the encoder, its graphs and how far each is from torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import get_args
 
 import msgspec
 
-from ..backends.session import WITH_BF16, Precision
+from ..backends.session import WITH_BF16, GraphName, Precision
+from ..core.conditions import Conditions
 from ..core.errors import EngineError
 from ..core.files import NO_DIGEST, is_sealed, read_bytes, seal, sha256
 
-CONTRACT_VERSION = 2
+CONTRACT_VERSION = 3
 
 SPEC_NAME = "engine.json"
 
@@ -20,9 +21,9 @@ _DIGEST_MARK = b'"digest": "'
 
 
 class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One memory output: of which block, counted from 1, and its width.
+    """One memory output: its block, counted from 1, and its width.
 
-    A ViT's is taken after the block's attention; a ResNet's blocks are its four layers.
+    A ViT's memory is taken after the block's attention; a ResNet's blocks are its four layers.
     """
 
     block: int
@@ -32,7 +33,7 @@ class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Encoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The identity of a visual encoder. A recipe fits the engines that carry an equal one.
 
-    weights: SHA-256 over every tensor of the CLIP model, its activation and pixel scaling (trainer/backbone.py);
+    weights: SHA-256 over every tensor of the CLIP model, its activation and pixel scaling (trainer/clip/backbone.py);
     image_size: side of the square input in pixels; grid: patches (rows, columns); width: of the joint space.
     """
 
@@ -49,7 +50,10 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of the engine: name in the folder, size in bytes, SHA-256. ValueError for a name that leads out of it."""
+    """A file of the engine: its name in the folder, its size in bytes, its SHA-256.
+
+    Raises ValueError for a name that leads out of the folder.
+    """
 
     name: str
     size: int
@@ -61,10 +65,10 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Labelled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How well a graph tells good photos from bad ones, by the memory score alone (export/labelled.py).
+    """How well a graph tells good photos from bad ones by the memory score (export/labelled.py).
 
-    folder: of the photos; shots: good photos in the memory; good, bad: photos that were scored; torch, graph: image
-    AUROC through either; tolerance: most that the graph may lose.
+    folder: where the photos are; shots: number of good photos in the memory; good, bad: numbers of scored photos;
+    torch, graph: image AUROC with the features of either; tolerance: most that the graph may lose.
     """
 
     folder: str
@@ -77,7 +81,10 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How far a graph on a backend was from torch, measured at export (export/parity.py); ran: what really ran."""
+    """How far a graph on a backend was from torch, as engine/parity.py measures it.
+
+    ran: what really ran (Session.description); images: what the pictures were.
+    """
 
     backend: str
     ran: str
@@ -90,13 +97,16 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def rest(self) -> str:
-        """What an int8 graph's other operations were computed in, and may be where this record is relied on."""
+        """What computed the operations that an int8 graph does not quantise, and may do so again: fp32 or bf16."""
         return "bf16" if self.ran.endswith(WITH_BF16) else "fp32"
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One precision: its graph and that graph's weights, the backends that may run it, each with its own parity
-    record, and what else is to be said of it."""
+    """A graph in one precision.
+
+    graph, weights: names of its files; parity: one record for each backend that may run it; note: what else its user
+    must know.
+    """
 
     graph: str
     weights: str
@@ -104,12 +114,27 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     note: str = ""
 
 
-class Prompted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A second graph of the encoder, for recipes that condition it: the shapes of the inputs that it has besides
-    `image`, all float32, and its variants. What weights it shares with the plain graph lie in that one's files."""
+class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A graph of the encoder in its precisions.
+
+    conditions: the inputs that it has besides `image`, all float32, name → shape; none for the plain graph. Two graphs
+    may share files of weights.
+    """
 
     conditions: dict[str, tuple[int, ...]]
     variants: dict[Precision, Variant]
+
+    @property
+    def precisions(self) -> list[Precision]:
+        """The precisions that there are, fp32 first."""
+        return [precision for precision in get_args(Precision) if precision in self.variants]
+
+    def variant(self, precision: Precision) -> Variant:
+        """Return the variant of a precision; EngineError where there is none."""
+        if precision not in self.variants:
+            have = ", ".join(self.precisions)
+            raise EngineError(f"this engine has no {precision} graph: it has {have}; export it with --precision")
+        return self.variants[precision]
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,58 +144,66 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     encoder: Encoder
     opset: int
     files: tuple[File, ...]
-    variants: dict[Precision, Variant]
+    graphs: dict[GraphName, Graph]
     versions: dict[str, str]
     note: str = ""
-    prompted: Prompted | msgspec.UnsetType = msgspec.UNSET
     digest: str = NO_DIGEST
 
     def __post_init__(self) -> None:
-        listed = {file.name for file in self.files}
-        further = self.prompted.variants if self.prompted else {}
-        for precision, variant in (*self.variants.items(), *further.items()):
-            if not {variant.graph, variant.weights} <= listed:
-                raise ValueError(f"{precision} names {variant.graph!r} and {variant.weights!r}, files has not both")
+        if "plain" not in self.graphs:
+            raise ValueError("graphs has no plain graph")
+        names = {file.name for file in self.files}
+        for graph in self.graphs.values():
+            for precision, variant in graph.variants.items():
+                if not {variant.graph, variant.weights} <= names:
+                    raise ValueError(f"{precision} names {variant.graph!r} and {variant.weights!r}, files has not both")
 
     def to_bytes(self) -> bytes:
-        """The bytes of engine.json, its digest filled in (files.seal)."""
+        """Return the bytes of engine.json, its digest filled in (files.seal)."""
         blank = msgspec.structs.replace(self, digest=NO_DIGEST)
         text = msgspec.json.format(msgspec.json.encode(blank, order="sorted"), indent=2)
         return seal(text + b"\n", _DIGEST_MARK)
 
-    @property
-    def precisions(self) -> list[Precision]:
-        """Those that there are, fp32 first."""
-        return [precision for precision in get_args(Precision) if precision in self.variants]
-
-    def variant(self, precision: Precision) -> Variant:
-        """The variant of a precision; EngineError where there is none."""
-        if precision not in self.variants:
-            have = ", ".join(self.precisions)
-            raise EngineError(f"this engine has no {precision} graph: it has {have}; export it with --precision")
-        return self.variants[precision]
-
-    def of_prompted(self) -> EngineSpec:
-        """This engine with its prompted graph in the place of the plain one; EngineError where it has none."""
-        if not self.prompted:
+    def graph(self, name: GraphName) -> Graph:
+        """Return a graph; EngineError where there is none of this name."""
+        if name not in self.graphs:
             raise EngineError(
                 "this engine has no prompted graph, which AnoPLe recipes need: add it with "
                 "`goodparts export --prompted`, or train with --method anople on it"
             )
-        return msgspec.structs.replace(self, variants=self.prompted.variants)
+        return self.graphs[name]
 
-    def graph_id(self, precision: Precision) -> str:
-        """What banks and calibration are valid for: the precision and every byte of its graph's files."""
-        variant = self.variant(precision)
-        used = {variant.graph, variant.weights}
-        text = precision + "".join(file.name + file.sha256 for file in self.files if file.name in used)
+    def graph_for(self, conditions: Conditions | None) -> GraphName:
+        """Return the name of the graph that reads these conditions: without conditions, the plain one.
+
+        Raises EngineError where there is no prompted graph, or it reads other conditions.
+        """
+        if conditions is None:
+            return "plain"
+        expected, given = self.graph("prompted").conditions, conditions.shapes
+        for name in sorted({*expected, *given}):
+            if expected.get(name) != given.get(name):
+                raise EngineError(
+                    f"condition {name} has shape {list(given.get(name, ()))}, this engine's prompted graph reads "
+                    f"{list(expected.get(name, ()))}: use the engine that the recipe was made with"
+                )
+        return "prompted"
+
+    def graph_id(self, name: GraphName, precision: Precision) -> str:
+        """Return what memories and calibrations are valid for: a hash of the precision and of the graph's files.
+
+        Raises EngineError where there is no such graph.
+        """
+        variant = self.graph(name).variant(precision)
+        own = {variant.graph, variant.weights}
+        text = precision + "".join(file.name + file.sha256 for file in self.files if file.name in own)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_spec(folder: Path) -> EngineSpec:
-    """Read and check an engine folder's engine.json and the sizes of its files; EngineError otherwise.
+    """Read an engine folder's engine.json, check it and the sizes of its files; EngineError where anything is wrong.
 
-    The digests of those files are for `verify_files`: they would cost a cold start most of its time.
+    `verify_files` checks the digests of the files too, which would cost a cold start most of its time.
     """
     if folder.is_file():
         raise EngineError(f"{folder} is a file: an engine is a folder; make one with `goodparts export`")
@@ -195,19 +228,19 @@ def read_spec(folder: Path) -> EngineSpec:
         path = folder / file.name
         size = path.stat().st_size if path.is_file() else None
         if size != file.size:
-            seen = "missing" if size is None else f"{size} bytes"
-            raise EngineError(f"{path} is {seen}, should be {file.size} bytes: export the engine again")
+            actual = "missing" if size is None else f"{size} bytes"
+            raise EngineError(f"{path} is {actual}, should be {file.size} bytes: export the engine again")
     return spec
 
 
 def verify_files(folder: Path) -> EngineSpec:
-    """Like read_spec, and every file's SHA-256 as well."""
+    """Do what read_spec does, and check the SHA-256 of every file."""
     spec = read_spec(folder)
     for file in spec.files:
-        seen = sha256(folder / file.name)
-        if seen != file.sha256:
+        digest = sha256(folder / file.name)
+        if digest != file.sha256:
             raise EngineError(
-                f"{folder / file.name} is damaged: its SHA-256 is {seen[:12]}…, should be {file.sha256[:12]}…; "
+                f"{folder / file.name} is damaged: its SHA-256 is {digest[:12]}…, should be {file.sha256[:12]}…; "
                 "export the engine again"
             )
     return spec

@@ -9,19 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..backends.session import DeviceSession, Session
+from ..backends.session import DeviceSession, GraphName, Session
+from ..backends.tensors import Outputs
 from ..core import native
 from ..core.conditions import Conditions
 from ..core.preprocess import Array8
-from ..core.scoring import Floats
 from ..engine.engine import Engine
+from ..engine.graphs import LazyGraphs
 
 
 @dataclass(eq=False)
 class _Request:
     views: Array8
     conditions: Conditions | None
-    outputs: list[Floats] | None = None
+    outputs: Outputs | None = None
     error: BaseException | None = None
 
     @property
@@ -50,7 +51,7 @@ class BatchingSession:
         self._waiting: list[_Request] = []
         self._seconds_per_view = 0.0
 
-    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:
         request = _Request(views, conditions)
         with self._turn:
             self._waiting.append(request)
@@ -102,7 +103,7 @@ class BatchingSession:
         first = 0
         for request in requests:
             last = first + len(request.views)
-            request.outputs = [output[first:last] for output in outputs]
+            request.outputs = {name: output[first:last] for name, output in outputs.items()}
             first = last
 
 
@@ -125,6 +126,22 @@ def sharing_pays(session: Session, size: int) -> bool:
     return fastest(TOGETHER) <= GAIN * TOGETHER * fastest(1)
 
 
+class BatchingGraphs(LazyGraphs):
+    """The graphs of an engine, each in a session for several threads.
+
+    graphs: those of the engine; bound: seconds that a shared pass may take (BatchingSession).
+    """
+
+    def __init__(self, graphs: dict[GraphName, Session], bound: float) -> None:
+        super().__init__()
+        self._graphs, self._bound = graphs, bound
+        self._turn = Turn()  # a pass of one graph would only slow down one of the other
+
+    def open(self, name: GraphName) -> Session:
+        """Wrap a graph, which is opened if need be."""
+        return BatchingSession(self._graphs[name], self._bound, self._turn)
+
+
 class SharedEngine:
     """The engine that all sources use, opened again when it fails, as when a GPU is lost."""
 
@@ -141,20 +158,9 @@ class SharedEngine:
 
     def _open(self) -> Engine:
         engine = self._open_engine()
-        if native.cuda() is not None and isinstance(engine.session, DeviceSession):
+        plain = engine.graphs["plain"]
+        if native.cuda() is not None and isinstance(plain, DeviceSession):
             return engine  # its frames stay on the GPU from pixels to scores, one product at a time
-        turn = Turn()  # a pass of one graph would only slow down one of the other
-        bound = self._bound
-        if bound and not sharing_pays(engine.session, engine.encoder.image_size):
-            bound = 0.0
-
-        def shared(session: Session) -> BatchingSession:
-            return BatchingSession(session, bound, turn)
-
-        return Engine(
-            engine.spec,
-            engine.precision,
-            shared(engine.session),
-            engine.threads,
-            lambda: shared(engine.open_prompted()),
-        )
+        pays = self._bound and sharing_pays(plain, engine.encoder.image_size)
+        graphs = BatchingGraphs(engine.graphs, self._bound if pays else 0.0)
+        return Engine(engine.spec, engine.precision, graphs, engine.threads)

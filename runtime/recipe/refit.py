@@ -41,7 +41,7 @@ def fit_to(engine: Engine, recipe: Recipe, name: str = "recipe") -> Recipe:
             f"{name} was made for {recipe.header.encoder}, this engine is {engine.encoder}: "
             "use the engine it was made with, or train it again on this one"
         )
-    graph = engine.graph_id_for(recipe.conditions)
+    graph = engine.graph_id(recipe.conditions)
     if recipe.header.graph == graph:
         return recipe
     log.info("%s was made with another graph: its memory is computed again from its shots", name)

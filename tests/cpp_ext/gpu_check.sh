@@ -108,7 +108,7 @@ else
   failed=1
 fi
 
-# The backends that use the GPU: ONNX Runtime's CUDA and TensorRT providers, TensorRT, and frames that stay on the GPU.
+# The backends that use the GPU: ONNX Runtime's CUDA provider, TensorRT, and frames that stay on the GPU.
 # Those that are not installed are skipped, with the reason.
 missing=()
 for module in torch open_clip onnx onnxscript tqdm pytest hypothesis onnxruntime cuda.bindings; do
@@ -120,10 +120,8 @@ if ((${#missing[@]})); then
 else
   backends=("$python" -m pytest --rootdir="$root" -c "$root/pyproject.toml" --import-mode=importlib
     -p no:cacheprovider -o filterwarnings= "$root/tests/runtime/backends/test_gpu_real.py"
-    "$root/tests/runtime/backends/test_onnxruntime_gpu.py" "$root/tests/runtime/backends/test_tensorrt_api.py")
-  run "backends" "${backends[@]}" -k "not onnxruntime-tensorrt"
-  # That provider has no option that turns TF32 off.
-  run "backend onnxruntime-tensorrt" env NVIDIA_TF32_OVERRIDE=0 "${backends[@]}" -k "onnxruntime-tensorrt"
+    "$root/tests/runtime/backends/test_onnxruntime_cuda.py" "$root/tests/runtime/backends/test_tensorrt_api.py")
+  run "backends" "${backends[@]}"
 fi
 if has torch; then
   version=$(git -C "$root" describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)

@@ -265,7 +265,7 @@ def test_damaged_files_are_refused(library: Library, recipe: Recipe, engine_fold
     shutil.copytree(engine_folder, copy)
     with pytest.raises(RefusedError, match=r"has no bf16 graph with a parity record for onnxruntime \(has: fp32\)"):
         open_engine(library, copy, precision="bf16")
-    weights = copy / read_spec(engine_folder).variants["fp32"].weights
+    weights = copy / read_spec(engine_folder).graph("plain").variants["fp32"].weights
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
@@ -278,6 +278,9 @@ def test_damaged_files_are_refused(library: Library, recipe: Recipe, engine_fold
     spec = copy / "engine.json"
     spec.write_bytes(spec.read_bytes().replace(b"demo", b"Demo"))
     with pytest.raises(RefusedError, match="engine.json is damaged .its digest does not match"):
+        open_engine(library, copy)
+    spec.write_bytes(spec.read_bytes().replace(b'"contract": 3', b'"contract": 2'))
+    with pytest.raises(RefusedError, match="engine.json has contract 2; this version reads 3: export again"):
         open_engine(library, copy)
 
 

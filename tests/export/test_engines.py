@@ -45,8 +45,8 @@ def test_graph_tells_nothing_of_where_it_was_made(engine_folder: Path) -> None:
 
 def test_every_installed_pair_has_a_parity_record(engine_folder: Path) -> None:
     spec = read_spec(engine_folder)
-    assert [record.backend for record in spec.variants["fp32"].parity] == ["onnxruntime", "openvino"]
-    for variant in spec.variants.values():
+    assert [record.backend for record in spec.graph("plain").variants["fp32"].parity] == ["onnxruntime", "openvino"]
+    for variant in spec.graph("plain").variants.values():
         for record in variant.parity:
             assert 0 <= record.feature_difference <= record.feature_tolerance
             assert 0 <= record.score_difference <= record.score_tolerance
@@ -75,7 +75,7 @@ def test_a_usual_precision_that_fails_its_gate_is_left_out_and_an_asked_one_is_a
 ) -> None:
     monkeypatch.setitem(TOLERANCES, "bf16", Tolerance(1e-12, 1e-12, 1.0))
     spec = make_engine(demo, tmp_path / "usual")
-    assert spec.precisions == ["fp32"]
+    assert spec.graph("plain").precisions == ["fp32"]
     assert not list((tmp_path / "usual").glob("*bf16*"))
     monkeypatch.setitem(TOLERANCES, "fp16", Tolerance(1e-12, 1e-12, 1.0))
     with pytest.raises(ParityError, match="fp16 on onnxruntime differs"):

@@ -115,12 +115,12 @@ def test_a_precision_has_a_memory_of_its_own(
 ) -> None:
     pytest.importorskip("nncf")
     engine = Engine.open(low_engine, backend="onnxruntime", precision=precision)
-    assert recipe.header.graph != engine.graph_id
+    assert recipe.header.graph != engine.graph_id()
     write_fused(low_engine, recipe, tmp_path / "ring.onnx", precision)
     detector = Detector(engine, recipe)
     assert_like_the_detector(tmp_path / "ring.onnx", detector, photos)
     facts = ort.InferenceSession(str(tmp_path / "ring.onnx")).get_modelmeta().custom_metadata_map
-    assert (facts["precision"], facts["graph"]) == (precision, engine.graph_id)
+    assert (facts["precision"], facts["graph"]) == (precision, engine.graph_id())
     assert float(facts["image_threshold"]) == detector.thresholds.image
 
 
@@ -152,7 +152,7 @@ def test_the_file_is_whole_and_says_what_it_is(engine_folder: Path, recipe: Reci
     facts = {entry.key: entry.value for entry in model.metadata_props}
     header, spec = recipe.header, read_spec(engine_folder)
     assert (facts["format"], facts["product"]) == ("goodparts fused 1", header.product)
-    assert (facts["recipe"], facts["graph"]) == (recipe.digest, spec.graph_id("fp32"))
+    assert (facts["recipe"], facts["graph"]) == (recipe.digest, spec.graph_id("plain", "fp32"))
     assert (facts["precision"], facts["encoder"]) == ("fp32", str(spec.encoder))
     for name, value in (
         ("image_threshold", header.thresholds.image),

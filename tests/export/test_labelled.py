@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goodparts.export.labelled import LabelledPhotos
+from goodparts.runtime.backends.tensors import Outputs, name_outputs
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.errors import FileError, ParityError, SettingsError
 from goodparts.runtime.core.preprocess import Array8
@@ -43,9 +44,9 @@ class Double:
         self._backbone = backbone
         self._change = change
 
-    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:  # noqa: ARG002
+    def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:  # noqa: ARG002
         features = self._backbone.encode(views)
-        return [features.global_, features.local, *map(self._change, features.memory)]
+        return name_outputs([features.global_, features.local, *map(self._change, features.memory)])
 
 
 def test_torch_tells_drawn_defects_from_good_parts(labelled: LabelledPhotos) -> None:
@@ -87,7 +88,7 @@ def test_an_engine_keeps_and_shows_what_was_measured(
     assert main(["export", "--backbone", "demo", "--engine", str(engine), "--check-on", str(folder)]) == 0
     shown = f"; image AUROC 1.0000 (torch 1.0000) on 2 good and 2 bad photos of {folder}, memory of 1"
     assert shown in capsys.readouterr().out
-    for variant in read_spec(engine).variants.values():
+    for variant in read_spec(engine).graph("plain").variants.values():
         assert all(record.labelled is not None for record in variant.parity)
     assert main(["show", str(engine)]) == 0
     assert shown in capsys.readouterr().out

@@ -13,7 +13,7 @@ from goodparts.export import prompted
 from goodparts.export.prompted import add_prompted
 from goodparts.runtime.core.errors import EngineError, ParityError, SettingsError
 from goodparts.runtime.engine.engine import Engine
-from goodparts.runtime.engine.parity import PROMPTED_REFERENCE_NAME, Reference
+from goodparts.runtime.engine.parity import REFERENCE_NAMES, Reference
 from goodparts.runtime.engine.spec import read_spec
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.anople.encoder import PromptedEncoder, conditions_of
@@ -28,18 +28,17 @@ def test_the_plain_graph_stays_to_the_byte_and_its_weights_are_shared(
     before, after = read_spec(engine_folder), read_spec(prompted_folder)
     for file in before.files:
         assert (prompted_folder / file.name).read_bytes() == (engine_folder / file.name).read_bytes()
-    assert before.graph_id("fp32") == after.graph_id("fp32") != after.of_prompted().graph_id("fp32")
-    assert after.prompted
-    for precision, variant in after.prompted.variants.items():
-        assert variant.weights == after.variants[precision].weights
+    assert before.graph_id("plain", "fp32") == after.graph_id("plain", "fp32") != after.graph_id("prompted", "fp32")
+    prompted = after.graph("prompted").variants
+    for precision, variant in prompted.items():
+        assert variant.weights == after.graph("plain").variants[precision].weights
         assert (prompted_folder / variant.graph).stat().st_size < 2 * (prompted_folder / "encoder.onnx").stat().st_size
     added = {file.name for file in after.files} - {file.name for file in before.files}
-    assert added == {PROMPTED_REFERENCE_NAME} | {variant.graph for variant in after.prompted.variants.values()}
+    assert added == {REFERENCE_NAMES["prompted"]} | {variant.graph for variant in prompted.values()}
 
 
 def test_the_graph_is_what_the_contract_says(prompted_folder: Path) -> None:
     spec = read_spec(prompted_folder)
-    assert spec.prompted
     onnx.checker.check_model(str(prompted_folder / "prompted.onnx"))
     graph = onnx.load(str(prompted_folder / "prompted.onnx"), load_external_data=False).graph
     plain = onnx.load(str(prompted_folder / "encoder.onnx"), load_external_data=False).graph
@@ -49,7 +48,7 @@ def test_the_graph_is_what_the_contract_says(prompted_folder: Path) -> None:
 
     image, *conditions = graph.input
     assert (image.name, shape(image)) == ("image", ("batch", 192, 192, 3))
-    assert {value.name: shape(value) for value in conditions} == spec.prompted.conditions
+    assert {value.name: shape(value) for value in conditions} == spec.graph("prompted").conditions
     assert [(output.name, shape(output)) for output in graph.output] == [
         (output.name, shape(output)) for output in plain.output
     ]
@@ -58,8 +57,8 @@ def test_the_graph_is_what_the_contract_says(prompted_folder: Path) -> None:
 
 def test_every_precision_of_the_engine_passed_the_gate(prompted_folder: Path) -> None:
     spec = read_spec(prompted_folder)
-    assert spec.of_prompted().precisions == spec.precisions
-    for variant in spec.of_prompted().variants.values():
+    assert spec.graph("prompted").precisions == spec.graph("plain").precisions
+    for variant in spec.graph("prompted").variants.values():
         assert variant.parity
         for record in variant.parity:
             assert record.score_difference <= record.score_tolerance

@@ -32,7 +32,7 @@ def engine(tiny: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_both_backends_pass_the_gate(engine: Path) -> None:
-    records = read_spec(engine).variants["fp32"].parity
+    records = read_spec(engine).graph("plain").variants["fp32"].parity
     assert [record.backend for record in records] == ["onnxruntime", "openvino"]
     # Far inside the tolerance: the graph is the same arithmetic.
     assert all(record.feature_difference < 2e-6 for record in records)
@@ -53,7 +53,9 @@ def test_graph_equals_torch_in_every_batch(tiny: Backbone, engine: Path, backend
 def test_a_product_is_learned_and_inspected(tiny: Backbone, engine: Path, photos: Path, tmp_path: Path) -> None:
     shots, views = load_shots(sorted((photos / "good").iterdir()), View(), tiny.encoder.image_size)
     order = Order("ring", View(), GENERIC, "clean", promptad.settings("clean", steps=2), seed=0)
-    learn_product(tiny, order, shots, views, read_spec(engine).graph_id("fp32")).save(tmp_path / "ring.safetensors")
+    learn_product(tiny, order, shots, views, read_spec(engine).graph_id("plain", "fp32")).save(
+        tmp_path / "ring.safetensors"
+    )
     detector = Detector.open(engine, tmp_path / "ring.safetensors", backend="onnxruntime")
     remembered, bad = (detector.predict(next((photos / kind).iterdir())) for kind in ("good", "bad"))
     assert 0 <= remembered.score < bad.score

@@ -63,7 +63,7 @@ def test_the_configuration_is_tritons_and_the_graphs(engine_folder: Path, tmp_pa
     assert config.name == "encoder_fp32"
     assert (config.instance_group[0].count, config.instance_group[0].kind) == (2, 1)
     assert config.dynamic_batching.max_queue_delay_microseconds == 500
-    assert config.parameters["graph"].string_value == read_spec(engine_folder).graph_id("fp32")
+    assert config.parameters["graph"].string_value == read_spec(engine_folder).graph_id("plain", "fp32")
     session = ort.InferenceSession(str(folder / "1" / "model.onnx" / "model.onnx"))
     kinds = {2: "tensor(uint8)", 4: "tensor(float)"}
     for declared, real in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):

@@ -4,11 +4,13 @@ import dataclasses
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from goodparts.runtime import Engine, EngineError, ImageError, RecipeError
+from goodparts.runtime.backends.tensors import Outputs
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.regions import find_regions
 from goodparts.runtime.core.scoring import Combination, score, score_branches
@@ -45,7 +47,7 @@ def test_a_recipe_may_be_of_one_branch_alone(
 ) -> None:
     shots, views = load_shots(sorted((photos / "good").iterdir()), View(), demo.encoder.image_size)
     order = Order("ring", View(), GENERIC, "clean", settings("clean", steps=1, fusion=fusion), seed=0)
-    made = learn_product(demo, order, shots, views, read_spec(engine_folder).graph_id("fp32"))
+    made = learn_product(demo, order, shots, views, read_spec(engine_folder).graph_id("plain", "fp32"))
     detector = Detector(Engine.open(engine_folder), Recipe.from_bytes(made.to_bytes()))
     frame = load_rgb(photos / "bad" / "4.png")
     branches = score_branches(demo.encode(View().cut(frame, demo.encoder.image_size)), made.learned())
@@ -131,7 +133,7 @@ def test_a_recipe_of_another_graph_is_fitted_from_its_shots(
     with caplog.at_level(logging.INFO, "goodparts"):
         detector = Detector.open(engine_folder, save(foreign, photos.parent / "foreign.safetensors"))
     assert "made with another graph" in caplog.text
-    assert detector.recipe.header.graph == read_spec(engine_folder).graph_id("fp32")
+    assert detector.recipe.header.graph == read_spec(engine_folder).graph_id("plain", "fp32")
     path = photos / "bad" / "4.png"
     # banks through the graph instead of through torch, both rounded to fp16
     assert detector.predict(path).score == pytest.approx(native.predict(path).score, rel=1e-3)
@@ -208,7 +210,12 @@ def test_tiles_are_scored_apart_and_the_worst_one_counts(engine_folder: Path, re
 def test_features_that_are_not_finite_are_an_error_and_not_a_good_part(
     detector: Detector, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = detector.engine.session.run
-    monkeypatch.setattr(detector.engine.session, "run", lambda *inputs: [output * np.nan for output in run(*inputs)])
+    session = detector.engine.graphs["plain"]
+    run = session.run
+
+    def give_nan(*inputs: Any) -> Outputs:
+        return {name: output * np.float32("nan") for name, output in run(*inputs).items()}
+
+    monkeypatch.setattr(session, "run", give_nan)
     with pytest.raises(EngineError, match="not finite"):
         detector.predict(photos / "good" / "1.png")

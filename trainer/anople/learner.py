@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import time
@@ -14,6 +15,7 @@ import msgspec
 import numpy as np
 import torch
 from goodparts.runtime.backends.session import VIEWS_AT_ONCE, in_parts
+from goodparts.runtime.backends.tensors import Outputs, name_outputs, to_features
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.preprocess import Array8, resize
 from goodparts.runtime.core.scoring import Features, Floats
@@ -221,16 +223,16 @@ class AnoPLeLearner:
         """Views uint8 RGB [B,S,S,3] → Features, through torch, with the prompts as they stand: `local` is decoded."""
         device = self._backbone.device
 
-        def run(some: Array8) -> list[Floats]:
-            places = torch.zeros(len(some), dtype=torch.long, device=device)
-            return [output.float().cpu().numpy() for output in self.model(torch.tensor(some, device=device), places)]
+        def run(part: Array8) -> Outputs:
+            places = torch.zeros(len(part), dtype=torch.long, device=device)
+            outputs = self.model(torch.tensor(part, device=device), places)
+            return name_outputs([output.float().cpu().numpy() for output in outputs])
 
         with torch.inference_mode():
-            arrays = in_parts(views, VIEWS_AT_ONCE, run)
-        memory = tuple(arrays[2:])
+            features = to_features(in_parts(views, VIEWS_AT_ONCE, run), self.model.grid)
         if self.settings.memory == "plain":
-            memory = self._backbone.encode(views).memory
-        return Features(arrays[0], arrays[1], memory, self.model.grid)
+            features = dataclasses.replace(features, memory=self._backbone.encode(views).memory)
+        return features
 
     def prototypes(self) -> Floats:
         """l2-normalised float32 [products,2,D]: normal, anomalous, of both levels."""

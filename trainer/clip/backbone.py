@@ -18,9 +18,10 @@ import numpy as np
 import open_clip
 import torch
 from goodparts.runtime.backends.session import VIEWS_AT_ONCE, in_parts
+from goodparts.runtime.backends.tensors import Outputs, name_outputs, to_features
 from goodparts.runtime.core.errors import BackboneError, SettingsError, first_line
 from goodparts.runtime.core.preprocess import Array8
-from goodparts.runtime.core.scoring import Features, Floats
+from goodparts.runtime.core.scoring import Features
 from goodparts.runtime.engine.spec import Encoder, Tap
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
@@ -95,12 +96,12 @@ class Backbone:
     def encode(self, views: Array8) -> Features:
         """Views uint8 RGB [B,S,S,3] → Features, through torch."""
 
-        def run(some: Array8) -> list[Floats]:
-            return [output.float().cpu().numpy() for output in self.visual(torch.tensor(some, device=self.device))]
+        def run(part: Array8) -> Outputs:
+            outputs = self.visual(torch.tensor(part, device=self.device))
+            return name_outputs([output.float().cpu().numpy() for output in outputs])
 
         with torch.inference_mode():
-            arrays = in_parts(views, VIEWS_AT_ONCE, run)
-        return Features(arrays[0], arrays[1], tuple(arrays[2:]), self.encoder.grid)
+            return to_features(in_parts(views, VIEWS_AT_ONCE, run), self.encoder.grid)
 
     def unknown_words(self, texts: Iterable[str]) -> list[str]:
         """Words of these texts that the text tower has not learned: a small one's vocabulary has gaps."""

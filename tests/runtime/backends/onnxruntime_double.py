@@ -1,17 +1,15 @@
-"""A double of ONNX Runtime with its GPU providers, over the double of CUDA; its CPU provider does the arithmetic.
+"""A double of ONNX Runtime with its CUDA provider, over the double of CUDA; its CPU provider does the arithmetic.
 
-It knows the options whose names are in the shared libraries of onnxruntime-gpu 1.31 (test_onnxruntime_gpu.py looks
+It knows the options whose names are in the shared libraries of onnxruntime-gpu 1.31 (test_onnxruntime_cuda.py looks
 into an installed one), and is strict about addresses: memory is looked up, not dereferenced.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,18 +20,9 @@ from tests.runtime.backends.cuda_double import STREAMS, Machine
 from tests.runtime.backends.tensorrt_double import installed as with_cuda
 from tests.runtime.backends.tensorrt_double import session as cpu_session
 
-STREAM = {"device_id", "user_compute_stream", "has_user_compute_stream"}
-OPTIONS = {
-    "CUDAExecutionProvider": STREAM | {"enable_cuda_graph", "use_tf32"},
-    "TensorrtExecutionProvider": STREAM
-    | {
-        "trt_builder_optimization_level", "trt_cuda_graph_enable", "trt_dump_ep_context_model",
-        "trt_engine_hw_compatible", "trt_ep_context_embed_mode", "trt_ep_context_file_path",
-        "trt_max_workspace_size", "trt_profile_max_shapes", "trt_profile_min_shapes", "trt_profile_opt_shapes",
-        "trt_timing_cache_enable", "trt_timing_cache_path",
-    },
-}  # fmt: skip
-"""Provider → the names of the options that it is given."""
+PROVIDER = "CUDAExecutionProvider"
+OPTIONS = {"device_id", "user_compute_stream", "has_user_compute_stream", "enable_cuda_graph", "use_tf32"}
+"""The names of the options that the provider is given."""
 
 
 @dataclass
@@ -41,16 +30,15 @@ class OnnxRuntime:
     """What the double pretends, and what it saw."""
 
     machine: Machine
-    providers: list[str] = field(default_factory=lambda: [*OPTIONS, "CPUExecutionProvider"])
+    providers: list[str] = field(default_factory=lambda: [PROVIDER, "CPUExecutionProvider"])
     missing: str | None = None
-    """What the loader says of the providers' libraries."""
+    """What the loader says of the provider's libraries."""
     refusal: str | None = None
     """What making a session raises."""
     failing_run: str | None = None
     """What the next run raises."""
     left_to_cpu: bool = False
     """Whether sessions quietly end up on the CPU."""
-    builds: list[dict[str, str]] = field(default_factory=list)
     opened: list[dict[str, str]] = field(default_factory=list)
     graphs: dict[tuple[Any, str], tuple[Any, ...]] = field(default_factory=dict)
     """CUDA graph → the addresses it was recorded with."""
@@ -62,19 +50,15 @@ def installed(machine: Machine) -> Iterator[OnnxRuntime]:
     state = OnnxRuntime(machine)
     with with_cuda(machine):
         module: Any = importlib.import_module("goodparts.runtime.backends.onnxruntime_cuda")
-        module.ort, module.pybind = (
-            onnxruntime_double(state),
-            SimpleNamespace(register_tensorrt_plugins_as_custom_ops=lambda *_: touch(state)),
-        )
+        module.ort = onnxruntime_double(state)
         module.ctypes = SimpleNamespace(CDLL=lambda _: touch(state, OSError))
         yield state
 
 
-def touch(state: OnnxRuntime, kind: type[Exception] = RuntimeError) -> Any:
-    """What loading a provider gives: its library, which can be asked for TensorRT's version."""
+def touch(state: OnnxRuntime, kind: type[Exception] = RuntimeError) -> None:
+    """Load the provider."""
     if state.missing:
         raise kind(state.missing if kind is OSError else "Provider not available, can't get interface for it")
-    return SimpleNamespace(getInferLibVersion=lambda: 101303)
 
 
 def onnxruntime_double(state: OnnxRuntime) -> Any:
@@ -100,31 +84,19 @@ def onnxruntime_double(state: OnnxRuntime) -> Any:
             self.bind_input(name, device_type, device_id, element_type, shape, buffer_ptr)
 
     class InferenceSession:
-        def __init__(self, source: str | bytes, settings: Any, providers: Any, enable_fallback: int) -> None:
+        def __init__(self, graph: str, settings: Any, providers: Any, enable_fallback: int) -> None:  # noqa: ARG002
             assert enable_fallback == 0
-            ((self.provider, self.options),) = providers
-            assert set(self.options) <= OPTIONS[self.provider]
+            ((provider, self.options),) = providers
+            assert provider == PROVIDER
+            assert set(self.options) <= OPTIONS
             assert all(type(value) is str for value in self.options.values())
             if state.refusal:
                 raise RuntimeError(state.refusal)
-            self.most = 1 << 30
-            if self.provider == "TensorrtExecutionProvider":
-                assert settings.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
-                if "trt_dump_ep_context_model" in self.options:
-                    self._build(str(source))
-                else:
-                    made = json.loads(source)
-                    source, self.most = made["graph"], int(made["trt_profile_max_shapes"].split(":")[1].split("x")[0])
             state.opened.append(self.options)
-            self._session = cpu_session(str(source))
-
-        def _build(self, graph: str) -> None:
-            state.builds.append(self.options)
-            made = json.dumps({**self.options, "graph": graph})
-            Path(self.options["trt_ep_context_file_path"]).write_text(made)
+            self._session = cpu_session(graph)
 
         def get_providers(self) -> list[str]:
-            return [] if state.left_to_cpu else [self.provider, "CPUExecutionProvider"]
+            return [] if state.left_to_cpu else [PROVIDER, "CPUExecutionProvider"]
 
         def get_inputs(self) -> Any:
             return self._session.get_inputs()
@@ -137,10 +109,9 @@ def onnxruntime_double(state: OnnxRuntime) -> Any:
 
         def run_with_iobinding(self, iobinding: IOBinding, run_options: Any) -> None:
             if state.failing_run:
-                said, state.failing_run = state.failing_run, None
-                raise RuntimeError(said)
+                reason, state.failing_run = state.failing_run, None
+                raise RuntimeError(reason)
             views = iobinding.arrays["image"]
-            assert len(views) <= self.most
             if self.options.get("enable_cuda_graph") == "1":
                 key = run_options.get_run_config_entry("gpu_graph_id")
                 recorded = (len(views), *iobinding.addresses)

@@ -20,7 +20,7 @@ import onnxruntime as ort
 
 from tests.runtime.backends.cuda_double import STREAMS, Machine, cuda_double
 
-MODULES = ("cuda", "gpu_session", "onnxruntime_cuda", "tensorrt", "tensorrt_build")
+MODULES = ("cuda", "gpu_session", "onnxruntime_cuda", "tensorrt", "tensorrt_build", "tensorrt_calls")
 
 
 @contextmanager

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from goodparts.runtime.backends.openvino import OpenVinoSession
 from goodparts.runtime.backends.session import in_parts
+from goodparts.runtime.backends.tensors import Outputs
 from goodparts.runtime.core.errors import BackendError
-from goodparts.runtime.core.scoring import Floats
 from goodparts.runtime.engine.engine import Engine
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,13 +51,13 @@ print(said)
 def test_parts_are_in_order_no_larger_than_told_and_of_one_size(count: int, at_once: int) -> None:
     views, sizes = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1), []
 
-    def run(some: np.ndarray) -> list[Floats]:
-        sizes.append(len(some))
-        return [some[:, 0, 0].astype(np.float32), some[:, 0].astype(np.float32) + 100]
+    def run(part: np.ndarray) -> Outputs:
+        sizes.append(len(part))
+        return {"first": part[:, 0, 0].astype(np.float32), "second": part[:, 0].astype(np.float32) + 100}
 
-    first, second = in_parts(views, at_once, run)
-    np.testing.assert_array_equal(first, views[:, 0, 0])
-    np.testing.assert_array_equal(second, views[:, 0] + 100.0)
+    outputs = in_parts(views, at_once, run)
+    np.testing.assert_array_equal(outputs["first"], views[:, 0, 0])
+    np.testing.assert_array_equal(outputs["second"], views[:, 0] + 100.0)
     assert max(sizes) <= at_once
     assert max(sizes) - min(sizes) <= 1  # a change of the batch's size takes OpenVINO time
 
@@ -65,7 +65,7 @@ def test_parts_are_in_order_no_larger_than_told_and_of_one_size(count: int, at_o
 def test_openvino_that_returns_without_having_run_is_not_believed(engine_folder: Path) -> None:
     """As it may where memory has run out: the outputs are those of the picture before."""
     views = np.random.default_rng(0).integers(0, 256, (2, 192, 192, 3), np.uint8)
-    session = Engine.open(engine_folder, backend="openvino").session
+    session = Engine.open(engine_folder, backend="openvino").graphs["plain"]
     assert isinstance(session, OpenVinoSession)
     first, second = session.run(views[:1]), session.run(views[1:])
     request = session._request
@@ -73,8 +73,8 @@ def test_openvino_that_returns_without_having_run_is_not_believed(engine_folder:
     with pytest.raises(BackendError, match="cannot run the graph: it gave no reason; memory may have run out"):
         session.run(views[:1])
     session._request = request
-    np.testing.assert_array_equal(session.run(views[:1])[0], first[0])
-    assert not np.array_equal(first[0], second[0])
+    np.testing.assert_array_equal(session.run(views[:1])["global"], first["global"])
+    assert not np.array_equal(first["global"], second["global"])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="takes memory away as Linux lets it")

@@ -8,44 +8,43 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goodparts.runtime.backends.library import BuildSettings, Library
-from goodparts.runtime.backends.registry import AUTO, BACKENDS
+from goodparts.runtime.backends.registry import AUTO, BACKENDS, open_library
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core import native
 from goodparts.runtime.core.errors import BackendError, EngineError
 from goodparts.runtime.detector import Detector
-from goodparts.runtime.engine.build import compile_plan
+from goodparts.runtime.engine.build import build_plan
 from goodparts.runtime.engine.engine import Engine
-from goodparts.runtime.engine.plans import library
 from goodparts.runtime.engine.spec import read_spec
 from goodparts.runtime.recipe.recipe import Recipe
 
 
 @pytest.fixture(scope="module", params=[name for name in BACKENDS if name not in AUTO])
-def used(request: pytest.FixtureRequest) -> Library:
+def library(request: pytest.FixtureRequest) -> Library:
     try:
-        found = library(request.param)
-        found.device()
+        library = open_library(request.param)
+        library.device()
     except BackendError as error:
         pytest.skip(str(error))
-    return found
+    return library
 
 
-def settings(used: Library, **wanted: int) -> BuildSettings:
-    return BuildSettings(**{name: value for name, value in wanted.items() if name in used.settings})  # type: ignore[arg-type]
+def settings(library: Library, **wanted: int) -> BuildSettings:
+    return BuildSettings(**{name: value for name, value in wanted.items() if name in library.settings})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def built(used: Library, engine_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(library: Library, engine_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An engine with a plan in fp32."""
-    folder = Path(shutil.copytree(engine_folder, tmp_path_factory.mktemp(used.backend) / "engine"))
-    compile_plan(folder, "fp32", settings(used, max_batch=4, level=1), used.backend)
+    folder = Path(shutil.copytree(engine_folder, tmp_path_factory.mktemp(library.backend) / "engine"))
+    build_plan(folder, "fp32", settings(library, max_batch=4, level=1), library.backend)
     return folder
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 9])
-def test_features_are_the_graphs(used: Library, built: Path, batch: int) -> None:
+def test_features_are_the_graphs(library: Library, built: Path, batch: int) -> None:
     views = np.random.default_rng(batch).integers(0, 256, (batch, 192, 192, 3), np.uint8)
-    engine = Engine.open(built, backend=used.backend)
+    engine = Engine.open(built, backend=library.backend)
     expected = Engine.open(built).encode(views)
     for _ in range(3):  # recorded, then replayed
         seen = engine.encode(views)
@@ -56,29 +55,29 @@ def test_features_are_the_graphs(used: Library, built: Path, batch: int) -> None
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
-def test_every_precision_of_the_engine_passes_the_gate(used: Library, built: Path, precision: Precision) -> None:
-    if precision not in read_spec(built).variants:
+def test_every_precision_of_the_engine_passes_the_gate(library: Library, built: Path, precision: Precision) -> None:
+    if precision not in read_spec(built).graph("plain").variants:
         pytest.skip(f"this engine has no {precision}")
-    plan, _ = compile_plan(built, precision, settings(used, max_batch=2, level=1), used.backend)
+    plan, _ = build_plan(built, precision, settings(library, max_batch=2, level=1), library.backend)
     assert plan.parity is not None
 
 
-def test_parts_are_judged_as_on_the_cpu(used: Library, built: Path, recipe: Recipe, photos: Path) -> None:
+def test_parts_are_judged_as_on_the_cpu(library: Library, built: Path, recipe: Recipe, photos: Path) -> None:
     """Where the CUDA kernels are there too, frames stay on the GPU."""
     pictures = sorted(photos.rglob("*.png"))
-    seen = Detector.open(built, recipe, backend=used.backend)
+    seen = Detector.open(built, recipe, backend=library.backend)
     expected = Detector.open(built, recipe).predict_batch(pictures)
     for one, other in zip(seen.predict_batch(pictures), expected, strict=True):
         assert one.verdict == other.verdict
         np.testing.assert_allclose(one.grids, other.grids, atol=1e-3)
-    resident = native.cuda() is not None and "openvino" not in used.backend
-    assert (seen._product.resident is not None) == resident
+    on_gpu = native.cuda() is not None and "openvino" not in library.backend
+    assert (seen._product.gpu_scorer is not None) == on_gpu
 
 
-def test_a_plan_too_large_for_the_gpu_is_one_line(used: Library, built: Path) -> None:
-    if "max_batch" not in used.settings:
-        pytest.skip(f"{used.title} takes batches of any size")
+def test_a_plan_too_large_for_the_gpu_is_one_line(library: Library, built: Path) -> None:
+    if "max_batch" not in library.settings:
+        pytest.skip(f"{library.title} takes batches of any size")
     with pytest.raises((BackendError, EngineError)) as caught:
-        compile_plan(built, "fp32", settings(used, max_batch=10**6, level=0), used.backend, replace=True)
+        build_plan(built, "fp32", settings(library, max_batch=10**6, level=0), library.backend, replace=True)
     assert "\n" not in str(caught.value)
-    assert Engine.open(built, backend=used.backend).backend  # the plan that was there still is
+    assert Engine.open(built, backend=library.backend).backend  # the plan that was there still is

@@ -7,18 +7,20 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import numpy as np
 import pytest
 from goodparts.runtime.backends.library import BuildSettings
+from goodparts.runtime.backends.session import GraphName
 from goodparts.runtime.core import native
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.scorer import Search
 from goodparts.runtime.core.view import Box, View, encode_mask
 from goodparts.runtime.detector import Detector
-from goodparts.runtime.engine.build import compile_plan
+from goodparts.runtime.engine.build import build_plan
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.recipe.recipe import Recipe
 
@@ -50,7 +52,7 @@ def folder(engine_folder: Path, tmp_path: Path, cuda: CudaOnCpu) -> Path:
     """An engine with plans for two views at once."""
     folder = Path(shutil.copytree(engine_folder, tmp_path / "engine"))
     for backend in BACKENDS:
-        compile_plan(folder, "fp32", BuildSettings(max_batch=2), backend)
+        build_plan(folder, "fp32", BuildSettings(max_batch=2), backend)
     cuda.machine.launches = 0
     return folder
 
@@ -93,12 +95,12 @@ def test_conditions_go_up_once_per_change_of_product(
     prompted_folder: Path, anople_recipe: Recipe, tmp_path: Path, backend: str
 ) -> None:
     folder = Path(shutil.copytree(prompted_folder, tmp_path / "engine"))
-    for prompted in (False, True):
-        compile_plan(folder, "fp32", BuildSettings(max_batch=2), backend, prompted=prompted)
+    for name in get_args(GraphName):
+        build_plan(folder, "fp32", BuildSettings(max_batch=2), backend, name=name)
     assert anople_recipe.conditions
     doubled = Conditions({name: 2 * tensor for name, tensor in anople_recipe.conditions.tensors.items()})
     engine, cpu = Engine.open(folder, backend=backend), Engine.open(folder, backend="onnxruntime")
-    session, up = engine.graph_for(doubled), list[int]()
+    session, up = engine.session_for(doubled), list[int]()
     upload = session.upload  # type: ignore[attr-defined]
     session.upload = lambda host, device: (up.append(host.nbytes), upload(host, device))  # type: ignore[attr-defined]
     size = sum(tensor.nbytes for tensor in doubled.tensors.values())
@@ -128,7 +130,7 @@ def test_masked_frames_are_cut_by_the_cpu(folder: Path, recipe: Recipe, cuda: Cu
 def test_features_do_not_come_back(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
     detector = Detector.open(folder, recipe, backend=BACKENDS[0])
     down: list[int] = []
-    session = detector.engine.session
+    session = detector.engine.graphs["plain"]
     download = session.download  # type: ignore[attr-defined]
     session.download = lambda host, device: (down.append(host.nbytes), download(host, device))  # type: ignore[attr-defined]
     detector.predict(frames()[0])

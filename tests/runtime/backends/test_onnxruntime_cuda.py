@@ -1,4 +1,4 @@
-"""ONNX Runtime's GPU providers against doubles of it and of CUDA: everything but the arithmetic is ours."""
+"""ONNX Runtime's CUDA provider against doubles of it and of CUDA: everything but the arithmetic is ours."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 from goodparts.runtime.backends.library import BuildSettings
 from goodparts.runtime.core.errors import BackendError, EngineError, ParityError
 from goodparts.runtime.core.preprocess import Array8
-from goodparts.runtime.engine.build import compile_plan
+from goodparts.runtime.engine.build import build_plan
 from goodparts.runtime.engine.engine import Engine
 
 from goodparts.cli import main
 from tests.runtime.backends.cuda_double import Machine
 from tests.runtime.backends.onnxruntime_double import OPTIONS, OnnxRuntime, installed
 
-CUDA, TENSORRT = BACKENDS = "onnxruntime-cuda", "onnxruntime-tensorrt"
+BACKEND = "onnxruntime-cuda"
 
 
 @pytest.fixture
@@ -29,14 +29,9 @@ def runtime() -> Iterator[OnnxRuntime]:
         yield runtime
 
 
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
-def built(folder: Path, runtime: OnnxRuntime, backend: str) -> Path:
-    compile_plan(folder, "fp32", BuildSettings(max_batch=3), backend)
+def built(folder: Path, runtime: OnnxRuntime) -> Path:
+    build_plan(folder, "fp32", BuildSettings(max_batch=3), BACKEND)
     runtime.opened.clear()
     runtime.graphs.clear()
     return folder
@@ -47,9 +42,9 @@ def draw(batch: int, seed: int = 0) -> Array8:
 
 
 @pytest.mark.parametrize("batch", [0, 1, 3, 7])
-def test_features_are_the_graphs(built: Path, backend: str, batch: int) -> None:
+def test_features_are_the_graphs(built: Path, batch: int) -> None:
     """Batches of every size, also larger than the buffers."""
-    engine, other = Engine.open(built, backend=backend), Engine.open(built, backend="onnxruntime")
+    engine, other = Engine.open(built, backend=BACKEND), Engine.open(built, backend="onnxruntime")
     seen, expected = engine.encode(draw(batch)), other.encode(draw(batch))
     for one, two in zip(
         (seen.global_, seen.local, *seen.memory), (expected.global_, expected.local, *expected.memory), strict=True
@@ -58,11 +53,10 @@ def test_features_are_the_graphs(built: Path, backend: str, batch: int) -> None:
         np.testing.assert_allclose(one, two, atol=1e-5)  # the batches differ in size
     assert engine.backend.startswith(f"onnxruntime {onnxruntime.__version__}")
     assert engine.backend.endswith("Orin fp32")
-    assert ("TensorRT 10.13.3" in engine.backend) == (backend == TENSORRT)
 
 
-def test_threads_that_share_an_engine_get_their_own_results(built: Path, backend: str) -> None:
-    engine = Engine.open(built, backend=backend)
+def test_threads_that_share_an_engine_get_their_own_results(built: Path) -> None:
+    engine = Engine.open(built, backend=BACKEND)
     views = [draw(1 + seed % 3, seed) for seed in range(9)]
     alone = [engine.encode(view).global_ for view in views]
     with ThreadPoolExecutor(6) as pool:
@@ -72,70 +66,44 @@ def test_threads_that_share_an_engine_get_their_own_results(built: Path, backend
 
 
 def test_every_batch_size_is_a_cuda_graph_of_its_own(folder: Path, runtime: OnnxRuntime) -> None:
-    compile_plan(folder, "fp32", BuildSettings(max_batch=3), CUDA)
-    engine = Engine.open(folder, backend=CUDA)
+    build_plan(folder, "fp32", BuildSettings(max_batch=3), BACKEND)
+    engine = Engine.open(folder, backend=BACKEND)
     runtime.graphs.clear()
     for batch in (1, 2, 1, 3, 2):
         engine.encode(draw(batch))
     assert sorted(recorded[0] for recorded in runtime.graphs.values()) == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("most", "recorded"), [(1, "1"), (3, "0")])
-def test_tensorrts_one_cuda_graph_is_for_plans_of_one_view(
-    folder: Path, runtime: OnnxRuntime, most: int, recorded: str
-) -> None:
-    compile_plan(folder, "fp32", BuildSettings(max_batch=most), TENSORRT)
-    assert runtime.opened[-1]["trt_cuda_graph_enable"] == recorded
-
-
 def test_products_are_fp32_where_the_graph_is(folder: Path, runtime: OnnxRuntime) -> None:
-    compile_plan(folder, "fp32", BuildSettings(), CUDA)
+    build_plan(folder, "fp32", BuildSettings(), BACKEND)
     assert runtime.opened[-1]["use_tf32"] == "0"
 
 
-def test_a_plan_is_built_as_asked_and_never_when_opening(folder: Path, runtime: OnnxRuntime) -> None:
-    settings = BuildSettings(6, 2, "ampere-plus", level=5, workspace=64)
-    compile_plan(folder, "fp32", settings, TENSORRT)
-    (made,) = runtime.builds
-    assert made["trt_profile_min_shapes"] == "image:1x192x192x3"
-    assert made["trt_profile_opt_shapes"] == "image:2x192x192x3"
-    assert made["trt_profile_max_shapes"] == "image:6x192x192x3"
-    assert made["trt_builder_optimization_level"] == "5"
-    assert made["trt_engine_hw_compatible"] == "1"
-    assert made["trt_max_workspace_size"] == str(64 << 20)
-    assert not [path for path in (folder / "plans").iterdir() if path.suffix not in (".plan", ".json")]
-    Engine.open(folder, backend=TENSORRT).encode(draw(1))
-    assert len(runtime.builds) == 1
-
-
-def test_without_a_plan_the_error_says_how_to_build_one(folder: Path, runtime: OnnxRuntime, backend: str) -> None:
-    build = f"goodparts build --engine {folder} --device {backend} --precision fp32"
+@pytest.mark.usefixtures("runtime")
+def test_without_a_plan_the_error_says_how_to_build_one(folder: Path) -> None:
+    build = f"goodparts build --engine {folder} --device {BACKEND} --precision fp32"
     with pytest.raises(EngineError, match=rf"has no fp32 plan for Orin .*: .*`{build}`"):
-        Engine.open(folder, backend=backend)
-    assert not runtime.builds
+        Engine.open(folder, backend=BACKEND)
 
 
 def test_a_plan_from_another_gpu_or_version_is_told(
-    built: Path, runtime: OnnxRuntime, backend: str, monkeypatch: pytest.MonkeyPatch
+    built: Path, runtime: OnnxRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(runtime.machine, "gpu", "NVIDIA A10")
         with pytest.raises(EngineError, match=r"was built on Orin \(compute capability 8\.7\), this is NVIDIA A10"):
-            Engine.open(built, backend=backend)
-    from goodparts.runtime.backends import onnxruntime_cuda as onnxruntime_gpu
+            Engine.open(built, backend=BACKEND)
+    from goodparts.runtime.backends import onnxruntime_cuda
 
-    monkeypatch.setattr(onnxruntime_gpu.CudaProvider, "version", "9.0.0")
-    monkeypatch.setattr(onnxruntime_gpu.ort, "__version__", "9.0.0")
+    monkeypatch.setattr(onnxruntime_cuda.CudaProvider, "version", "9.0.0")
     with pytest.raises(EngineError, match=r"was built with ONNX Runtime.* 1\..*, this is 9\.0\.0"):
-        Engine.open(built, backend=backend)
+        Engine.open(built, backend=BACKEND)
     assert Engine.open(built, backend="onnxruntime").encode(draw(1))
 
 
-def test_build_and_show_say_what_a_plan_is(
-    folder: Path, runtime: OnnxRuntime, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["build", "--engine", str(folder), "--device", CUDA, "--max-batch", "2"]) == 0
-    assert not runtime.builds
+@pytest.mark.usefixtures("runtime")
+def test_build_and_show_say_what_a_plan_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "--engine", str(folder), "--device", BACKEND, "--max-batch", "2"]) == 0
     made = capsys.readouterr().out
     assert "on Orin (compute capability 8.7), batches of 1 to 2 (" in made  # no size: there is no file
     assert "differs from torch by at most" in made
@@ -144,47 +112,44 @@ def test_build_and_show_say_what_a_plan_is(
     assert made.strip() in capsys.readouterr().out
 
 
-def test_a_missing_library_is_named(folder: Path, runtime: OnnxRuntime, backend: str) -> None:
+def test_a_missing_library_is_named(folder: Path, runtime: OnnxRuntime) -> None:
     runtime.missing = "libcublasLt.so.13: cannot open shared object file: No such file or directory"
-    name = "CUDA" if backend == CUDA else "Tensorrt"
-    with pytest.raises(BackendError, match=rf"cannot load its {name} provider: libcublasLt\.so\.13: cannot open"):
-        Engine.open(folder, backend=backend)
+    with pytest.raises(BackendError, match=r"cannot load its CUDA provider: libcublasLt\.so\.13: cannot open"):
+        Engine.open(folder, backend=BACKEND)
     runtime.providers = ["CPUExecutionProvider"]
-    with pytest.raises(BackendError, match=rf'has no {name} provider: .*pip install "\.\[gpu\]"'):
-        Engine.open(folder, backend=backend)
+    with pytest.raises(BackendError, match=r'has no CUDA provider: .*pip install "\.\[gpu\]"'):
+        Engine.open(folder, backend=BACKEND)
 
 
-def test_falling_back_to_the_cpu_is_an_error(built: Path, runtime: OnnxRuntime, backend: str) -> None:
+def test_falling_back_to_the_cpu_is_an_error(built: Path, runtime: OnnxRuntime) -> None:
     runtime.left_to_cpu = True
     with pytest.raises(BackendError, match=r"ONNX Runtime \S+ chose nothing, not \w+ExecutionProvider"):
-        Engine.open(built, backend=backend)
+        Engine.open(built, backend=BACKEND)
     assert not runtime.machine.allocated
 
 
-def test_what_a_provider_refuses_is_one_line(built: Path, runtime: OnnxRuntime, backend: str) -> None:
+def test_what_a_provider_refuses_is_one_line(built: Path, runtime: OnnxRuntime) -> None:
     runtime.refusal = "\nThis session contains graph nodes that are assigned to the default CPU EP\nand more"
     with pytest.raises(BackendError, match=r"cannot open .*: This session contains graph nodes .* EP$"):
-        Engine.open(built, backend=backend)
+        Engine.open(built, backend=BACKEND)
     runtime.refusal = "Failed to allocate memory for requested buffer of size 512"
     with pytest.raises(BackendError, match=r"of size 512: end what else uses the GPU, or build with a smaller --max"):
-        Engine.open(built, backend=backend)
+        Engine.open(built, backend=BACKEND)
     assert not runtime.machine.allocated
     assert not runtime.machine.handles
 
 
-def test_too_little_gpu_memory_is_one_line_and_leaves_none_taken(
-    built: Path, runtime: OnnxRuntime, backend: str
-) -> None:
+def test_too_little_gpu_memory_is_one_line_and_leaves_none_taken(built: Path, runtime: OnnxRuntime) -> None:
     runtime.machine.memory = 300_000
     with pytest.raises(BackendError, match=r"too little GPU memory for 0\.\d MB; 0 of 0 MB are free: .*--max-batch"):
-        Engine.open(built, backend=backend)
+        Engine.open(built, backend=BACKEND)
     assert not runtime.machine.allocated
     assert not runtime.machine.handles
     assert Engine.open(built, backend="onnxruntime").encode(draw(1))
 
 
-def test_a_run_that_fails_is_one_line_and_the_next_may_work(built: Path, runtime: OnnxRuntime, backend: str) -> None:
-    engine = Engine.open(built, backend=backend)
+def test_a_run_that_fails_is_one_line_and_the_next_may_work(built: Path, runtime: OnnxRuntime) -> None:
+    engine = Engine.open(built, backend=BACKEND)
     runtime.failing_run = "CUDA failure 719: unspecified launch failure"
     with pytest.raises(BackendError, match="cannot run 2 views: CUDA failure 719"):
         engine.encode(draw(2))
@@ -192,8 +157,8 @@ def test_a_run_that_fails_is_one_line_and_the_next_may_work(built: Path, runtime
     np.testing.assert_allclose(engine.encode(draw(2)).global_, expected.global_, atol=1e-5)
 
 
-def test_everything_on_the_gpu_is_freed_with_the_engine(built: Path, runtime: OnnxRuntime, backend: str) -> None:
-    engine = Engine.open(built, backend=backend)
+def test_everything_on_the_gpu_is_freed_with_the_engine(built: Path, runtime: OnnxRuntime) -> None:
+    engine = Engine.open(built, backend=BACKEND)
     engine.encode(draw(2))
     assert runtime.machine.allocated
     del engine
@@ -201,19 +166,18 @@ def test_everything_on_the_gpu_is_freed_with_the_engine(built: Path, runtime: On
     assert not runtime.machine.handles
 
 
-def test_a_graph_outside_its_tolerance_is_not_kept(folder: Path, runtime: OnnxRuntime, backend: str) -> None:
+def test_a_graph_outside_its_tolerance_is_not_kept(folder: Path, runtime: OnnxRuntime) -> None:
     runtime.machine.offset = 1e-2
-    with pytest.raises(ParityError, match=rf"fp32 on {backend} differs from torch .* the plan was not kept"):
-        compile_plan(folder, "fp32", BuildSettings(), backend)
+    with pytest.raises(ParityError, match=rf"fp32 on {BACKEND} differs from torch .* the plan was not kept"):
+        build_plan(folder, "fp32", BuildSettings(), BACKEND)
     assert not list((folder / "plans").glob("*.*"))
 
 
 @pytest.mark.parametrize(
     ("file", "names"),
     [
-        ("libonnxruntime_providers_cuda.so", OPTIONS["CUDAExecutionProvider"]),
-        ("libonnxruntime_providers_tensorrt.so", OPTIONS["TensorrtExecutionProvider"]),
-        ("libonnxruntime.so.*", {"gpu_graph_id", "session.disable_cpu_ep_fallback"}),
+        ("libonnxruntime_providers_cuda.so", OPTIONS),
+        ("libonnxruntime.so.*", {"gpu_graph_id"}),
     ],
 )
 def test_the_installed_library_has_the_options(file: str, names: set[str]) -> None:

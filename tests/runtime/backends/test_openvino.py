@@ -13,23 +13,23 @@ from goodparts.runtime.backends.library import BuildSettings, Device
 from goodparts.runtime.backends.openvino import compile_graph
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import BackendError, EngineError
-from goodparts.runtime.engine.build import compile_plan
+from goodparts.runtime.engine.build import build_plan
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.plans import Plan, read_plans
-from goodparts.runtime.engine.spec import read_spec
+from goodparts.runtime.engine.spec import Graph, read_spec
 
 from goodparts.cli import main
 
 
 @pytest.fixture
 def built(folder: Path) -> Path:
-    compile_plan(folder, "fp32", BuildSettings(), "openvino")
+    build_plan(folder, "fp32", BuildSettings(), "openvino")
     return folder
 
 
 def the_plan(folder: Path) -> tuple[Path, Plan]:
     """The record and what it says."""
-    ((path, plan),) = read_plans(folder, read_spec(folder).graph_id("fp32"))
+    ((path, plan),) = read_plans(folder, read_spec(folder).graph_id("plain", "fp32"))
     assert isinstance(plan, Plan)
     return path, plan
 
@@ -41,11 +41,11 @@ def rewrite(folder: Path, **changes: object) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_features_are_those_of_the_graph(folder: Path, precision: Precision) -> None:
-    if precision not in read_spec(folder).variants:
+    if precision not in read_spec(folder).graph("plain").variants:
         pytest.skip("this processor has no bf16")
     views = np.random.default_rng(0).integers(0, 256, (3, 192, 192, 3), np.uint8)
     expected = Engine.open(folder, backend="openvino", precision=precision).encode(views)
-    compile_plan(folder, precision, BuildSettings(), "openvino")
+    build_plan(folder, precision, BuildSettings(), "openvino")
     seen = Engine.open(folder, backend="openvino", precision=precision, threads=1)
     np.testing.assert_allclose(seen.encode(views).local, expected.local, atol=1e-6)
     assert seen.backend.endswith(f"CPU {precision}")
@@ -84,7 +84,7 @@ def test_a_plan_is_used_and_has_no_weights_in_it(built: Path, monkeypatch: pytes
     _, plan = the_plan(built)
     assert plan.file is not None
     assert plan.file.size < 0.2 * (built / "encoder.weights").stat().st_size
-    monkeypatch.setattr("goodparts.runtime.engine.engine.open_session", None)  # which opens graphs
+    monkeypatch.setattr("goodparts.runtime.engine.graphs.open_session", None)  # which opens graphs
     assert Engine.open(built).backend.startswith("openvino")
 
 
@@ -128,14 +128,14 @@ def test_a_damaged_plan_is_said_and_the_graph_opened(built: Path, caplog: pytest
     path.write_bytes(bytes(data))
     assert Engine.open(built, backend="openvino").backend.startswith("openvino")
     assert "is damaged: its SHA-256 is not the recorded" in caplog.text
-    assert compile_plan(built, "fp32", BuildSettings(), "openvino")[1]  # built again
+    assert build_plan(built, "fp32", BuildSettings(), "openvino")[1]  # built again
 
 
 def test_a_plan_stands_for_the_parity_record_that_an_export_lacks(built: Path) -> None:
     """As on a line whose engine came from a workstation without OpenVINO."""
     spec = read_spec(built)
-    fp32 = msgspec.structs.replace(spec.variants["fp32"], parity=())
-    bare = msgspec.structs.replace(spec, variants={"fp32": fp32})
+    fp32 = msgspec.structs.replace(spec.graph("plain").variant("fp32"), parity=())
+    bare = msgspec.structs.replace(spec, graphs={"plain": Graph(conditions={}, variants={"fp32": fp32})})
     (built / "engine.json").write_bytes(bare.to_bytes())
     assert Engine.open(built, backend="openvino").backend.startswith("openvino")
     with pytest.raises(EngineError, match="fp32 on onnxruntime has no parity record"):
@@ -156,7 +156,7 @@ def test_without_an_intel_gpu_the_error_names_what_is_missing(folder: Path) -> N
         pytest.skip("there is an Intel GPU: test_gpu_real.py runs on it")
     needs = r"OpenVINO .* has no GPU, which needs an Intel GPU and its OpenCL driver \(intel-opencl-icd\): .+"
     for call in (
-        lambda: compile_plan(folder, "fp32", BuildSettings(), "openvino-gpu"),
+        lambda: build_plan(folder, "fp32", BuildSettings(), "openvino-gpu"),
         lambda: Engine.open(folder, backend="openvino-gpu"),
     ):
         with pytest.raises(BackendError, match=needs) as caught:

@@ -13,7 +13,7 @@ import pytest
 from goodparts.runtime.backends.library import BuildSettings
 from goodparts.runtime.core.errors import BackendError, EngineError, ParityError, SettingsError
 from goodparts.runtime.core.preprocess import Array8
-from goodparts.runtime.engine.build import compile_plan
+from goodparts.runtime.engine.build import build_plan
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.plans import Plan, read_plans
 from goodparts.runtime.engine.spec import read_spec
@@ -31,7 +31,7 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture
 def built(folder: Path, machine: Machine) -> Path:
-    compile_plan(folder, "fp32", BuildSettings(max_batch=3), "tensorrt")
+    build_plan(folder, "fp32", BuildSettings(max_batch=3), "tensorrt")
     machine.runs = machine.launches = 0
     return folder
 
@@ -100,7 +100,7 @@ def test_everything_on_the_gpu_is_freed_with_the_engine(built: Path, machine: Ma
 
 def test_the_network_is_built_as_asked(folder: Path, machine: Machine) -> None:
     settings = BuildSettings(6, 2, "ampere-plus", later_versions=True, level=5, workspace=64)
-    compile_plan(folder, "fp32", settings, "tensorrt")
+    build_plan(folder, "fp32", settings, "tensorrt")
     (made,) = machine.builds
     assert made["flags"] == ["VERSION_COMPATIBLE"]  # TF32, which is on by default, is off
     assert (made["opt"], made["max"], made["level"]) == (2, 6, 5)
@@ -133,7 +133,7 @@ def test_timings_that_tensorrt_refuses_are_replaced(folder: Path, machine: Machi
     cache = folder / "plans" / "timings-tensorrt_Orin_sm87_10.3.0.cache"
     cache.parent.mkdir()
     cache.write_bytes(b"of another day")
-    compile_plan(folder, "fp32", BuildSettings(), "tensorrt")
+    build_plan(folder, "fp32", BuildSettings(), "tensorrt")
     assert machine.builds[0]["timings"] == ""
     assert cache.read_bytes() == b"timings"
 
@@ -159,7 +159,7 @@ def test_a_plan_from_another_gpu_or_version_is_told(built: Path, machine: Machin
 def test_a_plan_for_more_gpus_and_later_versions_is_used_there(folder: Path) -> None:
     settings = BuildSettings(hardware="ampere-plus", later_versions=True)
     with installed(Machine()):
-        compile_plan(folder, "fp32", settings, "tensorrt")
+        build_plan(folder, "fp32", settings, "tensorrt")
     with installed(Machine(gpu="NVIDIA A10", capability=(8, 6), version="11.4.0.106")):
         assert "11.4.0.106" in Engine.open(folder, backend="tensorrt").backend
     with installed(Machine(version="10.2.0")), pytest.raises(EngineError, match=r"this is 10\.2\.0"):
@@ -173,16 +173,16 @@ def test_a_plan_for_more_gpus_and_later_versions_is_used_there(folder: Path) -> 
 
 def test_a_hardware_level_that_this_version_lacks_is_told(folder: Path, machine: Machine) -> None:
     with pytest.raises(BackendError, match=r"no --hardware same-capability: choose from same, ampere-plus"):
-        compile_plan(folder, "fp32", BuildSettings(hardware="same-capability"), "tensorrt")
+        build_plan(folder, "fp32", BuildSettings(hardware="same-capability"), "tensorrt")
     with installed(Machine(version="11.4.0.106", same_capability=True)) as newer:
-        compile_plan(folder, "fp32", BuildSettings(hardware="same-capability"), "tensorrt")
+        build_plan(folder, "fp32", BuildSettings(hardware="same-capability"), "tensorrt")
         assert newer.builds[0]["hardware"] == "SAME_COMPUTE_CAPABILITY"
     assert not machine.builds
 
 
 def test_a_plan_of_another_graph_is_told(built: Path) -> None:
     record = plan_file(built).with_suffix(".json")
-    plan = next(plan for _, plan in read_plans(built, read_spec(built).graph_id("fp32")))
+    plan = next(plan for _, plan in read_plans(built, read_spec(built).graph_id("plain", "fp32")))
     assert isinstance(plan, Plan)
     changed = {name: getattr(plan, name) for name in plan.__struct_fields__} | {"graph": "0" * 64}
     record.write_bytes(Plan(**changed).to_bytes())
@@ -207,12 +207,12 @@ def test_damage_is_found_before_tensorrt_sees_the_plan(built: Path) -> None:
     record.write_bytes(record.read_bytes().replace(b"Orin", b"Iron"))
     with pytest.raises(EngineError, match=r"\.json is damaged or of another version"):
         Engine.open(built, backend="tensorrt")
-    assert compile_plan(built, "fp32", BuildSettings(), "tensorrt")[1]  # a damaged one is built again
+    assert build_plan(built, "fp32", BuildSettings(), "tensorrt")[1]  # a damaged one is built again
 
 
 def test_a_plan_that_tensorrt_refuses_is_one_line(built: Path, machine: Machine) -> None:
     record = plan_file(built).with_suffix(".json")
-    plan = next(plan for _, plan in read_plans(built, read_spec(built).graph_id("fp32")))
+    plan = next(plan for _, plan in read_plans(built, read_spec(built).graph_id("plain", "fp32")))
     assert isinstance(plan, Plan)
     # A record that promises more than the plan holds.
     fields = {name: getattr(plan, name) for name in plan.__struct_fields__} | {"later_versions": True}
@@ -230,14 +230,14 @@ def test_a_graph_that_tensorrt_cannot_parse_is_one_line(folder: Path, machine: M
         match=r"TensorRT 10\.3\.0 cannot read .*encoder\.onnx: No importer registered for op: Attention at "
         r"Attention 'blocks\.0' \(and 1 more\)",
     ):
-        compile_plan(folder, "fp32", BuildSettings(), "tensorrt")
+        build_plan(folder, "fp32", BuildSettings(), "tensorrt")
     assert not list((folder / "plans").glob("*"))
 
 
 def test_a_build_that_fails_leaves_nothing(folder: Path, machine: Machine) -> None:
     machine.build_error = "Could not find any implementation for node: out of memory"
     with pytest.raises(BackendError, match=r"out of memory; a smaller --max-batch or --workspace needs less"):
-        compile_plan(folder, "fp32", BuildSettings(), "tensorrt")
+        build_plan(folder, "fp32", BuildSettings(), "tensorrt")
     assert not list((folder / "plans").glob("*"))
     assert Engine.open(folder).encode(draw(1))
 
@@ -265,10 +265,10 @@ def test_a_run_that_fails_is_one_line_and_the_next_may_work(built: Path, machine
 def test_a_plan_outside_its_tolerance_is_not_kept(folder: Path, machine: Machine) -> None:
     machine.offset = 1e-2
     with pytest.raises(ParityError, match=r"fp32 on tensorrt differs from torch .* the plan was not kept"):
-        compile_plan(folder, "fp32", BuildSettings(), "tensorrt")
+        build_plan(folder, "fp32", BuildSettings(), "tensorrt")
     assert not list((folder / "plans").glob("*.plan"))
     machine.offset = 0
-    plan, _ = compile_plan(folder, "fp32", BuildSettings(), "tensorrt")
+    plan, _ = build_plan(folder, "fp32", BuildSettings(), "tensorrt")
     assert plan.parity is not None
 
 
@@ -285,7 +285,7 @@ def test_interrupting_a_build_ends_it(
     monkeypatch.setattr(Progress, "INTERVAL", (0.0, 0.0))
     machine.on_step = lambda: monkeypatch.setattr("builtins.print", press)
     with pytest.raises(type(signal)):
-        compile_plan(folder, "fp32", BuildSettings(), "tensorrt")
+        build_plan(folder, "fp32", BuildSettings(), "tensorrt")
     assert not machine.builds
     assert not list((folder / "plans").glob("*"))
 
@@ -294,7 +294,7 @@ def test_a_folder_that_cannot_be_written_leaves_plans_in_the_users_cache(
     folder: Path, machine: Machine, tmp_path: Path
 ) -> None:
     (folder / "plans").write_text("in the way")
-    compile_plan(folder, "fp32", BuildSettings(), "tensorrt")
+    build_plan(folder, "fp32", BuildSettings(), "tensorrt")
     assert len(list((tmp_path / "cache").rglob("*.plan"))) == 1
     assert "tensorrt" in Engine.open(folder, backend="tensorrt").backend
     assert len(machine.builds) == 1
@@ -317,7 +317,7 @@ def test_no_gpu_and_no_driver_are_told(folder: Path) -> None:
     with installed(Machine(gpu="")), pytest.raises(BackendError, match="no CUDA GPU is visible"):
         Engine.open(folder, backend="tensorrt")
     with installed(Machine(starts=False)), pytest.raises(BackendError) as caught:
-        compile_plan(folder, "fp32", BuildSettings(), "tensorrt")
+        build_plan(folder, "fp32", BuildSettings(), "tensorrt")
     assert str(caught.value) == (
         "TensorRT 10.3.0 does not start: CUDA initialization failure with error: 35. See the guide."
     )
@@ -340,7 +340,7 @@ def test_trtexec_is_printed_without_tensorrt(folder: Path, capsys: pytest.Captur
     command = ["build", "--engine", str(folder), "--device", "tensorrt", "--print-trtexec", "--max-batch", "4"]
     assert main([*command, "--hardware", "ampere-plus", "--workspace", "512"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(read_spec(folder).variants)
+    assert len(lines) == len(read_spec(folder).graph("plain").variants)
     line = lines[0]
     assert line.startswith(f"trtexec --onnx={folder / 'encoder.onnx'} --saveEngine=fp32.plan --stronglyTyped --noTF32 ")
     assert "--minShapes=image:1x192x192x3 --optShapes=image:1x192x192x3 --maxShapes=image:4x192x192x3" in line

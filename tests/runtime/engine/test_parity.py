@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.backends.tensors import Outputs, name_outputs
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.errors import EngineError, ParityError
 from goodparts.runtime.core.preprocess import Array8
-from goodparts.runtime.core.scoring import Floats
-from goodparts.runtime.engine.parity import REFERENCE_NAME, TOLERANCES, Reference
+from goodparts.runtime.engine.parity import REFERENCE_NAMES, TOLERANCES, Reference
 
 
 @pytest.fixture(scope="module")
 def reference(engine_folder: Path) -> Reference:
-    return Reference.open(engine_folder / REFERENCE_NAME)
+    return Reference.open(engine_folder / REFERENCE_NAMES["plain"])
 
 
 class Double:
@@ -27,15 +27,12 @@ class Double:
         self._size = size
         self.batches: set[int] = set()
 
-    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:  # noqa: ARG002
+    def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:  # noqa: ARG002
         self.batches.add(len(views))
         images, features = self._reference.images, self._reference.features
         rows = [next(at for at, image in enumerate(images) if (image == view).all()) for view in views]
-        return [
-            features.global_[rows],
-            features.local[rows] + np.float32(self._size),
-            *(memory[rows] for memory in features.memory),
-        ]
+        memory = [memory[rows] for memory in features.memory]
+        return name_outputs([features.global_[rows], features.local[rows] + np.float32(self._size), *memory])
 
 
 def test_an_exact_graph_passes_alone_and_in_a_batch(reference: Reference) -> None:

@@ -14,9 +14,9 @@ import msgspec
 import pytest
 from goodparts.runtime import Detector, Engine, Recipe
 from goodparts.runtime.backends.session import Session
+from goodparts.runtime.backends.tensors import Outputs
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.preprocess import Array8
-from goodparts.runtime.core.scoring import Floats
 from goodparts.runtime.core.view import Box, View, read_mask
 from goodparts.runtime.line import line as watch
 from goodparts.runtime.line import shared_engine as batching
@@ -39,7 +39,7 @@ class LostOnce:
         self._session, self._passes = session, 0
         self.description = session.description
 
-    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:
         self._passes += 1
         if self._passes >= 3:
             raise RuntimeError("device lost\nand a long story")
@@ -55,7 +55,7 @@ def test_an_engine_that_fails_is_opened_again_and_no_frame_is_lost(
     def open_engine(told: LineSettings) -> Engine:
         engine = real(told)
         if not opened:
-            engine.session = LostOnce(engine.session)
+            engine.graphs["plain"] = LostOnce(engine.graphs["plain"])
         opened.append(engine)
         return engine
 
@@ -106,7 +106,7 @@ class Slow:
         self.sizes: list[int] = []
         self.description = session.description
 
-    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:
         self.sizes.append(len(views))
         time.sleep(0.02)
         return self._session.run(views, conditions)
@@ -122,8 +122,8 @@ def test_sources_share_passes_up_to_batch_ms(
 
     def open_engine(told: LineSettings) -> Engine:
         engine = real(told)
-        slow.append(Slow(engine.session))
-        engine.session = slow[-1]
+        slow.append(Slow(engine.graphs["plain"]))
+        engine.graphs["plain"] = slow[-1]
         return engine
 
     monkeypatch.setattr(watch, "_open_engine", open_engine)

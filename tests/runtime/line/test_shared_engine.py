@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from goodparts.runtime.backends.tensors import Outputs
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.preprocess import Array8
-from goodparts.runtime.core.scoring import Floats
 from goodparts.runtime.line import shared_engine as batching
 from goodparts.runtime.line.shared_engine import BatchingSession, sharing_pays
 
@@ -25,14 +25,14 @@ class Recorder:
         self.entered, self.go = threading.Semaphore(0), threading.Semaphore(0)
         self.broken = False
 
-    def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:
+    def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:
         self.sizes.append(len(views))
         self.conditions.append(conditions)
         self.entered.release()
         self.go.acquire()
         if self.broken:
             raise RuntimeError("device lost")
-        return [views[:, 0, 0, 0].astype(np.float32)]
+        return {"pixel": views[:, 0, 0, 0].astype(np.float32)}
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -51,7 +51,8 @@ def run_while_busy(
 
     def ask(index: int) -> None:
         try:
-            (results[index],) = session.run(np.full((counts[index], 2, 2, 3), index, np.uint8), conditions[index])
+            views = np.full((counts[index], 2, 2, 3), index, np.uint8)
+            results[index] = session.run(views, conditions[index])["pixel"]
         except RuntimeError as error:
             results[index] = error
 
@@ -133,10 +134,10 @@ def test_passes_are_shared_only_where_that_is_faster(
     clock = 0.0
 
     class Timed(Recorder):
-        def run(self, views: Array8, conditions: Conditions | None = None) -> list[Floats]:  # noqa: ARG002
+        def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:  # noqa: ARG002
             nonlocal clock
             clock += each + further * (len(views) - 1)
-            return []
+            return {}
 
     monkeypatch.setattr(batching, "time", SimpleNamespace(perf_counter=lambda: clock))
     assert sharing_pays(Timed(), 2) == pays

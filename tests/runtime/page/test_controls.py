@@ -191,7 +191,7 @@ def test_an_engine_that_fails_is_said_and_nothing_changed(
     def lost(*_: object) -> None:
         raise RuntimeError("device lost")
 
-    monkeypatch.setattr(client.line.shared.engine.session, "run", lost)
+    monkeypatch.setattr(client.line.shared.engine.graphs["plain"], "run", lost)
     reply = client.post("/consider", {"reject": client.get("/rejects").json["rejects"][0]["name"]})
     assert (reply.status, reply.body) == (500, b"that failed: RuntimeError")
     assert own.read_bytes() == recipe.to_bytes()

@@ -108,13 +108,13 @@ def test_thresholds_set_otherwise_stay(engine: Engine, saved: Recipe) -> None:
 
 
 def test_another_graph_gives_what_accepting_there_would(engine: Engine, saved: Recipe) -> None:
-    here = accept(refit(saved, engine.encode, engine.graph_id), engine, PHOTOS[:1], max_rows=500)
+    here = accept(refit(saved, engine.encode, engine.graph_id()), engine, PHOTOS[:1], max_rows=500)
     # accepted in a graph whose memory is useless in this one
     there = accept(saved, engine, PHOTOS[:1], max_rows=500)
     header = msgspec.structs.replace(there.header, graph="0" * 64)
     there = dataclasses.replace(there, header=header, banks=tuple(np.zeros_like(bank) for bank in there.banks))
     there = Recipe.from_bytes(there.to_bytes())
-    again = refit(there, engine.encode, engine.graph_id)
+    again = refit(there, engine.encode, engine.graph_id())
     assert again.digest == there.digest  # it is still that recipe
     assert again.to_bytes() == here.to_bytes()
 

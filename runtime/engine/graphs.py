@@ -1,0 +1,76 @@
+"""The open graphs of an engine: each is opened when it is first asked for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from ..backends.library import GraphFiles
+from ..backends.registry import AUTO, check_name, choose_backend, open_session
+from ..backends.session import GraphName, Precision, Session
+from ..core.errors import BackendError, EngineError
+from .plans import graph_files, open_plan, planned_backends
+from .spec import EngineSpec
+
+log = logging.getLogger(__name__)
+
+
+class LazyGraphs(dict[GraphName, Session], ABC):
+    """Open graphs by name. A graph that is not there is opened by the thread that first asks for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opening = threading.Lock()
+
+    @abstractmethod
+    def open(self, name: GraphName) -> Session:
+        """Open a graph; EngineError or BackendError where that cannot be."""
+
+    def __missing__(self, name: GraphName) -> Session:
+        with self._opening:
+            if name not in self:
+                self[name] = self.open(name)
+            return self[name]
+
+
+class EngineGraphs(LazyGraphs):
+    """The graphs of an engine folder in one precision, all on the same backend.
+
+    backend: a name in registry.BACKENDS, or "auto": the first of registry.AUTO that is installed and has a record of
+    the plain graph; threads: bound on the library's threads, None for no bound. Raises EngineError for a precision or
+    backend that the engine has no record of, BackendError where the library is not installed.
+    """
+
+    def __init__(self, folder: Path, spec: EngineSpec, backend: str, precision: Precision, threads: int | None) -> None:
+        super().__init__()
+        self._folder, self._spec, self._precision, self._threads = folder, spec, precision, threads
+        self._backend = backend
+        if backend == "auto":
+            plain = graph_files(folder, spec, "plain", precision)
+            allowed = [*self._recorded(plain), *planned_backends(folder, plain)]
+            self._backend = choose_backend(backend, allowed, precision)
+
+    def open(self, name: GraphName) -> Session:
+        """Open the plan of a graph where there is one that fits, or the graph itself where its backend can run it."""
+        graph = graph_files(self._folder, self._spec, name, self._precision)
+        if self._backend not in AUTO:
+            check_name(self._backend)
+            return open_plan(self._folder, graph, self._backend, self._threads)
+        rests = self._recorded(graph)
+        planned = planned_backends(self._folder, graph)
+        choose_backend(self._backend, [*rests, *planned], self._precision)
+        if self._backend in planned:
+            try:
+                return open_plan(self._folder, graph, self._backend, self._threads)
+            except (BackendError, EngineError) as error:
+                if self._backend not in rests:
+                    raise
+                log.warning("%s: until then the graph itself is opened, which takes longer", error)
+        return open_session(graph.path, self._backend, self._precision, self._threads, rests[self._backend])
+
+    def _recorded(self, graph: GraphFiles) -> dict[str, str]:
+        """Return the backends that may run a graph file, each with what computes the rest of an int8 graph."""
+        parity = self._spec.graph(graph.name).variant(graph.precision).parity
+        return {record.backend: record.rest for record in parity}
