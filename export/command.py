@@ -13,17 +13,17 @@ from goodparts.runtime.core.files import find_images
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.view import View
 from goodparts.runtime.describe import describe_engine
-from goodparts.trainer.anople import settings as anople
 from goodparts.trainer.anople.encoder import PromptedEncoder
-from goodparts.trainer.clip.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbone
+from goodparts.trainer.anople.settings import DEFAULT
 
 from .engines import USUAL, find_engine, make_engine
 from .fused import write_fused
 from .labelled import LabelledPhotos
+from .options import add_backbone_arguments, add_check_argument, open_backbone
 from .prompted import add_prompted
 from .triton import Device, write_repository
 
-PHOTOS = 16
+CALIBRATION_PHOTOS = 16
 """int8 is calibrated on no more than this many."""
 
 
@@ -52,42 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backbone_arguments(parser)
 
 
-def add_check_argument(parser: argparse.ArgumentParser) -> None:
-    """The option that names labelled photos for the gate."""
-    parser.add_argument("--check-on", type=Path, metavar="DIR",
-                        help="labelled photos, in its folders good and bad: every precision must tell them apart as "
-                             "well as torch does")  # fmt: skip
-
-
-def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that choose a backbone."""
-    parser.add_argument("--backbone", default=DEFAULT_NAME, metavar="NAME",
-                        help=f"demo, or an open_clip ViT or CLIP ResNet (default {DEFAULT_NAME})")  # fmt: skip
-    parser.add_argument("--pretrained", metavar="TAG",
-                        help=f"open_clip's tag of the weights (default {DEFAULT_PRETRAINED}), or random")  # fmt: skip
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="a local file with the weights instead (OpenAI's need a backbone whose name ends in -quickgelu)",
-    )
-
-    parser.add_argument("--memory-taps", metavar="N,M",
-                        help="blocks after whose attention the memory is taken (default: 4,9 of 12, demo's 1,4), "
-                             "or a ResNet's layers (2,3 of 4)")  # fmt: skip
-
-
-def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
-    """The backbone that these options name."""
-    taps = None
-    if args.memory_taps is not None:
-        try:
-            taps = tuple(int(part) for part in args.memory_taps.split(","))
-        except ValueError:
-            raise SettingsError(f"--memory-taps {args.memory_taps}: give block numbers, as in 4,9") from None
-    return Backbone.open(args.backbone, pretrained=args.pretrained, weights=args.weights, taps=taps, device=device)
-
-
 def run(args: argparse.Namespace) -> int:
     if args.fused is not None or args.recipe is not None:
         return run_fused(args)
@@ -104,10 +68,10 @@ def run(args: argparse.Namespace) -> int:
     if args.calibrate_on and not adding and "int8" not in (precisions or ()):
         raise SettingsError("--calibrate-on without --precision int8: nothing else is calibrated")
     backbone = open_backbone(args)
-    encoder = PromptedEncoder(backbone, anople.DEFAULT) if args.prompted else None
+    encoder = PromptedEncoder(backbone, DEFAULT) if args.prompted else None
     photos = None
     if args.calibrate_on:
-        frames = [load_rgb(path) for path in find_images(args.calibrate_on)[:PHOTOS]]
+        frames = [load_rgb(path) for path in find_images(args.calibrate_on)[:CALIBRATION_PHOTOS]]
         photos = np.concatenate([View().cut(frame, backbone.encoder.image_size) for frame in frames])
     labelled = None if args.check_on is None else LabelledPhotos.open(args.check_on, backbone)
     spec = find_engine(backbone, args.engine) if adding else None

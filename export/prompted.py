@@ -19,8 +19,8 @@ from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Features
 from goodparts.runtime.engine.parity import PROMPTED_REFERENCE_NAME, Reference
 from goodparts.runtime.engine.spec import SPEC_NAME, EngineSpec, File, Prompted, Variant, verify_files
-from goodparts.trainer.anople.encoder import PromptedEncoder
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.method import ConditionedEncoder
 
 from .graph import save_graph, trace
 from .precisions import Exporter
@@ -80,7 +80,7 @@ def _digest(tensor: ir.TensorProtocol) -> bytes:
 
 
 def add_prompted(
-    folder: Path, backbone: Backbone, encoder: PromptedEncoder, photos: Array8 | None = None
+    folder: Path, backbone: Backbone, encoder: ConditionedEncoder, photos: Array8 | None = None
 ) -> EngineSpec:
     """Add the prompted graph to an engine, in each of its precisions that passes the gate; what is there stays as it
     is, to the byte.
@@ -119,7 +119,7 @@ def add_prompted(
 
 
 def _write(
-    part: Path, spec: EngineSpec, backbone: Backbone, encoder: PromptedEncoder, photos: Array8 | None
+    part: Path, spec: EngineSpec, backbone: Backbone, encoder: ConditionedEncoder, photos: Array8 | None
 ) -> dict[Precision, Variant]:
     """The variants, beside those of the plain graph; fp32 must pass, the others are left out where they do not."""
     reference = make_reference(backbone, encoder)
@@ -145,7 +145,7 @@ def _write(
     return made
 
 
-def make_reference(backbone: Backbone, encoder: PromptedEncoder) -> Reference:
+def make_reference(backbone: Backbone, encoder: ConditionedEncoder) -> Reference:
     """Torch's features of the gate's pictures, in fp32, with random conditions."""
     images, conditions = parity_images(backbone.encoder.image_size), encoder.example()
     with torch.inference_mode():

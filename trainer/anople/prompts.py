@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..clip.text_tower import TextTower, open_tokenizer, run_block
 from ..promptad.prompts import INITIAL_SPREAD
-from .settings import Settings
+from .settings import AnoPLeSettings
 
 ABNORMAL = "abnormal"
 WORDS = "a photo of a"
@@ -27,7 +27,7 @@ class CoupledPrompts(nn.Module):
     """text [J,n_t,W_t] and visual [J,n_v,W_v], the maps between them, and the prefix [5,1,W_v], or [5,0,W_v]
     without one."""
 
-    def __init__(self, text: TextTower, average: Tensor, chosen: Settings, seed: int) -> None:
+    def __init__(self, text: TextTower, average: Tensor, settings: AnoPLeSettings, seed: int) -> None:
         """average: [J,W_v], the shots' average patch at each layer. Drawn on the CPU, so that a seed means the same on
         every device."""
         super().__init__()
@@ -37,22 +37,22 @@ class CoupledPrompts(nn.Module):
             return nn.Parameter(torch.randn(*shape, generator=generator) * spread)
 
         levels, visual_width = average.shape
-        maps = levels if chosen.projection == "layer" else 1
-        self.text = draw(levels, chosen.text_tokens, text.width)
-        self.visual = draw(levels, chosen.visual_tokens, visual_width)
+        maps = levels if settings.projection == "layer" else 1
+        self.text = draw(levels, settings.text_tokens, text.width)
+        self.visual = draw(levels, settings.visual_tokens, visual_width)
         self.to_visual = draw(maps, text.width, visual_width, spread=text.width**-0.5)
         self.to_text = draw(maps, visual_width, text.width, spread=visual_width**-0.5)
         self.to_visual_bias = nn.Parameter(torch.zeros(maps, 1, visual_width))
         self.to_text_bias = nn.Parameter(torch.zeros(maps, 1, text.width))
-        self.prefix = draw(VIEWS, int(chosen.prefix == "tower"), visual_width)
-        if chosen.visual_start == "patches":
+        self.prefix = draw(VIEWS, int(settings.prefix == "tower"), visual_width)
+        if settings.visual_start == "patches":
             self._start_beside(average.cpu()[:, None])
-        if chosen.start == "words":
-            ids = torch.tensor(open_tokenizer().encode(WORDS)[: chosen.text_tokens])
+        if settings.start == "words":
+            ids = torch.tensor(open_tokenizer().encode(WORDS)[: settings.text_tokens])
             with torch.no_grad():
                 self.text[0, : len(ids)] = text.embed(ids.to(text.positional_embedding.device)).cpu()
-        self._to_visual = chosen.coupling in ("both", "text-to-visual")
-        self._to_text = chosen.coupling in ("both", "visual-to-text")
+        self._to_visual = settings.coupling in ("both", "text-to-visual")
+        self._to_text = settings.coupling in ("both", "visual-to-text")
 
     @torch.no_grad()
     def _start_beside(self, patch: Tensor) -> None:
