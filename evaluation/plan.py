@@ -19,7 +19,8 @@ from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.spec import SPEC_NAME, read_spec
 from goodparts.trainer.anople.encoder import PromptedEncoder
 from goodparts.trainer.anople.settings import anople_settings
-from goodparts.trainer.clip.backbone import DEFAULT_NAME, Backbone
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.weights import DEFAULT_NAME
 from msgspec import Meta
 
 from .cache import Cells

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.trainer.clip.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbone
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.weights import DEFAULT_NAME, DEFAULT_PRETRAINED
 
 
 def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:

@@ -39,7 +39,8 @@ from goodparts.runtime.recipe.calibrate import Calibration, calibrate_on
 from goodparts.runtime.recipe.memory import Memory, coreset, fit_memory
 from goodparts.runtime.recipe.simulate import place, score_painted
 from goodparts.trainer.clip import embedded as clip
-from goodparts.trainer.clip.backbone import Backbone, randomise
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.weights import randomise
 from goodparts.trainer.promptad.learner import PromptLearner
 from goodparts.trainer.promptad.settings import PROTOCOLS, PromptADSettings, promptad_settings
 

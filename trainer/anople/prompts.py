@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from goodparts.runtime.core.errors import SettingsError
 from torch import Tensor, nn
 
-from ..clip.text_tower import TextTower, open_tokenizer, run_block
-from ..promptad.prompts import INITIAL_SPREAD
+from ..clip.text_tower import INITIAL_SPREAD, TextTower, open_tokenizer, run_block
 from .settings import AnoPLeSettings
 
 ABNORMAL = "abnormal"

@@ -1,6 +1,6 @@
-"""The demo backbone: a small CLIP trained on drawn parts (train.py), its weights beside this file.
+"""The embedded backbone, `demo` to its users: a small CLIP trained on drawn parts, its weights beside this file.
 
-For trying, testing and CI; it has never seen a photograph.
+It is for trying, testing and CI. It has never seen a photograph. embedded_training.py makes it.
 """
 
 from __future__ import annotations

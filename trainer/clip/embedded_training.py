@@ -1,4 +1,4 @@
-"""Train the demo CLIP on drawn parts: `python -m goodparts.trainer.clip.embedded_training --out weights.safetensors`.
+"""Train the embedded CLIP on drawn parts: `python -m goodparts.trainer.clip.embedded_training --out FILE`.
 
 open_clip's own model and contrastive captions, and one thing more: the pictures come in pairs, a piece without
 and with its defect, and with exact masks. So the local features of the V-V path are told which patches are
@@ -27,7 +27,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from . import embedded as clip
+from . import embedded
 from .captions import NORMAL, Caption, contradict, describe
 from .vv_tower import VVTower
 
@@ -53,7 +53,7 @@ class Pictures:
 def draw_line(job: tuple[int, int]) -> Pictures:
     """All photos of one line: (index into KINDS, seed)."""
     kind, seed = job
-    size, grid = clip.IMAGE_SIZE, clip.IMAGE_SIZE // clip.PATCH_SIZE
+    size, grid = embedded.IMAGE_SIZE, embedded.IMAGE_SIZE // embedded.PATCH_SIZE
     known = [index for index, defect in enumerate(DEFECTS) if defect not in HELD_OUT_DEFECTS]
     line = DrawnProduct(KINDS[kind], seed)
     defects = np.random.default_rng([SEED, kind, seed]).choice(known, PIECES)
@@ -61,7 +61,7 @@ def draw_line(job: tuple[int, int]) -> Pictures:
     for index, defect in enumerate(defects):
         good, bad = (line.photo(index, what, size=(size, size)) for what in (None, DEFECTS[defect]))
         images.append([good.image, bad.image])
-        coverage.append(bad.mask.reshape(grid, clip.PATCH_SIZE, grid, clip.PATCH_SIZE).mean(axis=(1, 3)))
+        coverage.append(bad.mask.reshape(grid, embedded.PATCH_SIZE, grid, embedded.PATCH_SIZE).mean(axis=(1, 3)))
     return Pictures(np.array(images), np.array(coverage, np.float32), np.array(kind), defects)
 
 
@@ -178,16 +178,16 @@ class Batch:
 
 def draw_batch(pictures: Pictures, lines: int, rng: np.random.Generator, generator: torch.Generator) -> Batch:
     """Of each line also a caption that no good picture of it deserves."""
-    chosen = rng.choice(len(pictures.images), lines, replace=False)[:, None]
+    lines_drawn = rng.choice(len(pictures.images), lines, replace=False)[:, None]
     pieces = rng.permuted(np.tile(np.arange(pictures.images.shape[1]), (lines, 1)), axis=1)[:, :2]
-    kinds = np.repeat(pictures.kind[chosen[:, 0]], 4).tolist()
-    faults = pictures.defect[chosen, pieces]
+    kinds = np.repeat(pictures.kind[lines_drawn[:, 0]], 4).tolist()
+    faults = pictures.defect[lines_drawn, pieces]
     states = np.stack([np.full_like(faults, NORMAL), 1 + faults], axis=2).ravel().tolist()
     right = [describe(kind, state, rng) for kind, state in zip(kinds, states, strict=True)]
     wrong = [contradict(kind, NORMAL, rng) for kind in kinds[::4]]
     captions = list({caption.text: caption for caption in (*right, *wrong)}.values())
     place = {caption.text: index for index, caption in enumerate(captions)}
-    images, coverage = (torch.from_numpy(part[chosen, pieces]) for part in (pictures.images, pictures.coverage))
+    images, coverage = (torch.from_numpy(part[lines_drawn, pieces]) for part in (pictures.images, pictures.coverage))
     pixels, covered = augment(images, coverage, generator)
     return Batch(
         pixels.flatten(0, 2),
@@ -208,7 +208,7 @@ class Trainee(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clip = open_clip.CLIP(**clip.CONFIG)
+        self.clip = open_clip.CLIP(**embedded.CONFIG)
         self.tokens = torch.tensor(caption_tokens())
         self.clip.token_embedding = torch.nn.Embedding(len(self.tokens), self.clip.token_embedding.embedding_dim)
         torch.nn.init.normal_(self.clip.token_embedding.weight, std=0.02)
@@ -218,9 +218,9 @@ class Trainee(torch.nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Batch → the LOSSES."""
-        tokens = open_clip.tokenize([caption.text for caption in batch.captions], clip.CONTEXT_LENGTH)
+        tokens = open_clip.tokenize([caption.text for caption in batch.captions], embedded.CONTEXT_LENGTH)
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            global_, local, *memory = (one.float() for one in self.tower(batch.pixels))
+            global_, local, *memory = (output.float() for output in self.tower(batch.pixels))
             text = F.normalize(self.clip.encode_text(torch.searchsorted(self.tokens, tokens)).float(), dim=-1)
         scale, covered, right = self.clip.logit_scale.exp(), batch.coverage, batch.right
         logits = scale * global_ @ text.T
@@ -228,7 +228,7 @@ class Trainee(torch.nn.Module):
         direction = (text[bad] - text[good]).repeat_interleave(2, dim=0)
         margin = scale * torch.einsum("bpc,bc->bp", local, direction)
         pieces = covered.shape[:3]
-        found = self.novelty(tuple(one.unflatten(0, pieces) for one in memory))
+        novelty = self.novelty(tuple(features.unflatten(0, pieces) for features in memory))
         return torch.stack(
             [
                 matching_loss(logits, batch.truth),
@@ -237,7 +237,7 @@ class Trainee(torch.nn.Module):
                 rank_loss(self.flaw(global_).view(pieces), scale)
                 + rank_loss(self.flaw(text)[right].view(-1, 1, 2), scale)
                 + patch_loss(scale * (self.flaw(local) - self.flaw.offset), covered.flatten(0, 2)),
-                patch_loss(found, covered.expand_as(found)),
+                patch_loss(novelty, covered.expand_as(novelty)),
             ]
         )
 
@@ -259,7 +259,7 @@ def train(pictures: Pictures, steps: int, batch: int) -> open_clip.CLIP:
         optimiser, lambda step: min((step + 1) / WARMUP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
     )
     start = time.perf_counter()
-    seen = np.zeros(len(Trainee.LOSSES))
+    smoothed = np.zeros(len(Trainee.LOSSES))
     for step in range(1, steps + 1):
         losses = trainee(draw_batch(pictures, batch, rng, generator))
         optimiser.zero_grad()
@@ -269,11 +269,11 @@ def train(pictures: Pictures, steps: int, batch: int) -> open_clip.CLIP:
         schedule.step()
         with torch.no_grad():
             trainee.clip.logit_scale.clamp_(max=math.log(100.0))
-        seen = 0.98 * seen + 0.02 * losses.detach().numpy()
+        smoothed = 0.98 * smoothed + 0.02 * losses.detach().numpy()
         if step % 100 == 0:
-            known = zip(Trainee.LOSSES, seen / (1 - 0.98**step), strict=True)
+            means = zip(Trainee.LOSSES, smoothed / (1 - 0.98**step), strict=True)
             speed = (time.perf_counter() - start) / step
-            print(f"step {step}/{steps}:", *(f"{name} {value:.3f}," for name, value in known), f"{speed:.2f} s a step",
+            print(f"step {step}/{steps}:", *(f"{name} {value:.3f}," for name, value in means), f"{speed:.2f} s a step",
                   flush=True)  # fmt: skip
     return trainee.clip
 
@@ -288,8 +288,8 @@ def caption_tokens() -> list[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the demo CLIP on drawn parts.")
-    parser.add_argument("--out", type=Path, default=clip.WEIGHTS, metavar="FILE", help="default: %(default)s")
+    parser = argparse.ArgumentParser(description="Train the embedded CLIP on drawn parts.")
+    parser.add_argument("--out", type=Path, default=embedded.WEIGHTS, metavar="FILE", help="default: %(default)s")
     parser.add_argument("--lines", type=int, default=LINES, help="lines per kind (default %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="default %(default)s")
     parser.add_argument("--batch", type=int, default=BATCH, help="default %(default)s")
@@ -298,7 +298,7 @@ def main() -> None:
     start = time.perf_counter()
     pictures = draw_pictures(args.lines, args.workers)
     print(f"{pictures.defect.size * 2} pictures drawn in {time.perf_counter() - start:.0f} s", flush=True)
-    clip.save(train(pictures, args.steps, args.batch), caption_tokens(), args.out)
+    embedded.save(train(pictures, args.steps, args.batch), caption_tokens(), args.out)
     print(f"{args.out} written after {(time.perf_counter() - start) / 60:.0f} min")
 
 

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 _PARTS = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection", "attn_mask")
 VOCABULARY = 49408
-"""Of CLIP's byte-pair tokenizer."""
+"""The number of tokens of CLIP's byte-pair tokenizer."""
+INITIAL_SPREAD = 0.02
+"""The standard deviation of CLIP's token vectors, and of learnable ones, before training."""
 
 
 class TextTower(nn.Module):
@@ -66,10 +68,10 @@ def run_block(block: Any, tokens: Tensor, mask: Tensor, read: Tensor | None = No
     q, k, v = mixed.reshape(*tokens.shape[:2], 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
     if read is not None:
         q, mask, tokens = q[:, :, read], mask[read], tokens[:, read]
-    seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-    tokens = tokens + block.ls_1(attention.out_proj(seen))
-    done: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
-    return done
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+    tokens = tokens + block.ls_1(attention.out_proj(attended))
+    output: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+    return output
 
 
 @functools.cache

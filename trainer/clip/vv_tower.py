@@ -72,8 +72,8 @@ class VVTower(Tower):
         visual = self.visual
         rows, columns = self.grid
         side = visual.conv1.kernel_size[0]
-        seen = image[:, : rows * side, : columns * side].to(self.mean.dtype)
-        squares = seen.reshape(-1, rows, side, columns, side * 3).transpose(2, 3)
+        cropped = image[:, : rows * side, : columns * side].to(self.mean.dtype)
+        squares = cropped.reshape(-1, rows, side, columns, side * 3).transpose(2, 3)
         pixels = squares.reshape(-1, rows * columns, side**2 * 3)
         kernel = visual.conv1.weight.permute(0, 2, 3, 1).flatten(1)
         patches = F.linear(self.standardise(pixels), kernel, visual.conv1.bias)

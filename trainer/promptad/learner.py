@@ -25,14 +25,18 @@ from .suffixes import GENERIC
 
 
 def resolve_temperature(settings: PromptADSettings, logit_scale: float) -> float:
-    """The multiplier t of the cosine for a backbone whose checkpoint holds this logit scale."""
+    """Return the multiplier t of the cosine for a backbone whose checkpoint holds this logit scale, a logarithm."""
     if isinstance(settings.temperature, str):
         return math.exp(logit_scale) if settings.temperature == "exp" else logit_scale
     return settings.temperature
 
 
 def lay_out(product: str, suffixes: tuple[str, ...], settings: PromptADSettings, context_length: int) -> PackedLayout:
-    """The prompts' layout; SettingsError where there is no anomaly prompt, or one that does not fit."""
+    """Return the layout of a product's prompts.
+
+    Raises:
+        SettingsError: There is no anomaly prompt, or one that does not fit into `context_length` tokens.
+    """
     if not suffixes and not settings.learned_suffixes:
         raise SettingsError("no anomaly prompt is left: give suffixes, or learned_suffixes of at least 1")
     return PackedLayout(
@@ -48,7 +52,7 @@ def lay_out(product: str, suffixes: tuple[str, ...], settings: PromptADSettings,
 
 @dataclass(frozen=True)
 class Prototypes:
-    """What was learned: float32 [2,D] per level (normal, anomalous), l2-normalised."""
+    """What is learned: float32 [2,D] per level (normal, anomalous), l2-normalised."""
 
     image: Floats
     pixel: Floats
@@ -56,7 +60,7 @@ class Prototypes:
 
 @dataclass(frozen=True)
 class Losses:
-    """Of one task in one step: eq. 12, eq. 13, and eq. 15 before λ."""
+    """The losses of one task in one step: eq. 12, eq. 13, and eq. 15 before λ."""
 
     contrastive: Tensor
     margin: Tensor
@@ -76,8 +80,20 @@ class PromptLearner:
         seed: int = 0,
         initial: tuple[Prompts, Prompts] | None = None,
     ) -> None:
-        """features: of the shots; initial: image- and pixel-level prompts to start from, drawn by the seed
-        where none are given."""
+        """Make everything ready for the first step.
+
+        Args:
+            backbone: The backbone with the frozen text tower.
+            features: The features of the shots.
+            product: The product in words.
+            suffixes: What can be wrong with it, as templates with {} for the product.
+            settings: The method's settings.
+            seed: The seed of the first prompts.
+            initial: Image- and pixel-level prompts to start from; None draws them.
+
+        Raises:
+            SettingsError: There is no anomaly prompt, or one that does not fit into the text tower.
+        """
         device = backbone.device
         self.settings = settings
         self.temperature = resolve_temperature(settings, backbone.logit_scale)
@@ -103,49 +119,53 @@ class PromptLearner:
         )
 
     def text_features(self) -> list[TextFeatures]:
-        """Of the image-level and of the pixel-level prompts, as they stand."""
+        """Return the text features of the image-level and of the pixel-level prompts, as they stand."""
         return self._encode(*self.tasks)
 
     def targets(self) -> tuple[Tensor, ...]:
-        """The shots' features that the image-level [k,D] and pixel-level [k,P,D] prompts are learned from."""
+        """Return the shots' features that the image-level [k,D] and pixel-level [k,P,D] prompts are learned from."""
         return self._targets
 
     def losses(self) -> list[Losses]:
-        """Of both tasks, with gradients to their prompts."""
+        """Return the losses of both tasks, with gradients to their prompts."""
         settings = self.settings
-        found = []
+        task_losses = []
         for z, text in zip(self.targets(), self.text_features(), strict=True):
             prototypes = text.prototypes()
-            found.append(
+            task_losses.append(
                 Losses(
                     losses.contrastive(z, text, prototypes, self.temperature),
                     losses.margin(z, prototypes, settings.margin, settings.margin_distance, settings.margin_axis),
                     losses.alignment(text),
                 )
             )
-        return found
+        return task_losses
 
     def step(self) -> list[Losses]:
-        """One step of SGD for both tasks; returns the losses before it."""
-        found = self.losses()
+        """Take one step of SGD for both tasks and return the losses before it."""
+        task_losses = self.losses()
         weight = self.settings.alignment_weight
         # The tasks share no parameter, so the gradient of the sum is each task's own.
-        total = torch.stack([loss.contrastive + loss.margin + weight * loss.alignment for loss in found]).sum()
+        total = torch.stack([loss.contrastive + loss.margin + weight * loss.alignment for loss in task_losses]).sum()
         self._optimiser.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         self._schedule.step()
-        return found
+        return task_losses
 
     def learn(self, progress: Progress = iter) -> Prototypes:
-        """All steps; the last one counts (D13)."""
+        """Take all steps and return the prototypes after the last one (D13).
+
+        Raises:
+            SettingsError: Learning diverged.
+        """
         with flushed_denormals():
             for _ in progress(range(self.settings.steps)):
                 self.step()
         return self.prototypes()
 
     def prototypes(self) -> Prototypes:
-        """The prototypes of both levels, as the prompts stand."""
+        """Return the prototypes of both levels, as the prompts stand."""
         with torch.no_grad():
             image, pixel = (text.prototypes().float().cpu().numpy() for text in self.text_features())
         if not (np.isfinite(image).all() and np.isfinite(pixel).all()):

@@ -13,12 +13,9 @@ import torch
 from goodparts.runtime.core.errors import SettingsError
 from torch import Tensor, nn
 
-from ..clip.text_tower import TextTower, open_tokenizer
+from ..clip.text_tower import INITIAL_SPREAD, TextTower, open_tokenizer
 
 Pairing = Literal["product", "cyclic"]
-
-INITIAL_SPREAD = 0.02
-"""Standard deviation of the learnable token vectors at the start."""
 
 
 @dataclass(frozen=True)

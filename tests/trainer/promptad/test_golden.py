@@ -13,7 +13,8 @@ import open_clip
 import pytest
 import torch
 from goodparts.runtime.core.scoring import Learned, anomaly_map, score
-from goodparts.trainer.clip.backbone import Backbone, randomise
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.weights import randomise
 from goodparts.trainer.promptad.learner import PromptLearner, Prototypes
 from goodparts.trainer.promptad.prompts import Prompts
 from goodparts.trainer.promptad.settings import promptad_settings
