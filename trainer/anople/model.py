@@ -62,7 +62,7 @@ class Model(nn.Module):
         return self._text(self.prompts.of_text())
 
     def forward(self, views: Tensor, places: Tensor) -> tuple[Tensor, ...]:
-        """Views uint8 [V,S,S,3] at places int [V] → global [V,D], decoded patches [V,P,D], memory [V,P,W] each."""
+        """Encode views uint8 [V,S,S,3] at places int [V]: global [V,D], decoded patches [V,P,D], memories [V,P,W]."""
         image, local, *taps = self._tower(views, self.prompts.of_visual(), self.prompts.prefix[places])
         return image, self.decoder(local, *taps), *taps
 

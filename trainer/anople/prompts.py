@@ -64,13 +64,13 @@ class CoupledPrompts(nn.Module):
             self.to_text.mul_(INITIAL_SPREAD / self.visual.square().mean().sqrt())
 
     def of_text(self) -> Tensor:
-        """What the text tower reads, [J,n,W_t]."""
+        """Return the prompts that the text tower reads, [J,n,W_t]."""
         if not self._to_text:
             return self.text
         return torch.cat([self.text, self.visual @ self.to_text + self.to_text_bias], dim=1)
 
     def of_visual(self) -> Tensor:
-        """What the visual tower reads, [J,n,W_v]."""
+        """Return the prompts that the visual tower reads, [J,n,W_v]."""
         if not self._to_visual:
             return self.visual
         return torch.cat([self.visual, self.text @ self.to_visual + self.to_visual_bias], dim=1)
@@ -105,7 +105,7 @@ class PromptedText:
         self._mask = torch.full((length, length), float("-inf"), device=device).triu(1)
 
     def __call__(self, prompts: Tensor) -> Tensor:
-        """prompts [J,n,W] → l2-normalised [products,2,D]: normal, anomalous."""
+        """Encode prompts [J,n,W]; return l2-normalised [products,2,D]: normal, anomalous."""
         text, own = self._text, slice(1, 1 + self._tokens)
         tokens = self._place(self._embedding, prompts[0], own)
         tokens = tokens + text.positional_embedding[: tokens.shape[1]]

@@ -51,7 +51,7 @@ class Pictures:
 
 
 def draw_line(job: tuple[int, int]) -> Pictures:
-    """All photos of one line: (index into KINDS, seed)."""
+    """Draw all photos of one line; job: (index into KINDS, seed)."""
     kind, seed = job
     size, grid = embedded.IMAGE_SIZE, embedded.IMAGE_SIZE // embedded.PATCH_SIZE
     known = [index for index, defect in enumerate(DEFECTS) if defect not in HELD_OUT_DEFECTS]
@@ -93,13 +93,13 @@ def augment(images: Tensor, coverage: Tensor, generator: torch.Generator) -> tup
 
 
 def truth_of(captions: list[Caption], kinds: list[int], states: list[int]) -> Tensor:
-    """bool [images, captions]."""
+    """Return which captions are true of which images, bool [images, captions]."""
     rows = zip(kinds, states, strict=True)
     return torch.tensor([[caption.is_true_of(kind, state) for caption in captions] for kind, state in rows])
 
 
 def matching_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Contrastive loss where several captions may be true of a picture, and one caption of several pictures."""
+    """Return the contrastive loss; several captions may be true of a picture, and one caption of several pictures."""
 
     def one_way(scores: Tensor, positive: Tensor) -> Tensor:
         hits = torch.logsumexp(scores.masked_fill(~positive, -math.inf), dim=1)
@@ -109,18 +109,21 @@ def matching_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def state_loss(logits: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
-    """Of two captions about a picture's state, one right and one wrong: which is it?"""
+    """Return the loss of choosing between two captions about a picture's state, one right and one wrong."""
     return F.softplus(logits.gather(1, wrong[:, None]) - logits.gather(1, right[:, None])).mean()
 
 
 def patch_loss(margin: Tensor, coverage: Tensor) -> Tensor:
-    """Patches [...] by how much more anomalous than normal they look; both classes weigh the same."""
+    """Return the loss of telling defective patches from good ones, by how much more anomalous than normal they look.
+
+    Both classes weigh the same.
+    """
     bad, good = coverage > DEFECTIVE, coverage < CLEAN
     return (F.softplus(-margin[bad]).mean() + F.softplus(margin[good]).mean()) / 2
 
 
 def rank_loss(values: Tensor, scale: Tensor) -> Tensor:
-    """[B,n,2], each without and with a defect: every defective one of a row should lie above every good one."""
+    """Return the loss of values [B,n,2], without and with a defect; it falls as defective ones rise above good ones."""
     good, bad = values.unbind(2)
     return F.softplus(scale * (good[:, None] - bad[:, :, None])).mean()
 
@@ -137,7 +140,7 @@ class Flaw(torch.nn.Module):
         self.offset = torch.nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Tensor) -> Tensor:
-        """[...,D] → [...], their components along it."""
+        """Return the components [...] of features [...,D] along the direction."""
         along: Tensor = features @ F.normalize(self.direction, dim=0)
         return along
 
@@ -177,7 +180,7 @@ class Batch:
 
 
 def draw_batch(pictures: Pictures, lines: int, rng: np.random.Generator, generator: torch.Generator) -> Batch:
-    """Of each line also a caption that no good picture of it deserves."""
+    """Draw a batch from the pictures; the captions include one per line that is wrong of its good pictures."""
     lines_drawn = rng.choice(len(pictures.images), lines, replace=False)[:, None]
     pieces = rng.permuted(np.tile(np.arange(pictures.images.shape[1]), (lines, 1)), axis=1)[:, :2]
     kinds = np.repeat(pictures.kind[lines_drawn[:, 0]], 4).tolist()

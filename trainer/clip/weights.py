@@ -21,7 +21,7 @@ from torch import nn
 DEFAULT_NAME = "ViT-B-16-plus-240"
 DEFAULT_PRETRAINED = "laion400m_e32"
 RANDOM = "random"
-"""As a pretrained tag: seeded random weights, for measuring speed and for tests."""
+"""The pretrained tag of seeded random weights, which are for measuring speed and for tests."""
 
 
 def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:

@@ -79,7 +79,7 @@ PROTOCOLS: Mapping[Protocol, PromptADSettings] = {
         image_maximum="map",
     ),
 }
-"""What each protocol means in settings: clean follows the paper, official does what the released code does."""
+"""Protocol → its settings: clean follows the paper, official does what the released code does."""
 
 
 def promptad_settings(protocol: Protocol, **changes: Any) -> PromptADSettings:
