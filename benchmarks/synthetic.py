@@ -15,9 +15,10 @@ from goodparts.runtime.recipe.calibrate import Calibration, Level
 from goodparts.runtime.recipe.header import FORMAT_VERSION, RecipeHeader, Shot, Thresholds
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.clip import embedded as demo
-from goodparts.trainer.clip.backbone import RANDOM, Backbone
+from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.clip.resnet_tower import DEFAULT_TAPS
 from goodparts.trainer.clip.vv_tower import default_taps
+from goodparts.trainer.clip.weights import RANDOM
 
 DEMO = "demo"
 

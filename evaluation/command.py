@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import msgspec
-from goodparts.export.command import add_backbone_arguments
+from goodparts.export.options import add_backbone_arguments
 from goodparts.runtime.backends.registry import BACKENDS
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.files import printable, write_atomic

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from goodparts.export.command import open_backbone
 from goodparts.export.engines import make_engine
+from goodparts.export.options import open_backbone
 from goodparts.export.prompted import add_prompted
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import EngineError, SettingsError
@@ -18,8 +18,9 @@ from goodparts.runtime.core.files import printable, read_toml, writing
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.spec import SPEC_NAME, read_spec
 from goodparts.trainer.anople.encoder import PromptedEncoder
-from goodparts.trainer.anople.settings import settings
-from goodparts.trainer.clip.backbone import DEFAULT_NAME, Backbone
+from goodparts.trainer.anople.settings import anople_settings
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.weights import DEFAULT_NAME
 from msgspec import Meta
 
 from .cache import Cells
@@ -163,7 +164,7 @@ def _make_engine(sweep: Sweep) -> None:
     if not (folder / SPEC_NAME).is_file():
         make_engine(backbone, folder, (sweep.precision,))
     if _needs_prompted(sweep):
-        add_prompted(folder, backbone, PromptedEncoder(backbone, settings()))
+        add_prompted(folder, backbone, PromptedEncoder(backbone, anople_settings()))
 
 
 def _open_backbone(sweep: Sweep, name: str, taps: str | None) -> Backbone:

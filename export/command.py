@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -10,20 +11,21 @@ import numpy as np
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import EngineError, SettingsError
 from goodparts.runtime.core.files import find_images
-from goodparts.runtime.core.preprocess import load_rgb
+from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.view import View
 from goodparts.runtime.describe import describe_engine
-from goodparts.trainer.anople import settings as anople
 from goodparts.trainer.anople.encoder import PromptedEncoder
-from goodparts.trainer.clip.backbone import DEFAULT_NAME, DEFAULT_PRETRAINED, Backbone
+from goodparts.trainer.anople.settings import DEFAULT
+from goodparts.trainer.clip.backbone import Backbone
 
 from .engines import USUAL, find_engine, make_engine
 from .fused import write_fused
 from .labelled import LabelledPhotos
+from .options import add_backbone_arguments, add_check_argument, open_backbone
 from .prompted import add_prompted
 from .triton import Device, write_repository
 
-PHOTOS = 16
+CALIBRATION_PHOTOS = 16
 """int8 is calibrated on no more than this many."""
 
 
@@ -52,74 +54,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backbone_arguments(parser)
 
 
-def add_check_argument(parser: argparse.ArgumentParser) -> None:
-    """The option that names labelled photos for the gate."""
-    parser.add_argument("--check-on", type=Path, metavar="DIR",
-                        help="labelled photos, in its folders good and bad: every precision must tell them apart as "
-                             "well as torch does")  # fmt: skip
-
-
-def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that choose a backbone."""
-    parser.add_argument("--backbone", default=DEFAULT_NAME, metavar="NAME",
-                        help=f"demo, or an open_clip ViT or CLIP ResNet (default {DEFAULT_NAME})")  # fmt: skip
-    parser.add_argument("--pretrained", metavar="TAG",
-                        help=f"open_clip's tag of the weights (default {DEFAULT_PRETRAINED}), or random")  # fmt: skip
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="a local file with the weights instead (OpenAI's need a backbone whose name ends in -quickgelu)",
-    )
-
-    parser.add_argument("--memory-taps", metavar="N,M",
-                        help="blocks after whose attention the memory is taken (default: 4,9 of 12, demo's 1,4), "
-                             "or a ResNet's layers (2,3 of 4)")  # fmt: skip
-
-
-def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
-    """The backbone that these options name."""
-    taps = None
-    if args.memory_taps is not None:
-        try:
-            taps = tuple(int(part) for part in args.memory_taps.split(","))
-        except ValueError:
-            raise SettingsError(f"--memory-taps {args.memory_taps}: give block numbers, as in 4,9") from None
-    return Backbone.open(args.backbone, pretrained=args.pretrained, weights=args.weights, taps=taps, device=device)
-
-
 def run(args: argparse.Namespace) -> int:
+    """Make an engine, or export one that is there as the options ask; return the exit code."""
     if args.fused is not None or args.recipe is not None:
         return run_fused(args)
     if args.triton is not None:
-        written = write_repository(args.engine, args.triton, device=args.triton_device, max_batch=args.max_batch)
-        print("\n".join(f"{folder}: tritonserver --model-repository={args.triton.resolve()}" for folder in written))
-        return 0
-    precisions = args.precision
+        return run_triton(args)
+    return run_engine(args)
+
+
+def run_engine(args: argparse.Namespace) -> int:
+    """Make an engine, or add the prompted graph to one that is there."""
     adding = args.prompted and args.engine.exists() and not args.force
-    if adding and (precisions or args.check_on):
-        raise SettingsError(f"--prompted: {args.engine} is made already; leave --precision and --check-on out")
-    if args.engine.exists() and not (args.force or adding):
-        raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
-    if args.calibrate_on and not adding and "int8" not in (precisions or ()):
-        raise SettingsError("--calibrate-on without --precision int8: nothing else is calibrated")
+    check_engine_options(args, adding)
     backbone = open_backbone(args)
-    encoder = PromptedEncoder(backbone, anople.DEFAULT) if args.prompted else None
-    photos = None
-    if args.calibrate_on:
-        frames = [load_rgb(path) for path in find_images(args.calibrate_on)[:PHOTOS]]
-        photos = np.concatenate([View().cut(frame, backbone.encoder.image_size) for frame in frames])
+    encoder = PromptedEncoder(backbone, DEFAULT) if args.prompted else None
+    photos = read_calibration_photos(args.calibrate_on, backbone) if args.calibrate_on else None
     labelled = None if args.check_on is None else LabelledPhotos.open(args.check_on, backbone)
     spec = find_engine(backbone, args.engine) if adding else None
     if spec is None:
-        spec = make_engine(backbone, args.engine, precisions, photos, labelled)
+        spec = make_engine(backbone, args.engine, args.precision, photos, labelled)
     if encoder is not None:
         spec = add_prompted(args.engine, backbone, encoder, photos)
     print("\n".join(describe_engine(args.engine, spec)))
     return 0
 
 
+def check_engine_options(args: argparse.Namespace, adding: bool) -> None:
+    """Raise SettingsError for options that clash, EngineError for an engine that is in the way.
+
+    adding: whether the prompted graph is added to an engine that is there.
+    """
+    if adding and (args.precision or args.check_on):
+        raise SettingsError(f"--prompted: {args.engine} is made already; leave --precision and --check-on out")
+    if args.engine.exists() and not (args.force or adding):
+        raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
+    if args.calibrate_on and not adding and "int8" not in (args.precision or ()):
+        raise SettingsError("--calibrate-on without --precision int8: nothing else is calibrated")
+
+
+def read_calibration_photos(paths: Sequence[Path], backbone: Backbone) -> Array8:
+    """Return up to CALIBRATION_PHOTOS of the photos that `paths` name, as the backbone reads them, uint8 [n,S,S,3]."""
+    frames = [load_rgb(path) for path in find_images(paths)[:CALIBRATION_PHOTOS]]
+    return np.concatenate([View().cut(frame, backbone.encoder.image_size) for frame in frames])
+
+
+def run_triton(args: argparse.Namespace) -> int:
+    """Add the engine that is there to a Triton model repository."""
+    folders = write_repository(args.engine, args.triton, device=args.triton_device, max_batch=args.max_batch)
+    print("\n".join(f"{folder}: tritonserver --model-repository={args.triton.resolve()}" for folder in folders))
+    return 0
+
+
 def run_fused(args: argparse.Namespace) -> int:
+    """Write the encoder of the engine that is there and a recipe as one ONNX file."""
     if args.fused is None or args.recipe is None:
         raise SettingsError("--fused OUT.onnx and --recipe FILE belong together: give both, or neither")
     if args.triton is not None:

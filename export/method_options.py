@@ -1,79 +1,102 @@
-"""The methods' settings as options of the command line: one option per field, shared where two methods have it."""
+"""The methods' settings as options of the command line: one option per field, shared by the methods that have it."""
 
 from __future__ import annotations
 
 import argparse
 import typing
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.trainer.anople import settings as anople
-from goodparts.trainer.promptad import learner as promptad
+from goodparts.trainer.method import Method
+from goodparts.trainer.registry import METHODS
 
-Settings = promptad.Settings | anople.Settings
-
-METHODS = ("promptad", "anople")
-OPTIONS = {"tiles": "photo_tiles"}
-"""Fields of AnoPLe whose option is called otherwise, for --tiles is the view's."""
+OPTIONS: Mapping[str, str] = {"tiles": "photo_tiles"}
+"""Field → its option's name, where it is another: --tiles is the view's."""
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """One option per field of either method's Settings; None where the user gave none."""
-    group = parser.add_argument_group(
-        "settings of PromptAD", "defaults: of the clean protocol | of the official one; AnoPLe's, where it has it too"
-    )
-    shared = _names(anople.Settings)
-    for field in msgspec.structs.fields(promptad.Settings):
-        clean, official = (getattr(promptad.PROTOCOLS[name], field.name) for name in ("clean", "official"))
-        default = f"{clean}" if clean == official else f"{clean} | {official}"
-        if field.name in shared:
-            default += f"; {getattr(anople.DEFAULT, field.name)}"
-        _add(group, promptad.Settings, field.name, field.name, default)
-    group = parser.add_argument_group("settings of AnoPLe", "with --method anople; docs/anople.md says what is assumed")
-    for name in shared:
-        if name not in _names(promptad.Settings):
-            _add(group, anople.Settings, name, OPTIONS.get(name, name), str(getattr(anople.DEFAULT, name)))
+    """Add one option per field of any method's settings; its value is None where the user gives none."""
+    for method in METHODS.values():
+        group = parser.add_argument_group(f"settings of {method.title}", method.description)
+        for field in _fields(method):
+            owners = [owner for owner in METHODS.values() if field in _fields(owner)]
+            if owners[0] is method:
+                _add_option(group, field, owners)
 
 
-def _add(group: argparse._ArgumentGroup, settings: type[msgspec.Struct], name: str, option: str, default: str) -> None:
-    kind, meta = typing.get_args(typing.get_type_hints(settings, include_extras=True)[name])
-    flag, text = f"--{option.replace('_', '-')}", f"{meta.description} ({default})".replace("%", "%%")
+def read_method(args: argparse.Namespace) -> Method:
+    """Return the method that --method names, with its settings.
+
+    Raises:
+        SettingsError: A setting is out of range or of another method, or the method does not have the protocol.
+    """
+    method = METHODS[args.method]
+    changes = {}
+    for field, option, value in _given_settings(args):
+        if field not in _fields(method):
+            raise SettingsError(f"--{option.replace('_', '-')} is no setting of {args.method}: leave it out")
+        changes[field] = value
+    return method.configure(args.protocol, changes)
+
+
+def _given_settings(args: argparse.Namespace) -> Iterator[tuple[str, str, Any]]:
+    """Yield the field, the option and the value of every setting that the user gave."""
+    for field in dict.fromkeys(field for method in METHODS.values() for field in _fields(method)):
+        option = OPTIONS.get(field, field)
+        value = getattr(args, option)
+        if value is not None:
+            yield field, option, value
+
+
+def _add_option(group: argparse._ArgumentGroup, field: str, owners: list[type[Method]]) -> None:
+    kind, meta = typing.get_args(typing.get_type_hints(_settings_type(owners[0]), include_extras=True)[field])
+    flag = f"--{OPTIONS.get(field, field).replace('_', '-')}"
+    defaults = "; ".join(_describe_default(owner, field) for owner in owners)
+    text = f"{meta.description} ({defaults})".replace("%", "%%")
     if kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         return
     choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else None
-    group.add_argument(
-        flag,
-        type=kind if isinstance(kind, type) else str,
-        choices=choices,
-        metavar=None if choices else "X",
-        help=text,
-    )
+    group.add_argument(flag, type=_parser(flag, kind), choices=choices, metavar=None if choices else "X", help=text)
 
 
-def read_settings(args: argparse.Namespace) -> Settings:
-    """The method's settings with what the user changed; SettingsError for a setting of the other method."""
-    own: type[msgspec.Struct] = anople.Settings if args.method == "anople" else promptad.Settings
-    changes: dict[str, Any] = {}
-    for name in dict.fromkeys((*_names(promptad.Settings), *_names(anople.Settings))):
-        option = OPTIONS.get(name, name)
-        if (value := getattr(args, option)) is None:
-            continue
-        if name not in _names(own):
-            raise SettingsError(f"--{option.replace('_', '-')} is no setting of {args.method}: leave it out")
-        changes[name] = value
-    if changes.get("temperature") not in (None, "exp", "log"):
+def _parser(flag: str, kind: Any) -> type | NumberOrWord:
+    """Return what makes a value of an option's text."""
+    if isinstance(kind, type):
+        return kind
+    if typing.get_origin(kind) is typing.Literal:
+        return str
+    words, _ = typing.get_args(kind)  # Literal[...] | float
+    return NumberOrWord(flag, typing.get_args(words))
+
+
+class NumberOrWord:
+    """Reads the text of an option that takes a number or one of a few words."""
+
+    def __init__(self, flag: str, words: tuple[str, ...]) -> None:
+        self._flag = flag
+        self._words = words
+
+    def __call__(self, text: str) -> float | str:
+        if text in self._words:
+            return text
         try:
-            changes["temperature"] = float(changes["temperature"])
+            return float(text)
         except ValueError:
-            raise SettingsError(f"--temperature {changes['temperature']}: a number, exp or log") from None
-    if args.method == "promptad":
-        return promptad.settings(args.protocol, **changes)
-    if args.protocol != "clean":
-        raise SettingsError("--protocol official reproduces PromptAD's released code: AnoPLe has none, leave it out")
-    return anople.settings(**changes)
+            raise SettingsError(f"{self._flag} {text}: a number, {' or '.join(self._words)}") from None
 
 
-def _names(settings: type[msgspec.Struct]) -> tuple[str, ...]:
-    return settings.__struct_fields__
+def _describe_default(method: type[Method], field: str) -> str:
+    """Return a field's default, or those of the method's protocols where they differ."""
+    defaults = dict.fromkeys(str(getattr(settings, field)) for settings in method.protocols.values())
+    return " | ".join(defaults)
+
+
+def _fields(method: type[Method]) -> tuple[str, ...]:
+    return _settings_type(method).__struct_fields__
+
+
+def _settings_type(method: type[Method]) -> type[msgspec.Struct]:
+    return type(method.protocols["clean"])

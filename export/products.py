@@ -1,4 +1,4 @@
-"""What `train-and-export` learns: one product by options or several by a TOML file, each with photos and a recipe."""
+"""What `train-and-export` is asked to learn: one product by options, or several by a TOML file."""
 
 from __future__ import annotations
 
@@ -10,64 +10,91 @@ from typing import Annotated
 import msgspec
 from goodparts.runtime.core.errors import FileError, SettingsError
 from goodparts.runtime.core.files import read_toml, require_folder_of
-from goodparts.trainer.product import choose_shots
+from goodparts.trainer.shots import choose_shots
 from msgspec import Meta
 
 
 @dataclass(frozen=True)
-class Task:
-    """text: the product in words; photos: to learn from; out: the recipe to write."""
+class ProductRequest:
+    """A product that the user asks for.
+
+    Attributes:
+        text: The product in the user's words, not empty.
+        photos: The photos to learn from.
+        recipe_file: Where the recipe goes.
+    """
 
     text: str
     photos: list[Path]
-    out: Path
+    recipe_file: Path
 
 
-class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of one product, named by its recipe. images: relative to the file; product: in words, the name where it is not
-    given."""
+class ProductTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table of one product in the TOML file; its name is the recipe's.
+
+    Attributes:
+        images: Photos or folders of them, relative to the file.
+        product: The product in words; the table's name where it is not given.
+        shots: How many photos to learn from; all of them where it is not given.
+    """
 
     images: str | list[str]
     product: str | None = None
     shots: Annotated[int, Meta(ge=1)] | None = None
 
+    @property
+    def paths(self) -> list[str]:
+        """The images as a list."""
+        return [self.images] if isinstance(self.images, str) else self.images
+
 
 def add_products(group: argparse._ArgumentGroup) -> None:
+    """Add the option that names a TOML file of products."""
     group.add_argument("--products", type=Path, metavar="FILE",
                        help="several products: a TOML file with a table each, [name] with images and perhaps product "
                             "and shots; --out is then a folder for name.safetensors. AnoPLe learns one set of prompts "
                             "and one decoder for them all")  # fmt: skip
 
 
-def read_tasks(args: argparse.Namespace) -> list[Task]:
-    """SettingsError or FileError where photos, texts or places for recipes are missing."""
+def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
+    """Return the products that the options ask for.
+
+    Raises:
+        SettingsError: An option is missing, does not go with --products, or has a value that is not accepted.
+        FileError: A photo or the place for a recipe does not exist.
+    """
     single = {"--images": args.images, "--product": args.product}
     if args.products is None:
         for option, value in single.items():
             if value is None:
                 raise SettingsError(f"{option} is missing: give --images and --product, or --products FILE")
         require_folder_of(args.out)
-        return [Task(_words(args.product), choose_shots(args.images, args.shots), args.out)]
+        return [ProductRequest(_one_line(args.product), choose_shots(args.images, args.shots), args.out)]
     single |= {"--shots": args.shots, "--calibrate-on": args.calibrate_on or None, "--bad": args.bad or None}
-    if given := [option for option, value in single.items() if value is not None]:
-        raise SettingsError(f"{given[0]} is of one product: leave it out, for --products names several")
+    for option, value in single.items():
+        if value is not None:
+            raise SettingsError(f"{option} is of one product: leave it out, for --products names several")
     if not args.out.is_dir():
         raise FileError(f"--out {args.out} is no folder: with --products, name the one that recipes go to")
-    tables = read_tables(args.products)
     return [
-        Task(
-            _words(name if table.product is None else table.product),
-            choose_shots([args.products.parent / place for place in _listed(table.images)], table.shots),
+        ProductRequest(
+            _one_line(name if table.product is None else table.product),
+            choose_shots([args.products.parent / path for path in table.paths], table.shots),
             args.out / f"{name}.safetensors",
         )
-        for name, table in tables.items()
+        for name, table in read_product_tables(args.products).items()
     ]
 
 
-def read_tables(file: Path) -> dict[str, Table]:
-    """The products of a TOML file, by name; SettingsError says where it is wrong."""
+def read_product_tables(file: Path) -> dict[str, ProductTable]:
+    """Return the tables of a TOML file by the products' names.
+
+    Raises:
+        SettingsError: The file is no TOML, names no product, or has a wrong field or name.
+        FileError: The file cannot be read.
+    """
     try:
-        tables = msgspec.convert(read_toml(file), dict[str, Table])
+        tables = msgspec.convert(read_toml(file), dict[str, ProductTable])
     except msgspec.ValidationError as error:
         raise SettingsError(f"{file}: {str(error).replace('`$', '`products')}") from error
     if not tables:
@@ -78,11 +105,8 @@ def read_tables(file: Path) -> dict[str, Table]:
     return tables
 
 
-def _listed(images: str | list[str]) -> list[str]:
-    return [images] if isinstance(images, str) else images
-
-
-def _words(text: str) -> str:
+def _one_line(text: str) -> str:
+    """Return a product's text with single spaces; SettingsError where it is empty."""
     words = " ".join(text.split())
     if not words:
         raise SettingsError('--product is empty: name the product in words, as in --product "metal nut"')

@@ -14,8 +14,8 @@ from goodparts.runtime.core.files import scratch, sha256, sync_file, sync_folder
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import REFERENCE_NAMES
 from goodparts.runtime.engine.spec import SPEC_NAME, EngineSpec, File, Graph, Variant, verify_files
-from goodparts.trainer.anople.encoder import PromptedEncoder
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.method import ConditionedEncoder
 
 from .graph import save_sharing, trace
 from .precisions import Exporter
@@ -28,7 +28,7 @@ NAME = "prompted"
 
 
 def add_prompted(
-    folder: Path, backbone: Backbone, encoder: PromptedEncoder, photos: Array8 | None = None
+    folder: Path, backbone: Backbone, encoder: ConditionedEncoder, photos: Array8 | None = None
 ) -> EngineSpec:
     """Add the prompted graph to an engine, in each of its precisions that passes the gate.
 
@@ -72,7 +72,7 @@ def add_prompted(
 
 
 def _write(
-    part: Path, spec: EngineSpec, backbone: Backbone, encoder: PromptedEncoder, photos: Array8 | None
+    part: Path, spec: EngineSpec, backbone: Backbone, encoder: ConditionedEncoder, photos: Array8 | None
 ) -> dict[Precision, Variant]:
     """Write the variants into a folder with those of the plain graph; only fp32 must pass the gate."""
     reference = make_prompted_reference(backbone, encoder)

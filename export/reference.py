@@ -8,8 +8,8 @@ from goodparts.drawn.photos import DrawnProduct
 from goodparts.runtime.backends.tensors import name_outputs, to_features
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import Reference
-from goodparts.trainer.anople.encoder import PromptedEncoder
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.method import ConditionedEncoder
 from PIL import Image
 
 DRAWN = ("gear", "circuit board", "leather", "bottle mouth")
@@ -22,7 +22,7 @@ def make_reference(backbone: Backbone) -> Reference:
     return Reference(images, WHAT, backbone.encode(images))
 
 
-def make_prompted_reference(backbone: Backbone, encoder: PromptedEncoder) -> Reference:
+def make_prompted_reference(backbone: Backbone, encoder: ConditionedEncoder) -> Reference:
     """Compute torch's features of the pictures with random conditions, in fp32."""
     images, conditions = parity_images(backbone.encoder.image_size), encoder.example()
     with torch.inference_mode():

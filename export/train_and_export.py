@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from goodparts.runtime.commands.calibrate import add_simulate, recalibrated
 from goodparts.runtime.core.errors import SettingsError
@@ -15,21 +16,19 @@ from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.view import Box, View, read_mask
 from goodparts.runtime.describe import describe_recipe
 from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE
-from goodparts.runtime.recipe.recipe import Recipe
-from goodparts.trainer.anople import settings as anople
-from goodparts.trainer.anople.encoder import PromptedEncoder
-from goodparts.trainer.anople.learner import AnoPLeLearner, Subject
-from goodparts.trainer.anople.product import compose
-from goodparts.trainer.product import Order, learn_product, load_shots
-from goodparts.trainer.promptad import learner as promptad
-from goodparts.trainer.promptad import suffixes
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.method import ConditionedEncoder, Preparation
+from goodparts.trainer.product import LearnedProduct, Product, RunOptions, compose_recipe
+from goodparts.trainer.registry import METHODS
+from goodparts.trainer.settings import Protocol
+from goodparts.trainer.shots import load_shots
 from tqdm import tqdm
 
-from .command import add_backbone_arguments, add_check_argument, open_backbone
 from .engines import find_engine, make_engine
 from .labelled import LabelledPhotos
-from .method_options import METHODS, add_settings, read_settings
-from .products import add_products, read_tasks
+from .method_options import add_settings, read_method
+from .options import add_backbone_arguments, add_check_argument, open_backbone
+from .products import ProductRequest, add_products, read_product_requests
 from .prompted import add_prompted
 
 
@@ -65,13 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     engine = parser.add_argument_group("backbone and engine")
     engine.add_argument("--engine", type=Path, default=Path("engine"), metavar="DIR",
                         help="engine folder, made if it is not there (default: engine)")  # fmt: skip
-    add_check_argument(engine)  # type: ignore[arg-type]
-    add_backbone_arguments(engine)  # type: ignore[arg-type]
+    add_check_argument(engine)
+    add_backbone_arguments(engine)
     engine.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to train (default cpu)")
     how = parser.add_argument_group("how to learn")
-    how.add_argument("--method", choices=METHODS, default="promptad",
+    how.add_argument("--method", choices=list(METHODS), default="promptad",
                      help="promptad (default), or anople, a reconstruction (docs/anople.md)")  # fmt: skip
-    how.add_argument("--protocol", choices=list(promptad.PROTOCOLS), default="clean",
+    how.add_argument("--protocol", choices=get_args(Protocol), default="clean",
                      help="clean (default), or official: reproduce the released code")  # fmt: skip
     how.add_argument("--seed", type=int, default=0, metavar="N")
     how.add_argument("--no-shots", action="store_true",
@@ -86,98 +85,130 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_view(args: argparse.Namespace) -> View:
-    """The view that --roi, --mask, --tiles, --overlap and --resize describe."""
+    """Return the view that --roi, --mask, --tiles, --overlap and --resize describe."""
     roi = None if args.roi is None else Box.parse(args.roi)
     try:
-        rows, columns = (int(part) for part in args.tiles.lower().split("x"))
+        rows, columns = (int(count) for count in args.tiles.lower().split("x"))
     except ValueError:
         raise SettingsError(f"--tiles {args.tiles}: give rows x columns, as in 2x3") from None
     mask = None if args.mask is None else read_mask(args.mask)
     return View(roi=roi, mask=mask, resize=args.resize, tiles=(rows, columns), overlap=args.overlap)
 
 
-def read_order(args: argparse.Namespace, text: str) -> Order:
-    """Everything that can be wrong with the options is found here, before anything slow begins."""
+def read_run_options(args: argparse.Namespace) -> RunOptions:
+    """Return the options of the whole run.
+
+    Raises:
+        SettingsError: A value is not accepted, or an option is of another method.
+        FileError: A texture or the folder of the checkpoint does not exist.
+    """
     if not 0.0 < args.false_reject_rate < 0.5:
         raise SettingsError(f"--false-reject-rate {args.false_reject_rate}: between 0 and 0.5, as in 0.01")
     if not 0 <= args.seed < 2**63:
         raise SettingsError(f"--seed {args.seed}: a whole number from 0 to 2^63−1")
-    settings = read_settings(args)
     for option in ("textures", "resume"):
-        if getattr(args, option) is not None and args.method != "anople":
-            raise SettingsError(f"--{option} is of --method anople: leave it out")
+        owners = [name for name, method in METHODS.items() if option in method.run_options]
+        if getattr(args, option) is not None and args.method not in owners:
+            raise SettingsError(f"--{option} is of --method {' or '.join(owners)}: leave it out")
     if args.resume is not None:
         require_folder_of(args.resume)
-    if args.suffixes is not None and args.method == "anople":
-        raise SettingsError("--suffixes: AnoPLe knows no defects but those it paints, leave it out")
-    choice = args.suffixes or "generic"
-    known = suffixes.find_object(text) if args.protocol == "official" else None
-    if known:
-        # A benchmark object has a text and a list of its own (spec D20).
-        text, choice = suffixes.OBJECT_NAMES.get(known, known), args.suffixes or known
-    return Order(
-        text=text,
-        view=read_view(args),
-        suffixes=suffixes.resolve(choice),
-        protocol=args.protocol,
-        settings=settings,
+    return RunOptions(
         seed=args.seed,
+        protocol=args.protocol,
         false_reject_rate=args.false_reject_rate,
+        textures=() if args.textures is None else find_images([args.textures]),
+        resume=args.resume,
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    tasks = read_tasks(args)
-    orders = [read_order(args, task.text) for task in tasks]
+    """Learn the products that the options name, write their recipes, and make the engine if there is none.
+
+    Whatever can be wrong with options, photos and prompts is found before the engine is exported.
+    """
+    requests = read_product_requests(args)
+    method = read_method(args)
+    options = read_run_options(args)
+    wordings = [method.word(request.text, args.suffixes, args.protocol) for request in requests]
+    view = read_view(args)
     backbone = open_backbone(args, args.device)
-    # Whatever can be wrong with photos and prompts should not cost an export.
-    loaded = [load_shots(task.photos, orders[0].view, backbone.encoder.image_size) for task in tasks]
-    learner = None
-    if isinstance(settings := orders[0].settings, anople.Settings):
-        encoder = PromptedEncoder(backbone, settings)
-        size = 2 * backbone.encoder.image_size
-        subjects = [Subject(task.text, load_shots(task.photos, orders[0].view, size)[1]) for task in tasks]
-        textures = () if args.textures is None else find_images([args.textures])
-        learner = AnoPLeLearner(backbone, subjects, settings, args.seed, textures)
-    else:
-        for order in orders:
-            promptad.lay_out(order.text, order.suffixes, settings, backbone.text.context_length)
-    engine = find_engine(backbone, args.engine)
-    if engine is not None and args.check_on is not None:
-        raise SettingsError(f"--check-on: {args.engine} is made already; name another folder with --engine to make one")
-    if engine is None:
-        labelled = None if args.check_on is None else LabelledPhotos.open(args.check_on, backbone, orders[0].view)
-        engine = make_engine(backbone, args.engine, labelled=labelled)
-    graph = engine.graph_id("plain", "fp32")
-    if learner is not None:
-        graph = add_prompted(args.engine, backbone, encoder).graph_id("prompted", "fp32")
-        learner.learn(partial(show_progress, ", ".join(task.text for task in tasks)), args.resume)
-    for at, (task, order, (shots, views)) in enumerate(zip(tasks, orders, loaded, strict=True)):
-        if learner is None:
-            encode = backbone.encode
-            recipe = learn_product(backbone, order, shots, views, graph, partial(show_progress, order.text))
-        else:
-            encode = learner.encode
-            recipe = compose(backbone, order, learner, shots, views, graph, at)
-        recipe, lines = recalibrated(recipe, encode, args.calibrate_on, args.bad, args.false_reject_rate, args.simulate)
-        if args.no_shots:
-            recipe = dataclasses.replace(recipe, shots=None)
-        recipe.save(task.out)
-        described = describe_recipe(task.out, Recipe.open(task.out))
-        print("\n".join([*described, describe_patch(task.photos[0], order.view, backbone.encoder.grid), *lines]))
-    if args.resume is not None:
-        args.resume.unlink(missing_ok=True)
+    encoder = method.prompted_encoder(backbone)
+    sides = method.shot_sides(backbone.encoder.image_size)
+    products = [
+        Product(text, suffixes, view, load_shots(request.photos, view, sides))
+        for request, (text, suffixes) in zip(requests, wordings, strict=True)
+    ]
+    groups = [products] if method.learns_together else [[product] for product in products]
+    preparations = [method.prepare(backbone, group, options) for group in groups]
+    graph = provide_graph(args, backbone, view, encoder)
+    for request, learned in zip(requests, learn(preparations), strict=True):
+        write_recipe(args, backbone, request, learned, graph, options)
+    if options.resume is not None:
+        options.resume.unlink(missing_ok=True)
     return 0
 
 
+def provide_graph(args: argparse.Namespace, backbone: Backbone, view: View, encoder: ConditionedEncoder | None) -> str:
+    """Make the engine or its prompted graph where it is missing, and return the id of the graph that recipes are for.
+
+    Args:
+        args: The command's options.
+        backbone: The backbone of the engine.
+        view: Which part of the labelled photos is looked at.
+        encoder: The encoder of the prompted graph, or None where the recipes need the plain graph.
+
+    Raises:
+        SettingsError: --check-on is given, but the engine is made already.
+        EngineError: Another engine is in the way.
+        ParityError: The export is too far from torch.
+    """
+    spec = find_engine(backbone, args.engine)
+    if spec is not None and args.check_on is not None:
+        raise SettingsError(f"--check-on: {args.engine} is made already; name another folder with --engine to make one")
+    if spec is None:
+        labelled = None if args.check_on is None else LabelledPhotos.open(args.check_on, backbone, view)
+        spec = make_engine(backbone, args.engine, labelled=labelled)
+    if encoder is None:
+        return spec.graph_id("plain", "fp32")
+    return add_prompted(args.engine, backbone, encoder).graph_id("prompted", "fp32")
+
+
+def learn(preparations: Iterable[Preparation]) -> Iterator[LearnedProduct]:
+    """Learn what was prepared, one after the other, and yield each product once it is learned."""
+    for preparation in preparations:
+        texts = ", ".join(product.text for product in preparation.products)
+        yield from preparation.learn(partial(show_progress, texts))
+
+
+def write_recipe(
+    args: argparse.Namespace,
+    backbone: Backbone,
+    request: ProductRequest,
+    learned: LearnedProduct,
+    graph: str,
+    options: RunOptions,
+) -> None:
+    """Calibrate a learned product on the photos that the options name, write its recipe, and print what it is."""
+    recipe, findings = recalibrated(
+        compose_recipe(backbone, learned, graph, options),
+        learned.encode, args.calibrate_on, args.bad, options.false_reject_rate, args.simulate,
+    )  # fmt: skip
+    if args.no_shots:
+        recipe = dataclasses.replace(recipe, shots=None)
+    recipe.save(request.recipe_file)
+    patch = describe_patch(request.photos[0], learned.product.view, backbone.encoder.grid)
+    print("\n".join([*describe_recipe(request.recipe_file, recipe), patch, *findings]))
+
+
 def describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:
-    """How small a defect may be."""
+    """Return a line that says how small a defect may be, given a photo and the rows and columns of patches."""
     shape = load_rgb(photo).shape
     height, width = view.patch(shape[0], shape[1], grid)
-    name, wanted = printable(Path(photo.name)), "--tiles" if view.count == 1 else "more --tiles"
-    return f"  a patch sees {width:.0f}×{height:.0f} pixels of {name}: for much smaller defects give {wanted}"
+    name, advice = printable(Path(photo.name)), "--tiles" if view.count == 1 else "more --tiles"
+    return f"  a patch sees {width:.0f}×{height:.0f} pixels of {name}: for much smaller defects give {advice}"
 
 
-def show_progress(what: str, steps: range) -> Iterable[int]:
-    bar: Iterable[int] = tqdm(steps, desc=f"learning {what}", unit="step", disable=None)
+def show_progress(texts: str, steps: range) -> Iterable[int]:
+    """Yield the steps, with a bar that names the products and shows how many steps are done."""
+    bar: Iterable[int] = tqdm(steps, desc=f"learning {texts}", unit="step", disable=None)
     return bar

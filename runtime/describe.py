@@ -97,7 +97,7 @@ def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
         f"  {len(learned)} shots ({kept}): {', '.join(shot.name for shot in learned)}",
         *describe_accepts(header),
         *describe_thresholds(header),
-        f"  digest {header.digest}" + (", signed" if header.signature else ""),
+        f"  digest {recipe.digest}" + (", signed" if header.signature else ""),
     ]
 
 

@@ -14,9 +14,11 @@ from goodparts.export.engines import make_engine
 from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.product import Order, learn_product, load_shots
-from goodparts.trainer.promptad import learner as promptad
+from goodparts.trainer.method import learn_recipe
+from goodparts.trainer.product import Product, RunOptions, compose_recipe
+from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
+from goodparts.trainer.shots import Shots, load_shots
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
@@ -78,14 +80,21 @@ def _exported(copy_graph: Callable[..., tuple[Path, ...]], monkeypatch: pytest.M
 
 
 @pytest.fixture(scope="session")
-def recipe(demo: Backbone, engine_folder: Path, photos: Path) -> Recipe:
+def shots(demo: Backbone, photos: Path) -> Shots:
+    """The good photos, at the encoder's size and at twice that."""
+    size = demo.encoder.image_size
+    return load_shots(sorted((photos / "good").iterdir()), View(), (size, 2 * size))
+
+
+@pytest.fixture(scope="session")
+def recipe(demo: Backbone, engine_folder: Path, shots: Shots) -> Recipe:
     """A ring learned in three steps by the official protocol, whose scores are of order 0.01."""
     from goodparts.runtime.engine.spec import read_spec
 
-    shots, views = load_shots(sorted((photos / "good").iterdir()), View(), demo.encoder.image_size)
-    settings = promptad.settings("official", steps=3)
-    order = Order("ring", View(), GENERIC, "official", settings, seed=0)
-    return learn_product(demo, order, shots, views, read_spec(engine_folder).graph_id("plain", "fp32"))
+    method = PromptAD.configure("official", {"steps": 3})
+    product = Product("ring", GENERIC, View(), shots)
+    graph = read_spec(engine_folder).graph_id("plain", "fp32")
+    return learn_recipe(method, demo, product, graph, RunOptions(protocol="official"))
 
 
 @pytest.fixture(scope="session")
@@ -96,13 +105,14 @@ def recipe_file(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def anople(demo: Backbone, photos: Path) -> AnoPLeLearner:
+def anople(demo: Backbone, shots: Shots) -> AnoPLeLearner:
     """A ring learned in two steps."""
-    from goodparts.trainer.anople.learner import AnoPLeLearner, Subject
-    from goodparts.trainer.anople.settings import settings
+    from goodparts.trainer.anople.learner import AnoPLeLearner
+    from goodparts.trainer.anople.model import Subject
+    from goodparts.trainer.anople.settings import anople_settings
 
-    _, doubled = load_shots(sorted((photos / "good").iterdir()), View(), 2 * demo.encoder.image_size)
-    learner = AnoPLeLearner(demo, [Subject("ring", doubled)], settings(steps=2, batch=2, lr=0.05))
+    doubled = shots.views[2 * demo.encoder.image_size]
+    learner = AnoPLeLearner(demo, [Subject("ring", doubled)], anople_settings(steps=2, batch=2, lr=0.05))
     learner.learn()
     return learner
 
@@ -121,11 +131,11 @@ def prompted_folder(
 
 
 @pytest.fixture(scope="session")
-def anople_recipe(demo: Backbone, anople: AnoPLeLearner, prompted_folder: Path, photos: Path) -> Recipe:
+def anople_recipe(demo: Backbone, anople: AnoPLeLearner, prompted_folder: Path, shots: Shots) -> Recipe:
     """The ring of `anople`."""
     from goodparts.runtime.engine.spec import read_spec
-    from goodparts.trainer.anople.product import compose
+    from goodparts.trainer.anople.method import learned_products
 
-    shots, views = load_shots(sorted((photos / "good").iterdir()), View(), demo.encoder.image_size)
-    order = Order("ring", View(), (), "clean", anople.settings, seed=0)
-    return compose(demo, order, anople, shots, views, read_spec(prompted_folder).graph_id("prompted", "fp32"))
+    [learned] = learned_products(demo, anople, [Product("ring", (), View(), shots)])
+    graph = read_spec(prompted_folder).graph_id("prompted", "fp32")
+    return compose_recipe(demo, learned, graph, RunOptions())

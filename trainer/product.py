@@ -1,162 +1,136 @@
-"""Learning a product: from photos of good parts to a recipe."""
+"""A product before and after learning, and the recipe that is composed of what was learned."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
 from goodparts.runtime.core.conditions import Conditions
-from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.files import find_images, printable, read_bytes
-from goodparts.runtime.core.preprocess import Array8, decode
 from goodparts.runtime.core.scoring import Features, Learned
 from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE, Encode
-from goodparts.runtime.recipe.header import FORMAT_VERSION, PROMPTED_VERSION, RecipeHeader, Shot, Thresholds
+from goodparts.runtime.recipe.header import FORMAT_VERSION, PROMPTED_VERSION, RecipeHeader, Thresholds
 from goodparts.runtime.recipe.memory import Fusion, fit_memory
 from goodparts.runtime.recipe.recipe import Recipe
 
-from .anople import settings as anople
 from .clip.backbone import Backbone
-from .promptad import learner as promptad
-from .promptad.learner import Progress, PromptLearner
+from .settings import Protocol
+from .shots import Shots
 
-log = logging.getLogger(__name__)
+LIBRARIES = ("goodparts", "torch", "open_clip_torch", "numpy", "pillow")
+"""Their versions are written into every recipe."""
 
-MAX_SHOTS = 64
-"""More than this is no longer few-shot: the memory would grow past what the runtime is built for."""
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A product to learn.
+
+    Attributes:
+        text: The product in words, as in "metal nut".
+        suffixes: What can be wrong with it, as templates with {} for the product; empty for a method without them.
+        view: Which part of a photo is looked at, and in how many tiles.
+        shots: The photos of good parts.
+    """
+
+    text: str
+    suffixes: tuple[str, ...]
+    view: View
+    shots: Shots
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is to be learned and how: the product in words, where to look, what can be wrong, the method's settings."""
+class RunOptions:
+    """How a run learns, whatever its products are.
 
-    text: str
-    view: View
-    suffixes: tuple[str, ...]
-    protocol: promptad.Protocol
-    settings: promptad.Settings | anople.Settings
-    seed: int
+    Attributes:
+        seed: Of everything that is drawn at random, from 0 to 2^63−1.
+        protocol: Whether the paper or its released code is followed.
+        false_reject_rate: The share of good parts that may be rejected, between 0 and 0.5.
+        textures: Pictures that painted defects are filled with; without any, drawn ones and pieces of the shots.
+        resume: The file in which the state of learning is kept, from which a killed run goes on; None keeps none.
+    """
+
+    seed: int = 0
+    protocol: Protocol = "clean"
     false_reject_rate: float = FALSE_REJECT_RATE
+    textures: Sequence[Path] = ()
+    resume: Path | None = None
 
 
-def choose_shots(folder: list[Path], count: int | None) -> list[Path]:
-    """The photos to learn from: the first `count` of the sorted list, or all.
+@dataclass(frozen=True, eq=False)
+class LearnedProduct:
+    """What a method learned of a product.
 
-    Raises SettingsError where there are fewer than asked for, or far more than few-shot learning is for.
+    Attributes:
+        product: The product.
+        method: The method's name in the recipe.
+        settings: The method's settings in the recipe.
+        prompts: The prompts of both levels and how they are scored; its memory is still empty.
+        features: Of the shots' views, as `encode` gives them.
+        encode: Encodes views as the recipe's graph will.
+        fusion: How the scores of prompts and memory are combined.
+        memory_share: The share of the shots' patches to remember, above 0 and up to 1.
+        conditions: The inputs of the prompted graph, or None for a product of the plain graph.
     """
-    found = find_images(folder)
-    if count is None and len(found) > MAX_SHOTS:
-        raise SettingsError(f"{len(found)} photos: learn from up to {MAX_SHOTS}, for example with --shots 16")
-    if count is not None and not 1 <= count <= min(len(found), MAX_SHOTS):
-        raise SettingsError(
-            f"--shots {count}: there are {len(found)} photos; 1 to {min(len(found), MAX_SHOTS)} can be used"
-        )
-    return found[:count]
+
+    product: Product
+    method: str
+    settings: dict[str, Any]
+    prompts: Learned
+    features: Features
+    encode: Encode
+    fusion: Fusion
+    memory_share: float = 1.0
+    conditions: Conditions | None = None
 
 
-def load_shots(paths: list[Path], view: View, size: int) -> tuple[list[Shot], Array8]:
-    """Read the photos: their manifest, and what the encoder reads, uint8 [k·tiles,size,size,3].
+def compose_recipe(backbone: Backbone, learned: LearnedProduct, graph: str, options: RunOptions) -> Recipe:
+    """Fill the memory of a learned product, calibrate it on its shots, and return its recipe.
 
-    Two photos that look the same to the encoder are an error, whatever their files: the second would teach
-    nothing and falsify the calibration.
+    Args:
+        backbone: The backbone that the product was learned with.
+        learned: What was learned.
+        graph: The id of the engine's graph that the recipe is for.
+        options: The options of the run that learned it.
     """
-    shots: list[Shot] = []
-    views: list[Array8] = []
-    seen: dict[bytes, Path] = {}
-    for path in paths:
-        data = read_bytes(path)
-        seen_as = view.cut(decode(data, printable(path)), size)
-        same = seen.setdefault(seen_as.tobytes(), path)
-        if same is not path:
-            raise SettingsError(f"{printable(path)} is the same photo as {printable(same)}: remove one of them")
-        shots.append(Shot(printable(Path(path.name)), hashlib.sha256(data).hexdigest()))
-        views.append(seen_as)
-    return shots, np.concatenate(views)
-
-
-def learn_product(
-    backbone: Backbone,
-    order: Order,
-    shots: list[Shot],
-    views: Array8,
-    graph: str,
-    progress: Progress = iter,
-) -> Recipe:
-    """Learn prompts and memory by PromptAD, calibrate, and put it all into a recipe for the graph `graph`."""
-    assert isinstance(order.settings, promptad.Settings)
-    if unknown := backbone.unknown_words([order.text, *order.suffixes]):
-        log.info("%s has no meaning for: %s", backbone.encoder.backbone, ", ".join(unknown))
-    features = backbone.encode(views)
-    learner = PromptLearner(backbone, features, order.text, order.suffixes, order.settings, order.seed)
-    prototypes = learner.learn(progress)
-    prompts = Learned(
-        image_prompts=prototypes.image,
-        pixel_prompts=prototypes.pixel,
-        banks=(),
-        temperature=learner.temperature,
-        image_maximum=order.settings.image_maximum,
-    )
-    return compose_recipe(
-        backbone, order, shots, views, graph, prompts, features, backbone.encode,
-        method="promptad", settings={**msgspec.structs.asdict(order.settings), "suffixes": list(order.suffixes)},
-        fusion=order.settings.fusion, share=order.settings.memory_share,
+    product = learned.product
+    views = product.shots.views[backbone.encoder.image_size]
+    memory = fit_memory(
+        learned.prompts, learned.features, views, product.view.count, learned.encode,
+        fusion=learned.fusion, share=learned.memory_share,
     )  # fmt: skip
-
-
-def compose_recipe(
-    backbone: Backbone,
-    order: Order,
-    shots: list[Shot],
-    views: Array8,
-    graph: str,
-    learned: Learned,
-    features: Features,
-    encode: Encode,
-    *,
-    method: str,
-    settings: dict[str, Any],
-    fusion: Fusion,
-    share: float = 1.0,
-    conditions: Conditions | None = None,
-) -> Recipe:
-    """Fill the memory of learned prompts, calibrate, and put it all into a recipe for the graph `graph`.
-
-    features: of the shots' views, as `encode` gives them.
-    """
-    memory = fit_memory(learned, features, views, order.view.count, encode, fusion=fusion, share=share)
-    calibration = memory.calibration
+    calibration, rate = memory.calibration, options.false_reject_rate
     header = RecipeHeader(
-        version=FORMAT_VERSION if conditions is None else PROMPTED_VERSION,
-        product=order.text,
-        method=method,
-        protocol=order.protocol,
-        settings=settings,
+        version=FORMAT_VERSION if learned.conditions is None else PROMPTED_VERSION,
+        product=product.text,
+        method=learned.method,
+        protocol=options.protocol,
+        settings=learned.settings,
         encoder=backbone.encoder,
         graph=graph,
-        view=order.view,
-        temperature=learned.temperature,
-        image_maximum=learned.image_maximum,
-        fusion=fusion,
+        view=product.view,
+        temperature=learned.prompts.temperature,
+        image_maximum=learned.prompts.image_maximum,
+        fusion=learned.fusion,
         scales=memory.scales,
-        memory_share=share,
-        shots=tuple(shots),
+        memory_share=learned.memory_share,
+        shots=tuple(product.shots.manifest),
         shot_calibration=calibration,
         calibration=calibration,
-        false_reject_rate=order.false_reject_rate,
-        thresholds=Thresholds(
-            image=calibration.image.threshold(order.false_reject_rate),
-            pixel=calibration.pixel.threshold(order.false_reject_rate),
-        ),
-        seed=order.seed,
-        versions={name: version(name) for name in ("goodparts", "torch", "open_clip_torch", "numpy", "pillow")},
+        false_reject_rate=rate,
+        thresholds=Thresholds(image=calibration.image.threshold(rate), pixel=calibration.pixel.threshold(rate)),
+        seed=options.seed,
+        versions={library: version(library) for library in LIBRARIES},
     )
     return Recipe(
-        header, learned.image_prompts, learned.pixel_prompts, memory.banks, memory.shot_of_row, views, conditions
+        header,
+        learned.prompts.image_prompts,
+        learned.prompts.pixel_prompts,
+        memory.banks,
+        memory.shot_of_row,
+        views,
+        learned.conditions,
     )

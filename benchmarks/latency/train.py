@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from goodparts.evaluation.report.report import Findings, Options, check_same
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.promptad.learner import PromptLearner, Settings, settings
+from goodparts.trainer.promptad.learner import PromptLearner
 from goodparts.trainer.promptad.prompts import Prompts
+from goodparts.trainer.promptad.settings import PromptADSettings, promptad_settings
 from goodparts.trainer.promptad.suffixes import GENERIC
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
@@ -46,7 +47,9 @@ Level = Literal["image", "pixel"]
 class ReleasedLoop:
     """One level's training as the released code runs it."""
 
-    def __init__(self, backbone: Backbone, level: Level, views: Array8, prompts: Prompts, chosen: Settings) -> None:
+    def __init__(
+        self, backbone: Backbone, level: Level, views: Array8, prompts: Prompts, chosen: PromptADSettings
+    ) -> None:
         """prompts: to start from; trained in place."""
         self._backbone, self._level, self._prompts, self._chosen = backbone, level, prompts, chosen
         self._views = torch.from_numpy(views).to(backbone.device)
@@ -125,7 +128,7 @@ def measure(options: Options) -> Findings:
     log.info("building %s", options.backbone)
     backbone = open_backbone(options.backbone)
     views = make_views(backbone.encoder, SHOTS)
-    chosen = settings("official")
+    chosen = promptad_settings("official")
     learner = PromptLearner(backbone, backbone.encode(views), PRODUCT, GENERIC, chosen)
     image, pixel = (copy.deepcopy(task) for task in learner.tasks)
     peers = (

@@ -27,12 +27,15 @@ from goodparts.runtime.recipe.memory import Halves
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.runtime.recipe.refit import most_novel, remember
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.product import Order, learn_product
-from goodparts.trainer.promptad.learner import settings
+from goodparts.trainer.method import learn_recipe
+from goodparts.trainer.product import Product, RunOptions
+from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
+from goodparts.trainer.shots import Shots
 
 from ..synthetic import describe_encoder, make_features, make_recipe, make_views
-from .products import Product, draw_product
+from .products import Product as Parts
+from .products import draw_product
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ STREAM, GOOD, BAD = 24, 40, 16
 """Of a line: good photos that may be accepted; good and defective ones to test with."""
 RATE = 0.1
 """Of false rejects: at lower ones there are few to accept."""
+METHOD = PromptAD.configure("clean", {})
 ROOM = 4
 UNBOUNDED = 1 << 30
 
@@ -101,9 +105,10 @@ class LineOfParts:
     def __init__(self, kind: str, seed: int, backbone: Backbone) -> None:
         size = backbone.encoder.image_size
         self._backbone, self._known = backbone, dict[bytes, Features]()
-        self.product: Product = draw_product(kind, seed, size, pool=SHOTS + STREAM, good=GOOD, bad=BAD)
-        order = Order(kind, View(), GENERIC, "clean", settings("clean"), seed=0, false_reject_rate=RATE)
-        self.recipe = learn_product(backbone, order, name_shots(SHOTS), self.product.pool[:SHOTS], "0" * 64)
+        self.product: Parts = draw_product(kind, seed, size, pool=SHOTS + STREAM, good=GOOD, bad=BAD)
+        shots = Shots(name_shots(SHOTS), {size: self.product.pool[:SHOTS]})
+        product = Product(kind, GENERIC, View(), shots)
+        self.recipe = learn_recipe(METHOD, backbone, product, "0" * 64, RunOptions(false_reject_rate=RATE))
         self.stream = list(self.product.pool[SHOTS:, None])
         self.tests = [self.encode(view) for view in self.product.tests[:, None]]
 

@@ -39,8 +39,10 @@ from goodparts.runtime.recipe.calibrate import Calibration, calibrate_on
 from goodparts.runtime.recipe.memory import Memory, coreset, fit_memory
 from goodparts.runtime.recipe.simulate import place, score_painted
 from goodparts.trainer.clip import embedded as clip
-from goodparts.trainer.clip.backbone import Backbone, randomise
-from goodparts.trainer.promptad.learner import PROTOCOLS, PromptLearner, Settings, settings
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.weights import randomise
+from goodparts.trainer.promptad.learner import PromptLearner
+from goodparts.trainer.promptad.settings import PROTOCOLS, PromptADSettings, promptad_settings
 
 from .products import Product, find_products, gather_sets
 
@@ -123,7 +125,7 @@ class Bench:
         self.backbone = backbone
         self.tests = [(product, backbone.encode(product.tests)) for product in products]
 
-    def trials(self, shots: int, chosen: Settings = DEFAULT) -> Iterator[tuple[Trial, Array8]]:
+    def trials(self, shots: int, chosen: PromptADSettings = DEFAULT) -> Iterator[tuple[Trial, Array8]]:
         """Every product learned from disjoint sets of shots, and the good photos that were not among them.
 
         One set of each line; up to DRAWS where there is a single product.
@@ -138,11 +140,11 @@ class Bench:
 
 
 def learn(
-    backbone: Backbone, text: str, views: Array8, per_photo: int, chosen: Settings = DEFAULT, seed: int = 0
+    backbone: Backbone, text: str, views: Array8, per_photo: int, chosen: PromptADSettings = DEFAULT, seed: int = 0
 ) -> tuple[Learned, Memory]:
     """Learn a product from its views."""
     features = backbone.encode(views)
-    learner = PromptLearner(backbone, features, text, chosen=chosen, seed=seed)
+    learner = PromptLearner(backbone, features, text, settings=chosen, seed=seed)
     prompts = learner.learn()
     learned = Learned(prompts.image, prompts.pixel, (), learner.temperature, chosen.image_maximum)
     memory = fit_memory(learned, features, views, per_photo, backbone.encode, fusion=chosen.fusion)
@@ -159,7 +161,7 @@ def compare_fusions(findings: Findings, name: str, products: list[Product], trai
         bench = Bench(products, backbone)
         cells: dict[str, list[tuple[float, float]]] = {}
         for name_of, temperature in TEMPERATURES.items():
-            for trial, _ in bench.trials(SHOTS, settings("clean", temperature=temperature)):
+            for trial, _ in bench.trials(SHOTS, promptad_settings("clean", temperature=temperature)):
                 for fusion in FUSIONS:
                     label = "memory" if fusion == "memory" else f"{fusion}, t {name_of}"
                     cells.setdefault(label, []).append(trial.aurocs(fusion))

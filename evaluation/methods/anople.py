@@ -17,8 +17,9 @@ from goodparts.runtime.core.scoring import Features, Floats, Learned, score
 from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE, Encode
 from goodparts.runtime.recipe.memory import fit_memory
 from goodparts.trainer.anople.encoder import PromptedEncoder, conditions_of
-from goodparts.trainer.anople.learner import AnoPLeLearner, Subject
-from goodparts.trainer.anople.settings import Settings, settings
+from goodparts.trainer.anople.learner import AnoPLeLearner
+from goodparts.trainer.anople.model import Subject
+from goodparts.trainer.anople.settings import AnoPLeSettings, anople_settings
 from goodparts.trainer.clip.backbone import Backbone
 
 from .clip_paths import plain
@@ -33,23 +34,23 @@ MAPLE: Mapping[str, Any] = {
 
 def anople(title: str, *, together: bool = False, **changes: Any) -> Method:
     """A row; together: one model for all categories; changes: of AnoPLe's settings."""
-    chosen = settings(**changes)
+    chosen = anople_settings(**changes)
     return Method(
         title,
         partial(_learn, together=together, chosen=chosen),
         own=plain,
         tune=lambda **more: anople(title, together=together, **{**changes, **more}),
-        settings=settings,
+        settings=anople_settings,
         together=together,
         conditions=partial(_conditions, chosen=chosen),
     )
 
 
-def _conditions(backbone: Backbone, chosen: Settings) -> dict[str, tuple[int, ...]]:
+def _conditions(backbone: Backbone, chosen: AnoPLeSettings) -> dict[str, tuple[int, ...]]:
     return PromptedEncoder(backbone, chosen).shapes
 
 
-def _learn(lesson: Lesson, together: bool, chosen: Settings) -> Judge:
+def _learn(lesson: Lesson, together: bool, chosen: AnoPLeSettings) -> Judge:
     product = lesson.product
     known = product.large(together)
     subjects = [Subject(*one) for one in known.values()]

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from goodparts.runtime.core.files import sha256
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Features, Floats
-from goodparts.trainer.clip.backbone import Backbone, randomise
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.weights import randomise
 from safetensors.torch import load_file
 from torch import Tensor
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 from goodparts.runtime.core.scoring import Features
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.promptad.ensemble import encode_texts
-from goodparts.trainer.promptad.learner import PromptLearner, settings
+from goodparts.trainer.promptad.learner import PromptLearner
 from goodparts.trainer.promptad.prompts import TextFeatures
+from goodparts.trainer.promptad.settings import promptad_settings
 from goodparts.trainer.promptad.suffixes import GENERIC
 
 NO_MARGIN = -4.0
 """Two directions are at most 2 apart: a margin that is always kept and adds nothing to the loss."""
-SETTINGS = settings("clean", learned_suffixes=0, alignment_weight=0.0, margin=NO_MARGIN)
+SETTINGS = promptad_settings("clean", learned_suffixes=0, alignment_weight=0.0, margin=NO_MARGIN)
 
 
 class CoOp(PromptLearner):

@@ -12,7 +12,9 @@ from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Features
 from goodparts.runtime.recipe.calibrate import Encode
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.promptad.learner import PromptLearner, Protocol, Prototypes, Settings, settings
+from goodparts.trainer.promptad.learner import PromptLearner, Prototypes
+from goodparts.trainer.promptad.settings import PromptADSettings, promptad_settings
+from goodparts.trainer.settings import Protocol
 
 from .patch_statistics import Score
 
@@ -106,9 +108,9 @@ Own = Callable[[Backbone], Pass]
 """Makes an encoder of a method's own; the same function is the same encoder."""
 
 
-def clean(**changes: Any) -> Settings:
+def clean(**changes: Any) -> PromptADSettings:
     """PromptAD's settings of the clean protocol."""
-    return settings("clean", **changes)
+    return promptad_settings("clean", **changes)
 
 
 @dataclass(frozen=True)

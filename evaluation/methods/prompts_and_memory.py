@@ -17,14 +17,8 @@ from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE
 from goodparts.runtime.recipe.memory import COMBINED, fit_memory
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.promptad.ensemble import ensemble
-from goodparts.trainer.promptad.learner import (
-    CLEAN_TEMPERATURE,
-    PromptLearner,
-    Prototypes,
-    Settings,
-    resolve_temperature,
-    settings,
-)
+from goodparts.trainer.promptad.learner import PromptLearner, Prototypes, resolve_temperature
+from goodparts.trainer.promptad.settings import CLEAN_TEMPERATURE, PromptADSettings, promptad_settings
 from goodparts.trainer.promptad.suffixes import GENERIC, OBJECTS
 
 from .coop import CoOp
@@ -55,7 +49,7 @@ class Branches:
     def learn(self, lesson: Lesson) -> Judge:
         """As a recipe holds it; the memory belongs to the backend that encoded the photos."""
         product = lesson.product
-        chosen = settings(product.protocol, **self.changes)
+        chosen = promptad_settings(product.protocol, **self.changes)
         if self.prompts is None or self.name is None:
             nothing = np.zeros((2, lesson.features.global_.shape[-1]), np.float32)
             prototypes, temperature = Prototypes(nothing, nothing), CLEAN_TEMPERATURE
@@ -108,22 +102,22 @@ def _learn_nothing(lesson: Lesson) -> Judge:
     return Judge(judge)
 
 
-def _teach(product: Product, name: str, chosen: Settings, suffixes: tuple[str, ...] = GENERIC) -> Prototypes:
+def _teach(product: Product, name: str, chosen: PromptADSettings, suffixes: tuple[str, ...] = GENERIC) -> Prototypes:
     learner = PromptLearner(product.backbone(), product.features(), product.text, suffixes, chosen, product.seed)
     return product.learn(name, learner)
 
 
-def _teach_objects(product: Product, name: str, chosen: Settings) -> Prototypes:
+def _teach_objects(product: Product, name: str, chosen: PromptADSettings) -> Prototypes:
     if product.category not in OBJECTS:
         raise SettingsError(f"{product.category} is no benchmark object: it has no published list of defects")
     return _teach(product, name, chosen, GENERIC + OBJECTS[product.category])
 
 
-def _teach_coop(product: Product, name: str, chosen: Settings) -> Prototypes:  # noqa: ARG001
+def _teach_coop(product: Product, name: str, chosen: PromptADSettings) -> Prototypes:  # noqa: ARG001
     return product.learn(name, CoOp(product.backbone(), product.features(), product.text, product.seed))
 
 
-def teach_ensemble(product: Product, name: str, chosen: Settings | None = None) -> Prototypes:  # noqa: ARG001
+def teach_ensemble(product: Product, name: str, chosen: PromptADSettings | None = None) -> Prototypes:  # noqa: ARG001
     return _ensemble_of(product.backbone(), product.text)
 
 

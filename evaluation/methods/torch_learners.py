@@ -14,10 +14,13 @@ import torch
 import torch.nn.functional as F
 from goodparts.runtime.core.scoring import Features, Floats, fuse, memory_scores, prompt_scores
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.text_tower import INITIAL_SPREAD
 from goodparts.trainer.promptad.ensemble import compose, encode_texts
-from goodparts.trainer.promptad.learner import CLEAN_TEMPERATURE, PROTOCOLS, Losses, PromptLearner, flushed_denormals
-from goodparts.trainer.promptad.prompts import INITIAL_SPREAD, PackedLayout
+from goodparts.trainer.promptad.learner import Losses, PromptLearner
+from goodparts.trainer.promptad.prompts import PackedLayout
+from goodparts.trainer.promptad.settings import CLEAN_TEMPERATURE, PROTOCOLS
 from goodparts.trainer.promptad.suffixes import GENERIC
+from goodparts.trainer.steps import flushed_denormals
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 

@@ -22,7 +22,8 @@ from goodparts.runtime import Engine
 from goodparts.runtime.core.scoring import fuse, memory_scores, prompt_scores
 from goodparts.runtime.core.view import View
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.promptad import learner as promptad
+from goodparts.trainer.promptad.learner import PromptLearner, Prototypes
+from goodparts.trainer.steps import Progress
 from PIL import Image
 
 from goodparts.cli import main
@@ -33,12 +34,12 @@ from tests.conftest import draw_part
 def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps of learning: nothing here is about how well prompts are learned."""
 
-    def learn(self: promptad.PromptLearner, progress: promptad.Progress = iter) -> promptad.Prototypes:
+    def learn(self: PromptLearner, progress: Progress = iter) -> Prototypes:
         for _ in progress(range(2)):
             self.step()
         return self.prototypes()
 
-    monkeypatch.setattr(promptad.PromptLearner, "learn", learn)
+    monkeypatch.setattr(PromptLearner, "learn", learn)
 
 
 @pytest.fixture(scope="session")
@@ -158,7 +159,7 @@ def _rgb(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def cannot_learn(product: Product, name: str) -> promptad.Prototypes:
+def cannot_learn(product: Product, name: str) -> Prototypes:
     raise AssertionError(f"{name} of {product.text} are not learned yet")
 
 

@@ -20,14 +20,14 @@ from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import TOLERANCES, Tolerance
 from goodparts.runtime.engine.spec import Variant
-from goodparts.trainer.clip import embedded as clip
+from goodparts.trainer.clip import embedded
 from goodparts.trainer.clip.backbone import Backbone
 
 
 def tiny(outliers: float = 1.0) -> Backbone:
     """The demo's first two blocks. Two channels are `outliers` times larger after each block's first LayerNorm, as
     large CLIPs have them, and their weights as much smaller: the same features in fp32."""
-    model, _ = clip.load()
+    model, _ = embedded.load()
     model.visual.transformer.resblocks = model.visual.transformer.resblocks[:2]
     with torch.no_grad():
         for block in model.visual.transformer.resblocks:

@@ -18,7 +18,7 @@ from goodparts.runtime.engine.spec import read_spec
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.anople.encoder import PromptedEncoder, conditions_of
 from goodparts.trainer.anople.learner import AnoPLeLearner
-from goodparts.trainer.anople.settings import settings
+from goodparts.trainer.anople.settings import anople_settings
 from goodparts.trainer.clip.backbone import Backbone
 
 
@@ -83,7 +83,7 @@ def test_conditions_are_those_of_the_graph(demo: Backbone, anople: AnoPLeLearner
     assert conditions_of(anople.model).shapes == encoder.shapes == encoder.example().shapes
     for changes in ({"memory": "plain"}, {"prefix": "none"}, {"visual_tokens": 0, "coupling": "none"}):
         with pytest.raises(SettingsError, match=next(iter(changes))):
-            PromptedEncoder(demo, settings(**changes))
+            PromptedEncoder(demo, anople_settings(**changes))
 
 
 def test_added_again_nothing_changes_and_other_conditions_are_refused(
@@ -92,7 +92,7 @@ def test_added_again_nothing_changes_and_other_conditions_are_refused(
     before = {path: path.stat().st_mtime_ns for path in prompted_folder.iterdir()}
     add_prompted(prompted_folder, demo, PromptedEncoder(demo, anople.settings))
     with pytest.raises(EngineError, match=r"prompts \[3, 8, 128\].*asked for is prompts \[3, 6, 128\]"):
-        add_prompted(prompted_folder, demo, PromptedEncoder(demo, settings(visual_tokens=2)))
+        add_prompted(prompted_folder, demo, PromptedEncoder(demo, anople_settings(visual_tokens=2)))
     assert {path: path.stat().st_mtime_ns for path in prompted_folder.iterdir()} == before
 
 
@@ -108,6 +108,6 @@ def test_a_failed_gate_leaves_the_engine_as_it_was(
 
     monkeypatch.setattr(Reference, "measure", fail)
     with pytest.raises(ParityError):
-        add_prompted(folder, demo, PromptedEncoder(demo, settings()))
+        add_prompted(folder, demo, PromptedEncoder(demo, anople_settings()))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert list(tmp_path.iterdir()) == [folder]

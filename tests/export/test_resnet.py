@@ -11,9 +11,11 @@ from goodparts.runtime.core.view import View
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.spec import read_spec
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.product import Order, learn_product, load_shots
-from goodparts.trainer.promptad import learner as promptad
+from goodparts.trainer.method import learn_recipe
+from goodparts.trainer.product import Product
+from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
+from goodparts.trainer.shots import load_shots
 
 from goodparts import Detector
 from tests.trainer.clip.test_resnet_tower import noise, tiny_clip
@@ -51,11 +53,9 @@ def test_graph_equals_torch_in_every_batch(tiny: Backbone, engine: Path, backend
 
 
 def test_a_product_is_learned_and_inspected(tiny: Backbone, engine: Path, photos: Path, tmp_path: Path) -> None:
-    shots, views = load_shots(sorted((photos / "good").iterdir()), View(), tiny.encoder.image_size)
-    order = Order("ring", View(), GENERIC, "clean", promptad.settings("clean", steps=2), seed=0)
-    learn_product(tiny, order, shots, views, read_spec(engine).graph_id("plain", "fp32")).save(
-        tmp_path / "ring.safetensors"
-    )
+    shots = load_shots(sorted((photos / "good").iterdir()), View(), [tiny.encoder.image_size])
+    method, product = PromptAD.configure("clean", {"steps": 2}), Product("ring", GENERIC, View(), shots)
+    learn_recipe(method, tiny, product, read_spec(engine).graph_id("plain", "fp32")).save(tmp_path / "ring.safetensors")
     detector = Detector.open(engine, tmp_path / "ring.safetensors", backend="onnxruntime")
     remembered, bad = (detector.predict(next((photos / kind).iterdir())) for kind in ("good", "bad"))
     assert 0 <= remembered.score < bad.score

@@ -41,10 +41,10 @@ def test_two_commands_from_photos_to_verdicts(
     engine = tmp_path / "engine"
     assert command("--engine", str(engine)) == 0
     assert main(["inspect", "--engine", str(engine), "--recipe", str(command.out), str(photos)]) == 0
-    seen = capsys.readouterr().out
-    assert "4 inspected" in seen
-    assert "ring.safetensors: recipe for 'ring', promptad (clean protocol)" in seen
-    assert re.search(r"a patch sees \d+×\d+ pixels of \S+: for much smaller defects give --tiles", seen)
+    output = capsys.readouterr().out
+    assert "4 inspected" in output
+    assert "ring.safetensors: recipe for 'ring', promptad (clean protocol)" in output
+    assert re.search(r"a patch sees \d+×\d+ pixels of \S+: for much smaller defects give --tiles", output)
 
 
 def test_anople_from_photos_to_verdicts(
@@ -58,10 +58,10 @@ def test_anople_from_photos_to_verdicts(
     assert main(["inspect", "--engine", str(prompted_folder), "--recipe", str(command.out), str(photos)]) == 0
     assert "4 inspected" in capsys.readouterr().out
     assert main(["show", str(prompted_folder), str(command.out)]) == 0
-    seen = capsys.readouterr().out
-    assert "prompted graph, for AnoPLe recipes" in seen
-    assert "anople (clean protocol), seed 0" in seen
-    assert ", by its prompted graph" in seen
+    output = capsys.readouterr().out
+    assert "prompted graph, for AnoPLe recipes" in output
+    assert "anople (clean protocol), seed 0" in output
+    assert ", by its prompted graph" in output
 
 
 def test_a_killed_command_goes_on_and_writes_the_same_recipes_for_all_products(
@@ -106,7 +106,7 @@ def test_a_killed_command_goes_on_and_writes_the_same_recipes_for_all_products(
 
 
 @pytest.mark.parametrize(
-    ("told", "options", "said"),
+    ("toml", "options", "message"),
     [
         ("", [], "names no product"),
         ("[ring]", [], "missing required field `images`"),
@@ -116,17 +116,17 @@ def test_a_killed_command_goes_on_and_writes_the_same_recipes_for_all_products(
         ("", ["--product", "ring"], "--product is of one product"),
     ],
 )
-def test_what_is_wrong_with_a_list_of_products_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], told: str, options: list[str], said: str
+def test_a_wrong_list_of_products_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], toml: str, options: list[str], message: str
 ) -> None:
-    (tmp_path / "products.toml").write_text(told)
+    (tmp_path / "products.toml").write_text(toml)
     command = ["--products", str(tmp_path / "products.toml"), "--backbone", "demo", "--out", str(tmp_path), *options]
     assert train_and_export(command) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--resume", "kept"], "--resume is of --method anople"),
         (["--method", "anople", "--margin", "0.1"], "--margin is no setting of anople"),
@@ -140,10 +140,10 @@ def test_what_is_wrong_with_a_list_of_products_is_said(
     ],
 )
 def test_settings_of_the_other_method_are_refused(
-    command: Command, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+    command: Command, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
     assert command(*options) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_same_seed_same_bytes(command: Command, tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ from goodparts.runtime.engine.spec import Tap, read_spec
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.runtime.recipe.refit import refit
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.product import Order, learn_product, load_shots
-from goodparts.trainer.promptad.learner import settings
+from goodparts.trainer.method import learn_recipe
+from goodparts.trainer.product import Product
+from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
+from goodparts.trainer.shots import Shots
 
 from goodparts import Detector
 from tests.conftest import draw_part
@@ -43,11 +45,11 @@ def test_scores_equal_torch(detector: Detector, demo: Backbone, recipe: Recipe, 
 
 @pytest.mark.parametrize("fusion", ["memory", "prompt"])
 def test_a_recipe_may_be_of_one_branch_alone(
-    fusion: Combination, demo: Backbone, engine_folder: Path, photos: Path
+    fusion: Combination, demo: Backbone, engine_folder: Path, photos: Path, shots: Shots
 ) -> None:
-    shots, views = load_shots(sorted((photos / "good").iterdir()), View(), demo.encoder.image_size)
-    order = Order("ring", View(), GENERIC, "clean", settings("clean", steps=1, fusion=fusion), seed=0)
-    made = learn_product(demo, order, shots, views, read_spec(engine_folder).graph_id("plain", "fp32"))
+    method = PromptAD.configure("clean", {"steps": 1, "fusion": fusion})
+    product = Product("ring", GENERIC, View(), shots)
+    made = learn_recipe(method, demo, product, read_spec(engine_folder).graph_id("plain", "fp32"))
     detector = Detector(Engine.open(engine_folder), Recipe.from_bytes(made.to_bytes()))
     frame = load_rgb(photos / "bad" / "4.png")
     branches = score_branches(demo.encode(View().cut(frame, demo.encoder.image_size)), made.learned())

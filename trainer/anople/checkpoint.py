@@ -1,6 +1,6 @@
-"""Learning that was killed goes on where it stood: what is learned, AdamW's moments and the step, in one file.
+"""The state of learning in one file, from which a killed run goes on: what is learned, AdamW's moments, the step.
 
-A step's batch depends on the seed and the step alone, so what is resumed ends as if it had never stopped.
+A step's batch depends on the seed and the step only, so a resumed run ends as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -18,15 +18,24 @@ from torch import Tensor, nn
 HEADER = "header"
 
 
-class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """done: steps so far; of: digest of everything that learning depends on."""
+class CheckpointHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a checkpoint says of itself.
 
-    done: int
-    of: str
+    Attributes:
+        steps: The steps so far.
+        digest: The digest of everything that learning depends on.
+    """
+
+    steps: int = msgspec.field(name="done")
+    digest: str = msgspec.field(name="of")
 
 
-def write_checkpoint(path: Path, header: Header, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """FileError where the file cannot be written; what it held before is then still there."""
+def write_checkpoint(path: Path, header: CheckpointHeader, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        FileError: The file cannot be written; it then holds what it held before.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for number, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{kind}": tensor for kind, tensor in moments.items()}
@@ -34,16 +43,24 @@ def write_checkpoint(path: Path, header: Header, model: nn.Module, optimiser: to
     write_atomic(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
-def read_checkpoint(path: Path, of: str, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    """Put what the file holds where it was; returns the steps so far.
+def read_checkpoint(path: Path, digest: str, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
+    """Put a checkpoint's state into a model and its optimiser, and return the steps so far.
 
-    FileError for a damaged file, SettingsError for one of another product, seed or setting.
+    Args:
+        path: The file.
+        digest: The digest of everything that this run depends on.
+        model: The model, which is overwritten.
+        optimiser: Its optimiser, which is overwritten.
+
+    Raises:
+        FileError: The file is damaged.
+        SettingsError: The file belongs to other products, another seed or other settings.
     """
     data = read_bytes(path)
     try:
         tensors = load(data)
-        header = msgspec.json.decode(bytes(tensors.pop(HEADER).tolist()), type=Header)
-        if header.of != of:
+        header = msgspec.json.decode(bytes(tensors.pop(HEADER).tolist()), type=CheckpointHeader)
+        if header.digest != digest:
             raise SettingsError(
                 f"{path} is of other photos, settings or another seed or backbone: give those again, or another file"
             )
@@ -55,4 +72,4 @@ def read_checkpoint(path: Path, of: str, model: nn.Module, optimiser: torch.opti
         optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
     except (SafetensorError, msgspec.MsgspecError, KeyError, ValueError, RuntimeError) as error:
         raise FileError(f"{path} is damaged, or no checkpoint ({error}): remove it and start again") from error
-    return header.done
+    return header.steps

@@ -13,54 +13,53 @@ from torch.func import functional_call
 
 from ..clip.backbone import Backbone
 from ..clip.vv_tower import VVTower
+from ..method import ConditionedEncoder
 from .decoder import Decoder
-from .learner import Model
-from .settings import Settings
+from .model import Model, prompt_levels
+from .settings import AnoPLeSettings
 from .tower import PromptedTower
 
 PROMPTS, PREFIX, DECODER = "prompts", "prefix", "decoder."
 """Names of conditions: the visual prompts [J,n,W], the whole photo's prefix [1,W], and the decoder's weights."""
 
 
-class PromptedEncoder(nn.Module):
-    """views uint8 [B,S,S,3] and conditions → global [B,D], decoded patches [B,P,D], memory [B,P,W] each."""
+class PromptedEncoder(ConditionedEncoder):
+    """AnoPLe's encoder: conditions are the prompts, the prefix of a whole photo and the decoder's weights."""
 
-    def __init__(self, backbone: Backbone, chosen: Settings) -> None:
-        """SettingsError for settings that one pass with these conditions does not serve."""
+    def __init__(self, backbone: Backbone, settings: AnoPLeSettings) -> None:
+        """Raise SettingsError for settings that one pass with these conditions does not serve."""
         super().__init__()
         tower = PromptedTower(backbone.visual)
         self.visual = cast("VVTower", backbone.visual)  # PromptedTower takes no other
-        others = {"memory": "prompted", "prefix": "tower"}
-        for name, only in others.items():
-            if getattr(chosen, name) != only:
+        for name, served in (("memory", "prompted"), ("prefix", "tower")):
+            if getattr(settings, name) != served:
                 raise SettingsError(
-                    f"{name} {getattr(chosen, name)!r}: an engine's prompted graph has {name} {only!r} alone; "
+                    f"{name} {getattr(settings, name)!r}: an engine's prompted graph has {name} {served!r} alone; "
                     "`goodparts evaluate` measures the others through torch"
                 )
-        tokens = chosen.visual_tokens + chosen.text_tokens * (chosen.coupling in ("both", "text-to-visual"))
+        tokens = settings.visual_tokens + settings.text_tokens * (settings.coupling in ("both", "text-to-visual"))
         if not tokens:
             raise SettingsError("visual_tokens 0 without text prompts projected to them: the graph needs at least 1")
-        levels = min(chosen.depth, len(self.visual.blocks), len(backbone.text.text["transformer"].resblocks))
+        levels = prompt_levels(backbone, self.visual, settings)
         generator = torch.Generator().manual_seed(0)
-        self._run = tower
+        self._tower = tower
         # In a tuple, for its own weights are not the graph's: they are replaced by conditions.
         self._decoder = (ShiftedDecoder(self.visual.out_width, self.visual.tap_widths, self.visual.grid, generator),)
-        self.shapes: dict[str, tuple[int, ...]] = {
+        self.shapes = {
             PROMPTS: (levels, tokens, self.visual.width),
             PREFIX: (1, self.visual.width),
             **{DECODER + name: tuple(weight.shape) for name, weight in self._decoder[0].named_parameters()},
         }
-        """Of the conditions, in the order in which they are read."""
 
     def forward(self, image: Tensor, conditions: list[Tensor]) -> tuple[Tensor, ...]:
         named = dict(zip(self.shapes, conditions, strict=True))
         prefix = named[PREFIX].expand(image.shape[0], -1, -1)
-        whole, local, *taps = self._run(image, named[PROMPTS], prefix)
+        whole, local, *taps = self._tower(image, named[PROMPTS], prefix)
         weights = {name.removeprefix(DECODER): part for name, part in named.items() if name.startswith(DECODER)}
         return whole, functional_call(self._decoder[0], weights, (local, *taps)), *taps
 
     def example(self, seed: int = 0) -> Conditions:
-        """Random conditions as large as learned ones: prompts as they begin, a decoder that does something."""
+        """Return random conditions as large as learned ones: first prompts, and a decoder that changes the patches."""
         generator = torch.Generator().manual_seed(seed)
 
         def draw(name: str, shape: tuple[int, ...]) -> Tensor:
@@ -71,8 +70,10 @@ class PromptedEncoder(nn.Module):
 
 
 class ShiftedDecoder(Decoder):
-    """The same with its depth-wise layers as products and sums of shifted grids: not every inference library takes a
-    convolution's weights as an input."""
+    """The decoder with its depth-wise layers as products and sums of shifted grids.
+
+    Not every inference library takes a convolution's weights as an input.
+    """
 
     @staticmethod
     def depthwise(grids: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ class ShiftedDecoder(Decoder):
 
 
 def conditions_of(model: Model) -> Conditions:
-    """What was learned, as PromptedEncoder reads it."""
+    """Return what was learned as the conditions that PromptedEncoder reads."""
     with torch.inference_mode():
         tensors: Mapping[str, Tensor] = {
             PROMPTS: model.prompts.of_visual(),

@@ -14,29 +14,34 @@ FOCUS = 2.0
 
 
 def dice(probability: Tensor, target: Tensor) -> Tensor:
-    """1 − Dice of each view's map, of bad and of good patches alike, mean over both and over the views."""
-    found = []
-    for part, wanted in ((probability, target.float()), (1.0 - probability, 1.0 - target.float())):
-        shared = (part * wanted).flatten(1).sum(dim=1)
-        total = part.flatten(1).sum(dim=1) + wanted.flatten(1).sum(dim=1)
-        found.append(1.0 - (2.0 * shared + 1.0) / (total + 1.0))
-    return torch.stack(found).mean()
+    """Return 1 − Dice of each view's map, the mean over bad and good patches and over the views."""
+    losses = []
+    for predicted, true in ((probability, target.float()), (1.0 - probability, 1.0 - target.float())):
+        shared = (predicted * true).flatten(1).sum(dim=1)
+        total = predicted.flatten(1).sum(dim=1) + true.flatten(1).sum(dim=1)
+        losses.append(1.0 - (2.0 * shared + 1.0) / (total + 1.0))
+    return torch.stack(losses).mean()
 
 
 def focal(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy weighted by (1 − p)^γ of the right class; logits [V,h,w] of being anomalous."""
+    """Return the cross-entropy of logits [V,h,w] of being anomalous, weighted by (1 − p)^γ of the right class."""
     loss = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
     return ((1.0 - torch.exp(-loss)) ** FOCUS * loss).mean()
 
 
 def contrastive(images: Tensor, text: Tensor, bad: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of image features [V,D] against both text features, [2,D] or [V,2,D]: normal, anomalous; bad: bool
-    [V]."""
+    """Return the cross-entropy of image features [V,D] against text features [2,D] or [V,2,D], normal and anomalous.
+
+    bad: bool [V], which views are anomalous.
+    """
     return F.binary_cross_entropy_with_logits(logits(images, text, temperature), bad.float())
 
 
 def logits(features: Tensor, text: Tensor, temperature: float) -> Tensor:
-    """Of being anomalous (their sigmoid is scoring.prompt_scores): features [V,…,D], text [2,D] or [V,2,D] → [V,…]."""
+    """Return the logits [V,…] of being anomalous of features [V,…,D], given text features [2,D] or [V,2,D].
+
+    Their sigmoid is scoring.prompt_scores.
+    """
     difference = text[..., 1, :] - text[..., 0, :]
     if difference.ndim == 1:
         return temperature * (features @ difference)
@@ -44,8 +49,11 @@ def logits(features: Tensor, text: Tensor, temperature: float) -> Tensor:
 
 
 def alignment(images: Tensor, patches: Tensor, probability: Tensor, normalise: bool) -> Tensor:
-    """1 − ⟨z₀, s⟩, s = Σ M̂·D, mean over the views: the image feature [V,D] and the patches [V,h,w,D] that are held
-    anomalous agree. normalise: bring s to length 1, without which the loss has no lower bound (A10)."""
+    """Return 1 − ⟨z₀, s⟩ with s = Σ M̂·D, the mean over the views.
+
+    It is small where the image feature [V,D] agrees with the patches [V,h,w,D] that are held anomalous. normalise
+    brings s to length 1; without it the loss has no lower bound (A10).
+    """
     if not len(images):
         return patches.sum() * 0.0
     summed = torch.einsum("vhw,vhwd->vd", probability, patches)

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from goodparts.runtime.core.errors import SettingsError
 from torch import Tensor, nn
 
-from ..clip.text_tower import TextTower, open_tokenizer, run_block
-from ..promptad.prompts import INITIAL_SPREAD
-from .settings import Settings
+from ..clip.text_tower import INITIAL_SPREAD, TextTower, open_tokenizer, run_block
+from .settings import AnoPLeSettings
 
 ABNORMAL = "abnormal"
 WORDS = "a photo of a"
@@ -27,7 +26,7 @@ class CoupledPrompts(nn.Module):
     """text [J,n_t,W_t] and visual [J,n_v,W_v], the maps between them, and the prefix [5,1,W_v], or [5,0,W_v]
     without one."""
 
-    def __init__(self, text: TextTower, average: Tensor, chosen: Settings, seed: int) -> None:
+    def __init__(self, text: TextTower, average: Tensor, settings: AnoPLeSettings, seed: int) -> None:
         """average: [J,W_v], the shots' average patch at each layer. Drawn on the CPU, so that a seed means the same on
         every device."""
         super().__init__()
@@ -37,22 +36,22 @@ class CoupledPrompts(nn.Module):
             return nn.Parameter(torch.randn(*shape, generator=generator) * spread)
 
         levels, visual_width = average.shape
-        maps = levels if chosen.projection == "layer" else 1
-        self.text = draw(levels, chosen.text_tokens, text.width)
-        self.visual = draw(levels, chosen.visual_tokens, visual_width)
+        maps = levels if settings.projection == "layer" else 1
+        self.text = draw(levels, settings.text_tokens, text.width)
+        self.visual = draw(levels, settings.visual_tokens, visual_width)
         self.to_visual = draw(maps, text.width, visual_width, spread=text.width**-0.5)
         self.to_text = draw(maps, visual_width, text.width, spread=visual_width**-0.5)
         self.to_visual_bias = nn.Parameter(torch.zeros(maps, 1, visual_width))
         self.to_text_bias = nn.Parameter(torch.zeros(maps, 1, text.width))
-        self.prefix = draw(VIEWS, int(chosen.prefix == "tower"), visual_width)
-        if chosen.visual_start == "patches":
+        self.prefix = draw(VIEWS, int(settings.prefix == "tower"), visual_width)
+        if settings.visual_start == "patches":
             self._start_beside(average.cpu()[:, None])
-        if chosen.start == "words":
-            ids = torch.tensor(open_tokenizer().encode(WORDS)[: chosen.text_tokens])
+        if settings.start == "words":
+            ids = torch.tensor(open_tokenizer().encode(WORDS)[: settings.text_tokens])
             with torch.no_grad():
                 self.text[0, : len(ids)] = text.embed(ids.to(text.positional_embedding.device)).cpu()
-        self._to_visual = chosen.coupling in ("both", "text-to-visual")
-        self._to_text = chosen.coupling in ("both", "visual-to-text")
+        self._to_visual = settings.coupling in ("both", "text-to-visual")
+        self._to_text = settings.coupling in ("both", "visual-to-text")
 
     @torch.no_grad()
     def _start_beside(self, patch: Tensor) -> None:
@@ -65,13 +64,13 @@ class CoupledPrompts(nn.Module):
             self.to_text.mul_(INITIAL_SPREAD / self.visual.square().mean().sqrt())
 
     def of_text(self) -> Tensor:
-        """What the text tower reads, [J,n,W_t]."""
+        """Return the prompts that the text tower reads, [J,n,W_t]."""
         if not self._to_text:
             return self.text
         return torch.cat([self.text, self.visual @ self.to_text + self.to_text_bias], dim=1)
 
     def of_visual(self) -> Tensor:
-        """What the visual tower reads, [J,n,W_v]."""
+        """Return the prompts that the visual tower reads, [J,n,W_v]."""
         if not self._to_visual:
             return self.visual
         return torch.cat([self.visual, self.text @ self.to_visual + self.to_visual_bias], dim=1)
@@ -106,7 +105,7 @@ class PromptedText:
         self._mask = torch.full((length, length), float("-inf"), device=device).triu(1)
 
     def __call__(self, prompts: Tensor) -> Tensor:
-        """prompts [J,n,W] → l2-normalised [products,2,D]: normal, anomalous."""
+        """Encode prompts [J,n,W]; return l2-normalised [products,2,D]: normal, anomalous."""
         text, own = self._text, slice(1, 1 + self._tokens)
         tokens = self._place(self._embedding, prompts[0], own)
         tokens = tokens + text.positional_embedding[: tokens.shape[1]]

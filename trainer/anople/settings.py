@@ -1,8 +1,7 @@
-"""Every setting of AnoPLe. A numbers count the open questions of the reconstruction (docs/anople.md)."""
+"""The settings of AnoPLe. A numbers count the open questions of the reconstruction (docs/anople.md)."""
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,10 +9,12 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.recipe.memory import Fusion
 from msgspec import Meta
 
+from ..settings import change_settings
+
 Coupling = Literal["both", "text-to-visual", "visual-to-text", "none"]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The defaults are what `train-and-export --method anople` takes."""
 
     text_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable text tokens per layer, n_t (A1)")] = 4
@@ -102,22 +103,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = False
 
 
-DEFAULT = Settings()
+DEFAULT = AnoPLeSettings()
 
 
-def settings(**changes: Any) -> Settings:
-    """The defaults with some of them changed; SettingsError names one that is out of range, or two that clash."""
-    merged = {**msgspec.structs.asdict(DEFAULT), **changes}
-    for name, value in merged.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise SettingsError(f"{name} {value}: a finite number is needed")
-    try:
-        found = msgspec.convert(merged, Settings)
-    except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at `$.")
-        raise SettingsError(f"{place.rstrip('`')} is out of range: {text}") from error
-    sources = {"both": ("text", "visual"), "text-to-visual": ("text",), "visual-to-text": ("visual",), "none": ()}
-    for side in sources[found.coupling]:
-        if not getattr(found, f"{side}_tokens"):
-            raise SettingsError(f"{side}_tokens 0 with coupling {found.coupling}: there is nothing to project")
-    return found
+def anople_settings(**changes: Any) -> AnoPLeSettings:
+    """Return the defaults with some fields changed.
+
+    Raises:
+        SettingsError: A value is out of range, or two settings clash.
+    """
+    settings = change_settings(DEFAULT, changes)
+    projected = {"both": ("text", "visual"), "text-to-visual": ("text",), "visual-to-text": ("visual",), "none": ()}
+    for tower in projected[settings.coupling]:
+        if not getattr(settings, f"{tower}_tokens"):
+            raise SettingsError(f"{tower}_tokens 0 with coupling {settings.coupling}: there is nothing to project")
+    return settings

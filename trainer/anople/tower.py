@@ -42,10 +42,10 @@ class PromptedTower:
             if index <= len(prompts):
                 tokens = torch.cat([tokens[:, :kept], prompts[index - 1].expand(batch, -1, -1)], dim=1)
             run = partial(checkpoint, _run, use_reentrant=False) if self._recompute else _run
-            # Of the last block only [CLS] goes on; as in VVTower, which needs no more of it either unless it is tapped.
-            wanted = 1 if index == len(tower.blocks) else None
-            queries = None if index in tower.taps else wanted
-            attended, step, tokens = run(block, tokens, queries, wanted, own)
+            # Only [CLS] leaves the last block. As in VVTower, it is the only query there, unless the block is tapped.
+            leaving = 1 if index == len(tower.blocks) else None
+            queries = None if index in tower.taps else leaving
+            attended, step, tokens = run(block, tokens, queries, leaving, own)
             local = local + step
             memory += [F.normalize(attended[:, 1:own], dim=-1)] * tower.taps.count(index)
         return (
@@ -55,20 +55,20 @@ class PromptedTower:
         )
 
     def average(self, image: Tensor, levels: int) -> Tensor:
-        """The average patch of images uint8 [B,S,S,3] at the entry of each of the first blocks, [levels,W]."""
-        tokens, found = self.tower.embed(image), []
+        """Return the average patch of images uint8 [B,S,S,3] at the entry of each of the first blocks, [levels,W]."""
+        tokens, averages = self.tower.embed(image), []
         for block in self.tower.blocks[:levels]:
-            found.append(tokens[:, 1:].mean(dim=(0, 1)))
+            averages.append(tokens[:, 1:].mean(dim=(0, 1)))
             *_, tokens = _run(block, tokens)
-        return torch.stack(found)
+        return torch.stack(averages)
 
 
 def _run(
-    block: Any, tokens: Tensor, queries: int | None = None, wanted: int | None = None, own: int | None = None
+    block: Any, tokens: Tensor, queries: int | None = None, leaving: int | None = None, own: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A block: the first `queries` tokens after its attention, the V-V residual of the first `own`, and the first
-    `wanted` tokens after its MLP."""
+    """Run a block; return the first `queries` tokens after its attention, the V-V residual of the first `own` tokens,
+    and the first `leaving` tokens after its MLP."""
     step, local = dual_attention(block, tokens, queries, own)
     attended = tokens[:, :queries] + step
-    rest = attended[:, :wanted]
+    rest = attended[:, :leaving]
     return attended, local, rest + block.ls_2(block.mlp(block.ln_2(rest)))

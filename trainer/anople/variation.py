@@ -10,13 +10,13 @@ from numpy.random import Generator
 from PIL import Image
 
 TURN, SHIFT = 15.0, 0.06
-"""At most, in degrees, and in shares of the side."""
+"""The largest turn in degrees, and the largest shift as a share of the side."""
 LIGHT, TINT = 0.2, 0.05
-"""At most, of a photo's brightness, and of each colour's, as a factor and as a share of white."""
+"""The largest changes of light: of a photo's brightness, and of each colour, as a factor and as a share of white."""
 
 
 def vary(photo: Array8, mask: Mask, strength: float, rng: Generator) -> tuple[Array8, Mask]:
-    """A photo uint8 [S,S,3] and its mask bool [S,S], turned, shifted and lit otherwise.
+    """Return a photo uint8 [S,S,3] and its mask bool [S,S], turned, shifted and lit otherwise.
 
     strength: 0 leaves it as it is, 1 goes up to the bounds. What comes in at an edge is the photo's mirror image.
     """

@@ -42,14 +42,14 @@ class Caption:
     state: int
 
     def is_true_of(self, kind: int, state: int) -> bool:
-        """Whether the caption is true of a picture of this kind in this state (NORMAL or 1 + defect)."""
+        """Return whether the caption is true of a picture of this kind in this state (NORMAL or 1 + defect)."""
         if self.kind not in (ANY, kind):
             return False
         return state != NORMAL if self.state == ANY else self.state == state
 
 
 def describe(kind: int, state: int, rng: np.random.Generator) -> Caption:
-    """A random caption that is true of a picture."""
+    """Return a random caption that is true of a picture."""
     anonymous = rng.random() < 0.35
     name = str(rng.choice(NOUNS)) if anonymous else KINDS[kind]
     claimed = state
@@ -64,7 +64,7 @@ def describe(kind: int, state: int, rng: np.random.Generator) -> Caption:
 
 
 def contradict(kind: int, state: int, rng: np.random.Generator) -> Caption:
-    """A random caption about the same part that is wrong about whether it is good."""
+    """Return a random caption about the same part that is wrong about whether it is good."""
     if state != NORMAL:
         return describe(kind, NORMAL, rng)
     # Held-out defects among them: their words are read here, though no picture shows one.

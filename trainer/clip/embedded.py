@@ -1,6 +1,6 @@
-"""The demo backbone: a small CLIP trained on drawn parts (train.py), its weights beside this file.
+"""The embedded backbone, `demo` to its users: a small CLIP trained on drawn parts, its weights beside this file.
 
-For trying, testing and CI; it has never seen a photograph.
+It is for trying, testing and CI. It has never seen a photograph. embedded_training.py makes it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ CONFIG: dict[str, Any] = {
     },
     "text_cfg": {"context_length": CONTEXT_LENGTH, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 3},
 }
-"""As open_clip.CLIP takes it; 0.40 GFLOP per view with the dual path."""
+"""The arguments of open_clip.CLIP; 0.40 GFLOP per view with the dual path."""
 
 TAPS = 1, 4
-"""Of the memory; the rule for larger towers (vv_tower.default_taps) says 2 and 4. On drawn parts they are alike, the
-first block alone sees the thin cracks of real photos (docs/accuracy.md)."""
+"""The memory taps. The rule for larger towers (vv_tower.default_taps) gives 2 and 4. On drawn parts both are alike;
+only the first block sees the thin cracks of real photos (docs/accuracy.md)."""
 
 WEIGHTS = Path(__file__).with_name("embedded.safetensors")
 

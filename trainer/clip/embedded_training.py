@@ -1,4 +1,4 @@
-"""Train the demo CLIP on drawn parts: `python -m goodparts.trainer.clip.embedded_training --out weights.safetensors`.
+"""Train the embedded CLIP on drawn parts: `python -m goodparts.trainer.clip.embedded_training --out FILE`.
 
 open_clip's own model and contrastive captions, and one thing more: the pictures come in pairs, a piece without
 and with its defect, and with exact masks. So the local features of the V-V path are told which patches are
@@ -27,7 +27,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from . import embedded as clip
+from . import embedded
 from .captions import NORMAL, Caption, contradict, describe
 from .vv_tower import VVTower
 
@@ -51,9 +51,9 @@ class Pictures:
 
 
 def draw_line(job: tuple[int, int]) -> Pictures:
-    """All photos of one line: (index into KINDS, seed)."""
+    """Draw all photos of one line; job: (index into KINDS, seed)."""
     kind, seed = job
-    size, grid = clip.IMAGE_SIZE, clip.IMAGE_SIZE // clip.PATCH_SIZE
+    size, grid = embedded.IMAGE_SIZE, embedded.IMAGE_SIZE // embedded.PATCH_SIZE
     known = [index for index, defect in enumerate(DEFECTS) if defect not in HELD_OUT_DEFECTS]
     line = DrawnProduct(KINDS[kind], seed)
     defects = np.random.default_rng([SEED, kind, seed]).choice(known, PIECES)
@@ -61,7 +61,7 @@ def draw_line(job: tuple[int, int]) -> Pictures:
     for index, defect in enumerate(defects):
         good, bad = (line.photo(index, what, size=(size, size)) for what in (None, DEFECTS[defect]))
         images.append([good.image, bad.image])
-        coverage.append(bad.mask.reshape(grid, clip.PATCH_SIZE, grid, clip.PATCH_SIZE).mean(axis=(1, 3)))
+        coverage.append(bad.mask.reshape(grid, embedded.PATCH_SIZE, grid, embedded.PATCH_SIZE).mean(axis=(1, 3)))
     return Pictures(np.array(images), np.array(coverage, np.float32), np.array(kind), defects)
 
 
@@ -93,13 +93,13 @@ def augment(images: Tensor, coverage: Tensor, generator: torch.Generator) -> tup
 
 
 def truth_of(captions: list[Caption], kinds: list[int], states: list[int]) -> Tensor:
-    """bool [images, captions]."""
+    """Return which captions are true of which images, bool [images, captions]."""
     rows = zip(kinds, states, strict=True)
     return torch.tensor([[caption.is_true_of(kind, state) for caption in captions] for kind, state in rows])
 
 
 def matching_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Contrastive loss where several captions may be true of a picture, and one caption of several pictures."""
+    """Return the contrastive loss; several captions may be true of a picture, and one caption of several pictures."""
 
     def one_way(scores: Tensor, positive: Tensor) -> Tensor:
         hits = torch.logsumexp(scores.masked_fill(~positive, -math.inf), dim=1)
@@ -109,18 +109,21 @@ def matching_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def state_loss(logits: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
-    """Of two captions about a picture's state, one right and one wrong: which is it?"""
+    """Return the loss of choosing between two captions about a picture's state, one right and one wrong."""
     return F.softplus(logits.gather(1, wrong[:, None]) - logits.gather(1, right[:, None])).mean()
 
 
 def patch_loss(margin: Tensor, coverage: Tensor) -> Tensor:
-    """Patches [...] by how much more anomalous than normal they look; both classes weigh the same."""
+    """Return the loss of telling defective patches from good ones, by how much more anomalous than normal they look.
+
+    Both classes weigh the same.
+    """
     bad, good = coverage > DEFECTIVE, coverage < CLEAN
     return (F.softplus(-margin[bad]).mean() + F.softplus(margin[good]).mean()) / 2
 
 
 def rank_loss(values: Tensor, scale: Tensor) -> Tensor:
-    """[B,n,2], each without and with a defect: every defective one of a row should lie above every good one."""
+    """Return the loss of values [B,n,2], without and with a defect; it falls as defective ones rise above good ones."""
     good, bad = values.unbind(2)
     return F.softplus(scale * (good[:, None] - bad[:, :, None])).mean()
 
@@ -137,7 +140,7 @@ class Flaw(torch.nn.Module):
         self.offset = torch.nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Tensor) -> Tensor:
-        """[...,D] → [...], their components along it."""
+        """Return the components [...] of features [...,D] along the direction."""
         along: Tensor = features @ F.normalize(self.direction, dim=0)
         return along
 
@@ -177,17 +180,17 @@ class Batch:
 
 
 def draw_batch(pictures: Pictures, lines: int, rng: np.random.Generator, generator: torch.Generator) -> Batch:
-    """Of each line also a caption that no good picture of it deserves."""
-    chosen = rng.choice(len(pictures.images), lines, replace=False)[:, None]
+    """Draw a batch from the pictures; the captions include one per line that is wrong of its good pictures."""
+    lines_drawn = rng.choice(len(pictures.images), lines, replace=False)[:, None]
     pieces = rng.permuted(np.tile(np.arange(pictures.images.shape[1]), (lines, 1)), axis=1)[:, :2]
-    kinds = np.repeat(pictures.kind[chosen[:, 0]], 4).tolist()
-    faults = pictures.defect[chosen, pieces]
+    kinds = np.repeat(pictures.kind[lines_drawn[:, 0]], 4).tolist()
+    faults = pictures.defect[lines_drawn, pieces]
     states = np.stack([np.full_like(faults, NORMAL), 1 + faults], axis=2).ravel().tolist()
     right = [describe(kind, state, rng) for kind, state in zip(kinds, states, strict=True)]
     wrong = [contradict(kind, NORMAL, rng) for kind in kinds[::4]]
     captions = list({caption.text: caption for caption in (*right, *wrong)}.values())
     place = {caption.text: index for index, caption in enumerate(captions)}
-    images, coverage = (torch.from_numpy(part[chosen, pieces]) for part in (pictures.images, pictures.coverage))
+    images, coverage = (torch.from_numpy(part[lines_drawn, pieces]) for part in (pictures.images, pictures.coverage))
     pixels, covered = augment(images, coverage, generator)
     return Batch(
         pixels.flatten(0, 2),
@@ -208,7 +211,7 @@ class Trainee(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clip = open_clip.CLIP(**clip.CONFIG)
+        self.clip = open_clip.CLIP(**embedded.CONFIG)
         self.tokens = torch.tensor(caption_tokens())
         self.clip.token_embedding = torch.nn.Embedding(len(self.tokens), self.clip.token_embedding.embedding_dim)
         torch.nn.init.normal_(self.clip.token_embedding.weight, std=0.02)
@@ -218,9 +221,9 @@ class Trainee(torch.nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Batch → the LOSSES."""
-        tokens = open_clip.tokenize([caption.text for caption in batch.captions], clip.CONTEXT_LENGTH)
+        tokens = open_clip.tokenize([caption.text for caption in batch.captions], embedded.CONTEXT_LENGTH)
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            global_, local, *memory = (one.float() for one in self.tower(batch.pixels))
+            global_, local, *memory = (output.float() for output in self.tower(batch.pixels))
             text = F.normalize(self.clip.encode_text(torch.searchsorted(self.tokens, tokens)).float(), dim=-1)
         scale, covered, right = self.clip.logit_scale.exp(), batch.coverage, batch.right
         logits = scale * global_ @ text.T
@@ -228,7 +231,7 @@ class Trainee(torch.nn.Module):
         direction = (text[bad] - text[good]).repeat_interleave(2, dim=0)
         margin = scale * torch.einsum("bpc,bc->bp", local, direction)
         pieces = covered.shape[:3]
-        found = self.novelty(tuple(one.unflatten(0, pieces) for one in memory))
+        novelty = self.novelty(tuple(features.unflatten(0, pieces) for features in memory))
         return torch.stack(
             [
                 matching_loss(logits, batch.truth),
@@ -237,7 +240,7 @@ class Trainee(torch.nn.Module):
                 rank_loss(self.flaw(global_).view(pieces), scale)
                 + rank_loss(self.flaw(text)[right].view(-1, 1, 2), scale)
                 + patch_loss(scale * (self.flaw(local) - self.flaw.offset), covered.flatten(0, 2)),
-                patch_loss(found, covered.expand_as(found)),
+                patch_loss(novelty, covered.expand_as(novelty)),
             ]
         )
 
@@ -259,7 +262,7 @@ def train(pictures: Pictures, steps: int, batch: int) -> open_clip.CLIP:
         optimiser, lambda step: min((step + 1) / WARMUP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
     )
     start = time.perf_counter()
-    seen = np.zeros(len(Trainee.LOSSES))
+    smoothed = np.zeros(len(Trainee.LOSSES))
     for step in range(1, steps + 1):
         losses = trainee(draw_batch(pictures, batch, rng, generator))
         optimiser.zero_grad()
@@ -269,11 +272,11 @@ def train(pictures: Pictures, steps: int, batch: int) -> open_clip.CLIP:
         schedule.step()
         with torch.no_grad():
             trainee.clip.logit_scale.clamp_(max=math.log(100.0))
-        seen = 0.98 * seen + 0.02 * losses.detach().numpy()
+        smoothed = 0.98 * smoothed + 0.02 * losses.detach().numpy()
         if step % 100 == 0:
-            known = zip(Trainee.LOSSES, seen / (1 - 0.98**step), strict=True)
+            means = zip(Trainee.LOSSES, smoothed / (1 - 0.98**step), strict=True)
             speed = (time.perf_counter() - start) / step
-            print(f"step {step}/{steps}:", *(f"{name} {value:.3f}," for name, value in known), f"{speed:.2f} s a step",
+            print(f"step {step}/{steps}:", *(f"{name} {value:.3f}," for name, value in means), f"{speed:.2f} s a step",
                   flush=True)  # fmt: skip
     return trainee.clip
 
@@ -288,8 +291,8 @@ def caption_tokens() -> list[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the demo CLIP on drawn parts.")
-    parser.add_argument("--out", type=Path, default=clip.WEIGHTS, metavar="FILE", help="default: %(default)s")
+    parser = argparse.ArgumentParser(description="Train the embedded CLIP on drawn parts.")
+    parser.add_argument("--out", type=Path, default=embedded.WEIGHTS, metavar="FILE", help="default: %(default)s")
     parser.add_argument("--lines", type=int, default=LINES, help="lines per kind (default %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="default %(default)s")
     parser.add_argument("--batch", type=int, default=BATCH, help="default %(default)s")
@@ -298,7 +301,7 @@ def main() -> None:
     start = time.perf_counter()
     pictures = draw_pictures(args.lines, args.workers)
     print(f"{pictures.defect.size * 2} pictures drawn in {time.perf_counter() - start:.0f} s", flush=True)
-    clip.save(train(pictures, args.steps, args.batch), caption_tokens(), args.out)
+    embedded.save(train(pictures, args.steps, args.batch), caption_tokens(), args.out)
     print(f"{args.out} written after {(time.perf_counter() - start) / 60:.0f} min")
 
 

@@ -30,7 +30,7 @@ DEFAULT_TAPS = (2, 3)
 """The layers that PatchCore takes its memory from; the paper does not say which ones PromptAD does."""
 
 VALUE_SCALE = 8.0
-"""What CLIP Surgery multiplies the usual scale of attention, head width^-1/2, with."""
+"""The factor by which CLIP Surgery multiplies the usual scale of attention, head width^-1/2."""
 
 
 class ResNetTower(Tower):
@@ -65,7 +65,7 @@ class ResNetTower(Tower):
         return F.normalize(summary, dim=-1), self.on_grid(local), *memory
 
     def on_grid(self, cells: Tensor) -> Tensor:
-        """Square map [B,s·s,C] → [B,P,C]: bilinear, then l2-normalised."""
+        """Resize a square map [B,s·s,C] to [B,P,C] bilinearly, and l2-normalise it."""
         batch, count, width = cells.shape
         side = math.isqrt(count)
         if side != self.grid[0]:
@@ -76,12 +76,12 @@ class ResNetTower(Tower):
 
 
 def to_cells(maps: Tensor) -> Tensor:
-    """[B,C,h,w] → [B,h·w,C]."""
+    """Return maps [B,C,h,w] as cells [B,h·w,C]."""
     return maps.flatten(2).transpose(1, 2)
 
 
 def pool(attention: Any, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Cells [B,p,C] → CLIP's own global feature [B,D], and local ones [B,p,D] by V-V attention.
+    """Return CLIP's own global feature [B,D] of cells [B,p,C], and local ones [B,p,D] by V-V attention.
 
     Both attentions share the output projection, so their results go through it as one matrix product.
     """
@@ -102,6 +102,6 @@ def pool(attention: Any, cells: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_supported(visual: Any) -> None:
-    """BackboneError unless this is a ResNet with CLIP's attention pool."""
+    """Raise BackboneError unless this is a ResNet with CLIP's attention pool."""
     if not isinstance(getattr(visual, "attnpool", None), AttentionPool2d):
         raise BackboneError(f"image tower {type(visual).__name__} is not supported without CLIP's attention pool")

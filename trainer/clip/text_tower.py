@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 _PARTS = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection", "attn_mask")
 VOCABULARY = 49408
-"""Of CLIP's byte-pair tokenizer."""
+"""The number of tokens of CLIP's byte-pair tokenizer."""
+INITIAL_SPREAD = 0.02
+"""The standard deviation of CLIP's token vectors, and of learnable ones, before training."""
 
 
 class TextTower(nn.Module):
@@ -36,12 +38,12 @@ class TextTower(nn.Module):
         self.context_length, self.width = self.positional_embedding.shape
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Token ids int64 [T] → token vectors [T,W]."""
+        """Return the token vectors [T,W] of token ids int64 [T]."""
         vectors: Tensor = self.text["token_embedding"](ids)
         return vectors
 
     def forward(self, vectors: Tensor, positions: Tensor, mask: Tensor, read: Tensor) -> Tensor:
-        """Packed rows of token vectors → raw text features (not normalised).
+        """Encode packed rows of token vectors as raw text features, which are not normalised.
 
         vectors [N,T,W]; positions int64 [T]: each token's place in its own prompt; mask [T,T]: 0 where a
         token (row) may see another (column), −inf elsewhere; read int64 [B]: where each prompt's [EOS] is.
@@ -57,29 +59,29 @@ class TextTower(nn.Module):
 
 
 def run_block(block: Any, tokens: Tensor, mask: Tensor, read: Tensor | None = None) -> Tensor:
-    """A residual attention block on [N,T,W]; of the places in `read` alone, all others' tokens only being looked at.
+    """Run a residual attention block on tokens [N,T,W]; return only the tokens at the places `read`, all where None.
 
-    As open_clip's, but without its way to [T,N,W] and back; a last block need do no more than what is read.
+    The arithmetic is open_clip's, without its way to [T,N,W] and back. A last block need only give what is read.
     """
     attention = block.attn
     mixed = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
     q, k, v = mixed.reshape(*tokens.shape[:2], 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
     if read is not None:
         q, mask, tokens = q[:, :, read], mask[read], tokens[:, read]
-    seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-    tokens = tokens + block.ls_1(attention.out_proj(seen))
-    done: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
-    return done
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+    tokens = tokens + block.ls_1(attention.out_proj(attended))
+    output: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+    return output
 
 
 @functools.cache
 def open_tokenizer() -> SimpleTokenizer:
-    """CLIP's. Reading its merges takes a tenth of a second."""
+    """Return CLIP's tokenizer, which is opened once: reading its merges takes a tenth of a second."""
     return SimpleTokenizer()
 
 
 def check_supported(text: Any) -> None:
-    """BackboneError unless this is CLIP's causal text tower with CLIP's vocabulary, read at [EOS]."""
+    """Raise BackboneError unless this is CLIP's causal text tower with CLIP's vocabulary, read at [EOS]."""
     whole = all(hasattr(text, name) for name in _PARTS) and text.attn_mask is not None
     whole = whole and all(isinstance(block.attn, nn.MultiheadAttention) for block in text.transformer.resblocks)
     pool = getattr(text, "text_pool_type", getattr(text, "pool_type", "argmax"))

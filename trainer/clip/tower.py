@@ -43,20 +43,20 @@ class Tower(nn.Module):
         raise NotImplementedError
 
     def describe(self) -> str:
-        """What the features depend on besides the weights: activation, mean and standard deviation of pixels."""
+        """Return what the features depend on besides the weights: activation, mean and standard deviation of pixels."""
         return f"{self._activation} {self.mean.tolist()} {self.std.tolist()}"
 
     def standardise(self, pixels: Tensor) -> Tensor:
-        """RGB from 0 to 255, pixel beside pixel [B,…,n·3], as the model was trained on.
+        """Scale RGB from 0 to 255, pixel beside pixel [B,…,n·3], to what the model was trained on.
 
-        Many pixels to a row: for a last dimension of 3, libraries take three steps where one vector would do.
+        A row holds many pixels: for a last dimension of 3, libraries take three steps where one vector would do.
         """
         count = pixels.shape[-1] // len(self.mean)
         return (pixels / 255.0 - self.mean.repeat(count)) / self.std.repeat(count)
 
 
 def check_taps(taps: tuple[int, ...], blocks: int) -> tuple[int, ...]:
-    """The taps as they are; SettingsError unless they are numbers of blocks in rising order."""
+    """Return the taps; raise SettingsError unless they are numbers of blocks in rising order."""
     if not taps or not all(1 <= tap <= blocks for tap in taps) or list(taps) != sorted(taps):
         raise SettingsError(f"memory taps {taps}: block numbers from 1 to {blocks} in rising order")
     return taps

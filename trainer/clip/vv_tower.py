@@ -18,7 +18,7 @@ from .tower import Tower, check_taps
 
 
 def default_taps(layers: int) -> tuple[int, int]:
-    """Blocks after whose attention the memory features are taken: 4 and 9 of 12 (spec D7)."""
+    """Return the blocks after whose attention the memory features are taken: 4 and 9 of 12 (spec D7)."""
     return layers // 4 + 1, 2 * layers // 3 + 1
 
 
@@ -64,7 +64,7 @@ class VVTower(Tower):
         )
 
     def embed(self, image: Tensor) -> Tensor:
-        """uint8 [B,S,S,3] → tokens [B,1+P,W] before the first block.
+        """Return the tokens [B,1+P,W] of images uint8 [B,S,S,3] before the first block.
 
         CLIP's first convolution as a product of patches: their pixels lie as a camera delivers them, so a patch is
         moved row by row, and the standardisation runs over whole patches.
@@ -72,8 +72,8 @@ class VVTower(Tower):
         visual = self.visual
         rows, columns = self.grid
         side = visual.conv1.kernel_size[0]
-        seen = image[:, : rows * side, : columns * side].to(self.mean.dtype)
-        squares = seen.reshape(-1, rows, side, columns, side * 3).transpose(2, 3)
+        cropped = image[:, : rows * side, : columns * side].to(self.mean.dtype)
+        squares = cropped.reshape(-1, rows, side, columns, side * 3).transpose(2, 3)
         pixels = squares.reshape(-1, rows * columns, side**2 * 3)
         kernel = visual.conv1.weight.permute(0, 2, 3, 1).flatten(1)
         patches = F.linear(self.standardise(pixels), kernel, visual.conv1.bias)
@@ -83,7 +83,7 @@ class VVTower(Tower):
         return normed
 
     def project(self, tokens: Tensor) -> Tensor:
-        """[…,W] → joint space […,D]: the same LayerNorm and projection for [CLS] and patches."""
+        """Map tokens […,W] into the joint space […,D]; [CLS] and patches share LayerNorm and projection."""
         projected: Tensor = self.visual.ln_post(tokens) @ self.visual.proj
         return projected
 
@@ -91,7 +91,7 @@ class VVTower(Tower):
 def dual_attention(
     block: Any, tokens: Tensor, queries: int | None = None, local: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Residuals of one block's attentions: ordinary, for the first `queries` tokens, and V-V, for the first `local`.
+    """Return the residuals of a block's attentions: ordinary of the first `queries` tokens, V-V of the first `local`.
 
     Both share the output projection, so their results go through it as one matrix product.
     """
@@ -106,7 +106,7 @@ def dual_attention(
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of all heads, [B,H,N,d] each → [B,N,H·d].
+    """Return the attention of all heads, [B,H,N,d] each, as [B,N,H·d].
 
     Torch's own, which keeps no [N,N] for the gradient, but in an exported graph: there it would become two factors, one
     on either side of the product. One, and on the keys, costs OpenVINO the fewest passes over memory.
@@ -119,7 +119,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def check_supported(visual: Any) -> None:
-    """BackboneError unless this is a plain CLIP ViT: class token, standard attention blocks."""
+    """Raise BackboneError unless this is a plain CLIP ViT: class token, standard attention blocks."""
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is None or not hasattr(visual, "class_embedding"):
         raise BackboneError(f"image tower {type(visual).__name__} is not supported: CLIP's ViTs and ResNets are")

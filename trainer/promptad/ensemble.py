@@ -36,7 +36,7 @@ TEMPLATES = (
 
 
 def compose(product: str) -> tuple[list[str], list[str]]:
-    """All normal and all anomalous prompts for a product."""
+    """Return all normal and all anomalous prompts for a product."""
     normal, anomalous = (
         [template.format(state.format(product)) for state in states for template in TEMPLATES]
         for states in (NORMAL, ANOMALOUS)
@@ -45,16 +45,17 @@ def compose(product: str) -> tuple[list[str], list[str]]:
 
 
 def ensemble(text: TextTower, product: str) -> Prototypes:
-    """The prototypes of both levels, which are the same: features l2-normalised, averaged, l2-normalised."""
+    """Return the prototypes, which are the same for both levels: features l2-normalised, averaged, l2-normalised."""
     means = [nn.functional.normalize(encode_texts(text, texts), dim=-1).mean(dim=0) for texts in compose(product)]
     prototypes: Floats = nn.functional.normalize(torch.stack(means), dim=-1).float().cpu().numpy()
     return Prototypes(np.ascontiguousarray(prototypes), np.ascontiguousarray(prototypes))
 
 
 def encode_texts(text: TextTower, texts: Sequence[str]) -> Tensor:
-    """Raw text features [N,D] of whole texts; those of one length go through the tower together.
+    """Return the raw text features [N,D] of whole texts; texts of one length go through the tower together.
 
-    Raises SettingsError for a text that is longer than the tower reads.
+    Raises:
+        SettingsError: A text is longer than the tower reads.
     """
     tokenizer = open_tokenizer()
     by_length: defaultdict[int, list[tuple[int, list[int]]]] = defaultdict(list)
@@ -64,12 +65,12 @@ def encode_texts(text: TextTower, texts: Sequence[str]) -> Tensor:
             raise SettingsError(f"{line[:40]!r} has {len(ids)} tokens, {text.context_length} fit: use a shorter text")
         by_length[len(ids)].append((number, ids))
     device = text.positional_embedding.device
-    found: dict[int, Tensor] = {}
+    features_of: dict[int, Tensor] = {}
     with torch.inference_mode():
         for length, group in by_length.items():
             vectors = torch.stack([text.embed(torch.tensor(ids, device=device)) for _, ids in group])
             causal = torch.full((length, length), float("-inf"), device=device).triu(1)
             places = torch.arange(length, device=device)
             features = text(vectors, places, causal, places[-1:])[:, 0]
-            found |= {number: feature for (number, _), feature in zip(group, features, strict=True)}
-    return torch.stack([found[number] for number in range(len(texts))])
+            features_of |= {number: feature for (number, _), feature in zip(group, features, strict=True)}
+    return torch.stack([features_of[number] for number in range(len(texts))])

@@ -13,12 +13,9 @@ import torch
 from goodparts.runtime.core.errors import SettingsError
 from torch import Tensor, nn
 
-from ..clip.text_tower import TextTower, open_tokenizer
+from ..clip.text_tower import INITIAL_SPREAD, TextTower, open_tokenizer
 
 Pairing = Literal["product", "cyclic"]
-
-INITIAL_SPREAD = 0.02
-"""Standard deviation of the learnable token vectors at the start."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +28,11 @@ class TextFeatures:
 
     @property
     def anomalous(self) -> Tensor:
-        """All anomaly prompts, [M·N+J,D]."""
+        """The features of all anomaly prompts, [M·N+J,D]."""
         return torch.cat([self.manual, self.learned])
 
     def prototypes(self) -> Tensor:
-        """[2,D]: normal, anomalous; the mean of un-normalised features, then l2-normalised."""
+        """Return the prototypes [2,D], normal and anomalous: means of un-normalised features, l2-normalised."""
         means = torch.stack([self.normal.mean(dim=0), self.anomalous.mean(dim=0)])
         return nn.functional.normalize(means, dim=-1)
 
@@ -126,14 +123,14 @@ class Prompts(nn.Module):
         return cls(normal.to(device), abnormal.to(device))
 
     def vectors(self, layout: PackedLayout, embedding: Tensor) -> Tensor:
-        """One packed row per prefix: [N,T,W]; embedding: of layout.ids, [T,W]."""
+        """Return one packed row per prefix, [N,T,W]; embedding: the token vectors of layout.ids, [T,W]."""
         rows = embedding.expand(len(self.normal_ctx), -1, -1).clone()
         rows[:, layout.prefix] = self.normal_ctx
         rows[:, layout.learnable] = self.abnormal_ctx.flatten(0, 1)
         return rows
 
     def by_kind(self, features: Tensor, pairing: Pairing) -> TextFeatures:
-        """Features of the packed rows [N,1+M+L,D], by kind.
+        """Sort the features of the packed rows [N,1+M+L,D] by kind.
 
         Learnable anomaly prompts pair every prefix with every suffix ("product"); "cyclic" walks both lists
         together N·L times, as the released code does, which meets every pair only where N and L have no common
@@ -163,7 +160,7 @@ class PromptEncoder:
         self._fixed = tuple(tensor.to(device) for tensor in (layout.positions, layout.mask, layout.eos))
 
     def __call__(self, *tasks: Prompts) -> list[TextFeatures]:
-        """Text features of each task's prompts."""
+        """Return the text features of each task's prompts."""
         rows = [task.vectors(self._layout, self._embedding) for task in tasks]
         features = self._text(torch.cat(rows), *self._fixed)
         parts = features.split([len(part) for part in rows])

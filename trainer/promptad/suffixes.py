@@ -72,7 +72,7 @@ _DEFECTS = {
 
 
 def template(text: str) -> str:
-    """A suffix as the user writes it, "scratch" or "bent {}", as a template: "{} with scratch", "bent {}"."""
+    """Return a suffix that the user wrote, "scratch" or "bent {}", as a template: "{} with scratch", "bent {}"."""
     return text if "{}" in text else f"{{}} with {text}"
 
 
@@ -81,20 +81,24 @@ OBJECTS = {name: tuple(template(text) for text in texts.split(", ")) for name, t
 
 
 def find_object(text: str) -> str | None:
-    """The benchmark object that a product text names, as folder or in words ("metal_nut", "Chewing gum"), if any.
+    """Return the benchmark object that a product text names, as folder or in words ("metal_nut", "Chewing gum").
 
-    None where objects of one name have different lists (printed circuit board).
+    Return None where it names none, and where objects of one name have different lists (printed circuit board).
     """
-    wanted = text.casefold().replace("_", " ")
-    names = [name for name in OBJECTS if wanted in (name.replace("_", " "), OBJECT_NAMES.get(name))]
+    words = text.casefold().replace("_", " ")
+    names = [name for name in OBJECTS if words in (name.replace("_", " "), OBJECT_NAMES.get(name))]
     return names[0] if len({OBJECTS[name] for name in names}) == 1 else None
 
 
 def resolve(choice: str) -> tuple[str, ...]:
-    """Suffixes by choice: "generic", a benchmark object (generic and its own), or a text file.
+    """Return the suffixes of a choice: "generic", a benchmark object (generic and its own), or a text file.
 
     A file has one suffix a line: a template with {} for the product, or just the defect's name. It replaces
     the generic suffixes. Empty lines and lines that begin with # are passed over.
+
+    Raises:
+        SettingsError: There is no such choice, or the file holds no suffix.
+        FileError: The file cannot be read as text.
     """
     if choice == "generic":
         return GENERIC
@@ -109,7 +113,7 @@ def resolve(choice: str) -> tuple[str, ...]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"cannot read {path} as UTF-8 text: {error}") from error
-    found = tuple(template(line) for line in lines if line and not line.startswith("#"))
-    if not found:
+    suffixes = tuple(template(line) for line in lines if line and not line.startswith("#"))
+    if not suffixes:
         raise SettingsError(f"{path} holds no suffix: write one a line, for example: scratch")
-    return found
+    return suffixes

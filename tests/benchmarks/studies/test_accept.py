@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 from goodparts.benchmarks.studies import accept
 from goodparts.evaluation.report.report import Findings, Options
-from goodparts.trainer.promptad.learner import settings
+from goodparts.trainer.promptad.method import PromptAD
 
 
 def test_every_row_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     few = {"LINES": 1, "STREAM": 5, "GOOD": 2, "BAD": 2, "ACCEPTED": (1,), "HELD_OUT_KINDS": ("leather",), "RATE": 0.45}
     for name, value in few.items():
         monkeypatch.setattr(accept, name, value)
-    monkeypatch.setattr(accept, "settings", partial(settings, steps=1))
+    monkeypatch.setattr(accept, "METHOD", PromptAD.configure("clean", {"steps": 1}))
     findings: Findings = accept.measure(Options("demo", repeat=1))
     rows = {row.name: row.value for row in findings.rows}
     assert rows["demo, 4 shots and 1 accepted: update"] > 0

@@ -14,8 +14,8 @@ from goodparts.evaluation.methods.official import OfficialPhotos, official_truth
 from goodparts.evaluation.methods.table import METHODS
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scoring import anomaly_map
-from goodparts.trainer.promptad import learner as promptad
-from goodparts.trainer.promptad.learner import Prototypes
+from goodparts.trainer.promptad.learner import PromptLearner, Prototypes
+from goodparts.trainer.steps import Progress
 from PIL import Image
 
 from goodparts.cli import main
@@ -80,12 +80,12 @@ def test_the_command_states_the_differences(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def learn(self: promptad.PromptLearner, progress: promptad.Progress = iter) -> Prototypes:
+    def learn(self: PromptLearner, progress: Progress = iter) -> Prototypes:
         for _ in progress(range(2)):
             pass
         return self.prototypes()
 
-    monkeypatch.setattr(promptad.PromptLearner, "learn", learn)
+    monkeypatch.setattr(PromptLearner, "learn", learn)
     lists = tmp_path / "lists" / photos.name
     lists.mkdir(parents=True)
     (lists / "selected_samples_per_run.txt").write_text("#1: 2\n")

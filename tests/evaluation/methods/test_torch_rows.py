@@ -209,6 +209,6 @@ def test_one_model_learns_all_categories_once(demo: Backbone, views: Array8, mon
 
 
 def _few_steps() -> object:
-    from goodparts.trainer.promptad.learner import settings
+    from goodparts.trainer.promptad.settings import promptad_settings
 
-    return settings("clean", steps=2)
+    return promptad_settings("clean", steps=2)

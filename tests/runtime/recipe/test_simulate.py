@@ -11,17 +11,19 @@ from goodparts.runtime.recipe.calibrate import Level
 from goodparts.runtime.recipe.header import Shot
 from goodparts.runtime.recipe.simulate import SIMULATED, exceeding, place, simulate
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.product import Order, learn_product
-from goodparts.trainer.promptad import learner as promptad
+from goodparts.trainer.method import learn_recipe
+from goodparts.trainer.product import Product
+from goodparts.trainer.promptad.method import PromptAD
+from goodparts.trainer.shots import Shots
 
 
 def test_a_threshold_lies_between_good_parts_and_painted_defects() -> None:
     backbone = Backbone.open("demo")
     size = backbone.encoder.image_size
     shots = np.stack([DrawnProduct("gear", 1).photo(number, size=(size, size)).image for number in range(3)])
-    order = Order("gear", View(), ("damaged {}",), "clean", promptad.settings("clean", steps=1), 0)
     manifest = [Shot(f"{number}.png", "0" * 64) for number in range(3)]
-    recipe = learn_product(backbone, order, manifest, shots, "0" * 64)
+    product = Product("gear", ("damaged {}",), View(), Shots(manifest, {size: shots}))
+    recipe = learn_recipe(PromptAD.configure("clean", {"steps": 1}), backbone, product, "0" * 64)
     found = simulate(recipe, backbone.encode)
     assert len(found.bad) == SIMULATED // 3 * 3
     assert found.missed == (found.bad < found.thresholds.image).sum()

@@ -10,14 +10,15 @@ from goodparts.drawn.photos import DrawnProduct
 from goodparts.runtime.core.errors import BackboneError, FileError, SettingsError
 from goodparts.trainer.anople import learner as anople_learner
 from goodparts.trainer.anople.decoder import Decoder
-from goodparts.trainer.anople.learner import AnoPLeLearner, Subject
+from goodparts.trainer.anople.learner import AnoPLeLearner
+from goodparts.trainer.anople.model import Subject
 from goodparts.trainer.anople.prompts import CoupledPrompts, PromptedText
-from goodparts.trainer.anople.settings import Settings, settings
+from goodparts.trainer.anople.settings import AnoPLeSettings, anople_settings
 from goodparts.trainer.anople.tower import PromptedTower
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.promptad.ensemble import encode_texts
 
-QUICK = settings(steps=2, batch=2)
+QUICK = anople_settings(steps=2, batch=2)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,8 @@ def doubled(shots: np.ndarray) -> np.ndarray:
     return shots.repeat(2, axis=1).repeat(2, axis=2)
 
 
-def learner(backbone: Backbone, shots: np.ndarray, chosen: Settings = QUICK, seed: int = 0) -> AnoPLeLearner:
-    return AnoPLeLearner(backbone, [Subject("gear", doubled(shots))], chosen, seed)
+def learner(backbone: Backbone, shots: np.ndarray, settings: AnoPLeSettings = QUICK, seed: int = 0) -> AnoPLeLearner:
+    return AnoPLeLearner(backbone, [Subject("gear", doubled(shots))], settings, seed)
 
 
 def test_without_prompts_the_towers_are_clips_own(backbone: Backbone, shots: np.ndarray) -> None:
@@ -61,7 +62,7 @@ def test_without_prompts_the_towers_are_clips_own(backbone: Backbone, shots: np.
     [("both", True, True), ("text-to-visual", False, True), ("visual-to-text", True, False), ("none", False, False)],
 )
 def test_prompts_go_where_the_coupling_says(backbone: Backbone, coupling: str, to_text: bool, to_visual: bool) -> None:
-    prompts = CoupledPrompts(backbone.text, torch.zeros(3, 128), settings(coupling=coupling), 0)
+    prompts = CoupledPrompts(backbone.text, torch.zeros(3, 128), anople_settings(coupling=coupling), 0)
     assert prompts.of_text().shape == (3, 8 if to_text else 4, 128)
     assert prompts.of_visual().shape == (3, 8 if to_visual else 4, 128)
     with torch.no_grad():
@@ -76,7 +77,8 @@ def test_prompts_go_where_the_coupling_says(backbone: Backbone, coupling: str, t
 def test_visual_prompts_begin_where_the_tower_hardly_notices_them(backbone: Backbone, shots: np.ndarray) -> None:
     plain = backbone.encode(shots).global_
     drift = {
-        start: 1.0 - (learner(backbone, shots, settings(visual_start=start)).encode(shots).global_ * plain).sum(axis=-1)
+        start: 1.0
+        - (learner(backbone, shots, anople_settings(visual_start=start)).encode(shots).global_ * plain).sum(axis=-1)
         for start in ("patches", "normal")
     }
     assert drift["patches"].max() < 0.3 * drift["normal"].min()
@@ -112,8 +114,8 @@ def test_killed_learning_ends_as_if_it_had_not_been(
     backbone: Backbone, shots: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(anople_learner, "WRITE_EVERY", 0.0)
-    chosen, kept = settings(steps=3, batch=2), tmp_path / "kept.checkpoint"
-    whole = learner(backbone, shots, chosen)
+    settings, kept = anople_settings(steps=3, batch=2), tmp_path / "kept.checkpoint"
+    whole = learner(backbone, shots, settings)
     whole.learn()
 
     def killed(steps: range) -> Iterator[int]:
@@ -121,33 +123,33 @@ def test_killed_learning_ends_as_if_it_had_not_been(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learner(backbone, shots, chosen).learn(killed, kept)
+        learner(backbone, shots, settings).learn(killed, kept)
     left: list[int] = []
-    resumed = learner(backbone, shots, chosen)
+    resumed = learner(backbone, shots, settings)
     resumed.learn(lambda steps: left.extend(steps) or steps, kept)
     assert left == [2]
     assert all(map(torch.equal, whole.model.state_dict().values(), resumed.model.state_dict().values()))
 
     with pytest.raises(SettingsError, match="kept.checkpoint is of other photos"):
-        learner(backbone, shots, chosen, seed=1).learn(checkpoint=kept)
+        learner(backbone, shots, settings, seed=1).learn(checkpoint=kept)
     kept.write_bytes(kept.read_bytes()[:-1])
     with pytest.raises(FileError, match="is damaged"):
-        learner(backbone, shots, chosen).learn(checkpoint=kept)
+        learner(backbone, shots, settings).learn(checkpoint=kept)
 
 
 def test_recomputed_activations_give_the_same_gradient(backbone: Backbone, shots: np.ndarray) -> None:
     gradients = []
     for recompute in (False, True):
-        made = learner(backbone, shots, settings(steps=1, batch=2, recompute=recompute))
-        made.losses(made.draw(0)).sum().backward()
+        made = learner(backbone, shots, anople_settings(steps=1, batch=2, recompute=recompute))
+        made.losses(made.batches.draw(0)).sum().backward()
         gradients.append(made.model.prompts.visual.grad)
     assert torch.allclose(*gradients, atol=1e-6)
 
 
 def test_many_products_share_prompts_and_differ_in_their_text(backbone: Backbone, shots: np.ndarray) -> None:
     subjects = [Subject("gear", doubled(shots)), Subject("nut", doubled(shots[::-1, ::-1]))]
-    made = AnoPLeLearner(backbone, subjects, settings(steps=1, batch=6))
-    assert set(made.draw(0).products.tolist()) == {0, 1}
+    made = AnoPLeLearner(backbone, subjects, anople_settings(steps=1, batch=6))
+    assert set(made.batches.draw(0).products.tolist()) == {0, 1}
     made.learn()
     assert made.prototypes().shape == (2, 2, backbone.encoder.width)
     assert not np.allclose(*made.prototypes(), atol=1e-3)
@@ -164,7 +166,7 @@ def test_many_products_share_prompts_and_differ_in_their_text(backbone: Backbone
     ],
 )
 def test_every_part_can_be_left_out(backbone: Backbone, shots: np.ndarray, changes: dict[str, object]) -> None:
-    made = learner(backbone, shots, settings(steps=1, batch=2, **changes))
+    made = learner(backbone, shots, anople_settings(steps=1, batch=2, **changes))
     made.learn()
     features = made.encode(shots)
     plain = backbone.encode(shots)
@@ -176,11 +178,11 @@ def test_every_part_can_be_left_out(backbone: Backbone, shots: np.ndarray, chang
 
 def test_settings_that_cannot_be_are_one_line() -> None:
     with pytest.raises(SettingsError, match="batch is out of range"):
-        settings(batch=1)
+        anople_settings(batch=1)
     with pytest.raises(SettingsError, match="text_tokens 0 with coupling both"):
-        settings(text_tokens=0)
+        anople_settings(text_tokens=0)
     with pytest.raises(SettingsError, match="lr nan"):
-        settings(lr=float("nan"))
+        anople_settings(lr=float("nan"))
 
 
 def test_a_resnet_and_a_long_name_are_refused(backbone: Backbone) -> None:
@@ -191,6 +193,6 @@ def test_a_resnet_and_a_long_name_are_refused(backbone: Backbone) -> None:
 
 
 def test_divergence_is_an_error(backbone: Backbone, shots: np.ndarray) -> None:
-    made = learner(backbone, shots, settings(steps=3, batch=2, lr=1e30))
+    made = learner(backbone, shots, anople_settings(steps=3, batch=2, lr=1e30))
     with pytest.raises(SettingsError, match="diverged"):
         made.learn()

@@ -8,8 +8,9 @@ import open_clip
 import pytest
 import torch
 from goodparts.runtime.core.errors import BackboneError, SettingsError
-from goodparts.trainer.clip.backbone import Backbone, randomise, wrap
+from goodparts.trainer.clip.backbone import Backbone, wrap
 from goodparts.trainer.clip.embedded import WEIGHTS
+from goodparts.trainer.clip.weights import randomise
 from open_clip.timm_model import TimmModel
 from safetensors.torch import save_file
 
@@ -93,10 +94,10 @@ def test_a_tower_of_another_library_is_refused() -> None:
 
 
 def test_without_a_network_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from goodparts.trainer.clip import backbone
+    from goodparts.trainer.clip import weights
 
-    monkeypatch.setattr(backbone, "_hub_answers", lambda: False)
-    monkeypatch.setattr(backbone.huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(weights, "_hub_answers", lambda: False)
+    monkeypatch.setattr(weights.huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
         BackboneError, match=r"no network; connect once, or copy .* --weights FILE, or try --backbone demo"
     ):
@@ -135,7 +136,7 @@ def test_the_hash_tells_activations_and_pixel_scaling_apart() -> None:
 
 
 def test_a_tag_trained_with_quick_gelu_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from goodparts.trainer.clip import backbone
+    from goodparts.trainer.clip import weights
 
     seen: dict[str, object] = {}
 
@@ -143,8 +144,8 @@ def test_a_tag_trained_with_quick_gelu_gets_it(monkeypatch: pytest.MonkeyPatch) 
         seen[name] = options["force_quick_gelu"]
         raise RuntimeError("no download in a test")
 
-    monkeypatch.setattr(backbone, "_hub_answers", lambda: True)
-    monkeypatch.setattr(backbone.open_clip, "create_model", record)
+    monkeypatch.setattr(weights, "_hub_answers", lambda: True)
+    monkeypatch.setattr(weights.open_clip, "create_model", record)
     for name, tag in (("ViT-L-14-336", "openai"), ("ViT-B-16-plus-240", "laion400m_e32")):
         with pytest.raises(BackboneError, match="no download in a test"):
             Backbone.open(name, pretrained=tag)

@@ -11,9 +11,10 @@ import open_clip
 import pytest
 import torch
 from goodparts.runtime.core.errors import BackboneError, SettingsError
-from goodparts.trainer.clip.backbone import Backbone, randomise
+from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.clip.resnet_tower import ResNetTower, pool
 from goodparts.trainer.clip.tower import MEAN, STD
+from goodparts.trainer.clip.weights import randomise
 
 Doubles = npt.NDArray[np.float64]
 State = dict[str, Doubles]

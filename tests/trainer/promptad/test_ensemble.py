@@ -8,7 +8,7 @@ import torch
 from goodparts.evaluation.methods.coop import CoOp
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scoring import Features
-from goodparts.trainer.clip import embedded as clip
+from goodparts.trainer.clip import embedded
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.promptad.ensemble import ANOMALOUS, NORMAL, TEMPLATES, compose, encode_texts, ensemble
 from goodparts.trainer.promptad.learner import PromptLearner
@@ -18,7 +18,7 @@ from open_clip.tokenizer import SimpleTokenizer
 
 def encode_plainly(texts: list[str]) -> torch.Tensor:
     """Through open_clip's own encode_text, padded to the whole context."""
-    model, _ = clip.load()
+    model, _ = embedded.load()
     tokens = SimpleTokenizer(context_length=model.context_length)(texts)
     with torch.inference_mode():
         features: torch.Tensor = model.eval().encode_text(tokens)

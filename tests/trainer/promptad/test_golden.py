@@ -13,9 +13,11 @@ import open_clip
 import pytest
 import torch
 from goodparts.runtime.core.scoring import Learned, anomaly_map, score
-from goodparts.trainer.clip.backbone import Backbone, randomise
-from goodparts.trainer.promptad.learner import PromptLearner, Prototypes, settings
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.weights import randomise
+from goodparts.trainer.promptad.learner import PromptLearner, Prototypes
 from goodparts.trainer.promptad.prompts import Prompts
+from goodparts.trainer.promptad.settings import promptad_settings
 from goodparts.trainer.promptad.suffixes import resolve
 
 DATA = Path(__file__).parents[2] / "data"
@@ -49,7 +51,7 @@ def starting_prompts(golden: Any) -> tuple[Prompts, Prompts]:
 
 
 def learner(backbone: Backbone) -> PromptLearner:
-    chosen, features = settings("official", steps=10), backbone.encode(GOLDEN["shots"])
+    chosen, features = promptad_settings("official", steps=10), backbone.encode(GOLDEN["shots"])
     return PromptLearner(backbone, features, "carpet", resolve("carpet"), chosen, initial=starting_prompts(GOLDEN))
 
 
@@ -120,7 +122,7 @@ def test_another_setting_from_text_to_prototypes() -> None:
         backbone.encode(METAL_NUT["shots"]),
         "metal nut",
         resolve("metal_nut"),
-        settings("official", steps=10, **counts),
+        promptad_settings("official", steps=10, **counts),
         initial=starting_prompts(METAL_NUT),
     )
     for task, text in zip(TASKS, learning.text_features(), strict=True):

@@ -10,7 +10,8 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scoring import Features
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.promptad.learner import PROTOCOLS, PromptLearner, resolve_temperature, settings
+from goodparts.trainer.promptad.learner import PromptLearner, resolve_temperature
+from goodparts.trainer.promptad.settings import PROTOCOLS, promptad_settings
 
 
 @pytest.fixture(scope="module")
@@ -20,21 +21,23 @@ def features(demo: Backbone, recipe: Recipe) -> Features:
 
 
 def test_losses_fall(demo: Backbone, features: Features) -> None:
-    learner = PromptLearner(demo, features, "ring", chosen=settings("clean", steps=10))
+    learner = PromptLearner(demo, features, "ring", settings=promptad_settings("clean", steps=10))
     losses = np.array([[loss.contrastive.item() for loss in learner.step()] for _ in range(10)])
     assert (losses[-1] < losses[0]).all()
 
 
 def test_same_seed_same_prototypes_and_another_seed_others(demo: Backbone, features: Features) -> None:
     def learn(seed: int) -> np.ndarray:
-        return PromptLearner(demo, features, "ring", chosen=settings("clean", steps=2), seed=seed).learn().image
+        return (
+            PromptLearner(demo, features, "ring", settings=promptad_settings("clean", steps=2), seed=seed).learn().image
+        )
 
     np.testing.assert_array_equal(learn(1), learn(1))
     assert np.abs(learn(1) - learn(2)).max() > 1e-3
 
 
 def test_the_learning_rate_follows_a_cosine_to_its_end(demo: Backbone, features: Features) -> None:
-    learner = PromptLearner(demo, features, "ring", chosen=settings("clean", steps=4, lr=0.1, final_lr=0.02))
+    learner = PromptLearner(demo, features, "ring", settings=promptad_settings("clean", steps=4, lr=0.1, final_lr=0.02))
     rates = []
     for _ in range(4):
         rates.append(learner._optimiser.param_groups[0]["lr"])
@@ -45,10 +48,10 @@ def test_the_learning_rate_follows_a_cosine_to_its_end(demo: Backbone, features:
 
 def test_each_level_learns_alone(demo: Backbone, features: Features) -> None:
     """What one level learns does not depend on the other's being there."""
-    chosen = settings("clean", steps=3, lr=0.1)
-    both = PromptLearner(demo, features, "ring", chosen=chosen)
+    settings = promptad_settings("clean", steps=3, lr=0.1)
+    both = PromptLearner(demo, features, "ring", settings=settings)
     other = Features(features.global_[::-1] * -1, features.local, features.memory, features.grid)
-    changed = PromptLearner(demo, other, "ring", chosen=chosen)
+    changed = PromptLearner(demo, other, "ring", settings=settings)
     one, two = both.learn(), changed.learn()
     np.testing.assert_allclose(one.pixel, two.pixel, atol=1e-6)
     assert np.abs(one.image - two.image).max() > 1e-3
@@ -67,9 +70,9 @@ def test_protocols_differ_where_the_register_says() -> None:
         "image_maximum",
     }
     assert resolve_temperature(clean, math.log(14)) == pytest.approx(math.log(100), abs=1e-4)
-    assert resolve_temperature(settings("clean", temperature="exp"), math.log(100)) == pytest.approx(100)
+    assert resolve_temperature(promptad_settings("clean", temperature="exp"), math.log(100)) == pytest.approx(100)
     assert resolve_temperature(official, math.log(100)) == pytest.approx(4.6052, abs=1e-4)
-    assert resolve_temperature(settings("clean", temperature=7.0), math.log(100)) == 7
+    assert resolve_temperature(promptad_settings("clean", temperature=7.0), math.log(100)) == 7
 
 
 @pytest.mark.parametrize(
@@ -86,22 +89,22 @@ def test_protocols_differ_where_the_register_says() -> None:
 )
 def test_settings_out_of_range_are_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        settings("clean", **change)
+        promptad_settings("clean", **change)
 
 
 def test_learning_that_diverges_says_so(demo: Backbone, features: Features) -> None:
-    learner = PromptLearner(demo, features, "ring", chosen=settings("clean", steps=3, lr=1e30))
+    learner = PromptLearner(demo, features, "ring", settings=promptad_settings("clean", steps=3, lr=1e30))
     with pytest.raises(SettingsError, match="learning diverged at a learning rate of 1e.30: lower --lr"):
         learner.learn()
 
 
 def test_without_any_anomaly_prompt_there_is_nothing_to_learn(demo: Backbone, features: Features) -> None:
     with pytest.raises(SettingsError, match="no anomaly prompt is left"):
-        PromptLearner(demo, features, "ring", (), settings("clean", learned_suffixes=0))
-    PromptLearner(demo, features, "ring", (), settings("clean", steps=1)).learn()
-    PromptLearner(demo, features, "ring", chosen=settings("clean", steps=1, learned_suffixes=0)).learn()
-    official = settings("official", steps=1, learned_suffixes=0)
-    PromptLearner(demo, features, "ring", chosen=official).learn()
+        PromptLearner(demo, features, "ring", (), promptad_settings("clean", learned_suffixes=0))
+    PromptLearner(demo, features, "ring", (), promptad_settings("clean", steps=1)).learn()
+    PromptLearner(demo, features, "ring", settings=promptad_settings("clean", steps=1, learned_suffixes=0)).learn()
+    official = promptad_settings("official", steps=1, learned_suffixes=0)
+    PromptLearner(demo, features, "ring", settings=official).learn()
 
 
 def test_denormals_are_flushed_while_learning_and_only_then(demo: Backbone, features: Features) -> None:

@@ -7,8 +7,8 @@ import open_clip
 import pytest
 import torch
 from goodparts.runtime.core.errors import BackboneError, SettingsError
-from goodparts.trainer.clip.backbone import randomise
 from goodparts.trainer.clip.text_tower import TextTower
+from goodparts.trainer.clip.weights import randomise
 from goodparts.trainer.promptad.prompts import PackedLayout, PromptEncoder, Prompts
 from open_clip.tokenizer import tokenize
 from torch import Tensor

@@ -1,0 +1,47 @@
+"""Options that several commands share: which backbone, and which labelled photos the gate judges precisions by."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.weights import DEFAULT_NAME, DEFAULT_PRETRAINED
+
+
+def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the options that choose a backbone."""
+    parser.add_argument("--backbone", default=DEFAULT_NAME, metavar="NAME",
+                        help=f"demo, or an open_clip ViT or CLIP ResNet (default {DEFAULT_NAME})")  # fmt: skip
+    parser.add_argument("--pretrained", metavar="TAG",
+                        help=f"open_clip's tag of the weights (default {DEFAULT_PRETRAINED}), or random")  # fmt: skip
+    parser.add_argument("--weights", type=Path, metavar="FILE",
+                        help="a local file with the weights instead (OpenAI's need a backbone whose name ends in "
+                             "-quickgelu)")  # fmt: skip
+    parser.add_argument("--memory-taps", metavar="N,M",
+                        help="blocks after whose attention the memory is taken (default: 4,9 of 12, demo's 1,4), "
+                             "or a ResNet's layers (2,3 of 4)")  # fmt: skip
+
+
+def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
+    """Open the backbone that these options name, on a torch device.
+
+    Raises:
+        SettingsError: --memory-taps are no numbers, or the device cannot be used.
+        BackboneError: There is no such backbone, or its weights cannot be had.
+    """
+    taps = None
+    if args.memory_taps is not None:
+        try:
+            taps = tuple(int(block) for block in args.memory_taps.split(","))
+        except ValueError:
+            raise SettingsError(f"--memory-taps {args.memory_taps}: give block numbers, as in 4,9") from None
+    return Backbone.open(args.backbone, pretrained=args.pretrained, weights=args.weights, taps=taps, device=device)
+
+
+def add_check_argument(parser: argparse._ActionsContainer) -> None:
+    """Add the option that names labelled photos for the gate."""
+    parser.add_argument("--check-on", type=Path, metavar="DIR",
+                        help="labelled photos, in its folders good and bad: every precision must tell them apart as "
+                             "well as torch does")  # fmt: skip

@@ -1,0 +1,25 @@
+"""Photos to learn from: read once, cut at every size that a method asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from goodparts.runtime.core.preprocess import load_rgb
+from goodparts.runtime.core.view import View
+from goodparts.trainer import shots
+from goodparts.trainer.shots import load_shots
+
+
+def test_a_photo_is_decoded_once_and_cut_at_every_side(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+    decode = shots.decode
+    monkeypatch.setattr(shots, "decode", lambda data, name: decoded.append(name) or decode(data, name))
+    paths, view = sorted((photos / "good").iterdir()), View(tiles=(1, 2))
+    loaded = load_shots(paths, view, (64, 128))
+    assert decoded == [str(path) for path in paths]
+    assert [shot.name for shot in loaded.manifest] == ["1.png", "2.png", "3.png"]
+    for side in (64, 128):
+        expected = np.concatenate([view.cut(load_rgb(path), side) for path in paths])
+        np.testing.assert_array_equal(loaded.views[side], expected)

@@ -1,0 +1,129 @@
+"""Where the weights of an open_clip model come from: the hub, a local file, or a seed."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import socket
+import urllib.parse
+import urllib.request
+import zlib
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import numpy as np
+import open_clip
+import torch
+from goodparts.runtime.core.errors import BackboneError, SettingsError, first_line
+from torch import nn
+
+DEFAULT_NAME = "ViT-B-16-plus-240"
+DEFAULT_PRETRAINED = "laion400m_e32"
+RANDOM = "random"
+"""The pretrained tag of seeded random weights, which are for measuring speed and for tests."""
+
+
+def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
+    """Return an open_clip model with its weights.
+
+    Args:
+        name: A name of open_clip.
+        pretrained: The tag of the weights, `random`, or None for the default backbone's own.
+        weights: A local file with the weights instead.
+
+    Raises:
+        BackboneError: The name or tag is unknown, or the weights cannot be had or do not fit.
+        SettingsError: Both a tag and a file are given.
+    """
+    known = open_clip.list_models()
+    if name not in known:
+        close = difflib.get_close_matches(name, [*known, "demo"], n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "see open_clip.list_models()"
+        raise BackboneError(f"unknown backbone {name!r}: demo, or a model of open_clip {open_clip.__version__}; {hint}")
+    if weights is not None and pretrained is not None:
+        raise SettingsError("--weights and --pretrained both given: choose one")
+    if weights is not None:
+        return _from_file(name, weights)
+    if pretrained == RANDOM:
+        model = open_clip.create_model(name)
+        randomise(model, seed=0)
+        return model
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained is None:
+        if name != DEFAULT_NAME:
+            raise BackboneError(f"{name} needs --pretrained TAG ({', '.join(tags) or 'none known'}) or --weights FILE")
+        pretrained = DEFAULT_PRETRAINED
+    if pretrained not in tags:
+        raise BackboneError(f"{name} has no pretrained tag {pretrained!r}: {', '.join(tags) or 'none'}, or {RANDOM}")
+    return _from_hub(name, pretrained)
+
+
+def _from_file(name: str, path: Path) -> Any:
+    if not path.is_file():
+        raise BackboneError(f"weights file {path} does not exist")
+    try:
+        # open_clip reads .pt files with weights_only: tensors come in, no code from the file is run.
+        return open_clip.create_model(name, pretrained=str(path))
+    except Exception as error:  # torch, safetensors and zipfile each raise their own
+        raise BackboneError(f"{path} does not hold weights for {name}: {first_line(error)[:200]}") from error
+
+
+def _from_hub(name: str, tag: str) -> Any:
+    """Return a model with weights from the hub's local cache, or over the network where there is one."""
+    online = _hub_answers()
+    hub = huggingface_hub.constants
+    offline_before, hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE or not online
+    try:
+        # Some tags were trained with QuickGELU under a name whose configuration does not say so.
+        quick = bool((open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"))
+        return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick)
+    except Exception as error:  # whatever the download raises
+        cause = first_line(error)[:200] if online else "they are not in the local cache and there is no network"
+        raise BackboneError(
+            f"cannot get the weights {tag} of {name}: {cause}; connect once, or copy the file from a machine "
+            "that has it and give --weights FILE, or try --backbone demo, which needs neither"
+        ) from error
+    finally:
+        hub.HF_HUB_OFFLINE = offline_before
+
+
+def _hub_answers() -> bool:
+    """Return whether the hub can be reached. It is asked once and briefly; its client would retry for a minute."""
+    if urllib.request.getproxies():
+        return True
+    try:
+        with socket.create_connection((urllib.parse.urlparse(huggingface_hub.constants.ENDPOINT).hostname, 443), 5):
+            return True
+    except OSError:
+        return False
+
+
+def randomise(model: nn.Module, seed: int) -> None:
+    """Replace every weight by one that depends on nothing but the seed, the tensor's name and its shape.
+
+    n ~ Normal(0,1) from numpy: LayerNorm and BatchNorm weights 1 + 0.1·n, a BatchNorm's variances exp(0.1·n),
+    other tensors of two or more dimensions n / √fan-in, the rest 0.1·n; logit_scale = ln 100.
+    """
+    batch_norms = {name for name, part in model.named_modules() if isinstance(part, nn.BatchNorm2d)}
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name == "attn_mask":
+                continue
+            if name == "logit_scale":
+                tensor.fill_(math.log(100.0))
+                continue
+            owner, _, part = name.rpartition(".")
+            if part == "num_batches_tracked":
+                tensor.zero_()
+                continue
+            shape = tuple(tensor.shape)
+            noise = np.random.default_rng([seed, zlib.crc32(name.encode())]).standard_normal(shape)
+            normal = np.asarray(noise, np.float32)
+            if ".ln_" in name or name.startswith("ln_") or owner in batch_norms:
+                value = np.exp(0.1 * normal) if part == "running_var" else 0.1 * normal + float(part == "weight")
+            elif len(shape) >= 2:
+                value = normal / math.sqrt(math.prod(shape[1:]))
+            else:
+                value = 0.1 * normal
+            tensor.copy_(torch.from_numpy(np.asarray(value, np.float32)))

@@ -1,0 +1,94 @@
+"""The settings of PromptAD, and what its two protocols mean in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from goodparts.runtime.core.errors import SettingsError
+from msgspec import Meta
+
+from ..settings import Protocol, change_settings
+
+CLEAN_TEMPERATURE = 4.6052
+"""The default multiplier of the cosine: ln 100, which the released code makes of CLIP's 100 (D10). With 100 itself the
+prompt score is so far below the memory's that the harmonic mean is the prompt score."""
+
+
+class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting of the method. D numbers count the differences between paper and released code."""
+
+    prefix_length: Annotated[int, Meta(ge=1, description="tokens of a learnable prefix, E_N")] = 4
+    image_prefixes: Annotated[int, Meta(ge=1, description="normal prompts at image level, N (D17)")] = 3
+    pixel_prefixes: Annotated[int, Meta(ge=1, description="normal prompts at pixel level, N (D17)")] = 1
+    learned_suffixes: Annotated[int, Meta(ge=0, description="learnable anomaly suffixes, L")] = 4
+    suffix_length: Annotated[int, Meta(ge=1, description="tokens of a learnable suffix, E_A")] = 1
+    suffix_place: Annotated[
+        Literal["after", "before"],
+        Meta(description="learnable suffix after (paper) or before the product text (D8)"),
+    ] = "after"
+    pairing: Annotated[
+        Literal["product", "cyclic"], Meta(description="prefixes × suffixes, all pairs or cyclic (D9)")
+    ] = "product"
+    temperature: Annotated[
+        Literal["exp", "log"] | float,
+        Meta(
+            description='multiplier of the cosine: a number, "exp" of CLIP\'s logit scale (100), or the scale as it '
+            'stands, "log" (D10)'
+        ),
+    ] = CLEAN_TEMPERATURE
+    margin: Annotated[float, Meta(description="of the explicit anomaly margin")] = 0.0
+    margin_distance: Annotated[
+        Literal["euclidean", "squared"], Meta(description="distance in the margin loss (D11)")
+    ] = "euclidean"
+    margin_axis: Annotated[Literal["channels", "second"], Meta(description="axis the margin loss sums over (D12)")] = (
+        "channels"
+    )
+    alignment_weight: Annotated[float, Meta(ge=0, description="λ of the alignment loss")] = 0.001
+    image_maximum: Annotated[
+        Literal["grid", "map"],
+        Meta(description="where the image score takes the memory's maximum: patch grid or 400×400 map (D14)"),
+    ] = "grid"
+    fusion: Annotated[
+        Literal["paper", "balanced", "prompt", "memory"],
+        Meta(
+            description="fuse the branches' raw scores, or each divided by what good parts score on it (D18), or use "
+            "one alone"
+        ),
+    ] = "balanced"
+    memory_share: Annotated[
+        float, Meta(gt=0, le=1, description="of the shots' patches to remember, the most different first (coreset)")
+    ] = 1.0
+    steps: Annotated[int, Meta(ge=1, description="steps of SGD over all shots")] = 100
+    lr: Annotated[float, Meta(gt=0, description="learning rate at the start")] = 0.002
+    final_lr: Annotated[float, Meta(ge=0, description="learning rate at the end of the cosine")] = 1e-5
+    momentum: Annotated[float, Meta(ge=0, lt=1, description="of SGD")] = 0.9
+    weight_decay: Annotated[float, Meta(ge=0, description="of SGD")] = 0.0005
+
+
+PROTOCOLS: Mapping[Protocol, PromptADSettings] = {
+    "clean": PromptADSettings(),
+    "official": PromptADSettings(
+        suffix_place="before",
+        pairing="cyclic",
+        temperature="log",
+        fusion="paper",
+        margin_distance="squared",
+        margin_axis="second",
+        image_maximum="map",
+    ),
+}
+"""Protocol → its settings: clean follows the paper, official does what the released code does."""
+
+
+def promptad_settings(protocol: Protocol, **changes: Any) -> PromptADSettings:
+    """Return a protocol's settings with some fields changed.
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+    settings = change_settings(PROTOCOLS[protocol], changes)
+    if not isinstance(settings.temperature, str) and settings.temperature <= 0:
+        raise SettingsError(f"temperature {settings.temperature}: a number above 0 is needed")
+    return settings
