@@ -23,7 +23,7 @@ COMMANDS = {
     "keygen": ("goodparts.runtime.commands.keygen", "sign", "make a key pair for signed recipes"),
     "show": ("goodparts.runtime.commands.show", "cpu", "describe a recipe or an engine"),
     "export": ("goodparts.export.command", "train", "make an engine for a backbone"),
-    "build": ("goodparts.runtime.commands.build", "cpu", "compile an engine for this machine"),
+    "build": ("goodparts.runtime.commands.build", "cpu", "build the plan of an engine for this machine"),
     "bench": ("goodparts.benchmarks.command", "train", "measure speed on this machine"),
     "evaluate": ("goodparts.evaluation.command", "train,evaluate", "measure methods on a data set"),
 }

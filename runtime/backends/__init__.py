@@ -1,1 +1,1 @@
-"""Inference libraries behind one small interface, each imported only when it is asked for."""
+"""Backends: inference libraries behind one small interface, each imported only when it is asked for."""

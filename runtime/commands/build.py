@@ -1,4 +1,4 @@
-"""`goodparts build`: compile an engine's graph for this machine, or record how far it is from torch on it."""
+"""`goodparts build`: build the plan of an engine's graph for this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEVICES = [name for name in BACKENDS if name != "onnxruntime"]  # which runs gra
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = BuildSettings()
     parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="engine folder")
-    parser.add_argument("--device", required=True, choices=DEVICES, help="the backend to compile for")
+    parser.add_argument("--device", required=True, choices=DEVICES, help="the backend to build for")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision), help="which graph (default fp32)")
     parser.add_argument("--max-batch", type=int, default=defaults.max_batch, metavar="N",
                         help=f"most views in one run (default {defaults.max_batch})")  # fmt: skip

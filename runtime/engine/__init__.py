@@ -1,1 +1,1 @@
-"""The engine: the visual encoder as graph files for one backbone, what they are, and the plans compiled from them."""
+"""The engine: what its folder holds, its open graphs, the plans built of them, and how far they are from torch."""
