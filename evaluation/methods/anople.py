@@ -34,34 +34,34 @@ def anople(title: str, *, together: bool = False, **changes: Any) -> Method:
 
     together learns one model for all categories; changes are those of AnoPLe's settings.
     """
-    chosen = settings(**changes)
+    row_settings = settings(**changes)
     return Method(
         title,
-        partial(_fit, together=together, chosen=chosen),
+        partial(_fit, together=together, row_settings=row_settings),
         open_encoder=plain,
         tune=partial(anople, title, together=together, **changes),
         settings=settings,
         together=together,
-        conditions=partial(_conditions, chosen=chosen),
+        conditions=partial(_conditions, row_settings=row_settings),
     )
 
 
-def _conditions(backbone: Backbone, chosen: Settings) -> dict[str, tuple[int, ...]]:
-    return PromptedEncoder(backbone, chosen).shapes
+def _conditions(backbone: Backbone, row_settings: Settings) -> dict[str, tuple[int, ...]]:
+    return PromptedEncoder(backbone, row_settings).shapes
 
 
-def _fit(data: TrainingData, together: bool, chosen: Settings) -> FittedMethod:
+def _fit(data: TrainingData, together: bool, row_settings: Settings) -> FittedMethod:
     task = data.task
     large_shots = task.large_shots(together)
     subjects = [Subject(text, views) for text, views in large_shots.values()]
-    learner = _learn_once(AnoPLeLearner(task.backbone(), subjects, chosen, task.seed))
+    learner = _learn_once(AnoPLeLearner(task.backbone(), subjects, row_settings, task.seed))
     encode: Encode = learner.encode
     if data.encode_prompted is not None:
         encode = partial(data.encode_prompted, conditions=conditions_of(learner.model))
     prototypes = learner.prototypes()[list(large_shots).index(task.category)]
-    learned = Learned(prototypes, prototypes, (), chosen.temperature, chosen.image_maximum)
+    learned = Learned(prototypes, prototypes, (), row_settings.temperature, row_settings.image_maximum)
     fitted = fit_with_memory(
-        data, learned, encode(data.views), encode, fusion=chosen.fusion, deployed=data.encode_prompted is not None
+        data, learned, encode(data.views), encode, fusion=row_settings.fusion, deployed=data.encode_prompted is not None
     )
     return dataclasses.replace(fitted, encode=encode)
 

@@ -41,7 +41,7 @@ _AFTER_LEARNING = ("fusion", "image_maximum", "memory_share")
 class PromptsAndMemory:
     """A method that fuses prompts with a memory of good patches.
 
-    prompts is None for the memory alone. changes are those of the settings of the task's protocol.
+    prompts is None for the memory only. changes are those of the settings of the task's protocol.
     """
 
     prompts: Prompts | None
@@ -58,32 +58,31 @@ class PromptsAndMemory:
     def fit(self, data: TrainingData) -> FittedMethod:
         """Learn the prompts, and remember the patches of the photos as the measured backend encodes them."""
         task = data.task
-        chosen = settings(task.protocol, **self.changes)
+        row_settings = settings(task.protocol, **self.changes)
         if self.prompts_name is None:
             nothing = np.zeros((2, data.features.global_.shape[-1]), np.float32)
             prototypes, temperature = Prototypes(nothing, nothing), CLEAN_TEMPERATURE
         else:
-            prototypes = task.prompts(self.prompts_name, partial(self._learn_prompts, chosen=chosen))
-            scale = task.backbone().logit_scale if isinstance(chosen.temperature, str) else 0.0
-            temperature = resolve_temperature(chosen, scale)
+            prototypes = task.prompts(self.prompts_name, partial(self._learn_prompts, row_settings=row_settings))
+            scale = task.backbone().logit_scale if isinstance(row_settings.temperature, str) else 0.0
+            temperature = resolve_temperature(row_settings, scale)
         learned = Learned(
-            prototypes.image, prototypes.pixel, (), temperature, chosen.image_maximum,
-            combination=COMBINED[chosen.fusion],
+            prototypes.image, prototypes.pixel, (), temperature, row_settings.image_maximum,
+            combination=COMBINED[row_settings.fusion],
         )  # fmt: skip
         return fit_with_memory(
-            data, learned, data.features, data.encode, fusion=chosen.fusion, share=chosen.memory_share,
+            data, learned, data.features, data.encode, fusion=row_settings.fusion, share=row_settings.memory_share,
             deployed=data.deployed,
         )  # fmt: skip
 
-    def _learn_prompts(self, task: PromptTask, chosen: Settings) -> LearnedPrompts:
+    def _learn_prompts(self, task: PromptTask, row_settings: Settings) -> LearnedPrompts:
         if self.prompts == "ensemble":
             return learn_ensemble(task)
         if self.prompts == "coop":
             return task.run(CoOp(task.backbone(), task.features(), task.text, task.seed))
         suffixes = self._suffixes(task.category)
-        return task.run(
-            PromptLearner(task.backbone(), task.features(), task.text, suffixes, chosen, task.seed),
-        )
+        learner = PromptLearner(task.backbone(), task.features(), task.text, suffixes, row_settings, task.seed)
+        return task.run(learner)
 
     def _suffixes(self, category: str) -> tuple[str, ...]:
         """Return the manual anomaly suffixes; raise SettingsError for a category without a published list."""

@@ -46,7 +46,7 @@ def to_html(summary: Summary, about: Sequence[str], methods: Sequence[str]) -> s
     about describes the evaluation, in lines. methods are in the order in which they were asked for; a category shows
     the mistakes of its first one.
     """
-    shown = {(drawn.measurement.category, drawn.measurement.method): drawn for drawn in summary.evaluation.shown}
+    shown = {(entry.measurement.category, entry.measurement.method): entry for entry in summary.evaluation.shown}
     categories = list(dict.fromkeys(category for category, _ in shown))
     parts = [f"<h1>{text(summary.data)}</h1>", _list(about)]
     parts.append(_table(summary, [row for row in summary.rows if row.category == MEAN or len(categories) > 1]))
