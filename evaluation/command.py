@@ -6,24 +6,24 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-import msgspec
 from goodparts.export.options import add_backbone_arguments
 from goodparts.runtime.backends.registry import BACKENDS
 from goodparts.runtime.backends.session import Precision
-from goodparts.runtime.core.files import printable, write_atomic
+from goodparts.runtime.core.files import printable
 from goodparts.runtime.engine.engine import Engine
 
 from .datasets import SHOT_COUNTS
 from .datasets.drawn import DRAWN
 from .datasets.layouts import LAYOUTS
-from .methods.official import DIFFERENCES, SHOTS_NAME
 from .methods.table import GROUPS, METHODS
-from .plan import USUAL, find_categories, open_plan, read_sweep
+from .official import DIFFERENCES, SHOTS_NAME
+from .plan import Plan, find_categories, open_plan
+from .report.files import write_results
 from .report.gather import gather
-from .report.html import to_html
-from .report.report import commit, describe_machine, installed_versions
-from .report.summary import PUBLISHED_BACKBONE, Results, Summary, to_csv, to_markdown
-from .run import Plan
+from .report.markdown import to_markdown
+from .report.papers import PUBLISHED_BACKBONE
+from .report.summary import Summary
+from .sweep import DEFAULT_METHODS, read_sweep
 from .workers import measure_all
 
 
@@ -37,16 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="ROOT", help="a data set, one of its categories, or a folder with good/ and "
                         f"bad/; {DRAWN}: all kinds of drawn parts")  # fmt: skip
     parser.add_argument("--out", metavar="DIR",
-                        help="folder for results.csv, .json, .md and .html; finished cells in it are not "
-                             "measured again")  # fmt: skip
+                        help="folder for results.csv, .json, .md and .html; finished measurements in it are not "
+                             "repeated")  # fmt: skip
     parser.add_argument("--layout", choices=list(LAYOUTS), help="of the data set (default: found out)")
     parser.add_argument("--category", nargs="+", metavar="C", help="only these (default: all)")
     parser.add_argument("--shots", nargs="+", type=int, metavar="K",
                         help=f"good photos to learn from (default {' '.join(map(str, SHOT_COUNTS))})")  # fmt: skip
     parser.add_argument("--seeds", type=int, metavar="N", help="draws of shots: seeds 0 to N−1 (default 1)")
     parser.add_argument("--method", nargs="+", metavar="M",
-                        help=f"rows, or of several {', '.join(GROUPS)} (default {' '.join(USUAL)}); those of PromptAD "
-                             "take settings: promptad:alignment_weight=0.1,fusion=prompt")  # fmt: skip
+                        help=f"rows, or of several {', '.join(GROUPS)} (default {' '.join(DEFAULT_METHODS)}); those of "
+                             "PromptAD take settings: promptad:alignment_weight=0.1,fusion=prompt")  # fmt: skip
     parser.add_argument("--engine", metavar="DIR",
                         help="engine folder, which names its backbone; made where there is none (default: in "
                              "--out)")  # fmt: skip
@@ -73,32 +73,24 @@ def run(args: argparse.Namespace) -> int:
     sweep = read_sweep(options.pop("sweep", None), options)
     plan, engine = open_plan(sweep)
     categories = find_categories(sweep, plan.data)
-    found = gather(plan, measure_all(sweep, plan, categories).values())
+    evaluation = gather(plan, measure_all(sweep, plan, categories))
     about = describe(plan, len(categories), engine)
-    comparable = categories == plan.data.categories and plan.encoder.backbone == PUBLISHED_BACKBONE
-    summary = Summary(printable(Path(plan.data.name)), comparable, found, plan.official is not None)
-    results = Results(
-        machine=describe_machine(), versions=installed_versions(), commit=commit(), rows=summary.findings().rows,
-        data=summary.data, encoder=str(plan.encoder),
-        cells=found.cells, manifests=found.manifests, remarks=found.remarks,
-    )  # fmt: skip
-    text = to_markdown(summary, about)
-    for name, content in {
-        "results.csv": to_csv(found.cells, summary.metrics),
-        "results.json": msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n",
-        "results.md": text.encode(),
-        "results.html": to_html(summary, about, plan.methods).encode(),
-    }.items():
-        write_atomic(Path(sweep.out) / name, content)
-    print(text)
+    summary = Summary(
+        data=printable(Path(plan.data.name)),
+        comparable=categories == plan.data.categories and plan.encoder.backbone == PUBLISHED_BACKBONE,
+        evaluation=evaluation,
+        official=plan.official is not None,
+    )
+    write_results(Path(sweep.out), summary, plan.encoder, about, plan.methods)
+    print(to_markdown(summary, about))
     return 0
 
 
-def describe(plan: Plan, measured: int, engine: Engine) -> list[str]:
-    """What was measured, in lines. measured: so many categories."""
-    there = len(plan.data.categories)
+def describe(plan: Plan, categories: int, engine: Engine) -> list[str]:
+    """Return lines that describe what was measured; categories is the number of measured ones."""
     lines = [
-        f"{printable(Path(plan.data.name))}: {measured} of {there} categories; seeds: {plan.seeds}",
+        f"{printable(Path(plan.data.name))}: {categories} of {len(plan.data.categories)} categories; "
+        f"seeds: {plan.seeds}",
         f"encoder: {plan.encoder}",
         f"through: {engine.backend}",
         "shots are drawn by the hash of file name and seed; results.json lists them with their SHA-256",

@@ -1,4 +1,4 @@
-"""Photos of a category, each decoded once and encoded once per backend, whatever is measured with them."""
+"""Photos that are decoded once, and encoded once for each backend, however often they are used."""
 
 from __future__ import annotations
 
@@ -17,31 +17,34 @@ from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.calibrate import Encode
 
 IN_MEMORY = 128 << 20
-"""Bytes of views, and of each backend's features, from which on they are written to a file."""
-AT_ONCE = 16
-"""Views that are encoded together."""
+"""The bytes of views, and of each backend's features, that are kept in memory; more are written to a file."""
+BATCH_SIZE = 16
+"""The number of views that are encoded together."""
+KEPT_VIEWS = 16
+"""The number of calls of EncodedPhotos.encode whose features are kept."""
 
 
-class Shelf:
-    """Arrays of one size, by key: in memory, or, when there are many, in a file without a name."""
+class ArrayStore:
+    """Arrays of one size by the path of their photo: in memory, or in a file without a name when they are many."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
-        self._places: dict[Path, int] = {}
+        self._offsets: dict[Path, int] = {}
 
-    def __contains__(self, key: Path) -> bool:
-        return key in self._places
+    def __contains__(self, path: Path) -> bool:
+        return path in self._offsets
 
-    def put(self, key: Path, data: bytes) -> None:
-        """FileError when the disk is full."""
-        place = len(self._places) * len(data)
+    def put(self, path: Path, data: bytes) -> None:
+        """Add an array; raise FileError when the disk is full."""
+        offset = len(self._offsets) * len(data)
         with writing(Path(tempfile.gettempdir()) / "temporary file"):
-            self._file.seek(place)
+            self._file.seek(offset)
             self._file.write(data)
-        self._places[key] = place
+        self._offsets[path] = offset
 
-    def get(self, key: Path, size: int) -> bytes:
-        self._file.seek(self._places[key])
+    def get(self, path: Path, size: int) -> bytes:
+        """Return the array of `size` bytes."""
+        self._file.seek(self._offsets[path])
         return self._file.read(size)
 
     def close(self) -> None:
@@ -49,32 +52,32 @@ class Shelf:
 
 
 class Photos:
-    """Photos as the encoder reads them: the whole frame, squashed to its square."""
+    """Photos as the encoder reads them: the whole frame, squashed to a square of `size` pixels."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._shelf = Shelf()
+        self._store = ArrayStore()
         self.decoded = 0
 
     def views(self, paths: Sequence[Path]) -> Array8:
-        """uint8 [n,S,S,3]. Raises ImageError for a photo that cannot be read."""
+        """Return the photos, uint8 [n,S,S,3]; raise ImageError for one that cannot be read."""
         for path in paths:
-            if path not in self._shelf:
-                self._shelf.put(path, self._read(path).tobytes())
+            if path not in self._store:
+                self._store.put(path, self._read(path).tobytes())
                 self.decoded += 1
         shape = (len(paths), self._size, self._size, 3)
-        data = b"".join(self._shelf.get(path, math.prod(shape[1:])) for path in paths)
+        data = b"".join(self._store.get(path, math.prod(shape[1:])) for path in paths)
         return np.frombuffer(data, np.uint8).reshape(shape)
 
     def _read(self, path: Path) -> Array8:
         return View().cut(load_rgb(path), self._size)
 
     def close(self) -> None:
-        self._shelf.close()
+        self._store.close()
 
 
-class Encoded:
-    """The photos' features on one backend. name: what runs."""
+class EncodedPhotos:
+    """The features of photos on the backend `name`, which `encode` encodes through."""
 
     def __init__(self, name: str, encode: Encode, photos: Photos) -> None:
         self.name = name
@@ -82,49 +85,53 @@ class Encoded:
         self._encode = encode
         self._grid = (0, 0)
         self._shapes: list[tuple[int, ...]] = []
-        self._shelf = Shelf()
-        self._moved: dict[bytes, Features] = {}
+        self._store = ArrayStore()
+        self._of_views: dict[bytes, Features] = {}
         self.encoded = 0
 
     def features(self, paths: Sequence[Path]) -> Features:
-        """Of these photos, one view each."""
-        missing = [path for path in dict.fromkeys(paths) if path not in self._shelf]
-        for start in range(0, len(missing), AT_ONCE):
-            some = missing[start : start + AT_ONCE]
-            found = self._encode(self.photos.views(some))
-            for index, path in enumerate(some):
-                parts = [part[index] for part in (found.global_, found.local, *found.memory)]
-                self._grid, self._shapes = found.grid, [part.shape for part in parts]
+        """Return the features of photos, a view for each.
+
+        Raises ImageError for a photo that cannot be read, and EngineError for features that are not finite.
+        """
+        missing = [path for path in dict.fromkeys(paths) if path not in self._store]
+        for start in range(0, len(missing), BATCH_SIZE):
+            batch = missing[start : start + BATCH_SIZE]
+            features = self._encode(self.photos.views(batch))
+            for index, path in enumerate(batch):
+                parts = [part[index] for part in (features.global_, features.local, *features.memory)]
+                self._grid, self._shapes = features.grid, [part.shape for part in parts]
                 check_finite(self.name, path, parts)
-                self._shelf.put(path, b"".join(part.astype(np.float32).tobytes() for part in parts))
-            self.encoded += len(some)
+                self._store.put(path, b"".join(part.astype(np.float32).tobytes() for part in parts))
+            self.encoded += len(batch)
         size = 4 * sum(map(math.prod, self._shapes))
-        rows = np.stack([np.frombuffer(self._shelf.get(path, size), np.float32) for path in paths])
+        rows = np.stack([np.frombuffer(self._store.get(path, size), np.float32) for path in paths])
         ends = np.cumsum([math.prod(shape) for shape in self._shapes])[:-1]
         arrays: list[Floats] = [
             np.ascontiguousarray(part).reshape(len(paths), *shape)
             for part, shape in zip(np.split(rows, ends, axis=1), self._shapes, strict=True)
         ]
-        return Features(arrays[0], arrays[1], tuple(arrays[2:]), self._grid)
+        global_, local, *memory = arrays
+        return Features(global_, local, tuple(memory), self._grid)
 
     def encode(self, views: Array8) -> Features:
-        """Of views that are no photo as it lies on the disk: a single shot's shifted copies; remembered."""
+        """Return the features of views that are no photo on the disk, such as a single shot's shifted copies.
+
+        Recent results are kept.
+        """
         key = views.tobytes()
-        if key not in self._moved:
-            if len(self._moved) >= _REMEMBERED:
-                self._moved.clear()
-            self._moved[key] = self._encode(views)
-        return self._moved[key]
+        if key not in self._of_views:
+            if len(self._of_views) >= KEPT_VIEWS:
+                self._of_views.clear()
+            self._of_views[key] = self._encode(views)
+        return self._of_views[key]
 
     def close(self) -> None:
-        self._shelf.close()
-
-
-_REMEMBERED = 16
+        self._store.close()
 
 
 def check_finite(backend: str, path: Path, parts: Sequence[npt.NDArray[np.floating]]) -> None:
-    """EngineError for features that are NaN or infinite."""
+    """Raise EngineError for a photo's features that are NaN or infinite."""
     if not all(np.isfinite(part).all() for part in parts):
         raise EngineError(
             f"{backend} gave features of {printable(path)} that are not finite: try another --backend or --precision"

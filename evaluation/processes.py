@@ -1,4 +1,4 @@
-"""Processes besides this one, which share the memory of what they import where the system can fork."""
+"""Further processes, which share the memory of imported modules where the system can fork."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ T = TypeVar("T")
 
 
 def context() -> BaseContext:
-    """It is never this process that is forked: inference libraries have threads, which a fork would lose."""
+    """Return the way to start processes.
+
+    This process itself is never forked: inference libraries have threads, which a fork would lose.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["goodparts.evaluation.workers"])
-    return found
+    forkserver = multiprocessing.get_context("forkserver")
+    forkserver.set_forkserver_preload(["goodparts.evaluation.workers"])
+    return forkserver
 
 
-def run_aside(function: Callable[..., T], *arguments: object) -> T:
-    """Call a module's function in a process of its own, which takes the memory it needed with it."""
+def run_in_process(function: Callable[..., T], *arguments: object) -> T:
+    """Call a module's function in a new process, whose memory is given back when it ends.
+
+    Raises BackendError where the process is killed.
+    """
     with ProcessPoolExecutor(1, context(), initializer=show_log) as pool:
         try:
             return pool.submit(function, *arguments).result()

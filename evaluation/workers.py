@@ -1,8 +1,8 @@
-"""Who measures the categories: this process, several on this machine, or a Ray cluster.
+"""Measuring all categories: in this process, in several processes on this machine, or on a Ray cluster.
 
-A task is a category, whose photos are so decoded once; with more workers than categories, some of its seeds. Workers
-keep nothing but the files of finished cells (cells.py): one that dies loses the cell it was at, and whoever takes over
-its task goes on behind the last that is finished.
+A work item is a category, so that its photos are decoded once; with more workers than categories, it is some seeds of a
+category. Workers keep only the files of finished measurements (cache.py). A worker that dies loses one measurement, and
+the worker that takes over its item continues after the last finished one.
 """
 
 from __future__ import annotations
@@ -20,85 +20,83 @@ import msgspec
 import torch
 from goodparts.runtime.core.errors import BackendError, install_line
 
-from .plan import Sweep, open_plan
+from .plan import Plan, open_plan
 from .processes import context
-from .run import Outcome, Plan, measure_category
+from .results import CategoryResult
+from .run import measure_category
+from .sweep import Sweep
 
 log = logging.getLogger(__name__)
 
 RETRIES = 3
-"""So often may workers die in a row, or over one task, before the sweep gives up."""
+"""How often workers may die in a row, or over one item, before the sweep gives up."""
 
 
-class Task(NamedTuple):
+class WorkItem(NamedTuple):
     """Some seeds of a category."""
 
     category: str
     seeds: range
 
 
-def divide(categories: Sequence[str], seeds: int, workers: int) -> list[Task]:
-    """A task for each category; or for each of as many parts of its seeds as give every worker one."""
+def divide(categories: Sequence[str], seeds: int, workers: int) -> list[WorkItem]:
+    """Return an item for each category, or several where there are more workers than categories."""
     parts = min(seeds, -(-workers // len(categories)))
     bounds = [seeds * part // parts for part in range(parts + 1)]
-    return [Task(name, range(*bound)) for name in categories for bound in itertools.pairwise(bounds)]
+    return [WorkItem(name, range(*bound)) for name in categories for bound in itertools.pairwise(bounds)]
 
 
-def measure_all(sweep: Sweep, plan: Plan, categories: Sequence[str]) -> dict[str, Outcome]:
-    """Measure the categories; outcomes in their order. The sweep as TOML would have it, the plan as it was opened."""
+def measure_all(sweep: Sweep, plan: Plan, categories: Sequence[str]) -> list[CategoryResult]:
+    """Measure the categories, and return their results in the same order; plan is the sweep's, as opened here."""
     if sweep.ray is not None:
         results = _on_ray(sweep, categories)
     elif sweep.workers > 1:
         results = _in_processes(sweep, divide(categories, sweep.seeds, sweep.workers))
     else:
-        results = ((task, measure_category(plan, *task)) for task in divide(categories, sweep.seeds, 1))
-    found: list[tuple[Task, Outcome]] = []
-    for task, outcome in results:
-        found.append((task, outcome))
-        part = "" if len(task.seeds) == sweep.seeds else f", seeds {task.seeds.start} to {task.seeds.stop - 1}"
-        share = sum(len(one.seeds) for one, _ in found) / (len(categories) * sweep.seeds)
-        log.info("%s%s: done, %.0f%% of all", task.category, part, 100 * share)
-    joined: dict[str, Outcome] = {}
-    for task, outcome in sorted(found, key=lambda one: one[0].seeds.start):
-        if task.category in joined:
-            joined[task.category].join(outcome)
-        else:
-            joined[task.category] = outcome
-    return {category: joined[category] for category in categories}
+        results = ((item, measure_category(plan, *item)) for item in divide(categories, sweep.seeds, 1))
+    finished: dict[WorkItem, CategoryResult] = {}
+    for item, result in results:
+        finished[item] = result
+        part = "" if len(item.seeds) == sweep.seeds else f", seeds {item.seeds.start} to {item.seeds.stop - 1}"
+        share = sum(len(seeds) for _, seeds in finished) / (len(categories) * sweep.seeds)
+        log.info("%s%s: done, %.0f%% of all", item.category, part, 100 * share)
+    joined = {category: CategoryResult(category) for category in categories}
+    for item in sorted(finished, key=lambda item: item.seeds.start):
+        joined[item.category].extend(finished[item])
+    return list(joined.values())
 
 
-def _measure(sweep: Sweep, task: Task) -> Outcome:
-    """In a worker."""
-    return measure_category(_open(sweep), *task)
+def _measure_in_worker(sweep: Sweep, item: WorkItem) -> CategoryResult:
+    return measure_category(_open_in_worker(sweep), *item)
 
 
 @functools.lru_cache(maxsize=1)
-def _open(sweep: Sweep) -> Plan:
-    """What a worker keeps open from one task to the next. The cores are shared among workers; Ray gives each one."""
+def _open_in_worker(sweep: Sweep) -> Plan:
+    """Open what a worker keeps from one item to the next. Workers share the cores; Ray gives each one core."""
     cores = 1 if sweep.ray else (os.cpu_count() or 1) // sweep.workers
     threads = sweep.threads or max(1, cores)
     torch.set_num_threads(threads)
     return open_plan(msgspec.structs.replace(sweep, threads=threads))[0]
 
 
-def _in_processes(sweep: Sweep, tasks: Sequence[Task]) -> Iterator[tuple[Task, Outcome]]:
-    """A dead process ends its pool; what was not done goes to a new one."""
-    waiting, deaths = list(tasks), 0
+def _in_processes(sweep: Sweep, items: Sequence[WorkItem]) -> Iterator[tuple[WorkItem, CategoryResult]]:
+    """Measure in processes; where one dies, its pool ends, and the remaining items go to a new pool."""
+    waiting, deaths = list(items), 0
     while waiting:
         with ProcessPoolExecutor(sweep.workers, context()) as pool:
-            running = {pool.submit(_measure, sweep, task): task for task in waiting}
+            running = {pool.submit(_measure_in_worker, sweep, item): item for item in waiting}
             try:
-                for done in as_completed(running):
-                    task, outcome = running[done], done.result()
-                    waiting.remove(task)
+                for future in as_completed(running):
+                    item, result = running[future], future.result()
+                    waiting.remove(item)
                     deaths = 0
-                    yield task, outcome
+                    yield item, result
             except BrokenProcessPool as error:
                 deaths += 1
                 if deaths > RETRIES:
                     raise BackendError(
                         f"workers died {deaths} times in a row, last with {waiting[0].category} to do: is there enough "
-                        "memory? finished cells are kept"
+                        "memory? finished measurements are kept"
                     ) from error
                 log.info("a worker died: another takes over")
             except BaseException:
@@ -106,8 +104,8 @@ def _in_processes(sweep: Sweep, tasks: Sequence[Task]) -> Iterator[tuple[Task, O
                 raise
 
 
-def _on_ray(sweep: Sweep, categories: Sequence[str]) -> Iterator[tuple[Task, Outcome]]:
-    """On the cluster at an address, or a local one of so many workers. Its machines see the same files."""
+def _on_ray(sweep: Sweep, categories: Sequence[str]) -> Iterator[tuple[WorkItem, CategoryResult]]:
+    """Measure on the cluster at sweep.ray, whose machines see the same files, or on a local one of sweep.workers."""
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -115,19 +113,19 @@ def _on_ray(sweep: Sweep, categories: Sequence[str]) -> Iterator[tuple[Task, Out
     local = {"num_cpus": sweep.workers, "include_dashboard": False} if sweep.ray == "local" else {"address": sweep.ray}
     ray.init(log_to_driver=False, **local)
     try:
-        measure = ray.remote(num_cpus=1, max_retries=RETRIES)(_measure)
-        tasks = divide(categories, sweep.seeds, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
-        running = {measure.remote(sweep, task): task for task in tasks}
+        measure = ray.remote(num_cpus=1, max_retries=RETRIES)(_measure_in_worker)
+        items = divide(categories, sweep.seeds, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
+        running = {measure.remote(sweep, item): item for item in items}
         while running:
-            (done,), _ = ray.wait(list(running))
+            (future,), _ = ray.wait(list(running))
             try:
-                outcome = ray.get(done)
+                result = ray.get(future)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except ray.exceptions.WorkerCrashedError as error:
                 raise BackendError(
-                    f"a worker died {RETRIES + 1} times over one task; finished cells are kept"
+                    f"a worker died {RETRIES + 1} times over one category; finished measurements are kept"
                 ) from error
-            yield running.pop(done), outcome
+            yield running.pop(future), result
     finally:
         ray.shutdown()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-from goodparts.evaluation.metrics.image import Flags
+from goodparts.evaluation.metrics.curve import Flags
 from goodparts.evaluation.metrics.pixel import Map, PixelTally
 from goodparts.evaluation.report.report import Findings, Options, check_same
 from goodparts.runtime.core.scoring import MAP_SIZE, anomaly_map

@@ -1,4 +1,4 @@
-"""Data sets for inspection with their published splits, all behind one interface: `open_data(root)`."""
+"""Inspection data sets with their published splits, all behind one interface: `open_data(root)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a data set as it lies on the disk, before it is measured on."""
+"""Checks of a data set on the disk, before anything is measured on it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Key = TypeVar("Key")
 
 
 def check_split(split: Split) -> list[str]:
-    """A line for everything to know before trusting a number: photos that stand twice, masks of another size."""
+    """Return a line for each problem of a split: files that are there twice, and masks of another size."""
     train = {*split.train, *split.validation}
     lines = []
-    for same in find_duplicates(split):
-        leak = " (learned from and tested with)" if 0 < len(train.intersection(same)) < len(same) else ""
-        lines.append(f"{split.category}: the same file{leak}: {' = '.join(map(printable, same))}")
+    for group in find_duplicates(split):
+        leak = " (learned from and tested with)" if 0 < len(train.intersection(group)) < len(group) else ""
+        lines.append(f"{split.category}: the same file{leak}: {' = '.join(map(printable, group))}")
     for sample in split.test:
         try:
             for mask in sample.masks:
@@ -33,16 +33,16 @@ def check_split(split: Split) -> list[str]:
 
 
 def find_duplicates(split: Split) -> list[tuple[Path, ...]]:
-    """Photos whose files are the same byte for byte, in groups, by SHA-256; sorted."""
+    """Return sorted groups of photos whose files are equal byte for byte."""
     groups = []
-    for alike in _group(split.photos(), lambda path: path.stat().st_size):
-        groups += _group(alike, sha256)
+    for same_size in _group_equal(split.photos(), lambda path: path.stat().st_size):
+        groups += _group_equal(same_size, sha256)
     return sorted(groups)
 
 
-def _group(paths: Iterable[Path], key: Callable[[Path], Key]) -> list[tuple[Path, ...]]:
-    """Those that share a key with another."""
-    found: defaultdict[Key, list[Path]] = defaultdict(list)
+def _group_equal(paths: Iterable[Path], key: Callable[[Path], Key]) -> list[tuple[Path, ...]]:
+    """Return the groups of two or more paths with the same key."""
+    groups: defaultdict[Key, list[Path]] = defaultdict(list)
     for path in paths:
-        found[key(path)].append(path)
-    return [tuple(sorted(group)) for group in found.values() if len(group) > 1]
+        groups[key(path)].append(path)
+    return [tuple(sorted(group)) for group in groups.values() if len(group) > 1]

@@ -1,4 +1,4 @@
-"""Layouts in which the folder that a photo lies in says what it shows.
+"""Layouts in which a photo's folder tells what the photo shows.
 
 MVTec AD and those that follow it (MPDD): train/good; test/good and test/<defect>; ground_truth/<defect>, a mask
 <name>_mask.png or <name>.png for each bad photo.
@@ -16,6 +16,7 @@ ISIE 2021 (BTAD); the readme files that come with them.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -27,95 +28,99 @@ from goodparts.runtime.core.files import IMAGE_SUFFIXES, find_images, printable,
 from .samples import Sample, Saturation, Split
 
 Masks = Callable[[Path, str], tuple[Path, ...]]
-"""The masks of a photo with a defect of that name."""
+"""Returns the masks of a photo with the defect of this name."""
 
 
 def read_mvtec(folder: Path) -> Split:
-    """A category of MVTec AD or of a data set in its layout."""
+    """Read a category of MVTec AD, or of a data set in its layout."""
     return _read(folder, "good", MaskFolder(folder / "ground_truth").find)
 
 
 def read_btad(folder: Path) -> Split:
+    """Read a category of BTAD."""
     return _read(folder, "ok", MaskFolder(folder / "ground_truth").find)
 
 
 def read_loco(folder: Path) -> Split:
-    """A category of MVTec LOCO, with its saturation areas."""
-    split = _read(folder, "good", lambda path, defect: _list_masks(folder / "ground_truth" / defect / path.stem), 0)
-    return Split(
-        split.category,
-        split.text,
-        split.train,
-        split.test,
-        tuple(find_images([folder / "validation" / "good"])),
-        _read_saturations(folder / "defects_config.json"),
-    )
+    """Read a category of MVTec LOCO, with its saturation areas."""
+    truth = folder / "ground_truth"
+    split = _read(folder, "good", lambda path, defect: _list_masks(truth / defect / path.stem), level=0)
+    validation = tuple(find_images([folder / "validation" / "good"]))
+    saturations = _read_saturations(folder / "defects_config.json")
+    return dataclasses.replace(split, validation=validation, saturations=saturations)
 
 
 def read_plain(folder: Path) -> Split:
-    """A folder with good/ and perhaps bad/. All good photos are there to learn from and to test with: what is not
-    learned from tests (`Split.tests`)."""
+    """Read a folder with good/ and perhaps bad/.
+
+    All good photos are there to learn from and to test with: those that are not learned from are tested
+    (`Split.tests`).
+    """
     good = tuple(find_images([folder / "good"]))
     test = [Sample(path) for path in good]
     masks = MaskFolder(folder / "masks")
     bad = folder / "bad"
     for path in find_images([bad]) if bad.is_dir() else []:
-        place = path.parent.relative_to(bad).as_posix()
-        found = masks.find(path, place) if masks.folder.is_dir() else ()
-        test.append(Sample(path, "bad" if place == "." else place, found))
+        subfolder = path.parent.relative_to(bad).as_posix()
+        of_photo = masks.find(path, subfolder) if masks.folder.is_dir() else ()
+        test.append(Sample(path, "bad" if subfolder == "." else subfolder, of_photo))
     name = folder.resolve().name
     return Split(name, to_words(name), good, tuple(sorted(test, key=lambda sample: sample.path)))
 
 
 def to_words(category: str) -> str:
+    """Return the product in words."""
     return category.replace("_", " ")
 
 
 class MaskFolder:
-    """Masks in folders named after the defects, each named after its photo with or without _mask; listed once."""
+    """Masks in folders named after the defects; a mask is named after its photo, with or without _mask.
+
+    A folder is listed once.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._listed: dict[str, dict[str, list[Path]]] = {}
 
     def find(self, photo: Path, defect: str) -> tuple[Path, ...]:
-        """ImageError unless there is exactly one."""
+        """Return the mask of a photo; raise ImageError unless there is exactly one."""
         if defect not in self._listed:
             self._listed[defect] = self._list(self.folder / defect)
-        found = self._listed[defect].get(photo.stem, [])
-        if len(found) != 1:
+        masks = self._listed[defect].get(photo.stem, [])
+        if len(masks) != 1:
             raise ImageError(
-                f"{printable(photo)}: {len(found)} masks in {printable(self.folder / defect)}, exactly one is needed: "
+                f"{printable(photo)}: {len(masks)} masks in {printable(self.folder / defect)}, exactly one is needed: "
                 f"{photo.stem}_mask.png or {photo.stem}.png"
             )
-        return tuple(found)
+        return tuple(masks)
 
     @staticmethod
     def _list(folder: Path) -> dict[str, list[Path]]:
-        found: defaultdict[str, list[Path]] = defaultdict(list)
+        masks: defaultdict[str, list[Path]] = defaultdict(list)
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-                found[path.stem.removesuffix("_mask")].append(path)
-        return found
+                masks[path.stem.removesuffix("_mask")].append(path)
+        return masks
 
 
 def _read(folder: Path, good: str, masks: Masks, level: int = 127) -> Split:
-    """A category of which train/ and test/ hold a folder `good`, and test/ one for each defect."""
+    """Read a category whose train/ and test/ hold a folder `good`, and test/ one for each defect."""
     if not (folder / "test").is_dir():
         raise FileError(f"{printable(folder)} has no folder test: a category has train and test")
     test = []
-    for place in sorted(path for path in (folder / "test").iterdir() if path.is_dir()):
-        for path in find_images([place]):
-            if place.name == good:
+    for subfolder in sorted(path for path in (folder / "test").iterdir() if path.is_dir()):
+        for path in find_images([subfolder]):
+            if subfolder.name == good:
                 test.append(Sample(path))
             else:
-                test.append(Sample(path, place.name, masks(path, place.name), level))
+                test.append(Sample(path, subfolder.name, masks(path, subfolder.name), level))
     name = folder.resolve().name
     return Split(name, to_words(name), tuple(find_images([folder / "train" / good])), tuple(test))
 
 
 def _list_masks(folder: Path) -> tuple[Path, ...]:
-    """A LOCO photo's masks."""
+    """Return a LOCO photo's masks."""
     try:
         return tuple(find_images([folder]))
     except FileError as error:
@@ -123,7 +128,7 @@ def _list_masks(folder: Path) -> tuple[Path, ...]:
 
 
 class _Defect(msgspec.Struct):
-    """Of defects_config.json."""
+    """An entry of defects_config.json."""
 
     defect_name: str
     pixel_value: int

@@ -29,7 +29,7 @@ _VISA_COLUMNS = {"object", "split", "label", "image", "mask"}
 _VISA_TEXTS = {"chewinggum": "chewing gum", "macaroni1": "macaroni", "macaroni2": "macaroni"} | dict.fromkeys(
     ("pcb1", "pcb2", "pcb3", "pcb4"), "printed circuit board"
 )
-"""Products in words, where the category's name is none; as PromptAD has them."""
+"""Products in words, where the category's name is not a word; PromptAD uses the same."""
 
 REALIAD_LISTS = "realiad_jsons"
 _REALIAD_PHOTOS = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")
@@ -37,22 +37,23 @@ _REALIAD_PHOTOS = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")
 
 
 def list_visa(root: Path) -> list[str]:
+    """Return the categories of VisA."""
     return sorted({row["object"] for row in _read_rows(root / VISA_LIST)})
 
 
 def read_visa(root: Path, category: str) -> Split:
-    """A category of VisA in its one-class split; every defect is called "anomaly", the list has no other name."""
+    """Read a category of VisA in its one-class split; all defects are named "anomaly", the only name in the list."""
     path = root / VISA_LIST
     train, test = [], []
     for row in _read_rows(path):
         if row["object"] != category:
             continue
-        place, bad = _inside(root, row["image"], path), row["label"] != "normal"
+        photo, bad = _inside(root, row["image"], path), row["label"] != "normal"
         if row["split"] == "train" and not bad:
-            train.append(place)
+            train.append(photo)
         elif row["split"] == "test":
             masks = (_inside(root, row["mask"], path),) if bad else ()
-            test.append(Sample(place, row["label"] if bad else None, masks, level=0))
+            test.append(Sample(photo, row["label"] if bad else None, masks, level=0))
         else:
             raise FileError(
                 f"{printable(path)}: {row['image']} is {row['label']} in {row['split']}: train has only normal"
@@ -89,11 +90,12 @@ class _Listing(msgspec.Struct):
 
 
 def list_realiad(root: Path) -> list[str]:
+    """Return the categories of Real-IAD."""
     return sorted(path.stem for path in _find_lists(root).glob("*.json"))
 
 
 def read_realiad(root: Path, category: str) -> Split:
-    """A category of Real-IAD; a bad photo without a mask is one whose defect this camera does not see marked."""
+    """Read a category of Real-IAD; a bad photo has no mask where its defect is not marked in this camera's view."""
     path = _find_lists(root) / f"{category}.json"
     try:
         listing = msgspec.json.decode(read_bytes(path), type=_Listing)
@@ -112,17 +114,18 @@ def read_realiad(root: Path, category: str) -> Split:
         bad = entry.anomaly_class != meta.normal_class
         masks = (_inside(folder, entry.mask_path, path),) if bad and entry.mask_path else ()
         test.append(Sample(_inside(folder, entry.image_path, path), entry.anomaly_class if bad else None, masks))
-    return _sorted(category, to_words(category), [_inside(folder, one.image_path, path) for one in listing.train], test)
+    train = [_inside(folder, entry.image_path, path) for entry in listing.train]
+    return _sorted(category, to_words(category), train, test)
 
 
 def _find_lists(root: Path) -> Path:
-    """Its archive has a folder of the same name in the folder."""
+    """Return the folder of the lists; in the archive it lies in a folder of the same name."""
     inner = root / REALIAD_LISTS / REALIAD_LISTS
     return inner if inner.is_dir() else root / REALIAD_LISTS
 
 
 def _inside(root: Path, listed: str, by: Path) -> Path:
-    """A listed path, which may not lead out of the data set."""
+    """Return a listed path; raise FileError where it leads out of the data set. by is the file that lists it."""
     path = PurePosixPath(listed)
     if not listed or path.is_absolute() or ".." in path.parts:
         raise FileError(f"{printable(by)} lists {listed!r}: only paths within the data set are accepted")
@@ -130,7 +133,7 @@ def _inside(root: Path, listed: str, by: Path) -> Path:
 
 
 def _sorted(category: str, text: str, train: list[Path], test: list[Sample]) -> Split:
-    """FileError where a listed file does not exist."""
+    """Return a split sorted by path; raise FileError for a listed file that does not exist."""
     listed: Iterable[Path] = (*train, *(path for sample in test for path in (sample.path, *sample.masks)))
     if missing := [path for path in listed if not path.is_file()]:
         raise FileError(f"{category}: {len(missing)} listed files do not exist, the first is {printable(missing[0])}")

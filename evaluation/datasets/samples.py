@@ -1,4 +1,4 @@
-"""What a category of a data set consists of: photos, what is wrong with them, and where."""
+"""The content of a category of a data set: photos, their defects, and where those are."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from goodparts.runtime.core.files import printable, sha256
 class Sample:
     """A photo to test with.
 
-    defect: the name that the data set has for what is wrong; None for a good part. masks: files that mark it; none
-    for a good part, several where each defect has its own. Mask values above `level` are defective.
+    defect is the data set's name of the defect, or None for a good part. masks are the files that mark it: none for a
+    good part, and several where each defect has its own. Mask values above `level` are defective.
     """
 
     path: Path
@@ -36,9 +36,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Saturation:
-    """The area from which on a defect counts as found (Bergmann et al., Beyond Dents and Scratches, IJCV 2022).
+    """The area from which a defect counts as found (Bergmann et al., Beyond Dents and Scratches, IJCV 2022).
 
-    threshold: in pixels, or, if `relative`, a share of the defect.
+    threshold is in pixels, or, if `relative`, a share of the defect.
     """
 
     defect: str
@@ -46,7 +46,7 @@ class Saturation:
     relative: bool
 
     def area(self, pixels: int) -> int:
-        """Of a defect of so many pixels."""
+        """Return the area in pixels, for a defect of so many pixels."""
         stated = self.threshold * pixels if self.relative else self.threshold
         return max(1, min(int(stated), pixels))
 
@@ -55,8 +55,8 @@ class Saturation:
 class Split:
     """A category, every list sorted by path.
 
-    text: the product in words. train, validation: good photos. test: good and bad ones. saturations: by the value
-    that a mask marks the defect with; None where the data set states none.
+    text is the product in words. train and validation are good photos, test are good and bad ones. saturations are by
+    the mask value of the defect, or None where the data set states none.
     """
 
     category: str
@@ -67,17 +67,17 @@ class Split:
     saturations: Mapping[int, Saturation] | None = field(default=None, hash=False)
 
     def tests(self, shots: Collection[Path] = ()) -> tuple[Sample, ...]:
-        """What to test with after learning from `shots`: all but those, which matters where train is tested as well."""
-        used = set(shots)
-        return tuple(sample for sample in self.test if sample.path not in used)
+        """Return the test photos except `shots`, which were learned from and which a plain layout tests as well."""
+        learned = set(shots)
+        return tuple(sample for sample in self.test if sample.path not in learned)
 
     def photos(self) -> tuple[Path, ...]:
-        """Every photo of the split once."""
+        """Return every photo of the split once."""
         return tuple(dict.fromkeys((*self.train, *self.validation, *(sample.path for sample in self.test))))
 
     def digest(self) -> str:
-        """SHA-256 of what the lists say and of every file in them, wherever the data set lies."""
-        saturations = sorted((self.saturations or {}).items(), key=lambda one: one[0])
+        """Return the SHA-256 of the lists and of every file in them; the data set's place does not matter."""
+        saturations = sorted((self.saturations or {}).items(), key=lambda item: item[0])
         lines: list[object] = [self.category, self.text, saturations]
         for role, paths in (("train", self.train), ("validation", self.validation)):
             lines += [[role, printable(Path(path.name)), sha256(path)] for path in paths]

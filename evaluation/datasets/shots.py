@@ -1,4 +1,4 @@
-"""Which good photos are learned from: the same ones on every machine."""
+"""The choice of good photos to learn from, which is the same on every machine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from goodparts.runtime.core.files import printable, sha256
 from goodparts.runtime.recipe.header import Shot
 
 SHOT_COUNTS = (1, 2, 4, 8, 16)
-"""What tables are made of."""
+"""The numbers of shots that are measured by default."""
 
 
 @dataclass(frozen=True)
 class Shots:
-    """The photos, sorted; as a recipe lists them, name and SHA-256 of each file; and the SHA-256 of that list."""
+    """The chosen photos, sorted; their names and SHA-256 as a recipe lists them; and the SHA-256 of that list."""
 
     paths: tuple[Path, ...]
     manifest: tuple[Shot, ...]
@@ -27,21 +27,19 @@ class Shots:
 def choose_shots(photos: Sequence[Path], count: int, seed: int) -> Shots:
     """Draw `count` photos of different content.
 
-    Those whose names, hashed with the seed, come first: independent of the order of `photos`, of their folder, and of
-    any library's random numbers. A draw of more photos contains the draws of fewer with the same seed.
-
-    Raises SettingsError when there are not so many different photos.
+    They are those whose names, hashed with the seed, sort first. The draw does not depend on the order of `photos`, on
+    their folder, or on any library's random numbers. A draw of more photos contains the draws of fewer with the same
+    seed. Raises SettingsError when there are not so many different photos.
     """
-    chosen: dict[str, Path] = {}
+    by_digest: dict[str, Path] = {}
     for path in sorted(photos, key=lambda path: (_rank(path, seed), path)):
-        if len(chosen) >= count:
+        if len(by_digest) >= count:
             break
-        chosen.setdefault(sha256(path), path)
-    if not 1 <= count <= len(chosen):
-        raise SettingsError(
-            f"{count} shots: there are {len(photos)} good photos; 1 to {_different(photos)} can be drawn"
-        )
-    drawn = sorted((path, digest) for digest, path in chosen.items())
+        by_digest.setdefault(sha256(path), path)
+    if not 1 <= count <= len(by_digest):
+        different = len({sha256(path) for path in photos})
+        raise SettingsError(f"{count} shots: there are {len(photos)} good photos; 1 to {different} can be drawn")
+    drawn = sorted((path, digest) for digest, path in by_digest.items())
     manifest = tuple(Shot(printable(Path(path.name)), digest) for path, digest in drawn)
     lines = "".join(f"{shot.sha256}  {shot.name}\n" for shot in manifest)
     return Shots(tuple(path for path, _ in drawn), manifest, hashlib.sha256(lines.encode()).hexdigest())
@@ -49,7 +47,3 @@ def choose_shots(photos: Sequence[Path], count: int, seed: int) -> Shots:
 
 def _rank(path: Path, seed: int) -> bytes:
     return hashlib.sha256(f"{seed} {printable(Path(path.name))}".encode()).digest()
-
-
-def _different(photos: Sequence[Path]) -> int:
-    return len({sha256(path) for path in photos})

@@ -1,4 +1,4 @@
-"""Which pixels are defective: masks at the photo's size, and resized by one rule."""
+"""Ground truth: which pixels of a photo are defective, at its own size and resized by one rule."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from .samples import Sample, Saturation
 Flags = npt.NDArray[np.bool_]
 
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-"""EXIF's tag, and those of its values that exchange width and height."""
+"""EXIF's tag of the orientation, and its values that exchange width and height."""
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """mask: bool [H,W], every defective pixel. defects: where the data set states saturation areas, each defect's mask
-    bool [H,W] and area in pixels; they may overlap."""
+    """The defective pixels of a photo.
+
+    mask is bool [H,W]. defects are given where the data set states saturation areas: each defect's mask bool [H,W] and
+    area in pixels; they may overlap.
+    """
 
     mask: Flags
     defects: tuple[tuple[Flags, int], ...] | None = None
 
     def resized(self, height: int, width: int) -> Truth:
-        """At another size; a saturation area stays the same share of its defect."""
+        """Return the truth at another size; a saturation area stays the same share of its defect."""
         mask = resize_mask(self.mask, height, width)
         if self.defects is None:
             return Truth(mask)
@@ -43,14 +46,14 @@ class Truth:
 
 
 def resize_mask(mask: Flags, height: int, width: int) -> Flags:
-    """Pixels of which at least half is defective, and always the worst one. bool [H,W] → bool [height,width]."""
+    """Resize a mask bool [H,W] to [height,width]: pixels at least half defective, and always the most defective one."""
     share = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX)
     covered = np.asarray(share)
     return covered >= min(128, max(1, int(covered.max())))
 
 
 def load_truth(sample: Sample, saturations: Mapping[int, Saturation] | None = None) -> Truth:
-    """A sample's defective pixels at its photo's own size.
+    """Read a sample's defective pixels at its photo's own size.
 
     Raises ImageError for a mask that is missing, unreadable, of another size than the photo, or that marks a defect
     whose saturation area is not stated.
@@ -70,17 +73,17 @@ def load_truth(sample: Sample, saturations: Mapping[int, Saturation] | None = No
     return Truth(mask, None if saturations is None else tuple(defects))
 
 
-def check_size(mask: Path, size: tuple[int, int], photo: Path, wanted: tuple[int, int]) -> None:
-    """ImageError unless a mask has its photo's size, both (width, height)."""
-    if size != wanted:
+def check_size(mask: Path, mask_size: tuple[int, int], photo: Path, photo_size: tuple[int, int]) -> None:
+    """Raise ImageError unless a mask has its photo's size, both (width, height)."""
+    if mask_size != photo_size:
         raise ImageError(
-            f"{printable(mask)} is {size[0]}×{size[1]} pixels, its photo {printable(photo)} {wanted[0]}×{wanted[1]}: "
-            "a mask has its photo's size"
+            f"{printable(mask)} is {mask_size[0]}×{mask_size[1]} pixels, its photo {printable(photo)} "
+            f"{photo_size[0]}×{photo_size[1]}: a mask has its photo's size"
         )
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture as it is seen, from the header alone."""
+    """Return width and height of a picture as it is seen; only its header is read."""
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(_ORIENTATION) in _TURNED
@@ -92,7 +95,7 @@ def read_size(path: Path) -> tuple[int, int]:
 
 
 def _read_values(path: Path, level: int) -> npt.NDArray[np.uint8]:
-    """Grey values [H,W]; the numbers as they are stored where a mask numbers its defects (level 0)."""
+    """Read a mask's grey values [H,W]; with level 0, where values number defects, they are read as stored."""
     try:
         with Image.open(path) as image:
             plain = image if level == 0 and image.mode in ("L", "P") else image.convert("L")
@@ -104,12 +107,12 @@ def _read_values(path: Path, level: int) -> npt.NDArray[np.uint8]:
 
 
 def _saturation(path: Path, values: npt.NDArray[np.uint8], saturations: Mapping[int, Saturation]) -> int:
-    """The saturation area of the one defect that a mask marks, with `values` [n]."""
-    found = np.unique(values).tolist()
-    if len(found) != 1 or found[0] not in saturations:
+    """Return the saturation area of the one defect that a mask marks, with `values` [n]."""
+    distinct = np.unique(values).tolist()
+    if len(distinct) != 1 or distinct[0] not in saturations:
         known = " ".join(map(str, sorted(saturations)))
         raise ImageError(
-            f"{printable(path)} marks defects with {' '.join(map(str, found))}: one of {known} is needed, those "
+            f"{printable(path)} marks defects with {' '.join(map(str, distinct))}: one of {known} is needed, those "
             "with a stated saturation area"
         )
-    return saturations[found[0]].area(values.size)
+    return saturations[distinct[0]].area(values.size)

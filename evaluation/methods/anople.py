@@ -1,6 +1,6 @@
-"""Rows of AnoPLe, a reconstruction, and of MaPLe: what they learn changes how photos are encoded.
+"""AnoPLe, a reconstruction, and MaPLe: what they learn changes how photos are encoded.
 
-Through an engine's prompted graph where what is learned are the conditions that it reads, else through torch alone.
+They run through an engine's prompted graph where it reads the conditions that they learn, otherwise only through torch.
 """
 
 from __future__ import annotations
@@ -11,78 +11,75 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-from goodparts.runtime.core.scorer import Scorer
-from goodparts.runtime.core.scoring import Features, Floats, Learned, score
-from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE, Encode
-from goodparts.runtime.recipe.memory import fit_memory
+from goodparts.runtime.core.scoring import Learned
+from goodparts.runtime.recipe.calibrate import Encode
 from goodparts.trainer.anople.encoder import PromptedEncoder, conditions_of
 from goodparts.trainer.anople.learner import AnoPLeLearner
 from goodparts.trainer.anople.model import Subject
 from goodparts.trainer.anople.settings import AnoPLeSettings, anople_settings
 from goodparts.trainer.clip.backbone import Backbone
 
-from .clip_paths import plain
-from .method import Judge, Lesson, Method
+from .clip_encoders import plain
+from .method import FittedMethod, Method, TrainingData
+from .prompts_and_memory import fit_with_memory
 
 MAPLE: Mapping[str, Any] = {
     "coupling": "text-to-visual", "visual_tokens": 0, "start": "words", "decoder": "none",
     "prefix": "none", "alignment_weight": 0.0,
 }  # fmt: skip
-"""MaPLe (Khattak et al., CVPR 2023) as settings of AnoPLe: visual prompts are projections of the text's alone."""
+"""MaPLe (Khattak et al., CVPR 2023) as settings of AnoPLe: visual prompts are only projections of the text's."""
 
 
 def anople(title: str, *, together: bool = False, **changes: Any) -> Method:
-    """A row; together: one model for all categories; changes: of AnoPLe's settings."""
-    chosen = anople_settings(**changes)
+    """Return a row of the table.
+
+    together learns one model for all categories; changes are those of AnoPLe's settings.
+    """
+    row_settings = anople_settings(**changes)
     return Method(
         title,
-        partial(_learn, together=together, chosen=chosen),
-        own=plain,
-        tune=lambda **more: anople(title, together=together, **{**changes, **more}),
+        partial(_fit, together=together, row_settings=row_settings),
+        open_encoder=plain,
+        tune=partial(anople, title, together=together, **changes),
         settings=anople_settings,
         together=together,
-        conditions=partial(_conditions, chosen=chosen),
+        conditions=partial(_conditions, row_settings=row_settings),
     )
 
 
-def _conditions(backbone: Backbone, chosen: AnoPLeSettings) -> dict[str, tuple[int, ...]]:
-    return PromptedEncoder(backbone, chosen).shapes
+def _conditions(backbone: Backbone, row_settings: AnoPLeSettings) -> dict[str, tuple[int, ...]]:
+    return PromptedEncoder(backbone, row_settings).shapes
 
 
-def _learn(lesson: Lesson, together: bool, chosen: AnoPLeSettings) -> Judge:
-    product = lesson.product
-    known = product.large(together)
-    subjects = [Subject(*one) for one in known.values()]
-    learner = _finish(AnoPLeLearner(product.backbone(), subjects, chosen, product.seed))
+def _fit(data: TrainingData, together: bool, row_settings: AnoPLeSettings) -> FittedMethod:
+    task = data.task
+    large_shots = task.large_shots(together)
+    subjects = [Subject(text, views) for text, views in large_shots.values()]
+    learner = _learn_once(AnoPLeLearner(task.backbone(), subjects, row_settings, task.seed))
     encode: Encode = learner.encode
-    if lesson.prompted is not None:
-        encode = partial(lesson.prompted, conditions=conditions_of(learner.model))
-    prototypes = learner.prototypes()[list(known).index(product.category)]
-    learned = Learned(prototypes, prototypes, (), chosen.temperature, chosen.image_maximum)
-    memory = fit_memory(learned, encode(lesson.views), lesson.views, 1, encode, fusion=chosen.fusion)
-    scales = memory.scales if chosen.fusion == "balanced" else None
-    banks = tuple(bank.astype(np.float32) for bank in memory.banks)
-    learned = dataclasses.replace(learned, banks=banks, shot_of_row=memory.shot_of_row, scales=scales)
-    run = partial(score, learned=learned) if lesson.prompted is None else Scorer(learned, lesson.features.grid)
-
-    def judge(features: Features) -> tuple[Floats, Floats]:
-        scores = run(features)
-        return scores.image, scores.grid
-
-    return Judge(judge, memory.calibration.image.threshold(FALSE_REJECT_RATE), encode)
+    if data.encode_prompted is not None:
+        encode = partial(data.encode_prompted, conditions=conditions_of(learner.model))
+    prototypes = learner.prototypes()[list(large_shots).index(task.category)]
+    learned = Learned(prototypes, prototypes, (), row_settings.temperature, row_settings.image_maximum)
+    fitted = fit_with_memory(
+        data, learned, encode(data.views), encode, fusion=row_settings.fusion, deployed=data.encode_prompted is not None
+    )
+    return dataclasses.replace(fitted, encode=encode)
 
 
-KEPT = 12
-_FINISHED: OrderedDict[str, AnoPLeLearner] = OrderedDict()
+KEPT_LEARNERS = 12
+_LEARNERS: OrderedDict[str, AnoPLeLearner] = OrderedDict()
 
 
-def _finish(learner: AnoPLeLearner) -> AnoPLeLearner:
-    """Learn; the last ones are kept, for another backend or the next category may ask for the same."""
-    if learner.digest not in _FINISHED:
+def _learn_once(learner: AnoPLeLearner) -> AnoPLeLearner:
+    """Learn, or return the learner that has learned the same before, for another backend or category.
+
+    The last KEPT_LEARNERS are kept.
+    """
+    if learner.digest not in _LEARNERS:
         learner.learn()
-        _FINISHED[learner.digest] = learner
-        if len(_FINISHED) > KEPT:
-            _FINISHED.popitem(last=False)
-    _FINISHED.move_to_end(learner.digest)
-    return _FINISHED[learner.digest]
+        _LEARNERS[learner.digest] = learner
+        if len(_LEARNERS) > KEPT_LEARNERS:
+            _LEARNERS.popitem(last=False)
+    _LEARNERS.move_to_end(learner.digest)
+    return _LEARNERS[learner.digest]

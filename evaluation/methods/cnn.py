@@ -1,14 +1,15 @@
-"""The ImageNet CNN that PatchCore, SPADE and PaDiM were published on: a Wide ResNet-50-2, through timm.
+"""Patch statistics on the ImageNet CNN that they were published on: a Wide ResNet-50-2, through timm.
 
-Its weights come from the Hugging Face cache where they are (`hf download timm/wide_resnet50_2.tv_in1k`); nothing is
-fetched. Without them they are random, which the rows say: such numbers compare nothing but the cost.
+Its weights are read from the Hugging Face cache (`hf download timm/wide_resnet50_2.tv_in1k`); nothing is downloaded.
+Without them the weights are random, and the rows state it: such numbers compare nothing but the cost.
 
-Photos come at the encoder's size, with ImageNet's mean and standard deviation. All stages lie on the second one's
-grid: the papers of SPADE and PaDiM have the first one's, which is four times as fine.
+Photos have the encoder's size, and are standardised by ImageNet's mean and standard deviation. All stages lie on the
+grid of the second one. The papers of SPADE and PaDiM use the grid of the first one, which is four times as fine.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,36 @@ from goodparts.trainer.clip.weights import randomise
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .clip_paths import TORCH_ONLY, to_numpy
-from .method import Pass
+from .clip_encoders import TORCH_ONLY, to_numpy
+from .method import FittedMethod, Method, OwnEncoder, TrainingData
+from .patch_statistics import Fit
 
 NAME = "wide_resnet50_2"
 REPOSITORY = f"timm/{NAME}.tv_in1k"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+def cnn_statistics(title: str, fit: Fit, stages: slice) -> Method:
+    """Return the row of patch statistics on these stages of the CNN."""
+
+    def fit_stages(data: TrainingData) -> FittedMethod:
+        score = fit(_select(data.features, stages))
+        return FittedMethod(lambda features: score(_select(features, stages)))
+
+    return Method(title, fit_stages, open_encoder=open_cnn)
+
+
+def _select(features: Features, stages: slice) -> Features:
+    return dataclasses.replace(features, memory=features.memory[stages])
+
+
 @functools.lru_cache(maxsize=1)
-def cnn(backbone: Backbone) -> Pass:
-    """global_: the last stage's mean; memory: stages 1 to 3 on the grid of stage 2; local: of stage 3 alone."""
+def open_cnn(backbone: Backbone) -> OwnEncoder:
+    """Open the CNN on the backbone's device.
+
+    Its global features are the last stage's mean, its memory features stages 1 to 3 on the grid of stage 2, and its
+    local features stage 3.
+    """
     model: Any = timm.create_model(NAME)
     weights = huggingface_hub.try_to_load_from_cache(REPOSITORY, "model.safetensors")
     name, digest = TORCH_ONLY, "random, seed 0"
@@ -59,11 +79,11 @@ def cnn(backbone: Backbone) -> Pass:
             memory = tuple(_patches(stage, grid) for stage in stages[:3])
             return Features(to_numpy(stages[3].mean(dim=(2, 3))), memory[2], memory, grid)
 
-    return Pass(name, encode, digest)
+    return OwnEncoder(name, encode, digest)
 
 
 def _patches(stage: Tensor, grid: tuple[int, int]) -> Floats:
-    """[B,W,H',W'] → [B,P,W]: averaged to a coarser grid, interpolated to a finer one."""
-    finer = stage.shape[2] > grid[0]
-    moved = F.adaptive_avg_pool2d(stage, grid) if finer else F.interpolate(stage, grid, mode="bilinear")
-    return to_numpy(moved.flatten(2).transpose(1, 2))
+    """Resize a stage [B,W,H',W'] to the grid, by averages or by interpolation, and return its patches [B,P,W]."""
+    is_finer = stage.shape[2] > grid[0]
+    resized = F.adaptive_avg_pool2d(stage, grid) if is_finer else F.interpolate(stage, grid, mode="bilinear")
+    return to_numpy(resized.flatten(2).transpose(1, 2))

@@ -1,10 +1,10 @@
-"""Rows of prompts and memory, which a recipe holds and the runtime scores: PromptAD, its ablations, CoOp, V-V CLIP."""
+"""Methods of prompts and memory, which a recipe holds and the runtime scores: PromptAD, its parts, CoOp, V-V CLIP."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -13,8 +13,8 @@ import numpy as np
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scorer import Scorer
 from goodparts.runtime.core.scoring import Features, Floats, Learned, prompt_scores, score
-from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE
-from goodparts.runtime.recipe.memory import COMBINED, fit_memory
+from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE, Encode
+from goodparts.runtime.recipe.memory import COMBINED, Fusion, fit_memory
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.promptad.ensemble import ensemble
 from goodparts.trainer.promptad.learner import PromptLearner, Prototypes, resolve_temperature
@@ -22,115 +22,138 @@ from goodparts.trainer.promptad.settings import CLEAN_TEMPERATURE, PromptADSetti
 from goodparts.trainer.promptad.suffixes import GENERIC, OBJECTS
 
 from .coop import CoOp
-from .method import Judge, Lesson, Method, Own, Product
+from .method import FittedMethod, LearnedPrompts, Method, OpenEncoder, PromptTask, TrainingData
 
 Prompts = Literal["generic", "objects", "no manual", "coop", "ensemble"]
 TUNABLE: tuple[Prompts, ...] = ("generic", "objects", "no manual")
-"""Those whose learning follows PromptAD's settings."""
+"""Prompts that are learned by PromptAD's settings."""
 _AFTER_LEARNING = ("fusion", "image_maximum", "memory_share")
-"""Settings that prompts do not depend on: rows that differ in them alone learn once."""
+"""Settings that do not change how prompts are learned: methods that differ only in these share their prompts."""
 
 
 @dataclass(frozen=True)
-class Branches:
-    """A row: which prompts, None for none, and what it changes of its protocol's settings."""
+class PromptsAndMemory:
+    """A method that fuses prompts with a memory of good patches.
+
+    prompts is None for the memory only. changes are those of the settings of the task's protocol.
+    """
 
     prompts: Prompts | None
     changes: Mapping[str, Any]
 
     @property
-    def name(self) -> str | None:
-        """Of its prompts: rows of one name share them."""
+    def prompts_name(self) -> str | None:
+        """The name of the prompts; methods with the same name share them."""
         if self.prompts is None:
             return None
         changed = {name: value for name, value in sorted(self.changes.items()) if name not in _AFTER_LEARNING}
         return ",".join([self.prompts, *(f"{name}={value}" for name, value in changed.items())])
 
-    def learn(self, lesson: Lesson) -> Judge:
-        """As a recipe holds it; the memory belongs to the backend that encoded the photos."""
-        product = lesson.product
-        chosen = promptad_settings(product.protocol, **self.changes)
-        if self.prompts is None or self.name is None:
-            nothing = np.zeros((2, lesson.features.global_.shape[-1]), np.float32)
+    def fit(self, data: TrainingData) -> FittedMethod:
+        """Learn the prompts, and remember the patches of the photos as the measured backend encodes them."""
+        task = data.task
+        row_settings = promptad_settings(task.protocol, **self.changes)
+        if self.prompts_name is None:
+            nothing = np.zeros((2, data.features.global_.shape[-1]), np.float32)
             prototypes, temperature = Prototypes(nothing, nothing), CLEAN_TEMPERATURE
         else:
-            prototypes = product.prompts(self.name, partial(TEACHERS[self.prompts], chosen=chosen))
-            scale = product.backbone().logit_scale if isinstance(chosen.temperature, str) else 0.0
-            temperature = resolve_temperature(chosen, scale)
+            prototypes = task.prompts(self.prompts_name, partial(self._learn_prompts, row_settings=row_settings))
+            scale = task.backbone().logit_scale if isinstance(row_settings.temperature, str) else 0.0
+            temperature = resolve_temperature(row_settings, scale)
         learned = Learned(
-            prototypes.image, prototypes.pixel, (), temperature, chosen.image_maximum,
-            combination=COMBINED[chosen.fusion],
+            prototypes.image, prototypes.pixel, (), temperature, row_settings.image_maximum,
+            combination=COMBINED[row_settings.fusion],
         )  # fmt: skip
-        memory = fit_memory(
-            learned, lesson.features, lesson.views, 1, lesson.encode, fusion=chosen.fusion, share=chosen.memory_share
-        )
-        learned = dataclasses.replace(
-            learned,
-            banks=tuple(bank.astype(np.float32) for bank in memory.banks),
-            shot_of_row=memory.shot_of_row,
-            scales=memory.scales if chosen.fusion == "balanced" else None,
-        )
-        run = Scorer(learned, lesson.features.grid) if lesson.deployed else partial(score, learned=learned)
+        return fit_with_memory(
+            data, learned, data.features, data.encode, fusion=row_settings.fusion, share=row_settings.memory_share,
+            deployed=data.deployed,
+        )  # fmt: skip
 
-        def judge(features: Features) -> tuple[Floats, Floats]:
-            scores = run(features)
-            return scores.image, scores.grid
+    def _learn_prompts(self, task: PromptTask, row_settings: PromptADSettings) -> LearnedPrompts:
+        if self.prompts == "ensemble":
+            return learn_ensemble(task)
+        if self.prompts == "coop":
+            return task.run(CoOp(task.backbone(), task.features(), task.text, task.seed))
+        suffixes = self._suffixes(task.category)
+        learner = PromptLearner(task.backbone(), task.features(), task.text, suffixes, row_settings, task.seed)
+        return task.run(learner)
 
-        return Judge(judge, memory.calibration.image.threshold(FALSE_REJECT_RATE))
-
-
-def row(title: str, prompts: Prompts | None, own: Own | None = None, **changes: Any) -> Method:
-    """A row of branches; changes: of its protocol's settings."""
-    branches = Branches(prompts, changes)
-    official = own is None and (prompts is None or prompts in TUNABLE)
-    tune = partial(row, title, prompts, own, **changes) if prompts in TUNABLE else None
-    return Method(title, branches.learn, branches.name, own=own, tune=tune, official=official)
-
-
-def zero_shot(title: str, own: Own | None = None) -> Method:
-    """The prompt ensemble alone, which no photo is needed for."""
-    return Method(title, _learn_nothing, "ensemble", shots=False, own=own)
+    def _suffixes(self, category: str) -> tuple[str, ...]:
+        """Return the manual anomaly suffixes; raise SettingsError for a category without a published list."""
+        if self.prompts == "no manual":
+            return ()
+        if self.prompts == "generic":
+            return GENERIC
+        if category not in OBJECTS:
+            raise SettingsError(f"{category} is no benchmark object: it has no published list of defects")
+        return GENERIC + OBJECTS[category]
 
 
-def _learn_nothing(lesson: Lesson) -> Judge:
-    prototypes = lesson.product.prompts("ensemble", teach_ensemble)
+def fit_with_memory(
+    data: TrainingData,
+    learned: Learned,
+    features: Features,
+    encode: Encode,
+    *,
+    fusion: Fusion,
+    share: float = 1.0,
+    deployed: bool,
+) -> FittedMethod:
+    """Add the memory of the photos to learned prompts, and calibrate the threshold, as a recipe has them.
 
-    def judge(features: Features) -> tuple[Floats, Floats]:
+    features are those of the photos, and encode made them. deployed chooses the runtime's scorer over scoring.py.
+    """
+    memory = fit_memory(learned, features, data.views, 1, encode, fusion=fusion, share=share)
+    learned = dataclasses.replace(
+        learned,
+        banks=tuple(bank.astype(np.float32) for bank in memory.banks),
+        shot_of_row=memory.shot_of_row,
+        scales=memory.scales if fusion == "balanced" else None,
+    )
+    score_features = Scorer(learned, data.features.grid) if deployed else partial(score, learned=learned)
+
+    def score_views(features: Features) -> tuple[Floats, Floats]:
+        scores = score_features(features)
+        return scores.image, scores.grid
+
+    return FittedMethod(score_views, memory.calibration.image.threshold(FALSE_REJECT_RATE))
+
+
+def prompts_and_memory(
+    title: str, prompts: Prompts | None, open_encoder: OpenEncoder | None = None, **changes: Any
+) -> Method:
+    """Return a row of the table; changes are those of the protocol's settings."""
+    method = PromptsAndMemory(prompts, changes)
+    return Method(
+        title,
+        method.fit,
+        method.prompts_name,
+        open_encoder=open_encoder,
+        tune=partial(prompts_and_memory, title, prompts, open_encoder, **changes) if prompts in TUNABLE else None,
+        official=open_encoder is None and (prompts is None or prompts in TUNABLE),
+    )
+
+
+def zero_shot(title: str, open_encoder: OpenEncoder | None = None) -> Method:
+    """Return the row of the prompt ensemble alone, which needs no photo."""
+    return Method(title, _fit_zero_shot, "ensemble", needs_shots=False, open_encoder=open_encoder)
+
+
+def _fit_zero_shot(data: TrainingData) -> FittedMethod:
+    prototypes = data.task.prompts("ensemble", learn_ensemble)
+
+    def score_views(features: Features) -> tuple[Floats, Floats]:
         grid = prompt_scores(features.local, prototypes.pixel, CLEAN_TEMPERATURE)
         return prompt_scores(features.global_, prototypes.image, CLEAN_TEMPERATURE), grid.reshape(-1, *features.grid)
 
-    return Judge(judge)
+    return FittedMethod(score_views)
 
 
-def _teach(product: Product, name: str, chosen: PromptADSettings, suffixes: tuple[str, ...] = GENERIC) -> Prototypes:
-    learner = PromptLearner(product.backbone(), product.features(), product.text, suffixes, chosen, product.seed)
-    return product.learn(name, learner)
-
-
-def _teach_objects(product: Product, name: str, chosen: PromptADSettings) -> Prototypes:
-    if product.category not in OBJECTS:
-        raise SettingsError(f"{product.category} is no benchmark object: it has no published list of defects")
-    return _teach(product, name, chosen, GENERIC + OBJECTS[product.category])
-
-
-def _teach_coop(product: Product, name: str, chosen: PromptADSettings) -> Prototypes:  # noqa: ARG001
-    return product.learn(name, CoOp(product.backbone(), product.features(), product.text, product.seed))
-
-
-def teach_ensemble(product: Product, name: str, chosen: PromptADSettings | None = None) -> Prototypes:  # noqa: ARG001
-    return _ensemble_of(product.backbone(), product.text)
+def learn_ensemble(task: PromptTask) -> LearnedPrompts:
+    """Return the prompt ensemble of the product's text, which is encoded and not learned in steps."""
+    return LearnedPrompts(_encode_ensemble(task.backbone(), task.text))
 
 
 @functools.lru_cache(maxsize=1)
-def _ensemble_of(backbone: Backbone, text: str) -> Prototypes:
+def _encode_ensemble(backbone: Backbone, text: str) -> Prototypes:
     return ensemble(backbone.text, text)
-
-
-TEACHERS: Mapping[Prompts, Callable[..., Prototypes]] = {
-    "generic": _teach,
-    "objects": _teach_objects,
-    "no manual": partial(_teach, suffixes=()),
-    "coop": _teach_coop,
-    "ensemble": teach_ensemble,
-}
-"""How prompts come about, by name."""

@@ -1,8 +1,8 @@
-"""Metrics over the pixels of all maps of a data set, map by map: pixel AUROC, AUPR, PRO and saturated PRO.
+"""Metrics over the pixels of all maps of a data set: pixel AUROC, AUPR, PRO and saturated PRO.
 
-Exact, in bounded memory. What the metrics need is, for each distinct score of a defective pixel, how many good
-pixels score above it and how many the same (`metrics`). Scores of defective pixels are kept; those of good pixels, by
-far the most, are sorted in blocks, go to a file where there is more than one, and are counted against them at the end.
+They are exact, and need bounded memory. For each distinct score of a defective pixel, the metrics need the number of
+good pixels above it and with the same score (`curve`). Scores of defective pixels are kept. Those of good pixels, by
+far the most, are sorted in blocks, written to a file if there are several blocks, and counted at the end.
 
 PRO: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021; saturated PRO: Bergmann et al., Beyond Dents
 and Scratches, IJCV 2022.
@@ -21,28 +21,29 @@ import numpy.typing as npt
 from goodparts.runtime.core.files import writing
 from scipy import ndimage
 
-from .image import Curve, Flags, Measured, Real, Whole, check_finite, not_measured
+from .curve import Counts, Curve, Flags, Gains, check_finite
+from .values import MetricValues
 
 Map = npt.NDArray[np.float32]
 Saturated = tuple[Flags, int]
-"""A defect: its mask bool [H,W], and the area in pixels from which on it counts as found."""
+"""A defect: its mask bool [H,W], and the area in pixels from which it counts as found."""
 
 PRO_LIMIT, SPRO_LIMIT = 0.3, 0.05
-"""False-positive rates up to which the areas are taken: those that the two papers head their tables with."""
+"""The false-positive rates up to which areas are taken: those of the two papers' main tables."""
 PIXEL_METRICS = ("pixel_auroc", "pixel_aupr", "pixel_pro")
 
 BLOCK = 1 << 25
-"""Good pixels' scores that are sorted at a time; all but the last block lie in a file."""
+"""The number of good pixels' scores that are sorted together; all blocks but the last lie in a file."""
 _EIGHT_NEIGHBOURS = np.ones((3, 3), np.int8)
 
 
 class PixelTally:
-    """Takes maps and their masks one after another, then measures.
+    """Collects maps and their masks one after another, and measures them at the end.
 
-    Memory: 4 bytes a defective pixel (4 more where it lies in a defect with a saturation area), and a block; while
-    measuring about 60 bytes for each distinct score of theirs and another block (`bench pixels` measures it). File: 4
-    bytes a good pixel, without a name, in `folder` or where the system keeps temporary files; gone when the tally is
-    closed.
+    It takes 4 bytes of memory for a defective pixel (4 more in a defect with a saturation area), and one block. While
+    it measures, it takes about 60 bytes for each distinct score of defective pixels, and another block (`bench pixels`
+    measures this). A file without a name, in `folder` or the system's temporary folder, takes 4 bytes for a good pixel;
+    closing the tally removes it.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -67,17 +68,19 @@ class PixelTally:
         self._sorted.close()
 
     def add(self, scores: Map, mask: Flags, defects: Sequence[Saturated] | None = None) -> None:
-        """Count a map: scores float32 [H,W], finite; mask bool [H,W], the defective pixels, all False for a good part.
+        """Add a map.
 
-        defects: where the data set states saturation areas, each defect of this picture (none of a good one); they
-        may overlap. ValueError for other shapes and types; FileError when the disk is full.
+        scores are float32 [H,W] and finite. mask is bool [H,W]: the defective pixels, all False for a good part.
+        defects are given where the data set states saturation areas: each defect of this picture, none for a good one;
+        they may overlap. Raises ValueError for other shapes and types, and FileError when the disk is full.
         """
         if scores.dtype != np.float32 or scores.ndim != 2:
             raise ValueError(f"map is {scores.dtype} {list(scores.shape)}: float32 [H,W] is needed")
-        for one in (mask, *(defect for defect, _ in defects or ())):
-            if one.dtype != np.bool_ or one.shape != scores.shape:
+        for marked in (mask, *(defect for defect, _ in defects or ())):
+            if marked.dtype != np.bool_ or marked.shape != scores.shape:
                 raise ValueError(
-                    f"mask is {one.dtype} {list(one.shape)}: bool {list(scores.shape)} is needed, as the map; resize it"
+                    f"mask is {marked.dtype} {list(marked.shape)}: bool {list(scores.shape)} is needed, as the map; "
+                    "resize it"
                 )
         if any((defect & ~mask).any() for defect, _ in defects or ()):
             raise ValueError("a defect marks pixels that the mask calls good: the mask must cover every defect")
@@ -92,26 +95,26 @@ class PixelTally:
         self._keep(scores[~mask] if defective else scores.ravel())
 
     def _keep(self, good: Map) -> None:
-        """Good pixels' scores [n]; a block that is full is sorted and written."""
+        """Keep good pixels' scores [n]; a full block is sorted and written."""
         self._goods += good.size
         while good.size:
-            some = good[: self._block.size - self._filled]
-            self._block[self._filled : self._filled + some.size] = some
-            self._filled += some.size
-            good = good[some.size :]
+            part = good[: self._block.size - self._filled]
+            self._block[self._filled : self._filled + part.size] = part
+            self._filled += part.size
+            good = good[part.size :]
             if self._filled == self._block.size:
                 self._block.sort()
                 with writing(self._folder / "temporary file"):
                     self._sorted.write(self._block.tobytes())
                 self._filled = 0
 
-    def measure(self, limit: float = PRO_LIMIT, saturated_limit: float = SPRO_LIMIT) -> Measured:
-        """`pixel_auroc`, `pixel_aupr` (average precision), `pixel_pro` up to the false-positive rate `limit`, and
-        `pixel_spro` up to `saturated_limit` where defects with saturation areas were given.
+    def measure(self, limit: float = PRO_LIMIT, saturated_limit: float = SPRO_LIMIT) -> MetricValues:
+        """Return `pixel_auroc`, `pixel_aupr` (average precision), `pixel_pro` and, with saturation areas, `pixel_spro`.
 
-        PRO: at a threshold, the share found of each 8-connected region of each mask, averaged over all regions.
-        Saturated PRO: the same of each defect, its found area divided by its saturation area, at most 1. The rate is
-        that of all good pixels. NaN where no pixel is defective, or none is good.
+        PRO is, at a threshold, the found share of each 8-connected region of each mask, averaged over all regions, up
+        to the false-positive rate `limit`. Saturated PRO is the same for each defect, with the found area divided by
+        the saturation area, at most 1, up to `saturated_limit`. The rate is that of all good pixels. The metrics are
+        NaN unless there are defective and good pixels. Raises ValueError for a limit outside (0,1].
         """
         for bound in (limit, saturated_limit):
             if not 0 < bound <= 1:
@@ -119,17 +122,17 @@ class PixelTally:
         names = (*PIXEL_METRICS, "pixel_spro") if self._has_saturation else PIXEL_METRICS
         if not self._regions or not self._goods:
             kind = "defective" if not self._regions else "good"
-            return not_measured(names, f"both kinds are needed: no pixel is {kind}")
+            return MetricValues.without(names, f"both kinds are needed: no pixel is {kind}")
         distinct, bad = np.unique(np.concatenate(self._regions), return_counts=True)
         above, ties = self._count_good(distinct)
         curve = Curve(bad[::-1], ties[::-1], above[::-1], self._goods)
         values = [curve.auroc(), curve.average_precision(), curve.overlap(_gains(distinct, self._regions), limit)]
         if self._has_saturation:
             values.append(curve.overlap(_gains(distinct, self._saturated), saturated_limit))
-        return Measured(dict(zip(names, values, strict=True)))
+        return MetricValues(dict(zip(names, values, strict=True)))
 
-    def _count_good(self, distinct: Map) -> tuple[Whole, Whole]:
-        """Of the good pixels, how many score above each of the ascending `distinct`, and how many the same."""
+    def _count_good(self, distinct: Map) -> tuple[Counts, Counts]:
+        """Count the good pixels that score above each of the ascending `distinct`, and those that score the same."""
         below, upto = np.zeros(distinct.size, np.int64), np.zeros(distinct.size, np.int64)
         for block in self._blocks():
             below += np.searchsorted(block, distinct, "left")
@@ -137,7 +140,7 @@ class PixelTally:
         return self._goods - upto, upto - below
 
     def _blocks(self) -> Iterator[Map]:
-        """All good pixels' scores, each block sorted."""
+        """Yield all good pixels' scores in sorted blocks."""
         last = self._block[: self._filled]
         last.sort()
         yield last
@@ -148,8 +151,10 @@ class PixelTally:
 
 @functools.lru_cache(maxsize=512)
 def _find_regions(packed: bytes, shape: tuple[int, int]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The defective pixels of a mask (its packbits), region by region: the order [n] that brings them together, and
-    where all regions but the last end. Remembered, as one mask is met with every method's map."""
+    """Return the order [n] that sorts a mask's defective pixels by region, and where all regions but the last end.
+
+    packed holds the mask's bits (np.packbits). Results are cached, because a mask comes with every method's map.
+    """
     mask = np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1]).reshape(shape).astype(np.bool_)
     regions, count = ndimage.label(mask, _EIGHT_NEIGHBOURS)
     inside = regions[mask]
@@ -157,14 +162,14 @@ def _find_regions(packed: bytes, shape: tuple[int, int]) -> tuple[npt.NDArray[np
 
 
 def _highest(scores: Map, area: int) -> Map:
-    """The `area` highest of a defect's scores: found, they make it whole, and the others add nothing."""
+    """Return the `area` highest of a defect's scores: once they are found, the others add nothing."""
     if not 1 <= area <= scores.size:
         raise ValueError(f"saturation area {area} of a defect of {scores.size} pixels: 1 to {scores.size} is accepted")
     return np.partition(scores, scores.size - area)[scores.size - area :]
 
 
-def _gains(distinct: Map, regions: list[Map]) -> Real:
-    """By how much the mean share found of the regions grows at each of `distinct` (ascending), the highest first."""
+def _gains(distinct: Map, regions: list[Map]) -> Gains:
+    """Return the increase of the regions' mean found share at each of `distinct` (ascending), the highest first."""
     gains = np.zeros(distinct.size)
     for scores in regions:
         np.add.at(gains, np.searchsorted(distinct, scores), 1 / (scores.size * len(regions)))

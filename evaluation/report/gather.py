@@ -1,4 +1,4 @@
-"""What the cells of all categories say together, with the pictures that a report shows."""
+"""All measurements of an evaluation, with the scores and pictures that a report shows."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Floats
 
-from ..cache import Cell, Finished, Manifest
+from ..cache import FinishedMeasurement
 from ..datasets import Sample, Split
-from ..metrics.image import Flags
-from ..run import Outcome, Plan
+from ..metrics.curve import Flags
+from ..plan import Plan
+from ..results import CategoryResult, Manifest, Measurement
 
 
 @dataclass(frozen=True, eq=False)
-class Mistake:
-    """A photo on the wrong side: a good one that scores as high as bad ones, or the other way round.
+class ShownMistake:
+    """A photo on the wrong side, to look at.
 
-    size: the share of the other kind that it is wrong beside, above 0 and up to 1; view uint8 [S,S,3], grid [h,w].
+    size is the share of photos of the other kind that it is on the wrong side of, above 0 and up to 1. view is the
+    photo, uint8 [S,S,3], and grid holds its patch scores [h,w].
     """
 
     sample: Sample
@@ -32,58 +34,68 @@ class Mistake:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """A cell's image scores [N] and which are bad [N], and its worst mistakes, of one method a category."""
+class ShownMeasurement:
+    """A measurement with the image scores [N] that a report draws, which of them are bad [N], and its worst mistakes.
 
-    cell: Cell
+    Only one method of a category has mistakes.
+    """
+
+    measurement: Measurement
     scores: Floats
     bad: Flags
-    mistakes: tuple[Mistake, ...]
+    mistakes: tuple[ShownMistake, ...]
 
 
 @dataclass
 class Evaluation:
-    """Everything that was found."""
+    """Everything that an evaluation measured."""
 
-    cells: list[Cell] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
     manifests: list[Manifest] = field(default_factory=list)
-    shown: list[Shown] = field(default_factory=list)
+    shown: list[ShownMeasurement] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
-def gather(plan: Plan, outcomes: Iterable[Outcome]) -> Evaluation:
-    """Read the cells of all categories; SettingsError where nothing could be measured."""
-    found = Evaluation()
-    for outcome in outcomes:
-        found.manifests += outcome.manifests
-        found.remarks += outcome.remarks
-        split, deployed = plan.data.split(outcome.category), dict[tuple[str, int, int], Floats]()
-        with_views = next((name for name in plan.methods if name in outcome.shown), None)
-        for digest in outcome.cells:
-            finished = plan.cells.read(digest)
-            cell, scores = finished.cell, finished.image
-            assert cell is not None  # left out ones are no part of an outcome
-            first = deployed.setdefault((cell.method, cell.shots, cell.seed), scores)
-            if first is not scores:
-                cell = msgspec.structs.replace(cell, difference=float(np.abs(first - scores).max()))
-            found.cells.append(cell)
-            if outcome.shown.get(cell.method) == digest:
-                mistakes = _mistakes(plan, split, finished, outcome) if cell.method == with_views else ()
-                found.shown.append(Shown(cell, scores, np.array(finished.bad, np.bool_), mistakes))
-    if not found.cells:
-        raise SettingsError(f"nothing could be measured: {'; '.join(found.remarks) or 'no method and no shots'}")
-    return found
+def gather(plan: Plan, results: Iterable[CategoryResult]) -> Evaluation:
+    """Read the measurements of all categories; raise SettingsError where nothing could be measured."""
+    evaluation = Evaluation()
+    for result in results:
+        evaluation.manifests += result.manifests
+        evaluation.remarks += result.remarks
+        split = plan.data.split(result.category)
+        deployed_scores: dict[tuple[str, int, int], Floats] = {}
+        with_mistakes = next((name for name in plan.methods if name in result.shown), None)
+        for key in result.keys:
+            finished = plan.cache.read(key)
+            measurement, scores = finished.measurement, finished.image_scores
+            assert measurement is not None  # a method that was left out is not in the result
+            draw = measurement.method, measurement.shots, measurement.seed
+            deployed = deployed_scores.setdefault(draw, scores)
+            if deployed is not scores:
+                difference = float(np.abs(deployed - scores).max())
+                measurement = msgspec.structs.replace(measurement, difference=difference)
+            evaluation.measurements.append(measurement)
+            if result.shown.get(measurement.method) == key:
+                mistakes = _show_mistakes(plan, split, finished, result) if measurement.method == with_mistakes else ()
+                bad = np.array(finished.bad, np.bool_)
+                evaluation.shown.append(ShownMeasurement(measurement, scores, bad, mistakes))
+    if not evaluation.measurements:
+        reasons = "; ".join(evaluation.remarks) or "no method and no shots"
+        raise SettingsError(f"nothing could be measured: {reasons}")
+    return evaluation
 
 
-def _mistakes(plan: Plan, split: Split, finished: Finished, outcome: Outcome) -> tuple[Mistake, ...]:
+def _show_mistakes(
+    plan: Plan, split: Split, finished: FinishedMeasurement, result: CategoryResult
+) -> tuple[ShownMistake, ...]:
     size = plan.encoder.image_size
     return tuple(
-        Mistake(
-            split.test[wrong.number],
-            wrong.score,
-            wrong.size,
-            np.frombuffer(outcome.views[wrong.number], np.uint8).reshape(size, size, 3),
-            np.frombuffer(wrong.grid, np.float32).reshape(wrong.shape),
+        ShownMistake(
+            split.test[mistake.index],
+            mistake.score,
+            mistake.size,
+            np.frombuffer(result.views[mistake.index], np.uint8).reshape(size, size, 3),
+            np.frombuffer(mistake.grid, np.float32).reshape(mistake.shape),
         )
-        for wrong in finished.worst
+        for mistake in finished.mistakes
     )

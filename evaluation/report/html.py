@@ -1,7 +1,7 @@
-"""An evaluation as one HTML file that opens offline: tables, score histograms with thresholds, worst mistakes first.
+"""An evaluation as one HTML file that opens offline: tables, histograms of scores with thresholds, worst mistakes.
 
-Nothing in it is fetched or run: pictures are data: URIs, charts inline SVG, no script. Whatever comes from outside
-(file names, folder names) is escaped.
+The page loads and runs nothing: pictures are data: URIs, charts are inline SVG, and there is no script. Everything from
+outside (file names, folder names) is escaped.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from goodparts.runtime.core.scoring import Floats, anomaly_map
 from goodparts.runtime.overlay import heat
 from PIL import Image
 
-from ..methods.table import METHODS
-from .gather import Mistake, Shown
-from .summary import MEAN, Line, Summary, percent
+from ..methods.table import find_method
+from .gather import ShownMeasurement, ShownMistake
+from .markdown import percent
+from .summary import MEAN, Summary, SummaryRow
 
 SIDE = 180
-"""Of a picture, in pixels."""
+"""The side of a picture, in pixels."""
 BINS, WIDTH, HEIGHT = 30, 420, 110
-"""Of a histogram."""
+"""The bins and the size of a histogram."""
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em; color: #1a1a1a; }
 table { border-collapse: collapse; margin: .5em 0 1.5em; font-variant-numeric: tabular-nums; }
@@ -40,16 +41,20 @@ _GOOD, _BAD = "#4477aa", "#cc6633"
 
 
 def to_html(summary: Summary, about: Sequence[str], methods: Sequence[str]) -> str:
-    """The whole page. methods: in the order asked for; mistakes are shown of the first that a category has."""
-    shown = {(one.cell.category, one.cell.method): one for one in summary.evaluation.shown}
+    """Return the whole page.
+
+    about describes the evaluation, in lines. methods are in the order in which they were asked for; a category shows
+    the mistakes of its first one.
+    """
+    shown = {(entry.measurement.category, entry.measurement.method): entry for entry in summary.evaluation.shown}
     categories = list(dict.fromkeys(category for category, _ in shown))
     parts = [f"<h1>{text(summary.data)}</h1>", _list(about)]
-    parts.append(_table(summary, [line for line in summary.lines if line.category == MEAN or len(categories) > 1]))
-    parts.append(_legend(dict.fromkeys(line.method for line in summary.lines)))
+    parts.append(_table(summary, [row for row in summary.rows if row.category == MEAN or len(categories) > 1]))
+    parts.append(_legend(dict.fromkeys(row.method for row in summary.rows)))
     for category in categories:
         parts.append(f"<h2>{text(category)}</h2>")
         of_category = [shown[category, method] for method in methods if (category, method) in shown]
-        parts += [_histogram(one) for one in of_category]
+        parts += map(_histogram, of_category)
         parts.append(_mistakes(of_category[0]))
     if summary.evaluation.remarks:
         parts += ["<h2>Remarks</h2>", _list(summary.evaluation.remarks)]
@@ -61,9 +66,9 @@ def to_html(summary: Summary, about: Sequence[str], methods: Sequence[str]) -> s
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
 
-def text(anything: str) -> str:
-    """Text that HTML shows as it is, in attributes too."""
-    return html.escape(anything, quote=True)
+def text(raw: str) -> str:
+    """Escape text so that HTML shows it unchanged, also in attributes."""
+    return html.escape(raw, quote=True)
 
 
 def _list(lines: Sequence[str]) -> str:
@@ -71,37 +76,39 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _legend(methods: Iterable[str]) -> str:
-    """What the rows' names mean, folded."""
-    names = "".join(f"<dt>{text(name)}</dt><dd>{text(METHODS[name].title)}</dd>" for name in methods)
+    """Return a folded list of what the rows' names mean."""
+    names = "".join(f"<dt>{text(name)}</dt><dd>{text(find_method(name).title)}</dd>" for name in methods)
     return f"<details><summary>What the methods are</summary><dl>{names}</dl></details>"
 
 
-def _table(summary: Summary, lines: Sequence[Line]) -> str:
-    several = len({line.backend for line in lines}) > 1
-    rows = [["category", "method", "shots", *(["through"] if several else []), *summary.metrics]]
-    rows += [
+def _table(summary: Summary, rows: Sequence[SummaryRow]) -> str:
+    several_backends = len({row.backend for row in rows}) > 1
+    head = ["category", "method", "shots", *(["through"] if several_backends else []), *summary.metrics]
+    body = [
         [
-            line.category,
-            summary.name(line),
-            str(line.shots),
-            *([line.backend] if several else []),
-            *(percent(line, one) for one in summary.metrics),
+            row.category,
+            summary.name(row),
+            str(row.shots),
+            *([row.backend] if several_backends else []),
+            *(percent(row, metric) for metric in summary.metrics),
         ]
-        for line in lines
+        for row in rows
     ]
-    cells = [
-        "<tr>" + "".join(f"<{tag}>{text(cell)}</{tag}>" for cell in row) + "</tr>"
-        for row, tag in zip(rows, ["th", *["td"] * len(lines)], strict=True)
-    ]
-    table = f'<div class="wide"><table>{"".join(cells)}</table></div>'
+    lines = _table_line("th", head) + "".join(_table_line("td", cells) for cells in body)
+    table = f'<div class="wide"><table>{lines}</table></div>'
     return f"{table}\n<p>In percent, mean ± standard deviation over seeds.</p>"
 
 
-def _histogram(shown: Shown) -> str:
-    """Good photos' scores above the line, bad ones' below it; the threshold as a dashed line."""
-    cell, scores = shown.cell, shown.scores.astype(np.float64)
-    edge = [] if cell.threshold is None else [cell.threshold]
-    low, high = min([*scores, *edge]), max([*scores, *edge])
+def _table_line(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{text(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _histogram(shown: ShownMeasurement) -> str:
+    """Draw good photos' scores above the middle, bad ones' below it, and the threshold as a dashed line."""
+    measurement, scores = shown.measurement, shown.scores.astype(np.float64)
+    threshold = measurement.threshold
+    limits = [*scores] if threshold is None else [*scores, threshold]
+    low, high = min(limits), max(limits)
     span = (high - low) or 1.0
     counts = [np.histogram(scores[shown.bad == kind], BINS, (low, low + span))[0] for kind in (False, True)]
     tallest = max(1, *(int(count.max()) for count in counts))
@@ -116,16 +123,17 @@ def _histogram(shown: Shown) -> str:
                 f'fill="{colour}"/>'
             )
     bars.append(f'<line x1="0" x2="{WIDTH}" y1="{middle}" y2="{middle}" stroke="#888"/>')
-    said = "it has no threshold of its own"
-    if cell.threshold is not None:
-        x = (cell.threshold - low) / span * WIDTH
+    verdicts = "it has no threshold of its own"
+    if threshold is not None:
+        x = (threshold - low) / span * WIDTH
         bars.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}" stroke="#000" stroke-dasharray="4 3"/>')
-        rejected = shown.scores >= cell.threshold
-        said = (
-            f"at the threshold {cell.threshold:.4g} {int(rejected[~shown.bad].sum())} of {int((~shown.bad).sum())} "
+        rejected = shown.scores >= threshold
+        verdicts = (
+            f"at the threshold {threshold:.4g} {int(rejected[~shown.bad].sum())} of {int((~shown.bad).sum())} "
             f"good are rejected, {int((~rejected[shown.bad]).sum())} of {int(shown.bad.sum())} bad are missed"
         )
-    caption = f"{METHODS[cell.method].title}, {cell.shots} shots: good above, bad below; {said}"
+    title = find_method(measurement.method).title
+    caption = f"{title}, {measurement.shots} shots: good above, bad below; {verdicts}"
     return (
         f'<figure><svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{text(caption)}">{"".join(bars)}</svg><figcaption>{text(caption)}<br>'
@@ -133,15 +141,16 @@ def _histogram(shown: Shown) -> str:
     )
 
 
-def _mistakes(shown: Shown) -> str:
-    title = f"<h3>Worst mistakes of {text(shown.cell.method)}, {shown.cell.shots} shots</h3>"
+def _mistakes(shown: ShownMeasurement) -> str:
+    measurement = shown.measurement
+    title = f"<h3>Worst mistakes of {text(measurement.method)}, {measurement.shots} shots</h3>"
     if not shown.mistakes:
         return f"{title}\n<p>None: every bad photo scores above every good one.</p>"
     note = "<p>Heat-maps show where a photo scores highest, each on its own scale.</p>"
     return "\n".join([title, note, *map(_mistake, shown.mistakes)])
 
 
-def _mistake(mistake: Mistake) -> str:
+def _mistake(mistake: ShownMistake) -> str:
     sample = mistake.sample
     kind = f"bad ({sample.defect})" if sample.bad else "good"
     others = "good ones score no lower" if sample.bad else "bad ones score no higher"
@@ -155,7 +164,7 @@ def _mistake(mistake: Mistake) -> str:
 
 
 def draw_heat(photo: Image.Image, grid: Floats) -> Image.Image:
-    """The photo under its heat-map, from grid [h,w]: nothing below the map's median, full colour at its highest."""
+    """Paint a heat-map of grid [h,w] over the photo: nothing below the map's median, full colour at its maximum."""
     scores = anomaly_map(grid, photo.width, photo.width / 100)
     above = scores - np.median(scores)
     colour, alpha = heat(above / max(float(above.max()), 1e-30), 0.5)

@@ -52,7 +52,7 @@ class Options:
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One number; where there is a peer, its number and the ratio, above 1 where ours is better."""
+    """One number, with a peer's number and the ratio where there is a peer; it is above 1 where ours is better."""
 
     name: str
     value: float
@@ -63,7 +63,10 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Where it ran: cores are those this process may use; memory in GiB, None where the system does not say."""
+    """The machine of a benchmark.
+
+    cores is the number that this process may use. memory is in GiB, or None where the system does not report it.
+    """
 
     cpu: str
     cores: int
@@ -99,20 +102,19 @@ class Findings:
         peer_value: float | None = None,
         higher: bool = False,
     ) -> None:
-        """Add a row; `higher`: whether more is better, as for rates."""
+        """Add a row; higher tells whether more is better, as for rates."""
         ratio = None
         if peer_value is not None and value > 0 and peer_value > 0:
             ratio = float(value / peer_value if higher else peer_value / value)
-        plain = None if peer_value is None else float(peer_value)
-        self.rows.append(Row(name, float(value), unit, peer, plain, ratio))
+        self.rows.append(Row(name, float(value), unit, peer, None if peer_value is None else float(peer_value), ratio))
 
-    def aim(self, what: str, value: float, limit: float, unit: str, at_least: bool = False) -> None:
-        """Say whether an aim is met; nothing fails when it is not."""
+    def aim(self, name: str, value: float, limit: float, unit: str, at_least: bool = False) -> None:
+        """Add a remark whether an aim is met; nothing fails when it is missed."""
         met = value >= limit if at_least else value <= limit
         bound = "at least" if at_least else "at most"
-        said = f"{value:.4g} {unit}".strip()
+        measured = f"{value:.4g} {unit}".strip()
         self.remarks.append(
-            f"aim: {what} {bound} {limit:.4g} {unit}".rstrip() + f": {said}, {'met' if met else 'missed'}"
+            f"aim: {name} {bound} {limit:.4g} {unit}".rstrip() + f": {measured}, {'met' if met else 'missed'}"
         )
 
 
@@ -126,7 +128,7 @@ def check_same(what: str, difference: float, tolerance: float) -> None:
 
 
 def describe_machine() -> Machine:
-    """This machine, without its name."""
+    """Describe this machine, without its name."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = None
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
@@ -145,31 +147,31 @@ def _cpu_model() -> str:
 
 
 def installed_versions() -> dict[str, str]:
-    """Python and every installed library that a benchmark may touch."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of every installed library that a benchmark may use."""
+    versions = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def commit() -> str | None:
-    """The commit this source tree stands at, "-dirty" behind it where files differ; None outside a checkout."""
+    """Return the commit of this source tree, followed by "-dirty" where files differ; None outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / "pyproject.toml").is_file():
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+        git = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip() or None
+    return git.stdout.strip() or None
 
 
 def arrange(rows: list[Row]) -> Table:
-    """The rows as a table, in the JSON's order."""
+    """Return the rows as a table, in the JSON's order."""
     ratios = ["" if row.ratio is None else f"{row.ratio:.2f}" for row in rows]
     cells = [
         (row.name, show(row.value), row.unit, row.peer or "", show(row.peer_value), ratio)
@@ -179,12 +181,12 @@ def arrange(rows: list[Row]) -> Table:
 
 
 def format_table(rows: list[Row]) -> str:
-    """The rows as aligned text."""
+    """Return the rows as aligned text."""
     return arrange(rows).as_text()
 
 
 def read_report(path: Path) -> Report:
-    """A benchmark's JSON file; FileError where it is something else."""
+    """Read a benchmark's JSON file; raise FileError where it is something else."""
     try:
         return msgspec.json.decode(read_bytes(path), type=Report)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -192,7 +194,7 @@ def read_report(path: Path) -> Report:
 
 
 def format_markdown(title: str, report: Report, findings: Findings) -> str:
-    """Everything for a reader: where it was measured, the tables, the remarks, and at the end every row."""
+    """Return the report as Markdown: the machine, the tables, the remarks, and at the end every row."""
     machine = report.machine
     memory = "" if machine.memory is None else f", {machine.memory:g} GiB"
     versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Table:
-    """title, which may be empty; the head, and rows of as many cells; left: the columns of words, set to the left."""
+    """A table with a title, which may be empty; left are the columns of words, which are aligned to the left."""
 
     title: str
     head: Sequence[str]
@@ -16,6 +16,7 @@ class Table:
     left: Sequence[int] = (0,)
 
     def as_text(self) -> str:
+        """Return the table as aligned text."""
         lines = [self.head, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = [
@@ -28,6 +29,7 @@ class Table:
         return "\n".join([*([self.title] if self.title else []), *aligned])
 
     def as_markdown(self) -> str:
+        """Return the table in Markdown, with its title as a heading."""
         rule = ["---" if index in self.left else "---:" for index in range(len(self.head))]
         body = (self.head, *self.rows)
         lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in body]
@@ -36,7 +38,7 @@ class Table:
 
 
 def show(value: float | None) -> str:
-    """A number in at most four digits; nothing for None."""
+    """Return a number in at most four digits, and an empty text for None."""
     if value is None:
         return ""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"

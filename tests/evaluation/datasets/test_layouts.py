@@ -255,3 +255,8 @@ def test_damaged_lists(draw: Draw) -> None:
     (root / "realiad_jsons" / "usb.json").write_text("{")
     with pytest.raises(GoodpartsError, match="is not what Real-IAD has"):
         open_data(root, "realiad").split("usb")
+
+
+def test_a_hidden_folder_is_no_category(draw: Draw) -> None:
+    root = draw("small/good/0.png", ".large.part/good/0.png")
+    assert open_data(root).categories == ("small",)

@@ -13,18 +13,21 @@ import numpy as np
 import pytest
 import torch
 from goodparts.evaluation.methods import anople as anople_rows
-from goodparts.evaluation.methods.clip_paths import middle_memory, ordinary_path, quarter_memory, value_path
-from goodparts.evaluation.methods.cnn import cnn
-from goodparts.evaluation.methods.method import Lesson, Product
-from goodparts.evaluation.methods.table import GROUPS, METHODS
-from goodparts.evaluation.methods.torch_learners import CoCoOp, LinearLearner, known_words
-from goodparts.evaluation.methods.winclip import learn_winclip, spread, windowed, windows
+from goodparts.evaluation.methods.clip_encoders import middle_memory, ordinary_path, quarter_memory, value_path
+from goodparts.evaluation.methods.cnn import open_cnn
+from goodparts.evaluation.methods.coop import CoCoOp
+from goodparts.evaluation.methods.linear_clip import LinearLearner
+from goodparts.evaluation.methods.method import PromptTask, TrainingData
+from goodparts.evaluation.methods.rwda import known_words
+from goodparts.evaluation.methods.table import GROUPS, METHODS, find_method
+from goodparts.evaluation.methods.winclip import fit_winclip, window_encoder, window_to_patch_scores, windows
 from goodparts.runtime.backends.registry import BACKENDS
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import prompt_scores
 from goodparts.trainer.anople.learner import AnoPLeLearner
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.promptad.settings import promptad_settings
 
 from goodparts.cli import main
 from tests.conftest import draw_part
@@ -36,16 +39,16 @@ def views() -> Array8:
 
 
 def test_ordinary_path_is_clip_as_open_clip_runs_it(demo: Backbone, views: Array8) -> None:
-    visual, found = demo.visual.visual, ordinary_path(demo).encode(views)
+    visual, features = demo.visual.visual, ordinary_path(demo).encode(views)
     with torch.inference_mode():
         visual.output_tokens, before = True, visual.output_tokens
         whole, _ = visual(demo.visual.standardise(torch.tensor(views, dtype=torch.float32)).permute(0, 3, 1, 2))
         visual.output_tokens = before
-    np.testing.assert_allclose(found.global_, torch.nn.functional.normalize(whole, dim=-1).numpy(), atol=1e-5)
+    np.testing.assert_allclose(features.global_, torch.nn.functional.normalize(whole, dim=-1).numpy(), atol=1e-5)
     # The whole photo is a window of all patches: its [CLS] is the photo's global feature.
-    again = windowed(demo).encode(views)
-    np.testing.assert_allclose(again.global_, found.global_, atol=1e-5)
-    np.testing.assert_allclose(again.local, found.local, atol=1e-5)
+    again = window_encoder(demo).encode(views)
+    np.testing.assert_allclose(again.global_, features.global_, atol=1e-5)
+    np.testing.assert_allclose(again.local, features.local, atol=1e-5)
 
 
 def test_value_path_is_attention_that_sees_nothing_but_itself(demo: Backbone, views: Array8) -> None:
@@ -64,9 +67,9 @@ def test_value_path_is_attention_that_sees_nothing_but_itself(demo: Backbone, vi
 def test_other_taps(demo: Backbone, views: Array8) -> None:
     own = demo.encode(views)
     for make, count in ((middle_memory, 2), (quarter_memory, 4)):
-        found = make(demo).encode(views)
-        assert len(found.memory) == count
-        np.testing.assert_allclose(found.local, own.local, atol=1e-5)
+        features = make(demo).encode(views)
+        assert len(features.memory) == count
+        np.testing.assert_allclose(features.local, own.local, atol=1e-5)
 
 
 def test_windows_and_their_spread() -> None:
@@ -77,7 +80,7 @@ def test_windows_and_their_spread() -> None:
         y, x = divmod(patch, 4)
         over = [scores[0, j * 3 + i] for j in range(2) for i in range(3) if j <= y < j + side and i <= x < i + side]
         expected[patch] = len(over) / sum(1 / one for one in over)
-    np.testing.assert_allclose(spread(scores, grid, side)[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(window_to_patch_scores(scores, grid, side)[0], expected, rtol=1e-5)
     assert windows(grid, side)[4].tolist() == [5, 6, 9, 10]
 
 
@@ -87,23 +90,23 @@ def test_a_window_is_encoded_alone(demo: Backbone, views: Array8) -> None:
     patch = views.shape[1] // grid[0]
     other = views[:1].copy()
     other[:, 2 * patch :] = 0
-    ours, theirs = (windowed(demo).encode(some).memory[1][0, 0] for some in (views[:1], other))
+    ours, theirs = (window_encoder(demo).encode(some).memory[1][0, 0] for some in (views[:1], other))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
-def lesson(demo: Backbone, views: Array8) -> Lesson:
+def data(demo: Backbone, views: Array8) -> TrainingData:
     features = demo.encode(views)
-    return Lesson(features, views, demo.encode, Product(lambda: demo, lambda: features, "ring", "ring", 0))
+    return TrainingData(features, views, demo.encode, PromptTask(lambda: demo, lambda: features, "ring", "ring", 0))
 
 
-def test_winclip_of_a_shot_remembers_it(demo: Backbone, views: Array8, lesson: Lesson) -> None:
-    features = windowed(demo).encode(views)
-    taught = dataclasses.replace(lesson, features=features)
-    (image, grid), (alone, patches) = (learn_winclip(taught, memory).score(features) for memory in (True, False))
+def test_winclip_of_a_shot_remembers_it(demo: Backbone, views: Array8, data: TrainingData) -> None:
+    features = window_encoder(demo).encode(views)
+    of_windows = dataclasses.replace(data, features=features)
+    (image, grid), (alone, patches) = (fit_winclip(of_windows, memory).score(features) for memory in (True, False))
     np.testing.assert_allclose(image, alone / 2, atol=1e-5)
     np.testing.assert_allclose(grid, patches, atol=1e-4)
-    prototypes = taught.product.prompts("ensemble", lambda *_: pytest.fail("not learned yet"))
+    prototypes = of_windows.task.prompts("ensemble", lambda *_: pytest.fail("not learned yet"))
     expected = prompt_scores(features.global_, prototypes.image, math.exp(demo.logit_scale))
     np.testing.assert_allclose(alone, expected, atol=1e-6)
 
@@ -117,16 +120,16 @@ def test_linear_layers_and_prompts_are_learned_together(demo: Backbone, views: A
     assert all(not torch.equal(layer, old) for layer, old in zip(learner.layers, before, strict=True))
 
 
-def test_cocoop_shifts_the_context_by_the_photo(demo: Backbone, lesson: Lesson) -> None:
+def test_cocoop_shifts_the_context_by_the_photo(demo: Backbone, data: TrainingData) -> None:
     model = CoCoOp(demo, "ring", 0)
-    whole = torch.from_numpy(lesson.features.global_)
+    whole = torch.from_numpy(data.features.global_)
     same = model(whole).detach()
     torch.testing.assert_close(same[0], same[1])  # the net starts at no shift
-    optimiser = torch.optim.SGD([one for one in model.parameters() if one.requires_grad], lr=0.1)
+    optimiser = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.1)
     losses = []
     for _ in range(3):
         optimiser.zero_grad()
-        loss = model.loss(whole, torch.from_numpy(lesson.features.local))
+        loss = model.loss(whole, torch.from_numpy(data.features.local))
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(loss.item())
@@ -134,30 +137,30 @@ def test_cocoop_shifts_the_context_by_the_photo(demo: Backbone, lesson: Lesson) 
     assert not torch.equal(*model(whole).detach())
 
 
-def test_rwda_tells_normal_from_anomalous_prompts(demo: Backbone, lesson: Lesson) -> None:
+def test_rwda_tells_normal_from_anomalous_prompts(demo: Backbone, data: TrainingData) -> None:
     assert not demo.unknown_words(known_words(demo)[::20])
-    first, again = (METHODS["rwda"].learn(lesson).score(lesson.features)[0] for _ in range(2))
+    first, again = (METHODS["rwda"].fit(data).score(data.features)[0] for _ in range(2))
     np.testing.assert_array_equal(first, again)
 
 
 def test_the_cnn_says_whose_weights_it_has(demo: Backbone, views: Array8) -> None:
-    made = cnn(demo)
-    features = made.encode(views)
+    encoder = open_cnn(demo)
+    features = encoder.encode(views)
     assert [part.shape for part in features.memory] == [(2, 24 * 24, width) for width in (256, 512, 1024)]
-    assert made.name in ("torch only", "torch only, random weights")
+    assert encoder.name in ("torch only", "torch only, random weights")
 
 
 def test_a_resnet_has_no_blocks_for_these_rows(demo: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "visual", torch.nn.Identity())
     with pytest.raises(SettingsError, match="demo is no ViT"):
-        windowed(demo)
+        window_encoder(demo)
 
 
 def test_every_torch_only_row_through_the_command(
     photos: Path, engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("goodparts.evaluation.methods.torch_learners.RWDA_STEPS", 2)
-    monkeypatch.setattr("goodparts.evaluation.methods.torch_learners.CLEAN", _few_steps())
+    monkeypatch.setattr("goodparts.evaluation.methods.rwda.STEPS", 2)
+    monkeypatch.setattr("goodparts.evaluation.methods.coop.CLEAN", promptad_settings("clean", steps=2))
     monkeypatch.setattr(
         "goodparts.trainer.promptad.learner.PromptLearner.learn", lambda self, _=iter: self.prototypes()
     )
@@ -176,7 +179,7 @@ def test_anople_runs_through_the_engine_where_its_graph_reads_what_is_learned(
 ) -> None:
     learned: list[AnoPLeLearner] = []
     monkeypatch.setattr(AnoPLeLearner, "learn", lambda self: learned.append(self))
-    monkeypatch.setattr(anople_rows, "_FINISHED", OrderedDict())  # another test's may be there
+    monkeypatch.setattr(anople_rows, "_LEARNERS", OrderedDict())  # another test's may be there
     command = ["evaluate", "--data", str(photos), "--engine", str(prompted_folder), "--out", str(tmp_path)]
     assert main([*command, "--shots", "1", "--torch", "--method", "anople", "anople-text"]) == 0
     cells = json.loads((tmp_path / "results.json").read_bytes())["cells"]
@@ -197,18 +200,13 @@ def test_one_model_learns_all_categories_once(demo: Backbone, views: Array8, mon
     scores = {}
     for name in ("anople", "anople-multi"):
         for category in known:
-            product = Product(
+            task = PromptTask(
                 lambda: demo, lambda: features, category, category, 0,
-                large=lambda together, own=category: known if together else {own: known[own]},
+                large_shots=lambda together, own=category: known if together else {own: known[own]},
             )  # fmt: skip
-            judge = METHODS[f"{name}:tiles=false,prefix=none"].learn(Lesson(features, views, demo.encode, product))
-            assert judge.encode is not None
-            scores[name, category], _ = judge.score(judge.encode(views))
+            method = find_method(f"{name}:tiles=false,prefix=none")
+            fitted = method.fit(TrainingData(features, views, demo.encode, task))
+            assert fitted.encode is not None
+            scores[name, category], _ = fitted.score(fitted.encode(views))
     assert learned == [1, 1, 2]
     assert not np.array_equal(scores["anople-multi", "nut"], scores["anople-multi", "ring"])
-
-
-def _few_steps() -> object:
-    from goodparts.trainer.promptad.settings import promptad_settings
-
-    return promptad_settings("clean", steps=2)

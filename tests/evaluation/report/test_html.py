@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from goodparts.evaluation.cache import Cell, mistake_sizes
 from goodparts.evaluation.datasets import Sample
-from goodparts.evaluation.metrics.image import Measured
-from goodparts.evaluation.report.gather import Evaluation, Mistake, Shown
+from goodparts.evaluation.report.gather import Evaluation, ShownMeasurement, ShownMistake
 from goodparts.evaluation.report.html import draw_heat, to_html
 from goodparts.evaluation.report.summary import Summary
+from goodparts.evaluation.results import Measurement
 from PIL import Image
 
 NASTY = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;.png"
@@ -27,15 +26,15 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 @pytest.fixture
 def page() -> str:
     scores, bad = np.array([0.1, 0.4, 0.3, 0.9], np.float32), np.array([False, False, True, True])
-    cell = Cell(NASTY, "memory", 1, 0, NASTY, Measured({"image_auroc": 0.75}).values, {}, 0.35, "")
+    measurement = Measurement(NASTY, "memory", 1, 0, NASTY, {"image_auroc": 0.75}, {}, 0.35, "")
     view, grid = np.zeros((8, 8, 3), np.uint8), np.ones((2, 2), np.float32)
     mistakes = tuple(
-        Mistake(Sample(Path("/data") / NASTY.replace("/", "∕"), defect), 0.4, 0.5, view, grid)
+        ShownMistake(Sample(Path("/data") / NASTY.replace("/", "∕"), defect), 0.4, 0.5, view, grid)
         for defect in (None, NASTY)
     )
-    shown = Shown(cell, scores, bad, mistakes)
-    found = Evaluation(cells=[cell], shown=[shown], remarks=[NASTY])
-    return to_html(Summary(NASTY, True, found), [NASTY], ["memory"])
+    shown = ShownMeasurement(measurement, scores, bad, mistakes)
+    evaluation = Evaluation(measurements=[measurement], shown=[shown], remarks=[NASTY])
+    return to_html(Summary(NASTY, True, evaluation), [NASTY], ["memory"])
 
 
 class Reader(HTMLParser):
@@ -79,14 +78,6 @@ def test_a_row_says_what_it_is(page: str) -> None:
 def test_histogram_says_what_the_threshold_does(page: str) -> None:
     assert "at the threshold 0.35 1 of 2 good are rejected, 1 of 2 bad are missed" in page
     assert page.count("stroke-dasharray") == 1
-
-
-def test_the_worst_mistakes_are_those_beside_most_of_the_other_kind() -> None:
-    bad = np.array([False, False, True, True])
-    np.testing.assert_array_equal(mistake_sizes(bad, np.array([1, 4, 2, 3], np.float32)), [0, 1, 0.5, 0.5])
-    np.testing.assert_array_equal(mistake_sizes(bad, np.array([1, 2, 3, 4], np.float32)), 0)
-    np.testing.assert_array_equal(mistake_sizes(bad, np.ones(4, np.float32)), 1)
-    np.testing.assert_array_equal(mistake_sizes(bad[:2], np.ones(2, np.float32)), 0)
 
 
 PROBE = """<script>

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 from goodparts.evaluation.datasets import Sample
-from goodparts.evaluation.methods.method import Lesson, Product
-from goodparts.evaluation.methods.official import OfficialPhotos, official_truth, read_shots, squash
+from goodparts.evaluation.methods.method import PromptTask, TrainingData
 from goodparts.evaluation.methods.table import METHODS
+from goodparts.evaluation.official import OfficialPhotos, official_truth, read_shots, squash
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scoring import anomaly_map
 from goodparts.trainer.promptad.learner import PromptLearner, Prototypes
@@ -27,10 +27,10 @@ def test_scores_of_the_released_code() -> None:
     backbone = small_backbone(0)
     shots, features = GOLDEN["shots"], backbone.encode(GOLDEN["shots"])
     row = METHODS["promptad-objects"]
-    product = Product(lambda: backbone, lambda: features, "carpet", "carpet", 0, protocol="official")
+    task = PromptTask(lambda: backbone, lambda: features, "carpet", "carpet", 0, protocol="official")
     learned = Prototypes(GOLDEN["cls.prototypes"], GOLDEN["seg.prototypes"])
-    lesson = Lesson(features, shots, backbone.encode, product.as_of(str(row.prompts), learned))
-    image, grid = row.learn(lesson).score(backbone.encode(GOLDEN["queries"]))
+    data = TrainingData(features, shots, backbone.encode, task.with_prompts(str(row.prompts), learned))
+    image, grid = row.fit(data).score(backbone.encode(GOLDEN["queries"]))
     # The recipe's memory is float16.
     np.testing.assert_allclose(image, GOLDEN["cls.image_score"], atol=2e-4)
     maps = np.stack([anomaly_map(one)[::4, ::4] for one in grid])

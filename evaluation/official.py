@@ -1,8 +1,8 @@
-"""The released evaluation of PromptAD with its input quirks, so that numbers can be put beside the paper (spec D1-D3).
+"""PromptAD's released evaluation with its input quirks, so that numbers can be compared with the paper's (spec D1-D3).
 
-Every picture is first squashed to 1024×1024 (bilinear, as OpenCV does it: without antialiasing), then to the
-encoder's size; photos to test with enter in the order blue, green, red, those to learn from do not; a mask is squashed
-without mixing, every value above 0 is defective; shots come from a list.
+Every picture is first squashed to 1024×1024 (bilinear and without antialiasing, as OpenCV does it), then to the
+encoder's size. Test photos enter in the order blue, green, red; photos to learn from do not. A mask is squashed by
+nearest neighbours, and every value above 0 is defective. Shots come from a list.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.scoring import MAP_SIZE, bilinear_matrix
 from PIL import Image
 
-from ..datasets import Sample, Truth
-from ..encoded_photos import Photos
+from .datasets import Sample, Truth
+from .encoded_photos import Photos
 
 FIRST_SIZE = 1024
 SHOTS_NAME = "selected_samples_per_run.txt"
@@ -35,27 +35,27 @@ DIFFERENCES = (
 
 
 class OfficialPhotos(Photos):
-    """Photos as the released code reads them; tests: those that enter in BGR order."""
+    """Photos as the released code reads them; those of `tested` enter in BGR order."""
 
-    def __init__(self, size: int, tests: Collection[Path]) -> None:
+    def __init__(self, size: int, tested: Collection[Path]) -> None:
         super().__init__(size)
-        self._tests = frozenset(tests)
+        self._tested = frozenset(tested)
 
     def _read(self, path: Path) -> Array8:
         first = Image.fromarray(squash(load_rgb(path), FIRST_SIZE))
         view = np.asarray(first.resize((self._size, self._size), Image.Resampling.BICUBIC))
-        return np.ascontiguousarray(view[..., ::-1] if path in self._tests else view)
+        return np.ascontiguousarray(view[..., ::-1] if path in self._tested else view)
 
 
 def squash(photo: Array8, size: int) -> Array8:
-    """uint8 [H,W,3] → [size,size,3], bilinear without antialiasing: within 1 level of OpenCV's."""
+    """Resize a photo uint8 [H,W,3] to [size,size,3], bilinear without antialiasing: within 1 level of OpenCV's."""
     rows, columns = (bilinear_matrix(side, (np.arange(size) + 0.5) / size) for side in photo.shape[:2])
     mixed = np.stack([rows @ photo[..., channel] @ columns.T for channel in range(3)], axis=-1)
     return np.asarray(np.rint(mixed), np.uint8)
 
 
 def official_truth(sample: Sample) -> Truth:
-    """The mask by nearest neighbours at 1024, then at the map's size; every value above 0 is defective."""
+    """Read a sample's mask by nearest neighbours at 1024, then at the size of anomaly maps."""
     mask = np.zeros((MAP_SIZE, MAP_SIZE), np.bool_)
     for path in sample.masks:
         with Image.open(path) as image:
@@ -68,9 +68,9 @@ def official_truth(sample: Sample) -> Truth:
 
 
 def read_shots(folder: Path, category: str, photos: Sequence[Path], count: int) -> list[Path]:
-    """The photos that folder/<category>/selected_samples_per_run.txt names in its line "#count: index …".
+    """Return the photos that folder/<category>/selected_samples_per_run.txt lists in its line "#count: index …".
 
-    SettingsError where it has no such line, or an index that there is no photo for.
+    Raises SettingsError for a file without this line, and for an index without a photo.
     """
     path = folder / category / SHOTS_NAME
     for line in read_bytes(path).decode("utf-8", "replace").splitlines():

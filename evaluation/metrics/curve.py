@@ -1,0 +1,78 @@
+"""Metrics of one curve over all thresholds: AUROC, average precision, the best F1, and per-region overlap.
+
+All of them are exact. Their values change only at the scores of bad items; between two of those only good items are
+added. A curve is therefore kept only at the distinct scores of bad items, which are a few percent of all pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Scores = npt.NDArray[np.floating]
+Flags = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64]
+Gains = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Counts at each of the n distinct scores of bad items, the highest first.
+
+    bad, ties and above are int64 [n]: the bad items with the score, the good items with the score, and the good items
+    above it. goods is the number of all good items. There is at least one bad item and one good item.
+    """
+
+    bad: Counts
+    ties: Counts
+    above: Counts
+    goods: int
+
+    @classmethod
+    def between(cls, bad: Scores, good: Scores) -> Curve:
+        """Return the curve of the scores of bad items [B] and good items [G], which have the same floating type."""
+        distinct, counts = np.unique(bad, return_counts=True)
+        ordered = np.sort(good)
+        upto = np.searchsorted(ordered, distinct, "right")
+        ties = upto - np.searchsorted(ordered, distinct, "left")
+        return cls(counts[::-1], ties[::-1], (ordered.size - upto)[::-1], ordered.size)
+
+    def auroc(self) -> float:
+        """Return the area under the ROC curve: how often a bad item scores above a good one; ties count half."""
+        below = self.goods - self.above - self.ties
+        return float(self.bad @ (below + self.ties / 2) / (float(self.bad.sum()) * self.goods))
+
+    def average_precision(self) -> float:
+        """Return the area under precision over recall as a sum of steps, without interpolation.
+
+        It is the mean, over bad items, of the precision at their scores.
+        """
+        caught = self.bad.cumsum()
+        return float(self.bad @ (caught / (caught + self.above + self.ties)) / caught[-1])
+
+    def best_f1(self) -> float:
+        """Return the highest F1 of all thresholds."""
+        caught = self.bad.cumsum()
+        return float((2 * caught / (caught + self.above + self.ties + caught[-1])).max())
+
+    def overlap(self, gains: Gains, limit: float) -> float:
+        """Return the area under overlap over false-positive rate, up to the rate `limit` in (0,1], divided by `limit`.
+
+        gains [n] are the increases of the overlap, in [0,1], at each score. Points are joined by straight lines,
+        because bad and good items with the same score come together; the line that crosses the limit is cut there.
+
+        Each gain lifts the curve from its own rate to the limit: its area is the gain × the mean width that is left.
+        """
+        left = np.clip(limit - self.above / self.goods, 0, None)
+        right = np.clip(limit - (self.above + self.ties) / self.goods, 0, None)
+        inside = np.divide((left - right) * self.goods, self.ties, out=np.ones_like(left), where=self.ties > 0)
+        return float(gains @ ((left + right) / 2 * inside) / limit)
+
+
+def check_finite(scores: Scores) -> None:
+    """Raise ValueError for a score that is NaN or infinite, because it cannot be ordered."""
+    if not np.isfinite(scores).all():
+        wrong = int(scores.size - np.count_nonzero(np.isfinite(scores)))
+        raise ValueError(f"{wrong} of {scores.size} scores are NaN or infinite: only finite ones can be compared")

@@ -1,0 +1,105 @@
+"""An evaluation as Markdown: its tables, and the papers' numbers beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..plan import TORCH
+from .papers import Paper, read_papers
+from .summary import MEAN, Summary, SummaryRow
+
+PAPER_METRICS = ("image_auroc", "image_aupr", "pixel_auroc", "pixel_pro")
+
+
+def to_markdown(summary: Summary, about: Sequence[str]) -> str:
+    """Return the mean over categories, each category, the papers' numbers and the remarks; values in percent.
+
+    about describes the evaluation, in lines.
+    """
+    categories = dict.fromkeys(row.category for row in summary.rows)
+    parts = [f"# {escape(summary.data)}", "", *[f"- {escape(line)}" for line in about], ""]
+    for category in categories:
+        if category != MEAN or len(categories) > 2:
+            title = "Mean over categories" if category == MEAN else category
+            parts += [f"## {escape(title)}", "", *_table(summary, category), ""]
+    parts += [
+        "In percent: mean ± standard deviation over seeds, of last steps. Differences: deployed minus "
+        "torch, and the largest of an image score.",
+        "",
+    ]
+    parts += _beside_papers(summary)
+    if summary.evaluation.remarks:
+        parts += ["## Remarks", "", *[f"- {escape(line)}" for line in summary.evaluation.remarks], ""]
+    return "\n".join(parts)
+
+
+def _table(summary: Summary, category: str) -> list[str]:
+    head = ["method", "shots", "through", *summary.metrics]
+    rows = []
+    for row in summary.rows:
+        if row.category != category:
+            continue
+        values = [percent(row, metric) for metric in summary.metrics]
+        rows.append([summary.name(row), str(row.shots), row.backend, *values])
+        deployed = summary.find(category, row.method, row.shots)
+        if row.backend == TORCH and deployed is not None:
+            differences = [_difference(deployed, row, metric) for metric in summary.metrics]
+            rows.append(["", "", f"difference; scores {row.difference:.0e}", *differences])
+    return markdown_table(head, rows)
+
+
+def _difference(deployed: SummaryRow, torch: SummaryRow, metric: str) -> str:
+    if metric not in deployed.values or metric not in torch.values:
+        return ""
+    return f"{round(100 * (deployed.values[metric][0] - torch.values[metric][0]), 3) + 0.0:+.3f}"
+
+
+def _beside_papers(summary: Summary) -> list[str]:
+    """Return everything that was published on the data set, with our numbers where the method is the same."""
+    papers = [paper for paper in read_papers() if paper.data == summary.data]
+    if not papers or not summary.comparable:
+        return []
+    rows = []
+    for paper in papers:
+        for shots, values in sorted(paper.values.items()):
+            ours = summary.find(MEAN, paper.row, shots) if paper.row else None
+            if ours is not None and ours.categories < summary.categories:
+                ours = None
+            numbers = [_beside(summary, paper, values.get(metric), ours, metric) for metric in PAPER_METRICS]
+            rows.append([paper.method, str(shots), *numbers, paper.source, paper.note])
+    head = ["published", "shots", *PAPER_METRICS, "source", "how it differs"]
+    return ["## Beside the papers", "",
+            "Published; ours in brackets where the method is the same. What PromptAD published is of its released "
+            "evaluation and of the best step on the test data: beside it ours says which protocol it is of, and "
+            "whether of the best step.", "",
+            *markdown_table(head, rows), ""]  # fmt: skip
+
+
+def _beside(summary: Summary, paper: Paper, published: float | None, ours: SummaryRow | None, metric: str) -> str:
+    text = "" if published is None else f"{published:.1f}"
+    if ours is None or metric not in ours.values:
+        return text
+    metric, protocol = summary.counterpart(paper, ours, metric)
+    return f"{text} ({' '.join([percent(ours, metric), protocol]).strip()})".strip()
+
+
+def percent(row: SummaryRow, metric: str) -> str:
+    """Return a value in percent, with its standard deviation where there are several seeds."""
+    if metric not in row.values:
+        return "–"
+    value, spread = row.values[metric]
+    return f"{100 * value:.1f}" + ("" if math.isnan(spread) else f" ± {100 * spread:.1f}")
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(escape(cell) for cell in line) + " |" for line in lines]
+
+
+def escape(text: str) -> str:
+    """Escape text so that Markdown shows it unchanged, also in a table."""
+    for sign in "\\`*_[]<>|":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.split())

@@ -1,0 +1,95 @@
+"""The options of an evaluation, from the command line and from a TOML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.files import read_toml
+from msgspec import Meta
+
+from .datasets import SHOT_COUNTS
+from .methods.table import expand_methods, find_method
+
+DEFAULT_METHODS = ("memory", "vvclip", "vvclip+", "coop", "promptad", "patchcore")
+MAX_SEEDS = 100
+
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """All options of an evaluation. The keys of a TOML file, and the options of the command, have these names."""
+
+    data: str
+    out: str
+    layout: str | None = None
+    category: tuple[str, ...] | None = None
+    shots: tuple[Count, ...] = SHOT_COUNTS
+    seeds: Annotated[int, Meta(ge=1, le=MAX_SEEDS)] = 1
+    method: tuple[str, ...] = DEFAULT_METHODS
+    engine: str | None = None
+    backend: str = "auto"
+    precision: Precision = "fp32"
+    threads: Count | None = None
+    torch: bool = False
+    oracle: bool = False
+    official: str | None = None
+    backbone: str | None = None
+    pretrained: str | None = None
+    weights: str | None = None
+    memory_taps: str | None = None
+    workers: Count = 1
+    ray: str | None = None
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The rows of the methods' table that were asked for, with groups expanded."""
+        return expand_methods(self.method)
+
+    @property
+    def engine_folder(self) -> Path:
+        """The engine that was named, or else the one beside the results."""
+        return Path(self.engine or Path(self.out) / "engine")
+
+    @property
+    def needs_prompted_graph(self) -> bool:
+        """Whether a method can use an engine's prompted graph."""
+        return any(find_method(name).conditions for name in self.methods)
+
+
+def read_sweep(file: Path | None, options: dict[str, Any]) -> Sweep:
+    """Read a TOML file, if any, and override it with the options that were given on the command line.
+
+    Raises SettingsError in one line for an unknown key, and for a value of the wrong type or out of range.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        values = read_toml(file)
+        if unknown := sorted(values.keys() - set(Sweep.__struct_encode_fields__)):
+            known = " ".join(Sweep.__struct_encode_fields__)
+            raise SettingsError(f"{file}: unknown key {unknown[0]!r}: there are {known}")
+    values |= options
+    try:
+        sweep = msgspec.convert(values, Sweep)
+    except msgspec.ValidationError as error:
+        raise SettingsError(_explain(file, values, str(error))) from error
+    unofficial = [name for name in sweep.methods if not find_method(name).official]
+    if sweep.official is not None and unofficial:
+        raise SettingsError(
+            f"--official: PromptAD's released code has no {unofficial[0]}: memory and rows of PromptAD only"
+        )
+    return sweep
+
+
+def _explain(file: Path | None, values: dict[str, Any], message: str) -> str:
+    """Add the value to msgspec's message, such as "Expected `int`, got `str` - at `$.seeds`"."""
+    text, _, place = message.partition(" - at `$.")
+    key = place.rstrip("`").partition("[")[0]
+    prefix = "" if file is None else f"{file}: "
+    if not key:
+        missing = text.partition("field ")[2].strip("`")
+        return f"{prefix}{missing} is needed: --{missing}, or in the file of --sweep"
+    return f"{prefix}{key} = {values[key]!r}: {text[0].lower()}{text[1:]}"

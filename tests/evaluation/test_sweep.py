@@ -1,0 +1,42 @@
+"""A sweep from a TOML file: what it refuses, and that options win over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from goodparts.evaluation.methods.table import METHODS
+from goodparts.evaluation.sweep import read_sweep
+
+from goodparts.cli import main
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (['data = "x"', "seed = 3"], "sweep.toml: unknown key 'seed': there are data out"),
+        (['data = "x"', 'out = "y"', 'seeds = "3"'], "sweep.toml: seeds = '3': expected `int`, got `str`"),
+        (['data = "x"', 'out = "y"', "shots = [1, 0]"], "sweep.toml: shots = [1, 0]: expected `int` >= 1"),
+        (['data = "x"', 'out = "y"', 'precision = "fp64"'], "sweep.toml: precision = 'fp64': invalid enum value"),
+        (['data = "x"'], "sweep.toml: out is needed: --out"),
+        (["data = x"], "sweep.toml is no TOML: "),
+        (['data = "x"', 'out = "y"', 'method = ["magic"]'], "--method magic: there are all"),
+        (['data = "nowhere"', 'out = "out"'], "nowhere is no folder: name the one that the data set was unpacked to"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_reported_in_one_line(
+    lines: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sweep.toml").write_text("\n".join(lines), encoding="utf-8")
+    assert main(["evaluate", "--sweep", "sweep.toml"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_options_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text('data = "drawn"\nout = "a"\nmethod = ["all"]\nmemory-taps = "2,3"\n', encoding="utf-8")
+    sweep = read_sweep(file, {"out": "b", "seeds": 3})
+    assert (sweep.out, sweep.seeds, sweep.memory_taps, sweep.methods) == ("b", 3, "2,3", tuple(METHODS))
