@@ -2,43 +2,67 @@
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
+
 import msgspec
-from goodparts.evaluation.report.report import Findings, Report, Row
+from goodparts.evaluation.report.report import Findings, Report, Row, read_report
 from goodparts.evaluation.report.tables import Table, show
+from goodparts.runtime.core.files import write_atomic
+
+from .options import output_file
+
+HELP = "two reports of one benchmark, row beside row"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", type=Path, metavar="A.json", help="a report that --json wrote")
+    parser.add_argument("second", type=Path, metavar="B.json", help="another one")
+    parser.add_argument("--markdown", type=output_file, metavar="FILE", help="write the table for a reader")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table and what else differs, and write the Markdown that was asked for."""
+    findings = compare(read_report(options.first), read_report(options.second))
+    (table,) = findings.tables
+    print("\n".join([table.as_text(), *findings.remarks]))
+    if options.markdown is not None:
+        names = [f"* A: {options.first}", f"* B: {options.second}"]
+        remarks = [f"* {remark}" for remark in findings.remarks]
+        write_atomic(options.markdown, "\n".join([*names, *remarks, "", table.as_markdown(), ""]).encode())
+    return 0
 
 
 def compare(first: Report, second: Report) -> Findings:
-    """A table of all rows, second ÷ first where both have one; remarks name what else differs between the two."""
+    """Make a table of all rows, second ÷ first where both have one; remarks name what else differs between the two."""
     findings = Findings(remarks=differences(first, second))
-    rows = [{key(row): row for row in report.rows} for report in (first, second)]
+    first_rows, second_rows = ({key(row): row for row in report.rows} for report in (first, second))
     cells = []
-    for name in dict.fromkeys([*rows[0], *rows[1]]):
-        one, other = rows[0].get(name), rows[1].get(name)
-        values = [None if row is None else row.value for row in (one, other)]
-        ratio = other.value / one.value if one is not None and other is not None and one.value else None
-        cells.append((*name, *map(show, values), "" if ratio is None else f"{ratio:.2f}"))
+    for row_key in dict.fromkeys([*first_rows, *second_rows]):
+        before, after = first_rows.get(row_key), second_rows.get(row_key)
+        values = [None if row is None else row.value for row in (before, after)]
+        ratio = after.value / before.value if before is not None and after is not None and before.value else None
+        cells.append((*row_key, *map(show, values), "" if ratio is None else f"{ratio:.2f}"))
     findings.tables.append(Table("", ("name", "unit", "peer", "A", "B", "B ÷ A"), cells, left=(0, 1, 2)))
     return findings
 
 
 def key(row: Row) -> tuple[str, str, str]:
-    """What makes two rows the same: a row may stand there once for every peer."""
+    """Return what makes two rows the same: a report may have a row of one name for every peer."""
     return row.name, row.unit, row.peer or ""
 
 
 def differences(first: Report, second: Report) -> list[str]:
-    """One line for each thing that is not the same: machine, versions, commit."""
-    sides = [
-        {
-            **{name: str(value) for name, value in msgspec.structs.asdict(report.machine).items()},
-            **report.versions,
-            "commit": report.commit or "unknown",
-        }
-        for report in (first, second)
-    ]
-    one, other = sides
+    """Return one line for each thing that differs: machine, versions, commit."""
+    first_facts, second_facts = facts(first), facts(second)
     return [
-        f"{name} differs: A {one.get(name, 'none')}, B {other.get(name, 'none')}"
-        for name in dict.fromkeys([*one, *other])
-        if one.get(name) != other.get(name)
+        f"{name} differs: A {first_facts.get(name, 'none')}, B {second_facts.get(name, 'none')}"
+        for name in dict.fromkeys([*first_facts, *second_facts])
+        if first_facts.get(name) != second_facts.get(name)
     ]
+
+
+def facts(report: Report) -> dict[str, str]:
+    """Return where a report comes from: machine, versions and commit by name."""
+    machine = {name: str(value) for name, value in msgspec.structs.asdict(report.machine).items()}
+    return {**machine, **report.versions, "commit": report.commit or "unknown"}

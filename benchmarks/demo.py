@@ -26,69 +26,74 @@ SIZE = (400, 400)
 
 
 def draw(folder: Path, kind: str) -> None:
-    """Photos of one line in MVTec's layout: train/good, test/good, test/<defect>, ground_truth/<defect>."""
+    """Draw the photos of one line in MVTec's layout: train/good, test/good, test/<defect>, ground_truth/<defect>."""
     line = DrawnProduct(kind, LINE)
-    wanted: list[tuple[str, int, str | None]] = [("train/good", index, None) for index in range(SHOTS)]
-    wanted += [("test/good", 100 + index, None) for index in range(GOOD)]
-    wanted += [(f"test/{defect.replace(' ', '_')}", 200 + index, defect) for index, defect in enumerate(DEFECTS * 2)]
-    for place, seed, defect in wanted:
+    photos: list[tuple[str, int, str | None]] = [("train/good", index, None) for index in range(SHOTS)]
+    photos += [("test/good", 100 + index, None) for index in range(GOOD)]
+    photos += [(f"test/{defect.replace(' ', '_')}", 200 + index, defect) for index, defect in enumerate(DEFECTS * 2)]
+    for subfolder, seed, defect in photos:
         photo = line.photo(seed, defect, size=SIZE)
-        target = folder / place / f"{seed}.png"
+        target = folder / subfolder / f"{seed}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photo.image).save(target)
         if defect is not None:
-            truth = folder / place.replace("test", "ground_truth") / f"{seed}_mask.png"
+            truth = folder / subfolder.replace("test", "ground_truth") / f"{seed}_mask.png"
             truth.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(photo.mask).save(truth)
 
 
 def inspect(folder: Path, engine: Path, recipe: Path) -> list[dict[str, object]]:
-    """Run `goodparts inspect` as a user would; its JSON lines."""
+    """Run `goodparts inspect` as a user would, and return its JSON lines."""
     out = folder / "inspected.jsonl"
     command = [sys.executable, "-c", "from goodparts.cli import main; raise SystemExit(main())", "inspect"]
     options = {"--engine": engine, "--recipe": recipe, "--json": out, "--overlays": folder / "overlays"}
     options["--sheet"] = folder / "sheet.png"
-    arguments = [str(part) for pair in options.items() for part in pair]
+    arguments = [str(word) for option in options.items() for word in option]
     subprocess.run([*command, str(folder / "test"), *arguments], check=True, stdout=subprocess.DEVNULL)
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
 def pixel_auroc(folder: Path, engine: Path, recipe: Path) -> float:
-    """Over every fourth pixel of the maps of all test photos."""
+    """Return AUROC over every fourth pixel of the maps of all test photos."""
     detector = Detector.open(engine, recipe)
     masks, maps = [], []
     for path in sorted((folder / "test").rglob("*.png")):
         truth = folder / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
-        seen = detector.predict(path).map
-        mask = Image.open(truth).resize(seen.shape[::-1]) if truth.exists() else Image.new("1", seen.shape[::-1])
+        scores = detector.predict(path).map
+        mask = Image.open(truth).resize(scores.shape[::-1]) if truth.exists() else Image.new("1", scores.shape[::-1])
         masks.append(np.asarray(mask.convert("1"))[::4, ::4])
-        maps.append(seen[::4, ::4])
+        maps.append(scores[::4, ::4])
     return auroc(np.stack(masks), np.stack(maps))
 
 
 def run(folder: Path) -> list[str]:
-    """The demo in `folder`; returns a table's lines."""
+    """Run the demo in `folder`, and return a table's lines."""
     engine = folder / "engine"
     lines = [
         f"{'':12} {'image AUROC':>12} {'pixel AUROC':>12} {'good rejected':>14} {'bad missed':>11} {'ms a frame':>11}"
     ]
     for kind in HELD_OUT_KINDS:
-        place = folder / kind
-        draw(place, kind)
-        recipe = place / "recipe.safetensors"
-        options = {"--images": place / "train" / "good", "--product": kind, "--engine": engine, "--out": recipe}
-        code = train_and_export(["--backbone", "demo", *(str(part) for pair in options.items() for part in pair)])
+        product_folder = folder / kind
+        draw(product_folder, kind)
+        recipe = product_folder / "recipe.safetensors"
+        options = {
+            "--images": product_folder / "train" / "good",
+            "--product": kind,
+            "--engine": engine,
+            "--out": recipe,
+        }
+        code = train_and_export(["--backbone", "demo", *(str(word) for option in options.items() for word in option)])
         if code:
             raise SystemExit(code)
-        records = inspect(place, engine, recipe)
+        records = inspect(product_folder, engine, recipe)
         bad = np.array([Path(str(record["path"])).parent.name != "good" for record in records])
         scores = np.array([record["score"] for record in records], np.float64)
         rejected = np.array([record["verdict"] == "reject" for record in records])
-        spent = np.array([sum(record["milliseconds"].values()) for record in records])  # type: ignore[attr-defined]
+        milliseconds = np.array([sum(record["milliseconds"].values()) for record in records])  # type: ignore[attr-defined]
         lines.append(
-            f"{kind:12} {auroc(bad, scores):12.3f} {pixel_auroc(place, engine, recipe):12.3f} "
+            f"{kind:12} {auroc(bad, scores):12.3f} {pixel_auroc(product_folder, engine, recipe):12.3f} "
             f"{rejected[~bad].sum():>8} of {(~bad).sum():<2} {(~rejected[bad]).sum():>5} of {bad.sum():<2} "
-            f"{np.median(spent):11.1f}"
+            f"{np.median(milliseconds):11.1f}"
         )
     return lines
 

@@ -1,7 +1,7 @@
 """The clock: contenders take turns within one run, so that whatever else the machine does falls on all alike.
 
 Libraries keep threads that spin for a while after their work, and on few cores they stall one another: mixed
-in one process, a call can take ten times as long as alone. Contenders of different libraries therefore live
+in one process, a call can take ten times as long as by itself. Contenders of different libraries therefore live
 in processes of their own (`Worker`), which sleep while they wait for their turn.
 """
 
@@ -19,50 +19,53 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from goodparts.runtime.core.errors import BackendError
+from goodparts.runtime.core.errors import BackendError, ParityError
 
 T = TypeVar("T")
 
 REST = 0.05
 """Seconds after which the threads of the libraries here have gone to sleep."""
 
-Turn = Callable[[int], tuple[float, T]]
-"""A contender: call it so many times untimed, then once on the clock → seconds, and what it returned."""
+Contender = Callable[[int], tuple[float, T]]
+"""What is timed: takes the number of untimed calls, makes them and one timed call, and returns its seconds and its
+result."""
 
 
 @dataclass(frozen=True)
 class Timing(Generic[T]):
-    """Seconds of every timed call of one contender, and what the calls returned."""
+    """Seconds of every timed call of one contender, and the calls' results."""
 
     seconds: list[float]
-    returned: list[T]
+    results: list[T]
 
     @property
     def median(self) -> float:
+        """Seconds."""
         return percentile(self.seconds, 50)
 
     @property
     def p99(self) -> float:
+        """Seconds."""
         return percentile(self.seconds, 99)
 
 
 def percentile(values: list[float], rank: float) -> float:
-    """Linear between the two nearest values; of a few values, the 99th lies near the largest."""
+    """Return a percentile, linear between the two nearest values; of a few values, the 99th lies near the largest."""
     return float(np.percentile(values, rank))
 
 
 def interleave(
-    contenders: Mapping[str, Turn[T]], repeat: int, warm: int = 1, settle: int = 0, rest: float = 0.0
+    contenders: Mapping[str, Contender[T]], repeat: int, warmup: int = 1, settle: int = 0, rest: float = 0.0
 ) -> dict[str, Timing[T]]:
     """Time contenders by turns, `repeat` times each; every other round runs backwards, against steady drift.
 
-    warm: untimed calls of each at the start; settle: untimed calls before every timed one, so that a
+    warmup: untimed calls of each at the start; settle: untimed calls before every timed one, so that a
     contender finds its own data in the caches; rest: seconds before every turn, so that another process's
     threads have stopped spinning.
     """
-    for turn in contenders.values():
-        if warm:
-            turn(warm - 1)
+    for contender in contenders.values():
+        if warmup:
+            contender(warmup - 1)
     names = list(contenders)
     timings: dict[str, Timing[T]] = {name: Timing([], []) for name in names}
     for number in range(repeat):
@@ -70,35 +73,50 @@ def interleave(
             time.sleep(rest)
             seconds, result = contenders[name](settle)
             timings[name].seconds.append(seconds)
-            timings[name].returned.append(result)
+            timings[name].results.append(result)
     return timings
 
 
-def here(call: Callable[[], T]) -> Turn[T]:
-    """A contender that runs in this process."""
+def in_this_process(call: Callable[[], T]) -> Contender[T]:
+    """Return a contender that calls in this process."""
 
-    def turn(settle: int) -> tuple[float, T]:
+    def take_turn(settle: int) -> tuple[float, T]:
         for _ in range(settle):
             call()
         start = time.perf_counter()
         result = call()
         return time.perf_counter() - start, result
 
-    return turn
+    return take_turn
+
+
+def check_same(name: str, difference: float, tolerance: float) -> None:
+    """Raise ParityError where ours and the peer do not compute the same: their times would mean nothing.
+
+    difference: the largest between their results; a NaN is refused too. tolerance: what is accepted.
+    """
+    if not difference <= tolerance:
+        raise ParityError(
+            f"{name}: ours and the peer differ by {difference:.1e}, at most {tolerance:.0e} is accepted: "
+            "their times are not comparable"
+        )
 
 
 class Worker(Generic[T]):
-    """A contender in a process of its own. Use as a context manager; calling it takes a turn."""
+    """A contender in a process of its own. Use it as a context manager; calling it takes a turn."""
 
     def __init__(
         self, prepare: Callable[..., Callable[[], T]], *arguments: Any, environment: Mapping[str, str] | None = None
     ) -> None:
-        """prepare: a module's function; called there with the arguments, it returns the call to be timed.
-        environment: variables set there and not here."""
+        """Start the process.
+
+        prepare: a module's function, which the process calls with the arguments and which returns the call to be
+        timed. environment: variables that are set in the process and not here.
+        """
         spawn = multiprocessing.get_context("spawn")
-        self._end, theirs = spawn.Pipe()
+        self._connection, process_end = spawn.Pipe()
         self._name = prepare.__name__
-        self._process = spawn.Process(target=_work, args=(theirs, prepare, arguments), daemon=True)
+        self._process = spawn.Process(target=_serve, args=(process_end, prepare, arguments), daemon=True)
         before = dict(os.environ)
         os.environ.update(environment or {})
         try:
@@ -106,16 +124,17 @@ class Worker(Generic[T]):
         finally:
             os.environ.clear()
             os.environ.update(before)
-        theirs.close()
+        process_end.close()
 
     def __call__(self, settle: int) -> tuple[float, T]:
-        seconds, result = self._ask(settle)
+        """Take a turn; raises what the call raised, and BackendError where the process has ended."""
+        seconds, result = self._request(settle)
         return seconds, result
 
-    def _ask(self, settle: int | None) -> Any:
+    def _request(self, settle: int | None) -> Any:
         try:
-            self._end.send(settle)
-            answer = self._end.recv()
+            self._connection.send(settle)
+            answer = self._connection.recv()
         except (EOFError, OSError) as error:
             raise BackendError(
                 f"the process that measures {self._name!r} ended early: see its message above"
@@ -125,8 +144,8 @@ class Worker(Generic[T]):
         return answer
 
     def check(self) -> None:
-        """Wait until it is prepared; raises what preparing raised."""
-        self._ask(None)
+        """Wait until the call is prepared; raises what preparing it raised."""
+        self._request(None)
 
     def __enter__(self) -> Worker[T]:
         return self
@@ -134,7 +153,7 @@ class Worker(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.close()
+        self._connection.close()
         self._process.join(10)
         if self._process.is_alive():
             self._process.kill()
@@ -142,16 +161,16 @@ class Worker(Generic[T]):
         self._process.close()
 
 
-def _work(end: Connection, prepare: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> None:
-    """The worker's side: turns until the other side closes; asked for None, it only says that it is prepared."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends this process
-    logging.disable(logging.WARNING)  # what libraries remark was said by the parent already
+def _serve(connection: Connection, prepare: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> None:
+    """Take turns in the worker's process until the other side closes; asked for None, answer that it is prepared."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it and ends this process
+    logging.disable(logging.WARNING)  # the parent logged the libraries' remarks already
     try:
-        turn = here(prepare(*arguments))
+        contender = in_this_process(prepare(*arguments))
         while True:
-            settle = end.recv()
-            end.send(None if settle is None else turn(settle))
+            settle = connection.recv()
+            connection.send(None if settle is None else contender(settle))
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:
-        end.send(error)
+        connection.send(error)

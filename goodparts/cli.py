@@ -24,7 +24,7 @@ COMMANDS = {
     "show": ("goodparts.runtime.commands.show", "cpu", "describe a recipe or an engine"),
     "export": ("goodparts.export.command", "train", "make an engine for a backbone"),
     "build": ("goodparts.runtime.commands.build", "cpu", "build the plan of an engine for this machine"),
-    "bench": ("goodparts.benchmarks.command", "train", "measure speed on this machine"),
+    "bench": ("goodparts.benchmarks.command", "cpu", "measure speed on this machine"),
     "evaluate": ("goodparts.evaluation.command", "train,evaluate", "measure methods on a data set"),
 }
 """Subcommand → module with add_arguments and run, the extra it needs, its line of help."""

@@ -1,7 +1,7 @@
-"""A process of its own, started by `bench start`: opens an engine and a recipe, inspects one frame, and prints how long
-each step took, in seconds, as a line of JSON.
+"""A process of its own, started by `bench start`: opens an engine and a recipe, inspects one frame, and prints the
+seconds of each step as a line of JSON.
 
-It imports what a line's program would, and nothing before the clock runs that takes time.
+It imports what a line's program would, and nothing slow before the clock runs.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ STEPS = ("imports", "opening the engine", "opening the recipe", "first frame")
 
 
 def main() -> None:
-    """The argument is JSON: engine and recipe; backend and precision; tower, a file with the encoder as torch pickles
-    it, which then stands in the graph's place."""
+    """Open, inspect and print; the argument is JSON.
+
+    engine, recipe: paths; backend; precision; tower: a file with the encoder as torch pickles it, which then stands in
+    the graph's place, or null.
+    """
     settings = json.loads(sys.argv[1])
     clock = [time.perf_counter()]
     import numpy as np
@@ -48,7 +51,7 @@ def open_engine(*, engine: str, backend: str, precision: Any, tower: str | None,
     if tower is not None:
         import torch
 
-        from .contenders import TorchSession
+        from ..peers.torch_encoder import TorchSession
 
         return Engine(read_spec(folder), "fp32", {"plain": TorchSession(torch.load(tower, weights_only=False), "fp32")})
     return Engine.open(folder, backend=backend, precision=precision)

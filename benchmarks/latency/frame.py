@@ -1,105 +1,183 @@
 """Latency of a camera frame, uint8 RGB 1280×1024 → Inspection with its map, for every precision and backend here.
 
-Each contender lives in a process of its own and meets every load in every round: back to back, at the rate that keeps
-it half busy, at cameras' rates (pace.py says what latency and a miss are there), and in batches. Rounds go by turns,
-so that noise falls on all alike. Peers, back to back alone: the same encoder in torch, eager and compiled, with the
-same preprocessing and scoring around it, in the same precision where torch has it here and else in fp32; and
+Each contender lives in a process of its own and meets every arrival pattern in every round: back to back, at the rate
+that keeps it half busy, at cameras' rates (arrivals.py defines latency and misses there), and in batches. Rounds go by
+turns, so that noise falls on all alike. Peers, back to back only: the same encoder in torch, eager and compiled, with
+the same preprocessing and scoring around it, in the same precision where torch has it here and else in fp32; and
 anomalib's models. Ours runs as it ships, torch with its threads set so that it is fastest.
 
 The machine's ceilings are measured in the same rounds: a large matrix product in what the precision is computed in,
-and a copy in memory. Rows of their own: decoding a JPEG, which a camera's frame needs not; the search of the memory,
-which is part of scoring; and on a GPU the transfer of a view there and of its features back.
+and a copy in memory. Rows of their own: decoding a JPEG, which a camera's frame does not need; the search of the
+memory, which is part of scoring; and on a GPU the transfer of a view there and of its features back.
+
+On a device without torch its peers, the ceilings and the encoder's work are left out.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from goodparts.evaluation.report.report import Findings, Options
+from goodparts.evaluation.report.report import Findings
 from goodparts.runtime.backends.session import Precision
-from goodparts.runtime.core.errors import BackendError, first_line
+from goodparts.runtime.core.errors import first_line
+from goodparts.runtime.core.files import write_atomic
 from goodparts.runtime.engine.spec import EngineSpec
 
-from ..peers.anomalib import MODELS, AnomalibPeer, title
-from ..synthetic import make_recipe, open_backbone
-from ..timing import REST, Turn, Worker, interleave
-from . import frame_report as frame_findings
-from .camera_load import BACK_TO_BACK, WARM, Traffic, make_traffic, merge
-from .contenders import (
-    Bursts,
-    copy_in_torch,
-    decode_jpeg,
-    inspect_in_torch,
-    inspect_on_backend,
-    multiply_in_torch,
-    search_memory,
-    transfer_in_torch,
+from .. import options
+from ..arrivals import (
+    BACK_TO_BACK,
+    WARMUP_CALLS,
+    LatenciesByPattern,
+    LatencyTest,
+    make_latency_test,
+    merge_rounds,
 )
-from .flops import encoder_flops, largest_product
-from .frame_report import Work, describe_pair, describe_rest
-from .precision_backends import Pair, find_pairs, open_or_make
+from ..peers.anomalib import MODELS, AnomalibPeer, title
+from ..peers.torch_encoder import torch_installed
+from ..synthetic import make_recipe
+from ..timing import REST, Contender, Worker, interleave
+from . import ceilings
+from .engines import PrecisionOnBackend, find_precisions_on_backends, nothing_runs, open_or_make_engine
+from .frame_inspection import decode_jpeg, inspect_in_torch, inspect_on_backend, search_memory, transfer_in_torch
+from .frame_plot import draw_distributions, to_png
+from .frame_report import EncoderWork, add_all_contenders, add_precision_on_backend, distributions
 
 log = logging.getLogger(__name__)
 
 REPEAT = 5
 FRAMES = 20
-"""Of every load in every round: a hundred in all."""
+"""Of every arrival pattern in every round: a hundred in all."""
 SHOTS = 4
-PROBES = 5
-"""Calls in every round of what takes one number to say."""
+CALLS = 5
+"""In every round, of ceilings and stages."""
+DEFAULT_FPS = (30.0, 60.0, 120.0)
+DEFAULT_BATCH = 4
+PEERS = {
+    "torch": "eager, of the same encoder",
+    "compile": "torch.compile of it, where there is a C++ compiler",
+    "anomalib": "WinCLIP and PatchCore, in an environment of their own: gigabytes",
+}
+DEFAULT_PEERS = ("torch", "compile")
+WITHOUT_TORCH = (
+    "torch or open_clip is not installed: peers in torch, the machine's ceilings and the encoder's work are left out"
+)
 TORCH_AT_ITS_BEST = {"OPENBLAS_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 """Left alone, numpy's threads and torch's stall one another in one process: many times slower on two cores."""
 
-Start = Callable[[], "Worker[Bursts] | AnomalibPeer"]
-"""Starts a contender's process."""
+StartContender = Callable[[], "Worker[LatenciesByPattern] | AnomalibPeer"]
+"""Starts the process of a contender."""
 
 
-def measure(options: Options) -> Findings:
-    findings = Findings()
-    traffic = make_traffic(options.fps, options.batch, FRAMES)
-    log.info("building %s", options.backbone)
-    backbone = open_backbone(options.backbone)
-    work, full = encoder_flops(backbone.visual), encoder_flops(backbone.visual, full=True)
-    product = largest_product(backbone.visual)
-    findings.add("encoder's work per view", work / 1e9, "GFLOP", "dual path in full", full / 1e9)
-    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        folder = options.engine or Path(temporary) / "engine"
-        spec = open_or_make(backbone, folder, options.precisions)
-        del backbone  # the workers build their own
-        scene = Scene(folder, spec, Path(temporary), options.threads, traffic, product)
-        pairs = find_pairs(folder, spec, options.precisions, findings.remarks)
-        turns = enter(stack, findings, {str(pair): scene.ours(pair) for pair in pairs})
-        pairs = [pair for pair in pairs if str(pair) in turns]
-        if not pairs:
-            raise BackendError("; ".join(["no pair of precision and backend runs here", *findings.remarks]))
-        turns |= enter(stack, findings, scene.peers(pairs, options.peers))
-        turns |= enter(stack, findings, scene.probes(pairs))
-        repeat = options.repeat or REPEAT
-        log.info("timing %s: %d rounds", ", ".join(turns), repeat)
-        timings = interleave(turns, repeat, warm=0, rest=REST)
-    findings.remarks.append(
-        f"{repeat} rounds by turns; in each every load has {WARM} calls untimed, then {FRAMES} frames timed or due; "
-        f"threads: {options.threads or 'as each library likes'}"
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_engine(parser)
+    options.add_repeat(parser, REPEAT)
+    parser.add_argument(
+        "--fps",
+        nargs="*",
+        type=options.positive_number,
+        default=DEFAULT_FPS,
+        metavar="RATE",
+        help=f"of the cameras (default: {' '.join(f'{rate:g}' for rate in DEFAULT_FPS)})",
     )
-    results = {name: gather(timing.returned) for name, timing in timings.items()}
+    parser.add_argument(
+        "--batch",
+        type=options.positive_integer,
+        default=DEFAULT_BATCH,
+        metavar="N",
+        help="batches up to N too (default: %(default)s)",
+    )
+    options.add_threads(parser, "of the inference library, and of torch (default: as each likes)")
+    peers = "; ".join(f"{name}: {text}" for name, text in PEERS.items())
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        choices=PEERS,
+        default=DEFAULT_PEERS,
+        metavar="PEER",
+        help=f"{peers} (default: {' '.join(DEFAULT_PEERS)})",
+    )
+    parser.add_argument("--plot", type=options.output_file, metavar="FILE", help="draw the latencies as a PNG")
+
+
+def measure(
+    *,
+    engine: Path | None,
+    backbone: str | None,
+    precisions: Sequence[Precision] | None,
+    repeat: int,
+    fps: Sequence[float],
+    batch: int,
+    threads: int | None,
+    peers: Sequence[str],
+    plot: Path | None,
+) -> Findings:
+    findings = Findings()
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        folder = engine or Path(temporary) / "engine"
+        spec = open_or_make_engine(folder, backbone, precisions)
+        work = add_encoder_work(findings, spec)
+        test = make_latency_test(fps, batch, FRAMES)
+        all_contenders = FrameContenders(folder, spec, Path(temporary), threads, test)
+        candidates = find_precisions_on_backends(folder, spec, precisions, findings.remarks)
+        contenders = start_contenders(
+            stack, findings, {str(candidate): all_contenders.ours(candidate) for candidate in candidates}
+        )
+        ours = [candidate for candidate in candidates if str(candidate) in contenders]
+        if not ours:
+            raise nothing_runs(findings.remarks)
+        contenders |= start_contenders(stack, findings, all_contenders.peers(ours, peers))
+        contenders |= start_contenders(stack, findings, all_contenders.stages(ours))
+        if work is not None:
+            contenders |= start_contenders(stack, findings, all_contenders.ceilings(ours, work.product))
+        log.info("timing %s: %d rounds", ", ".join(contenders), repeat)
+        timings = interleave(contenders, repeat, warmup=0, rest=REST)
+    findings.remarks.append(
+        f"{repeat} rounds by turns; in each every load has {WARMUP_CALLS} calls untimed, then {FRAMES} frames timed or "
+        f"due; threads: {threads or 'as each library likes'}"
+    )
+    latencies = {name: merge_patterns(timing.results) for name, timing in timings.items()}
     sizes = {file.name: file.size for file in spec.files}
-    for pair in pairs:
-        weights = sizes[spec.graph("plain").variants[pair.precision].weights]
-        describe_pair(findings, results, pair, Work(work, weights, product))
-    describe_rest(findings, results, pairs)
+    for precision_on_backend in ours:
+        weights = sizes[spec.graph("plain").variants[precision_on_backend.precision].weights]
+        add_precision_on_backend(findings, latencies, precision_on_backend, work, weights)
+    add_all_contenders(findings, latencies, ours)
+    if plot is not None:
+        write_atomic(plot, to_png(draw_distributions(distributions(latencies, ours))))
     return findings
 
 
-def enter(stack: ExitStack, findings: Findings, contenders: Mapping[str, Start]) -> dict[str, Turn[Bursts]]:
-    """Start those that can be prepared here, one after another; the others become remarks."""
-    turns: dict[str, Turn[Bursts]] = {}
-    for name, start in contenders.items():
+def add_encoder_work(findings: Findings, spec: EngineSpec) -> EncoderWork | None:
+    """Add the row of the encoder's work, which takes the model in torch; add a remark and return None without torch."""
+    if not torch_installed():
+        findings.remarks.append(WITHOUT_TORCH)
+        return None
+    from ..backbones import open_backbone
+    from .encoder_work import encoder_flops, largest_product
+
+    log.info("building %s", spec.encoder.backbone)
+    tower = open_backbone(spec.encoder.backbone).visual
+    work = EncoderWork(encoder_flops(tower), largest_product(tower))
+    in_full = encoder_flops(tower, full=True)
+    findings.add("encoder's work per view", work.operations / 1e9, "GFLOP", "dual path in full", in_full / 1e9)
+    return work
+
+
+def start_contenders(
+    stack: ExitStack, findings: Findings, starts: Mapping[str, StartContender]
+) -> dict[str, Contender[LatenciesByPattern]]:
+    """Start those that can be prepared here, one after another; the others become remarks.
+
+    stack: ends their processes.
+    """
+    contenders: dict[str, Contender[LatenciesByPattern]] = {}
+    for name, start in starts.items():
         try:
             contender = start()
             stack.enter_context(contender)
@@ -109,73 +187,85 @@ def enter(stack: ExitStack, findings: Findings, contenders: Mapping[str, Start])
             log.warning("%s is left out: %s", name, reason)
             findings.remarks.append(f"{name} is left out: {reason}")
         else:
-            turns[name] = contender
+            contenders[name] = contender
             if isinstance(contender, AnomalibPeer):
                 findings.remarks.append(f"{name}: {contender.ran}")
-    return turns
+    return contenders
 
 
-def gather(turns: list[Bursts]) -> Bursts:
-    """Of every load, the bursts of all rounds as one."""
-    return {load: merge(turn[load] for turn in turns) for load in turns[0]}
+def merge_patterns(rounds: list[LatenciesByPattern]) -> LatenciesByPattern:
+    """Merge the rounds of every arrival pattern into one."""
+    return {pattern: merge_rounds(latencies[pattern] for latencies in rounds) for pattern in rounds[0]}
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What the contenders share: an engine, a place for recipes, a bound on threads, what is done to ours, and the
-    shape of the encoder's largest product."""
+class FrameContenders:
+    """The contenders of this benchmark: ours, the peers, stages by themselves, and the machine's ceilings.
+
+    folder, spec: the engine; temporary: a folder for recipes; threads: a bound on threads, None for each library's own
+    choice; test: the arrival patterns of ours.
+    """
 
     folder: Path
     spec: EngineSpec
     temporary: Path
     threads: int | None
-    traffic: Traffic
-    product: tuple[int, int, int] | None
+    test: LatencyTest
 
     def recipe(self, precision: Precision) -> Path:
+        """Return the file of a recipe for a precision's graph; it is made at the first call."""
         path = self.temporary / f"{precision}.safetensors"
         if not path.exists():
             make_recipe(self.spec.encoder, self.spec.graph_id("plain", precision), SHOTS).save(path)
         return path
 
-    def ours(self, pair: Pair) -> Start:
-        recipe = self.recipe(pair.precision)
-        arguments = self.folder, recipe, pair.backend, pair.precision, self.threads, self.traffic
+    def ours(self, candidate: PrecisionOnBackend) -> StartContender:
+        recipe = self.recipe(candidate.precision)
+        arguments = self.folder, recipe, candidate.backend, candidate.precision, self.threads, self.test
         return functools.partial(Worker, inspect_on_backend, *arguments)
 
-    def peers(self, pairs: list[Pair], asked: tuple[str, ...]) -> dict[str, Start]:
-        """Those asked for, each once per precision and device of ours."""
-        traffic = Traffic((BACK_TO_BACK,), self.traffic.frames)
+    def peers(self, ours: Sequence[PrecisionOnBackend], names: Sequence[str]) -> dict[str, StartContender]:
+        """Return the named peers, each once per precision and device of ours; torch's only where it is installed."""
+        test = LatencyTest((BACK_TO_BACK,), self.test.frames)
         recipe = self.recipe("fp32")
-        starts: dict[str, Start] = {}
+        starts: dict[str, StartContender] = {}
         for name, compiled in (("torch", False), ("compile", True)):
-            if name not in asked:
+            if name not in names or not torch_installed():
                 continue
-            for pair in pairs:
-                arguments = self.folder, recipe, pair.in_torch, pair.device, compiled, self.threads, traffic
-                starts[pair.peer(compiled)] = functools.partial(
+            for candidate in ours:
+                precision, device = candidate.torch_precision, candidate.device
+                arguments = self.folder, recipe, precision, device, compiled, self.threads, test
+                starts[candidate.peer(compiled)] = functools.partial(
                     Worker, inspect_in_torch, *arguments, environment=TORCH_AT_ITS_BEST
                 )
-        if "anomalib" in asked:
+        if "anomalib" in names:
             for model in MODELS:
                 starts[title(model)] = functools.partial(AnomalibPeer, model, SHOTS, self.threads)
         return starts
 
-    def probes(self, pairs: list[Pair]) -> dict[str, Start]:
-        """The machine's ceilings, and the stages that the detector does not know as its own."""
-        memory = self.spec.encoder, SHOTS, self.threads, PROBES
-        starts: dict[str, Start] = {
-            "decode": functools.partial(Worker, decode_jpeg, PROBES),
-            "search": functools.partial(Worker, search_memory, *memory),
+    def stages(self, ours: Sequence[PrecisionOnBackend]) -> dict[str, StartContender]:
+        """Return the stages that the detector does not time by themselves."""
+        starts: dict[str, StartContender] = {
+            "decode": functools.partial(Worker, decode_jpeg, CALLS),
+            "search": functools.partial(Worker, search_memory, self.spec.encoder, SHOTS, self.threads, CALLS),
         }
-        if any(pair.device == "cuda" for pair in pairs):
-            starts["transfer"] = functools.partial(Worker, transfer_in_torch, self.spec.encoder, "cuda", PROBES)
-        for pair in pairs:
-            where = pair.device, self.threads, PROBES
-            large = pair.arithmetic, (frame_findings.SIDE,) * 3, 1, *where
-            starts[pair.product] = functools.partial(Worker, multiply_in_torch, *large)
-            if self.product is not None:
-                own = pair.arithmetic, self.product, frame_findings.MATRICES, *where
-                starts[pair.own_product] = functools.partial(Worker, multiply_in_torch, *own)
-            starts[pair.copy] = functools.partial(Worker, copy_in_torch, frame_findings.COPIED, *where)
+        if torch_installed() and any(candidate.device == "cuda" for candidate in ours):
+            starts["transfer"] = functools.partial(Worker, transfer_in_torch, self.spec.encoder, "cuda", CALLS)
+        return starts
+
+    def ceilings(
+        self, ours: Sequence[PrecisionOnBackend], product: tuple[int, int, int] | None
+    ) -> dict[str, StartContender]:
+        """Return the machine's ceilings; product: the shape of the encoder's largest, None where it has none."""
+        starts: dict[str, StartContender] = {}
+        for candidate in ours:
+            settings = candidate.device, self.threads, CALLS
+            starts[candidate.product] = functools.partial(
+                Worker, ceilings.multiply_in_torch, candidate.arithmetic, (ceilings.SIDE,) * 3, 1, *settings
+            )
+            if product is not None:
+                starts[candidate.encoder_product] = functools.partial(
+                    Worker, ceilings.multiply_in_torch, candidate.arithmetic, product, ceilings.MATRICES, *settings
+                )
+            starts[candidate.copy] = functools.partial(Worker, ceilings.copy_in_torch, ceilings.COPIED_BYTES, *settings)
         return starts

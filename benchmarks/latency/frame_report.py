@@ -1,27 +1,21 @@
-"""What the bursts of `bench frame` say: rows, tables, aims."""
+"""The report of `bench frame`: rows, aims, tables and distributions from the contenders' latencies."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from goodparts.evaluation.report.report import Findings
 from goodparts.evaluation.report.tables import Table, show
 
+from ..arrivals import BACK_TO_BACK, ArrivalPattern, LatenciesByPattern
 from ..peers.anomalib import title
 from ..timing import percentile
-from .camera_load import BACK_TO_BACK, Load
-from .contenders import Bursts
-from .precision_backends import Pair
+from . import ceilings
+from .ceilings import copy_rate, product_rate
+from .engines import PrecisionOnBackend
 
-SIDE = 2048
-"""Of the matrices whose product stands for the machine's ceiling."""
-MATRICES = 24
-"""Of weights in the products of the encoder's own size: no cache holds them all, as none holds the encoder's."""
-COPIED = 1 << 28
-"""Bytes of the copy in memory: more than caches hold."""
-PROBES = {
+STAGES = {
     "decode": "decode a JPEG of the frame",
     "search": "search of the memory, which is part of score",
     "transfer": "transfer of a view to the GPU and of its features back, which is part of encode",
@@ -31,157 +25,179 @@ RANKS = (50, 90, 99)
 ENCODER_AIM = 1.5
 """Encoder's time ÷ that of its own products at the measured rate."""
 PACED_AIM = 1.3
-"""p99 at a rate that a pair keeps up with ÷ p99 back to back."""
+"""p99 at a rate that the line keeps up with ÷ p99 back to back."""
 FEW_MISSES = 0.01
-"""Share of the frames; a pair that misses more does not keep up, and its latency is that of waiting."""
+"""Share of the frames; a line that misses more does not keep up, and its latency is that of waiting."""
 TORCH_AIM = 3.0
-"""Times as fast as eager torch in fp32, the best pair."""
+"""Times as fast as eager torch in fp32, the best of ours."""
 WINCLIP_AIM = 25.0
-"""Times as fast as anomalib's WinCLIP, the best pair."""
+"""Times as fast as anomalib's WinCLIP, the best of ours."""
 TORCH, WINCLIP = "eager torch fp32", title("WinCLIP")
 
-Results = Mapping[str, Bursts]
-"""Contender → load → its frames in all rounds."""
+AllLatencies = Mapping[str, LatenciesByPattern]
+"""Contender → arrival pattern → its latencies in all rounds."""
 
 
-class Work(NamedTuple):
-    """What an encoder has to do: floating point operations per view, bytes of its graph's weights, and the rows,
-    columns and depth of its largest product, None for a ResNet."""
+class EncoderWork(NamedTuple):
+    """What an encoder computes: floating point operations per view; rows, columns and depth of its largest matrix
+    product, None for a ResNet."""
 
     operations: int
-    weights: int
     product: tuple[int, int, int] | None
 
 
-def describe_pair(findings: Findings, results: Results, pair: Pair, work: Work) -> None:
-    """Rows and remarks of one pair."""
-    ours = results[str(pair)]
-    peer = pair.peer() if pair.peer() in results else None
+def add_precision_on_backend(
+    findings: Findings,
+    latencies: AllLatencies,
+    precision_on_backend: PrecisionOnBackend,
+    work: EncoderWork | None,
+    weights: int,
+) -> None:
+    """Add rows and remarks about one of ours beside its peers.
+
+    work: what the encoder computes, None where it is not known; weights: bytes of the graph's.
+    """
+    name = str(precision_on_backend)
+    ours = latencies[name]
+    peer = precision_on_backend.peer() if precision_on_backend.peer() in latencies else None
     for rank in RANKS:
-        theirs = None if peer is None else milliseconds(results[peer], rank)
-        findings.add(f"{pair}, back to back, p{rank}", milliseconds(ours, rank), "ms", peer, theirs)
-    findings.add(f"{pair}, back to back, max", milliseconds(ours, 100), "ms")
-    for other in (pair.peer(compiled=True), *(name for name in results if name.startswith("anomalib"))):
-        if other in results:
-            findings.add(
-                f"{pair}, back to back, p50", milliseconds(ours, 50), "ms", other, milliseconds(results[other], 50)
-            )
-    for stage in ours[BACK_TO_BACK].returned[0]:
-        theirs = None if peer is None else stage_median(results[peer], stage)
-        findings.add(f"{pair}, {stage}", stage_median(ours, stage), "ms", peer, theirs)
-    for load in ours:
-        if load != BACK_TO_BACK:
-            add_load(findings, pair, ours, load)
-    add_ceiling(findings, results, pair, work)
+        peer_value = None if peer is None else milliseconds(latencies[peer], rank)
+        findings.add(f"{name}, back to back, p{rank}", milliseconds(ours, rank), "ms", peer, peer_value)
+    findings.add(f"{name}, back to back, max", milliseconds(ours, 100), "ms")
+    further_peers = [precision_on_backend.peer(compiled=True)]
+    further_peers += [contender for contender in latencies if contender.startswith("anomalib")]
+    for further in further_peers:
+        if further in latencies:
+            peer_value = milliseconds(latencies[further], 50)
+            findings.add(f"{name}, back to back, p50", milliseconds(ours, 50), "ms", further, peer_value)
+    for stage in ours[BACK_TO_BACK].stages[0]:
+        peer_value = None if peer is None else stage_median(latencies[peer], stage)
+        findings.add(f"{name}, {stage}", stage_median(ours, stage), "ms", peer, peer_value)
+    for pattern in ours:
+        if pattern != BACK_TO_BACK:
+            add_pattern(findings, name, ours, pattern)
+    if work is not None:
+        add_ceilings(findings, latencies, precision_on_backend, work, weights)
 
 
-def add_load(findings: Findings, pair: Pair, ours: Bursts, load: Load) -> None:
-    """One load besides back to back: its percentiles, what was missed or the pictures per second, and the aim."""
-    burst, name = ours[load], f"{pair}, {load.title}"
+def add_pattern(findings: Findings, name: str, ours: LatenciesByPattern, pattern: ArrivalPattern) -> None:
+    """Add one pattern besides back to back: its percentiles, what was missed or the pictures per second, and the aim.
+
+    name: of the contender whose latencies `ours` are.
+    """
+    latencies, name = ours[pattern], f"{name}, {pattern.title}"
     for rank in RANKS:
-        findings.add(f"{name}, p{rank}", milliseconds(ours, rank, load), "ms")
-    findings.add(f"{name}, max", milliseconds(ours, 100, load), "ms")
-    if burst.fps is None:
-        findings.add(f"{name}, rate", load.batch / burst.percentile(50), "pictures/s")
+        findings.add(f"{name}, p{rank}", milliseconds(ours, rank, pattern), "ms")
+    findings.add(f"{name}, max", milliseconds(ours, 100, pattern), "ms")
+    if latencies.fps is None:
+        findings.add(f"{name}, rate", pattern.batch / latencies.percentile(50), "pictures/s")
         return
-    findings.add(f"{name}, missed", burst.miss_rate * 100, "%")
-    if burst.miss_rate <= FEW_MISSES:
-        ratio = burst.percentile(99) / ours[BACK_TO_BACK].percentile(99)
-        what = f"{name} ({burst.fps:.3g} fps), p99 ÷ p99 back to back,"
-        findings.aim(what, ratio, PACED_AIM, "")
+    findings.add(f"{name}, missed", latencies.miss_rate * 100, "%")
+    if latencies.miss_rate <= FEW_MISSES:
+        ratio = latencies.percentile(99) / ours[BACK_TO_BACK].percentile(99)
+        findings.aim(f"{name} ({latencies.fps:.3g} fps), p99 ÷ p99 back to back,", ratio, PACED_AIM, "")
     else:
-        findings.remarks.append(f"{name}: it does not keep up, and misses {burst.miss_rate:.0%} of the frames")
+        findings.remarks.append(f"{name}: it does not keep up, and misses {latencies.miss_rate:.0%} of the frames")
 
 
-def add_ceiling(findings: Findings, results: Results, pair: Pair, work: Work) -> None:
-    """The encoder beside the machine's ceilings; without a product to measure there is nothing to say."""
-    if pair.product not in results:
+def add_ceilings(
+    findings: Findings, latencies: AllLatencies, ours: PrecisionOnBackend, work: EncoderWork, weights: int
+) -> None:
+    """Add the encoder beside the machine's ceilings; nothing where no product was measured."""
+    if ours.product not in latencies:
         return
-    encode = stage_median(results[str(pair)], "encode") / 1e3
-    rate, ceiling = work.operations / encode, product_rate(results[pair.product], (SIDE,) * 3)
-    name = f"{SIDE}³ {pair.product}"
-    findings.add(f"{pair}, encoder's rate", rate / 1e9, "GFLOP/s", name, ceiling / 1e9, higher=True)
-    if pair.copy in results:
-        read = work.weights / copy_rate(results, pair)
-        findings.add(f"{pair}, reading its weights at the rate of a copy", read * 1e3, "ms")
-    findings.remarks.append(f"{pair}: the encoder reaches {rate / ceiling:.0%} of the machine's measured ceiling")
-    findings.aim(f"{pair}, encoder ÷ its own products at that rate,", ceiling / rate, ENCODER_AIM, "")
-    if work.product is not None and pair.own_product in results:
-        own = product_rate(results[pair.own_product], work.product, MATRICES)
+    encode = stage_median(latencies[str(ours)], "encode") / 1e3
+    rate, ceiling = work.operations / encode, product_rate(latencies[ours.product], (ceilings.SIDE,) * 3)
+    large_product = f"{ceilings.SIDE}³ {ours.product}"
+    findings.add(f"{ours}, encoder's rate", rate / 1e9, "GFLOP/s", large_product, ceiling / 1e9, higher=True)
+    if ours.copy in latencies:
+        seconds = weights / copy_rate(latencies[ours.copy])
+        findings.add(f"{ours}, reading its weights at the rate of a copy", seconds * 1e3, "ms")
+    findings.remarks.append(f"{ours}: the encoder reaches {rate / ceiling:.0%} of the machine's measured ceiling")
+    findings.aim(f"{ours}, encoder ÷ its own products at that rate,", ceiling / rate, ENCODER_AIM, "")
+    if work.product is not None and ours.encoder_product in latencies:
+        own_rate = product_rate(latencies[ours.encoder_product], work.product, ceilings.MATRICES)
         size = "×".join(map(str, work.product))
-        findings.add(f"{pair}, rate of {size} products", own / 1e9, "GFLOP/s", name, ceiling / 1e9, higher=True)
+        name = f"{ours}, rate of {size} products"
+        findings.add(name, own_rate / 1e9, "GFLOP/s", large_product, ceiling / 1e9, higher=True)
         findings.remarks.append(
-            f"{pair}: products of the encoder's size, {size}, reach {own / ceiling:.0%} of that ceiling; at their rate "
-            f"the encoder takes {own / rate:.2f} times its products"
+            f"{ours}: products of the encoder's size, {size}, reach {own_rate / ceiling:.0%} of that ceiling; at their "
+            f"rate the encoder takes {own_rate / rate:.2f} times its products"
         )
 
 
-def product_rate(bursts: Bursts, shape: tuple[int, ...], matrices: int = 1) -> float:
-    """Floating point operations per second."""
-    return 2 * matrices * math.prod(shape) / bursts[BACK_TO_BACK].percentile(50)
-
-
-def copy_rate(results: Results, pair: Pair) -> float:
-    """Bytes per second, those read and those written."""
-    return 2 * COPIED / results[pair.copy][BACK_TO_BACK].percentile(50)
-
-
-def describe_rest(findings: Findings, results: Results, pairs: Sequence[Pair]) -> None:
-    """What is of no single pair: stages by themselves, copies, the best pair's aims, the tables and what is drawn."""
-    for probe, name in PROBES.items():
-        if probe in results:
-            findings.add(name, milliseconds(results[probe], 50), "ms")
-    if all(pair.device == "cpu" for pair in pairs):
+def add_all_contenders(findings: Findings, latencies: AllLatencies, ours: Sequence[PrecisionOnBackend]) -> None:
+    """Add what belongs to no single one of ours: stages by themselves, copies, the best one's aims, and the tables."""
+    for stage, name in STAGES.items():
+        if stage in latencies:
+            findings.add(name, milliseconds(latencies[stage], 50), "ms")
+    if all(precision_on_backend.device == "cpu" for precision_on_backend in ours):
         findings.remarks.append("transfer: none; views and features lie in the memory that the processor computes in")
-    for pair in {pair.copy: pair for pair in pairs if pair.copy in results}.values():
-        findings.add(pair.copy, copy_rate(results, pair) / 1e9, "GB/s")
-    best = min(pairs, key=lambda pair: milliseconds(results[str(pair)], 50))
+    for copy in dict.fromkeys(precision_on_backend.copy for precision_on_backend in ours):
+        if copy in latencies:
+            findings.add(copy, copy_rate(latencies[copy]) / 1e9, "GB/s")
+    best = min(map(str, ours), key=lambda name: milliseconds(latencies[name], 50))
     for peer, aim in ((TORCH, TORCH_AIM), (WINCLIP, WINCLIP_AIM)):
-        if peer in results:
-            times = milliseconds(results[peer], 50) / milliseconds(results[str(best)], 50)
-            findings.aim(f"{best}, p50, times as fast as {peer},", times, aim, "", at_least=True)
-    names = [str(pair) for pair in pairs]
-    names += [name for name in results if name.startswith(("eager", "torch.compile", "anomalib"))]
-    findings.tables += [latencies(results, names), stages(results, names)]
-    for name in names:
-        for load, burst in results[name].items():
-            if load.batch == 1:
-                findings.distributions[f"{name}, {load.title}"] = [seconds * 1e3 for seconds in burst.seconds]
+        if peer in latencies:
+            speed_up = milliseconds(latencies[peer], 50) / milliseconds(latencies[best], 50)
+            findings.aim(f"{best}, p50, times as fast as {peer},", speed_up, aim, "", at_least=True)
+    names = inspecting(latencies, ours)
+    findings.tables += [latency_table(latencies, names), stage_table(latencies, names)]
 
 
-def latencies(results: Results, names: Sequence[str]) -> Table:
-    """A row per contender and load."""
+def inspecting(latencies: AllLatencies, ours: Sequence[PrecisionOnBackend]) -> list[str]:
+    """Return the names of the contenders that inspect frames: ours, then the peers."""
+    peers = [name for name in latencies if name.startswith(("eager", "torch.compile", "anomalib"))]
+    return [*map(str, ours), *peers]
+
+
+def latency_table(latencies: AllLatencies, names: Sequence[str]) -> Table:
+    """Make a table with a row per contender and arrival pattern."""
     rows = [
         (
             name,
-            load.title,
-            *(show(milliseconds(results[name], rank, load)) for rank in (*RANKS, 100)),
-            f"{burst.miss_rate:.0%}" if load.paced else "",
-            str(len(burst.seconds)),
+            pattern.title,
+            *(show(milliseconds(latencies[name], rank, pattern)) for rank in (*RANKS, 100)),
+            f"{of_pattern.miss_rate:.0%}" if pattern.paced else "",
+            str(len(of_pattern.seconds)),
         )
         for name in names
-        for load, burst in results[name].items()
+        for pattern, of_pattern in latencies[name].items()
     ]
     head = ("", "frames come", "p50", "p90", "p99", "max", "missed", "calls")
     return Table("Latency of a call, ms", head, rows, left=(0, 1))
 
 
-def stages(results: Results, names: Sequence[str]) -> Table:
-    """A row per contender that knows its stages; medians, back to back."""
-    known = [name for name in names if results[name][BACK_TO_BACK].returned[0]]
-    head = list(dict.fromkeys(stage for name in known for stage in results[name][BACK_TO_BACK].returned[0]))
+def stage_table(latencies: AllLatencies, names: Sequence[str]) -> Table:
+    """Make a table with a row per contender that has stages; medians, back to back."""
+    staged = [name for name in names if latencies[name][BACK_TO_BACK].stages[0]]
+    stages = list(dict.fromkeys(stage for name in staged for stage in latencies[name][BACK_TO_BACK].stages[0]))
     rows = [
-        (name, *(show(stage_median(results[name], stage)) for stage in head), show(milliseconds(results[name], 50)))
-        for name in known
+        (
+            name,
+            *(show(stage_median(latencies[name], stage)) for stage in stages),
+            show(milliseconds(latencies[name], 50)),
+        )
+        for name in staged
     ]
-    return Table("Stages of a frame back to back, median ms", ("", *head, "whole"), rows)
+    return Table("Stages of a frame back to back, median ms", ("", *stages, "whole"), rows)
 
 
-def milliseconds(bursts: Bursts, rank: float, load: Load = BACK_TO_BACK) -> float:
-    """A percentile of the latency; 100 is the largest."""
-    return bursts[load].percentile(rank) * 1e3
+def distributions(latencies: AllLatencies, ours: Sequence[PrecisionOnBackend]) -> dict[str, list[float]]:
+    """Return the milliseconds of every frame by contender and arrival pattern; batches are left out."""
+    return {
+        f"{name}, {pattern.title}": [seconds * 1e3 for seconds in of_pattern.seconds]
+        for name in inspecting(latencies, ours)
+        for pattern, of_pattern in latencies[name].items()
+        if pattern.batch == 1
+    }
 
 
-def stage_median(bursts: Bursts, stage: str) -> float:
-    """Milliseconds of a stage, back to back; 0 where this contender does not know it."""
-    return percentile([times.get(stage, 0.0) for times in bursts[BACK_TO_BACK].returned], 50)
+def milliseconds(latencies: LatenciesByPattern, rank: float, pattern: ArrivalPattern = BACK_TO_BACK) -> float:
+    """Return a percentile of the latency; rank 100 is the largest."""
+    return latencies[pattern].percentile(rank) * 1e3
+
+
+def stage_median(latencies: LatenciesByPattern, stage: str) -> float:
+    """Return the milliseconds of a stage, back to back; 0 where the contender does not have it."""
+    return percentile([stages.get(stage, 0.0) for stages in latencies[BACK_TO_BACK].stages], 50)

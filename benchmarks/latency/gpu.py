@@ -20,9 +20,7 @@ import numpy as np
 import torch
 from goodparts.evaluation.report.report import (
     Findings,
-    Options,
     Report,
-    check_same,
     commit,
     describe_machine,
     format_table,
@@ -33,14 +31,15 @@ from goodparts.runtime.core.errors import BackendError
 from goodparts.runtime.core.files import write_atomic
 from goodparts.runtime.core.scoring import Floats
 
-from ..timing import Timing, Turn, interleave
+from .. import options
+from ..timing import Contender, Timing, check_same, interleave
 
 REPEAT = 50
 CALLS = 20  # of a captured graph in each timed turn
 QUERIES, WIDTH, JOINT, GRID = 225, 896, 640, (15, 15)
 ROWS = (225, 900, 3600, 45_000)
 SMALL = 3600  # rows, at most: here the maximum and the launches count
-FRAME, SIDE = (2048, 2448), 240
+FRAME_SIZE, SIDE = (2048, 2448), 240
 AIM_TORCH, AIM_PRODUCT, AIM_SCORING = 1.5, 0.9, 50.0
 TOLERANCE = {"fp16": 1e-3, "bf16": 6e-3, "int8": 6e-3}  # fp16 products are rounded to fp16 by torch
 
@@ -49,18 +48,21 @@ TORCH, PRODUCT = "torch matrix product and max", "the product alone"
 
 @dataclass(frozen=True)
 class Search:
-    """Ours and torch's search of one bank; each call leaves its products in an array."""
+    """Ours and torch's search of one bank; each call leaves the largest products in an array."""
 
     ours: Callable[[], None]
     peer: Callable[[], None]
     product: Callable[[], None]
-    found: torch.Tensor
-    peer_found: torch.Tensor
+    best: torch.Tensor
+    peer_best: torch.Tensor
 
 
-def measure(options: Options) -> Findings:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_repeat(parser, REPEAT)
+
+
+def measure(*, repeat: int) -> Findings:
     cuda = device_code()
-    repeat = options.repeat or REPEAT
     findings = Findings()
     for precision in ("fp16", "bf16", "int8"):
         if precision == "bf16" and torch.cuda.get_device_capability()[0] < 8:
@@ -73,26 +75,27 @@ def measure(options: Options) -> Findings:
 
 
 def device_code() -> Any:
-    """goodparts._native.cuda. BackendError where it, or torch, cannot use a GPU."""
+    """Return goodparts._native.cuda; BackendError where it, or torch, cannot use a GPU."""
     core = native.core()
     cuda = getattr(core, "cuda", None)
     if cuda is None or not cuda.available():
-        why = "the C++ core cannot be loaded" if cuda is None else cuda.why_not()
-        raise BackendError(f"bench gpu needs a GPU: {why}")
+        reason = "the C++ core cannot be loaded" if cuda is None else cuda.why_not()
+        raise BackendError(f"bench gpu needs a GPU: {reason}")
     if not torch.cuda.is_available():
         raise BackendError("bench gpu needs torch with CUDA, its peer: this torch has none")
     return cuda
 
 
-def unit(rows: int, width: int) -> torch.Tensor:
+def unit_vectors(rows: int, width: int) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.randn(rows, width, device="cuda"), dim=1)
 
 
 def add_search(findings: Findings, cuda: Any, rows: int, precision: str, repeat: int) -> None:
-    contenders = prepare_search(cuda, rows, precision)
-    calls = {"ours": contenders.ours, "peer": contenders.peer, "product": contenders.product}
-    timings = interleave({name: captured(call) for name, call in calls.items()}, repeat, warm=2, settle=1)
-    difference = float((contenders.found - contenders.peer_found).abs().max())
+    """Add the search of one bank; precision: of queries and rows."""
+    search = prepare_search(cuda, rows, precision)
+    calls = {"ours": search.ours, "peer": search.peer, "product": search.product}
+    timings = interleave({name: capture(call) for name, call in calls.items()}, repeat, warmup=2, settle=1)
+    difference = float((search.best - search.peer_best).abs().max())
     check_same(f"search of {rows} rows, {precision}", difference, TOLERANCE[precision])
     ours, peer, product = (microseconds(timings[name]) for name in calls)
     name = f"search {QUERIES}×{rows}×{WIDTH}, {precision}"
@@ -105,38 +108,41 @@ def add_search(findings: Findings, cuda: Any, rows: int, precision: str, repeat:
 
 
 def prepare_search(cuda: Any, rows: int, precision: str) -> Search:
-    bank_rows, queries = unit(rows, WIDTH), unit(QUERIES, WIDTH)
+    bank_rows, queries = unit_vectors(rows, WIDTH), unit_vectors(QUERIES, WIDTH)
     bank = cuda.Bank(WIDTH, precision)
     bank.append(bank_rows)
     search = cuda.Search([bank], QUERIES)
-    found = torch.empty(QUERIES, device="cuda")
-    index = torch.empty(QUERIES, device="cuda", dtype=torch.int64)
+    best, index = (torch.empty(QUERIES, device="cuda", dtype=dtype) for dtype in (torch.float32, torch.int64))
+    peer_best, peer_index = torch.empty_like(best), torch.empty_like(index)
     features = queries.bfloat16() if precision == "bf16" else queries.half()
 
     def ours() -> None:
-        search.run([features], [(found, index)], torch.cuda.current_stream().cuda_stream)
+        search.run([features], [(best, index)], torch.cuda.current_stream().cuda_stream)
 
-    best, where = torch.empty(QUERIES, device="cuda"), torch.empty(QUERIES, device="cuda", dtype=torch.int64)
     if precision == "int8":
-        return Search(ours, *torch_in_int8(queries, bank_rows, best), found, best)
+        return Search(ours, *torch_in_int8(queries, bank_rows, peer_best), best, peer_best)
     right = bank_rows.to(features.dtype).T
     products = torch.empty(QUERIES, rows, device="cuda", dtype=features.dtype)
-    best = best.to(features.dtype)
+    peer_best = peer_best.to(features.dtype)
 
     def product() -> None:
         torch.mm(features, right, out=products)
 
     def product_and_max() -> None:
         product()
-        torch.max(products, dim=1, out=(best, where))
+        torch.max(products, dim=1, out=(peer_best, peer_index))
 
-    return Search(ours, product_and_max, product, found, best)
+    return Search(ours, product_and_max, product, best, peer_best)
 
 
 def torch_in_int8(
     queries: torch.Tensor, rows: torch.Tensor, best: torch.Tensor
 ) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Scaled to int8 row by row beforehand; rows are repeated up to a multiple of 8, as torch needs them."""
+    """Prepare torch's product and maximum, and its product, in int8.
+
+    Queries and rows are scaled row by row beforehand; rows are repeated up to a multiple of 8, as torch needs them.
+    best: takes the largest product of every query.
+    """
     rows = torch.cat([rows, rows[: -len(rows) % 8]])
     scales = [vectors.abs().amax(dim=1, keepdim=True) / 127 for vectors in (queries, rows)]
     left, right = (
@@ -155,22 +161,22 @@ def torch_in_int8(
 
 
 def add_scoring(findings: Findings, cuda: Any, repeat: int) -> None:
-    """At 4 shots and one view: what the prompts, the fusion and the maximum add to the search."""
+    """Add what the prompts, the fusion and the maximum add to the search, at 4 shots and one view."""
     rng = np.random.default_rng(0)
 
     def prompts() -> Floats:
-        pair = rng.standard_normal((2, JOINT)).astype(np.float32)
-        return np.asarray(pair / np.linalg.norm(pair, axis=1, keepdims=True), np.float32)
+        vectors = rng.standard_normal((2, JOINT)).astype(np.float32)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
     banks = [cuda.Bank(WIDTH) for _ in range(2)]
     for bank in banks:
-        bank.append(unit(900, WIDTH))
+        bank.append(unit_vectors(900, WIDTH))
     patches = GRID[0] * GRID[1]
-    global_, local = unit(1, JOINT).half(), unit(patches, JOINT).half()[None]
-    memory = [unit(patches, WIDTH).half() for _ in banks]
+    global_, local = unit_vectors(1, JOINT).half(), unit_vectors(patches, JOINT).half()[None]
+    memory = [unit_vectors(patches, WIDTH).half() for _ in banks]
     out = [torch.empty((1, *GRID) if grid else (1,), device="cuda") for grid in (0, 1, 0, 0, 1, 1)]
     smooth = torch.empty(1, 400, 400, device="cuda")
-    found = [
+    matches = [
         (torch.empty(patches, device="cuda"), torch.empty(patches, device="cuda", dtype=torch.int64)) for _ in banks
     ]
     search = cuda.Search(banks, patches)
@@ -183,25 +189,25 @@ def add_scoring(findings: Findings, cuda: Any, repeat: int) -> None:
         return torch.cuda.current_stream().cuda_stream
 
     def score(name: str, smooth_map: torch.Tensor | None = None) -> None:
-        scorers[name].run(global_, local, [some[None] for some in memory], out, smooth_map, stream())
+        scorers[name].run(global_, local, [features[None] for features in memory], out, smooth_map, stream())
 
     calls: dict[str, Callable[[], None]] = {
-        "search": lambda: search.run(memory, found, stream()),
+        "search": lambda: search.run(memory, matches, stream()),
         "grid": lambda: score("grid"),
         "map": lambda: score("map"),
         "smooth": lambda: score("grid", smooth),
     }
-    timings = interleave({name: captured(call) for name, call in calls.items()}, repeat, warm=2, settle=1)
-    alone = microseconds(timings["search"])
-    named = {"grid": "score", "map": "score, maximum of the map", "smooth": "score and anomaly map"}
-    for name, what in named.items():
-        findings.add(f"{what}, 4 shots", microseconds(timings[name]), "µs", "its search", alone)
-    findings.aim("score besides its search", microseconds(timings["grid"]) - alone, AIM_SCORING, "µs")
+    timings = interleave({name: capture(call) for name, call in calls.items()}, repeat, warmup=2, settle=1)
+    search_time = microseconds(timings["search"])
+    titles = {"grid": "score", "map": "score, maximum of the map", "smooth": "score and anomaly map"}
+    for name, title in titles.items():
+        findings.add(f"{title}, 4 shots", microseconds(timings[name]), "µs", "its search", search_time)
+    findings.aim("score besides its search", microseconds(timings["grid"]) - search_time, AIM_SCORING, "µs")
 
 
 def add_resize(findings: Findings, cuda: Any, repeat: int) -> None:
-    """A frame that lies on the device already, beside what it takes to bring it there."""
-    host = torch.randint(0, 256, (*FRAME, 3), dtype=torch.uint8).pin_memory()
+    """Add the resizing of a frame that lies on the device already, beside what it takes to bring it there."""
+    host = torch.randint(0, 256, (*FRAME_SIZE, 3), dtype=torch.uint8).pin_memory()
     frame = host.cuda()
     small = torch.empty(SIDE, SIDE, 3, device="cuda", dtype=torch.uint8)
 
@@ -211,14 +217,15 @@ def add_resize(findings: Findings, cuda: Any, repeat: int) -> None:
     def copy() -> None:
         frame.copy_(host, non_blocking=True)
 
-    timings = interleave({"ours": captured(resize), "copy": captured(copy)}, repeat, warm=2, settle=1)
-    height, width = FRAME
+    timings = interleave({"ours": capture(resize), "copy": capture(copy)}, repeat, warmup=2, settle=1)
+    height, width = FRAME_SIZE
     ours, floor = microseconds(timings["ours"]), microseconds(timings["copy"])
     findings.add(f"resize {width}×{height} → {SIDE}", ours, "µs", "copying the frame to the device", floor)
 
 
-def captured(call: Callable[[], None]) -> Turn[None]:
-    """A contender whose kernels are captured once; a turn times CALLS replays with events, and returns their mean."""
+def capture(call: Callable[[], None]) -> Contender[None]:
+    """Capture the kernels of a call once; a turn of the contender times CALLS replays with events, and returns their
+    mean."""
     cuda: Any = torch.cuda  # typed in part
     side = cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -230,7 +237,7 @@ def captured(call: Callable[[], None]) -> Turn[None]:
     with torch.cuda.graph(graph):
         call()
 
-    def turn(settle: int) -> tuple[float, None]:
+    def replay(settle: int) -> tuple[float, None]:
         start, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
         for _ in range(settle):
             graph.replay()
@@ -241,7 +248,7 @@ def captured(call: Callable[[], None]) -> Turn[None]:
         end.synchronize()
         return start.elapsed_time(end) / 1e3 / CALLS, None
 
-    return turn
+    return replay
 
 
 def microseconds(timing: Timing[None]) -> float:
@@ -249,25 +256,25 @@ def microseconds(timing: Timing[None]) -> float:
 
 
 def gpu_versions() -> dict[str, str]:
-    """The GPU, its driver, and the CUDA of torch."""
-    found = {"gpu": torch.cuda.get_device_name(), "cuda of torch": torch.version.cuda or "none"}
+    """Return the GPU, its driver, and the CUDA of torch."""
+    versions = {"gpu": torch.cuda.get_device_name(), "cuda of torch": torch.version.cuda or "none"}
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found["driver"] = done.stdout.splitlines()[0].strip()
+        versions["driver"] = done.stdout.splitlines()[0].strip()
     except (OSError, subprocess.CalledProcessError, IndexError):
-        found["driver"] = "unknown"
-    return found
+        versions["driver"] = "unknown"
+    return versions
 
 
 def main() -> None:
-    """As `goodparts bench gpu`, and with the GPU in the JSON file."""
+    """Measure as `goodparts bench gpu` does, and write the GPU into the JSON file too."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--repeat", type=int, metavar="N")
+    add_arguments(parser)
     parser.add_argument("--commit", help="where the code runs outside its checkout")
     args = parser.parse_args()
-    findings = measure(Options("", args.repeat))
+    findings = measure(repeat=args.repeat)
     print("\n".join([format_table(findings.rows), *findings.remarks]))
     if args.json is not None:
         versions = installed_versions() | gpu_versions()

@@ -1,4 +1,4 @@
-"""Where a frame's time goes on a line: processor time of each of its pieces, one after the other."""
+"""Where a frame's time goes on a line: processor time of each of its stages, one after the other."""
 
 from __future__ import annotations
 
@@ -17,33 +17,37 @@ from goodparts.runtime.line.outputs.rejects import to_png
 from goodparts.runtime.overlay import draw_overlay
 from PIL import Image
 
-T = TypeVar("T")
-U = TypeVar("U")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 FRAMES = 100
 
 
-def time_pieces(findings: Findings, folder: Path, recipe: Path, video: Path) -> None:
-    """Add a row per piece: decoding, conversion, the detector's stages, regions; and of a reject its pictures."""
+def time_stages(findings: Findings, folder: Path, recipe: Path, video: Path) -> None:
+    """Add a row per stage: decoding, conversion, the detector's stages, regions; and the pictures of a reject.
+
+    folder: of the engine.
+    """
     detector = Detector(Engine.open(folder, threads=1), recipe)
     engine, view = detector.engine, detector.recipe.header.view
     size = engine.encoder.image_size
 
-    def piece(name: str, do: Callable[[T], U], items: Iterable[T]) -> list[U]:
+    def time_stage(name: str, do: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         start = time.process_time()
-        done = [do(item) for item in items]
-        findings.add(name, (time.process_time() - start) * 1e3 / len(done), "ms of a processor")
-        return done
+        results = [do(item) for item in items]
+        milliseconds = (time.process_time() - start) * 1e3 / len(results)
+        findings.add(name, milliseconds, "ms of a processor")
+        return results
 
     with av.open(str(video)) as container:
         container.streams.video[0].codec_context.thread_count = 1
-        frames = piece("decode H.264", lambda frame: frame, islice(container.decode(video=0), FRAMES))
-    pixels = piece("to RGB", lambda frame: frame.to_ndarray(format="rgb24"), frames)
-    views = piece("preprocess", lambda rgb: view.cut(rgb, size, 1), pixels)
-    piece(f"encode, {engine.precision}, alone", engine.encode, views)
-    found = [detector.predict(rgb) for rgb in pixels]
-    piece("regions and JSON", lambda each: msgspec.json.encode(as_record(each)), found)
-    piece("map", lambda each: each.map, found)
-    rejects = list(zip(pixels, found, strict=True))[: FRAMES // 10]
-    piece("of a reject: its frame as PNG", lambda each: to_png(Image.fromarray(each[0])), rejects)
-    piece("of a reject: its heat-map as PNG", lambda each: to_png(draw_overlay(*each)), rejects)
+        frames = time_stage("decode H.264", lambda frame: frame, islice(container.decode(video=0), FRAMES))
+    pixels = time_stage("to RGB", lambda frame: frame.to_ndarray(format="rgb24"), frames)
+    views = time_stage("preprocess", lambda rgb: view.cut(rgb, size, 1), pixels)
+    time_stage(f"encode, {engine.precision}, alone", engine.encode, views)
+    inspections = [detector.predict(rgb) for rgb in pixels]
+    time_stage("regions and JSON", lambda inspection: msgspec.json.encode(as_record(inspection)), inspections)
+    time_stage("map", lambda inspection: inspection.map, inspections)
+    rejects = list(zip(pixels, inspections, strict=True))[: FRAMES // 10]
+    time_stage("of a reject: its frame as PNG", lambda reject: to_png(Image.fromarray(reject[0])), rejects)
+    time_stage("of a reject: its heat-map as PNG", lambda reject: to_png(draw_overlay(*reject)), rejects)

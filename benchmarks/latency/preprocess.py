@@ -7,26 +7,29 @@ The floor is reading the pixels once, on one core; ours and OpenCV use all.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 from collections.abc import Callable
 
 import numpy as np
-from goodparts.evaluation.report.report import Findings, Options, check_same, describe_machine
+from goodparts.evaluation.report.report import Findings, describe_machine
 from goodparts.runtime.core import native
 from goodparts.runtime.core.errors import BackendError
 from goodparts.runtime.core.preprocess import Array8
 from PIL import Image
 
-from ..timing import REST, Timing, Worker, interleave
+from .. import options
+from ..synthetic import FRAME_SIZE, make_frame
+from ..timing import REST, Timing, Worker, check_same, interleave
 
 REPEAT = 50
 SIDE = 240
 """Of the encoder's square."""
-FRAME = (2048, 2448)
+LARGE_FRAME = (2048, 2448)
 CASES = {
-    "2448×2048": (FRAME, (0, 0, 2448, 2048)),
-    "1280×1024": ((1024, 1280), (0, 0, 1280, 1024)),
-    "640×480 of 2448×2048": (FRAME, (801, 500, 640, 480)),
+    "2448×2048": (LARGE_FRAME, (0, 0, 2448, 2048)),
+    "1280×1024": (FRAME_SIZE, (0, 0, 1280, 1024)),
+    "640×480 of 2448×2048": (LARGE_FRAME, (801, 500, 640, 480)),
 }
 """Height and width of the frame, and the box (x, y, width, height) that is cut out of it."""
 AIM = 4.0
@@ -37,11 +40,15 @@ Box = tuple[int, int, int, int]
 Call = Callable[[], Array8]
 
 
-def measure(options: Options) -> Findings:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_repeat(parser, REPEAT)
+
+
+def measure(*, repeat: int) -> Findings:
     findings = Findings()
     for name, (size, box) in CASES.items():
-        timings = time_case(size, box, options.repeat or REPEAT)
-        difference = np.abs(timings["ours"].returned[0].astype(int) - timings[PILLOW].returned[0])
+        timings = time_case(size, box, repeat)
+        difference = np.abs(timings["ours"].results[0].astype(int) - timings[PILLOW].results[0])
         check_same(name, float(difference.max()), 0.0)
         ours = timings["ours"].median * 1e3
         for peer in list(timings)[1:]:
@@ -49,17 +56,21 @@ def measure(options: Options) -> Findings:
             findings.add(f"{name}{suffix}", ours, "ms", peer, timings[peer].median * 1e3)
     if AREA not in timings:
         findings.remarks.append("OpenCV is not installed: it is left out")
-    share = {row.name: row.ratio or 0.0 for row in findings.rows}
+    ratios = {row.name: row.ratio or 0.0 for row in findings.rows}
     for name in CASES:
-        part = share[f"{name}, beside {FLOOR}"]
-        findings.remarks.append(f"{name}: reading the pixels on one core takes {part:.0%} of that time")
-    what = f"{next(iter(CASES))} on {describe_machine().cores} cores, times Pillow's speed,"
-    findings.aim(what, share[next(iter(CASES))], AIM, "", at_least=True)
+        ratio = ratios[f"{name}, beside {FLOOR}"]
+        findings.remarks.append(f"{name}: reading the pixels on one core takes {ratio:.0%} of that time")
+    first = next(iter(CASES))
+    name = f"{first} on {describe_machine().cores} cores, times Pillow's speed,"
+    findings.aim(name, ratios[first], AIM, "", at_least=True)
     return findings
 
 
 def time_case(size: tuple[int, int], box: Box, repeat: int) -> dict[str, Timing[Array8]]:
-    """Ours first, then each peer that is installed, by turns, each in a process of its own."""
+    """Time ours first, then each peer that is installed, by turns, each in a process of its own.
+
+    size: height and width of the frame; box: x, y, width and height that are cut out of it.
+    """
     with (
         Worker(resize_in_core, size, box) as ours,
         Worker(resize_in_pillow, size, box) as pillow,
@@ -67,14 +78,10 @@ def time_case(size: tuple[int, int], box: Box, repeat: int) -> dict[str, Timing[
     ):
         contenders = {"ours": ours, PILLOW: pillow, FLOOR: floor}
         if importlib.util.find_spec("cv2") is None:
-            return interleave(contenders, repeat, warm=3, settle=2, rest=REST)
+            return interleave(contenders, repeat, warmup=3, settle=2, rest=REST)
         with Worker(resize_in_opencv, size, box, "AREA") as area, Worker(resize_in_opencv, size, box, "CUBIC") as cubic:
             contenders |= {AREA: area, CUBIC: cubic}
-            return interleave(contenders, repeat, warm=3, settle=2, rest=REST)
-
-
-def make_frame(size: tuple[int, int]) -> Array8:
-    return np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+            return interleave(contenders, repeat, warmup=3, settle=2, rest=REST)
 
 
 def cut(frame: Array8, box: Box) -> Array8:
@@ -83,7 +90,7 @@ def cut(frame: Array8, box: Box) -> Array8:
 
 
 def resize_in_core(size: tuple[int, int], box: Box) -> Call:
-    """Ours, on all cores."""
+    """Prepare ours, on all cores."""
     core = native.core()
     if core is None:
         raise BackendError("bench preprocess measures the C++ core, which cannot be loaded: see above")
@@ -93,20 +100,20 @@ def resize_in_core(size: tuple[int, int], box: Box) -> Call:
 
 
 def resize_in_pillow(size: tuple[int, int], box: Box) -> Call:
-    """As the package does it without the core, but from an image of Pillow's own."""
+    """Prepare what the package does without the core, but from an image of Pillow's own."""
     image = Image.fromarray(np.ascontiguousarray(cut(make_frame(size), box)))
     return lambda: np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
 def resize_in_opencv(size: tuple[int, int], box: Box, method: str) -> Call:
-    """On all cores; method: AREA or CUBIC."""
+    """Prepare OpenCV's, on all cores; method: AREA or CUBIC."""
     import cv2
 
-    part, interpolation = cut(make_frame(size), box), getattr(cv2, f"INTER_{method}")
-    return lambda: np.asarray(cv2.resize(part, (SIDE, SIDE), interpolation=interpolation))
+    pixels, interpolation = cut(make_frame(size), box), getattr(cv2, f"INTER_{method}")
+    return lambda: np.asarray(cv2.resize(pixels, (SIDE, SIDE), interpolation=interpolation))
 
 
 def read_in_numpy(size: tuple[int, int], box: Box) -> Call:
-    """The largest value."""
-    part = cut(make_frame(size), box)
-    return lambda: np.asarray(part.max())
+    """Prepare the search for the largest value."""
+    pixels = cut(make_frame(size), box)
+    return lambda: np.asarray(pixels.max())

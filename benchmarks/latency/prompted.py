@@ -6,17 +6,19 @@ one, for a line changes its product seldom.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import functools
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
-from goodparts.evaluation.report.report import Findings, Options
+from goodparts.evaluation.report.report import Findings
 from goodparts.export.prompted import add_prompted
 from goodparts.runtime import Detector, Engine
+from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Floats
@@ -25,58 +27,73 @@ from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.anople.encoder import PromptedEncoder
 from goodparts.trainer.anople.settings import DEFAULT
 
-from ..synthetic import make_recipe, open_backbone
-from ..timing import here, interleave, percentile
-from .precision_backends import Pair, find_pairs, open_or_make
+from .. import options
+from ..backbones import open_backbone
+from ..synthetic import make_frame, make_recipe
+from ..timing import in_this_process, interleave, percentile
+from .engines import PrecisionOnBackend, find_precisions_on_backends, open_or_make_engine
 
 log = logging.getLogger(__name__)
 
 REPEAT = 100
 SHOTS = 4
-FRAME = (1024, 1280)
 AIM = 1.25
 """AnoPLe's frame ÷ PromptAD's."""
 
 
-def measure(options: Options) -> Findings:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_engine(parser)
+    options.add_repeat(parser, REPEAT)
+
+
+def measure(
+    *, engine: Path | None, backbone: str | None, precisions: Sequence[Precision] | None, repeat: int
+) -> Findings:
     findings = Findings()
-    backbone = open_backbone(options.backbone)
-    encoder = PromptedEncoder(backbone, DEFAULT)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.engine or Path(temporary) / "engine"
-        open_or_make(backbone, folder, options.precisions)
-        spec = add_prompted(folder, backbone, encoder)
-        del backbone
-        conditions, rng = encoder.example(), np.random.default_rng(0)
-        frame = rng.integers(0, 256, (*FRAME, 3), np.uint8)
-        for pair in find_pairs(folder, spec, options.precisions, findings.remarks, graph="prompted"):
-            log.info("timing %s", pair)
-            compare(findings, folder, pair, conditions, frame, options.repeat or REPEAT)
+        folder = engine or Path(temporary) / "engine"
+        model = open_backbone(open_or_make_engine(folder, backbone, precisions).encoder.backbone)
+        encoder = PromptedEncoder(model, DEFAULT)
+        spec = add_prompted(folder, model, encoder)
+        del model
+        conditions, frame = encoder.example(), make_frame()
+        for candidate in find_precisions_on_backends(folder, spec, precisions, findings.remarks, "prompted"):
+            log.info("timing %s", candidate)
+            compare(findings, folder, candidate, conditions, frame, repeat)
     return findings
 
 
-def compare(findings: Findings, folder: Path, pair: Pair, conditions: Conditions, frame: Array8, repeat: int) -> None:
-    """Rows of one pair: both medians, and the median of the ratios of frames that were timed one after the other."""
-    engine = Engine.open(folder, backend=pair.backend, precision=pair.precision)
+def compare(
+    findings: Findings,
+    folder: Path,
+    candidate: PrecisionOnBackend,
+    conditions: Conditions,
+    frame: Array8,
+    repeat: int,
+) -> None:
+    """Add both medians, and the median of the ratios of frames that were timed one after the other."""
+    engine = Engine.open(folder, backend=candidate.backend, precision=candidate.precision)
     plain = make_recipe(engine.encoder, engine.graph_id(), SHOTS)
     prompted = conditioned(plain, engine.graph_id(conditions), conditions)
     detectors = {"PromptAD": Detector(engine, plain), "AnoPLe": Detector(engine, prompted)}
-    calls = {name: here(functools.partial(inspect, detector, frame)) for name, detector in detectors.items()}
+    calls = {name: in_this_process(functools.partial(inspect, detector, frame)) for name, detector in detectors.items()}
     timings = interleave(calls, repeat, settle=1)
     ours, peer = timings["AnoPLe"].seconds, timings["PromptAD"].seconds
     for rank in (50, 90):
-        found, theirs = (percentile(seconds, rank) * 1e3 for seconds in (ours, peer))
-        findings.add(f"{pair}, AnoPLe, p{rank}", found, "ms", "PromptAD", theirs)
-    ratios = [one / other for one, other in zip(ours, peer, strict=True)]
-    findings.aim(f"{pair}, AnoPLe's frame ÷ PromptAD's, median of {repeat} pairs,", percentile(ratios, 50), AIM, "")
+        value, peer_value = (percentile(seconds, rank) * 1e3 for seconds in (ours, peer))
+        findings.add(f"{candidate}, AnoPLe, p{rank}", value, "ms", "PromptAD", peer_value)
+    ratios = [prompted_seconds / plain_seconds for prompted_seconds, plain_seconds in zip(ours, peer, strict=True)]
+    findings.aim(
+        f"{candidate}, AnoPLe's frame ÷ PromptAD's, median of {repeat} pairs,", percentile(ratios, 50), AIM, ""
+    )
 
 
 def inspect(detector: Detector, frame: Array8) -> Floats:
-    """A frame's map."""
+    """Inspect a frame and return its map."""
     return detector.predict(frame).map
 
 
 def conditioned(recipe: Recipe, graph: str, conditions: Conditions) -> Recipe:
-    """The recipe as AnoPLe would have made it."""
+    """Return the recipe as AnoPLe would have made it, for the prompted graph with this id."""
     header = msgspec.structs.replace(recipe.header, version=PROMPTED_VERSION, method="anople", graph=graph)
     return dataclasses.replace(recipe, header=header, conditions=conditions)

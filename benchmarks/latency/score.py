@@ -6,18 +6,19 @@ torch's bilinear interpolation, then scipy's Gaussian.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 
 import numpy as np
-from goodparts.evaluation.report.report import Findings, Options, check_same
+from goodparts.evaluation.report.report import Findings
 from goodparts.runtime.core import native
 from goodparts.runtime.core.errors import BackendError
 from goodparts.runtime.core.scorer import Scorer
-from goodparts.runtime.core.scoring import MAP_SIZE, Features, Floats, Learned, score
+from goodparts.runtime.core.scoring import MAP_SIGMA, MAP_SIZE, Features, Floats, Learned, anomaly_map, score
 
-from ..synthetic import describe_encoder, make_features, make_recipe
-from ..timing import REST, Worker, here, interleave
-from .contenders import map_in_numpy, map_in_torch_and_scipy, score_in_core, score_in_numpy
+from .. import options
+from ..synthetic import make_features, make_recipe
+from ..timing import REST, Worker, check_same, in_this_process, interleave
 
 REPEAT = 50
 SHOTS = (1, 4, 16)
@@ -28,16 +29,22 @@ NUMPY = "the same in numpy"
 TORCH_AND_SCIPY = "torch interpolate + scipy gaussian_filter"
 
 
-def measure(options: Options) -> Findings:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_backbone(parser)
+    options.add_repeat(parser, REPEAT)
+
+
+def measure(*, backbone: str, repeat: int) -> Findings:
+    from ..backbones import describe_encoder  # imported here, so that the workers hold neither torch nor open_clip
+
     findings = Findings()
-    repeat = options.repeat or REPEAT
-    encoder = describe_encoder(options.backbone)
+    encoder = describe_encoder(backbone)
     features = make_features(encoder)
     for shots in SHOTS:
         learned = make_recipe(encoder, "0" * 64, shots).learned()
         with Worker(score_in_core, features, learned) as ours, Worker(score_in_numpy, features, learned) as peer:
-            timings = interleave({"ours": ours, "peer": peer}, repeat, warm=3, settle=1, rest=REST)
-        difference = float(np.abs(timings["ours"].returned[0] - timings["peer"].returned[0]).max())
+            timings = interleave({"ours": ours, "peer": peer}, repeat, warmup=3, settle=1, rest=REST)
+        difference = float(np.abs(timings["ours"].results[0] - timings["peer"].results[0]).max())
         check_same(f"score, {shots} shots", difference, SCORE_TOLERANCE)
         findings.add(f"score, {shots} shots", timings["ours"].median * 1e3, "ms", NUMPY, timings["peer"].median * 1e3)
         whole, search = time_on_one_core(features, learned, repeat)
@@ -51,7 +58,7 @@ def measure(options: Options) -> Findings:
 
 
 def time_on_one_core(features: Features, learned: Learned, repeat: int) -> tuple[float, float]:
-    """Median milliseconds of all of it, and of the search alone."""
+    """Return the median milliseconds of the whole scoring, and of its search."""
     core = native.core()
     if core is None:
         raise BackendError("bench score measures the C++ core, which cannot be loaded: see above")
@@ -68,14 +75,45 @@ def time_on_one_core(features: Features, learned: Learned, repeat: int) -> tuple
             bank.search(rows, threads=1)
 
     contenders: dict[str, Callable[[], object]] = {"whole": lambda: scorer(features), "search": search}
-    timings = interleave({name: here(call) for name, call in contenders.items()}, repeat, settle=2)
+    timings = interleave({name: in_this_process(call) for name, call in contenders.items()}, repeat, settle=2)
     return timings["whole"].median * 1e3, timings["search"].median * 1e3
 
 
 def time_map(grid: Floats, repeat: int) -> tuple[float, float]:
-    """Median milliseconds of ours and of the peer, which must agree."""
+    """Return the median milliseconds of our anomaly map and of the peer's, which must agree."""
     with Worker(map_in_numpy, grid) as ours, Worker(map_in_torch_and_scipy, grid) as peer:
-        timings = interleave({"ours": ours, "peer": peer}, repeat, warm=3, settle=1, rest=REST)
-    difference = float(np.abs(timings["ours"].returned[0] - timings["peer"].returned[0]).max())
+        timings = interleave({"ours": ours, "peer": peer}, repeat, warmup=3, settle=1, rest=REST)
+    difference = float(np.abs(timings["ours"].results[0] - timings["peer"].results[0]).max())
     check_same("anomaly map", difference, MAP_TOLERANCE)
     return timings["ours"].median * 1e3, timings["peer"].median * 1e3
+
+
+def score_in_core(features: Features, learned: Learned) -> Callable[[], Floats]:
+    """Prepare ours, as the detector scores; the call returns the image scores."""
+    scorer = Scorer(learned, features.grid)
+    return lambda: scorer(features).image
+
+
+def score_in_numpy(features: Features, learned: Learned) -> Callable[[], Floats]:
+    """Prepare the readable definition, with as many threads as numpy likes."""
+    return lambda: score(features, learned).image
+
+
+def map_in_numpy(grid: Floats) -> Callable[[], Floats]:
+    """Prepare ours: [h,w] → [400,400] in two matrix products."""
+    return lambda: anomaly_map(grid)
+
+
+def map_in_torch_and_scipy(grid: Floats) -> Callable[[], Floats]:
+    """Prepare the released code's way: bilinear interpolation in torch, then scipy's Gaussian."""
+    import torch
+    from scipy.ndimage import gaussian_filter
+
+    image = torch.from_numpy(grid)[None, None]
+
+    def draw() -> Floats:
+        large = torch.nn.functional.interpolate(image, (MAP_SIZE, MAP_SIZE), mode="bilinear", align_corners=False)
+        smooth: Floats = gaussian_filter(large[0, 0].numpy(), sigma=MAP_SIGMA)
+        return smooth
+
+    return draw

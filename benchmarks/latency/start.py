@@ -1,41 +1,46 @@
 """Cold start: how long a line waits for Python, for the first verdict, for a recipe, and for another product.
 
-The first verdict is timed from the start of a fresh process, for every pair of the engine (cold.py). Imports are
-timed from outside, as whole fresh processes with the files in the page cache; nothing is subtracted, the bare
-interpreter has a row of its own. The peer is `import torch`, which a deployment in torch pays before its first line.
-Recipes have 4 shots; opening one checks its digest and every shape. Its peer is `torch.load` of the same arrays, the
-released code's checkpoint, which checks neither.
+The first verdict is timed from the start of a fresh process, for every precision and backend of the engine
+(first_verdict_times.py). Imports are timed from outside, as whole fresh processes with the files in the page cache;
+nothing is subtracted, the bare interpreter has a row of its own. The peer is `import torch`, which a deployment in
+torch pays before its first line. Recipes have 4 shots; opening one checks its digest and every shape. Its peer is
+`torch.load` of the same arrays, the released code's checkpoint, which checks neither.
+
+On a device without torch the peers are left out.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
+import itertools
 import logging
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
-import torch
-from goodparts.evaluation.report.report import Findings, Options
+from goodparts.evaluation.report.report import Findings
 from goodparts.runtime import Detector, Engine, Recipe
-from goodparts.runtime.backends.session import Session
+from goodparts.runtime.backends.session import Precision
 
-from ..synthetic import make_recipe, open_backbone
-from ..timing import here, interleave, percentile
-from .cold_start import time_first_verdicts
-from .precision_backends import find_pairs, open_or_make
+from .. import options
+from ..peers.torch_encoder import torch_installed
+from ..synthetic import make_recipe
+from ..timing import in_this_process, interleave, percentile
+from .engines import find_precisions_on_backends, nothing_runs, open_or_make_engine
+from .first_verdict_times import time_first_verdicts
 
 log = logging.getLogger(__name__)
 
 REPEAT = 5
-WARM_ROUNDS_PER_REPEAT = 10  # what runs inside one process takes milliseconds
+ROUNDS_PER_REPEAT = 10  # what runs inside one process takes milliseconds
 SHOTS = 4
 IMPORT_AIM = 0.3  # seconds
 OPEN_AIM = 20.0  # milliseconds
 USE_AIM = 10.0  # milliseconds
+WITHOUT_TORCH = "torch or open_clip is not installed: the peers, which need them, are left out"
 
 FIRST_OPEN = """
 import sys, time
@@ -46,80 +51,100 @@ print(time.perf_counter() - start)
 """
 
 
-def measure(options: Options) -> Findings:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_engine(parser)
+    options.add_repeat(parser, REPEAT)
+
+
+def measure(
+    *, engine: Path | None, backbone: str | None, precisions: Sequence[Precision] | None, repeat: int
+) -> Findings:
     findings = Findings()
-    repeat = options.repeat or REPEAT
-    with tempfile.TemporaryDirectory() as folder:
-        log.info("building %s", options.backbone)
-        backbone = open_backbone(options.backbone)
-        place = options.engine or Path(folder) / "engine"
-        spec = open_or_make(backbone, place, options.precisions)
-        engine = Engine(spec, "fp32", {"plain": cast(Session, None)})  # changing product reads its identity only
-        paths = [Path(folder) / f"{seed}.safetensors" for seed in range(2)]
-        recipes = [make_recipe(engine.encoder, engine.graph_id(), SHOTS, seed) for seed in range(2)]
-        for path, recipe in zip(paths, recipes, strict=True):
-            recipe.save(path)
+    if not torch_installed():
+        findings.remarks.append(WITHOUT_TORCH)
+    with tempfile.TemporaryDirectory() as temporary_name:
+        temporary = Path(temporary_name)
+        folder = engine or temporary / "engine"
+        spec = open_or_make_engine(folder, backbone, precisions)
+        candidates = find_precisions_on_backends(folder, spec, precisions, findings.remarks)
+        if not candidates:
+            raise nothing_runs(findings.remarks)
         log.info("starting Python %d times", 4 * repeat + 3)
-        time_imports(findings, repeat, folder)
-        pairs = find_pairs(place, spec, options.precisions, findings.remarks)
-        time_first_verdicts(findings, repeat, place, spec, pairs, backbone.visual, Path(folder))
-        time_recipes(findings, repeat, engine, paths, recipes)
+        time_imports(findings, repeat, temporary)
+        time_first_verdicts(findings, repeat, folder, spec, candidates, temporary)
+        opened = Engine.open(folder, backend=candidates[0].backend, precision=candidates[0].precision)
+        time_recipes(findings, repeat, opened, temporary)
     return findings
 
 
-def run_python(code: str, folder: str, *arguments: str) -> str:
-    """Run code in a fresh interpreter, away from this folder's packages; returns what it printed."""
+def run_python(code: str, folder: Path, *arguments: str) -> str:
+    """Run code in a fresh interpreter in `folder`, away from other packages, and return what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=folder, check=True, capture_output=True, text=True
     )
     return done.stdout
 
 
-def time_imports(findings: Findings, repeat: int, folder: str) -> None:
-    """Whole processes, in seconds."""
-    code = {"bare": "pass", "ours": "import goodparts.runtime", "torch": "import torch"}
+def time_imports(findings: Findings, repeat: int, folder: Path) -> None:
+    """Add the seconds of whole processes that import."""
+    code = {"bare": "pass", "ours": "import goodparts.runtime"}
+    if torch_installed():
+        code["torch"] = "import torch"
     timings = interleave(
-        {name: here(functools.partial(run_python, text, folder)) for name, text in code.items()}, repeat
+        {name: in_this_process(functools.partial(run_python, text, folder)) for name, text in code.items()}, repeat
     )
-    ours, peer = timings["ours"].median, timings["torch"].median
+    ours = timings["ours"].median
+    peer = ("import torch", timings["torch"].median) if "torch" in timings else ()
     findings.add("bare interpreter", timings["bare"].median, "s")
-    findings.add("import goodparts.runtime", ours, "s", "import torch", peer)
+    findings.add("import goodparts.runtime", ours, "s", *peer)
     findings.aim("import goodparts.runtime", ours, IMPORT_AIM, "s")
 
 
-def time_recipes(findings: Findings, repeat: int, engine: Engine, paths: list[Path], recipes: list[Recipe]) -> None:
-    """Opening and changing product, in milliseconds; two products by turns, so that each change is one."""
-    first = [float(run_python(FIRST_OPEN, str(paths[0].parent), str(paths[0]))) * 1e3 for _ in range(repeat)]
-    checkpoint = paths[0].with_suffix(".pt")
-    arrays = [recipes[0].image_prompts, recipes[0].pixel_prompts, *recipes[0].banks, recipes[0].shots]
-    torch.save([torch.from_numpy(array) for array in arrays], checkpoint)
+def time_recipes(findings: Findings, repeat: int, engine: Engine, folder: Path) -> None:
+    """Add the milliseconds of opening a recipe and of changing product; two products by turns, so that each change is
+    one.
+
+    folder: for the recipes' files.
+    """
+    recipes = [make_recipe(engine.encoder, engine.graph_id(), SHOTS, seed) for seed in range(2)]
+    paths = [folder / f"{seed}.safetensors" for seed in range(2)]
+    for path, recipe in zip(paths, recipes, strict=True):
+        recipe.save(path)
+    first_opens = [float(run_python(FIRST_OPEN, folder, str(paths[0]))) * 1e3 for _ in range(repeat)]
     detector = Detector(engine, recipes[0])
-    turn = 0
-
-    def change(products: list[Recipe] | list[Path]) -> Callable[[], None]:
-        def use() -> None:
-            nonlocal turn
-            turn += 1
-            detector.use(products[turn % 2])
-
-        return use
-
-    contenders: dict[str, Callable[[], object]] = {
-        "open": lambda: Recipe.open(paths[0]),
-        "load": lambda: torch.load(checkpoint, weights_only=True),
-        "use recipe": change(recipes),
-        "use path": change(paths),
+    calls: dict[str, Callable[[], object]] = {
+        "open": functools.partial(Recipe.open, paths[0]),
+        "use recipe": change_product(detector, recipes),
+        "use path": change_product(detector, paths),
     }
+    if torch_installed():
+        calls["load"] = load_in_torch(recipes[0], folder)
     timings = interleave(
-        {name: here(call) for name, call in contenders.items()}, repeat * WARM_ROUNDS_PER_REPEAT, settle=1
+        {name: in_this_process(call) for name, call in calls.items()}, repeat * ROUNDS_PER_REPEAT, settle=1
     )
     milliseconds = {name: timing.median * 1e3 for name, timing in timings.items()}
-    peer = ("torch.load of the same arrays", milliseconds["load"])
-    cold = percentile(first, 50)
-    findings.add(f"open a recipe, {SHOTS} shots, first in a process", cold, "ms")
+    peer = ("torch.load of the same arrays", milliseconds["load"]) if "load" in milliseconds else ()
+    first_open = percentile(first_opens, 50)
+    findings.add(f"open a recipe, {SHOTS} shots, first in a process", first_open, "ms")
     findings.add(f"open a recipe, {SHOTS} shots", milliseconds["open"], "ms", *peer)
     findings.add("change product, recipe in memory", milliseconds["use recipe"], "ms")
     findings.add("change product, recipe file", milliseconds["use path"], "ms", *peer)
-    findings.aim("opening a recipe, first in a process", cold, OPEN_AIM, "ms")
+    findings.aim("opening a recipe, first in a process", first_open, OPEN_AIM, "ms")
     findings.aim("changing product, recipe in memory", milliseconds["use recipe"], USE_AIM, "ms")
     findings.aim("changing product, recipe file", milliseconds["use path"], USE_AIM, "ms")
+
+
+def change_product(detector: Detector, products: Sequence[Recipe] | Sequence[Path]) -> Callable[[], None]:
+    """Return a call that changes to the next of the products, after the last to the first."""
+    turns: Iterator[Recipe | Path] = itertools.cycle(products)
+    return lambda: detector.use(next(turns))
+
+
+def load_in_torch(recipe: Recipe, folder: Path) -> Callable[[], object]:
+    """Save a recipe's arrays with torch, and return the call that loads them."""
+    import torch
+
+    checkpoint = folder / "recipe.pt"
+    arrays = [recipe.image_prompts, recipe.pixel_prompts, *recipe.banks, recipe.shots]
+    torch.save([torch.from_numpy(array) for array in arrays], checkpoint)
+    return functools.partial(torch.load, checkpoint, weights_only=True)

@@ -2,7 +2,7 @@
 
 The environment is made once, in the user's cache, with pip: gigabytes and some minutes. anomalib_script.py runs
 there, one process per model, and answers every turn with the seconds of its frames. Those are few: on two quiet cores
-WinCLIP takes four seconds for each, one for the whole picture and hundreds of windows.
+WinCLIP takes four seconds for each, with the whole picture and hundreds of windows.
 """
 
 from __future__ import annotations
@@ -20,34 +20,38 @@ from typing import Any
 from goodparts.runtime.core.errors import BackendError
 from goodparts.runtime.core.files import cache_folder
 
-from ..latency.camera_load import BACK_TO_BACK, Burst
-from ..latency.contenders import HEIGHT, WIDTH, Bursts
+from ..arrivals import BACK_TO_BACK, Latencies, LatenciesByPattern
+from ..synthetic import FRAME_SIZE
 
 log = logging.getLogger(__name__)
 
 MODELS = ("WinCLIP", "PatchCore")
-WARM, FRAMES = 1, 4
-"""Of a turn."""
+WARMUP_FRAMES, FRAMES = 1, 4
+"""Untimed and timed frames of a turn."""
 REQUIREMENTS = ("anomalib>=2.3,<3", "torch", "torchvision", "open_clip_torch>=2.23,<2.26.1")
 """open_clip as anomalib's own extra `clip` bounds it."""
 SCRIPT = Path(__file__).with_name("anomalib_script.py")
 
 
 def title(model: str) -> str:
-    """What a model is called in a report."""
+    """Return the name of a model in a report."""
     return f"anomalib {model}, random weights"
 
 
 class AnomalibPeer:
-    """One of MODELS with random weights and a few shots, back to back; a contender as timing.Worker is one."""
+    """One of MODELS with random weights and a few shots, inspecting back to back; a contender as timing.Worker is."""
 
     def __init__(self, model: str, shots: int, threads: int | None, python: Path | None = None) -> None:
-        """python: of the environment; None for ours, made if need be. BackendError where it cannot be made."""
+        """Start the process.
+
+        python: of the environment; None for ours, which is made if need be. Raises BackendError where it cannot be.
+        """
         self._model = model
         self.ran = "not prepared yet"  # then versions and threads
+        height, width = FRAME_SIZE
         settings = {
-            "model": model, "shots": shots, "threads": threads, "frames": FRAMES, "warm": WARM,
-            "height": HEIGHT, "width": WIDTH,
+            "model": model, "shots": shots, "threads": threads, "frames": FRAMES, "warmup": WARMUP_FRAMES,
+            "height": height, "width": width,
         }  # fmt: skip
         self._process = subprocess.Popen(
             [str(python or environment()), "-I", str(SCRIPT), json.dumps(settings)],
@@ -55,12 +59,12 @@ class AnomalibPeer:
         )  # fmt: skip
 
     def check(self) -> None:
-        """Wait until it is prepared, which takes it up to some minutes."""
+        """Wait until the model is prepared, which can take some minutes; BackendError where it does not run."""
         log.info("preparing anomalib %s", self._model)
         self.ran = f"{self._read()['ran']}; {FRAMES} frames a round"
 
-    def __call__(self, settle: int) -> tuple[float, Bursts]:
-        """One turn; it warms up by itself."""
+    def __call__(self, settle: int) -> tuple[float, LatenciesByPattern]:
+        """Take a turn; the model warms up by itself."""
         del settle
         try:
             assert self._process.stdin is not None
@@ -69,7 +73,7 @@ class AnomalibPeer:
         except OSError as error:
             raise self._ended() from error
         seconds = [float(value) for value in self._read()["seconds"]]
-        return sum(seconds), {BACK_TO_BACK: Burst(seconds, [{} for _ in seconds])}
+        return sum(seconds), {BACK_TO_BACK: Latencies(seconds, [{} for _ in seconds])}
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -90,7 +94,7 @@ class AnomalibPeer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """It ends when nothing more is asked."""
+        """Close the pipes, at which the process ends."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -102,12 +106,15 @@ class AnomalibPeer:
 
 
 def environment(folder: Path | None = None) -> Path:
-    """Python of the environment, which is made where it is not there whole; BackendError where it cannot be."""
+    """Return the Python of the environment, which is made where it is not there whole.
+
+    folder: of the environment; None for ours in the user's cache. Raises BackendError where it cannot be made.
+    """
     folder = folder or cache_folder() / "peers" / "anomalib"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    whole = folder / "whole"
-    wanted = "\n".join(REQUIREMENTS)
-    if whole.is_file() and whole.read_text(encoding="utf-8") == wanted and python.exists():
+    marker = folder / "whole"
+    requirements = "\n".join(REQUIREMENTS)
+    if marker.is_file() and marker.read_text(encoding="utf-8") == requirements and python.exists():
         return python
     log.info("installing anomalib in %s: gigabytes, some minutes", folder)
     try:
@@ -118,7 +125,7 @@ def environment(folder: Path | None = None) -> Path:
             [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS],
         ):
             subprocess.run(command, check=True, stdout=sys.stderr)
-        whole.write_text(wanted, encoding="utf-8")
+        marker.write_text(requirements, encoding="utf-8")
     except (OSError, subprocess.CalledProcessError) as error:
         raise BackendError(f"no environment for anomalib could be made in {folder} ({error}): see above") from error
     return python

@@ -26,14 +26,14 @@ def main() -> None:
         inspect, ran = prepare(**settings)
         answer(ran=ran)
         for _ in sys.stdin:
-            answer(seconds=take(inspect, settings["warm"], settings["frames"]))
+            answer(seconds=time_frames(inspect, settings["warmup"], settings["frames"]))
     except Exception as error:
         answer(error=(str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
-def take(inspect: Any, warm: int, frames: int) -> list[float]:
-    """Seconds of each of `frames` calls."""
-    for _ in range(warm):
+def time_frames(inspect: Any, warmup: int, frames: int) -> list[float]:
+    """Return the seconds of each of `frames` calls; `warmup` untimed ones come first."""
+    for _ in range(warmup):
         inspect()
     seconds: list[float] = []
     for _ in range(frames):
@@ -44,7 +44,7 @@ def take(inspect: Any, warm: int, frames: int) -> list[float]:
 
 
 def prepare(*, model: str, shots: int, threads: int | None, height: int, width: int, **_: int) -> tuple[Any, str]:
-    """The call that inspects one frame, and what ran."""
+    """Return the call that inspects one frame, and the versions and threads that run it."""
     from importlib.metadata import version
 
     import torch
@@ -53,22 +53,22 @@ def prepare(*, model: str, shots: int, threads: int | None, height: int, width: 
         torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
     frame = torch.randint(0, 256, (height, width, 3), generator=generator, dtype=torch.uint8)
-    built, transform = {"WinCLIP": make_winclip, "PatchCore": make_patchcore}[model]()
+    network, transform = {"WinCLIP": make_winclip, "PatchCore": make_patchcore}[model]()
 
     def view(picture: Any) -> Any:
         return transform(picture.permute(2, 0, 1)[None].float() / 255)
 
-    built.eval()
+    network.eval()
     with torch.no_grad():
         pictures = torch.cat(
             [view(torch.randint(0, 256, frame.shape, generator=generator, dtype=torch.uint8)) for _ in range(shots)]
         )
-        learn(built, model, pictures)
+        learn(network, model, pictures)
 
     def inspect() -> tuple[Any, Any]:
         with torch.inference_mode():
-            found = built(view(frame))
-            return found.pred_score.numpy(), found.anomaly_map.numpy()
+            prediction = network(view(frame))
+            return prediction.pred_score.numpy(), prediction.anomaly_map.numpy()
 
     return inspect, f"anomalib {version('anomalib')}, torch {torch.__version__}, {torch.get_num_threads()} threads"
 
@@ -85,20 +85,20 @@ def make_patchcore() -> tuple[Any, Any]:
     from anomalib.models import Patchcore
     from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 
-    built = PatchcoreModel(layers=["layer2", "layer3"], pre_trained=False)
-    return built, Patchcore.configure_pre_processor().transform
+    network = PatchcoreModel(layers=["layer2", "layer3"], pre_trained=False)
+    return network, Patchcore.configure_pre_processor().transform
 
 
-def learn(built: Any, model: str, pictures: Any) -> None:
-    """WinCLIP's references, or PatchCore's memory with its default coreset of a tenth."""
+def learn(network: Any, model: str, pictures: Any) -> None:
+    """Give WinCLIP its references, or PatchCore its memory with its default coreset of a tenth."""
     if model == "WinCLIP":
-        built.setup("part", pictures)
+        network.setup("part", pictures)
         return
-    built.train()
+    network.train()
     for picture in pictures:
-        built(picture[None])
-    built.eval()
-    built.subsample_embedding(0.1)
+        network(picture[None])
+    network.eval()
+    network.subsample_embedding(0.1)
 
 
 if __name__ == "__main__":

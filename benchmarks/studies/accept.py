@@ -9,6 +9,7 @@ accepted the whole line, with room for ROOM photos' rows: the most novel ones, b
 
 from __future__ import annotations
 
+import argparse
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from goodparts.drawn.parts import HELD_OUT_KINDS
 from goodparts.evaluation.metrics.image import auroc
-from goodparts.evaluation.report.report import Findings, Options
+from goodparts.evaluation.report.report import Findings
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Features, Floats, memory_scores, score
 from goodparts.runtime.core.view import View
@@ -33,11 +34,15 @@ from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
 from goodparts.trainer.shots import Shots
 
-from ..synthetic import describe_encoder, make_features, make_recipe, make_views
-from .products import Product as Parts
+from .. import options
+from ..backbones import describe_encoder
+from ..synthetic import make_features, make_recipe, make_views
+from .products import Product as MeasuredProduct
 from .products import draw_product
 
 log = logging.getLogger(__name__)
+
+METHOD = PromptAD.configure("clean", {})
 
 REPEAT = 5
 SHOTS = 4
@@ -48,18 +53,22 @@ STREAM, GOOD, BAD = 24, 40, 16
 """Of a line: good photos that may be accepted; good and defective ones to test with."""
 RATE = 0.1
 """Of false rejects: at lower ones there are few to accept."""
-METHOD = PromptAD.configure("clean", {})
 ROOM = 4
 UNBOUNDED = 1 << 30
 
-Choose = Callable[[Halves, list[Halves], int], Floats]
-"""Learned rows, the rows of each accepted photo, how many are kept → those."""
+SelectRows = Callable[[Halves, list[Halves], int], Floats]
+"""Takes the learned rows, the rows of each accepted photo and how many to keep; returns the rows to keep."""
 
 
-def measure(options: Options) -> Findings:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_backbone(parser)
+    options.add_repeat(parser, REPEAT)
+
+
+def measure(*, backbone: str, repeat: int) -> Findings:
     findings = Findings()
-    for name in ("demo", options.backbone):
-        time_update(findings, name, options.repeat or REPEAT)
+    for name in ("demo", backbone):
+        time_update(findings, name, repeat)
     demo = Backbone.open("demo")
     for kind in HELD_OUT_KINDS:
         log.info("drawn %s", kind)
@@ -70,14 +79,14 @@ def measure(options: Options) -> Findings:
 
 
 def time_update(findings: Findings, name: str, repeat: int) -> None:
-    """Rows "<backbone>, N accepted: update", in milliseconds of processor time."""
+    """Add rows "<backbone>, N accepted: update", in milliseconds of processor time."""
     encoder = describe_encoder(name)
     recipe = make_recipe(encoder, "0" * 64, SHOTS)
     features = [make_features(encoder, seed) for seed in range(SHOTS + max(ACCEPTED))]
     for count in ACCEPTED:
         views, spans = make_views(encoder, count), []
         for _ in range(repeat):
-            encode = Replay(features)
+            encode = ReplayedEncoder(features)
             start = time.process_time()
             remember(recipe, [1] * count, UNBOUNDED, name_shots(count), views, encode).to_bytes()
             spans.append((time.process_time() - start) * 1e3)
@@ -85,8 +94,8 @@ def time_update(findings: Findings, name: str, repeat: int) -> None:
         findings.aim(f"{name}, {count} accepted: update", float(np.median(spans)), AIM, "ms")
 
 
-class Replay:
-    """An encoder that takes no time."""
+class ReplayedEncoder:
+    """An encoder that returns given features in turn and takes no time."""
 
     def __init__(self, features: Sequence[Features]) -> None:
         self._features = iter(features)
@@ -96,6 +105,7 @@ class Replay:
 
 
 def name_shots(count: int) -> list[Shot]:
+    """Make names and digests for so many photos."""
     return [Shot(f"{index}.png", f"{index:064x}") for index in range(count)]
 
 
@@ -104,24 +114,26 @@ class LineOfParts:
 
     def __init__(self, kind: str, seed: int, backbone: Backbone) -> None:
         size = backbone.encoder.image_size
-        self._backbone, self._known = backbone, dict[bytes, Features]()
-        self.product: Parts = draw_product(kind, seed, size, pool=SHOTS + STREAM, good=GOOD, bad=BAD)
+        self._backbone, self._cache = backbone, dict[bytes, Features]()
+        self.product: MeasuredProduct = draw_product(kind, seed, size, pool=SHOTS + STREAM, good=GOOD, bad=BAD)
         shots = Shots(name_shots(SHOTS), {size: self.product.pool[:SHOTS]})
-        product = Product(kind, GENERIC, View(), shots)
-        self.recipe = learn_recipe(METHOD, backbone, product, "0" * 64, RunOptions(false_reject_rate=RATE))
+        product, options = Product(kind, GENERIC, View(), shots), RunOptions(false_reject_rate=RATE)
+        self.recipe = learn_recipe(METHOD, backbone, product, "0" * 64, options)
         self.stream = list(self.product.pool[SHOTS:, None])
         self.tests = [self.encode(view) for view in self.product.tests[:, None]]
 
     def encode(self, view: Array8) -> Features:
-        """Each photo once."""
+        """Encode a photo's view, uint8 [1,S,S,3]; each photo once."""
         data = view.tobytes()
-        if data not in self._known:
-            self._known[data] = self._backbone.encode(view)
-        return self._known[data]
+        if data not in self._cache:
+            self._cache[data] = self._backbone.encode(view)
+        return self._cache[data]
 
     def accept_rejects(self, threshold: float | None) -> tuple[Recipe, int]:
-        """The recipe after the stream, and how many of it were accepted; at the recipe's own threshold, or a fixed
-        one."""
+        """Return the recipe after the stream, and how many photos of the stream were accepted.
+
+        threshold: at which photos are rejected; None for the recipe's own, which changes.
+        """
         recipe, accepted = self.recipe, []
         for view in self.stream:
             limit = recipe.header.thresholds.image if threshold is None else threshold
@@ -133,64 +145,69 @@ class LineOfParts:
         return recipe, len(accepted)
 
     def rates(self, recipe: Recipe, threshold: float) -> tuple[float, float]:
-        """Good tests rejected, bad ones missed."""
+        """Return the shares of good tests rejected and of bad ones missed."""
         learned, bad = recipe.learned(), self.product.bad
         rejected = np.array([score(features, learned).image.max() >= threshold for features in self.tests])
         return float(rejected[~bad].mean()), float((~rejected[bad]).mean())
 
 
 def compare_verdicts(findings: Findings, kind: str, lines: Sequence[LineOfParts]) -> None:
-    """Rows "drawn <kind>, thresholds <which>: good rejected | bad missed", means over lines; peer: before accepting."""
+    """Add rows "drawn <kind>, thresholds <policy>: good rejected | bad missed", means over lines; peer: before
+    accepting."""
     before = np.mean([line.rates(line.recipe, line.recipe.header.thresholds.image) for line in lines], axis=0)
-    for which in ("recalibrated", "kept"):
-        found, counts = [], []
+    for policy in ("recalibrated", "kept"):
+        rates, counts = [], []
         for line in lines:
-            kept = line.recipe.header.thresholds.image if which == "kept" else None
+            kept = line.recipe.header.thresholds.image if policy == "kept" else None
             recipe, count = line.accept_rejects(kept)
-            found.append(line.rates(recipe, kept or recipe.header.thresholds.image))
+            rates.append(line.rates(recipe, kept or recipe.header.thresholds.image))
             counts.append(count)
-        findings.add(f"drawn {kind}, thresholds {which}: accepted of {STREAM}", float(np.mean(counts)), "photos")
-        for index, what in enumerate(("good rejected", "bad missed")):
-            name = f"drawn {kind}, thresholds {which}: {what}"
-            findings.add(name, float(np.mean(found, axis=0)[index]), "share", "before accepting", before[index])
+        findings.add(f"drawn {kind}, thresholds {policy}: accepted of {STREAM}", float(np.mean(counts)), "photos")
+        for index, outcome in enumerate(("good rejected", "bad missed")):
+            name = f"drawn {kind}, thresholds {policy}: {outcome}"
+            findings.add(name, float(np.mean(rates, axis=0)[index]), "share", "before accepting", before[index])
 
 
 def compare_rows(findings: Findings, kind: str, lines: Sequence[LineOfParts]) -> None:
-    """Rows "drawn <kind>, <which> rows: image AUROC" of the memory alone; peer: all rows."""
-    means = {name: float(np.mean([memory_auroc(line, choose) for line in lines])) for name, choose in CHOICES.items()}
+    """Add rows "drawn <kind>, <selection> rows: image AUROC" of the memory only; peer: all rows."""
+    means = {
+        name: float(np.mean([memory_auroc(line, select) for line in lines])) for name, select in SELECTIONS.items()
+    }
     for name, value in means.items():
         if name != ALL:
             findings.add(f"drawn {kind}, {name}: image", value, "AUROC", ALL, means[ALL], higher=True)
 
 
-def memory_auroc(line: LineOfParts, choose: Choose) -> float:
+def memory_auroc(line: LineOfParts, select: SelectRows) -> float:
+    """Return the image AUROC of the memory only, with the rows of the stream that `select` keeps."""
     banks = []
     for number, bank in enumerate(line.recipe.banks):
         photos = [
             line.encode(view).memory[number].reshape(-1, bank.shape[1]).astype(np.float16) for view in line.stream
         ]
-        banks.append(np.concatenate([bank.astype(np.float32), choose(bank, photos, ROOM * len(photos[0]))]))
+        banks.append(np.concatenate([bank.astype(np.float32), select(bank, photos, ROOM * len(photos[0]))]))
     scores = [memory_scores(features.memory, tuple(banks)).max() for features in line.tests]
     return auroc(line.product.bad, np.array(scores, np.float32))
 
 
-def _novel(known: Halves, photos: list[Halves], keep: int) -> Floats:
-    kept = most_novel(known, photos, keep)
-    return np.concatenate([rows[index] for rows, index in zip(photos, kept, strict=True)]).astype(np.float32)
+def _most_novel(known: Halves, photos: list[Halves], keep: int) -> Floats:
+    indices = most_novel(known, photos, keep)
+    return np.concatenate([rows[kept] for rows, kept in zip(photos, indices, strict=True)]).astype(np.float32)
 
 
 def _k_center(known: Halves, photos: list[Halves], keep: int) -> Floats:
-    """Farthest first, from the known rows on."""
+    """Select the farthest row first, from the known rows on."""
     rows = np.concatenate(photos).astype(np.float32)
     similarity: npt.NDArray[np.float32] = (rows @ known.astype(np.float32).T).max(axis=1)
-    chosen = []
+    selected = []
     for _ in range(keep):
-        chosen.append(int(similarity.argmin()))
-        np.maximum(similarity, rows @ rows[chosen[-1]], out=similarity)
-    return rows[chosen]
+        farthest = int(similarity.argmin())
+        selected.append(farthest)
+        np.maximum(similarity, rows @ rows[farthest], out=similarity)
+    return rows[selected]
 
 
-def _chance(_: Halves, photos: list[Halves], keep: int) -> Floats:
+def _random(_: Halves, photos: list[Halves], keep: int) -> Floats:
     rows = np.concatenate(photos).astype(np.float32)
     return rows[np.random.default_rng(0).choice(len(rows), keep, replace=False)]
 
@@ -200,11 +217,11 @@ def _newest(_: Halves, photos: list[Halves], keep: int) -> Floats:
 
 
 ALL = f"all rows of {STREAM} photos"
-CHOICES: dict[str, Choose] = {
+SELECTIONS: dict[str, SelectRows] = {
     ALL: lambda _, photos, __: np.concatenate(photos).astype(np.float32),
-    f"most novel {ROOM} photos' rows": _novel,
+    f"most novel {ROOM} photos' rows": _most_novel,
     "as many by k-center": _k_center,
-    "as many by chance": _chance,
+    "as many by chance": _random,
     "the newest": _newest,
     "none": lambda known, *_: known[:0].astype(np.float32),
 }

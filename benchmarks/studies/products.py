@@ -22,8 +22,11 @@ FIRST_LINE = 1000
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """text: its name in words. As the encoder reads them, uint8: pool [n,S,S,3], good photos to learn from, and
-    tests [N,S,S,3] with masks bool [N,S,S], all False for a good one."""
+    """A product's photos as the encoder reads them, uint8 RGB.
+
+    text: its name in words; pool [n,S,S,3]: good photos to learn from; tests [N,S,S,3]; masks bool [N,S,S] of the
+    tests, all False for a good one.
+    """
 
     text: str
     pool: Array8
@@ -32,12 +35,15 @@ class Product:
 
     @property
     def bad(self) -> npt.NDArray[np.bool_]:
-        """Which of the tests are defective, [N]."""
+        """Whether each of the tests is defective, [N]."""
         return np.asarray(self.masks.any(axis=(1, 2)))
 
 
 def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: int) -> Product:
-    """A line of drawn parts; its defects take turns."""
+    """Draw a line of parts; its defects take turns.
+
+    size: side of the square photos; pool, good, bad: how many to learn from, and good and bad ones to test with.
+    """
     line = DrawnProduct(kind, seed)
     square = size, size
     photos = [line.photo(1000 + index, size=square) for index in range(good)]
@@ -51,7 +57,7 @@ def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: 
 
 
 def load_product(folder: Path, size: int) -> Product:
-    """A category in MVTec AD's layout."""
+    """Load a category in MVTec AD's layout; size: side of the square that the encoder reads."""
     split = read_mvtec(folder)
     return Product(
         split.text,
@@ -62,18 +68,21 @@ def load_product(folder: Path, size: int) -> Product:
 
 
 def find_products(root: Path) -> list[Path]:
-    """Every folder of `root` in MVTec's layout, sorted."""
-    found = sorted(path.parents[1] for path in root.glob("*/train/good"))
-    if not found:
+    """List every folder of `root` in MVTec's layout, sorted; SettingsError where there is none."""
+    folders = sorted(path.parents[1] for path in root.glob("*/train/good"))
+    if not folders:
         raise SettingsError(f"--data {root}: no folder in it has train/good, as in MVTec's layout")
-    return found
+    return folders
 
 
 def gather_sets(
     findings: Findings, data: Path | None, size: int, *, lines: int, pool: int, good: int, bad: int
 ) -> dict[str, list[Product]]:
-    """Products by the set's name: so many drawn lines of each kind that the demo CLIP never saw, and each folder of
-    real photos in `data`; findings remark where there is none."""
+    """Gather products by the set's name: drawn lines of each kind that the demo CLIP never saw, and real photos.
+
+    findings: takes a remark where there are no real photos; data: folders of real photos; size: side of the square that
+    the encoder reads; lines: of each kind; pool, good, bad: photos of each line, as `draw_product` takes them.
+    """
     sets = {
         f"drawn {kind}": [
             draw_product(kind, seed, size, pool=pool, good=good, bad=bad)

@@ -1,11 +1,11 @@
 """A 20-pixel defect in a five-megapixel frame, without tiles and with.
 
-Drawn frames of kinds, and with defects, that the demo backbone never saw. Scores come from torch, to which the export's
-gate ties every engine.
+Drawn frames of kinds, and with defects, that the demo backbone never saw. Scores come from torch (trials.py).
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 
 import numpy as np
@@ -13,13 +13,13 @@ import numpy.typing as npt
 from goodparts.drawn.parts import HELD_OUT_KINDS
 from goodparts.drawn.photos import DrawnProduct
 from goodparts.evaluation.metrics.image import auroc
-from goodparts.evaluation.report.report import Findings, Options
+from goodparts.evaluation.report.report import Findings
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Floats, score
 from goodparts.runtime.core.view import View
 from goodparts.trainer.clip.backbone import Backbone
 
-from .accuracy import learn
+from .trials import learn
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,11 @@ REACH = 40.0
 AUROC_AIM = 0.8
 
 
-def measure(options: Options) -> Findings:  # noqa: ARG001
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take no options."""
+
+
+def measure() -> Findings:
     findings, backbone = Findings(), Backbone.open("demo")
     for kind in HELD_OUT_KINDS:
         log.info("%s: %d frames are drawn", kind, max(SHOTS) + 2 * FRAMES)
@@ -50,14 +54,13 @@ def measure(options: Options) -> Findings:  # noqa: ARG001
             for index in range(FRAMES)
         ]
         frames, masks = [photo.image for photo in (*good, *bad)], [photo.mask for photo in bad]
-        found = [compare(kind, backbone, View(tiles=tiles), pool, frames, masks) for tiles in TILINGS]
-        for tiles, of_tiles in zip(TILINGS[1:], found[1:], strict=True):
-            for shots, what in of_tiles:
-                name = f"{kind}, {shots} shots, {tiles[0]}×{tiles[1]} tiles: {what}"
-                higher = "AUROC" in what or "peak" in what
-                value = of_tiles[shots, what]
-                findings.add(name, value, "share", "without tiles", found[0][shots, what], higher=higher)
-                if tiles == TILINGS[-1] and what == "image AUROC":
+        untiled, *tiled = (compare(kind, backbone, View(tiles=tiles), pool, frames, masks) for tiles in TILINGS)
+        for tiles, measured in zip(TILINGS[1:], tiled, strict=True):
+            for (shots, metric), value in measured.items():
+                name = f"{kind}, {shots} shots, {tiles[0]}×{tiles[1]} tiles: {metric}"
+                higher = "AUROC" in metric or "peak" in metric
+                findings.add(name, value, "share", "without tiles", untiled[shots, metric], higher=higher)
+                if tiles == TILINGS[-1] and metric == "image AUROC":
                     findings.aim(name, value, AUROC_AIM, "", at_least=True)
     return findings
 
@@ -65,33 +68,38 @@ def measure(options: Options) -> Findings:  # noqa: ARG001
 def compare(
     kind: str, backbone: Backbone, view: View, pool: list[Array8], frames: list[Array8], masks: list[Mask]
 ) -> dict[tuple[int, str], float]:
-    """(shots, what) → number: frames told apart, by both branches and by each alone, maps that peak at the defect, and
-    what the threshold for RATE does. frames: the good ones, then a bad one for each of the masks [H,W]."""
+    """Return numbers by shots and metric: AUROC of both branches and of each by itself, the share of maps that peak at
+    the defect, and what the threshold for RATE does.
+
+    pool: good frames to learn from; frames: the good ones, then a bad one for each of the masks [H,W].
+    """
     log.info("%s: %d×%d tiles", kind, *view.tiles)
-    cuts = [view.cut(frame, backbone.encoder.image_size) for frame in pool]
+    shot_views = [view.cut(frame, backbone.encoder.image_size) for frame in pool]
     tests = [backbone.encode(view.cut(frame, backbone.encoder.image_size)) for frame in frames]
     bad = np.arange(len(frames)) >= len(frames) - len(masks)
-    found: dict[tuple[int, str], float] = {}
+    measured: dict[tuple[int, str], float] = {}
     for shots in SHOTS:
-        learned, memory = learn(backbone, kind, np.concatenate(cuts[:shots]), view.count)
+        learned, memory = learn(backbone, kind, np.concatenate(shot_views[:shots]), view.count)
         scores = [score(features, learned) for features in tests]
-        image = np.array([one.image.max() for one in scores])
+        image = np.array([frame_scores.image.max() for frame_scores in scores])
         rejected = image >= memory.calibration.image.threshold(RATE)
-        maps = [view.stitch(one.grid, *FRAME) for one in scores[-len(masks) :]]
-        told = {
+        maps = [view.stitch(frame_scores.grid, *FRAME) for frame_scores in scores[-len(masks) :]]
+        memory_only = np.array([frame_scores.branches.image_memory.max() for frame_scores in scores])
+        prompts_only = np.array([frame_scores.branches.image_prompt.max() for frame_scores in scores])
+        metrics = {
             "image AUROC": auroc(bad, image),
-            "memory alone, image AUROC": auroc(bad, np.array([one.branches.image_memory.max() for one in scores])),
-            "prompts alone, image AUROC": auroc(bad, np.array([one.branches.image_prompt.max() for one in scores])),
-            "maps that peak at it": float(np.mean([peaks_at(*pair) for pair in zip(maps, masks, strict=True)])),
+            "memory alone, image AUROC": auroc(bad, memory_only),
+            "prompts alone, image AUROC": auroc(bad, prompts_only),
+            "maps that peak at it": float(np.mean([*map(peaks_at, maps, masks)])),
             f"missed at {RATE:.0%}": float((~rejected[bad]).mean()),
             f"good rejected at {RATE:.0%}": float(rejected[~bad].mean()),
         }
-        found |= {(shots, what): value for what, value in told.items()}
-    return found
+        measured |= {(shots, metric): value for metric, value in metrics.items()}
+    return measured
 
 
 def peaks_at(scores: Floats, mask: Mask) -> bool:
-    """Whether the map's maximum lies within REACH pixels of the mask's box."""
-    place = (np.array(np.unravel_index(scores.argmax(), scores.shape)) + 0.5) * mask.shape / scores.shape
+    """Return whether the map's maximum lies within REACH pixels of the mask's box."""
+    peak = (np.array(np.unravel_index(scores.argmax(), scores.shape)) + 0.5) * mask.shape / scores.shape
     inside = np.argwhere(mask)
-    return bool((place >= inside.min(axis=0) - REACH).all() and (place <= inside.max(axis=0) + REACH).all())
+    return bool((peak >= inside.min(axis=0) - REACH).all() and (peak <= inside.max(axis=0) + REACH).all())

@@ -1,4 +1,4 @@
-"""What a benchmark is told and what it reports: rows, the machine they were measured on, the table."""
+"""What a benchmark reports: rows, the machine they were measured on, the table."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
-from goodparts.runtime.backends.session import Precision
-from goodparts.runtime.core.errors import FileError, ParityError
+from goodparts.runtime.core.errors import FileError
 from goodparts.runtime.core.files import read_bytes
 
 from .tables import Table, show
@@ -28,27 +27,6 @@ LIBRARIES = (
     "faiss-cpu",
     "opencv-python-headless",
 )
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a benchmark is told.
-
-    backbone; how many timed rounds, None for its own default; an engine to reuse; a folder of real products.
-    Of the frame: cameras' rates; the largest batch; threads of the inference library, None for its own choice; the
-    precisions, None for all that the engine has; the peers. Of the line: frames that its memory is watched over.
-    """
-
-    backbone: str
-    repeat: int | None = None
-    engine: Path | None = None
-    data: Path | None = None
-    fps: tuple[float, ...] = ()
-    batch: int = 1
-    threads: int | None = None
-    precisions: tuple[Precision, ...] | None = None
-    peers: tuple[str, ...] = ()
-    frames: int = 200_000
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -86,12 +64,11 @@ class Report(msgspec.Struct, frozen=True):
 @dataclass
 class Findings:
     """What a benchmark found: the rows, and remarks for the reader of the table (aims met or missed). tables: the same
-    rows arranged for reading, where there are many. distributions: what --plot draws, name → milliseconds."""
+    rows arranged for reading, where there are many."""
 
     rows: list[Row] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    distributions: dict[str, list[float]] = field(default_factory=dict)
 
     def add(
         self,
@@ -115,15 +92,6 @@ class Findings:
         measured = f"{value:.4g} {unit}".strip()
         self.remarks.append(
             f"aim: {name} {bound} {limit:.4g} {unit}".rstrip() + f": {measured}, {'met' if met else 'missed'}"
-        )
-
-
-def check_same(what: str, difference: float, tolerance: float) -> None:
-    """ParityError where ours and the peer do not compute the same: their times would mean nothing."""
-    if not difference <= tolerance:  # so that a NaN fails
-        raise ParityError(
-            f"{what}: ours and the peer differ by {difference:.1e}, at most {tolerance:.0e} is accepted: "
-            "their times are not comparable"
         )
 
 

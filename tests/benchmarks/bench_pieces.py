@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from goodparts.benchmarks.latency.contenders import draw_jpeg, map_in_numpy, score_in_core
+from goodparts.benchmarks.backbones import describe_encoder
+from goodparts.benchmarks.latency.frame_inspection import draw_jpeg
 from goodparts.benchmarks.latency.preprocess import CASES, Box, resize_in_core
-from goodparts.benchmarks.latency.search import PRECISIONS, search_here
-from goodparts.benchmarks.synthetic import describe_encoder, make_features, make_recipe, make_views
+from goodparts.benchmarks.latency.score import map_in_numpy, score_in_core
+from goodparts.benchmarks.latency.search import PRECISIONS, search_in_core
+from goodparts.benchmarks.synthetic import make_features, make_recipe, make_views
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.preprocess import decode
 from goodparts.runtime.core.scorer import BankPrecision
@@ -46,7 +48,7 @@ def test_resize(case: str, benchmark: Benchmark) -> None:
 @pytest.mark.parametrize("rows", [225, 900, 3600])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_search(precision: BankPrecision, rows: int, benchmark: Benchmark) -> None:
-    benchmark(search_here(rows, precision))
+    benchmark(search_in_core(rows, precision))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 
 import pytest
-from goodparts.benchmarks.timing import Timing, Worker, here, interleave, percentile
-from goodparts.runtime.core.errors import BackendError, SettingsError
+from goodparts.benchmarks.timing import Timing, Worker, check_same, in_this_process, interleave, percentile
+from goodparts.runtime.core.errors import BackendError, ParityError, SettingsError
 
 VARIABLE = "GOODPARTS_TEST_OF_TIMING"
 
@@ -54,15 +54,15 @@ def test_turns_alternate_and_run_backwards_every_other_round() -> None:
 
         return turn
 
-    timings = interleave({"a": contender("a"), "b": contender("b")}, repeat=3, warm=2, settle=1)
+    timings = interleave({"a": contender("a"), "b": contender("b")}, repeat=3, warmup=2, settle=1)
     assert order == ["a1", "b1", "a1", "b1", "b1", "a1", "a1", "b1"]  # warm-up: one settling call and one timed
     assert [len(timing.seconds) for timing in timings.values()] == [3, 3]
 
 
-@pytest.mark.parametrize(("warm", "settle", "last"), [(0, 0, 2), (1, 0, 3), (3, 2, 9)])
-def test_untimed_calls(warm: int, settle: int, last: int) -> None:
-    timing = interleave({"it": here(count_calls())}, repeat=2, warm=warm, settle=settle)["it"]
-    assert timing.returned == [last - settle - 1, last]
+@pytest.mark.parametrize(("warmup", "settle", "last"), [(0, 0, 2), (1, 0, 3), (3, 2, 9)])
+def test_untimed_calls(warmup: int, settle: int, last: int) -> None:
+    timing = interleave({"it": in_this_process(count_calls())}, repeat=2, warmup=warmup, settle=settle)["it"]
+    assert timing.results == [last - settle - 1, last]
     assert min(timing.seconds) >= 0
 
 
@@ -87,3 +87,10 @@ def test_a_worker_says_when_it_is_prepared() -> None:
         assert worker(0)[1] == 1
     with Worker(refuse, "no such thing") as worker, pytest.raises(SettingsError, match="no such thing"):
         worker.check()
+
+
+@pytest.mark.parametrize("difference", [2e-3, float("nan")])
+def test_what_differs_is_not_timed(difference: float) -> None:
+    check_same("losses", 1e-4, 1e-3)
+    with pytest.raises(ParityError, match="not comparable"):
+        check_same("losses", difference, 1e-3)

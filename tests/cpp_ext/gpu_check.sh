@@ -62,7 +62,7 @@ build_extension() {
     cmake --build "$out/extension" --parallel "$(nproc)" --target _native || return
   mkdir -p "$package"
   cp -r goodparts "$package/"
-  for room in runtime trainer export benchmarks; do cp -r "$room" "$package/goodparts/"; done
+  for room in runtime drawn trainer export evaluation benchmarks; do cp -r "$room" "$package/goodparts/"; done
   cp "$out"/extension/_native*.so "$package/goodparts/"
 }
 

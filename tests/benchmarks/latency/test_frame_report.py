@@ -1,60 +1,66 @@
-"""What is said of bursts whose times are known."""
+"""The report of latencies that are known."""
 
 from __future__ import annotations
 
 import pytest
-from goodparts.benchmarks.latency.camera_load import BACK_TO_BACK, Burst, Load
-from goodparts.benchmarks.latency.contenders import Bursts, Milliseconds
-from goodparts.benchmarks.latency.frame_report import (
-    COPIED,
-    MATRICES,
-    SIDE,
-    WINCLIP,
-    Work,
-    describe_pair,
-    describe_rest,
+from goodparts.benchmarks.arrivals import (
+    BACK_TO_BACK,
+    ArrivalPattern,
+    Latencies,
+    LatenciesByPattern,
+    StageMilliseconds,
 )
-from goodparts.benchmarks.latency.precision_backends import Pair
+from goodparts.benchmarks.latency.ceilings import COPIED_BYTES, MATRICES, SIDE
+from goodparts.benchmarks.latency.engines import PrecisionOnBackend
+from goodparts.benchmarks.latency.frame_report import (
+    WINCLIP,
+    EncoderWork,
+    add_all_contenders,
+    add_precision_on_backend,
+    distributions,
+)
 from goodparts.evaluation.report.report import Findings
 
-PAIR = Pair("onnxruntime", "fp32")
-STAGES: Milliseconds = {"preprocess": 10.0, "encode": 80.0}
+OURS = PrecisionOnBackend("onnxruntime", "fp32")
+STAGES: StageMilliseconds = {"preprocess": 10.0, "encode": 80.0}
 
 
-def burst(seconds: float, count: int = 10, missed: int = 0, fps: float | None = None) -> Burst[Milliseconds]:
-    return Burst([seconds] * count, [STAGES] * count, missed, fps)
+def inspections(seconds: float, count: int = 10, missed: int = 0, fps: float | None = None) -> Latencies:
+    return Latencies([seconds] * count, [STAGES] * count, missed, fps)
 
 
-def probe(seconds: float) -> Bursts:
-    return {BACK_TO_BACK: Burst([seconds], [{}])}
+def one_call(seconds: float) -> LatenciesByPattern:
+    return {BACK_TO_BACK: Latencies([seconds], [{}])}
+
+
+LATENCIES: dict[str, LatenciesByPattern] = {
+    str(OURS): {
+        BACK_TO_BACK: inspections(0.1),
+        ArrivalPattern(utilisation=0.5): inspections(0.125, fps=5.0),
+        ArrivalPattern(fps=30.0): inspections(0.12, count=4, missed=6, fps=30.0),
+        ArrivalPattern(batch=4): inspections(0.32),
+    },
+    "eager torch fp32": {BACK_TO_BACK: inspections(0.35)},
+    WINCLIP: one_call(2.0),
+    "decode": one_call(0.008),
+    "search": one_call(0.002),
+    OURS.product: one_call(2 * SIDE**3 / 200e9),
+    OURS.encoder_product: one_call(MATRICES * 2 * 100**3 / 160e9),
+    OURS.copy: one_call(2 * COPIED_BYTES / 10e9),
+}
 
 
 @pytest.fixture
 def findings() -> Findings:
-    ours = {
-        BACK_TO_BACK: burst(0.1),
-        Load(busy=0.5): burst(0.125, fps=5.0),
-        Load(fps=30.0): burst(0.12, count=4, missed=6, fps=30.0),
-        Load(batch=4): burst(0.32),
-    }
-    results: dict[str, Bursts] = {
-        str(PAIR): ours,
-        "eager torch fp32": {BACK_TO_BACK: burst(0.35)},
-        WINCLIP: probe(2.0),
-        "decode": probe(0.008),
-        "search": probe(0.002),
-        PAIR.product: probe(2 * SIDE**3 / 200e9),
-        PAIR.own_product: probe(MATRICES * 2 * 100**3 / 160e9),
-        PAIR.copy: probe(2 * COPIED / 10e9),
-    }
-    found = Findings()
-    describe_pair(found, results, PAIR, Work(8 * 10**9, 50_000_000, (100, 100, 100)))
-    describe_rest(found, results, [PAIR])
-    return found
+    findings = Findings()
+    work = EncoderWork(8 * 10**9, (100, 100, 100))
+    add_precision_on_backend(findings, LATENCIES, OURS, work, weights=50_000_000)
+    add_all_contenders(findings, LATENCIES, [OURS])
+    return findings
 
 
 def test_rows(findings: Findings) -> None:
-    rows = {(row.name.removeprefix(f"{PAIR}, "), row.peer): (row.value, row.unit, row.ratio) for row in findings.rows}
+    rows = {(row.name.removeprefix(f"{OURS}, "), row.peer): (row.value, row.unit, row.ratio) for row in findings.rows}
     for (name, peer), value, unit, ratio in (
         (("back to back, p50", "eager torch fp32"), 100, "ms", 3.5),
         (("back to back, p50", WINCLIP), 100, "ms", 20),
@@ -69,8 +75,7 @@ def test_rows(findings: Findings) -> None:
         (("search of the memory, which is part of score", None), 2, "ms", None),
         (("copy in memory", None), 10, "GB/s", None),
     ):
-        seen = rows[name, peer]
-        assert seen == (pytest.approx(value), unit, ratio if ratio is None else pytest.approx(ratio)), name
+        assert rows[name, peer] == (pytest.approx(value), unit, ratio if ratio is None else pytest.approx(ratio)), name
 
 
 def test_aims(findings: Findings) -> None:
@@ -87,7 +92,16 @@ def test_aims(findings: Findings) -> None:
     ]
 
 
-def test_tables_and_distributions(findings: Findings) -> None:
+def test_without_torch_there_is_ours_and_no_peer() -> None:
+    findings = Findings()
+    ours = {name: LATENCIES[name] for name in (str(OURS), "decode", "search")}
+    add_precision_on_backend(findings, ours, OURS, None, weights=50_000_000)
+    add_all_contenders(findings, ours, [OURS])
+    assert {row.peer for row in findings.rows} == {None}
+    assert not [row.name for row in findings.rows if row.unit in ("GFLOP/s", "GB/s")]
+
+
+def test_tables(findings: Findings) -> None:
     latency, stages = findings.tables
     assert ("onnxruntime fp32", "30 fps", "120", "120", "120", "120", "60%", "4") in latency.rows
     assert (WINCLIP, "back to back", "2000", "2000", "2000", "2000", "", "1") in latency.rows
@@ -96,5 +110,9 @@ def test_tables_and_distributions(findings: Findings) -> None:
         ("onnxruntime fp32", "10", "80", "100"),
         ("eager torch fp32", "10", "80", "350"),
     ]
-    assert findings.distributions["onnxruntime fp32, busy 50%"] == [125.0] * 10
-    assert "onnxruntime fp32, batch 4" not in findings.distributions
+
+
+def test_distributions_are_of_single_pictures() -> None:
+    drawn = distributions(LATENCIES, [OURS])
+    assert drawn["onnxruntime fp32, busy 50%"] == [125.0] * 10
+    assert "onnxruntime fp32, batch 4" not in drawn

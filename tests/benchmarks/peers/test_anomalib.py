@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from goodparts.benchmarks.latency.camera_load import BACK_TO_BACK
+from goodparts.benchmarks.arrivals import BACK_TO_BACK
 from goodparts.benchmarks.peers import anomalib as anomalib_peer
 from goodparts.benchmarks.peers import anomalib_script
 from goodparts.benchmarks.peers.anomalib import AnomalibPeer, environment
@@ -39,10 +39,10 @@ def test_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with peer(ANSWERS, tmp_path, monkeypatch) as contender:
         contender.check()
         for _ in range(2):
-            seconds, bursts = contender(0)
+            seconds, latencies = contender(0)
             assert seconds == 1.5
             assert contender.ran == "a double; 3 frames a round"
-            assert bursts[BACK_TO_BACK].seconds == [0.5] * 3
+            assert latencies[BACK_TO_BACK].seconds == [0.5] * 3
         with pytest.raises(BackendError, match="WinCLIP ended early"):
             contender(0)
 
@@ -54,7 +54,7 @@ def test_its_error_becomes_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_script_itself_says_what_is_missing() -> None:
-    numbers = {"shots": 1, "frames": 1, "warm": 0, "height": 9, "width": 9}
+    numbers = {"shots": 1, "frames": 1, "warmup": 0, "height": 9, "width": 9}
     settings = json.dumps({"model": "WinCLIP", "threads": None, **numbers})
     done = subprocess.run(
         [sys.executable, "-I", anomalib_script.__file__, settings], input="", capture_output=True, text=True, check=True

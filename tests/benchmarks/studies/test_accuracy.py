@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goodparts.benchmarks.studies import accuracy, products, tiles
-from goodparts.evaluation.report.report import Options
 from goodparts.runtime.core.errors import ImageError, SettingsError
 from goodparts.trainer.promptad.learner import PromptLearner, Prototypes
 from PIL import Image
@@ -41,13 +40,13 @@ def test_every_table_has_its_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -
         "GOOD": 2,
         "BAD": 2,
         "SHOTS": 2,
-        "KS": (1, 2),
+        "SHOT_COUNTS": (1, 2),
     }
     for name, value in small.items():
         monkeypatch.setattr(accuracy, name, value)
     monkeypatch.setattr(products, "HELD_OUT_KINDS", ("gear",))
     monkeypatch.setattr(PromptLearner, "learn", learn_in_a_step)
-    rows = {row.name: row for row in accuracy.measure(Options("demo", data=root)).rows}
+    rows = {row.name: row for row in accuracy.measure(data=root).rows}
     for name in ("drawn gear", "round_gear"):
         assert rows[f"{name}, memory: image"].peer == "random weights"
         for fusion in ("prompt", "paper", "balanced"):
@@ -63,7 +62,7 @@ def test_tiles_are_compared_with_the_whole_frame(monkeypatch: pytest.MonkeyPatch
     for name, value in small.items():
         monkeypatch.setattr(tiles, name, value)
     monkeypatch.setattr(PromptLearner, "learn", learn_in_a_step)
-    rows = {row.name: row for row in tiles.measure(Options("demo")).rows}
+    rows = {row.name: row for row in tiles.measure().rows}
     for branch in ("", "memory alone, ", "prompts alone, "):
         row = rows[f"gear, 2 shots, 1×2 tiles: {branch}image AUROC"]
         assert 0 <= row.value <= 1

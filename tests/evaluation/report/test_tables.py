@@ -1,9 +1,8 @@
-"""Tables, Markdown and the picture."""
+"""Tables and Markdown."""
 
 from __future__ import annotations
 
 import pytest
-from goodparts.benchmarks.plot import MAX_ROWS, draw_distributions, grid, span
 from goodparts.evaluation.report.report import Findings, Machine, Report, format_markdown
 from goodparts.evaluation.report.tables import Table, show
 
@@ -42,20 +41,3 @@ def test_markdown_of_a_report() -> None:
     assert lines[2] == "a processor, 2 cores, 16 GiB, Linux x86_64; python 3.11; commit unknown."
     assert lines.index("## Latency") < lines.index("* aim: met") < lines.index("## All rows")
     assert lines[-1] == "| ours, p50 | 1 | ms | peer | 2 | 2.00 |"
-
-
-def test_axis() -> None:
-    assert grid(0.9, 60.0) == [1, 2, 5, 10, 20, 50]
-    low, high = span([3.0, 3.0])
-    assert low < 3 < high
-    assert span([0.0]) == span([1.0])
-
-
-def test_picture() -> None:
-    small = draw_distributions({"ours, back to back": [1.0, 2.0, 10.0], "torch": [20.0]})
-    assert small.height < draw_distributions({str(number): [1.0] for number in range(5)}).height
-    colours = {colour for _, colour in small.getcolors(1 << 20) or []}
-    assert {(31, 78, 140), (194, 85, 0)} <= colours  # the bar and the mark at p99
-    many = draw_distributions({str(number): [1.0] for number in range(MAX_ROWS + 5)})
-    assert many.height == draw_distributions({str(number): [1.0] for number in range(MAX_ROWS)}).height
-    assert draw_distributions({}).width > 0

@@ -1,4 +1,4 @@
-"""How much an encoder has to compute."""
+"""How much an encoder has to compute. Needs torch, which has the model."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def encoder_flops(tower: Tower, full: bool = False) -> int:
-    """Floating point operations per view, 2 per multiply-add, in matrix products, convolutions and attentions.
+    """Count floating point operations per view, 2 per multiply-add, in matrix products, convolutions and attentions.
 
-    As the tower does it: a ViT's last block works on [CLS] alone in its ordinary attention and its MLP. `full`:
-    as if every block did all of both attentions and the MLP; a ResNet has no blocks to save in.
+    full: as if every block did all of both attentions and the MLP; else as the tower does it, where a ViT's last block
+    works on [CLS] only in its ordinary attention and its MLP. A ResNet has no blocks to save in.
     """
     if not isinstance(tower, VVTower):
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -35,7 +35,7 @@ def encoder_flops(tower: Tower, full: bool = False) -> int:
 
 
 def largest_product(tower: Tower) -> tuple[int, int, int] | None:
-    """Rows, columns and what is added up in the first product of an MLP, a ViT's largest; None for a ResNet."""
+    """Return rows, columns and depth of the first product of an MLP, a ViT's largest; None for a ResNet."""
     if not isinstance(tower, VVTower):
         return None
     width: int = tower.blocks[0].mlp.c_fc.in_features

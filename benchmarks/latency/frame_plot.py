@@ -1,13 +1,14 @@
-"""A picture of latency distributions: every timed frame is a tick, on an axis that all contenders share."""
+"""A picture of latency distributions: every timed frame is a tick on an axis that all contenders share."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .timing import percentile
+from ..timing import percentile
 
 SCALE = 2
 """Pixels per unit of the sizes below, for screens that have them."""
@@ -20,7 +21,10 @@ MAX_ROWS = 200
 
 
 def draw_distributions(distributions: Mapping[str, list[float]]) -> Image.Image:
-    """Name → milliseconds. A tick for every frame, a bar from p50 to p90, a mark at p99; the axis is logarithmic."""
+    """Draw a tick for every frame, a bar from p50 to p90 and a mark at p99 on a logarithmic axis.
+
+    distributions: name → milliseconds; of more than MAX_ROWS the first are drawn.
+    """
     rows = list(distributions.items())[:MAX_ROWS]
     font = ImageFont.load_default(TEXT * SCALE)
     labels = max((math.ceil(font.getlength(name) / SCALE) for name, _ in rows), default=0)
@@ -61,13 +65,20 @@ def draw_distributions(distributions: Mapping[str, list[float]]) -> Image.Image:
     return picture
 
 
+def to_png(picture: Image.Image) -> bytes:
+    """Encode a picture as PNG."""
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    return data.getvalue()
+
+
 def span(values: list[float]) -> tuple[float, float]:
-    """Ends of the axis: a little beyond the smallest and the largest value, and never one and the same."""
-    seen = [value for value in values if value > 0] or [1.0]
-    return min(seen) / 1.15, max(seen) * 1.15
+    """Return the ends of the axis: a little beyond the smallest and the largest value, never one and the same."""
+    positive = [value for value in values if value > 0] or [1.0]
+    return min(positive) / 1.15, max(positive) * 1.15
 
 
 def grid(low: float, high: float) -> list[float]:
-    """1, 2, 5, 10, 20 … inside the ends."""
+    """Return those of 1, 2, 5, 10, 20 … that lie inside the ends."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [step * 10.0**power for power in powers for step in (1, 2, 5) if low <= step * 10.0**power <= high]

@@ -1,0 +1,48 @@
+"""Backbones to measure speed on: random weights, or an encoder's description without the model. Needs torch."""
+
+from __future__ import annotations
+
+import open_clip
+from goodparts.runtime.core.errors import BackboneError
+from goodparts.runtime.engine.spec import Encoder, Tap
+from goodparts.trainer.clip import embedded as demo
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.resnet_tower import DEFAULT_TAPS
+from goodparts.trainer.clip.vv_tower import default_taps
+from goodparts.trainer.clip.weights import RANDOM
+
+DEMO = "demo"
+
+
+def open_backbone(name: str) -> Backbone:
+    """Open a backbone with seeded random weights; the demo backbone brings its own."""
+    return Backbone.open(name, pretrained=None if name == DEMO else RANDOM)
+
+
+def describe_encoder(name: str) -> Encoder:
+    """Describe a backbone's encoder from its configuration, without building the model.
+
+    Raises BackboneError for a name that is neither the demo's nor a ViT's or a ResNet's in open_clip.
+    """
+    config = demo.CONFIG if name == DEMO else open_clip.get_model_config(name)
+    if config is None or "layers" not in config["vision_cfg"]:
+        raise BackboneError(
+            f"{name!r} is no ViT or ResNet that open_clip {open_clip.__version__} knows: demo, or one of those"
+        )
+    vision = config["vision_cfg"]
+    size, layers, width = vision["image_size"], vision["layers"], vision["width"]
+    if isinstance(layers, int):
+        side = size // vision["patch_size"]
+        blocks = demo.TAPS if name == DEMO else default_taps(layers)
+        taps = tuple(Tap(min(block, layers), width) for block in blocks)
+    else:
+        side = size // 2 ** (1 + DEFAULT_TAPS[0])
+        taps = tuple(Tap(layer, width * 2 ** (1 + layer)) for layer in DEFAULT_TAPS)
+    return Encoder(
+        backbone=name,
+        weights="0" * 64,
+        image_size=size,
+        grid=(side, side),
+        width=config["embed_dim"],
+        taps=taps,
+    )

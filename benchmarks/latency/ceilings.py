@@ -1,0 +1,80 @@
+"""The machine's ceilings, measured in torch: a matrix product's rate and that of a copy in memory.
+
+The functions that prepare a call run in processes of their own; torch is imported inside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from goodparts.runtime.backends.session import Precision
+
+from ..arrivals import BACK_TO_BACK, LatenciesByPattern
+from ..peers.torch_encoder import Device, torch_type
+from .frame_inspection import time_calls
+
+SIDE = 2048
+"""Of the matrices whose product stands for the machine's ceiling."""
+MATRICES = 24
+"""Of weights in the products of the encoder's own size: no cache holds them all, as none holds the encoder's."""
+COPIED_BYTES = 1 << 28
+"""More than caches hold."""
+
+
+def multiply_in_torch(
+    precision: Precision, shape: tuple[int, int, int], matrices: int, device: Device, threads: int | None, count: int
+) -> Callable[[], LatenciesByPattern]:
+    """Prepare products [m,k]·[k,n] of one left matrix and `matrices` right ones; int8 adds up in int32.
+
+    shape: m, n and k.
+    """
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(0)
+    rows, columns, depth = shape
+
+    def draw(*size: int) -> torch.Tensor:
+        if precision == "int8":
+            return torch.randint(-127, 128, size, generator=generator, dtype=torch.int8).to(device)
+        return torch.randn(size, generator=generator).to(device, torch_type(precision))
+
+    left, *rights = draw(rows, depth), *(draw(depth, columns) for _ in range(matrices))
+    out = torch.empty(rows, columns, dtype=torch.int32 if precision == "int8" else left.dtype, device=device)
+    product = torch._int_mm if precision == "int8" else torch.mm
+
+    def multiply() -> None:
+        for right in rights:
+            product(left, right, out=out)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return time_calls(multiply, count)
+
+
+def copy_in_torch(size: int, device: Device, threads: int | None, count: int) -> Callable[[], LatenciesByPattern]:
+    """Prepare a copy of `size` bytes from one place in the device's memory to another."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    source, target = (torch.ones(size, dtype=torch.uint8, device=device) for _ in range(2))
+
+    def copy() -> None:
+        target.copy_(source)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return time_calls(copy, count)
+
+
+def product_rate(latencies: LatenciesByPattern, shape: tuple[int, ...], matrices: int = 1) -> float:
+    """Return floating point operations per second of timed products; shape: m, n and k."""
+    return 2 * matrices * math.prod(shape) / latencies[BACK_TO_BACK].percentile(50)
+
+
+def copy_rate(latencies: LatenciesByPattern) -> float:
+    """Return bytes per second, those read and those written, of timed copies of COPIED_BYTES."""
+    return 2 * COPIED_BYTES / latencies[BACK_TO_BACK].percentile(50)

@@ -1,0 +1,134 @@
+"""Engines to measure: one that is there or a new one, and which of its precisions run on which backends here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from goodparts.runtime.backends.registry import AUTO, installed
+from goodparts.runtime.backends.session import GraphName, Precision
+from goodparts.runtime.core.errors import BackendError, EngineError
+from goodparts.runtime.engine.plans import graph_files, planned_backends
+from goodparts.runtime.engine.spec import SPEC_NAME, EngineSpec, read_spec
+
+from ..options import DEFAULT_BACKBONE
+from ..peers.torch_encoder import Device
+
+
+@dataclass(frozen=True)
+class PrecisionOnBackend:
+    """A precision on a backend, and the names under which its peer and its ceilings are measured."""
+
+    backend: str
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.precision}"
+
+    @property
+    def device(self) -> Device:
+        return "cpu" if self.backend in AUTO else "cuda"
+
+    @property
+    def arithmetic(self) -> Precision:
+        """What its products are computed in: ONNX Runtime on a CPU has none in fp16."""
+        return "fp32" if self.device == "cpu" and self.precision == "fp16" else self.precision
+
+    @property
+    def torch_precision(self) -> Precision:
+        """Its peer's precision: torch has no int8 without another export, and fp16 is for GPUs."""
+        if self.device == "cpu":
+            return self.precision if self.precision == "bf16" else "fp32"
+        return "fp16" if self.precision == "int8" else self.precision
+
+    def peer(self, compiled: bool = False) -> str:
+        """Return the name of the same encoder in torch; compiled: by torch.compile."""
+        variant = "torch.compile" if compiled else "eager torch"
+        return f"{variant} {self.torch_precision}{self._device_suffix}"
+
+    @property
+    def product(self) -> str:
+        """The name of a large matrix product in its arithmetic."""
+        return f"product {self.arithmetic}{self._device_suffix}"
+
+    @property
+    def encoder_product(self) -> str:
+        """The name of products of the encoder's size."""
+        return f"encoder's {self.product}"
+
+    @property
+    def copy(self) -> str:
+        """The name of a copy in its device's memory."""
+        return f"copy in memory{self._device_suffix}"
+
+    @property
+    def _device_suffix(self) -> str:
+        return "" if self.device == "cpu" else " GPU"
+
+
+def open_or_make_engine(folder: Path, backbone: str | None, precisions: Sequence[Precision] | None) -> EngineSpec:
+    """Read the engine at `folder`, or make one where there is none.
+
+    An engine that is there may have any weights: speed does not depend on them.
+
+    Args:
+        folder: Of the engine.
+        backbone: Its backbone's name; None for that of the engine which is there, or the default one.
+        precisions: Which a new engine gets; None for the usual ones.
+
+    Raises:
+        EngineError: The engine that is there is for another backbone.
+        BackendError: An engine must be made, and a package that makes engines is not installed.
+    """
+    if (folder / SPEC_NAME).is_file():
+        spec = read_spec(folder)
+        if backbone not in (None, spec.encoder.backbone):
+            raise EngineError(
+                f"{folder} holds an engine for {spec.encoder.backbone}: give --backbone {spec.encoder.backbone}, "
+                "or name another folder"
+            )
+        return spec
+    try:
+        from goodparts.export.engines import USUAL, make_engine
+
+        from ..backbones import open_backbone
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            f"no engine at {folder}, and {error.name}, which makes one, is not installed: give --engine with an "
+            'engine, or pip install "goodparts[train]"'
+        ) from error
+    return make_engine(open_backbone(backbone or DEFAULT_BACKBONE), folder, precisions or USUAL)
+
+
+def nothing_runs(remarks: Sequence[str]) -> BackendError:
+    """Return the error for an engine of which nothing runs here; remarks: why each of its precisions does not."""
+    return BackendError("; ".join(["no precision of this engine runs on a backend here", *remarks]))
+
+
+def find_precisions_on_backends(
+    folder: Path,
+    spec: EngineSpec,
+    precisions: Sequence[Precision] | None,
+    remarks: list[str],
+    graph: GraphName = "plain",
+) -> list[PrecisionOnBackend]:
+    """List every precision on every backend that the engine allows, or has a plan for, and that is installed here.
+
+    precisions: only these; None for all that the engine has. remarks: takes one line for each that is left out.
+    graph: which of the engine's graphs.
+    """
+    runnable: list[PrecisionOnBackend] = []
+    for precision in precisions or spec.graph(graph).precisions:
+        recorded = [record.backend for record in spec.graph(graph).variant(precision).parity]
+        planned = planned_backends(folder, graph_files(folder, spec, graph, precision))
+        for backend in dict.fromkeys([*recorded, *planned]):
+            if backend == "openvino-gpu":
+                remarks.append(
+                    f"{backend} {precision} is left out: torch, its peer, is measured on CPUs and NVIDIA GPUs"
+                )
+            elif installed(backend):
+                runnable.append(PrecisionOnBackend(backend, precision))
+            else:
+                remarks.append(f"{backend} {precision} is left out: {backend} is not installed")
+    return runnable

@@ -1,0 +1,91 @@
+"""Options that several benchmarks share, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import get_args
+
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.core.files import require_folder_of
+
+DEFAULT_BACKBONE = "ViT-B-16-plus-240"
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the rows, the machine and the versions")
+    parser.add_argument("--markdown", type=output_file, metavar="FILE", help="write the same for a reader")
+
+
+def add_repeat(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument(
+        "--repeat", type=positive_integer, default=default, metavar="N", help="timed rounds (default: %(default)s)"
+    )
+
+
+def add_backbone(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--backbone",
+        default=DEFAULT_BACKBONE,
+        metavar="NAME",
+        help="demo, or an open_clip ViT or CLIP ResNet; random weights (default: %(default)s)",
+    )
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what is measured on an engine: its folder, its backbone and its precisions."""
+    parser.add_argument(
+        "--engine", type=Path, metavar="DIR", help="use this engine, or put it there (default: a temporary one)"
+    )
+    parser.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="demo, or an open_clip ViT or CLIP ResNet; random weights "
+        f"(default: that of the engine in DIR, {DEFAULT_BACKBONE} where there is none)",
+    )
+    add_precisions(parser)
+
+
+def add_precisions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=get_args(Precision),
+        dest="precisions",
+        help="only these (default: the engine's, or fp32 bf16)",
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser, text: str) -> None:
+    """text: whose threads they are."""
+    parser.add_argument("--threads", type=positive_integer, metavar="N", help=text)
+
+
+def positive_integer(text: str) -> int:
+    """Parse an integer of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: an integer of at least 1 is needed")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """Parse a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: a number above 0 is needed")
+    return value
+
+
+def output_file(text: str) -> Path:
+    """Return the path; raises FileError now, before anything slow, where no file can be written there."""
+    path = Path(text)
+    require_folder_of(path)
+    return path

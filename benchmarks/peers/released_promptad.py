@@ -1,0 +1,114 @@
+"""The peer of our training step: the loop of the released PromptAD code.
+
+It is written from the method's description, with the released code's economy: every prompt by itself in a context of 77
+tokens, three passes of the text tower a step, the shots through the image tower again in every step, image and pixel
+level trained one after the other.
+
+It is spared what else the released loop does: decoding and resizing the shots every epoch, gradients of the text
+tower's weights, prototypes and scores of the whole test set after every step.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.promptad.prompts import Prompts
+from goodparts.trainer.promptad.settings import PromptADSettings
+from goodparts.trainer.promptad.suffixes import GENERIC
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor
+
+Level = Literal["image", "pixel"]
+
+
+class ReleasedLoop:
+    """The training of one level as the released code runs it."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        level: Level,
+        product: str,
+        views: Array8,
+        prompts: Prompts,
+        settings: PromptADSettings,
+    ) -> None:
+        """Prepare a training.
+
+        level: image or pixel; product: its name in words; views: shots uint8 RGB [n,S,S,3]; prompts: those to start
+        from, which are trained in place.
+        """
+        self._backbone, self._level, self._prompts, self._settings = backbone, level, prompts, settings
+        self._views = torch.from_numpy(views).to(backbone.device)
+        length = backbone.text.context_length
+        self._causal = torch.full((length, length), float("-inf"), device=backbone.device).triu(1)
+        prefixes = len(prompts.normal_ctx)
+        free = ["x"] * settings.suffix_length  # one token that keeps a learnable suffix's place
+        learned = " ".join([*free, f"{product}."])
+        manual = [f"{suffix.format(product)}." for suffix in GENERIC for _ in range(prefixes)]
+        self._normal = self._tokenize([f"{product}."] * prefixes)
+        self._manual = self._tokenize(manual)
+        self._learned = self._tokenize([learned] * (prefixes * len(prompts.abnormal_ctx)))
+        self._optimiser = torch.optim.SGD(
+            prompts.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self._optimiser, T_max=settings.steps, eta_min=settings.final_lr
+        )
+
+    def _tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Return word vectors [n,77,W] with room for the prefix, and the position of each [EOS], int64 [n]."""
+        text = self._backbone.text
+        tokenizer = SimpleTokenizer()
+        ids = torch.zeros(len(texts), text.context_length, dtype=torch.long)
+        ends = []
+        for row, text_of_row in zip(ids, texts, strict=True):
+            prefix = [0] * self._settings.prefix_length
+            tokens = [tokenizer.sot_token_id, *prefix, *tokenizer.encode(text_of_row), tokenizer.eot_token_id]
+            row[: len(tokens)] = torch.tensor(tokens)
+            ends.append(len(tokens) - 1)
+        device = self._backbone.device
+        return text.embed(ids.to(device)).detach(), torch.tensor(ends, device=device)
+
+    def _encode(self, tokens: tuple[Tensor, Tensor], *contexts: Tensor) -> Tensor:
+        """Put contexts [n,·,W] behind [SOS] and encode them; return raw features [n,D]."""
+        vectors, ends = tokens
+        text = self._backbone.text
+        begin = torch.cat([vectors[:, :1], *contexts], dim=1)
+        filled = torch.cat([begin, vectors[:, begin.shape[1] :]], dim=1)
+        positions, inverse = ends.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        features = text(filled, torch.arange(text.context_length), self._causal, positions)  # [n,positions,D]
+        at_ends: Tensor = features[torch.arange(len(inverse)), inverse]
+        return at_ends
+
+    def step(self) -> list[float]:
+        """Take a step; return the losses before it: contrastive, margin, and alignment without its weight λ."""
+        self._optimiser.zero_grad()
+        prefix, suffix = self._prompts.normal_ctx, self._prompts.abnormal_ctx
+        normal = self._encode(self._normal, prefix)
+        manual = self._encode(self._manual, prefix.repeat(len(GENERIC), 1, 1))
+        # Both lists repeated as wholes, so prefixes and suffixes pair cyclically (spec D9).
+        learned = self._encode(self._learned, prefix.repeat(len(suffix), 1, 1), suffix.repeat(len(prefix), 1, 1))
+        with torch.no_grad():
+            outputs = self._backbone.visual(self._views)
+        z: Tensor = outputs[0] if self._level == "image" else outputs[1]
+
+        anomalous = torch.cat([manual, learned])
+        good, bad = (F.normalize(features.mean(dim=0), dim=-1) for features in (normal, anomalous))
+        candidates = torch.cat([good[None], F.normalize(anomalous, dim=-1)])
+        similarity = self._backbone.logit_scale * torch.einsum("...d,nd->...n", z, candidates)
+        contrastive = -similarity.log_softmax(dim=-1)[..., 0].mean()
+        # The second axis is the channels' at image level, the patches' at pixel level (spec D12).
+        margin = F.relu(((z - good) ** 2).sum(dim=1) - ((z - bad) ** 2).sum(dim=1)).mean()
+        difference = F.normalize(manual, dim=-1).mean(dim=0) - F.normalize(learned, dim=-1).mean(dim=0)
+        alignment = difference.square().sum()
+
+        loss = contrastive + margin + self._settings.alignment_weight * alignment
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step()
+        self._schedule.step()
+        return [contrastive.item(), margin.item(), alignment.item()]

@@ -1,0 +1,50 @@
+"""The peer of a graph: the same encoder in torch, eager or compiled. torch is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, Literal
+
+import numpy as np
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.backends.tensors import Outputs, name_outputs
+from goodparts.runtime.core.conditions import Conditions
+from goodparts.runtime.core.preprocess import Array8
+
+Device = Literal["cpu", "cuda"]
+
+
+def torch_installed() -> bool:
+    """Return whether torch and open_clip are installed, which hold the encoder in torch."""
+    return all(importlib.util.find_spec(package) is not None for package in ("torch", "open_clip"))
+
+
+class TorchSession:
+    """An image tower in torch, in an engine's place for a graph.
+
+    Weights and arithmetic are in the precision, outputs in float32 on the host.
+    """
+
+    def __init__(self, tower: Any, precision: Precision, device: Device = "cpu", compiled: bool = False) -> None:
+        """compiled: by torch.compile, here and now, so that what can fail fails before the clock runs."""
+        import torch
+
+        self._torch, self._device = torch, device
+        self._tower = tower.to(device, torch_type(precision))
+        if compiled:
+            self._tower = torch.compile(self._tower)
+            self.run(np.zeros((1, tower.image_size, tower.image_size, 3), np.uint8))
+        mode = "compiled" if compiled else "eager"
+        self.description = f"torch {torch.__version__} {mode} {device} {precision}"
+
+    def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:  # noqa: ARG002
+        with self._torch.inference_mode():
+            outputs = self._tower(self._torch.from_numpy(views).to(self._device))
+            return name_outputs([output.float().cpu().numpy() for output in outputs])
+
+
+def torch_type(precision: Precision) -> Any:
+    """Return the type of torch's tensors in a precision."""
+    import torch
+
+    return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.int8}[precision]

@@ -1,0 +1,110 @@
+"""Trials: a product learned from a few shots through torch, and its tests scored by what was learned.
+
+The export's gate ties every engine to these scores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from goodparts.evaluation.metrics.image import auroc
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.core.scoring import (
+    MAP_SIGMA,
+    MAP_SIZE,
+    Branches,
+    Floats,
+    Learned,
+    Scales,
+    anomaly_map,
+    combine,
+    score_branches,
+)
+from goodparts.runtime.recipe.calibrate import Calibration
+from goodparts.runtime.recipe.memory import Memory, fit_memory
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.promptad.learner import PromptLearner
+from goodparts.trainer.promptad.settings import PROTOCOLS, PromptADSettings
+
+from .products import Product
+
+DEFAULT = PROTOCOLS["clean"]
+DRAWS = 4
+"""Of a single product: at most so many disjoint draws of shots from its good photos."""
+MAP_SIDE = 96
+"""Of the maps that pixel AUROC is taken over: every second pixel of the demo backbone's square."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A product learned from some shots, and the tests' scores by it.
+
+    shots: uint8 RGB [k,S,S,3]; branches: every test's scores of either branch, from which each fusion follows.
+    """
+
+    product: Product
+    shots: Array8
+    learned: Learned
+    scales: Scales
+    calibration: Calibration
+    branches: Branches
+
+    def scores(self, fusion: str) -> tuple[Floats, Floats]:
+        """Return image scores [N] and patch scores [N,h,w] of the tests.
+
+        fusion: "memory" or "prompt", a single branch; "paper" or "balanced", both fused.
+        """
+        if fusion in ("memory", "prompt"):
+            return getattr(self.branches, f"image_{fusion}"), getattr(self.branches, f"grid_{fusion}")
+        fused = combine(self.branches, self.scales if fusion == "balanced" else None)
+        return fused.image, fused.grid
+
+    def aurocs(self, fusion: str) -> tuple[float, float]:
+        """Return AUROC over images, and over the pixels of all maps."""
+        image, grids = self.scores(fusion)
+        maps = np.stack([anomaly_map(grid, MAP_SIDE, MAP_SIGMA * MAP_SIDE / MAP_SIZE) for grid in grids])
+        step = self.product.masks.shape[1] // MAP_SIDE
+        masks = self.product.masks[:, step // 2 :: step, step // 2 :: step]
+        return auroc(self.product.bad, image), auroc(masks, maps)
+
+
+class EncodedProducts:
+    """Products of one set and a backbone, which encodes their tests once."""
+
+    def __init__(self, products: list[Product], backbone: Backbone) -> None:
+        self.backbone = backbone
+        self.tests = [(product, backbone.encode(product.tests)) for product in products]
+
+    def trials(self, shots: int, training: PromptADSettings = DEFAULT) -> Iterator[tuple[Trial, Array8]]:
+        """Yield every product learned from disjoint sets of shots, and the good photos that were not among them.
+
+        There is one set of each product; up to DRAWS where there is a single product.
+        """
+        for product, tests in self.tests:
+            draws = DRAWS if len(self.tests) == 1 else 1
+            for seed in range(min(draws, len(product.pool) // shots)):
+                drawn = slice(seed * shots, (seed + 1) * shots)
+                learned, memory = learn(self.backbone, product.text, product.pool[drawn], 1, training, seed)
+                branches = score_branches(tests, learned)
+                trial = Trial(product, product.pool[drawn], learned, memory.scales, memory.calibration, branches)
+                yield trial, np.delete(product.pool, drawn, axis=0)
+
+
+def learn(
+    backbone: Backbone, text: str, views: Array8, per_photo: int, training: PromptADSettings = DEFAULT, seed: int = 0
+) -> tuple[Learned, Memory]:
+    """Learn a product from the views of its shots.
+
+    text: its name in words; views: uint8 RGB [n·per_photo,S,S,3]; per_photo: views of each photo.
+    """
+    features = backbone.encode(views)
+    learner = PromptLearner(backbone, features, text, settings=training, seed=seed)
+    prompts = learner.learn()
+    learned = Learned(prompts.image, prompts.pixel, (), learner.temperature, training.image_maximum)
+    memory = fit_memory(learned, features, views, per_photo, backbone.encode, fusion=training.fusion)
+    banks = tuple(bank.astype(np.float32) for bank in memory.banks)
+    scales = memory.scales if training.fusion == "balanced" else None
+    return dataclasses.replace(learned, banks=banks, scales=scales, shot_of_row=memory.shot_of_row), memory
