@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from goodparts.benchmarks.studies import accept
-from goodparts.evaluation.report.report import Findings, Options
+from goodparts.evaluation.report.report import Findings
 from goodparts.trainer.promptad.method import PromptAD
 
 
@@ -14,7 +14,7 @@ def test_every_row_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in few.items():
         monkeypatch.setattr(accept, name, value)
     monkeypatch.setattr(accept, "METHOD", PromptAD.configure("clean", {"steps": 1}))
-    findings: Findings = accept.measure(Options("demo", repeat=1))
+    findings: Findings = accept.measure(backbone="demo", repeat=1)
     rows = {row.name: row.value for row in findings.rows}
     assert rows["demo, 4 shots and 1 accepted: update"] > 0
     assert rows["drawn leather, thresholds kept: accepted of 5"] > 0
