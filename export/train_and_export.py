@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from goodparts.runtime.commands.calibrate import add_simulate, recalibrated
+from goodparts.runtime.commands.options import add_bad, add_false_reject_rate, add_region, add_simulate
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.files import find_images, printable, require_folder_of
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.view import Box, View, read_mask
-from goodparts.runtime.describe import describe_recipe
-from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE
+from goodparts.runtime.describe import describe_recalibration, describe_recipe
+from goodparts.runtime.recipe.recalibrate import recalibrate
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.anople import settings as anople
 from goodparts.trainer.anople.encoder import PromptedEncoder
@@ -45,9 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="what can be wrong with it: generic, a benchmark object's list by name, "
                            "or a text file with one defect a line")  # fmt: skip
     view = parser.add_argument_group("where to look")
-    view.add_argument("--roi", metavar="X,Y,W,H", help="region of interest in frame pixels (default: the whole frame)")
-    view.add_argument("--mask", type=Path, metavar="FILE",
-                      help="a picture of the frame's size, white where to look, black elsewhere")  # fmt: skip
+    add_region(view, roi_help="region of interest in frame pixels (default: the whole frame)",
+               mask_help="a picture of the frame's size, white where to look, black elsewhere")  # fmt: skip
     view.add_argument("--tiles", metavar="RxC", default="1x1",
                       help="cut the region into rows x columns, for small defects (default 1x1)")  # fmt: skip
     view.add_argument("--overlap", type=float, default=0.1, metavar="F",
@@ -55,12 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     view.add_argument("--resize", choices=["squash", "letterbox"], default="squash",
                       help="fill the encoder's square, or keep the aspect ratio (default squash)")  # fmt: skip
     when = parser.add_argument_group("when to reject")
-    when.add_argument("--false-reject-rate", type=float, default=FALSE_REJECT_RATE, metavar="P",
-                      help=f"share of good parts that may be rejected (default {FALSE_REJECT_RATE})")  # fmt: skip
+    add_false_reject_rate(when)
     when.add_argument("--calibrate-on", type=Path, nargs="+", default=[], metavar="PATH",
                       help="further good photos, to set the thresholds by; 20 to 50 make them sound")  # fmt: skip
-    when.add_argument("--bad", type=Path, nargs="+", default=[], metavar="PATH",
-                      help="bad photos: shows how far off they are and proposes a threshold")  # fmt: skip
+    add_bad(when)
     add_simulate(when)
     engine = parser.add_argument_group("backbone and engine")
     engine.add_argument("--engine", type=Path, default=Path("engine"), metavar="DIR",
@@ -159,12 +156,14 @@ def run(args: argparse.Namespace) -> int:
         else:
             encode = learner.encode
             recipe = compose(backbone, order, learner, shots, views, graph, at)
-        recipe, lines = recalibrated(recipe, encode, args.calibrate_on, args.bad, args.false_reject_rate, args.simulate)
+        recalibration = recalibrate(recipe, encode, args.calibrate_on, args.bad, args.false_reject_rate, args.simulate)
+        recipe = recalibration.recipe
         if args.no_shots:
             recipe = dataclasses.replace(recipe, shots=None)
         recipe.save(task.out)
         described = describe_recipe(task.out, Recipe.open(task.out))
-        print("\n".join([*described, describe_patch(task.photos[0], order.view, backbone.encoder.grid), *lines]))
+        patch = describe_patch(task.photos[0], order.view, backbone.encoder.grid)
+        print("\n".join([*described, patch, *describe_recalibration(recalibration)]))
     if args.resume is not None:
         args.resume.unlink(missing_ok=True)
     return 0
