@@ -15,7 +15,7 @@ from ..core.files import find_images, require_folder_of, visible
 from ..core.view import Box, View, read_mask
 from ..describe import describe_accepts, describe_change
 from ..engine.engine import Engine
-from ..line.outputs.rejects import frames
+from ..line.outputs.rejects import find_frames
 from ..recipe.accept import Change, Photo, apply, preview, undo
 from ..recipe.recipe import Recipe
 from ..recipe.signing import Signer
@@ -93,7 +93,7 @@ def _rejects(args: argparse.Namespace, view: View, accepted: set[str]) -> Iterat
     """The newest rejects, one at a time; what cannot be looked at is said and passed over."""
     if args.rejects is None:
         return
-    paths = frames(args.rejects, args.source) or ([] if args.source else find_images([args.rejects]))
+    paths = find_frames(args.rejects, args.source) or ([] if args.source else find_images([args.rejects]))
     for path in paths[-REJECTS:]:
         try:
             photo = Photo.read(path)
