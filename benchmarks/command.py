@@ -23,7 +23,7 @@ from goodparts.evaluation.report.report import (
     format_table,
     installed_versions,
 )
-from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.errors import SettingsError, install_line
 from goodparts.runtime.core.files import write_atomic
 
 from . import compare
@@ -112,4 +112,4 @@ def naming_what_is_missing(benchmark: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("goodparts"):
             raise
-        raise SettingsError(f'bench {benchmark} needs {error.name}: pip install "goodparts[dev]"') from error
+        raise SettingsError(f"bench {benchmark} needs {error.name}: {install_line('dev')}") from error

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from goodparts.runtime.commands.calibrate import add_simulate, recalibrated
+from goodparts.runtime.commands.options import add_bad, add_false_reject_rate, add_region, add_simulate
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.files import find_images, printable, require_folder_of
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.view import Box, View, read_mask
-from goodparts.runtime.describe import describe_recipe
-from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE
+from goodparts.runtime.describe import describe_recalibration, describe_recipe
+from goodparts.runtime.recipe.recalibrate import recalibrate
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.method import ConditionedEncoder, Preparation
 from goodparts.trainer.product import LearnedProduct, Product, RunOptions, compose_recipe
@@ -44,9 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="what can be wrong with it: generic, a benchmark object's list by name, "
                            "or a text file with one defect a line")  # fmt: skip
     view = parser.add_argument_group("where to look")
-    view.add_argument("--roi", metavar="X,Y,W,H", help="region of interest in frame pixels (default: the whole frame)")
-    view.add_argument("--mask", type=Path, metavar="FILE",
-                      help="a picture of the frame's size, white where to look, black elsewhere")  # fmt: skip
+    add_region(view, roi_help="region of interest in frame pixels (default: the whole frame)",
+               mask_help="a picture of the frame's size, white where to look, black elsewhere")  # fmt: skip
     view.add_argument("--tiles", metavar="RxC", default="1x1",
                       help="cut the region into rows x columns, for small defects (default 1x1)")  # fmt: skip
     view.add_argument("--overlap", type=float, default=0.1, metavar="F",
@@ -54,12 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     view.add_argument("--resize", choices=["squash", "letterbox"], default="squash",
                       help="fill the encoder's square, or keep the aspect ratio (default squash)")  # fmt: skip
     when = parser.add_argument_group("when to reject")
-    when.add_argument("--false-reject-rate", type=float, default=FALSE_REJECT_RATE, metavar="P",
-                      help=f"share of good parts that may be rejected (default {FALSE_REJECT_RATE})")  # fmt: skip
+    add_false_reject_rate(when)
     when.add_argument("--calibrate-on", type=Path, nargs="+", default=[], metavar="PATH",
                       help="further good photos, to set the thresholds by; 20 to 50 make them sound")  # fmt: skip
-    when.add_argument("--bad", type=Path, nargs="+", default=[], metavar="PATH",
-                      help="bad photos: shows how far off they are and proposes a threshold")  # fmt: skip
+    add_bad(when)
     add_simulate(when)
     engine = parser.add_argument_group("backbone and engine")
     engine.add_argument("--engine", type=Path, default=Path("engine"), metavar="DIR",
@@ -189,15 +186,17 @@ def write_recipe(
     options: RunOptions,
 ) -> None:
     """Calibrate a learned product on the photos that the options name, write its recipe, and print what it is."""
-    recipe, findings = recalibrated(
+    recalibration = recalibrate(
         compose_recipe(backbone, learned, graph, options),
         learned.encode, args.calibrate_on, args.bad, options.false_reject_rate, args.simulate,
     )  # fmt: skip
+    recipe = recalibration.recipe
     if args.no_shots:
         recipe = dataclasses.replace(recipe, shots=None)
     recipe.save(request.recipe_file)
     patch = describe_patch(request.photos[0], learned.product.view, backbone.encoder.grid)
-    print("\n".join([*describe_recipe(request.recipe_file, recipe), patch, *findings]))
+    described = describe_recipe(request.recipe_file, recipe)
+    print("\n".join([*described, patch, *describe_recalibration(recalibration)]))
 
 
 def describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:

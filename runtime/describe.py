@@ -7,12 +7,20 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .backends.session import GraphName, Precision
+from .core.scoring import Floats
 from .engine.plans import Plan, read_plans
 from .engine.spec import EngineSpec, Parity
 from .inspection import Inspection
+from .recipe.accept import Change, Effect
 from .recipe.header import RecipeHeader
+from .recipe.recalibrate import Recalibration
 from .recipe.recipe import Recipe
+
+TURNED_SHOWN = 20
+"""So many past rejects that turn good are named."""
 
 
 def describe_engine(path: Path, spec: EngineSpec) -> list[str]:
@@ -127,6 +135,55 @@ def describe_thresholds(header: RecipeHeader) -> list[str]:
             "more good photos (--calibrate-on, or `goodparts calibrate --good`) make it sounder"
         )
     return lines
+
+
+def describe_recalibration(recalibration: Recalibration) -> list[str]:
+    """Say how simulated and real bad parts score, where there were any, and which threshold they propose."""
+    lines = []
+    if (simulation := recalibration.simulation) is not None:
+        lines.append(
+            f"  simulated bad parts score {_spread(simulation.bad)}; the threshold misses {simulation.missed} of "
+            f"{len(simulation.bad)} and is expected to reject {simulation.rejected:.1%} of good parts"
+        )
+    if (photos := recalibration.bad_photos) is not None:
+        proposal = photos.proposal
+        lines += [
+            f"  good photos score {_spread(photos.good_scores)}, bad ones {_spread(photos.bad_scores)}",
+            f"  at this threshold {photos.rejected} of {len(photos.good_scores)} good photos would be rejected "
+            f"and {photos.missed} of {len(photos.bad_scores)} bad ones missed",
+            f"  proposed from both: {proposal.threshold:.4g}, {proposal.rejected} rejected and {proposal.missed} "
+            f"missed; to take it: --threshold {proposal.threshold:.4g} with `goodparts calibrate` or `inspect`",
+        ]
+    return lines
+
+
+def _spread(scores: Floats) -> str:
+    """Lowest, median and highest score."""
+    return f"{scores.min():.4g} … {np.median(scores):.4g} … {scores.max():.4g}"
+
+
+def describe_change(path: Path, change: Change) -> list[str]:
+    """Say what accepting photos, or taking them back, does to the recipe in a file and to past rejects."""
+    before, after = change.before.header, change.after.header
+    lines = [f"{path}: {before.product!r}", *map(_describe_effect, change.photos)]
+    for action, level in (("rejects from image", "image"), ("outlines from pixel", "pixel")):
+        old, new = getattr(before.thresholds, level), getattr(after.thresholds, level)
+        outcome = " stays" if old == new else f" → {new:.4g}"
+        lines.append(f"  {action} score {old:.4g}{outcome}")
+    rows = [max(map(len, recipe.banks)) for recipe in (change.before, change.after)]
+    bound = f", at most {after.accepted.max_rows}" if after.accepted else ""
+    lines.append(f"  memory of {rows[0]} → {rows[1]} rows{bound}; {len(before.shots)} → {len(after.shots)} photos")
+    if change.rejects:
+        turned = [effect for effect in change.rejects if (effect.was, effect.becomes) == ("reject", "good")]
+        lines.append(f"  of {len(change.rejects)} past rejects {len(turned)} turn good")
+        lines += map(_describe_effect, turned[:TURNED_SHOWN])
+        if len(turned) > TURNED_SHOWN:
+            lines.append(f"  and {len(turned) - TURNED_SHOWN} more")
+    return lines
+
+
+def _describe_effect(effect: Effect) -> str:
+    return f"  {effect.before:.4g} {effect.was} → {effect.after:.4g} {effect.becomes}  {effect.name}"
 
 
 def as_record(inspection: Inspection) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from goodparts.runtime.backends.registry import AUTO, installed
 from goodparts.runtime.backends.session import GraphName, Precision
-from goodparts.runtime.core.errors import BackendError, EngineError
+from goodparts.runtime.core.errors import BackendError, EngineError, install_line
 from goodparts.runtime.engine.plans import graph_files, planned_backends
 from goodparts.runtime.engine.spec import SPEC_NAME, EngineSpec, read_spec
 
@@ -96,7 +96,7 @@ def open_or_make_engine(folder: Path, backbone: str | None, precisions: Sequence
     except ModuleNotFoundError as error:
         raise BackendError(
             f"no engine at {folder}, and {error.name}, which makes one, is not installed: give --engine with an "
-            'engine, or pip install "goodparts[train]"'
+            f"engine, or {install_line('train')}"
         ) from error
     return make_engine(open_backbone(backbone or DEFAULT_BACKBONE), folder, precisions or USUAL)
 

@@ -7,45 +7,39 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import msgspec
 
-from ..backends.registry import BACKENDS
-from ..backends.session import Precision
 from ..core.errors import GoodpartsError, SettingsError
 from ..core.files import find_images, require_folder_of, visible
 from ..core.view import Box, View, read_mask
-from ..describe import describe_accepts
+from ..describe import describe_accepts, describe_change
 from ..engine.engine import Engine
-from ..line.outputs.rejects import frames
-from ..recipe.accept import Change, Effect, Photo, apply, preview, undo
+from ..line.outputs.rejects import find_frames
+from ..recipe.accept import Change, Photo, apply, preview, undo
 from ..recipe.recipe import Recipe
 from ..recipe.signing import Signer
-from .sign import add_key
+from .options import add_backend, add_engine, add_key, add_recipe, add_region
 
 REJECTS = 100
 """So many of the newest past rejects are looked at."""
-SHOWN = 20
-"""So many of those that turn good are named."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="pictures of good parts, or folders")
-    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="recipe of the product")
-    parser.add_argument("--engine", type=Path, metavar="DIR", help="engine folder: that which the line runs")
-    parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
-    parser.add_argument("--precision", default="fp32", choices=get_args(Precision), help="that which the line runs")
+    add_recipe(parser)
+    add_engine(parser, required=False, help="engine folder that the line runs, with its --backend and --precision")
+    add_backend(parser)
     parser.add_argument("--rejects", type=Path, metavar="DIR",
                         help="what watch rejected before, or a folder of photos: says which turn good")  # fmt: skip
-    parser.add_argument("--source", metavar="NAME", help="of the rejects, those of this source alone")
+    parser.add_argument("--source", metavar="NAME", help="of the rejects, only those of this source")
     parser.add_argument("--max-rows", type=int, metavar="N",
                         help="most rows of a memory from now on; beyond it those go that were least new")  # fmt: skip
     parser.add_argument("--undo", nargs="?", const="", metavar="WHICH",
                         help="take the last accept back, or that of this number, photo's name or SHA-256")  # fmt: skip
     parser.add_argument("--history", action="store_true", help="list what was accepted")
-    parser.add_argument("--roi", metavar="X,Y,W,H", help="region of the photos' source, where it has one of its own")
-    parser.add_argument("--mask", type=Path, metavar="FILE", help="mask of the photos' source, likewise")
+    add_region(parser, roi_help="region of the photos' source, where it has one of its own",
+               mask_help="mask of the photos' source, likewise")  # fmt: skip
     add_key(parser)
     parser.add_argument("--yes", action="store_true", help="do it without asking")
 
@@ -57,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     signer = None if args.key is None else Signer.read(args.key)
     change = _propose(args, recipe)
-    print("\n".join(map(visible, _describe(args.recipe, change))))
+    print("\n".join(map(visible, describe_change(args.recipe, change))))
     if not (args.yes or _ask()):
         print("nothing was changed: --yes writes it")
         return 0
@@ -99,7 +93,7 @@ def _rejects(args: argparse.Namespace, view: View, accepted: set[str]) -> Iterat
     """The newest rejects, one at a time; what cannot be looked at is said and passed over."""
     if args.rejects is None:
         return
-    paths = frames(args.rejects, args.source) or ([] if args.source else find_images([args.rejects]))
+    paths = find_frames(args.rejects, args.source) or ([] if args.source else find_images([args.rejects]))
     for path in paths[-REJECTS:]:
         try:
             photo = Photo.read(path)
@@ -113,26 +107,3 @@ def _rejects(args: argparse.Namespace, view: View, accepted: set[str]) -> Iterat
 
 def _ask() -> bool:
     return sys.stdin.isatty() and input("write it? [y/N] ").strip().lower() in ("y", "yes")
-
-
-def _describe(path: Path, change: Change) -> list[str]:
-    before, after = change.before.header, change.after.header
-    lines = [f"{path}: {before.product!r}", *map(_describe_effect, change.photos)]
-    for what, level in (("rejects from image", "image"), ("outlines from pixel", "pixel")):
-        old, new = getattr(before.thresholds, level), getattr(after.thresholds, level)
-        stays = " stays" if old == new else f" → {new:.4g}"
-        lines.append(f"  {what} score {old:.4g}{stays}")
-    rows = [max(map(len, recipe.banks)) for recipe in (change.before, change.after)]
-    bound = f", at most {after.accepted.max_rows}" if after.accepted else ""
-    lines.append(f"  memory of {rows[0]} → {rows[1]} rows{bound}; {len(before.shots)} → {len(after.shots)} photos")
-    if change.rejects:
-        turned = [effect for effect in change.rejects if (effect.was, effect.becomes) == ("reject", "good")]
-        lines.append(f"  of {len(change.rejects)} past rejects {len(turned)} turn good")
-        lines += map(_describe_effect, turned[:SHOWN])
-        if len(turned) > SHOWN:
-            lines.append(f"  and {len(turned) - SHOWN} more")
-    return lines
-
-
-def _describe_effect(effect: Effect) -> str:
-    return f"  {effect.before:.4g} {effect.was} → {effect.after:.4g} {effect.becomes}  {effect.name}"

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import get_args
 
 from ..backends.library import BuildSettings, Hardware
 from ..backends.registry import BACKENDS, TENSORRT
-from ..backends.session import GraphName, Precision
+from ..backends.session import GraphName
 from ..core.errors import SettingsError
 from ..describe import describe_plan
 from ..engine.build import build_plan, trtexec_commands
 from ..engine.spec import read_spec
+from .options import add_engine, add_precision
 
 DEVICES = [name for name in BACKENDS if name != "onnxruntime"]  # which runs graphs as they are
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = BuildSettings()
-    parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="engine folder")
-    parser.add_argument("--device", required=True, choices=DEVICES, help="the backend to build for")
-    parser.add_argument("--precision", default="fp32", choices=get_args(Precision), help="which graph (default fp32)")
+    add_engine(parser)
+    parser.add_argument("--device", required=True, choices=DEVICES, help="the backend to compile for")
+    add_precision(parser)
     parser.add_argument("--max-batch", type=int, default=defaults.max_batch, metavar="N",
                         help=f"most views in one run (default {defaults.max_batch})")  # fmt: skip
     parser.add_argument("--opt-batch", type=int, default=defaults.opt_batch, metavar="N",

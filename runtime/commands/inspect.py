@@ -3,44 +3,43 @@
 from __future__ import annotations
 
 import argparse
-import heapq
-import io
-import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO, get_args
+from typing import Any, NamedTuple, TextIO, get_args
 
 import msgspec
-from PIL import Image
 
-from ..backends.registry import BACKENDS
-from ..backends.session import Precision
 from ..core.errors import GoodpartsError, SettingsError
-from ..core.files import find_images, printable, require_folder_of, write_atomic, writing
+from ..core.files import find_images, printable, require_folder_of, write_atomic
 from ..core.preprocess import Array8, load_rgb
 from ..core.scorer import BankPrecision, Search
 from ..describe import as_record
 from ..detector import Detector
 from ..inspection import Inspection
-from ..overlay import TILE, draw_contact_sheet, draw_overlay
 from ..recipe.signing import Trust
-from .sign import add_trust
+from .options import add_backend, add_engine, add_recipe, add_threads, add_threshold, add_trust
+from .overlay_writer import SHEET_PICTURES, OverlayWriter
 
-SHEET_PICTURES = 60
-"""A contact sheet shows the pictures with the highest scores, up to this many."""
 
-Outcomes = Iterator[tuple[Path, Inspection | GoodpartsError]]
+class Inspected(NamedTuple):
+    """A picture, and what was found in it.
+
+    frame: uint8 RGB [H,W,3], None where it could not be read; outcome: the error then.
+    """
+
+    path: Path
+    frame: Array8 | None
+    outcome: Inspection | GoodpartsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of pictures")
-    parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="engine folder")
-    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="recipe of the product")
+    add_engine(parser)
+    add_recipe(parser)
     add_trust(parser)
-    parser.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
-    parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
-    parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")
+    add_backend(parser)
+    add_threads(parser)
     parser.add_argument(
         "--memory-precision", default="fp32", choices=get_args(BankPrecision), help="of the memory's rows"
     )
@@ -49,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of patches that must find their nearest row in a large memory; below 1 is faster (default 1: exact)",
     )  # fmt: skip
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures per encoder pass (default 1)")
-    parser.add_argument("--threshold", type=float, metavar="T", help="raw image score from which a part is rejected")
+    add_threshold(parser)
     parser.add_argument("--json", metavar="FILE", help="one JSON line per picture; - is standard output")
     parser.add_argument("--overlays", type=Path, metavar="DIR", help="write the pictures with heat-map and verdict")
     parser.add_argument(
@@ -71,41 +70,27 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     if args.threshold is not None:
         detector.thresholds = msgspec.structs.replace(detector.thresholds, image=args.threshold)
-    _say_what_runs(detector)
+    _print_what_runs(detector)
     images = find_images(args.paths)
-    gallery = Gallery(args.overlays, args.sheet, args.paths)
-    table: TextIO = sys.stderr if args.json == "-" else sys.stdout
-    outcomes, say = _progress(_inspect_all(detector, images, args.batch, gallery), len(images))
-    lines: list[bytes] = []
-    rejected = broken = 0
+    overlays = OverlayWriter(args.overlays, args.sheet, args.paths)
+    inspected, print_line = _with_progress(inspect_all(detector, images, args.batch), len(images))
+    verdicts = Verdicts(args.json, print_line)
     try:
-        for path, outcome in outcomes:
-            record: dict[str, Any]
-            if isinstance(outcome, Inspection):
-                rejected += outcome.verdict == "reject"
-                record = {"path": printable(path), **as_record(outcome)}
-                say(f"{outcome.verdict:6}  {outcome.calibrated:.3f}  {printable(path)}", file=table)
-            else:
-                broken += 1
-                record = {"path": printable(path), "error": str(outcome)}
-                say(f"goodparts: {outcome}", file=sys.stderr)
-            lines.append(msgspec.json.encode(record) + b"\n")
-            if args.json == "-":
-                sys.stdout.write(lines[-1].decode())
-                sys.stdout.flush()
+        for path, frame, outcome in inspected:
+            if frame is not None and isinstance(outcome, Inspection):
+                overlays.add(path, frame, outcome)
+            verdicts.add(path, outcome)
     finally:  # an interrupt keeps what was found before it
-        if args.json not in (None, "-"):
-            write_atomic(Path(args.json), b"".join(lines))
-        gallery.close()
-    good = len(images) - rejected - broken
-    print(f"{len(images)} inspected: {good} good, {rejected} rejected, {broken} unreadable", file=table)
-    if broken:
+        verdicts.close()
+        overlays.close()
+    verdicts.print_totals()
+    if verdicts.unreadable:
         return 2
-    return 1 if args.fail_on_reject and rejected else 0
+    return 1 if args.fail_on_reject and verdicts.rejected else 0
 
 
-def _inspect_all(detector: Detector, images: list[Path], batch: int, gallery: Gallery) -> Outcomes:
-    """Inspect in batches; what cannot be read is handed on as its error, the rest goes on."""
+def inspect_all(detector: Detector, images: list[Path], batch: int) -> Iterator[Inspected]:
+    """Inspect pictures, `batch` of them in one pass; one that cannot be read yields its error, and the rest goes on."""
     for start in range(0, len(images), batch):
         readable: list[tuple[Path, Array8]] = []
         for path in images[start : start + batch]:
@@ -114,64 +99,62 @@ def _inspect_all(detector: Detector, images: list[Path], batch: int, gallery: Ga
                 detector.recipe.header.view.check(*frame.shape[:2])
                 readable.append((path, frame))
             except GoodpartsError as error:
-                yield path, error
-        for (path, frame), inspection in zip(
-            readable, detector.predict_batch([frame for _, frame in readable]), strict=True
-        ):
-            gallery.add(path, frame, inspection)
-            yield path, inspection
+                yield Inspected(path, None, error)
+        inspections = detector.predict_batch([frame for _, frame in readable])
+        for (path, frame), inspection in zip(readable, inspections, strict=True):
+            yield Inspected(path, frame, inspection)
 
 
-class Gallery:
-    """Overlays in a folder, and a contact sheet of the highest scores; either, both or neither."""
+class Verdicts:
+    """Prints a line per picture and writes its record as JSON, and counts both.
 
-    def __init__(self, folder: Path | None, sheet: Path | None, roots: list[Path]) -> None:
-        self._folder, self._sheet, self._roots = folder, sheet, roots
-        self._highest: list[tuple[float, int, str, Image.Image]] = []
-        self._names: set[str] = set()
-        self._count = itertools.count()  # of equal scores the later goes first
-        if folder:
-            with writing(folder):
-                folder.mkdir(parents=True, exist_ok=True)
+    json: a file, written on `close`; "-" is standard output, and the table then goes to standard error; None writes no
+    records. print_line: prints text to a stream.
+    """
 
-    def add(self, path: Path, frame: Array8, inspection: Inspection) -> None:
-        name = self._unused(overlay_name(path, self._roots))
-        if self._folder:
-            _save_png(self._folder / name, draw_overlay(frame, inspection))
-        if self._sheet:
-            entry = inspection.calibrated, next(self._count), name, draw_overlay(frame, inspection, longest=TILE)
-            (heapq.heappush if len(self._highest) < SHEET_PICTURES else heapq.heappushpop)(self._highest, entry)
+    def __init__(self, json: str | None, print_line: Callable[..., None]) -> None:
+        self.good = self.rejected = self.unreadable = 0
+        self._json, self._print_line = json, print_line
+        self._table: TextIO = sys.stderr if json == "-" else sys.stdout
+        self._records: list[bytes] = []
 
-    def _unused(self, name: str) -> str:
-        taken, stem = name, name.removesuffix(".png")
-        for number in itertools.count(2):
-            if taken not in self._names:
-                break
-            taken = f"{stem}_{number}.png"
-        self._names.add(taken)
-        return taken
+    def add(self, path: Path, outcome: Inspection | GoodpartsError) -> None:
+        """Print and record what was found in a picture, or why it could not be inspected."""
+        name = printable(path)
+        record: dict[str, Any]
+        if isinstance(outcome, Inspection):
+            if outcome.verdict == "reject":
+                self.rejected += 1
+            else:
+                self.good += 1
+            record = {"path": name, **as_record(outcome)}
+            self._print_line(f"{outcome.verdict:6}  {outcome.calibrated:.3f}  {name}", file=self._table)
+        else:
+            self.unreadable += 1
+            record = {"path": name, "error": str(outcome)}
+            self._print_line(f"goodparts: {outcome}", file=sys.stderr)
+        line = msgspec.json.encode(record) + b"\n"
+        if self._json == "-":
+            sys.stdout.write(line.decode())
+            sys.stdout.flush()
+        elif self._json is not None:
+            self._records.append(line)
 
     def close(self) -> None:
-        """Write the sheet, highest score first."""
-        if self._sheet and self._highest:
-            ordered = sorted(self._highest, key=lambda entry: (-entry[0], entry[1]))
-            _save_png(self._sheet, draw_contact_sheet([(name, picture) for *_, name, picture in ordered]))
+        """Write the JSON file, whole."""
+        if self._json not in (None, "-"):
+            write_atomic(Path(str(self._json)), b"".join(self._records))
+
+    def print_totals(self) -> None:
+        """Print how many pictures were good, rejected and unreadable."""
+        total = self.good + self.rejected + self.unreadable
+        print(
+            f"{total} inspected: {self.good} good, {self.rejected} rejected, {self.unreadable} unreadable",
+            file=self._table,
+        )
 
 
-def overlay_name(path: Path, roots: list[Path]) -> str:
-    """A flat file name that shows the folders on the way to the picture."""
-    inside = next((path.relative_to(root) for root in roots if root.is_dir() and path.is_relative_to(root)), None)
-    name = printable(Path("_".join((inside or Path(path.name)).parts)))
-    return name if path.suffix.lower() == ".png" else f"{name}.png"
-
-
-def _save_png(target: Path, picture: Image.Image) -> None:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    write_atomic(target, buffer.getvalue())
-
-
-def _say_what_runs(detector: Detector) -> None:
+def _print_what_runs(detector: Detector) -> None:
     header = detector.recipe.header
     print(f"{header.product}: {detector.engine.encoder.backbone} on {detector.engine.backend}", file=sys.stderr)
     if header.protocol == "official":
@@ -183,12 +166,14 @@ def _say_what_runs(detector: Detector) -> None:
         print("note: the demo backbone has only seen drawn parts; it is for trying and testing", file=sys.stderr)
 
 
-def _progress(outcomes: Outcomes, total: int) -> tuple[Outcomes, Callable[..., None]]:
-    """A progress bar where there is a terminal to see it and tqdm (the extra cli) to draw it, and the
-    function that prints a line beside it."""
+def _with_progress(inspected: Iterator[Inspected], total: int) -> tuple[Iterator[Inspected], Callable[..., None]]:
+    """Put a progress bar around the pictures, and return a function that prints a line beside it.
+
+    There is a bar only where a terminal shows it and tqdm (the extra cli) is installed to draw it.
+    """
     try:
         from tqdm import tqdm
     except ImportError:
-        return outcomes, print
-    bar = tqdm(outcomes, total=total, unit="picture", file=sys.stderr, disable=None, leave=False)
+        return inspected, print
+    bar = tqdm(inspected, total=total, unit="picture", file=sys.stderr, disable=None, leave=False)
     return iter(bar), tqdm.write

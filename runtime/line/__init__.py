@@ -1,4 +1,5 @@
-"""A line that runs for months: pictures from sources, inspected, and their results handed on.
+"""A production line that runs for months: pictures from sources are inspected, and their results handed on.
 
-capture → queue → inspection → output, in threads of their own: see watch.Line.
+capture → queue → station → router → outlets, in threads of their own: open_line.py puts them together, line.py runs
+them.
 """

@@ -1,4 +1,4 @@
-"""What a line is made of, and the TOML file that says it."""
+"""What a line is made of, and the TOML file that describes it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One source. address: see sources.make_source; policy: by default newest for cameras and streams, every for files
-    and folders; threshold, pixel_threshold, roi ([x, y, width, height] in frame pixels), mask (a picture that is white
-    where to look): in place of the recipe's; smoothing: [n, m], reject while n of the last m frames are rejected;
-    timeout: seconds without a picture after which a camera or stream counts as lost; backlog: a folder's pictures that
-    the JSON file holds no line of are inspected at the start too."""
+    """One source.
+
+    name: what results and messages call it; address: see sources.address; recipe: its file; policy: by default newest
+    for cameras and streams, every for files and folders; threshold, pixel_threshold (raw scores), roi ([x, y, width,
+    height] in frame pixels), mask (a picture that is white where to look): take the place of the recipe's; smoothing:
+    [n, m], reject while n of the last m frames are rejected; timeout: seconds without a picture after which a camera or
+    stream counts as lost; backlog: a folder's pictures that the JSON file holds no line of are inspected at the start
+    too.
+    """
 
     name: str
     address: str
@@ -46,9 +50,12 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where results go. json: a file, or - for standard output; rejects: a folder, and how much it may hold; webhook,
-    mqtt: URLs (network.py); hook: module:function (hook.py); metrics: a port on this machine alone; page: HOST:PORT of
-    the live page, page_token: a file with its token."""
+    """Where results go, and how a line is looked at.
+
+    json: a file, or - for standard output; rejects: a folder, and rejects_limit_mb, how many megabytes it may hold;
+    webhook, mqtt: URLs (see outputs.webhook, outputs.mqtt); hook: module:function (see outputs.hook); metrics: a port
+    of this machine's loopback address; page: HOST:PORT of the live page; page_token: a file with its token.
+    """
 
     json: str | None = None
     rejects: str | None = None
@@ -68,8 +75,12 @@ class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A line. batch_ms: what a pass that several sources share may take (batching.py); accept_signed: a file of public
-    keys, to take recipes alone that are signed with one of them."""
+    """A line.
+
+    engine: its folder; backend, precision, threads: how the engine is run (see Engine.open); batch_ms: milliseconds
+    that a pass which several sources share may take (see shared_engine); accept_signed: a file of public keys, to take
+    only recipes that are signed with one of them.
+    """
 
     engine: str
     source: tuple[SourceSettings, ...]
@@ -93,7 +104,10 @@ class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def read_settings(file: Path) -> LineSettings:
-    """Read a TOML file; names of files in it are relative to its folder. SettingsError says where it is wrong."""
+    """Read a TOML file; names of files in it are relative to its folder.
+
+    Raises SettingsError that tells where the file is wrong, and FileError where it cannot be read.
+    """
     try:
         settings = msgspec.convert(read_toml(file), LineSettings)
     except msgspec.ValidationError as error:
@@ -102,6 +116,8 @@ def read_settings(file: Path) -> LineSettings:
 
 
 def _resolved(settings: LineSettings, folder: Path) -> LineSettings:
+    """Return the settings with the names of their files made relative to a folder."""
+
     def inside(name: str) -> str:
         return str(folder / name)
 
@@ -114,12 +130,11 @@ def _resolved(settings: LineSettings, folder: Path) -> LineSettings:
         )
         for source in settings.source
     )
-    out = settings.output
-    files = {name: getattr(out, name) for name in ("json", "rejects", "page_token")}
+    files = {name: getattr(settings.output, name) for name in ("json", "rejects", "page_token")}
     output = msgspec.structs.replace(
-        out, **{name: inside(file) for name, file in files.items() if file not in (None, "-")}
+        settings.output, **{name: inside(file) for name, file in files.items() if file not in (None, "-")}
     )
-    trusted = settings.accept_signed if settings.accept_signed is None else inside(settings.accept_signed)
+    keys = settings.accept_signed if settings.accept_signed is None else inside(settings.accept_signed)
     return msgspec.structs.replace(
-        settings, engine=inside(settings.engine), source=sources, output=output, accept_signed=trusted
+        settings, engine=inside(settings.engine), source=sources, output=output, accept_signed=keys
     )

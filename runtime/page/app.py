@@ -1,4 +1,4 @@
-"""What the page asks for, and what it gets."""
+"""What the page asks for, and what it is answered."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..core.errors import GoodpartsError
 from .controls import ChangedError, Considered, Controls
 from .gallery import Gallery
 from .guard import Guard, RefusedError
-from .recent import Recent
+from .recent_frames import RecentFrames
 from .server import Answer
-from .state import State
+from .state import PageState
 
 _JSON, _JPEG, _PNG = "application/json", "image/jpeg", "image/png"
 _STATIC = {
@@ -59,9 +59,13 @@ class Undo(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PageApp:
-    """Routes. The three files of the page are for everybody who may come here, all else is behind the token."""
+    """Answers what is asked of the page.
 
-    def __init__(self, guard: Guard, state: State, controls: Controls, gallery: Gallery | None) -> None:
+    The page's own files are for everybody who may come here, all else is behind the token. gallery: None where rejects
+    are not saved.
+    """
+
+    def __init__(self, guard: Guard, state: PageState, controls: Controls, gallery: Gallery | None) -> None:
         self._guard, self._state, self._gallery = guard, state, gallery
         folder = Path(__file__).with_name("static")
         self._static = {path: Answer(kind, (folder / name).read_bytes()) for path, (name, kind) in _STATIC.items()}
@@ -90,8 +94,8 @@ class PageApp:
             return self._static[path]
         self._guard.check_token(headers)
         for pattern, answer in self._routes:
-            if found := pattern.fullmatch(path):
-                return answer(query, *found.groups())
+            if match := pattern.fullmatch(path):
+                return answer(query, *match.groups())
         raise RefusedError(404, "there is nothing here")
 
     def post(self, target: str, headers: Message, body: bytes) -> Answer:
@@ -103,14 +107,14 @@ class PageApp:
         self._guard.check_token(headers)
         if path not in self._actions:
             raise RefusedError(404, "there is nothing here")
-        kind, act = self._actions[path]
+        action, act = self._actions[path]
         try:
-            told = act(**msgspec.structs.asdict(_decode(body, kind)))
+            considered = act(**msgspec.structs.asdict(_decode(body, action)))
         except ChangedError as error:
             raise RefusedError(409, str(error)) from error
         except GoodpartsError as error:
             raise RefusedError(422, str(error)) from error
-        return self._read({}) if told is None else Answer(_JSON, msgspec.json.encode(told))
+        return self._read({}) if considered is None else Answer(_JSON, msgspec.json.encode(considered))
 
     def _read(self, query: dict[str, str]) -> Answer:  # noqa: ARG002
         return Answer(_JSON, msgspec.json.encode(self._state.read()))
@@ -134,10 +138,10 @@ class PageApp:
         make = {"small.jpg": saved.thumbnail, "heat.png": saved.overlay, "plain.png": saved.photo}[kind]
         return _picture(_JPEG if kind == "small.jpg" else _PNG, make(name), lasting=True)
 
-    def _recent(self, source: str) -> Recent:
-        if source not in self._state.recents:
+    def _recent(self, source: str) -> RecentFrames:
+        if source not in self._state.recent_frames:
             raise RefusedError(404, "there is no such source")
-        return self._state.recents[source]
+        return self._state.recent_frames[source]
 
     def _saved(self) -> Gallery:
         if self._gallery is None:
@@ -146,7 +150,7 @@ class PageApp:
 
 
 def _split(target: str) -> tuple[str, dict[str, str]]:
-    """Path and query. No path that there is needs percent signs; none is decoded."""
+    """Return path and query. No path that there is needs percent signs; none is decoded."""
     if len(target) > LONGEST_TARGET:
         raise RefusedError(414, "that address is too long")
     path, _, query = target.partition("?")

@@ -1,4 +1,4 @@
-"""The saved rejects (line/rejects.py), read for the page. What is in the folder is not trusted."""
+"""The saved rejects (line/outputs/rejects.py), read for the page. What is in the folder is not trusted."""
 
 from __future__ import annotations
 
@@ -14,21 +14,19 @@ from PIL import Image
 
 from ..core.errors import GoodpartsError
 from ..core.preprocess import decode
-from ..line.outputs.rejects import OURS
-from .recent import to_jpeg
+from ..line.outputs.rejects import FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING, REJECT_FILE
+from .recent_frames import to_jpeg
 
 SHOWN = 48
 """Rejects in a list."""
 THUMBNAIL = 320
 """Longest side, in pixels."""
-FRAME = ".frame.png"
-"""Behind its name, what the photo of a reject is called."""
 _LARGEST = 64_000_000
 """Bytes of a file that is read."""
 
 
 class _Record(msgspec.Struct):
-    """What the page says of a reject; everything else in its JSON is passed over."""
+    """What the page shows of a reject's record; everything else in it is passed over."""
 
     source: str
     time: str
@@ -38,7 +36,8 @@ class _Record(msgspec.Struct):
 
 
 class Gallery:
-    """Rejects in a folder. Names are of the kind that rejects.py gives, or there is nothing: no path can be asked for.
+    """The rejects in a folder, by name: TIME_SOURCE_NUMBER. Under any other name there is nothing, so that no path can
+    be asked for.
 
     A reject's files never change, so what was read or drawn of the last ones is kept.
     """
@@ -50,16 +49,17 @@ class Gallery:
         self._shrink = functools.lru_cache(256)(self._shrink_anew)
 
     def names(self) -> list[str]:
-        """The rejects that are complete, newest first: TIME_SOURCE_NUMBER."""
+        """Return the names of the complete rejects, newest first."""
         try:
             with os.scandir(self.folder) as entries:
-                found = {entry.name for entry in entries if OURS.fullmatch(entry.name)}
+                matches = [REJECT_FILE.fullmatch(entry.name) for entry in entries]
         except OSError:
             return []
-        return sorted((name.removesuffix(".json") for name in found if name.endswith(".json")), reverse=True)
+        names = [match["reject"] for match in matches if match and match["ending"] == RECORD_ENDING]
+        return sorted(names, reverse=True)
 
     def listing(self, before: str) -> dict[str, Any]:
-        """SHOWN of them, the newest that come before the name `before`, or the newest of all."""
+        """Return SHOWN rejects: the newest that come before the name `before`, or the newest of all."""
         names = self.names()
         older = [name for name in names if not before or name < before]
         return {
@@ -69,26 +69,26 @@ class Gallery:
         }
 
     def source(self, name: str) -> str | None:
-        """The source that a reject is of; None for what is no name of one."""
-        found = OURS.fullmatch(name + FRAME)
-        return None if found is None else found["source"]
+        """Return the source that a reject is of; None for what is no name of one."""
+        match = REJECT_FILE.fullmatch(name + FRAME_ENDING)
+        return None if match is None else match["source"]
 
     def photo(self, name: str) -> bytes | None:
-        """The photo as PNG; None when there is none."""
-        return self._read(name + FRAME)
+        """Return the photo as PNG; None when there is none."""
+        return self._read(name + FRAME_ENDING)
 
     def overlay(self, name: str) -> bytes | None:
-        """With its heat-map, as PNG."""
-        return self._read(f"{name}.map.png")
+        """Return the photo with its heat-map, as PNG; None when there is none."""
+        return self._read(name + OVERLAY_ENDING)
 
     def thumbnail(self, name: str) -> bytes | None:
-        """`overlay` as a small JPEG."""
+        """Return the overlay as a small JPEG; None when there is none."""
         with self._drawing:
             return self._shrink(name)
 
     def _describe_anew(self, name: str) -> dict[str, Any]:
         try:
-            return msgspec.structs.asdict(msgspec.json.decode(self._read(f"{name}.json") or b"", type=_Record))
+            return msgspec.structs.asdict(msgspec.json.decode(self._read(name + RECORD_ENDING) or b"", type=_Record))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return {}
 
@@ -104,17 +104,17 @@ class Gallery:
         return to_jpeg(picture)
 
     def _read(self, file: str) -> bytes | None:
-        """The bytes of a file in the folder itself: through no link, from no device."""
-        if not OURS.fullmatch(file):
+        """Return the bytes of a file in the folder itself: through no link, from no device."""
+        if not REJECT_FILE.fullmatch(file):
             return None
         try:
-            with open(self.folder / file, "rb", opener=_open_itself) as opened:
+            with open(self.folder / file, "rb", opener=_open_no_link) as opened:
                 status = os.fstat(opened.fileno())
                 return opened.read() if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST else None
         except OSError:
             return None
 
 
-def _open_itself(path: str, flags: int) -> int:
-    """Open the file that has this name and no other; a pipe does not hold up."""
+def _open_no_link(path: str, flags: int) -> int:
+    """Open a file, but not through a link; a pipe does not hold it up."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))

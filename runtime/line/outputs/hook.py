@@ -1,4 +1,4 @@
-"""The hook for a GPIO pin, a PLC, or anything else that is to be told: a function of yours.
+"""The hook: a function of yours that sets a GPIO pin, writes to a PLC, or does anything else with a result.
 
     # outputs.py, in a folder of PYTHONPATH
     def eject(record: dict) -> None:
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...core.errors import SettingsError
-from .outlet import Result
+from ..results import Result
 
 Function = Callable[[dict[str, Any]], None]
 
@@ -37,11 +37,11 @@ class Hook:
         self._function(result.record)
 
     def close(self) -> None:
-        """The function's affair."""
+        """Nothing is kept open."""
 
 
 def load_function(name: str) -> Function:
-    """The function of "module:function"."""
+    """Return the function that "module:function" names. Raises SettingsError where there is none."""
     module, _, attribute = name.partition(":")
     try:
         function: Function = getattr(importlib.import_module(module), attribute)

@@ -13,12 +13,12 @@ import msgspec
 
 from ...core.errors import FileError
 from ...core.files import writing
-from .outlet import Result
+from ..results import Result
 
 _LONGEST = 1 << 20
-"""Bytes; no line is longer."""
+"""Bytes that no line exceeds."""
 _BEGIN = b'{"source":'
-"""Of every line: a tail that begins otherwise is somebody else's."""
+"""How every line begins: a tail that begins otherwise was written by something else."""
 
 
 class JsonLines:
@@ -63,41 +63,44 @@ class JsonLines:
             os.ftruncate(self._file.fileno(), size - len(tail))
 
 
-class _Seen(msgspec.Struct):
+class _Line(msgspec.Struct):
+    """What is read of a line; everything else in it is passed over."""
+
     source: str
     time: datetime.datetime
     path: str | None = None
 
 
 def read_inspected(path: Path, source: str) -> dict[str, float]:
-    """The pictures of a source that a file of JSON lines tells of: path → when each was last taken, seconds since 1970.
+    """Return the pictures of a source in a file of JSON lines: path → when it was last taken, in seconds since 1970.
 
-    Nothing where there is no such file; what is no such line, as half a one at the end, is passed over.
+    Where there is no such file, there are none. Anything but such a line, as half a line at the end, is passed over.
+    Raises FileError for a file that cannot be read.
     """
     if not path.is_file():
         return {}
     inspected = {}
-    decoder = msgspec.json.Decoder(_Seen)
+    decoder = msgspec.json.Decoder(_Line)
     try:
         with path.open("rb") as file:
             for line in file:
                 with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                    seen = decoder.decode(line)
-                    if seen.source == source and seen.path is not None:
-                        inspected[seen.path] = seen.time.timestamp()
+                    record = decoder.decode(line)
+                    if record.source == source and record.path is not None:
+                        inspected[record.path] = record.time.timestamp()
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}; name a file that can be read") from error
     return inspected
 
 
 class StandardOutput:
-    """Writes to a stream that somebody reads; `gone` is called when nobody does any more."""
+    """Writes to a stream that somebody reads. on_reader_gone: called when nobody does any more."""
 
     name = "json"
     depth = 1024
 
-    def __init__(self, stream: BinaryIO, gone: Callable[[], None]) -> None:
-        self._stream, self._gone = stream, gone
+    def __init__(self, stream: BinaryIO, on_reader_gone: Callable[[], None]) -> None:
+        self._stream, self._on_reader_gone = stream, on_reader_gone
 
     def wants(self, result: Result) -> bool:  # noqa: ARG002
         return True
@@ -107,7 +110,7 @@ class StandardOutput:
             self._stream.write(result.line)
             self._stream.flush()
         except BrokenPipeError:
-            self._gone()
+            self._on_reader_gone()
             raise
 
     def close(self) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from ...core.errors import GoodpartsError, ImageError, SourceError
 from ...core.files import IMAGE_SUFFIXES, printable
 from ...core.preprocess import load_rgb
-from .source import Picture, Policy
+from .source import Policy, SourcePicture
 
 POLL = 0.25
-"""Seconds between two looks at the folder. Needs no library, and works where notifications do not, as on shares."""
+"""Seconds between two looks at the folder. Looking needs no library, and works where notifications do not, as on
+shares."""
 PATIENCE = 5.0
 """Seconds that a damaged file may stay as it is before it is reported: until then it may still be being written."""
 
@@ -23,16 +24,17 @@ _State = tuple[int, int]  # size, time of change in ns
 
 
 class WatchedFolder:
-    """The pictures that appear in a folder from now on, each once it is completely written.
-
-    inspected: pictures of before and when they were taken (json_lines.read_inspected): then what is there already and
-    is none of them, or has changed since, is taken as well.
+    """The pictures that appear in a folder from now on, oldest first, each once it is completely written.
 
     A file counts as written when two looks in a row find it the same and it can be decoded. Hidden files, other endings
-    and folders inside are passed over; one that is overwritten is a new picture. Oldest first.
+    and folders inside are passed over; a file that is overwritten is a new picture.
+
+    inspected: pictures that were inspected before, and when (json_lines.read_inspected): whatever is in the folder
+    already and is none of them, or has changed since, is then taken as well; None takes nothing that is there already.
+    poll: seconds between two looks; patience: seconds that a damaged file may stay as it is before it is reported.
     """
 
-    default: Policy = "every"
+    default_policy: Policy = "every"
 
     def __init__(
         self, folder: Path, inspected: dict[str, float] | None = None, poll: float = POLL, patience: float = PATIENCE
@@ -47,11 +49,11 @@ class WatchedFolder:
             }
         self._pending: dict[str, tuple[_State, float]] = {}
 
-    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[Picture]:  # noqa: ARG002
+    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture]:  # noqa: ARG002
         while not stop.is_set():
-            found = self._look()
-            self._done = {name: state for name, state in self._done.items() if name in found}
-            new = {name: state for name, state in found.items() if self._done.get(name) != state}
+            present = self._look()
+            self._done = {name: state for name, state in self._done.items() if name in present}
+            new = {name: state for name, state in present.items() if self._done.get(name) != state}
             now, before = time.monotonic(), self._pending
             self._pending = {
                 name: before[name] if name in before and before[name][0] == state else (state, now)
@@ -63,20 +65,20 @@ class WatchedFolder:
                     return
                 path = self._folder / name
                 try:
-                    picture = Picture(load_rgb(path), printable(path))
+                    picture = SourcePicture(load_rgb(path), printable(path))
                 except GoodpartsError as error:
                     cut_short = isinstance(error, ImageError) and now - self._pending[name][1] < self._patience
                     if cut_short:
                         continue
-                    picture = Picture(error, printable(path))
+                    picture = SourcePicture(error, printable(path))
                 self._done[name] = new[name]
                 del self._pending[name]
                 yield picture
             stop.wait(self._poll)
 
     def _look(self) -> dict[str, _State]:
-        """Every picture that there is now."""
-        found = {}
+        """Return every picture that there is now."""
+        present = {}
         try:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
@@ -85,9 +87,9 @@ class WatchedFolder:
                     try:
                         status = entry.stat()
                         if entry.is_file():
-                            found[entry.name] = status.st_size, status.st_mtime_ns
+                            present[entry.name] = status.st_size, status.st_mtime_ns
                     except FileNotFoundError:
                         continue
         except OSError as error:
             raise SourceError(f"cannot look into {printable(self._folder)}: {error.strerror or error}") from error
-        return found
+        return present

@@ -9,27 +9,30 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import numpy as np
 from harvesters.core import Harvester
 
-from ...core.errors import GoodpartsError, SettingsError, SourceError, first_line
+from ...core.errors import GoodpartsError, SourceError, first_line
 from ...core.preprocess import Array8
-from .source import Picture, Policy
+from .source import Policy, SourcePicture
 
 _CHANNELS = {"Mono8": 1, "RGB8": 3, "RGB8Packed": 3, "BGR8": 3, "BGR8Packed": 3}
 
 
 class GenICam:
-    """One camera of a GenTL producer (a .cti file): the one with this serial number, or the first."""
+    """One camera of a GenTL producer.
 
-    default: Policy = "newest"
+    producer: its .cti file; serial: the camera's serial number, None for the first camera; timeout: seconds without a
+    picture after which it counts as lost.
+    """
+
+    default_policy: Policy = "newest"
 
     def __init__(self, producer: Path, serial: str | None, timeout: float) -> None:
         self._producer, self._serial, self._timeout = producer, serial, timeout
 
-    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[Picture]:  # noqa: ARG002
+    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture]:  # noqa: ARG002
         try:
             with Harvester() as harvester:
                 harvester.add_file(str(self._producer), check_existence=True, check_validity=True)
@@ -43,7 +46,7 @@ class GenICam:
                             raise SourceError(f"{self._name}: no picture for {self._timeout:g} s")
                         with buffer:
                             pixels = self._to_rgb(buffer.payload.components[0])
-                        yield Picture(pixels)
+                        yield SourcePicture(pixels)
         except GoodpartsError:
             raise
         except Exception as error:  # what producers raise shares no base class
@@ -54,21 +57,12 @@ class GenICam:
         return f"camera {self._serial or 'of'} {self._producer.name}"
 
     def _to_rgb(self, component: Any) -> Array8:
-        """A copy of the picture in a buffer, which the camera fills again."""
-        kind = str(component.data_format)
-        if kind not in _CHANNELS:
-            raise SourceError(f"{self._name} gives {kind}: set its PixelFormat to one of {' '.join(_CHANNELS)}")
-        shape = component.height, component.width, _CHANNELS[kind]
+        """Return a copy of the picture in a buffer, which the camera fills again."""
+        pixel_format = str(component.data_format)
+        if pixel_format not in _CHANNELS:
+            raise SourceError(f"{self._name} gives {pixel_format}: set its PixelFormat to one of {' '.join(_CHANNELS)}")
+        shape = component.height, component.width, _CHANNELS[pixel_format]
         pixels: Array8 = np.array(component.data, np.uint8).reshape(shape)
         if shape[2] == 1:
             return np.repeat(pixels, 3, axis=2)
-        return np.ascontiguousarray(pixels[:, :, ::-1]) if kind.startswith("BGR") else pixels
-
-
-def parse_address(address: str, timeout: float) -> GenICam:
-    """genicam:PRODUCER.cti or genicam:PRODUCER.cti?serial=NUMBER."""
-    path, _, query = address.removeprefix("genicam:").partition("?")
-    told = parse_qs(query)
-    if not Path(path).is_file() or told.keys() - {"serial"}:
-        raise SettingsError(f"source {address}: genicam:PRODUCER.cti?serial=NUMBER, with the producer's .cti file")
-    return GenICam(Path(path), told.get("serial", [None])[0], timeout)
+        return np.ascontiguousarray(pixels[:, :, ::-1]) if pixel_format.startswith("BGR") else pixels

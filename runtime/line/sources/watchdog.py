@@ -12,61 +12,68 @@ import time
 from collections.abc import Iterator
 
 from ...core.errors import SourceError
-from .source import Picture, Source
+from .source import Source, SourcePicture
 
-MOST = 3
+MOST_HANGING = 3
 """Readers of one source that may hang at the same time; with so many, it is not opened again before one wakes up."""
 _LOOK = 0.25
 """Seconds between two looks at whether the line stops."""
 
-_Handed = queue.Queue[Picture | Exception | None]
+_Item = SourcePicture | Exception | None
 """A picture, what the source raised, or None at its end."""
 
 
 class Watchdog:
-    """A source read in a thread of its own, and given up when it has been silent for `patience` seconds without raising
-    an error; patience: well above the source's own time-out, which says more. shown: what errors call the source."""
+    """A source that is read in a thread of its own, and given up when it hangs.
 
-    def __init__(self, source: Source, patience: float, shown: str) -> None:
-        self.default = source.default
-        self._source, self._patience, self._shown = source, patience, shown
+    patience: seconds without a picture or an error after which it hangs; well above the source's own time-out, whose
+    error tells more. shown_address: what errors call the source.
+    """
+
+    def __init__(self, source: Source, patience: float, shown_address: str) -> None:
+        self.default_policy = source.default_policy
+        self._source, self._patience, self._address = source, patience, shown_address
         self._hanging: list[threading.Thread] = []
 
-    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[Picture]:
+    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture]:
         self._hanging = [reader for reader in self._hanging if reader.is_alive()]
-        if len(self._hanging) >= MOST:
-            raise SourceError(f"{self._shown}: {MOST} reads hang; waiting for one to come back: reset the device")
-        handed: _Handed = queue.Queue(1)
+        if len(self._hanging) >= MOST_HANGING:
+            raise SourceError(
+                f"{self._address}: {MOST_HANGING} reads hang; waiting for one to come back: reset the device"
+            )
+        items: queue.Queue[_Item] = queue.Queue(1)
         over = threading.Event()
         reader = threading.Thread(
-            target=self._read, args=(handed, over, paced), name=f"read {self._shown}", daemon=True
+            target=self._read, args=(items, over, paced), name=f"read {self._address}", daemon=True
         )
         reader.start()
         try:
-            yield from self._take(handed, stop, reader)
+            yield from self._take(items, stop, reader)
         finally:
             over.set()
 
-    def _read(self, handed: _Handed, over: threading.Event, paced: bool) -> None:
+    def _read(self, items: queue.Queue[_Item], over: threading.Event, paced: bool) -> None:
         last: Exception | None = None
         try:
             for picture in self._source.pictures(over, paced):
-                _hand(handed, over, picture)
+                _hand(items, over, picture)
                 if over.is_set():
                     return
         except Exception as error:  # raised again where it is waited for
             last = error
-        _hand(handed, over, last)
+        _hand(items, over, last)
 
-    def _take(self, handed: _Handed, stop: threading.Event, reader: threading.Thread) -> Iterator[Picture]:
+    def _take(
+        self, items: queue.Queue[_Item], stop: threading.Event, reader: threading.Thread
+    ) -> Iterator[SourcePicture]:
         last = time.monotonic()
         while not stop.is_set():
             try:
-                item = handed.get(timeout=_LOOK)
+                item = items.get(timeout=_LOOK)
             except queue.Empty:
                 if time.monotonic() - last > self._patience:
                     self._hanging.append(reader)
-                    raise SourceError(f"{self._shown}: a read hangs, given up after {self._patience:g} s") from None
+                    raise SourceError(f"{self._address}: a read hangs, given up after {self._patience:g} s") from None
                 continue
             if item is None:
                 return
@@ -76,11 +83,11 @@ class Watchdog:
             last = time.monotonic()
 
 
-def _hand(handed: _Handed, over: threading.Event, item: Picture | Exception | None) -> None:
+def _hand(items: queue.Queue[_Item], over: threading.Event, item: _Item) -> None:
     """Put an item when there is room; drop it once nobody takes any more."""
     while not over.is_set():
         try:
-            handed.put(item, timeout=_LOOK)
+            items.put(item, timeout=_LOOK)
             return
         except queue.Full:
             continue

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from goodparts.runtime.commands.inspect import overlay_name
+from goodparts.runtime.commands.overlay_writer import overlay_name
 from goodparts.runtime.core.view import Box, View
 from goodparts.runtime.recipe.recipe import Recipe
 from PIL import Image

@@ -14,7 +14,7 @@ from typing import Any
 import av
 import pytest
 from goodparts.runtime import Detector
-from goodparts.runtime.commands.watch import Screen
+from goodparts.runtime.commands.screen import Screen
 
 from goodparts.cli import main
 from tests.runtime.conftest import BAD, FRAMES
@@ -85,9 +85,9 @@ def test_a_terminal_shows_how_things_stand_below_what_is_said(monkeypatch: pytes
     monkeypatch.setenv("LINES", "4")
     stream = io.StringIO()
     screen = Screen(stream, draws=True)
-    screen.say("hello")
+    screen.print("hello")
     screen.show(["head", "a line that is too long", "does not fit"])
-    screen.say("lost")
+    screen.print("lost")
     assert stream.getvalue() == "hello\nhead\na line that\n" + "\r\x1b[2A\x1b[J" + "lost\nhead\na line that\n"
 
 

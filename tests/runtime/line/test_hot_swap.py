@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 from goodparts.runtime import Detector, Engine, Inspection, Recipe, Signer, Trust
 from goodparts.runtime.core.files import write_atomic
-from goodparts.runtime.line.capture import Backoff, Frame, FrameQueue
-from goodparts.runtime.line.meter import Meter
+from goodparts.runtime.line.context import LineContext
+from goodparts.runtime.line.frames import Frame, FrameQueue
+from goodparts.runtime.line.inspection_settings import InspectionSettings
+from goodparts.runtime.line.results import Outcome
 from goodparts.runtime.line.shared_engine import SharedEngine
-from goodparts.runtime.line.station import Outcome, Product, Smoothing, Station
+from goodparts.runtime.line.station import Station
 from goodparts.runtime.recipe.accept import Photo, preview
 from goodparts.runtime.recipe.signing import generate
 
@@ -42,20 +44,17 @@ def test_every_verdict_is_that_of_a_whole_trusted_recipe_and_no_frame_is_lost(
     }
 
     path.write_bytes(old)
-    said: list[str] = []
+    messages: list[str] = []
     results: list[tuple[int, Inspection]] = []
 
-    def emit(frame: Frame, outcome: Outcome, _: float) -> None:
+    def emit(frame: Frame, outcome: Outcome | None, _: float) -> None:
         assert isinstance(outcome, tuple)
         results.append((frame.number, outcome[0]))
 
-    queue, stop = FrameQueue("every"), threading.Event()
-    shared = SharedEngine(lambda: engine, 0.05)
-    product = Product(path, trust=trust)
-    station = Station(
-        product, shared, queue, Meter("left"), Smoothing(1, 1), emit, stop, said.append, Backoff(1.0)
-    )  # fmt: skip
-    put = threading.Thread(target=partial(feed, queue, stop), daemon=True)
+    queue, context = FrameQueue("every"), LineContext(messages.append)
+    shared_engine = SharedEngine(lambda: engine, 0.05)
+    station = Station("left", InspectionSettings(path, trust=trust), queue, shared_engine, emit, context)
+    put = threading.Thread(target=partial(feed, queue, context.stop), daemon=True)
     station.start()
     put.start()
     for data in (*refused.values(), new, refused["is damaged"], old, new):
@@ -63,7 +62,7 @@ def test_every_verdict_is_that_of_a_whole_trusted_recipe_and_no_frame_is_lost(
         write_atomic(path, data)
         station.refresh()
     wait_for(results, len(results) + EACH)
-    stop.set()
+    context.stop.set()
     put.join(30)
     station.join(30)
 
@@ -83,8 +82,8 @@ def test_every_verdict_is_that_of_a_whole_trusted_recipe_and_no_frame_is_lost(
     assert [digest for digest, _ in itertools.groupby(one.recipe for _, one in results)] == [
         first, second, first, second
     ]  # fmt: skip
-    assert len(said) == 8
-    for line, reason in zip(said[:4], refused, strict=True):
+    assert len(messages) == 8
+    for line, reason in zip(messages[:4], refused, strict=True):
         assert "the changed recipe is refused, the old one stays: " in line
         assert reason in line
         assert "\n" not in line

@@ -18,9 +18,9 @@ from goodparts.runtime.backends.tensors import Outputs
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.view import Box, View, read_mask
-from goodparts.runtime.line import line as watch
+from goodparts.runtime.line import open_line as opening
 from goodparts.runtime.line import shared_engine as batching
-from goodparts.runtime.line.line import Line
+from goodparts.runtime.line.open_line import open_line
 from goodparts.runtime.line.settings import LineSettings, OutputSettings, SourceSettings
 from PIL import Image, ImageOps
 
@@ -50,7 +50,7 @@ def test_an_engine_that_fails_is_opened_again_and_no_frame_is_lost(
     engine_folder: Path, recipe_file: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Engine] = []
-    real = watch._open_engine
+    real = opening.open_engine
 
     def open_engine(told: LineSettings) -> Engine:
         engine = real(told)
@@ -59,10 +59,10 @@ def test_an_engine_that_fails_is_opened_again_and_no_frame_is_lost(
         opened.append(engine)
         return engine
 
-    monkeypatch.setattr(watch, "_open_engine", open_engine)
+    monkeypatch.setattr(opening, "open_engine", open_engine)
     said: list[str] = []
     out = tmp_path / "out.jsonl"
-    Line(settings(engine_folder, recipe_file, recording, out), said.append, first_delay=1e-3).run(lambda: None)
+    open_line(settings(engine_folder, recipe_file, recording, out), said.append, first_delay=1e-3).run(lambda: None)
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert [record["frame"] for record in records] == list(range(FRAMES))
     assert len(opened) == 2
@@ -79,8 +79,8 @@ def test_a_recipe_replaced_on_disk_is_taken_and_a_broken_one_refused(
     shutil.copy(recipe_file, path)
     (tmp_path / "in").mkdir()
     said: list[str] = []
-    line = Line(settings(engine_folder, path, tmp_path / "in", tmp_path / "out.jsonl"), said.append)
-    (station,) = line.stations
+    line = open_line(settings(engine_folder, path, tmp_path / "in", tmp_path / "out.jsonl"), said.append)
+    station = line.pipelines[0].station
     before = station.detector
     station.refresh()
     assert station.detector is before
@@ -118,7 +118,7 @@ def test_sources_share_passes_up_to_batch_ms(
     batch_ms: float, together: bool,
 ) -> None:  # fmt: skip
     slow: list[Slow] = []
-    real = watch._open_engine
+    real = opening.open_engine
 
     def open_engine(told: LineSettings) -> Engine:
         engine = real(told)
@@ -126,11 +126,11 @@ def test_sources_share_passes_up_to_batch_ms(
         engine.graphs["plain"] = slow[-1]
         return engine
 
-    monkeypatch.setattr(watch, "_open_engine", open_engine)
+    monkeypatch.setattr(opening, "open_engine", open_engine)
     monkeypatch.setattr(batching, "sharing_pays", lambda *_: True)
     told = settings(engine_folder, recipe_file, recording, tmp_path / "out.jsonl")
     sources = tuple(msgspec.structs.replace(told.source[0], name=name) for name in ("a", "b", "c"))
-    Line(msgspec.structs.replace(told, source=sources, batch_ms=batch_ms), print).run(lambda: None)
+    open_line(msgspec.structs.replace(told, source=sources, batch_ms=batch_ms), print).run(lambda: None)
     assert (max(slow[0].sizes) > 1) == together
     assert sum(slow[0].sizes) == len(sources) * FRAMES
 
@@ -150,7 +150,7 @@ def test_a_hook_is_called_with_every_record_in_order_and_again_when_it_fails(
     said: list[str] = []
     told = settings(engine_folder, recipe_file, recording, tmp_path / "out.jsonl")
     output = msgspec.structs.replace(told.output, hook="a_plc:eject")
-    Line(msgspec.structs.replace(told, output=output), said.append, first_delay=1e-3).run(lambda: None)
+    open_line(msgspec.structs.replace(told, output=output), said.append, first_delay=1e-3).run(lambda: None)
     plc = importlib.import_module("a_plc")
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert plc.done == [(record["frame"], record["decision"]) for record in records]
@@ -165,7 +165,7 @@ def test_a_source_s_own_view_takes_the_place_of_the_recipe_s(
     ImageOps.expand(Image.new("L", (160, 240), 255), (80, 0)).save(mask)
     told = settings(engine_folder, recipe_file, recording, tmp_path / "out.jsonl")
     source = msgspec.structs.replace(told.source[0], roi=msgspec.structs.astuple(roi), mask=str(mask))
-    Line(msgspec.structs.replace(told, source=(source,)), print).run(lambda: None)
+    open_line(msgspec.structs.replace(told, source=(source,)), print).run(lambda: None)
     record = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
     with av.open(str(recording)) as container:
         first = next(container.decode(video=0)).to_ndarray(format="rgb24")

@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 from goodparts.runtime import Detector, Engine, Recipe
 from goodparts.runtime.core.errors import GoodpartsError
-from goodparts.runtime.line import line as watch
-from goodparts.runtime.line.capture import Frame
-from goodparts.runtime.line.outputs.outlet import Result
+from goodparts.runtime.line import open_line as opening
+from goodparts.runtime.line.frames import Frame
+from goodparts.runtime.line.line import Line
+from goodparts.runtime.line.open_line import open_line as make_line
+from goodparts.runtime.line.results import Result, make_result
 from goodparts.runtime.line.settings import LineSettings, OutputSettings, SourceSettings
+from goodparts.runtime.page.page import Page
 from goodparts.runtime.page.server import Server
 
 from tests.conftest import draw_part
@@ -39,9 +42,8 @@ class Reply(NamedTuple):
 class Client:
     """Asks a line's page."""
 
-    def __init__(self, line: watch.Line) -> None:
-        assert line.page is not None
-        self.line, self.page, self.port = line, line.page, line.page.port
+    def __init__(self, line: Line, page: Page) -> None:
+        self.line, self.page, self.port = line, page, page.port
 
     def get(self, path: str, headers: dict[str, str] | None = None, method: str = "GET") -> Reply:
         return self._ask(method, path, None, headers or {})
@@ -74,24 +76,26 @@ def _close_at_once() -> Iterator[None]:
 @pytest.fixture
 def open_line(engine: Engine, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenLine]:
     """Make a line with a page on a free port: sources by name, settings of each, and of the output."""
-    lines = []
-    monkeypatch.setattr(watch, "_open_engine", lambda _: engine)
+    clients: list[Client] = []
+    monkeypatch.setattr(opening, "open_engine", lambda _: engine)
 
     def make(
         sources: dict[str, dict[str, Any]] | None = None, report: Callable[[str], None] = print, **output: Any
     ) -> Client:
         (tmp_path / "in").mkdir(exist_ok=True)
         common = {"address": str(tmp_path / "in"), "recipe": str(recipe_file)}
-        told = tuple(SourceSettings(name=name, **(common | more)) for name, more in (sources or {"left": {}}).items())
+        settings = tuple(
+            SourceSettings(name=name, **(common | more)) for name, more in (sources or {"left": {}}).items()
+        )
         out = OutputSettings(**({"page": "127.0.0.1:0"} | output))
-        lines.append(watch.Line(LineSettings(engine="", source=told, output=out), report))
-        return Client(lines[-1])
+        line = make_line(LineSettings(engine="", source=settings, output=out), report)
+        clients.append(Client(line, Page(line, out, report)))
+        return clients[-1]
 
     yield make
-    for line in lines:
-        assert line.page is not None
-        line.page.close()
-        for outlet in line.outlets:
+    for client in clients:
+        client.page.close()
+        for outlet in client.line.outlets:
             outlet.start()
             outlet.finish(10)
 
@@ -100,13 +104,14 @@ def open_line(engine: Engine, recipe_file: Path, tmp_path: Path, monkeypatch: py
 def client(engine: Engine, recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """One line for the tests that change nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(watch, "_open_engine", lambda _: engine)
+        patch.setattr(opening, "open_engine", lambda _: engine)
         folder = tmp_path_factory.mktemp("in")
         source = SourceSettings(name="left", address=str(folder), recipe=str(recipe_file))
-        line = watch.Line(LineSettings(engine="", source=(source,), output=OutputSettings(page="127.0.0.1:0")), print)
-    yield Client(line)
-    assert line.page is not None
-    line.page.close()
+        output = OutputSettings(page="127.0.0.1:0")
+        line = make_line(LineSettings(engine="", source=(source,), output=output), print)
+    page = Page(line, output, print)
+    yield Client(line, page)
+    page.close()
 
 
 @pytest.fixture(scope="session")
@@ -118,5 +123,5 @@ def results(engine: Engine, recipe: Recipe) -> dict[str, Result]:
         pixels = np.asarray(draw_part(1, defect=kind == "reject"))
         frame = Frame("left", number, pixels, None, 0.0, 0.0)
         outcome = GoodpartsError("broken") if kind == "error" else (detector.predict(pixels), kind)
-        found[kind] = watch.make_result(frame, outcome)  # type: ignore[arg-type]
+        found[kind] = make_result(frame, outcome)  # type: ignore[arg-type]
     return found

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from goodparts.runtime import Recipe
-from goodparts.runtime.line.outputs.outlet import Result
 from goodparts.runtime.line.outputs.rejects import Rejects
+from goodparts.runtime.line.results import Result
 
 from tests.runtime.page.conftest import TOKEN, OpenLine
 
@@ -56,7 +56,7 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     saved = Rejects(tmp_path / "rejects", 10**9)
     saved.send(results["reject"])
     client = open_line({"left": {"recipe": str(own)}}, rejects=str(tmp_path / "rejects"))
-    client.line._captures[0].up = True
+    client.line.pipelines[0].capture.up = True
     for number, kind in enumerate(["good"] * 30 + ["reject"]):
         client.page.note(dataclasses.replace(results[kind], record=results[kind].record | {"frame": number}))
     browser.open(client.page.url)
@@ -68,7 +68,7 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     drawn = "document.querySelector('canvas').getContext('2d').getImageData(0, 0, 400, 130).data"
     assert browser.run(f"{drawn}.some((value) => value > 0)")
 
-    (station,) = client.line.stations
+    station = client.line.pipelines[0].station
     before, wanted = station.detector.thresholds.image, results["good"].record["score"] / 2
     browser.run(
         f"""(() => {{ const exact = document.querySelector(".exact"); exact.focus(); exact.value = {wanted};
@@ -122,7 +122,7 @@ def test_hostile_names_stay_text(
     (rejects / f"{name}.json").write_bytes(msgspec.json.encode(told))
     record = results["error"].record | {"error": NASTY}
     client.page.note(dataclasses.replace(results["error"], record=record))
-    client.line._captures[0].up = True
+    client.line.pipelines[0].capture.up = True
     client.line._report(f"left: {NASTY} {STREAM}")
     browser.open(client.page.url)
     text = browser.wait("document.querySelector('#rejects span') && document.body.innerText")
@@ -161,7 +161,7 @@ def test_it_fits_and_says_when_the_line_is_gone(
     browser: Browser, open_line: OpenLine, results: dict[str, Result], width: int, height: int
 ) -> None:
     client = open_line({"left": {}, "right": {}})
-    client.line._captures[0].up = True
+    client.line.pipelines[0].capture.up = True
     client.page.note(results["reject"])
     browser.open(client.page.url, width, height)
     browser.wait("document.querySelector('.reject img').naturalWidth")

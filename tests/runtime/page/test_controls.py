@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 from goodparts.runtime import Recipe
-from goodparts.runtime.line.outputs.outlet import Result
 from goodparts.runtime.line.outputs.rejects import Rejects
+from goodparts.runtime.line.results import Result
 
 from tests.runtime.page.conftest import Client, OpenLine, Reply
 
@@ -42,7 +42,7 @@ def test_an_applied_threshold_decides_outlasts_a_new_recipe_and_is_undone(
 ) -> None:
     said: list[str] = []
     client = open_line({"left": {"recipe": str(own)}}, said.append)
-    (station,) = client.line.stations
+    station = client.line.pipelines[0].station
     pixels = results["reject"].pixels
     score = results["reject"].record["score"]
     original = recipe.header.thresholds.image
@@ -69,7 +69,7 @@ def test_a_kept_threshold_is_in_the_recipe_for_all_who_read_it_and_is_undone(
 ) -> None:
     same = {"recipe": str(own)}
     client = open_line({"left": same, "right": same, "own": same | {"threshold": 0.7}})
-    left, right, other = client.line.stations
+    left, right, other = (pipeline.station for pipeline in client.line.pipelines)
     assert act(client, "/keep").status == 422  # nothing was set
     act(client, "/threshold", threshold=0.4)
     assert seen(client)["sharing"] == ["right"]
@@ -150,7 +150,7 @@ def test_a_reject_is_accepted_after_a_look_at_what_that_changes_and_taken_back(
     open_line: OpenLine, own: Path, recipe: Recipe, rejected: Path
 ) -> None:
     client = open_line({"left": {"recipe": str(own)}}, rejects=str(rejected))
-    (station,) = client.line.stations
+    station = client.line.pipelines[0].station
     other, name, gone = (one["name"] for one in client.get("/rejects").json["rejects"])
     found = client.post("/consider", {"reject": name}).json
     assert own.read_bytes() == recipe.to_bytes()
@@ -191,7 +191,7 @@ def test_an_engine_that_fails_is_said_and_nothing_changed(
     def lost(*_: object) -> None:
         raise RuntimeError("device lost")
 
-    monkeypatch.setattr(client.line.shared.engine.graphs["plain"], "run", lost)
+    monkeypatch.setattr(client.line.shared_engine.engine.graphs["plain"], "run", lost)
     reply = client.post("/consider", {"reject": client.get("/rejects").json["rejects"][0]["name"]})
     assert (reply.status, reply.body) == (500, b"that failed: RuntimeError")
     assert own.read_bytes() == recipe.to_bytes()

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from goodparts.runtime.line.outputs.outlet import Result
 from goodparts.runtime.line.outputs.rejects import Rejects
+from goodparts.runtime.line.results import Result
 from goodparts.runtime.page import gallery
 from PIL import Image
 

@@ -82,7 +82,7 @@ def test_rebinding_and_foreign_pages_get_nothing_from_a_running_page(client: Cli
 
 def test_an_action_is_taken_from_the_page_alone(open_line: OpenLine) -> None:
     client = open_line()
-    (station,) = client.line.stations
+    station = client.line.pipelines[0].station
     before = station.detector.thresholds.image
     action = LEFT | {"seen": before}
     own = f"http://127.0.0.1:{client.port}"

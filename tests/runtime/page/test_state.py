@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from goodparts.runtime.commands.watch import _settings, add_arguments
-from goodparts.runtime.line.outputs.outlet import Result
+from goodparts.runtime.commands.watch import add_arguments, make_settings
+from goodparts.runtime.line.results import Result
 from goodparts.runtime.line.settings import read_settings
-from goodparts.runtime.page.page import DEFAULT
-from goodparts.runtime.page.state import masked
+from goodparts.runtime.page.page import DEFAULT_ADDRESS
 
 from tests.runtime.conftest import FRAMES
 from tests.runtime.page.conftest import OpenLine
@@ -39,16 +38,18 @@ def test_state_of_a_line(open_line: OpenLine, tmp_path: Path, results: dict[str,
 def test_a_running_line_tells_its_page_of_every_frame(open_line: OpenLine, recording: Path) -> None:
     client = open_line({"left": {"address": str(recording), "threshold": 0.5}})
     client.line.run(lambda: None)
-    assert [point.number for point in client.page.recents["left"].points(100)] == list(range(FRAMES))
+    assert [point.number for point in client.page.recent_frames["left"].points(100)] == list(range(FRAMES))
 
 
 def test_the_page_is_asked_for_by_an_option_or_in_the_lines_file(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     common = ["--engine", "e", "--recipe", "r", "--source", "s"]
-    assert _settings(parser.parse_args(common)).output.page is None
-    assert _settings(parser.parse_args([*common, "--page"])).output.page == DEFAULT
-    assert _settings(parser.parse_args([*common, "--page", "0.0.0.0:1", "--page-token", "t"])).output.page_token == "t"
+    assert make_settings(parser.parse_args(common)).output.page is None
+    assert make_settings(parser.parse_args([*common, "--page"])).output.page == DEFAULT_ADDRESS
+    assert (
+        make_settings(parser.parse_args([*common, "--page", "0.0.0.0:1", "--page-token", "t"])).output.page_token == "t"
+    )
     source = '[[source]]\nname = "a"\naddress = "s"\nrecipe = "r"\n'
     (tmp_path / "line.toml").write_text(f'engine = "e"\noutput = {{ page = "80", page_token = "t" }}\n{source}')
     output = read_settings(tmp_path / "line.toml").output
@@ -56,19 +57,7 @@ def test_the_page_is_asked_for_by_an_option_or_in_the_lines_file(tmp_path: Path)
 
 
 def test_messages_reach_the_page_without_passwords(open_line: OpenLine) -> None:
-    said: list[str] = []
-    client = open_line(report=said.append)
-    client.line.stations[0]._report(f"left: Error opening {STREAM}: refused <b>")
+    client = open_line()
+    client.line.messages.report(f"left: Error opening {STREAM}: refused <b>")
     (message,) = client.get("/state").json["messages"]
     assert message["text"] == "left: Error opening rtsp://camera.local/live refused <b>"
-
-
-def test_odd_addresses_are_masked() -> None:
-    for text, expected in (
-        ("http://a:p@ss@host/x", "http://host/x"),
-        ("rtsp://u:p/a#s?s@host/x", "rtsp://host/x"),
-        ("two http://a:b@c, http://d:e@f", "two http://c, http://f"),
-        ("no address: a@b", "no address: a@b"),
-        ("rtsp://[::1", "rtsp://[::1"),
-    ):
-        assert masked(text) == expected

@@ -13,7 +13,7 @@ import pytest
 from goodparts.runtime.core.errors import GoodpartsError, SourceError
 from goodparts.runtime.line.outputs.json_lines import read_inspected
 from goodparts.runtime.line.sources.folder import WatchedFolder
-from goodparts.runtime.line.sources.source import Picture
+from goodparts.runtime.line.sources.source import SourcePicture
 
 
 @pytest.fixture
@@ -23,11 +23,11 @@ def folder(tmp_path: Path, photos: Path) -> Path:
     return tmp_path
 
 
-def watch(folder: Path, patience: float = 60.0) -> Iterator[Picture]:
+def watch(folder: Path, patience: float = 60.0) -> Iterator[SourcePicture]:
     return WatchedFolder(folder, poll=1e-3, patience=patience).pictures(threading.Event(), paced=False)
 
 
-def name_of(picture: Picture) -> str:
+def name_of(picture: SourcePicture) -> str:
     assert picture.path is not None
     return Path(picture.path).name
 

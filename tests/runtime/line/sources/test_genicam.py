@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import threading
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from goodparts.runtime.core.errors import SettingsError, SourceError
-from goodparts.runtime.line.sources.source import make_source
+from goodparts.runtime.line.sources.address import make_source
 
 
 class Context:
@@ -97,9 +96,7 @@ def test_what_the_producer_says_is_one_line(producer: Path) -> None:
 
 
 def test_without_harvesters_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object) -> None:
-        raise ModuleNotFoundError("No module named 'harvesters'", name="harvesters")
-
-    monkeypatch.setattr(importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "harvesters", None)
+    monkeypatch.delitem(sys.modules, "goodparts.runtime.line.sources.genicam", raising=False)
     with pytest.raises(SourceError, match=r'needs harvesters: pip install "\.\[genicam\]"'):
         make_source("genicam:maker.cti", 2.0)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from goodparts.runtime.core.errors import SourceError
 from goodparts.runtime.line.sources import watchdog
-from goodparts.runtime.line.sources.source import Picture, Policy, make_source
+from goodparts.runtime.line.sources.address import make_source
+from goodparts.runtime.line.sources.source import Policy, SourcePicture
 from goodparts.runtime.line.sources.video import Video
-from goodparts.runtime.line.sources.watchdog import MOST, Watchdog
+from goodparts.runtime.line.sources.watchdog import MOST_HANGING, Watchdog
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
 
@@ -19,14 +20,14 @@ PIXELS = np.zeros((8, 8, 3), np.uint8)
 class Hanging:
     """Gives a picture, then hangs until it is let go."""
 
-    default: Policy = "newest"
+    default_policy: Policy = "newest"
 
     def __init__(self) -> None:
         self.go = threading.Event()
         self.given_up: list[bool] = []
 
-    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[Picture]:  # noqa: ARG002
-        yield Picture(PIXELS)
+    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture]:  # noqa: ARG002
+        yield SourcePicture(PIXELS)
         self.go.wait(30)
         self.given_up.append(stop.is_set())
 
@@ -45,23 +46,23 @@ def test_a_read_that_hangs_is_given_up_and_only_so_many_are_left_behind(monkeypa
     monkeypatch.setattr(watchdog, "_LOOK", 0.01)
     camera, stop = Hanging(), threading.Event()
     source = Watchdog(camera, 0.05, "cam")
-    for _ in range(MOST):
+    for _ in range(MOST_HANGING):
         assert count(source, stop) == (1, "cam: a read hangs, given up after 0.05 s")
     assert count(source, stop) == (0, "cam: 3 reads hang; waiting for one to come back: reset the device")
     camera.go.set()
     for reader in source._hanging:
         reader.join(30)
     assert count(source, stop) == (1, "")  # it works again
-    assert camera.given_up[:MOST] == [True] * MOST
+    assert camera.given_up[:MOST_HANGING] == [True] * MOST_HANGING
 
 
 def test_what_a_source_raises_comes_through_and_a_slow_line_is_not_its_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "_LOOK", 0.01)
 
     class Two(Hanging):
-        def pictures(self, stop: threading.Event, paced: bool) -> Iterator[Picture]:  # noqa: ARG002
-            yield Picture(PIXELS)
-            yield Picture(PIXELS)
+        def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture]:  # noqa: ARG002
+            yield SourcePicture(PIXELS)
+            yield SourcePicture(PIXELS)
             raise SourceError("unplugged")
 
     pictures = Watchdog(Two(), 0.02, "cam").pictures(threading.Event(), False)

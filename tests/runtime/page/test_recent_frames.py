@@ -7,10 +7,10 @@ import io
 
 import numpy as np
 import pytest
-from goodparts.runtime.line.outputs.outlet import Result
-from goodparts.runtime.line.station import Smoothing
-from goodparts.runtime.page import recent
-from goodparts.runtime.page.recent import Preview, Recent
+from goodparts.runtime.line.results import Result
+from goodparts.runtime.line.smoothing import Smoothing
+from goodparts.runtime.page import recent_frames
+from goodparts.runtime.page.recent_frames import Preview, RecentFrames
 from PIL import Image
 
 from tests.runtime.page.conftest import Client, OpenLine
@@ -26,8 +26,8 @@ def numbered(result: Result, number: int, **changed: object) -> Result:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[Image.Image]:
     """The pictures that were encoded."""
     pictures: list[Image.Image] = []
-    real = recent.to_jpeg
-    monkeypatch.setattr(recent, "to_jpeg", lambda picture: (pictures.append(picture), real(picture))[1])
+    real = recent_frames.to_jpeg
+    monkeypatch.setattr(recent_frames, "to_jpeg", lambda picture: (pictures.append(picture), real(picture))[1])
     return pictures
 
 
@@ -54,67 +54,67 @@ def test_nothing_is_drawn_while_nobody_watches_and_once_for_all_who_do(
 
 
 def test_the_picture_is_of_the_frame_whose_verdict_is_shown(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent, "PERIOD", 0.0)
-    mine = Recent((1, 1))
-    assert (mine.show(), mine.picture(0, True)) == (None, None)
-    mine.note(numbered(results["good"], 7))
-    assert mine.picture(7, True) is None  # nobody was told of it
-    shown = mine.show()
+    monkeypatch.setattr(recent_frames, "PERIOD", 0.0)
+    recent = RecentFrames((1, 1))
+    assert (recent.show(), recent.picture(0, True)) == (None, None)
+    recent.note(numbered(results["good"], 7))
+    assert recent.picture(7, True) is None  # nobody was told of it
+    shown = recent.show()
     assert shown is not None
-    mine.note(numbered(results["reject"], 8))
-    good = mine.picture(7, True)
-    mine.show()
-    assert mine.picture(8, True) not in (None, good)
-    assert mine.picture(7, True) == good
+    recent.note(numbered(results["reject"], 8))
+    good = recent.picture(7, True)
+    recent.show()
+    assert recent.picture(8, True) not in (None, good)
+    assert recent.picture(7, True) == good
     for number in range(9, 12):
-        mine.note(numbered(results["good"], number))
-        mine.show()
-    mine.note(numbered(results["error"], 12))
-    last = mine.show()
+        recent.note(numbered(results["good"], number))
+        recent.show()
+    recent.note(numbered(results["error"], 12))
+    last = recent.show()
     assert last is not None
     assert last.decision == "error"
-    assert mine.picture(12, True) is None
+    assert recent.picture(12, True) is None
 
 
 def test_a_reject_between_two_looks_is_not_missed(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(recent.time, "monotonic", lambda: now[0])
-    mine = Recent((1, 1))
+    monkeypatch.setattr(recent_frames.time, "monotonic", lambda: now[0])
+    recent = RecentFrames((1, 1))
 
     def look() -> int:
-        shown = mine.show()
+        shown = recent.show()
         assert shown is not None
         return int(shown.record["frame"])
 
     for number, kind in enumerate(("good", "reject", "good", "good")):
-        mine.note(numbered(results[kind], number))
+        recent.note(numbered(results[kind], number))
     assert look() == 1
-    now[0] += recent.PERIOD / 2
+    now[0] += recent_frames.PERIOD / 2
     assert look() == 1  # for another viewer too
-    now[0] += recent.PERIOD
+    now[0] += recent_frames.PERIOD
     assert look() == 3
-    mine.note(numbered(results["reject"], 4))
-    mine.note(numbered(results["good"], 5))
-    now[0] += 2 * recent.FRESH  # nobody looked for long: it is history, and not what happens now
+    recent.note(numbered(results["reject"], 4))
+    recent.note(numbered(results["good"], 5))
+    now[0] += 2 * recent_frames.FRESH  # nobody looked for long: it is history, and not what happens now
     assert look() == 5
-    assert mine.ages() == (2 * recent.FRESH, 2 * recent.FRESH)
+    assert recent.ages() == (2 * recent_frames.FRESH, 2 * recent_frames.FRESH)
 
 
 @pytest.mark.parametrize("smoothing", [(1, 1), (2, 3), (1, 4), (5, 5)])
 def test_a_preview_decides_as_the_station_would(results: Results, smoothing: tuple[int, int]) -> None:
     scores = np.random.default_rng(0).random(200)
-    mine = Recent(smoothing)
-    mine.note(numbered(results["reject"], 0, score=9.0, recipe="older"))  # of another recipe: says nothing
+    recent = RecentFrames(smoothing)
+    recent.note(numbered(results["reject"], 0, score=9.0, recipe="older"))  # of another recipe: says nothing
     for number, score in enumerate(scores):
-        mine.note(numbered(results["good"], number, score=float(score)))
+        recent.note(numbered(results["good"], number, score=float(score)))
     decider = Smoothing(*smoothing)
     expected = sum(decider.decide(bool(score >= 0.6)) == "reject" for score in scores)
     assert 0 < expected < 200
-    assert mine.preview(0.6) == Preview(frames=200, rejected=0, would=expected)
+    assert recent.preview(0.6) == Preview(frames=200, rejected=0, would=expected)
 
 
 def test_a_preview_of_nothing_is_nothing() -> None:
-    assert Recent((1, 1)).preview(0.5) == Preview(0, 0, 0)
+    assert RecentFrames((1, 1)).preview(0.5) == Preview(0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The last frames of one source: their scores, and the one that is looked at."""
+"""The last frames of one source: their scores, and the one that is shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..core.preprocess import Array8
 from ..inspection import Inspection
-from ..line.outputs.outlet import Result
+from ..line.results import Result
 from ..overlay import draw_found
 
 KEPT = 5000
@@ -28,7 +28,7 @@ FRESH = 3.0
 
 
 class Point(NamedTuple):
-    """A frame's score. recipe: digest of the recipe it was scored with."""
+    """A frame's number, raw image score and decision. recipe: digest of the recipe it was scored with."""
 
     number: int
     score: float
@@ -38,7 +38,10 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Preview:
-    """What a threshold would have done: of `frames`, the last with the recipe in use, `rejected` were, `would` be."""
+    """What a threshold would have done.
+
+    frames: the last frames with the recipe in use; rejected: those that were rejected; would: those that would be.
+    """
 
     frames: int
     rejected: int
@@ -46,7 +49,7 @@ class Preview:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _TimedResult:
     result: Result
     time: float  # on time.monotonic
 
@@ -55,8 +58,10 @@ class _Seen:
         return int(self.result.record["frame"])
 
 
-class Recent:
-    """For several threads. A frame costs an append; a picture is drawn when somebody asks for it, and once.
+class RecentFrames:
+    """The last frames of one source. For several threads.
+
+    A frame costs an append; a picture is drawn only when somebody asks for it, and only once.
 
     smoothing: reject while n of the last m frames are rejected.
     """
@@ -65,73 +70,74 @@ class Recent:
         self._smoothing = smoothing
         self._lock, self._drawing = threading.Lock(), threading.Lock()
         self._points: deque[Point] = deque(maxlen=KEPT)
-        self._last: _Seen | None = None
-        self._reject: _Seen | None = None
-        self._unseen = False
-        self._shown: deque[_Seen] = deque(maxlen=2)
-        self._pictures: deque[tuple[int, bool, bytes]] = deque(maxlen=4)
+        self._last: _TimedResult | None = None
+        self._reject: _TimedResult | None = None
+        self._reject_is_unseen = False
+        self._shown: deque[_TimedResult] = deque(maxlen=2)
+        self._pictures: deque[tuple[tuple[int, bool], bytes]] = deque(maxlen=4)
 
     def note(self, result: Result) -> None:
-        """A frame that was inspected, or that could not be."""
-        record, seen = result.record, _Seen(result, time.monotonic())
+        """Keep the result of a frame that was inspected, or that could not be."""
+        record, timed = result.record, _TimedResult(result, time.monotonic())
         with self._lock:
-            self._last = seen
+            self._last = timed
             if result.inspection is None:
                 return
-            self._points.append(Point(seen.number, record["score"], result.decision, record["recipe"]))
+            self._points.append(Point(timed.number, record["score"], result.decision, record["recipe"]))
             if result.decision == "reject":
-                self._reject, self._unseen = seen, True
+                self._reject, self._reject_is_unseen = timed, True
 
     def show(self) -> Result | None:
-        """The frame to look at now: the newest, but a reject that nobody has seen yet before it."""
+        """Return the frame to look at now: a reject that nobody has seen yet, or else the newest."""
         now = time.monotonic()
         with self._lock:
             if self._last is None:
                 return None
             if self._shown and now - self._shown[-1].time < PERIOD:
                 return self._shown[-1].result
-            missed = self._unseen and self._reject is not None and now - self._reject.time < FRESH
-            chosen = self._reject if missed and self._reject is not None else self._last
-            self._unseen = False
-            if not self._shown or self._shown[-1].result is not chosen.result:
-                self._shown.append(_Seen(chosen.result, now))
-            return chosen.result
+            frame = self._last
+            if self._reject_is_unseen and self._reject is not None and now - self._reject.time < FRESH:
+                frame = self._reject
+            self._reject_is_unseen = False
+            if not self._shown or self._shown[-1].result is not frame.result:
+                self._shown.append(_TimedResult(frame.result, now))
+            return frame.result
 
     def ages(self) -> tuple[float | None, float | None]:
-        """Seconds since the last frame, and since the last reject; None where there was none."""
+        """Return the seconds since the last frame and since the last reject; None where there was none."""
         now = time.monotonic()
         with self._lock:
             last, reject = self._last, self._reject
         return (None if last is None else now - last.time, None if reject is None else now - reject.time)
 
     def points(self, count: int) -> list[Point]:
-        """The last `count` frames, oldest first."""
+        """Return the last `count` frames, oldest first."""
         with self._lock:
             return list(self._points)[-count:]
 
     def picture(self, number: int, heat: bool) -> bytes | None:
-        """A frame that `show` gave lately, as JPEG, with or without its heat-map; None when it is gone."""
+        """Return a frame that `show` gave lately, as JPEG, with or without its heat-map; None when it is gone."""
         with self._drawing:  # who comes second finds it drawn
-            for known, with_heat, data in self._pictures:
-                if (known, with_heat) == (number, heat):
+            for key, data in self._pictures:
+                if key == (number, heat):
                     return data
             with self._lock:
-                result = next((seen.result for seen in self._shown if seen.number == number), None)
+                result = next((shown.result for shown in self._shown if shown.number == number), None)
             if result is None or result.pixels is None or result.inspection is None:
                 return None
             data = _draw(result.pixels, result.inspection, heat)
-            self._pictures.append((number, heat, data))
+            self._pictures.append(((number, heat), data))
             return data
 
     def preview(self, threshold: float) -> Preview:
-        """What `threshold` would have decided, smoothed as by station.Smoothing."""
+        """Return what `threshold` would have decided on the frames of the recipe in use, smoothed as by Smoothing."""
         points = self.points(KEPT)
-        mine = [point for point in points if point.recipe == points[-1].recipe]
+        points = [point for point in points if point.recipe == points[-1].recipe]
         n, m = self._smoothing
-        total = np.cumsum([0, *(point.score >= threshold for point in mine)])
+        total = np.cumsum([0, *(point.score >= threshold for point in points)])
         in_window = total[1:] - total[np.maximum(np.arange(1, len(total)) - m, 0)]
-        rejected = sum(point.decision == "reject" for point in mine)
-        return Preview(len(mine), rejected, int((in_window >= n).sum()))
+        rejected = sum(point.decision == "reject" for point in points)
+        return Preview(len(points), rejected, int((in_window >= n).sum()))
 
 
 def _draw(pixels: Array8, inspection: Inspection, heat: bool) -> bytes:
@@ -143,7 +149,7 @@ def _draw(pixels: Array8, inspection: Inspection, heat: bool) -> bytes:
 
 
 def to_jpeg(picture: Image.Image) -> bytes:
-    """A picture as the page shows it."""
+    """Return a picture as JPEG, as the page shows it."""
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, "JPEG", quality=82)
     return buffer.getvalue()

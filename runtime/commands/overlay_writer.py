@@ -1,0 +1,73 @@
+"""Pictures that `goodparts inspect` writes: overlays in a folder, and a contact sheet of the highest scores."""
+
+from __future__ import annotations
+
+import heapq
+import io
+import itertools
+from pathlib import Path
+
+from PIL import Image
+
+from ..core.files import printable, write_atomic, writing
+from ..core.preprocess import Array8
+from ..inspection import Inspection
+from ..overlay import TILE, draw_contact_sheet, draw_overlay
+
+SHEET_PICTURES = 60
+"""A contact sheet shows the pictures with the highest scores, up to this many."""
+
+
+class OverlayWriter:
+    """Writes overlays and a contact sheet; either, both or neither.
+
+    folder: where overlays go, made if it is not there; None writes none. sheet: the contact sheet's file; None writes
+    none. roots: the files and folders that the pictures were found in; names of overlays start below them.
+    """
+
+    def __init__(self, folder: Path | None, sheet: Path | None, roots: list[Path]) -> None:
+        self._folder, self._sheet, self._roots = folder, sheet, roots
+        self._highest: list[tuple[float, int, str, Image.Image]] = []
+        self._names: set[str] = set()
+        self._count = itertools.count()  # of equal scores the later goes first
+        if folder:
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, path: Path, frame: Array8, inspection: Inspection) -> None:
+        """Write a picture's overlay, and keep a small one if the sheet may show it."""
+        name = self._unused(overlay_name(path, self._roots))
+        if self._folder:
+            _save_png(self._folder / name, draw_overlay(frame, inspection))
+        if self._sheet:
+            entry = inspection.calibrated, next(self._count), name, draw_overlay(frame, inspection, longest=TILE)
+            (heapq.heappush if len(self._highest) < SHEET_PICTURES else heapq.heappushpop)(self._highest, entry)
+
+    def close(self) -> None:
+        """Write the sheet, highest score first."""
+        if self._sheet and self._highest:
+            ordered = sorted(self._highest, key=lambda entry: (-entry[0], entry[1]))
+            _save_png(self._sheet, draw_contact_sheet([(name, picture) for *_, name, picture in ordered]))
+
+    def _unused(self, name: str) -> str:
+        """Return the name, numbered where another picture has it already."""
+        unused, stem = name, name.removesuffix(".png")
+        for number in itertools.count(2):
+            if unused not in self._names:
+                break
+            unused = f"{stem}_{number}.png"
+        self._names.add(unused)
+        return unused
+
+
+def overlay_name(path: Path, roots: list[Path]) -> str:
+    """Return a flat file name that shows the folders between the root and the picture."""
+    inside = next((path.relative_to(root) for root in roots if root.is_dir() and path.is_relative_to(root)), None)
+    name = printable(Path("_".join((inside or Path(path.name)).parts)))
+    return name if path.suffix.lower() == ".png" else f"{name}.png"
+
+
+def _save_png(target: Path, picture: Image.Image) -> None:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    write_atomic(target, buffer.getvalue())

@@ -1,0 +1,82 @@
+"""Making a line from its settings: everything is opened and checked here, nothing runs yet."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from ..core.errors import SettingsError
+from ..engine.engine import Engine
+from ..recipe.signing import Trust
+from .capture import Capture
+from .context import LineContext
+from .frames import FrameQueue
+from .inspection_settings import InspectionSettings
+from .line import Line
+from .messages import Messages, Report
+from .meter import Meter
+from .outputs.json_lines import read_inspected
+from .outputs.make import make_outputs
+from .outputs.outlet import Outlet
+from .pipeline import Pipeline
+from .router import Router
+from .settings import LineSettings, SourceSettings
+from .shared_engine import SharedEngine
+from .sources.address import make_source
+from .sources.folder import WatchedFolder
+from .sources.source import Source
+from .station import Station
+
+
+def open_line(settings: LineSettings, report: Report, *, first_delay: float = 1.0, poll: float = 1.0) -> Line:
+    """Open everything that the settings name, and return the line.
+
+    Args:
+        settings: what the line is made of.
+        report: takes one line of text about each thing that happens.
+        first_delay: seconds before the first new try of whatever fails.
+        poll: seconds between looks at the recipes' files, and between calls of `Line.run`'s argument.
+
+    Raises:
+        GoodpartsError: an engine, a recipe, a source or an output cannot be used.
+    """
+    messages = Messages(report)
+    context = LineContext(messages.report, first_delay)
+    batch_seconds = settings.batch_ms / 1e3 if len(settings.source) > 1 else 0.0
+    shared_engine = SharedEngine(partial(open_engine, settings), batch_seconds)
+    trust = None if settings.accept_signed is None else Trust.read(Path(settings.accept_signed))
+    meters = {source.name: Meter(source.name) for source in settings.source}
+    router = Router(meters, depth=4 * len(settings.source))
+    pipelines = []
+    for source_settings in settings.source:
+        source = _make_source(source_settings, settings.output.json)
+        queue = FrameQueue(source_settings.policy or source.default_policy)
+        capture = Capture(source_settings.name, source, queue, context)
+        inspection = InspectionSettings.of(source_settings, trust)
+        station = Station(source_settings.name, inspection, queue, shared_engine, router.put, context)
+        pipelines.append(Pipeline(source_settings, capture, queue, station, meters[source_settings.name]))
+    loses_no_frame = any(pipeline.queue.policy == "every" for pipeline in pipelines)
+    outlets = [
+        Outlet(output, context, may_wait=loses_no_frame and output.name == "json")
+        for output in make_outputs(settings.output, context.stop.set)
+    ]
+    for outlet in outlets:
+        router.subscribe(outlet.put)
+    return Line(pipelines, shared_engine, router, outlets, messages, context, poll=poll)
+
+
+def open_engine(settings: LineSettings) -> Engine:
+    """Open the engine that the settings name, with the digests of its files checked."""
+    return Engine.open(
+        settings.engine, backend=settings.backend, precision=settings.precision, threads=settings.threads, verify=True
+    )
+
+
+def _make_source(settings: SourceSettings, json: str | None) -> Source:
+    """Return a source; with backlog, a folder that knows which of its pictures have a line in the JSON file."""
+    if not settings.backlog:
+        return make_source(settings.address, settings.timeout)
+    if not Path(settings.address).is_dir():
+        raise SettingsError(f"source {settings.name}: backlog is for folders, {settings.address} is none")
+    assert json is not None  # LineSettings sees to it
+    return WatchedFolder(Path(settings.address), read_inspected(Path(json), settings.name))
