@@ -10,7 +10,8 @@ from pathlib import Path
 
 from goodparts.runtime.commands.calibrate import add_simulate, recalibrated
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.files import find_images, printable, require_folder_of
+from goodparts.runtime.core.files import printable, require_folder_of
+from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.view import Box, View, read_mask
 from goodparts.runtime.describe import describe_recipe

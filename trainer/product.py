@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.files import find_images, printable, read_bytes
+from goodparts.runtime.core.files import printable, read_bytes
+from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.preprocess import Array8, decode
 from goodparts.runtime.core.scoring import Features, Learned
 from goodparts.runtime.core.view import View

@@ -14,7 +14,8 @@ import msgspec
 from ..backends.registry import BACKENDS
 from ..backends.session import Precision
 from ..core.errors import GoodpartsError, SettingsError
-from ..core.files import find_images, require_folder_of, visible
+from ..core.files import require_folder_of, visible
+from ..core.image_files import find_images
 from ..core.view import Box, View, read_mask
 from ..describe import describe_accepts
 from ..engine.engine import Engine

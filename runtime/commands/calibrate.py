@@ -14,7 +14,8 @@ import numpy as np
 from ..backends.registry import BACKENDS
 from ..backends.session import Precision
 from ..core.errors import SettingsError
-from ..core.files import find_images, read_bytes, require_folder_of
+from ..core.files import read_bytes, require_folder_of
+from ..core.image_files import find_images
 from ..core.preprocess import Array8, decode
 from ..describe import describe_thresholds
 from ..detector import Detector

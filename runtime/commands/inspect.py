@@ -17,7 +17,8 @@ from PIL import Image
 from ..backends.registry import BACKENDS
 from ..backends.session import Precision
 from ..core.errors import GoodpartsError, SettingsError
-from ..core.files import find_images, printable, require_folder_of, write_atomic, writing
+from ..core.files import printable, require_folder_of, write_atomic, writing
+from ..core.image_files import find_images
 from ..core.preprocess import Array8, load_rgb
 from ..core.scorer import BankPrecision, Search
 from ..describe import as_record

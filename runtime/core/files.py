@@ -1,4 +1,4 @@
-"""Files: atomic writes, hashes, TOML, and finding the pictures in a folder."""
+"""Files: atomic writes, hashes, TOML, and names that can be shown."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from .errors import FileError, SettingsError
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def sha256(path: Path) -> str:
@@ -177,28 +175,3 @@ def cache_folder() -> Path:
     else:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "goodparts"
-
-
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The pictures that `paths` name: files as they stand, folders searched at every depth, sorted by path.
-
-    A folder contributes the files whose ending is in IMAGE_SUFFIXES; hidden files are passed over. A file
-    named directly is always taken, so that a wrong ending becomes an error about that file, not silence.
-    """
-    images: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
-            )
-            if not inside:
-                kinds = " ".join(sorted(IMAGE_SUFFIXES))
-                raise FileError(f"no pictures in {path}: looked at every depth for {kinds}")
-            images += inside
-        elif path.exists():
-            images.append(path)
-        else:
-            raise FileError(f"{path} does not exist: give a picture or a folder of pictures")
-    return images

@@ -119,7 +119,7 @@ class Line:
         product = Product(
             Path(settings.recipe), settings.threshold, settings.pixel_threshold,
             None if settings.roi is None else Box(*settings.roi),
-            None if settings.mask is None else read_mask(settings.mask),
+            None if settings.mask is None else read_mask(Path(settings.mask)),
             self._trust,
         )  # fmt: skip
         self._queues.append(frames)

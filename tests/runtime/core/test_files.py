@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from goodparts.runtime.core.errors import FileError
-from goodparts.runtime.core.files import find_images, is_sealed, printable, seal, write_atomic
+from goodparts.runtime.core.files import is_sealed, printable, seal, write_atomic
 
 
 def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -54,20 +54,6 @@ def test_two_writers_never_mix(tmp_path: Path) -> None:
         assert seen in (b"a" * 200_000, b"b" * 200_000)
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_images_are_found_at_every_depth_and_sorted(tmp_path: Path) -> None:
-    for name in ("b/2.png", "a/1.JPG", "a/notes.txt", "b/.hidden.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in find_images([tmp_path])] == ["a/1.JPG", "b/2.png"]
-
-
-def test_a_folder_without_pictures_and_a_wrong_path_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"no pictures in .* \.png"):
-        find_images([tmp_path])
-    with pytest.raises(FileError, match="does not exist"):
-        find_images([tmp_path / "wrong"])
 
 
 @pytest.mark.parametrize("position", [0, 3, 12, 70, -1])
