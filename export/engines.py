@@ -11,7 +11,7 @@ from typing import get_args
 from goodparts.runtime.backends.registry import installed
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import BackendError, EngineError, ParityError, install_line
-from goodparts.runtime.core.files import sha256, staged
+from goodparts.runtime.core.files import remove_orphans, sha256, staged
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import REFERENCE_NAME
 from goodparts.runtime.engine.spec import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Variant, read_spec
@@ -64,6 +64,7 @@ def make_engine(
     if not any(installed(name) for name in PAIRS["fp32"]):
         raise BackendError(f"no inference library to check the export with: {install_line('cpu')}")
     log.info("exporting %s to %s", backbone.encoder, folder)
+    remove_orphans(folder)
     with staged(folder) as part:
         part.mkdir()
         graph, weights = write_graph(backbone.visual, part)
