@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import EngineError, SettingsError
-from goodparts.runtime.core.files import find_images
+from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.view import View
 from goodparts.runtime.describe import describe_engine

@@ -10,7 +10,7 @@ from pathlib import Path
 from goodparts.runtime.backends.registry import installed
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import BackendError, EngineError, install_line
-from goodparts.runtime.core.files import sha256, staged
+from goodparts.runtime.core.files import remove_orphans, sha256, staged
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import REFERENCE_NAMES
 from goodparts.runtime.engine.spec import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Graph, read_spec
@@ -65,6 +65,7 @@ def make_engine(
     if not any(installed(name) for name in PAIRS["fp32"]):
         raise BackendError(f"no inference library to check the export with: {install_line('cpu')}")
     log.info("exporting %s to %s", backbone.encoder, folder)
+    remove_orphans(folder)
     with staged(folder) as part:
         part.mkdir()
         graph, weights = write_graph(backbone.visual, part)

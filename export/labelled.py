@@ -14,7 +14,8 @@ import numpy as np
 from goodparts.runtime.backends.session import Precision, Session
 from goodparts.runtime.backends.tensors import split_outputs
 from goodparts.runtime.core.errors import FileError, ParityError, SettingsError
-from goodparts.runtime.core.files import find_images, printable
+from goodparts.runtime.core.files import printable
+from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.scoring import Floats, memory_scores
 from goodparts.runtime.core.view import View

@@ -11,7 +11,8 @@ from typing import get_args
 
 from goodparts.runtime.commands.options import add_bad, add_false_reject_rate, add_region, add_simulate
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.files import find_images, printable, require_folder_of
+from goodparts.runtime.core.files import printable, require_folder_of
+from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.view import Box, View, read_mask
 from goodparts.runtime.describe import describe_recalibration, describe_recipe

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.files import find_images, printable, read_bytes
+from goodparts.runtime.core.files import printable, read_bytes
+from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.preprocess import Array8, decode
 from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.header import Shot

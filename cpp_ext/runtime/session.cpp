@@ -9,6 +9,7 @@
 
 #include "failure.h"
 #include "files.h"
+#include "parallel.h"
 
 namespace gp {
 namespace {
@@ -59,7 +60,7 @@ Session::Session(const std::filesystem::path& graph, const std::string& precisio
     open_ = std::make_unique<Open>();
     Ort::SessionOptions options;
     options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_ERROR);
-    if (threads > 0) options.SetIntraOpNumThreads(threads);
+    if (threads > 0) options.SetIntraOpNumThreads(thread_count(threads));  // a bound, which may be any number
     open_->session = Ort::Session(open_->env, graph.c_str(), options);
     const Ort::AllocatorWithDefaultOptions allocator;
     for (size_t at = 0; at < open_->session.GetInputCount(); ++at)

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import msgspec
 from goodparts.runtime.core.errors import FileError, ImageError
-from goodparts.runtime.core.files import IMAGE_SUFFIXES, find_images, printable, read_bytes
+from goodparts.runtime.core.files import printable, read_bytes
+from goodparts.runtime.core.image_files import find_images, is_image_name
 
 from .samples import Sample, Saturation, Split
 
@@ -99,7 +100,7 @@ class MaskFolder:
     def _list(folder: Path) -> dict[str, list[Path]]:
         masks: defaultdict[str, list[Path]] = defaultdict(list)
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            if is_image_name(path.name):
                 masks[path.stem.removesuffix("_mask")].append(path)
         return masks
 

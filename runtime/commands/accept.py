@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from ..core.errors import GoodpartsError, SettingsError
-from ..core.files import find_images, require_folder_of, visible
+from ..core.files import require_folder_of, visible
+from ..core.image_files import find_images
 from ..core.view import Box, View, read_mask
 from ..describe import describe_accepts, describe_change
 from ..engine.engine import Engine

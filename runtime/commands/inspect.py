@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TextIO, get_args
 import msgspec
 
 from ..core.errors import GoodpartsError, SettingsError
-from ..core.files import find_images, printable, require_folder_of, write_atomic
+from ..core.files import printable, require_folder_of, write_atomic
+from ..core.image_files import find_images
 from ..core.preprocess import Array8, load_rgb
 from ..core.scorer import BankPrecision, Search
 from ..describe import as_record

@@ -1,4 +1,4 @@
-"""Files: atomic writes, hashes, TOML, and finding the pictures in a folder."""
+"""Files: atomic writes, hashes, TOML, and names that can be shown."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
+import socket
 import sys
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from .errors import FileError, SettingsError
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def sha256(path: Path) -> str:
@@ -69,14 +70,54 @@ def staged(target: Path, ending: str = "") -> Iterator[Path]:
 @contextlib.contextmanager
 def scratch(target: Path, ending: str = "") -> Iterator[Path]:
     """Yield a free path beside `target`, on the same disk; whatever lies there when the block ends is removed."""
-    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part{ending}")
+    part = target.with_name(f".{target.name}.{_machine()}{os.getpid():08x}{secrets.token_hex(4)}.part{ending}")
+    _in_use.add(part.name)
     try:
         yield part
     finally:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
+        _in_use.discard(part.name)
+        _remove(part)
+
+
+_in_use: set[str] = set()
+"""Names that `scratch` has given out in this process."""
+
+
+def remove_orphans(target: Path) -> None:
+    """Remove what processes of this machine that were killed left beside `target` (see scratch)."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.{_machine()}([0-9a-f]{{8}})[0-9a-f]{{8}}\.part.*")
+    with contextlib.suppress(OSError):
+        for path in list(target.parent.iterdir()):
+            match = pattern.fullmatch(path.name)
+            if match and path.name not in _in_use and not _is_another_process(int(match[1], 16)):
+                _remove(path)
+
+
+def _machine() -> str:
+    """Return eight hex digits that tell machines that share a disk apart."""
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _is_another_process(pid: int) -> bool:
+    """Return whether a process of this number runs and is not this one; True where the system cannot tell."""
+    if pid == os.getpid():
+        return False
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync_file(path: Path) -> None:
@@ -177,28 +218,3 @@ def cache_folder() -> Path:
     else:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "goodparts"
-
-
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The pictures that `paths` name: files as they stand, folders searched at every depth, sorted by path.
-
-    A folder contributes the files whose ending is in IMAGE_SUFFIXES; hidden files are passed over. A file
-    named directly is always taken, so that a wrong ending becomes an error about that file, not silence.
-    """
-    images: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
-            )
-            if not inside:
-                kinds = " ".join(sorted(IMAGE_SUFFIXES))
-                raise FileError(f"no pictures in {path}: looked at every depth for {kinds}")
-            images += inside
-        elif path.exists():
-            images.append(path)
-        else:
-            raise FileError(f"{path} does not exist: give a picture or a folder of pictures")
-    return images

@@ -6,17 +6,19 @@ antialiasing, in one step. No value is ever guessed at ("max > 1 → divide"): t
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from . import native
-from .errors import ImageError, first_line
+from .errors import GoodpartsError, ImageError, first_line
 from .files import printable, read_bytes
 
 Array8 = npt.NDArray[np.uint8]
@@ -25,7 +27,18 @@ Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic]
 MIN_SIDE = 8
 """Pixels; a smaller picture is refused: nothing can be inspected in it."""
 
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError)  # what Pillow's readers raise at damaged files
+_ORIENTATION = 0x0112
+"""EXIF's tag."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation → what makes the picture upright."""
 _SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 
 
@@ -43,7 +56,9 @@ def load_rgb(picture: Picture) -> Array8:
     if isinstance(picture, np.ndarray):
         return _large_enough(_array_to_rgb(picture), "picture")
     if isinstance(picture, Image.Image):
-        return _decoded(picture, "picture")
+        with _decoding("picture"):
+            _require_one_frame(picture, "picture")
+            return _large_enough(_image_to_rgb(_upright(picture), "picture"), "picture")
     if isinstance(picture, (str, os.PathLike)):
         return decode(read_bytes(Path(picture)), printable(Path(picture)))
     raise ImageError(f"picture is a {type(picture).__name__}: a path, a Pillow image or a numpy array is accepted")
@@ -51,33 +66,66 @@ def load_rgb(picture: Picture) -> Array8:
 
 def decode(data: bytes, name: str) -> Array8:
     """Decode the bytes of a picture file to uint8 RGB [H,W,3]; `name` is how errors call it."""
+    with opened(data, name) as image:
+        return _large_enough(_image_to_rgb(image, name), name)
+
+
+@contextlib.contextmanager
+def opened(data: bytes, name: str) -> Iterator[Image.Image]:
+    """Yield the picture in a file's bytes, decoded and upright.
+
+    Whatever a decoder raises, also while the block converts the picture, becomes an ImageError that names the file.
+    """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes)")
+    with _decoding(name), Image.open(io.BytesIO(data)) as image:
+        _require_one_frame(image, name)
+        with contextlib.suppress(Exception):  # EXIF that cannot be read says nothing; the pixels may be fine
+            exif = image.getexif()
+            for tag in [tag for tag in exif if tag != _ORIENTATION]:
+                del exif[tag]  # Pillow turns a TIFF while it loads it, and writes what is left here again
+        yield _upright(image)
+
+
+@contextlib.contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turn every exception inside into an ImageError; decoders raise nearly any at damaged files."""
     try:
         with warnings.catch_warnings():
-            # Pillow warns from 89 megapixels and refuses from 179; large frames below that are fine here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                return _decoded(image, name)
+            # Pillow warns from 89 megapixels on, which are fine here, and of damage, which is an error if it matters.
+            warnings.simplefilter("ignore")
+            yield
+    except GoodpartsError:
+        raise
     except UnidentifiedImageError:
         raise ImageError(f"{name} is not a picture in a known format: JPEG, PNG, TIFF, BMP and WebP are") from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise ImageError(f"{name} is too large: up to {limit:.0f} megapixels are accepted") from None
-    except _DAMAGE as error:
-        raise _damaged(name, error) from error
+    except Exception as error:
+        raise ImageError(f"{name} is damaged or cut short: {first_line(error)}") from error
 
 
-def _decoded(image: Image.Image, name: str) -> Array8:
-    """A Pillow image, whose file may be read only now, as RGB."""
-    try:
-        return _large_enough(_image_to_rgb(image, name), name)
-    except _DAMAGE as error:
-        raise _damaged(name, error) from error
+def _require_one_frame(image: Image.Image, name: str) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # MPO: a phone's photo with a preview behind it
+        raise ImageError(f"{name} holds {frames} frames: save the one to inspect as a picture of its own")
 
 
-def _damaged(name: str, error: Exception) -> ImageError:
-    return ImageError(f"{name} is damaged or cut short: {first_line(error, 'unreadable')}")
+def _upright(image: Image.Image) -> Image.Image:
+    """Load a picture and return it turned as its EXIF orientation says.
+
+    Pillow's own way writes all of the EXIF again, and fails where a camera wrote it badly.
+    """
+    image.load()
+    orientation = None
+    with contextlib.suppress(Exception):
+        orientation = image.getexif().get(_ORIENTATION)  # none in a TIFF, which Pillow has turned by now
+    if orientation not in _TURNS:
+        return image
+    turned = image.transpose(_TURNS[orientation])
+    turned.format = image.format
+    return turned
 
 
 def _large_enough(rgb: Array8, name: str) -> Array8:
@@ -88,10 +136,6 @@ def _large_enough(rgb: Array8, name: str) -> Array8:
 
 
 def _image_to_rgb(image: Image.Image, name: str) -> Array8:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # MPO: a phone's photo with a preview behind it
-        raise ImageError(f"{name} holds {frames} frames: save the one to inspect as a picture of its own")
-    image = ImageOps.exif_transpose(image)
     if image.mode in _SIXTEEN_BIT:
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -16,7 +17,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from .errors import SettingsError
-from .preprocess import MIN_SIDE, Array8, Picture, load_rgb, resize
+from .files import printable, read_bytes
+from .masks import marked, require_shape
+from .preprocess import MIN_SIDE, Array8, opened, resize
 from .scoring import MAP_SIGMA, MAP_SIZE, Floats, map_matrix
 
 PADDING = (122, 116, 104)
@@ -83,10 +86,18 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         return roi
 
-    def check(self, height: int, width: int) -> None:
-        """SettingsError unless a frame of this size can be inspected: region and mask must fit it."""
-        self.region(height, width)
-        self._visible((height, width))
+    def check(self, height: int, width: int, name: str = "the frame") -> None:
+        """Raise a SettingsError that names the frame unless one of this size can be inspected.
+
+        The region must lie inside it, and the mask must have its size and leave something of the region to look at.
+        """
+        try:
+            self.region(height, width)
+            visible = self._visible((height, width))
+        except SettingsError as error:
+            raise SettingsError(f"{name}: {error}") from None
+        if visible is not None and not visible.any():
+            raise SettingsError(f"{name}: the mask leaves nothing of the region to look at: mark a part of it")
 
     def cut(self, frame: Array8, size: int, threads: int | None = None) -> Array8:
         """Frame uint8 RGB [H,W,3] → what the encoder reads, uint8 [rows·columns,size,size,3]."""
@@ -191,9 +202,16 @@ def encode_mask(mask: npt.NDArray[np.bool_]) -> bytes:
     return buffer.getvalue()
 
 
-def read_mask(picture: Picture) -> bytes:
-    """A picture that is white where to look → View.mask."""
-    return encode_mask(load_rgb(picture).max(axis=2) > 127)
+def read_mask(path: Path) -> bytes:
+    """Read a picture that is bright where to look (masks.py tells which) as View.mask.
+
+    Raises ImageError for a file that is no picture, and for a mask that marks nothing or everything.
+    """
+    name = printable(path)
+    with opened(read_bytes(path), name) as image:
+        marks = marked(image)
+        require_shape(marks, image, name)
+        return encode_mask(marks)
 
 
 @functools.lru_cache(maxsize=8)

@@ -41,7 +41,7 @@ class InspectionSettings:
             image_threshold=source.threshold,
             pixel_threshold=source.pixel_threshold,
             roi=None if source.roi is None else Box(*source.roi),
-            mask=None if source.mask is None else read_mask(source.mask),
+            mask=None if source.mask is None else read_mask(Path(source.mask)),
             smoothing=source.smoothing,
             trust=trust,
         )

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import SettingsError
-from ..core.files import find_images, read_bytes
+from ..core.files import read_bytes
+from ..core.image_files import find_images
 from ..core.preprocess import Array8, decode
 from ..core.scoring import Floats
 from .calibrate import Encode, Separation, calibrate_on, photo_scores, score_photos, separate

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...core.errors import GoodpartsError, ImageError, SourceError
-from ...core.files import IMAGE_SUFFIXES, printable
+from ...core.files import printable
+from ...core.image_files import is_image_name
 from ...core.preprocess import load_rgb
 from .source import Policy, SourcePicture
 
@@ -82,7 +83,7 @@ class WatchedFolder:
         try:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
-                    if Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES or entry.name.startswith("."):
+                    if not is_image_name(entry.name):
                         continue
                     try:
                         status = entry.stat()

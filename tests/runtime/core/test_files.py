@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import multiprocessing
 import os
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from goodparts.runtime.core.errors import FileError
-from goodparts.runtime.core.files import find_images, is_sealed, printable, seal, write_atomic
+from goodparts.runtime.core.files import is_sealed, printable, remove_orphans, scratch, seal, staged, write_atomic
 
 
 def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -32,6 +33,39 @@ def test_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path, monkeypat
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_takes_the_place_of_an_older_one_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "engine"
+    for number in (1, 2):
+        with staged(target) as part:
+            part.mkdir()
+            (part / f"{number}.bin").write_bytes(b"x")
+    with contextlib.suppress(RuntimeError), staged(target) as part:
+        part.mkdir()
+        raise RuntimeError
+    assert [path.name for path in target.iterdir()] == ["2.bin"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def _die_while_staging(target: Path) -> None:
+    with scratch(target) as part:
+        part.mkdir()
+        os._exit(9)
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(tmp_path: Path) -> None:
+    target = tmp_path / "engine"
+    process = multiprocessing.get_context("spawn").Process(target=_die_while_staging, args=(target,))
+    process.start()
+    process.join()
+    assert len(list(tmp_path.iterdir())) == 1
+    with scratch(target) as part, scratch(tmp_path / "engine2") as other:
+        part.mkdir()
+        other.mkdir()
+        remove_orphans(target)
+        assert sorted(tmp_path.iterdir()) == sorted([part, other])
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="folder .*nowhere does not exist"):
         write_atomic(tmp_path / "nowhere" / "a.bin", b"")
@@ -54,20 +88,6 @@ def test_two_writers_never_mix(tmp_path: Path) -> None:
         assert seen in (b"a" * 200_000, b"b" * 200_000)
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_images_are_found_at_every_depth_and_sorted(tmp_path: Path) -> None:
-    for name in ("b/2.png", "a/1.JPG", "a/notes.txt", "b/.hidden.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in find_images([tmp_path])] == ["a/1.JPG", "b/2.png"]
-
-
-def test_a_folder_without_pictures_and_a_wrong_path_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"no pictures in .* \.png"):
-        find_images([tmp_path])
-    with pytest.raises(FileError, match="does not exist"):
-        find_images([tmp_path / "wrong"])
 
 
 @pytest.mark.parametrize("position", [0, 3, 12, 70, -1])

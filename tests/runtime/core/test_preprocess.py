@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 COLOUR = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8))
+DATA = encoded(COLOUR)
 
 
 def test_rgb_is_taken_as_it_is() -> None:
@@ -68,6 +70,37 @@ def test_exif_orientation_is_applied() -> None:
     np.testing.assert_array_equal(rgb, np.rot90(np.asarray(COLOUR), -1))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_every_orientation_of_every_format_is_shown_upright(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored, options = np.asarray(COLOUR), {"quality": 100} if kind == "JPEG" else {}
+    turned = {1: stored, 2: stored[:, ::-1], 3: stored[::-1, ::-1], 4: stored[::-1], 5: stored.transpose(1, 0, 2),
+              6: np.rot90(stored, -1), 7: np.rot90(stored, -1)[:, ::-1][::-1, ::-1], 8: np.rot90(stored)}  # fmt: skip
+    rgb = decode(encoded(COLOUR, kind, exif=exif, **options), "x")
+    assert rgb.shape == turned[orientation].shape
+    if kind in ("PNG", "TIFF"):
+        np.testing.assert_array_equal(rgb, turned[orientation])
+
+
+def odd_rational(orientation: int) -> bytes:
+    """EXIF with a rational of −1/0, which Pillow reads and cannot write."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x011A] = 1.0
+    data = exif.tobytes()
+    return data.replace((1).to_bytes(4, "little") * 2, b"\xff\xff\xff\xff\0\0\0\0")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_pixels_count_whatever_a_camera_wrote_into_the_exif(kind: str) -> None:
+    for exif in (odd_rational(6), b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0nonsense"):
+        rgb = decode(encoded(COLOUR, kind, exif=exif), "x")
+        assert rgb.shape in ((24, 16, 3), (16, 24, 3))
+    assert decode(encoded(COLOUR, kind, exif=odd_rational(6)), "x").shape == (24, 16, 3)
+
+
 def huge_png() -> bytes:
     """A valid 20000×20000 one-bit PNG of a few kilobytes."""
 
@@ -100,6 +133,38 @@ def test_broken_files_are_one_clear_line(name: str) -> None:
         decode(data, "photo.png")
     assert "photo.png" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [struct.error, TypeError, ZeroDivisionError, KeyError, RuntimeError, MemoryError])
+def test_whatever_a_decoder_raises_is_one_line_with_the_name(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Image.Image) -> None:
+        raise error("odd")
+
+    monkeypatch.setattr(Image.Image, "load", fail)
+    with pytest.raises(ImageError, match=r"photo\.png is damaged or cut short: '?odd"):
+        decode(DATA, "photo.png")
+
+
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
+
+
+@given(st.sampled_from(FORMATS), st.data())
+def test_damage_anywhere_in_a_file_is_a_picture_or_one_line_with_its_name(kind: str, data: st.DataObject) -> None:
+    file = bytearray(encoded(COLOUR, kind))
+    for _ in range(data.draw(st.integers(1, 4))):
+        position = data.draw(st.integers(0, len(file) - 1))
+        file[position] = data.draw(st.integers(0, 255))
+    del file[len(file) - data.draw(st.integers(0, len(file) // 2)) :]
+    try:
+        decode(bytes(file), "photo")
+    except ImageError as error:
+        message = str(error)
+    else:
+        message = "photo"
+    assert "photo" in message
+    assert "\n" not in message
 
 
 @given(st.binary(max_size=300), st.integers(0, 60))

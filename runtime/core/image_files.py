@@ -1,0 +1,143 @@
+"""Which files of a folder are pictures to look at: the one rule for learning, inspecting, measuring and watching.
+
+What is left out is logged, so that nobody believes a photo was looked at that was not.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .errors import FileError
+from .files import printable
+
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SYSTEM_FOLDERS = frozenset(
+    {"$recycle.bin", "#recycle", "@eadir", "__macosx", "lost+found", "system volume information"}
+)
+"""Folders of a system's own, in lower case: trash, thumbnails, leftovers. Hidden ones begin with a dot."""
+
+MARK = "goodparts drawing"
+"""What the PNG files that goodparts draws (overlays, contact sheets, heat-maps) say in their text chunk `Software`."""
+_MARKED = b"tEXtSoftware\0" + MARK.encode()
+_MARK_WITHIN = 512
+"""Bytes; Pillow writes text before the pixels."""
+_SUFFIXES_SHOWN = 6
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a file of this name in a folder is taken for a picture: by its ending, and not hidden."""
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
+def is_drawing(path: Path) -> bool:
+    """Return whether goodparts drew this PNG, as an overlay over a photo; such a file is no photo of a part."""
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with path.open("rb") as file:
+            return _MARKED in file.read(_MARK_WITHIN)
+    except OSError:
+        return False  # the error comes with the attempt to decode it
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """Return the pictures that `paths` name: files as they stand, folders searched at every depth, sorted by path.
+
+    A folder contributes the files that is_image_name accepts, through links as well, but nothing of hidden folders and
+    of SYSTEM_FOLDERS, and no drawing of goodparts' own. A file named directly is always taken, so that a wrong ending
+    becomes an error about that file. A file that two paths name is taken once. What is left out is logged.
+
+    Raises FileError for a path that does not exist, and for a folder that cannot be read or holds no picture.
+    """
+    images: dict[str, Path] = {}
+    left_out = _LeftOut()
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(_search(path, left_out))
+            if not inside:
+                kinds = " ".join(sorted(IMAGE_SUFFIXES))
+                raise FileError(
+                    f"no pictures in {printable(path)}{left_out.reason()}: looked at every depth for {kinds}"
+                )
+        elif path.exists():
+            inside = [path]
+        else:
+            raise FileError(f"{printable(path)} does not exist: give a picture or a folder of pictures")
+        for file in inside:
+            if images.setdefault(os.path.realpath(file), file) is not file:
+                left_out.twice += 1
+    left_out.report()
+    return list(images.values())
+
+
+class _LeftOut:
+    """What a search passed over."""
+
+    def __init__(self) -> None:
+        self.suffixes: Counter[str] = Counter()
+        self.drawings = self.twice = 0
+        self.unreadable: list[str] = []
+
+    def reason(self) -> str:
+        """Return what was passed over, in brackets; nothing where nothing was."""
+        parts = []
+        if self.suffixes:
+            shown = [suffix or "without an ending" for suffix, _ in self.suffixes.most_common(_SUFFIXES_SHOWN)]
+            more = " …" if len(self.suffixes) > _SUFFIXES_SHOWN else ""
+            parts.append(f"{_count(self.suffixes.total(), 'file')} passed over: {' '.join(sorted(shown))}{more}")
+        if self.drawings:
+            parts.append(f"{_count(self.drawings, 'drawing')} of goodparts' own passed over")
+        if self.twice:
+            parts.append(f"{_count(self.twice, 'file')} named twice and taken once")
+        return f" ({'; '.join(parts)})" if parts else ""
+
+    def report(self) -> None:
+        if reason := self.reason():
+            log.warning("%s", reason.strip(" ()"))
+        for line in self.unreadable:
+            log.warning("%s", line)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _search(folder: Path, left_out: _LeftOut) -> Iterator[Path]:
+    """Yield the pictures in a folder at every depth; a folder is searched once, also where links lead in a circle."""
+    searched: set[str] = set()
+
+    def inside(place: Path) -> Iterator[Path]:
+        real = os.path.realpath(place)
+        if real in searched:
+            return
+        searched.add(real)
+        for entry in sorted(place.iterdir()):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                if entry.name.lower() in SYSTEM_FOLDERS:
+                    continue
+                try:
+                    yield from inside(entry)
+                except OSError as error:
+                    left_out.unreadable.append(f"cannot look into {printable(entry)}: {error.strerror or error}")
+            elif entry.is_file():
+                if not is_image_name(entry.name):
+                    left_out.suffixes[entry.suffix.lower()] += 1
+                elif is_drawing(entry):
+                    left_out.drawings += 1
+                else:
+                    yield entry
+
+    try:
+        yield from inside(folder)
+    except OSError as error:
+        raise FileError(
+            f"cannot look into {printable(folder)}: {error.strerror or error}; name a folder that can be read"
+        ) from error
