@@ -1,4 +1,4 @@
-"""The two commands: a table of subcommands, each imported when it is called, and how errors are shown."""
+"""The two commands: a table of subcommands, each imported only when it is called, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -11,58 +11,60 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from goodparts import __version__
 
-COMMANDS = {
-    "inspect": ("goodparts.runtime.commands.inspect", "cpu", "find bad parts in pictures"),
-    "watch": ("goodparts.runtime.commands.watch", "cpu", "find bad parts in cameras, streams and watched folders"),
-    "calibrate": ("goodparts.runtime.commands.calibrate", "cpu", "set a recipe's thresholds with more good photos"),
-    "accept": ("goodparts.runtime.commands.accept", "cpu", "add photos of good parts that were rejected to a recipe"),
-    "sign": ("goodparts.runtime.commands.sign", "sign", "sign recipes"),
-    "keygen": ("goodparts.runtime.commands.keygen", "sign", "make a key pair for signed recipes"),
-    "show": ("goodparts.runtime.commands.show", "cpu", "describe a recipe or an engine"),
-    "export": ("goodparts.export.command", "train", "make an engine for a backbone"),
-    "build": ("goodparts.runtime.commands.build", "cpu", "build the plan of an engine for this machine"),
-    "bench": ("goodparts.benchmarks.command", "cpu", "measure speed on this machine"),
-    "evaluate": ("goodparts.evaluation.command", "train,evaluate", "measure methods on a data set"),
-}
-"""Subcommand → module with add_arguments and run, the extra it needs, its line of help."""
 
-TRAIN_AND_EXPORT = (
-    "goodparts.export.train_and_export",
-    "train",
-    "learn a product from a few photos of good parts",
-)
+class Command(NamedTuple):
+    """A command: the module that holds its add_arguments and run, the extra that it needs, and its line of help."""
+
+    module: str
+    extra: str
+    help: str
+
+
+COMMANDS = {
+    "inspect": Command("goodparts.runtime.commands.inspect", "cpu", "find bad parts in pictures"),
+    "watch": Command("goodparts.runtime.commands.watch", "cpu",
+                     "find bad parts in cameras, streams and watched folders"),
+    "calibrate": Command("goodparts.runtime.commands.calibrate", "cpu",
+                         "set a recipe's thresholds with more good photos"),
+    "accept": Command("goodparts.runtime.commands.accept", "cpu",
+                      "add photos of good parts that were rejected to a recipe"),
+    "sign": Command("goodparts.runtime.commands.sign", "sign", "sign recipes"),
+    "keygen": Command("goodparts.runtime.commands.keygen", "sign", "make a key pair for signed recipes"),
+    "show": Command("goodparts.runtime.commands.show", "cpu", "describe a recipe or an engine"),
+    "export": Command("goodparts.export.command", "train", "make an engine for a backbone"),
+    "build": Command("goodparts.runtime.commands.build", "cpu", "build the plan of an engine for this machine"),
+    "bench": Command("goodparts.benchmarks.command", "cpu", "measure speed on this machine"),
+    "evaluate": Command("goodparts.evaluation.command", "train,evaluate", "measure methods on a data set"),
+}  # fmt: skip
+TRAIN_AND_EXPORT = Command("goodparts.export.train_and_export", "train",
+                           "learn a product from a few photos of good parts")  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`goodparts COMMAND …`; returns the exit code."""
+    """Run `goodparts COMMAND …` and return the exit code. argv: without the program's name; None takes sys.argv's."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
         prog="goodparts", description="Few-shot visual inspection. Learn a product with train-and-export."
     )
     parser.add_argument("--version", action="version", version=__version__)
-    choices = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (_, _, text) in COMMANDS.items():
-        choices.add_parser(name, help=text, add_help=False)
-    command = parser.parse_args(argv[:1]).command
-    return run(f"goodparts {command}", *COMMANDS[command], argv=argv[1:])
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        subparsers.add_parser(name, help=command.help, add_help=False)
+    name = parser.parse_args(argv[:1]).command
+    return run(f"goodparts {name}", COMMANDS[name], argv[1:])
 
 
 def train_and_export(argv: Sequence[str] | None = None) -> int:
-    """`train-and-export …`; returns the exit code."""
-    return run("train-and-export", *TRAIN_AND_EXPORT, argv=sys.argv[1:] if argv is None else argv)
+    """Run `train-and-export …` and return the exit code; argv as in `main`."""
+    return run("train-and-export", TRAIN_AND_EXPORT, sys.argv[1:] if argv is None else argv)
 
 
-def show_log() -> None:
-    """Ours is shown; what libraries log on the way to an error says less than the error."""
-    logging.basicConfig(format="goodparts: %(message)s", level=logging.CRITICAL)
-    logging.getLogger("goodparts").setLevel(logging.INFO)
-
-
-def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> int:
-    """Import a command's module, parse its arguments and run it; errors become one line on stderr.
+def run(prog: str, command: Command, argv: Sequence[str]) -> int:
+    """Import a command's module, parse its arguments and run it; an error becomes one line on stderr.
 
     Exit codes: 0 ran, 1 a reject under --fail-on-reject, 2 error, 130 interrupted, 143 terminated. With
     GOODPARTS_TRACEBACK set in the environment an error shows where it came from.
@@ -75,17 +77,17 @@ def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> i
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that temporary files go
     try:
         try:
-            command = importlib.import_module(module)
+            module = importlib.import_module(command.module)
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("goodparts"):
                 raise
             from goodparts.runtime.core.errors import install_line
 
-            print(f"{prog}: needs {error.name}: {install_line(extra)}", file=sys.stderr)
+            print(f"{prog}: needs {error.name}: {install_line(command.extra)}", file=sys.stderr)
             return 2
-        parser = argparse.ArgumentParser(prog=prog, description=text)
-        command.add_arguments(parser)
-        code: int = command.run(parser.parse_args(argv))
+        parser = argparse.ArgumentParser(prog=prog, description=command.help)
+        module.add_arguments(parser)
+        code: int = module.run(parser.parse_args(argv))
         sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; nothing was left half-written", file=sys.stderr)
@@ -96,12 +98,12 @@ def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> i
     except Exception as error:
         if os.environ.get("GOODPARTS_TRACEBACK"):
             raise
-        print(f"{prog}: {describe(error)}", file=sys.stderr)
+        print(f"{prog}: {describe_error(error)}", file=sys.stderr)
         return 2
     return code
 
 
-def describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Return an error as one line that a terminal only shows."""
     from goodparts.runtime.core.errors import GoodpartsError, one_line
     from goodparts.runtime.core.files import visible
@@ -109,3 +111,9 @@ def describe(error: Exception) -> str:
     if isinstance(error, (GoodpartsError, OSError)):
         return visible(one_line(error))
     return f"unexpected {visible(one_line(error))} (GOODPARTS_TRACEBACK=1 shows where)"
+
+
+def show_log() -> None:
+    """Show our own log; what libraries log on the way to an error tells less than the error."""
+    logging.basicConfig(format="goodparts: %(message)s", level=logging.CRITICAL)
+    logging.getLogger("goodparts").setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""Engines, plans, recipes and inspections in words and as JSON, the same in every command."""
+"""Engines, plans, recipes, changes and inspections in words and as JSON, the same in every command."""
 
 from __future__ import annotations
 

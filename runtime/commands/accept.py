@@ -22,7 +22,7 @@ from ..recipe.recipe import Recipe
 from ..recipe.signing import Signer
 from .options import add_backend, add_engine, add_key, add_recipe, add_region
 
-REJECTS = 100
+MOST_REJECTS = 100
 """So many of the newest past rejects are looked at."""
 
 
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _propose(args: argparse.Namespace, recipe: Recipe) -> Change:
+    """Return what accepting the photos, or --undo, would do."""
     photos = [Photo.read(path) for path in find_images(args.photos)]
     if args.undo is not None and photos:
         raise SettingsError(f"--undo takes photos back: accept {photos[0].name} in a call of its own")
@@ -74,15 +75,15 @@ def _propose(args: argparse.Namespace, recipe: Recipe) -> Change:
         engine = Engine.open(args.engine, backend=args.backend, precision=args.precision, verify=True)
     view = _view(args, recipe.header.view)
     if args.undo is not None:
-        return undo(recipe, engine, args.undo or None, _rejects(args, view, set()), view)
+        return undo(recipe, engine, args.undo or None, _read_rejects(args, view, set()), view)
     if engine is None:
         raise SettingsError("--engine DIR is needed, to see the photos as the line does")
-    rejects = _rejects(args, view, {photo.sha256 for photo in photos})
+    rejects = _read_rejects(args, view, {photo.sha256 for photo in photos})
     return preview(recipe, engine, photos, rejects, args.max_rows, view)
 
 
 def _view(args: argparse.Namespace, view: View) -> View:
-    """The recipe's view, with the region and mask of the photos' source."""
+    """Return the recipe's view, with the region and mask of the photos' source."""
     if args.roi is not None:
         view = msgspec.structs.replace(view, roi=Box.parse(args.roi))
     if args.mask is not None:
@@ -90,12 +91,15 @@ def _view(args: argparse.Namespace, view: View) -> View:
     return view
 
 
-def _rejects(args: argparse.Namespace, view: View, accepted: set[str]) -> Iterator[Photo]:
-    """The newest rejects, one at a time; what cannot be looked at is said and passed over."""
+def _read_rejects(args: argparse.Namespace, view: View, accepted: set[str]) -> Iterator[Photo]:
+    """Yield the newest rejects that are not among the accepted photos (SHA-256), one at a time.
+
+    What cannot be read, or does not fit the view, is reported and passed over.
+    """
     if args.rejects is None:
         return
     paths = find_frames(args.rejects, args.source) or ([] if args.source else find_images([args.rejects]))
-    for path in paths[-REJECTS:]:
+    for path in paths[-MOST_REJECTS:]:
         try:
             photo = Photo.read(path)
             view.check(*photo.pixels.shape[:2])

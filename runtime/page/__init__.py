@@ -1,5 +1,5 @@
 """The live page of `goodparts watch`: what the line sees, and the few things that may be changed while it runs.
 
-Polling, over the standard library's HTTP server: a question a second is bounded, starts again by itself, and nobody
-watches exactly when nobody asks. So nothing is drawn, encoded or sent for nobody.
+The page polls, over the standard library's HTTP server: a request a second is bounded and starts again by itself. As
+whoever watches asks, nothing is drawn, encoded or sent while nobody does.
 """

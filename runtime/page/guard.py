@@ -1,4 +1,4 @@
-"""Who may ask the page for what. Everything is refused that is not named here.
+"""Who may ask the page for what. Whatever is not named here is refused.
 
 Without a token the page is for this machine alone, and for pages of its own: other sites that a browser on this machine
 visits reach it neither under a name of theirs that points here (DNS rebinding: the Host header) nor from their own
@@ -26,7 +26,7 @@ _WEEKS = 4 * 7 * 24 * 3600
 
 
 class RefusedError(Exception):
-    """status: of HTTP; the message is shown to who asked."""
+    """A request is refused. status: of HTTP; the message is shown to who asked."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -34,7 +34,10 @@ class RefusedError(Exception):
 
 
 def read_token(file: Path) -> str:
-    """The token in a file, whose owner decides who may read it: a command line is read by everybody."""
+    """Return the token in a file. It is not an option, as a command line can be read by everybody on the machine.
+
+    Raises SettingsError for a token that is too short or holds other characters, FileError for an unreadable file.
+    """
     token = read_bytes(file).decode("utf-8", "replace").strip()
     if len(token) < SHORTEST_TOKEN or not re.fullmatch("[!-~]+", token):
         raise SettingsError(
@@ -45,7 +48,10 @@ def read_token(file: Path) -> str:
 
 
 class Guard:
-    """host: the name or address that the page was told to listen on; port: where; token: None without one."""
+    """Decides which requests are answered. Every check raises RefusedError.
+
+    host: the name or address that the page listens on; port: its port; token: None where the page needs none.
+    """
 
     def __init__(self, host: str, port: int, token: str | None) -> None:
         self._token = token
@@ -82,17 +88,17 @@ class Guard:
             raise RefusedError(401, "the token is needed")
 
     def log_in(self, token: str, headers: Message) -> str:
-        """The value of Set-Cookie for who knows the token."""
+        """Return the value of Set-Cookie for who knows the token."""
         if self._token is None or not _equal(token, self._token):
             raise RefusedError(401, "that is not the token")
         secure = "; Secure" if headers.get("Origin", "").startswith("https:") else ""  # behind a proxy with TLS
         return f"{self._cookie}={self._session}; Path=/; Max-Age={_WEEKS}; HttpOnly; SameSite=Strict{secure}"
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a Host header names this machine: by an address, which no name server can point here, or by a name
-        that it was told or has itself."""
-        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?", host)
-        name = "" if found is None else found[1].strip("[]").lower()
+        """Return whether a Host header names this machine: by an address, which no name server can point here, or by
+        the name that the page listens on or that the machine has."""
+        match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?", host)
+        name = "" if match is None else match[1].strip("[]").lower()
         if name in self._names:
             return True
         try:
@@ -103,5 +109,5 @@ class Guard:
 
 
 def _equal(given: str, expected: str) -> bool:
-    """Compared in a time that says nothing of where they differ."""
+    """Compare in a time that tells nothing about where they differ."""
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())

@@ -1,4 +1,4 @@
-"""An HTTP server in which whoever asks is bounded: in time, in bytes, in number. One question a connection."""
+"""An HTTP server that bounds its clients: in time, in bytes, in number. A connection is for one request."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .guard import RefusedError
 CONNECTIONS = 32
 """At the same time; more are closed at once."""
 SECONDS = 10.0
-"""For a question to come in whole, and again for the answer to be taken."""
+"""For a request to come in whole, and again for the answer to be taken."""
 LARGEST = 16_384
-"""Bytes of a question, with its headers."""
+"""Bytes of a request, with its headers."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -34,24 +34,26 @@ _HEADERS = {
 
 
 class Answer(NamedTuple):
+    """What a request is answered. kind: the body's media type; lasting: whether what stands at this address never
+    changes; cookie: the value of Set-Cookie."""
+
     kind: str
     body: bytes
     status: int = 200
     lasting: bool = False
-    """What stands at this address never changes."""
     cookie: str | None = None
 
 
 class App(Protocol):
-    """Answers questions, or raises RefusedError."""
+    """Answers requests, or raises RefusedError. target: path and query."""
 
     def get(self, target: str, headers: Any) -> Answer: ...
 
     def post(self, target: str, headers: Any, body: bytes) -> Answer: ...
 
 
-class _Question(io.RawIOBase):
-    """What comes from a connection: until SECONDS are over, and no more than LARGEST."""
+class _BoundedRequest(io.RawIOBase):
+    """What comes from a connection until SECONDS are over, and no more than LARGEST bytes."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -71,7 +73,10 @@ class _Question(io.RawIOBase):
 
 
 class Server(ThreadingHTTPServer):
-    """Listens on host and port; port 0 takes a free one. OSError where that cannot be."""
+    """Serves an app. make_app: makes it once the port is known.
+
+    host, port: where it listens; port 0 takes a free one. Raises OSError where that is not possible.
+    """
 
     daemon_threads = True
     request_queue_size = CONNECTIONS
@@ -83,7 +88,7 @@ class Server(ThreadingHTTPServer):
         self.app = make_app(self.server_address[1])
 
     def server_bind(self) -> None:
-        """Without the base class's question to a name server, which may take long to answer."""
+        """Bind without asking a name server, as the base class does, and which may take long."""
         socket.socket.setsockopt(self.socket, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -101,7 +106,7 @@ class Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke is its client's affair."""
+        """Pass over a connection that broke: it is its client's affair."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -110,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.rfile = io.BufferedReader(_Question(self.connection))
+        self.rfile = io.BufferedReader(_BoundedRequest(self.connection))
 
     def do_GET(self) -> None:
         self._answer(lambda: self.server.app.get(self.path, self.headers))
@@ -119,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(lambda: self.server.app.post(self.path, self.headers, self._body()))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """What the base class does not understand, and methods that there are not (501)."""
+        """Answer what the base class does not understand, and methods that there are not (501)."""
         status = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
         self._send(Answer("text/plain; charset=utf-8", status.phrase.encode(), status))
 
@@ -160,4 +165,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:
-        """Silent."""
+        """Log nothing."""
