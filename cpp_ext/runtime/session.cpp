@@ -87,6 +87,7 @@ std::vector<Ort::Value> Session::Open::run(uint8_t* views, int64_t count, const 
   };
   const std::vector<std::string> expected = output_names(encoder);
   std::vector<const char*> names;
+  names.reserve(expected.size());
   for (const std::string& name : expected) {
     if (std::find(outputs.begin(), outputs.end(), name) == outputs.end()) refuse(name);
     names.push_back(name.c_str());
