@@ -88,7 +88,7 @@ def promptad_settings(protocol: Protocol, **changes: Any) -> PromptADSettings:
     Raises:
         SettingsError: A value is out of range.
     """
-    settings = change_settings(PROTOCOLS[protocol], changes)
-    if not isinstance(settings.temperature, str) and settings.temperature <= 0:
-        raise SettingsError(f"temperature {settings.temperature}: a number above 0 is needed")
-    return settings
+    temperature = changes.get("temperature")
+    if isinstance(temperature, int | float) and temperature <= 0:
+        raise SettingsError(f"temperature {temperature}: a number above 0 is needed")
+    return change_settings(PROTOCOLS[protocol], changes)
