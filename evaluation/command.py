@@ -17,7 +17,7 @@ from .datasets.drawn import DRAWN
 from .datasets.layouts import LAYOUTS
 from .methods.table import GROUPS, METHODS
 from .official import DIFFERENCES, SHOTS_NAME
-from .plan import Plan, find_categories, open_plan
+from .plan import EvaluationPlan, find_categories, open_plan
 from .report.files import write_results
 from .report.gather import gather
 from .report.markdown import to_markdown
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def describe(plan: Plan, categories: int, engine: Engine) -> list[str]:
+def describe(plan: EvaluationPlan, categories: int, engine: Engine) -> list[str]:
     """Return lines that describe what was measured; categories is the number of measured ones."""
     lines = [
         f"{printable(Path(plan.data.name))}: {categories} of {len(plan.data.categories)} categories; "

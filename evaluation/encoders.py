@@ -14,14 +14,14 @@ from .encoded_photos import EncodedPhotos, Photos
 from .methods.method import Method, OpenEncoder
 from .methods.table import find_method
 from .official import OfficialPhotos
-from .plan import TORCH, Backend, Plan, torch_backend
+from .plan import TORCH, EvaluationPlan, MeasuredBackend, torch_backend
 from .results import CategoryResult
 
 
 class MethodGroup(NamedTuple):
     """Methods that are measured through the same encoder; own_encoder tells whether it is theirs and no engine's."""
 
-    backend: Backend
+    backend: MeasuredBackend
     encoded: EncodedPhotos
     methods: list[str]
     own_encoder: bool
@@ -34,7 +34,7 @@ class CategoryEncoders:
     is opened is closed when the context ends.
     """
 
-    def __init__(self, plan: Plan, split: Split, result: CategoryResult) -> None:
+    def __init__(self, plan: EvaluationPlan, split: Split, result: CategoryResult) -> None:
         self._plan = plan
         self._result = result
         self._stack = ExitStack()
@@ -43,7 +43,7 @@ class CategoryEncoders:
         photos = OfficialPhotos(size, tested) if plan.official else Photos(size)
         self.photos = self._stack.enter_context(closing(photos))
         self.large_photos = self._stack.enter_context(closing(Photos(2 * size)))
-        self._own: dict[OpenEncoder, tuple[Backend, EncodedPhotos]] = {}
+        self._own: dict[OpenEncoder, tuple[MeasuredBackend, EncodedPhotos]] = {}
         self._backends = [(backend, self._encode_through(backend)) for backend in plan.backends]
         last, encoded = self._backends[-1]
         torch = torch_backend(plan.encoder, plan.backbone)
@@ -86,13 +86,13 @@ class CategoryEncoders:
         except SettingsError:
             return False
 
-    def _open_own(self, open_encoder: OpenEncoder) -> tuple[Backend, EncodedPhotos]:
+    def _open_own(self, open_encoder: OpenEncoder) -> tuple[MeasuredBackend, EncodedPhotos]:
         if open_encoder not in self._own:
             encoder = open_encoder(self._plan.backbone())
             weights = encoder.weights or self._plan.encoder.weights
-            backend = Backend(encoder.name, encoder.encode, weights, "fp32")
+            backend = MeasuredBackend(encoder.name, encoder.encode, weights, "fp32")
             self._own[open_encoder] = backend, self._encode_through(backend)
         return self._own[open_encoder]
 
-    def _encode_through(self, backend: Backend) -> EncodedPhotos:
+    def _encode_through(self, backend: MeasuredBackend) -> EncodedPhotos:
         return self._stack.enter_context(closing(EncodedPhotos(backend.name, backend.encode, self.photos)))

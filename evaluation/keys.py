@@ -12,9 +12,9 @@ from goodparts.runtime.core import native
 from goodparts.runtime.core.files import sha256
 from goodparts.runtime.engine.spec import Encoder
 
-from .datasets import DataSet, Shots, Split
+from .datasets import ChosenShots, DataSet, Split
 from .methods.table import find_method
-from .plan import Backend, Plan
+from .plan import EvaluationPlan, MeasuredBackend
 
 LIBRARIES = ("goodparts", "numpy", "open_clip_torch", "pillow", "scipy", "timm", "torch")
 
@@ -48,11 +48,11 @@ class MeasurementKey(msgspec.Struct, frozen=True):
 class CategoryKeys:
     """Makes the keys of a category's measurements."""
 
-    def __init__(self, plan: Plan, split: Split) -> None:
+    def __init__(self, plan: EvaluationPlan, split: Split) -> None:
         self._plan = plan
         self._digest = split.digest()
 
-    def key(self, backend: Backend, method: str, shots: Shots | None, seed: int) -> str:
+    def key(self, backend: MeasuredBackend, method: str, shots: ChosenShots | None, seed: int) -> str:
         """Return the key of a method's measurement; shots is None where it learns from no photos."""
         row = find_method(method)
         prompted = backend.prompted if row.conditions else None

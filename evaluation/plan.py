@@ -41,7 +41,7 @@ class PromptedGraph:
 
 
 @dataclass(frozen=True)
-class Backend:
+class MeasuredBackend:
     """What encodes photos: an engine's session, or torch.
 
     graph_id identifies the graph that runs, or torch's weights. prompted is the engine's prompted graph, if it has one.
@@ -55,7 +55,7 @@ class Backend:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What is measured of every category.
 
     The deployed backend is the first of backends, and torch is the last where it is measured. backbone opens the
@@ -68,14 +68,14 @@ class Plan:
     seeds: int
     methods: tuple[str, ...]
     encoder: Encoder
-    backends: tuple[Backend, ...]
+    backends: tuple[MeasuredBackend, ...]
     backbone: Callable[[], Backbone]
     oracle: bool
     cache: MeasurementCache
     official: Path | None = None
 
 
-def open_plan(sweep: Sweep) -> tuple[Plan, Engine]:
+def open_plan(sweep: Sweep) -> tuple[EvaluationPlan, Engine]:
     """Open everything that measuring needs; an engine that does not exist is made.
 
     Raises SettingsError for an unknown category, and EngineError for an engine that does not fit the backbone.
@@ -91,7 +91,7 @@ def open_plan(sweep: Sweep) -> tuple[Plan, Engine]:
     backends = [_engine_backend(engine, sweep)]
     if sweep.torch:
         backends.append(torch_backend(engine.encoder, backbone))
-    plan = Plan(
+    plan = EvaluationPlan(
         data=data,
         shots=tuple(sorted(set(sweep.shots))),
         seeds=sweep.seeds,
@@ -122,18 +122,18 @@ def find_categories(sweep: Sweep, data: DataSet) -> tuple[str, ...]:
     return tuple(name for name in data.categories if sweep.category is None or name in sweep.category)
 
 
-def torch_backend(encoder: Encoder, backbone: Callable[[], Backbone]) -> Backend:
+def torch_backend(encoder: Encoder, backbone: Callable[[], Backbone]) -> MeasuredBackend:
     """Return the backend that encodes through torch; it opens the backbone when it first encodes."""
-    return Backend(TORCH, lambda views: backbone().encode(views), encoder.weights, "fp32")
+    return MeasuredBackend(TORCH, lambda views: backbone().encode(views), encoder.weights, "fp32")
 
 
-def _engine_backend(engine: Engine, sweep: Sweep) -> Backend:
+def _engine_backend(engine: Engine, sweep: Sweep) -> MeasuredBackend:
     prompted = None
     graph = engine.spec.graphs.get("prompted")
     if graph is not None and sweep.precision in graph.variants:
         graph_id = engine.spec.graph_id("prompted", sweep.precision)
         prompted = PromptedGraph(engine.encode, graph_id, graph.conditions)
-    return Backend(engine.backend, engine.encode, engine.graph_id(), sweep.precision, prompted)
+    return MeasuredBackend(engine.backend, engine.encode, engine.graph_id(), sweep.precision, prompted)
 
 
 def _lacks_engine(sweep: Sweep) -> bool:

@@ -11,13 +11,13 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.files import printable
 
 from .cache import FinishedMeasurement
-from .datasets import Sample, Shots, Split, check_split
+from .datasets import ChosenShots, Sample, Split, check_split
 from .encoders import CategoryEncoders, MethodGroup
 from .keys import CategoryKeys
 from .methods.method import TrainingData
 from .methods.table import find_method
 from .mistakes import find_mistakes
-from .plan import Plan
+from .plan import EvaluationPlan
 from .results import CategoryResult, Manifest, Measurement
 from .testing import MethodTester, bad_flags
 from .training import TrainingShots, draw_shots
@@ -25,7 +25,7 @@ from .training import TrainingShots, draw_shots
 log = logging.getLogger(__name__)
 
 
-def measure_category(plan: Plan, category: str, seeds: range) -> CategoryResult:
+def measure_category(plan: EvaluationPlan, category: str, seeds: range) -> CategoryResult:
     """Measure what is not finished yet of these seeds; methods that learn from no photos belong to seed 0.
 
     What cannot be measured (too few photos, no list of defects) is left out with a remark.
@@ -42,7 +42,7 @@ def measure_category(plan: Plan, category: str, seeds: range) -> CategoryResult:
 class CategoryRun:
     """Measures a category, and adds what is finished to its result."""
 
-    def __init__(self, plan: Plan, split: Split, encoders: CategoryEncoders, result: CategoryResult) -> None:
+    def __init__(self, plan: EvaluationPlan, split: Split, encoders: CategoryEncoders, result: CategoryResult) -> None:
         self._plan = plan
         self._split = split
         self._encoders = encoders
@@ -71,7 +71,7 @@ class CategoryRun:
             self._measure_draw(with_shots, shots, seed, shown=count == largest and seed == 0)
         self._keep_views_of_mistakes()
 
-    def _draw(self, seeds: range) -> list[tuple[Shots, int]]:
+    def _draw(self, seeds: range) -> list[tuple[ChosenShots, int]]:
         """Return the shots of every seed and number of shots, with their seed; remark on those that are too many."""
         draws = []
         for seed in seeds:
@@ -82,7 +82,7 @@ class CategoryRun:
                     self._result.remark(f"{self._name}: left out: {error}")
         return draws
 
-    def _measure_draw(self, methods: Sequence[str], shots: Shots | None, seed: int, shown: bool) -> None:
+    def _measure_draw(self, methods: Sequence[str], shots: ChosenShots | None, seed: int, shown: bool) -> None:
         """Measure methods on all backends for one draw of shots; shown tells whether a report draws their scores."""
         paths = () if shots is None else shots.paths
         samples = self._split.tests(paths)
@@ -108,7 +108,7 @@ class CategoryRun:
         data: TrainingData,
         group: MethodGroup,
         samples: Sequence[Sample],
-        shots: Shots | None,
+        shots: ChosenShots | None,
         seed: int,
     ) -> FinishedMeasurement:
         method = find_method(name)

@@ -17,7 +17,7 @@ from .metrics.image import measure_images
 from .metrics.pixel import PixelTally
 from .metrics.values import MetricValues
 from .official import official_truth
-from .plan import Plan
+from .plan import EvaluationPlan
 
 NO_DEFECT = np.zeros((MAP_SIZE, MAP_SIZE), np.bool_)
 
@@ -33,7 +33,7 @@ class TestResult(NamedTuple):
 class MethodTester:
     """Tests fitted methods on photos of a category, whose ground truth is read once."""
 
-    def __init__(self, plan: Plan, split: Split, photos: Photos) -> None:
+    def __init__(self, plan: EvaluationPlan, split: Split, photos: Photos) -> None:
         self._official = plan.official is not None
         self._split = split
         self._photos = photos

@@ -9,15 +9,15 @@ from pathlib import Path
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.preprocess import Array8
 
-from .datasets import Shots, Split, choose_shots
+from .datasets import ChosenShots, Split, choose_shots
 from .encoders import CategoryEncoders, MethodGroup
 from .methods.method import PromptTask, TrainingData
 from .official import read_shots
-from .plan import TORCH, Plan
+from .plan import TORCH, EvaluationPlan
 from .results import CategoryResult
 
 
-def draw_shots(plan: Plan, split: Split, count: int, seed: int) -> Shots:
+def draw_shots(plan: EvaluationPlan, split: Split, count: int, seed: int) -> ChosenShots:
     """Draw the photos to learn from; raise SettingsError where there are too few.
 
     Where the released evaluation is reproduced, they are those of its list.
@@ -33,11 +33,11 @@ class TrainingShots:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: EvaluationPlan,
         split: Split,
         encoders: CategoryEncoders,
         result: CategoryResult,
-        shots: Shots | None,
+        shots: ChosenShots | None,
         seed: int,
     ) -> None:
         self._plan = plan

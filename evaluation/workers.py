@@ -20,7 +20,7 @@ import msgspec
 import torch
 from goodparts.runtime.core.errors import BackendError, install_line
 
-from .plan import Plan, open_plan
+from .plan import EvaluationPlan, open_plan
 from .processes import context
 from .results import CategoryResult
 from .run import measure_category
@@ -46,7 +46,7 @@ def divide(categories: Sequence[str], seeds: int, workers: int) -> list[WorkItem
     return [WorkItem(name, range(*bound)) for name in categories for bound in itertools.pairwise(bounds)]
 
 
-def measure_all(sweep: Sweep, plan: Plan, categories: Sequence[str]) -> list[CategoryResult]:
+def measure_all(sweep: Sweep, plan: EvaluationPlan, categories: Sequence[str]) -> list[CategoryResult]:
     """Measure the categories, and return their results in the same order; plan is the sweep's, as opened here."""
     if sweep.ray is not None:
         results = _on_ray(sweep, categories)
@@ -71,7 +71,7 @@ def _measure_in_worker(sweep: Sweep, item: WorkItem) -> CategoryResult:
 
 
 @functools.lru_cache(maxsize=1)
-def _open_in_worker(sweep: Sweep) -> Plan:
+def _open_in_worker(sweep: Sweep) -> EvaluationPlan:
     """Open what a worker keeps from one item to the next. Workers share the cores; Ray gives each one core."""
     cores = 1 if sweep.ray else (os.cpu_count() or 1) // sweep.workers
     threads = sweep.threads or max(1, cores)

@@ -37,8 +37,7 @@ from goodparts.trainer.shots import Shots
 from .. import options
 from ..backbones import describe_encoder
 from ..synthetic import make_features, make_recipe, make_views
-from .products import Product as MeasuredProduct
-from .products import draw_product
+from .products import MeasuredProduct, draw_product
 
 log = logging.getLogger(__name__)
 

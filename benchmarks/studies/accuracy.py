@@ -30,7 +30,7 @@ from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.clip.weights import randomise
 from goodparts.trainer.promptad.settings import promptad_settings
 
-from .products import Product, find_products, gather_sets
+from .products import MeasuredProduct, find_products, gather_sets
 from .trials import DEFAULT, DRAWS, EncodedProducts, Trial, learn
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def measure(*, data: Path | None) -> Findings:
 
 
 def compare_fusions(
-    findings: Findings, name: str, products: list[Product], trained: Backbone, untrained: Backbone
+    findings: Findings, name: str, products: list[MeasuredProduct], trained: Backbone, untrained: Backbone
 ) -> None:
     """Add rows "<set>, <fusion>, t <temperature>: image | pixel AUROC", means over lines or draws; peer: random
     weights."""
@@ -96,7 +96,7 @@ def compare_fusions(
         findings.aim(f"{name}, fused: {level} AUROC", fused[index], bound, "", at_least=True)
 
 
-def mean_aurocs(products: list[Product], backbone: Backbone) -> dict[str, Floats]:
+def mean_aurocs(products: list[MeasuredProduct], backbone: Backbone) -> dict[str, Floats]:
     """Return image and pixel AUROC of every fusion at every temperature, means over trials."""
     encoded = EncodedProducts(products, backbone)
     aurocs: dict[str, list[tuple[float, float]]] = {}
@@ -108,7 +108,7 @@ def mean_aurocs(products: list[Product], backbone: Backbone) -> dict[str, Floats
     return {label: np.mean(values, axis=0) for label, values in aurocs.items()}
 
 
-def compare_shares(findings: Findings, name: str, products: list[Product], backbone: Backbone) -> None:
+def compare_shares(findings: Findings, name: str, products: list[MeasuredProduct], backbone: Backbone) -> None:
     """Add rows "<set>, <share> of the memory: image AUROC", by the memory only, beside all of it."""
     means = {}
     for share in (1.0, *SHARES):
@@ -128,7 +128,7 @@ def compare_shares(findings: Findings, name: str, products: list[Product], backb
         )
 
 
-def compare_rates(findings: Findings, name: str, products: list[Product], backbone: Backbone) -> None:
+def compare_rates(findings: Findings, name: str, products: list[MeasuredProduct], backbone: Backbone) -> None:
     """Add rows "<set>, k shots, at <rate>: good rejected | bad missed", over all lines or draws.
 
     Where four are learned, also with a calibration on the rest of the good photos, and at the threshold between good

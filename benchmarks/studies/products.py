@@ -21,7 +21,7 @@ FIRST_LINE = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Product:
+class MeasuredProduct:
     """A product's photos as the encoder reads them, uint8 RGB.
 
     text: its name in words; pool [n,S,S,3]: good photos to learn from; tests [N,S,S,3]; masks bool [N,S,S] of the
@@ -39,7 +39,7 @@ class Product:
         return np.asarray(self.masks.any(axis=(1, 2)))
 
 
-def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: int) -> Product:
+def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: int) -> MeasuredProduct:
     """Draw a line of parts; its defects take turns.
 
     size: side of the square photos; pool, good, bad: how many to learn from, and good and bad ones to test with.
@@ -48,7 +48,7 @@ def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: 
     square = size, size
     photos = [line.photo(1000 + index, size=square) for index in range(good)]
     photos += [line.photo(2000 + index, DEFECTS[index % len(DEFECTS)], size=square) for index in range(bad)]
-    return Product(
+    return MeasuredProduct(
         kind,
         np.stack([line.photo(index, size=square).image for index in range(pool)]),
         np.stack([photo.image for photo in photos]),
@@ -56,10 +56,10 @@ def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: 
     )
 
 
-def load_product(folder: Path, size: int) -> Product:
+def load_product(folder: Path, size: int) -> MeasuredProduct:
     """Load a category in MVTec AD's layout; size: side of the square that the encoder reads."""
     split = read_mvtec(folder)
-    return Product(
+    return MeasuredProduct(
         split.text,
         np.concatenate([View().cut(load_rgb(path), size) for path in split.train]),
         np.concatenate([View().cut(load_rgb(sample.path), size) for sample in split.test]),
@@ -77,7 +77,7 @@ def find_products(root: Path) -> list[Path]:
 
 def gather_sets(
     findings: Findings, data: Path | None, size: int, *, lines: int, pool: int, good: int, bad: int
-) -> dict[str, list[Product]]:
+) -> dict[str, list[MeasuredProduct]]:
     """Gather products by the set's name: drawn lines of each kind that the demo CLIP never saw, and real photos.
 
     findings: takes a remark where there are no real photos; data: folders of real photos; size: side of the square that

@@ -29,7 +29,7 @@ from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.promptad.learner import PromptLearner
 from goodparts.trainer.promptad.settings import PROTOCOLS, PromptADSettings
 
-from .products import Product
+from .products import MeasuredProduct
 
 DEFAULT = PROTOCOLS["clean"]
 DRAWS = 4
@@ -45,7 +45,7 @@ class Trial:
     shots: uint8 RGB [k,S,S,3]; branches: every test's scores of either branch, from which each fusion follows.
     """
 
-    product: Product
+    product: MeasuredProduct
     shots: Array8
     learned: Learned
     scales: Scales
@@ -74,7 +74,7 @@ class Trial:
 class EncodedProducts:
     """Products of one set and a backbone, which encodes their tests once."""
 
-    def __init__(self, products: list[Product], backbone: Backbone) -> None:
+    def __init__(self, products: list[MeasuredProduct], backbone: Backbone) -> None:
         self.backbone = backbone
         self.tests = [(product, backbone.encode(product.tests)) for product in products]
 

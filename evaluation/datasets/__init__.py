@@ -5,15 +5,15 @@ from __future__ import annotations
 from .checks import check_split, find_duplicates
 from .layouts import DataSet, open_data
 from .samples import Sample, Saturation, Split
-from .shots import SHOT_COUNTS, Shots, choose_shots
+from .shots import SHOT_COUNTS, ChosenShots, choose_shots
 from .truth import Truth, load_truth, resize_mask
 
 __all__ = [
     "SHOT_COUNTS",
+    "ChosenShots",
     "DataSet",
     "Sample",
     "Saturation",
-    "Shots",
     "Split",
     "Truth",
     "check_split",

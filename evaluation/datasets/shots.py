@@ -16,7 +16,7 @@ SHOT_COUNTS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True)
-class Shots:
+class ChosenShots:
     """The chosen photos, sorted; their names and SHA-256 as a recipe lists them; and the SHA-256 of that list."""
 
     paths: tuple[Path, ...]
@@ -24,7 +24,7 @@ class Shots:
     digest: str
 
 
-def choose_shots(photos: Sequence[Path], count: int, seed: int) -> Shots:
+def choose_shots(photos: Sequence[Path], count: int, seed: int) -> ChosenShots:
     """Draw `count` photos of different content.
 
     They are those whose names, hashed with the seed, sort first. The draw does not depend on the order of `photos`, on
@@ -42,7 +42,7 @@ def choose_shots(photos: Sequence[Path], count: int, seed: int) -> Shots:
     drawn = sorted((path, digest) for digest, path in by_digest.items())
     manifest = tuple(Shot(printable(Path(path.name)), digest) for path, digest in drawn)
     lines = "".join(f"{shot.sha256}  {shot.name}\n" for shot in manifest)
-    return Shots(tuple(path for path, _ in drawn), manifest, hashlib.sha256(lines.encode()).hexdigest())
+    return ChosenShots(tuple(path for path, _ in drawn), manifest, hashlib.sha256(lines.encode()).hexdigest())
 
 
 def _rank(path: Path, seed: int) -> bytes:

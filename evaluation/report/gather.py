@@ -14,7 +14,7 @@ from goodparts.runtime.core.scoring import Floats
 from ..cache import FinishedMeasurement
 from ..datasets import Sample, Split
 from ..metrics.curve import Flags
-from ..plan import Plan
+from ..plan import EvaluationPlan
 from ..results import CategoryResult, Manifest, Measurement
 
 
@@ -56,7 +56,7 @@ class Evaluation:
     remarks: list[str] = field(default_factory=list)
 
 
-def gather(plan: Plan, results: Iterable[CategoryResult]) -> Evaluation:
+def gather(plan: EvaluationPlan, results: Iterable[CategoryResult]) -> Evaluation:
     """Read the measurements of all categories; raise SettingsError where nothing could be measured."""
     evaluation = Evaluation()
     for result in results:
@@ -86,7 +86,7 @@ def gather(plan: Plan, results: Iterable[CategoryResult]) -> Evaluation:
 
 
 def _show_mistakes(
-    plan: Plan, split: Split, finished: FinishedMeasurement, result: CategoryResult
+    plan: EvaluationPlan, split: Split, finished: FinishedMeasurement, result: CategoryResult
 ) -> tuple[ShownMistake, ...]:
     size = plan.encoder.image_size
     return tuple(

@@ -4,7 +4,7 @@
     apply(change, file)  # a running watch takes it between two frames
     apply(undo(Recipe.open(file), engine), file)
 
-Nothing is written before `apply`. accepted.py says what becomes of memory and calibration.
+Nothing is written before `apply`. refit.py computes memory and calibration.
 """
 
 from __future__ import annotations
@@ -94,16 +94,16 @@ def preview(
 ) -> Change:
     """What accepting the photos would do.
 
-    max_rows: bound on each bank from now on (accepted.most_novel says which rows go); None leaves it as it is, at first
+    max_rows: bound on each bank from now on (refit.most_novel chooses the rows); None leaves it as it is, at first
     PHOTOS_MORE photos more than were learned from. view: how the photos are looked at, where their source has a region
     or mask of its own; None is the recipe's.
 
-    RecipeError for a recipe that does not fit the engine, holds no shots or hears no memory; SettingsError for a photo
-    that the recipe holds already, or that its view does not fit.
+    Raises RecipeError for a recipe that does not fit the engine, holds no shots or ignores its memory; SettingsError for
+    a photo that the recipe holds already, or that its view does not fit.
     """
     if recipe.header.fusion == "prompt":
         raise RecipeError(
-            "the recipe hears its prompts alone, not its memory: accepting a photo would change nothing; "
+            "the recipe scores with its prompts only, not with its memory: accepting a photo would change nothing; "
             "set its thresholds with `goodparts calibrate --good`"
         )
     if not photos:

@@ -160,7 +160,7 @@ def test_what_cannot_be_accepted_or_taken_back_is_one_line(engine: Engine, saved
     deaf = dataclasses.replace(saved, header=msgspec.structs.replace(saved.header, fusion="prompt"))
     shot = Photo.read(photos / "good" / "1.png")
     for call, error, message in (
-        (lambda: preview(deaf, engine, PHOTOS[:1]), RecipeError, "hears its prompts alone"),
+        (lambda: preview(deaf, engine, PHOTOS[:1]), RecipeError, "scores with its prompts only"),
         (lambda: preview(dataclasses.replace(saved, shots=None), engine, PHOTOS[:1]), RecipeError, "holds no shots"),
         (lambda: preview(saved, engine, [shot]), SettingsError, "1.png is already in the recipe, as 1.png"),
         (lambda: preview(saved, engine, PHOTOS[:1] * 2), SettingsError, "already in the recipe, as 10.png"),
