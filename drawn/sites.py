@@ -99,11 +99,11 @@ class Site:
         tone = self.tone
         for attempt in range(40):
             if choices and attempt < 10:
-                found = choices[self.rng.integers(len(choices))]
+                colour = choices[self.rng.integers(len(choices))]
             else:
-                found = hsv(self.rng.random(), self.rng.uniform(0.05, 0.75), self.rng.uniform(0.1, 0.95))
-            if max(abs(a - b) for a, b in zip(found, tone, strict=True)) > apart:
-                return found
+                colour = hsv(self.rng.random(), self.rng.uniform(0.05, 0.75), self.rng.uniform(0.1, 0.95))
+            if max(abs(a - b) for a, b in zip(colour, tone, strict=True)) > apart:
+                return colour
         return (255.0, 255.0, 255.0) if luminance(tone) < 128 else (0.0, 0.0, 0.0)
 
 

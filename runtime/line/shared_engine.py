@@ -55,9 +55,9 @@ class BatchingSession:
         request = _Request(views, conditions)
         with self._turn:
             self._waiting.append(request)
-        while chosen := self._lead(request):  # who leads runs for all that wait, perhaps not yet for this one
+        while batch := self._lead(request):  # who leads runs for all that wait, perhaps not yet for this one
             try:
-                self._pass(chosen)
+                self._pass(batch)
             finally:
                 with self._turn:
                     self._turn.taken = False
@@ -68,7 +68,7 @@ class BatchingSession:
         return request.outputs
 
     def _lead(self, request: _Request) -> list[_Request]:
-        """Wait until the request is done, for nothing, or until nobody leads, for the requests of the next pass."""
+        """Wait until the request is done, and return nothing, or until nobody leads, and return the next pass's requests."""
         with self._turn:
             self._turn.wait_for(lambda: request.done or not self._turn.taken)
             if request.done:
@@ -77,18 +77,18 @@ class BatchingSession:
             return self._choose()
 
     def _choose(self) -> list[_Request]:
-        """The longest waiting requests with the conditions of the first, as many as the bound allows."""
-        chosen: list[_Request] = []
+        """Take the longest waiting requests with the conditions of the first, as many as the bound allows."""
+        batch: list[_Request] = []
         views = 0
         for request in self._waiting:
             if request.conditions != self._waiting[0].conditions:
                 continue
             views += len(request.views)
-            if chosen and views * self._seconds_per_view >= self._bound:
+            if batch and views * self._seconds_per_view >= self._bound:
                 break
-            chosen.append(request)
-        self._waiting = [request for request in self._waiting if request not in chosen]
-        return chosen
+            batch.append(request)
+        self._waiting = [request for request in self._waiting if request not in batch]
+        return batch
 
     def _pass(self, requests: list[_Request]) -> None:
         together = requests[0].views if len(requests) == 1 else np.concatenate([each.views for each in requests])

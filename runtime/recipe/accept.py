@@ -98,8 +98,8 @@ def preview(
     PHOTOS_MORE photos more than were learned from. view: how the photos are looked at, where their source has a region
     or mask of its own; None is the recipe's.
 
-    Raises RecipeError for a recipe that does not fit the engine, holds no shots or ignores its memory; SettingsError for
-    a photo that the recipe holds already, or that its view does not fit.
+    Raises RecipeError for a recipe that does not fit the engine, holds no shots or ignores its memory; SettingsError
+    for a photo that the recipe holds already, or that its view does not fit.
     """
     if recipe.header.fusion == "prompt":
         raise RecipeError(
