@@ -68,7 +68,7 @@ class BatchingSession:
         return request.outputs
 
     def _lead(self, request: _Request) -> list[_Request]:
-        """Wait until the request is done, and return nothing, or until nobody leads, and return the next pass's requests."""
+        """Wait: return nothing once the request is done, or the requests of the next pass once nobody leads."""
         with self._turn:
             self._turn.wait_for(lambda: request.done or not self._turn.taken)
             if request.done:
