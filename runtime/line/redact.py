@@ -12,10 +12,17 @@ _SHORTEST = 4
 
 
 def redact_address(address: str) -> str:
-    """Return an address without user name, password and query, however odd they are; a path stays as it is."""
+    """Return an address without user name, password and query, however odd they are; a path stays as it is.
+
+    Where an @ behind the host leaves open what is a password and what a path, only the scheme is left.
+    """
     scheme, separator, rest = address.partition("://")
     if not separator:
         return address
+    authority = re.split("[/?#]", rest)[0]
+    later = rest[len(authority) :].count("@")
+    if later > 1 or (later and ("@" in authority or re.fullmatch(r"[^:]*(:\d*)?", authority))):
+        return scheme + separator + HIDDEN
     return scheme + separator + re.split("[?#]", rest.rpartition("@")[2])[0]
 
 
@@ -59,9 +66,9 @@ def _find_secrets(address: str) -> set[str]:
     if not separator:
         return set()
     user_and_password, _, place = rest.rpartition("@")
-    query = place.partition("#")[0].partition("?")[2]
-    values = {pair.partition("=")[2] for pair in re.split("[&;]", query)}
-    return _forms({user_and_password, user_and_password.partition(":")[2], query, *values})
+    queries = {text.partition("#")[0].partition("?")[2] for text in (place, rest)}  # also where a query holds an @
+    values = {pair.partition("=")[2] for query in queries for pair in re.split("[&;]", query)}
+    return _forms({user_and_password, user_and_password.partition(":")[2], *queries, *values})
 
 
 def _forms(secrets: set[str]) -> set[str]:

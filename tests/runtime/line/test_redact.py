@@ -17,6 +17,10 @@ def test_addresses_are_shown_without_their_secrets() -> None:
         ("two http://a:b@c, http://d:e@f", "two http://c, http://f"),
         ("no address: a@b", "no address: a@b"),
         ("rtsp://[::1", "rtsp://[::1"),
+        ("rtsp://host/x?token=secret@secret", "rtsp://…"),
+        ("rtsp://u:p@ss/secret@host/x", "rtsp://…"),
+        ("rtsp://u:p/x@host/x?token=s@secret", "rtsp://…"),
+        ("rtsp://u/x:secret@host", "rtsp://…"),
     ],
 )
 def test_odd_addresses_in_a_text_are_redacted(text: str, expected: str) -> None:
@@ -29,6 +33,7 @@ def test_odd_addresses_in_a_text_are_redacted(text: str, expected: str) -> None:
         "Error opening rtsp://op:hunter2@camera.local/live?token=hunter3",
         "nonnumeric port: 'hunter2@camera.local'",
         "cannot log in with op:hunter2",
+        "no such token: hunter6@hunter7",
         "URL can't contain control characters: '/live?token=hunter3'",
         "'/services/hunter 4' is no path (found at least ' ')",
         "POST /services/hunter%204 failed",
@@ -36,7 +41,12 @@ def test_odd_addresses_in_a_text_are_redacted(text: str, expected: str) -> None:
     ],
 )
 def test_secrets_of_known_addresses_are_found_however_they_are_quoted(text: str) -> None:
-    sources = ["rtsp://op:hunter2@camera.local/live?token=hunter3", "mqtt://u:hunter%2B5@host/t", "/dev/video0"]
+    sources = [
+        "rtsp://op:hunter2@camera.local/live?token=hunter3",
+        "mqtt://u:hunter%2B5@host/t",
+        "http://c/x?t=hunter6@hunter7",
+        "/dev/video0",
+    ]
     assert "hunter" not in Redactor(sources, ["https://host/services/hunter 4"]).redact(text)
 
 
