@@ -4,10 +4,8 @@ import asyncio
 import json
 import queue
 import socket
-import struct
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
 
 import pytest
 from goodparts.runtime.core.errors import SettingsError
@@ -15,6 +13,7 @@ from goodparts.runtime.line.outputs import mqtt as mqtt_module
 from goodparts.runtime.line.outputs.mqtt import Mqtt
 from goodparts.runtime.line.outputs.output import DeliveryError
 
+from tests.runtime.line.outputs.broker import ForgetfulBroker
 from tests.runtime.line.outputs.results import make_result
 
 
@@ -82,72 +81,18 @@ def test_without_a_broker_mqtt_says_so_and_shows_no_password() -> None:
         Mqtt("mqtt://host/all/#")
 
 
-class Published(NamedTuple):
-    number: int
-    is_repeated: bool
-    payload: bytes
-
-
-class ForgetfulBroker(threading.Thread):
-    """Takes messages and drops each connection without an acknowledgement, until it is well."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.is_well = False
-        self.published: list[Published] = []
-
-    def run(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection, connection.makefile("rb") as stream:
-                while (packet := self._read(stream)) is not None:
-                    kind, body = packet
-                    if kind >> 4 == 1:  # CONNECT
-                        connection.sendall(b"\x20\x02\x00\x00")
-                    if kind >> 4 == 3:  # PUBLISH
-                        (length,) = struct.unpack_from(">H", body)
-                        (number,) = struct.unpack_from(">H", body, 2 + length)
-                        self.published.append(Published(number, bool(kind & 8), body[4 + length :]))
-                        if not self.is_well:
-                            break
-                        connection.sendall(b"\x40\x02" + struct.pack(">H", number))
-
-    def close(self) -> None:
-        self._listener.close()
-
-    @staticmethod
-    def _read(stream: BinaryIO) -> tuple[int, bytes] | None:
-        """Return a packet's first byte and what follows its length; None at the end."""
-        try:
-            if not (kind := stream.read(1)):
-                return None
-            length, shift = 0, 0
-            while True:
-                digit = stream.read(1)[0]
-                length |= (digit & 127) << shift
-                shift += 7
-                if digit < 128:
-                    return kind[0], stream.read(length)
-        except (OSError, IndexError):
-            return None
-
-
 def test_a_broker_that_was_away_gets_one_message_for_one_result(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("paho")
     monkeypatch.setattr(mqtt_module, "_TIMEOUT", 0.3)
-    broker = ForgetfulBroker()
+    is_well = threading.Event()
+    broker = ForgetfulBroker(is_well.is_set)
     broker.start()
     output = Mqtt(f"mqtt://127.0.0.1:{broker.port}/t")
     first, second = make_result(1), make_result(2)
     for _ in range(3):
         with pytest.raises(DeliveryError):
             output.send(first)
-    broker.is_well = True
+    is_well.set()
     monkeypatch.setattr(mqtt_module, "_TIMEOUT", 30.0)
     output.send(first)
     output.send(second)
