@@ -16,6 +16,8 @@ from .recipe.header import Thresholds
 _ROUNDING = 1.0 + 1e-5
 """How far above the highest pixel score rounding can lift the map."""
 
+Verdict = Literal["good", "reject"]
+
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
@@ -43,7 +45,7 @@ class Inspection:
         return self.thresholds.image
 
     @property
-    def verdict(self) -> Literal["good", "reject"]:
+    def verdict(self) -> Verdict:
         """ "reject" when the score reaches the threshold."""
         return "reject" if self.score >= self.threshold else "good"
 

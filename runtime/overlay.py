@@ -6,16 +6,18 @@ edge, and the verdict is a word: nothing depends on telling red from green.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
+from .core.image_files import MARK
 from .core.preprocess import Array8
 from .core.scoring import Floats
-from .inspection import Inspection
+from .inspection import Inspection, Verdict
 
 _STOPS = np.array([0.0, 0.5, 1.0])
 _COLOURS = np.array([[110, 30, 140], [240, 110, 40], [255, 235, 110]], np.float32)
@@ -30,9 +32,26 @@ TILE = 320
 """Side of a picture in a contact sheet."""
 
 
-def draw_overlay(frame: Array8, inspection: Inspection, longest: int = LONGEST_SIDE) -> Image.Image:
-    """Frame uint8 RGB [H,W,3] and its inspection → a picture at most `longest` pixels wide or high, and a banner."""
-    return _with_banner(draw_found(frame, inspection, longest), inspection)
+def draw_overlay(
+    frame: Array8, inspection: Inspection, longest: int = LONGEST_SIDE, decision: Verdict | None = None
+) -> Image.Image:
+    """Return a frame with its heat-map, and above it a banner that names the decision.
+
+    frame: uint8 RGB [H,W,3]; longest: pixels that the picture, without its banner, is wide or high at most; decision:
+    what was decided over several frames, which the banner then shows before the frame's own verdict; None: the verdict.
+    """
+    return _with_banner(draw_found(frame, inspection, longest), inspection, decision or inspection.verdict)
+
+
+def to_png(picture: Image.Image, compress_level: int = 6) -> bytes:
+    """Return something that goodparts drew as PNG, marked so that it is never taken for a photo of a part.
+
+    compress_level: from 0 (large, and soon done) to 9, as zlib counts.
+    """
+    buffer, text = io.BytesIO(), PngImagePlugin.PngInfo()
+    text.add_text("Software", MARK)
+    picture.save(buffer, "PNG", compress_level=compress_level, pnginfo=text)
+    return buffer.getvalue()
 
 
 def draw_found(frame: Array8, inspection: Inspection, longest: int = LONGEST_SIDE) -> Image.Image:
@@ -103,13 +122,14 @@ def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: i
     return f"…{text}"
 
 
-def _with_banner(photo: Image.Image, inspection: Inspection) -> Image.Image:
-    text = f"{inspection.verdict.upper()} {inspection.calibrated:.2f}"
+def _with_banner(photo: Image.Image, inspection: Inspection, decision: Verdict) -> Image.Image:
+    own = "" if decision == inspection.verdict else f"; this frame: {inspection.verdict.upper()}"
+    text = f"{decision.upper()}{own} {inspection.calibrated:.2f}"
     detail = f"score {inspection.score:.3g} / {inspection.threshold:.3g}"
     size = min(40, max(12, photo.width // 20))
     large, small = ImageFont.load_default(size=size), ImageFont.load_default(size=max(11, size * 2 // 3))
     band = size + size // 2
-    framed = Image.new("RGB", (photo.width, photo.height + band), _BANNER[inspection.verdict])
+    framed = Image.new("RGB", (photo.width, photo.height + band), _BANNER[decision])
     framed.paste(photo, (0, band))
     draw = ImageDraw.Draw(framed)
     draw.text((size // 3, band / 2), text, fill=(255, 255, 255), font=large, anchor="lm")

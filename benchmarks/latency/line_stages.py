@@ -13,8 +13,8 @@ import msgspec
 from goodparts.evaluation.report.report import Findings
 from goodparts.runtime import Detector, Engine
 from goodparts.runtime.describe import as_record
-from goodparts.runtime.line.outputs.rejects import to_png
-from goodparts.runtime.overlay import draw_overlay
+from goodparts.runtime.line.outputs.rejects import photo_png
+from goodparts.runtime.overlay import draw_overlay, to_png
 from PIL import Image
 
 Item = TypeVar("Item")
@@ -49,5 +49,5 @@ def time_stages(findings: Findings, folder: Path, recipe: Path, video: Path) -> 
     time_stage("regions and JSON", lambda inspection: msgspec.json.encode(as_record(inspection)), inspections)
     time_stage("map", lambda inspection: inspection.map, inspections)
     rejects = list(zip(pixels, inspections, strict=True))[: FRAMES // 10]
-    time_stage("of a reject: its frame as PNG", lambda reject: to_png(Image.fromarray(reject[0])), rejects)
-    time_stage("of a reject: its heat-map as PNG", lambda reject: to_png(draw_overlay(*reject)), rejects)
+    time_stage("of a reject: its frame as PNG", lambda reject: photo_png(Image.fromarray(reject[0])), rejects)
+    time_stage("of a reject: its heat-map as PNG", lambda reject: to_png(draw_overlay(*reject), 1), rejects)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import io
 import itertools
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from PIL import Image
 from ..core.files import printable, write_atomic, writing
 from ..core.preprocess import Array8
 from ..inspection import Inspection
-from ..overlay import TILE, draw_contact_sheet, draw_overlay
+from ..overlay import TILE, draw_contact_sheet, draw_overlay, to_png
 
 SHEET_PICTURES = 60
 """A contact sheet shows the pictures with the highest scores, up to this many."""
@@ -38,7 +37,7 @@ class OverlayWriter:
         """Write a picture's overlay, and keep a small one if the sheet may show it."""
         name = self._unused(overlay_name(path, self._roots))
         if self._folder:
-            _save_png(self._folder / name, draw_overlay(frame, inspection))
+            write_atomic(self._folder / name, to_png(draw_overlay(frame, inspection)))
         if self._sheet:
             entry = inspection.calibrated, next(self._count), name, draw_overlay(frame, inspection, longest=TILE)
             (heapq.heappush if len(self._highest) < SHEET_PICTURES else heapq.heappushpop)(self._highest, entry)
@@ -47,7 +46,8 @@ class OverlayWriter:
         """Write the sheet, highest score first."""
         if self._sheet and self._highest:
             ordered = sorted(self._highest, key=lambda entry: (-entry[0], entry[1]))
-            _save_png(self._sheet, draw_contact_sheet([(name, picture) for *_, name, picture in ordered]))
+            sheet = draw_contact_sheet([(name, picture) for *_, name, picture in ordered])
+            write_atomic(self._sheet, to_png(sheet))
 
     def _unused(self, name: str) -> str:
         """Return the name, numbered where another picture has it already."""
@@ -65,9 +65,3 @@ def overlay_name(path: Path, roots: list[Path]) -> str:
     inside = next((path.relative_to(root) for root in roots if root.is_dir() and path.is_relative_to(root)), None)
     name = printable(Path("_".join((inside or Path(path.name)).parts)))
     return name if path.suffix.lower() == ".png" else f"{name}.png"
-
-
-def _save_png(target: Path, picture: Image.Image) -> None:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    write_atomic(target, buffer.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
@@ -52,5 +53,6 @@ class Screen:
         return "".join(f"{line}\n" for line in lines)
 
     def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+        with contextlib.suppress(OSError):  # whoever looked has gone, or a disk is full: the line goes on
+            self._stream.write(text)
+            self._stream.flush()

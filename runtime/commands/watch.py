@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
+import os
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
-from ..core.errors import SettingsError
+from ..core.errors import SettingsError, install_line
 from ..core.files import visible
 from ..line.line import Line
 from ..line.metrics_server import MetricsServer
 from ..line.open_line import open_line
-from ..line.prometheus import prometheus_text
 from ..line.settings import LineSettings, OutputSettings, SourceSettings, read_settings
+from ..line.sources.names import name_sources
 from ..line.sources.source import Policy
 from ..line.status import describe_totals, status_table
 from ..page.page import DEFAULT_ADDRESS, Page
@@ -50,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "machines reach it needs a token: --page-token, or one that is made and shown once",
     )  # fmt: skip
     parser.add_argument("--page-token", metavar="FILE", help="the page's token is in this file")
+    parser.add_argument(
+        "--page-name", metavar="NAME",
+        help="open the page under this name too, as a proxy's or one in a name server; the page then needs a token",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,16 +71,59 @@ def run(args: argparse.Namespace) -> int:
 
     line = open_line(settings, report)
     with contextlib.ExitStack() as servers:
+        servers.enter_context(handle_signals(line, on_terminal=sys.stderr.isatty()))
         if settings.output.metrics is not None:
-            metrics = MetricsServer(settings.output.metrics, lambda: prometheus_text(line.status(), line.lost()))
-            servers.callback(metrics.close)
+            servers.callback(_serve_metrics(settings.output.metrics, line).close)
         if settings.output.page is not None:
             servers.callback(Page(line, settings.output, report).close)
         screen.print(_describe_line(line))
-        with contextlib.suppress(KeyboardInterrupt, SystemExit):  # SIGINT and SIGTERM are how it is meant to end
-            line.run(lambda: screen.show(status_table(line.status())))
-    report(f"ended in order; {describe_totals(line.status())}")
-    return 0
+        is_complete = line.run(lambda: screen.show(status_table(line.status())))
+        how = "ended in order" if is_complete else "ended with the losses above"
+        report(f"{how}; {describe_totals(line.status())}")
+    code = 0 if is_complete or line.is_stopped else 2
+    if line.threads_left:
+        atexit.register(_exit_at_once, code)
+    return code
+
+
+@contextlib.contextmanager
+def handle_signals(line: Line, *, on_terminal: bool) -> Iterator[None]:
+    """Let signals end a line in order while the block runs, however often they come.
+
+    SIGINT and SIGTERM ask it to end, a second one to hurry. SIGHUP opens renamed files anew; on a terminal, which it
+    says is gone, it ends the line as well.
+    """
+    handlers: dict[int, Callable[[], None]] = {signal.SIGINT: line.stop, signal.SIGTERM: line.stop}
+    if sys.platform != "win32":
+        handlers[signal.SIGHUP] = line.stop if on_terminal else line.reopen_outputs
+    if threading.current_thread() is not threading.main_thread():
+        handlers = {}  # Python gives them to the main thread only
+
+    def handle(number: int, frame: object) -> None:  # noqa: ARG001
+        handlers[number]()
+
+    before = {number: signal.signal(number, handle) for number in handlers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit_at_once(code: int) -> None:
+    """End the process without destroying what threads still use, as one that waits for a camera does."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _serve_metrics(port: int, line: Line) -> MetricsServer:
+    try:
+        from ..line.prometheus import CONTENT_TYPE_LATEST, prometheus_text
+    except ImportError as error:
+        raise SettingsError(f"metrics need prometheus_client: {install_line('watch')}") from error
+    return MetricsServer(port, CONTENT_TYPE_LATEST, lambda: prometheus_text(line))
 
 
 def make_settings(args: argparse.Namespace) -> LineSettings:
@@ -88,16 +140,16 @@ def make_settings(args: argparse.Namespace) -> LineSettings:
     try:
         sources = tuple(
             SourceSettings(
-                name=str(number),
+                name=name,
                 address=address,
                 recipe=str(args.recipe),
                 policy=args.policy,
                 threshold=args.threshold,
             )
-            for number, address in enumerate(args.source, start=1)
+            for name, address in zip(name_sources(args.source), args.source, strict=True)
         )
         output = OutputSettings(json=args.json, rejects=args.rejects, metrics=args.metrics, page=args.page,
-                                page_token=args.page_token)  # fmt: skip
+                                page_token=args.page_token, page_name=args.page_name)  # fmt: skip
         return LineSettings(
             engine=str(args.engine), source=sources, output=output, backend=args.backend, precision=args.precision,
             threads=args.threads, accept_signed=None if args.accept_signed is None else str(args.accept_signed),

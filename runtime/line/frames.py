@@ -64,6 +64,11 @@ class FrameQueue:
             self._changed.notify_all()
             return frame
 
+    @property
+    def waiting(self) -> int:
+        """Frames that wait."""
+        return len(self._frames)
+
     def close(self) -> None:
         """Let no more frames in; those that wait can still be taken."""
         with self._changed:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from .context import LineContext
 from .messages import Messages
 from .outputs.outlet import Outlet
+from .outputs.reject_index import RejectIndex
 from .pipeline import Pipeline
 from .router import Router
 from .shared_engine import SharedEngine
 from .status import SourceStatus
 
+_LOOK = 0.1
+"""Seconds between two looks at whether the line is to end: a signal handler may only leave a note."""
+_STAGE_SECONDS = 10.0
+"""What inspecting, handing on and delivering what still waits may each take at the end."""
+_HURRIED_SECONDS = 1.0
+"""The same, once the line was asked to end a second time."""
+_CAPTURE_SECONDS = 1.0
+
 
 class Line:
     """A production line: pipelines inspect, the router hands results on, outlets deliver them. open_line makes one.
 
-    poll: seconds between looks at the recipes' files, and between calls of `run`'s argument.
+    reject_index: the names of the saved rejects; None where they are not saved. poll: seconds between looks at the
+    recipes' files, and between calls of `run`'s argument. threads_left: names of the threads that did not end with
+    `run`, as one that waits for a camera.
     """
 
     def __init__(
@@ -29,45 +41,99 @@ class Line:
         messages: Messages,
         context: LineContext,
         *,
+        reject_index: RejectIndex | None = None,
         poll: float = 1.0,
     ) -> None:
         self.pipelines, self.shared_engine, self.router, self.outlets = pipelines, shared_engine, router, outlets
-        self.messages, self._context, self._poll = messages, context, poll
+        self.messages, self.reject_index, self._context, self._poll = messages, reject_index, context, poll
+        self.threads_left: list[str] = []
         self._all_ended = threading.Event()
+        self._stop_count = 0
+        self._reopen_is_asked = False
 
-    def run(self, every_poll: Callable[[], None]) -> None:
-        """Run until all sources have ended, or the context's `stop` is set.
+    def stop(self) -> None:
+        """Ask the line to end in order; ask again to hurry. For signal handlers: it takes no lock and never waits."""
+        self._stop_count += 1
 
-        every_poll: called every `poll` seconds; what it raises, or a signal, ends the line in order too.
+    def reopen_outputs(self) -> None:
+        """Ask for files that were renamed to be opened anew. For signal handlers, as `stop`."""
+        self._reopen_is_asked = True
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has asked the line to end."""
+        return self._stop_count > 0
+
+    def run(self, every_poll: Callable[[], None]) -> bool:
+        """Run until all sources have ended, or the line is to stop.
+
+        every_poll: called every `poll` seconds; what it raises ends the line in order too.
+        Returns whether every picture that was taken has been inspected and every result delivered, as far as there was
+        time when the line ended; what was lost is reported.
         """
         refresher = threading.Thread(target=self._refresh_recipes, name="recipes", daemon=True)
         waiter = threading.Thread(target=self._wait_for_stations, name="end", daemon=True)
         stations = [pipeline.station for pipeline in self.pipelines]
         captures = [pipeline.capture for pipeline in self.pipelines]
-        for thread in (*self.outlets, self.router, *stations, *captures, refresher, waiter):
-            thread.start()
         try:
-            while not (self._all_ended.wait(self._poll) or self._context.stop.is_set()):
-                every_poll()
+            for thread in (*self.outlets, self.router, *stations, *captures, refresher, waiter):
+                thread.start()
+            next_poll = time.monotonic() + self._poll
+            while not (self._all_ended.wait(min(_LOOK, self._poll)) or self._stop_count or self._context.stop.is_set()):
+                if self._reopen_is_asked:
+                    self._reopen_is_asked = False
+                    for outlet in self.outlets:
+                        outlet.reopen()
+                if time.monotonic() >= next_poll:
+                    every_poll()
+                    next_poll = time.monotonic() + self._poll
         finally:
-            self._context.stop.set()
-            for pipeline in self.pipelines:
-                pipeline.queue.close()
-            for station in stations:
-                station.join(10.0)
-            self.router.finish(10.0)
-            for outlet in self.outlets:
-                outlet.finish(10.0)
-            for capture in captures:
-                capture.join(1.0)  # one that waits for a camera ends with the process
+            is_complete = self._end()
+        return is_complete
 
     def status(self) -> list[SourceStatus]:
         """Return how each source stands now, in the order of the settings."""
         return [pipeline.status() for pipeline in self.pipelines]
 
-    def lost(self) -> dict[str, int]:
-        """Return how many results each output could not deliver, by its name."""
-        return {outlet.output_name: outlet.lost for outlet in self.outlets}
+    def _end(self) -> bool:
+        """Let each stage finish what waits in it, one stage after the other; return whether nothing was lost by it."""
+        report = self._context.report
+        self._context.stop.set()
+        is_complete = True
+        for pipeline in self.pipelines:
+            pipeline.queue.close()
+        self._wait_for([pipeline.station for pipeline in self.pipelines])
+        for pipeline in self.pipelines:
+            if pipeline.station.is_alive():
+                is_complete = False
+                report(f"{pipeline.settings.name}: {pipeline.queue.waiting + 1} frames were not inspected at the end")
+        self.router.close(self._seconds_left())
+        self._wait_for([self.router])
+        if self.router.is_alive():
+            is_complete = False
+            report(f"{self.router.waiting} results were not handed on at the end")
+        lost_before = sum(outlet.lost for outlet in self.outlets)
+        for outlet in self.outlets:
+            outlet.close()
+        self._wait_for(self.outlets)
+        for outlet in self.outlets:
+            outlet.settle()
+        captures = [pipeline.capture for pipeline in self.pipelines]
+        self._wait_for(captures, _CAPTURE_SECONDS)
+        stations = [pipeline.station for pipeline in self.pipelines]
+        threads: list[threading.Thread] = [*stations, self.router, *self.outlets, *captures]
+        self.threads_left = [thread.name for thread in threads if thread.is_alive()]
+        return is_complete and sum(outlet.lost for outlet in self.outlets) == lost_before
+
+    def _seconds_left(self) -> float:
+        return _STAGE_SECONDS if self._stop_count < 2 else _HURRIED_SECONDS
+
+    def _wait_for(self, threads: Sequence[threading.Thread], seconds: float | None = None) -> None:
+        """Wait until threads have ended, for what a stage may take, or for at most so many seconds."""
+        start = time.monotonic()
+        for thread in threads:
+            while thread.is_alive() and time.monotonic() - start < min(self._seconds_left(), seconds or _STAGE_SECONDS):
+                thread.join(_LOOK)
 
     def _refresh_recipes(self) -> None:
         """Take recipes that are replaced."""

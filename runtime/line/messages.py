@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .redact import redact_text
+from .redact import Redactor
 
 Report = Callable[[str], None]
 """Takes one line of text about what happened, for whoever looks after the line."""
@@ -24,21 +24,26 @@ class Message(NamedTuple):
 
 
 class Messages:
-    """Passes each message on and keeps the last KEPT. For several threads.
+    """Passes each message on and keeps the last KEPT, without the secrets of addresses. For several threads.
 
-    report: takes each message as it came; the kept ones have no user names, passwords and queries in their addresses.
+    report: takes each message; redactor: knows the secrets of the line's addresses.
     """
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, report: Report, redactor: Redactor) -> None:
+        self._report, self._redactor = report, redactor
         self._lock = threading.Lock()
         self._kept: deque[tuple[float, str]] = deque(maxlen=KEPT)
 
     def report(self, text: str) -> None:
         """Keep a message and pass it on."""
+        shown = self.redact(text)
         with self._lock:
-            self._kept.append((time.monotonic(), redact_text(text)))
-        self._report(text)
+            self._kept.append((time.monotonic(), shown))
+        self._report(shown)
+
+    def redact(self, text: str) -> str:
+        """Return a text without the secrets of the line's addresses."""
+        return self._redactor.redact(text)
 
     def newest_first(self) -> list[Message]:
         """Return the kept messages."""

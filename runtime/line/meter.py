@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +16,19 @@ STAGES = ("wait", "preprocess", "encode", "score", "output", "total")
 the outputs; and from the picture's arrival to there."""
 WINDOW = 1000
 """The last frames, whose times the percentiles are of."""
+BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+"""Milliseconds; a histogram counts the frames that took at most so long, for each of these."""
+
+
+class Histogram(NamedTuple):
+    """How long all frames since the start took in one stage.
+
+    counts: frames that took at most BOUNDS[i] and more than the bound before, and at the end those that took longer
+    than any bound; total: milliseconds of all of them together.
+    """
+
+    counts: tuple[int, ...]
+    total: float
 
 
 class Meter:
@@ -25,6 +40,8 @@ class Meter:
         self._counts: Counter[str] = Counter()
         self._times: deque[tuple[float, ...]] = deque(maxlen=WINDOW)
         self._finished: deque[float] = deque(maxlen=WINDOW)
+        self._histograms = [[0] * (len(BOUNDS) + 1) for _ in STAGES]
+        self._totals = [0.0] * len(STAGES)
 
     def add_failed(self) -> None:
         """Count a frame without verdict."""
@@ -38,6 +55,9 @@ class Meter:
             self._counts["rejected"] += decision == "reject"
             self._times.append(tuple(milliseconds))
             self._finished.append(time.perf_counter())
+            for stage, spent in enumerate(milliseconds):
+                self._histograms[stage][bisect.bisect_left(BOUNDS, spent)] += 1
+                self._totals[stage] += spent
 
     def counts(self) -> dict[str, int]:
         """Return how many frames were inspected, rejected and failed since the start."""
@@ -52,6 +72,14 @@ class Meter:
             return {}
         median, high = np.percentile(times, (50, 99), axis=0)
         return {stage: (float(median[i]), float(high[i])) for i, stage in enumerate(STAGES)}
+
+    def histograms(self) -> dict[str, Histogram]:
+        """Return each stage's times since the start."""
+        with self._lock:
+            return {
+                stage: Histogram(tuple(counts), total)
+                for stage, counts, total in zip(STAGES, self._histograms, self._totals, strict=True)
+            }
 
     def rate(self, seconds: float = 5.0) -> float:
         """Return frames per second over the last `seconds`."""

@@ -10,20 +10,20 @@ from ..core.errors import SettingsError
 
 
 class MetricsServer(ThreadingHTTPServer):
-    """Serves the text that `make_text` returns at /metrics, in a thread of its own, until it is closed.
+    """Serves what `make_text` returns at /metrics, in a thread of its own, until it is closed.
 
-    port: 0 takes a free one; the attribute of this name holds the one that was taken.
+    content_type: of that text; port: 0 takes a free one; the attribute of this name holds the one that was taken.
     Raises SettingsError where the port is not free.
     """
 
     daemon_threads = True
 
-    def __init__(self, port: int, make_text: Callable[[], str]) -> None:
+    def __init__(self, port: int, content_type: str, make_text: Callable[[], bytes]) -> None:
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
             raise SettingsError(f"metrics port {port}: {error.strerror}; name another") from error
-        self.make_text = make_text
+        self.content_type, self.make_text = content_type, make_text
         self.port = int(self.server_address[1])
         self._thread = threading.Thread(target=self.serve_forever, name="metrics", daemon=True)
         self._thread.start()
@@ -43,9 +43,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/metrics":
             self.send_error(404)
             return
-        body = self.server.make_text().encode()
+        body = self.server.make_text()
         self.send_response(200)
-        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.send_header("Content-Type", self.server.content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -15,10 +15,12 @@ from .inspection_settings import InspectionSettings
 from .line import Line
 from .messages import Messages, Report
 from .meter import Meter
-from .outputs.json_lines import read_inspected
+from .outputs.inspected import read_inspected
 from .outputs.make import make_outputs
 from .outputs.outlet import Outlet
+from .outputs.rejects import Rejects
 from .pipeline import Pipeline
+from .redact import Redactor
 from .router import Router
 from .settings import LineSettings, SourceSettings
 from .shared_engine import SharedEngine
@@ -40,7 +42,7 @@ def open_line(settings: LineSettings, report: Report, *, first_delay: float = 1.
     Raises:
         GoodpartsError: an engine, a recipe, a source or an output cannot be used.
     """
-    messages = Messages(report)
+    messages = Messages(report, _make_redactor(settings))
     context = LineContext(messages.report, first_delay)
     batch_seconds = settings.batch_ms / 1e3 if len(settings.source) > 1 else 0.0
     shared_engine = SharedEngine(partial(open_engine, settings), batch_seconds)
@@ -56,13 +58,12 @@ def open_line(settings: LineSettings, report: Report, *, first_delay: float = 1.
         station = Station(source_settings.name, inspection, queue, shared_engine, router.put, context)
         pipelines.append(Pipeline(source_settings, capture, queue, station, meters[source_settings.name]))
     loses_no_frame = any(pipeline.queue.policy == "every" for pipeline in pipelines)
-    outlets = [
-        Outlet(output, context, may_wait=loses_no_frame and output.name == "json")
-        for output in make_outputs(settings.output, context.stop.set)
-    ]
+    outputs = make_outputs(settings.output, context.stop.set)
+    outlets = [Outlet(output, context, may_wait=loses_no_frame and output.name == "json") for output in outputs]
+    reject_index = next((output.index for output in outputs if isinstance(output, Rejects)), None)
     for outlet in outlets:
         router.subscribe(outlet.put)
-    return Line(pipelines, shared_engine, router, outlets, messages, context, poll=poll)
+    return Line(pipelines, shared_engine, router, outlets, messages, context, reject_index=reject_index, poll=poll)
 
 
 def open_engine(settings: LineSettings) -> Engine:
@@ -70,6 +71,14 @@ def open_engine(settings: LineSettings) -> Engine:
     return Engine.open(
         settings.engine, backend=settings.backend, precision=settings.precision, threads=settings.threads, verify=True
     )
+
+
+def _make_redactor(settings: LineSettings) -> Redactor:
+    """Return what takes the secrets of the settings' addresses out of messages."""
+    addresses = [source.address for source in settings.source]
+    if settings.output.mqtt is not None:
+        addresses.append(settings.output.mqtt)
+    return Redactor(addresses, [] if settings.output.webhook is None else [settings.output.webhook])
 
 
 def _make_source(settings: SourceSettings, json: str | None) -> Source:

@@ -1,51 +1,108 @@
-"""How a line stands, in Prometheus' text format, version 0.0.4.
-
-The text is written here, as names and numbers are all there is to it; names of sources hold nothing to escape.
-"""
+"""How a line stands, as metrics for Prometheus."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
-from .meter import WINDOW
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from .line import Line
+from .meter import BOUNDS, WINDOW
+from .outputs.outlet import Outlet
 from .status import SourceStatus
 
-_COUNTERS = {
-    "inspected": "Frames with a verdict.",
-    "rejected": "Frames whose decision was reject.",
-    "failed": "Frames that could not be inspected.",
-}
+__all__ = ["CONTENT_TYPE_LATEST", "prometheus_text"]
+
 _QUANTILES = ("0.5", "0.99")
+_BUCKETS = [*(str(bound / 1e3) for bound in BOUNDS), "+Inf"]
 
 
-def prometheus_text(sources: Sequence[SourceStatus], lost: Mapping[str, int]) -> str:
-    """Return the metrics of sources and outputs. lost: results that an output could not deliver, by its name."""
-    labelled = [(f'source="{source.meter.source}"', source) for source in sources]
-    lines = []
-    for counter, help in _COUNTERS.items():
-        values = {label: source.meter.counts()[counter] for label, source in labelled}
-        lines += _metric(f"goodparts_{counter}_total", "counter", help, values)
-    dropped = {label: source.dropped for label, source in labelled}
-    lines += _metric("goodparts_dropped_total", "counter", "Frames that a newer one replaced.", dropped)
-    lines += _metric(
-        "goodparts_up", "gauge", "1 while pictures come.", {label: source.up for label, source in labelled}
+def prometheus_text(line: Line) -> bytes:
+    """Return how a line stands now, in the text format of CONTENT_TYPE_LATEST."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_LineCollector(line))
+    return generate_latest(registry)
+
+
+class _LineCollector(Collector):
+    """Reads the meters of a line's sources, and its outlets, when it is asked."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def collect(self) -> Iterator[Metric]:
+        sources = self._line.status()
+        yield from _count_frames(sources)
+        yield from _time_frames(sources)
+        yield from _describe_outputs(self._line.outlets)
+
+
+def _count_frames(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
+    counts = {source.meter.source: source.meter.counts() for source in sources}
+    for name, help_text in (
+        ("inspected", "Frames with a verdict."),
+        ("rejected", "Frames whose decision was reject."),
+        ("failed", "Frames that could not be inspected."),
+    ):
+        values = ((source, count[name]) for source, count in counts.items())
+        yield _family(CounterMetricFamily(f"goodparts_{name}", help_text, labels=["source"]), values)
+    yield _family(
+        CounterMetricFamily("goodparts_dropped", "Frames that a newer one replaced.", labels=["source"]),
+        ((source.meter.source, source.dropped) for source in sources),
     )
-    rates = {label: source.meter.rate() for label, source in labelled}
-    lines += _metric("goodparts_frames_per_second", "gauge", "Over the last seconds.", rates)
-    latency = {
-        f'{label},stage="{stage}",quantile="{quantile}"': value
-        for label, source in labelled
-        for stage, percentiles in source.meter.percentiles().items()
-        for quantile, value in zip(_QUANTILES, percentiles, strict=True)
-    }
-    lines += _metric("goodparts_latency_milliseconds", "gauge", f"Of each source's last {WINDOW} frames.", latency)
-    lost_by_label = {f'output="{name}"': count for name, count in lost.items()}
-    lines += _metric("goodparts_output_lost_total", "counter", "Results that an output could not deliver.",
-                     lost_by_label)  # fmt: skip
-    return "\n".join(lines) + "\n"
+    yield _family(
+        GaugeMetricFamily("goodparts_up", "1 while pictures come.", labels=["source"]),
+        ((source.meter.source, source.up) for source in sources),
+    )
+    yield _family(
+        GaugeMetricFamily("goodparts_frames_per_second", "Over the last seconds.", labels=["source"]),
+        ((source.meter.source, source.meter.rate()) for source in sources),
+    )
 
 
-def _metric(name: str, kind: str, help: str, values: Mapping[str, float]) -> list[str]:
-    """Return the lines of one metric: its value under each set of labels."""
-    head = [f"# HELP {name} {help}", f"# TYPE {name} {kind}"]
-    return head + [f"{name}{{{labels}}} {float(value):g}" for labels, value in values.items()]
+def _time_frames(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
+    seconds = HistogramMetricFamily(
+        "goodparts_latency_seconds", "Of each frame since the start.", labels=["source", "stage"]
+    )
+    recent = GaugeMetricFamily(
+        "goodparts_latency_milliseconds", f"Of each source's last {WINDOW} frames.",
+        labels=["source", "stage", "quantile"],
+    )  # fmt: skip
+    for source in sources:
+        name = source.meter.source
+        for stage, histogram in source.meter.histograms().items():
+            buckets = list(zip(_BUCKETS, map(float, itertools.accumulate(histogram.counts)), strict=True))
+            seconds.add_metric([name, stage], buckets, histogram.total / 1e3)
+        for stage, percentiles in source.meter.percentiles().items():
+            for quantile, value in zip(_QUANTILES, percentiles, strict=True):
+                recent.add_metric([name, stage, quantile], value)
+    yield seconds
+    yield recent
+
+
+def _describe_outputs(outlets: Sequence[Outlet]) -> Iterator[Metric]:
+    yield _family(
+        CounterMetricFamily("goodparts_output_lost", "Results that an output could not deliver.", labels=["output"]),
+        ((outlet.output_name, outlet.lost) for outlet in outlets),
+    )
+    yield _family(
+        GaugeMetricFamily("goodparts_output_waiting", "Results that wait for an output.", labels=["output"]),
+        ((outlet.output_name, outlet.waiting) for outlet in outlets),
+    )
+    yield _family(
+        GaugeMetricFamily("goodparts_output_failing", "1 while deliveries fail.", labels=["output"]),
+        ((outlet.output_name, outlet.failing) for outlet in outlets),
+    )
+
+
+def _family(
+    family: CounterMetricFamily | GaugeMetricFamily, values: Iterable[tuple[str, float]]
+) -> CounterMetricFamily | GaugeMetricFamily:
+    """Return a family of one label, with its values."""
+    for label, value in values:
+        family.add_metric([label], value)
+    return family

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -35,10 +36,15 @@ class Router(threading.Thread):
         """Take a frame's outcome, None for a frame that was given up, and the milliseconds it waited in its queue."""
         self._outcomes.put((frame, outcome, waited))
 
-    def finish(self, seconds: float) -> None:
-        """Hand on what waits, for at most so many seconds, and end."""
-        self._outcomes.put(None)
-        self.join(seconds)
+    @property
+    def waiting(self) -> int:
+        """Outcomes that wait to be handed on."""
+        return self._outcomes.qsize()
+
+    def close(self, seconds: float) -> None:
+        """Let `run` end once what waits is handed on; give up after so many seconds in which there is no room."""
+        with contextlib.suppress(queue.Full):
+            self._outcomes.put(None, timeout=seconds)
 
     def run(self) -> None:
         while (item := self._outcomes.get()) is not None:

@@ -13,6 +13,7 @@ from ..core.errors import SettingsError
 from ..core.files import read_toml
 from .sources.source import Policy
 
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -54,7 +55,8 @@ class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     json: a file, or - for standard output; rejects: a folder, and rejects_limit_mb, how many megabytes it may hold;
     webhook, mqtt: URLs (see outputs.webhook, outputs.mqtt); hook: module:function (see outputs.hook); metrics: a port
-    of this machine's loopback address; page: HOST:PORT of the live page; page_token: a file with its token.
+    of this machine's loopback address; page: HOST:PORT of the live page; page_token: a file with its token; page_name:
+    a name under which the page is opened too, as a proxy's or one in a name server.
     """
 
     json: str | None = None
@@ -66,12 +68,15 @@ class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     metrics: int | None = None
     page: str | None = None
     page_token: str | None = None
+    page_name: str | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rejects_limit_mb) and self.rejects_limit_mb > 0):
             raise ValueError(f"rejects_limit_mb {self.rejects_limit_mb}: a number above 0 is needed")
         if self.metrics is not None and not 0 <= self.metrics <= 65535:
             raise ValueError(f"metrics {self.metrics}: a port from 1 to 65535 is needed, or 0 for a free one")
+        if self.page_name is not None and not _HOST_NAME.fullmatch(self.page_name):
+            raise ValueError(f"page_name {self.page_name!r}: a host name is needed, as line1.factory.example")
 
 
 class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

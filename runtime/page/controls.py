@@ -12,7 +12,7 @@ import msgspec
 from ..core.errors import FileError, GoodpartsError, ImageError, SettingsError
 from ..core.files import read_bytes, write_atomic
 from ..line.messages import Report
-from ..line.outputs.rejects import FRAME_ENDING
+from ..line.outputs.reject_index import FRAME_ENDING
 from ..line.shared_engine import SharedEngine
 from ..line.station import Station
 from ..recipe.accept import Change, Effect, Photo, preview

@@ -6,7 +6,6 @@ import functools
 import os
 import stat
 import threading
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ from PIL import Image
 
 from ..core.errors import GoodpartsError
 from ..core.preprocess import decode
-from ..line.outputs.rejects import FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING, REJECT_FILE
+from ..line.outputs.reject_index import FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING, REJECT_FILE, RejectIndex
 from .recent_frames import to_jpeg
 
 SHOWN = 48
@@ -33,39 +32,38 @@ class _Record(msgspec.Struct):
     frame: int
     score: float
     threshold: float
+    verdict: str = ""
 
 
 class Gallery:
-    """The rejects in a folder, by name: TIME_SOURCE_NUMBER. Under any other name there is nothing, so that no path can
+    """The rejects that an index names: TIME_SOURCE_NUMBER. Under any other name there is nothing, so that no path can
     be asked for.
 
     A reject's files never change, so what was read or drawn of the last ones is kept.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, index: RejectIndex) -> None:
+        self._index, self._folder = index, index.folder
         self._drawing = threading.Lock()  # one at a time: a photo may be large
         self._describe = functools.lru_cache(512)(self._describe_anew)
         self._shrink = functools.lru_cache(256)(self._shrink_anew)
 
     def names(self) -> list[str]:
         """Return the names of the complete rejects, newest first."""
-        try:
-            with os.scandir(self.folder) as entries:
-                matches = [REJECT_FILE.fullmatch(entry.name) for entry in entries]
-        except OSError:
-            return []
-        names = [match["reject"] for match in matches if match and match["ending"] == RECORD_ENDING]
-        return sorted(names, reverse=True)
+        return self._index.names()[::-1]
+
+    def summary(self) -> dict[str, Any]:
+        """Return how many rejects there are, and the name of the newest; an empty name where there is none."""
+        total, newest = self._index.count_and_newest()
+        return {"total": total, "newest": newest}
 
     def listing(self, before: str) -> dict[str, Any]:
         """Return SHOWN rejects: the newest that come before the name `before`, or the newest of all."""
-        names = self.names()
-        older = [name for name in names if not before or name < before]
+        names, more = self._index.before(before, SHOWN)
         return {
-            "total": len(names),
-            "rejects": [{"name": name} | self._describe(name) for name in older[:SHOWN]],
-            "more": len(older) > SHOWN,
+            "total": self._index.count_and_newest()[0],
+            "rejects": [{"name": name} | self._describe(name) for name in names],
+            "more": more,
         }
 
     def source(self, name: str) -> str | None:
@@ -108,7 +106,7 @@ class Gallery:
         if not REJECT_FILE.fullmatch(file):
             return None
         try:
-            with open(self.folder / file, "rb", opener=_open_no_link) as opened:
+            with open(self._folder / file, "rb", opener=_open_no_link) as opened:
                 status = os.fstat(opened.fileno())
                 return opened.read() if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST else None
         except OSError:

@@ -50,12 +50,15 @@ def read_token(file: Path) -> str:
 class Guard:
     """Decides which requests are answered. Every check raises RefusedError.
 
-    host: the name or address that the page listens on; port: its port; token: None where the page needs none.
+    host: the name or address that the page listens on; port: its port; token: None where the page needs none; name:
+    another name under which the page is opened, None without one.
     """
 
-    def __init__(self, host: str, port: int, token: str | None) -> None:
+    def __init__(self, host: str, port: int, token: str | None, name: str | None = None) -> None:
         self._token = token
         self._names = {"localhost", host.lower(), socket.gethostname().lower()}
+        if name is not None:
+            self._names.add(name.lower())
         self._cookie = f"goodparts_{port}"  # browsers share cookies between the ports of a host
         # Stands for the token: it is as good for as long, and cannot be turned back into it.
         self._session = "" if token is None else hmac.new(token.encode(), b"goodparts page", hashlib.sha256).hexdigest()
@@ -64,7 +67,11 @@ class Guard:
         """Refuse what came under a foreign name, or from a foreign page."""
         hosts = headers.get_all("Host", [])
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
-            raise RefusedError(421, "this page is not served under that name: use the address it was started with")
+            raise RefusedError(
+                421,
+                "this page is not served under that name: open it by the address it was started with, or start it with "
+                "--page-name NAME (page_name in the line's file)",
+            )
         if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not (
             headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
         ):

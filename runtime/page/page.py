@@ -50,23 +50,26 @@ class Page:
     def __init__(self, line: Line, settings: OutputSettings, report: Report) -> None:
         host, port = parse_address(str(settings.page))
         token = None if settings.page_token is None else read_token(Path(settings.page_token))
-        token_is_new = token is None and not _is_loopback(host)
+        is_for_others = settings.page_name is not None or not _is_loopback(host)
+        token_is_new = token is None and is_for_others
         if token_is_new:
             token = secrets.token_urlsafe(24)
         sources = [pipeline.settings for pipeline in line.pipelines]
         self.recent_frames = {source.name: RecentFrames(source.smoothing) for source in sources}
-        gallery = None if settings.rejects is None else Gallery(Path(settings.rejects))
+        gallery = None if line.reject_index is None else Gallery(line.reject_index)
         stations = [pipeline.station for pipeline in line.pipelines]
         controls = Controls(stations, line.shared_engine, gallery, line.messages.report)
         state = PageState(line, settings, self.recent_frames, controls, gallery)
         try:
-            self._server = Server(host, port, lambda port: PageApp(Guard(host, port, token), state, controls, gallery))
+            self._server = Server(
+                host, port, lambda port: PageApp(Guard(host, port, token, settings.page_name), state, controls, gallery)
+            )
         except OSError as error:
             raise SettingsError(
                 f"page {settings.page}: {error.strerror or error}; name another address or port"
             ) from error
         self.port = int(self._server.server_address[1])
-        name = host if host not in ("0.0.0.0", "::") else socket.gethostname()
+        name = settings.page_name or (host if host not in ("0.0.0.0", "::") else socket.gethostname())
         self.url = f"http://{f'[{name}]' if ':' in name else name}:{self.port}/"
         report(f"page: {self.url}" + (f"#{token} (this token is shown once)" if token_is_new else ""))
         line.router.subscribe(self.note)

@@ -45,10 +45,6 @@ class PageState:
         Asking for it is watching: it decides which frames are shown (RecentFrames.show).
         """
         line, engine = self._line, self._line.shared_engine.engine
-        rejects = None
-        if self._gallery is not None:
-            names = self._gallery.names()
-            rejects = {"total": len(names), "newest": names[0] if names else ""}
         return {
             "about": f"{__version__} · {engine.encoder.backbone} on {engine.backend}",
             "up": time.monotonic() - self._started,
@@ -62,16 +58,17 @@ class PageState:
                     "lost": outlet.lost,
                     "waiting": outlet.waiting,
                     "failing": outlet.failing,
+                    "error": line.messages.redact(outlet.error),
                 }
                 for outlet in line.outlets
             ],
             "disks": _disks(self._output_folders),
-            "rejects": rejects,
+            "rejects": None if self._gallery is None else self._gallery.summary(),
             "messages": [message._asdict() for message in line.messages.newest_first()],
         }
 
     def _source(self, pipeline: Pipeline) -> dict[str, Any]:
-        settings, status = pipeline.settings, pipeline.status()
+        settings, status, capture = pipeline.settings, pipeline.status(), pipeline.capture
         recent_frames = self.recent_frames[settings.name]
         result = recent_frames.show()
         age, reject_age = recent_frames.ages()
@@ -81,6 +78,8 @@ class PageState:
             "address": redact_address(settings.address),
             "smoothing": settings.smoothing,
             "up": status.up,
+            "ended": capture.ended,
+            "lost_because": self._line.messages.redact(capture.error),
             "age": age,
             "reject_age": reject_age,
             "shown": None if result is None else _summarise(result),

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from goodparts.runtime.core.image_files import is_drawing
 from goodparts.runtime.core.preprocess import load_rgb
-from goodparts.runtime.overlay import LONGEST_SIDE, draw_overlay, heat, outlines
+from goodparts.runtime.overlay import LONGEST_SIDE, draw_overlay, heat, outlines, to_png
 from PIL import Image, ImageFilter
 
 from goodparts import Detector
@@ -40,3 +41,12 @@ def test_a_suspicious_place_is_marked_and_a_large_photo_is_shown_smaller(
     assert marked.size == plain.size
     assert marked.width == LONGEST_SIDE
     assert np.abs(np.asarray(marked, int) - np.asarray(plain, int)).mean() > 5
+
+
+def test_a_drawing_as_png_is_told_from_a_photo(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (4, 3), (1, 2, 3))
+    (tmp_path / "drawing.png").write_bytes(to_png(picture))
+    picture.save(tmp_path / "photo.png")
+    assert [is_drawing(tmp_path / name) for name in ("drawing.png", "photo.png")] == [True, False]
+    with Image.open(tmp_path / "drawing.png") as drawing:
+        assert drawing.tobytes() == picture.tobytes()

@@ -36,6 +36,9 @@ class Hook:
     def send(self, result: Result) -> None:
         self._function(result.record)
 
+    def reopen(self) -> None:
+        """Nothing is kept open."""
+
     def close(self) -> None:
         """Nothing is kept open."""
 

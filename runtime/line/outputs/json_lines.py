@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
 from ...core.errors import FileError
 from ...core.files import writing
+from ...core.locks import try_lock
 from ..results import Result
 
 _LONGEST = 1 << 20
@@ -22,22 +21,30 @@ _BEGIN = b'{"source":'
 
 
 class JsonLines:
-    """Appends to a file; a line is there whole or not at all, and survives the process."""
+    """Appends to a file; a line is there whole or not at all, and survives the process.
+
+    A file that was renamed or removed, as when logs are rotated, is left, and one of its name is begun anew.
+
+    Raises FileError where the file cannot be written, and where another process writes it.
+    """
 
     name = "json"
     depth = 1024
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
+        self._is_ordinary = path.is_file() or not path.exists()  # neither a device nor a pipe
         with writing(path):
-            self._file: BinaryIO = path.open("ab", buffering=0)
-            self._cut_back()
+            self._file = self._open()
 
     def wants(self, result: Result) -> bool:  # noqa: ARG002
         return True
 
     def send(self, result: Result) -> None:
-        with writing(self._path):
+        with self._lock, writing(self._path):
+            if self._is_ordinary and self._was_replaced():
+                self._replace_file()
             size = os.fstat(self._file.fileno()).st_size
             try:
                 written = self._file.write(result.line)
@@ -48,49 +55,49 @@ class JsonLines:
                     os.ftruncate(self._file.fileno(), size)
                 raise
 
+    def reopen(self) -> None:
+        if self._is_ordinary:
+            with self._lock, writing(self._path):
+                self._replace_file()
+
     def close(self) -> None:
         self._file.close()
 
-    def _cut_back(self) -> None:
-        """Remove the half line that a power cut may have left at the end."""
-        size = self._path.stat().st_size
-        if not self._path.is_file() or size == 0:
-            return
-        with self._path.open("rb") as file:
-            file.seek(max(0, size - _LONGEST))
-            tail = file.read().rpartition(b"\n")[2]
-        if tail.startswith(_BEGIN) or _BEGIN.startswith(tail):
-            os.ftruncate(self._file.fileno(), size - len(tail))
+    def _was_replaced(self) -> bool:
+        """Return whether the name no longer stands for the open file."""
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return True
+        return not os.path.samestat(there, os.fstat(self._file.fileno()))
 
+    def _replace_file(self) -> None:
+        """Open the file of this name; the one that was open stays in use if that fails."""
+        if self._was_replaced():
+            self._file, old = self._open(), self._file
+            old.close()
 
-class _Line(msgspec.Struct):
-    """What is read of a line; everything else in it is passed over."""
+    def _open(self) -> BinaryIO:
+        file: BinaryIO = self._path.open("ab", buffering=0)
+        try:
+            if self._is_ordinary:
+                if not try_lock(file.fileno()):
+                    raise FileError(f"another goodparts writes {self._path}: give each line a file of its own")
+                self._cut_back(file)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
-    source: str
-    time: datetime.datetime
-    path: str | None = None
-
-
-def read_inspected(path: Path, source: str) -> dict[str, float]:
-    """Return the pictures of a source in a file of JSON lines: path → when it was last taken, in seconds since 1970.
-
-    Where there is no such file, there are none. Anything but such a line, as half a line at the end, is passed over.
-    Raises FileError for a file that cannot be read.
-    """
-    if not path.is_file():
-        return {}
-    inspected = {}
-    decoder = msgspec.json.Decoder(_Line)
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                    record = decoder.decode(line)
-                    if record.source == source and record.path is not None:
-                        inspected[record.path] = record.time.timestamp()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror or error}; name a file that can be read") from error
-    return inspected
+    def _cut_back(self, file: BinaryIO) -> None:
+        """Remove the half line, or the zeros, that a power cut may have left at the end."""
+        size = os.fstat(file.fileno()).st_size
+        with self._path.open("rb") as reader:
+            reader.seek(max(0, size - _LONGEST))
+            tail = reader.read().rpartition(b"\n")[2]
+        text = tail.rstrip(b"\0")
+        if tail and (text.startswith(_BEGIN) or _BEGIN.startswith(text)):
+            os.ftruncate(file.fileno(), size - len(tail))
 
 
 class StandardOutput:
@@ -112,6 +119,9 @@ class StandardOutput:
         except BrokenPipeError:
             self._on_reader_gone()
             raise
+
+    def reopen(self) -> None:
+        """Standard output stays what it is."""
 
     def close(self) -> None:
         """Nothing is held back."""

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ...core.errors import SettingsError, install_line
-from ..redact import redact_address
 from ..results import Result
 from .output import DeliveryError
+from .url import OutputUrl
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 _TIMEOUT = 5.0
 """Seconds for one delivery."""
+_RECONNECT_DELAYS = (1, 30)
+"""Seconds before the first and between later tries to connect again."""
 _PORT, _TLS_PORT = 1883, 8883
+_NEEDED = "mqtt://host:1883/topic is needed, the topic without # and +"
 
 
 class Mqtt:
     """Publishes every result's JSON line under TOPIC/SOURCE, with quality of service 1: at least once.
+
+    A result that is not acknowledged is not published a second time: the client keeps it and sends it again when the
+    broker is back, and `send` waits for the acknowledgement of that one message.
 
     url: mqtt://[user:password@]host[:port]/topic, or mqtts:// for TLS.
     Raises SettingsError for another URL, and where paho-mqtt is not installed.
@@ -35,20 +41,26 @@ class Mqtt:
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError as error:
             raise SettingsError(f"mqtt needs paho-mqtt: {install_line('mqtt')}") from error
-        parts = urlsplit(url)
-        self._shown_url = redact_address(url)
-        self._topic = parts.path.strip("/")
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not self._topic or set("#+") & set(url):
-            raise SettingsError(f"mqtt {self._shown_url}: mqtt://host:1883/topic is needed, the topic without # and +")
-        self._host, self._port = parts.hostname, parts.port or (_TLS_PORT if parts.scheme == "mqtts" else _PORT)
+        parts = OutputUrl.parse(self.name, url, ("mqtt", "mqtts"), _NEEDED, path_is_secret=False)
+        self._shown_url = parts.shown
+        self._topic = unquote(parts.path).strip("/")
+        if not self._topic or set("#+") & set(self._topic) or "#" in url:
+            raise SettingsError(f"mqtt {self._shown_url}: {_NEEDED}")
+        self._host, self._port = parts.host, parts.port or (_TLS_PORT if parts.scheme == "mqtts" else _PORT)
         self._connected = threading.Event()
+        self._is_started, self._refusal = False, ""
+        self._pending: tuple[Result, int] | None = None
+        self._acknowledged: set[int] = set()
+        self._acknowledgement = threading.Condition()
         self._client: Client = Client(CallbackAPIVersion.VERSION2)
-        if parts.username:
-            self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
+        self._client.reconnect_delay_set(*_RECONNECT_DELAYS)
+        if parts.user is not None:
+            self._client.username_pw_set(parts.user, parts.password)
         if parts.scheme == "mqtts":
             self._client.tls_set()
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
+        self._client.on_publish = self._on_publish
 
     def wants(self, result: Result) -> bool:  # noqa: ARG002
         return True
@@ -56,31 +68,47 @@ class Mqtt:
     def send(self, result: Result) -> None:
         if not self._connected.is_set():
             self._connect()
-        message = self._client.publish(f"{self._topic}/{result.source}", result.line.rstrip(), qos=1)
-        try:
-            message.wait_for_publish(_TIMEOUT)
-        except (RuntimeError, ValueError) as error:
-            raise DeliveryError(f"{self._shown_url}: {error}") from error
-        if not message.is_published():
-            raise DeliveryError(f"{self._shown_url}: the broker did not acknowledge within {_TIMEOUT:g} s")
+        if self._pending is None or self._pending[0] is not result:
+            with self._acknowledgement:
+                self._acknowledged.clear()
+            message = self._client.publish(f"{self._topic}/{result.source}", result.line.rstrip(), qos=1)
+            self._pending = result, message.mid
+        number = self._pending[1]
+        with self._acknowledgement:
+            if not self._acknowledgement.wait_for(lambda: number in self._acknowledged, _TIMEOUT):
+                raise DeliveryError(f"{self._shown_url}: the broker did not acknowledge within {_TIMEOUT:g} s")
+        self._pending = None
+
+    def reopen(self) -> None:
+        """No file is kept open."""
 
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
 
     def _connect(self) -> None:
-        self._client.loop_stop()
-        try:
-            self._client.connect(self._host, self._port)
-        except OSError as error:
-            raise DeliveryError(f"{self._shown_url}: {error.strerror or error}") from error
-        self._client.loop_start()
+        """Connect for the first time, or wait for the client, which connects again by itself when it was cut off."""
+        if not self._is_started:
+            try:
+                self._client.connect(self._host, self._port)
+            except OSError as error:
+                raise DeliveryError(f"{self._shown_url}: {error.strerror or error}") from error
+            self._client.loop_start()
+            self._is_started = True
         if not self._connected.wait(_TIMEOUT):
-            raise DeliveryError(f"{self._shown_url}: the broker did not accept the connection")
+            raise DeliveryError(f"{self._shown_url}: {self._refusal or 'the broker cannot be reached'}")
 
     def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ARG002
-        if not reason.is_failure:
+        if reason.is_failure:
+            self._refusal = f"the broker did not accept the connection: {reason}"
+        else:
+            self._refusal = ""
             self._connected.set()
 
     def _on_disconnect(self, *_: object) -> None:
         self._connected.clear()
+
+    def _on_publish(self, client: Client, data: Any, number: int, reason: Any, properties: Any) -> None:  # noqa: ARG002
+        with self._acknowledgement:
+            self._acknowledged.add(number)
+            self._acknowledgement.notify_all()

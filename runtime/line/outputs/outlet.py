@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections import deque
 
 from ...core.errors import one_line
@@ -10,22 +12,27 @@ from ..context import LineContext
 from ..results import Result
 from .output import Output
 
+LOSS_PERIOD = 60.0
+"""Seconds between two reports of results that are lost while they come faster than they are delivered."""
+
 
 class Outlet(threading.Thread):
     """Delivers results to one output in order, again and again with back-off while it fails.
 
     may_wait: hold up the line rather than lose a result, where sending is merely slow; while it fails, the oldest are
-    lost. lost: results that were not delivered.
+    lost. lost: results that were not delivered; error: why the last delivery failed, in one line, empty where it did
+    not.
     """
 
     def __init__(self, output: Output, context: LineContext, *, may_wait: bool) -> None:
         super().__init__(name=f"output {output.name}", daemon=True)
-        self.lost = 0
+        self.lost, self.error = 0, ""
         self._output, self._may_wait = output, may_wait
         self._report, self._backoff = context.report, context.make_backoff()
         self._results: deque[Result] = deque()
-        self._closing = False
+        self._is_delivering = self._closing = False
         self._changed = threading.Condition()
+        self._loss_reported, self._next_loss_report = 0, 0.0
 
     @property
     def output_name(self) -> str:
@@ -48,36 +55,62 @@ class Outlet(threading.Thread):
             return
         with self._changed:
             if self._may_wait:
-                self._changed.wait_for(lambda: len(self._results) < self._output.depth or self._backoff.failures)
+                self._changed.wait_for(
+                    lambda: len(self._results) < self._output.depth or self._backoff.failures or self._closing
+                )
             if len(self._results) >= self._output.depth:
                 self._results.popleft()
                 self.lost += 1
             self._results.append(result)
             self._changed.notify_all()
+        self._report_loss()
+
+    def reopen(self) -> None:
+        """Have the output open its file anew; a failure is reported, and the next delivery tries again."""
+        try:
+            self._output.reopen()
+        except Exception as error:
+            self._report(f"{self.output_name}: {one_line(error)}")
 
     def run(self) -> None:
         while (result := self._next()) is not None:
             self._deliver(result)
-        self._output.close()
+            self._report_loss()
+        with contextlib.suppress(Exception):  # every result was delivered or counted
+            self._output.close()
 
-    def finish(self, seconds: float) -> None:
-        """Deliver what waits, for at most so many seconds, and close the output; what fails now is lost."""
+    def close(self) -> None:
+        """Let `run` end once what waits is delivered; what fails from now on is lost."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self.join(seconds)
-        if self.is_alive():
-            with self._changed:
-                self.lost += len(self._results) + 1
-                self._results.clear()
+
+    def settle(self) -> None:
+        """Count what `run` has not delivered by now as lost, and report how much was since the start."""
+        with self._changed:
+            self.lost += len(self._results) + (self._is_delivering and self.is_alive())
+            self._results.clear()
         if self.lost:
             self._report(f"{self.output_name}: {self.lost} results were not delivered")
+
+    def _report_loss(self) -> None:
+        """Report the first result that is lost, and how many are every LOSS_PERIOD seconds in which more are."""
+        now = time.monotonic()
+        with self._changed:
+            is_due = self.lost > self._loss_reported and now >= self._next_loss_report and not self._closing
+            if not is_due:
+                return
+            self._loss_reported, self._next_loss_report = self.lost, now + LOSS_PERIOD
+            lost = self.lost
+        reason = "while it fails" if self.failing else f"it is too slow: {self._output.depth} results wait"
+        self._report(f"{self.output_name}: {lost} results lost so far, the oldest that waited; {reason}")
 
     def _next(self) -> Result | None:
         """Wait for a result and return it; return None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._results or self._closing)
             result = self._results.popleft() if self._results else None
+            self._is_delivering = result is not None
             self._changed.notify_all()
             return result
 
@@ -85,17 +118,19 @@ class Outlet(threading.Thread):
         while True:
             try:
                 self._output.send(result)
-            except Exception as error:  # of files, networks and other people's code
+            except BaseException as error:  # of files, networks and other people's code, which may call sys.exit
                 with self._changed:
+                    self.error = one_line(error)
                     delay = self._backoff.next()
                     self._changed.notify_all()
                     if self._backoff.failures == 1:
-                        self._report(f"{self.output_name}: {one_line(error)}; tried again from {delay:g} s on")
+                        self._report(f"{self.output_name}: {self.error}; tried again from {delay:g} s on")
                     if self._closing:
                         self.lost += 1
                         return
                     self._changed.wait_for(lambda: self._closing, delay)
                 continue
+            self.error = ""
             if self._backoff.reset():
                 self._report(f"{self.output_name}: works again, {self.lost} results lost so far")
             return

@@ -28,5 +28,8 @@ class Output(Protocol):
     def send(self, result: Result) -> None:
         """Deliver a result; any exception means that it was not delivered, and it is sent again."""
 
+    def reopen(self) -> None:
+        """Open the file of the output's name anew where it was renamed or removed, as when logs are rotated."""
+
     def close(self) -> None:
         """Release what is held; no more results come."""

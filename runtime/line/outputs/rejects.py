@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections import deque
 from pathlib import Path
 
 from PIL import Image
 
+from ...core.errors import FileError
 from ...core.files import write_atomic, writing
-from ...overlay import draw_overlay
+from ...core.locks import try_lock
+from ...overlay import draw_overlay, to_png
 from ..results import Result
+from .reject_index import FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING, REJECT_FILE, RejectIndex
 
-FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING = ".frame.png", ".map.png", ".json"
-"""What the names of a reject's three files end with."""
-REJECT_FILE = re.compile(
-    r"(?P<reject>\d{8}T\d{9}Z_(?P<source>[A-Za-z0-9_.-]+)_\d+)(?P<ending>\.frame\.png|\.map\.png|\.json)"
-)
-"""Names of the files that this module writes: TIME_SOURCE_NUMBER, which names the reject, and an ending."""
 _PART_FILE = re.compile(rf"\.{REJECT_FILE.pattern}\.[0-9a-f]+\.part")
-"""Their temporary names: see files.write_atomic."""
+"""Temporary names of a reject's files: see files.write_atomic."""
+_COMPRESSION = 1
+"""Of PNG: large, but soon done."""
 
 
 def find_frames(folder: Path, source: str | None = None) -> list[Path]:
@@ -41,7 +41,9 @@ class Rejects:
     """Writes frame, overlay and record of each reject; beyond the limit the oldest rejects are removed first.
 
     folder: made if it is not there; limit: bytes that the files this class has written, in this run or before, take
-    together. Other files are left alone.
+    together. Other files are left alone. index: the names of the rejects in the folder.
+
+    Raises FileError where the folder cannot be written, and where another process keeps its rejects in it.
     """
 
     name = "rejects"
@@ -51,11 +53,14 @@ class Rejects:
         self._folder, self._limit = folder, limit
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock_folder(folder)
             _remove_incomplete(folder)
             paths = sorted(path for path in folder.iterdir() if REJECT_FILE.fullmatch(path.name))
             self._kept = deque((path, path.stat().st_size) for path in paths)
         self._bytes = sum(size for _, size in self._kept)
-        self._make_room(0)
+        self.index = RejectIndex(folder)
+        with self.index.changing():
+            self._make_room(0)
 
     def wants(self, result: Result) -> bool:
         return result.decision == "reject"
@@ -65,22 +70,30 @@ class Rejects:
         assert result.inspection is not None
         time = re.sub(r"[-:.]", "", result.record["time"])
         stem = f"{time}_{result.source}_{result.record['frame']}"
+        overlay = draw_overlay(result.pixels, result.inspection, decision="reject")
         files = {
-            stem + FRAME_ENDING: to_png(Image.fromarray(result.pixels)),
-            stem + OVERLAY_ENDING: to_png(draw_overlay(result.pixels, result.inspection)),
+            stem + FRAME_ENDING: photo_png(Image.fromarray(result.pixels)),
+            stem + OVERLAY_ENDING: to_png(overlay, _COMPRESSION),
             stem + RECORD_ENDING: result.line,
         }
-        self._make_room(sum(map(len, files.values())))
-        for name, data in files.items():
-            path = self._folder / name
-            is_new = not path.exists()  # a try that failed half-way may have written it
-            write_atomic(path, data)
-            if is_new:
-                self._kept.append((path, len(data)))
-                self._bytes += len(data)
+        with self.index.changing(), writing(self._folder):
+            self._folder.mkdir(exist_ok=True)  # somebody may have removed it to make room
+            self._make_room(sum(map(len, files.values())))
+            for name, data in files.items():
+                path = self._folder / name
+                is_new = not path.exists()  # a try that failed half-way may have written it
+                write_atomic(path, data)
+                if is_new:
+                    self._kept.append((path, len(data)))
+                    self._bytes += len(data)
+            self.index.add(stem)
+
+    def reopen(self) -> None:
+        """No file is kept open."""
 
     def close(self) -> None:
-        """Every file is complete already."""
+        """Let go of the folder; every file is complete already."""
+        os.close(self._lock)
 
     def _make_room(self, size: int) -> None:
         """Remove whole rejects, oldest first, until `size` bytes more are within the limit."""
@@ -91,6 +104,7 @@ class Rejects:
                 path.unlink(missing_ok=True)
             self._bytes -= path_size
             removed = _reject_name(path)
+            self.index.remove(removed)
 
 
 def _remove_incomplete(folder: Path) -> None:
@@ -114,8 +128,19 @@ def _reject_name(path: Path) -> str:
     return match["reject"]
 
 
-def to_png(picture: Image.Image) -> bytes:
-    """Return a picture as PNG, compressed little: large, but soon done."""
+def _lock_folder(folder: Path) -> int:
+    """Return a descriptor that locks a folder while it is open. Raises FileError where another process has it."""
+    is_posix = os.name == "posix"
+    target = folder if is_posix else folder / ".lock"  # only POSIX opens folders
+    descriptor = os.open(target, os.O_RDONLY if is_posix else os.O_RDWR | os.O_CREAT)
+    if not try_lock(descriptor):
+        os.close(descriptor)
+        raise FileError(f"another goodparts writes its rejects into {folder}: give each line a folder of its own")
+    return descriptor
+
+
+def photo_png(picture: Image.Image) -> bytes:
+    """Return a photo as PNG, compressed little: large, but soon done."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
+    picture.save(buffer, "PNG", compress_level=_COMPRESSION)
     return buffer.getvalue()

@@ -2,46 +2,70 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import urllib.error
 import urllib.request
-from urllib.parse import urlsplit
+from typing import Any
 
-from ...core.errors import SettingsError
 from ..redact import redact_address
 from ..results import Result
 from .output import DeliveryError
+from .url import OutputUrl
 
 _TIMEOUT = 5.0
 """Seconds for one delivery."""
 
 
 class Webhook:
-    """POSTs the JSON line of each reject to a URL; any answer of 2xx counts as delivered.
+    """POSTs the JSON line of each reject to a URL; any answer of 2xx counts as delivered, a redirect as a failure.
 
-    Raises SettingsError for a URL that is neither http:// nor https://.
+    url: http:// or https://; a user name and a password in it are sent as Basic authentication.
+    Raises SettingsError for another URL.
     """
 
     name = "webhook"
     depth = 1024
 
     def __init__(self, url: str) -> None:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise SettingsError(f"webhook {redact_address(url)}: http:// or https:// is needed")
-        self._url = url
+        parts = OutputUrl.parse(self.name, url, ("http", "https"), "http:// or https:// is needed", path_is_secret=True)
+        host = f"[{parts.host}]" if ":" in parts.host else parts.host
+        port = "" if parts.port is None else f":{parts.port}"
+        query = f"?{parts.query}" if parts.query else ""
+        self._url, self._shown_url = f"{parts.scheme}://{host}{port}{parts.path}{query}", parts.shown
+        self._headers = {"Content-Type": "application/json"}
+        if parts.user is not None:
+            credentials = base64.b64encode(f"{parts.user}:{parts.password}".encode()).decode()
+            self._headers["Authorization"] = f"Basic {credentials}"
+        self._opener = urllib.request.build_opener(_NoRedirect)
 
     def wants(self, result: Result) -> bool:
         return result.decision == "reject"
 
     def send(self, result: Result) -> None:
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self._url, result.line, headers, method="POST")
+        request = urllib.request.Request(self._url, result.line, self._headers, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT):
+            with self._opener.open(request, timeout=_TIMEOUT):
                 pass
-        except OSError as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()  # it holds the connection
-            raise DeliveryError(f"{redact_address(self._url)}: {getattr(error, 'reason', None) or error}") from error
+        except urllib.error.HTTPError as error:
+            location = error.headers.get("Location")
+            error.close()  # it holds the connection
+            reason = f"HTTP {error.code} {error.reason}".rstrip()
+            if 300 <= error.code < 400 and location:
+                reason += f" to {redact_address(location).partition('?')[0]}, which is not followed; name that URL"
+            raise DeliveryError(f"{self._shown_url}: {reason}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise DeliveryError(f"{self._shown_url}: {getattr(error, 'reason', None) or error}") from error
+
+    def reopen(self) -> None:
+        """Nothing is kept open."""
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Takes every redirect for a failure: followed, a POST would become an empty GET."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None

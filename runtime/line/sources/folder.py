@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
@@ -13,6 +12,7 @@ from ...core.errors import GoodpartsError, ImageError, SourceError
 from ...core.files import printable
 from ...core.image_files import is_image_name
 from ...core.preprocess import load_rgb
+from ..outputs.inspected import Inspected
 from .source import Policy, SourcePicture
 
 POLL = 0.25
@@ -30,7 +30,7 @@ class WatchedFolder:
     A file counts as written when two looks in a row find it the same and it can be decoded. Hidden files, other endings
     and folders inside are passed over; a file that is overwritten is a new picture.
 
-    inspected: pictures that were inspected before, and when (json_lines.read_inspected): whatever is in the folder
+    inspected: pictures that were inspected before, and when (inspected.read_inspected): whatever is in the folder
     already and is none of them, or has changed since, is then taken as well; None takes nothing that is there already.
     poll: seconds between two looks; patience: seconds that a damaged file may stay as it is before it is reported.
     """
@@ -38,7 +38,11 @@ class WatchedFolder:
     default_policy: Policy = "every"
 
     def __init__(
-        self, folder: Path, inspected: dict[str, float] | None = None, poll: float = POLL, patience: float = PATIENCE
+        self,
+        folder: Path,
+        inspected: dict[str, Inspected] | None = None,
+        poll: float = POLL,
+        patience: float = PATIENCE,
     ) -> None:
         self._folder, self._poll, self._patience = folder, poll, patience
         self._done = self._look()
@@ -46,7 +50,7 @@ class WatchedFolder:
             self._done = {
                 name: state
                 for name, state in self._done.items()
-                if inspected.get(printable(folder / name), -math.inf) * 1e9 >= state[1]
+                if (known := inspected.get(printable(folder / name))) and known.covers((folder / name).stat())
             }
         self._pending: dict[str, tuple[_State, float]] = {}
 

@@ -67,15 +67,17 @@ class Card {
     $("h2", this.root).textContent = state.name;
     this.part("what").textContent = `${state.product} · ${state.recipe} · ${state.address}`;
     const shown = state.shown;
-    const kind = !state.up || !shown || shown.decision === "error" ? "nothing" : shown.decision;
+    const quiet = state.ended || !state.up;
+    const kind = quiet || !shown || shown.decision === "error" ? "nothing" : shown.decision;
     this.root.className = kind;
     const words = { good: ["✓", "GOOD"], reject: ["✕", "REJECT"] };
-    const [sign, word] = words[kind] ?? ["–", !shown ? "WAITING" : !state.up ? "NO PICTURES" : "NO VERDICT"];
+    const [sign, word] = words[kind] ?? ["–", state.ended ? "ENDED" : state.lost_because ? "NO PICTURES" : !shown ? "WAITING" : quiet ? "NO PICTURES" : "NO VERDICT"];
     this.part("sign").textContent = sign;
     this.part("word").textContent = word;
     const scored = shown && shown.score !== undefined;
     this.part("number").textContent = scored ? `${short(shown.score)}\n/ ${short(shown.threshold)}` : "";
-    this.part("said").textContent = shown ? this.describe(state, shown) : "no picture has come yet";
+    this.part("said").textContent = [state.lost_because, shown ? this.describe(state, shown)
+      : state.ended ? "it had no picture" : "no picture has come yet"].filter(Boolean).join(" · ");
     if (scored) this.picture(shown.frame);
     this.showThreshold();
     if (this.asked !== null) this.preview();
@@ -212,7 +214,8 @@ const gallery = {
     const known = reject.score !== undefined;
     const when = known ? new Date(reject.time) : NaN;
     const moment = Number.isNaN(Number(when)) ? "" : when.toLocaleString();
-    const caption = known ? [`${reject.source} · ${moment}`, `score ${short(reject.score)} / ${short(reject.threshold)}`]
+    const alone = reject.verdict === "good" ? ", this frame alone good" : "";
+    const caption = known ? [`${reject.source} · ${moment}`, `score ${short(reject.score)} / ${short(reject.threshold)}${alone}`]
       : [reject.name];
     tile.append(picture, ...caption.map((line) => make("span", line)));
     tile.addEventListener("click", () => this.view(reject, caption.join(" · ")));
@@ -306,10 +309,19 @@ function showHealth(state) {
   if (!state.messages.length) $("#messages").append(make("li", "none"));
 }
 
+// What is not delivered must not be found only by who reads on to the end of the page.
+function showFailing(outputs) {
+  const lines = outputs.map((output) =>
+    `${output.name} FAILS: ${output.error}. ${output.waiting} results wait, ${output.lost} are lost.`);
+  $("#failing").replaceChildren(...lines.map((line) => make("p", line)));
+  $("#failing").hidden = !lines.length;
+}
+
 const cards = new Map();
 let many = false;
 
 function show(state) {
+  showFailing(state.outputs.filter((output) => output.failing));
   $("#about").textContent = `${state.about} · started ${ago(state.up)}`;
   for (const source of state.sources) {
     if (!cards.has(source.name)) {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ def test_every_frame_of_two_recordings_is_judged_as_by_the_detector(
     with av.open(str(recording)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     expected = [detector.predict(frame).score for frame in frames]
-    for source in ("1", "2"):
+    for source in ("parts", "parts-2"):
         mine = [record for record in records if record["source"] == source]
         assert [record["frame"] for record in mine] == list(range(FRAMES))
         # Other sources in the same batch change the order of sums, not what is summed.
@@ -124,8 +126,74 @@ def test_a_signal_ends_it_in_order(
         assert record["path"] == str(folder / "part.png")
         process.send_signal(number)
         assert process.stdout.read() == ""
-        assert "ended in order; 1: 1 inspected, 1 rejected, 0 failed, 0 dropped" in process.stderr.read()
+        assert "ended in order; in: 1 inspected, 1 rejected, 0 failed, 0 dropped" in process.stderr.read()
         assert process.wait() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_signals_while_it_ends_lose_nothing_and_a_hang_up_opens_the_file_anew(
+    engine_folder: Path, recipe_file: Path, photos: Path, tmp_path: Path
+) -> None:
+    """The line's hook is slow, so that the signals after the first come while the line ends."""
+    folder, out, rotated = tmp_path / "in", tmp_path / "out.jsonl", tmp_path / "out.jsonl.1"
+    folder.mkdir()
+    (tmp_path / "slow.py").write_text(
+        "import pathlib, time\n"
+        "def note(record):\n"
+        "    time.sleep(0.2)\n"
+        "    with pathlib.Path('noted').open('a') as file:\n"
+        "        print(record['path'], file=file)\n"
+    )
+    (tmp_path / "line.toml").write_text(
+        f"""
+        engine = "{engine_folder}"
+        output = {{ json = "out.jsonl", hook = "slow:note" }}
+        [[source]]
+        name = "in"
+        address = "in"
+        recipe = "{recipe_file}"
+        """
+    )
+    program = "import sys; from goodparts.cli import main; sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "watch", "--line", "line.toml"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        assert "demo on" in process.stderr.readline()
+
+        def add(number: int) -> None:
+            part = folder / f".{number}.part"
+            shutil.copy(photos / "bad" / "4.png", part)
+            part.rename(folder / f"{number}.png")
+
+        def wait_for(path: Path, lines: int) -> None:
+            while not path.exists() or path.read_text().count("\n") < lines:
+                assert process.poll() is None
+                time.sleep(0.01)
+
+        add(0)
+        wait_for(out, 1)
+        out.rename(rotated)
+        process.send_signal(signal.SIGHUP)
+        wait_for(out, 0)
+        for number in (1, 2, 3, 4):
+            add(number)
+        wait_for(out, 4)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+            time.sleep(0.15)
+        messages = process.stderr.read()
+        assert process.wait() == 0
+    assert "terminate called" not in messages
+    assert len(read_lines(rotated) + read_lines(out)) == 5
+    assert "in: 5 inspected" in messages
+    noted = (tmp_path / "noted").read_text().count("\n")
+    if noted == 5:
+        assert "ended in order" in messages
+    else:
+        assert f"hook: {5 - noted} results were not delivered" in messages
+        assert "ended with the losses above" in messages
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,8 @@ def test_a_recipe_replaced_on_disk_is_taken_and_a_broken_one_refused(
     assert (station.detector.thresholds.image, station.detector.thresholds.pixel) == (0.5, 0.25)
     assert said[1:] == [f"left: now inspects with recipe {changed.digest[:12]}"]
     line.outlets[0].start()
-    line.outlets[0].finish(30)
+    line.outlets[0].close()
+    line.outlets[0].join(30)
 
 
 class Slow:

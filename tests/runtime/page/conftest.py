@@ -97,7 +97,8 @@ def open_line(engine: Engine, recipe_file: Path, tmp_path: Path, monkeypatch: py
         client.page.close()
         for outlet in client.line.outlets:
             outlet.start()
-            outlet.finish(10)
+            outlet.close()
+            outlet.join(10)
 
 
 @pytest.fixture(scope="session")

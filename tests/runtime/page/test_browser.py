@@ -55,6 +55,7 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     recipe.save(own)
     saved = Rejects(tmp_path / "rejects", 10**9)
     saved.send(results["reject"])
+    saved.close()
     client = open_line({"left": {"recipe": str(own)}}, rejects=str(tmp_path / "rejects"))
     client.line.pipelines[0].capture.up = True
     for number, kind in enumerate(["good"] * 30 + ["reject"]):
@@ -123,7 +124,7 @@ def test_hostile_names_stay_text(
     record = results["error"].record | {"error": NASTY}
     client.page.note(dataclasses.replace(results["error"], record=record))
     client.line.pipelines[0].capture.up = True
-    client.line._report(f"left: {NASTY} {STREAM}")
+    client.line.messages.report(f"left: {NASTY} {STREAM}")
     browser.open(client.page.url)
     text = browser.wait("document.querySelector('#rejects span') && document.body.innerText")
     assert text.count(NASTY) >= 4  # product twice, error, reject, message

@@ -143,6 +143,7 @@ def rejected(tmp_path: Path, results: dict[str, Result]) -> Path:
     for number, source in ((1, "left"), (2, "left"), (3, "gone")):
         record = results["reject"].record | {"frame": number, "source": source}
         saved.send(dataclasses.replace(results["reject"], record=record, source=source))
+    saved.close()
     return tmp_path / "rejects"
 
 

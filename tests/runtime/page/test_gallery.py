@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -22,7 +23,8 @@ NASTY = "20260101T000000000Z_left_1"
 
 @pytest.fixture
 def folder(tmp_path: Path, results: dict[str, Result]) -> Path:
-    Rejects(tmp_path / "rejects", 10**9).send(results["reject"])
+    with contextlib.closing(Rejects(tmp_path / "rejects", 10**9)) as rejects:
+        rejects.send(results["reject"])
     (tmp_path / "secret.json").write_text("secret")
     return tmp_path / "rejects"
 

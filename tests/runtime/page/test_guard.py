@@ -65,6 +65,26 @@ def test_with_a_token_an_address_is_enough_and_names_are_not() -> None:
                 guard.check_address(headers)
 
 
+def test_a_name_of_its_own_is_accepted_beside_the_address() -> None:
+    guard = Guard("0.0.0.0", 8400, TOKEN, "Line1.factory.example")
+    for host, accepted in (("line1.FACTORY.example:8400", True), ("line2.factory.example", False)):
+        headers = Message()
+        headers["Host"] = host
+        if accepted:
+            guard.check_address(headers)
+        else:
+            with pytest.raises(RefusedError, match="--page-name NAME"):
+                guard.check_address(headers)
+
+
+def test_a_page_with_a_name_is_for_others_and_has_a_token(open_line: OpenLine) -> None:
+    messages: list[str] = []
+    client = open_line(report=messages.append, page_name="line1.example")
+    assert messages == [f"page: http://line1.example:{client.port}/#{messages[0].partition('#')[2]}"]
+    assert "this token is shown once" in messages[0]
+    assert client.get("/state", {"Host": "line1.example"}).status == 401
+
+
 def test_rebinding_and_foreign_pages_get_nothing_from_a_running_page(client: Client) -> None:
     for headers, status in (
         ({}, 200),

@@ -59,7 +59,11 @@ def test_other_methods_are_refused(client: Client, method: str) -> None:
         (f"GET / HTTP/1.1\r\n{HOST}X: {'a' * server.LARGEST}\r\n\r\n", 0),
         ("GET /" + "a" * 2 * server.LARGEST, 0),
         (f"GET / HTTP/1.1\r\n{HOST}" + "X: a\r\n" * 200 + "\r\n", 431),
-        ("GET /\r\n\r\n", b"this page is not served under that name: use the address it was started with"),
+        (
+            "GET /\r\n\r\n",
+            b"this page is not served under that name: open it by the address it was started with, or start it with "
+            b"--page-name NAME (page_name in the line's file)",
+        ),
         ("GET / HTTP/1.1\r\n\r\n", 421),
         (f"GET / HTTP/9.9\r\n{HOST}\r\n", b"HTTP Version Not Supported"),
         ("<script>alert(1)</script> / x\r\n\r\n", b"Bad Request"),

@@ -32,7 +32,7 @@ def test_state_of_a_line(open_line: OpenLine, tmp_path: Path, results: dict[str,
     assert b"operator" not in reply.body
     (disk,) = reply.json["disks"]
     assert 0 <= disk["free"] <= disk["total"]
-    assert reply.json["outputs"] == [{"name": "json", "lost": 0, "waiting": 0, "failing": False}]
+    assert reply.json["outputs"] == [{"name": "json", "lost": 0, "waiting": 0, "failing": False, "error": ""}]
 
 
 def test_a_running_line_tells_its_page_of_every_frame(open_line: OpenLine, recording: Path) -> None:
@@ -54,6 +54,26 @@ def test_the_page_is_asked_for_by_an_option_or_in_the_lines_file(tmp_path: Path)
     (tmp_path / "line.toml").write_text(f'engine = "e"\noutput = {{ page = "80", page_token = "t" }}\n{source}')
     output = read_settings(tmp_path / "line.toml").output
     assert (output.page, output.page_token) == ("80", str(tmp_path / "t"))
+
+
+def test_a_lost_source_tells_why_and_a_finished_one_that_it_ended(open_line: OpenLine, recording: Path) -> None:
+    client = open_line({"left": {"address": str(recording)}, "right": {"address": STREAM}})
+    client.line.pipelines[1].capture.error = f"cannot open {STREAM}: refused"
+    capture = client.line.pipelines[0].capture
+    client.line.pipelines[0].queue.close()
+    capture.start()
+    capture.join(30)
+    left, right = client.get("/state").json["sources"]
+    assert (left["ended"], left["lost_because"]) == (True, "")
+    assert (right["ended"], right["lost_because"]) == (False, "cannot open rtsp://camera.local/live: refused")
+
+
+def test_an_output_that_fails_tells_why_without_secrets(open_line: OpenLine) -> None:
+    client = open_line(webhook="http://me:hunter2@host/hunter3")
+    client.line.outlets[0].error = "URLError: http://host/hunter3 with hunter2 failed"
+    (output,) = client.get("/state").json["outputs"]
+    assert "URLError" in output["error"]
+    assert "hunter" not in output["error"]
 
 
 def test_messages_reach_the_page_without_passwords(open_line: OpenLine) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.line.outputs import mqtt as mqtt_module
 from goodparts.runtime.line.outputs.mqtt import Mqtt
 from goodparts.runtime.line.outputs.output import DeliveryError
 
+from tests.runtime.line.outputs.broker import ForgetfulBroker
 from tests.runtime.line.outputs.results import make_result
 
 
@@ -77,3 +79,26 @@ def test_without_a_broker_mqtt_says_so_and_shows_no_password() -> None:
     assert "secret" not in str(raised.value)
     with pytest.raises(SettingsError, match="the topic without # and"):
         Mqtt("mqtt://host/all/#")
+
+
+def test_a_broker_that_was_away_gets_one_message_for_one_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("paho")
+    monkeypatch.setattr(mqtt_module, "_TIMEOUT", 0.3)
+    is_well = threading.Event()
+    broker = ForgetfulBroker(is_well.is_set)
+    broker.start()
+    output = Mqtt(f"mqtt://127.0.0.1:{broker.port}/t")
+    first, second = make_result(1), make_result(2)
+    for _ in range(3):
+        with pytest.raises(DeliveryError):
+            output.send(first)
+    is_well.set()
+    monkeypatch.setattr(mqtt_module, "_TIMEOUT", 30.0)
+    output.send(first)
+    output.send(second)
+    output.close()
+    broker.close()
+    of_first = [message for message in broker.published if message.payload == first.line.rstrip()]
+    assert len({message.number for message in of_first}) == 1
+    assert all(message.is_repeated for message in of_first[1:])
+    assert [message.payload for message in broker.published].count(second.line.rstrip()) == 1

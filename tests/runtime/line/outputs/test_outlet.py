@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 
+import pytest
 from goodparts.runtime.line.context import LineContext
+from goodparts.runtime.line.outputs import outlet as outlet_module
 from goodparts.runtime.line.outputs.outlet import Outlet
 from goodparts.runtime.line.results import Result
 
@@ -31,8 +34,17 @@ class Failing:
             raise OSError(28, "No space left on device")
         self.got.append(result.record["frame"])
 
+    def reopen(self) -> None:
+        pass
+
     def close(self) -> None:
         self.closed = True
+
+
+def end(outlet: Outlet) -> None:
+    outlet.close()
+    outlet.join(30)
+    outlet.settle()
 
 
 def deliver(output: Failing, count: int, messages: list[str]) -> Outlet:
@@ -58,7 +70,7 @@ def test_a_failing_output_is_reported_once_tried_again_and_loses_nothing() -> No
         outlet.put(make_result(number))
     outlet.start()
     assert healed.wait(30)
-    outlet.finish(30)
+    end(outlet)
     assert output.got == [0, 1, 2, 3]
     assert output.closed
     assert messages == [
@@ -69,6 +81,54 @@ def test_a_failing_output_is_reported_once_tried_again_and_loses_nothing() -> No
 
 def test_of_too_many_results_the_oldest_are_lost_and_counted() -> None:
     output, messages = Failing(0), list[str]()
-    deliver(output, 7, messages).finish(30)
+    end(deliver(output, 7, messages))
     assert output.got == [3, 4, 5, 6]
+    first = "double: 1 results lost so far, the oldest that waited; it is too slow: 4 results wait"
+    assert messages == [first, "double: 3 results were not delivered"]
+
+
+def test_further_losses_are_reported_once_a_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlet_module, "LOSS_PERIOD", 0.0)
+    messages = list[str]()
+    end(deliver(Failing(0), 6, messages))
+    assert [message.partition(" results")[0] for message in messages] == ["double: 1", "double: 2", "double: 2"]
+
+
+def test_a_function_that_wants_to_exit_does_not_end_its_output() -> None:
+    class Exiting(Failing):
+        def send(self, result: Result) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise SystemExit
+            super().send(result)
+
+    output = Exiting(1)
+    outlet = Outlet(output, LineContext(lambda _: None, first_delay=1e-3), may_wait=False)
+    outlet.start()
+    outlet.put(make_result(0))
+    outlet.put(make_result(1))
+    while not output.got:
+        time.sleep(1e-3)
+    end(outlet)
+    assert output.got == [0, 1]
+
+
+def test_what_an_output_that_hangs_holds_is_counted_as_lost() -> None:
+    class Hanging(Failing):
+        going_on, reached = threading.Event(), threading.Event()
+
+        def send(self, result: Result) -> None:  # noqa: ARG002
+            self.reached.set()
+            self.going_on.wait()
+
+    output, messages = Hanging(0), list[str]()
+    outlet = Outlet(output, LineContext(messages.append), may_wait=False)
+    outlet.start()
+    for number in range(3):
+        outlet.put(make_result(number))
+    output.reached.wait()
+    outlet.close()
+    outlet.settle()
     assert messages == ["double: 3 results were not delivered"]
+    output.going_on.set()
+    outlet.join(30)
