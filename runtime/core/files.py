@@ -14,7 +14,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -187,7 +187,22 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror or error}; name a file that can be read") from error
+        raise _unreadable(path, error) from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file opened for reading; raise FileError in one line when it is missing or unreadable."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with file:
+        yield file
+
+
+def _unreadable(path: Path, error: OSError) -> FileError:
+    return FileError(f"cannot read {printable(path)}: {error.strerror or error}; name a file that can be read")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
