@@ -55,9 +55,20 @@ def train_and_export(argv: Sequence[str] | None = None) -> int:
     return run("train-and-export", *TRAIN_AND_EXPORT, argv=sys.argv[1:] if argv is None else argv)
 
 
+class _OneLineFormatter(logging.Formatter):
+    """Formats a message as one line that a terminal only shows: it may hold the name of a file."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        from goodparts.runtime.core.files import visible
+
+        return visible(super().formatMessage(record))
+
+
 def show_log() -> None:
-    """Ours is shown; what libraries log on the way to an error says less than the error."""
-    logging.basicConfig(format="goodparts: %(message)s", level=logging.CRITICAL)
+    """Show what goodparts logs; what libraries log on the way to an error tells less than the error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLineFormatter("goodparts: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.CRITICAL)
     logging.getLogger("goodparts").setLevel(logging.INFO)
 
 
