@@ -75,6 +75,8 @@ def show_log() -> None:
 def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> int:
     """Import a command's module, parse its arguments and run it; errors become one line on stderr.
 
+    Commands import the libraries of their extra only when they run, so that each has its help without them.
+
     Exit codes: 0 ran, 1 a reject under --fail-on-reject, 2 error, 130 interrupted, 143 terminated. With
     GOODPARTS_TRACEBACK set in the environment an error shows where it came from.
     """
@@ -85,19 +87,18 @@ def run(prog: str, module: str, extra: str, text: str, argv: Sequence[str]) -> i
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that temporary files go
     try:
-        try:
-            command = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("goodparts"):
-                raise
-            from goodparts.runtime.core.errors import install_line
-
-            print(f"{prog}: needs {error.name}: {install_line(extra)}", file=sys.stderr)
-            return 2
+        command = importlib.import_module(module)
         parser = argparse.ArgumentParser(prog=prog, description=text)
         command.add_arguments(parser)
         code: int = command.run(parser.parse_args(argv))
         sys.stdout.flush()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("goodparts") or os.environ.get("GOODPARTS_TRACEBACK"):
+            raise
+        from goodparts.runtime.core.errors import install_line
+
+        print(f"{prog}: needs {error.name}: {install_line(extra)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; nothing was left half-written", file=sys.stderr)
         return 130

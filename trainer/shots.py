@@ -68,7 +68,7 @@ def load_shots(paths: Sequence[Path], view: View, sides: Sequence[int]) -> Shots
     for path in paths:
         data = read_bytes(path)
         frame = decode(data, printable(path))
-        view.check(*frame.shape[:2], printable(path))
+        view.check(frame.shape[0], frame.shape[1], printable(path))
         for side in sides:
             views[side].append(view.cut(frame, side))
         twin = path_of.setdefault(views[sides[0]][-1].tobytes(), path)

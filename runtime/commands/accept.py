@@ -99,7 +99,7 @@ def _rejects(args: argparse.Namespace, view: View, accepted: set[str]) -> Iterat
     for path in paths[-REJECTS:]:
         try:
             photo = Photo.read(path)
-            view.check(*photo.pixels.shape[:2], printable(path))
+            view.check(photo.pixels.shape[0], photo.pixels.shape[1], printable(path))
         except GoodpartsError as error:
             print_lines([f"goodparts: {error}"], sys.stderr)
             continue

@@ -100,7 +100,7 @@ def inspect_all(detector: Detector, images: list[Path], batch: int) -> Iterator[
         for path in images[start : start + batch]:
             try:
                 frame = load_rgb(path)
-                detector.recipe.header.view.check(*frame.shape[:2], printable(path))
+                detector.recipe.header.view.check(frame.shape[0], frame.shape[1], printable(path))
                 readable.append((path, frame))
             except GoodpartsError as error:
                 yield Inspected(path, None, error)

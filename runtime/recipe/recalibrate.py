@@ -107,6 +107,6 @@ def _load_views(recipe: Recipe, paths: Sequence[Path]) -> list[Array8]:
         if (name := shots.get(hashlib.sha256(data).hexdigest())) is not None:
             raise SettingsError(f"{printable(path)} is the shot {name} that the recipe was learned from: leave it out")
         frame = decode(data, printable(path))
-        view.check(*frame.shape[:2], printable(path))
+        view.check(frame.shape[0], frame.shape[1], printable(path))
         views.append(view.cut(frame, size))
     return views

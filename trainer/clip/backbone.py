@@ -18,11 +18,12 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
 from . import embedded
+from .names import RANDOM
 from .resnet_tower import ResNetTower
 from .text_tower import TextTower, open_tokenizer
 from .tower import Tower
 from .vv_tower import VVTower
-from .weights import RANDOM, open_model
+from .weights import open_model
 
 
 class Backbone:

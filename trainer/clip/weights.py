@@ -18,10 +18,7 @@ import torch
 from goodparts.runtime.core.errors import BackboneError, SettingsError, first_line
 from torch import nn
 
-DEFAULT_NAME = "ViT-B-16-plus-240"
-DEFAULT_PRETRAINED = "laion400m_e32"
-RANDOM = "random"
-"""The pretrained tag of seeded random weights, which are for measuring speed and for tests."""
+from .names import DEFAULT_NAME, DEFAULT_PRETRAINED, RANDOM
 
 
 def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
