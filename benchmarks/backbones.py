@@ -7,9 +7,9 @@ from goodparts.runtime.core.errors import BackboneError
 from goodparts.runtime.engine.spec import Encoder, Tap
 from goodparts.trainer.clip import embedded as demo
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.names import RANDOM
 from goodparts.trainer.clip.resnet_tower import DEFAULT_TAPS
 from goodparts.trainer.clip.vv_tower import default_taps
-from goodparts.trainer.clip.weights import RANDOM
 
 DEMO = "demo"
 

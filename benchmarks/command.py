@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -66,8 +64,13 @@ class BenchmarkParser(argparse.ArgumentParser):
         self._benchmark = benchmark
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        with naming_what_is_missing(self._benchmark):
+        try:
             import_benchmark(self._benchmark).add_arguments(self)
+        except ModuleNotFoundError as error:
+            missing = name_what_is_missing(self._benchmark, error)
+            if {"-h", "--help"}.isdisjoint(args or ()):
+                raise missing from error
+            self.epilog = f"{missing}; its own options are listed then"
         return super().parse_known_args(args, namespace)
 
 
@@ -84,8 +87,10 @@ def run(options: argparse.Namespace) -> int:
         return compare.run(options)
     arguments = vars(options).copy()
     name, json, markdown = (arguments.pop(key) for key in ("benchmark", "json", "markdown"))
-    with naming_what_is_missing(name):
+    try:
         findings: Findings = import_benchmark(name).measure(**arguments)
+    except ModuleNotFoundError as error:
+        raise name_what_is_missing(name, error) from error
     print(format_table(findings.rows))
     for table in findings.tables:
         print(f"\n{table.as_text()}\n")
@@ -104,12 +109,8 @@ def import_benchmark(name: str) -> ModuleType:
     return importlib.import_module(f".{module}", __package__)
 
 
-@contextmanager
-def naming_what_is_missing(benchmark: str) -> Iterator[None]:
-    """Turn the error about a package that is not installed into SettingsError with the way to install it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("goodparts"):
-            raise
-        raise SettingsError(f"bench {benchmark} needs {error.name}: {install_line('dev')}") from error
+def name_what_is_missing(benchmark: str, error: ModuleNotFoundError) -> SettingsError:
+    """Return the error about a package that is not installed with the way to install it; raise it where it is ours."""
+    if (error.name or "").startswith("goodparts"):
+        raise error
+    return SettingsError(f"bench {benchmark} needs {error.name}: {install_line('dev')}")

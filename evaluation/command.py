@@ -1,36 +1,35 @@
-"""`goodparts evaluate`: how good methods are on data sets, through the engine that will run them."""
+"""`goodparts evaluate`: how good methods are on data sets, through the engine that will run them.
+
+What needs torch and scipy is imported where it is used, so that the command has its help without them.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from goodparts.export.options import add_backbone_arguments
 from goodparts.runtime.backends.registry import BACKENDS
 from goodparts.runtime.backends.session import Precision
-from goodparts.runtime.core.files import printable
+from goodparts.runtime.commands.printing import print_lines
+from goodparts.runtime.core.errors import install_line
+from goodparts.runtime.core.files import printable, require_folder
 from goodparts.runtime.engine.engine import Engine
 
 from .datasets import SHOT_COUNTS
 from .datasets.drawn import DRAWN
 from .datasets.layouts import LAYOUTS
-from .methods.table import GROUPS, METHODS
 from .official import DIFFERENCES, SHOTS_NAME
-from .plan import EvaluationPlan, find_categories, open_plan
-from .report.files import write_results
-from .report.gather import gather
-from .report.markdown import to_markdown
-from .report.papers import PUBLISHED_BACKBONE
-from .report.summary import Summary
 from .sweep import DEFAULT_METHODS, read_sweep
-from .workers import measure_all
+
+if TYPE_CHECKING:
+    from .plan import EvaluationPlan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    width = max(map(len, METHODS))
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = "\n".join(["M:", *(f"  {name:{width}}  {method.title}" for name, method in METHODS.items())])
+    parser.epilog = "\n".join(describe_methods())
     add_backbone_arguments(parser)
     parser.add_argument("--sweep", type=Path, metavar="FILE",
                         help="TOML whose keys are the other options' names; those given beside it win")  # fmt: skip
@@ -45,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"good photos to learn from (default {' '.join(map(str, SHOT_COUNTS))})")  # fmt: skip
     parser.add_argument("--seeds", type=int, metavar="N", help="draws of shots: seeds 0 to N−1 (default 1)")
     parser.add_argument("--method", nargs="+", metavar="M",
-                        help=f"rows, or of several {', '.join(GROUPS)} (default {' '.join(DEFAULT_METHODS)}); those of "
-                             "PromptAD take settings: promptad:alignment_weight=0.1,fusion=prompt")  # fmt: skip
+                        help=f"rows, or groups of them (default {' '.join(DEFAULT_METHODS)}); those of PromptAD take "
+                             "settings: promptad:alignment_weight=0.1,fusion=prompt")  # fmt: skip
     parser.add_argument("--engine", metavar="DIR",
                         help="engine folder, which names its backbone; made where there is none (default: in "
                              "--out)")  # fmt: skip
@@ -66,11 +65,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(**dict.fromkeys(("backbone", "torch", "oracle")))
 
 
+def describe_methods() -> list[str]:
+    """Return lines that list the methods and their groups; without torch, one that tells how to see them."""
+    try:
+        from .methods.table import GROUPS, METHODS
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("goodparts"):
+            raise
+        return [f"M: listed once {error.name} is installed: {install_line('train,evaluate')}"]
+    width = max(map(len, METHODS))
+    lines = [f"  {name:{width}}  {method.title}" for name, method in METHODS.items()]
+    return ["M:", *lines, f"groups: {', '.join(GROUPS)}"]
+
+
 def run(args: argparse.Namespace) -> int:
+    from .plan import find_categories, open_plan
+    from .report.files import write_results
+    from .report.gather import gather
+    from .report.markdown import to_markdown
+    from .report.papers import PUBLISHED_BACKBONE
+    from .report.summary import Summary
+    from .workers import measure_all
+
     options = {name.replace("_", "-"): value for name, value in vars(args).items() if value is not None}
     if "weights" in options:
         options["weights"] = str(args.weights)
     sweep = read_sweep(options.pop("sweep", None), options)
+    require_folder(Path(sweep.out))
     plan, engine = open_plan(sweep)
     categories = find_categories(sweep, plan.data)
     evaluation = gather(plan, measure_all(sweep, plan, categories))
@@ -82,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         official=plan.official is not None,
     )
     write_results(Path(sweep.out), summary, plan.encoder, about, plan.methods)
-    print(to_markdown(summary, about))
+    print_lines(to_markdown(summary, about).split("\n"))
     return 0
 
 

@@ -7,6 +7,7 @@ nearest neighbours, and every value above 0 is defective. Shots come from a list
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from goodparts.runtime.core.scoring import MAP_SIZE, bilinear_matrix
 from PIL import Image
 
 from .datasets import Sample, Truth
+from .datasets.truth import read_defect_numbers
 from .encoded_photos import Photos
 
 FIRST_SIZE = 1024
@@ -58,12 +60,11 @@ def official_truth(sample: Sample) -> Truth:
     """Read a sample's mask by nearest neighbours at 1024, then at the size of anomaly maps."""
     mask = np.zeros((MAP_SIZE, MAP_SIZE), np.bool_)
     for path in sample.masks:
-        with Image.open(path) as image:
-            values = np.asarray(image.convert("L"))
+        numbers = read_defect_numbers(path, dataclasses.replace(sample, is_numbered=True))
         for size in (FIRST_SIZE, MAP_SIZE):
-            rows, columns = (np.arange(size) * side // size for side in values.shape)
-            values = values[np.ix_(rows, columns)]
-        mask |= values > 0
+            rows, columns = (np.arange(size) * side // size for side in numbers.shape)
+            numbers = numbers[np.ix_(rows, columns)]
+        mask |= numbers > 0
     return Truth(mask)
 
 

@@ -20,7 +20,7 @@ from goodparts.runtime.recipe.calibrate import Encode
 from goodparts.trainer.anople.encoder import PromptedEncoder
 from goodparts.trainer.anople.settings import anople_settings
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.clip.weights import DEFAULT_NAME
+from goodparts.trainer.clip.names import DEFAULT_NAME
 
 from .cache import FOLDER_NAME, MeasurementCache
 from .datasets import DataSet, open_data

@@ -1,4 +1,7 @@
-"""The options of an evaluation, from the command line and from a TOML file."""
+"""The options of an evaluation, from the command line and from a TOML file.
+
+The table of methods, which needs torch, is imported where it is used: the command has its help without it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from goodparts.runtime.core.files import read_toml
 from msgspec import Meta
 
 from .datasets import SHOT_COUNTS
-from .methods.table import expand_methods, find_method
 
 DEFAULT_METHODS = ("memory", "vvclip", "vvclip+", "coop", "promptad", "patchcore")
 MAX_SEEDS = 100
@@ -47,6 +49,8 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def methods(self) -> tuple[str, ...]:
         """The rows of the methods' table that were asked for, with groups expanded."""
+        from .methods.table import expand_methods
+
         return expand_methods(self.method)
 
     @property
@@ -57,6 +61,8 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def needs_prompted_graph(self) -> bool:
         """Whether a method can use an engine's prompted graph."""
+        from .methods.table import find_method
+
         return any(find_method(name).conditions for name in self.methods)
 
 
@@ -65,6 +71,8 @@ def read_sweep(file: Path | None, options: dict[str, Any]) -> Sweep:
 
     Raises SettingsError in one line for an unknown key, and for a value of the wrong type or out of range.
     """
+    from .methods.table import find_method
+
     values: dict[str, Any] = {}
     if file is not None:
         values = read_toml(file)

@@ -1,29 +1,31 @@
-"""`goodparts export`: make an engine for a backbone."""
+"""`goodparts export`: make an engine for a backbone.
+
+What needs torch and onnx is imported where it is used, so that the command has its help without them.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.commands.printing import print_lines
 from goodparts.runtime.core.errors import EngineError, SettingsError
+from goodparts.runtime.core.files import require_folder
 from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.view import View
 from goodparts.runtime.describe import describe_engine
-from goodparts.trainer.anople.encoder import PromptedEncoder
 from goodparts.trainer.anople.settings import DEFAULT
-from goodparts.trainer.clip.backbone import Backbone
 
-from .engines import USUAL, find_engine, make_engine
-from .fused import write_fused
-from .labelled import LabelledPhotos
-from .options import add_backbone_arguments, add_check_argument, open_backbone
-from .prompted import add_prompted
+from .options import USUAL, add_backbone_arguments, add_check_argument, open_backbone
 from .triton import Device, write_repository
+
+if TYPE_CHECKING:
+    from goodparts.trainer.clip.backbone import Backbone
 
 CALIBRATION_PHOTOS = 16
 """int8 is calibrated on no more than this many."""
@@ -65,6 +67,12 @@ def run(args: argparse.Namespace) -> int:
 
 def run_engine(args: argparse.Namespace) -> int:
     """Make an engine, or add the prompted graph to one that is there."""
+    from goodparts.trainer.anople.encoder import PromptedEncoder
+
+    from .engines import find_engine, make_engine
+    from .labelled import LabelledPhotos
+    from .prompted import add_prompted
+
     adding = args.prompted and args.engine.exists() and not args.force
     check_engine_options(args, adding)
     backbone = open_backbone(args)
@@ -76,7 +84,7 @@ def run_engine(args: argparse.Namespace) -> int:
         spec = make_engine(backbone, args.engine, args.precision, photos, labelled)
     if encoder is not None:
         spec = add_prompted(args.engine, backbone, encoder, photos)
-    print("\n".join(describe_engine(args.engine, spec)))
+    print_lines(describe_engine(args.engine, spec))
     return 0
 
 
@@ -89,6 +97,7 @@ def check_engine_options(args: argparse.Namespace, adding: bool) -> None:
         raise SettingsError(f"--prompted: {args.engine} is made already; leave --precision and --check-on out")
     if args.engine.exists() and not (args.force or adding):
         raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
+    require_folder(args.engine if adding else args.engine.absolute().parent)
     if args.calibrate_on and not adding and "int8" not in (args.precision or ()):
         raise SettingsError("--calibrate-on without --precision int8: nothing else is calibrated")
 
@@ -102,12 +111,14 @@ def read_calibration_photos(paths: Sequence[Path], backbone: Backbone) -> Array8
 def run_triton(args: argparse.Namespace) -> int:
     """Add the engine that is there to a Triton model repository."""
     folders = write_repository(args.engine, args.triton, device=args.triton_device, max_batch=args.max_batch)
-    print("\n".join(f"{folder}: tritonserver --model-repository={args.triton.resolve()}" for folder in folders))
+    print_lines(f"{folder}: tritonserver --model-repository={args.triton.resolve()}" for folder in folders)
     return 0
 
 
 def run_fused(args: argparse.Namespace) -> int:
     """Write the encoder of the engine that is there and a recipe as one ONNX file."""
+    from .fused import write_fused
+
     if args.fused is None or args.recipe is None:
         raise SettingsError("--fused OUT.onnx and --recipe FILE belong together: give both, or neither")
     if args.triton is not None:
@@ -116,7 +127,10 @@ def run_fused(args: argparse.Namespace) -> int:
     if more:
         raise SettingsError(f"--fused with --precision {' '.join(args.precision)}: a file has one precision, give one")
     agreements = write_fused(args.engine, args.recipe, args.fused, precision)
-    print(f"{args.fused}: {args.fused.stat().st_size / 1e6:.1f} MB, {precision}, with {args.recipe}")
+    lines = [f"{args.fused}: {args.fused.stat().st_size / 1e6:.1f} MB, {precision}, with {args.recipe}"]
     for agreement in agreements:
-        print(f"  on {agreement.ran}: differs from goodparts by at most {agreement.difference:.1e} of the threshold")
+        lines.append(
+            f"  on {agreement.ran}: differs from goodparts by at most {agreement.difference:.1e} of the threshold"
+        )
+    print_lines(lines)
     return 0

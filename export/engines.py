@@ -18,12 +18,12 @@ from goodparts.trainer.clip.backbone import Backbone
 
 from .graph import OPSET, write_graph
 from .labelled import LabelledPhotos
+from .options import USUAL
 from .precisions import PAIRS, Exporter
 from .reference import make_reference
 
 log = logging.getLogger(__name__)
 
-USUAL: tuple[Precision, ...] = ("fp32", "bf16")
 LIBRARIES = ("goodparts", "torch", "open_clip_torch", "onnx")
 RANDOM_NOTE = "random weights: speeds are valid, fidelity is not established"
 

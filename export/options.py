@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.clip.weights import DEFAULT_NAME, DEFAULT_PRETRAINED
+from goodparts.trainer.clip.names import DEFAULT_NAME, DEFAULT_PRETRAINED
+
+if TYPE_CHECKING:
+    from goodparts.trainer.clip.backbone import Backbone
+
+USUAL: tuple[Precision, ...] = ("fp32", "bf16")
+"""The precisions that an engine has unless others are asked for."""
 
 
 def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
@@ -31,6 +38,8 @@ def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
         SettingsError: --memory-taps are no numbers, or the device cannot be used.
         BackboneError: There is no such backbone, or its weights cannot be had.
     """
+    from goodparts.trainer.clip.backbone import Backbone
+
     taps = None
     if args.memory_taps is not None:
         try:

@@ -15,7 +15,7 @@ from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import REFERENCE_NAMES
 from goodparts.runtime.engine.spec import SPEC_NAME, EngineSpec, File, Graph, Variant, verify_files
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.method import ConditionedEncoder
+from goodparts.trainer.conditioned_encoder import ConditionedEncoder
 
 from .graph import save_sharing, trace
 from .precisions import Exporter

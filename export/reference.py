@@ -9,7 +9,7 @@ from goodparts.runtime.backends.tensors import name_outputs, to_features
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import Reference
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.method import ConditionedEncoder
+from goodparts.trainer.conditioned_encoder import ConditionedEncoder
 from PIL import Image
 
 DRAWN = ("gear", "circuit board", "leather", "bottle mouth")

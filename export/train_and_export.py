@@ -1,4 +1,7 @@
-"""`train-and-export`: a few photos of good parts in, a recipe out, and the engine to run it if there is none."""
+"""`train-and-export`: a few photos of good parts in, a recipe out, and the engine to run it if there is none.
+
+What needs torch and onnx is imported where it is used, so that the command has its help without them.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,30 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from goodparts.runtime.commands.options import add_bad, add_false_reject_rate, add_region, add_simulate
+from goodparts.runtime.commands.printing import print_lines
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.files import printable, require_folder_of
+from goodparts.runtime.core.files import printable, require_folder, require_folder_of
 from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.view import Box, View, read_mask
 from goodparts.runtime.describe import describe_recalibration, describe_recipe
 from goodparts.runtime.recipe.recalibrate import recalibrate
-from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.method import ConditionedEncoder, Preparation
+from goodparts.trainer.method import Preparation
 from goodparts.trainer.product import LearnedProduct, Product, RunOptions, compose_recipe
 from goodparts.trainer.registry import METHODS
 from goodparts.trainer.settings import Protocol
 from goodparts.trainer.shots import load_shots
-from tqdm import tqdm
 
-from .engines import find_engine, make_engine
-from .labelled import LabelledPhotos
 from .method_options import add_settings, read_method
 from .options import add_backbone_arguments, add_check_argument, open_backbone
 from .products import ProductRequest, add_products, read_product_requests
-from .prompted import add_prompted
+
+if TYPE_CHECKING:
+    from goodparts.trainer.clip.backbone import Backbone
+    from goodparts.trainer.conditioned_encoder import ConditionedEncoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
 
     Whatever can be wrong with options, photos and prompts is found before the engine is exported.
     """
+    if not args.engine.exists():
+        require_folder(args.engine.absolute().parent)
     requests = read_product_requests(args)
     method = read_method(args)
     options = read_run_options(args)
@@ -160,6 +165,10 @@ def provide_graph(args: argparse.Namespace, backbone: Backbone, view: View, enco
         EngineError: Another engine is in the way.
         ParityError: The export is too far from torch.
     """
+    from .engines import find_engine, make_engine
+    from .labelled import LabelledPhotos
+    from .prompted import add_prompted
+
     spec = find_engine(backbone, args.engine)
     if spec is not None and args.check_on is not None:
         raise SettingsError(f"--check-on: {args.engine} is made already; name another folder with --engine to make one")
@@ -197,7 +206,7 @@ def write_recipe(
     recipe.save(request.recipe_file)
     patch = describe_patch(request.photos[0], learned.product.view, backbone.encoder.grid)
     described = describe_recipe(request.recipe_file, recipe)
-    print("\n".join([*described, patch, *describe_recalibration(recalibration)]))
+    print_lines([*described, patch, *describe_recalibration(recalibration)])
 
 
 def describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:
@@ -210,5 +219,7 @@ def describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:
 
 def show_progress(texts: str, steps: range) -> Iterable[int]:
     """Yield the steps, with a bar that names the products and shows how many steps are done."""
+    from tqdm import tqdm
+
     bar: Iterable[int] = tqdm(steps, desc=f"learning {texts}", unit="step", disable=None)
     return bar

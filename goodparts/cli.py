@@ -63,8 +63,27 @@ def train_and_export(argv: Sequence[str] | None = None) -> int:
     return run("train-and-export", TRAIN_AND_EXPORT, sys.argv[1:] if argv is None else argv)
 
 
+class _OneLineFormatter(logging.Formatter):
+    """Formats a message as one line that a terminal only shows: it may hold the name of a file."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        from goodparts.runtime.core.files import visible
+
+        return visible(super().formatMessage(record))
+
+
+def show_log() -> None:
+    """Show what goodparts logs; what libraries log on the way to an error tells less than the error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLineFormatter("goodparts: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.CRITICAL)
+    logging.getLogger("goodparts").setLevel(logging.INFO)
+
+
 def run(prog: str, command: Command, argv: Sequence[str]) -> int:
     """Import a command's module, parse its arguments and run it; an error becomes one line on stderr.
+
+    Commands import the libraries of their extra only when they run, so that each has its help without them.
 
     Exit codes: 0 ran, 1 a reject under --fail-on-reject, 2 error, 130 interrupted, 143 terminated. With
     GOODPARTS_TRACEBACK set in the environment an error shows where it came from.
@@ -76,19 +95,18 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that temporary files go
     try:
-        try:
-            module = importlib.import_module(command.module)
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("goodparts"):
-                raise
-            from goodparts.runtime.core.errors import install_line
-
-            print(f"{prog}: needs {error.name}: {install_line(command.extra)}", file=sys.stderr)
-            return 2
+        module = importlib.import_module(command.module)
         parser = argparse.ArgumentParser(prog=prog, description=command.help)
         module.add_arguments(parser)
         code: int = module.run(parser.parse_args(argv))
         sys.stdout.flush()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("goodparts") or os.environ.get("GOODPARTS_TRACEBACK"):
+            raise
+        from goodparts.runtime.core.errors import install_line
+
+        print(f"{prog}: needs {error.name}: {install_line(command.extra)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; nothing was left half-written", file=sys.stderr)
         return 130
@@ -111,9 +129,3 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, (GoodpartsError, OSError)):
         return visible(one_line(error))
     return f"unexpected {visible(one_line(error))} (GOODPARTS_TRACEBACK=1 shows where)"
-
-
-def show_log() -> None:
-    """Show our own log; what libraries log on the way to an error tells less than the error."""
-    logging.basicConfig(format="goodparts: %(message)s", level=logging.CRITICAL)
-    logging.getLogger("goodparts").setLevel(logging.INFO)

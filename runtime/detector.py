@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from PIL import Image
@@ -71,6 +72,9 @@ class Detector:
         """Open an engine folder and a recipe file; see Engine.open for the options, Search, and Trust."""
         opened = Engine.open(engine, backend=backend, precision=precision, threads=threads, verify=verify)
         return cls(opened, recipe, search=search, trust=trust)
+
+    def __reduce__(self) -> NoReturn:
+        raise EngineError("a Detector cannot be pickled or copied to another process: open one per process")
 
     def use(self, recipe: Recipe | str | Path) -> None:
         """Change the product. On an error the product in use stays.

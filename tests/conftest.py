@@ -134,7 +134,7 @@ def prompted_folder(
 def anople_recipe(demo: Backbone, anople: AnoPLeLearner, prompted_folder: Path, shots: Shots) -> Recipe:
     """The ring of `anople`."""
     from goodparts.runtime.engine.spec import read_spec
-    from goodparts.trainer.anople.method import learned_products
+    from goodparts.trainer.anople.preparation import learned_products
 
     [learned] = learned_products(demo, anople, [Product("ring", (), View(), shots)])
     graph = read_spec(prompted_folder).graph_id("prompted", "fp32")

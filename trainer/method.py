@@ -1,35 +1,24 @@
-"""What a method of learning products is: it prepares a run, learns, and hands back what recipes are composed of."""
+"""What a method of learning products is: it prepares a run, learns, and hands back what recipes are composed of.
+
+Methods and their settings are described without torch, so that the command line has its help without it.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
-from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.recipe.recipe import Recipe
-from torch import Tensor, nn
 
-from .clip.backbone import Backbone
 from .product import LearnedProduct, Product, RunOptions, compose_recipe
 from .settings import Protocol
-from .steps import Progress
 
-
-class ConditionedEncoder(nn.Module, ABC):
-    """An image tower that also reads what a method learned: the torch module of an engine's prompted graph."""
-
-    shapes: dict[str, tuple[int, ...]]
-    """Name of a condition → its shape, in the order in which `forward` reads them."""
-
-    @abstractmethod
-    def forward(self, image: Tensor, conditions: list[Tensor]) -> tuple[Tensor, ...]:
-        """Encode images uint8 [B,S,S,3]: l2-normalised global [B,D], local [B,P,D], and memory [B,P,W] per tap."""
-
-    @abstractmethod
-    def example(self, seed: int = 0) -> Conditions:
-        """Return random conditions that are as large as learned ones."""
+if TYPE_CHECKING:
+    from .clip.backbone import Backbone
+    from .conditioned_encoder import ConditionedEncoder
+    from .steps import Progress
 
 
 class Preparation(ABC):

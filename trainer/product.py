@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.scoring import Features, Learned
@@ -16,9 +16,11 @@ from goodparts.runtime.recipe.header import FORMAT_VERSION, PROMPTED_VERSION, Re
 from goodparts.runtime.recipe.memory import Fusion, fit_memory
 from goodparts.runtime.recipe.recipe import Recipe
 
-from .clip.backbone import Backbone
 from .settings import Protocol
 from .shots import Shots
+
+if TYPE_CHECKING:
+    from .clip.backbone import Backbone
 
 LIBRARIES = ("goodparts", "torch", "open_clip_torch", "numpy", "pillow")
 """Their versions are written into every recipe."""

@@ -59,7 +59,7 @@ def load_shots(paths: Sequence[Path], view: View, sides: Sequence[int]) -> Shots
 
     Raises:
         SettingsError: Two photos look the same to the encoder, whatever their files are: the second would teach
-            nothing and falsify the calibration.
+            nothing and falsify the calibration. Or the view does not fit a photo.
         FileError, ImageError: A photo cannot be read.
     """
     manifest: list[Shot] = []
@@ -68,6 +68,7 @@ def load_shots(paths: Sequence[Path], view: View, sides: Sequence[int]) -> Shots
     for path in paths:
         data = read_bytes(path)
         frame = decode(data, printable(path))
+        view.check(frame.shape[0], frame.shape[1], printable(path))
         for side in sides:
             views[side].append(view.cut(frame, side))
         twin = path_of.setdefault(views[sides[0]][-1].tobytes(), path)

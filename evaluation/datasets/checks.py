@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from goodparts.runtime.core.errors import ImageError
+from goodparts.runtime.core.errors import GoodpartsError
 from goodparts.runtime.core.files import printable, sha256
+from goodparts.runtime.core.preprocess import read_size
 
 from .samples import Split
-from .truth import check_size, read_size
+from .truth import check_size
 
 Key = TypeVar("Key")
 
@@ -27,7 +28,7 @@ def check_split(split: Split) -> list[str]:
         try:
             for mask in sample.masks:
                 check_size(mask, read_size(mask), sample.path, read_size(sample.path))
-        except ImageError as error:
+        except GoodpartsError as error:
             lines.append(f"{split.category}: {error}")
     return lines
 

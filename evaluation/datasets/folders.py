@@ -17,6 +17,7 @@ ISIE 2021 (BTAD); the readme files that come with them.
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,9 @@ def read_btad(folder: Path) -> Split:
 def read_loco(folder: Path) -> Split:
     """Read a category of MVTec LOCO, with its saturation areas."""
     truth = folder / "ground_truth"
-    split = _read(folder, "good", lambda path, defect: _list_masks(truth / defect / path.stem), level=0)
+    split = _read(
+        folder, "good", lambda path, defect: _list_masks(find_entry(truth, f"{defect}/{path.stem}")), is_numbered=True
+    )
     validation = tuple(find_images([folder / "validation" / "good"]))
     saturations = _read_saturations(folder / "defects_config.json")
     return dataclasses.replace(split, validation=validation, saturations=saturations)
@@ -75,37 +78,60 @@ def to_words(category: str) -> str:
 
 
 class MaskFolder:
-    """Masks in folders named after the defects; a mask is named after its photo, with or without _mask.
+    """Masks in folders named after the defects; a mask is named after its photo, with _mask behind it or without.
 
-    A folder is listed once.
+    Names match however a system composes their letters. A folder is listed once.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._listed: dict[str, dict[str, list[Path]]] = {}
+        self._listed: dict[Path, dict[str, list[Path]]] = {}
 
     def find(self, photo: Path, defect: str) -> tuple[Path, ...]:
         """Return the mask of a photo; raise ImageError unless there is exactly one."""
-        if defect not in self._listed:
-            self._listed[defect] = self._list(self.folder / defect)
-        masks = self._listed[defect].get(photo.stem, [])
-        if len(masks) != 1:
+        folder = find_entry(self.folder, defect)
+        masks, photos = self._list(folder), self._list(photo.parent)
+        stem = compose(photo.stem)
+        suffixed, parent = f"{stem}_mask", stem.removesuffix("_mask")
+        of_photo = [*masks.get(suffixed, []), *masks.get(stem, [])]
+        if suffixed in photos and f"{suffixed}_mask" not in masks:
+            of_photo = masks.get(stem, [])  # the other one is of the photo that is called like it
+        elif parent != stem and parent in photos and suffixed in masks:
+            of_photo = masks[suffixed]  # the other one is of the photo `parent`
+        if len(of_photo) != 1:
             raise ImageError(
-                f"{printable(photo)}: {len(masks)} masks in {printable(self.folder / defect)}, exactly one is needed: "
+                f"{printable(photo)}: {len(of_photo)} masks in {printable(folder)}, exactly one is needed: "
                 f"{photo.stem}_mask.png or {photo.stem}.png"
             )
-        return tuple(masks)
+        return tuple(of_photo)
 
-    @staticmethod
-    def _list(folder: Path) -> dict[str, list[Path]]:
-        masks: defaultdict[str, list[Path]] = defaultdict(list)
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if is_image_name(path.name):
-                masks[path.stem.removesuffix("_mask")].append(path)
-        return masks
+    def _list(self, folder: Path) -> dict[str, list[Path]]:
+        """Return the pictures of a folder by their composed names without ending."""
+        if folder not in self._listed:
+            pictures: defaultdict[str, list[Path]] = defaultdict(list)
+            for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+                if is_image_name(path.name):
+                    pictures[compose(path.stem)].append(path)
+            self._listed[folder] = dict(pictures)
+        return self._listed[folder]
 
 
-def _read(folder: Path, good: str, masks: Masks, level: int = 127) -> Split:
+def compose(name: str) -> str:
+    """Return a file's name with composed letters (NFC): some systems and archives store ö as o and two dots."""
+    return unicodedata.normalize("NFC", name)
+
+
+def find_entry(folder: Path, name: str) -> Path:
+    """Return what has this name in a folder, however its letters are composed; name may lead through folders."""
+    for part in Path(name).parts:
+        exact = folder / part
+        if not exact.exists() and folder.is_dir():
+            exact = next((entry for entry in folder.iterdir() if compose(entry.name) == compose(part)), exact)
+        folder = exact
+    return folder
+
+
+def _read(folder: Path, good: str, masks: Masks, is_numbered: bool = False) -> Split:
     """Read a category whose train/ and test/ hold a folder `good`, and test/ one for each defect."""
     if not (folder / "test").is_dir():
         raise FileError(f"{printable(folder)} has no folder test: a category has train and test")
@@ -115,7 +141,7 @@ def _read(folder: Path, good: str, masks: Masks, level: int = 127) -> Split:
             if subfolder.name == good:
                 test.append(Sample(path))
             else:
-                test.append(Sample(path, subfolder.name, masks(path, subfolder.name), level))
+                test.append(Sample(path, subfolder.name, masks(path, subfolder.name), is_numbered))
     name = folder.resolve().name
     return Split(name, to_words(name), tuple(find_images([folder / "train" / good])), tuple(test))
 

@@ -53,7 +53,7 @@ def read_visa(root: Path, category: str) -> Split:
             train.append(photo)
         elif row["split"] == "test":
             masks = (_inside(root, row["mask"], path),) if bad else ()
-            test.append(Sample(photo, row["label"] if bad else None, masks, level=0))
+            test.append(Sample(photo, row["label"] if bad else None, masks, is_numbered=True))
         else:
             raise FileError(
                 f"{printable(path)}: {row['image']} is {row['label']} in {row['split']}: train has only normal"

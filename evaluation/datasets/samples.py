@@ -16,13 +16,14 @@ class Sample:
     """A photo to test with.
 
     defect is the data set's name of the defect, or None for a good part. masks are the files that mark it: none for a
-    good part, and several where each defect has its own. Mask values above `level` are defective.
+    good part, and several where each defect has its own. is_numbered tells whether a mask's values number the defects,
+    so that every value above 0 is defective; otherwise a mask is dark and bright (runtime/core/masks.py).
     """
 
     path: Path
     defect: str | None = None
     masks: tuple[Path, ...] = ()
-    level: int = 127
+    is_numbered: bool = False
 
     @property
     def bad(self) -> bool:
@@ -84,5 +85,5 @@ class Split:
         for sample in self.test:
             files = [sha256(path) for path in (sample.path, *sample.masks)]
             defect = None if sample.defect is None else printable(Path(sample.defect))
-            lines.append(["test", printable(Path(sample.path.name)), defect, sample.level, files])
+            lines.append(["test", printable(Path(sample.path.name)), defect, sample.is_numbered, files])
         return hashlib.sha256(msgspec.json.encode(lines)).hexdigest()

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from goodparts.runtime.core.errors import ImageError
-from goodparts.runtime.core.files import printable
-from PIL import Image, UnidentifiedImageError
+from goodparts.runtime.core.files import printable, read_bytes
+from goodparts.runtime.core.masks import defect_numbers, describe_values, marked
+from goodparts.runtime.core.preprocess import opened, read_size
+from PIL import Image
 
 from .samples import Sample, Saturation
 
 Flags = npt.NDArray[np.bool_]
-
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-"""EXIF's tag of the orientation, and its values that exchange width and height."""
+Numbers = npt.NDArray[np.floating] | npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,22 +55,40 @@ def resize_mask(mask: Flags, height: int, width: int) -> Flags:
 def load_truth(sample: Sample, saturations: Mapping[int, Saturation] | None = None) -> Truth:
     """Read a sample's defective pixels at its photo's own size.
 
-    Raises ImageError for a mask that is missing, unreadable, of another size than the photo, or that marks a defect
-    whose saturation area is not stated.
+    Raises ImageError for a photo without a mask, and for a mask that is no picture, has another size than the photo,
+    marks no pixel, or marks a defect whose saturation area is not stated. Raises FileError for a file that cannot be
+    read.
     """
     width, height = read_size(sample.path)
     if not sample.marked:
         raise ImageError(f"{printable(sample.path)} has no mask: only metrics of images can be taken over it")
-    mask = np.zeros((height, width), np.bool_)
+    truth = np.zeros((height, width), np.bool_)
     defects = []
     for path in sample.masks:
-        values = _read_values(path, sample.level)
-        check_size(path, (values.shape[1], values.shape[0]), sample.path, (width, height))
-        marked = values > sample.level
-        mask |= marked
-        if saturations is not None and marked.any():
-            defects.append((marked, _saturation(path, values[marked], saturations)))
-    return Truth(mask, None if saturations is None else tuple(defects))
+        numbers = read_defect_numbers(path, sample)
+        check_size(path, (numbers.shape[1], numbers.shape[0]), sample.path, (width, height))
+        marks = numbers > 0
+        truth |= marks
+        if saturations is not None:
+            defects.append((marks, _saturation(path, numbers[marks], saturations)))
+    return Truth(truth, None if saturations is None else tuple(defects))
+
+
+def read_defect_numbers(path: Path, sample: Sample) -> Numbers:
+    """Read one of a sample's masks: the number of the defect that each pixel has, [H,W], 0 where there is none.
+
+    Where the masks of the data set number no defects, it is 1. Raises ImageError for a mask that marks no pixel: a bad
+    photo without a defect would silently lower the metrics of pixels.
+    """
+    name = printable(path)
+    with opened(read_bytes(path), name) as image:
+        numbers = defect_numbers(image) if sample.is_numbered else marked(image).astype(np.uint8)
+        if not (numbers > 0).any():
+            raise ImageError(
+                f"mask {name} marks no pixel of the bad photo {printable(sample.path)} ({describe_values(image)}): "
+                "mark its defect, or move the photo to the good ones"
+            )
+        return numbers
 
 
 def check_size(mask: Path, mask_size: tuple[int, int], photo: Path, photo_size: tuple[int, int]) -> None:
@@ -82,37 +100,14 @@ def check_size(mask: Path, mask_size: tuple[int, int], photo: Path, photo_size: 
         )
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Return width and height of a picture as it is seen; only its header is read."""
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(_ORIENTATION) in _TURNED
-            return (image.height, image.width) if turned else image.size
-    except UnidentifiedImageError:
-        raise ImageError(f"{printable(path)} is not a picture in a known format") from None
-    except OSError as error:
-        raise ImageError(f"cannot read {printable(path)}: {error.strerror or error}") from error
-
-
-def _read_values(path: Path, level: int) -> npt.NDArray[np.uint8]:
-    """Read a mask's grey values [H,W]; with level 0, where values number defects, they are read as stored."""
-    try:
-        with Image.open(path) as image:
-            plain = image if level == 0 and image.mode in ("L", "P") else image.convert("L")
-            return np.asarray(plain, np.uint8)
-    except UnidentifiedImageError:
-        raise ImageError(f"{printable(path)} is not a picture in a known format") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"mask {printable(path)} is missing or damaged: {error}") from error
-
-
-def _saturation(path: Path, values: npt.NDArray[np.uint8], saturations: Mapping[int, Saturation]) -> int:
+def _saturation(path: Path, values: Numbers, saturations: Mapping[int, Saturation]) -> int:
     """Return the saturation area of the one defect that a mask marks, with `values` [n]."""
     distinct = np.unique(values).tolist()
     if len(distinct) != 1 or distinct[0] not in saturations:
         known = " ".join(map(str, sorted(saturations)))
+        stored = " ".join(f"{value:g}" for value in distinct)
         raise ImageError(
-            f"{printable(path)} marks defects with {' '.join(map(str, distinct))}: one of {known} is needed, those "
-            "with a stated saturation area"
+            f"{printable(path)} marks defects with {stored}: one of {known} is needed, those with a stated saturation "
+            "area"
         )
     return saturations[distinct[0]].area(values.size)

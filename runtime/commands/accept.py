@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ..core.errors import GoodpartsError, SettingsError
-from ..core.files import require_folder_of, visible
+from ..core.files import printable, require_folder_of
 from ..core.image_files import find_images
 from ..core.view import Box, View, read_mask
 from ..describe import describe_accepts, describe_change
@@ -21,6 +21,7 @@ from ..recipe.accept import Change, Photo, apply, preview, undo
 from ..recipe.recipe import Recipe
 from ..recipe.signing import Signer
 from .options import add_backend, add_engine, add_key, add_recipe, add_region
+from .printing import print_lines
 
 MOST_REJECTS = 100
 """So many of the newest past rejects are looked at."""
@@ -48,15 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     recipe = Recipe.open(args.recipe)
     if args.history:
-        print("\n".join(map(visible, describe_accepts(recipe.header) or ["nothing was accepted"])))
+        print_lines(describe_accepts(recipe.header) or ["nothing was accepted"])
         return 0
+    require_folder_of(args.recipe)
     signer = None if args.key is None else Signer.read(args.key)
     change = _propose(args, recipe)
-    print("\n".join(map(visible, describe_change(args.recipe, change))))
+    print_lines(describe_change(args.recipe, change))
     if not (args.yes or _ask()):
         print("nothing was changed: --yes writes it")
         return 0
-    require_folder_of(args.recipe)
     start = time.perf_counter()
     apply(change, args.recipe, signer)
     print(f"written in {(time.perf_counter() - start) * 1e3:.0f} ms; a running watch takes it by itself")
@@ -102,9 +103,9 @@ def _read_rejects(args: argparse.Namespace, view: View, accepted: set[str]) -> I
     for path in paths[-MOST_REJECTS:]:
         try:
             photo = Photo.read(path)
-            view.check(*photo.pixels.shape[:2])
+            view.check(photo.pixels.shape[0], photo.pixels.shape[1], printable(path))
         except GoodpartsError as error:
-            print(f"goodparts: {visible(str(error))}", file=sys.stderr)
+            print_lines([f"goodparts: {error}"], sys.stderr)
             continue
         if photo.sha256 not in accepted:
             yield photo

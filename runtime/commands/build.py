@@ -13,6 +13,7 @@ from ..describe import describe_plan
 from ..engine.build import build_plan, trtexec_commands
 from ..engine.spec import read_spec
 from .options import add_engine, add_precision
+from .printing import print_lines
 
 DEVICES = [name for name in BACKENDS if name != "onnxruntime"]  # which runs graphs as they are
 
@@ -47,12 +48,12 @@ def run(args: argparse.Namespace) -> int:
     if args.print_trtexec:
         if args.device != TENSORRT:
             raise SettingsError(f"--print-trtexec with --device {args.device}: it is for {TENSORRT}")
-        print("\n".join(trtexec_commands(args.engine, read_spec(args.engine), settings)))
+        print_lines(trtexec_commands(args.engine, read_spec(args.engine), settings))
         return 0
     graph: GraphName = "prompted" if args.prompted else "plain"
     plan, built = build_plan(args.engine, args.precision, settings, args.device, replace=args.force, name=graph)
     if built:
-        print(describe_plan(plan))
+        print_lines([describe_plan(plan)])
     else:
-        print(f"{plan.name}, for {plan.batches}, is there and fits: nothing was built (--force builds again)")
+        print_lines([f"{plan.name}, for {plan.batches}, is there and fits: nothing was built (--force builds again)"])
     return 0

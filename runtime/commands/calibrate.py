@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import msgspec
-
 from ..core.files import require_folder_of
 from ..describe import describe_recalibration, describe_thresholds
 from ..detector import Detector
@@ -22,6 +20,7 @@ from .options import (
     add_recipe,
     add_simulate,
 )
+from .printing import print_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,10 +49,15 @@ def run(args: argparse.Namespace) -> int:
     recalibration = recalibrate(detector.recipe, encode, args.good, args.bad, rate, args.simulate)
     recipe = recalibration.recipe
     if args.threshold is not None:
-        thresholds = msgspec.structs.replace(recipe.header.thresholds, image=args.threshold)
+        thresholds = recipe.header.thresholds.scaled_to(args.threshold)
         thresholds.check()
         recipe = recipe.with_thresholds(thresholds)
     recipe.save(out, signer)
-    print(f"{out}: thresholds of {recipe.header.product!r}")
-    print("\n".join([*describe_thresholds(recipe.header), *describe_recalibration(recalibration)]))
+    print_lines(
+        [
+            f"{out}: thresholds of {recipe.header.product!r}",
+            *describe_thresholds(recipe.header),
+            *describe_recalibration(recalibration),
+        ]
+    )
     return 0

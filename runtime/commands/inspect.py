@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TextIO, get_args
 import msgspec
 
 from ..core.errors import GoodpartsError, SettingsError
-from ..core.files import printable, require_folder_of, write_atomic
+from ..core.files import printable, require_folder, require_folder_of, visible, write_atomic
 from ..core.image_files import find_images
 from ..core.preprocess import Array8, load_rgb
 from ..core.scorer import BankPrecision, Search
@@ -21,6 +21,7 @@ from ..inspection import Inspection
 from ..recipe.signing import Trust
 from .options import add_backend, add_engine, add_recipe, add_threads, add_threshold, add_trust
 from .overlay_writer import SHEET_PICTURES, OverlayWriter
+from .printing import print_lines
 
 
 class Inspected(NamedTuple):
@@ -64,13 +65,15 @@ def run(args: argparse.Namespace) -> int:
     for target in (args.sheet, None if args.json in (None, "-") else Path(args.json)):
         if target is not None:
             require_folder_of(target)
+    if args.overlays is not None:
+        require_folder(args.overlays)
     detector = Detector.open(
         args.engine, args.recipe, backend=args.backend, precision=args.precision, threads=args.threads, verify=True,
         search=Search(args.memory_precision, args.recall),
         trust=None if args.accept_signed is None else Trust.read(args.accept_signed),
     )  # fmt: skip
     if args.threshold is not None:
-        detector.thresholds = msgspec.structs.replace(detector.thresholds, image=args.threshold)
+        detector.thresholds = detector.thresholds.scaled_to(args.threshold)
     _print_what_runs(detector)
     images = find_images(args.paths)
     overlays = OverlayWriter(args.overlays, args.sheet, args.paths)
@@ -97,7 +100,7 @@ def inspect_all(detector: Detector, images: list[Path], batch: int) -> Iterator[
         for path in images[start : start + batch]:
             try:
                 frame = load_rgb(path)
-                detector.recipe.header.view.check(*frame.shape[:2])
+                detector.recipe.header.view.check(frame.shape[0], frame.shape[1], printable(path))
                 readable.append((path, frame))
             except GoodpartsError as error:
                 yield Inspected(path, None, error)
@@ -129,11 +132,11 @@ class Verdicts:
             else:
                 self.good += 1
             record = {"path": name, **as_record(outcome)}
-            self._print_line(f"{outcome.verdict:6}  {outcome.calibrated:.3f}  {name}", file=self._table)
+            self._print_line(f"{outcome.verdict:6}  {outcome.calibrated:.3f}  {visible(name)}", file=self._table)
         else:
             self.unreadable += 1
             record = {"path": name, "error": str(outcome)}
-            self._print_line(f"goodparts: {outcome}", file=sys.stderr)
+            self._print_line(f"goodparts: {visible(str(outcome))}", file=sys.stderr)
         line = msgspec.json.encode(record) + b"\n"
         if self._json == "-":
             sys.stdout.write(line.decode())
@@ -157,14 +160,12 @@ class Verdicts:
 
 def _print_what_runs(detector: Detector) -> None:
     header = detector.recipe.header
-    print(f"{header.product}: {detector.engine.encoder.backbone} on {detector.engine.backend}", file=sys.stderr)
+    lines = [f"{header.product}: {detector.engine.encoder.backbone} on {detector.engine.backend}"]
     if header.protocol == "official":
-        print(
-            "note: trained with --protocol official, which reproduces the released code, quirks included",
-            file=sys.stderr,
-        )
+        lines.append("note: trained with --protocol official, which reproduces the released code, quirks included")
     if header.encoder.backbone == "demo":
-        print("note: the demo backbone has only seen drawn parts; it is for trying and testing", file=sys.stderr)
+        lines.append("note: the demo backbone has only seen drawn parts; it is for trying and testing")
+    print_lines(lines, sys.stderr)
 
 
 def _with_progress(inspected: Iterator[Inspected], total: int) -> tuple[Iterator[Inspected], Callable[..., None]]:

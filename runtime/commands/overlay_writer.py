@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..core.files import printable, write_atomic, writing
+from ..core.image_files import is_drawing
 from ..core.preprocess import Array8
 from ..inspection import Inspection
 from ..overlay import TILE, draw_contact_sheet, draw_overlay, to_png
@@ -53,11 +54,16 @@ class OverlayWriter:
         """Return the name, numbered where another picture has it already."""
         unused, stem = name, name.removesuffix(".png")
         for number in itertools.count(2):
-            if unused not in self._names:
+            if unused not in self._names and not self._would_replace_a_photo(unused):
                 break
             unused = f"{stem}_{number}.png"
         self._names.add(unused)
         return unused
+
+    def _would_replace_a_photo(self, name: str) -> bool:
+        """Return whether a file of this name is there that goodparts did not draw, as in the inspected folder."""
+        target = None if self._folder is None else self._folder / name
+        return target is not None and target.exists() and not is_drawing(target)
 
 
 def overlay_name(path: Path, roots: list[Path]) -> str:

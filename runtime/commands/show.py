@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..core.files import visible
 from ..describe import describe_engine, describe_recipe
 from ..engine.spec import read_spec, verify_files
 from ..recipe.recipe import Recipe
+from .printing import print_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     for path in args.paths:
         if path.is_dir():
             spec = verify_files(path) if args.verify else read_spec(path)
-            print("\n".join(describe_engine(path, spec)) + ("\n  every digest matches" if args.verify else ""))
+            print_lines([*describe_engine(path, spec), *(["  every digest matches"] if args.verify else [])])
         else:
-            print("\n".join(map(visible, describe_recipe(path, Recipe.open(path)))))
+            print_lines(describe_recipe(path, Recipe.open(path)))
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..recipe.recipe import Recipe
 from ..recipe.signing import Signer
 from .options import add_key
+from .printing import print_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,5 +20,5 @@ def run(args: argparse.Namespace) -> int:
     signer = Signer.read(args.key)
     for path in args.recipes:
         Recipe.open(path).save(path, signer)
-        print(f"{path}: signed, now {Recipe.open(path).digest[:12]}")
+        print_lines([f"{path}: signed, now {Recipe.open(path).digest[:12]}"])
     return 0

@@ -11,10 +11,11 @@ import secrets
 import shutil
 import socket
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -174,12 +175,29 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def require_folder_of(path: Path) -> None:
-    """FileError unless `path` could be written: asked before slow work whose result goes there."""
+    """Raise FileError unless `path` could be written as a file: asked before slow work whose result goes there."""
     folder = path.absolute().parent
-    if not folder.is_dir():
+    if not folder.exists():
         raise FileError(f"cannot write {path}: folder {folder} does not exist; create it first")
+    _require_writable(folder, path)
     if path.is_dir():
         raise FileError(f"cannot write {path}: it is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise FileError(f"cannot write {path}: it is no ordinary file; name another")
+
+
+def require_folder(folder: Path) -> None:
+    """Raise FileError unless files could be written into a folder, which need not exist yet; nothing is made."""
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    _require_writable(nearest, folder)
+
+
+def _require_writable(folder: Path, target: Path) -> None:
+    """Raise FileError unless `folder` is one that takes files; target: what is to be written, for the error."""
+    if not folder.is_dir():
+        raise FileError(f"cannot write {target}: {folder} is a file, not a folder; choose another place")
+    with writing(target), tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def read_bytes(path: Path) -> bytes:
@@ -187,7 +205,22 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror or error}; name a file that can be read") from error
+        raise _unreadable(path, error) from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file opened for reading; raise FileError in one line when it is missing or unreadable."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with file:
+        yield file
+
+
+def _unreadable(path: Path, error: OSError) -> FileError:
+    return FileError(f"cannot read {printable(path)}: {error.strerror or error}; name a file that can be read")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -37,9 +37,8 @@ def marked(image: Image.Image) -> Marks:
 
     Of a picture in one colour the opacity counts instead; of a palette in colours, every colour but black.
     """
-    is_colourful_palette = image.mode in ("P", "PA") and not _is_grey(image)
     values = brightness(image)
-    if is_colourful_palette:
+    if _is_colourful_palette(image):
         return np.asarray(values > 0)
     level = 127.0 if image.format in _LOSSY else float(values.max()) / 2
     return np.asarray(values > level)
@@ -47,8 +46,6 @@ def marked(image: Image.Image) -> Marks:
 
 def brightness(image: Image.Image) -> npt.NDArray[np.floating]:
     """Return how bright each pixel of a mask is, float [H,W]: the largest channel, 0 where it is transparent."""
-    if image.mode == "1":
-        return np.asarray(image, np.float32)
     if image.mode == "F" or image.mode.startswith("I"):
         return np.nan_to_num(np.asarray(image, np.float64), posinf=np.finfo(np.float64).max, neginf=0.0)
     rgba = np.asarray(image.convert("RGBA"), np.float32)
@@ -57,6 +54,14 @@ def brightness(image: Image.Image) -> npt.NDArray[np.floating]:
     if opacity.min() < opacity.max() and (not visible.size or visible.min() == visible.max()):
         return opacity
     return np.asarray(np.where(opacity > 0, colour, np.float32(0)), np.float32)
+
+
+def defect_numbers(image: Image.Image) -> npt.NDArray[np.floating]:
+    """Return the number of the defect that each pixel of a mask stores, float [H,W]; 0 where there is none.
+
+    It is the index of a palette in colours, as VOC's, and the brightness of every other picture.
+    """
+    return np.asarray(image, np.float32) if _is_colourful_palette(image) else brightness(image)
 
 
 def describe_values(image: Image.Image) -> str:
@@ -75,6 +80,8 @@ def require_shape(marks: Marks, image: Image.Image, name: str) -> None:
         )
 
 
-def _is_grey(image: Image.Image) -> bool:
-    palette = np.asarray(image.convert("RGB")).reshape(-1, 3)
-    return bool((palette[:, 0] == palette[:, 1]).all() and (palette[:, 1] == palette[:, 2]).all())
+def _is_colourful_palette(image: Image.Image) -> bool:
+    if image.mode not in ("P", "PA"):
+        return False
+    colours = np.asarray(image.convert("RGB"))
+    return bool((colours != colours[..., :1]).any())

@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from . import native
 from .errors import GoodpartsError, ImageError, first_line
-from .files import printable, read_bytes
+from .files import printable, read_bytes, reading
 
 Array8 = npt.NDArray[np.uint8]
 Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic]
@@ -27,8 +28,10 @@ Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic]
 MIN_SIDE = 8
 """Pixels; a smaller picture is refused: nothing can be inspected in it."""
 
-_ORIENTATION = 0x0112
-"""EXIF's tag."""
+_ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x0112, 0x0100, 0x0101
+"""Tags of EXIF and TIFF."""
+_SIDES_EXCHANGED = frozenset({5, 6, 7, 8})
+"""EXIF orientations that exchange width and height."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -62,6 +65,20 @@ def load_rgb(picture: Picture) -> Array8:
     if isinstance(picture, (str, os.PathLike)):
         return decode(read_bytes(Path(picture)), printable(Path(picture)))
     raise ImageError(f"picture is a {type(picture).__name__}: a path, a Pillow image or a numpy array is accepted")
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return width and height of a picture file in pixels, turned as its EXIF orientation says; reads only the header.
+
+    Raises ImageError for a file that is no picture, FileError for one that cannot be read.
+    """
+    name = printable(path)
+    with reading(path) as file, _decoding(name), Image.open(file) as image:
+        width, height = image.size
+        if image.format == "TIFF":  # Pillow 13 gives the size turned already, earlier versions as stored
+            tags = cast(Any, image).tag_v2
+            width, height = int(tags[_TIFF_WIDTH]), int(tags[_TIFF_HEIGHT])
+        return (height, width) if _orientation(image) in _SIDES_EXCHANGED else (width, height)
 
 
 def decode(data: bytes, name: str) -> Array8:
@@ -118,14 +135,19 @@ def _upright(image: Image.Image) -> Image.Image:
     Pillow's own way writes all of the EXIF again, and fails where a camera wrote it badly.
     """
     image.load()
-    orientation = None
-    with contextlib.suppress(Exception):
-        orientation = image.getexif().get(_ORIENTATION)  # none in a TIFF, which Pillow has turned by now
+    orientation = _orientation(image)  # none in a TIFF, which Pillow has turned by now
     if orientation not in _TURNS:
         return image
     turned = image.transpose(_TURNS[orientation])
     turned.format = image.format
     return turned
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """Return the EXIF orientation; None where there is none that can be read."""
+    with contextlib.suppress(Exception):
+        return int(image.getexif()[_ORIENTATION])
+    return None
 
 
 def _large_enough(rgb: Array8, name: str) -> Array8:

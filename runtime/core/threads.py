@@ -1,8 +1,9 @@
-"""Keeping numpy's threads out of the encoder's way."""
+"""How many threads work: a bound for all libraries, and one for numpy, to keep it out of the encoder's way."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 
@@ -10,6 +11,11 @@ from threadpoolctl import ThreadpoolController
 
 _blas = ThreadpoolController()
 _lock = threading.RLock()
+
+
+def bound_threads(threads: int | None) -> int | None:
+    """Return a bound on threads that every library takes: at most one for each processor; None stays no bound."""
+    return None if threads is None else min(threads, os.cpu_count() or 1)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ..core.conditions import Conditions
 from ..core.errors import EngineError, SettingsError
 from ..core.preprocess import Array8
 from ..core.scoring import Features
+from ..core.threads import bound_threads
 from .graphs import EngineGraphs
 from .spec import EngineSpec, read_spec, verify_files
 
@@ -46,7 +48,8 @@ class Engine:
 
         backend: one of registry.BACKENDS, or "auto": the first of registry.AUTO that is installed and supports the
         precision. Those of AUTO run the graph, or the plan of it that `goodparts build` made for them; the others run
-        plans only. threads: bound on those of the inference library and of what runs beside it; None for no bound.
+        plans only. threads: bound on those of the inference library and of what runs beside it, any number from 1 on;
+        None for no bound.
         verify: check the digest of every file, which takes a third of a second for half a gigabyte.
 
         Raises EngineError for a damaged folder or an unsupported pair, BackendError for a missing library,
@@ -56,9 +59,13 @@ class Engine:
         if threads is not None and threads < 1:
             raise SettingsError(f"threads {threads}: at least 1 is needed")
         spec = verify_files(folder) if verify else read_spec(folder)
+        threads = bound_threads(threads)
         graphs = EngineGraphs(folder, spec, backend, precision, threads)
         graphs["plain"]  # what can fail fails now
         return cls(spec, precision, graphs, threads)
+
+    def __reduce__(self) -> NoReturn:
+        raise EngineError("an open engine cannot be pickled or copied to another process: open one per process")
 
     @property
     def backend(self) -> str:

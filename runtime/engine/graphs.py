@@ -45,11 +45,12 @@ class EngineGraphs(LazyGraphs):
 
     def __init__(self, folder: Path, spec: EngineSpec, backend: str, precision: Precision, threads: int | None) -> None:
         super().__init__()
-        self._folder, self._spec, self._precision, self._threads = folder, spec, precision, threads
+        self._folder = folder.absolute()  # a graph may be opened after the working folder has changed
+        self._spec, self._precision, self._threads = spec, precision, threads
         self._backend = backend
         if backend == "auto":
-            plain = graph_files(folder, spec, "plain", precision)
-            allowed = [*self._recorded(plain), *planned_backends(folder, plain)]
+            plain = graph_files(self._folder, spec, "plain", precision)
+            allowed = [*self._recorded(plain), *planned_backends(self._folder, plain)]
             self._backend = choose_backend(backend, allowed, precision)
 
     def open(self, name: GraphName) -> Session:

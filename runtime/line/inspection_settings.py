@@ -11,6 +11,7 @@ import msgspec
 from ..core.view import Box, read_mask
 from ..detector import Detector
 from ..engine.engine import Engine
+from ..recipe.header import Thresholds
 from ..recipe.recipe import Recipe
 from ..recipe.signing import Trust
 from .settings import SourceSettings
@@ -37,7 +38,7 @@ class InspectionSettings:
     def of(cls, source: SourceSettings, trust: Trust | None) -> InspectionSettings:
         """Read what a line's settings name for a source. Raises what read_mask raises."""
         return cls(
-            recipe=Path(source.recipe),
+            recipe=Path(source.recipe).absolute(),  # read again after a change, whatever the working folder is then
             image_threshold=source.threshold,
             pixel_threshold=source.pixel_threshold,
             roi=None if source.roi is None else Box(*source.roi),
@@ -55,9 +56,17 @@ class InspectionSettings:
         view = msgspec.structs.replace(recipe.header.view, **_given(roi=self.roi, mask=self.mask))
         header = msgspec.structs.replace(recipe.header, view=view)
         detector = Detector(engine, dataclasses.replace(recipe, header=header))
-        thresholds = _given(image=self.image_threshold, pixel=self.pixel_threshold)
-        detector.thresholds = msgspec.structs.replace(detector.thresholds, **thresholds)
+        detector.thresholds = self.replace_in(detector.thresholds)
         return detector
+
+    def replace_in(self, thresholds: Thresholds) -> Thresholds:
+        """Return a recipe's thresholds with these settings' own in their place.
+
+        Where only the image threshold is set, the pixel threshold moves along.
+        """
+        if self.image_threshold is not None:
+            thresholds = thresholds.scaled_to(self.image_threshold)
+        return msgspec.structs.replace(thresholds, **_given(pixel=self.pixel_threshold))
 
 
 def _given(**values: object) -> dict[str, object]:

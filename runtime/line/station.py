@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from ..core.errors import GoodpartsError, one_line
 from ..detector import Detector
 from .context import LineContext
@@ -73,16 +71,17 @@ class Station(threading.Thread):
         self._context.report(f"{self.source}: {message}")
 
     def adjust(self, threshold: float | None) -> None:
-        """Replace the image threshold from the next frame on; it outlasts a change of the recipe.
+        """Replace the image threshold from the next frame on, and move the pixel threshold along.
+
+        It outlasts a change of the recipe.
 
         threshold: raw image score from which a part is rejected; None returns to the recipe's.
         Raises SettingsError for a value that decides nothing.
         """
         with self._changing:
-            detector = self.detector
-            image = detector.recipe.header.thresholds.image if threshold is None else threshold
-            detector.thresholds = msgspec.structs.replace(detector.thresholds, image=image)
-            self.settings = dataclasses.replace(self.settings, image_threshold=threshold)
+            settings = dataclasses.replace(self.settings, image_threshold=threshold)
+            self.detector.thresholds = settings.replace_in(self.detector.recipe.header.thresholds)
+            self.settings = settings
 
     def _inspect(self, frame: Frame) -> Outcome | None:
         """Return what came of a frame; None where it was given up."""

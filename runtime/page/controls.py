@@ -129,7 +129,7 @@ class Controls:
             old, recipe = self._open_recipe(station)
             # The recipe in use may have been fitted to this graph's scale when it was opened; its file was not.
             image = seen * (recipe.header.thresholds.image / station.detector.recipe.header.thresholds.image)
-            kept = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=image))
+            kept = recipe.with_thresholds(recipe.header.thresholds.scaled_to(image))
             label = f"threshold {seen:.4g} written into {station.settings.recipe.name}"
             self._replace_recipe(station, old, kept.to_bytes(), label)
             station.adjust(None)

@@ -207,7 +207,7 @@ def _find(accepts: list[Accept], which: str | None) -> int:
 
 
 def _cut(view: View, engine: Engine, photo: Photo) -> Array8:
-    view.check(*photo.pixels.shape[:2])
+    view.check(photo.pixels.shape[0], photo.pixels.shape[1], photo.name)
     return view.cut(photo.pixels, engine.encoder.image_size, engine.threads)
 
 

@@ -37,6 +37,13 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     pixel: float
     min_area: float = 0.0
 
+    def scaled_to(self, image: float) -> Thresholds:
+        """Return the thresholds with another image threshold; the pixel threshold keeps its ratio to it.
+
+        Without that, parts that a higher image threshold lets pass as good would still have outlined defects.
+        """
+        return msgspec.structs.replace(self, image=image, pixel=self.pixel * (image / self.image))
+
     def check(self) -> None:
         """SettingsError for values that would decide nothing."""
         for name in ("image", "pixel"):

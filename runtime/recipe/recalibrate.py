@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import SettingsError
-from ..core.files import read_bytes
+from ..core.files import printable, read_bytes
 from ..core.image_files import find_images
 from ..core.preprocess import Array8, decode
 from ..core.scoring import Floats
@@ -105,6 +105,8 @@ def _load_views(recipe: Recipe, paths: Sequence[Path]) -> list[Array8]:
     for path in find_images(paths):
         data = read_bytes(path)
         if (name := shots.get(hashlib.sha256(data).hexdigest())) is not None:
-            raise SettingsError(f"{path} is the shot {name} that the recipe was learned from: leave it out")
-        views.append(view.cut(decode(data, str(path)), size))
+            raise SettingsError(f"{printable(path)} is the shot {name} that the recipe was learned from: leave it out")
+        frame = decode(data, printable(path))
+        view.check(frame.shape[0], frame.shape[1], printable(path))
+        views.append(view.cut(frame, size))
     return views

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 
 import pytest
 
@@ -41,3 +42,10 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert cli.train_and_export([]) == 2
     message = capsys.readouterr().err
     assert message == 'train-and-export: needs torch: pip install ".[train]" in the checkout of goodparts\n'
+
+
+def test_what_is_logged_stays_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    cli.show_log()
+    logging.getLogger("goodparts.test").warning("passed over: %s", "x\ngood 0.1 all\u202e.png")
+    assert capsys.readouterr().err == "goodparts: passed over: x\\ngood 0.1 all\\u202e.png\n"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,23 @@ def test_threshold_decides_and_can_be_changed(detector: Detector, photos: Path) 
         seen = detector.predict(photos / "bad" / "4.png")
         assert (seen.verdict, seen.threshold, seen.score) == (verdict, threshold, score_)
         assert (seen.calibrated >= 0.5) == (verdict == "reject")
+
+
+def test_a_part_that_a_higher_threshold_lets_pass_has_no_outlined_defect(detector: Detector, photos: Path) -> None:
+    bad, recipes = photos / "bad" / "4.png", detector.thresholds
+    seen = detector.predict(bad)
+    assert seen.regions
+    excess = max(seen.score / recipes.image, float(seen.map.max()) / recipes.pixel)
+    detector.thresholds = recipes.scaled_to(recipes.image * excess * 1.1)
+    seen = detector.predict(bad)
+    assert seen.verdict == "good"
+    assert seen.regions == []
+    assert detector.thresholds.pixel / detector.thresholds.image == pytest.approx(recipes.pixel / recipes.image)
+
+
+def test_a_detector_is_opened_once_per_process(detector: Detector) -> None:
+    with pytest.raises(EngineError, match="a Detector cannot be pickled .*: open one per process"):
+        pickle.dumps(detector)
 
 
 def test_regions_lie_in_the_region_of_interest(detector: Detector, recipe: Recipe) -> None:

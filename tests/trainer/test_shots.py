@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.preprocess import load_rgb
-from goodparts.runtime.core.view import View
+from goodparts.runtime.core.view import Box, View
 from goodparts.trainer import shots
 from goodparts.trainer.shots import load_shots
 
@@ -23,3 +24,8 @@ def test_a_photo_is_decoded_once_and_cut_at_every_side(photos: Path, monkeypatch
     for side in (64, 128):
         expected = np.concatenate([view.cut(load_rgb(path), side) for path in paths])
         np.testing.assert_array_equal(loaded.views[side], expected)
+
+
+def test_a_photo_that_the_view_does_not_fit_is_named(photos: Path) -> None:
+    with pytest.raises(SettingsError, match=r"1.png: region 0,0,900,900 does not lie inside a 320×240 frame"):
+        load_shots([photos / "good" / "1.png"], View(roi=Box(0, 0, 900, 900)), (64,))

@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from ..clip.backbone import Backbone
 from ..clip.vv_tower import VVTower
-from ..method import ConditionedEncoder
+from ..conditioned_encoder import ConditionedEncoder
 from .decoder import Decoder
 from .model import Model, prompt_levels
 from .settings import AnoPLeSettings

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import torch
 from goodparts.runtime.backends.session import VIEWS_AT_ONCE, in_parts
 from goodparts.runtime.backends.tensors import Outputs, name_outputs, to_features
-from goodparts.runtime.core.errors import SettingsError, first_line
+from goodparts.runtime.core.errors import BackboneError, SettingsError, first_line
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Features
 from goodparts.runtime.engine.spec import Encoder, Tap
@@ -18,11 +19,12 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
 from . import embedded
+from .names import RANDOM
 from .resnet_tower import ResNetTower
 from .text_tower import TextTower, open_tokenizer
 from .tower import Tower
 from .vv_tower import VVTower
-from .weights import RANDOM, open_model
+from .weights import check_name, open_model
 
 
 class Backbone:
@@ -97,6 +99,7 @@ class Backbone:
             if pretrained or weights:
                 raise SettingsError("the demo backbone brings its own weights: leave out --pretrained and --weights")
             return cls(name, *embedded.load(), taps=embedded.TAPS if taps is None else taps, device=device)
+        check_architecture(name, taps)
         backbone = cls(name, open_model(name, pretrained, weights), taps=taps, device=device)
         backbone.is_random = pretrained == RANDOM
         return backbone
@@ -127,6 +130,25 @@ def wrap(visual: Any, taps: tuple[int, ...] | None = None) -> Tower:
         BackboneError: The tower is neither a ViT nor a ResNet of CLIP.
     """
     return ResNetTower(visual, taps) if isinstance(visual, ModifiedResNet) else VVTower(visual, taps)
+
+
+def check_architecture(name: str, taps: tuple[int, ...] | None = None) -> None:
+    """Check that an open_clip model is supported, before its weights are read or downloaded.
+
+    Raises:
+        BackboneError: There is no model of this name, or one of its towers is not supported.
+        SettingsError: The taps are no blocks of the image tower.
+    """
+    check_name(name)
+    config = open_clip.get_model_config(name) or {}
+    if timm := config["vision_cfg"].get("timm_model_name"):
+        raise BackboneError(f"{name}: image tower {timm} is not supported: CLIP's ViTs and ResNets are")
+    if hugging_face := config["text_cfg"].get("hf_model_name"):
+        raise BackboneError(f"{name}: text tower {hugging_face} is not supported: CLIP's causal one is")
+    with torch.device("meta"):  # shapes without values, in a moment however large the model is
+        model: Any = open_clip.create_model(name, device="meta")
+        wrap(model.visual, taps)
+        TextTower(getattr(model, "text", model))
 
 
 def check_device(device: str) -> None:

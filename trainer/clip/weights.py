@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import socket
 import urllib.parse
 import urllib.request
@@ -18,10 +19,11 @@ import torch
 from goodparts.runtime.core.errors import BackboneError, SettingsError, first_line
 from torch import nn
 
-DEFAULT_NAME = "ViT-B-16-plus-240"
-DEFAULT_PRETRAINED = "laion400m_e32"
-RANDOM = "random"
-"""The pretrained tag of seeded random weights, which are for measuring speed and for tests."""
+from .names import DEFAULT_NAME, DEFAULT_PRETRAINED, RANDOM
+
+CONNECT_SECONDS = 5.0
+NAMES_SHOWN = 3
+"""So many of the weights that do not fit are named."""
 
 
 def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
@@ -33,14 +35,9 @@ def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
         weights: A local file with the weights instead.
 
     Raises:
-        BackboneError: The name or tag is unknown, or the weights cannot be had or do not fit.
+        BackboneError: The tag is unknown, or the weights cannot be had or do not fit.
         SettingsError: Both a tag and a file are given.
     """
-    known = open_clip.list_models()
-    if name not in known:
-        close = difflib.get_close_matches(name, [*known, "demo"], n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "see open_clip.list_models()"
-        raise BackboneError(f"unknown backbone {name!r}: demo, or a model of open_clip {open_clip.__version__}; {hint}")
     if weights is not None and pretrained is not None:
         raise SettingsError("--weights and --pretrained both given: choose one")
     if weights is not None:
@@ -59,6 +56,15 @@ def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
     return _from_hub(name, pretrained)
 
 
+def check_name(name: str) -> None:
+    """Raise BackboneError unless open_clip has a model of this name."""
+    known = open_clip.list_models()
+    if name not in known:
+        close = difflib.get_close_matches(name, [*known, "demo"], n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "see open_clip.list_models()"
+        raise BackboneError(f"unknown backbone {name!r}: demo, or a model of open_clip {open_clip.__version__}; {hint}")
+
+
 def _from_file(name: str, path: Path) -> Any:
     if not path.is_file():
         raise BackboneError(f"weights file {path} does not exist")
@@ -66,20 +72,43 @@ def _from_file(name: str, path: Path) -> Any:
         # open_clip reads .pt files with weights_only: tensors come in, no code from the file is run.
         return open_clip.create_model(name, pretrained=str(path))
     except Exception as error:  # torch, safetensors and zipfile each raise their own
-        raise BackboneError(f"{path} does not hold weights for {name}: {first_line(error)[:200]}") from error
+        raise BackboneError(f"{path} does not hold weights for {name}: {describe_mismatch(error)}") from error
+
+
+def describe_mismatch(error: Exception) -> str:
+    """Return why weights do not fit a model, in one line: how many are missing, unexpected or of another shape.
+
+    error: what loading them raised. torch lists every weight on lines of their own; others' first line is returned.
+    """
+    text = str(error)
+    parts = []
+    for kind in ("missing", "unexpected"):
+        listed = re.search(rf"^\s*{kind} key\(s\) in state_dict: (.*)$", text, re.IGNORECASE | re.MULTILINE)
+        if listed is not None:
+            parts.append(_count_names(kind, re.findall(r'"([^"]+)"', listed[1])))
+    if resized := re.findall(r"^\s*size mismatch for ([^:\s]+):", text, re.MULTILINE):
+        parts.append(_count_names("of another shape", resized))
+    return "; ".join(parts) or first_line(error)[:200]
+
+
+def _count_names(kind: str, names: list[str]) -> str:
+    more = ", …" if len(names) > NAMES_SHOWN else ""
+    return f"{len(names)} {kind} ({', '.join(names[:NAMES_SHOWN])}{more})"
 
 
 def _from_hub(name: str, tag: str) -> Any:
     """Return a model with weights from the hub's local cache, or over the network where there is one."""
-    online = _hub_answers()
+    silent = silent_host()
     hub = huggingface_hub.constants
-    offline_before, hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE or not online
+    offline_before, hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE or silent is not None
     try:
         # Some tags were trained with QuickGELU under a name whose configuration does not say so.
         quick = bool((open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"))
         return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick)
     except Exception as error:  # whatever the download raises
-        cause = first_line(error)[:200] if online else "they are not in the local cache and there is no network"
+        cause = first_line(error)[:200]
+        if silent is not None:
+            cause = f"they are not in the local cache, and {silent} does not answer"
         raise BackboneError(
             f"cannot get the weights {tag} of {name}: {cause}; connect once, or copy the file from a machine "
             "that has it and give --weights FILE, or try --backbone demo, which needs neither"
@@ -88,15 +117,25 @@ def _from_hub(name: str, tag: str) -> Any:
         hub.HF_HUB_OFFLINE = offline_before
 
 
-def _hub_answers() -> bool:
-    """Return whether the hub can be reached. It is asked once and briefly; its client would retry for a minute."""
-    if urllib.request.getproxies():
-        return True
+def silent_host() -> str | None:
+    """Return what stands in the way of the hub, itself or the proxy, as host and port; None where it can be reached.
+
+    It is asked once and briefly; the hub's client would retry for a minute.
+    """
+    hub = urllib.parse.urlsplit(huggingface_hub.constants.ENDPOINT)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(hub.scheme) or proxies.get("all")
+    if proxy and not urllib.request.proxy_bypass(hub.hostname or ""):
+        address = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        kind = "the proxy "
+    else:
+        address, kind = hub, ""
     try:
-        with socket.create_connection((urllib.parse.urlparse(huggingface_hub.constants.ENDPOINT).hostname, 443), 5):
-            return True
-    except OSError:
-        return False
+        port = address.port or {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}.get(address.scheme, 80)
+        with socket.create_connection((address.hostname or "", port), CONNECT_SECONDS):
+            return None
+    except (OSError, ValueError):
+        return f"{kind}{address.hostname}:{port}"
 
 
 def randomise(model: nn.Module, seed: int) -> None:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import msgspec
-from goodparts.runtime.core.scoring import Learned
-
-from ..clip.backbone import Backbone
 from ..method import Method, Preparation
-from ..product import LearnedProduct, Product, RunOptions
+from ..product import Product, RunOptions
 from ..settings import Protocol
-from ..steps import Progress
 from . import suffixes as suffix_lists
-from .learner import PromptLearner, lay_out
 from .settings import PROTOCOLS, PromptADSettings, promptad_settings
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from ..clip.backbone import Backbone
 
 
 class PromptAD(Method):
@@ -48,44 +42,7 @@ class PromptAD(Method):
     def prompted_encoder(self, backbone: Backbone) -> None:  # noqa: ARG002
         return None
 
-    def prepare(self, backbone: Backbone, products: Sequence[Product], options: RunOptions) -> PromptADPreparation:
+    def prepare(self, backbone: Backbone, products: Sequence[Product], options: RunOptions) -> Preparation:
+        from .preparation import PromptADPreparation
+
         return PromptADPreparation(backbone, products, self.settings, options.seed)
-
-
-class PromptADPreparation(Preparation):
-    """Products whose prompts fit into the text tower."""
-
-    def __init__(self, backbone: Backbone, products: Sequence[Product], settings: PromptADSettings, seed: int) -> None:
-        for product in products:
-            lay_out(product.text, product.suffixes, settings, backbone.text.context_length)
-        self.products = products
-        self._backbone = backbone
-        self._settings = settings
-        self._seed = seed
-
-    def learn(self, progress: Progress = iter) -> list[LearnedProduct]:
-        return [self._learn_product(product, progress) for product in self.products]
-
-    def _learn_product(self, product: Product, progress: Progress) -> LearnedProduct:
-        backbone, settings = self._backbone, self._settings
-        if unknown := backbone.unknown_words([product.text, *product.suffixes]):
-            log.info("%s has no meaning for: %s", backbone.encoder.backbone, ", ".join(unknown))
-        features = backbone.encode(product.shots.views[backbone.encoder.image_size])
-        learner = PromptLearner(backbone, features, product.text, product.suffixes, settings, self._seed)
-        prototypes = learner.learn(progress)
-        return LearnedProduct(
-            product=product,
-            method="promptad",
-            settings={**msgspec.structs.asdict(settings), "suffixes": list(product.suffixes)},
-            prompts=Learned(
-                image_prompts=prototypes.image,
-                pixel_prompts=prototypes.pixel,
-                banks=(),
-                temperature=learner.temperature,
-                image_maximum=settings.image_maximum,
-            ),
-            features=features,
-            encode=backbone.encode,
-            fusion=settings.fusion,
-            memory_share=settings.memory_share,
-        )

@@ -174,6 +174,40 @@ def test_realiad(draw: Draw, nested: bool) -> None:
         load_truth(split.test[1])
 
 
+@pytest.mark.parametrize(
+    ("photos", "masks"),
+    [
+        ("gas_mask", "gas_mask"),
+        ("gas_mask", "gas_mask_mask"),
+        ("gas gas_mask", "gas gas_mask"),
+        ("gas gas_mask", "gas_mask gas_mask_mask"),
+        ("gas gas_mask", "gas gas_mask_mask"),
+        ("L\u00f6cher", "Lo\u0308cher_mask"),
+        ("Lo\u0308cher", "L\u00f6cher"),
+    ],
+)
+def test_masks_belong_to_the_photos_of_their_names(photos: str, masks: str, draw: Draw) -> None:
+    draw("nut/train/good/0.png", *(f"nut/test/L\u00f6cher/{photo}.png" for photo in photos.split()))
+    root = draw(*(f"nut/ground_truth/Lo\u0308cher/{mask}.png" for mask in masks.split()), mask=255)
+    found = {sample.path.stem: [mask.stem for mask in sample.masks] for sample in open_data(root).split("nut").test}
+    assert found == {photo: [mask] for photo, mask in zip(photos.split(), masks.split(), strict=True)}
+
+
+def test_two_masks_of_a_photo_are_refused(draw: Draw) -> None:
+    draw("nut/train/good/0.png", "nut/test/bent/gas.png")
+    root = draw("nut/ground_truth/bent/gas.png", "nut/ground_truth/bent/gas_mask.png", mask=255)
+    with pytest.raises(ImageError, match=r"gas.png: 2 masks in .*bent, exactly one is needed"):
+        open_data(root).split("nut")
+
+
+def test_loco_masks_are_found_however_letters_are_composed(draw: Draw) -> None:
+    root = loco(draw)
+    (root / "pushpins/test/logical_anomalies/0.png").rename(root / "pushpins/test/logical_anomalies/\u00f6.png")
+    truth = root / "pushpins/ground_truth/logical_anomalies"
+    (truth / "0").rename(truth / "o\u0308")
+    assert len(open_data(root).split("pushpins").test[1].masks) == 2
+
+
 def test_plain(draw: Draw) -> None:
     data = open_data(draw("good/b.png", "good/a.png"))
     train, tests = names(data, "set")

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goodparts.evaluation.datasets import Sample, Saturation, Truth, load_truth, resize_mask
-from goodparts.runtime.core.errors import ImageError
+from goodparts.runtime.core.errors import FileError, ImageError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+
+from tests.masks import KINDS, RING, VOC
 
 SIDES = st.integers(1, 9)
 
@@ -22,20 +24,43 @@ def save(path: Path, pixels: np.ndarray, mode: str | None = None) -> Path:
     return path
 
 
-@pytest.mark.parametrize("mode", [None, "1", "P", "RGB", "RGBA"])
-def test_modes(tmp_path: Path, mode: str | None) -> None:
-    pixels = np.zeros((8, 9), np.uint8)
-    pixels[2:4, 3:6] = 255
-    photo = save(tmp_path / "photo.png", np.zeros((8, 9, 3), np.uint8))
-    mask = save(tmp_path / "mask.png", pixels, mode)
-    np.testing.assert_array_equal(load_truth(Sample(photo, "hole", (mask,))).mask, pixels > 0)
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    return save(tmp_path / "photo.png", np.zeros((40, 60, 3), np.uint8))
 
 
-def test_levels(tmp_path: Path) -> None:
-    photo = save(tmp_path / "photo.png", np.zeros((1, 4), np.uint8))
-    mask = save(tmp_path / "mask.png", np.array([[0, 1, 127, 128]], np.uint8))
-    assert load_truth(Sample(photo, "hole", (mask,))).mask.tolist() == [[False, False, False, True]]
-    assert load_truth(Sample(photo, "hole", (mask,), level=0)).mask.tolist() == [[False, True, True, True]]
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_numbered", [False, True])
+def test_every_kind_of_mask_marks_the_same_defect(kind: str, is_numbered: bool, photo: Path, tmp_path: Path) -> None:
+    ending, draw = KINDS[kind]
+    mask = tmp_path / f"mask.{ending}"
+    draw(RING).save(mask, **({"lossless": True} if ending == "webp" else {}))
+    np.testing.assert_array_equal(load_truth(Sample(photo, "hole", (mask,), is_numbered)).mask, RING)
+
+
+def test_a_mask_is_split_in_the_middle_unless_its_values_number_defects(tmp_path: Path) -> None:
+    photo = save(tmp_path / "photo.png", np.zeros((1, 5), np.uint8))
+    mask = save(tmp_path / "mask.png", np.array([[0, 1, 127, 128, 255]], np.uint8))
+    assert load_truth(Sample(photo, "hole", (mask,))).mask.tolist() == [[False, False, False, True, True]]
+    numbered = Sample(photo, "hole", (mask,), is_numbered=True)
+    assert load_truth(numbered).mask.tolist() == [[False, True, True, True, True]]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32])
+def test_saturation_areas_are_found_by_the_stored_number(kind: type[np.generic], photo: Path, tmp_path: Path) -> None:
+    sample = Sample(photo, "hole", (save(tmp_path / "mask.tif", (RING * 7).astype(kind)),), is_numbered=True)
+    truth = load_truth(sample, {7: Saturation("hole", 11, False)})
+    assert truth.defects is not None
+    assert [area for _, area in truth.defects] == [11]
+
+
+def test_saturation_areas_are_found_by_the_index_in_a_palette(photo: Path, tmp_path: Path) -> None:
+    mask = Image.fromarray(RING.astype(np.uint8) * 5, "P")
+    mask.putpalette(VOC)
+    mask.save(tmp_path / "mask.png")
+    truth = load_truth(Sample(photo, "hole", (tmp_path / "mask.png",), True), {5: Saturation("hole", 11, False)})
+    assert truth.defects is not None
+    assert [area for _, area in truth.defects] == [11]
 
 
 def test_a_photo_that_is_turned(tmp_path: Path) -> None:
@@ -45,11 +70,24 @@ def test_a_photo_that_is_turned(tmp_path: Path) -> None:
     assert load_truth(Sample(tmp_path / "photo.jpg")).mask.shape == (20, 10)
 
 
-def test_a_mask_that_marks_nothing(tmp_path: Path) -> None:
-    photo = save(tmp_path / "photo.png", np.zeros((8, 9), np.uint8))
-    truth = load_truth(Sample(photo, "hole", (photo,), level=0), {5: Saturation("hole", 1, False)}).resized(4, 4)
-    assert not truth.mask.any()
-    assert truth.defects == ()
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_photos_and_masks_fit_however_their_files_are_turned(ending: str, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turns = {1: 0, 3: 2, 6: 1, 8: 3}[orientation]
+    stored = np.ascontiguousarray(np.rot90(RING, turns)).astype(np.uint8) * 255
+    photo, mask = tmp_path / f"photo.{ending}", tmp_path / "mask.tif"
+    for path in (photo, mask):
+        Image.fromarray(stored).save(path, exif=exif)
+    np.testing.assert_array_equal(load_truth(Sample(photo, "hole", (mask,))).mask, RING)
+
+
+@pytest.mark.parametrize("is_numbered", [False, True])
+def test_a_mask_that_marks_nothing_is_named_with_its_values(is_numbered: bool, photo: Path, tmp_path: Path) -> None:
+    mask = save(tmp_path / "mask.png", np.zeros((40, 60), np.uint8))
+    with pytest.raises(ImageError, match=r"mask .*mask.png marks no pixel of the bad photo .*\(values 0, mode L\)"):
+        load_truth(Sample(photo, "hole", (mask,), is_numbered))
 
 
 def test_masks_that_do_not_fit(tmp_path: Path) -> None:
@@ -60,13 +98,16 @@ def test_masks_that_do_not_fit(tmp_path: Path) -> None:
     save(mask, np.full((8, 9), 7, np.uint8))
     areas = {value: Saturation("hole", 1, False) for value in (5, 6)}
     with pytest.raises(ImageError, match="marks defects with 7: one of 5 6 is needed"):
-        load_truth(Sample(photo, "hole", (mask,), level=0), areas)
+        load_truth(Sample(photo, "hole", (mask,), is_numbered=True), areas)
     mask.write_bytes(mask.read_bytes()[:50])
-    with pytest.raises(ImageError, match="missing or damaged"):
+    with pytest.raises(ImageError, match="mask.png is damaged or cut short"):
         load_truth(Sample(photo, "hole", (mask,)))
     photo.write_bytes(b"")
     with pytest.raises(ImageError, match="not a picture"):
         load_truth(Sample(photo))
+    mask.unlink()
+    with pytest.raises(FileError, match=r"cannot read .*mask.png"):
+        load_truth(Sample(save(photo, np.zeros((8, 9), np.uint8)), "hole", (mask,)))
 
 
 @settings(deadline=None)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
+from goodparts.runtime.core.view import Box, View
 from goodparts.runtime.recipe.recipe import Recipe
+from PIL import Image
 
 from goodparts.cli import main
 from tests.conftest import draw_part
@@ -54,7 +58,9 @@ def test_bad_photos_show_the_separation(
 def test_a_threshold_can_be_set_by_hand(engine_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "new.safetensors"
     assert calibrate(engine_folder, recipe_file, "--threshold", "0.25", "--out", out) == 0
-    assert Recipe.open(out).header.thresholds.image == 0.25
+    before, after = Recipe.open(recipe_file).header.thresholds, Recipe.open(out).header.thresholds
+    assert after.image == 0.25
+    assert after.pixel == pytest.approx(before.pixel * 0.25 / before.image)
     assert calibrate(engine_folder, out) == 0
     assert Recipe.open(out).header.thresholds.image == 0.25
 
@@ -81,3 +87,13 @@ def test_errors_leave_the_recipe_alone(
     assert calibrate(engine_folder, recipe_file, *(option.replace("PHOTOS", str(photos)) for option in options)) == 2
     assert message in capsys.readouterr().err
     assert recipe_file.read_bytes() == before
+
+
+def test_a_photo_that_the_view_does_not_fit_is_named(
+    engine_folder: Path, recipe: Recipe, further: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = msgspec.structs.replace(recipe.header, view=View(roi=Box(100, 50, 150, 150)))
+    dataclasses.replace(recipe, header=header).save(tmp_path / "roi.safetensors")
+    Image.new("RGB", (50, 50)).save(further / "small.png")
+    assert calibrate(engine_folder, tmp_path / "roi.safetensors", "--good", further) == 2
+    assert "small.png: region 100,50,150,150 does not lie inside a 50×50 frame" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from goodparts.runtime.commands.overlay_writer import overlay_name
+from goodparts.runtime.core.files import visible
 from goodparts.runtime.core.view import Box, View
 from goodparts.runtime.recipe.recipe import Recipe
 from PIL import Image
@@ -110,7 +111,7 @@ def test_a_frame_that_the_view_does_not_fit_is_reported_and_the_rest_go_on(
     Image.new("RGB", (50, 50)).save(folder / "0.png")
     assert Command(engine_folder, tmp_path / "roi.safetensors")(folder) == 2
     seen = capsys.readouterr()
-    assert "does not lie inside a 50×50 frame" in seen.err
+    assert "0.png: region 100,50,150,150 does not lie inside a 50×50 frame" in seen.err
     assert "4 inspected: " in seen.out
     assert "1 unreadable" in seen.out
 
@@ -142,6 +143,9 @@ def test_an_official_recipe_and_the_demo_are_marked(
         (["--engine", "/nowhere"], "no engine at /nowhere"),
         (["--recipe", "/nowhere"], "cannot read /nowhere"),
         (["--json", "/nowhere/at/all"], "cannot write /nowhere/at/all: folder /nowhere/at does not exist"),
+        (["--json", "/dev"], "cannot write /dev: it is a folder"),
+        (["--sheet", "/dev/null"], "cannot write /dev/null: it is no ordinary file"),
+        (["--overlays", "/dev/null"], "cannot write /dev/null: /dev/null is a file, not a folder"),
     ],
 )
 def test_errors_are_one_line_and_exit_2(
@@ -161,3 +165,31 @@ def test_show_describes_and_verifies(
     assert "every digest matches" in seen
     assert Recipe.open(recipe_file).header.digest in seen
     assert "official protocol" in seen
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names cannot be elsewhere")
+@pytest.mark.parametrize("hostile", ["x\ngood    0.100  all.png", "\x1b[2Jx.png", "gpj.\u202egnp", "a\rb.png"])
+def test_no_name_forges_a_line(
+    command: Command, photos: Path, hostile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(photos / "bad" / "4.png", tmp_path / hostile)
+    (tmp_path / f"{hostile}0").write_bytes(b"no picture")
+    assert command(tmp_path / hostile, tmp_path / f"{hostile}0", "--json", tmp_path / "out.jsonl") == 2
+    seen = capsys.readouterr()
+    assert len(seen.out.splitlines()) == 2  # a verdict and the totals
+    assert visible(hostile) in seen.out.splitlines()[0]
+    assert f"{visible(hostile)}0 is not a picture" in seen.err
+    assert not set(hostile) & {"\x1b", "\r", "\u202e"} & set(seen.out + seen.err)
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert records[0]["path"] == str(tmp_path / hostile)
+
+
+def test_overlays_in_the_inspected_folder_leave_the_photos_alone(
+    command: Command, photos: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(photos / "good", tmp_path / "parts"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert command(folder, "--overlays", folder, "--json", tmp_path / "out.jsonl") == 0
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert len(list(folder.iterdir())) == 6

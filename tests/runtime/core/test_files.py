@@ -4,11 +4,23 @@ import contextlib
 import errno
 import multiprocessing
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from goodparts.runtime.core.errors import FileError
-from goodparts.runtime.core.files import is_sealed, printable, remove_orphans, scratch, seal, staged, write_atomic
+from goodparts.runtime.core.files import (
+    is_sealed,
+    printable,
+    remove_orphans,
+    require_folder,
+    require_folder_of,
+    scratch,
+    seal,
+    staged,
+    write_atomic,
+)
 
 
 def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -110,3 +122,42 @@ def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
 def test_any_file_name_can_be_printed() -> None:
     assert printable(Path(os.fsdecode(b"a\xff.png"))) == r"a\xff.png"
     assert printable(Path("螺母.png")) == "螺母.png"
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("folder", "it is a folder; name a file in it"),
+        ("missing/file", "folder .*missing does not exist; create it first"),
+        ("file/inside", "file is a file, not a folder; choose another place"),
+        ("pipe", "it is no ordinary file; name another"),
+    ],
+)
+def test_a_file_that_could_not_be_written_is_refused_before_the_work(target: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match=f"cannot write .*{target}: .*{message}"):
+        require_folder_of(tmp_path / target)
+
+
+def test_a_folder_that_could_not_be_filled_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    require_folder(tmp_path / "new" / "folder")
+    assert not (tmp_path / "new").exists()
+    for target in ("file", "file/folder"):
+        with pytest.raises(FileError, match=f"cannot write .*{target}: .*file is a file, not a folder"):
+            require_folder(tmp_path / target)
+
+
+@pytest.mark.parametrize("require", [require_folder, lambda folder: require_folder_of(folder / "out.json")])
+def test_a_folder_that_takes_no_files_is_refused_before_the_work(
+    require: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)  # whoever runs the tests may write everywhere
+    with pytest.raises(FileError, match="cannot write .*: Read-only file system; choose another place"):
+        require(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from goodparts.runtime.core.errors import FileError, ImageError
-from goodparts.runtime.core.preprocess import decode, load_rgb, resize
+from goodparts.runtime.core.preprocess import decode, load_rgb, read_size, resize
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -72,14 +72,17 @@ def test_exif_orientation_is_applied() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_every_orientation_of_every_format_is_shown_upright(kind: str, orientation: int) -> None:
+def test_every_orientation_of_every_format_is_shown_upright(kind: str, orientation: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored, options = np.asarray(COLOUR), {"quality": 100} if kind == "JPEG" else {}
     turned = {1: stored, 2: stored[:, ::-1], 3: stored[::-1, ::-1], 4: stored[::-1], 5: stored.transpose(1, 0, 2),
               6: np.rot90(stored, -1), 7: np.rot90(stored, -1)[:, ::-1][::-1, ::-1], 8: np.rot90(stored)}  # fmt: skip
-    rgb = decode(encoded(COLOUR, kind, exif=exif, **options), "x")
+    data = encoded(COLOUR, kind, exif=exif, **options)
+    rgb = decode(data, "x")
     assert rgb.shape == turned[orientation].shape
+    (tmp_path / "photo").write_bytes(data)
+    assert read_size(tmp_path / "photo") == (rgb.shape[1], rgb.shape[0])
     if kind in ("PNG", "TIFF"):
         np.testing.assert_array_equal(rgb, turned[orientation])
 

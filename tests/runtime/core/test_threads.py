@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
-from goodparts.runtime.core.threads import one_blas_thread
+from goodparts.runtime.core.threads import bound_threads, one_blas_thread
 from threadpoolctl import threadpool_info
 
 
@@ -22,3 +23,9 @@ def test_threads_take_turns_and_leave_the_setting_as_it_was() -> None:
         seen = set(pool.map(look, range(100)))
     assert seen == {frozenset({1})}
     assert blas_threads() == before
+
+
+def test_a_bound_is_never_above_the_number_of_processors() -> None:
+    assert bound_threads(None) is None
+    assert bound_threads(1) == 1
+    assert bound_threads(10**20) == os.cpu_count()

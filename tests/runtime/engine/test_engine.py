@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from goodparts.runtime.backends.registry import AUTO
 from goodparts.runtime.core.errors import BackendError, EngineError, SettingsError
 from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.clip.backbone import Backbone
 
 
@@ -71,3 +73,24 @@ def test_threads_that_share_an_engine_get_their_own_results(engine_folder: Path,
 def test_impossible_thread_counts_are_refused(engine_folder: Path, threads: int) -> None:
     with pytest.raises(SettingsError, match=f"threads {threads}: at least 1"):
         Engine.open(engine_folder, threads=threads)
+
+
+@pytest.mark.parametrize("backend", AUTO)
+def test_a_bound_on_threads_may_be_any_number(engine_folder: Path, backend: str) -> None:
+    engine = Engine.open(engine_folder, backend=backend, threads=10**12)
+    assert engine.encode(np.zeros((1, 192, 192, 3), np.uint8)).global_.shape[0] == 1
+
+
+def test_a_relative_folder_outlasts_a_change_of_the_working_folder(
+    prompted_folder: Path, anople_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prompted_folder.parent)
+    engine = Engine.open(prompted_folder.name)
+    monkeypatch.chdir(tmp_path)
+    views = np.zeros((1, 192, 192, 3), np.uint8)
+    assert engine.encode(views, anople_recipe.conditions).local.shape[0] == 1  # its graph is opened only now
+
+
+def test_an_engine_is_opened_once_per_process(engine_folder: Path) -> None:
+    with pytest.raises(EngineError, match="an open engine cannot be pickled .*: open one per process"):
+        pickle.dumps(Engine.open(engine_folder))

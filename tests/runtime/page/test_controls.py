@@ -55,7 +55,8 @@ def test_an_applied_threshold_decides_outlasts_a_new_recipe_and_is_undone(
     assert own.read_bytes() == recipe.to_bytes()
     recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, pixel=0.25)).save(own)
     station.refresh()
-    assert (station.detector.thresholds.image, station.detector.thresholds.pixel) == (score / 2, 0.25)
+    thresholds = station.detector.thresholds
+    assert (thresholds.image, thresholds.pixel) == (score / 2, pytest.approx(0.25 * (score / 2) / original))
     assert undo(client).status == 200
     assert seen(client)["threshold"] == score * 2
     assert undo(client).status == 200
@@ -74,7 +75,7 @@ def test_a_kept_threshold_is_in_the_recipe_for_all_who_read_it_and_is_undone(
     act(client, "/threshold", threshold=0.4)
     assert seen(client)["sharing"] == ["right"]
     assert act(client, "/keep").status == 200
-    assert Recipe.open(own).header.thresholds == msgspec.structs.replace(recipe.header.thresholds, image=0.4)
+    assert Recipe.open(own).header.thresholds == recipe.header.thresholds.scaled_to(0.4)
     state = seen(client)
     assert (state["threshold"], state["recipe_threshold"], state["origin"]) == (0.4, 0.4, "recipe")
     right.refresh()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import open_clip
 import pytest
 import torch
 from goodparts.runtime.core.errors import BackboneError, SettingsError
+from goodparts.trainer.clip import backbone
 from goodparts.trainer.clip.backbone import Backbone, wrap
 from goodparts.trainer.clip.embedded import WEIGHTS
-from goodparts.trainer.clip.weights import randomise
+from goodparts.trainer.clip.weights import randomise, silent_host
 from open_clip.timm_model import TimmModel
 from safetensors.torch import save_file
 
@@ -57,7 +59,8 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
 def test_wrong_weights_are_one_line(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(BackboneError, match="does not hold weights for ViT-B-32") as caught:
+    missing = r"does not hold weights for ViT-B-32: \d+ missing \(positional_embedding, .*, …\); 1 unexpected \(x\)"
+    with pytest.raises(BackboneError, match=missing) as caught:
         Backbone.open("ViT-B-32", weights=path)
     assert "\n" not in str(caught.value)
     with pytest.raises(BackboneError, match=r"weights file .*none\.pt does not exist"):
@@ -93,13 +96,53 @@ def test_a_tower_of_another_library_is_refused() -> None:
         wrap(TimmModel("resnet10t", embed_dim=8, pool="abs_attn", proj=""))
 
 
+@pytest.mark.usefixtures("narrow")
+def test_weights_of_another_shape_are_counted_and_named(tmp_path: Path) -> None:
+    state = open_clip.create_model("ViT-B-32").state_dict()
+    state["text_projection"] = torch.zeros(64, 31)
+    save_file(state, tmp_path / "weights.safetensors")
+    with pytest.raises(BackboneError, match=r"for ViT-B-32: 1 of another shape \(text_projection\)$"):
+        Backbone.open("ViT-B-32", weights=tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ViT-B-16-SigLIP", "image tower vit_base_patch16_siglip_224 is not supported"),
+        ("roberta-ViT-B-32", "text tower roberta-base is not supported"),
+        ("coca_ViT-B-32", "pool otherwise than by class token"),
+        ("ViT-H-14-worldwide", "a text vocabulary of 901629 is not supported"),
+    ],
+)
+def test_what_is_not_supported_is_refused_before_anything_is_downloaded(
+    name: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbone, "open_model", lambda *_: pytest.fail("the weights were asked for"))
+    with pytest.raises(BackboneError, match=message):
+        Backbone.open(name, pretrained=open_clip.list_pretrained_tags_by_model(name)[0])
+
+
+@pytest.mark.parametrize("variable", ["https_proxy", "all_proxy"])
+def test_a_proxy_that_does_not_answer_is_named_at_once(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, f"http://user:secret@127.0.0.1:{port}")
+    assert silent_host() == f"the proxy 127.0.0.1:{port}"
+    with socket.create_server(("127.0.0.1", port)):
+        assert silent_host() is None
+
+
 def test_without_a_network_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from goodparts.trainer.clip import weights
 
-    monkeypatch.setattr(weights, "_hub_answers", lambda: False)
+    monkeypatch.setattr(weights, "silent_host", lambda: "hub.example:443")
     monkeypatch.setattr(weights.huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
-        BackboneError, match=r"no network; connect once, or copy .* --weights FILE, or try --backbone demo"
+        BackboneError,
+        match=r"hub.example:443 does not answer; connect once, or copy .* --weights FILE, or try --backbone demo",
     ):
         Backbone.open("ViT-B-16-plus-240")
 
@@ -144,11 +187,11 @@ def test_a_tag_trained_with_quick_gelu_gets_it(monkeypatch: pytest.MonkeyPatch) 
         seen[name] = options["force_quick_gelu"]
         raise RuntimeError("no download in a test")
 
-    monkeypatch.setattr(weights, "_hub_answers", lambda: True)
+    monkeypatch.setattr(weights, "silent_host", lambda: None)
     monkeypatch.setattr(weights.open_clip, "create_model", record)
     for name, tag in (("ViT-L-14-336", "openai"), ("ViT-B-16-plus-240", "laion400m_e32")):
         with pytest.raises(BackboneError, match="no download in a test"):
-            Backbone.open(name, pretrained=tag)
+            weights.open_model(name, tag, None)
     assert seen == {"ViT-L-14-336": True, "ViT-B-16-plus-240": False}
 
 

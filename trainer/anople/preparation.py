@@ -1,0 +1,51 @@
+"""Products that AnoPLe is ready to learn, all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from goodparts.runtime.core.scoring import Learned
+
+from ..clip.backbone import Backbone
+from ..method import Preparation
+from ..product import LearnedProduct, Product
+from ..steps import Progress
+from .encoder import conditions_of
+from .learner import AnoPLeLearner
+
+
+class AnoPLePreparation(Preparation):
+    """Products and the learner of all of them."""
+
+    def __init__(
+        self, backbone: Backbone, products: Sequence[Product], learner: AnoPLeLearner, checkpoint: Path | None
+    ) -> None:
+        self.products = products
+        self._backbone = backbone
+        self._learner = learner
+        self._checkpoint = checkpoint
+
+    def learn(self, progress: Progress = iter) -> list[LearnedProduct]:
+        self._learner.learn(progress, self._checkpoint)
+        return learned_products(self._backbone, self._learner, self.products)
+
+
+def learned_products(backbone: Backbone, learner: AnoPLeLearner, products: Sequence[Product]) -> list[LearnedProduct]:
+    """Return what a learner knows of each of its products, in their order, as its prompts stand."""
+    settings = learner.settings
+    conditions = conditions_of(learner.model)
+    return [
+        LearnedProduct(
+            product=product,
+            method="anople",
+            settings=msgspec.structs.asdict(settings),
+            prompts=Learned(prototypes, prototypes, (), settings.temperature, settings.image_maximum),
+            features=learner.encode(product.shots.views[backbone.encoder.image_size]),
+            encode=learner.encode,
+            fusion=settings.fusion,
+            conditions=conditions,
+        )
+        for product, prototypes in zip(products, learner.prototypes(), strict=True)
+    ]

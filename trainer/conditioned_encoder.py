@@ -1,0 +1,23 @@
+"""The torch module of an engine's prompted graph."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from goodparts.runtime.core.conditions import Conditions
+from torch import Tensor, nn
+
+
+class ConditionedEncoder(nn.Module, ABC):
+    """An image tower that also reads what a method learned: the torch module of an engine's prompted graph."""
+
+    shapes: dict[str, tuple[int, ...]]
+    """Name of a condition → its shape, in the order in which `forward` reads them."""
+
+    @abstractmethod
+    def forward(self, image: Tensor, conditions: list[Tensor]) -> tuple[Tensor, ...]:
+        """Encode images uint8 [B,S,S,3]: l2-normalised global [B,D], local [B,P,D], and memory [B,P,W] per tap."""
+
+    @abstractmethod
+    def example(self, seed: int = 0) -> Conditions:
+        """Return random conditions that are as large as learned ones."""
