@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.files import printable
+from goodparts.runtime.core.files import printable, visible
 
 from .cache import FinishedMeasurement
 from .datasets import ChosenShots, Sample, Split, check_split
@@ -39,6 +40,14 @@ def measure_category(plan: EvaluationPlan, category: str, seeds: range) -> Categ
     return result
 
 
+def group_by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the metrics that are missing for each reason. missing: metric → reason."""
+    metrics: defaultdict[str, list[str]] = defaultdict(list)
+    for metric, reason in missing.items():
+        metrics[reason].append(metric)
+    return dict(metrics)
+
+
 class CategoryRun:
     """Measures a category, and adds what is finished to its result."""
 
@@ -47,7 +56,7 @@ class CategoryRun:
         self._split = split
         self._encoders = encoders
         self._result = result
-        self._name = printable(Path(split.category))
+        self._name = visible(printable(Path(split.category)))
         self._keys = CategoryKeys(plan, split)
         self._tester = MethodTester(plan, split, encoders.photos)
         self._test_index = {sample: index for index, sample in enumerate(split.test)}
@@ -143,6 +152,8 @@ class CategoryRun:
         if finished.measurement is None:
             self._result.remark(f"{self._name}, {method}: left out: {finished.left_out}")
             return
+        for reason, metrics in group_by_reason(finished.measurement.missing).items():
+            self._result.remark(f"{self._name}: {', '.join(metrics)} cannot be computed: {reason}")
         self._result.keys.append(key)
         if shown:
             self._result.shown[method] = key

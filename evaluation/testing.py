@@ -64,18 +64,22 @@ class MethodTester:
     ) -> MetricValues:
         """Return the AUROCs of the step that is best on these samples: what choosing by the test data would claim.
 
-        A method whose prompts were not learned in steps has none.
+        A method whose prompts were not learned in steps has none. One that cannot be computed is missing.
         """
-        best: dict[str, float] = {}
+        best = MetricValues()
         if method.prompts is None:
-            return MetricValues(best)
+            return best
         for prototypes in data.task.steps(method.prompts):
             task = data.task.with_prompts(method.prompts, prototypes)
             fitted = method.fit(dataclasses.replace(data, task=task))
             metrics = self.test(fitted, encoded, samples).metrics
             for name in ("image_auroc", "pixel_auroc"):
-                best[f"oracle_{name}"] = max(best.get(f"oracle_{name}", 0.0), metrics.values[name])
-        return MetricValues(best)
+                oracle = f"oracle_{name}"
+                if name in metrics.missing:
+                    best |= MetricValues.without([oracle], metrics.missing[name])
+                else:
+                    best.values[oracle] = max(best.values.get(oracle, 0.0), metrics.values[name])
+        return best
 
     def _truth(self, sample: Sample) -> Truth:
         """Return the sample's defective pixels at the size of anomaly maps."""

@@ -74,7 +74,7 @@ def test_oracle_has_columns_of_its_own_and_is_no_worse(ring: Path, engine_folder
         (["--method", "promptad:"], "--method promptad:: there are"),
         (["--method", "promptad:beta=1"], "'beta=1': the settings are prefix_length"),
         (["--method", "promptad:alignment_weight=-1"], "alignment_weight is out of range"),
-        (["--method", "promptad:temperature=-1"], "temperature -1: a number above 0"),
+        (["--method", "promptad:temperature=-1"], "temperature -1.0: a number above 0"),
         (["--method", "anople:margin=1"], "'margin=1': the settings are text_tokens"),
         (["--method", "anople:batch=1"], "batch is out of range"),
         (["--seeds", "0"], "seeds = 0: expected `int` >= 1"),
@@ -109,3 +109,27 @@ def test_a_folder_without_masks_has_no_pixel_metrics(ring: Path, engine_folder: 
     page = (tmp_path / "out" / "results.html").read_text(encoding="utf-8")
     assert "ring &lt;b&gt;" in page
     assert "<b>" not in page
+
+
+@pytest.mark.parametrize("kind", ["good", "bad"])
+def test_with_photos_of_one_kind_the_rest_is_computed_and_what_cannot_be_is_reported(
+    kind: str, ring: Path, engine_folder: Path, tmp_path: Path
+) -> None:
+    category = tmp_path / "one_kind"
+    shutil.copytree(ring / "good", category / "train" / "good")
+    shutil.copytree(ring / kind, category / "test" / kind)
+    shutil.copytree(ring / "masks", category / "ground_truth" / "bad")
+    results = run(
+        category, engine_folder, tmp_path / "out", "--shots", "1", "--method", "promptad-prompt", "--oracle"
+    )  # fmt: skip
+    (only,) = results["cells"]  # type: ignore[misc]
+    missing = {"image_auroc", "image_aupr", "image_f1max", "oracle_image_auroc"}
+    if kind == "good":
+        missing |= {"pixel_auroc", "pixel_aupr", "pixel_pro", "oracle_pixel_auroc"}
+    assert {name for name, value in only["values"].items() if value is None} == missing
+    assert set(only["missing"]) == missing
+    remarks = "\n".join(results["remarks"])  # type: ignore[arg-type]
+    images = "image_auroc, image_aupr, image_f1max, oracle_image_auroc"
+    assert f"{images} cannot be computed: both kinds are needed: all" in remarks
+    page = (tmp_path / "out" / "results.html").read_text(encoding="utf-8")
+    assert "cannot be computed" in page

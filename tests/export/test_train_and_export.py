@@ -256,7 +256,9 @@ def test_a_tiny_photo_is_refused(command: Command, tmp_path: Path, capsys: pytes
 def test_tiles_mask_and_further_photos_reach_the_recipe(
     command: Command, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Image.new("L", (320, 240), 255).save(tmp_path / "mask.png")
+    mask = np.full((240, 320), 255, np.uint8)
+    mask[:, :10] = 0
+    Image.fromarray(mask).save(tmp_path / "mask.png")
     further = tmp_path / "further"
     further.mkdir()
     for seed in (11, 12, 13, 14):

@@ -1,0 +1,36 @@
+"""What takes the place of a recipe's own values on a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from goodparts.runtime.line.inspection_settings import InspectionSettings
+from goodparts.runtime.line.settings import SourceSettings
+from goodparts.runtime.recipe.header import Thresholds
+
+RECIPES = Thresholds(image=0.5, pixel=0.2, min_area=9)
+
+
+@pytest.mark.parametrize(
+    ("image", "pixel", "expected"),
+    [
+        (None, None, RECIPES),
+        (1.0, None, Thresholds(image=1.0, pixel=0.4, min_area=9)),
+        (None, 0.3, Thresholds(image=0.5, pixel=0.3, min_area=9)),
+        (1.0, 0.3, Thresholds(image=1.0, pixel=0.3, min_area=9)),
+    ],
+)
+def test_the_pixel_threshold_follows_the_image_threshold_unless_it_is_set(
+    image: float | None, pixel: float | None, expected: Thresholds
+) -> None:
+    settings = InspectionSettings(Path("ring.safetensors"), image_threshold=image, pixel_threshold=pixel)
+    assert settings.replace_in(RECIPES) == expected
+
+
+def test_a_relative_recipe_outlasts_a_change_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = InspectionSettings.of(SourceSettings(name="left", address="camera", recipe="ring.safetensors"), None)
+    assert settings.recipe == tmp_path / "ring.safetensors"
