@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from goodparts.runtime.core.errors import GoodpartsError, SourceError
-from goodparts.runtime.line.outputs.json_lines import read_inspected
+from goodparts.runtime.line.outputs.inspected import read_inspected
 from goodparts.runtime.line.sources.folder import WatchedFolder
 from goodparts.runtime.line.sources.source import SourcePicture
 
