@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .frame_numbers import FrameNumbers
+from .recording import is_end
 
 _HELD = 4
 """Frames that wait where frames are reordered: a damaged one may be shown only after others that refer to it."""
@@ -49,7 +50,7 @@ class IntactFrames:
         self._numbers = FrameNumbers(context.extradata) if context.name == "h264" else None
         self._finds_missing = context.name in _DROPS_SILENTLY
         self.waits_for_keyframe = True
-        self._keyframe_sent = False
+        self._keyframe_sent = self._last_was_corrupt = False
         self._keyframe_time: int | None = None
         self._is_joining = is_live
         self._held: deque[VideoFrame] = deque()
@@ -59,18 +60,22 @@ class IntactFrames:
     def decode(self, packet: Packet[VideoStream]) -> Decoded:
         """Decode one packet; the empty one at a stream's end gives what is left."""
         self._lost = 0
-        frames = self._decode(packet) if packet.size else self._finish(packet)
+        frames = self._finish(packet) if is_end(packet) else self._decode(packet)
         if self._is_joining:
             self._lost = 0
             self._is_joining = not frames or self._keyframe_time is not None
         return Decoded(self._lost, frames)
 
     def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
+        if not packet.size:
+            return []  # a place that a camera left out
         misses_reference = self._numbers is not None and self._numbers.misses_reference(bytes(packet))
-        if self._keyframe_sent and (packet.is_corrupt or misses_reference):
+        # FFmpeg's parsers give a frame when they see the next one's begin, and flag it where that one is corrupt.
+        is_corrupt, self._last_was_corrupt = packet.is_corrupt or self._last_was_corrupt, packet.is_corrupt
+        if self._keyframe_sent and (is_corrupt or misses_reference):
             self._drop_until_keyframe()
         if not self._keyframe_sent:
-            if packet.is_corrupt or not packet.is_keyframe:
+            if is_corrupt or not packet.is_keyframe:
                 self._lost += 1
                 return []
             self._keyframe_sent, self._keyframe_time = True, packet.pts

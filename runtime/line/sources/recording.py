@@ -12,6 +12,8 @@ _ANNOUNCE_LENGTH = frozenset({"mov", "matroska", "avi", "flv", "asf"})
 """Formats whose header tells how long they are; for others FFmpeg estimates it from what is there."""
 _AFTER_LAST_PACKET = 1 << 16
 """Most bytes behind the beginning of a file's last picture, besides that picture: of sound and padding."""
+_MOST_FRAMES = 0.9
+"""Part of the frames that are announced with which a recording over a network can be whole."""
 
 
 def is_recording(container: InputContainer, *, is_file: bool, is_http: bool) -> bool:
@@ -28,6 +30,11 @@ def is_recording(container: InputContainer, *, is_file: bool, is_http: bool) -> 
     return is_file or (is_http and container.size > 0)
 
 
+def is_end(packet: Packet[VideoStream]) -> bool:
+    """Return whether a packet is the empty one that follows a stream's last; some files have empty ones inside."""
+    return not packet.size and packet.pts is None and packet.dts is None
+
+
 class ReadLength:
     """How much of a recording was read, beside what it announces."""
 
@@ -41,10 +48,12 @@ class ReadLength:
 
     def add(self, packet: Packet[VideoStream]) -> None:
         """Note a packet that was read."""
-        if not packet.size:
+        if is_end(packet):
+            return
+        self._last_byte = None if packet.pos is None or packet.pos < 0 else packet.pos + packet.size
+        if packet.is_corrupt:  # as half a one at the end
             return
         self._packets += 1
-        self._last_byte = None if packet.pos is None or packet.pos < 0 else packet.pos + packet.size
         if packet.pts is not None:
             self._start = packet.pts if self._start is None else min(self._start, packet.pts)
             self._end = max(self._end, packet.pts + (packet.duration or 0))
@@ -53,34 +62,33 @@ class ReadLength:
         """Return what is missing, as "71 of 120 frames"; nothing where all that was announced was read."""
         if not self._announces:
             return ""
-        frames, announced = self._stream.frames, self._announced_seconds()
-        ends_early = announced is not None and announced - self._read_seconds() > self._tolerance()
-        if not ends_early and not (announced is None and self._packets < frames):
-            return ""
-        if self._packets < frames:
-            return f"{self._packets} of {frames} frames"
-        return f"{self._read_seconds():.1f} s of {announced or 0:.1f} s"
+        if self._packets < self._stream.frames:
+            return f"{self._packets} of {self._stream.frames} frames"
+        if self._is_too_short():
+            return f"{self._read_seconds():.1f} s of {self._announced_seconds():.1f} s"
+        return ""
 
     def reached_end(self) -> bool:
         """Return whether nothing is missing of a recording that comes over a network."""
-        if self._announces:
-            return not self.shortfall()
+        if self._announces:  # an index counts frames that a camera left out, too
+            return not self._is_too_short() and self._packets >= _MOST_FRAMES * self._stream.frames
         return self._last_byte is not None and self._last_byte + _AFTER_LAST_PACKET >= self._container.size
 
     def _read_seconds(self) -> float:
         return 0.0 if self._start is None else float((self._end - self._start) * self._time_base)
 
-    def _announced_seconds(self) -> float | None:
+    def _announced_seconds(self) -> float:
         if self._stream.duration is not None:
             return float(self._stream.duration * self._time_base)
-        return None if self._container.duration is None else self._container.duration / 1e6
+        return (self._container.duration or 0) / 1e6
 
-    def _tolerance(self) -> float:
-        """Return by how many seconds a whole recording may be shorter than it announces."""
-        if self._stream.duration is None and len(self._container.streams) > 1:
-            return 1.0  # what is announced is the longest stream's
-        rate = self._stream.average_rate
-        return 0.5 / float(rate) if self._stream.duration is not None and rate else 2.0 / float(rate or 10)
+    def _is_too_short(self) -> bool:
+        frame = 1.0 / float(self._stream.average_rate or 10)
+        if self._stream.duration is not None:
+            tolerance = 0.5 * frame
+        else:  # what is announced is the longest stream's
+            tolerance = 2.0 * frame if len(self._container.streams) == 1 else 1.0
+        return self._announced_seconds() - self._read_seconds() > tolerance
 
     @property
     def _time_base(self) -> float:
