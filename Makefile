@@ -1,4 +1,5 @@
 # make test     set up .venv and run the tests
+# make soak     the long trials: a line whose surroundings fail for twenty minutes
 # make check    lint, format and types
 # make gpu-check  build with CUDA, compute-sanitizer, tests, benchmark: benchmarks/results/gpu.json
 # make wheel    this machine's wheel, tested in an environment of its own, in build/wheels
@@ -15,10 +16,13 @@ HEADERS = $(if $(ORT),$(wildcard build/headers/usr))
 RUNTIME = $(if $(HEADERS),-DGOODPARTS_RUNTIME=ON -DCMAKE_PREFIX_PATH=$(abspath $(HEADERS)) -DONNXRuntime_LIBRARY=$(abspath $(ORT)))
 TIDY = $(filter-out %_kernels.cpp %_amx.cpp,$(wildcard cpp_ext/src/*.cpp)) $(if $(HEADERS),$(wildcard cpp_ext/runtime/*.cpp))
 
-.PHONY: test check gpu-check wheel demo types format clean
+.PHONY: test soak check gpu-check wheel demo types format clean
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+soak: $(STAMP)
+	GOODPARTS_SOAK_MINUTES=20 $(BIN)/python -m pytest -q -s tests/runtime/line/test_soak.py
 
 check: $(STAMP) types
 	$(BIN)/ruff check .

@@ -8,7 +8,8 @@ import time
 from ..core.errors import one_line
 from .context import LineContext
 from .frames import Frame, FrameQueue
-from .sources.source import Source
+from .meter import Meter
+from .sources.source import Source, SourceEvent, SourcePicture
 
 
 class Capture(threading.Thread):
@@ -18,36 +19,57 @@ class Capture(threading.Thread):
     the source has given its last picture.
     """
 
-    def __init__(self, source_name: str, source: Source, queue: FrameQueue, context: LineContext) -> None:
+    def __init__(self, source_name: str, source: Source, queue: FrameQueue, meter: Meter, context: LineContext) -> None:
         super().__init__(name=f"capture {source_name}", daemon=True)
         self.up = self.ended = False
         self.error = ""
-        self._source_name, self._source, self._queue = source_name, source, queue
+        self._source_name, self._source, self._queue, self._meter = source_name, source, queue, meter
         self._context, self._backoff = context, context.make_backoff()
+        self._next_number = self._pictures = 0
+        self._reported_error = ""
 
     def run(self) -> None:
-        stop, report = self._context.stop, self._context.report
-        number, reported = 0, ""
+        stop = self._context.stop
         while not stop.is_set():
             try:
-                for picture in self._source.pictures(stop, self._queue.policy == "newest"):
-                    self.up, self.error = True, ""
-                    if self._backoff.reset():
-                        report(f"{self._source_name}: pictures again")
-                        reported = ""
-                    self._queue.put(
-                        Frame(self._source_name, number, picture.pixels, picture.path, time.time(), time.perf_counter())
-                    )
-                    number += 1
-                self.ended = not stop.is_set()
+                for item in self._source.pictures(stop, self._queue.policy == "newest"):
+                    if isinstance(item, SourceEvent):
+                        self._note(item)
+                    else:
+                        self._take(item)
+                if not stop.is_set():
+                    self.ended = True
+                    self._report(f"finished after {self._pictures} picture{'' if self._pictures == 1 else 's'}")
                 break
             except Exception as error:  # whatever a source does, the others go on
                 self.up = False
                 delay = self._backoff.next()
                 self.error = message = one_line(error)
-                if message != reported:
-                    report(f"{self._source_name}: {message}; tried again from {delay:g} s on")
-                    reported = message
+                if message != self._reported_error:
+                    self._report(f"{message}; tried again from {delay:g} s on")
+                    self._reported_error = message
                 stop.wait(delay)
         self.up = False
         self._queue.close()
+
+    def _take(self, picture: SourcePicture) -> None:
+        self.up, self.error = True, ""
+        if self._backoff.reset():
+            self._report("pictures again")
+            self._reported_error = ""
+        now, arrival = time.time(), time.perf_counter()
+        self._queue.put(
+            Frame(self._source_name, self._next_number, picture.pixels, picture.path, now, arrival, picture.file)
+        )
+        self._next_number += 1
+        self._pictures += 1
+
+    def _note(self, event: SourceEvent) -> None:
+        """Count the pictures that an event tells are lost, each of which has a number too, and report it."""
+        self._meter.add_failed(event.failed)
+        self._next_number += event.failed
+        if event.message is not None:
+            self._report(event.message)
+
+    def _report(self, message: str) -> None:
+        self._context.report(f"{self._source_name}: {message}")

@@ -43,10 +43,10 @@ class Meter:
         self._histograms = [[0] * (len(BOUNDS) + 1) for _ in STAGES]
         self._totals = [0.0] * len(STAGES)
 
-    def add_failed(self) -> None:
-        """Count a frame without verdict."""
+    def add_failed(self, frames: int = 1) -> None:
+        """Count frames without verdict."""
         with self._lock:
-            self._counts["failed"] += 1
+            self._counts["failed"] += frames
 
     def add_inspected(self, milliseconds: Sequence[float], decision: str) -> None:
         """Count a frame that was inspected, and how long each of STAGES took, in their order."""

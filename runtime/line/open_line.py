@@ -20,7 +20,7 @@ from .outputs.make import make_outputs
 from .outputs.outlet import Outlet
 from .outputs.rejects import Rejects
 from .pipeline import Pipeline
-from .redact import Redactor
+from .redact import Redactor, redact_address
 from .router import Router
 from .settings import LineSettings, SourceSettings
 from .shared_engine import SharedEngine
@@ -53,10 +53,11 @@ def open_line(settings: LineSettings, report: Report, *, first_delay: float = 1.
     for source_settings in settings.source:
         source = _make_source(source_settings, settings.output.json)
         queue = FrameQueue(source_settings.policy or source.default_policy)
-        capture = Capture(source_settings.name, source, queue, context)
+        meter = meters[source_settings.name]
+        capture = Capture(source_settings.name, source, queue, meter, context)
         inspection = InspectionSettings.of(source_settings, trust)
         station = Station(source_settings.name, inspection, queue, shared_engine, router.put, context)
-        pipelines.append(Pipeline(source_settings, capture, queue, station, meters[source_settings.name]))
+        pipelines.append(Pipeline(source_settings, capture, queue, station, meter))
     loses_no_frame = any(pipeline.queue.policy == "every" for pipeline in pipelines)
     outputs = make_outputs(settings.output, context.stop.set)
     outlets = [Outlet(output, context, may_wait=loses_no_frame and output.name == "json") for output in outputs]
@@ -83,9 +84,14 @@ def _make_redactor(settings: LineSettings) -> Redactor:
 
 def _make_source(settings: SourceSettings, json: str | None) -> Source:
     """Return a source; with backlog, a folder that knows which of its pictures have a line in the JSON file."""
-    if not settings.backlog:
-        return make_source(settings.address, settings.timeout)
     if not Path(settings.address).is_dir():
-        raise SettingsError(f"source {settings.name}: backlog is for folders, {settings.address} is none")
-    assert json is not None  # LineSettings sees to it
-    return WatchedFolder(Path(settings.address), read_inspected(Path(json), settings.name))
+        for option, is_given in (("backlog", settings.backlog), ("settle", settings.settle is not None)):
+            if is_given:
+                shown = redact_address(settings.address)
+                raise SettingsError(f"source {settings.name}: {option} is for folders, {shown} is none")
+        return make_source(settings.address, settings.timeout)
+    inspected = None
+    if settings.backlog:
+        assert json is not None  # LineSettings sees to it
+        inspected = read_inspected(Path(json), settings.name)
+    return WatchedFolder(Path(settings.address), inspected, settle=settings.settle)

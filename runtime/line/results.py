@@ -45,6 +45,8 @@ def make_result(frame: Frame, outcome: Outcome) -> Result:
     }
     if frame.path is not None:
         record["path"] = frame.path
+    if frame.file is not None:
+        record["file"] = msgspec.to_builtins(frame.file)
     if isinstance(outcome, GoodpartsError):
         record["error"] = str(outcome)
         return Result(frame.source, "error", record, _encode(record), None, None)

@@ -25,7 +25,8 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     height] in frame pixels), mask (a picture that is white where to look): take the place of the recipe's; smoothing:
     [n, m], reject while n of the last m frames are rejected; timeout: seconds without a picture after which a camera or
     stream counts as lost; backlog: a folder's pictures that the JSON file holds no line of are inspected at the start
-    too.
+    too; settle: seconds that a file in a folder must stay unchanged before it counts as written, by default as its
+    format needs.
     """
 
     name: str
@@ -39,6 +40,7 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     smoothing: tuple[int, int] = (1, 1)
     timeout: float = 5.0
     backlog: bool = False
+    settle: float | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -48,6 +50,8 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"smoothing [{n}, {m}]: n of m frames, from 1 to m, as in [3, 5]")
         if not (math.isfinite(self.timeout) and self.timeout > 0):
             raise ValueError(f"timeout {self.timeout}: seconds above 0 are needed")
+        if self.settle is not None and not (math.isfinite(self.settle) and self.settle >= 0):
+            raise ValueError(f"settle {self.settle}: 0 or more seconds are needed")
 
 
 class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from ...core.errors import GoodpartsError, ImageError, SourceError
-from ...core.files import printable
-from ...core.image_files import is_image_name
-from ...core.preprocess import load_rgb
+from ...core.errors import FileError, GoodpartsError, ImageError, SourceError, one_line
+from ...core.files import printable, read_bytes
+from ...core.image_files import is_drawing, is_image_name
+from ...core.preprocess import decode
 from ..outputs.inspected import Inspected
-from .source import Policy, SourcePicture
+from ..picture_file import PictureFile
+from .picture_bytes import count_trailing_zeros, require_end
+from .source import Policy, SourceEvent, SourcePicture
 
 POLL = 0.25
 """Seconds between two looks at the folder. Looking needs no library, and works where notifications do not, as on
 shares."""
 PATIENCE = 5.0
 """Seconds that a damaged file may stay as it is before it is reported: until then it may still be being written."""
+SETTLE = 0.25
+"""Seconds that a file stays unchanged before it counts as written, where a half-written one does not decode."""
+SETTLE_UNCHECKED = 2.0
+"""The same for formats without checksum or end marker, whose half-written files decode."""
+_UNCHECKED_SUFFIXES = frozenset({".bmp", ".tif", ".tiff", ".webp"})
+_MOST_ABSENT = 50_000
+"""Pictures that are remembered after they went away, for a share that is mounted again."""
 
-_State = tuple[int, int]  # size, time of change in ns
+
+class _State(NamedTuple):
+    """What changes when a file is written or replaced. changed_ns: when its contents or its entry changed last."""
+
+    file: PictureFile
+    changed_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> _State:
+        return cls(PictureFile.of(status), status.st_ctime_ns)
+
+
+@dataclass
+class _Done:
+    """A picture that was taken. digest: of its bytes; None where they were not read."""
+
+    state: _State
+    digest: bytes | None = None
 
 
 class WatchedFolder:
     """The pictures that appear in a folder from now on, oldest first, each once it is completely written.
 
-    A file counts as written when two looks in a row find it the same and it can be decoded. Hidden files, other endings
-    and folders inside are passed over; a file that is overwritten is a new picture.
+    A file counts as written when it has not changed for `settle` seconds and can be decoded. Hidden files, other
+    endings, drawings of goodparts' own and folders inside are passed over. A file that is overwritten or replaced is a
+    new picture; one whose owner, rights or links change is not.
 
-    inspected: pictures that were inspected before, and when (inspected.read_inspected): whatever is in the folder
-    already and is none of them, or has changed since, is then taken as well; None takes nothing that is there already.
+    inspected: pictures that have a line already (inspected.read_inspected): whatever is in the folder already and is
+    none of them, or has changed since, is then taken as well; None takes nothing that is there already.
+    settle: seconds; None takes SETTLE, or SETTLE_UNCHECKED where the format has no checksum or end marker.
     poll: seconds between two looks; patience: seconds that a damaged file may stay as it is before it is reported.
     """
 
@@ -40,49 +71,104 @@ class WatchedFolder:
     def __init__(
         self,
         folder: Path,
-        inspected: dict[str, Inspected] | None = None,
+        inspected: Mapping[str, Inspected] | None = None,
+        *,
+        settle: float | None = None,
         poll: float = POLL,
         patience: float = PATIENCE,
     ) -> None:
-        self._folder, self._poll, self._patience = folder, poll, patience
-        self._done = self._look()
-        if inspected is not None:
-            self._done = {
-                name: state
-                for name, state in self._done.items()
-                if (known := inspected.get(printable(folder / name))) and known.covers((folder / name).stat())
-            }
+        self._folder, self._settle, self._poll, self._patience = folder, settle, poll, patience
+        self._done: dict[str, _Done] = {}
+        for name, status in self._look().items():
+            known = None if inspected is None else inspected.get(printable(folder / name))
+            if inspected is None or (known is not None and known.covers(status)):
+                self._done[name] = _Done(_State.of(status))
         self._pending: dict[str, tuple[_State, float]] = {}
 
-    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture]:  # noqa: ARG002
+    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture | SourceEvent]:  # noqa: ARG002
         while not stop.is_set():
-            present = self._look()
-            self._done = {name: state for name, state in self._done.items() if name in present}
-            new = {name: state for name, state in present.items() if self._done.get(name) != state}
-            now, before = time.monotonic(), self._pending
-            self._pending = {
-                name: before[name] if name in before and before[name][0] == state else (state, now)
-                for name, state in new.items()
-            }
-            settled = [name for name in new if self._pending[name] is before.get(name)]
-            for name in sorted(settled, key=lambda name: (new[name][1], name)):
+            for name in self._find_settled():
                 if stop.is_set():
                     return
-                path = self._folder / name
-                try:
-                    picture = SourcePicture(load_rgb(path), printable(path))
-                except GoodpartsError as error:
-                    cut_short = isinstance(error, ImageError) and now - self._pending[name][1] < self._patience
-                    if cut_short:
-                        continue
-                    picture = SourcePicture(error, printable(path))
-                self._done[name] = new[name]
-                del self._pending[name]
-                yield picture
+                yield from self._take(name)
             stop.wait(self._poll)
 
-    def _look(self) -> dict[str, _State]:
-        """Return every picture that there is now."""
+    def _find_settled(self) -> list[str]:
+        """Look into the folder and return the new files that have not changed for long enough, oldest first."""
+        present = {name: _State.of(status) for name, status in self._look().items()}
+        self._forget_absent(present)
+        now, before = time.monotonic(), self._pending
+        self._pending = {}
+        for name, state in present.items():
+            done = self._done.get(name)
+            if done is None or done.state != state:
+                known = before.get(name)
+                self._pending[name] = known if known is not None and known[0] == state else (state, now)
+        settled = [
+            name
+            for name, (_, since) in self._pending.items()
+            if self._pending[name] is before.get(name) and now - since >= self._settling_time(name)
+        ]
+        return sorted(settled, key=lambda name: (present[name].file.mtime_ns, name))
+
+    def _take(self, name: str) -> Iterator[SourcePicture | SourceEvent]:
+        """Yield a settled file's picture, or why it has none; nothing where it has to be waited for."""
+        path = self._folder / name
+        shown = printable(path)
+        state, since = self._pending[name]
+        error: GoodpartsError | None = None
+        digest = None
+        try:
+            if is_drawing(path):
+                self._mark_done(name, state, None)
+                return
+            data = read_bytes(path)
+            if _State.of(path.stat()) != state:
+                return  # changed meanwhile: it has to settle again
+            digest = hashlib.blake2b(data, digest_size=16).digest()
+            if self._is_same_picture(name, state, digest):
+                self._mark_done(name, state, digest)
+                return
+            require_end(data, shown)
+            pixels = decode(data, shown)
+        except FileNotFoundError:
+            return  # it went away again
+        except (ImageError, FileError) as damage:
+            if not path.exists() or time.monotonic() - since < self._patience:
+                return  # it may still be being written
+            error = damage
+        except Exception as other:  # whatever a file or a disk does, later pictures are not held up
+            error = ImageError(f"{shown} cannot be read: {one_line(other)}")
+        self._mark_done(name, state, digest)
+        if error is not None:
+            yield SourcePicture(error, shown, state.file)
+            return
+        if zeros := count_trailing_zeros(data):
+            yield SourceEvent(message=f"{shown} ends in {zeros} zeros: check that it was completely written, or set a "
+                              f"longer settle than {self._settling_time(name):g} s")  # fmt: skip
+        yield SourcePicture(pixels, shown, state.file)
+
+    def _mark_done(self, name: str, state: _State, digest: bytes | None) -> None:
+        self._done[name] = _Done(state, digest)
+        del self._pending[name]
+
+    def _is_same_picture(self, name: str, state: _State, digest: bytes) -> bool:
+        """Return whether a file that was taken before holds the same bytes, written at the same time."""
+        done = self._done.get(name)
+        return done is not None and done.digest == digest and done.state.file.mtime_ns == state.file.mtime_ns
+
+    def _settling_time(self, name: str) -> float:
+        if self._settle is not None:
+            return self._settle
+        return SETTLE_UNCHECKED if Path(name).suffix.lower() in _UNCHECKED_SUFFIXES else SETTLE
+
+    def _forget_absent(self, present: Mapping[str, _State]) -> None:
+        """Forget pictures that went away, once there are many."""
+        if len(self._done) > len(present) + _MOST_ABSENT:
+            self._done = {name: done for name, done in self._done.items() if name in present}
+
+    def _look(self) -> dict[str, os.stat_result]:
+        """Return every picture file that there is now, and its status."""
         present = {}
         try:
             with os.scandir(self._folder) as entries:
@@ -90,11 +176,11 @@ class WatchedFolder:
                     if not is_image_name(entry.name):
                         continue
                     try:
-                        status = entry.stat()
+                        status = Path(entry.path).stat()  # the entry's own status lacks the inode on Windows
                         if entry.is_file():
-                            present[entry.name] = status.st_size, status.st_mtime_ns
-                    except FileNotFoundError:
-                        continue
+                            present[entry.name] = status
+                    except OSError:
+                        continue  # it went away, or is a link to nothing
         except OSError as error:
             raise SourceError(f"cannot look into {printable(self._folder)}: {error.strerror or error}") from error
         return present

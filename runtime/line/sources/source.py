@@ -1,4 +1,4 @@
-"""What a source is: something that gives pictures, one after another."""
+"""What a source is: something that gives pictures, one after another, and tells what it lost."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from ...core.errors import GoodpartsError
 from ...core.preprocess import Array8
+from ..picture_file import PictureFile
 
 Policy = Literal["newest", "every"]
 """What becomes of pictures that come faster than they are inspected: the newest replaces one that nobody has looked at
@@ -19,11 +20,24 @@ yet, which is counted as dropped; or every one is inspected, and the source wait
 class SourcePicture:
     """A picture from a source.
 
-    pixels: uint8 RGB [H,W,3], or why this picture has none; path: its file, where it has one.
+    pixels: uint8 RGB [H,W,3], or why this picture has none; path: its file, where it has one; file: which contents of
+    that file the picture was read from.
     """
 
     pixels: Array8 | GoodpartsError
     path: str | None = None
+    file: PictureFile | None = None
+
+
+@dataclass(frozen=True)
+class SourceEvent:
+    """What happened to a source besides its pictures; an empty one only tells that the source is alive.
+
+    failed: pictures that were lost or damaged on the way; message: one line for the log.
+    """
+
+    failed: int = 0
+    message: str | None = None
 
 
 class Source(Protocol):
@@ -31,7 +45,7 @@ class Source(Protocol):
 
     default_policy: Policy
 
-    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture]:
+    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture | SourceEvent]:
         """Open the source and yield its pictures, until `stop` is set or it has no more.
 
         paced: a recording keeps its own time, as a camera would, instead of coming as fast as it can be read.

@@ -12,18 +12,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
-import numpy as np
 from av.container import InputContainer
 
 from ...core.errors import SourceError
 from ..redact import redact_address
-from .source import Policy, SourcePicture
+from .intact_frames import IntactFrames
+from .recording import ReadLength, is_recording
+from .source import Policy, SourceEvent, SourcePicture
+from .upright_rgb import UprightRgb
 
 _LOW_LATENCY = {"flags": "low_delay"}  # fflags=nobuffer would lose recordings over HTTP
+_KEYFRAME_PATIENCE = 30.0
+"""Seconds that a live stream may take to its next keyframe; cameras send one every few seconds."""
 
 
 class Video:
-    """A camera, a stream or a recording. What has a duration ends; anything else that ends was lost.
+    """A camera, a stream or a recording. A recording finishes at its end; anything else that ends was lost.
+
+    Damaged pictures are dropped, up to the next keyframe, and counted as failed.
 
     address: a file, /dev/video0, or a URL that FFmpeg reads; timeout: seconds without a picture after which a camera or
     stream counts as lost.
@@ -35,49 +41,125 @@ class Video:
         self._is_file = Path(address).is_file()
         self.default_policy: Policy = "every" if self._is_file else "newest"
 
-    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture]:
+    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture | SourceEvent]:
         try:
             with self._open() as container:
-                yield from self._decode(container, stop, paced)
-                ends = self._is_file or container.duration is not None
+                if not container.streams.video:
+                    raise SourceError(f"{self._shown_address}: there is no video in it")
+                yield from _Reading(self._shown_address, container, self._timeout, self._is_file, self._is_http).run(
+                    stop, paced and self._is_file
+                )
         except av.error.FFmpegError as error:
-            silent = isinstance(error, (av.error.ExitError, av.error.TimeoutError))
-            reason = f"nothing came for {self._timeout:g} s" if silent else error.strerror or type(error).__name__
-            raise SourceError(f"{self._shown_address}: {reason}") from error
-        if not ends and not stop.is_set():
-            raise SourceError(f"{self._shown_address}: the stream ended")
+            raise SourceError(f"{self._shown_address}: {_reason(error, self._timeout)}") from error
+
+    @property
+    def _scheme(self) -> str:
+        return self._address.partition("://")[0]
+
+    @property
+    def _is_http(self) -> bool:
+        return self._scheme in ("http", "https")
 
     def _open(self) -> InputContainer:
         if self._is_file:
             return av.open(self._address)
-        scheme = self._address.partition("://")[0]
-        options = _LOW_LATENCY | ({"rtsp_transport": "tcp"} if scheme in ("rtsp", "rtsps") else {})
+        options = _LOW_LATENCY | ({"rtsp_transport": "tcp"} if self._scheme in ("rtsp", "rtsps") else {})
         container_format = "v4l2" if self._address.startswith("/dev/") else None
         return av.open(self._address, format=container_format, options=options, timeout=self._timeout)
 
-    def _decode(self, container: InputContainer, stop: threading.Event, paced: bool) -> Iterator[SourcePicture]:
-        if not container.streams.video:
-            raise SourceError(f"{self._shown_address}: there is no video in it")
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1  # each source has a thread of its own, and frame threads add delay
-        start, last, count = None, time.monotonic(), 0
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:  # a lost packet is no lost camera
-                frames = []
+
+class _Reading:
+    """One opened video while it is read.
+
+    address: what messages call it; timeout: see Video; is_file, is_http: where it comes from.
+    """
+
+    def __init__(self, address: str, container: InputContainer, timeout: float, is_file: bool, is_http: bool) -> None:
+        self._address, self._container, self._timeout, self._is_file = address, container, timeout, is_file
+        self._stream = container.streams.video[0]
+        self._finishes = is_recording(container, is_file=is_file, is_http=is_http)
+        self._length = ReadLength(container, self._stream)
+        self._intact = IntactFrames(self._stream.codec_context, is_live=not self._finishes)
+        self._pictures = self._damaged = 0
+
+    def run(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture | SourceEvent]:
+        """Yield what is in it. Raises SourceError where it is lost, or a recording has no picture."""
+        ending = ""
+        try:
+            yield from self._read(stop, paced)
+        except av.error.FFmpegError as error:
+            ending = _reason(error, self._timeout)
+        except _SilentError as error:
+            ending = str(error)
+        yield from self._report_damage()
+        if not stop.is_set():
+            yield from self._end(ending)
+
+    def _read(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture | SourceEvent]:
+        to_rgb = UprightRgb()
+        start, last = None, time.monotonic()
+        for packet in self._container.demux(self._stream):
+            if stop.is_set():
+                return
+            self._length.add(packet)
+            lost, frames = self._intact.decode(packet)
+            if lost or self._intact.waits_for_keyframe:
+                self._damaged += lost
+                yield SourceEvent(failed=lost)
             for frame in frames:
-                if frame.is_corrupt:  # made up where a packet was lost: no picture of the part
-                    continue
+                yield from self._report_damage()
                 last = time.monotonic()
-                if paced and self._is_file and frame.time is not None:
+                if paced and frame.time is not None:
                     start = last - frame.time if start is None else start
                     stop.wait(max(0.0, start + frame.time - last))
                 if stop.is_set():
                     return
-                yield SourcePicture(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
-                last, count = time.monotonic(), count + 1
-            if time.monotonic() - last > self._timeout:
-                raise SourceError(f"{self._shown_address}: no picture for {self._timeout:g} s")
-        if not count:
-            raise SourceError(f"{self._shown_address}: it held no picture that can be decoded")
+                yield SourcePicture(to_rgb.convert(frame))
+                last, self._pictures = time.monotonic(), self._pictures + 1
+            if not self._finishes:
+                self._require_picture_since(last)
+
+    def _require_picture_since(self, last: float) -> None:
+        waits = self._intact.waits_for_keyframe
+        patience = max(self._timeout, _KEYFRAME_PATIENCE) if waits else self._timeout
+        if time.monotonic() - last > patience:
+            raise _SilentError(f"no {'keyframe' if waits else 'picture'} for {patience:g} s")
+
+    def _report_damage(self) -> Iterator[SourceEvent]:
+        """Yield how many pictures the incident that is over now took; nothing where there was none."""
+        if self._damaged:
+            yield SourceEvent(
+                message=f"{self._address}: data were lost or damaged; {_count(self._damaged)} up to the next keyframe "
+                "dropped"
+            )
+            self._damaged = 0
+
+    def _end(self, ending: str) -> Iterator[SourceEvent]:
+        """Yield what is to be said of a recording's end; raise SourceError for anything else that ended.
+
+        ending: what made it end, empty where the stream did by itself.
+        """
+        if not self._finishes:
+            raise SourceError(f"{self._address}: {ending or 'the stream ended'}")
+        if not self._pictures:
+            raise SourceError(f"{self._address}: {ending or 'it held no picture that can be decoded'}")
+        shortfall = self._length.shortfall()
+        if not self._is_file and (ending or not self._length.reached_end()):
+            raise SourceError(f"{self._address}: {ending or 'it ended early'}{shortfall and f' ({shortfall})'}")
+        if ending or shortfall:
+            parts = [part for part in (ending, shortfall) if part]
+            yield SourceEvent(message=f"{self._address}: it is cut short: {', '.join(parts)}")
+
+
+class _SilentError(Exception):
+    """A live stream gives data, but no picture."""
+
+
+def _reason(error: av.error.FFmpegError, timeout: float) -> str:
+    if isinstance(error, (av.error.ExitError, av.error.TimeoutError)):
+        return f"nothing came for {timeout:g} s"
+    return error.strerror or type(error).__name__
+
+
+def _count(frames: int) -> str:
+    return "1 frame" if frames == 1 else f"{frames} frames"

@@ -12,22 +12,22 @@ import time
 from collections.abc import Iterator
 
 from ...core.errors import SourceError
-from .source import Source, SourcePicture
+from .source import Source, SourceEvent, SourcePicture
 
 MOST_HANGING = 3
 """Readers of one source that may hang at the same time; with so many, it is not opened again before one wakes up."""
 _LOOK = 0.25
 """Seconds between two looks at whether the line stops."""
 
-_Item = SourcePicture | Exception | None
-"""A picture, what the source raised, or None at its end."""
+_Item = SourcePicture | SourceEvent | Exception | None
+"""A picture, an event, what the source raised, or None at its end."""
 
 
 class Watchdog:
     """A source that is read in a thread of its own, and given up when it hangs.
 
-    patience: seconds without a picture or an error after which it hangs; well above the source's own time-out, whose
-    error tells more. shown_address: what errors call the source.
+    patience: seconds without a picture, an event or an error after which it hangs; well above the source's own
+    time-out, whose error tells more. shown_address: what errors call the source.
     """
 
     def __init__(self, source: Source, patience: float, shown_address: str) -> None:
@@ -35,7 +35,7 @@ class Watchdog:
         self._source, self._patience, self._address = source, patience, shown_address
         self._hanging: list[threading.Thread] = []
 
-    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture]:
+    def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture | SourceEvent]:
         self._hanging = [reader for reader in self._hanging if reader.is_alive()]
         if len(self._hanging) >= MOST_HANGING:
             raise SourceError(
@@ -65,7 +65,7 @@ class Watchdog:
 
     def _take(
         self, items: queue.Queue[_Item], stop: threading.Event, reader: threading.Thread
-    ) -> Iterator[SourcePicture]:
+    ) -> Iterator[SourcePicture | SourceEvent]:
         last = time.monotonic()
         while not stop.is_set():
             try:

@@ -32,6 +32,13 @@ def settings(engine: Path, recipe: Path, address: Path, out: Path) -> LineSettin
     return LineSettings(engine=str(engine), source=(source,), output=OutputSettings(json=str(out)))
 
 
+def without_end(messages: list[str]) -> list[str]:
+    """Return messages without the one that tells that the recording is finished, which may come at any time."""
+    end = f"left: finished after {FRAMES} pictures"
+    assert messages.count(end) == 1
+    return [message for message in messages if message != end]
+
+
 class LostOnce:
     """A session whose device goes away at the third pass."""
 
@@ -66,7 +73,7 @@ def test_an_engine_that_fails_is_opened_again_and_no_frame_is_lost(
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert [record["frame"] for record in records] == list(range(FRAMES))
     assert len(opened) == 2
-    assert said == [
+    assert without_end(said) == [
         "left: inspection failed (RuntimeError: device lost); the engine is opened again from 0.001 s on",
         "left: inspected again",
     ]
@@ -156,7 +163,7 @@ def test_a_hook_is_called_with_every_record_in_order_and_again_when_it_fails(
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert plc.done == [(record["frame"], record["decision"]) for record in records]
     assert plc.calls.count(3) == 2
-    assert said[0] == "hook: OSError: the bus is busy; tried again from 0.001 s on"
+    assert without_end(said)[0] == "hook: OSError: the bus is busy; tried again from 0.001 s on"
 
 
 def test_a_source_s_own_view_takes_the_place_of_the_recipe_s(

@@ -11,6 +11,8 @@ from pathlib import Path
 import av
 import numpy as np
 from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.line.sources.address import make_source
+from goodparts.runtime.line.sources.source import SourceEvent
 
 FPS = 20
 
@@ -25,6 +27,19 @@ def record_stream(path: Path, pictures: Sequence[Array8]) -> Path:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def read_video(address: str, timeout: float = 30.0) -> tuple[list[Array8], list[SourceEvent]]:
+    """Return the pictures of a video and the events beside them, without those that only tell that it is alive."""
+    pictures, events = list[Array8](), list[SourceEvent]()
+    for item in make_source(address, timeout).pictures(threading.Event(), paced=False):
+        if isinstance(item, SourceEvent):
+            if item != SourceEvent():
+                events.append(item)
+        else:
+            assert isinstance(item.pixels, np.ndarray)
+            pictures.append(item.pixels)
+    return pictures, events
 
 
 def read_stream(path: Path) -> list[Array8]:

@@ -4,16 +4,25 @@ import datetime
 import json
 import os
 import shutil
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from goodparts.runtime.core.errors import GoodpartsError, SourceError
+from goodparts.runtime.core.errors import GoodpartsError, ImageError, SourceError
+from goodparts.runtime.core.image_files import MARK
+from goodparts.runtime.core.preprocess import Array8, load_rgb
+from goodparts.runtime.line.frames import Frame
 from goodparts.runtime.line.outputs.inspected import read_inspected
-from goodparts.runtime.line.sources.folder import WatchedFolder
-from goodparts.runtime.line.sources.source import SourcePicture
+from goodparts.runtime.line.results import make_result
+from goodparts.runtime.line.sources import folder as watched_folder
+from goodparts.runtime.line.sources.folder import SETTLE, SETTLE_UNCHECKED, WatchedFolder
+from goodparts.runtime.line.sources.source import SourceEvent, SourcePicture
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 
 @pytest.fixture
@@ -23,8 +32,18 @@ def folder(tmp_path: Path, photos: Path) -> Path:
     return tmp_path
 
 
-def watch(folder: Path, patience: float = 60.0) -> Iterator[SourcePicture]:
-    return WatchedFolder(folder, poll=1e-3, patience=patience).pictures(threading.Event(), paced=False)
+def watch(folder: Path, patience: float = 60.0, settle: float = 0.0) -> Iterator[SourcePicture]:
+    watched = WatchedFolder(folder, settle=settle, poll=1e-3, patience=patience)
+    return pictures_of(watched, [])
+
+
+def pictures_of(watched: WatchedFolder, messages: list[str]) -> Iterator[SourcePicture]:
+    """Yield a folder's pictures; what it reports is added to `messages`."""
+    for item in watched.pictures(threading.Event(), paced=False):
+        if isinstance(item, SourceEvent):
+            messages.append(item.message or "")
+        else:
+            yield item
 
 
 def name_of(picture: SourcePicture) -> str:
@@ -55,7 +74,7 @@ def test_what_a_json_file_tells_of_is_done_and_the_rest_of_the_backlog_is_taken(
     os.utime(folder / "changed.png", (later, later))
     inspected = read_inspected(log, "left")
     assert {Path(path).name for path in inspected} == {"before.png", "changed.png"}
-    pictures = WatchedFolder(folder, inspected, poll=1e-3).pictures(threading.Event(), paced=False)
+    pictures = pictures_of(WatchedFolder(folder, inspected, poll=1e-3), [])
     assert [name_of(next(pictures)) for _ in range(2)] == ["missed.png", "changed.png"]
     shutil.copy(photos / "good" / "2.png", folder / "new.png")
     assert name_of(next(pictures)) == "new.png"
@@ -94,3 +113,136 @@ def test_a_folder_that_goes_away_is_a_lost_source(folder: Path) -> None:
     shutil.rmtree(folder)
     with pytest.raises(SourceError, match="cannot look into"):
         next(pictures)
+
+
+def replace_in_place(path: Path, data: bytes, like: os.stat_result) -> None:
+    """Write other bytes into a file, and put its time of change back."""
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(like.st_atime_ns, like.st_mtime_ns))
+
+
+def test_a_replacement_of_the_same_size_and_time_is_a_new_picture(folder: Path, photos: Path) -> None:
+    pictures = watch(folder)
+    path = folder / "a.bmp"
+    Image.open(photos / "good" / "2.png").save(path)
+    assert name_of(next(pictures)) == "a.bmp"
+    status = path.stat()
+    Image.open(photos / "bad" / "4.png").save(folder.parent / "other.bmp")
+    other = (folder.parent / "other.bmp").read_bytes()
+    assert len(other) == status.st_size
+    replace_in_place(path, other, status)
+    again = next(pictures)
+    assert name_of(again) == "a.bmp"
+    assert isinstance(again.pixels, np.ndarray)
+    np.testing.assert_array_equal(again.pixels, load_rgb(photos / "bad" / "4.png"))
+
+
+def test_a_file_of_which_only_rights_and_links_change_is_no_new_picture(folder: Path, photos: Path) -> None:
+    pictures = watch(folder)
+    path = folder / "a.png"
+    shutil.copy(photos / "good" / "2.png", path)
+    assert name_of(next(pictures)) == "a.png"
+    path.chmod(0o600)
+    os.link(path, folder.parent / "backup.png")
+    shutil.copy(photos / "good" / "3.png", folder / "b.png")
+    assert name_of(next(pictures)) == "b.png"
+
+
+def test_a_picture_that_goes_away_and_comes_back_is_not_inspected_again(folder: Path, photos: Path) -> None:
+    pictures = watch(folder)
+    shutil.copy(photos / "good" / "2.png", folder / "a.png")
+    assert name_of(next(pictures)) == "a.png"
+    hidden = (folder / "a.png").rename(folder.parent / "unmounted.png")
+    shutil.copy(photos / "good" / "3.png", folder / "b.png")
+    assert name_of(next(pictures)) == "b.png"
+    hidden.rename(folder / "a.png")
+    shutil.copy(photos / "good" / "3.png", folder / "c.png")
+    assert name_of(next(pictures)) == "c.png"
+
+
+@pytest.mark.parametrize(
+    ("ending", "settles"), [(".png", SETTLE), (".bmp", SETTLE_UNCHECKED), (".tif", SETTLE_UNCHECKED)]
+)
+def test_formats_without_a_checksum_settle_longer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, ending: str, settles: float
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(watched_folder.time, "monotonic", lambda: now)
+    watched = WatchedFolder(folder)
+    (folder / f"a{ending}").write_bytes(b"half")
+    for now, found in ((0.0, []), (settles * 0.9, []), (settles * 1.1, [f"a{ending}"])):  # noqa: B007
+        assert watched._find_settled() == found
+    (folder / f"a{ending}").write_bytes(b"half and more")
+    assert watched._find_settled() == []
+
+
+def test_a_tail_of_zeros_is_reported_and_a_jpeg_without_end_is_damaged(folder: Path, photos: Path) -> None:
+    photo = Image.open(photos / "good" / "2.png")
+    messages: list[str] = []
+    pictures = pictures_of(WatchedFolder(folder, settle=0.0, poll=1e-3, patience=0.0), messages)
+    for name in ("a.bmp", "b.jpg"):
+        photo.save(folder.parent / name, quality=95)
+        data = (folder.parent / name).read_bytes()
+        (folder / name).write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+        picture = next(pictures)
+        assert name_of(picture) == name
+        assert isinstance(picture.pixels, GoodpartsError) == (name == "b.jpg")
+    assert len(messages) == 1
+    assert "a.bmp ends in" in messages[0]
+    data = (folder.parent / "b.jpg").read_bytes()
+    (folder / "c.jpg").write_bytes(data + bytes(100))  # padded by its camera
+    assert not isinstance(next(pictures).pixels, GoodpartsError)
+
+
+@pytest.mark.parametrize("error", [struct.error("argument out of range"), ZeroDivisionError(), MemoryError()], ids=str)
+def test_whatever_reading_a_file_raises_is_its_error_and_later_ones_come(
+    folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def decode(data: bytes, name: str) -> Array8:
+        if "odd" in name:
+            raise error
+        return real(data, name)
+
+    real = watched_folder.decode
+    monkeypatch.setattr(watched_folder, "decode", decode)
+    pictures = watch(folder)
+    shutil.copy(photos / "good" / "2.png", folder / "a_odd.png")
+    odd = next(pictures)
+    assert isinstance(odd.pixels, GoodpartsError)
+    assert "a_odd.png" in str(odd.pixels)
+    shutil.copy(photos / "good" / "2.png", folder / "b.png")
+    assert name_of(next(pictures)) == "b.png"
+
+
+def test_a_picture_that_was_handed_on_is_not_handed_on_again_by_a_new_start_of_the_source(
+    folder: Path, photos: Path
+) -> None:
+    watched = WatchedFolder(folder, settle=0.0, poll=1e-3)
+    shutil.copy(photos / "good" / "2.png", folder / "a.png")
+    assert name_of(next(pictures_of(watched, []))) == "a.png"
+    shutil.copy(photos / "good" / "2.png", folder / "b.png")
+    assert name_of(next(pictures_of(watched, []))) == "b.png"
+
+
+def test_drawings_of_goodparts_own_are_passed_over(folder: Path, photos: Path) -> None:
+    pictures = watch(folder)
+    text = PngInfo()
+    text.add_text("Software", MARK)
+    Image.open(photos / "good" / "2.png").save(folder / "a.png", pnginfo=text)
+    shutil.copy(photos / "good" / "2.png", folder / "b.png")
+    assert name_of(next(pictures)) == "b.png"
+
+
+def test_pictures_carry_what_the_backlog_knows_them_by(folder: Path, photos: Path) -> None:
+    pictures = watch(folder)
+    path = folder / "a.png"
+    shutil.copy(photos / "good" / "2.png", path)
+    picture = next(pictures)
+    frame = Frame("left", 0, np.zeros((8, 8, 3), np.uint8), picture.path, 0.0, 0.0, picture.file)  # a clock at zero
+    log = folder / "out.jsonl"
+    log.write_bytes(make_result(frame, ImageError("no verdict")).line)
+    inspected = read_inspected(log, "left")[str(path)]
+    assert inspected.covers(path.stat())
+    path.write_bytes(path.read_bytes())
+    assert not inspected.covers(path.stat())

@@ -10,22 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goodparts.runtime.core.errors import SettingsError, SourceError
-from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.line.sources.address import make_source
-from goodparts.runtime.line.sources.source import SourcePicture
 
 from tests.conftest import draw_part
 from tests.runtime.conftest import FRAMES
-from tests.runtime.line.sources.camera import read_stream, record_stream
-
-
-def read(address: str, timeout: float = 30.0) -> list[SourcePicture]:
-    return list(make_source(address, timeout).pictures(threading.Event(), paced=False))
-
-
-def pixels(picture: SourcePicture) -> Array8:
-    assert isinstance(picture.pixels, np.ndarray)
-    return picture.pixels
+from tests.runtime.line.sources.camera import read_stream, read_video, record_stream
 
 
 @pytest.fixture
@@ -46,10 +35,11 @@ def server(recording: Path) -> Iterator[str]:
 
 
 def test_a_recording_gives_all_its_frames_in_rgb(recording: Path) -> None:
-    pictures = read(str(recording))
+    pictures, events = read_video(str(recording))
     assert len(pictures) == FRAMES
+    assert events == []
     # H.264 at this quality, and chroma of half the resolution.
-    difference = pixels(pictures[0]).astype(int) - np.asarray(draw_part(1))
+    difference = pictures[0].astype(int) - np.asarray(draw_part(1))
     assert np.abs(difference).mean() < 6
 
 
@@ -59,28 +49,31 @@ def test_pictures_made_up_where_data_was_lost_are_passed_over(tmp_path: Path) ->
     middle = len(data) // 2 // 188 * 188
     for name, rest in (("cut.ts", data[: middle + 9000]), ("gap.ts", data[:20_000] + data[20_000 + 188 * 20 :])):
         (tmp_path / name).write_bytes(rest)
-        damaged = read(str(tmp_path / name))
+        damaged, events = read_video(str(tmp_path / name))
         assert 0 < len(damaged) < len(whole)
-        assert all(any((pixels(one) == other).all() for other in whole) for one in damaged)
+        assert all(any((one == other).all() for other in whole) for one in damaged)
+        assert sum(event.failed for event in events) > 0
 
 
 def test_a_recording_over_http_ends_as_well(server: str, recording: Path) -> None:
-    assert len(read(f"{server}/{recording.name}")) == FRAMES
+    pictures, events = read_video(f"{server}/{recording.name}")
+    assert len(pictures) == FRAMES
+    assert events == []
 
 
 def test_what_is_no_video_or_not_there_is_one_line(server: str, tmp_path: Path) -> None:
     (tmp_path / "junk.mp4").write_bytes(b"no video" * 100)
     with pytest.raises(SourceError, match=r"junk.mp4: Invalid data"):
-        read(str(tmp_path / "junk.mp4"))
+        read_video(str(tmp_path / "junk.mp4"))
     with pytest.raises(SourceError, match=r"none.mp4: .*404"):
-        read(f"{server}/none.mp4")
+        read_video(f"{server}/none.mp4")
 
 
 def test_a_silent_stream_counts_as_lost_and_no_password_is_shown() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         host, port = listening.getsockname()
         with pytest.raises(SourceError, match="nothing came for 0.3 s") as raised:
-            read(f"http://user:secret@{host}:{port}/live", timeout=0.3)
+            read_video(f"http://user:secret@{host}:{port}/live", timeout=0.3)
     assert "secret" not in str(raised.value)
 
 
