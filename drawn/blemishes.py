@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.random import Generator
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from .canvas import Plane, lay, luminance, ramp, scaled
@@ -179,17 +177,13 @@ def fray(site: Site) -> None:
     """Fine broken strands that stick out in all directions from a torn place."""
     rng, tone = site.rng, site.tone
     tint = shifted(tone, float(rng.choice((-1, 1)) * rng.uniform(50, 110)))
-    core = site.filled(_scaled_shard(site, rng), blur=0.5)
+    core = site.filled(_shard(rng, 8, 0.35) * (0.2 * site.extent) + np.array(site.centre), blur=0.5)
     lay(site.colour, np.float32(0.7) * core, scaled(tone, 0.45))
     for _ in range(int(rng.integers(6, 18))):
         turn = rng.uniform(0, 2 * math.pi)
         tip = np.array(site.centre) + np.array([math.cos(turn), math.sin(turn)]) * site.extent * rng.uniform(0.25, 0.5)
         strand = _jagged(np.array(site.centre), tip, 0.12, rng)
         lay(site.colour, site.stroke(strand, site.detail * rng.uniform(0.5, 1.0)), tint)
-
-
-def _scaled_shard(site: Site, rng: Generator) -> NDArray[np.float64]:
-    return _shard(rng, 8, 0.35) * (0.2 * site.extent) + np.array(site.centre)
 
 
 BLEMISHES: dict[str, Defect] = {

@@ -28,7 +28,8 @@ def sample_patches(visual: HybridVisual, cache: Cache, lines: int, rng: np.rando
     for start in range(0, lines, 25):
         some = slice(start, start + 25)
         taps = (torch.from_numpy(maps[some]).flatten(0, 2).permute(0, 3, 1, 2).float() for maps in cache.taps)
-        both = visual.patches(tuple(taps)).unflatten(0, (-1, 2))
+        patches_of_both = visual.patches(tuple(taps))
+        both = patches_of_both.view(-1, 2, *patches_of_both.shape[1:])
         shares = torch.from_numpy(cache.coverage[some]).flatten(0, 1).float() / 255
         shares = F.adaptive_avg_pool2d(shares, visual.grid).flatten(1)
         flawless = torch.cat([both[:, 0].flatten(0, 1), both[:, 1][shares < CLEAN]])
@@ -69,7 +70,9 @@ def fit_bent_probe(patches: Tensor, damaged: Tensor, width: int) -> tuple[nn.Lin
     steps = ROUNDS * -(-len(patches) // ROWS)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(ROUNDS):
-        for rows in torch.randperm(len(patches)).split(ROWS):
+        order = torch.randperm(len(patches))
+        for start in range(0, len(patches), ROWS):
+            rows = order[start : start + ROWS]
             inner = F.dropout(F.gelu(hidden(F.dropout(patches[rows], DROPOUT))), DROPOUT)
             loss = balanced_loss(out(inner)[:, 0], damaged[rows], damaged.mean())
             optimiser.zero_grad()

@@ -43,6 +43,9 @@ class HybridShape:
 class HybridVisual(nn.Module):
     """The weights of the tower, under the names that the file gives them."""
 
+    patch_mean: Tensor
+    patch_scale: Tensor
+
     def __init__(self, shape: HybridShape) -> None:
         super().__init__()
         self.shape = shape
@@ -125,7 +128,7 @@ class HybridTower(Tower):
         self.memory_grid, self.neighbourhood = (memory_grid, memory_grid), neighbourhood
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        pixels = self.standardise(image.to(self.mean.dtype).flatten(2)).unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
+        pixels = self.standardise(image.to(self.mean.dtype).flatten(2)).reshape(image.shape).permute(0, 3, 1, 2)
         taps = self.visual.trunk(pixels)
         global_, local = self.visual(self.visual.patches(taps))
         memory = (self.remember(maps) for maps in taps)

@@ -102,6 +102,8 @@ def draw_batch(cache: Cache, lines: int, rng: np.random.Generator) -> Batch:
 class Trainee(nn.Module):
     """The model, and what only its training needs. Its text tower has rows for the captions' tokens only."""
 
+    tokens: Tensor
+
     def __init__(self, trunk: MobileNetV2Trunk) -> None:
         super().__init__()
         tokens = caption_tokens()
@@ -181,14 +183,14 @@ def measure_held_out(trainee: Trainee, held_out: Cache) -> dict[str, float]:
     normal, anomalous = compose("surface")
     phrases = [Caption(text, None, False) for text in (*normal, *anomalous)]
     text = trainee.encode_text(phrases)
-    prototypes = [F.normalize(part.mean(dim=0), dim=-1) for part in text.split([len(normal), len(anomalous)])]
-    direction = prototypes[1] - prototypes[0]
+    flawless, damaged = text[: len(normal)].mean(dim=0), text[len(normal) :].mean(dim=0)
+    direction = F.normalize(damaged, dim=-1) - F.normalize(flawless, dim=-1)
     visual, scores = trainee.clip.visual, []
     for start in range(0, len(held_out.kinds), 50):
         some = (torch.from_numpy(maps[start : start + 50]).flatten(0, 2) for maps in held_out.taps)
         taps = tuple(maps.permute(0, 3, 1, 2).float() for maps in some)
         global_, local = (F.normalize(one, dim=-1) for one in visual(visual.patches(taps)))
-        scores.append(torch.stack([global_ @ direction, (local @ direction).amax(dim=1)]).unflatten(1, (-1, 2, 2)))
+        scores.append(torch.stack([global_ @ direction, (local @ direction).amax(dim=1)]).view(2, -1, 2, 2))
     good, bad = torch.cat(scores, dim=1).unbind(3)
     right = (bad[:, :, :, None] > good[:, :, None, :]).float().mean(dim=(1, 2, 3))
     return {"global": float(right[0]), "patch": float(right[1])}
