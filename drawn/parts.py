@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from numpy.random import Generator
 
-from . import boards, defects, objects, textures
+from . import blemishes, boards, defects, objects, surfaces, textures
 from .canvas import Painter
+from .pictures import LICENCES, crop_of
 
 PAINTERS: dict[str, Callable[[Generator], Painter]] = {
     "nut": objects.nut,
@@ -42,3 +43,28 @@ DEFECTS: tuple[str, ...] = tuple(defects.BY_NAME)
 HELD_OUT_KINDS: tuple[str, ...] = ("gear", "connector", "leather")
 HELD_OUT_DEFECTS: tuple[str, ...] = ("bend", "foreign body")
 """Kept out of the demo CLIP's training, for tests."""
+
+SURFACES: dict[str, Callable[[Generator], Painter]] = {
+    "stone": surfaces.stone,
+    "cast metal": surfaces.cast_metal,
+    "ground metal": surfaces.ground_metal,
+    "crystals": surfaces.crystals,
+    "ribbed sheet": surfaces.ribs,
+    "perforated sheet": surfaces.lattice,
+    "marble": surfaces.marble,
+    "speckled plastic": surfaces.speckle,
+    "turned metal": surfaces.turned_metal,
+    "painted sheet": surfaces.paint_coat,
+    "felt": surfaces.fibres,
+    "canvas": surfaces.weave,
+    "label": surfaces.print_sheet,
+    "assembly": surfaces.assembly,
+}
+"""Kinds that look like photographs of materials; they are not among KINDS, which tests and measurements run through."""
+PICTURES: dict[str, Callable[[Generator], Painter]] = {name: crop_of(name) for name in LICENCES}
+"""Kinds that are crops of photographs by others, which need the packages that hold them."""
+BLEMISHES: tuple[str, ...] = tuple(blemishes.BLEMISHES)
+HELD_OUT_SURFACES: tuple[str, ...] = ("marble", "canvas", "turned metal")
+HELD_OUT_PICTURES: tuple[str, ...] = ("brick", "coins")
+HELD_OUT_BLEMISHES: tuple[str, ...] = ("drop", "crease", "rust")
+"""Kept out of the training of the embedded CLIP, which is chosen by what it makes of them."""

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .canvas import Colour, Frame, Plane, hsv, luminance, ramp, solid, triangular
-from .parts import KINDS, PAINTERS, TEXTURES
+from .parts import KINDS, PAINTERS, PICTURES, SURFACES, TEXTURES
 from .pieces import Piece
+from .surfaces import relief_of, skinned
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,30 @@ class DrawnPair:
 class DrawnProduct:
     """One product on one camera: everything that does not change from piece to piece is drawn from the seed."""
 
-    def __init__(self, kind: str, seed: int) -> None:
-        if kind not in PAINTERS:
+    def __init__(self, kind: str, seed: int, skin: str | None = None, ground: str | None = None) -> None:
+        """Design what the product's pieces share.
+
+        Args:
+            kind: One of KINDS, or of SURFACES or PICTURES, which fill the picture.
+            seed: Tells products of one kind apart.
+            skin: One of SURFACES or PICTURES, whose relief the part has; None for a plain part.
+            ground: The same of what the part lies on.
+
+        Raises:
+            ValueError: There is no such kind.
+        """
+        painters = PAINTERS | SURFACES | PICTURES
+        if kind not in painters:
             raise ValueError(f"no kind {kind!r}; there are: {', '.join(KINDS)}")
         self.kind = kind
-        self._key = (zlib.crc32(kind.encode()), seed)
+        self._key = (zlib.crc32("|".join(filter(None, (kind, skin, ground))).encode()), seed)
         design = default_rng(self._key)
-        self._paint = PAINTERS[kind](design)
-        fills = kind in TEXTURES
-        self._angle = (
-            0.0 if fills else design.choice((0, math.pi / 2, design.uniform(0, 2 * math.pi)), p=(0.45, 0.2, 0.35))
-        )
+        self._paint = painters[kind](design)
+        if skin is not None:
+            self._paint = skinned(self._paint, painters[skin](design), design.uniform(0.2, 1.0))
+        self._backdrop = None if ground is None else (painters[ground](design), design.uniform(0.2, 1.2))
+        fills = kind in TEXTURES or kind not in PAINTERS
+        self._angle = 0.0 if fills else design.choice((0, math.pi / 2, design.uniform(0, 2 * math.pi)), p=(0.45, 0.2, 0.35))
         self._scale = design.uniform(0.75, 1.3) if fills else design.uniform(0.85, 1.08)
         if abs(math.sin(2 * self._angle)) > 0.3:  # corners need room
             self._scale *= 0.85
@@ -91,17 +105,22 @@ class DrawnProduct:
         size: tuple[int, int] = (192, 192),
         *,
         extent: float | None = None,
+        strength: float = 1.0,
     ) -> Photo:
-        """A photo of the piece `seed`, of size (height, width).
+        """Return a photo of the piece `seed`.
 
-        defect: one of parts.DEFECTS, or None for a good piece; the same seed is the same piece with and without.
-        extent: the defect's longest side in pixels; drawn where None.
+        Args:
+            seed: The piece; the same one with and without a defect.
+            defect: One of parts.DEFECTS or parts.BLEMISHES, or None for a good piece.
+            size: (height, width) in pixels.
+            extent: The defect's longest side in pixels; drawn where None.
+            strength: How much of the defect is seen, from above 0 for none to 1 for all of it.
         """
         piece = self._piece(seed, size)
         if defect is None:
             image, mask = piece.image(), np.zeros(size, dtype=np.bool_)
         else:
-            image, mask = piece.spoil(defect, self._chance(seed, defect), extent)
+            image, mask = piece.spoil(defect, self._chance(seed, defect), extent, strength)
         return Photo(self._expose(image, seed), mask, self.kind, defect)
 
     def pair(
@@ -125,6 +144,9 @@ class DrawnProduct:
         colour = np.clip(layer.colour, 0, 255)
         strength, cell = self._ground_noise
         ground = solid(frame, self._ground, 1 + np.float32(strength) * frame.noise(cell))
+        if self._backdrop is not None:
+            surface, relief = self._backdrop
+            ground *= relief_of(surface(frame).colour, relief)
         if layer.distance is None:
             return Piece(colour, np.ones(size, dtype=np.float32), ground, self._light)
         depth, width = self._shadow

@@ -9,13 +9,16 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from .blemishes import BLEMISHES
 from .canvas import Plane
-from .defects import BY_NAME, Where
+from .defects import BY_NAME, Defect, Where
 from .sites import Site
 
 VISIBLE = 8.0
 """A defect is where the 3×3 mean of the change (largest over channels, of 255) exceeds this."""
 _TRIES = 8
+DRAWABLE: dict[str, Defect] = BY_NAME | BLEMISHES
+"""Every defect by its name."""
 
 
 @dataclass
@@ -32,14 +35,22 @@ class Piece:
         """[3,H,W]."""
         return self.ground + self.cover * (self.colour - self.ground)
 
-    def spoil(self, defect: str, rng: Generator, extent: float | None) -> tuple[Plane, NDArray[np.bool_]]:
-        """The image [3,H,W] with a defect, and where it differs [H,W]; elsewhere it equals `image()`.
+    def spoil(
+        self, defect: str, rng: Generator, extent: float | None, strength: float = 1.0
+    ) -> tuple[Plane, NDArray[np.bool_]]:
+        """Return the image [3,H,W] with a defect, and where it differs [H,W]; elsewhere it equals `image()`.
 
         It is drawn elsewhere again until it is as long as it should be and plain to see; the best of 8 counts.
+
+        Args:
+            defect: Its name, one of DRAWABLE.
+            rng: Its chance.
+            extent: Its longest side in pixels; drawn where None.
+            strength: How much of the change is seen, from above 0 for none to 1 for all of it.
         """
-        if defect not in BY_NAME:
-            raise ValueError(f"no defect {defect!r}; there are: {', '.join(BY_NAME)}")
-        kind, image = BY_NAME[defect], self.image()
+        if defect not in DRAWABLE:
+            raise ValueError(f"no defect {defect!r}; there are: {', '.join(DRAWABLE)}")
+        kind, image = DRAWABLE[defect], self.image()
         short = min(self.cover.shape)
         best: tuple[float, tuple[slice, slice], NDArray[np.bool_], Plane] | None = None
         for _ in range(_TRIES):
@@ -55,9 +66,11 @@ class Piece:
             site = Site(*layers, (x - left, y - top), angle, length, detail, lamp, rng)
             kind.draw(site)
             after = np.clip(site.ground + site.cover * (site.colour - site.ground), 0, 255)
+            if strength != 1.0:
+                after = image[planes] + np.float32(strength) * (after - image[planes])
             change = np.abs(after - image[planes]).max(axis=0)
             mask = _mean3(change) > VISIBLE
-            quality = _quality(mask, change, length, kind.fill)
+            quality = _quality(mask, change / np.float32(strength), length, kind.fill)
             if best is None or quality > best[0]:
                 best = quality, window, mask, after
             if quality >= 1:

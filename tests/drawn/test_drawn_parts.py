@@ -13,8 +13,8 @@ def test_names() -> None:
     assert set(HELD_OUT_DEFECTS) < set(DEFECTS)
     with pytest.raises(ValueError, match="no kind 'sock'; there are: nut, "):
         DrawnProduct("sock", 0)
-    with pytest.raises(ValueError, match="no defect 'dent'; there are: scratch, "):
-        DrawnProduct("nut", 0).photo(0, "dent")
+    with pytest.raises(ValueError, match="no defect 'knot'; there are: scratch, "):
+        DrawnProduct("nut", 0).photo(0, "knot")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,142 @@
+"""The pictures that the embedded CLIP learns from: parts and surfaces, each without and with a painted defect.
+
+A line is a product under one camera, drawn by goodparts.drawn; variety is worth more than number, so each line gives
+only two pieces. Kinds, surfaces, pictures and defects that parts.py holds out are never drawn here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+from goodparts.drawn import parts
+from goodparts.drawn.photos import DrawnProduct
+from goodparts.runtime.core.preprocess import Array8, resize
+from numpy.random import Generator, default_rng
+
+SEED = 20261130
+IMAGE_SIZE = 240
+PIECES = 2
+"""Per line."""
+EXTENTS = 7.0, 100.0
+"""Shortest and longest side of a defect in pixels of the encoder's square."""
+FAINTEST = 0.35
+"""Least strength of a defect; 1 is as goodparts.drawn paints it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Names that lines and defects are drawn from: of parts, of surfaces, of pictures, and of defects."""
+
+    kinds: tuple[str, ...]
+    surfaces: tuple[str, ...]
+    pictures: tuple[str, ...]
+    defects: tuple[str, ...]
+
+    def without(self, other: Choice) -> Choice:
+        """Return the names that the other choice does not have."""
+        rest = ([name for name in getattr(self, group) if name not in getattr(other, group)] for group in GROUPS)
+        return Choice(*map(tuple, rest))
+
+
+GROUPS = tuple(field.name for field in fields(Choice))
+ALL = Choice(parts.KINDS, tuple(parts.SURFACES), tuple(parts.PICTURES), parts.DEFECTS + parts.BLEMISHES)
+HELD_OUT = Choice(
+    parts.HELD_OUT_KINDS,
+    parts.HELD_OUT_SURFACES,
+    parts.HELD_OUT_PICTURES,
+    parts.HELD_OUT_DEFECTS + parts.HELD_OUT_BLEMISHES,
+)
+TRAINING = ALL.without(HELD_OUT)
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures of one line.
+
+    images: uint8 [n,2,S,S,3], n pieces, each without and with its defect. coverage: uint8 [n,S,S], 255 where the
+    defect is. kind: the line's name; defects: the n defects' names.
+    """
+
+    images: Array8
+    coverage: Array8
+    kind: str
+    defects: tuple[str, ...]
+
+
+def draw_line(seed: int, choice: Choice = TRAINING) -> Pictures:
+    """Draw the line of this number; the same number gives the same pictures."""
+    rng = default_rng([SEED, seed])
+    line = random_line(rng, seed, choice)
+    # Photos that are longer than wide are squashed into the encoder's square.
+    stretch = rng.uniform(1.0, 2.6) if rng.random() < 0.25 else 1.0
+    size = (
+        (IMAGE_SIZE, round(IMAGE_SIZE * stretch)) if rng.random() < 0.5 else (round(IMAGE_SIZE * stretch), IMAGE_SIZE)
+    )
+    look = Look.random(rng)
+    images, coverage, defects = [], [], []
+    for piece in range(PIECES):
+        defect = str(rng.choice(choice.defects))
+        extent = float(np.exp(rng.uniform(*np.log(EXTENTS))))
+        strength = 1.0 if rng.random() < 0.4 else rng.uniform(FAINTEST, 1.0)
+        bad = line.photo(piece, defect, size, extent=extent, strength=strength)
+        good = line.photo(piece, None, size)
+        images.append([look.apply(square(photo.image)) for photo in (good, bad)])
+        mask = np.repeat(bad.mask[:, :, None], 3, axis=2).astype(np.uint8) * np.uint8(255)
+        coverage.append(look.turn(square(mask))[:, :, 0])
+        defects.append(defect)
+    return Pictures(np.array(images), np.array(coverage), line.kind, tuple(defects))
+
+
+def random_line(rng: Generator, seed: int, choice: Choice) -> DrawnProduct:
+    """Return a line of a random kind: a surface, a picture, a plain part, or a part with surfaces on and under it."""
+    share = rng.random()
+    if share < 0.4:
+        return DrawnProduct(str(rng.choice(choice.surfaces)), seed)
+    if share < 0.6:
+        return DrawnProduct(str(rng.choice(choice.pictures)), seed)
+    kind = str(rng.choice(choice.kinds))
+    if share < 0.75:
+        return DrawnProduct(kind, seed)
+    skins = choice.surfaces + choice.pictures
+    return DrawnProduct(kind, seed, str(rng.choice(skins)), str(rng.choice(skins)) if rng.random() < 0.6 else None)
+
+
+def square(image: Array8) -> Array8:
+    """Squash uint8 [H,W,3] into the encoder's square."""
+    if image.shape[:2] == (IMAGE_SIZE, IMAGE_SIZE):
+        return image
+    return resize(np.ascontiguousarray(image), (IMAGE_SIZE, IMAGE_SIZE))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the camera of a line lies and what it makes of colours, alike for all its pictures."""
+
+    turns: int
+    mirrored: bool
+    power: float
+    gain: npt.NDArray[np.float32]
+    """Of each colour."""
+    saturation: float
+
+    @classmethod
+    def random(cls, rng: Generator) -> Look:
+        saturation = 0.0 if rng.random() < 0.35 else rng.uniform(0.3, 1.3)
+        gain = rng.uniform(0.75, 1.2) * rng.uniform(0.93, 1.07, 3)
+        return cls(
+            int(rng.integers(4)), bool(rng.random() < 0.5), rng.uniform(0.7, 1.4), gain.astype(np.float32), saturation
+        )
+
+    def turn(self, image: Array8) -> Array8:
+        """Turn and mirror [S,S,3]."""
+        turned = np.rot90(image, self.turns)
+        return np.ascontiguousarray(turned[:, ::-1] if self.mirrored else turned)
+
+    def apply(self, image: Array8) -> Array8:
+        """Turn, mirror and tint uint8 [S,S,3]."""
+        values = (self.turn(image).astype(np.float32) / 255) ** np.float32(self.power) * self.gain
+        grey = values.mean(axis=2, keepdims=True)
+        tinted = grey + np.float32(self.saturation) * (values - grey)
+        return np.asarray(np.clip(tinted * 255 + 0.5, 0, 255), np.uint8)
