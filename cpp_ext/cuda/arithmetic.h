@@ -81,7 +81,7 @@ GP_BOTH float half_scale(float peak) {
   return power == 0 || power == kInfinity ? 1.0f : bits_as<float>(power);
 }
 
-// ---- Scores (goodparts.runtime.core.scoring); NaN stays NaN --------------------------------------------------------------
+// ---- Scores (goodparts.runtime.core.scoring); NaN stays NaN ---------------------------------------------------------
 
 GP_BOTH bool is_nan(float value) { return value != value; }
 

@@ -11,8 +11,8 @@
  * Errors. Functions that can fail return false, or NULL, and say why. Nothing is half-done: outputs are then
  * undefined, handles unchanged. No function throws.
  *
- * Units. Images are uint8. Features are l2-normalised float32. Scores are raw: see goodparts.runtime.core.scoring, which
- * these functions agree with.
+ * Units. Images are uint8. Features are l2-normalised float32. Scores are raw: see goodparts.runtime.core.scoring,
+ * which these functions agree with.
  */
 #ifndef GOODPARTS_H
 #define GOODPARTS_H
