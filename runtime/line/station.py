@@ -90,7 +90,8 @@ class Station(threading.Thread):
         while True:
             detector = self.detector
             try:
-                detector.recipe.header.view.check(*frame.pixels.shape[:2], frame.path or "the frame")
+                height, width = frame.pixels.shape[:2]
+                detector.recipe.header.view.check(height, width, frame.path or "the frame")
             except GoodpartsError as error:
                 return error
             try:
