@@ -105,13 +105,13 @@ def cut(site: Site) -> None:
     rng, tone = site.rng, site.tone
     t = np.linspace(-0.5, 0.5, 12)
     direction = np.array([math.cos(site.angle), math.sin(site.angle)])
-    line = site.fit(t[:, None] * direction + rng.normal(0, 0.004, (12, 2)))
+    path = site.fit(t[:, None] * direction + rng.normal(0, 0.004, (12, 2)))
     width = site.detail * rng.uniform(0.7, 1.8) * np.clip(5 * (0.5 - np.abs(t)), 0.2, 1)
     side = -math.sin(site.angle), math.cos(site.angle)
     for sign in (-1, 1):
-        lips = site.stroke(moved(design, side, sign * (width.max() / 2 + 0.6 * site.detail)), width)
+        lips = site.stroke(moved(path, side, sign * (width.max() / 2 + 0.6 * site.detail)), width)
         lay(site.colour, np.float32(0.6) * lips, shifted(tone, sign * rng.uniform(30, 80)))
-    lay(site.colour, site.stroke(design, width), scaled(tone, 0.15) if luminance(tone) > 60 else shifted(tone, 90))
+    lay(site.colour, site.stroke(path, width), scaled(tone, 0.15) if luminance(tone) > 60 else shifted(tone, 90))
 
 
 def crease(site: Site) -> None:

@@ -67,7 +67,9 @@ class DrawnProduct:
             self._paint = skinned(self._paint, painters[skin](design), design.uniform(0.2, 1.0))
         self._backdrop = None if ground is None else (painters[ground](design), design.uniform(0.2, 1.2))
         fills = kind in TEXTURES or kind not in PAINTERS
-        self._angle = 0.0 if fills else design.choice((0, math.pi / 2, design.uniform(0, 2 * math.pi)), p=(0.45, 0.2, 0.35))
+        self._angle = (
+            0.0 if fills else design.choice((0, math.pi / 2, design.uniform(0, 2 * math.pi)), p=(0.45, 0.2, 0.35))
+        )
         self._scale = design.uniform(0.75, 1.3) if fills else design.uniform(0.85, 1.08)
         if abs(math.sin(2 * self._angle)) > 0.3:  # corners need room
             self._scale *= 0.85

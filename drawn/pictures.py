@@ -53,7 +53,7 @@ def open_picture(name: str) -> NDArray[np.uint8]:
 
 
 def crop_of(name: str) -> Callable[[Generator], Painter]:
-    """Return what draws a line whose pieces are crops of one picture, at a scale and in colours of the line's own."""
+    """Return what draws a product whose pieces are crops of one picture, at a scale and in colours of its own."""
 
     def picture_line(design: Generator) -> Painter:
         picture = open_picture(name)
@@ -62,7 +62,7 @@ def crop_of(name: str) -> Callable[[Generator], Painter]:
         angle = design.uniform(0, 2 * math.pi)
         spread = design.choice((0.02, 1.0), p=(0.4, 0.6))  # the same place of it for each piece, or any
         home = design.uniform(0, 1, 2)
-        mix = np.eye(3) * design.uniform(0.0, 1.0) + line.dirichlet((1, 1, 1), 3) * design.uniform(0.3, 1.0)
+        mix = np.eye(3) * design.uniform(0.0, 1.0) + design.dirichlet((1, 1, 1), 3) * design.uniform(0.3, 1.0)
         mix /= mix.sum(axis=1, keepdims=True)
         power, gain = design.uniform(0.6, 1.6), design.uniform(0.6, 1.1)
         inverted = design.random() < 0.25

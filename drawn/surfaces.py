@@ -54,7 +54,9 @@ def _two_tones(design: Generator, contrast: tuple[float, float]) -> tuple[Colour
     else:
         hue, saturation = design.choice((design.uniform(0.02, 0.14), design.random())), design.uniform(0.1, 0.7)
     low, high = max(value - spread / 2, 0.03), min(value + spread / 2, 0.97)
-    return hsv(hue, saturation, low), hsv(hue + design.uniform(-0.03, 0.03), saturation * design.uniform(0.6, 1.1), high)
+    return hsv(hue, saturation, low), hsv(
+        hue + design.uniform(-0.03, 0.03), saturation * design.uniform(0.6, 1.1), high
+    )
 
 
 def stone(design: Generator) -> Painter:
@@ -198,7 +200,8 @@ def speckle(design: Generator) -> Painter:
     """Spots of several sizes on a ground: granite, recycled plastic, sprayed paint, crumb."""
     ground = plastic(design)
     spots = [
-        (plastic(design), design.uniform(0.015, 0.12), design.uniform(0.6, 1.8)) for _ in range(int(design.integers(1, 4)))
+        (plastic(design), design.uniform(0.015, 0.12), design.uniform(0.6, 1.8))
+        for _ in range(int(design.integers(1, 4)))
     ]
     soft, fine = design.uniform(0.1, 0.6), design.uniform(0.0, 0.05)
 
@@ -297,7 +300,7 @@ def weave(design: Generator) -> Painter:
 
 
 def print_sheet(design: Generator) -> Painter:
-    """A printed label: rows of marks, bars, boxes and discs at places of the line's own."""
+    """A printed label: rows of marks, bars, boxes and discs at places of the product's own."""
     ground, inks = plastic(design), [plastic(design) for _ in range(3)]
     shapes = [
         (
@@ -335,7 +338,7 @@ def print_sheet(design: Generator) -> Painter:
 
 
 def assembly(design: Generator) -> Painter:
-    """Plates, bosses, bores and slots with bevelled edges at places of the line's own, on a rough ground."""
+    """Plates, bosses, bores and slots with bevelled edges at places of the product's own, on a rough ground."""
     tones = [metal(design) if design.random() < 0.6 else plastic(design) for _ in range(3)]
     parts = [
         (design.uniform(-0.95, 0.95, 2), design.uniform(0.06, 0.45), design.uniform(0.3, 1.0), design.random(),

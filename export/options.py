@@ -20,7 +20,7 @@ USUAL: tuple[Precision, ...] = ("fp32", "bf16")
 def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the options that choose a backbone."""
     parser.add_argument("--backbone", default=DEFAULT_NAME, metavar="NAME",
-                        help=f"demo, or an open_clip ViT or CLIP ResNet (default {DEFAULT_NAME})")  # fmt: skip
+                        help=f"demo, small, or an open_clip ViT or CLIP ResNet (default {DEFAULT_NAME})")  # fmt: skip
     parser.add_argument("--pretrained", metavar="TAG",
                         help=f"open_clip's tag of the weights (default {DEFAULT_PRETRAINED}), or random")  # fmt: skip
     parser.add_argument("--weights", type=Path, metavar="FILE",

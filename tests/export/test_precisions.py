@@ -41,6 +41,10 @@ def exporter_of(backbone: Backbone, folder: Path) -> Exporter:
     return Exporter(*write_graph(backbone.visual, folder), parity.make_reference(backbone), None)
 
 
+def test_small_passes_the_gate_in_fp32(tmp_path: Path) -> None:
+    assert exporter_of(Backbone.open("small"), tmp_path).write("fp32") is not None
+
+
 @pytest.fixture(scope="module")
 def exporter(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
     return exporter_of(tiny(), tmp_path_factory.mktemp("variants"))

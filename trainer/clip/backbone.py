@@ -18,7 +18,8 @@ from goodparts.runtime.engine.spec import Encoder, Tap
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
-from . import embedded
+from . import embedded, hybrid
+from .hybrid_tower import HybridTower, HybridVisual
 from .names import RANDOM
 from .resnet_tower import ResNetTower
 from .text_tower import TextTower, open_tokenizer
@@ -80,10 +81,10 @@ class Backbone:
         taps: tuple[int, ...] | None = None,
         device: str = "cpu",
     ) -> Backbone:
-        """Open `demo`, or any open_clip ViT or CLIP ResNet.
+        """Open `small`, `demo`, or any open_clip ViT or CLIP ResNet.
 
         Args:
-            name: `demo` or a name of open_clip.
+            name: `small`, `demo` or a name of open_clip.
             pretrained: open_clip's tag of the weights, or `random`.
             weights: A local file with the weights instead (safetensors, .pt).
             taps: The blocks that the memory is taken from, counted from 1; None for the backbone's own choice.
@@ -95,6 +96,13 @@ class Backbone:
             SettingsError: The device cannot be used, the taps are no blocks, or two sources of weights are given.
         """
         check_device(device)
+        if name == "small":
+            if pretrained or weights or taps not in (None, hybrid.SHAPE.taps):
+                raise SettingsError(
+                    f"the small backbone brings its own weights, and its memory after blocks {hybrid.SHAPE.taps}: leave "
+                    "out --pretrained, --weights and --memory-taps"
+                )
+            return cls(name, *hybrid.load(), device=device)
         if name == "demo":
             if pretrained or weights:
                 raise SettingsError("the demo backbone brings its own weights: leave out --pretrained and --weights")
@@ -127,8 +135,10 @@ def wrap(visual: Any, taps: tuple[int, ...] | None = None) -> Tower:
     """Return an open_clip image tower with its local path.
 
     Raises:
-        BackboneError: The tower is neither a ViT nor a ResNet of CLIP.
+        BackboneError: The tower is neither a ViT nor a ResNet of CLIP, nor that of the embedded one.
     """
+    if isinstance(visual, HybridVisual):
+        return HybridTower(visual, hybrid.GRID, hybrid.NEIGHBOURHOOD)
     return ResNetTower(visual, taps) if isinstance(visual, ModifiedResNet) else VVTower(visual, taps)
 
 

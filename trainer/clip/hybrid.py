@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from goodparts.runtime import engine
 from open_clip.transformer import TextTransformer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -13,8 +14,11 @@ from .hybrid_tower import HybridShape, HybridVisual
 from .text_tower import VOCABULARY
 
 SHAPE = HybridShape()
-MEMORY_GRID, NEIGHBOURHOOD = 30, 3
+GRID, NEIGHBOURHOOD = 30, 3
 CONTEXT_LENGTH, TEXT_WIDTH, TEXT_HEADS, TEXT_LAYERS = 32, 128, 4, 3
+
+WEIGHTS = Path(engine.__file__).with_name("embedded") / "small.safetensors"
+"""Where a runtime without torch reaches it too."""
 
 _EMBEDDING = "text.token_embedding.weight"
 
@@ -43,7 +47,7 @@ def save(state: dict[str, Tensor], tokens: list[int], path: Path) -> None:
     save_file({**half, "token_ids": torch.tensor(tokens, dtype=torch.int32), "token_rows": rows}, path)
 
 
-def load(path: Path) -> tuple[HybridCLIP, frozenset[int]]:
+def load(path: Path = WEIGHTS) -> tuple[HybridCLIP, frozenset[int]]:
     """Return the model, and the token ids it has learned; every other token has the mean of their rows."""
     state = {name: tensor.float() for name, tensor in load_file(path).items()}
     tokens, rows = state.pop("token_ids").long(), state.pop("token_rows")

@@ -31,7 +31,7 @@ NOUNS = tuple(adjective + thing for adjective, thing in itertools.product(dict.f
 They teach the text tower to read the state beside a name that it has no picture of.
 """
 NAMED = tuple(dict.fromkeys(parts.KINDS + tuple(parts.SURFACES)))
-"""Kinds of lines whose captions name them; of crops of other people's pictures they do not."""
+"""Kinds of products whose captions name them; of crops of other people's pictures they do not."""
 DEFECTS = parts.DEFECTS + parts.BLEMISHES
 
 

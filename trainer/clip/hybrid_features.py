@@ -18,25 +18,25 @@ import torch
 import torch.nn.functional as F
 from goodparts.runtime.core.preprocess import Array8
 
-from .hybrid_pictures import HELD_OUT, PIECES, TRAINING, draw_line
+from .hybrid_pictures import HELD_OUT, PIECES, TRAINING, draw_product
 from .mobilenet import MEAN, STD, MobileNetV2Trunk
 
 log = logging.getLogger(__name__)
 
 SHARD = 100
-"""Lines per shard."""
+"""Products per shard."""
 HELD_OUT_FROM = 1_000_000
-"""Number of the first line of the held-out kinds, surfaces, pictures and defects."""
+"""Number of the first product of the held-out kinds, surfaces, pictures and defects."""
 
 Half = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """Features of N lines of n pieces, each without and with its defect.
+    """Features of N products of n pieces, each without and with its defect.
 
     taps: one float16 [N,n,2,h,w,W] per tap. coverage: uint8 [N,n,g,g], each patch's share under the mask of 255, on
-    the finest tap's grid. kinds: the lines' names [N]. defects: their defects' names [N,n].
+    the finest tap's grid. kinds: the products' names [N]. defects: their defects' names [N,n].
     """
 
     taps: tuple[Half, ...]
@@ -54,35 +54,36 @@ def encode(trunk: MobileNetV2Trunk, images: Array8) -> tuple[Half, ...]:
     return tuple(one.permute(0, 2, 3, 1).half().numpy() for one in maps)
 
 
-def make_shard(folder: Path, first: int, lines: int, trunk: MobileNetV2Trunk) -> None:
-    """Draw so many lines from number `first` on, and write what the trunk makes of them."""
-    drawn = [draw_line(seed, TRAINING if seed < HELD_OUT_FROM else HELD_OUT) for seed in range(first, first + lines)]
-    shape = lines, PIECES, 2
-    batches = [encode(trunk, line.images.reshape(-1, *line.images.shape[2:])) for line in drawn]
+def make_shard(folder: Path, first: int, products: int, trunk: MobileNetV2Trunk) -> None:
+    """Draw so many products from number `first` on, and write what the trunk makes of them."""
+    choice = TRAINING if first < HELD_OUT_FROM else HELD_OUT
+    drawn = [draw_product(seed, choice) for seed in range(first, first + products)]
+    shape = products, PIECES, 2
+    batches = [encode(trunk, product.images.reshape(-1, *product.images.shape[2:])) for product in drawn]
     unfinished = folder.with_suffix(".part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     taps = [np.stack(maps) for maps in zip(*batches, strict=True)]
     for number, maps in enumerate(taps):
         np.save(unfinished / f"tap{number}.npy", maps.reshape(*shape, *maps.shape[2:]))
-    masks = torch.from_numpy(np.stack([line.coverage for line in drawn])).float()
+    masks = torch.from_numpy(np.stack([product.coverage for product in drawn])).float()
     shares = F.adaptive_avg_pool2d(masks, taps[0].shape[2])
     np.save(unfinished / "coverage.npy", shares.round().to(torch.uint8).numpy())
-    names = {"kinds": [line.kind for line in drawn], "defects": [line.defects for line in drawn]}
+    names = {"kinds": [product.kind for product in drawn], "defects": [product.defects for product in drawn]}
     (unfinished / "names.json").write_text(json.dumps(names))
     unfinished.rename(folder)
 
 
-def open_cache(folder: Path, lines: int, trunk: MobileNetV2Trunk, first: int = 0) -> Cache:
-    """Return the features of so many lines; those not in `folder` yet are made.
+def open_cache(folder: Path, products: int, trunk: MobileNetV2Trunk, first: int = 0) -> Cache:
+    """Return the features of so many products; those not in `folder` yet are made.
 
     Raises:
-        ValueError: `lines` is above SHARD and no multiple of it.
+        ValueError: `products` is above SHARD and no multiple of it.
     """
-    size = min(lines, SHARD)
-    if lines % size:
-        raise ValueError(f"{lines} lines: up to {SHARD}, or a multiple of it")
-    shards = [folder / f"lines{start:07d}x{size}" for start in range(first, first + lines, size)]
+    size = min(products, SHARD)
+    if products % size:
+        raise ValueError(f"{products} products: up to {SHARD}, or a multiple of it")
+    shards = [folder / f"products{start:07d}x{size}" for start in range(first, first + products, size)]
     for number, shard in enumerate(shards):
         if not shard.is_dir():
             begin = time.perf_counter()

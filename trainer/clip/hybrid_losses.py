@@ -49,7 +49,7 @@ def patch_loss(margin: Tensor, coverage: Tensor) -> Tensor:
 
 
 def pair_loss(values: Tensor) -> Tensor:
-    """Ask that every damaged picture of a line scores above every good one: values [B,n,2], without and with."""
+    """Ask that every damaged picture of a product scores above every good one: values [B,n,2], without and with."""
     good, bad = values.unbind(2)
     return F.softplus(good[:, None] - bad[:, :, None]).mean()
 

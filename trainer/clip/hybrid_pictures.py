@@ -1,7 +1,7 @@
 """The pictures that the embedded CLIP learns from: parts and surfaces, each without and with a painted defect.
 
-A line is a product under one camera, drawn by goodparts.drawn; variety is worth more than number, so each line gives
-only two pieces. Kinds, surfaces, pictures and defects that parts.py holds out are never drawn here.
+goodparts.drawn draws each product under one camera. Variety is worth more than number, so each product gives only two
+pieces. Kinds, surfaces, pictures and defects that parts.py holds out are never drawn here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.random import Generator, default_rng
 SEED = 20261130
 IMAGE_SIZE = 240
 PIECES = 2
-"""Per line."""
+"""Per product."""
 EXTENTS = 7.0, 100.0
 """Shortest and longest side of a defect in pixels of the encoder's square."""
 FAINTEST = 0.35
@@ -27,7 +27,7 @@ FAINTEST = 0.35
 
 @dataclass(frozen=True)
 class Choice:
-    """Names that lines and defects are drawn from: of parts, of surfaces, of pictures, and of defects."""
+    """Names that products and defects are drawn from: of parts, of surfaces, of pictures, and of defects."""
 
     kinds: tuple[str, ...]
     surfaces: tuple[str, ...]
@@ -53,10 +53,10 @@ TRAINING = ALL.without(HELD_OUT)
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Pictures of one line.
+    """Pictures of one product.
 
     images: uint8 [n,2,S,S,3], n pieces, each without and with its defect. coverage: uint8 [n,S,S], 255 where the
-    defect is. kind: the line's name; defects: the n defects' names.
+    defect is. kind: the product's name; defects: the n defects' names.
     """
 
     images: Array8
@@ -65,10 +65,10 @@ class Pictures:
     defects: tuple[str, ...]
 
 
-def draw_line(seed: int, choice: Choice = TRAINING) -> Pictures:
-    """Draw the line of this number; the same number gives the same pictures."""
+def draw_product(seed: int, choice: Choice = TRAINING) -> Pictures:
+    """Draw the product of this number; the same number gives the same pictures."""
     rng = default_rng([SEED, seed])
-    line = random_line(rng, seed, choice)
+    product = random_product(rng, seed, choice)
     # Photos that are longer than wide are squashed into the encoder's square.
     stretch = rng.uniform(1.0, 2.6) if rng.random() < 0.25 else 1.0
     size = (
@@ -80,17 +80,17 @@ def draw_line(seed: int, choice: Choice = TRAINING) -> Pictures:
         defect = str(rng.choice(choice.defects))
         extent = float(np.exp(rng.uniform(*np.log(EXTENTS))))
         strength = 1.0 if rng.random() < 0.4 else rng.uniform(FAINTEST, 1.0)
-        bad = line.photo(piece, defect, size, extent=extent, strength=strength)
-        good = line.photo(piece, None, size)
+        bad = product.photo(piece, defect, size, extent=extent, strength=strength)
+        good = product.photo(piece, None, size)
         images.append([look.apply(square(photo.image)) for photo in (good, bad)])
         mask = np.repeat(bad.mask[:, :, None], 3, axis=2).astype(np.uint8) * np.uint8(255)
         coverage.append(look.turn(square(mask))[:, :, 0])
         defects.append(defect)
-    return Pictures(np.array(images), np.array(coverage), line.kind, tuple(defects))
+    return Pictures(np.array(images), np.array(coverage), product.kind, tuple(defects))
 
 
-def random_line(rng: Generator, seed: int, choice: Choice) -> DrawnProduct:
-    """Return a line of a random kind: a surface, a picture, a plain part, or a part with surfaces on and under it."""
+def random_product(rng: Generator, seed: int, choice: Choice) -> DrawnProduct:
+    """Return a surface, a picture, a plain part, or a part with surfaces on and under it, by chance."""
     share = rng.random()
     if share < 0.4:
         return DrawnProduct(str(rng.choice(choice.surfaces)), seed)
@@ -112,7 +112,7 @@ def square(image: Array8) -> Array8:
 
 @dataclass(frozen=True)
 class Look:
-    """How the camera of a line lies and what it makes of colours, alike for all its pictures."""
+    """How the camera of a product lies and what it makes of colours, alike for all its pictures."""
 
     turns: int
     mirrored: bool

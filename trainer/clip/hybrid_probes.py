@@ -19,13 +19,15 @@ ROUNDS, ROWS, LR, DROPOUT, BENT_DECAY = 8, 1024, 1e-3, 0.2, 0.3
 """Of the bent probe: how often it sees all patches, how many at once, and what keeps it from learning them by heart."""
 
 
-def sample_patches(visual: HybridVisual, cache: Cache, lines: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return patches [N,patch_width] of the first lines and whether they are damaged, float [N].
+def sample_patches(
+    visual: HybridVisual, cache: Cache, products: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return patches [N,patch_width] of the first products and whether they are damaged, float [N].
 
     All damaged ones, and of each picture a few flawless ones.
     """
     patches, damaged = [], []
-    for start in range(0, lines, 25):
+    for start in range(0, products, 25):
         some = slice(start, start + 25)
         taps = (torch.from_numpy(maps[some]).flatten(0, 2).permute(0, 3, 1, 2).float() for maps in cache.taps)
         patches_of_both = visual.patches(tuple(taps))

@@ -2,22 +2,20 @@
 
 The trunk's taps are the memory. Laid side by side on the coarser tap's grid, each patch together with what it differs
 by from its surround, they reach the joint space on two ways that are added up: one linear map and one hidden layer.
-Transformer blocks with the dual path of vv_tower.py can add to them. Measured, they fit painted defects better and real
-ones worse, so `small` has none.
+Transformer blocks with the dual path of vv_tower.py on top of them were measured and left out: they fit painted defects
+better and real ones worse.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .mobilenet import MEAN, STD, MobileNetV2Trunk
 from .tower import Tower
-from .vv_tower import dual_attention
 
 
 @dataclass(frozen=True)
@@ -27,16 +25,13 @@ class HybridShape:
     image_size: side of the square input in pixels. taps: blocks of the trunk, counted from 1, in rising order; the last
     one's grid is the prompts'. surround: odd side of the neighbourhood whose mean is subtracted from each patch; the
     difference is laid beside the patch, so that a linear map sees contrast; 0 for none. hidden: width of the hidden
-    layer. width, heads, layers: of the V-V blocks, of which there may be none. out_width: of the joint space.
+    layer. out_width: of the joint space.
     """
 
     image_size: int = 240
     taps: tuple[int, ...] = (6, 13)
     surround: int = 5
     hidden: int = 128
-    width: int = 128
-    heads: int = 4
-    layers: int = 0
     out_width: int = 128
 
 
@@ -59,21 +54,11 @@ class HybridVisual(nn.Module):
         cells = [(side // self.grid) ** 2 for side in self.grids]
         patch_width = sum(count * width for count, width in zip(cells, self.tap_widths, strict=True))
         patch_width *= 2 if shape.surround else 1
-        scale = shape.width**-0.5
         self.register_buffer("patch_mean", torch.zeros(patch_width))
         self.register_buffer("patch_scale", torch.ones(patch_width))
         self.linear = nn.Linear(patch_width, shape.out_width)
         self.hidden = nn.Linear(patch_width, shape.hidden)
         self.bent = nn.Linear(shape.hidden, shape.out_width, bias=False)
-        if shape.layers:
-            self.embed = nn.Linear(patch_width, shape.width)
-            self.class_embedding = nn.Parameter(scale * torch.randn(shape.width))
-            self.positional_embedding = nn.Parameter(scale * torch.randn(self.grid**2 + 1, shape.width))
-            self.ln_pre = nn.LayerNorm(shape.width)
-            self.transformer = open_clip.transformer.Transformer(shape.width, shape.layers, shape.heads)
-            self.ln_post = nn.LayerNorm(shape.width)
-            # From zero, so that what the blocks add is learned on top of the linear map.
-            self.proj = nn.Parameter(torch.zeros(shape.width, shape.out_width))
         self.attend = nn.Linear(shape.out_width, 1)
         """How much each patch of the local path counts in the global feature, before the softmax over patches."""
 
@@ -91,55 +76,40 @@ class HybridVisual(nn.Module):
         return standard
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Patches [B,P,patch_width] → global [B,D] and local [B,P,D], not normalised."""
-        if not self.shape.layers:
-            return self.straight_path(patches)
-        first = self.class_embedding.expand(len(patches), 1, -1)
-        original = self.ln_pre(torch.cat([first, self.embed(patches)], dim=1) + self.positional_embedding)
-        local = original
-        for block in self.transformer.resblocks:
-            step, local_step = dual_attention(block, original)
-            local = local + local_step
-            original = original + step
-            original = original + block.mlp(block.ln_2(original))
-        pooled, local_features = self.straight_path(patches, self.ln_post(local[:, 1:]) @ self.proj)
-        return self.ln_post(original[:, 0]) @ self.proj + pooled, local_features
-
-    def straight_path(self, patches: Tensor, blocks: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-        """Map each patch by itself and add what the blocks say of it [B,P,D]: pooled [B,D] and local [B,P,D].
+        """Map each patch [B,P,patch_width] by itself, and pool them: global [B,D] and local [B,P,D], not normalised.
 
         The pool's weights come from the patches themselves, so a small defect is not averaged away.
         """
-        local = self.linear(patches) + self.bent(F.gelu(self.hidden(patches))) + blocks
+        local = self.linear(patches) + self.bent(F.gelu(self.hidden(patches)))
         share = self.attend(local).softmax(dim=1)
         return (share * local).sum(dim=1), local
 
 
 class HybridTower(Tower):
-    """Wraps a HybridVisual; its memory taps are the trunk's, each averaged over a neighbourhood, on one grid."""
+    """Wraps a HybridVisual; its memory taps are the trunk's, each averaged over a neighbourhood.
 
-    def __init__(self, visual: HybridVisual, memory_grid: int, neighbourhood: int = 3) -> None:
-        """memory_grid: side that every tap is brought to, bilinear; neighbourhood: odd side of the mean, 1 for none."""
+    All outputs are on one grid, which an engine needs: coarser ones are brought to it bilinearly.
+    """
+
+    def __init__(self, visual: HybridVisual, grid: int, neighbourhood: int = 3) -> None:
+        """grid: side of the grid of every output; neighbourhood: odd side of the memory's mean, 1 for none."""
         super().__init__(visual, nn.ReLU6())
         self.image_size = visual.shape.image_size
-        self.grid = visual.grid, visual.grid
+        self.grid = grid, grid
         self.out_width = visual.shape.out_width
         self.taps, self.tap_widths = visual.shape.taps, visual.tap_widths
-        self.memory_grid, self.neighbourhood = (memory_grid, memory_grid), neighbourhood
+        self.neighbourhood = neighbourhood
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         pixels = self.standardise(image.to(self.mean.dtype).flatten(2)).reshape(image.shape).permute(0, 3, 1, 2)
         taps = self.visual.trunk(pixels)
         global_, local = self.visual(self.visual.patches(taps))
-        memory = (self.remember(maps) for maps in taps)
-        return F.normalize(global_, dim=-1), F.normalize(local, dim=-1), *memory
-
-    def remember(self, maps: Tensor) -> Tensor:
-        """A tap's maps [B,W,h,w] → l2-normalised memory features [B,P_m,W]."""
-        return memory_features(maps, self.memory_grid, self.neighbourhood)
+        local_maps = local.transpose(1, 2).unflatten(2, (self.visual.grid, self.visual.grid))
+        memory = (grid_features(maps, self.grid, self.neighbourhood) for maps in taps)
+        return F.normalize(global_, dim=-1), grid_features(local_maps, self.grid), *memory
 
 
-def memory_features(maps: Tensor, grid: tuple[int, int], neighbourhood: int) -> Tensor:
+def grid_features(maps: Tensor, grid: tuple[int, int], neighbourhood: int = 1) -> Tensor:
     """Bring maps [B,W,h,w] to a grid, average each place with its neighbours, l2-normalise: [B,P,W]."""
     if tuple(maps.shape[2:]) != grid:
         maps = F.interpolate(maps, size=grid, mode="bilinear", align_corners=False)

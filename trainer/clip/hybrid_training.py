@@ -1,4 +1,4 @@
-"""Train the embedded CLIP: `python -m goodparts.trainer.clip.hybrid_training --trunk FILE --cache DIR --out FILE`.
+"""Train the embedded CLIP `small`: `python -m goodparts.trainer.clip.hybrid_training --trunk FILE --cache DIR --out F`.
 
 The trunk is frozen; what it makes of the drawn pictures is kept in --cache, so an interrupted run goes on from there
 and from the last checkpoint. The pictures come in pairs, a piece without and with its defect, with exact masks.
@@ -33,7 +33,7 @@ from .mobilenet import MobileNetV2Trunk, fold_torchvision
 log = logging.getLogger(__name__)
 
 TRUNK_SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
-LINES, HELD_OUT_LINES = 2000, 300
+PRODUCTS, HELD_OUT_PRODUCTS = 2000, 300
 STEPS, BATCH = 150, 12
 LR, WARMUP, WEIGHT_DECAY = 1e-3, 30, 0.05
 VISUAL_SHARE = 0.3
@@ -47,12 +47,17 @@ PROBE_CONSTANT = 6.0
 """Beside the probes' log-odds."""
 
 
-def load_trunk(path: Path) -> MobileNetV2Trunk:
-    """Read torchvision's MobileNetV2 weights and keep the first blocks, frozen.
+def load_trunk(path: Path | None) -> MobileNetV2Trunk:
+    """Read the first blocks of torchvision's MobileNetV2, frozen.
+
+    Args:
+        path: torchvision's weights; None for those in the embedded file, which are rounded to float16.
 
     Raises:
         ValueError: The file is another one.
     """
+    if path is None:
+        return hybrid.load()[0].visual.trunk.requires_grad_(False).eval()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != TRUNK_SHA256:
         raise ValueError(
@@ -65,7 +70,7 @@ def load_trunk(path: Path) -> MobileNetV2Trunk:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B lines, of each two pieces without and with a defect: 4·B pictures in that order.
+    """B products, of each two pieces without and with a defect: 4·B pictures in that order.
 
     taps: float [4·B,W,h,w] each. coverage: [4·B,P], 0…1, of the prompts' patches. captions: distinct ones. truth: bool
     [4·B,captions]. right: int [4·B], a true caption of each picture; what is right of one of a piece's two pictures is
@@ -79,12 +84,13 @@ class Batch:
     right: Tensor
 
 
-def draw_batch(cache: Cache, lines: int, rng: np.random.Generator) -> Batch:
-    """Take random lines of the cache and describe them; of each also a caption that no good picture of it deserves."""
-    drawn = rng.choice(len(cache.kinds), min(lines, len(cache.kinds)), replace=False)
-    named = [(cache.kinds[line], defect) for line in drawn for fault in cache.defects[line] for defect in (None, fault)]
+def draw_batch(cache: Cache, products: int, rng: np.random.Generator) -> Batch:
+    """Take random products of the cache, and captions: true ones, and one for each that no good picture deserves."""
+    drawn = rng.choice(len(cache.kinds), min(products, len(cache.kinds)), replace=False)
+    faults = [(cache.kinds[product], fault) for product in drawn for fault in cache.defects[product]]
+    named = [(kind, defect) for kind, fault in faults for defect in (None, fault)]
     right = [describe(kind, defect, rng) for kind, defect in named]
-    wrong = [contradict(cache.kinds[line], rng) for line in drawn]
+    wrong = [contradict(cache.kinds[product], rng) for product in drawn]
     captions = list({caption.text: caption for caption in (*right, *wrong)}.values())
     place = {caption.text: index for index, caption in enumerate(captions)}
     taps = tuple(torch.from_numpy(maps[drawn]).flatten(0, 2).permute(0, 3, 1, 2).float() for maps in cache.taps)
@@ -112,22 +118,22 @@ class Trainee(nn.Module):
         self.clip.visual.trunk = trunk
         self.flaw = Flaw(hybrid.SHAPE.out_width)
 
-    def standardise_on(self, cache: Cache, lines: int = 500) -> None:
-        """Set the patches' mean and scale to what the first lines of the cache have."""
+    def standardise_on(self, cache: Cache, products: int = 500) -> None:
+        """Set the patches' mean and scale to what the first products of the cache have."""
         visual = self.clip.visual
-        taps = (torch.from_numpy(maps[:lines]).flatten(0, 2).permute(0, 3, 1, 2).float() for maps in cache.taps)
+        taps = (torch.from_numpy(maps[:products]).flatten(0, 2).permute(0, 3, 1, 2).float() for maps in cache.taps)
         patches = visual.patches(tuple(taps)).flatten(0, 1)
         visual.patch_mean.copy_(patches.mean(dim=0))
         visual.patch_scale.copy_(1 / patches.std(dim=0).clamp(min=1e-3))
 
-    def start_from_probes(self, cache: Cache, lines: int) -> None:
+    def start_from_probes(self, cache: Cache, products: int) -> None:
         """Let the maps begin as the mean of a linear and a bent probe, along the flaw's direction of the joint space.
 
         Another direction gets a constant, so that the probes' value survives the normalisation; the pool over patches
         begins as a soft maximum of that value.
         """
         visual = self.clip.visual
-        patches, damaged = sample_patches(visual, cache, lines, np.random.default_rng(SEED))
+        patches, damaged = sample_patches(visual, cache, products, np.random.default_rng(SEED))
         straight = fit_linear_probe(patches, damaged)
         hidden, out = fit_bent_probe(patches, damaged, visual.shape.hidden)
         with torch.no_grad():
@@ -174,11 +180,11 @@ class Trainee(nn.Module):
 
 @torch.no_grad()
 def measure_held_out(trainee: Trainee, held_out: Cache) -> dict[str, float]:
-    """Measure prompts that nothing was learned for on lines, defects and names that training never saw.
+    """Measure prompts that nothing was learned for on products, defects and names that training never saw.
 
     Returns:
-        Of a line's pictures, how often a damaged one scores above a good one: by its global feature (`global`), and by
-        its largest patch (`patch`).
+        How often a product's damaged picture scores above a good one: by its global feature (`global`), and by its
+        largest patch (`patch`).
     """
     normal, anomalous = compose("surface")
     phrases = [Caption(text, None, False) for text in (*normal, *anomalous)]
@@ -243,7 +249,7 @@ class Run:
         self.seen = 0.98 * self.seen + 0.02 * losses.detach()
 
     def check(self) -> None:
-        """Measure the held-out lines, and keep the weights if they are the best so far."""
+        """Measure the held-out products, and keep the weights if they are the best so far."""
         found = measure_held_out(self.averaged, self.held_out)
         quality = sum(found.values())
         if quality > self.best:
@@ -278,7 +284,7 @@ class Run:
 
 
 def train(run: Run, checkpoint: Path | None = None) -> dict[str, Tensor]:
-    """Train to the end and return the weights that were best on the held-out lines."""
+    """Train to the end and return the weights that were best on the held-out products."""
     if checkpoint is not None and checkpoint.is_file():
         run.resume(checkpoint)
         log.info("going on from step %d", run.step)
@@ -289,34 +295,37 @@ def train(run: Run, checkpoint: Path | None = None) -> dict[str, Tensor]:
             if checkpoint is not None:
                 torch.save(run.state(), checkpoint.with_suffix(".part"))
                 checkpoint.with_suffix(".part").replace(checkpoint)
-    log.info("best on the held-out lines at step %d", run.best_step)
+    log.info("best on the held-out products at step %d", run.best_step)
     return run.best_state
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the embedded CLIP.")
     parser.add_argument(
-        "--trunk", type=Path, required=True, metavar="FILE", help="torchvision's mobilenet_v2-b0353104.pth"
+        "--trunk",
+        type=Path,
+        metavar="FILE",
+        help="torchvision's mobilenet_v2-b0353104.pth (default: the embedded weights, rounded to float16)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
     parser.add_argument(
         "--cache", type=Path, required=True, metavar="DIR", help="for the trunk's features (100 KB each)"
     )
-    parser.add_argument("--lines", type=int, default=LINES, help="of four pictures each (default %(default)s)")
-    parser.add_argument("--held-out-lines", type=int, default=HELD_OUT_LINES, help="default %(default)s")
+    parser.add_argument("--products", type=int, default=PRODUCTS, help="of four pictures each (default %(default)s)")
+    parser.add_argument("--held-out-products", type=int, default=HELD_OUT_PRODUCTS, help="default %(default)s")
     parser.add_argument("--steps", type=int, default=STEPS, help="default %(default)s; 10 for a smoke run")
-    parser.add_argument("--batch", type=int, default=BATCH, help="lines per step (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=BATCH, help="products per step (default %(default)s)")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     start = time.perf_counter()
     trunk = load_trunk(args.trunk)
-    cache = open_cache(args.cache, args.lines, trunk)
-    held_out = open_cache(args.cache, args.held_out_lines, trunk, HELD_OUT_FROM)
-    log.info("features of %d pictures are there after %.0f s", 4 * args.lines, time.perf_counter() - start)
+    cache = open_cache(args.cache, args.products, trunk)
+    held_out = open_cache(args.cache, args.held_out_products, trunk, HELD_OUT_FROM)
+    log.info("features of %d pictures are there after %.0f s", 4 * args.products, time.perf_counter() - start)
     torch.manual_seed(SEED)
     trainee = Trainee(trunk)
     trainee.standardise_on(cache)
-    trainee.start_from_probes(cache, args.lines)
+    trainee.start_from_probes(cache, args.products)
     run = Run(trainee, cache, held_out, args.steps, args.batch)
     hybrid.save(train(run, args.cache / "checkpoint.pt"), caption_tokens(), args.out)
     log.info("%s written after %.0f min", args.out, (time.perf_counter() - start) / 60)

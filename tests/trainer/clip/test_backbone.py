@@ -8,11 +8,13 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from goodparts.drawn.photos import DrawnProduct
 from goodparts.runtime.core.errors import BackboneError, SettingsError
 from goodparts.trainer.clip import backbone
 from goodparts.trainer.clip.backbone import Backbone, wrap
 from goodparts.trainer.clip.embedded import WEIGHTS
 from goodparts.trainer.clip.weights import randomise, silent_host
+from goodparts.trainer.promptad.ensemble import ensemble
 from open_clip.timm_model import TimmModel
 from safetensors.torch import save_file
 
@@ -21,6 +23,30 @@ def test_the_demo_is_the_same_everywhere_and_small(demo: Backbone) -> None:
     assert demo.encoder == Backbone.open("demo").encoder
     assert WEIGHTS.stat().st_size < 15e6
     assert 1 < demo.logit_scale <= math.log(100) + 1e-3
+
+
+@pytest.fixture(scope="module")
+def small() -> Backbone:
+    return Backbone.open("small")
+
+
+def test_small_brings_its_own_weights_and_memory(small: Backbone) -> None:
+    encoder = small.encoder
+    assert encoder == Backbone.open("small", taps=(6, 13)).encoder
+    assert (encoder.grid, [(tap.block, tap.width) for tap in encoder.taps]) == ((30, 30), [(6, 32), (13, 96)])
+    with pytest.raises(SettingsError, match="leave out --pretrained, --weights and --memory-taps"):
+        Backbone.open("small", taps=(4, 13))
+
+
+def test_prompts_of_small_find_defects_in_products_that_nothing_was_learned_of(small: Backbone) -> None:
+    prompts = ensemble(small.text, "surface").image
+    margins = {}
+    for defect in (None, "rust"):
+        photos = [DrawnProduct("turned metal", 0).photo(piece, defect, (240, 240)).image for piece in range(6)]
+        global_ = small.encode(np.stack(photos)).global_
+        margins[defect] = global_ @ (prompts[1] - prompts[0])
+    above = margins["rust"][:, None] > margins[None][None, :]
+    assert above.mean() > 0.8  # 0.5 is chance; turned metal and rust are held out of the training
 
 
 def test_words_the_demo_has_no_meaning_for_are_named(demo: Backbone) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 from goodparts.trainer.clip import hybrid
-from goodparts.trainer.clip.hybrid_tower import HybridShape, HybridTower, HybridVisual, memory_features
+from goodparts.trainer.clip.hybrid_tower import HybridShape, HybridTower, HybridVisual, grid_features
 
 
 def open_tower() -> HybridTower:
     torch.manual_seed(0)
-    return HybridTower(HybridVisual(hybrid.SHAPE), hybrid.MEMORY_GRID).eval()
+    return HybridTower(HybridVisual(hybrid.SHAPE), hybrid.GRID).eval()
 
 
 def test_outputs_are_unit_vectors_of_the_stated_shapes() -> None:
@@ -17,7 +17,7 @@ def test_outputs_are_unit_vectors_of_the_stated_shapes() -> None:
     image = torch.randint(0, 256, (2, 240, 240, 3), dtype=torch.uint8)
     with torch.inference_mode():
         outputs = tower(image)
-    assert [tuple(output.shape) for output in outputs] == [(2, 128), (2, 225, 128), (2, 900, 32), (2, 900, 96)]
+    assert [tuple(output.shape) for output in outputs] == [(2, 128), (2, 900, 128), (2, 900, 32), (2, 900, 96)]
     for output in outputs:
         torch.testing.assert_close(output.norm(dim=-1), torch.ones(output.shape[:-1]))
 
@@ -49,7 +49,7 @@ def test_the_mean_of_a_neighbourhood_leaves_out_what_lies_beyond_the_border() ->
     maps = torch.zeros(1, 2, 3, 3)
     maps[0, 0] = 1.0
     maps[0, 1, 0, 0] = 4.0
-    corner = memory_features(maps, (3, 3), 3)[0, 0]
+    corner = grid_features(maps, (3, 3), 3)[0, 0]
     torch.testing.assert_close(corner, torch.nn.functional.normalize(torch.tensor([1.0, 1.0]), dim=0))
 
 
@@ -75,14 +75,6 @@ def test_beside_a_patch_lies_what_it_differs_by_from_its_surround() -> None:
     torch.testing.assert_close(patches[0, [135, 224 + 135]], torch.tensor([2.0, 0.0]))
 
 
-def test_blocks_that_were_not_trained_add_nothing() -> None:
-    torch.manual_seed(0)
-    visual = HybridVisual(HybridShape(layers=2)).eval()
-    patches = torch.randn(1, 225, visual.linear.in_features)
-    for with_blocks, linear in zip(visual(patches), visual.straight_path(patches), strict=True):
-        torch.testing.assert_close(with_blocks, linear)
-
-
 def test_the_pool_gives_a_small_defect_its_weight() -> None:
     visual = HybridVisual(hybrid.SHAPE)
     with torch.no_grad():
@@ -92,5 +84,5 @@ def test_the_pool_gives_a_small_defect_its_weight() -> None:
         visual.attend.weight.zero_()[0, 0] = 1.0
     patches = torch.zeros(1, 225, visual.linear.in_features)
     patches[0, 3, 0] = 20.0
-    pooled, local = visual.straight_path(patches)
+    pooled, local = visual(patches)
     torch.testing.assert_close(pooled[0, 0] - local[0, 0, 0], torch.tensor(20.0), atol=1e-3, rtol=0)

@@ -9,7 +9,7 @@ from goodparts.trainer.clip import hybrid
 from goodparts.trainer.clip.hybrid_captions import DEFECTS, NAMED, contradict, describe
 from goodparts.trainer.clip.hybrid_features import HELD_OUT_FROM, Cache, open_cache
 from goodparts.trainer.clip.hybrid_losses import matching_loss, pair_loss, patch_loss
-from goodparts.trainer.clip.hybrid_pictures import HELD_OUT, TRAINING, draw_line
+from goodparts.trainer.clip.hybrid_pictures import HELD_OUT, TRAINING, draw_product
 from goodparts.trainer.clip.hybrid_training import Run, Trainee, load_trunk, train
 from goodparts.trainer.clip.mobilenet import MobileNetV2Trunk
 
@@ -31,10 +31,10 @@ def start(trunk: MobileNetV2Trunk, caches: tuple[Cache, Cache], steps: int) -> R
     return Run(Trainee(trunk), *caches, steps, batch=2)
 
 
-def test_a_line_s_pictures_differ_where_its_mask_is() -> None:
-    line = draw_line(3)
-    changed = (line.images[:, 0] != line.images[:, 1]).any(axis=-1)
-    inside, outside = changed[line.coverage > 127].mean(), changed[line.coverage == 0].mean()
+def test_a_product_s_pictures_differ_where_its_mask_is() -> None:
+    product = draw_product(3)
+    changed = (product.images[:, 0] != product.images[:, 1]).any(axis=-1)
+    inside, outside = changed[product.coverage > 127].mean(), changed[product.coverage == 0].mean()
     assert inside > 0.9 > 0.5 > outside
 
 
@@ -52,8 +52,8 @@ def test_a_finished_shard_is_not_made_again(trunk: MobileNetV2Trunk, tmp_path: P
     assert np.array_equal(open_cache(tmp_path, 1, trunk).coverage, marked)
 
 
-def test_a_number_of_lines_that_fills_no_whole_shards_is_refused(trunk: MobileNetV2Trunk, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="150 lines: up to 100, or a multiple of it"):
+def test_a_number_of_products_that_fills_no_whole_shards_is_refused(trunk: MobileNetV2Trunk, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="150 products: up to 100, or a multiple of it"):
         open_cache(tmp_path, 150, trunk)
 
 
@@ -75,7 +75,7 @@ def test_patches_in_between_do_not_count() -> None:
     assert patch_loss(torch.tensor([-9.0, 5.0, 9.0]), coverage) == patch_loss(torch.tensor([-9.0, -5.0, 9.0]), coverage)
 
 
-def test_pair_loss_compares_every_damaged_piece_with_every_good_one_of_its_line() -> None:
+def test_pair_loss_compares_every_damaged_piece_with_every_good_one_of_its_product() -> None:
     values = torch.tensor([[[0.0, 9.0], [5.0, 9.0]]])
     worse = torch.tensor([[[0.0, 9.0], [12.0, 19.0]]])
     assert pair_loss(values) < pair_loss(worse)
