@@ -1,4 +1,4 @@
-"""`make demo`: the whole job on drawn parts that the demo backbone has never seen.
+"""`make demo`: the whole job on drawn parts of kinds that the backbone has never seen.
 
 Draws them, learns each from four good photos, inspects good and defective ones with the torch-free runtime, and
 leaves photos, recipes, overlays, a contact sheet and JSON lines in a folder.
@@ -82,7 +82,7 @@ def run(folder: Path) -> list[str]:
             "--engine": engine,
             "--out": recipe,
         }
-        code = train_and_export(["--backbone", "demo", *(str(word) for option in options.items() for word in option)])
+        code = train_and_export(["--backbone", "small", *(str(word) for option in options.items() for word in option)])
         if code:
             raise SystemExit(code)
         records = inspect(product_folder, engine, recipe)

@@ -99,8 +99,8 @@ class Backbone:
         if name == "small":
             if pretrained or weights or taps not in (None, hybrid.SHAPE.taps):
                 raise SettingsError(
-                    f"the small backbone brings its own weights, and its memory after blocks {hybrid.SHAPE.taps}: leave "
-                    "out --pretrained, --weights and --memory-taps"
+                    f"the small backbone brings its own weights, and its memory after blocks {hybrid.SHAPE.taps}: "
+                    "leave out --pretrained, --weights and --memory-taps"
                 )
             return cls(name, *hybrid.load(), device=device)
         if name == "demo":
