@@ -74,7 +74,7 @@ def test_oracle_has_columns_of_its_own_and_is_no_worse(ring: Path, engine_folder
         (["--method", "promptad:"], "--method promptad:: there are"),
         (["--method", "promptad:beta=1"], "'beta=1': the settings are prefix_length"),
         (["--method", "promptad:alignment_weight=-1"], "alignment_weight is out of range"),
-        (["--method", "promptad:temperature=-1"], "temperature -1.0: a number above 0"),
+        (["--method", "promptad:temperature=-1"], "temperature -1: a number above 0"),
         (["--method", "anople:margin=1"], "'margin=1': the settings are text_tokens"),
         (["--method", "anople:batch=1"], "batch is out of range"),
         (["--seeds", "0"], "seeds = 0: expected `int` >= 1"),

@@ -99,7 +99,7 @@ def test_a_recipe_replaced_on_disk_is_taken_and_a_broken_one_refused(
     changed.save(path)
     station.refresh()
     assert station.detector.recipe.digest == changed.digest
-    assert (station.detector.thresholds.image, station.detector.thresholds.pixel) == (0.5, 0.25)
+    assert station.detector.thresholds == changed.header.thresholds.scaled_to(0.5)  # the settings' image threshold
     assert said[1:] == [f"left: now inspects with recipe {changed.digest[:12]}"]
     line.outlets[0].start()
     line.outlets[0].close()
