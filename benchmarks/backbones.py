@@ -12,22 +12,25 @@ from goodparts.trainer.clip.resnet_tower import DEFAULT_TAPS
 from goodparts.trainer.clip.vv_tower import default_taps
 
 DEMO = "demo"
+EMBEDDED = (DEMO, "small")
 
 
 def open_backbone(name: str) -> Backbone:
-    """Open a backbone with seeded random weights; the demo backbone brings its own."""
-    return Backbone.open(name, pretrained=None if name == DEMO else RANDOM)
+    """Open a backbone with seeded random weights; an embedded one brings its own."""
+    return Backbone.open(name, pretrained=None if name in EMBEDDED else RANDOM)
 
 
 def describe_encoder(name: str) -> Encoder:
-    """Describe a backbone's encoder from its configuration, without building the model.
+    """Describe a backbone's encoder from its configuration, without building a large model.
 
-    Raises BackboneError for a name that is neither the demo's nor a ViT's or a ResNet's in open_clip.
+    Raises BackboneError for a name that is neither an embedded backbone's nor a ViT's or a ResNet's in open_clip.
     """
+    if name == "small":
+        return Backbone.open(name).encoder
     config = demo.CONFIG if name == DEMO else open_clip.get_model_config(name)
     if config is None or "layers" not in config["vision_cfg"]:
         raise BackboneError(
-            f"{name!r} is no ViT or ResNet that open_clip {open_clip.__version__} knows: demo, or one of those"
+            f"{name!r} is no ViT or ResNet that open_clip {open_clip.__version__} knows: {', '.join(EMBEDDED)}, or one of those"
         )
     vision = config["vision_cfg"]
     size, layers, width = vision["image_size"], vision["layers"], vision["width"]
