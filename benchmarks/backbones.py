@@ -30,7 +30,8 @@ def describe_encoder(name: str) -> Encoder:
     config = demo.CONFIG if name == DEMO else open_clip.get_model_config(name)
     if config is None or "layers" not in config["vision_cfg"]:
         raise BackboneError(
-            f"{name!r} is no ViT or ResNet that open_clip {open_clip.__version__} knows: {', '.join(EMBEDDED)}, or one of those"
+            f"{name!r} is no ViT or ResNet that open_clip {open_clip.__version__} knows: "
+            f"{', '.join(EMBEDDED)}, or one of those"
         )
     vision = config["vision_cfg"]
     size, layers, width = vision["image_size"], vision["layers"], vision["width"]
