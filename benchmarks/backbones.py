@@ -7,12 +7,11 @@ from goodparts.runtime.core.errors import BackboneError
 from goodparts.runtime.engine.spec import Encoder, Tap
 from goodparts.trainer.clip import embedded as demo
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.clip.names import RANDOM
+from goodparts.trainer.clip.names import DEFAULT_NAME, EMBEDDED, RANDOM
 from goodparts.trainer.clip.resnet_tower import DEFAULT_TAPS
 from goodparts.trainer.clip.vv_tower import default_taps
 
 DEMO = "demo"
-EMBEDDED = (DEMO, "small")
 
 
 def open_backbone(name: str) -> Backbone:
@@ -25,7 +24,7 @@ def describe_encoder(name: str) -> Encoder:
 
     Raises BackboneError for a name that is neither an embedded backbone's nor a ViT's or a ResNet's in open_clip.
     """
-    if name == "small":
+    if name == DEFAULT_NAME:
         return Backbone.open(name).encoder
     config = demo.CONFIG if name == DEMO else open_clip.get_model_config(name)
     if config is None or "layers" not in config["vision_cfg"]:

@@ -9,7 +9,7 @@ from typing import get_args
 
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.files import require_folder_of
-from goodparts.trainer.clip.names import DEFAULT_NAME
+from goodparts.trainer.clip.names import LARGE_NAME
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_repeat(parser: argparse.ArgumentParser, default: int) -> None:
 def add_backbone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone",
-        default=DEFAULT_NAME,
+        default=LARGE_NAME,
         metavar="NAME",
         help="demo, small, or an open_clip ViT or CLIP ResNet; random weights (default: %(default)s)",
     )
@@ -41,7 +41,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         metavar="NAME",
         help="demo, small, or an open_clip ViT or CLIP ResNet; random weights "
-        f"(default: that of the engine in DIR, {DEFAULT_NAME} where there is none)",
+        f"(default: that of the engine in DIR, {LARGE_NAME} where there is none)",
     )
     add_precisions(parser)
 

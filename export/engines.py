@@ -15,6 +15,7 @@ from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import REFERENCE_NAMES
 from goodparts.runtime.engine.spec import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Graph, read_spec
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.names import DEFAULT_NAME, LARGE_NAME
 
 from .graph import OPSET, write_graph
 from .labelled import LabelledPhotos
@@ -65,6 +66,8 @@ def make_engine(
     if not any(installed(name) for name in PAIRS["fp32"]):
         raise BackendError(f"no inference library to check the export with: {install_line('cpu')}")
     log.info("exporting %s to %s", backbone.encoder, folder)
+    if backbone.encoder.backbone == DEFAULT_NAME:
+        log.info("(a larger CLIP, fetched once over the network: --backbone %s)", LARGE_NAME)
     remove_orphans(folder)
     with staged(folder) as part:
         part.mkdir()

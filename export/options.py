@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.trainer.clip.names import DEFAULT_NAME, DEFAULT_PRETRAINED
+from goodparts.trainer.clip.names import DEFAULT_NAME, EMBEDDED, LARGE_NAME, LARGE_PRETRAINED
 
 if TYPE_CHECKING:
     from goodparts.trainer.clip.backbone import Backbone
@@ -20,15 +20,19 @@ USUAL: tuple[Precision, ...] = ("fp32", "bf16")
 def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the options that choose a backbone."""
     parser.add_argument("--backbone", default=DEFAULT_NAME, metavar="NAME",
-                        help=f"demo, small, or an open_clip ViT or CLIP ResNet (default {DEFAULT_NAME})")  # fmt: skip
-    parser.add_argument("--pretrained", metavar="TAG",
-                        help=f"open_clip's tag of the weights (default {DEFAULT_PRETRAINED}), or random")  # fmt: skip
+                        help=f"{', '.join(EMBEDDED)}, or an open_clip ViT or CLIP ResNet such as {LARGE_NAME} "
+                             f"(default {DEFAULT_NAME})")  # fmt: skip
+    parser.add_argument(
+        "--pretrained",
+        metavar="TAG",
+        help=f"open_clip's tag of the weights ({LARGE_NAME}: {LARGE_PRETRAINED}), or random",
+    )
     parser.add_argument("--weights", type=Path, metavar="FILE",
                         help="a local file with the weights instead (OpenAI's need a backbone whose name ends in "
                              "-quickgelu)")  # fmt: skip
     parser.add_argument("--memory-taps", metavar="N,M",
-                        help="blocks after whose attention the memory is taken (default: 4,9 of 12, demo's 1,4), "
-                             "or a ResNet's layers (2,3 of 4)")  # fmt: skip
+                        help="blocks after whose attention the memory is taken (default: 4,9 of 12, demo's 1,4, "
+                             "small's 6,13), or a ResNet's layers (2,3 of 4)")  # fmt: skip
 
 
 def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:

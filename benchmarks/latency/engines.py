@@ -11,7 +11,7 @@ from goodparts.runtime.backends.session import GraphName, Precision
 from goodparts.runtime.core.errors import BackendError, EngineError, install_line
 from goodparts.runtime.engine.plans import graph_files, planned_backends
 from goodparts.runtime.engine.spec import SPEC_NAME, EngineSpec, read_spec
-from goodparts.trainer.clip.names import DEFAULT_NAME
+from goodparts.trainer.clip.names import LARGE_NAME
 
 from ..peers.torch_encoder import Device
 
@@ -99,7 +99,7 @@ def open_or_make_engine(folder: Path, backbone: str | None, precisions: Sequence
             f"no engine at {folder}, and {error.name}, which makes one, is not installed: give --engine with an "
             f"engine, or {install_line('train')}"
         ) from error
-    return make_engine(open_backbone(backbone or DEFAULT_NAME), folder, precisions or USUAL)
+    return make_engine(open_backbone(backbone or LARGE_NAME), folder, precisions or USUAL)
 
 
 def nothing_runs(remarks: Sequence[str]) -> BackendError:

@@ -28,11 +28,11 @@ def sample_patches(
     """
     patches, damaged = [], []
     for start in range(0, products, 25):
-        some = slice(start, start + 25)
-        taps = (torch.from_numpy(maps[some]).flatten(0, 2).permute(0, 3, 1, 2).float() for maps in cache.taps)
+        batch = slice(start, start + 25)
+        taps = (torch.from_numpy(maps[batch]).flatten(0, 2).permute(0, 3, 1, 2).float() for maps in cache.taps)
         patches_of_both = visual.patches(tuple(taps))
         both = patches_of_both.view(-1, 2, *patches_of_both.shape[1:])
-        shares = torch.from_numpy(cache.coverage[some]).flatten(0, 1).float() / 255
+        shares = torch.from_numpy(cache.coverage[batch]).flatten(0, 1).float() / 255
         shares = F.adaptive_avg_pool2d(shares, visual.grid).flatten(1)
         flawless = torch.cat([both[:, 0].flatten(0, 1), both[:, 1][shares < CLEAN]])
         few = torch.from_numpy(rng.integers(len(flawless), size=GOOD_PATCHES * 2 * len(both)))

@@ -193,8 +193,8 @@ def measure_held_out(trainee: Trainee, held_out: Cache) -> dict[str, float]:
     direction = F.normalize(damaged, dim=-1) - F.normalize(flawless, dim=-1)
     visual, scores = trainee.clip.visual, []
     for start in range(0, len(held_out.kinds), 50):
-        some = (torch.from_numpy(maps[start : start + 50]).flatten(0, 2) for maps in held_out.taps)
-        taps = tuple(maps.permute(0, 3, 1, 2).float() for maps in some)
+        batch = (torch.from_numpy(maps[start : start + 50]).flatten(0, 2) for maps in held_out.taps)
+        taps = tuple(maps.permute(0, 3, 1, 2).float() for maps in batch)
         global_, local = (F.normalize(one, dim=-1) for one in visual(visual.patches(taps)))
         scores.append(torch.stack([global_ @ direction, (local @ direction).amax(dim=1)]).view(2, -1, 2, 2))
     good, bad = torch.cat(scores, dim=1).unbind(3)

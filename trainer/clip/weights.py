@@ -19,7 +19,7 @@ import torch
 from goodparts.runtime.core.errors import BackboneError, SettingsError, first_line
 from torch import nn
 
-from .names import DEFAULT_NAME, DEFAULT_PRETRAINED, RANDOM
+from .names import EMBEDDED, LARGE_NAME, LARGE_PRETRAINED, RANDOM
 
 CONNECT_SECONDS = 5.0
 NAMES_SHOWN = 3
@@ -31,7 +31,7 @@ def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
 
     Args:
         name: A name of open_clip.
-        pretrained: The tag of the weights, `random`, or None for the default backbone's own.
+        pretrained: The tag of the weights, `random`, or None for the recommended weights of LARGE_NAME.
         weights: A local file with the weights instead.
 
     Raises:
@@ -48,9 +48,9 @@ def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
         return model
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is None:
-        if name != DEFAULT_NAME:
+        if name != LARGE_NAME:
             raise BackboneError(f"{name} needs --pretrained TAG ({', '.join(tags) or 'none known'}) or --weights FILE")
-        pretrained = DEFAULT_PRETRAINED
+        pretrained = LARGE_PRETRAINED
     if pretrained not in tags:
         raise BackboneError(f"{name} has no pretrained tag {pretrained!r}: {', '.join(tags) or 'none'}, or {RANDOM}")
     return _from_hub(name, pretrained)
@@ -60,9 +60,11 @@ def check_name(name: str) -> None:
     """Raise BackboneError unless open_clip has a model of this name."""
     known = open_clip.list_models()
     if name not in known:
-        close = difflib.get_close_matches(name, [*known, "demo"], n=3)
+        close = difflib.get_close_matches(name, [*known, *EMBEDDED], n=3)
         hint = f"did you mean {', '.join(close)}?" if close else "see open_clip.list_models()"
-        raise BackboneError(f"unknown backbone {name!r}: demo, or a model of open_clip {open_clip.__version__}; {hint}")
+        raise BackboneError(
+            f"unknown backbone {name!r}: {', '.join(EMBEDDED)}, or a model of open_clip {open_clip.__version__}; {hint}"
+        )
 
 
 def _from_file(name: str, path: Path) -> Any:
@@ -111,7 +113,7 @@ def _from_hub(name: str, tag: str) -> Any:
             cause = f"they are not in the local cache, and {silent} does not answer"
         raise BackboneError(
             f"cannot get the weights {tag} of {name}: {cause}; connect once, or copy the file from a machine "
-            "that has it and give --weights FILE, or try --backbone demo, which needs neither"
+            "that has it and give --weights FILE, or take --backbone small, which needs neither"
         ) from error
     finally:
         hub.HF_HUB_OFFLINE = offline_before

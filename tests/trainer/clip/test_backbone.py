@@ -168,7 +168,7 @@ def test_without_a_network_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(weights.huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
         BackboneError,
-        match=r"hub.example:443 does not answer; connect once, or copy .* --weights FILE, or try --backbone demo",
+        match=r"hub.example:443 does not answer; connect once, or copy .* --weights FILE, or take --backbone small",
     ):
         Backbone.open("ViT-B-16-plus-240")
 
