@@ -25,7 +25,10 @@ class PromptedTower:
     def __init__(self, tower: Tower, recompute: bool = False) -> None:
         """recompute: run blocks again for the gradient, which saves memory. BackboneError for a ResNet."""
         if not isinstance(tower, VVTower):
-            raise BackboneError("AnoPLe needs a ViT: a convolutional image tower has no sequence to put prompts in")
+            raise BackboneError(
+                "AnoPLe needs a ViT, such as --backbone ViT-B-16-plus-240 or demo: a convolutional image tower has no "
+                "sequence to put prompts in"
+            )
         self.tower = tower
         self._recompute = recompute
 
