@@ -27,7 +27,7 @@ SHOTS = 4
 """Good photos in the memory, or half of them where there are not so many."""
 
 Memory = tuple[Floats, ...]
-"""Of one photo: one [tiles,P,W_i] per tap."""
+"""The memory features of one photo: one [tiles,P,W_i] for each tap."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,9 @@ from ..peers.torch_encoder import Device, torch_type
 from .frame_inspection import time_calls
 
 SIDE = 2048
-"""Of the matrices whose product stands for the machine's ceiling."""
+"""The side of the two square matrices whose product shows the machine's ceiling."""
 MATRICES = 24
-"""Of weights in the products of the encoder's own size: no cache holds them all, as none holds the encoder's."""
+"""The number of weight matrices, each of the encoder's size; like the encoder's, they do not all fit into a cache."""
 COPIED_BYTES = 1 << 28
 """More than caches hold."""
 

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 REPEAT = 5
 FRAMES = 20
-"""Of every arrival pattern in every round: a hundred in all."""
+"""The number of frames of each arrival pattern in one round; five rounds time a hundred."""
 SHOTS = 4
 CALLS = 5
 """In every round, of ceilings and stages."""

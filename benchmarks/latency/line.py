@@ -39,7 +39,7 @@ SIZE, SMALL_SIZE = (640, 480), (160, 120)
 SECONDS = 60
 DEFAULT_FRAMES = 200_000
 POINTS = 20
-"""Of the memory's curve."""
+"""The number of points on the curve of the process's memory."""
 GROWTH = 8.0
 """MiB that the second half of the curve may rise above the first."""
 

@@ -22,7 +22,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from ..timing import check_same
 
 IMAGES, GOOD = 1725, 467
-"""Of MVTec AD's test set: all of them, and the good ones."""
+"""The number of all images, and of the good ones, in MVTec AD's test set."""
 SHARE = 50
 """Images that the peer gets too."""
 GRID = 15

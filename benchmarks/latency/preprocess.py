@@ -24,7 +24,7 @@ from ..timing import REST, Timing, Worker, check_same, interleave
 
 REPEAT = 50
 SIDE = 240
-"""Of the encoder's square."""
+"""The side of the encoder's square, in pixels."""
 LARGE_FRAME = (2048, 2448)
 CASES = {
     "2448×2048": (LARGE_FRAME, (0, 0, 2448, 2048)),

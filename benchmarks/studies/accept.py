@@ -49,9 +49,9 @@ ACCEPTED = (1, 4, PHOTOS_MORE)
 AIM = 1000.0  # milliseconds
 LINES, FIRST_LINE = 2, 3000
 STREAM, GOOD, BAD = 24, 40, 16
-"""Of a line: good photos that may be accepted; good and defective ones to test with."""
+"""How many photos of a product there are: good ones that may be accepted, and good and defective ones for the test."""
 RATE = 0.1
-"""Of false rejects: at lower ones there are few to accept."""
+"""The false-reject rate; at a lower one there are few photos to accept."""
 ROOM = 4
 UNBOUNDED = 1 << 30
 

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 LINES = 5
 POOL, GOOD, BAD = 28, 40, 16
-"""Of a line: photos to learn from, good and defective ones to test with."""
+"""How many photos a product has: good ones to learn from, and good and defective ones for the test."""
 SHOTS, SHOT_COUNTS = 4, (1, 2, 4, 8)
 TEMPERATURES: dict[str, float | Literal["exp"]] = {"4.6": 4.6052, "100": 100.0, "own": "exp"}
 """What the released code multiplies by, what CLIP does, and what the model learned in its training."""

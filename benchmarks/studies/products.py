@@ -17,7 +17,7 @@ from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.view import View
 
 FIRST_LINE = 1000
-"""Of the drawn lines that are measured on; the demo CLIP learned from others."""
+"""The seed of the first drawn product that is measured; the demo CLIP learned from other seeds."""
 
 
 @dataclass(frozen=True, eq=False)

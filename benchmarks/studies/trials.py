@@ -33,9 +33,9 @@ from .products import MeasuredProduct
 
 DEFAULT = PROTOCOLS["clean"]
 DRAWS = 4
-"""Of a single product: at most so many disjoint draws of shots from its good photos."""
+"""The largest number of disjoint draws of shots from one product's good photos."""
 MAP_SIDE = 96
-"""Of the maps that pixel AUROC is taken over: every second pixel of the demo backbone's square."""
+"""The side of the maps that pixel AUROC compares: every second pixel of the demo backbone's square."""
 
 
 @dataclass(frozen=True, eq=False)

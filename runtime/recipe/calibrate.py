@@ -55,7 +55,7 @@ COPY_SPREAD = 0.3
 """And they say nothing of how much good parts differ: spread of log scores assumed for a single photo."""
 
 LARGEST_LOGARITHM = 100.0
-"""Of a score: more than SMALLEST_SCORE or any scale makes of it, and far from where exponentials overflow."""
+"""The bound of a score's logarithm. No score reaches it, and no exponential overflows below it."""
 
 
 class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,12 +21,12 @@ from ..core.scoring import Floats, bilinear_matrix
 Mask = npt.NDArray[np.bool_]
 
 CELLS = (1, 2, 4, 8, 16, 32)
-"""Of the noise along an axis (DRAEM)."""
+"""The number of cells of the noise along an axis (DRAEM)."""
 NOISE_THRESHOLD = 0.5
 OPACITY = 0.2, 1.0
-"""Of the texture; DRAEM's 1 − β with β up to 0.8."""
+"""The smallest and the largest opacity of the texture: DRAEM's 1 − β, with β up to 0.8."""
 AREA = 0.001, 0.25
-"""Of a defect, as a share of the photo; anything smaller is lost in a patch, anything larger is no defect of a part."""
+"""The smallest and the largest share of the photo that a defect covers. Smaller ones are lost in a patch."""
 TRIES = 8
 TILES = 2
 """Rows and columns of tiles in a photo that is seen whole and in tiles."""

@@ -23,7 +23,7 @@ from .recipe import Recipe
 SIMULATED = 64
 """Bad parts, over all shots."""
 EDGE = 1e-6
-"""Of a score, how far below it the threshold lies that still catches it."""
+"""The threshold that catches a score lies below it by this share of the score."""
 
 
 @dataclasses.dataclass(frozen=True)

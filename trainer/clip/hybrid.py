@@ -18,7 +18,7 @@ GRID, NEIGHBOURHOOD = 30, 3
 CONTEXT_LENGTH, TEXT_WIDTH, TEXT_HEADS, TEXT_LAYERS = 32, 128, 4, 3
 
 WEIGHTS = Path(engine.__file__).with_name("embedded") / "small.safetensors"
-"""Where a runtime without torch reaches it too."""
+"""The weights lie in the runtime, so that a program without torch can read them."""
 
 _EMBEDDING = "text.token_embedding.weight"
 

@@ -118,7 +118,7 @@ class Look:
     mirrored: bool
     power: float
     gain: npt.NDArray[np.float32]
-    """Of each colour."""
+    """The factor of each colour channel, float32 [3]."""
     saturation: float
 
     @classmethod

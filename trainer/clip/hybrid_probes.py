@@ -16,7 +16,7 @@ GOOD_PATCHES = 12
 LINEAR_DECAY = 1e-3
 """How much the linear probe pays for large weights."""
 ROUNDS, ROWS, LR, DROPOUT, BENT_DECAY = 8, 1024, 1e-3, 0.2, 0.3
-"""Of the bent probe: how often it sees all patches, how many at once, and what keeps it from learning them by heart."""
+"""How the bent probe learns: rounds over all patches, patches in a step, learning rate, dropout and weight decay."""
 
 
 def sample_patches(

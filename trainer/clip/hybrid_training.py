@@ -37,7 +37,7 @@ PRODUCTS, HELD_OUT_PRODUCTS = 2000, 300
 STEPS, BATCH = 150, 12
 LR, WARMUP, WEIGHT_DECAY = 1e-3, 30, 0.05
 VISUAL_SHARE = 0.3
-"""Of the learning rate, for the image side."""
+"""The image side learns at this share of the learning rate."""
 AVERAGED = 0.97
 """How much of the running mean of the weights stays in each step."""
 CHECK_EVERY = 50

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels in 0…1, which the network was trained with."""
+"""Mean and standard deviation of ImageNet's pixels in 0…1; the network was trained with them."""
 
 STEM_WIDTH = 32
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-"""Of each stage: how much its blocks expand, their width, how many blocks it has, and the first one's stride."""
+"""For each stage: the expansion factor, the width, the number of blocks, and the stride of the first block."""
 
 _EPSILON = 1e-5
-"""Of the BatchNorms."""
+"""The epsilon of the BatchNorms."""
 
 
 class InvertedResidual(nn.Module):
@@ -51,7 +51,7 @@ class MobileNetV2Trunk(nn.Module):
         blocks: list[InvertedResidual] = []
         stride, width = 2, STEM_WIDTH
         self.strides: tuple[int, ...] = ()
-        """Of each block's output against the picture."""
+        """For each block, how many pixels of the picture one step on its output's grid is."""
         self.widths: tuple[int, ...] = ()
         for expansion, out_width, count, first_stride in STAGES:
             for index in range(count):

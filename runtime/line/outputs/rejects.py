@@ -20,7 +20,7 @@ from .reject_index import FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING, REJECT_FI
 _PART_FILE = re.compile(rf"\.{REJECT_FILE.pattern}\.[0-9a-f]+\.part")
 """Temporary names of a reject's files: see files.write_atomic."""
 _COMPRESSION = 1
-"""Of PNG: large, but soon done."""
+"""The compression level of PNG: the files are large, but quickly written."""
 
 
 def find_frames(folder: Path, source: str | None = None) -> list[Path]:
