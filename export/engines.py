@@ -14,6 +14,7 @@ from goodparts.runtime.core.files import remove_orphans, sha256, staged
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import REFERENCE_NAMES
 from goodparts.runtime.engine.spec import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Graph, read_spec
+from goodparts.runtime.engine.text import TEXT_NAME
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.clip.names import DEFAULT_NAME, LARGE_NAME
 
@@ -22,6 +23,7 @@ from .labelled import LabelledPhotos
 from .options import USUAL
 from .precisions import PAIRS, Exporter
 from .reference import make_reference
+from .text import make_text_features
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ def make_engine(
         graph, weights = write_graph(backbone.visual, part)
         reference = make_reference(backbone)
         reference.save(part / REFERENCE_NAMES["plain"])
+        make_text_features(backbone).save(part / TEXT_NAME)
         exporter = Exporter(graph, weights, reference, photos, labelled)
         requested: set[Precision] = {"fp32", *(USUAL if precisions is None else precisions)}
         variants = exporter.write_all(requested, required=["fp32"] if precisions is None else requested)

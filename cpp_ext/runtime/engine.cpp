@@ -10,7 +10,7 @@
 namespace gp {
 namespace {
 
-constexpr int64_t kContract = 3;
+constexpr int64_t kContract = 4;
 constexpr std::string_view kDigestMark = "\"digest\": \"";
 constexpr const char* kBackend = "onnxruntime";
 

@@ -13,7 +13,7 @@ from ..core.conditions import Conditions
 from ..core.errors import EngineError
 from ..core.files import NO_DIGEST, is_sealed, read_bytes, seal, sha256
 
-CONTRACT_VERSION = 3
+CONTRACT_VERSION = 4
 
 SPEC_NAME = "engine.json"
 
