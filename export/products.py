@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from goodparts.runtime.core.errors import FileError, SettingsError
 from goodparts.runtime.core.files import read_toml, require_folder_of
-from goodparts.trainer.shots import choose_shots
+from goodparts.runtime.recipe.shots import choose_shots
 from msgspec import Meta
 
 

@@ -20,12 +20,12 @@ from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.view import Box, View, read_mask
 from goodparts.runtime.describe import describe_recalibration, describe_recipe
+from goodparts.runtime.recipe.product import LearnedProduct, Product, compose_recipe
 from goodparts.runtime.recipe.recalibrate import recalibrate
+from goodparts.runtime.recipe.shots import load_shots
 from goodparts.trainer.method import Preparation
-from goodparts.trainer.product import LearnedProduct, Product, RunOptions, compose_recipe
 from goodparts.trainer.registry import METHODS
-from goodparts.trainer.settings import Protocol
-from goodparts.trainer.shots import load_shots
+from goodparts.trainer.settings import Protocol, RunOptions
 
 from .method_options import add_settings, read_method
 from .options import add_backbone_arguments, add_check_argument, open_backbone
@@ -197,7 +197,7 @@ def write_recipe(
 ) -> None:
     """Calibrate a learned product on the photos that the options name, write its recipe, and print what it is."""
     recalibration = recalibrate(
-        compose_recipe(backbone, learned, graph, options),
+        compose_recipe(backbone.encoder, learned, graph, options),
         learned.encode, args.calibrate_on, args.bad, options.false_reject_rate, args.simulate,
     )  # fmt: skip
     recipe = recalibration.recipe

@@ -10,12 +10,12 @@ from goodparts.export.engines import make_engine
 from goodparts.runtime.core.view import View
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.spec import read_spec
+from goodparts.runtime.recipe.product import Product
+from goodparts.runtime.recipe.shots import load_shots
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.method import learn_recipe
-from goodparts.trainer.product import Product
 from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
-from goodparts.trainer.shots import load_shots
 
 from goodparts import Detector
 from tests.trainer.clip.test_resnet_tower import noise, tiny_clip

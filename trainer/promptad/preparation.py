@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import msgspec
 from goodparts.runtime.core.scoring import Learned
+from goodparts.runtime.recipe.product import LearnedProduct, Product
 
 from ..clip.backbone import Backbone
 from ..method import Preparation
-from ..product import LearnedProduct, Product
+from ..settings import LIBRARIES
 from ..steps import Progress
 from .learner import PromptLearner, lay_out
 from .settings import PromptADSettings
@@ -54,4 +55,5 @@ class PromptADPreparation(Preparation):
             encode=backbone.encode,
             fusion=settings.fusion,
             memory_share=settings.memory_share,
+            libraries=LIBRARIES,
         )

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.files import printable, read_bytes
-from goodparts.runtime.core.image_files import find_images
-from goodparts.runtime.core.preprocess import Array8, decode
-from goodparts.runtime.core.view import View
-from goodparts.runtime.recipe.header import Shot
+
+from ..core.errors import SettingsError
+from ..core.files import printable, read_bytes
+from ..core.image_files import find_images
+from ..core.preprocess import Array8, decode
+from ..core.view import View
+from .header import Shot
 
 MAX_SHOTS = 64
 """More than this is no longer few-shot: the memory would grow past what the runtime is built for."""
