@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 from goodparts.runtime.core.errors import FileError, SettingsError
 from goodparts.runtime.core.files import read_toml, require_folder_of
+from goodparts.runtime.recipe.product import one_line
 from goodparts.runtime.recipe.shots import choose_shots
 from msgspec import Meta
 
@@ -69,7 +70,7 @@ def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
             if value is None:
                 raise SettingsError(f"{option} is missing: give --images and --product, or --products FILE")
         require_folder_of(args.out)
-        return [ProductRequest(_one_line(args.product), choose_shots(args.images, args.shots), args.out)]
+        return [ProductRequest(one_line(args.product), choose_shots(args.images, args.shots), args.out)]
     single |= {"--shots": args.shots, "--calibrate-on": args.calibrate_on or None, "--bad": args.bad or None}
     for option, value in single.items():
         if value is not None:
@@ -78,7 +79,7 @@ def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
         raise FileError(f"--out {args.out} is no folder: with --products, name the one that recipes go to")
     return [
         ProductRequest(
-            _one_line(name if table.product is None else table.product),
+            one_line(name if table.product is None else table.product),
             choose_shots([args.products.parent / path for path in table.paths], table.shots),
             args.out / f"{name}.safetensors",
         )
@@ -103,11 +104,3 @@ def read_product_tables(file: Path) -> dict[str, ProductTable]:
         if Path(name).name != name or name.startswith("."):
             raise SettingsError(f"{file}: [{name}] is no name for a file: its recipe would be {name}.safetensors")
     return tables
-
-
-def _one_line(text: str) -> str:
-    """Return a product's text with single spaces; SettingsError where it is empty."""
-    words = " ".join(text.split())
-    if not words:
-        raise SettingsError('--product is empty: name the product in words, as in --product "metal nut"')
-    return words

@@ -25,6 +25,8 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "teach": Command("goodparts.runtime.commands.teach", "cpu",
+                     "learn a product from a few photos of good parts, without torch"),
     "inspect": Command("goodparts.runtime.commands.inspect", "cpu", "find bad parts in pictures"),
     "watch": Command("goodparts.runtime.commands.watch", "cpu",
                      "find bad parts in cameras, streams and watched folders"),

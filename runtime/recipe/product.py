@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from ..core.conditions import Conditions
+from ..core.errors import SettingsError
 from ..core.scoring import Features, Learned
 from ..core.view import View
 from ..engine.spec import Encoder
@@ -45,11 +46,20 @@ class LearningOptions:
         seed: Of everything that is drawn at random, from 0 to 2^63−1.
         protocol: Whether the paper or its released code is followed.
         false_reject_rate: The share of good parts that may be rejected, between 0 and 0.5.
+
+    Raises:
+        SettingsError: The rate or the seed is out of range.
     """
 
     seed: int = 0
     protocol: Literal["clean", "official"] = "clean"
     false_reject_rate: float = FALSE_REJECT_RATE
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.false_reject_rate < 0.5:
+            raise SettingsError(f"--false-reject-rate {self.false_reject_rate}: between 0 and 0.5, as in 0.01")
+        if not 0 <= self.seed < 2**63:
+            raise SettingsError(f"--seed {self.seed}: a whole number from 0 to 2^63−1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +89,18 @@ class LearnedProduct:
     memory_share: float = 1.0
     conditions: Conditions | None = None
     libraries: tuple[str, ...] = ()
+
+
+def one_line(text: str) -> str:
+    """Return a product's text with single spaces.
+
+    Raises:
+        SettingsError: The text is empty.
+    """
+    words = " ".join(text.split())
+    if not words:
+        raise SettingsError('--product is empty: name the product in words, as in --product "metal nut"')
+    return words
 
 
 def compose_recipe(encoder: Encoder, learned: LearnedProduct, graph: str, options: LearningOptions) -> Recipe:
