@@ -10,15 +10,17 @@ from ..backends.registry import BACKENDS
 from ..backends.session import Precision
 from ..core.errors import SettingsError
 from ..core.view import Box, View, read_mask
+from ..engine.shipped import SHIPPED
 from ..recipe.calibrate import FALSE_REJECT_RATE
 
 Options = argparse._ActionsContainer
 """A parser, or one of its groups."""
 
 
-def add_engine(options: Options, *, required: bool = True, help: str = "engine folder") -> None:
-    """Add --engine."""
-    options.add_argument("--engine", type=Path, required=required, metavar="DIR", help=help)
+def add_engine(options: Options, *, default: Path | None = SHIPPED, help: str = "engine folder") -> None:
+    """Add --engine. default: None for a command that chooses the shipped engine itself where no other is named."""
+    options.add_argument("--engine", type=Path, default=default, metavar="DIR",
+                         help=f"{help} (default: the one that ships with goodparts)")  # fmt: skip
 
 
 def add_recipe(options: Options, *, required: bool = True, help: str = "recipe of the product") -> None:
