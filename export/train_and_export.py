@@ -6,7 +6,7 @@ What needs torch and onnx is imported where it is used, so that the command has 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -18,14 +18,13 @@ from goodparts.runtime.core.files import require_folder, require_folder_of
 from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.product import LearnedProduct, Product, compose_recipe
-from goodparts.runtime.recipe.shots import load_shots
 from goodparts.trainer.method import Preparation
 from goodparts.trainer.registry import METHODS
 from goodparts.trainer.settings import Protocol, RunOptions
 
 from .method_options import add_settings, read_method
 from .options import add_backbone_arguments, add_check_argument, open_backbone
-from .products import add_products, read_product_requests
+from .products import ProductRequest, add_products, read_product_requests
 
 if TYPE_CHECKING:
     from goodparts.trainer.clip.backbone import Backbone
@@ -38,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="photos of good parts, or folders of them")  # fmt: skip
     need.add_argument("--product", metavar="TEXT", help='what it is, in words: "metal nut"')
     add_products(need)
+    need.add_argument("--refine", type=Path, metavar="RECIPE",
+                      help="learn from the photos in a recipe of `goodparts teach`, in place of --images")  # fmt: skip
     need.add_argument("--out", type=Path, required=True, metavar="FILE", help="the recipe to write (.safetensors)")
     need.add_argument("--shots", type=int, metavar="K", help="learn from the first K photos (default: all)")
     need.add_argument("--suffixes", default=None, metavar="WHAT",
@@ -100,12 +101,12 @@ def run(args: argparse.Namespace) -> int:
     method = read_method(args)
     options = read_run_options(args)
     wordings = [method.word(request.text, args.suffixes, args.protocol) for request in requests]
-    view = read_view(args)
+    view = choose_view(args, requests)
     backbone = open_backbone(args, args.device)
     encoder = method.prompted_encoder(backbone)
     sides = method.shot_sides(backbone.encoder.image_size)
     products = [
-        Product(text, suffixes, view, load_shots(request.photos, view, sides))
+        Product(text, suffixes, view, request.load(view, sides))
         for request, (text, suffixes) in zip(requests, wordings, strict=True)
     ]
     groups = [products] if method.learns_together else [[product] for product in products]
@@ -113,10 +114,27 @@ def run(args: argparse.Namespace) -> int:
     graph = provide_graph(args, backbone, view, encoder)
     for request, learned in zip(requests, learn(preparations), strict=True):
         recipe = compose_recipe(backbone.encoder, learned, graph, options)
-        write_recipe(args, recipe, learned.encode, request.recipe_file, request.photos[0])
+        write_recipe(args, recipe, learned.encode, request.recipe_file, next(iter(request.photos), None))
     if options.resume is not None:
         options.resume.unlink(missing_ok=True)
     return 0
+
+
+def choose_view(args: argparse.Namespace, requests: Sequence[ProductRequest]) -> View:
+    """Return the view that the options describe, or that of the recipe which is refined.
+
+    Raises:
+        SettingsError: The options describe a view, but a recipe is refined.
+    """
+    view = read_view(args)
+    for request in requests:
+        if request.refined is not None:
+            if view != View():
+                raise SettingsError(
+                    "--refine takes the recipe's view: leave --roi, --mask, --tiles, --overlap, --resize out"
+                )
+            return request.refined.header.view
+    return view
 
 
 def provide_graph(args: argparse.Namespace, backbone: Backbone, view: View, encoder: ConditionedEncoder | None) -> str:

@@ -153,7 +153,8 @@ def make_settings(args: argparse.Namespace) -> LineSettings:
                                 page_token=args.page_token, page_name=args.page_name)  # fmt: skip
         return LineSettings(
             engine=str(args.engine or SHIPPED), source=sources, output=output, backend=args.backend,
-            precision=args.precision, threads=args.threads, accept_signed=None if args.accept_signed is None else str(args.accept_signed),
+            precision=args.precision, threads=args.threads,
+            accept_signed=None if args.accept_signed is None else str(args.accept_signed),
         )  # fmt: skip
     except ValueError as error:
         raise SettingsError(str(error)) from error

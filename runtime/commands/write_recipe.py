@@ -16,7 +16,7 @@ from ..recipe.recipe import Recipe
 from .printing import print_lines
 
 
-def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: Path, photo: Path) -> None:
+def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: Path, photo: Path | None) -> None:
     """Place a learned recipe's thresholds on the photos that the options name, write it, and print what it is.
 
     Args:
@@ -24,7 +24,7 @@ def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: 
         recipe: The recipe, calibrated on its shots.
         encode: Encodes views with the recipe's graph.
         out: Where the recipe goes.
-        photo: One of the shots.
+        photo: One of the shots, by whose size it is told how small a defect may be; None where there is no file.
     """
     recalibration = recalibrate(
         recipe, encode, args.calibrate_on, args.bad, recipe.header.false_reject_rate, args.simulate
@@ -33,8 +33,8 @@ def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: 
     if args.no_shots:
         recipe = dataclasses.replace(recipe, shots=None)
     recipe.save(out)
-    patch = _describe_patch(photo, recipe.header.view, recipe.header.encoder.grid)
-    print_lines([*describe_recipe(out, recipe), patch, *describe_recalibration(recalibration)])
+    patch = [] if photo is None else [_describe_patch(photo, recipe.header.view, recipe.header.encoder.grid)]
+    print_lines([*describe_recipe(out, recipe), *patch, *describe_recalibration(recalibration)])
 
 
 def _describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:
