@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import logging
 import os
@@ -10,14 +11,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, overload
 
 import numpy as np
 from PIL import Image
 
 from .backends.gpu_scorer import GpuScorer, open_gpu_scorer
 from .backends.session import Precision
-from .core.errors import EngineError, ImageError
+from .core.errors import EngineError, ImageError, SettingsError
 from .core.preprocess import Array8, Picture, load_rgb
 from .core.scorer import EXACT, Scorer, Search
 from .core.scoring import Scores
@@ -48,10 +49,32 @@ class Detector:
     none of its keys signed are refused.
     """
 
+    @overload
+    def __init__(
+        self, recipe: Recipe | str | Path, /, *, search: Search = EXACT, trust: Trust | None = None
+    ) -> None: ...
+
+    @overload
     def __init__(
         self, engine: Engine, recipe: Recipe | str | Path, *, search: Search = EXACT, trust: Trust | None = None
+    ) -> None: ...
+
+    def __init__(
+        self,
+        engine: Engine | Recipe | str | Path,
+        recipe: Recipe | str | Path | None = None,
+        *,
+        search: Search = EXACT,
+        trust: Trust | None = None,
     ) -> None:
-        self.engine = engine
+        """Use an open engine, or the one that ships with goodparts where only a recipe is given."""
+        if not isinstance(engine, Engine):
+            if recipe is not None:
+                raise SettingsError(f"engine is a {type(engine).__name__}: open a folder with Engine.open")
+            recipe, engine = engine, Engine.open(verify=True)
+        if recipe is None:
+            raise SettingsError("a Detector needs a recipe: give one after the engine")
+        self.engine: Engine = engine
         self._search, self._trust = search, trust
         self._product: _ProductInUse
         self.use(recipe)
@@ -110,7 +133,8 @@ class Detector:
 
     def predict(self, picture: Picture) -> Inspection:
         """Inspect one picture (preprocess.load_rgb says what is accepted)."""
-        return self.predict_batch([picture])[0]
+        [inspection] = self.predict_batch([picture])
+        return dataclasses.replace(inspection, draw=functools.partial(_draw, picture))
 
     def predict_batch(self, pictures: Iterable[Picture]) -> list[Inspection]:
         """Inspect several pictures in one pass of the encoder."""
@@ -161,3 +185,10 @@ class Detector:
         scores = product.score(features)
         clock.append(time.perf_counter())
         return scores, [stop - start for start, stop in itertools.pairwise(clock)]
+
+
+def _draw(picture: Picture, inspection: Inspection) -> bytes:
+    """Return a picture with what was found in it, as PNG."""
+    from .overlay import draw_overlay, to_png
+
+    return to_png(draw_overlay(load_rgb(picture), inspection))

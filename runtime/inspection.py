@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +26,8 @@ class Inspection:
 
     score: raw image score, [0,1], of the worst tile; grids: raw pixel scores on the encoder's patch grid, per
     tile [rows·columns,h,w]; frame: its height and width; milliseconds: per stage after loading (a batch's
-    time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran.
+    time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran; draw: draws the
+    picture with what was found in it, as PNG, None for a picture of a batch. A notebook shows that.
     """
 
     score: float
@@ -38,6 +40,18 @@ class Inspection:
     recipe: str
     graph: str
     backend: str
+    draw: Callable[[Inspection], bytes] | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.frame
+        return (
+            f"Inspection({self.verdict}, score {self.score:.4g}, threshold {self.threshold:.4g}, "
+            f"{len(self.regions)} regions, {width}×{height} pixels)"
+        )
+
+    def _repr_png_(self) -> bytes | None:
+        """Return what a notebook shows, or None, at which it shows the line above."""
+        return None if self.draw is None else self.draw(self)
 
     @property
     def threshold(self) -> float:

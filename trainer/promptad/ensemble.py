@@ -57,7 +57,7 @@ def encode_states(text: TextTower, product: str, states: Sequence[str]) -> Float
     """
     texts = [template.format(state.format(product)) for state in states for template in TEMPLATES]
     features = nn.functional.normalize(encode_texts(text, texts), dim=-1)
-    means: Floats = features.unflatten(0, (len(states), len(TEMPLATES))).mean(dim=1).float().cpu().numpy()
+    means: Floats = features.reshape(len(states), len(TEMPLATES), -1).mean(dim=1).float().cpu().numpy()
     return np.ascontiguousarray(means)
 
 
