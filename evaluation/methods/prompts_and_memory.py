@@ -16,7 +16,6 @@ from goodparts.runtime.core.scorer import Scorer
 from goodparts.runtime.core.scoring import Features, Floats, Learned, prompt_scores, score
 from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE, Encode
 from goodparts.runtime.recipe.memory import COMBINED, Fusion, fit_memory
-from goodparts.runtime.recipe.teach import generic_prompts
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.promptad.ensemble import ensemble
 from goodparts.trainer.promptad.learner import PromptLearner, Prototypes, resolve_temperature
@@ -166,4 +165,5 @@ def _encode_ensemble(backbone: Backbone, text: str) -> Prototypes:
 @functools.lru_cache(maxsize=1)
 def _encode_generic_part(backbone: Backbone) -> Prototypes:
     """Return the prompts of every recipe that `goodparts teach` makes with an engine of this backbone."""
-    return Prototypes(*generic_prompts(make_text_features(backbone)))
+    prototypes = make_text_features(backbone).prototypes()
+    return Prototypes(prototypes, prototypes)

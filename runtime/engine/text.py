@@ -41,7 +41,7 @@ class TextFeatures:
     suffixes: tuple[str, ...]
 
     def prototypes(self) -> Floats:
-        """Return the prototypes float32 [2,D], normal and anomalous, l2-normalised."""
+        """Return the prototypes float32 [2,D], normal and anomalous, l2-normalised; they serve both levels."""
         means = np.stack([self.normal.mean(axis=0), self.anomalous.mean(axis=0)])
         prototypes: Floats = means / np.linalg.norm(means, axis=1, keepdims=True)
         return prototypes
