@@ -18,8 +18,9 @@ from goodparts.runtime.engine.spec import Encoder, Tap
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
-from . import embedded, hybrid
-from .hybrid_tower import HybridTower, HybridVisual
+from ..embedded import model as small
+from ..embedded.tower import HybridTower, HybridVisual
+from . import embedded
 from .names import RANDOM
 from .resnet_tower import ResNetTower
 from .text_tower import TextTower, open_tokenizer
@@ -97,12 +98,12 @@ class Backbone:
         """
         check_device(device)
         if name == "small":
-            if pretrained or weights or taps not in (None, hybrid.SHAPE.taps):
+            if pretrained or weights or taps not in (None, small.SHAPE.taps):
                 raise SettingsError(
-                    f"the small backbone brings its own weights, and its memory after blocks {hybrid.SHAPE.taps}: "
+                    f"the small backbone brings its own weights, and its memory after blocks {small.SHAPE.taps}: "
                     "leave out --pretrained, --weights and --memory-taps"
                 )
-            return cls(name, *hybrid.load(), device=device)
+            return cls(name, *small.load(), device=device)
         if name == "demo":
             if pretrained or weights:
                 raise SettingsError("the demo backbone brings its own weights: leave out --pretrained and --weights")
@@ -138,7 +139,7 @@ def wrap(visual: Any, taps: tuple[int, ...] | None = None) -> Tower:
         BackboneError: The tower is neither a ViT nor a ResNet of CLIP, nor that of the embedded one.
     """
     if isinstance(visual, HybridVisual):
-        return HybridTower(visual, hybrid.GRID, hybrid.NEIGHBOURHOOD)
+        return HybridTower(visual, small.GRID, small.NEIGHBOURHOOD)
     return ResNetTower(visual, taps) if isinstance(visual, ModifiedResNet) else VVTower(visual, taps)
 
 

@@ -10,8 +10,8 @@ from open_clip.transformer import TextTransformer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .hybrid_tower import HybridShape, HybridVisual
-from .text_tower import VOCABULARY
+from ..clip.text_tower import VOCABULARY
+from .tower import HybridShape, HybridVisual
 
 SHAPE = HybridShape()
 GRID, NEIGHBOURHOOD = 30, 3

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..clip.tower import Tower
 from .mobilenet import MEAN, STD, MobileNetV2Trunk
-from .tower import Tower
 
 
 @dataclass(frozen=True)

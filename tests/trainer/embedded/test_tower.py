@@ -3,13 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from goodparts.trainer.clip import hybrid
-from goodparts.trainer.clip.hybrid_tower import HybridShape, HybridTower, HybridVisual, grid_features
+from goodparts.trainer.embedded import model as small
+from goodparts.trainer.embedded.tower import HybridShape, HybridTower, HybridVisual, grid_features
 
 
 def open_tower() -> HybridTower:
     torch.manual_seed(0)
-    return HybridTower(HybridVisual(hybrid.SHAPE), hybrid.GRID).eval()
+    return HybridTower(HybridVisual(small.SHAPE), small.GRID).eval()
 
 
 def test_outputs_are_unit_vectors_of_the_stated_shapes() -> None:
@@ -55,9 +55,9 @@ def test_the_mean_of_a_neighbourhood_leaves_out_what_lies_beyond_the_border() ->
 
 def test_saved_weights_come_back_and_unknown_tokens_have_the_mean_row(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = hybrid.HybridCLIP(3)
-    hybrid.save(model.state_dict(), [0, 7, 49407], tmp_path / "small.safetensors")
-    loaded, known = hybrid.load(tmp_path / "small.safetensors")
+    model = small.HybridCLIP(3)
+    small.save(model.state_dict(), [0, 7, 49407], tmp_path / "small.safetensors")
+    loaded, known = small.load(tmp_path / "small.safetensors")
     assert known == {0, 7, 49407}
     rows, all_rows = model.text.token_embedding.weight, loaded.text.token_embedding.weight
     torch.testing.assert_close(all_rows[7], rows[1], rtol=1e-3, atol=1e-4)
@@ -76,7 +76,7 @@ def test_beside_a_patch_lies_what_it_differs_by_from_its_surround() -> None:
 
 
 def test_the_pool_gives_a_small_defect_its_weight() -> None:
-    visual = HybridVisual(hybrid.SHAPE)
+    visual = HybridVisual(small.SHAPE)
     with torch.no_grad():
         visual.bent.weight.zero_()
         visual.linear.weight.zero_()

@@ -5,19 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from goodparts.trainer.clip import hybrid
-from goodparts.trainer.clip.hybrid_captions import DEFECTS, NAMED, contradict, describe
-from goodparts.trainer.clip.hybrid_features import HELD_OUT_FROM, Cache, open_cache
-from goodparts.trainer.clip.hybrid_losses import matching_loss, pair_loss, patch_loss
-from goodparts.trainer.clip.hybrid_pictures import HELD_OUT, TRAINING, draw_product
-from goodparts.trainer.clip.hybrid_training import Run, Trainee, load_trunk, train
-from goodparts.trainer.clip.mobilenet import MobileNetV2Trunk
+from goodparts.trainer.embedded import model as small
+from goodparts.trainer.embedded.captions import DEFECTS, NAMED, contradict, describe
+from goodparts.trainer.embedded.features import HELD_OUT_FROM, Cache, open_cache
+from goodparts.trainer.embedded.losses import matching_loss, pair_loss, patch_loss
+from goodparts.trainer.embedded.mobilenet import MobileNetV2Trunk
+from goodparts.trainer.embedded.pictures import HELD_OUT, TRAINING, draw_product
+from goodparts.trainer.embedded.training import Run, Trainee, load_trunk, train
 
 
 @pytest.fixture(scope="module")
 def trunk() -> MobileNetV2Trunk:
     torch.manual_seed(0)
-    return MobileNetV2Trunk(hybrid.SHAPE.taps).requires_grad_(False).eval()
+    return MobileNetV2Trunk(small.SHAPE.taps).requires_grad_(False).eval()
 
 
 @pytest.fixture(scope="module")
