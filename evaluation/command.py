@@ -118,8 +118,6 @@ def describe(plan: EvaluationPlan, categories: int, engine: Engine) -> list[str]
     ]
     if engine.spec.note:
         lines.append(engine.spec.note)
-    if plan.encoder.backbone == "demo":
-        lines.append("the demo backbone has only seen drawn parts: its numbers are for testing")
     if plan.official:
         lines += DIFFERENCES
         if plan.oracle:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.trainer.clip.names import DEFAULT_NAME, EMBEDDED, LARGE_NAME, LARGE_PRETRAINED
+from goodparts.trainer.clip.names import DEFAULT_NAME, LARGE_NAME, LARGE_PRETRAINED
 
 if TYPE_CHECKING:
     from goodparts.trainer.clip.backbone import Backbone
@@ -20,7 +20,7 @@ USUAL: tuple[Precision, ...] = ("fp32", "bf16")
 def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the options that choose a backbone."""
     parser.add_argument("--backbone", default=DEFAULT_NAME, metavar="NAME",
-                        help=f"{', '.join(EMBEDDED)}, or an open_clip ViT or CLIP ResNet such as {LARGE_NAME} "
+                        help=f"{DEFAULT_NAME}, or an open_clip ViT or CLIP ResNet such as {LARGE_NAME} "
                              f"(default {DEFAULT_NAME})")  # fmt: skip
     parser.add_argument(
         "--pretrained",
@@ -31,7 +31,7 @@ def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
                         help="a local file with the weights instead (OpenAI's need a backbone whose name ends in "
                              "-quickgelu)")  # fmt: skip
     parser.add_argument("--memory-taps", metavar="N,M",
-                        help="blocks after whose attention the memory is taken (default: 4,9 of 12, demo's 1,4, "
+                        help="blocks after whose attention the memory is taken (default: 4,9 of 12, "
                              "small's 6,13), or a ResNet's layers (2,3 of 4)")  # fmt: skip
 
 

@@ -88,7 +88,12 @@ EngineSpec parse_engine_spec(std::string_view data, const std::string& name) {
       fail(name + " has contract " + (contract.is_number() ? contract.dump() : "of no number") +
            "; this version reads " + std::to_string(kContract) + ": export again");
     if (!is_sealed(data, kDigestMark, fields.text("digest"))) throw Damaged("its digest does not match");
-    return read_fields(fields);
+    EngineSpec spec = read_fields(fields);
+    if (spec.encoder.backbone == kGoneBackbone)
+      fail(name +
+           " was made with the backbone demo, which small replaced: export small to another folder with `goodparts "
+           "export --engine`");
+    return spec;
   } catch (const Damaged& problem) {
     fail(name + " is damaged (" + problem.what() + "): export the engine again");
   }

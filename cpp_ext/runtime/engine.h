@@ -17,6 +17,9 @@ struct Tap {
   bool operator==(const Tap&) const = default;
 };
 
+// An earlier version's backbone: its engines and recipes are refused.
+constexpr std::string_view kGoneBackbone = "demo";
+
 // The identity of a visual encoder. A recipe fits the engines that carry an equal one.
 struct Encoder {
   std::string backbone, weights;

@@ -170,7 +170,12 @@ Recipe parse(std::string_view data) {
 Recipe parse_recipe(std::string_view data, const std::string& name) {
   std::string problem;
   try {
-    return parse(data);
+    Recipe recipe = parse(data);
+    if (recipe.header.encoder.backbone == kGoneBackbone)
+      throw Failure(GP_RECIPE, name +
+                                   " was made with the backbone demo, which small replaced: learn the product again "
+                                   "with `train-and-export`");
+    return recipe;
   } catch (const Unknown& unknown) {
     throw Failure(GP_RECIPE,
                   name + ": " + unknown.what() + ": inspect it in Python, or use a version of goodparts that does");

@@ -163,8 +163,6 @@ def _print_what_runs(detector: Detector) -> None:
     lines = [f"{header.product}: {detector.engine.encoder.backbone} on {detector.engine.backend}"]
     if header.protocol == "official":
         lines.append("note: trained with --protocol official, which reproduces the released code, quirks included")
-    if header.encoder.backbone == "demo":
-        lines.append("note: the demo backbone has only seen drawn parts; it is for trying and testing")
     print_lines(lines, sys.stderr)
 
 

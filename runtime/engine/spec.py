@@ -17,6 +17,9 @@ CONTRACT_VERSION = 3
 
 SPEC_NAME = "engine.json"
 
+GONE_BACKBONE = "demo"
+"""A backbone of earlier versions: its engines and recipes are refused."""
+
 _DIGEST_MARK = b'"digest": "'
 
 
@@ -224,6 +227,11 @@ def read_spec(folder: Path) -> EngineSpec:
         raise EngineError(f"{folder / SPEC_NAME} is damaged ({error}): export the engine again") from error
     if not is_sealed(text, _DIGEST_MARK, spec.digest):
         raise EngineError(f"{folder / SPEC_NAME} is damaged: its digest does not match: export the engine again")
+    if spec.encoder.backbone == GONE_BACKBONE:
+        raise EngineError(
+            f"{folder / SPEC_NAME} was made with the backbone demo, which small replaced: export small to another "
+            "folder with `goodparts export --engine`"
+        )
     for file in spec.files:
         path = folder / file.name
         size = path.stat().st_size if path.is_file() else None

@@ -25,6 +25,7 @@ from ..core.errors import RecipeError, SettingsError
 from ..core.files import NO_DIGEST, is_sealed, put, read_bytes, seal, write_atomic
 from ..core.preprocess import Array8
 from ..core.scoring import Floats, Learned
+from ..engine.spec import GONE_BACKBONE
 from .calibrate import Calibration
 from .header import FORMAT_VERSION, PROMPTED_VERSION, RecipeHeader, Thresholds
 from .memory import COMBINED, Halves, ShotOfRow
@@ -238,6 +239,12 @@ def _read_header(data: bytes, name: str) -> RecipeHeader:
             f"{name} has format version {version!r}; this version reads {FORMAT_VERSION} and {PROMPTED_VERSION}"
         )
     try:
-        return msgspec.json.decode(text, type=RecipeHeader)
+        header = msgspec.json.decode(text, type=RecipeHeader)
     except (msgspec.MsgspecError, SettingsError, RecursionError) as error:
         raise RecipeError(f"{name} is damaged ({error}): copy or train it again") from error
+    if header.encoder.backbone == GONE_BACKBONE:
+        raise RecipeError(
+            f"{name} was made with the backbone demo, which small replaced: learn the product again with "
+            "`train-and-export`"
+        )
+    return header

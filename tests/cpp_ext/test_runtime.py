@@ -194,7 +194,7 @@ def test_a_recipe_is_swapped_between_two_frames(native: Handle, recipe: Recipe) 
 def test_a_refused_recipe_leaves_the_one_in_use(native: Handle, recipe: Recipe) -> None:
     detector = NativeDetector(native, recipe.to_bytes())
     other = msgspec.structs.replace(recipe.header.encoder, weights="0" * 64)
-    made = "the recipe was made for demo at 192 px, weights 000000000000, memory taps 1,4, this engine is demo at"
+    made = "the recipe was made for small at 240 px, weights 000000000000, memory taps 6,13, this engine is small at"
     for change, message in [
         ({"encoder": other}, made),
         ({"graph": "0" * 64}, "made with another graph of this encoder: fit it to this one in Python"),
@@ -276,7 +276,7 @@ def test_damaged_files_are_refused(library: Library, recipe: Recipe, engine_fold
     with pytest.raises(RefusedError, match="bytes, should be"):
         open_engine(library, copy)
     spec = copy / "engine.json"
-    spec.write_bytes(spec.read_bytes().replace(b"demo", b"Demo"))
+    spec.write_bytes(spec.read_bytes().replace(b"small", b"Small"))
     with pytest.raises(RefusedError, match="engine.json is damaged .its digest does not match"):
         open_engine(library, copy)
     spec.write_bytes(spec.read_bytes().replace(b'"contract": 3', b'"contract": 2'))

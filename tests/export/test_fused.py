@@ -100,12 +100,12 @@ def test_scores_are_the_detectors(
 
 @pytest.fixture(scope="module")
 def low_engine(
-    demo: Backbone, copy_graph: Callable[..., tuple[Path, ...]], tmp_path_factory: pytest.TempPathFactory
+    small: Backbone, copy_graph: Callable[..., tuple[Path, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     folder = tmp_path_factory.mktemp("engines") / "low"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engines, "write_graph", copy_graph)
-        make_engine(demo, folder, ("fp16", "int8"))
+        make_engine(small, folder, ("fp16", "int8"))
     return folder
 
 
@@ -201,7 +201,7 @@ def test_what_cannot_be_fused_is_refused(
     )
     out = tmp_path / "ring.onnx"
     refusals: list[tuple[Recipe, Path, Precision, type[GoodpartsError], str]] = [
-        (stranger, out, "fp32", RecipeError, r"made for other .* this engine is demo"),
+        (stranger, out, "fp32", RecipeError, r"made for other .* this engine is small"),
         (shotless, out, "fp32", RecipeError, r"holds no shots to compute its memory from again"),
         (recipe, out, "int8", EngineError, r"no int8 graph: it has fp32.* export it with --precision"),
         (recipe, tmp_path / "ring", "fp32", FileError, r"name a file that ends in \.onnx"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+import open_clip
 import pytest
 import torch
 from goodparts.export import int8, mixed
@@ -20,14 +21,17 @@ from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import TOLERANCES, Tolerance
 from goodparts.runtime.engine.spec import Variant
-from goodparts.trainer.clip import embedded
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.weights import randomise
+
+from tests.conftest import VIT
 
 
 def tiny(outliers: float = 1.0) -> Backbone:
-    """The demo's first two blocks. Two channels are `outliers` times larger after each block's first LayerNorm, as
+    """The first two blocks of a ViT. Two channels are `outliers` times larger after each block's first LayerNorm, as
     large CLIPs have them, and their weights as much smaller: the same features in fp32."""
-    model, _ = embedded.load()
+    model = open_clip.create_model(VIT)
+    randomise(model, seed=0)
     model.visual.transformer.resblocks = model.visual.transformer.resblocks[:2]
     with torch.no_grad():
         for block in model.visual.transformer.resblocks:

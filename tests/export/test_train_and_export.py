@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,21 @@ from goodparts.trainer.promptad.learner import PromptLearner
 from PIL import Image
 
 from goodparts.cli import main, train_and_export
-from tests.conftest import draw_part
+from tests.conftest import VIT, draw_part
+
+OF_VIT = "--backbone", VIT, "--pretrained", "random"
 
 
 class Command:
-    """`train-and-export` with the demo backbone and three steps."""
+    """`train-and-export` and three steps."""
 
-    def __init__(self, engine: Path, photos: Path, out: Path) -> None:
+    def __init__(self, engine: Path, photos: Path, out: Path, backbone: Sequence[str] = ()) -> None:
         self.out = out
-        self._engine, self._photos = engine, photos
+        self._engine, self._photos, self._backbone = engine, photos, backbone
 
     def __call__(self, *more: str, images: Path | None = None, out: Path | None = None) -> int:
         options = {"--images": images or self._photos / "good", "--engine": self._engine, "--out": out or self.out}
-        fixed = ["--backbone", "demo", "--product", "ring", "--steps", "3"]
+        fixed = [*self._backbone, "--product", "ring", "--steps", "3"]
         return train_and_export([*fixed, *(str(part) for pair in options.items() for part in pair), *more])
 
 
@@ -50,7 +53,7 @@ def test_two_commands_from_photos_to_verdicts(
 def test_anople_from_photos_to_verdicts(
     prompted_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = Command(prompted_folder, photos, tmp_path / "ring.safetensors")
+    command = Command(prompted_folder, photos, tmp_path / "ring.safetensors", OF_VIT)
     assert command("--method", "anople", "--batch", "2", "--temperature", "15", "--no-photo-tiles") == 0
     header = Recipe.open(command.out).header
     assert (header.method, header.temperature) == ("anople", 15.0)
@@ -70,7 +73,7 @@ def test_a_killed_command_goes_on_and_writes_the_same_recipes_for_all_products(
     products, kept = tmp_path / "products.toml", tmp_path / "kept"
     good = (photos / "good").as_posix()
     products.write_text(f"[ring]\nimages = '{good}'\n[other]\nimages = ['{good}']\nproduct = 'nut'\nshots = 2\n")
-    options = ["--backbone", "demo", "--engine", prompted_folder, "--products", products, "--method", "anople"]
+    options = [*OF_VIT, "--engine", prompted_folder, "--products", products, "--method", "anople"]
     options += ["--steps", "3", "--batch", "2", "--textures", good]
 
     def run(folder: str, *more: object) -> int:
@@ -120,7 +123,7 @@ def test_a_wrong_list_of_products_is_one_clear_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], toml: str, options: list[str], message: str
 ) -> None:
     (tmp_path / "products.toml").write_text(toml)
-    command = ["--products", str(tmp_path / "products.toml"), "--backbone", "demo", "--out", str(tmp_path), *options]
+    command = ["--products", str(tmp_path / "products.toml"), "--out", str(tmp_path), *options]
     assert train_and_export(command) == 2
     assert message in capsys.readouterr().err
 
@@ -202,8 +205,9 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--false-reject-rate", "2"], "--false-reject-rate 2.0: between 0 and 0.5"),
         (["--suffixes", "nothing"], "--suffixes nothing: neither a file"),
         (["--backbone", "ViT-B-31"], "unknown backbone 'ViT-B-31'"),
+        (["--backbone", "demo"], "the backbone demo is gone, small replaced it: leave out --backbone"),
         (["--out", "/nowhere/at/all/x"], "cannot write /nowhere/at/all/x: folder /nowhere/at/all does not exist"),
-        (["--check-on", "labelled"], "demo is made already; name another folder with --engine"),
+        (["--check-on", "labelled"], "small is made already; name another folder with --engine"),
         (["--images", "/nowhere"], "/nowhere does not exist: give a picture or a folder"),
     ],
 )

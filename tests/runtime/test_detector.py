@@ -35,9 +35,9 @@ def detector(engine_folder: Path, recipe_file: Path) -> Detector:
     return Detector.open(engine_folder, recipe_file)
 
 
-def test_scores_equal_torch(detector: Detector, demo: Backbone, recipe: Recipe, photos: Path) -> None:
+def test_scores_equal_torch(detector: Detector, small: Backbone, recipe: Recipe, photos: Path) -> None:
     frame = load_rgb(photos / "bad" / "4.png")
-    expected = score(demo.encode(View().cut(frame, demo.encoder.image_size)), recipe.learned())
+    expected = score(small.encode(View().cut(frame, small.encoder.image_size)), recipe.learned())
     seen = detector.predict(frame)
     assert seen.score == pytest.approx(float(expected.image[0]), abs=1e-5)
     np.testing.assert_allclose(seen.grids, expected.grid, atol=1e-5)
@@ -46,14 +46,14 @@ def test_scores_equal_torch(detector: Detector, demo: Backbone, recipe: Recipe, 
 
 @pytest.mark.parametrize("fusion", ["memory", "prompt"])
 def test_a_recipe_may_be_of_one_branch_alone(
-    fusion: Combination, demo: Backbone, engine_folder: Path, photos: Path, shots: Shots
+    fusion: Combination, small: Backbone, engine_folder: Path, photos: Path, shots: Shots
 ) -> None:
     method = PromptAD.configure("clean", {"steps": 1, "fusion": fusion})
     product = Product("ring", GENERIC, View(), shots)
-    made = learn_recipe(method, demo, product, read_spec(engine_folder).graph_id("plain", "fp32"))
+    made = learn_recipe(method, small, product, read_spec(engine_folder).graph_id("plain", "fp32"))
     detector = Detector(Engine.open(engine_folder), Recipe.from_bytes(made.to_bytes()))
     frame = load_rgb(photos / "bad" / "4.png")
-    branches = score_branches(demo.encode(View().cut(frame, demo.encoder.image_size)), made.learned())
+    branches = score_branches(small.encode(View().cut(frame, small.encoder.image_size)), made.learned())
     seen = detector.predict(frame)
     assert seen.score == pytest.approx(float(getattr(branches, f"image_{fusion}")[0]), abs=1e-5)
     np.testing.assert_allclose(seen.grids, getattr(branches, f"grid_{fusion}"), atol=1e-5)
@@ -131,7 +131,7 @@ def test_a_recipe_of_another_encoder_is_refused_and_the_old_one_stays(detector: 
     for encoder, message in (
         (
             msgspec.structs.replace(known, weights="f" * 64),
-            r"made for demo at 192 px, weights f{12}, .* this engine is",
+            r"made for small at 240 px, weights f{12}, .* this engine is",
         ),
         (msgspec.structs.replace(known, taps=(Tap(2, 128), Tap(4, 128))), "memory taps 2,4, this engine .* taps 1,4"),
     ):
@@ -206,22 +206,22 @@ def test_a_recipe_that_was_never_saved_has_a_digest(detector: Detector, recipe: 
     assert detector.predict(draw_part(1)).recipe == Recipe.open(recipe_file).digest
 
 
-def test_thresholds_set_by_hand_move_with_the_graph(recipe: Recipe, demo: Backbone) -> None:
+def test_thresholds_set_by_hand_move_with_the_graph(recipe: Recipe, small: Backbone) -> None:
     double = recipe.with_thresholds(
         msgspec.structs.replace(recipe.header.thresholds, image=2 * recipe.header.thresholds.image)
     )
-    again = refit(double, demo.encode, "0" * 64)
+    again = refit(double, small.encode, "0" * 64)
     assert again.header.thresholds.image == pytest.approx(double.header.thresholds.image, rel=1e-2)
 
 
-def test_tiles_are_scored_apart_and_the_worst_one_counts(engine_folder: Path, recipe: Recipe, demo: Backbone) -> None:
+def test_tiles_are_scored_apart_and_the_worst_one_counts(engine_folder: Path, recipe: Recipe, small: Backbone) -> None:
     view = View(tiles=(1, 2), overlap=0.0)
-    views = np.concatenate([view.cut(np.asarray(draw_part(seed)), demo.encoder.image_size) for seed in (1, 2, 3)])
+    views = np.concatenate([view.cut(np.asarray(draw_part(seed)), small.encoder.image_size) for seed in (1, 2, 3)])
     tiled = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=view), shots=views)
-    detector = Detector(Engine.open(engine_folder), refit(tiled, demo.encode, recipe.header.graph))
+    detector = Detector(Engine.open(engine_folder), refit(tiled, small.encode, recipe.header.graph))
     frame = np.asarray(draw_part(4, defect=True))
     seen = detector.predict(frame)
-    halves = score(demo.encode(view.cut(frame, demo.encoder.image_size)), detector.recipe.learned())
+    halves = score(small.encode(view.cut(frame, small.encoder.image_size)), detector.recipe.learned())
     assert seen.score == pytest.approx(float(halves.image.max()), abs=1e-5)
     assert seen.map.shape == (400, 800)
     assert seen.grids.shape[0] == 2

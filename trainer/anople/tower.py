@@ -26,7 +26,7 @@ class PromptedTower:
         """recompute: run blocks again for the gradient, which saves memory. BackboneError for a ResNet."""
         if not isinstance(tower, VVTower):
             raise BackboneError(
-                "AnoPLe needs a ViT, such as --backbone ViT-B-16-plus-240 or demo: a convolutional image tower has no "
+                "AnoPLe needs a ViT, such as --backbone ViT-B-16-plus-240: a convolutional image tower has no "
                 "sequence to put prompts in"
             )
         self.tower = tower

@@ -20,7 +20,6 @@ from torch import nn
 
 from ..embedded import model as small
 from ..embedded.tower import HybridTower, HybridVisual
-from . import embedded
 from .names import RANDOM
 from .resnet_tower import ResNetTower
 from .text_tower import TextTower, open_tokenizer
@@ -82,10 +81,10 @@ class Backbone:
         taps: tuple[int, ...] | None = None,
         device: str = "cpu",
     ) -> Backbone:
-        """Open `small`, `demo`, or any open_clip ViT or CLIP ResNet.
+        """Open `small`, or any open_clip ViT or CLIP ResNet.
 
         Args:
-            name: `small`, `demo` or a name of open_clip.
+            name: `small` or a name of open_clip.
             pretrained: open_clip's tag of the weights, or `random`.
             weights: A local file with the weights instead (safetensors, .pt).
             taps: The blocks that the memory is taken from, counted from 1; None for the backbone's own choice.
@@ -104,10 +103,6 @@ class Backbone:
                     "leave out --pretrained, --weights and --memory-taps"
                 )
             return cls(name, *small.load(), device=device)
-        if name == "demo":
-            if pretrained or weights:
-                raise SettingsError("the demo backbone brings its own weights: leave out --pretrained and --weights")
-            return cls(name, *embedded.load(), taps=embedded.TAPS if taps is None else taps, device=device)
         check_architecture(name, taps)
         backbone = cls(name, open_model(name, pretrained, weights), taps=taps, device=device)
         backbone.is_random = pretrained == RANDOM

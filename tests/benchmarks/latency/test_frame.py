@@ -1,4 +1,4 @@
-"""`goodparts bench frame` on the demo engine; nothing is asserted about times."""
+"""`goodparts bench frame` on the small engine; nothing is asserted about times."""
 
 from __future__ import annotations
 
@@ -79,5 +79,5 @@ def test_what_cannot_be_prepared_is_left_out() -> None:
 
 def test_a_transfer_moves_a_view_and_all_features() -> None:
     # The GPU's part of it needs one; here both sides are the host's.
-    latencies = transfer_in_torch(describe_encoder("demo"), "cpu", 2)()[BACK_TO_BACK]
+    latencies = transfer_in_torch(describe_encoder("small"), "cpu", 2)()[BACK_TO_BACK]
     assert len(latencies.seconds) == 2

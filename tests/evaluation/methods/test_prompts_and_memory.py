@@ -19,13 +19,13 @@ def cannot_learn(task: PromptTask) -> LearnedPrompts:
 
 
 @pytest.mark.usefixtures("few_steps")
-def test_rows_score_by_the_definitions_of_their_branches(ring: Path, demo: Backbone, engine_folder: Path) -> None:
+def test_rows_score_by_the_definitions_of_their_branches(ring: Path, small: Backbone, engine_folder: Path) -> None:
     engine = Engine.open(engine_folder)
-    photos = Photos(demo.encoder.image_size)
+    photos = Photos(small.encoder.image_size)
     encoded = EncodedPhotos(engine.backend, engine.encode, photos)
     good, tests = sorted((ring / "good").iterdir()), sorted((ring / "bad").iterdir())
     features, tested = encoded.features(good), encoded.features(tests)
-    task = PromptTask(lambda: demo, lambda: features, "ring", "bottle", 0)
+    task = PromptTask(lambda: small, lambda: features, "ring", "bottle", 0)
     data = TrainingData(features, photos.views(good), encoded.encode, task)
     banks = tuple(part.reshape(-1, part.shape[-1]).astype(np.float16).astype(np.float32) for part in features.memory)
     distance = memory_scores(tested.memory, banks)

@@ -119,7 +119,7 @@ def test_a_signal_ends_it_in_order(
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stderr is not None
-        assert "demo on" in process.stderr.readline()
+        assert "small on" in process.stderr.readline()
         shutil.copy(photos / "bad" / "4.png", folder / ".hidden.png")
         (folder / ".hidden.png").rename(folder / "part.png")
         record = json.loads(process.stdout.readline())
@@ -160,7 +160,7 @@ def test_signals_while_it_ends_lose_nothing_and_a_hang_up_opens_the_file_anew(
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stderr is not None
-        assert "demo on" in process.stderr.readline()
+        assert "small on" in process.stderr.readline()
 
         def add(number: int) -> None:
             part = folder / f".{number}.part"

@@ -22,12 +22,12 @@ def copy(engine_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("backend", AUTO)
 @pytest.mark.parametrize("batch", [1, 5])
-def test_features_are_torchs(engine_folder: Path, demo: Backbone, backend: str, batch: int) -> None:
+def test_features_are_torchs(engine_folder: Path, small: Backbone, backend: str, batch: int) -> None:
     views = np.random.default_rng(batch).integers(0, 256, (batch, 192, 192, 3), np.uint8)
     engine = Engine.open(engine_folder, backend=backend)
     assert backend in engine.backend
     assert "fp32" in engine.backend
-    seen, expected = engine.encode(views), demo.encode(views)
+    seen, expected = engine.encode(views), small.encode(views)
     for one, other in zip(
         (seen.global_, seen.local, *seen.memory), (expected.global_, expected.local, *expected.memory), strict=True
     ):

@@ -40,10 +40,10 @@ def test_calibrated_is_monotone_and_one_half_at_the_threshold(one: float, other:
     assert calibrated(threshold, threshold, LEVEL) == pytest.approx(0.5)
 
 
-def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, demo: Backbone) -> None:
+def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, small: Backbone) -> None:
     assert recipe.shots is not None
-    learned, features = recipe.learned(), demo.encode(recipe.shots)
-    seen = calibrate(score_shots(learned, features, recipe.shots, 1, demo.encode), None, copies=False)
+    learned, features = recipe.learned(), small.encode(recipe.shots)
+    seen = calibrate(score_shots(learned, features, recipe.shots, 1, small.encode), None, copies=False)
     rows = len(learned.banks[0]) // 3
     others = Learned(
         learned.image_prompts,
@@ -57,10 +57,10 @@ def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, demo: Backbon
     assert [len(bank) for bank in without(learned, 2).banks] == [2 * rows, 2 * rows]
 
 
-def test_a_single_shot_is_calibrated_on_shifted_copies(recipe: Recipe, demo: Backbone) -> None:
+def test_a_single_shot_is_calibrated_on_shifted_copies(recipe: Recipe, small: Backbone) -> None:
     assert recipe.shots is not None
     one = recipe.shots[:1]
-    features = demo.encode(one)
+    features = small.encode(one)
     learned = recipe.learned()
     bank = tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory)
     learned = Learned(learned.image_prompts, learned.pixel_prompts, bank, learned.temperature, "grid")
@@ -68,7 +68,7 @@ def test_a_single_shot_is_calibrated_on_shifted_copies(recipe: Recipe, demo: Bac
 
     def encode(views: np.ndarray) -> Features:
         calls.append(len(views))
-        return demo.encode(views)
+        return small.encode(views)
 
     seen = calibrate(score_shots(learned, features, one, 1, encode), None, copies=True)
     assert seen.source == "copies"
@@ -85,27 +85,27 @@ def test_shifted_copies_differ_mildly_from_the_photo(recipe: Recipe) -> None:
         assert 0 < np.abs(copy.astype(int) - views).mean() < 20
 
 
-def test_tiles_of_a_photo_leave_the_memory_together(recipe: Recipe, demo: Backbone) -> None:
+def test_tiles_of_a_photo_leave_the_memory_together(recipe: Recipe, small: Backbone) -> None:
     """Four views that are two photos of two tiles."""
     assert recipe.shots is not None
     views = recipe.shots[[0, 1, 2, 0]]
-    features = demo.encode(views)
+    features = small.encode(views)
     bank = tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory)
     photos = (np.repeat(np.arange(2, dtype=np.int32), len(bank[0]) // 2),) * 2
     learned = dataclasses.replace(recipe.learned(), banks=bank, shot_of_row=photos)
-    seen = calibrate(score_shots(learned, features, views, 2, demo.encode), None, copies=False)
+    seen = calibrate(score_shots(learned, features, views, 2, small.encode), None, copies=False)
     half = dataclasses.replace(learned, banks=tuple(rows[len(rows) // 2 :] for rows in bank))
     expected = score(features[:2], half)
     assert len(seen.image.scores) == 2
     assert seen.image.scores[0] == pytest.approx(expected.image.max())
 
 
-def test_further_photos_are_scored_against_the_whole_memory(recipe: Recipe, demo: Backbone) -> None:
+def test_further_photos_are_scored_against_the_whole_memory(recipe: Recipe, small: Backbone) -> None:
     assert recipe.shots is not None
     learned = recipe.learned()
     photos = [recipe.shots[[index % 3]] for index in range(20)]
-    seen = calibrate_on(learned, photos, demo.encode)
-    image, pixel = photo_scores(score_photos(learned, photos, demo.encode))
+    seen = calibrate_on(learned, photos, small.encode)
+    image, pixel = photo_scores(score_photos(learned, photos, small.encode))
     assert seen.source == "further photos"
     np.testing.assert_allclose(seen.image.scores, image)
     np.testing.assert_allclose(seen.pixel.scores, pixel)

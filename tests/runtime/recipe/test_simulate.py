@@ -18,7 +18,7 @@ from goodparts.trainer.shots import Shots
 
 
 def test_a_threshold_lies_between_good_parts_and_painted_defects() -> None:
-    backbone = Backbone.open("demo")
+    backbone = Backbone.open("small")
     size = backbone.encoder.image_size
     shots = np.stack([DrawnProduct("gear", 1).photo(number, size=(size, size)).image for number in range(3)])
     manifest = [Shot(f"{number}.png", "0" * 64) for number in range(3)]
