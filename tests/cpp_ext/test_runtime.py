@@ -229,7 +229,7 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
         ({"temperature": "hot"}, r"ring is damaged \(the header.temperature is not a number\)"),
         ({"view": {"tiles": [16, 17], "resize": "squash", "overlap": 0.1}}, r"ring is damaged \(more than 256 tiles\)"),
         ({"view": {"tiles": [1, 1], "resize": "squash", "overlap": 0.1, "mask": "AAAA"}}, "mask cannot be read"),
-        ({"shots": []}, r"ring is damaged \(tensor photos_0 is \[432\]"),
+        ({"shots": []}, r"ring is damaged \(tensor photos_0 is \[2700\]"),
         ({"product": "a\n\x1b[31m", "encoder": 3}, r"ring is damaged \(the header.encoder is not an object\)"),
     ],
 )

@@ -28,12 +28,12 @@ def test_graph_is_what_the_contract_says(engine_folder: Path) -> None:
 
     (image,) = model.graph.input
     assert (image.name, image.type.tensor_type.elem_type) == ("image", onnx.TensorProto.UINT8)
-    assert shape(image) == ["batch", 192, 192, 3]
+    assert shape(image) == ["batch", 240, 240, 3]
     assert [(output.name, shape(output)) for output in model.graph.output] == [
         ("global", ["batch", 128]),
-        ("local", ["batch", 144, 128]),
-        ("memory_0", ["batch", 144, 128]),
-        ("memory_1", ["batch", 144, 128]),
+        ("local", ["batch", 900, 128]),
+        ("memory_0", ["batch", 900, 32]),
+        ("memory_1", ["batch", 900, 96]),
     ]
 
 

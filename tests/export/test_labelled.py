@@ -66,7 +66,7 @@ def test_the_same_features_pass_and_features_that_say_nothing_fail(small: Backbo
 
 def test_a_tiled_view_scores_a_photo_by_its_worst_tile(small: Backbone, folder: Path) -> None:
     labelled = LabelledPhotos.open(folder, small, View(tiles=(1, 2)))
-    assert labelled.bad[0].shape == (2, 192, 192, 3)
+    assert labelled.bad[0].shape == (2, 240, 240, 3)
     assert labelled.torch == 1
 
 

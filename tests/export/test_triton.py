@@ -69,7 +69,7 @@ def test_the_configuration_is_tritons_and_the_graphs(engine_folder: Path, tmp_pa
     for declared, real in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
         seen = [(tensor.name, kinds[tensor.data_type], list(tensor.dims)) for tensor in declared]
         assert seen == [(tensor.name, tensor.type, tensor.shape[1:]) for tensor in real]
-    views = np.random.default_rng(0).integers(0, 256, (2, 192, 192, 3), np.uint8)
+    views = np.random.default_rng(0).integers(0, 256, (2, 240, 240, 3), np.uint8)
     outputs = session.run(["global"], {"image": views})
     np.testing.assert_allclose(outputs[0], Engine.open(engine_folder).encode(views).global_, atol=1e-6)
 
