@@ -87,7 +87,7 @@ def test_a_relative_folder_outlasts_a_change_of_the_working_folder(
     monkeypatch.chdir(prompted_folder.parent)
     engine = Engine.open(prompted_folder.name)
     monkeypatch.chdir(tmp_path)
-    views = np.zeros((1, 240, 240, 3), np.uint8)
+    views = np.zeros((1, 192, 192, 3), np.uint8)
     assert engine.encode(views, anople_recipe.conditions).local.shape[0] == 1  # its graph is opened only now
 
 

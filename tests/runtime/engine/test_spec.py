@@ -30,7 +30,10 @@ def forge(folder: Path, **fields: object) -> None:
 
 def test_precisions_have_ids_of_their_own(engine_folder: Path) -> None:
     spec = read_spec(engine_folder)
-    assert spec.graph_id("plain", "fp32") != spec.graph_id("plain", "bf16")
+    plain = spec.graph("plain")
+    one_file = msgspec.structs.replace(plain, variants=dict.fromkeys(("fp32", "bf16"), plain.variant("fp32")))
+    both = msgspec.structs.replace(spec, graphs={"plain": one_file})
+    assert both.graph_id("plain", "fp32") != both.graph_id("plain", "bf16")
 
 
 def test_no_folder_and_no_engine_are_told_apart(tmp_path: Path) -> None:
