@@ -279,8 +279,8 @@ def test_damaged_files_are_refused(library: Library, recipe: Recipe, engine_fold
     spec.write_bytes(spec.read_bytes().replace(b"demo", b"Demo"))
     with pytest.raises(RefusedError, match="engine.json is damaged .its digest does not match"):
         open_engine(library, copy)
-    spec.write_bytes(spec.read_bytes().replace(b'"contract": 3', b'"contract": 2'))
-    with pytest.raises(RefusedError, match="engine.json has contract 2; this version reads 3: export again"):
+    spec.write_bytes(spec.read_bytes().replace(b'"contract": 4', b'"contract": 3'))
+    with pytest.raises(RefusedError, match="engine.json has contract 3; this version reads 4: export again"):
         open_engine(library, copy)
 
 

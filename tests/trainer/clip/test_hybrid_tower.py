@@ -4,12 +4,13 @@ from pathlib import Path
 
 import torch
 from goodparts.trainer.clip import hybrid
-from goodparts.trainer.clip.hybrid_tower import HybridShape, HybridTower, HybridVisual, grid_features
+from goodparts.trainer.clip.hybrid_tower import HybridShape, HybridTower, HybridVisual
+from goodparts.trainer.clip.tower import grid_features
 
 
 def open_tower() -> HybridTower:
     torch.manual_seed(0)
-    return HybridTower(HybridVisual(hybrid.SHAPE), hybrid.GRID).eval()
+    return HybridTower(HybridVisual(hybrid.SHAPE)).eval()
 
 
 def test_outputs_are_unit_vectors_of_the_stated_shapes() -> None:
