@@ -35,7 +35,7 @@ def cells_of(tower: Tower, pixels: torch.Tensor) -> list[tuple[int, torch.Tensor
     """What the tower lays on its grid, each as the side of its own map, and cells [B,side·side,W]."""
     seen: list[tuple[int, torch.Tensor]] = []
 
-    def record(cells: torch.Tensor, side: int, neighbourhood: int = 1) -> torch.Tensor:
+    def record(cells: torch.Tensor, side: int, *_: int) -> torch.Tensor:
         seen.append((side, cells))
         return cells
 
