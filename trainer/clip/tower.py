@@ -66,7 +66,8 @@ class Tower(nn.Module):
     def on_grid(self, cells: Tensor, side: int, neighbourhood: int = 1) -> Tensor:
         """Bring the cells of a map [B,side·side,W] to the grid, average neighbours, and l2-normalise: [B,P,W]."""
         if side != self.grid[0] or neighbourhood > 1:
-            return grid_features(cells.transpose(1, 2).unflatten(2, (side, side)), self.grid, neighbourhood)
+            maps = cells.transpose(1, 2).reshape(-1, cells.shape[2], side, side)
+            return grid_features(maps, self.grid, neighbourhood)
         return F.normalize(cells, dim=-1)
 
     def describe(self) -> str:
