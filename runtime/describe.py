@@ -98,11 +98,12 @@ def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
     header = recipe.header
     kept = "kept" if recipe.shots is not None else "left out"
     learned = header.shots[: header.learned_shots]
+    posed = ", also turned and mirrored" if header.poses else ""
     graph = "" if recipe.conditions is None else ", by its prompted graph"
     return [
         f"{path}: recipe for {header.product!r}, {header.method} ({header.protocol} protocol), seed {header.seed}",
         f"  made for {header.encoder}{graph}",
-        f"  {len(learned)} shots ({kept}): {', '.join(shot.name for shot in learned)}",
+        f"  {len(learned)} shots ({kept}{posed}): {', '.join(shot.name for shot in learned)}",
         *describe_accepts(header),
         *describe_thresholds(header),
         f"  digest {recipe.digest}" + (", signed" if header.signature else ""),

@@ -75,6 +75,7 @@ class LearnedProduct:
         encode: Encodes views as the recipe's graph will.
         fusion: How the scores of prompts and memory are combined.
         memory_share: The share of the shots' patches to remember, above 0 and up to 1.
+        poses: Whether the shots are remembered turned and mirrored too.
         conditions: The inputs of the prompted graph, or None for a product of the plain graph.
     """
 
@@ -86,6 +87,7 @@ class LearnedProduct:
     encode: Encode
     fusion: Fusion
     memory_share: float = 1.0
+    poses: bool = False
     conditions: Conditions | None = None
 
 
@@ -102,7 +104,7 @@ def compose_recipe(backbone: Backbone, learned: LearnedProduct, graph: str, opti
     views = product.shots.views[backbone.encoder.image_size]
     memory = fit_memory(
         learned.prompts, learned.features, views, product.view.count, learned.encode,
-        fusion=learned.fusion, share=learned.memory_share,
+        fusion=learned.fusion, share=learned.memory_share, poses=learned.poses,
     )  # fmt: skip
     calibration, rate = memory.calibration, options.false_reject_rate
     header = RecipeHeader(
@@ -119,6 +121,7 @@ def compose_recipe(backbone: Backbone, learned: LearnedProduct, graph: str, opti
         fusion=learned.fusion,
         scales=memory.scales,
         memory_share=learned.memory_share,
+        poses=learned.poses,
         shots=tuple(product.shots.manifest),
         shot_calibration=calibration,
         calibration=calibration,

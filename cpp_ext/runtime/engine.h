@@ -24,6 +24,7 @@ constexpr std::string_view kGoneBackbone = "demo";
 struct Encoder {
   std::string backbone, weights;
   int64_t image_size = 0, grid_height = 0, grid_width = 0, width = 0;
+  int64_t neighbourhood = 1;  // older recipes do not name it
   std::vector<Tap> taps;
 
   bool operator==(const Encoder&) const = default;

@@ -19,8 +19,8 @@ constexpr std::string_view kViewFields[] = {"roi", "mask", "resize", "tiles", "o
 // clang-format off
 constexpr std::string_view kHeaderFields[] = {
     "version", "product", "method", "protocol", "settings", "encoder", "graph", "view", "temperature", "image_maximum",
-    "fusion", "scales", "memory_share", "shots", "shot_calibration", "calibration", "false_reject_rate", "thresholds",
-    "seed", "versions", "accepted", "signature", "digest"};
+    "fusion", "scales", "memory_share", "poses", "shots", "shot_calibration", "calibration", "false_reject_rate",
+    "thresholds", "seed", "versions", "accepted", "signature", "digest"};
 // clang-format on
 
 // Fields that decide how a frame is scored must all be known: an older reader would score otherwise.
@@ -106,6 +106,7 @@ Header parse_header(const Fields& fields) {
   const Fields thresholds = fields.object("thresholds");
   header.thresholds = {thresholds.number("image"), thresholds.number("pixel"), thresholds.number("min_area")};
   header.shots = static_cast<int64_t>(fields.array("shots").size());
+  header.poses = fields.has("poses") && fields.boolean("poses");
   return header;
 }
 

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::string_view kDigestMark = "\\\"digest\\\":\\\"";  // JSON within JSON
 constexpr const char* kMetadata = "__metadata__";
+constexpr int64_t kPoses = 8;               // of a square
 constexpr uint64_t kMostHeader = 16 << 20;  // bytes; a mask's PNG is most of it
 
 // A tensor as the file holds it.
@@ -135,11 +136,12 @@ Recipe assemble(Header header, const Tensors& tensors) {
   recipe.image_prompts = shelf.floats("image_prompts", "F32", {2, encoder.width});
   recipe.pixel_prompts = shelf.floats("pixel_prompts", "F32", {2, encoder.width});
   const int64_t views = recipe.header.shots * recipe.header.view.count(), size = encoder.image_size;
+  const int64_t most_rows = views * encoder.patches() * (recipe.header.poses ? kPoses : 1);
   for (size_t tap = 0; tap < encoder.taps.size(); ++tap) {
     const std::string bank = "memory_" + std::to_string(tap), photos = "photos_" + std::to_string(tap);
     const std::vector<int64_t>& shape = shelf.find(photos).shape;
     const int64_t rows = shape.size() == 1 ? shape[0] : 0;
-    if (rows < 1 || rows > views * encoder.patches()) throw Damaged("tensor " + photos + " is " + shape_text(shape));
+    if (rows < 1 || rows > most_rows) throw Damaged("tensor " + photos + " is " + shape_text(shape));
     shelf.take(photos, "I32", {rows});
     recipe.banks.push_back(shelf.floats(bank, "F16", {rows, encoder.taps[tap].width}));
   }

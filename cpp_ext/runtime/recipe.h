@@ -31,6 +31,7 @@ struct Header {
   Level level;      // of image scores
   gp_thresholds thresholds;
   int64_t shots;
+  bool poses;  // the banks also hold the shots' views turned and mirrored
 };
 
 // prompts: [2,width]; banks: [rows,width of the tap] each.

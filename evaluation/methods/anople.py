@@ -62,8 +62,9 @@ def _fit(data: TrainingData, together: bool, row_settings: AnoPLeSettings) -> Fi
     prototypes = learner.prototypes()[list(large_shots).index(task.category)]
     learned = Learned(prototypes, prototypes, (), row_settings.temperature, row_settings.image_maximum)
     fitted = fit_with_memory(
-        data, learned, encode(data.views), encode, fusion=row_settings.fusion, deployed=data.encode_prompted is not None
-    )
+        data, learned, encode(data.views), encode, fusion=row_settings.fusion, poses=row_settings.poses,
+        deployed=data.encode_prompted is not None,
+    )  # fmt: skip
     return dataclasses.replace(fitted, encode=encode)
 
 

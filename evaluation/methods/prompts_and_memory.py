@@ -27,7 +27,7 @@ from .method import FittedMethod, LearnedPrompts, Method, OpenEncoder, PromptTas
 Prompts = Literal["generic", "objects", "no manual", "coop", "ensemble"]
 TUNABLE: tuple[Prompts, ...] = ("generic", "objects", "no manual")
 """Prompts that are learned by PromptAD's settings."""
-_AFTER_LEARNING = ("fusion", "image_maximum", "memory_share")
+_AFTER_LEARNING = ("fusion", "image_maximum", "memory_share", "poses")
 """Settings that do not change how prompts are learned: methods that differ only in these share their prompts."""
 
 
@@ -66,7 +66,7 @@ class PromptsAndMemory:
         )  # fmt: skip
         return fit_with_memory(
             data, learned, data.features, data.encode, fusion=row_settings.fusion, share=row_settings.memory_share,
-            deployed=data.deployed,
+            poses=row_settings.poses, deployed=data.deployed,
         )  # fmt: skip
 
     def _learn_prompts(self, task: PromptTask, row_settings: PromptADSettings) -> LearnedPrompts:
@@ -97,13 +97,14 @@ def fit_with_memory(
     *,
     fusion: Fusion,
     share: float = 1.0,
+    poses: bool = False,
     deployed: bool,
 ) -> FittedMethod:
     """Add the memory of the photos to learned prompts, and calibrate the threshold, as a recipe has them.
 
     features are those of the photos, and encode made them. deployed chooses the runtime's scorer over scoring.py.
     """
-    memory = fit_memory(learned, features, data.views, 1, encode, fusion=fusion, share=share)
+    memory = fit_memory(learned, features, data.views, 1, encode, fusion=fusion, share=share, poses=poses)
     learned = dataclasses.replace(
         learned,
         banks=tuple(bank.astype(np.float32) for bank in memory.banks),
@@ -124,13 +125,14 @@ def prompts_and_memory(
 ) -> Method:
     """Return a row of the table; changes are those of the protocol's settings."""
     method = PromptsAndMemory(prompts, changes)
+    tunable = prompts is None or prompts in TUNABLE
     return Method(
         title,
         method.fit,
         method.prompts_name,
         open_encoder=open_encoder,
-        tune=partial(prompts_and_memory, title, prompts, open_encoder, **changes) if prompts in TUNABLE else None,
-        official=open_encoder is None and (prompts is None or prompts in TUNABLE),
+        tune=partial(prompts_and_memory, title, prompts, open_encoder, **changes) if tunable else None,
+        official=open_encoder is None and tunable,
     )
 
 

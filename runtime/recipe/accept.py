@@ -174,8 +174,7 @@ def _remember(recipe: Recipe, engine: Engine, accepts: list[Accept], max_rows: i
     header, before = learned.header, recipe.header.accepted
     most = max(map(len, learned.banks))
     if max_rows is None:
-        rows, columns = header.encoder.grid
-        default = most + PHOTOS_MORE * header.view.count * rows * columns
+        default = most + PHOTOS_MORE * header.rows_per_photo
         max_rows = before.max_rows if before else default
     if max_rows <= most:
         raise SettingsError(f"max_rows {max_rows}: the learned shots' {most} rows stay, so more than that is needed")

@@ -13,7 +13,7 @@ from ..core.scoring import Scales
 from ..core.view import View
 from ..engine.spec import Encoder
 from .calibrate import Calibration
-from .memory import Fusion
+from .memory import POSES, Fusion
 
 FORMAT_VERSION = 1
 PROMPTED_VERSION = 2
@@ -78,8 +78,8 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     and temperature: see scoring.Learned; fusion: of raw scores ("paper"), of each divided by its scale ("balanced"), or
     one branch alone ("prompt", "memory"); memory_share: of the shots' patches that the banks hold; shot_calibration: on
     the shots themselves; calibration: the one that thresholds follow, the same or one on further photos;
-    false_reject_rate: what the thresholds were set for; accepted: which of the shots were added on the line; signature,
-    digest: of the file this was read from.
+    false_reject_rate: what the thresholds were set for; poses: whether the shots are remembered turned and mirrored
+    too; accepted: which of the shots were added on the line; signature, digest: of the file this was read from.
     """
 
     version: int
@@ -102,6 +102,7 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     thresholds: Thresholds
     seed: int
     versions: dict[str, str]
+    poses: bool = False
     accepted: Accepted | msgspec.UnsetType = msgspec.UNSET
     signature: str | msgspec.UnsetType = msgspec.UNSET
     digest: str = NO_DIGEST
@@ -118,6 +119,11 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def learned_shots(self) -> int:
         """How many of the shots were learned from; the others were accepted later."""
         return len(self.shots) - (sum(self.accepted.accepts) if self.accepted else 0)
+
+    @property
+    def rows_per_photo(self) -> int:
+        """How many patches a photo has, over its tiles and poses."""
+        return self.view.count * self.encoder.grid[0] * self.encoder.grid[1] * (POSES if self.poses else 1)
 
     def follow(self, calibration: Calibration, others: Thresholds) -> Thresholds:
         """Thresholds for another calibration, where these are what the present one gives; else those of `others`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +26,9 @@ COMBINED: Mapping[Fusion, Combination] = {
 
 Halves = npt.NDArray[np.float16]
 ShotOfRow = npt.NDArray[np.int32]
+
+POSES = 8
+"""The ways in which a square can be turned by quarters and mirrored."""
 
 PROJECTED = 128
 """Width in which a coreset is chosen (Johnson-Lindenstrauss; PatchCore does so too)."""
@@ -51,15 +54,20 @@ def fit_memory(
     *,
     fusion: Fusion,
     share: float = 1.0,
+    poses: bool = False,
 ) -> Memory:
     """Remember the patches of the shots (eq. 8's banks), or a share of them, and calibrate on them.
 
-    features, shots: per_photo views of each photo; prompts stay as they are.
+    features, shots: per_photo views of each photo; prompts stay as they are. poses: remember every view turned and
+    mirrored too. The calibration scores each shot as it is, against all poses of the others.
     """
+    photos = len(shots) // per_photo
     banks, shot_of_row = [], []
-    for memory in features.memory:
-        rows = memory.reshape(-1, memory.shape[-1]).astype(np.float16)
-        per_photo_rows = per_photo * memory.shape[1]
+    for of_poses in zip(*(pose.memory for pose in encode_poses(features, shots, encode, poses)), strict=True):
+        width = of_poses[0].shape[-1]
+        rows = np.concatenate([memory.reshape(photos, -1, width) for memory in of_poses], axis=1)
+        per_photo_rows = rows.shape[1]
+        rows = rows.reshape(-1, width).astype(np.float16)
         kept = coreset(rows.astype(np.float32), math.ceil(share * len(rows)), per_photo_rows)
         banks.append(rows[kept])
         shot_of_row.append((kept // per_photo_rows).astype(np.int32))
@@ -71,6 +79,14 @@ def fit_memory(
     scales = measure_scales(good)
     calibration = calibrate(good, scales if fusion == "balanced" else None, len(shots) == per_photo, COMBINED[fusion])
     return Memory(tuple(banks), tuple(shot_of_row), scales, calibration)
+
+
+def encode_poses(features: Features, views: Array8, encode: Encode, poses: bool) -> Iterator[Features]:
+    """Yield the features of views uint8 [B,S,S,3] and, where poses are remembered, of their seven other poses."""
+    yield features
+    for pose in range(1, POSES if poses else 1):
+        mirrored = views if pose < 4 else views[:, :, ::-1]
+        yield encode(np.ascontiguousarray(np.rot90(mirrored, pose % 4, axes=(1, 2))))
 
 
 def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArray[np.intp]:

@@ -24,7 +24,7 @@ from ..core.scoring import nearest
 from ..engine.engine import Engine
 from .calibrate import Calibration, Encode, calibrate, score_as_new, summarise
 from .header import Accepted, RecipeHeader, Shot
-from .memory import Halves, fit_memory
+from .memory import Halves, encode_poses, fit_memory
 from .recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ def refit(recipe: Recipe, encode: Encode, graph: str, name: str = "recipe") -> R
         encode,
         fusion=header.fusion,
         share=header.memory_share,
+        poses=header.poses,
     )
     before, after = header.shot_calibration, memory.calibration
     image_factor = math.exp(after.image.location - before.image.location)
@@ -151,11 +152,19 @@ def remember(
         )
     header, per_photo = learned.header, learned.header.view.count
     all_views = np.concatenate([learned.shots, views])
-    features = [encode(all_views[start : start + per_photo]) for start in range(0, len(all_views), per_photo)]
+    photos = [all_views[start : start + per_photo] for start in range(0, len(all_views), per_photo)]
+    features = [encode(photo) for photo in photos]
     first = len(header.shots)
+    remembered = [
+        list(encode_poses(upright, photo, encode, header.poses))
+        for upright, photo in zip(features[first:], photos[first:], strict=True)
+    ]
     banks, shot_of_row = [], []
     for tap, (bank, learned_shots) in enumerate(zip(learned.banks, learned.shot_of_row, strict=True)):
-        added = [photo.memory[tap].reshape(-1, bank.shape[1]).astype(np.float16) for photo in features[first:]]
+        added = [
+            np.concatenate([pose.memory[tap].reshape(-1, bank.shape[1]) for pose in poses]).astype(np.float16)
+            for poses in remembered
+        ]
         kept = most_novel(bank, added, max_rows - len(bank))
         banks.append(np.concatenate([bank, *(rows[index] for rows, index in zip(added, kept, strict=True))]))
         added_shots = [np.full(len(index), first + number, np.int32) for number, index in enumerate(kept)]

@@ -19,6 +19,8 @@ from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.spec import read_spec
 from goodparts.runtime.recipe.recipe import _DIGEST_MARK, Recipe
+from goodparts.runtime.recipe.refit import refit
+from goodparts.trainer.clip.backbone import Backbone
 from PIL import Image
 
 from tests.conftest import draw_part
@@ -116,6 +118,17 @@ def test_what_python_finds_is_found(
     )  # fmt: skip
 
 
+def test_a_memory_with_poses_is_eight_times_as_large(
+    engine: Engine, native: Handle, library: Library, demo: Backbone, recipe: Recipe
+) -> None:
+    posed = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, poses=True))
+    posed = dataclasses.replace(refit(posed, demo.encode, recipe.header.graph), shots=None)
+    expected = Detector(engine, posed).predict(FRAME)
+    assert NativeDetector(native, posed.to_bytes()).inspect(FRAME).score == pytest.approx(expected.score, abs=1e-5)
+    with pytest.raises(RefusedError, match=r"ring is damaged \(tensor photos_0 is \[3456\]"):
+        read_recipe(library, forged(posed, poses=False), "ring")
+
+
 def test_a_frame_may_come_in_another_order_with_rows_apart(engine: Engine, native: Handle, recipe: Recipe) -> None:
     view = View(roi=Box(63, 40, 200, 177), mask=ring_mask())
     product = changed(recipe, view=view)
@@ -194,9 +207,11 @@ def test_a_recipe_is_swapped_between_two_frames(native: Handle, recipe: Recipe) 
 def test_a_refused_recipe_leaves_the_one_in_use(native: Handle, recipe: Recipe) -> None:
     detector = NativeDetector(native, recipe.to_bytes())
     other = msgspec.structs.replace(recipe.header.encoder, weights="0" * 64)
-    made = "the recipe was made for small at 240 px, weights 000000000000, memory taps 6,13, this engine is small at"
+    made = "the recipe was made for small at 240 px, weights 000000000000, memory taps 6,13 on 30×30 patches"
+    averaged = msgspec.structs.replace(recipe.header.encoder, neighbourhood=1)
     for change, message in [
         ({"encoder": other}, made),
+        ({"encoder": averaged}, "neighbourhood 1, this engine is small .* neighbourhood 3: use the engine it was made"),
         ({"graph": "0" * 64}, "made with another graph of this encoder: fit it to this one in Python"),
     ]:
         with pytest.raises(RefusedError, match=message) as caught:
@@ -230,6 +245,7 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
         ({"view": {"tiles": [16, 17], "resize": "squash", "overlap": 0.1}}, r"ring is damaged \(more than 256 tiles\)"),
         ({"view": {"tiles": [1, 1], "resize": "squash", "overlap": 0.1, "mask": "AAAA"}}, "mask cannot be read"),
         ({"shots": []}, r"ring is damaged \(tensor photos_0 is \[2700\]"),
+        ({"poses": 8}, r"ring is damaged \(the header.poses is not true or false\)"),
         ({"product": "a\n\x1b[31m", "encoder": 3}, r"ring is damaged \(the header.encoder is not an object\)"),
     ],
 )
@@ -279,8 +295,8 @@ def test_damaged_files_are_refused(library: Library, recipe: Recipe, engine_fold
     spec.write_bytes(spec.read_bytes().replace(b"small", b"Small"))
     with pytest.raises(RefusedError, match="engine.json is damaged .its digest does not match"):
         open_engine(library, copy)
-    spec.write_bytes(spec.read_bytes().replace(b'"contract": 3', b'"contract": 2'))
-    with pytest.raises(RefusedError, match="engine.json has contract 2; this version reads 3: export again"):
+    spec.write_bytes(spec.read_bytes().replace(b'"contract": 4', b'"contract": 3'))
+    with pytest.raises(RefusedError, match="engine.json has contract 3; this version reads 4: export again"):
         open_engine(library, copy)
 
 

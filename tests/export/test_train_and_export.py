@@ -200,6 +200,8 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--tiles", "many"], "--tiles many: give rows x columns"),
         (["--tiles", "0x1"], "tiles 0x1: from 1x1"),
         (["--memory-taps", "a"], "--memory-taps a: give block numbers"),
+        (["--memory-grid", "0"], "memory grid 0: its side is from 1 to 192 patches"),
+        (["--neighbourhood", "2"], "neighbourhood 2: give an odd number"),
         (["--temperature", "hot"], "--temperature hot: a number, exp or log"),
         (["--seed", "-1"], "--seed -1: a whole number"),
         (["--false-reject-rate", "2"], "--false-reject-rate 2.0: between 0 and 0.5"),

@@ -133,7 +133,11 @@ def test_a_recipe_of_another_encoder_is_refused_and_the_old_one_stays(detector: 
             msgspec.structs.replace(known, weights="f" * 64),
             r"made for small at 240 px, weights f{12}, .* this engine is",
         ),
-        (msgspec.structs.replace(known, taps=(Tap(2, 128), Tap(4, 128))), "memory taps 2,4, this engine .* taps 6,13"),
+        (
+            msgspec.structs.replace(known, taps=(Tap(2, 128), Tap(4, 128))),
+            "memory taps 2,4 .* engine .* taps 6,13",
+        ),
+        (msgspec.structs.replace(known, neighbourhood=1), "neighbourhood 1, this engine .* neighbourhood 3: use the"),
     ):
         stranger = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, encoder=encoder))
         with pytest.raises(RecipeError, match=message):

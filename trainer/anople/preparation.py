@@ -45,6 +45,7 @@ def learned_products(backbone: Backbone, learner: AnoPLeLearner, products: Seque
             features=learner.encode(product.shots.views[backbone.encoder.image_size]),
             encode=learner.encode,
             fusion=settings.fusion,
+            poses=settings.poses,
             conditions=conditions,
         )
         for product, prototypes in zip(products, learner.prototypes(), strict=True)

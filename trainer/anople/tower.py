@@ -50,10 +50,11 @@ class PromptedTower:
             queries = None if index in tower.taps else leaving
             attended, step, tokens = run(block, tokens, queries, leaving, own)
             local = local + step
-            memory += [F.normalize(attended[:, 1:own], dim=-1)] * tower.taps.count(index)
+            patches = tower.on_grid(attended[:, 1:own], tower.token_side, tower.neighbourhood)
+            memory += [patches] * tower.taps.count(index)
         return (
             F.normalize(tower.project(tokens[:, 0]), dim=-1),
-            F.normalize(tower.project(local[:, 1:]), dim=-1),
+            tower.on_grid(tower.project(local[:, 1:]), tower.token_side),
             *memory,
         )
 

@@ -61,13 +61,14 @@ class MobileNetV2Trunk(nn.Module):
                 self.strides, self.widths = (*self.strides, stride), (*self.widths, width)
         self.blocks = nn.ModuleList(blocks[: taps[-1]])
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Standardised pixels [B,3,S,S] → one map [B,W,S/stride,S/stride] per tap."""
+    def forward(self, pixels: Tensor, taps: tuple[int, ...] | None = None) -> tuple[Tensor, ...]:
+        """Standardised pixels [B,3,S,S] → one map [B,W,S/stride,S/stride] per tap; taps None: the trunk's own."""
+        taps = self.taps if taps is None else taps
         maps = F.relu6(self.stem(pixels))
         tapped: list[Tensor] = []
         for number, block in enumerate(self.blocks, start=1):
             maps = block(maps)
-            if number in self.taps:
+            if number in taps:
                 tapped.append(maps)
         return tuple(tapped)
 

@@ -14,7 +14,6 @@ from ..clip.text_tower import VOCABULARY
 from .tower import HybridShape, HybridVisual
 
 SHAPE = HybridShape()
-GRID, NEIGHBOURHOOD = 30, 3
 CONTEXT_LENGTH, TEXT_WIDTH, TEXT_HEADS, TEXT_LAYERS = 32, 128, 4, 3
 
 WEIGHTS = Path(engine.__file__).with_name("embedded") / "small.safetensors"

@@ -54,4 +54,5 @@ class PromptADPreparation(Preparation):
             encode=backbone.encode,
             fusion=settings.fusion,
             memory_share=settings.memory_share,
+            poses=settings.poses,
         )

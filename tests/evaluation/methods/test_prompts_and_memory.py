@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from goodparts.evaluation.encoded_photos import EncodedPhotos, Photos
 from goodparts.evaluation.methods.method import LearnedPrompts, PromptTask, TrainingData
-from goodparts.evaluation.methods.table import GROUPS, METHODS
+from goodparts.evaluation.methods.table import GROUPS, METHODS, find_method
 from goodparts.runtime import Engine
 from goodparts.runtime.core.scoring import fuse, memory_scores, prompt_scores
 from goodparts.trainer.clip.backbone import Backbone
@@ -48,5 +48,9 @@ def test_rows_score_by_the_definitions_of_their_branches(ring: Path, small: Back
         if expected is not None:
             np.testing.assert_allclose(image, expected[0], atol=1e-5)
             np.testing.assert_allclose(grid.reshape(len(tests), -1), expected[1], atol=1e-5)
+    turned = encoded.encode(np.ascontiguousarray(np.rot90(photos.views(good), axes=(1, 2))))
+    upright, posed = (find_method(name).fit(data).score(turned)[0] for name in ("memory", "memory:poses=true"))
+    # The memory is float16, so a patch is not quite as near to itself as can be.
+    assert posed.max() < 1e-3 < upright.min()
     photos.close()
     encoded.close()

@@ -100,7 +100,7 @@ def test_a_flipped_byte_in_a_file_is_found_by_verify(copy: Path, name: str) -> N
 
 def test_another_contract_is_refused_in_one_line(copy: Path) -> None:
     forge(copy, contract=CONTRACT_VERSION - 1)
-    with pytest.raises(EngineError, match=r"engine\.json has contract 2; this version reads 3: export again$"):
+    with pytest.raises(EngineError, match=r"engine\.json has contract 3; this version reads 4: export again$"):
         read_spec(copy)
 
 

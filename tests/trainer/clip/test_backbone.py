@@ -27,8 +27,13 @@ def test_small_brings_its_own_weights_and_memory(small: Backbone) -> None:
     assert (encoder.grid, [(tap.block, tap.width) for tap in encoder.taps]) == ((30, 30), [(6, 32), (13, 96)])
     assert WEIGHTS.stat().st_size < 6e6
     assert 1 < small.logit_scale <= math.log(100) + 1e-3
-    with pytest.raises(SettingsError, match="leave out --pretrained, --weights and --memory-taps"):
-        Backbone.open("small", taps=(4, 13))
+    other = Backbone.open("small", taps=(3, 13), grid=15, neighbourhood=1).encoder
+    assert (other.grid, [(tap.block, tap.width) for tap in other.taps]) == ((15, 15), [(3, 24), (13, 96)])
+    assert (encoder.neighbourhood, other.neighbourhood, other.weights) == (3, 1, encoder.weights)
+    with pytest.raises(SettingsError, match="block numbers from 1 to 13"):
+        Backbone.open("small", taps=(6, 17))
+    with pytest.raises(SettingsError, match="leave out --pretrained and --weights"):
+        Backbone.open("small", pretrained="openai")
 
 
 def test_prompts_of_small_find_defects_in_products_that_nothing_was_learned_of(small: Backbone) -> None:

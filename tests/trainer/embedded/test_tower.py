@@ -3,13 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from goodparts.trainer.clip.tower import grid_features
 from goodparts.trainer.embedded import model as small
-from goodparts.trainer.embedded.tower import HybridShape, HybridTower, HybridVisual, grid_features
+from goodparts.trainer.embedded.tower import HybridShape, HybridTower, HybridVisual
 
 
 def open_tower() -> HybridTower:
     torch.manual_seed(0)
-    return HybridTower(HybridVisual(small.SHAPE), small.GRID).eval()
+    return HybridTower(HybridVisual(small.SHAPE)).eval()
 
 
 def test_outputs_are_unit_vectors_of_the_stated_shapes() -> None:
