@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ..core.preprocess import Array8
-from ..core.scoring import Combination, Features, Floats, Learned, Scales, measure_scales
+from ..core.scoring import Features, Floats, Learned, prompt_margins
 from .calibrate import Calibration, Encode, calibrate, score_shots
-
-Fusion = Literal["paper", "balanced", "prompt", "memory"]
-COMBINED: Mapping[Fusion, Combination] = {
-    "paper": "fused",
-    "balanced": "fused",
-    "prompt": "prompt",
-    "memory": "memory",
-}
-"""What each means to scoring; of the fused ones "balanced" has scales."""
 
 Halves = npt.NDArray[np.float16]
 ShotOfRow = npt.NDArray[np.int32]
@@ -33,12 +22,12 @@ PROJECTED = 128
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """banks float16 [R_m,W_m]; shot_of_row int32 [R_m], the shot that each row came from; what good parts score on each
-    branch; the calibration on the shots."""
+    """banks float16 [R_m,W_m]; shot_of_row int32 [R_m], the shot that each row came from; margins float32 [R_m], of its
+    patch (scoring.Learned); the calibration on the shots."""
 
     banks: tuple[Halves, ...]
     shot_of_row: tuple[ShotOfRow, ...]
-    scales: Scales
+    margins: tuple[Floats, ...]
     calibration: Calibration
 
 
@@ -49,28 +38,31 @@ def fit_memory(
     per_photo: int,
     encode: Encode,
     *,
-    fusion: Fusion,
     share: float = 1.0,
 ) -> Memory:
     """Remember the patches of the shots (eq. 8's banks), or a share of them, and calibrate on them.
 
     features, shots: per_photo views of each photo; prompts stay as they are.
     """
-    banks, shot_of_row = [], []
+    patch_margins = prompt_margins(features.local, learned.pixel_prompts).ravel()
+    banks, shot_of_row, margins = [], [], []
     for memory in features.memory:
         rows = memory.reshape(-1, memory.shape[-1]).astype(np.float16)
         per_photo_rows = per_photo * memory.shape[1]
         kept = coreset(rows.astype(np.float32), math.ceil(share * len(rows)), per_photo_rows)
         banks.append(rows[kept])
         shot_of_row.append((kept // per_photo_rows).astype(np.int32))
+        margins.append(patch_margins[kept])
     # Calibrated with what is stored, not with what was rounded away.
     stored = dataclasses.replace(
-        learned, banks=tuple(bank.astype(np.float32) for bank in banks), shot_of_row=tuple(shot_of_row)
+        learned,
+        banks=tuple(bank.astype(np.float32) for bank in banks),
+        shot_of_row=tuple(shot_of_row),
+        margins=tuple(margins),
     )
     good = score_shots(stored, features, shots, per_photo, encode)
-    scales = measure_scales(good)
-    calibration = calibrate(good, scales if fusion == "balanced" else None, len(shots) == per_photo, COMBINED[fusion])
-    return Memory(tuple(banks), tuple(shot_of_row), scales, calibration)
+    calibration = calibrate(good, stored, len(shots) == per_photo)
+    return Memory(tuple(banks), tuple(shot_of_row), tuple(margins), calibration)
 
 
 def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArray[np.intp]:

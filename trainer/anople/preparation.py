@@ -41,10 +41,17 @@ def learned_products(backbone: Backbone, learner: AnoPLeLearner, products: Seque
             product=product,
             method="anople",
             settings=msgspec.structs.asdict(settings),
-            prompts=Learned(prototypes, prototypes, (), settings.temperature, settings.image_maximum),
+            prompts=Learned(
+                prototypes,
+                prototypes,
+                (),
+                settings.temperature,
+                settings.image_maximum,
+                fusion=settings.fusion,
+                residual_weight=backbone.residual_weight,
+            ),
             features=learner.encode(product.shots.views[backbone.encoder.image_size]),
             encode=learner.encode,
-            fusion=settings.fusion,
             conditions=conditions,
         )
         for product, prototypes in zip(products, learner.prototypes(), strict=True)

@@ -115,7 +115,8 @@ def test_a_changed_recipe_has_another_digest(recipe_file: Path) -> None:
     ("change", "message"),
     [
         ({"false_reject_rate": 1.0}, "between 0 and 0.5"),
-        ({"scales": {"image_prompt": 1, "image_memory": 0, "grid_prompt": 1, "grid_memory": 1}}, "above 0"),
+        ({"residual_weight": -0.1}, "from 0 to 20"),
+        ({"residual_weight": 21.0}, "from 0 to 20"),
         ({"shots": []}, "at least one is learned from"),
         ({"accepted": {"accepts": [3], "max_rows": 9, "learned": "CALIBRATION"}}, "at least one is learned from"),
         ({"accepted": {"accepts": [], "max_rows": 9, "learned": "CALIBRATION"}}, "each is of one photo or more"),
