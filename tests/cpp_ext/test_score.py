@@ -173,5 +173,11 @@ def test_what_is_wrong_is_said() -> None:
         scorer.Scorer(dataclasses.replace(learned, residual_weight=-1.0), (2, 2))
     with pytest.raises(ValueError, match="margins are null"):
         scorer.Scorer(dataclasses.replace(learned, fusion="residual", margins=()), (2, 2))
+    bank = _native.Bank(8, "fp32")
+    bank.append(learned.banks[0])
     with pytest.raises(ValueError, match=r"margins is \[8\]: \[9\] is accepted"):
-        scorer.Scorer(dataclasses.replace(learned, margins=(learned.margins[0][1:],)), (2, 2))
+        _native.Scorer(*scorer.kernel_arguments(learned, [bank], [learned.margins[0][1:]], (2, 2)))
+    grown = _native.Scorer(*scorer.kernel_arguments(learned, [bank], learned.margins, (2, 2)))
+    bank.append(learned.banks[0])
+    with pytest.raises(ValueError, match="bank 0 has 18 rows and 9 margins: make a new scorer"):
+        grown.run(features.global_, features.local, list(features.memory))

@@ -71,7 +71,7 @@ def test_no_bytes_raise_anything_but_a_recipe_error(data: bytes) -> None:
 
 def test_a_newer_format_is_named(recipe: Recipe) -> None:
     newer = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, version=99))
-    with pytest.raises(RecipeError, match="format version 99; this version reads 1 and 2"):
+    with pytest.raises(RecipeError, match="format version 99, this version reads 3 and 4: train it again"):
         Recipe.from_bytes(newer.to_bytes())
 
 
