@@ -104,10 +104,23 @@ def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
         f"{path}: recipe for {header.product!r}, {header.method} ({header.protocol} protocol), seed {header.seed}",
         f"  made for {header.encoder}{graph}",
         f"  {len(learned)} shots ({kept}{posed}): {', '.join(shot.name for shot in learned)}",
+        f"  scored by {_describe_fusion(header)}",
         *describe_accepts(header),
         *describe_thresholds(header),
         f"  digest {recipe.digest}" + (", signed" if header.signature else ""),
     ]
+
+
+def _describe_fusion(header: RecipeHeader) -> str:
+    match header.fusion:
+        case "paper":
+            return "prompts and memory, the harmonic mean of their raw scores (paper)"
+        case "residual":
+            return f"memory and prompts (residual): distance · exp({header.residual_weight:.3g} · residual margin)"
+        case "prompt":
+            return "the prompts only"
+        case "memory":
+            return "the memory only"
 
 
 def describe_accepts(header: RecipeHeader) -> list[str]:

@@ -13,7 +13,7 @@ from goodparts.runtime.core.scoring import Features, Learned
 from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE, Encode
 from goodparts.runtime.recipe.header import FORMAT_VERSION, PROMPTED_VERSION, RecipeHeader, Thresholds
-from goodparts.runtime.recipe.memory import Fusion, fit_memory
+from goodparts.runtime.recipe.memory import fit_memory
 from goodparts.runtime.recipe.recipe import Recipe
 
 from .settings import Protocol
@@ -70,10 +70,9 @@ class LearnedProduct:
         product: The product.
         method: The method's name in the recipe.
         settings: The method's settings in the recipe.
-        prompts: The prompts of both levels and how they are scored; its memory is still empty.
+        prompts: The prompts of both levels and how they are scored and fused; its memory is still empty.
         features: Of the shots' views, as `encode` gives them.
         encode: Encodes views as the recipe's graph will.
-        fusion: How the scores of prompts and memory are combined.
         memory_share: The share of the shots' patches to remember, above 0 and up to 1.
         poses: Whether the shots are remembered turned and mirrored too.
         conditions: The inputs of the prompted graph, or None for a product of the plain graph.
@@ -85,7 +84,6 @@ class LearnedProduct:
     prompts: Learned
     features: Features
     encode: Encode
-    fusion: Fusion
     memory_share: float = 1.0
     poses: bool = False
     conditions: Conditions | None = None
@@ -104,7 +102,7 @@ def compose_recipe(backbone: Backbone, learned: LearnedProduct, graph: str, opti
     views = product.shots.views[backbone.encoder.image_size]
     memory = fit_memory(
         learned.prompts, learned.features, views, product.view.count, learned.encode,
-        fusion=learned.fusion, share=learned.memory_share, poses=learned.poses,
+        share=learned.memory_share, poses=learned.poses,
     )  # fmt: skip
     calibration, rate = memory.calibration, options.false_reject_rate
     header = RecipeHeader(
@@ -118,8 +116,8 @@ def compose_recipe(backbone: Backbone, learned: LearnedProduct, graph: str, opti
         view=product.view,
         temperature=learned.prompts.temperature,
         image_maximum=learned.prompts.image_maximum,
-        fusion=learned.fusion,
-        scales=memory.scales,
+        fusion=learned.prompts.fusion,
+        residual_weight=learned.prompts.residual_weight,
         memory_share=learned.memory_share,
         poses=learned.poses,
         shots=tuple(product.shots.manifest),
@@ -136,6 +134,7 @@ def compose_recipe(backbone: Backbone, learned: LearnedProduct, graph: str, opti
         learned.prompts.pixel_prompts,
         memory.banks,
         memory.shot_of_row,
+        memory.margins,
         views,
         learned.conditions,
     )

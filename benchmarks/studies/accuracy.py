@@ -19,7 +19,7 @@ from goodparts.evaluation.datasets.folders import read_mvtec
 from goodparts.evaluation.metrics.image import auroc
 from goodparts.evaluation.report.report import Findings
 from goodparts.runtime.core.preprocess import load_rgb
-from goodparts.runtime.core.scoring import Floats, memory_scores, score
+from goodparts.runtime.core.scoring import Floats, Fusion, memory_scores, score
 from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.calibrate import Calibration, calibrate_on
 from goodparts.runtime.recipe.memory import coreset
@@ -41,7 +41,7 @@ POOL, GOOD, BAD = 28, 40, 16
 SHOTS, SHOT_COUNTS = 4, (1, 2, 4, 8)
 TEMPERATURES: dict[str, float | Literal["exp"]] = {"4.6": 4.6052, "100": 100.0, "own": "exp"}
 """What the released code multiplies by, what CLIP does, and what the model learned in its training."""
-FUSIONS = ("memory", "prompt", "paper", "balanced")
+FUSIONS: tuple[Fusion, ...] = ("memory", "prompt", "paper", "residual")
 RATES = {"at 1%": 0.01, "at 10%": 0.1}
 """Name in a row → the rate of false rejects that is asked for."""
 SHARES = (0.5, 0.25, 0.1)

@@ -130,7 +130,7 @@ class Shelf {
 };
 
 Recipe assemble(Header header, const Tensors& tensors) {
-  Recipe recipe{std::move(header), {}, {}, {}};
+  Recipe recipe{std::move(header), {}, {}, {}, {}};
   const Encoder& encoder = recipe.header.encoder;
   Shelf shelf(tensors);
   recipe.image_prompts = shelf.floats("image_prompts", "F32", {2, encoder.width});
@@ -144,6 +144,7 @@ Recipe assemble(Header header, const Tensors& tensors) {
     if (rows < 1 || rows > most_rows) throw Damaged("tensor " + photos + " is " + shape_text(shape));
     shelf.take(photos, "I32", {rows});
     recipe.banks.push_back(shelf.floats(bank, "F16", {rows, encoder.taps[tap].width}));
+    recipe.margins.push_back(shelf.floats("margins_" + std::to_string(tap), "F32", {rows}));
   }
   if (tensors.contains("shots")) shelf.take("shots", "U8", {views, size, size, 3});
   shelf.nothing_left();

@@ -12,8 +12,6 @@
 
 namespace gp {
 
-enum class Fusion { paper, balanced, prompt, memory };
-
 // What good parts score: mean and spread of the logarithms.
 struct Level {
   double location, spread;
@@ -26,19 +24,19 @@ struct Header {
   View view;
   float temperature;
   bool maximum_of_map;
-  Fusion fusion;
-  float scales[4];  // as gp_product has them
-  Level level;      // of image scores
+  gp_fusion fusion;
+  float residual_weight;
+  Level level;  // of image scores
   gp_thresholds thresholds;
   int64_t shots;
   bool poses;  // the banks also hold the shots' views turned and mirrored
 };
 
-// prompts: [2,width]; banks: [rows,width of the tap] each.
+// prompts: [2,width]; banks: [rows,width of the tap] each; margins: [rows] of each.
 struct Recipe {
   Header header;
   std::vector<float> image_prompts, pixel_prompts;
-  std::vector<std::vector<float>> banks;
+  std::vector<std::vector<float>> banks, margins;
 };
 
 // The bytes of a recipe, called `name` in errors; Failure (GP_RECIPE).

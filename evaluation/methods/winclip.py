@@ -98,7 +98,7 @@ def fit_winclip(data: TrainingData, memory: bool) -> FittedMethod:
         patches = len(terms) / sum(1.0 / np.maximum(term, SMALLEST_SCORE) for term in terms)
         if banks:
             of_patch, *of_windows = (
-                (1.0 - nearest(part, bank)) / 2.0 for part, bank in zip(features.memory, banks, strict=True)
+                (1.0 - nearest(part, bank)[0]) / 2.0 for part, bank in zip(features.memory, banks, strict=True)
             )
             distance = np.mean([of_patch, *of_patches(of_windows, features.grid)], axis=0)
             image = (image + distance.max(axis=1)) / 2.0

@@ -24,15 +24,12 @@ from ..core.preprocess import Array8
 from ..core.scoring import (
     SMALLEST_SCORE,
     Branches,
-    Combination,
     Features,
     Floats,
     Learned,
-    Scales,
     Scores,
     anomaly_map,
     combine,
-    mean_distance,
     nearest,
     score,
     score_branches,
@@ -103,27 +100,33 @@ def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: 
 
 def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]:
     """What each of a product's photos, in their order, scores against the rows of the others."""
-    similarities = []
+    similarities, margins = [], []
     for tap, (bank, shots) in enumerate(zip(learned.banks, learned.shot_of_row, strict=True)):
         queries = [photo.memory[tap].reshape(-1, bank.shape[1]) for photo in photos]
         ends = np.cumsum([len(rows) for rows in queries])
-        every, best = np.concatenate(queries), np.full(ends[-1], -1.0, np.float32)
+        every, best = np.concatenate(queries), np.full(ends[-1], -np.inf, np.float32)
+        margin = np.zeros(ends[-1], np.float32)
         for photo, end in enumerate(ends):
-            similarity = nearest(every, bank[shots == photo])
-            similarity[end - len(queries[photo]) : end] = -1.0  # its own
-            np.maximum(best, similarity, out=best)
+            of_photo = shots == photo
+            similarity, rows = nearest(every, bank[of_photo])
+            similarity[end - len(queries[photo]) : end] = -np.inf  # its own
+            is_better = similarity > best
+            best[is_better] = similarity[is_better]
+            if learned.margins:
+                margin[is_better] = learned.margins[tap][of_photo][rows[is_better]]
         similarities.append(np.split(best, ends[:-1]))
+        margins.append(np.split(margin, ends[:-1]))
     return [
-        with_prompts(photo, learned, mean_distance(similarity))
-        for photo, similarity in zip(photos, zip(*similarities, strict=True), strict=True)
+        with_prompts(photo, learned, similarity, margin if learned.margins else ())
+        for photo, similarity, margin in zip(
+            photos, zip(*similarities, strict=True), zip(*margins, strict=True), strict=True
+        )
     ]
 
 
-def calibrate(
-    good: Sequence[Branches], scales: Scales | None, copies: bool, combination: Combination = "fused"
-) -> Calibration:
+def calibrate(good: Sequence[Branches], learned: Learned, copies: bool) -> Calibration:
     """Calibrate a product on what its own shots score (score_shots); copies: whether they are of a single photo."""
-    image, pixel = photo_scores([combine(photo, scales, combination) for photo in good])
+    image, pixel = photo_scores([combine(photo, learned) for photo in good])
     if not copies:
         return summarise("leave-one-out", image, pixel)
     return Calibration(
@@ -157,6 +160,7 @@ def without(learned: Learned, photo: int) -> Learned:
         learned,
         banks=tuple(bank[rows] for bank, rows in zip(learned.banks, kept, strict=True)),
         shot_of_row=tuple(shots[rows] for shots, rows in zip(learned.shot_of_row, kept, strict=True)),
+        margins=tuple(margins[rows] for margins, rows in zip(learned.margins, kept, strict=bool(learned.margins))),
     )
 
 

@@ -9,15 +9,18 @@ import msgspec
 
 from ..core.errors import SettingsError
 from ..core.files import NO_DIGEST
-from ..core.scoring import Scales
+from ..core.scoring import Fusion
 from ..core.view import View
 from ..engine.spec import Encoder
 from .calibrate import Calibration
-from .memory import POSES, Fusion
+from .memory import POSES
 
-FORMAT_VERSION = 1
-PROMPTED_VERSION = 2
-"""Of a recipe with conditions, for an engine's prompted graph: who knows version 1 alone could not score with it."""
+FORMAT_VERSION = 3
+PROMPTED_VERSION = 4
+"""Of a recipe with conditions, for an engine's prompted graph: who knows version 3 only could not score with it."""
+
+MAX_RESIDUAL_WEIGHT = 20.0
+"""No score overflows up to it: a residual margin is a difference of cosines, at most 4."""
 
 
 class Shot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,11 +78,12 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     version: FORMAT_VERSION, or PROMPTED_VERSION where there are conditions; graph: the graph id that banks and
     calibration were computed with (EngineSpec.graph_id); settings: of the method, as it resolved them; image_maximum
-    and temperature: see scoring.Learned; fusion: of raw scores ("paper"), of each divided by its scale ("balanced"), or
-    one branch alone ("prompt", "memory"); memory_share: of the shots' patches that the banks hold; shot_calibration: on
-    the shots themselves; calibration: the one that thresholds follow, the same or one on further photos;
-    false_reject_rate: what the thresholds were set for; poses: whether the shots are remembered turned and mirrored
-    too; accepted: which of the shots were added on the line; signature, digest: of the file this was read from.
+    and temperature: see scoring.Learned; fusion: of raw scores ("paper"), of the memory's distance and the prompts'
+    residual margin ("residual"), or one branch only ("prompt", "memory"); residual_weight: of that margin;
+    memory_share: of the shots' patches that the banks hold; shot_calibration: on the shots themselves; calibration: the
+    one that thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were set for;
+    poses: whether the shots are remembered turned and mirrored too; accepted: which of the shots were added on the
+    line; signature, digest: of the file this was read from.
     """
 
     version: int
@@ -93,7 +97,7 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     temperature: float
     image_maximum: Literal["grid", "map"]
     fusion: Fusion
-    scales: Scales
+    residual_weight: float
     memory_share: float
     shots: tuple[Shot, ...]
     shot_calibration: Calibration
@@ -112,8 +116,8 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError(f"{len(self.shots)} shots: at least one is learned from, besides accepted ones")
         if not 0 < self.false_reject_rate < 0.5:
             raise ValueError(f"false_reject_rate {self.false_reject_rate}: between 0 and 0.5 is accepted")
-        if min(msgspec.structs.astuple(self.scales)) <= 0:
-            raise ValueError(f"{self.scales}: scores are divided by them, so they are above 0")
+        if not 0 <= self.residual_weight <= MAX_RESIDUAL_WEIGHT:
+            raise ValueError(f"residual_weight {self.residual_weight}: from 0 to {MAX_RESIDUAL_WEIGHT} is accepted")
 
     @property
     def learned_shots(self) -> int:

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ..core.preprocess import Array8
-from ..core.scoring import Combination, Features, Floats, Learned, Scales, measure_scales
+from ..core.scoring import Features, Floats, Learned, prompt_margins
 from .calibrate import Calibration, Encode, calibrate, score_shots
-
-Fusion = Literal["paper", "balanced", "prompt", "memory"]
-COMBINED: Mapping[Fusion, Combination] = {
-    "paper": "fused",
-    "balanced": "fused",
-    "prompt": "prompt",
-    "memory": "memory",
-}
-"""What each means to scoring; of the fused ones "balanced" has scales."""
 
 Halves = npt.NDArray[np.float16]
 ShotOfRow = npt.NDArray[np.int32]
@@ -36,12 +26,12 @@ PROJECTED = 128
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """banks float16 [R_m,W_m]; shot_of_row int32 [R_m], the shot that each row came from; what good parts score on each
-    branch; the calibration on the shots."""
+    """banks float16 [R_m,W_m]; shot_of_row int32 [R_m], the shot that each row came from; margins float32 [R_m], of its
+    patch (scoring.Learned); the calibration on the shots."""
 
     banks: tuple[Halves, ...]
     shot_of_row: tuple[ShotOfRow, ...]
-    scales: Scales
+    margins: tuple[Floats, ...]
     calibration: Calibration
 
 
@@ -52,7 +42,6 @@ def fit_memory(
     per_photo: int,
     encode: Encode,
     *,
-    fusion: Fusion,
     share: float = 1.0,
     poses: bool = False,
 ) -> Memory:
@@ -62,23 +51,32 @@ def fit_memory(
     mirrored too. The calibration scores each shot as it is, against all poses of the others.
     """
     photos = len(shots) // per_photo
-    banks, shot_of_row = [], []
-    for of_poses in zip(*(pose.memory for pose in encode_poses(features, shots, encode, poses)), strict=True):
-        width = of_poses[0].shape[-1]
-        rows = np.concatenate([memory.reshape(photos, -1, width) for memory in of_poses], axis=1)
-        per_photo_rows = rows.shape[1]
-        rows = rows.reshape(-1, width).astype(np.float16)
+    poses_of_shots = list(encode_poses(features, shots, encode, poses))
+
+    def by_photo(of_poses: list[npt.NDArray[np.float32]]) -> Floats:
+        """The rows [photos,n,…] of each photo, pose after pose."""
+        return np.concatenate([rows.reshape(photos, -1, *rows.shape[2:]) for rows in of_poses], axis=1)
+
+    patch_margins = by_photo([prompt_margins(pose.local, learned.pixel_prompts) for pose in poses_of_shots]).ravel()
+    banks, shot_of_row, margins = [], [], []
+    for of_poses in zip(*(pose.memory for pose in poses_of_shots), strict=True):
+        remembered = by_photo(list(of_poses))
+        per_photo_rows = remembered.shape[1]
+        rows = remembered.reshape(-1, remembered.shape[-1]).astype(np.float16)
         kept = coreset(rows.astype(np.float32), math.ceil(share * len(rows)), per_photo_rows)
         banks.append(rows[kept])
         shot_of_row.append((kept // per_photo_rows).astype(np.int32))
+        margins.append(patch_margins[kept])
     # Calibrated with what is stored, not with what was rounded away.
     stored = dataclasses.replace(
-        learned, banks=tuple(bank.astype(np.float32) for bank in banks), shot_of_row=tuple(shot_of_row)
+        learned,
+        banks=tuple(bank.astype(np.float32) for bank in banks),
+        shot_of_row=tuple(shot_of_row),
+        margins=tuple(margins),
     )
     good = score_shots(stored, features, shots, per_photo, encode)
-    scales = measure_scales(good)
-    calibration = calibrate(good, scales if fusion == "balanced" else None, len(shots) == per_photo, COMBINED[fusion])
-    return Memory(tuple(banks), tuple(shot_of_row), scales, calibration)
+    calibration = calibrate(good, stored, len(shots) == per_photo)
+    return Memory(tuple(banks), tuple(shot_of_row), tuple(margins), calibration)
 
 
 def encode_poses(features: Features, views: Array8, encode: Encode, poses: bool) -> Iterator[Features]:

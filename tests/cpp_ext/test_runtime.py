@@ -85,12 +85,12 @@ def between(scores: np.ndarray, share: float) -> float:
     [
         ("plain", "paper", "map"),
         ("plain", "memory", "map"),
-        ("region", "balanced", "grid"),
+        ("region", "residual", "grid"),
         ("letterbox", "prompt", "grid"),
-        ("mask", "balanced", "map"),
+        ("mask", "residual", "map"),
         ("masked region", "memory", "grid"),
-        ("tiles", "balanced", "grid"),
-        ("many tiles", "balanced", "grid"),
+        ("tiles", "residual", "grid"),
+        ("many tiles", "residual", "grid"),
         ("letterboxed tiles", "paper", "map"),
     ],
 )
@@ -238,7 +238,7 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
     ("fields", "message"),
     [
         ({"version": 99}, "ring: format version 99 is not the one this version reads, 1: inspect it in Python, or use"),
-        ({"version": 2, "conditions": {}}, "ring: format version 2 is not the one this version reads, 1: inspect it"),
+        ({"version": 4, "conditions": {}}, "ring: format version 4 is not the one this version reads, 3: inspect it"),
         ({"decoder": {"layers": 2}}, "ring: the header has the field 'decoder', which this version does not know"),
         ({"fusion": "other"}, "ring: fusion is 'other', which this version does not know"),
         ({"temperature": "hot"}, r"ring is damaged \(the header.temperature is not a number\)"),

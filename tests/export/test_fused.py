@@ -49,6 +49,7 @@ def first_photos(recipe: Recipe, count: int) -> Recipe:
         recipe,
         banks=banks,
         shot_of_row=tuple(shots[rows] for shots, rows in zip(recipe.shot_of_row, kept, strict=True)),
+        margins=tuple(margins[rows] for margins, rows in zip(recipe.margins, kept, strict=True)),
     )
 
 
@@ -74,9 +75,9 @@ def assert_like_the_detector(path: Path, detector: Detector, photos: Path) -> No
 @pytest.mark.parametrize(
     ("fusion", "image_maximum", "temperature", "photo_count"),
     [
-        ("balanced", "grid", 100.0, 3),
+        ("residual", "grid", 100.0, 3),
         ("paper", "map", 4.6052, 3),
-        ("balanced", "map", 4.6052, 1),
+        ("residual", "map", 4.6052, 1),
         ("paper", "grid", 100.0, 2),
     ],
 )

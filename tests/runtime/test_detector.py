@@ -14,7 +14,7 @@ from goodparts.runtime import Engine, EngineError, ImageError, RecipeError
 from goodparts.runtime.backends.tensors import Outputs
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.regions import find_regions
-from goodparts.runtime.core.scoring import Combination, score, score_branches
+from goodparts.runtime.core.scoring import Fusion, score, score_branches
 from goodparts.runtime.core.view import Box, View
 from goodparts.runtime.engine.spec import Tap, read_spec
 from goodparts.runtime.recipe.recipe import Recipe
@@ -46,7 +46,7 @@ def test_scores_equal_torch(detector: Detector, small: Backbone, recipe: Recipe,
 
 @pytest.mark.parametrize("fusion", ["memory", "prompt"])
 def test_a_recipe_may_be_of_one_branch_alone(
-    fusion: Combination, small: Backbone, engine_folder: Path, photos: Path, shots: Shots
+    fusion: Fusion, small: Backbone, engine_folder: Path, photos: Path, shots: Shots
 ) -> None:
     method = PromptAD.configure("clean", {"steps": 1, "fusion": fusion})
     product = Product("ring", GENERIC, View(), shots)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from goodparts.runtime.backends.session import VIEWS_AT_ONCE, in_parts
 from goodparts.runtime.backends.tensors import Outputs, name_outputs, to_features
 from goodparts.runtime.core.errors import BackboneError, SettingsError, first_line
 from goodparts.runtime.core.preprocess import Array8
-from goodparts.runtime.core.scoring import Features
+from goodparts.runtime.core.scoring import RESIDUAL_WEIGHT, Features
 from goodparts.runtime.engine.spec import Encoder, Tap
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
@@ -65,6 +66,8 @@ class Backbone:
         self.text = TextTower(getattr(model, "text", model)).to(self.device).eval()
         self.logit_scale = float(model.logit_scale)
         """CLIP's temperature as the checkpoint stores it: a logarithm, ln 100 for most."""
+        self.residual_weight = RESIDUAL_WEIGHT * math.exp(self.logit_scale)
+        """The weight of a residual margin in a product's scores (scoring.Learned)."""
         self.is_random = False
         """Whether the weights are random ones: their speed is an encoder's, their features mean nothing."""
         self.encoder = Encoder(

@@ -49,7 +49,7 @@ def test_every_table_has_its_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -
     rows = {row.name: row for row in accuracy.measure(data=root).rows}
     for name in ("drawn gear", "round_gear"):
         assert rows[f"{name}, memory: image"].peer == "random weights"
-        for fusion in ("prompt", "paper", "balanced"):
+        for fusion in ("prompt", "paper", "residual"):
             for temperature in ("4.6", "100", "own"):
                 assert 0 <= rows[f"{name}, {fusion}, t {temperature}: pixel"].value <= 1
         for shots in (1, 2):

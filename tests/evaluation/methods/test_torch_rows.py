@@ -189,7 +189,7 @@ def test_anople_runs_through_the_engine_where_its_graph_reads_what_is_learned(
     assert [cell["method"] for cell in cells] == ["anople", "anople", "anople-text"]
     assert (in_torch["backend"], text["backend"]) == ("torch", "torch only")
     assert deployed["backend"].partition(" ")[0] in BACKENDS
-    assert 0 < in_torch["difference"] < 1e-4  # a balanced score is up to ten times the fp32 gate's 1e-5 apart
+    assert 0 < in_torch["difference"] < 1e-4  # a fused score may be further apart than the fp32 gate's 1e-5
     assert len(learned) == 2  # for both backends once
 
 

@@ -63,8 +63,7 @@ def frames() -> list[Array8]:
 
 def changed(recipe: Recipe, view: View) -> Recipe:
     """With another view, as if it had been learned so."""
-    header = msgspec.structs.replace(recipe.header, view=view)
-    return Recipe(header, recipe.image_prompts, recipe.pixel_prompts, recipe.banks, recipe.shot_of_row, recipe.shots)
+    return dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=view))
 
 
 @pytest.mark.parametrize(
@@ -136,15 +135,12 @@ def test_features_do_not_come_back(folder: Path, recipe: Recipe, cuda: CudaOnCpu
     detector.predict(frames()[0])
     assert cuda.calls == ["resize", "score"]
     rows, columns = detector.engine.encoder.grid
-    assert sum(down) == 4 * (3 + 3 * rows * columns)  # image and grid, and four branches
+    assert sum(down) == 4 * (3 + 4 * rows * columns)  # image and grid, and five branches
 
 
-@pytest.mark.parametrize("combination", ["prompt", "memory"])
-def test_one_branch_alone_is_scored_as_on_the_cpu(
-    folder: Path, recipe: Recipe, cuda: CudaOnCpu, combination: str
-) -> None:
-    header = msgspec.structs.replace(recipe.header, fusion=combination)
-    product = Recipe(header, recipe.image_prompts, recipe.pixel_prompts, recipe.banks, recipe.shot_of_row, recipe.shots)
+@pytest.mark.parametrize("fusion", ["paper", "prompt", "memory"])
+def test_every_fusion_is_scored_as_on_the_cpu(folder: Path, recipe: Recipe, cuda: CudaOnCpu, fusion: str) -> None:
+    product = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, fusion=fusion))
     expected = Detector.open(folder, product, backend="onnxruntime").predict(frames()[1])
     seen = Detector.open(folder, product, backend=BACKENDS[0]).predict(frames()[1])
     assert "score" in cuda.calls

@@ -161,6 +161,7 @@ def test_show_describes_and_verifies(
     assert "every digest matches" in seen
     assert Recipe.open(recipe_file).header.digest in seen
     assert "official protocol" in seen
+    assert "scored by prompts and memory" in seen
 
 
 @pytest.mark.skipif(os.name != "posix", reason="such names cannot be elsewhere")

@@ -91,7 +91,6 @@ def test_a_reject_that_is_accepted_turns_good_and_the_calibration_has_one_photo_
     # scored as if it were new, the accepted one is the highest, as high as before it was accepted
     assert after.shot_calibration.image.scores[-1] == pytest.approx(effect.before, rel=1e-3)
     assert after.thresholds.image == after.calibration.image.threshold(0.01) != before.thresholds.image
-    assert after.scales == before.scales
     assert [shot.name for shot in after.shots[after.learned_shots :]] == ["10.png"]
 
 

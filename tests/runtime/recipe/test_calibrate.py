@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.scoring import Features, Learned, score
+from goodparts.runtime.core.scoring import Features, Fusion, Learned, score
 from goodparts.runtime.recipe.calibrate import (
     COPY_SPREAD,
     Level,
@@ -40,17 +42,20 @@ def test_calibrated_is_monotone_and_one_half_at_the_threshold(one: float, other:
     assert calibrated(threshold, threshold, LEVEL) == pytest.approx(0.5)
 
 
-def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, small: Backbone) -> None:
+@pytest.mark.parametrize("fusion", ["paper", "residual"])
+def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, small: Backbone, fusion: Fusion) -> None:
     assert recipe.shots is not None
-    learned, features = recipe.learned(), small.encode(recipe.shots)
-    seen = calibrate(score_shots(learned, features, recipe.shots, 1, small.encode), None, copies=False)
+    learned, features = dataclasses.replace(recipe.learned(), fusion=fusion), small.encode(recipe.shots)
+    seen = calibrate(score_shots(learned, features, recipe.shots, 1, small.encode), learned, copies=False)
     rows = len(learned.banks[0]) // 3
-    others = Learned(
-        learned.image_prompts,
-        learned.pixel_prompts,
-        tuple(np.concatenate([bank[:rows], bank[2 * rows :]]) for bank in learned.banks),
-        learned.temperature,
-        learned.image_maximum,
+
+    def all_but_the_second(rows_of_all: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.concatenate([rows_of_all[:rows], rows_of_all[2 * rows :]])
+
+    others = dataclasses.replace(
+        learned,
+        banks=tuple(map(all_but_the_second, learned.banks)),
+        margins=tuple(map(all_but_the_second, learned.margins)),
     )
     assert seen.source == "leave-one-out"
     assert seen.image.scores[1] == pytest.approx(score(features[1:2], others).image[0])
@@ -70,7 +75,7 @@ def test_a_single_shot_is_calibrated_on_shifted_copies(recipe: Recipe, small: Ba
         calls.append(len(views))
         return small.encode(views)
 
-    seen = calibrate(score_shots(learned, features, one, 1, encode), None, copies=True)
+    seen = calibrate(score_shots(learned, features, one, 1, encode), learned, copies=True)
     assert seen.source == "copies"
     assert calls == [1] * len(seen.image.scores)
     assert min(seen.image.scores) > 0
@@ -92,8 +97,8 @@ def test_tiles_of_a_photo_leave_the_memory_together(recipe: Recipe, small: Backb
     features = small.encode(views)
     bank = tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory)
     photos = (np.repeat(np.arange(2, dtype=np.int32), len(bank[0]) // 2),) * 2
-    learned = dataclasses.replace(recipe.learned(), banks=bank, shot_of_row=photos)
-    seen = calibrate(score_shots(learned, features, views, 2, small.encode), None, copies=False)
+    learned = dataclasses.replace(recipe.learned(), banks=bank, shot_of_row=photos, margins=())
+    seen = calibrate(score_shots(learned, features, views, 2, small.encode), learned, copies=False)
     half = dataclasses.replace(learned, banks=tuple(rows[len(rows) // 2 :] for rows in bank))
     expected = score(features[:2], half)
     assert len(seen.image.scores) == 2
