@@ -42,6 +42,7 @@ TEXTURES: tuple[str, ...] = ("tile", "woven cloth", "leather", "brushed metal", 
 DEFECTS: tuple[str, ...] = tuple(defects.BY_NAME)
 HELD_OUT_KINDS: tuple[str, ...] = ("gear", "connector", "leather")
 HELD_OUT_DEFECTS: tuple[str, ...] = ("bend", "foreign body")
+"""Kept out of the training of the small backbone."""
 
 SURFACES: dict[str, Callable[[Generator], Painter]] = {
     "stone": surfaces.stone,
@@ -66,5 +67,4 @@ BLEMISHES: tuple[str, ...] = tuple(blemishes.BLEMISHES)
 HELD_OUT_SURFACES: tuple[str, ...] = ("marble", "canvas", "turned metal")
 HELD_OUT_PICTURES: tuple[str, ...] = ("brick", "coins")
 HELD_OUT_BLEMISHES: tuple[str, ...] = ("drop", "crease", "rust")
-"""Everything that is held out is kept out of the training of the small backbone, which is chosen by what it makes of
-it."""
+"""Kept out of the training of the small backbone, which is chosen by what it makes of them."""

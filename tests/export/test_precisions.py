@@ -35,6 +35,8 @@ def tiny(outliers: float = 1.0) -> Backbone:
     model.visual.transformer.resblocks = model.visual.transformer.resblocks[:2]
     with torch.no_grad():
         for block in model.visual.transformer.resblocks:
+            for product in (block.attn.out_proj, block.mlp.c_proj):
+                product.weight *= 0.3  # a trained block changes its input as little; int8 fails on plain random ones
             block.ln_1.weight[[5, 41]] *= outliers
             block.ln_1.bias[[5, 41]] *= outliers
             block.attn.in_proj_weight[:, [5, 41]] /= outliers

@@ -1,4 +1,4 @@
-"""`goodparts bench frame` on the small engine; nothing is asserted about times."""
+"""`goodparts bench frame`; nothing is asserted about times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Bench = Callable[..., list[dict[str, object]]]
 
 @pytest.mark.usefixtures("forked")
 def test_rows_and_files(
-    engine_folder: Path,
+    vit_engine: Path,
     bench: Bench,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -36,7 +36,7 @@ def test_rows_and_files(
     picture, text = tmp_path / "plot.png", tmp_path / "frame.md"
     outputs = ["--plot", str(picture), "--markdown", str(text)]
     options = ["--precision", "fp32", "--fps", "200", "--batch", "2", "--peers", "torch", "--repeat", "1"]
-    rows = bench("frame", "--engine", str(engine_folder), *options, *outputs)
+    rows = bench("frame", "--engine", str(vit_engine), *options, *outputs)
     prefix = "onnxruntime fp32, "
     names = [str(row["name"]).removeprefix(prefix) for row in rows if str(row["name"]).startswith(prefix)]
     assert names == [

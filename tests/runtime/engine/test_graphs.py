@@ -60,7 +60,7 @@ def test_bf16_is_enforced_and_reported(vit_engine: Path) -> None:
         Engine.open(vit_engine, backend="onnxruntime", precision="bf16")
 
 
-def test_a_missing_library_is_named_with_its_extra(vit_engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named_with_its_extra(engine_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "goodparts.runtime.backends.openvino", None)
     with pytest.raises(BackendError, match=r'openvino is not installed: pip install "\.\[openvino\]"'):
         Engine.open(engine_folder, backend="openvino")
