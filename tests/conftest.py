@@ -17,13 +17,14 @@ import pytest
 from goodparts.export import engines
 from goodparts.export.engines import make_engine
 from goodparts.runtime.core.view import View
+from goodparts.runtime.recipe.product import Product, compose_recipe
 from goodparts.runtime.recipe.recipe import Recipe
+from goodparts.runtime.recipe.shots import Shots, load_shots
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.method import learn_recipe
-from goodparts.trainer.product import Product, RunOptions, compose_recipe
 from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
-from goodparts.trainer.shots import Shots, load_shots
+from goodparts.trainer.settings import RunOptions
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
@@ -182,4 +183,4 @@ def anople_recipe(vit: Backbone, anople: AnoPLeLearner, prompted_folder: Path, v
 
     [learned] = learned_products(vit, anople, [Product("ring", (), View(), vit_shots)])
     graph = read_spec(prompted_folder).graph_id("prompted", "fp32")
-    return compose_recipe(vit, learned, graph, RunOptions())
+    return compose_recipe(vit.encoder, learned, graph, RunOptions())

@@ -25,15 +25,16 @@ from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.accept import PHOTOS_MORE
 from goodparts.runtime.recipe.header import Shot
 from goodparts.runtime.recipe.memory import Halves
+from goodparts.runtime.recipe.product import Product
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.runtime.recipe.refit import most_novel, remember
+from goodparts.runtime.recipe.shots import Shots
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.clip.names import DEFAULT_NAME
 from goodparts.trainer.method import learn_recipe
-from goodparts.trainer.product import Product, RunOptions
 from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
-from goodparts.trainer.shots import Shots
+from goodparts.trainer.settings import RunOptions
 
 from .. import options
 from ..backbones import describe_encoder

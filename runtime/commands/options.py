@@ -8,15 +8,19 @@ from typing import get_args
 
 from ..backends.registry import BACKENDS
 from ..backends.session import Precision
+from ..core.errors import SettingsError
+from ..core.view import Box, View, read_mask
+from ..engine.shipped import SHIPPED
 from ..recipe.calibrate import FALSE_REJECT_RATE
 
 Options = argparse._ActionsContainer
 """A parser, or one of its groups."""
 
 
-def add_engine(options: Options, *, required: bool = True, help: str = "engine folder") -> None:
-    """Add --engine."""
-    options.add_argument("--engine", type=Path, required=required, metavar="DIR", help=help)
+def add_engine(options: Options, *, default: Path | None = SHIPPED, help: str = "engine folder") -> None:
+    """Add --engine. default: None for a command that chooses the shipped engine itself where no other is named."""
+    options.add_argument("--engine", type=Path, default=default, metavar="DIR",
+                         help=f"{help} (default: the one that ships with goodparts)")  # fmt: skip
 
 
 def add_recipe(options: Options, *, required: bool = True, help: str = "recipe of the product") -> None:
@@ -70,6 +74,44 @@ def add_region(options: Options, *, roi_help: str, mask_help: str) -> None:
     """Add --roi and --mask, which say where in a frame to look."""
     options.add_argument("--roi", metavar="X,Y,W,H", help=roi_help)
     options.add_argument("--mask", type=Path, metavar="FILE", help=mask_help)
+
+
+def add_view(options: Options) -> None:
+    """Add the options that `read_view` reads."""
+    add_region(options, roi_help="region of interest in frame pixels (default: the whole frame)",
+               mask_help="a picture of the frame's size, white where to look, black elsewhere")  # fmt: skip
+    options.add_argument("--tiles", metavar="RxC", default="1x1",
+                         help="cut the region into rows x columns, for small defects (default 1x1)")  # fmt: skip
+    options.add_argument("--overlap", type=float, default=0.1, metavar="F",
+                         help="what neighbouring tiles share, as a part of their side (default 0.1)")  # fmt: skip
+    options.add_argument("--resize", choices=["squash", "letterbox"], default="squash",
+                         help="fill the encoder's square, or keep the aspect ratio (default squash)")  # fmt: skip
+
+
+def read_view(args: argparse.Namespace) -> View:
+    """Return the view that --roi, --mask, --tiles, --overlap and --resize describe."""
+    roi = None if args.roi is None else Box.parse(args.roi)
+    try:
+        rows, columns = (int(count) for count in args.tiles.lower().split("x"))
+    except ValueError:
+        raise SettingsError(f"--tiles {args.tiles}: give rows x columns, as in 2x3") from None
+    mask = None if args.mask is None else read_mask(args.mask)
+    return View(roi=roi, mask=mask, resize=args.resize, tiles=(rows, columns), overlap=args.overlap)
+
+
+def add_rejection(options: Options) -> None:
+    """Add the options that say when a product that is learned is rejected; write_recipe.py reads them."""
+    add_false_reject_rate(options)
+    options.add_argument("--calibrate-on", type=Path, nargs="+", default=[], metavar="PATH",
+                         help="further good photos, to set the thresholds by; 20 to 50 make them sound")  # fmt: skip
+    add_bad(options)
+    add_simulate(options)
+
+
+def add_no_shots(options: Options) -> None:
+    """Add --no-shots."""
+    options.add_argument("--no-shots", action="store_true",
+                         help="leave the shots out of the recipe; it then fits this engine's graph alone")  # fmt: skip
 
 
 def add_key(options: Options, *, required: bool = False) -> None:

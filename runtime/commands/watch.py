@@ -15,6 +15,7 @@ from typing import get_args
 
 from ..core.errors import SettingsError, install_line
 from ..core.files import visible
+from ..engine.shipped import SHIPPED
 from ..line.line import Line
 from ..line.metrics_server import MetricsServer
 from ..line.open_line import open_line
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--line", type=Path, metavar="FILE", help="a TOML file that names all of it, instead of what follows"
     )
-    add_engine(parser, required=False)
+    add_engine(parser, default=None)
     add_recipe(parser, required=False)
     parser.add_argument(
         "--source", action="append", default=[], metavar="ADDRESS",
@@ -135,8 +136,8 @@ def make_settings(args: argparse.Namespace) -> LineSettings:
         if args.engine or args.recipe or args.source:
             raise SettingsError("--line FILE names engine, recipes and sources: leave --engine, --recipe, --source out")
         return read_settings(args.line)
-    if not (args.engine and args.recipe and args.source):
-        raise SettingsError("--engine, --recipe and --source are needed, or --line FILE")
+    if not (args.recipe and args.source):
+        raise SettingsError("--recipe and --source are needed, or --line FILE")
     try:
         sources = tuple(
             SourceSettings(
@@ -151,8 +152,9 @@ def make_settings(args: argparse.Namespace) -> LineSettings:
         output = OutputSettings(json=args.json, rejects=args.rejects, metrics=args.metrics, page=args.page,
                                 page_token=args.page_token, page_name=args.page_name)  # fmt: skip
         return LineSettings(
-            engine=str(args.engine), source=sources, output=output, backend=args.backend, precision=args.precision,
-            threads=args.threads, accept_signed=None if args.accept_signed is None else str(args.accept_signed),
+            engine=str(args.engine or SHIPPED), source=sources, output=output, backend=args.backend,
+            precision=args.precision, threads=args.threads,
+            accept_signed=None if args.accept_signed is None else str(args.accept_signed),
         )  # fmt: skip
     except ValueError as error:
         raise SettingsError(str(error)) from error

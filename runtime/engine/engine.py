@@ -15,6 +15,7 @@ from ..core.preprocess import Array8
 from ..core.scoring import Features
 from ..core.threads import bound_threads
 from .graphs import EngineGraphs
+from .shipped import SHIPPED
 from .spec import EngineSpec, read_spec, verify_files
 
 
@@ -37,19 +38,19 @@ class Engine:
     @classmethod
     def open(
         cls,
-        folder: str | Path,
+        folder: str | Path = SHIPPED,
         *,
         backend: str = "auto",
         precision: Precision = "fp32",
         threads: int | None = None,
         verify: bool = False,
     ) -> Engine:
-        """Open an engine folder and its plain graph.
+        """Open an engine folder, by default that of the engine that ships with goodparts, and its plain graph.
 
         backend: one of registry.BACKENDS, or "auto": the first of registry.AUTO that is installed and supports the
-        precision. Those of AUTO run the graph, or the plan of it that `goodparts build` made for them; the others run
-        plans only. threads: bound on those of the inference library and of what runs beside it, any number from 1 on;
-        None for no bound.
+        precision, or with the shipped engine the fastest of them on this machine (fastest.py). Those of AUTO run the
+        graph, or the plan of it that `goodparts build` made for them; the others run plans only. threads: bound on
+        those of the inference library and of what runs beside it, any number from 1 on; None for no bound.
         verify: check the digest of every file, which takes a third of a second for half a gigabyte.
 
         Raises EngineError for a damaged folder or an unsupported pair, BackendError for a missing library,

@@ -1,6 +1,7 @@
 """Plans: what a library built of one graph for one device. A record says what a plan fits and how far it is from torch.
 
-A plan and its record lie in `plans/` of the engine folder or, where that cannot be written, in the user's cache.
+A plan and its record lie in `plans/` of the engine folder or, where that cannot be written, in the user's cache; those
+of the engine that ships with goodparts always lie in the cache.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..backends.registry import open_library
 from ..backends.session import GraphName, Precision, Session
 from ..core.errors import EngineError, FileError
 from ..core.files import NO_DIGEST, cache_folder, is_sealed, read_bytes, seal, write_atomic
+from .shipped import is_shipped
 from .spec import EngineSpec, File, Parity
 
 PLAN_CONTRACT = 2
@@ -165,9 +167,10 @@ def write_plan(folder: Path, plan: Plan, data: bytes | None) -> None:
     write_atomic(place / f"{plan.name}.json", plan.to_bytes())
 
 
-def plan_folders(folder: Path, graph: str) -> tuple[Path, Path]:
+def plan_folders(folder: Path, graph: str) -> tuple[Path, ...]:
     """Return where the plans of a graph may lie: the engine, which is preferred, and the user's cache."""
-    return folder / "plans", cache_folder() / "plans" / graph[:32]
+    cached = cache_folder() / "plans" / graph[:32]
+    return (cached,) if is_shipped(folder) else (folder / "plans", cached)
 
 
 def writable_folder(folder: Path, graph: str) -> Path:

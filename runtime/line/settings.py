@@ -11,6 +11,7 @@ import msgspec
 from ..backends.session import Precision
 from ..core.errors import SettingsError
 from ..core.files import read_toml
+from ..engine.shipped import SHIPPED
 from .sources.source import Policy
 
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -86,13 +87,13 @@ class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A line.
 
-    engine: its folder; backend, precision, threads: how the engine is run (see Engine.open); batch_ms: milliseconds
-    that a pass which several sources share may take (see shared_engine); accept_signed: a file of public keys, to take
-    only recipes that are signed with one of them.
+    engine: its folder, by default that of the engine that ships with goodparts; backend, precision, threads: how the
+    engine is run (see Engine.open); batch_ms: milliseconds that a pass which several sources share may take (see
+    shared_engine); accept_signed: a file of public keys, to take only recipes that are signed with one of them.
     """
 
-    engine: str
     source: tuple[SourceSettings, ...]
+    engine: str = str(SHIPPED)
     output: OutputSettings = OutputSettings()
     backend: str = "auto"
     precision: Precision = "fp32"

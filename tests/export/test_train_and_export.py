@@ -149,6 +149,31 @@ def test_settings_of_the_other_method_are_refused(
     assert message in capsys.readouterr().err
 
 
+def test_refining_a_taught_recipe_learns_what_its_photos_teach(
+    command: Command, engine_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught, refined, tiled = (tmp_path / f"{name}.safetensors" for name in ("taught", "refined", "tiled"))
+    options = ["--images", str(photos / "good"), "--product", "ring", "--engine", str(engine_folder)]
+    assert main(["teach", *options, "--out", str(taught)]) == 0
+    refine = ["train", "--backbone", "demo", "--steps", "3", "--engine", str(engine_folder), "--refine"]
+    assert main([*refine, str(taught), "--out", str(refined)]) == 0
+    assert command() == 0
+    assert refined.read_bytes() == command.out.read_bytes()
+
+    assert main(["teach", *options, "--tiles", "1x2", "--out", str(tiled)]) == 0
+    assert main([*refine, str(tiled), "--out", str(refined)]) == 0
+    assert Recipe.open(refined).header.view == Recipe.open(tiled).header.view
+
+    for more, message in (
+        (["--images", "photos"], "--images with --refine"),
+        (["--tiles", "2x2"], "--refine takes the recipe's view"),
+        (["--method", "anople"], "holds its photos at 192 pixels, 192 and 384 are needed here: give the photos"),
+    ):
+        capsys.readouterr()
+        assert main([*refine, str(taught), "--out", str(refined), *more]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_same_seed_same_bytes(command: Command, tmp_path: Path) -> None:
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert command("--seed", seed, out=tmp_path / name) == 0

@@ -17,14 +17,14 @@ from goodparts.runtime.core.regions import find_regions
 from goodparts.runtime.core.scoring import Fusion, score, score_branches
 from goodparts.runtime.core.view import Box, View
 from goodparts.runtime.engine.spec import Tap, read_spec
+from goodparts.runtime.recipe.product import Product
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.runtime.recipe.refit import refit
+from goodparts.runtime.recipe.shots import Shots
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.method import learn_recipe
-from goodparts.trainer.product import Product
 from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
-from goodparts.trainer.shots import Shots
 
 from goodparts import Detector
 from tests.conftest import draw_part

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import msgspec
 from goodparts.runtime.core.scoring import Learned
+from goodparts.runtime.recipe.product import LearnedProduct, Product
 
 from ..clip.backbone import Backbone
 from ..method import Preparation
-from ..product import LearnedProduct, Product
+from ..settings import LIBRARIES
 from ..steps import Progress
 from .learner import PromptLearner, lay_out
 from .settings import PromptADSettings
@@ -56,4 +57,5 @@ class PromptADPreparation(Preparation):
             encode=backbone.encode,
             memory_share=settings.memory_share,
             poses=settings.poses,
+            libraries=LIBRARIES,
         )

@@ -199,7 +199,7 @@ def test_signals_while_it_ends_lose_nothing_and_a_hang_up_opens_the_file_anew(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--engine", "e", "--recipe", "r"], "--engine, --recipe and --source are needed, or --line FILE"),
+        (["--engine", "e", "--recipe", "r"], "--recipe and --source are needed, or --line FILE"),
         (["--line", "f", "--engine", "e"], "leave --engine, --recipe, --source out"),
         (["--engine", "/nowhere", "--recipe", "r", "--source", "x"], "no engine at /nowhere"),
     ],

@@ -9,12 +9,12 @@ from goodparts.runtime.core.errors import RecipeError
 from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.calibrate import Level
 from goodparts.runtime.recipe.header import Shot
+from goodparts.runtime.recipe.product import Product
+from goodparts.runtime.recipe.shots import Shots
 from goodparts.runtime.recipe.simulate import SIMULATED, exceeding, place, simulate
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.method import learn_recipe
-from goodparts.trainer.product import Product
 from goodparts.trainer.promptad.method import PromptAD
-from goodparts.trainer.shots import Shots
 
 
 def test_a_threshold_lies_between_good_parts_and_painted_defects() -> None:

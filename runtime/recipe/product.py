@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-from goodparts.runtime.core.conditions import Conditions
-from goodparts.runtime.core.scoring import Features, Learned
-from goodparts.runtime.core.view import View
-from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE, Encode
-from goodparts.runtime.recipe.header import FORMAT_VERSION, PROMPTED_VERSION, RecipeHeader, Thresholds
-from goodparts.runtime.recipe.memory import fit_memory
-from goodparts.runtime.recipe.recipe import Recipe
-
-from .settings import Protocol
+from ..core.conditions import Conditions
+from ..core.errors import SettingsError
+from ..core.scoring import Features, Learned
+from ..core.view import View
+from ..engine.spec import Encoder
+from .calibrate import FALSE_REJECT_RATE, Encode
+from .header import FORMAT_VERSION, PROMPTED_VERSION, RecipeHeader, Thresholds
+from .memory import fit_memory
+from .recipe import Recipe
 from .shots import Shots
 
-if TYPE_CHECKING:
-    from .clip.backbone import Backbone
-
-LIBRARIES = ("goodparts", "torch", "open_clip_torch", "numpy", "pillow")
-"""Their versions are written into every recipe."""
+LIBRARIES = ("goodparts", "numpy", "pillow")
+"""Their versions are written into every recipe, beside those of LearnedProduct.libraries."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,22 +39,27 @@ class Product:
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """How a run learns, whatever its products are.
+class LearningOptions:
+    """How products are learned, whatever they are and whatever the method is.
 
     Attributes:
         seed: Of everything that is drawn at random, from 0 to 2^63−1.
         protocol: Whether the paper or its released code is followed.
         false_reject_rate: The share of good parts that may be rejected, between 0 and 0.5.
-        textures: Pictures that painted defects are filled with; without any, drawn ones and pieces of the shots.
-        resume: The file in which the state of learning is kept, from which a killed run goes on; None keeps none.
+
+    Raises:
+        SettingsError: The rate or the seed is out of range.
     """
 
     seed: int = 0
-    protocol: Protocol = "clean"
+    protocol: Literal["clean", "official"] = "clean"
     false_reject_rate: float = FALSE_REJECT_RATE
-    textures: Sequence[Path] = ()
-    resume: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.false_reject_rate < 0.5:
+            raise SettingsError(f"--false-reject-rate {self.false_reject_rate}: between 0 and 0.5, as in 0.01")
+        if not 0 <= self.seed < 2**63:
+            raise SettingsError(f"--seed {self.seed}: a whole number from 0 to 2^63−1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,7 @@ class LearnedProduct:
         memory_share: The share of the shots' patches to remember, above 0 and up to 1.
         poses: Whether the shots are remembered turned and mirrored too.
         conditions: The inputs of the prompted graph, or None for a product of the plain graph.
+        libraries: The packages that learned it, whose versions the recipe names.
     """
 
     product: Product
@@ -87,19 +88,32 @@ class LearnedProduct:
     memory_share: float = 1.0
     poses: bool = False
     conditions: Conditions | None = None
+    libraries: tuple[str, ...] = ()
 
 
-def compose_recipe(backbone: Backbone, learned: LearnedProduct, graph: str, options: RunOptions) -> Recipe:
+def one_line(text: str) -> str:
+    """Return a product's text with single spaces.
+
+    Raises:
+        SettingsError: The text is empty.
+    """
+    words = " ".join(text.split())
+    if not words:
+        raise SettingsError('--product is empty: name the product in words, as in --product "metal nut"')
+    return words
+
+
+def compose_recipe(encoder: Encoder, learned: LearnedProduct, graph: str, options: LearningOptions) -> Recipe:
     """Fill the memory of a learned product, calibrate it on its shots, and return its recipe.
 
     Args:
-        backbone: The backbone that the product was learned with.
+        encoder: The encoder that the product was learned with.
         learned: What was learned.
         graph: The id of the engine's graph that the recipe is for.
-        options: The options of the run that learned it.
+        options: The options that it was learned with.
     """
     product = learned.product
-    views = product.shots.views[backbone.encoder.image_size]
+    views = product.shots.views[encoder.image_size]
     memory = fit_memory(
         learned.prompts, learned.features, views, product.view.count, learned.encode,
         share=learned.memory_share, poses=learned.poses,
@@ -111,7 +125,7 @@ def compose_recipe(backbone: Backbone, learned: LearnedProduct, graph: str, opti
         method=learned.method,
         protocol=options.protocol,
         settings=learned.settings,
-        encoder=backbone.encoder,
+        encoder=encoder,
         graph=graph,
         view=product.view,
         temperature=learned.prompts.temperature,
@@ -126,7 +140,7 @@ def compose_recipe(backbone: Backbone, learned: LearnedProduct, graph: str, opti
         false_reject_rate=rate,
         thresholds=Thresholds(image=calibration.image.threshold(rate), pixel=calibration.pixel.threshold(rate)),
         seed=options.seed,
-        versions={library: version(library) for library in LIBRARIES},
+        versions={library: version(library) for library in (*LIBRARIES, *learned.libraries)},
     )
     return Recipe(
         header,

@@ -9,8 +9,8 @@ import pytest
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.view import Box, View
-from goodparts.trainer import shots
-from goodparts.trainer.shots import load_shots
+from goodparts.runtime.recipe import shots
+from goodparts.runtime.recipe.shots import load_shots
 
 
 def test_a_photo_is_decoded_once_and_cut_at_every_side(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

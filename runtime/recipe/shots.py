@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.files import printable, read_bytes
-from goodparts.runtime.core.image_files import find_images
-from goodparts.runtime.core.preprocess import Array8, decode
-from goodparts.runtime.core.view import View
-from goodparts.runtime.recipe.header import Shot
+
+from ..core.errors import RecipeError, SettingsError
+from ..core.files import printable, read_bytes
+from ..core.image_files import find_images
+from ..core.preprocess import Array8, decode
+from ..core.view import View
+from .header import Shot
+from .recipe import Recipe
 
 MAX_SHOTS = 64
 """More than this is no longer few-shot: the memory would grow past what the runtime is built for."""
@@ -76,3 +78,26 @@ def load_shots(paths: Sequence[Path], view: View, sides: Sequence[int]) -> Shots
             raise SettingsError(f"{printable(path)} is the same photo as {printable(twin)}: remove one of them")
         manifest.append(Shot(printable(Path(path.name)), hashlib.sha256(data).hexdigest()))
     return Shots(manifest, {side: np.concatenate(cuts) for side, cuts in views.items()})
+
+
+def stored_shots(recipe: Recipe, sides: Sequence[int], name: str = "recipe") -> Shots:
+    """Return the photos that a recipe holds, those that were accepted on the line among them.
+
+    Args:
+        recipe: The recipe.
+        sides: The side lengths of the views in pixels that are needed.
+        name: What errors call the recipe.
+
+    Raises:
+        RecipeError: The recipe holds no photos.
+        SettingsError: Its views have another side, or more than one is needed.
+    """
+    if recipe.shots is None:
+        raise RecipeError(f"{name} holds no shots to learn from: give the photos with --images")
+    side = recipe.header.encoder.image_size
+    if list(sides) != [side]:
+        needed = " and ".join(map(str, sides))
+        raise SettingsError(
+            f"{name} holds its photos at {side} pixels, {needed} are needed here: give the photos with --images"
+        )
+    return Shots(list(recipe.header.shots), {side: recipe.shots})
