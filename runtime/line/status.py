@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .meter import STAGES, Meter
 
-_HEAD = ("source", "fps", "dropped", "rejected", "failed", *STAGES)
+_HEAD = ("source", "fps", "dropped", "reviewed", "rejected", "failed", *STAGES)
 
 
 class SourceStatus(NamedTuple):
@@ -25,9 +25,8 @@ def status_table(sources: Sequence[SourceStatus]) -> list[str]:
         counts, times = source.meter.counts(), source.meter.percentiles()
         latency = [f"{times[stage][0]:.1f}/{times[stage][1]:.1f}" if times else "-" for stage in STAGES]
         rate = f"{source.meter.rate():.1f}" if source.up else "none"
-        rows.append(
-            (source.meter.source, rate, str(source.dropped), str(counts["rejected"]), str(counts["failed"]), *latency)
-        )
+        decisions = (str(counts[name]) for name in ("reviewed", "rejected", "failed"))
+        rows.append((source.meter.source, rate, str(source.dropped), *decisions, *latency))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(field.rjust(width) for field, width in zip(row, widths, strict=True)) for row in rows]
 
