@@ -294,10 +294,12 @@ $("#viewer .accept").addEventListener("click", async () => {
 });
 
 function showHealth(state) {
-  const head = ["source", "pictures/s", "inspected", "to review", "rejected", "failed", "dropped", "in all, ms", "p99", "waiting", "encoding"];
+  const review = state.sources.some((one) => one.review !== null || one.reviewed); // else nobody asks for it
+  const head = ["source", "pictures/s", "inspected", ...(review ? ["to review"] : []), "rejected", "failed", "dropped",
+    "in all, ms", "p99", "waiting", "encoding"];
   const rows = state.sources.map((one) => {
     const time = (stage, which) => (one.latency[stage] ? one.latency[stage][which].toFixed(1) : "–");
-    return [one.name, one.rate.toFixed(1), one.inspected, one.reviewed, one.rejected, one.failed, one.dropped,
+    return [one.name, one.rate.toFixed(1), one.inspected, ...(review ? [one.reviewed] : []), one.rejected, one.failed, one.dropped,
       time("total", 0), time("total", 1), time("wait", 0), time("encode", 0)];
   });
   const row = (cells, tag) => {

@@ -70,9 +70,10 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     assert browser.run(f"{drawn}.some((value) => value > 0)")
 
     station = client.line.pipelines[0].station
-    before, wanted = station.detector.thresholds.image, results["good"].record["score"] / 2
+    before, factor = station.detector.thresholds.image, results["good"].record["score"] / 2
+    wanted = before * factor
     browser.run(
-        f"""(() => {{ const exact = document.querySelector(".exact"); exact.focus(); exact.value = {wanted};
+        f"""(() => {{ const exact = document.querySelector(".exact"); exact.focus(); exact.value = {factor};
         exact.dispatchEvent(new Event("input")) }})()"""
     )
     assert "31 of the last 31 frames rejected" in browser.wait(
@@ -80,7 +81,7 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     )
     assert station.detector.thresholds.image == before
     browser.run("document.querySelector('.apply').click()")
-    assert "Undo: threshold" in browser.wait("document.querySelector('.undo:not([hidden])').innerText")
+    assert "Undo: limit 1 → " in browser.wait("document.querySelector('.undo:not([hidden])').innerText")
     assert station.detector.thresholds.image == wanted
     browser.run("document.querySelector('.keep').click()")
     assert "own.safetensors" in browser.wait("document.querySelector('#confirm[open] p').innerText")
@@ -119,7 +120,7 @@ def test_hostile_names_stay_text(
     source = {"recipe": str(folder / "<i>.safetensors")}
     client = open_line({"left": source | {"address": str(folder)}, "right": source | {"address": STREAM}},
                        rejects=str(rejects))  # fmt: skip
-    told = {"source": NASTY, "time": NASTY, "frame": 1, "score": 1, "threshold": 1}
+    told = {"source": NASTY, "time": NASTY, "frame": 1, "score": 1, "raw_score": 1}
     (rejects / f"{name}.json").write_bytes(msgspec.json.encode(told))
     record = results["error"].record | {"error": NASTY}
     client.page.note(dataclasses.replace(results["error"], record=record))
