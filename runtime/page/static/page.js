@@ -123,7 +123,7 @@ class Card {
       slider.value = 1;
       if (document.activeElement !== this.part("exact")) this.part("exact").value = "1.00";
       const origins = { recipe: "", line: ", from the line's settings", page: ", set on this page, until the line ends" };
-      const review = state.review === null ? "" : `; to review from ${Number(state.review.toPrecision(3))}`;
+      const review = state.review === null ? "" : `; to review from ${formatScore(state.review)}`;
       this.part("effect").textContent = `1.00 is ${times(state.threshold)}the recipe's limit${origins[state.origin]}${review}`;
     }
     this.part("apply").disabled = !(this.asked > 0);

@@ -106,9 +106,9 @@ def test_what_was_changed_meanwhile_is_not_overwritten(open_line: OpenLine, own:
 def test_where_the_settings_rule_the_recipe_is_left_alone(open_line: OpenLine, own: Path, recipe: Recipe) -> None:
     client = open_line({"left": {"recipe": str(own), "threshold": 0.7}})
     assert seen(client)["origin"] == "line"
-    act(client, "/threshold", threshold=0.6)
+    act(client, "/threshold", score=0.6)
     refused = act(client, "/keep")
-    assert (refused.status, b"write threshold = 0.6 there" in refused.body) == (422, True)
+    assert (refused.status, b"write threshold = 0.42 there" in refused.body) == (422, True)
     assert own.read_bytes() == recipe.to_bytes()
 
 

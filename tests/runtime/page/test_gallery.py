@@ -101,7 +101,8 @@ def test_a_record_that_is_none_costs_its_caption_alone(client: Client, folder: P
     for number, text in enumerate(texts):
         (folder / f"{NASTY}{number}.json").write_text(text, "latin-1")
     rejects = client.get("/rejects").json["rejects"]
-    assert [one for one in rejects if len(one) == 1] == [{"name": f"{NASTY}{n}"} for n in reversed(range(len(texts)))]
+    bare = [{"name": f"{NASTY}{number}", "review": False} for number in reversed(range(len(texts)))]
+    assert [one for one in rejects if len(one) == 2] == bare
     assert len(rejects) == len(texts) + 1
 
 
