@@ -108,6 +108,29 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     nothing_odd(browser, client.port)
 
 
+def test_a_part_to_review_looks_like_one_and_is_listed_by_itself(
+    browser: Browser, open_line: OpenLine, results: dict[str, Result], tmp_path: Path
+) -> None:
+    review = dataclasses.replace(results["reject"], decision="review")
+    saved = Rejects(tmp_path / "rejects", 10**9)
+    for result in (results["reject"], review):
+        saved.send(result)
+    saved.close()
+    client = open_line(rejects=str(tmp_path / "rejects"))
+    client.line.pipelines[0].capture.up = True
+    client.page.note(review)
+    browser.open(client.page.url)
+    assert browser.wait("document.querySelector('article.review .word').innerText") == "REVIEW"
+    browser.wait("document.querySelectorAll('#rejects button').length === 2")
+    assert browser.run("document.querySelectorAll('#rejects .mark').length") == 1
+    browser.run(
+        "{ const one = document.querySelector('#filter'); one.value = 'reject'; one.dispatchEvent(new Event('change')) }"
+    )
+    browser.wait("document.querySelectorAll('#rejects button').length === 1")
+    assert browser.run("document.querySelectorAll('#rejects .mark').length") == 0
+    nothing_odd(browser, client.port)
+
+
 def test_hostile_names_stay_text(
     browser: Browser, open_line: OpenLine, recipe: Recipe, results: dict[str, Result], tmp_path: Path
 ) -> None:
