@@ -123,9 +123,8 @@ def test_a_part_to_review_looks_like_one_and_is_listed_by_itself(
     assert browser.wait("document.querySelector('article.review .word').innerText") == "REVIEW"
     browser.wait("document.querySelectorAll('#rejects button').length === 2")
     assert browser.run("document.querySelectorAll('#rejects .mark').length") == 1
-    browser.run(
-        "{ const one = document.querySelector('#filter'); one.value = 'reject'; one.dispatchEvent(new Event('change')) }"
-    )
+    chosen = "document.querySelector('#filter')"
+    browser.run(f"{chosen}.value = 'reject'; {chosen}.dispatchEvent(new Event('change'))")
     browser.wait("document.querySelectorAll('#rejects button').length === 1")
     assert browser.run("document.querySelectorAll('#rejects .mark').length") == 0
     nothing_odd(browser, client.port)
