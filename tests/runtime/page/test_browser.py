@@ -190,7 +190,11 @@ def test_it_fits_and_says_when_the_line_is_gone(
     browser.open(client.page.url, width, height)
     browser.wait("document.querySelector('.reject img').naturalWidth")
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
-    assert browser.run("[...document.querySelectorAll('.verdict')].every((one) => one.scrollWidth <= one.clientWidth)")
+    fits = "[...document.querySelectorAll('.verdict')].every((one) => one.scrollWidth <= one.clientWidth)"
+    assert browser.run(fits)
+    client.page.note(dataclasses.replace(results["reject"], decision="review"))
+    browser.wait("document.querySelector('.review') !== null")
+    assert browser.run(fits)
     assert browser.run("document.querySelector('article:nth-child(2) .word').innerText") == "WAITING"
     client.page.close()
     assert browser.wait("document.querySelector('#alarm').innerText").startswith("No answer from the line since")
