@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+import msgspec
+
 from ..core.files import printable
 from ..core.preprocess import load_rgb
 from ..core.view import View
@@ -30,6 +32,8 @@ def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: 
         recipe, encode, args.calibrate_on, args.bad, recipe.header.false_reject_rate, args.simulate
     )
     recipe = recalibration.recipe
+    if args.review not in (None, "off"):
+        recipe = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=args.review))
     if args.no_shots:
         recipe = dataclasses.replace(recipe, shots=None)
     recipe.save(out)

@@ -54,7 +54,7 @@ def teach(
             "grid",
             fusion=fusion,
             residual_weight=RESIDUAL_WEIGHT * text.scale,
-        ),  # fmt: skip
+        ),
         features=features,
         encode=engine.encode,
     )

@@ -45,7 +45,7 @@ def test_use_switches_between_methods(prompted_folder: Path, vit_recipe: Recipe,
     prompted = detector.predict(frame)
     assert (plain.graph, prompted.graph) == (vit_recipe.header.graph, anople_recipe.header.graph)
     assert prompted.score == Detector(engine, anople_recipe).predict(frame).score
-    assert prompted.score != plain.score
+    assert prompted.raw_score != plain.raw_score
     detector.use(vit_recipe)
     assert detector.predict(frame).score == plain.score
 
