@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from goodparts.runtime.commands.options import add_bad, add_false_reject_rate, add_region, add_simulate
+from goodparts.runtime.commands.options import add_bad, add_false_reject_rate, add_region
 from goodparts.runtime.commands.printing import print_lines
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.files import printable, require_folder, require_folder_of
 from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.view import Box, View, read_mask
-from goodparts.runtime.describe import describe_recalibration, describe_recipe
+from goodparts.runtime.describe import describe_bad_photos, describe_recipe
 from goodparts.runtime.recipe.recalibrate import recalibrate
 from goodparts.trainer.method import Preparation
 from goodparts.trainer.product import LearnedProduct, Product, RunOptions, compose_recipe
@@ -61,7 +61,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     when.add_argument("--calibrate-on", type=Path, nargs="+", default=[], metavar="PATH",
                       help="further good photos, to set the thresholds by; 20 to 50 make them sound")  # fmt: skip
     add_bad(when)
-    add_simulate(when)
     engine = parser.add_argument_group("backbone and engine")
     engine.add_argument("--engine", type=Path, default=Path("engine"), metavar="DIR",
                         help="engine folder, made if it is not there (default: engine)")  # fmt: skip
@@ -198,7 +197,7 @@ def write_recipe(
     """Calibrate a learned product on the photos that the options name, write its recipe, and print what it is."""
     recalibration = recalibrate(
         compose_recipe(backbone, learned, graph, options),
-        learned.encode, args.calibrate_on, args.bad, options.false_reject_rate, args.simulate,
+        learned.encode, args.calibrate_on, args.bad, options.false_reject_rate,
     )  # fmt: skip
     recipe = recalibration.recipe
     if args.no_shots:
@@ -206,7 +205,7 @@ def write_recipe(
     recipe.save(request.recipe_file)
     patch = describe_patch(request.photos[0], learned.product.view, backbone.encoder.grid)
     described = describe_recipe(request.recipe_file, recipe)
-    print_lines([*described, patch, *describe_recalibration(recalibration)])
+    print_lines([*described, patch, *describe_bad_photos(recalibration)])
 
 
 def describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:

@@ -1,26 +1,23 @@
-"""`goodparts calibrate`: thresholds from more good photos, and what bad ones say about them."""
+"""`goodparts calibrate`: proposes thresholds from more photos, and writes them when it is told to."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from ..core.files import require_folder_of
-from ..describe import describe_recalibration, describe_thresholds
+from ..core.errors import SettingsError
+from ..core.files import printable, require_folder_of
+from ..core.preprocess import load_rgb
+from ..describe import describe_proposal, describe_thresholds
 from ..detector import Detector
-from ..recipe.recalibrate import recalibrate
+from ..recipe.recalibrate import Recalibration, recalibrate
+from ..recipe.recipe import Recipe
 from ..recipe.refit import encode_for
+from ..recipe.settle import SETTLING_RATE
 from ..recipe.signing import Signer
-from .options import (
-    add_backend,
-    add_bad,
-    add_engine,
-    add_false_reject_rate,
-    add_key,
-    add_recipe,
-    add_simulate,
-)
-from .printing import print_lines
+from .options import add_backend, add_bad, add_engine, add_false_reject_rate, add_key, add_recipe
+from .overlay_writer import OverlayWriter
+from .printing import ask, print_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,35 +26,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: in place)")
     parser.add_argument("--good", type=Path, nargs="+", default=[], metavar="PATH",
                         help="good photos other than the shots; 20 to 50 make a sound threshold")  # fmt: skip
+    parser.add_argument("--unlabelled", type=Path, nargs="+", default=[], metavar="PATH",
+                        help="photos of parts as they come, a few of them bad; take about 100")  # fmt: skip
+    parser.add_argument("--sheet", type=Path, metavar="FILE",
+                        help="picture of the unlabelled parts beyond the proposed threshold, to look at")  # fmt: skip
     add_bad(parser)
-    add_simulate(parser)
     add_false_reject_rate(parser, default=None)
-    parser.add_argument("--threshold", type=float, metavar="T", help="set the image threshold by hand")
+    parser.add_argument("--threshold", type=float, metavar="T", help="set the image threshold by hand, at once")
+    parser.add_argument("--take", action="store_true", help="write what is proposed without asking")
     add_key(parser)
     add_backend(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     out = args.out or args.recipe
-    require_folder_of(out)
+    for target in (out, args.sheet):
+        if target is not None:
+            require_folder_of(target)
+    if args.sheet is not None and not args.unlabelled:
+        raise SettingsError("--sheet shows unlabelled parts: give --unlabelled PATH, or leave it out")
     signer = None if args.key is None else Signer.read(args.key)
     detector = Detector.open(args.engine, args.recipe, backend=args.backend, precision=args.precision, verify=True)
+    if args.threshold is not None:
+        _set_threshold(args, detector.recipe).save(out, signer)
+        print_lines([f"{out}: the threshold is set", *describe_thresholds(Recipe.open(out).header)])
+        return 0
     rate = args.false_reject_rate
     if rate is None:
-        rate = detector.recipe.header.false_reject_rate
+        rate = SETTLING_RATE if args.unlabelled else detector.recipe.header.false_reject_rate
     encode = encode_for(detector.engine, detector.recipe)
-    recalibration = recalibrate(detector.recipe, encode, args.good, args.bad, rate, args.simulate)
-    recipe = recalibration.recipe
-    if args.threshold is not None:
-        thresholds = recipe.header.thresholds.scaled_to(args.threshold)
-        thresholds.check()
-        recipe = recipe.with_thresholds(thresholds)
-    recipe.save(out, signer)
-    print_lines(
-        [
-            f"{out}: thresholds of {recipe.header.product!r}",
-            *describe_thresholds(recipe.header),
-            *describe_recalibration(recalibration),
-        ]
-    )
+    recalibration = recalibrate(detector.recipe, encode, args.good, args.bad, rate, args.unlabelled)
+    print_lines(describe_proposal(args.recipe, recalibration))
+    if args.sheet is not None:
+        _write_sheet(args.sheet, detector, recalibration)
+    if not recalibration.changes:
+        print("the recipe stays as it is")
+    elif args.take or ask("write it?"):
+        recalibration.recipe.save(out, signer)
+        print_lines([f"{out} is written; a running watch takes it by itself"])
+    else:
+        print("nothing was changed: --take writes it")
     return 0
+
+
+def _set_threshold(args: argparse.Namespace, recipe: Recipe) -> Recipe:
+    """Return the recipe with the threshold that was given by hand."""
+    if args.good or args.unlabelled or args.false_reject_rate is not None:
+        raise SettingsError(f"--threshold {args.threshold} sets it by hand: leave out what would compute another one")
+    thresholds = recipe.header.thresholds.scaled_to(args.threshold)
+    thresholds.check()
+    return recipe.with_thresholds(thresholds)
+
+
+def _write_sheet(file: Path, detector: Detector, recalibration: Recalibration) -> None:
+    """Draw the parts beyond the proposed threshold into a contact sheet, highest score first."""
+    settlement = recalibration.settlement
+    assert settlement is not None  # run sees to it
+    detector.thresholds = recalibration.recipe.header.thresholds
+    sheet = OverlayWriter(None, file, [])
+    for index in settlement.beyond():
+        frame = load_rgb(recalibration.unlabelled[index])
+        sheet.add(recalibration.unlabelled[index], frame, detector.predict(frame))
+    sheet.close()
+    print_lines([f"  {printable(file)} {'shows them' if settlement.beyond() else 'is not written: there is none'}"])

@@ -53,13 +53,6 @@ def add_false_reject_rate(options: Options, *, default: float | None = FALSE_REJ
                          help=f"share of good parts that may be rejected ({shown})")  # fmt: skip
 
 
-def add_simulate(options: Options) -> None:
-    """Add --simulate."""
-    options.add_argument("--simulate", action="store_true",
-                         help="place the thresholds between good photos and shots with painted defects, "
-                              "in place of a rate: misses fewer bad parts, may reject more good ones")  # fmt: skip
-
-
 def add_bad(options: Options) -> None:
     """Add --bad."""
     options.add_argument("--bad", type=Path, nargs="+", default=[], metavar="PATH",

@@ -53,6 +53,16 @@ class Accept(msgspec.Struct, forbid_unknown_fields=True):
     change: str
 
 
+class Settle(msgspec.Struct, forbid_unknown_fields=True):
+    source: str
+    parts: int
+
+
+class Take(msgspec.Struct, forbid_unknown_fields=True):
+    source: str
+    threshold: float
+
+
 class Undo(msgspec.Struct, forbid_unknown_fields=True):
     source: str
     label: str
@@ -84,6 +94,8 @@ class PageApp:
             "/keep": (KeepThreshold, controls.keep_threshold),
             "/consider": (Consider, controls.consider),
             "/accept": (Accept, controls.accept),
+            "/settle": (Settle, controls.settle),
+            "/take": (Take, controls.take),
             "/undo": (Undo, controls.undo),
         }
 

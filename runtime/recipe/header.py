@@ -119,6 +119,12 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """How many of the shots were learned from; the others were accepted later."""
         return len(self.shots) - (sum(self.accepted.accepts) if self.accepted else 0)
 
+    @property
+    def is_provisional(self) -> bool:
+        """Whether the threshold rests on copies of a single photo, which tell nothing of how parts differ."""
+        level = self.calibration.image
+        return self.calibration.source == "copies" and self.thresholds.image == level.threshold(self.false_reject_rate)
+
     def follow(self, calibration: Calibration, others: Thresholds) -> Thresholds:
         """Thresholds for another calibration, where these are what the present one gives; else those of `others`."""
         rate, now = self.false_reject_rate, self.calibration
