@@ -94,7 +94,8 @@ def recalibrate(
         raise SettingsError(f"--false-reject-rate {false_reject_rate}: between 0 and 0.5, as in 0.01")
     if good and unlabelled:
         raise SettingsError("--good and --unlabelled: a threshold rests on one of them, give either")
-    before, learned, settlement, files = recipe, recipe.learned(), None, []
+    before, learned, settlement = recipe, recipe.learned(), None
+    files: list[Path] = []
     calibration = recipe.header.calibration
     if good:
         calibration = calibrate_on(learned, _load_views(recipe, good), encode)
