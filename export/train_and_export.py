@@ -19,7 +19,7 @@ from goodparts.runtime.core.files import printable, require_folder, require_fold
 from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.view import Box, View, read_mask
-from goodparts.runtime.describe import describe_bad_photos, describe_recipe
+from goodparts.runtime.describe import describe_recipe, describe_seen
 from goodparts.runtime.recipe.recalibrate import recalibrate
 from goodparts.trainer.method import Preparation
 from goodparts.trainer.product import LearnedProduct, Product, RunOptions, compose_recipe
@@ -205,7 +205,7 @@ def write_recipe(
     recipe.save(request.recipe_file)
     patch = describe_patch(request.photos[0], learned.product.view, backbone.encoder.grid)
     described = describe_recipe(request.recipe_file, recipe)
-    print_lines([*described, patch, *describe_bad_photos(recalibration)])
+    print_lines([*described, patch, *describe_seen(recalibration)])
 
 
 def describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:

@@ -158,7 +158,7 @@ def _describe_rates(header: RecipeHeader, today: float) -> list[str]:
     lines = ["  what a rate would mean, in scores of which 1.00 is rejected today:"]
     for rate in RATES:
         missing = calibration.photos_missing(rate)
-        verified = f"about {missing} more good photos would verify it" if missing else "verified by so many photos"
+        verified = f"about {missing} more good photos would verify it" if missing else "these photos verify it"
         relative = calibration.image.threshold(rate) / today
         lines.append(f"    {_percent(rate):>4}  rejects from {relative:.2f}, {verified}")
     return lines
@@ -183,7 +183,7 @@ def describe_proposal(path: Path, recalibration: Recalibration) -> list[str]:
         lines.append(f"  {PROVISIONAL}")
     if recalibration.settlement is not None:
         lines += describe_settlement(recalibration.settlement)
-    return lines + describe_bad_photos(recalibration)
+    return lines + describe_seen(recalibration)
 
 
 def describe_settlement(settlement: Settlement) -> list[str]:
@@ -206,8 +206,8 @@ def describe_settlement(settlement: Settlement) -> list[str]:
     return lines
 
 
-def describe_bad_photos(recalibration: Recalibration) -> list[str]:
-    """Return how bad photos score beside good ones, where there were any, and which threshold tells them apart."""
+def describe_seen(recalibration: Recalibration) -> list[str]:
+    """Return a warning where no photo reaches the threshold, and how bad photos score beside good ones."""
     threshold = recalibration.recipe.header.thresholds.image
     photos = recalibration.bad_photos
     seen = recalibration.good_scores.max() if photos is None else max(photos.good_scores.max(), photos.bad_scores.max())
