@@ -13,7 +13,7 @@ from goodparts.runtime import Recipe
 from goodparts.runtime.line.outputs.rejects import Rejects
 from goodparts.runtime.line.results import Result
 
-from tests.runtime.page.conftest import Client, OpenLine, Reply
+from tests.runtime.page.conftest import Client, OpenLine, Reply, scored
 
 
 @pytest.fixture
@@ -202,13 +202,9 @@ def test_an_engine_that_fails_is_said_and_nothing_changed(
 def settle_in(client: Client, results: dict[str, Result], parts: int = 20) -> dict[str, Any]:
     """Ask for settling in, hand the source so many good parts, the last of which looks bad, and return the proposal."""
     assert client.post("/settle", {"source": "left", "parts": parts}).status == 200
-    result = results["good"]
-    assert result.inspection is not None
     for number in range(parts):
-        score = result.inspection.score * (5.0 if number == parts - 1 else 1.0 + number / 100)
-        inspection = dataclasses.replace(result.inspection, score=score)
-        found = dataclasses.replace(result, inspection=inspection, record=result.record | {"frame": number})
-        client.line.pipelines[0].settling.note(found)
+        factor = 5.0 if number == parts - 1 else 1.0 + number / 100
+        client.line.pipelines[0].settling.note(scored(results["good"], number, factor))
     proposal = seen(client)["settling"]["proposal"]
     assert isinstance(proposal, dict)
     return proposal
