@@ -18,7 +18,19 @@ from .recipe.accept import Change, Effect
 from .recipe.header import RecipeHeader, Thresholds
 from .recipe.recalibrate import Recalibration
 from .recipe.recipe import Recipe
+from .recipe.settle import Settlement
 
+RATES = (0.01, 0.02, 0.05, 0.1)
+"""False-reject rates whose thresholds are described."""
+PROVISIONAL = (
+    "provisional: the threshold rests on one photo, which tells nothing of how good parts differ; to end that, teach "
+    "more photos, or settle in on parts of the line (`goodparts calibrate --unlabelled DIR`, "
+    "`goodparts watch --settle 100`)"
+)
+BAR = 40
+"""The longest bar of a histogram, in characters."""
+BEYOND_SHOWN = 20
+"""So many of the unlabelled parts beyond a threshold are named."""
 TURNED_SHOWN = 20
 """So many past rejects that turn good are named."""
 
@@ -142,29 +154,87 @@ def describe_thresholds(header: RecipeHeader) -> list[str]:
         f"  rejects from score 1.00 (raw {thresholds.image:.4g}), outlines from raw pixel score {thresholds.pixel:.4g}",
         f"  calibrated on {len(scores)} scores of good parts ({calibration.source}), "
         f"{format_score(thresholds.score(min(scores)))} to {format_score(thresholds.score(max(scores)))}, "
-        f"for a false-reject rate of {rate:g}",
+        f"for a false-reject rate of {_percent(rate)}",
+        *_describe_rates(header, thresholds.image),
     ]
     if thresholds.review is not None:
         lines.insert(1, f"  to review from score {thresholds.review:g}")
-    if calibration.is_extrapolated(rate):
+    if header.is_provisional:
+        lines.append(f"  {PROVISIONAL}")
+    elif missing := calibration.photos_missing(rate):
         lines.append(
-            f"  extrapolated: {len(scores)} scores can show rates down to {1 / (len(scores) + 1):.2g}; "
-            "more good photos (--calibrate-on, or `goodparts calibrate --good`) make it sounder"
+            f"  {len(scores)} photos cannot verify a {_percent(rate)} rate; about {missing} more would "
+            "(--calibrate-on, `goodparts calibrate --good`, or settling: `goodparts calibrate --unlabelled`)"
         )
     return lines
 
 
-def describe_recalibration(recalibration: Recalibration) -> list[str]:
-    """Say how simulated and real bad parts score, where there were any, and which threshold they propose."""
+def _describe_rates(header: RecipeHeader, today: float) -> list[str]:
+    """Return what other rates would mean: their thresholds, 1.00 being today's, and what would verify them."""
+    calibration = header.calibration
+    lines = ["  what a rate would mean, in scores of which 1.00 is rejected today:"]
+    for rate in RATES:
+        missing = calibration.photos_missing(rate)
+        verified = f"about {missing} more good photos would verify it" if missing else "these photos verify it"
+        relative = calibration.image.threshold(rate) / today
+        lines.append(f"    {_percent(rate):>4}  rejects from {relative:.2f}, {verified}")
+    return lines
+
+
+def describe_proposal(path: Path, recalibration: Recalibration) -> list[str]:
+    """Return what a recalibration would change, what it rests on, and what it would reject of the photos at hand."""
+    before, after = recalibration.before.header, recalibration.recipe.header
+    old, new = before.thresholds, after.thresholds
+    calibration, scores = after.calibration, recalibration.good_scores
+    rejected = [int((scores >= threshold).sum()) for threshold in (old.image, new.image)]
+    lines = [
+        f"{path}: {after.product!r}",
+        f"  rejects from 1.00 today → {new.image / old.image:.2f} (raw image score {old.image:.4g} → {new.image:.4g}), "
+        f"outlines from raw pixel score {old.pixel:.4g} → {new.pixel:.4g}",
+        f"  calibrated on {len(scores)} scores ({calibration.source}) for a false-reject rate of "
+        f"{_percent(after.false_reject_rate)}",
+        f"  of these, {rejected[0]} are rejected today and {rejected[1]} with the proposed threshold",
+        *_describe_rates(after, old.image),
+    ]
+    if after.is_provisional:
+        lines.append(f"  {PROVISIONAL}")
+    if recalibration.settlement is not None:
+        lines += describe_settlement(recalibration.settlement)
+    return lines + describe_seen(recalibration)
+
+
+def describe_settlement(settlement: Settlement) -> list[str]:
+    """Return a histogram of unlabelled parts' scores, 1.00 being rejected today, and the parts to look at."""
+    edges, counts = settlement.histogram()
+    proposed, highest = settlement.threshold / settlement.today, int(counts.max())
+    lines = [f"  scores of {len(settlement.scores)} unlabelled parts; {proposed:.2f} is proposed:"]
+    for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
+        low, high = low / settlement.today, high / settlement.today
+        marks = [name for name, value in (("proposed", proposed), ("today", 1.0)) if low <= value < high]
+        bar = "#" * math.ceil(BAR * count / highest)
+        lines.append(f"    {low:5.2f} to {high:5.2f} {bar:{BAR}} {count:4d}  {', '.join(marks)}".rstrip())
+    beyond = settlement.beyond()
+    expected = settlement.rate * len(settlement.scores)
+    lines.append(f"  {len(beyond)} of them reach it, about {expected:.0f} good ones are expected to; look at them:")
+    for index in beyond[:BEYOND_SHOWN]:
+        lines.append(f"    {settlement.scores[index] / settlement.today:5.2f}  {settlement.names[index]}")
+    if len(beyond) > BEYOND_SHOWN:
+        lines.append(f"    and {len(beyond) - BEYOND_SHOWN} more")
+    return lines
+
+
+def describe_seen(recalibration: Recalibration) -> list[str]:
+    """Return a warning where no photo reaches the threshold, and how bad photos score beside good ones."""
+    photos = recalibration.bad_photos
+    seen = recalibration.good_scores.max() if photos is None else max(photos.good_scores.max(), photos.bad_scores.max())
     lines = []
     thresholds = recalibration.recipe.header.thresholds
-    if (simulation := recalibration.simulation) is not None:
+    if seen < thresholds.image:
         lines.append(
-            f"  simulated bad parts score {_spread(simulation.bad, thresholds)}; the threshold misses "
-            f"{simulation.missed} of {len(simulation.bad)} and is expected to reject {simulation.rejected:.1%} of good "
-            "parts"
+            f"  warning: the threshold lies above everything seen, the highest at "
+            f"{format_score(thresholds.score(float(seen)))} of it: no photo has shown that a bad part reaches it"
         )
-    if (photos := recalibration.bad_photos) is not None:
+    if photos is not None:
         proposal = photos.proposal
         limit = f"{thresholds.score(proposal.threshold):.4g}"
         lines += [
@@ -176,6 +246,10 @@ def describe_recalibration(recalibration: Recalibration) -> list[str]:
             f"missed; to take it: --threshold {limit} with `goodparts calibrate` or `inspect`",
         ]
     return lines
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.3g} %"
 
 
 def _spread(raw_scores: Floats, thresholds: Thresholds) -> str:
@@ -222,4 +296,5 @@ def as_record(inspection: Inspection) -> dict[str, Any]:
         "recipe": inspection.recipe,
         "graph": inspection.graph,
         "backend": inspection.backend,
+        "provisional": inspection.provisional,
     }

@@ -40,6 +40,12 @@ class _ProductInUse:
     gpu_scorer: GpuScorer | None
     thresholds: Thresholds
 
+    @property
+    def is_provisional(self) -> bool:
+        """Whether the threshold in use rests on a single photo."""
+        header = self.recipe.header
+        return header.is_provisional and self.thresholds.image == header.thresholds.image
+
 
 class Detector:
     """Finds bad parts of one product at a time; `use` changes the product, the engine stays.
@@ -108,6 +114,11 @@ class Detector:
         thresholds.check()
         self._product = dataclasses.replace(self._product, thresholds=thresholds)
 
+    @property
+    def is_provisional(self) -> bool:
+        """Whether the threshold in use rests on a single photo."""
+        return self._product.is_provisional
+
     def predict(self, picture: Picture) -> Inspection:
         """Inspect one picture (preprocess.load_rgb says what is accepted)."""
         return self.predict_batch([picture])[0]
@@ -145,6 +156,7 @@ class Detector:
                 recipe=product.recipe.digest,
                 graph=product.recipe.header.graph,
                 backend=self.engine.backend,
+                provisional=product.is_provisional,
             )
             for frame, tile in zip(frames, tiles, strict=True)
         ]

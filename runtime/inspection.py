@@ -21,7 +21,8 @@ class Inspection:
 
     raw_score: image score, [0,1], of the worst tile; grids: raw pixel scores on the encoder's patch grid, per
     tile [rows·columns,h,w]; frame: its height and width; milliseconds: per stage after loading (a batch's
-    time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran.
+    time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran; provisional:
+    whether the threshold rests on a single photo (RecipeHeader.is_provisional).
     """
 
     raw_score: float
@@ -33,6 +34,7 @@ class Inspection:
     recipe: str
     graph: str
     backend: str
+    provisional: bool = False
 
     @property
     def raw_threshold(self) -> float:

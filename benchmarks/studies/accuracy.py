@@ -23,7 +23,6 @@ from goodparts.runtime.core.scoring import Floats, Fusion, memory_scores, score
 from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.calibrate import Calibration, calibrate_on
 from goodparts.runtime.recipe.memory import coreset
-from goodparts.runtime.recipe.simulate import place, score_painted
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.clip.names import DEFAULT_NAME
 from goodparts.trainer.clip.weights import randomise
@@ -131,8 +130,7 @@ def compare_shares(findings: Findings, name: str, products: list[MeasuredProduct
 def compare_rates(findings: Findings, name: str, products: list[MeasuredProduct], backbone: Backbone) -> None:
     """Add rows "<set>, k shots, at <rate>: good rejected | bad missed", over all lines or draws.
 
-    Where four are learned, also with a calibration on the rest of the good photos, and at the threshold between good
-    and simulated bad parts.
+    Where four are learned, also with a calibration on the rest of the good photos.
     """
     encoded = EncodedProducts(products, backbone)
     for shots in SHOT_COUNTS:
@@ -140,9 +138,6 @@ def compare_rates(findings: Findings, name: str, products: list[MeasuredProduct]
         further_count = 0
         for trial, further_photos in encoded.trials(shots):
             own.add(trial, at_rates(trial.calibration))
-            if shots == SHOTS:
-                painted, _ = score_painted(trial.learned, trial.shots, 1, backbone.encode)
-                own.add(trial, {"simulated": place(trial.calibration.image, painted)})
             if shots == SHOTS and len(further_photos):
                 further_count = len(further_photos)
                 further.add(

@@ -15,7 +15,7 @@ from ..core.files import printable, require_folder, require_folder_of, visible, 
 from ..core.image_files import find_images
 from ..core.preprocess import Array8, load_rgb
 from ..core.scorer import BankPrecision, Search
-from ..describe import as_record
+from ..describe import PROVISIONAL, as_record
 from ..detector import Detector
 from ..inspection import Inspection, format_score
 from ..recipe.header import Verdict
@@ -171,6 +171,8 @@ def _print_what_runs(detector: Detector) -> None:
     lines = [f"{header.product}: {detector.engine.encoder.backbone} on {detector.engine.backend}"]
     if header.protocol == "official":
         lines.append("note: trained with --protocol official, which reproduces the released code, quirks included")
+    if detector.is_provisional:
+        lines.append(f"note: {PROVISIONAL}")
     print_lines(lines, sys.stderr)
 
 

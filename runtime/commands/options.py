@@ -77,13 +77,6 @@ def add_false_reject_rate(options: Options, *, default: float | None = FALSE_REJ
                          help=f"share of good parts that may be rejected ({shown})")  # fmt: skip
 
 
-def add_simulate(options: Options) -> None:
-    """Add --simulate."""
-    options.add_argument("--simulate", action="store_true",
-                         help="place the thresholds between good photos and shots with painted defects, "
-                              "in place of a rate: misses fewer bad parts, may reject more good ones")  # fmt: skip
-
-
 def add_bad(options: Options) -> None:
     """Add --bad."""
     options.add_argument("--bad", type=Path, nargs="+", default=[], metavar="PATH",
@@ -125,7 +118,6 @@ def add_rejection(options: Options) -> None:
     options.add_argument("--calibrate-on", type=Path, nargs="+", default=[], metavar="PATH",
                          help="further good photos, to set the thresholds by; 20 to 50 make them sound")  # fmt: skip
     add_bad(options)
-    add_simulate(options)
     add_review(options, help="parts from this score on that are not rejected get the verdict review, as in 0.8 "
                              "(default: off)")  # fmt: skip
 

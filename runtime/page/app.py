@@ -54,6 +54,16 @@ class Accept(msgspec.Struct, forbid_unknown_fields=True):
     change: str
 
 
+class Settle(msgspec.Struct, forbid_unknown_fields=True):
+    source: str
+    parts: int
+
+
+class Take(msgspec.Struct, forbid_unknown_fields=True):
+    source: str
+    threshold: float
+
+
 class Undo(msgspec.Struct, forbid_unknown_fields=True):
     source: str
     label: str
@@ -85,6 +95,8 @@ class PageApp:
             "/keep": (KeepThreshold, controls.keep_threshold),
             "/consider": (Consider, controls.consider),
             "/accept": (Accept, controls.accept),
+            "/settle": (Settle, controls.settle),
+            "/take": (Take, controls.take),
             "/undo": (Undo, controls.undo),
         }
 

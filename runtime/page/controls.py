@@ -13,6 +13,7 @@ from ..core.errors import FileError, GoodpartsError, ImageError, SettingsError
 from ..core.files import read_bytes, write_atomic
 from ..line.messages import Report
 from ..line.outputs.reject_index import FRAME_ENDING
+from ..line.settling import Settling
 from ..line.shared_engine import SharedEngine
 from ..line.station import Station
 from ..recipe.accept import Change, Effect, Photo, preview
@@ -75,8 +76,10 @@ class Controls:
     """
 
     def __init__(
-        self, stations: Sequence[Station], shared_engine: SharedEngine, gallery: Gallery | None, report: Report
+        self, settlings: Sequence[Settling], shared_engine: SharedEngine, gallery: Gallery | None, report: Report
     ) -> None:
+        self._settlings = {settling.station.source: settling for settling in settlings}
+        stations = [settling.station for settling in settlings]
         self._stations = {station.source: station for station in stations}
         self._line_thresholds = {station.source: station.settings.threshold for station in stations}
         self._undoable: dict[str, deque[_Undoable]] = {name: deque(maxlen=_MOST_UNDOABLE) for name in self._stations}
@@ -135,11 +138,7 @@ class Controls:
             if self.origin(source) != "page":
                 raise SettingsError(f"{source}: no threshold was set on the page that could be kept")
             threshold = self.threshold(source)
-            if self._line_thresholds[source] is not None:
-                raise SettingsError(
-                    f"{source}: its threshold comes from the line's settings, not from the recipe: "
-                    f"write threshold = {threshold:.6g} there"
-                )
+            self._check_recipe_decides(source, threshold)
             old, recipe = self._open_recipe(station)
             kept = recipe.with_thresholds(recipe.header.thresholds.scaled_by(threshold))
             label = f"{threshold:.4g} times the limit written into {station.settings.recipe.name}"
@@ -195,6 +194,31 @@ class Controls:
             del self._considered[source]
         self._report(f"{source}: {label} on the page")
 
+    def settle(self, source: str, parts: int) -> None:
+        """Have the source's next parts propose a threshold; a proposal from before is dropped."""
+        self._station(source)
+        self._settlings[source].start(parts)
+        self._report(f"{source}: settling in on the next {parts} parts, asked for on the page")
+
+    def take(self, source: str, threshold: float) -> None:
+        """Write the proposed threshold into the recipe's file. threshold: the raw one that the page showed."""
+        with self._lock:
+            station, settling = self._station(source), self._settlings[source]
+            proposal = settling.proposal
+            if proposal is None or proposal.threshold != threshold:
+                raise ChangedError(f"{source}: another threshold was proposed meanwhile; look again")
+            limit = station.detector.recipe.header.thresholds.image
+            self._check_recipe_decides(source, threshold / limit)
+            old, recipe = self._open_recipe(station)
+            label = (
+                f"{threshold / limit:.4g} times the limit, of {len(proposal.names)} parts, written into "
+                f"{station.settings.recipe.name}"
+            )
+            self._replace_recipe(station, old, settling.propose(recipe).to_bytes(), label)
+            station.adjust(None)
+            settling.finish()
+        self._report(f"{source}: {label}, from the page")
+
     def undo(self, source: str, label: str) -> None:
         """Take the last change back. label: as `undoable` returned it."""
         with self._lock:
@@ -221,6 +245,14 @@ class Controls:
         if seen is not None and seen != threshold:
             raise ChangedError(f"{source}: the limit was changed meanwhile, to raw {threshold:.4g}; look again")
         return station
+
+    def _check_recipe_decides(self, source: str, threshold: float) -> None:
+        """Raise SettingsError where the line's settings name a threshold, which rules over the recipe's."""
+        if self._line_thresholds[source] is not None:
+            raise SettingsError(
+                f"{source}: its threshold comes from the line's settings, not from the recipe: "
+                f"write threshold = {threshold:.6g} there"
+            )
 
     def _open_recipe(self, station: Station) -> tuple[bytes, Recipe]:
         """Return the bytes of the recipe's file, which is to be changed, and the recipe in it, which must be in use."""

@@ -10,11 +10,13 @@ from typing import Any
 
 from goodparts import __version__
 
+from ..describe import BEYOND_SHOWN
 from ..line.line import Line
 from ..line.pipeline import Pipeline
 from ..line.redact import redact_address
 from ..line.results import Result
 from ..line.settings import OutputSettings
+from ..line.settling import Settling
 from ..line.station import Station
 from .controls import Controls
 from .gallery import Gallery
@@ -49,7 +51,10 @@ class PageState:
             "about": f"{__version__} · {engine.encoder.backbone} on {engine.backend}",
             "up": time.monotonic() - self._started,
             "sources": [
-                self._source(pipeline) | self._threshold(pipeline.station) | pipeline.meter.counts()
+                self._source(pipeline)
+                | self._threshold(pipeline.station)
+                | {"settling": _describe_settling(pipeline.settling)}
+                | pipeline.meter.counts()
                 for pipeline in line.pipelines
             ],
             "outputs": [
@@ -100,6 +105,7 @@ class PageState:
             "raw_threshold": detector.thresholds.image,
             "threshold": controls.threshold(station.source),
             "review": detector.thresholds.review,
+            "provisional": detector.is_provisional,
             "origin": controls.origin(station.source),
             "sharing": controls.sharing(station.source),
             "undo": controls.undoable(station.source),
@@ -110,6 +116,29 @@ def _summarise(result: Result) -> dict[str, Any]:
     """Return what the page shows of a frame's record."""
     keys = ("frame", "score", "verdict", "error")
     return {key: result.record[key] for key in keys if key in result.record} | {"decision": result.decision}
+
+
+def _describe_settling(settling: Settling) -> dict[str, Any]:
+    """Return how many parts were gathered of those asked for, and what they propose. Scores are raw."""
+    gathered, parts = settling.progress
+    proposal = settling.proposal
+    found: dict[str, Any] = {"gathered": gathered, "parts": parts, "proposal": None}
+    if proposal is not None:
+        edges, counts = proposal.histogram()
+        found["proposal"] = {
+            "threshold": proposal.threshold,
+            "today": proposal.today,
+            "rate": proposal.rate,
+            "rejected": proposal.rejected(proposal.today),
+            "would": proposal.rejected(proposal.threshold),
+            "edges": edges.tolist(),
+            "counts": counts.tolist(),
+            "beyond": [
+                {"name": proposal.names[index], "score": float(proposal.scores[index])}
+                for index in proposal.beyond()[:BEYOND_SHOWN]
+            ],
+        }
+    return found
 
 
 def _output_folders(output: OutputSettings) -> list[Path]:

@@ -73,17 +73,32 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The score that good parts exceed with this probability, for log-normal scores."""
         return math.exp(self.location + NormalDist().inv_cdf(1.0 - false_reject_rate) * self.spread)
 
+    def scaled(self, factor: float) -> Level:
+        """Return the level as it would be with every score this many times as high."""
+        return Level(tuple(score * factor for score in self.scores), self.location + math.log(factor), self.spread)
+
+
+Source = Literal["leave-one-out", "copies", "further photos", "unlabelled parts"]
+"""Where the scores of a calibration come from."""
+
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Good parts at both levels: image scores, and maxima of the anomaly map, one of each per photo."""
+    """Good parts at both levels: image scores, and maxima of the anomaly map, one of each per photo.
 
-    source: Literal["leave-one-out", "copies", "further photos"]
+    The scores of "unlabelled parts" are those of all of them, a few bad ones included.
+    """
+
+    source: Source
     image: Level
     pixel: Level
 
-    def is_extrapolated(self, false_reject_rate: float) -> bool:
-        """Whether the rate is below what so few photos can show: 1/(n+1)."""
-        return false_reject_rate < 1.0 / (len(self.image.scores) + 1)
+    def photos_missing(self, false_reject_rate: float) -> int:
+        """Return how many more good photos it takes to verify a rate: n photos can verify 1/(n+1).
+
+        The copies of a single photo count as one.
+        """
+        photos = 1 if self.source == "copies" else len(self.image.scores)
+        return max(0, math.ceil(1.0 / false_reject_rate - 1e-9) - 1 - photos)
 
 
 def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: int, encode: Encode) -> list[Branches]:
@@ -153,17 +168,6 @@ def photo_scores(photos: Sequence[Scores]) -> tuple[Floats, Floats]:
     return np.array(image, np.float32), np.array(pixel, np.float32)
 
 
-def without(learned: Learned, photo: int) -> Learned:
-    """The same product, as if this one of its photos had never been seen."""
-    kept = [shots != photo for shots in learned.shot_of_row]
-    return dataclasses.replace(
-        learned,
-        banks=tuple(bank[rows] for bank, rows in zip(learned.banks, kept, strict=True)),
-        shot_of_row=tuple(shots[rows] for shots, rows in zip(learned.shot_of_row, kept, strict=True)),
-        margins=tuple(margins[rows] for margins, rows in zip(learned.margins, kept, strict=bool(learned.margins))),
-    )
-
-
 def shifted_copies(views: Array8) -> list[Array8]:
     """One photo's views uint8 [T,S,S,3] moved and enlarged by 4 %, towards each corner.
 
@@ -181,9 +185,7 @@ def shifted_copies(views: Array8) -> list[Array8]:
     return copies
 
 
-def summarise(
-    source: Literal["leave-one-out", "copies", "further photos"], image: Floats, pixel: Floats
-) -> Calibration:
+def summarise(source: Source, image: Floats, pixel: Floats) -> Calibration:
     """A calibration from the scores of good photos."""
     return Calibration(source=source, image=_level(image), pixel=_level(pixel))
 

@@ -162,6 +162,12 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """How many patches a photo has, over its tiles and poses."""
         return self.view.count * self.encoder.grid[0] * self.encoder.grid[1] * (POSES if self.poses else 1)
 
+    @property
+    def is_provisional(self) -> bool:
+        """Whether the threshold rests on copies of a single photo, which tell nothing of how parts differ."""
+        level = self.calibration.image
+        return self.calibration.source == "copies" and self.thresholds.image == level.threshold(self.false_reject_rate)
+
     def follow(self, calibration: Calibration, others: Thresholds) -> Thresholds:
         """Thresholds for another calibration, where these are what the present one gives; else those of `others`."""
         rate, now = self.false_reject_rate, self.calibration

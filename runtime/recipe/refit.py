@@ -22,7 +22,7 @@ from ..core.files import NO_DIGEST
 from ..core.preprocess import Array8
 from ..core.scoring import nearest, prompt_margins
 from ..engine.engine import Engine
-from .calibrate import Calibration, Encode, calibrate, score_as_new, summarise
+from .calibrate import Calibration, Encode, calibrate, score_as_new
 from .header import Accepted, RecipeHeader, Shot
 from .memory import Halves, encode_poses, fit_memory
 from .recipe import Recipe
@@ -56,7 +56,7 @@ def encode_for(engine: Engine, recipe: Recipe) -> Encode:
 def refit(recipe: Recipe, encode: Encode, graph: str, name: str = "recipe") -> Recipe:
     """Return the recipe for another graph: memory, calibration and thresholds are computed again from its shots.
 
-    A calibration on further photos, and thresholds set by hand, keep their distance to the shots' own scores.
+    A calibration on other photos, and thresholds set by hand, keep their distance to the shots' own scores.
 
     Args:
         encode: encodes views uint8 [B,S,S,3] with the other graph.
@@ -91,11 +91,9 @@ def refit(recipe: Recipe, encode: Encode, graph: str, name: str = "recipe") -> R
     pixel_factor = math.exp(after.pixel.location - before.pixel.location)
     calibration = after
     if header.calibration != before:
-        further = header.calibration
-        calibration = summarise(
-            further.source,
-            np.array(further.image.scores, np.float32) * image_factor,
-            np.array(further.pixel.scores, np.float32) * pixel_factor,
+        others = header.calibration
+        calibration = msgspec.structs.replace(
+            others, image=others.image.scaled(image_factor), pixel=others.pixel.scaled(pixel_factor)
         )
     by_hand = msgspec.structs.replace(
         header.thresholds, image=header.thresholds.image * image_factor, pixel=header.thresholds.pixel * pixel_factor

@@ -81,3 +81,30 @@ export function drawChart(canvas, state, considered) {
   if (review !== null) level(review, [2, 4], 1.5, y(review) - y(1) > 14); // its number would cover that of the limit
   if (considered > 0) level(considered, [], 2.5, false); // its value stands below, in words
 }
+
+// Scores of unlabelled parts as bars, with today's threshold as a dashed line and the proposed one as a full one.
+export function drawHistogram(canvas, { edges, counts, threshold, today }) {
+  const { clientWidth: width, clientHeight: height } = canvas;
+  const ratio = devicePixelRatio || 1;
+  [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
+  canvas.ariaLabel = `histogram of ${counts.reduce((sum, count) => sum + count)} parts' scores`;
+  const pen = canvas.getContext("2d");
+  pen.scale(ratio, ratio);
+  const [low, high] = [Math.min(edges[0], threshold, today), Math.max(edges.at(-1), threshold, today)].map(Math.log);
+  const x = (score) => EDGE + (Math.log(score) - low) / (high - low) * (width - 2 * EDGE);
+  const highest = Math.max(...counts);
+  counts.forEach((count, index) => {
+    const bar = count / highest * (height - EDGE);
+    pen.fillStyle = edges[index] >= threshold ? BAD : GOOD;
+    pen.fillRect(x(edges[index]), height - bar, x(edges[index + 1]) - x(edges[index]) - 1, bar);
+  });
+  pen.strokeStyle = INK;
+  for (const [value, dashes, wide] of [[today, [6, 4], 1.5], [threshold, [], 2.5]]) {
+    pen.lineWidth = wide;
+    pen.setLineDash(dashes);
+    pen.beginPath();
+    pen.moveTo(x(value), 0);
+    pen.lineTo(x(value), height);
+    pen.stroke();
+  }
+}

@@ -1,6 +1,6 @@
 // The live page: asks for /state again and again while it is looked at, and shows it. Whatever comes from the line
 // (names, products, messages) becomes text, never markup.
-import { drawChart, formatScore, span } from "./chart.js";
+import { drawChart, drawHistogram, formatScore, span } from "./chart.js";
 
 const PERIOD = 500; // ms between two questions; twice that with many sources
 const $ = (selector, inside = document) => inside.querySelector(selector);
@@ -57,6 +57,11 @@ class Card {
     });
     this.part("undo").addEventListener("click", () => this.act("/undo", { label: this.state.undo }));
     this.part("keep").addEventListener("click", () => this.keep());
+    this.part("settling").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.act("/settle", { parts: this.part("parts").valueAsNumber });
+    });
+    this.part("take").addEventListener("click", () => this.take());
   }
 
   part(name) {
@@ -81,6 +86,7 @@ class Card {
       : state.ended ? "it had no picture" : "no picture has come yet"].filter(Boolean).join(" · ");
     if (scored) this.picture(shown.frame);
     this.showThreshold();
+    this.showSettling();
     if (this.asked !== null) this.preview();
   }
 
@@ -131,7 +137,7 @@ class Card {
     this.part("keep").hidden = state.origin !== "page" || pending;
     this.part("undo").hidden = state.undo === null || pending;
     this.part("undo").textContent = `Undo: ${state.undo}`;
-    drawChart($("canvas", this.root), state, this.asked);
+    drawChart(this.part("scores"), state, this.asked);
   }
 
   // Look at what another threshold would do, or (null) at the one in use again.
@@ -171,6 +177,32 @@ class Card {
     const others = state.sharing.length ? ` Here it then holds for ${state.sharing.join(", ")} too.` : "";
     const text = `Write ${times(state.threshold)}the limit of ${state.recipe} into it? It then holds wherever this recipe is used.${others}`;
     if (await confirmed(text)) this.act("/keep", { seen: state.raw_threshold });
+  }
+
+  // What the source's next parts propose. Scores are shown with today's threshold as 1.
+  showSettling() {
+    const { gathered, parts, proposal } = this.state.settling;
+    const canvas = this.part("histogram");
+    this.part("provisional").hidden = !this.state.provisional;
+    canvas.hidden = this.part("take").hidden = proposal === null;
+    if (proposal === null) {
+      this.part("gathered").textContent = parts ? `${gathered} of ${parts} parts so far.` : "";
+      this.part("beyond").replaceChildren();
+      return;
+    }
+    const relative = (score) => (score / proposal.today).toFixed(2);
+    this.part("gathered").textContent = `${parts} parts propose to reject from 1.00 → ${relative(proposal.threshold)} ` +
+      `(raw ${short(proposal.today)} → ${short(proposal.threshold)}), for ${short(100 * proposal.rate)} % of good parts. ` +
+      `${proposal.rejected} of them reach it today, ${proposal.would} would; look at those:`;
+    this.part("beyond").replaceChildren(...proposal.beyond.map((part) => make("li", `${relative(part.score)} ${part.name}`)));
+    drawHistogram(canvas, proposal);
+  }
+
+  async take() {
+    const { proposal } = this.state.settling;
+    const text = `Write ${short(proposal.threshold / proposal.today)} times today's limit into ${this.state.recipe}? ` +
+      "It then holds wherever this recipe is used.";
+    if (await confirmed(text)) this.act("/take", { threshold: proposal.threshold });
   }
 
   async act(path, action) {

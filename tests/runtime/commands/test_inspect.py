@@ -55,6 +55,19 @@ def test_json_on_standard_output_is_nothing_but_json(
     assert len([json.loads(line) for line in lines]) == 4
 
 
+def test_a_provisional_recipe_is_marked_unless_a_threshold_is_given(
+    engine_folder: Path, recipe: Recipe, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = msgspec.structs.replace(recipe.header.calibration, source="copies")
+    recipe.recalibrate(copies, 0.05).save(tmp_path / "single.safetensors")
+    command = Command(engine_folder, tmp_path / "single.safetensors")
+    for options, provisional in (([], True), (["--threshold", "0.5"], False)):
+        assert command(photos / "bad", "--json", "-", *options) == 0
+        seen = capsys.readouterr()
+        assert json.loads(seen.out)["provisional"] == provisional
+        assert ("note: provisional" in seen.err) == provisional
+
+
 def test_one_broken_file_is_reported_and_the_rest_go_on(
     command: Command, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -17,6 +18,9 @@ import av
 import pytest
 from goodparts.runtime import Detector
 from goodparts.runtime.commands.screen import Screen
+from goodparts.runtime.commands.watch import add_arguments, make_settings
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.line.settings import SettlingSettings, read_settings
 
 from goodparts.cli import main
 from tests.runtime.conftest import BAD, FRAMES
@@ -209,3 +213,19 @@ def test_errors_are_one_line_and_exit_2(options: list[str], message: str, capsys
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("goodparts watch: ")
     assert message in line
+
+
+def test_settling_is_asked_for_by_an_option_or_in_the_lines_file(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    common = ["--engine", "e", "--recipe", "r", "--source", "s"]
+    assert make_settings(parser.parse_args(common)).settling is None
+    asked = make_settings(parser.parse_args([*common, "--settle", "60", "--take"])).settling
+    assert asked == SettlingSettings(parts=60, take=True)
+    with pytest.raises(SettingsError, match=r"--settle: settling.parts 5: at least 20 are needed"):
+        make_settings(parser.parse_args([*common, "--settle", "5"]))
+    with pytest.raises(SettingsError, match="give --settle N as well"):
+        make_settings(parser.parse_args([*common, "--take"]))
+    source = '[[source]]\nname = "a"\naddress = "s"\nrecipe = "r"\n'
+    (tmp_path / "line.toml").write_text(f'engine = "e"\nsettling = {{ parts = 40 }}\n{source}')
+    assert read_settings(tmp_path / "line.toml").settling == SettlingSettings(parts=40)

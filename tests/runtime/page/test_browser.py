@@ -12,7 +12,7 @@ from goodparts.runtime import Recipe
 from goodparts.runtime.line.outputs.rejects import Rejects
 from goodparts.runtime.line.results import Result
 
-from tests.runtime.page.conftest import TOKEN, OpenLine
+from tests.runtime.page.conftest import TOKEN, OpenLine, scored
 
 pytest.importorskip("websockets")
 from tests.runtime.page.browser import CHROMIUM, Browser
@@ -127,6 +127,34 @@ def test_a_part_to_review_looks_like_one_and_is_listed_by_itself(
     browser.run(f"{chosen}.value = 'reject'; {chosen}.dispatchEvent(new Event('change'))")
     browser.wait("document.querySelectorAll('#rejects button').length === 1")
     assert browser.run("document.querySelectorAll('#rejects .mark').length") == 0
+    nothing_odd(browser, client.port)
+
+
+def test_an_operator_settles_in_looks_at_the_histogram_and_writes_what_is_proposed(
+    browser: Browser, open_line: OpenLine, recipe: Recipe, results: dict[str, Result], tmp_path: Path
+) -> None:
+    own = tmp_path / "own.safetensors"
+    recipe.save(own)
+    client = open_line({"left": {"recipe": str(own)}})
+    settling = client.line.pipelines[0].settling
+    browser.open(client.page.url)
+    browser.wait("document.querySelector('.parts')")
+    browser.run("document.querySelector('.parts').value = 20")
+    browser.run("document.querySelector('.settling button').click()")
+    browser.wait("document.querySelector('.gathered').innerText === '0 of 20 parts so far.'")
+    for number in range(20):
+        settling.note(scored(results["good"], number, 1 + number / 100))
+    proposal = settling.proposal
+    assert proposal is not None
+    assert "20 parts propose to reject from 1.00" in browser.wait("document.querySelector('.beyond li') && "
+        "document.querySelector('.gathered').innerText")  # fmt: skip
+    drawn = "document.querySelector('.histogram').getContext('2d').getImageData(0, 0, 400, 130).data"
+    assert browser.run(f"{drawn}.some((value) => value > 0)")
+    browser.run("document.querySelector('.take').click()")
+    assert "own.safetensors" in browser.wait("document.querySelector('#confirm[open] p').innerText")
+    browser.run("document.querySelector('#confirm button').click()")
+    assert browser.wait("document.querySelector('.undo').innerText.includes('written into')")
+    assert Recipe.open(own).header.thresholds.image == proposal.threshold
     nothing_odd(browser, client.port)
 
 

@@ -13,7 +13,7 @@ from goodparts.runtime import Recipe
 from goodparts.runtime.line.outputs.rejects import Rejects
 from goodparts.runtime.line.results import Result
 
-from tests.runtime.page.conftest import Client, OpenLine, Reply
+from tests.runtime.page.conftest import Client, OpenLine, Reply, scored
 
 
 @pytest.fixture
@@ -201,4 +201,46 @@ def test_an_engine_that_fails_is_said_and_nothing_changed(
     monkeypatch.setattr(client.line.shared_engine.engine.graphs["plain"], "run", lost)
     reply = client.post("/consider", {"reject": client.get("/rejects").json["rejects"][0]["name"]})
     assert (reply.status, reply.body) == (500, b"that failed: RuntimeError")
+    assert own.read_bytes() == recipe.to_bytes()
+
+
+def settle_in(client: Client, results: dict[str, Result], parts: int = 20) -> dict[str, Any]:
+    """Ask for settling in, hand the source so many good parts, the last of which looks bad, and return the proposal."""
+    assert client.post("/settle", {"source": "left", "parts": parts}).status == 200
+    for number in range(parts):
+        factor = 5.0 if number == parts - 1 else 1.0 + number / 100
+        client.line.pipelines[0].settling.note(scored(results["good"], number, factor))
+    proposal = seen(client)["settling"]["proposal"]
+    assert isinstance(proposal, dict)
+    return proposal
+
+
+def test_what_the_next_parts_propose_is_shown_written_when_told_and_undone(
+    open_line: OpenLine, own: Path, results: dict[str, Result], recipe: Recipe
+) -> None:
+    client = open_line({"left": {"recipe": str(own)}})
+    proposal = settle_in(client, results)
+    assert sum(proposal["counts"]) == 20
+    assert proposal["beyond"][0]["name"] == "frame 19"
+    assert own.read_bytes() == recipe.to_bytes()
+    take = {"source": "left", "threshold": proposal["threshold"]}
+    assert client.post("/take", take | {"threshold": 0.5}).status == 409
+    assert client.post("/take", take).status == 200
+    header = Recipe.open(own).header
+    assert (header.thresholds.image, header.calibration.source) == (proposal["threshold"], "unlabelled parts")
+    assert seen(client)["threshold"] == proposal["threshold"]
+    assert seen(client)["settling"]["proposal"] is None
+    assert client.post("/take", take).status == 409
+    assert undo(client).status == 200
+    assert own.read_bytes() == recipe.to_bytes()
+
+
+def test_a_proposal_is_not_written_where_the_settings_rule_or_for_too_few_parts(
+    open_line: OpenLine, own: Path, results: dict[str, Result], recipe: Recipe
+) -> None:
+    client = open_line({"left": {"recipe": str(own), "threshold": 0.7}})
+    assert client.post("/settle", {"source": "left", "parts": 19}).status == 422
+    refused = client.post("/take", {"source": "left", "threshold": settle_in(client, results)["threshold"]})
+    assert refused.status == 422
+    assert b"comes from the line's settings" in refused.body
     assert own.read_bytes() == recipe.to_bytes()

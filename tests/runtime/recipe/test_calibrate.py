@@ -11,6 +11,7 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scoring import Features, Fusion, Learned, score
 from goodparts.runtime.recipe.calibrate import (
     COPY_SPREAD,
+    Calibration,
     Level,
     calibrate,
     calibrate_on,
@@ -19,7 +20,6 @@ from goodparts.runtime.recipe.calibrate import (
     score_shots,
     separate,
     shifted_copies,
-    without,
 )
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.clip.backbone import Backbone
@@ -49,7 +49,6 @@ def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, small: Backbo
     )
     assert seen.source == "leave-one-out"
     assert seen.image.scores[1] == pytest.approx(score(features[1:2], others).image[0])
-    assert [len(bank) for bank in without(learned, 2).banks] == [2 * rows, 2 * rows]
 
 
 def test_a_single_shot_is_calibrated_on_shifted_copies(recipe: Recipe, small: Backbone) -> None:
@@ -108,11 +107,14 @@ def test_further_photos_are_scored_against_the_whole_memory(recipe: Recipe, smal
     assert max(seen.image.scores) < 0.1 * min(recipe.header.calibration.image.scores)
 
 
-@pytest.mark.parametrize(("rate", "extrapolated"), [(0.01, True), (0.26, False)])
-def test_a_rate_that_so_few_photos_cannot_show_is_called_extrapolated(
-    recipe: Recipe, rate: float, extrapolated: bool
-) -> None:
-    assert recipe.header.calibration.is_extrapolated(rate) == extrapolated  # 3 photos show 1/4
+@pytest.mark.parametrize(("rate", "missing"), [(0.01, 96), (0.05, 16), (0.25, 0), (0.26, 0)])
+def test_photos_that_a_rate_still_takes_are_counted(recipe: Recipe, rate: float, missing: int) -> None:
+    assert recipe.header.calibration.photos_missing(rate) == missing  # 3 photos verify 1/4, 99 verify 1/100
+
+
+def test_copies_of_a_photo_count_as_one(recipe: Recipe) -> None:
+    level = recipe.header.calibration.image
+    assert Calibration(source="copies", image=level, pixel=level).photos_missing(0.05) == 18
 
 
 def test_proposed_threshold_lies_between_good_and_bad() -> None:
