@@ -195,6 +195,7 @@ def as_record(inspection: Inspection) -> dict[str, Any]:
         "threshold": inspection.threshold,
         "pixel_threshold": inspection.thresholds.pixel,
         "regions": inspection.regions,
+        "scene": inspection.scene,
         "milliseconds": {stage: round(ms, 3) for stage, ms in inspection.milliseconds.items()},
         "recipe": inspection.recipe,
         "graph": inspection.graph,

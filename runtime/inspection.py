@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .core.regions import Region, find_regions
+from .core.scene import SceneChange
 from .core.scoring import Floats
 from .core.threads import one_blas_thread
 from .core.view import Box, View
@@ -25,7 +26,8 @@ class Inspection:
 
     score: raw image score, [0,1], of the worst tile; grids: raw pixel scores on the encoder's patch grid, per
     tile [rows·columns,h,w]; frame: its height and width; milliseconds: per stage after loading (a batch's
-    time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran.
+    time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran; scene: why
+    the picture is not of the scene that was learned, None where it is, and where the recipe has learned none.
     """
 
     score: float
@@ -38,6 +40,7 @@ class Inspection:
     recipe: str
     graph: str
     backend: str
+    scene: SceneChange | None = None
 
     @property
     def threshold(self) -> float:

@@ -126,6 +126,7 @@ def compose_recipe(backbone: Backbone, learned: LearnedProduct, graph: str, opti
         thresholds=Thresholds(image=calibration.image.threshold(rate), pixel=calibration.pixel.threshold(rate)),
         seed=options.seed,
         versions={library: version(library) for library in LIBRARIES},
+        scene=memory.scene,
     )
     return Recipe(
         header,

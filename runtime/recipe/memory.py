@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.preprocess import Array8
-from ..core.scoring import Combination, Features, Floats, Learned, Scales, measure_scales
+from ..core.scene import Scene, learn_scene, measure_scene
+from ..core.scoring import Branches, Combination, Features, Floats, Learned, Scales, measure_scales
 from .calibrate import Calibration, Encode, calibrate, score_shots
 
 Fusion = Literal["paper", "balanced", "prompt", "memory"]
@@ -34,12 +35,13 @@ PROJECTED = 128
 @dataclass(frozen=True, eq=False)
 class Memory:
     """banks float16 [R_m,W_m]; shot_of_row int32 [R_m], the shot that each row came from; what good parts score on each
-    branch; the calibration on the shots."""
+    branch; the calibration on the shots; the scene that they show."""
 
     banks: tuple[Halves, ...]
     shot_of_row: tuple[ShotOfRow, ...]
     scales: Scales
     calibration: Calibration
+    scene: Scene
 
 
 def fit_memory(
@@ -70,7 +72,22 @@ def fit_memory(
     good = score_shots(stored, features, shots, per_photo, encode)
     scales = measure_scales(good)
     calibration = calibrate(good, scales if fusion == "balanced" else None, len(shots) == per_photo, COMBINED[fusion])
-    return Memory(tuple(banks), tuple(shot_of_row), scales, calibration)
+    return Memory(tuple(banks), tuple(shot_of_row), scales, calibration, scene_of_shots(shots, per_photo, good))
+
+
+def scene_of_shots(shots: Array8, per_photo: int, good: Sequence[Branches]) -> Scene:
+    """Learn the scene that the shots show.
+
+    Args:
+        shots: their views, uint8 [k·per_photo,S,S,3].
+        per_photo: how many views each has.
+        good: what each shot scores against the memory of the others; of a single shot, what its copies score, which a
+            scene passes over.
+    """
+    photos = [shots[start : start + per_photo] for start in range(0, len(shots), per_photo)]
+    return learn_scene([
+        measure_scene(views, branches.grid_memory) for views, branches in zip(photos, good, strict=False)
+    ])  # fmt: skip
 
 
 def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArray[np.intp]:
