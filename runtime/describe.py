@@ -292,6 +292,7 @@ def as_record(inspection: Inspection) -> dict[str, Any]:
         "raw_threshold": inspection.raw_threshold,
         "raw_pixel_threshold": inspection.thresholds.pixel,
         "regions": inspection.regions,
+        "scene": inspection.scene,
         "milliseconds": {stage: round(ms, 3) for stage, ms in inspection.milliseconds.items()},
         "recipe": inspection.recipe,
         "graph": inspection.graph,

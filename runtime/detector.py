@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import logging
 import os
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 import numpy as np
 from PIL import Image
 
@@ -19,8 +21,9 @@ from .backends.gpu_scorer import GpuScorer, open_gpu_scorer
 from .backends.session import Precision
 from .core.errors import EngineError, ImageError
 from .core.preprocess import Array8, Picture, load_rgb
+from .core.scene import Scene, SceneChange, measure_scene
 from .core.scorer import EXACT, Scorer, Search
-from .core.scoring import Scores
+from .core.scoring import Floats, Scores
 from .engine.engine import Engine
 from .inspection import Inspection
 from .recipe.header import Thresholds
@@ -134,7 +137,8 @@ class Detector:
             return []
         product = self._product
         view = product.recipe.header.view
-        scores, spans = self._score(frames, product) if product.gpu_scorer is None else product.gpu_scorer(frames)
+        score = functools.partial(self._score, product) if product.gpu_scorer is None else product.gpu_scorer
+        scores, views, spans = score(frames)
         if not (np.isfinite(scores.image).all() and np.isfinite(scores.grid).all()):
             raise EngineError(
                 f"{self.engine.backend} gave features that are not finite: no verdict can be had from them; "
@@ -157,12 +161,13 @@ class Detector:
                 graph=product.recipe.header.graph,
                 backend=self.engine.backend,
                 provisional=product.is_provisional,
+                scene=judge_scene(product.recipe.header.scene, views[tile], scores.branches.grid_memory[tile]),
             )
             for frame, tile in zip(frames, tiles, strict=True)
         ]
 
-    def _score(self, frames: list[Array8], product: _ProductInUse) -> tuple[Scores, list[float]]:
-        """The scores of all the frames' views, and the seconds of preprocessing, encoding and scoring."""
+    def _score(self, product: _ProductInUse, frames: list[Array8]) -> tuple[Scores, Array8, list[float]]:
+        """The scores of all the frames' views, the views, and the seconds of preprocessing, encoding and scoring."""
         size, view = self.engine.encoder.image_size, product.recipe.header.view
         clock = [time.perf_counter()]
         views = np.concatenate([view.cut(frame, size, self.engine.threads) for frame in frames])
@@ -171,4 +176,9 @@ class Detector:
         clock.append(time.perf_counter())
         scores = product.score(features)
         clock.append(time.perf_counter())
-        return scores, [stop - start for start, stop in itertools.pairwise(clock)]
+        return scores, views, [stop - start for start, stop in itertools.pairwise(clock)]
+
+
+def judge_scene(scene: Scene | msgspec.UnsetType, views: Array8, grid_memory: Floats) -> SceneChange | None:
+    """Return why a picture, its views and their memory scores given, is not of the scene; None also for no scene."""
+    return scene.judge(measure_scene(views, grid_memory)) if scene else None

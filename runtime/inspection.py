@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass
 
 from .core.regions import Region, find_regions
+from .core.scene import SceneChange
 from .core.scoring import Floats
 from .core.threads import one_blas_thread
 from .core.view import Box, View
@@ -22,7 +23,8 @@ class Inspection:
     raw_score: image score, [0,1], of the worst tile; grids: raw pixel scores on the encoder's patch grid, per
     tile [rows·columns,h,w]; frame: its height and width; milliseconds: per stage after loading (a batch's
     time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran; provisional:
-    whether the threshold rests on a single photo (RecipeHeader.is_provisional).
+    whether the threshold rests on a single photo (RecipeHeader.is_provisional); scene: why the picture is not of the
+    scene that was learned, None where it is, and where the recipe has learned none.
     """
 
     raw_score: float
@@ -35,6 +37,7 @@ class Inspection:
     graph: str
     backend: str
     provisional: bool = False
+    scene: SceneChange | None = None
 
     @property
     def raw_threshold(self) -> float:

@@ -20,7 +20,7 @@ constexpr std::string_view kViewFields[] = {"roi", "mask", "resize", "tiles", "o
 constexpr std::string_view kHeaderFields[] = {
     "version", "product", "method", "protocol", "settings", "encoder", "graph", "view", "temperature", "image_maximum",
     "fusion", "residual_weight", "memory_share", "poses", "shots", "shot_calibration", "calibration",
-    "false_reject_rate", "thresholds", "seed", "versions", "accepted", "signature", "digest"};
+    "false_reject_rate", "thresholds", "seed", "versions", "accepted", "scene", "signature", "digest"};
 // clang-format on
 
 // Fields that decide how a frame is scored must all be known: an older reader would score otherwise.

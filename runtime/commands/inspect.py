@@ -14,6 +14,7 @@ from ..core.errors import GoodpartsError, SettingsError
 from ..core.files import printable, require_folder, require_folder_of, visible, write_atomic
 from ..core.image_files import find_images
 from ..core.preprocess import Array8, load_rgb
+from ..core.scene import SceneReason
 from ..core.scorer import BankPrecision, Search
 from ..describe import PROVISIONAL, as_record
 from ..detector import Detector
@@ -126,6 +127,7 @@ class Verdicts:
     def __init__(self, json: str | None, print_line: Callable[..., None]) -> None:
         self.counts = dict.fromkeys(get_args(Verdict), 0)
         self.unreadable = 0
+        self._scenes: dict[SceneReason, list[str]] = {}
         self._json, self._print_line = json, print_line
         self._table: TextIO = sys.stderr if json == "-" else sys.stdout
         self._records: list[bytes] = []
@@ -138,7 +140,11 @@ class Verdicts:
             self.counts[outcome.verdict] += 1
             record = {"path": name, **as_record(outcome)}
             score = format_score(outcome.score)
-            self._print_line(f"{outcome.verdict:6}  {score:>6}  {visible(name)}", file=self._table)
+            scene = ""
+            if outcome.scene is not None:
+                scene = f"  scene changed: {outcome.scene.reason}"
+                self._scenes.setdefault(outcome.scene.reason, []).append(outcome.scene.sentence)
+            self._print_line(f"{outcome.verdict:6}  {score:>6}  {visible(name)}{scene}", file=self._table)
         else:
             self.unreadable += 1
             record = {"path": name, "error": str(outcome)}
@@ -156,7 +162,7 @@ class Verdicts:
             write_atomic(Path(str(self._json)), b"".join(self._records))
 
     def print_totals(self) -> None:
-        """Print how many pictures were good, to be reviewed if there were such, rejected and unreadable."""
+        """Print how many pictures had each verdict or were unreadable, and how many show another scene, and why."""
         good, review, rejected = (self.counts[verdict] for verdict in get_args(Verdict))
         to_review = f"{review} to review, " if review else ""
         print(
@@ -164,6 +170,8 @@ class Verdicts:
             f"{self.unreadable} unreadable",
             file=self._table,
         )
+        for sentences in self._scenes.values():
+            print(f"in {len(sentences)} the scene has changed: {sentences[0]}", file=self._table)
 
 
 def _print_what_runs(detector: Detector) -> None:

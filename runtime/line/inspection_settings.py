@@ -53,9 +53,13 @@ class InspectionSettings:
         return self.make_detector(engine, Recipe.open(self.recipe, self.trust))
 
     def make_detector(self, engine: Engine, recipe: Recipe) -> Detector:
-        """Return a detector of the recipe with these settings in the place of its own; its digest stays the file's."""
+        """Return a detector of the recipe with these settings in the place of its own; its digest stays the file's.
+
+        With another region or mask it does not know the scene, of which the recipe has learned its own part.
+        """
         view = msgspec.structs.replace(recipe.header.view, **_given(roi=self.roi, mask=self.mask))
-        header = msgspec.structs.replace(recipe.header, view=view)
+        scene = recipe.header.scene if view == recipe.header.view else msgspec.UNSET
+        header = msgspec.structs.replace(recipe.header, view=view, scene=scene)
         detector = Detector(engine, dataclasses.replace(recipe, header=header))
         detector.thresholds = self.replace_in(detector.thresholds)
         return detector

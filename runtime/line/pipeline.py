@@ -29,4 +29,4 @@ class Pipeline:
 
     def status(self) -> SourceStatus:
         """Return how the source stands now."""
-        return SourceStatus(self.meter, self.queue.dropped, self.capture.up)
+        return SourceStatus(self.meter, self.queue.dropped, self.capture.up, self.station.scene_watch)

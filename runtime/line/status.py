@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .meter import STAGES, Meter
+from .scene_watch import SceneWatch
 
 
 class SourceStatus(NamedTuple):
-    """How a source stands: its meter, the frames that newer ones replaced, and whether pictures are coming."""
+    """How a source stands: its meter, the frames that newer ones replaced, whether pictures are coming, its scene."""
 
     meter: Meter
     dropped: int
     up: bool
+    scene_watch: SceneWatch
 
 
 def status_table(sources: Sequence[SourceStatus]) -> list[str]:

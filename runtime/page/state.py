@@ -95,6 +95,8 @@ class PageState:
             "rate": status.meter.rate(),
             "dropped": status.dropped,
             "latency": status.meter.percentiles(),
+            "scene": status.scene_watch.change,
+            "drift": status.scene_watch.drift,
         }
 
     def _threshold(self, station: Station) -> dict[str, Any]:

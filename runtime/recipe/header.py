@@ -9,6 +9,7 @@ import msgspec
 
 from ..core.errors import SettingsError
 from ..core.files import NO_DIGEST
+from ..core.scene import Scene
 from ..core.scoring import Fusion
 from ..core.view import View
 from ..engine.spec import Encoder
@@ -94,12 +95,14 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Photos that an operator said are good, the last of the recipe's shots (accept.py).
 
     accepts: how many photos each accept added, oldest first; max_rows: most rows that a bank may hold, those of the
-    learned shots always among them; learned: the calibration on these alone.
+    learned shots always among them; learned: the calibration on these alone; learned_scene: the scene of these alone,
+    unset where the recipe had none.
     """
 
     accepts: tuple[int, ...]
     max_rows: int
     learned: Calibration
+    learned_scene: Scene | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if not self.accepts or min(self.accepts) < 1:
@@ -116,7 +119,7 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     memory_share: of the shots' patches that the banks hold; shot_calibration: on the shots themselves; calibration: the
     one that thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were set for;
     poses: whether the shots are remembered turned and mirrored too; accepted: which of the shots were added on the
-    line; signature, digest: of the file this was read from.
+    line; scene: what the shots show; signature, digest: of the file this was read from.
     """
 
     version: int
@@ -141,6 +144,7 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     versions: dict[str, str]
     poses: bool = False
     accepted: Accepted | msgspec.UnsetType = msgspec.UNSET
+    scene: Scene | msgspec.UnsetType = msgspec.UNSET
     signature: str | msgspec.UnsetType = msgspec.UNSET
     digest: str = NO_DIGEST
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ..core.preprocess import Array8
-from ..core.scoring import Features, Floats, Learned, prompt_margins
+from ..core.scene import Scene, learn_scene, measure_scene
+from ..core.scoring import Branches, Features, Floats, Learned, prompt_margins
 from .calibrate import Calibration, Encode, calibrate, score_shots
 
 Halves = npt.NDArray[np.float16]
@@ -27,12 +28,13 @@ PROJECTED = 128
 @dataclass(frozen=True, eq=False)
 class Memory:
     """banks float16 [R_m,W_m]; shot_of_row int32 [R_m], the shot that each row came from; margins float32 [R_m], of its
-    patch (scoring.Learned); the calibration on the shots."""
+    patch (scoring.Learned); the calibration on the shots; the scene that they show."""
 
     banks: tuple[Halves, ...]
     shot_of_row: tuple[ShotOfRow, ...]
     margins: tuple[Floats, ...]
     calibration: Calibration
+    scene: Scene
 
 
 def fit_memory(
@@ -76,7 +78,8 @@ def fit_memory(
     )
     good = score_shots(stored, features, shots, per_photo, encode)
     calibration = calibrate(good, stored, len(shots) == per_photo)
-    return Memory(tuple(banks), tuple(shot_of_row), tuple(margins), calibration)
+    scene = scene_of_shots(shots, per_photo, good)
+    return Memory(tuple(banks), tuple(shot_of_row), tuple(margins), calibration, scene)
 
 
 def encode_poses(features: Features, views: Array8, encode: Encode, poses: bool) -> Iterator[Features]:
@@ -85,6 +88,21 @@ def encode_poses(features: Features, views: Array8, encode: Encode, poses: bool)
     for pose in range(1, POSES if poses else 1):
         mirrored = views if pose < 4 else views[:, :, ::-1]
         yield encode(np.ascontiguousarray(np.rot90(mirrored, pose % 4, axes=(1, 2))))
+
+
+def scene_of_shots(shots: Array8, per_photo: int, good: Sequence[Branches]) -> Scene:
+    """Learn the scene that the shots show.
+
+    Args:
+        shots: their views, uint8 [k·per_photo,S,S,3].
+        per_photo: how many views each has.
+        good: what each shot scores against the memory of the others; of a single shot, what its copies score, which a
+            scene passes over.
+    """
+    photos = [shots[start : start + per_photo] for start in range(0, len(shots), per_photo)]
+    return learn_scene([
+        measure_scene(views, branches.grid_memory) for views, branches in zip(photos, good, strict=False)
+    ])  # fmt: skip
 
 
 def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArray[np.intp]:

@@ -141,6 +141,7 @@ def compose_recipe(encoder: Encoder, learned: LearnedProduct, graph: str, option
         thresholds=Thresholds(image=calibration.image.threshold(rate), pixel=calibration.pixel.threshold(rate)),
         seed=options.seed,
         versions={library: version(library) for library in (*LIBRARIES, *learned.libraries)},
+        scene=memory.scene,
     )
     return Recipe(
         header,

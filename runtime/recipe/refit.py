@@ -24,7 +24,7 @@ from ..core.scoring import nearest, prompt_margins
 from ..engine.engine import Engine
 from .calibrate import Calibration, Encode, calibrate, score_as_new
 from .header import Accepted, RecipeHeader, Shot
-from .memory import Halves, encode_poses, fit_memory
+from .memory import Halves, encode_poses, fit_memory, scene_of_shots
 from .recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -104,6 +104,7 @@ def refit(recipe: Recipe, encode: Encode, graph: str, name: str = "recipe") -> R
         shot_calibration=after,
         calibration=calibration,
         thresholds=header.follow(calibration, by_hand),
+        scene=memory.scene,
     )
     return dataclasses.replace(
         recipe, header=fitted_header, banks=memory.banks, shot_of_row=memory.shot_of_row, margins=memory.margins
@@ -118,7 +119,10 @@ def forget(recipe: Recipe) -> Recipe:
     kept_rows = [shots < header.learned_shots for shots in recipe.shot_of_row]
     return dataclasses.replace(
         recipe,
-        header=_with_shots(header, header.shots[: header.learned_shots], header.accepted.learned, msgspec.UNSET),
+        header=msgspec.structs.replace(
+            _with_shots(header, header.shots[: header.learned_shots], header.accepted.learned, msgspec.UNSET),
+            scene=header.accepted.learned_scene,
+        ),
         banks=tuple(bank[rows] for bank, rows in zip(recipe.banks, kept_rows, strict=True)),
         shot_of_row=tuple(shots[rows] for shots, rows in zip(recipe.shot_of_row, kept_rows, strict=True)),
         margins=tuple(margins[rows] for margins, rows in zip(recipe.margins, kept_rows, strict=True)),
@@ -178,9 +182,16 @@ def remember(
         learned, banks=tuple(banks), shot_of_row=tuple(shot_of_row), margins=tuple(margins), shots=all_views
     )
     product = recipe.learned()
-    calibration = calibrate(score_as_new(product, features), product, False)
-    accepted = Accepted(accepts=tuple(accepts), max_rows=max_rows, learned=header.shot_calibration)
-    return dataclasses.replace(recipe, header=_with_shots(header, (*header.shots, *shots), calibration, accepted))
+    good = score_as_new(product, features)
+    calibration = calibrate(good, product, False)
+    accepted = Accepted(
+        accepts=tuple(accepts), max_rows=max_rows, learned=header.shot_calibration, learned_scene=header.scene
+    )
+    header = msgspec.structs.replace(
+        _with_shots(header, (*header.shots, *shots), calibration, accepted),
+        scene=scene_of_shots(all_views, per_photo, good),
+    )
+    return dataclasses.replace(recipe, header=header)
 
 
 def most_novel(known: Halves, photos: Sequence[Halves], keep: int) -> list[npt.NDArray[np.intp]]:

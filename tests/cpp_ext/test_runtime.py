@@ -119,10 +119,10 @@ def test_what_python_finds_is_found(
 
 
 def test_a_memory_with_poses_is_eight_times_as_large(
-    engine: Engine, native: Handle, library: Library, demo: Backbone, recipe: Recipe
+    engine: Engine, native: Handle, library: Library, small: Backbone, recipe: Recipe
 ) -> None:
     posed = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, poses=True))
-    posed = dataclasses.replace(refit(posed, demo.encode, recipe.header.graph), shots=None)
+    posed = dataclasses.replace(refit(posed, small.encode, recipe.header.graph), shots=None)
     expected = Detector(engine, posed).predict(FRAME)
     assert NativeDetector(native, posed.to_bytes()).inspect(FRAME).score == pytest.approx(expected.score, abs=1e-5)
     with pytest.raises(RefusedError, match=r"ring is damaged \(tensor photos_0 is \[3456\]"):

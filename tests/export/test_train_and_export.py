@@ -155,7 +155,7 @@ def test_refining_a_taught_recipe_learns_what_its_photos_teach(
     taught, refined, tiled = (tmp_path / f"{name}.safetensors" for name in ("taught", "refined", "tiled"))
     options = ["--images", str(photos / "good"), "--product", "ring", "--engine", str(engine_folder)]
     assert main(["teach", *options, "--out", str(taught)]) == 0
-    refine = ["train", "--backbone", "demo", "--steps", "3", "--engine", str(engine_folder), "--refine"]
+    refine = ["train", "--backbone", "small", "--steps", "3", "--engine", str(engine_folder), "--refine"]
     assert main([*refine, str(taught), "--out", str(refined)]) == 0
     assert command() == 0
     assert refined.read_bytes() == command.out.read_bytes()

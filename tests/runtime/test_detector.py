@@ -18,6 +18,7 @@ from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.regions import find_regions
 from goodparts.runtime.core.scoring import Fusion, score, score_branches
 from goodparts.runtime.core.view import Box, View
+from goodparts.runtime.describe import as_record
 from goodparts.runtime.engine.spec import Tap, read_spec
 from goodparts.runtime.recipe.product import Product
 from goodparts.runtime.recipe.recipe import Recipe
@@ -255,3 +256,15 @@ def test_features_that_are_not_finite_are_an_error_and_not_a_good_part(
     monkeypatch.setattr(session, "run", give_nan)
     with pytest.raises(EngineError, match="not finite"):
         detector.predict(photos / "good" / "1.png")
+
+
+def test_another_scene_is_told_apart_from_the_verdict(detector: Detector, recipe: Recipe) -> None:
+    good = np.asarray(draw_part(5))
+    assert detector.predict(good).scene is None
+    seen = detector.predict(good // 2)
+    assert seen.scene is not None
+    assert seen.scene.reason == "darker"
+    assert as_record(seen)["scene"] is seen.scene
+    silent = msgspec.structs.replace(recipe.header, scene=msgspec.UNSET)
+    detector.use(Recipe.from_bytes(dataclasses.replace(recipe, header=silent).to_bytes()))
+    assert detector.predict(good // 2).scene is None

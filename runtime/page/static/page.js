@@ -84,6 +84,7 @@ class Card {
     this.part("number").textContent = scored ? `${formatScore(shown.score)}\nlimit 1.00` : "";
     this.part("said").textContent = [state.lost_because, shown ? this.describe(state, shown)
       : state.ended ? "it had no picture" : "no picture has come yet"].filter(Boolean).join(" · ");
+    this.showScene(state);
     if (scored) this.picture(shown.frame);
     this.showThreshold();
     this.showSettling();
@@ -97,6 +98,15 @@ class Card {
     else if (m > 1) parts.push(`alone ${shown.verdict}, decided by ${n} of ${m}`);
     if (state.reject_age !== null) parts.push(`last reject ${ago(state.reject_age)}`);
     return parts.join(" · ");
+  }
+
+  // The verdicts go on, but nobody should trust them before this is looked at.
+  showScene(state) {
+    const lines = [state.scene && `Scene changed: ${state.scene.sentence}.`, state.drift && `Scores drift: ${state.drift}.`];
+    const text = lines.filter(Boolean).join(" ");
+    const scene = this.part("scene");
+    scene.hidden = !text;
+    if (scene.textContent !== text) scene.textContent = text;
   }
 
   async picture(frame) {

@@ -18,6 +18,7 @@ from goodparts.runtime.recipe.recipe import Recipe
 from PIL import Image
 
 from goodparts.cli import main
+from tests.conftest import draw_part
 
 
 class Command:
@@ -220,3 +221,18 @@ def test_overlays_in_the_inspected_folder_leave_the_photos_alone(
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert len(list(folder.iterdir())) == 6
+
+
+def test_a_changed_scene_is_told_beside_the_verdict(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_part(5).save(tmp_path / "a.png")
+    draw_part(5).point(lambda level: level // 2).save(tmp_path / "b.png")
+    assert command(tmp_path, "--json", tmp_path / "out.jsonl") == 0
+    scenes = [json.loads(line)["scene"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert scenes[0] is None
+    assert scenes[1]["reason"] == "darker"
+    first, second, _, total = capsys.readouterr().out.splitlines()
+    assert first.endswith("a.png")
+    assert second.endswith("b.png  scene changed: darker")
+    assert total == f"in 1 the scene has changed: {scenes[1]['sentence']}"

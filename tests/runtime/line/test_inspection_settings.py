@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from goodparts.runtime.core.view import Box
+from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.line.inspection_settings import InspectionSettings
 from goodparts.runtime.line.settings import SourceSettings
 from goodparts.runtime.recipe.header import Thresholds
@@ -34,3 +37,11 @@ def test_a_relative_recipe_outlasts_a_change_of_the_working_folder(
     monkeypatch.chdir(tmp_path)
     settings = InspectionSettings.of(SourceSettings(name="left", address="camera", recipe="ring.safetensors"), None)
     assert settings.recipe == tmp_path / "ring.safetensors"
+
+
+@pytest.mark.parametrize(("roi", "knows"), [(None, True), (Box(20, 20, 200, 200), False)])
+def test_the_scene_is_known_of_the_recipes_own_region_only(
+    engine_folder: Path, recipe_file: Path, roi: Box | None, knows: bool
+) -> None:
+    detector = InspectionSettings(recipe_file, roi=roi).open_detector(Engine.open(engine_folder))
+    assert (detector.predict(np.zeros((240, 320, 3), np.uint8)).scene is not None) == knows

@@ -9,9 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from goodparts.runtime import Recipe
+from goodparts.runtime.core.scene import SceneChange
 from goodparts.runtime.line.outputs.rejects import Rejects
 from goodparts.runtime.line.results import Result
+from goodparts.runtime.line.scene_watch import DRIFT_FRAMES
 
+from tests.runtime.line.test_scene_watch import LEVEL, inspected
 from tests.runtime.page.conftest import TOKEN, OpenLine, scored
 
 pytest.importorskip("websockets")
@@ -227,3 +230,23 @@ def test_it_fits_and_says_when_the_line_is_gone(
     client.page.close()
     assert browser.wait("document.querySelector('#alarm').innerText").startswith("No answer from the line since")
     assert browser.run("getComputedStyle(document.querySelector('main')).filter") == "grayscale(1)"
+
+
+def test_a_changed_scene_and_drift_are_a_banner_while_verdicts_go_on(
+    browser: Browser, open_line: OpenLine, results: dict[str, Result]
+) -> None:
+    client = open_line()
+    watch = client.line.pipelines[0].station.scene_watch
+    client.page.note(results["good"])
+    browser.open(client.page.url)
+    browser.wait("document.querySelector('.word').textContent")
+    assert browser.run("document.querySelector('.scene').hidden")
+    for scene in [None] * DRIFT_FRAMES + [SceneChange("darker", "it is darker: check the light")] * 3:
+        watch.note(inspected(1.9, scene), LEVEL)
+    assert browser.wait("!document.querySelector('.scene').hidden && document.querySelector('.scene').innerText") == (
+        f"Scene changed: it is darker: check the light. Scores drift: {watch.drift}."
+    )
+    for _ in range(5):
+        watch.note(inspected(1.0, recipe="b"))
+    assert browser.wait("document.querySelector('.scene').hidden")
+    nothing_odd(browser, client.port)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from goodparts.runtime.core.errors import GoodpartsError, RecipeError, SettingsError
 from goodparts.runtime.core.view import Box, View
+from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.recipe.accept import Photo, apply, history, preview, undo
 from goodparts.runtime.recipe.calibrate import calibrate_on
@@ -183,3 +184,13 @@ def test_the_rows_that_were_least_new_go_first() -> None:
     assert [list(kept) for kept in most_novel(known, [first, second], 1)] == [[1], []]
     assert [list(kept) for kept in most_novel(known, [first, second], 2)] == [[0, 1], []]
     assert [list(kept) for kept in most_novel(known, [first, second], 3)] == [[0, 1], [0]]
+
+
+def test_an_accepted_photo_belongs_to_the_scene(engine: Engine, saved: Recipe) -> None:
+    dim, dimmer = (Photo.of_pixels(f"{part}.png", PHOTOS[1].pixels // part) for part in (2, 3))
+    made = preview(saved, engine, [dim, dimmer]).after
+    before, after = (Detector(engine, recipe).predict(dim.pixels).scene for recipe in (saved, made))
+    assert before is not None
+    assert before.reason == "darker"
+    assert after is None
+    assert undo(made, engine).after.header.scene == saved.header.scene

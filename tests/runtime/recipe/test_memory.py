@@ -57,10 +57,10 @@ def test_a_recipe_with_a_part_of_its_memory(recipe: Recipe, small: Backbone) -> 
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_remembered_row_has_the_margin_of_its_patch(recipe: Recipe, demo: Backbone) -> None:
+def test_a_remembered_row_has_the_margin_of_its_patch(recipe: Recipe, small: Backbone) -> None:
     assert recipe.shots is not None
-    features = demo.encode(recipe.shots)
-    memory = fit_memory(recipe.learned(), features, recipe.shots, 1, demo.encode, share=0.25)
+    features = small.encode(recipe.shots)
+    memory = fit_memory(recipe.learned(), features, recipe.shots, 1, small.encode, share=0.25)
     of_patches = (features.local @ (recipe.pixel_prompts[1] - recipe.pixel_prompts[0])).ravel()
     for taps, bank, margins in zip(features.memory, memory.banks, memory.margins, strict=True):
         patches = taps.reshape(-1, bank.shape[1]).astype(np.float16)
