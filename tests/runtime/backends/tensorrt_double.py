@@ -249,7 +249,8 @@ def tensorrt_double(machine: Machine, rtx: bool = False) -> ModuleType:
             made = {
                 "graph": network._graph, "gpu": machine.gpu, "version": machine.version, "max": most[0], "opt": opt[0],
                 "flags": sorted(flag.name for flag in config._flags), "level": config.builder_optimization_level,
-                "timings": "" if rtx else config._cache.data.decode(), "hardware": config.hardware_compatibility_level.name,
+                "timings": "" if rtx else config._cache.data.decode(),
+                "hardware": config.hardware_compatibility_level.name,
                 "workspace": config._pools.get(MemoryPoolType.WORKSPACE), "capability": config._capability,
             }  # fmt: skip
             machine.builds.append(made)
