@@ -71,7 +71,7 @@ def describe_graph(path: Path, spec: EngineSpec, name: GraphName) -> list[str]:
 def describe_parity(record: Parity | None) -> str:
     """How far a graph is from torch."""
     if record is None:
-        return "its difference from torch was not measured"
+        return "not checked yet: it is held to torch where it first runs"
     text = (
         f"differs from torch by at most {record.feature_difference:.1e} on features, "
         f"{record.score_difference:.1e} on scores"

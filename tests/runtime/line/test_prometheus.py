@@ -13,7 +13,7 @@ from goodparts.runtime.line.scene_watch import DRIFT_FRAMES, SceneWatch
 from goodparts.runtime.line.status import SourceStatus
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.runtime.line.test_scene_watch import DARKER, inspected
+from tests.runtime.line.test_scene_watch import DARKER, LEVEL, inspected
 
 
 @pytest.fixture

@@ -37,9 +37,9 @@ def watch(messages: list[str]) -> SceneWatch:
     return SceneWatch("left", messages.append)
 
 
-def note(watch: SceneWatch, *inspections: Inspection) -> None:
+def note(watch: SceneWatch, *inspections: Inspection, level: Level = LEVEL) -> None:
     for inspection in inspections:
-        watch.note(inspection, LEVEL)
+        watch.note(inspection, level)
 
 
 def test_one_odd_frame_is_counted_and_is_no_changed_scene(watch: SceneWatch, messages: list[str]) -> None:
@@ -85,9 +85,10 @@ def test_parts_of_which_a_few_are_bad_do_not_drift(watch: SceneWatch) -> None:
 
 def test_few_photos_show_large_drifts_only(watch: SceneWatch) -> None:
     few = [math.exp(2.5 * 0.2 * math.sqrt(1 / 2 + math.pi / 2 / DRIFT_FRAMES)) * factor for factor in (0.99, 1.01)]
-    note(watch, *[inspected(few[0], photos=2)] * DRIFT_FRAMES)
+    level = Level((1.0, 1.0), 0.0, 0.2)
+    note(watch, *[inspected(few[0])] * DRIFT_FRAMES, level=level)
     assert watch.drift is None
-    note(watch, *[inspected(few[1], photos=2)] * DRIFT_FRAMES)
+    note(watch, *[inspected(few[1])] * DRIFT_FRAMES, level=level)
     assert watch.drift is not None
 
 
