@@ -39,19 +39,21 @@ def test_graph_is_what_the_contract_says(engine_folder: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_an_engine_has_the_grid_and_neighbourhood_that_were_asked_for(tmp_path: Path, backend: str) -> None:
+def test_an_engine_has_the_grid_and_neighbourhood_that_were_asked_for(tmp_path: Path) -> None:
     backbone = Backbone("tiny", small_clip(2).eval(), taps=(1, 1, 2), grid=5, neighbourhood=3)
-    spec = make_engine(backbone, tmp_path / "engine", ["fp32"])
+    make_engine(backbone, tmp_path / "engine", ["fp32"])
+    spec = find_engine(backbone, tmp_path / "engine")
+    assert spec is not None
     assert (spec.encoder.grid, spec.encoder.neighbourhood, len(spec.encoder.taps)) == ((5, 5), 3, 3)
-    assert find_engine(backbone, tmp_path / "engine") == spec
     with pytest.raises(EngineError, match="on 5×5 patches, neighbourhood 3, asked for is tiny .* neighbourhood 1"):
         find_engine(Backbone("tiny", small_clip(2).eval(), taps=(1, 1, 2), grid=5), tmp_path / "engine")
     views = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)
-    seen, expected = Engine.open(tmp_path / "engine", backend=backend).encode(views), backbone.encode(views)
-    for one, other in zip((seen.local, *seen.memory), (expected.local, *expected.memory), strict=True):
-        # float32 in two libraries; features are unit vectors
-        np.testing.assert_allclose(one, other, atol=2e-6)
+    expected = backbone.encode(views)
+    for backend in ("onnxruntime", "openvino"):
+        seen = Engine.open(tmp_path / "engine", backend=backend).encode(views)
+        for one, other in zip((seen.local, *seen.memory), (expected.local, *expected.memory), strict=True):
+            # float32 in two libraries; features are unit vectors
+            np.testing.assert_allclose(one, other, atol=2e-6)
 
 
 def test_graph_tells_nothing_of_where_it_was_made(engine_folder: Path) -> None:
