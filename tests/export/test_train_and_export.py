@@ -143,9 +143,14 @@ def test_a_wrong_list_of_products_is_one_clear_line(
     ],
 )
 def test_settings_of_the_other_method_are_refused(
-    command: Command, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+    vit_engine: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
 ) -> None:
-    assert command(*options) == 2
+    assert Command(vit_engine, photos, tmp_path / "ring.safetensors", OF_VIT)(*options) == 2
     assert message in capsys.readouterr().err
 
 
