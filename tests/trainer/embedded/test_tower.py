@@ -87,3 +87,12 @@ def test_the_pool_gives_a_small_defect_its_weight() -> None:
     patches[0, 3, 0] = 20.0
     pooled, local = visual(patches)
     torch.testing.assert_close(pooled[0, 0] - local[0, 0, 0], torch.tensor(20.0), atol=1e-3, rtol=0)
+
+
+def test_without_its_bias_the_stem_gives_the_same_up_to_the_border() -> None:
+    trunk = hybrid.load()[0].visual.trunk
+    pixels = torch.randn(1, 3, 240, 240, generator=torch.Generator().manual_seed(0)).clamp(-2.6, 2.6)
+    with torch.inference_mode():
+        expected = trunk.blocks[0].depthwise(torch.nn.functional.relu6(trunk.stem(pixels)))
+        # Filters of up to 15 make roundings of fp32 as much larger.
+        torch.testing.assert_close(trunk._centred_start(pixels), expected, rtol=0, atol=2e-4)
