@@ -158,8 +158,6 @@ def test_the_file_is_whole_and_says_what_it_is(engine_folder: Path, recipe: Reci
         ("image_threshold", header.thresholds.image),
         ("pixel_threshold", header.thresholds.pixel),
         ("min_area", header.thresholds.min_area),
-        ("location", header.calibration.image.location),
-        ("spread", header.calibration.image.spread),
     ):
         assert float(facts[name]) == value
     assert msgspec.json.decode(facts["view"], type=View) == header.view
