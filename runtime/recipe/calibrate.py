@@ -42,11 +42,11 @@ Encode = Callable[[Array8], Features]
 FALSE_REJECT_RATE = 0.01
 """Default share of good parts that may be rejected."""
 
-PRIOR_SPREAD = 0.2
+PRIOR_SPREAD = 0.15
 """Spread of log scores expected before any photo is seen; counts as much as PRIOR_PHOTOS photos."""
 PRIOR_PHOTOS = 4
 
-COPY_INFLATION = 1.1
+COPY_INFLATION = 1.2
 """Shifted copies of one photo lie closer to its memory than another good part does: their scores times this."""
 COPY_SPREAD = 0.3
 """And they say nothing of how much good parts differ: spread of log scores assumed for a single photo."""

@@ -141,7 +141,7 @@ def test_an_operator_settles_in_looks_at_the_histogram_and_writes_what_is_propos
     client = open_line({"left": {"recipe": str(own)}})
     settling = client.line.pipelines[0].settling
     browser.open(client.page.url)
-    browser.wait("document.querySelector('.parts')")
+    browser.wait("document.querySelector('.parts').value")
     browser.run("document.querySelector('.parts').value = 20")
     browser.run("document.querySelector('.settling button').click()")
     browser.wait("document.querySelector('.gathered').innerText === '0 of 20 parts so far.'")
