@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, overload
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ from PIL import Image
 
 from .backends.gpu_scorer import GpuScorer, open_gpu_scorer
 from .backends.session import Precision
-from .core.errors import EngineError, ImageError
+from .core.errors import EngineError, ImageError, SettingsError
 from .core.preprocess import Array8, Picture, load_rgb
 from .core.scene import Scene, SceneChange, measure_scene
 from .core.scorer import EXACT, Scorer, Search
@@ -57,10 +57,32 @@ class Detector:
     none of its keys signed are refused.
     """
 
+    @overload
+    def __init__(
+        self, recipe: Recipe | str | Path, /, *, search: Search = EXACT, trust: Trust | None = None
+    ) -> None: ...
+
+    @overload
     def __init__(
         self, engine: Engine, recipe: Recipe | str | Path, *, search: Search = EXACT, trust: Trust | None = None
+    ) -> None: ...
+
+    def __init__(
+        self,
+        engine: Engine | Recipe | str | Path,
+        recipe: Recipe | str | Path | None = None,
+        *,
+        search: Search = EXACT,
+        trust: Trust | None = None,
     ) -> None:
-        self.engine = engine
+        """Use an open engine, or the one that ships with goodparts where only a recipe is given."""
+        if not isinstance(engine, Engine):
+            if recipe is not None:
+                raise SettingsError(f"engine is a {type(engine).__name__}: open a folder with Engine.open")
+            recipe, engine = engine, Engine.open(verify=True)
+        if recipe is None:
+            raise SettingsError("a Detector needs a recipe: give one after the engine")
+        self.engine: Engine = engine
         self._search, self._trust = search, trust
         self._product: _ProductInUse
         self.use(recipe)
@@ -124,7 +146,8 @@ class Detector:
 
     def predict(self, picture: Picture) -> Inspection:
         """Inspect one picture (preprocess.load_rgb says what is accepted)."""
-        return self.predict_batch([picture])[0]
+        [inspection] = self.predict_batch([picture])
+        return dataclasses.replace(inspection, draw=functools.partial(_draw, picture))
 
     def predict_batch(self, pictures: Iterable[Picture]) -> list[Inspection]:
         """Inspect several pictures in one pass of the encoder."""
@@ -182,3 +205,10 @@ class Detector:
 def judge_scene(scene: Scene | msgspec.UnsetType, views: Array8, grid_memory: Floats) -> SceneChange | None:
     """Return why a picture, its views and their memory scores given, is not of the scene; None also for no scene."""
     return scene.judge(measure_scene(views, grid_memory)) if scene else None
+
+
+def _draw(picture: Picture, inspection: Inspection) -> bytes:
+    """Return a picture with what was found in it, as PNG."""
+    from .overlay import draw_overlay, to_png
+
+    return to_png(draw_overlay(load_rgb(picture), inspection))

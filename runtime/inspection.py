@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .core.regions import Region, find_regions
@@ -24,7 +25,8 @@ class Inspection:
     tile [rows·columns,h,w]; frame: its height and width; milliseconds: per stage after loading (a batch's
     time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran; provisional:
     whether the threshold rests on a single photo (RecipeHeader.is_provisional); scene: why the picture is not of the
-    scene that was learned, None where it is, and where the recipe has learned none.
+    scene that was learned, None where it is, and where the recipe has learned none; draw: draws the picture with what
+    was found in it, as PNG, None for a picture of a batch. A notebook shows that.
     """
 
     raw_score: float
@@ -38,6 +40,18 @@ class Inspection:
     backend: str
     provisional: bool = False
     scene: SceneChange | None = None
+    draw: Callable[[Inspection], bytes] | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.frame
+        return (
+            f"Inspection({self.verdict}, score {format_score(self.score)}, {len(self.regions)} regions, "
+            f"{width}×{height} pixels)"
+        )
+
+    def _repr_png_(self) -> bytes | None:
+        """Return what a notebook shows, or None, at which it shows the line above."""
+        return None if self.draw is None else self.draw(self)
 
     @property
     def raw_threshold(self) -> float:

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from ..core.files import require_folder_of
 from ..engine.engine import Engine
-from ..engine.text import read_text_features
-from ..recipe.product import LearningOptions, Product, one_line
-from ..recipe.shots import choose_shots, load_shots
+from ..recipe.shots import choose_shots
 from ..recipe.teach import teach
 from .options import (
     add_backend,
@@ -40,16 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Learn a product and write its recipe; whatever can be wrong with options and photos is found first."""
+    """Learn a product, write its recipe, and print what it is."""
     require_folder_of(args.out)
-    name, options, view = (
-        one_line(args.product),
-        LearningOptions(false_reject_rate=args.false_reject_rate),
-        read_view(args),
-    )
-    photos = choose_shots(args.images, args.shots)
+    view = read_view(args)
+    [photo, *_] = choose_shots(args.images, args.shots)
     engine = Engine.open(args.engine, backend=args.backend, precision=args.precision, threads=args.threads, verify=True)
-    text = read_text_features(args.engine, engine.spec)
-    product = Product(name, (), view, load_shots(photos, view, (engine.encoder.image_size,)))
-    write_recipe(args, teach(engine, text, product, options), engine.encode, args.out, photos[0])
+    recipe = teach(
+        args.images, args.product, engine=engine, view=view, shots=args.shots, false_reject_rate=args.false_reject_rate
+    )
+    write_recipe(args, recipe, engine.encode, args.out, photo)
     return 0

@@ -17,23 +17,31 @@ from ..core.threads import bound_threads
 from .graphs import EngineGraphs
 from .shipped import SHIPPED
 from .spec import EngineSpec, read_spec, verify_files
+from .text import TextFeatures, read_text_features
 
 
 class Engine:
     """An open engine: uint8 views in, features out. It knows nothing of products.
 
     graphs: the open graphs by name, of which some may be opened when they are first asked for (graphs.LazyGraphs);
-    threads: bound on the threads of what runs beside the inference library, None for no bound.
+    threads: bound on the threads of what runs beside the inference library, None for no bound; folder: where the
+    engine's files are, None for one that was put together of open graphs.
     """
 
     def __init__(
-        self, spec: EngineSpec, precision: Precision, graphs: dict[GraphName, Session], threads: int | None = None
+        self,
+        spec: EngineSpec,
+        precision: Precision,
+        graphs: dict[GraphName, Session],
+        threads: int | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.spec = spec
         self.encoder = spec.encoder
         self.precision = precision
         self.graphs = graphs
         self.threads = threads
+        self.folder = folder
 
     @classmethod
     def open(
@@ -63,7 +71,7 @@ class Engine:
         threads = bound_threads(threads)
         graphs = EngineGraphs(folder, spec, backend, precision, threads)
         graphs["plain"]  # what can fail fails now
-        return cls(spec, precision, graphs, threads)
+        return cls(spec, precision, graphs, threads, folder)
 
     def __reduce__(self) -> NoReturn:
         raise EngineError("an open engine cannot be pickled or copied to another process: open one per process")
@@ -72,6 +80,12 @@ class Engine:
     def backend(self) -> str:
         """What really runs: library, device and precision, as the library reports them."""
         return self.graphs["plain"].description
+
+    def read_text_features(self) -> TextFeatures:
+        """Return the engine's text features; EngineError where it has none, or they are damaged."""
+        if self.folder is None:
+            raise EngineError("the engine was put together of open graphs and has no text features: open its folder")
+        return read_text_features(self.folder, self.spec)
 
     def graph_id(self, conditions: Conditions | None = None) -> str:
         """Return the id of the graph that reads these conditions; without conditions, the plain graph's.

@@ -10,10 +10,9 @@ from goodparts.export.engines import make_engine
 from goodparts.runtime.core.view import View
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.spec import read_spec
-from goodparts.runtime.engine.text import read_text_features
 from goodparts.runtime.recipe.product import Product
 from goodparts.runtime.recipe.shots import load_shots
-from goodparts.runtime.recipe.teach import teach
+from goodparts.runtime.recipe.teach import teach_product
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.method import learn_recipe
 from goodparts.trainer.promptad.method import PromptAD
@@ -67,7 +66,7 @@ def test_a_product_is_learned_and_inspected(tiny: Backbone, engine: Path, photos
 def test_a_product_is_taught_with_another_clip_of_random_weights(engine: Path, photos: Path) -> None:
     opened = Engine.open(engine, backend="onnxruntime")
     shots = load_shots(sorted((photos / "good").iterdir()), View(), [opened.encoder.image_size])
-    recipe = teach(opened, read_text_features(engine, opened.spec), Product("ring", (), View(), shots))
+    recipe = teach_product(opened, Product("ring", (), View(), shots))
     detector = Detector(opened, recipe)
     remembered, bad = (detector.predict(next((photos / kind).iterdir())) for kind in ("good", "bad"))
     assert 0 <= remembered.score < bad.score

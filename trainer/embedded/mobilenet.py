@@ -6,6 +6,7 @@ Source: Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -64,10 +65,14 @@ class MobileNetV2Trunk(nn.Module):
                 self.strides, self.widths = (*self.strides, stride), (*self.widths, width)
         self.blocks = nn.ModuleList(blocks[: taps[-1]])
 
+    @property
+    def _first(self) -> InvertedResidual:
+        return cast(InvertedResidual, self.blocks[0])
+
     def forward(self, pixels: Tensor, taps: tuple[int, ...] | None = None) -> tuple[Tensor, ...]:
         """Standardised pixels [B,3,S,S] → one map [B,W,S/stride,S/stride] per tap; taps None: the trunk's own."""
         taps = self.taps if taps is None else taps
-        maps = self.blocks[0].project(F.relu6(self._centred_start(pixels)))
+        maps: Tensor = self._first.project(F.relu6(self._centred_start(pixels)))
         tapped: list[Tensor] = []
         for number, block in enumerate(self.blocks, start=1):
             maps = maps if number == 1 else block(maps)
@@ -84,7 +89,9 @@ class MobileNetV2Trunk(nn.Module):
         its bias has to be -bias: the stem also computes the ring around the picture, and there two further channels
         of the pixels, 1 in the picture and 0 around it, leave every channel below the ReLU's 0.
         """
-        depthwise, bias = self.blocks[0].depthwise, self.stem.bias
+        depthwise, bias = self._first.depthwise, self.stem.bias
+        assert bias is not None
+        assert depthwise.bias is not None
         most = bias + LARGEST_PIXEL * self.stem.weight.abs().sum((1, 2, 3))
         outside = (4 * most).ceil() / 4  # few digits, which every precision holds
         weight = F.pad(self.stem.weight, (0, 0, 0, 0, 0, 2))

@@ -90,7 +90,7 @@ def test_the_pool_gives_a_small_defect_its_weight() -> None:
 
 
 def test_without_its_bias_the_stem_gives_the_same_up_to_the_border() -> None:
-    trunk = hybrid.load()[0].visual.trunk
+    trunk = small.load()[0].visual.trunk
     pixels = torch.randn(1, 3, 240, 240, generator=torch.Generator().manual_seed(0)).clamp(-2.6, 2.6)
     with torch.inference_mode():
         expected = trunk.blocks[0].depthwise(torch.nn.functional.relu6(trunk.stem(pixels)))
