@@ -6,12 +6,15 @@ import threading
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import Image
 
 from ..core.errors import FileError, GoodpartsError, SettingsError
 from ..core.files import read_bytes
 from ..core.scoring import anomaly_map
 from ..core.threads import one_blas_thread
-from ..describe import describe_settlement
+from ..describe import BEYOND_SHOWN, describe_settlement
+from ..inspection import Inspection
+from ..overlay import TILE, draw_found
 from ..recipe.recipe import Recipe
 from ..recipe.refit import fit_to
 from ..recipe.settle import SETTLING_RATE, Settlement, check_parts, settle
@@ -22,12 +25,28 @@ from .station import Station
 
 @dataclass
 class _Gathered:
-    """The scores of the parts so far, all by the same recipe (its digest)."""
+    """The scores of the parts so far, all by the same recipe (its digest), and pictures of those that score highest."""
 
     recipe: str = ""
     names: list[str] = field(default_factory=list)
     image: list[float] = field(default_factory=list)
     pixel: list[float] = field(default_factory=list)
+    pictures: dict[int, Image.Image] = field(default_factory=dict)
+
+    def add(self, result: Result, inspection: Inspection) -> None:
+        """Add a part; draw it if it is among the BEYOND_SHOWN highest so far."""
+        with one_blas_thread():
+            pixel = max(float(anomaly_map(grid).max()) for grid in inspection.grids)
+        self.names.append(result.record.get("path") or f"frame {result.record['frame']}")
+        self.image.append(inspection.raw_score)
+        self.pixel.append(pixel)
+        lowest = min(self.pictures, key=self.image.__getitem__, default=None)
+        if lowest is not None and len(self.pictures) == BEYOND_SHOWN:
+            if inspection.raw_score <= self.image[lowest]:
+                return
+            del self.pictures[lowest]
+        assert result.pixels is not None  # every frame with an inspection has them
+        self.pictures[len(self.names) - 1] = draw_found(result.pixels, inspection, TILE)
 
 
 class Settling:
@@ -64,6 +83,11 @@ class Settling:
         """What the parts propose, once they are all there."""
         return self._proposal
 
+    def picture(self, index: int) -> Image.Image | None:
+        """Return a part with its heat-map, by its index in the proposal; None for one that scores lower than others."""
+        with self._lock:
+            return self._gathered.pictures.get(index)
+
     def note(self, result: Result) -> None:
         """Take the result of a frame, which may be one of the parts."""
         inspection = result.inspection
@@ -74,11 +98,7 @@ class Settling:
                 return
             if self._gathered.recipe != inspection.recipe:
                 self._gathered = _Gathered(inspection.recipe)
-            with one_blas_thread():
-                pixel = max(float(anomaly_map(grid).max()) for grid in inspection.grids)
-            self._gathered.names.append(result.record.get("path") or f"frame {result.record['frame']}")
-            self._gathered.image.append(inspection.raw_score)
-            self._gathered.pixel.append(pixel)
+            self._gathered.add(result, inspection)
             if len(self._gathered.names) < self._parts:
                 return
             image, pixels = (np.array(values, np.float32) for values in (self._gathered.image, self._gathered.pixel))

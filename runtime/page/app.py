@@ -16,7 +16,7 @@ from ..line.smoothing import Decision
 from .controls import ChangedError, Considered, Controls
 from .gallery import Gallery
 from .guard import Guard, RefusedError
-from .recent_frames import RecentFrames
+from .recent_frames import RecentFrames, to_jpeg
 from .server import Answer
 from .state import PageState
 
@@ -86,6 +86,7 @@ class PageApp:
                 (r"/state", self._read),
                 (r"/preview", self._preview),
                 (r"/frame/([\w.-]+)/(\d{1,12})/(heat|plain)\.jpg", self._frame),
+                (r"/settling/([\w.-]+)/(\d{1,6})\.jpg", self._settled_part),
                 (r"/rejects", self._rejects),
                 (r"/rejects/([\w.-]+)/(small\.jpg|heat\.png|plain\.png)", self._reject),
             )
@@ -143,6 +144,10 @@ class PageApp:
 
     def _frame(self, query: dict[str, str], source: str, number: str, kind: str) -> Answer:  # noqa: ARG002
         return _picture(_JPEG, self._recent(source).picture(int(number), kind == "heat"), lasting=False)  # of this run
+
+    def _settled_part(self, query: dict[str, str], source: str, index: str) -> Answer:  # noqa: ARG002
+        picture = self._controls.settled_part(source, int(index))
+        return _picture(_JPEG, None if picture is None else to_jpeg(picture), lasting=False)
 
     def _rejects(self, query: dict[str, str]) -> Answer:
         decision = query.get("decision")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
+from PIL import Image
 
 from ..core.errors import FileError, GoodpartsError, ImageError, SettingsError
 from ..core.files import read_bytes, write_atomic
@@ -193,6 +194,11 @@ class Controls:
             self._replace_recipe(station, old, considered.after.to_bytes(), label)
             del self._considered[source]
         self._report(f"{source}: {label} on the page")
+
+    def settled_part(self, source: str, index: int) -> Image.Image | None:
+        """Return a part that a proposed threshold rests on, with its heat-map; None where there is no picture of it."""
+        settling = self._settlings.get(source)
+        return None if settling is None else settling.picture(index)
 
     def settle(self, source: str, parts: int) -> None:
         """Have the source's next parts propose a threshold; a proposal from before is dropped."""

@@ -136,7 +136,7 @@ def _describe_settling(settling: Settling) -> dict[str, Any]:
             "edges": edges.tolist(),
             "counts": counts.tolist(),
             "beyond": [
-                {"name": proposal.names[index], "score": float(proposal.scores[index])}
+                {"part": index, "name": proposal.names[index], "score": float(proposal.scores[index])}
                 for index in proposal.beyond()[:BEYOND_SHOWN]
             ],
         }

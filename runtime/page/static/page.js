@@ -198,14 +198,23 @@ class Card {
     if (proposal === null) {
       this.part("gathered").textContent = parts ? `${gathered} of ${parts} parts so far.` : "";
       this.part("beyond").replaceChildren();
+      this.settled = "";
       return;
     }
     const relative = (score) => (score / proposal.today).toFixed(2);
     this.part("gathered").textContent = `${parts} parts propose to reject from 1.00 → ${relative(proposal.threshold)} ` +
       `(raw ${short(proposal.today)} → ${short(proposal.threshold)}), for ${short(100 * proposal.rate)} % of good parts. ` +
       `${proposal.rejected} of them reach it today, ${proposal.would} would; look at those:`;
-    this.part("beyond").replaceChildren(...proposal.beyond.map((part) => make("li", `${relative(part.score)} ${part.name}`)));
     drawHistogram(canvas, proposal);
+    const shown = `${proposal.threshold} ${parts}`;
+    if (shown === this.settled) return; // the pictures stay
+    this.settled = shown;
+    this.part("beyond").replaceChildren(...proposal.beyond.map((part) => {
+      const item = make("li");
+      const picture = Object.assign(new Image(), { alt: part.name, src: `settling/${this.name}/${part.part}.jpg` });
+      item.append(picture, make("span", `${relative(part.score)} ${part.name}`));
+      return item;
+    }));
   }
 
   async take() {

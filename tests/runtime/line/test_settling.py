@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from goodparts.runtime import Engine, Recipe
+from goodparts.runtime.describe import BEYOND_SHOWN
 from goodparts.runtime.line.context import LineContext
 from goodparts.runtime.line.frames import Frame, FrameQueue
 from goodparts.runtime.line.inspection_settings import InspectionSettings
@@ -70,6 +71,15 @@ def test_parts_are_counted_anew_when_the_recipe_is_replaced(station: Station) ->
     for result in others:
         settling.note(result)
     assert settling.progress == (2, FEWEST_PARTS)
+
+
+def test_pictures_of_the_highest_scores_are_kept(station: Station) -> None:
+    settling = Settling(station, print, print)
+    settling.start(BEYOND_SHOWN + 5)
+    for result in inspect(station, BEYOND_SHOWN + 2):
+        settling.note(result)
+    kept = [index for index in range(BEYOND_SHOWN + 2) if settling.picture(index) is not None]
+    assert kept == list(range(2, BEYOND_SHOWN + 2))
 
 
 def test_nothing_is_gathered_before_it_is_asked_for_or_of_another_source(station: Station) -> None:

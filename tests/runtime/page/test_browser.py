@@ -151,6 +151,7 @@ def test_an_operator_settles_in_looks_at_the_histogram_and_writes_what_is_propos
     assert proposal is not None
     assert "20 parts propose to reject from 1.00" in browser.wait("document.querySelector('.beyond li') && "
         "document.querySelector('.gathered').innerText")  # fmt: skip
+    assert browser.wait("document.querySelector('.beyond img').naturalWidth") == 320
     drawn = "document.querySelector('.histogram').getContext('2d').getImageData(0, 0, 400, 130).data"
     assert browser.run(f"{drawn}.some((value) => value > 0)")
     browser.run("document.querySelector('.take').click()")

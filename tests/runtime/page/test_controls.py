@@ -221,7 +221,10 @@ def test_what_the_next_parts_propose_is_shown_written_when_told_and_undone(
     client = open_line({"left": {"recipe": str(own)}})
     proposal = settle_in(client, results)
     assert sum(proposal["counts"]) == 20
-    assert proposal["beyond"][0]["name"] == "frame 19"
+    assert (proposal["beyond"][0]["name"], proposal["beyond"][0]["part"]) == ("frame 19", 19)
+    assert client.get("/settling/left/19.jpg").body.startswith(b"\xff\xd8")  # a JPEG
+    assert client.get("/settling/left/20.jpg").status == 404
+    assert client.get("/settling/right/19.jpg").status == 404
     assert own.read_bytes() == recipe.to_bytes()
     take = {"source": "left", "threshold": proposal["threshold"]}
     assert client.post("/take", take | {"threshold": 0.5}).status == 409
