@@ -220,9 +220,11 @@ def _compare(
 
     def effect(name: str, views: Array8) -> Effect:
         features = encode(views)
-        was, becomes = (float(score(features, learned).image.max()) for learned, _ in sides)
+        raw_before, raw_after = (float(score(features, learned).image.max()) for learned, _ in sides)
         (_, old), (_, new) = sides
-        return Effect(name, old.score(was), new.score(becomes), old.verdict(was), new.verdict(becomes))
+        return Effect(
+            name, old.score(raw_before), new.score(raw_after), old.verdict(raw_before), new.verdict(raw_after)
+        )
 
     return Change(
         before,
