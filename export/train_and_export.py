@@ -12,7 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from goodparts.runtime.commands.options import add_bad, add_false_reject_rate, add_region, add_simulate
+import msgspec
+from goodparts.runtime.commands.options import (
+    add_bad,
+    add_false_reject_rate,
+    add_region,
+    add_review,
+    add_simulate,
+)
 from goodparts.runtime.commands.printing import print_lines
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.files import printable, require_folder, require_folder_of
@@ -62,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="further good photos, to set the thresholds by; 20 to 50 make them sound")  # fmt: skip
     add_bad(when)
     add_simulate(when)
+    add_review(when, help="parts from this score on that are not rejected get the verdict review, as in 0.8 "
+                          "(default: off)")  # fmt: skip
     engine = parser.add_argument_group("backbone and engine")
     engine.add_argument("--engine", type=Path, default=Path("engine"), metavar="DIR",
                         help="engine folder, made if it is not there (default: engine)")  # fmt: skip
@@ -201,6 +210,8 @@ def write_recipe(
         learned.encode, args.calibrate_on, args.bad, options.false_reject_rate, args.simulate,
     )  # fmt: skip
     recipe = recalibration.recipe
+    if args.review not in (None, "off"):
+        recipe = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=args.review))
     if args.no_shots:
         recipe = dataclasses.replace(recipe, shots=None)
     recipe.save(request.recipe_file)

@@ -13,9 +13,9 @@ from .backends.session import GraphName, Precision
 from .core.scoring import Floats
 from .engine.plans import Plan, read_plans
 from .engine.spec import EngineSpec, Parity
-from .inspection import Inspection
+from .inspection import Inspection, format_score
 from .recipe.accept import Change, Effect
-from .recipe.header import RecipeHeader
+from .recipe.header import RecipeHeader, Thresholds
 from .recipe.recalibrate import Recalibration
 from .recipe.recipe import Recipe
 
@@ -125,10 +125,13 @@ def describe_thresholds(header: RecipeHeader) -> list[str]:
     calibration, rate, thresholds = header.calibration, header.false_reject_rate, header.thresholds
     scores = calibration.image.scores
     lines = [
-        f"  rejects from image score {thresholds.image:.4g}, outlines from pixel score {thresholds.pixel:.4g}",
-        f"  calibrated on {len(scores)} scores of good parts ({calibration.source}), {min(scores):.4g} to "
-        f"{max(scores):.4g}, for a false-reject rate of {rate:g}",
+        f"  rejects from score 1.00 (raw {thresholds.image:.4g}), outlines from raw pixel score {thresholds.pixel:.4g}",
+        f"  calibrated on {len(scores)} scores of good parts ({calibration.source}), "
+        f"{format_score(thresholds.score(min(scores)))} to {format_score(thresholds.score(max(scores)))}, "
+        f"for a false-reject rate of {rate:g}",
     ]
+    if thresholds.review is not None:
+        lines.insert(1, f"  to review from score {thresholds.review:g}")
     if calibration.is_extrapolated(rate):
         lines.append(
             f"  extrapolated: {len(scores)} scores can show rates down to {1 / (len(scores) + 1):.2g}; "
@@ -140,41 +143,46 @@ def describe_thresholds(header: RecipeHeader) -> list[str]:
 def describe_recalibration(recalibration: Recalibration) -> list[str]:
     """Say how simulated and real bad parts score, where there were any, and which threshold they propose."""
     lines = []
+    thresholds = recalibration.recipe.header.thresholds
     if (simulation := recalibration.simulation) is not None:
         lines.append(
-            f"  simulated bad parts score {_spread(simulation.bad)}; the threshold misses {simulation.missed} of "
-            f"{len(simulation.bad)} and is expected to reject {simulation.rejected:.1%} of good parts"
+            f"  simulated bad parts score {_spread(simulation.bad, thresholds)}; the threshold misses "
+            f"{simulation.missed} of {len(simulation.bad)} and is expected to reject {simulation.rejected:.1%} of good "
+            "parts"
         )
     if (photos := recalibration.bad_photos) is not None:
         proposal = photos.proposal
+        limit = f"{thresholds.score(proposal.threshold):.4g}"
         lines += [
-            f"  good photos score {_spread(photos.good_scores)}, bad ones {_spread(photos.bad_scores)}",
+            f"  good photos score {_spread(photos.good_scores, thresholds)}, "
+            f"bad ones {_spread(photos.bad_scores, thresholds)}",
             f"  at this threshold {photos.rejected} of {len(photos.good_scores)} good photos would be rejected "
             f"and {photos.missed} of {len(photos.bad_scores)} bad ones missed",
-            f"  proposed from both: {proposal.threshold:.4g}, {proposal.rejected} rejected and {proposal.missed} "
-            f"missed; to take it: --threshold {proposal.threshold:.4g} with `goodparts calibrate` or `inspect`",
+            f"  proposed from both: {limit}, {proposal.rejected} rejected and {proposal.missed} "
+            f"missed; to take it: --threshold {limit} with `goodparts calibrate` or `inspect`",
         ]
     return lines
 
 
-def _spread(scores: Floats) -> str:
+def _spread(raw_scores: Floats, thresholds: Thresholds) -> str:
     """Lowest, median and highest score."""
-    return f"{scores.min():.4g} … {np.median(scores):.4g} … {scores.max():.4g}"
+    spread = (raw_scores.min(), np.median(raw_scores), raw_scores.max())
+    return " … ".join(format_score(thresholds.score(float(raw))) for raw in spread)
 
 
 def describe_change(path: Path, change: Change) -> list[str]:
     """Say what accepting photos, or taking them back, does to the recipe in a file and to past rejects."""
     before, after = change.before.header, change.after.header
     lines = [f"{path}: {before.product!r}", *map(_describe_effect, change.photos)]
-    for action, level in (("rejects from image", "image"), ("outlines from pixel", "pixel")):
+    for action, level in (("rejects", "image"), ("outlines", "pixel")):
         old, new = getattr(before.thresholds, level), getattr(after.thresholds, level)
         outcome = " stays" if old == new else f" → {new:.4g}"
-        lines.append(f"  {action} score {old:.4g}{outcome}")
+        lines.append(f"  {action} from raw {level} score {old:.4g}{outcome}")
     rows = [max(map(len, recipe.banks)) for recipe in (change.before, change.after)]
     bound = f", at most {after.accepted.max_rows}" if after.accepted else ""
     lines.append(f"  memory of {rows[0]} → {rows[1]} rows{bound}; {len(before.shots)} → {len(after.shots)} photos")
     if change.rejects:
-        turned = [effect for effect in change.rejects if (effect.was, effect.becomes) == ("reject", "good")]
+        turned = [effect for effect in change.rejects if effect.turns_good]
         lines.append(f"  of {len(change.rejects)} past rejects {len(turned)} turn good")
         lines += map(_describe_effect, turned[:TURNED_SHOWN])
         if len(turned) > TURNED_SHOWN:
@@ -183,17 +191,18 @@ def describe_change(path: Path, change: Change) -> list[str]:
 
 
 def _describe_effect(effect: Effect) -> str:
-    return f"  {effect.before:.4g} {effect.was} → {effect.after:.4g} {effect.becomes}  {effect.name}"
+    before, after = format_score(effect.before), format_score(effect.after)
+    return f"  {before} {effect.was} → {after} {effect.becomes}  {effect.name}"
 
 
 def as_record(inspection: Inspection) -> dict[str, Any]:
     """What was found, for msgspec.json.encode."""
     return {
         "score": inspection.score,
-        "calibrated": inspection.calibrated,
         "verdict": inspection.verdict,
-        "threshold": inspection.threshold,
-        "pixel_threshold": inspection.thresholds.pixel,
+        "raw_score": inspection.raw_score,
+        "raw_threshold": inspection.raw_threshold,
+        "raw_pixel_threshold": inspection.thresholds.pixel,
         "regions": inspection.regions,
         "milliseconds": {stage: round(ms, 3) for stage, ms in inspection.milliseconds.items()},
         "recipe": inspection.recipe,

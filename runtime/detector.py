@@ -136,9 +136,8 @@ class Detector:
         tiles = [slice(start, start + view.count) for start in range(0, len(scores.image), view.count)]
         return [
             Inspection(
-                score=float(scores.image[tile].max()),
+                raw_score=float(scores.image[tile].max()),
                 thresholds=product.thresholds,
-                level=product.recipe.header.calibration.image,
                 grids=scores.grid[tile],
                 view=view,
                 frame=(frame.shape[0], frame.shape[1]),

@@ -128,7 +128,7 @@ def write_recipes(folder: Path, precision: Precision, video: Path) -> list[Path]
     for seed in range(2):
         recipe = make_recipe(engine.encoder, engine.graph_id(), shots=4, seed=seed)
         inspections = [Detector(engine, recipe).predict(frame) for frame in read_frames(video, LOOP)]
-        image = float(np.quantile([inspection.score for inspection in inspections], 0.98))
+        image = float(np.quantile([inspection.raw_score for inspection in inspections], 0.98))
         pixel = float(np.quantile([inspection.grids.max() for inspection in inspections], 0.98))
         paths.append(video.with_name(f"{folder.name}-{video.stem}-{seed}.safetensors"))
         recipe.with_thresholds(Thresholds(image=image, pixel=pixel)).save(paths[-1])

@@ -101,10 +101,9 @@ Header parse_header(const Fields& fields) {
   size_t branch = 0;
   for (const char* name : {"image_prompt", "image_memory", "grid_prompt", "grid_memory"})
     header.scales[branch++] = balanced ? static_cast<float>(scales.number(name)) : 1.0f;
-  const Fields level = fields.object("calibration").object("image");
-  header.level = {level.number("location"), level.number("spread")};
   const Fields thresholds = fields.object("thresholds");
-  header.thresholds = {thresholds.number("image"), thresholds.number("pixel"), thresholds.number("min_area")};
+  header.thresholds = {thresholds.number("image"), thresholds.number("pixel"), thresholds.number("min_area"),
+                       thresholds.has("review") ? thresholds.number("review") : 0.0};
   header.shots = static_cast<int64_t>(fields.array("shots").size());
   return header;
 }

@@ -190,6 +190,13 @@ void check_thresholds(const gp_thresholds& thresholds) {
             std::string(name) + " threshold " + std::to_string(value) + ": a finite number above 0 is needed");
   require(std::isfinite(thresholds.min_area) && thresholds.min_area >= 0,
           "min_area " + std::to_string(thresholds.min_area) + ": 0 or more frame pixels are needed");
+  require(thresholds.review >= 0 && thresholds.review < 1,
+          "review " + std::to_string(thresholds.review) + ": a score below 1 is needed, as in 0.8, or 0 for no band");
+}
+
+gp_answer answer_to(double score, const gp_thresholds& thresholds) {
+  if (score >= 1) return GP_REJECT;
+  return thresholds.review > 0 && score >= thresholds.review ? GP_REVIEW : GP_GOOD;
 }
 
 }  // namespace gp

@@ -14,11 +14,6 @@ namespace gp {
 
 enum class Fusion { paper, balanced, prompt, memory };
 
-// What good parts score: mean and spread of the logarithms.
-struct Level {
-  double location, spread;
-};
-
 // What inspection needs of a recipe's header.
 struct Header {
   std::string product, graph, digest;
@@ -28,7 +23,6 @@ struct Header {
   bool maximum_of_map;
   Fusion fusion;
   float scales[4];  // as gp_product has them
-  Level level;      // of image scores
   gp_thresholds thresholds;
   int64_t shots;
 };
@@ -47,5 +41,8 @@ Recipe read_recipe(const std::filesystem::path& path);
 
 // Throws Invalid for values that decide nothing.
 void check_thresholds(const gp_thresholds& thresholds);
+
+// The answer to a part's score, which is a share of the image threshold (goodparts.runtime.recipe.header.Thresholds).
+gp_answer answer_to(double score, const gp_thresholds& thresholds);
 
 }  // namespace gp

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import msgspec
+
 from ..core.files import require_folder_of
 from ..describe import describe_recalibration, describe_thresholds
 from ..detector import Detector
@@ -18,6 +20,7 @@ from .options import (
     add_false_reject_rate,
     add_key,
     add_recipe,
+    add_review,
     add_simulate,
 )
 from .printing import print_lines
@@ -32,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bad(parser)
     add_simulate(parser)
     add_false_reject_rate(parser, default=None)
-    parser.add_argument("--threshold", type=float, metavar="T", help="set the image threshold by hand")
+    parser.add_argument("--threshold", type=float, metavar="T",
+                        help="set the limit by hand: 1.2 lets parts pass that score up to 1.2 now")  # fmt: skip
+    add_review(parser, help="parts from this score on that are not rejected get the verdict review, as in 0.8; "
+                            "off takes that back")  # fmt: skip
     add_key(parser)
     add_backend(parser)
 
@@ -49,9 +55,12 @@ def run(args: argparse.Namespace) -> int:
     recalibration = recalibrate(detector.recipe, encode, args.good, args.bad, rate, args.simulate)
     recipe = recalibration.recipe
     if args.threshold is not None:
-        thresholds = recipe.header.thresholds.scaled_to(args.threshold)
+        thresholds = recipe.header.thresholds.scaled_by(args.threshold)
         thresholds.check()
         recipe = recipe.with_thresholds(thresholds)
+    if args.review is not None:
+        review = None if args.review == "off" else args.review
+        recipe = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=review))
     recipe.save(out, signer)
     print_lines(
         [

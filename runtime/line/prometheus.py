@@ -45,6 +45,7 @@ def _count_frames(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
     counts = {source.meter.source: source.meter.counts() for source in sources}
     for name, help_text in (
         ("inspected", "Frames with a verdict."),
+        ("reviewed", "Frames whose decision was review."),
         ("rejected", "Frames whose decision was reject."),
         ("failed", "Frames that could not be inspected."),
     ):

@@ -21,12 +21,12 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One source.
 
     name: what results and messages call it; address: see sources.address; recipe: its file; policy: by default newest
-    for cameras and streams, every for files and folders; threshold, pixel_threshold (raw scores), roi ([x, y, width,
-    height] in frame pixels), mask (a picture that is white where to look): take the place of the recipe's; smoothing:
-    [n, m], reject while n of the last m frames are rejected; timeout: seconds without a picture after which a camera or
-    stream counts as lost; backlog: a folder's pictures that the JSON file holds no line of are inspected at the start
-    too; settle: seconds that a file in a folder must stay unchanged before it counts as written, by default as its
-    format needs.
+    for cameras and streams, every for files and folders; threshold, pixel_threshold: what the recipe's own are
+    multiplied by, as in 1.2 to let parts pass that score up to 1.2; roi ([x, y, width, height] in frame pixels), mask
+    (a picture that is white where to look): take the place of the recipe's; smoothing: [n, m], reject while n of the
+    last m frames are rejected; timeout: seconds without a picture after which a camera or stream counts as lost;
+    backlog: a folder's pictures that the JSON file holds no line of are inspected at the start too; settle: seconds
+    that a file in a folder must stay unchanged before it counts as written, by default as its format needs.
     """
 
     name: str

@@ -71,15 +71,15 @@ class Station(threading.Thread):
         self._context.report(f"{self.source}: {message}")
 
     def adjust(self, threshold: float | None) -> None:
-        """Replace the image threshold from the next frame on, and move the pixel threshold along.
+        """Multiply the recipe's limit by a threshold from the next frame on, and move the pixel threshold along.
 
-        It outlasts a change of the recipe.
+        It outlasts a change of the recipe, and then holds for the new one's limit.
 
-        threshold: raw image score from which a part is rejected; None returns to the recipe's.
+        threshold: a factor, as InspectionSettings has it; None returns to the recipe's limit.
         Raises SettingsError for a value that decides nothing.
         """
         with self._changing:
-            settings = dataclasses.replace(self.settings, image_threshold=threshold)
+            settings = dataclasses.replace(self.settings, threshold=threshold)
             self.detector.thresholds = settings.replace_in(self.detector.recipe.header.thresholds)
             self.settings = settings
 
@@ -103,7 +103,7 @@ class Station(threading.Thread):
                 continue
             if self._backoff.reset():
                 self._context.report(f"{self.source}: inspected again")
-            return inspection, self._smoothing.decide(inspection.verdict == "reject")
+            return inspection, self._smoothing.decide(inspection.verdict)
 
     def _recover(self, failed: Detector, error: Exception) -> None:
         """Report the first failure, wait, open the engine again and make a detector of the same recipe with it."""

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import msgspec
 
 from ..core.errors import GoodpartsError
+from ..line.smoothing import Decision
 from .controls import ChangedError, Considered, Controls
 from .gallery import Gallery
 from .guard import Guard, RefusedError
@@ -35,7 +36,7 @@ class LogIn(msgspec.Struct, forbid_unknown_fields=True):
 
 class SetThreshold(msgspec.Struct, forbid_unknown_fields=True):
     source: str
-    threshold: float
+    score: float
     seen: float
 
 
@@ -66,7 +67,7 @@ class PageApp:
     """
 
     def __init__(self, guard: Guard, state: PageState, controls: Controls, gallery: Gallery | None) -> None:
-        self._guard, self._state, self._gallery = guard, state, gallery
+        self._guard, self._state, self._controls, self._gallery = guard, state, controls, gallery
         folder = Path(__file__).with_name("static")
         self._static = {path: Answer(kind, (folder / name).read_bytes()) for path, (name, kind) in _STATIC.items()}
         self._routes: list[tuple[re.Pattern[str], Callable[..., Answer]]] = [
@@ -125,13 +126,18 @@ class PageApp:
             threshold = float(query.get("threshold", ""))
         except ValueError:
             raise RefusedError(400, "threshold is a number") from None
-        return Answer(_JSON, msgspec.json.encode(recent.preview(threshold)))
+        raw_threshold = threshold * self._controls.raw_threshold(query["source"])
+        return Answer(_JSON, msgspec.json.encode(recent.preview(raw_threshold)))
 
     def _frame(self, query: dict[str, str], source: str, number: str, kind: str) -> Answer:  # noqa: ARG002
         return _picture(_JPEG, self._recent(source).picture(int(number), kind == "heat"), lasting=False)  # of this run
 
     def _rejects(self, query: dict[str, str]) -> Answer:
-        return Answer(_JSON, msgspec.json.encode(self._saved().listing(query.get("before", ""))))
+        decision = query.get("decision")
+        if decision not in (None, "review", "reject"):
+            raise RefusedError(400, f"decision is {decision!r}: review and reject are accepted")
+        listing = self._saved().listing(query.get("before", ""), cast("Decision | None", decision))
+        return Answer(_JSON, msgspec.json.encode(listing))
 
     def _reject(self, query: dict[str, str], name: str, kind: str) -> Answer:  # noqa: ARG002
         saved = self._saved()

@@ -73,6 +73,8 @@ class PageState:
         result = recent_frames.show()
         age, reject_age = recent_frames.ages()
         points = recent_frames.points(CHARTED)
+        detector = pipeline.station.detector
+        now = detector.recipe.digest, detector.thresholds.image
         return {
             "name": settings.name,
             "address": redact_address(settings.address),
@@ -83,8 +85,8 @@ class PageState:
             "age": age,
             "reject_age": reject_age,
             "shown": None if result is None else _summarise(result),
-            "scores": [float(f"{point.score:.4g}") for point in points],
-            "bad": [int(point.decision == "reject") for point in points],
+            "scores": [float(f"{point.score_by(*now):.4g}") for point in points],
+            "decisions": [point.decision for point in points],
             "rate": status.meter.rate(),
             "dropped": status.dropped,
             "latency": status.meter.percentiles(),
@@ -95,8 +97,9 @@ class PageState:
         return {
             "product": detector.recipe.header.product,
             "recipe": station.settings.recipe.name,
-            "threshold": detector.thresholds.image,
-            "recipe_threshold": detector.recipe.header.thresholds.image,
+            "raw_threshold": detector.thresholds.image,
+            "threshold": controls.threshold(station.source),
+            "review": detector.thresholds.review,
             "origin": controls.origin(station.source),
             "sharing": controls.sharing(station.source),
             "undo": controls.undoable(station.source),
@@ -105,7 +108,7 @@ class PageState:
 
 def _summarise(result: Result) -> dict[str, Any]:
     """Return what the page shows of a frame's record."""
-    keys = ("frame", "score", "threshold", "verdict", "error")
+    keys = ("frame", "score", "verdict", "error")
     return {key: result.record[key] for key in keys if key in result.record} | {"decision": result.decision}
 
 

@@ -177,14 +177,6 @@ def shifted_copies(views: Array8) -> list[Array8]:
     return copies
 
 
-def calibrated(value: float, threshold: float, level: Level) -> float:
-    """Raw score → [0,1]: monotone, 0.5 at the threshold, about 0.1 for a typical good part."""
-    if value <= 0:
-        return 0.0
-    margin = max(math.log(threshold) - level.location, level.spread)
-    return 1.0 / (1.0 + math.exp(min(math.log(9.0) / margin * (math.log(threshold) - math.log(value)), 700.0)))
-
-
 def summarise(
     source: Literal["leave-one-out", "copies", "further photos"], image: Floats, pixel: Floats
 ) -> Calibration:

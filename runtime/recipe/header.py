@@ -27,31 +27,64 @@ class Shot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
+Verdict = Literal["good", "review", "reject"]
+
+
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Raw scores from which a part is rejected (image) and a region is outlined (pixel).
 
-    min_area: smallest region to report, in frame pixels.
+    People are shown a part's score as a share of the image threshold: 1 is the limit.
+
+    min_area: smallest region to report, in frame pixels; review: score, as a share of the image threshold, from which
+    a part that is not rejected is for a person to look at, above 0 and below 1; None for no such band.
     """
 
     image: float
     pixel: float
     min_area: float = 0.0
+    review: float | None = None
 
-    def scaled_to(self, image: float) -> Thresholds:
-        """Return the thresholds with another image threshold; the pixel threshold keeps its ratio to it.
+    def scaled_by(self, factor: float) -> Thresholds:
+        """Return the thresholds with the image and the pixel threshold multiplied by a factor.
 
-        Without that, parts that a higher image threshold lets pass as good would still have outlined defects.
+        Both move, for else parts that a higher image threshold lets pass as good would still have outlined defects.
+        Raises SettingsError for a factor that is not a finite number above 0.
         """
-        return msgspec.structs.replace(self, image=image, pixel=self.pixel * (image / self.image))
+        check_factor(factor)
+        return msgspec.structs.replace(self, image=self.image * factor, pixel=self.pixel * factor)
+
+    def score(self, raw_score: float) -> float:
+        """Return an image score as a share of the image threshold: 1 is the limit."""
+        return raw_score / self.image
+
+    def verdict(self, raw_score: float) -> Verdict:
+        """Return the verdict on a part with this raw image score."""
+        score = self.score(raw_score)
+        if score >= 1.0:
+            return "reject"
+        return "good" if self.review is None or score < self.review else "review"
 
     def check(self) -> None:
         """SettingsError for values that would decide nothing."""
+        if self.review is not None and not 0.0 < self.review < 1.0:
+            raise SettingsError(
+                f"review {self.review}: a score above 0 and below 1 is needed, as in 0.8; 1 is where parts are rejected"
+            )
         for name in ("image", "pixel"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise SettingsError(f"{name} threshold {value}: a finite number above 0 is needed")
         if not (math.isfinite(self.min_area) and self.min_area >= 0):
             raise SettingsError(f"min_area {self.min_area}: 0 or more frame pixels are needed")
+
+
+def check_factor(factor: float) -> None:
+    """SettingsError for a factor that cannot move a threshold."""
+    if not (math.isfinite(factor) and factor > 0):
+        raise SettingsError(
+            f"threshold {factor}: a finite number above 0 is needed, as a multiple of the recipe's limit: "
+            "1.2 lets parts pass that score up to 1.2 now"
+        )
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,4 +160,5 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             image=calibration.image.threshold(rate) if image == now.image.threshold(rate) else others.image,
             pixel=calibration.pixel.threshold(rate) if pixel == now.pixel.threshold(rate) else others.pixel,
             min_area=self.thresholds.min_area,
+            review=self.thresholds.review,
         )

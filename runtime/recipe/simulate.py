@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from statistics import NormalDist
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -47,10 +48,8 @@ def simulate(recipe: Recipe, encode: Encode, seed: int = 0) -> Simulation:
     header = recipe.header
     bad, pixel = score_painted(recipe.learned(), recipe.shots, header.view.count, encode, seed)
     calibration = header.calibration
-    thresholds = Thresholds(
-        image=place(calibration.image, bad),
-        pixel=place(calibration.pixel, pixel),
-        min_area=header.thresholds.min_area,
+    thresholds = msgspec.structs.replace(
+        header.thresholds, image=place(calibration.image, bad), pixel=place(calibration.pixel, pixel)
     )
     rejected = float(exceeding(calibration.image, np.log(thresholds.image)))
     return Simulation(thresholds, bad, rejected, int((bad < thresholds.image).sum()))

@@ -102,9 +102,9 @@ def test_what_python_finds_is_found(
     python.thresholds = thresholds
     other.set_thresholds(thresholds)
     expected, seen = python.predict(FRAME), other.inspect(FRAME)
-    assert seen.score == pytest.approx(expected.score, abs=1e-5)
-    assert seen.calibrated == pytest.approx(expected.calibrated, abs=1e-4)  # steep at so small a spread
-    assert (seen.verdict, seen.threshold) == (expected.verdict, expected.threshold)
+    assert seen.raw_score == pytest.approx(expected.raw_score, abs=1e-5)
+    assert seen.score == seen.raw_score / seen.raw_threshold
+    assert (seen.verdict, seen.raw_threshold) == (expected.verdict, expected.raw_threshold)
     assert seen.recipe == expected.recipe
     np.testing.assert_allclose(seen.map, expected.map, rtol=0, atol=1e-5)
     assert expected.regions
@@ -122,9 +122,9 @@ def test_a_frame_may_come_in_another_order_with_rows_apart(engine: Engine, nativ
     python, other = Detector(engine, product), NativeDetector(native, product.to_bytes())
     padded = np.zeros((240, 400, 3), np.uint8)
     padded[:, :320] = FRAME[..., ::-1]
-    assert other.inspect(padded[:, :320], "bgr").score == pytest.approx(python.predict(FRAME).score, abs=1e-5)
+    assert other.inspect(padded[:, :320], "bgr").raw_score == pytest.approx(python.predict(FRAME).raw_score, abs=1e-5)
     grey = FRAME[..., 1].copy()
-    assert other.inspect(grey, "grey").score == pytest.approx(python.predict(grey).score, abs=1e-5)
+    assert other.inspect(grey, "grey").raw_score == pytest.approx(python.predict(grey).raw_score, abs=1e-5)
 
 
 def test_the_example_prints_what_goodparts_inspect_prints(
@@ -148,8 +148,8 @@ def test_the_example_prints_what_goodparts_inspect_prints(
         ]
         for one, other in zip(seen.pop("regions"), expected.pop("regions"), strict=True):
             assert one == pytest.approx(other, abs=1e-5)
-        for name in ("score", "calibrated"):
-            assert seen.pop(name) == pytest.approx(expected.pop(name), abs=1e-5)
+        for name in ("score", "raw_score"):
+            assert seen.pop(name) == pytest.approx(expected.pop(name), rel=1e-4)  # 1e-5 of a raw score, or less
         assert seen == expected
     assert json.loads(lines[0])["verdict"] == "reject"
     done = subprocess.run([built / "inspect", engine_folder, recipe_file, "no.png"], capture_output=True, check=False)
@@ -189,6 +189,16 @@ def test_a_recipe_is_swapped_between_two_frames(native: Handle, recipe: Recipe) 
         thread.join()
     assert not wrong
     assert seen == set(expected)
+
+
+def test_a_part_is_to_be_reviewed_where_the_recipe_says_so(native: Handle, recipe: Recipe) -> None:
+    raw = NativeDetector(native, recipe.to_bytes()).inspect(FRAME).raw_score
+    for limit, verdict in ((1.0, "reject"), (1.2, "review"), (1.3, "good")):
+        thresholds = msgspec.structs.replace(recipe.header.thresholds, image=raw * limit, review=0.8)
+        detector = NativeDetector(native, recipe.with_thresholds(thresholds).to_bytes())
+        assert detector.inspect(FRAME).verdict == verdict
+    with pytest.raises(RefusedError, match=r"review 1\.0+: a score below 1 is needed, as in 0\.8, or 0 for no band"):
+        detector.set_thresholds(msgspec.structs.replace(thresholds, review=1.0))
 
 
 def test_a_refused_recipe_leaves_the_one_in_use(native: Handle, recipe: Recipe) -> None:

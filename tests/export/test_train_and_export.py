@@ -264,7 +264,9 @@ def test_tiles_mask_and_further_photos_reach_the_recipe(
     for seed in (11, 12, 13, 14):
         draw_part(seed).save(further / f"{seed}.png")
     assert (
-        command("--tiles", "1x2", "--mask", str(tmp_path / "mask.png"), "--calibrate-on", str(further))
+        command(
+            "--tiles", "1x2", "--mask", str(tmp_path / "mask.png"), "--calibrate-on", str(further), "--review", "0.8"
+        )
         == command("--bad", str(photos / "bad"), out=tmp_path / "other")
         == 0
     )
@@ -273,6 +275,7 @@ def test_tiles_mask_and_further_photos_reach_the_recipe(
     assert recipe.shots is not None
     assert len(recipe.shots) == 6
     assert recipe.header.calibration.source == "further photos"
+    assert recipe.header.thresholds.review == 0.8
     assert len(recipe.header.calibration.image.scores) == 4
     assert recipe.header.shot_calibration.source == "leave-one-out"
     assert "proposed from both" in capsys.readouterr().out

@@ -136,7 +136,7 @@ def test_the_documented_client_scores_like_the_engine(
     seen = space["detector"].predict(picture)
     assert seen.backend == "triton localhost:8001 encoder_fp32"
     expected = Detector.open(engine_folder, recipe_file, backend="onnxruntime").predict(picture)
-    assert seen.score == pytest.approx(expected.score, abs=1e-6)
+    assert seen.raw_score == pytest.approx(expected.raw_score, abs=1e-6)
 
 
 def test_what_cannot_be_served_is_refused_and_leaves_nothing(engine_folder: Path, tmp_path: Path) -> None:

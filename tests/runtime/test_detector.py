@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from goodparts.runtime import Engine, EngineError, ImageError, RecipeError
 from goodparts.runtime.backends.tensors import Outputs
+from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.regions import find_regions
 from goodparts.runtime.core.scoring import Combination, score, score_branches
@@ -39,7 +41,7 @@ def test_scores_equal_torch(detector: Detector, demo: Backbone, recipe: Recipe, 
     frame = load_rgb(photos / "bad" / "4.png")
     expected = score(demo.encode(View().cut(frame, demo.encoder.image_size)), recipe.learned())
     seen = detector.predict(frame)
-    assert seen.score == pytest.approx(float(expected.image[0]), abs=1e-5)
+    assert seen.raw_score == pytest.approx(float(expected.image[0]), abs=1e-5)
     np.testing.assert_allclose(seen.grids, expected.grid, atol=1e-5)
     assert seen.map.shape == (400, 400)
 
@@ -55,11 +57,11 @@ def test_a_recipe_may_be_of_one_branch_alone(
     frame = load_rgb(photos / "bad" / "4.png")
     branches = score_branches(demo.encode(View().cut(frame, demo.encoder.image_size)), made.learned())
     seen = detector.predict(frame)
-    assert seen.score == pytest.approx(float(getattr(branches, f"image_{fusion}")[0]), abs=1e-5)
+    assert seen.raw_score == pytest.approx(float(getattr(branches, f"image_{fusion}")[0]), abs=1e-5)
     np.testing.assert_allclose(seen.grids, getattr(branches, f"grid_{fusion}"), atol=1e-5)
     # its thresholds are on that branch's scale
     good = made.header.calibration.image
-    assert seen.threshold == pytest.approx(good.threshold(0.01))
+    assert seen.raw_threshold == pytest.approx(good.threshold(0.01))
     again = refit(made, detector.engine.encode, "another graph").header.calibration.image
     assert again.location == pytest.approx(good.location, abs=1e-3)
 
@@ -69,25 +71,35 @@ def test_a_batch_gives_what_single_pictures_give(detector: Detector, photos: Pat
     together = detector.predict_batch(paths)
     for path, inspection in zip(paths, together, strict=True):
         # kernels differ with the batch's size
-        assert inspection.score == pytest.approx(detector.predict(path).score, abs=1e-6)
+        assert inspection.raw_score == pytest.approx(detector.predict(path).raw_score, abs=1e-6)
     assert detector.predict_batch([]) == []
 
 
 def test_threshold_decides_and_can_be_changed(detector: Detector, photos: Path) -> None:
-    score_ = detector.predict(photos / "bad" / "4.png").score
-    for threshold, verdict in ((score_ * 0.9, "reject"), (score_ * 1.1, "good")):
+    score_ = detector.predict(photos / "bad" / "4.png").raw_score
+    for threshold, verdict in ((score_ * 0.9, "reject"), (score_, "reject"), (score_ * 1.1, "good")):
         detector.thresholds = msgspec.structs.replace(detector.thresholds, image=threshold)
         seen = detector.predict(photos / "bad" / "4.png")
-        assert (seen.verdict, seen.threshold, seen.score) == (verdict, threshold, score_)
-        assert (seen.calibrated >= 0.5) == (verdict == "reject")
+        assert (seen.verdict, seen.raw_threshold, seen.raw_score) == (verdict, threshold, score_)
+        assert seen.score == score_ / threshold
+
+
+def test_a_part_below_the_limit_is_to_be_reviewed_where_a_recipe_says_so(detector: Detector, photos: Path) -> None:
+    seen = detector.predict(photos / "bad" / "4.png")
+    for limit, verdict in ((0.99, "reject"), (1.0, "reject"), (1.2, "review"), (1.25, "review"), (1.3, "good")):
+        thresholds = msgspec.structs.replace(seen.thresholds, image=seen.raw_score * limit, review=0.8)
+        assert dataclasses.replace(seen, thresholds=thresholds).verdict == verdict
+    for review in (0.0, 1.0, math.nan):
+        with pytest.raises(SettingsError, match=f"review {review}: a score above 0 and below 1 is needed"):
+            detector.thresholds = msgspec.structs.replace(detector.thresholds, review=review)
 
 
 def test_a_part_that_a_higher_threshold_lets_pass_has_no_outlined_defect(detector: Detector, photos: Path) -> None:
     bad, recipes = photos / "bad" / "4.png", detector.thresholds
     seen = detector.predict(bad)
     assert seen.regions
-    excess = max(seen.score / recipes.image, float(seen.map.max()) / recipes.pixel)
-    detector.thresholds = recipes.scaled_to(recipes.image * excess * 1.1)
+    excess = max(seen.raw_score / recipes.image, float(seen.map.max()) / recipes.pixel)
+    detector.thresholds = recipes.scaled_by(excess * 1.1)
     seen = detector.predict(bad)
     assert seen.verdict == "good"
     assert seen.regions == []
@@ -156,7 +168,7 @@ def test_a_recipe_of_another_graph_is_fitted_from_its_shots(
     assert detector.recipe.header.graph == read_spec(engine_folder).graph_id("plain", "fp32")
     path = photos / "bad" / "4.png"
     # banks through the graph instead of through torch, both rounded to fp16
-    assert detector.predict(path).score == pytest.approx(native.predict(path).score, rel=1e-3)
+    assert detector.predict(path).raw_score == pytest.approx(native.predict(path).raw_score, rel=1e-3)
     assert detector.thresholds.image == pytest.approx(native.thresholds.image, rel=1e-2)
 
 
@@ -186,12 +198,12 @@ def test_products_can_change_while_other_threads_inspect(engine_folder: Path, re
     expected = set()
     for product in (recipe, other):
         detector.use(product)
-        expected.add((round(detector.predict(frame).score, 5), detector.thresholds.image))
+        expected.add((round(detector.predict(frame).raw_score, 5), detector.thresholds.image))
     with ThreadPoolExecutor(2) as pool:
         seen = pool.map(lambda _: detector.predict(frame), range(30))
         for product in (recipe, other) * 30:
             detector.use(product)
-        assert {(round(one.score, 5), one.threshold) for one in seen} <= expected
+        assert {(round(one.raw_score, 5), one.raw_threshold) for one in seen} <= expected
 
 
 def test_one_picture_is_not_taken_for_many(detector: Detector, photos: Path) -> None:
@@ -222,7 +234,7 @@ def test_tiles_are_scored_apart_and_the_worst_one_counts(engine_folder: Path, re
     frame = np.asarray(draw_part(4, defect=True))
     seen = detector.predict(frame)
     halves = score(demo.encode(view.cut(frame, demo.encoder.image_size)), detector.recipe.learned())
-    assert seen.score == pytest.approx(float(halves.image.max()), abs=1e-5)
+    assert seen.raw_score == pytest.approx(float(halves.image.max()), abs=1e-5)
     assert seen.map.shape == (400, 800)
     assert seen.grids.shape[0] == 2
 

@@ -85,7 +85,7 @@ def test_frames_that_stay_on_the_gpu_score_as_on_the_cpu(
     assert cuda.calls.count("score") == view.count  # two views at once
     for one, other in zip(seen, expected, strict=True):
         np.testing.assert_allclose(one.grids, other.grids, atol=2e-4)  # products of fp16 numbers
-        assert one.score == pytest.approx(other.score, abs=2e-4)
+        assert one.raw_score == pytest.approx(other.raw_score, abs=2e-4)
         assert set(one.milliseconds) == set(other.milliseconds)
 
 
@@ -154,8 +154,8 @@ def test_one_branch_alone_is_scored_as_on_the_cpu(
 def test_threads_that_share_a_detector_get_their_own_results(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
     detector = Detector.open(folder, recipe, backend=BACKENDS[1], search=Search(precision="int8"))
     pictures = [load_rgb(draw_part(seed, size=(300 + 7 * seed, 240))) for seed in range(3)]
-    alone = [detector.predict(picture).score for picture in pictures]
+    alone = [detector.predict(picture).raw_score for picture in pictures]
     assert cuda.calls.count("score") == 3
     with ThreadPoolExecutor(3) as pool:
-        together = list(pool.map(lambda picture: detector.predict(picture).score, pictures))
+        together = list(pool.map(lambda picture: detector.predict(picture).raw_score, pictures))
     assert together == alone

@@ -57,12 +57,33 @@ def test_bad_photos_show_the_separation(
 
 def test_a_threshold_can_be_set_by_hand(engine_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "new.safetensors"
-    assert calibrate(engine_folder, recipe_file, "--threshold", "0.25", "--out", out) == 0
+    assert calibrate(engine_folder, recipe_file, "--threshold", "1.25", "--out", out) == 0
     before, after = Recipe.open(recipe_file).header.thresholds, Recipe.open(out).header.thresholds
-    assert after.image == 0.25
-    assert after.pixel == pytest.approx(before.pixel * 0.25 / before.image)
+    assert (after.image, after.pixel) == (before.image * 1.25, before.pixel * 1.25)
     assert calibrate(engine_folder, out) == 0
-    assert Recipe.open(out).header.thresholds.image == 0.25
+    assert Recipe.open(out).header.thresholds == after
+
+
+def test_a_band_to_review_is_set_shown_kept_and_taken_back(
+    engine_folder: Path, recipe_file: Path, further: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new.safetensors"
+    assert calibrate(engine_folder, recipe_file, "--review", "0.8", "--out", out) == 0
+    before, after = Recipe.open(recipe_file).header.thresholds, Recipe.open(out).header.thresholds
+    assert after == msgspec.structs.replace(before, review=0.8)
+    assert main(["show", str(out)]) == 0
+    assert "  to review from score 0.8\n" in capsys.readouterr().out
+    assert calibrate(engine_folder, out, "--good", further, "--simulate") == 0
+    assert Recipe.open(out).header.thresholds.review == 0.8
+    assert calibrate(engine_folder, out, "--review", "off") == 0
+    assert Recipe.open(out).header.thresholds.review is None
+
+
+@pytest.mark.parametrize("review", ["0", "1", "nan", "some"])
+def test_a_band_that_is_none_is_refused(review: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        calibrate(Path("engine"), Path("recipe"), "--review", review)
+    assert f"'{review}': a score above 0 and below 1 is needed, as in 0.8, or off" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -71,7 +92,7 @@ def test_a_threshold_can_be_set_by_hand(engine_folder: Path, recipe_file: Path, 
         (["--good", "PHOTOS/good"], "1.png is the shot 1.png that the recipe was learned from: leave it out"),
         (["--false-reject-rate", "0"], "--false-reject-rate 0.0: between 0 and 0.5"),
         (["--false-reject-rate", "0.7"], "--false-reject-rate 0.7: between 0 and 0.5"),
-        (["--threshold", "nan"], "image threshold nan: a finite number above 0"),
+        (["--threshold", "nan"], "threshold nan: a finite number above 0"),
         (["--out", "/nowhere/at/all"], "folder /nowhere/at does not exist"),
     ],
 )

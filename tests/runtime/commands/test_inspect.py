@@ -13,6 +13,7 @@ import pytest
 from goodparts.runtime.commands.overlay_writer import overlay_name
 from goodparts.runtime.core.files import visible
 from goodparts.runtime.core.view import Box, View
+from goodparts.runtime.overlay import _BANNER
 from goodparts.runtime.recipe.recipe import Recipe
 from PIL import Image
 
@@ -41,8 +42,9 @@ def test_one_json_line_per_picture(command: Command, photos: Path, tmp_path: Pat
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert [record["path"] for record in records] == [str(path) for path in sorted(photos.rglob("*.png"))]
     for record in records:
-        assert {"path", "score", "calibrated", "verdict", "threshold", "regions", "milliseconds"} <= set(record)
-        assert (record["verdict"] == "reject") == (record["score"] >= record["threshold"])
+        assert {"path", "score", "verdict", "raw_score", "raw_threshold", "regions", "milliseconds"} <= set(record)
+        assert record["score"] == record["raw_score"] / record["raw_threshold"]
+        assert (record["verdict"] == "reject") == (record["score"] >= 1)
 
 
 def test_json_on_standard_output_is_nothing_but_json(
@@ -72,7 +74,22 @@ def test_one_broken_file_is_reported_and_the_rest_go_on(
 def test_exit_code_tells_of_rejects_only_when_asked(command: Command, photos: Path) -> None:
     assert command(photos, "--threshold", "1e-9") == 0
     assert command(photos, "--threshold", "1e-9", "--fail-on-reject") == 1
-    assert command(photos, "--threshold", "2", "--fail-on-reject") == 0
+    assert command(photos, "--threshold", "1000", "--fail-on-reject") == 0
+
+
+def test_parts_to_review_are_counted_and_have_an_exit_code_of_their_own(
+    engine_folder: Path, recipe: Recipe, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=1e-6)).save(tmp_path / "band")
+    command = Command(engine_folder, tmp_path / "band")
+    assert command(photos, "--threshold", "1000", "--overlays", tmp_path / "pictures") == 0
+    seen = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in seen[:-1]] == ["review", "good", "good", "good"]  # the shots score next to 0
+    assert seen[-1] == "4 inspected: 3 good, 1 to review, 0 rejected, 0 unreadable"
+    with Image.open(tmp_path / "pictures" / "bad_4.png") as picture:
+        assert picture.convert("RGB").getpixel((0, 0)) == _BANNER["review"][0]
+    assert command(photos, "--threshold", "1000", "--fail-on-reject") == 3
+    assert command(photos, "--threshold", "1e-9", "--fail-on-reject") == 1
 
 
 def test_overlays_of_equal_names_are_kept_apart(command: Command, photos: Path, tmp_path: Path) -> None:
@@ -137,8 +154,8 @@ def test_an_official_recipe_and_the_demo_are_marked(
     ("options", "message"),
     [
         (["--backend", "tpu"], "unknown backend 'tpu'"),
-        (["--threshold", "nan"], "image threshold nan: a finite number above 0 is needed"),
-        (["--threshold", "0"], "image threshold 0.0: a finite number above 0 is needed"),
+        (["--threshold", "nan"], "threshold nan: a finite number above 0 is needed"),
+        (["--threshold", "0"], "threshold 0.0: a finite number above 0 is needed"),
         (["--batch", "0"], "--batch 0: at least 1"),
         (["--engine", "/nowhere"], "no engine at /nowhere"),
         (["--recipe", "/nowhere"], "cannot read /nowhere"),

@@ -69,7 +69,7 @@ def test_a_line_file_sets_thresholds_and_smoothing_of_each_source(
         name = "right"
         address = "parts.mp4"
         recipe = "ring.safetensors"
-        threshold = 0.999
+        threshold = 1000
         """
     )
     assert main(["watch", "--line", str(tmp_path / "line.toml")]) == 0

@@ -16,15 +16,15 @@ RECIPES = Thresholds(image=0.5, pixel=0.2, min_area=9)
     ("image", "pixel", "expected"),
     [
         (None, None, RECIPES),
-        (1.0, None, Thresholds(image=1.0, pixel=0.4, min_area=9)),
-        (None, 0.3, Thresholds(image=0.5, pixel=0.3, min_area=9)),
-        (1.0, 0.3, Thresholds(image=1.0, pixel=0.3, min_area=9)),
+        (2.0, None, Thresholds(image=1.0, pixel=0.4, min_area=9)),
+        (None, 1.5, Thresholds(image=0.5, pixel=0.2 * 1.5, min_area=9)),
+        (2.0, 1.5, Thresholds(image=1.0, pixel=0.2 * 1.5, min_area=9)),
     ],
 )
 def test_the_pixel_threshold_follows_the_image_threshold_unless_it_is_set(
     image: float | None, pixel: float | None, expected: Thresholds
 ) -> None:
-    settings = InspectionSettings(Path("ring.safetensors"), image_threshold=image, pixel_threshold=pixel)
+    settings = InspectionSettings(Path("ring.safetensors"), threshold=image, pixel_threshold=pixel)
     assert settings.replace_in(RECIPES) == expected
 
 

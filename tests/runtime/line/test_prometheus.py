@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 def samples() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """What Prometheus reads of a line with one source and one output."""
     meter = Meter("left")
-    for total in (15.0, 15.0, 2500.0, 60_000.0):
-        meter.add_inspected((1.0, 2.0, 3.0, 4.0, 5.0, total), "reject")
+    for total, decision in ((15.0, "reject"), (15.0, "reject"), (2500.0, "review"), (60_000.0, "good")):
+        meter.add_inspected((1.0, 2.0, 3.0, 4.0, 5.0, total), decision)
     outlet = Outlet(Hook(print), LineContext(print), may_wait=False)
     outlet.lost = 12_345_678
     line: Any = SimpleNamespace(status=lambda: [SourceStatus(meter, 9_876_543_217, True)], outlets=[outlet])
@@ -40,8 +40,8 @@ def test_large_counts_keep_all_their_digits(samples: Any) -> None:
 
 
 def test_sources_and_outputs_are_told(samples: Any) -> None:
-    assert value(samples, "inspected_total", source="left") == value(samples, "rejected_total", source="left") == 4
-    assert value(samples, "failed_total", source="left") == 0
+    counted = {"inspected": 4, "reviewed": 1, "rejected": 2, "failed": 0}
+    assert {name: value(samples, f"{name}_total", source="left") for name in counted} == counted
     assert value(samples, "up", source="left") == 1
     assert value(samples, "frames_per_second", source="left") > 0
     assert value(samples, "latency_milliseconds", source="left", stage="encode", quantile="0.5") == 3

@@ -70,9 +70,10 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     assert browser.run(f"{drawn}.some((value) => value > 0)")
 
     station = client.line.pipelines[0].station
-    before, wanted = station.detector.thresholds.image, results["good"].record["score"] / 2
+    before, factor = station.detector.thresholds.image, results["good"].record["score"] / 2
+    wanted = before * factor
     browser.run(
-        f"""(() => {{ const exact = document.querySelector(".exact"); exact.focus(); exact.value = {wanted};
+        f"""(() => {{ const exact = document.querySelector(".exact"); exact.focus(); exact.value = {factor};
         exact.dispatchEvent(new Event("input")) }})()"""
     )
     assert "31 of the last 31 frames rejected" in browser.wait(
@@ -80,7 +81,7 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     )
     assert station.detector.thresholds.image == before
     browser.run("document.querySelector('.apply').click()")
-    assert "Undo: threshold" in browser.wait("document.querySelector('.undo:not([hidden])').innerText")
+    assert "Undo: limit 1 → " in browser.wait("document.querySelector('.undo:not([hidden])').innerText")
     assert station.detector.thresholds.image == wanted
     browser.run("document.querySelector('.keep').click()")
     assert "own.safetensors" in browser.wait("document.querySelector('#confirm[open] p').innerText")
@@ -107,6 +108,28 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     nothing_odd(browser, client.port)
 
 
+def test_a_part_to_review_looks_like_one_and_is_listed_by_itself(
+    browser: Browser, open_line: OpenLine, results: dict[str, Result], tmp_path: Path
+) -> None:
+    review = dataclasses.replace(results["reject"], decision="review")
+    saved = Rejects(tmp_path / "rejects", 10**9)
+    for result in (results["reject"], review):
+        saved.send(result)
+    saved.close()
+    client = open_line(rejects=str(tmp_path / "rejects"))
+    client.line.pipelines[0].capture.up = True
+    client.page.note(review)
+    browser.open(client.page.url)
+    assert browser.wait("document.querySelector('article.review .word').innerText") == "REVIEW"
+    browser.wait("document.querySelectorAll('#rejects button').length === 2")
+    assert browser.run("document.querySelectorAll('#rejects .mark').length") == 1
+    chosen = "document.querySelector('#filter')"
+    browser.run(f"{chosen}.value = 'reject'; {chosen}.dispatchEvent(new Event('change'))")
+    browser.wait("document.querySelectorAll('#rejects button').length === 1")
+    assert browser.run("document.querySelectorAll('#rejects .mark').length") == 0
+    nothing_odd(browser, client.port)
+
+
 def test_hostile_names_stay_text(
     browser: Browser, open_line: OpenLine, recipe: Recipe, results: dict[str, Result], tmp_path: Path
 ) -> None:
@@ -119,7 +142,7 @@ def test_hostile_names_stay_text(
     source = {"recipe": str(folder / "<i>.safetensors")}
     client = open_line({"left": source | {"address": str(folder)}, "right": source | {"address": STREAM}},
                        rejects=str(rejects))  # fmt: skip
-    told = {"source": NASTY, "time": NASTY, "frame": 1, "score": 1, "threshold": 1}
+    told = {"source": NASTY, "time": NASTY, "frame": 1, "score": 1, "raw_score": 1}
     (rejects / f"{name}.json").write_bytes(msgspec.json.encode(told))
     record = results["error"].record | {"error": NASTY}
     client.page.note(dataclasses.replace(results["error"], record=record))
@@ -167,7 +190,11 @@ def test_it_fits_and_says_when_the_line_is_gone(
     browser.open(client.page.url, width, height)
     browser.wait("document.querySelector('.reject img').naturalWidth")
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
-    assert browser.run("[...document.querySelectorAll('.verdict')].every((one) => one.scrollWidth <= one.clientWidth)")
+    fits = "[...document.querySelectorAll('.verdict')].every((one) => one.scrollWidth <= one.clientWidth)"
+    assert browser.run(fits)
+    client.page.note(dataclasses.replace(results["reject"], decision="review"))
+    browser.wait("document.querySelector('.review') !== null")
+    assert browser.run(fits)
     assert browser.run("document.querySelector('article:nth-child(2) .word').innerText") == "WAITING"
     client.page.close()
     assert browser.wait("document.querySelector('#alarm').innerText").startswith("No answer from the line since")

@@ -76,7 +76,8 @@ def test_an_accepted_photo_scores_less_and_no_other_more(engine: Engine, saved: 
         change = preview(saved, engine, [photo], PHOTOS)
         (effect,) = change.photos
         assert effect.after < 0.1 * effect.before
-        assert all(other.after <= other.before for other in change.rejects)
+        before, after = (one.header.thresholds.image for one in (change.before, change.after))
+        assert all(other.after * after <= other.before * before * (1 + 1e-9) for other in change.rejects)  # raw scores
         assert effect in change.rejects
 
 
@@ -89,7 +90,7 @@ def test_a_reject_that_is_accepted_turns_good_and_the_calibration_has_one_photo_
     before, after = saved.header, change.after.header
     assert len(after.shot_calibration.image.scores) == len(before.shots) + 1
     # scored as if it were new, the accepted one is the highest, as high as before it was accepted
-    assert after.shot_calibration.image.scores[-1] == pytest.approx(effect.before, rel=1e-3)
+    assert after.shot_calibration.image.scores[-1] == pytest.approx(effect.before * before.thresholds.image, rel=1e-3)
     assert after.thresholds.image == after.calibration.image.threshold(0.01) != before.thresholds.image
     assert after.scales == before.scales
     assert [shot.name for shot in after.shots[after.learned_shots :]] == ["10.png"]

@@ -12,7 +12,6 @@ from goodparts.runtime.recipe.calibrate import (
     Level,
     calibrate,
     calibrate_on,
-    calibrated,
     photo_scores,
     score_photos,
     score_shots,
@@ -22,8 +21,6 @@ from goodparts.runtime.recipe.calibrate import (
 )
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.clip.backbone import Backbone
-from hypothesis import given
-from hypothesis import strategies as st
 
 LEVEL = Level((0.1,), math.log(0.1), 0.2)
 
@@ -31,13 +28,6 @@ LEVEL = Level((0.1,), math.log(0.1), 0.2)
 def test_threshold_is_the_log_normal_quantile() -> None:
     assert LEVEL.threshold(0.5) == pytest.approx(0.1)
     assert LEVEL.threshold(0.01) == pytest.approx(0.1 * math.exp(2.326 * 0.2), rel=1e-3)
-
-
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(1e-9, 1))
-def test_calibrated_is_monotone_and_one_half_at_the_threshold(one: float, other: float, threshold: float) -> None:
-    low, high = sorted((one, other))
-    assert 0 <= calibrated(low, threshold, LEVEL) <= calibrated(high, threshold, LEVEL) <= 1
-    assert calibrated(threshold, threshold, LEVEL) == pytest.approx(0.5)
 
 
 def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, demo: Backbone) -> None:
