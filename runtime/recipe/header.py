@@ -117,6 +117,8 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError(f"false_reject_rate {self.false_reject_rate}: between 0 and 0.5 is accepted")
         if min(msgspec.structs.astuple(self.scales)) <= 0:
             raise ValueError(f"{self.scales}: scores are divided by them, so they are above 0")
+        if self.scene and self.scene.views != self.view.count:
+            raise ValueError(f"a scene of {self.scene.views} views: a photo has {self.view.count}")
 
     @property
     def learned_shots(self) -> int:
