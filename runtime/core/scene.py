@@ -110,6 +110,11 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if not self.thumbnail or len(self.thumbnail) % THUMBNAIL**2:
             raise ValueError(f"a thumbnail of {len(self.thumbnail)} levels: a multiple of {THUMBNAIL**2} is accepted")
 
+    @property
+    def views(self) -> int:
+        """How many views a picture has."""
+        return len(self.thumbnail) // THUMBNAIL**2
+
     def judge(self, seen: SceneMeasures) -> SceneChange | None:
         """Return why a picture is of another scene; None where it is of this one."""
         brightness = self.brightness.deviation(seen.brightness)

@@ -155,6 +155,8 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError(f"false_reject_rate {self.false_reject_rate}: between 0 and 0.5 is accepted")
         if not 0 <= self.residual_weight <= MAX_RESIDUAL_WEIGHT:
             raise ValueError(f"residual_weight {self.residual_weight}: from 0 to {MAX_RESIDUAL_WEIGHT} is accepted")
+        if self.scene and self.scene.views != self.view.count:
+            raise ValueError(f"a scene of {self.scene.views} views: a photo has {self.view.count}")
 
     @property
     def learned_shots(self) -> int:

@@ -135,7 +135,7 @@ def test_conditions_become_constants(
 
 
 def test_tiles_are_rows_of_a_batch(engine_folder: Path, recipe: Recipe, photos: Path, tmp_path: Path) -> None:
-    product = changed(recipe, view=View(tiles=(1, 2)))
+    product = changed(recipe, view=View(tiles=(1, 2)), scene=msgspec.UNSET)
     write_fused(engine_folder, product, tmp_path / "ring.onnx")
     frame = load_rgb(photos / "bad" / "4.png")
     scores, grids, _ = run(tmp_path / "ring.onnx", product.header.view.cut(frame, 240))

@@ -234,7 +234,8 @@ def test_thresholds_set_by_hand_move_with_the_graph(recipe: Recipe, small: Backb
 def test_tiles_are_scored_apart_and_the_worst_one_counts(engine_folder: Path, recipe: Recipe, small: Backbone) -> None:
     view = View(tiles=(1, 2), overlap=0.0)
     views = np.concatenate([view.cut(np.asarray(draw_part(seed)), small.encoder.image_size) for seed in (1, 2, 3)])
-    tiled = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=view), shots=views)
+    header = msgspec.structs.replace(recipe.header, view=view, scene=msgspec.UNSET)
+    tiled = dataclasses.replace(recipe, header=header, shots=views)
     detector = Detector(Engine.open(engine_folder), refit(tiled, small.encode, recipe.header.graph))
     frame = np.asarray(draw_part(4, defect=True))
     seen = detector.predict(frame)

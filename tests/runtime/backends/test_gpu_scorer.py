@@ -62,8 +62,8 @@ def frames() -> list[Array8]:
 
 
 def changed(recipe: Recipe, view: View) -> Recipe:
-    """With another view, as if it had been learned so."""
-    return dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=view))
+    """With another view, as if it had been learned so, but for its scene."""
+    return dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=view, scene=msgspec.UNSET))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_masked_frames_are_cut_by_the_cpu(folder: Path, recipe: Recipe, cuda: Cu
     np.testing.assert_allclose(seen.grids, expected.grids, atol=2e-4)
 
 
-def test_features_do_not_come_back(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
+def test_views_and_scores_come_back_and_features_do_not(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
     detector = Detector.open(folder, recipe, backend=BACKENDS[0])
     down: list[int] = []
     session = detector.engine.graphs["plain"]
@@ -135,7 +135,18 @@ def test_features_do_not_come_back(folder: Path, recipe: Recipe, cuda: CudaOnCpu
     detector.predict(frames()[0])
     assert cuda.calls == ["resize", "score"]
     rows, columns = detector.engine.encoder.grid
-    assert sum(down) == 4 * (3 + 4 * rows * columns)  # image and grid, and five branches
+    views = 3 * detector.engine.encoder.image_size**2
+    assert sum(down) == views + 4 * (3 + 4 * rows * columns)  # the scene's; image and grid, and five branches
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_another_scene_is_told_as_on_the_cpu(folder: Path, recipe: Recipe, backend: str) -> None:
+    detector = Detector.open(folder, recipe, backend=backend)
+    good, dark = (seen.scene for seen in detector.predict_batch([frames()[0], frames()[0] // 2]))
+    assert good is None
+    assert dark is not None
+    assert dark.reason == "darker"
 
 
 @pytest.mark.parametrize("fusion", ["paper", "prompt", "memory"])
