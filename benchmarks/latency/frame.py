@@ -63,7 +63,7 @@ DEFAULT_BATCH = 4
 PEERS = {
     "torch": "eager, of the same encoder",
     "compile": "torch.compile of it, where there is a C++ compiler",
-    "anomalib": "WinCLIP and PatchCore, or for small PatchCore with its trunk, in an environment of their own: gigabytes",
+    "anomalib": "WinCLIP and PatchCore, or small's trunk under PatchCore, in an environment of their own: gigabytes",
 }
 DEFAULT_PEERS = ("torch", "compile")
 WITHOUT_TORCH = (

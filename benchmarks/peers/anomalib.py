@@ -41,7 +41,10 @@ def title(model: str) -> str:
 
 
 class AnomalibPeer:
-    """One of MODELS or SMALL_MODELS with random weights and a few shots, inspecting back to back; a contender as timing.Worker is."""
+    """One of MODELS or SMALL_MODELS, with random weights and a few shots, inspecting back to back.
+
+    It is a contender as timing.Worker is.
+    """
 
     def __init__(self, model: str, shots: int, threads: int | None, python: Path | None = None) -> None:
         """Start the process.

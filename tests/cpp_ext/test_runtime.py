@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from goodparts.benchmarks.synthetic import make_recipe
+from goodparts.export.engines import make_engine
 from goodparts.runtime.core.files import seal
 from goodparts.runtime.core.view import Box, View, encode_mask
 from goodparts.runtime.detector import Detector
@@ -79,6 +81,19 @@ def between(scores: np.ndarray, share: float) -> float:
     some = values[max(near - 100, 0) : near + 100]
     widest = int(np.diff(some).argmax())
     return float(some[widest : widest + 2].astype(np.float64).mean())
+
+
+def test_what_python_finds_with_the_small_backbone_is_found(library: Library, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    spec = make_engine(Backbone.open("small"), folder, ["fp32"])
+    product = make_recipe(spec.encoder, spec.graph_id("plain", "fp32"), 1)
+    python = Detector(Engine.open(folder, backend="onnxruntime", threads=1), product)
+    expected, seen = (
+        python.predict(FRAME),
+        NativeDetector(open_engine(library, folder), product.to_bytes()).inspect(FRAME),
+    )
+    assert seen.score == pytest.approx(expected.score, abs=1e-5)
+    np.testing.assert_allclose(seen.map, expected.map, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def grid_features(maps: Tensor, grid: tuple[int, int], neighbourhood: int = 1) -
         maps = F.avg_pool2d(maps, neighbourhood, 1, neighbourhood // 2, count_include_pad=False)
     # F.normalize would write the norms out as wide as the features, and OpenVINO would take a power of each.
     norm: Tensor = torch.linalg.vector_norm(maps, dim=1, keepdim=True)
-    return (maps / norm.clamp_min(1e-12)).flatten(2).transpose(1, 2)
+    return (maps / norm.clamp_min(1e-12)).flatten(2).transpose(1, 2).contiguous()
 
 
 def check_taps(taps: tuple[int, ...], blocks: int) -> tuple[int, ...]:
