@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.view import View
 from goodparts.runtime.engine.shipped import SHIPPED
 from goodparts.runtime.recipe.product import Product, one_line
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.runtime.recipe.shots import choose_shots, load_shots
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.names import DEFAULT_NAME
 from goodparts.trainer.method import learn_recipe
 from goodparts.trainer.registry import METHODS
 from goodparts.trainer.settings import RunOptions
@@ -52,17 +54,20 @@ def train(
         The recipe, which is not written yet; its thresholds rest on the photos themselves.
 
     Raises:
-        SettingsError: A setting is out of range, two photos are the same, or the view does not fit a photo.
+        SettingsError: There is no such method, a setting is out of range, two photos are the same, or the view does not
+            fit a photo.
         FileError, ImageError: A photo cannot be found or read.
         EngineError: Another engine is in the way, or the shipped one would have to be changed.
         ParityError: The export of the engine is too far from torch.
     """
+    if method not in METHODS:
+        raise SettingsError(f"method {method!r}: there are {' and '.join(METHODS)}")
     options = options or RunOptions()
     learner = METHODS[method].configure(options.protocol, settings or {})
     text, templates = learner.word(one_line(product), suffixes, options.protocol)
     places = [images] if isinstance(images, (str, Path)) else images
     photos = choose_shots([Path(place) for place in places], shots)
-    backbone, view, folder = backbone or Backbone.open("small"), view or View(), Path(engine)
+    backbone, view, folder = backbone or Backbone.open(DEFAULT_NAME), view or View(), Path(engine)
     encoder = learner.prompted_encoder(backbone)
     loaded = load_shots(photos, view, learner.shot_sides(backbone.encoder.image_size))
     spec = find_engine(backbone, folder) or make_engine(backbone, folder)

@@ -17,7 +17,9 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.files import require_folder, require_folder_of
 from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.view import View
+from goodparts.runtime.engine.shipped import SHIPPED
 from goodparts.runtime.recipe.product import LearnedProduct, Product, compose_recipe
+from goodparts.trainer.clip.names import DEFAULT_NAME
 from goodparts.trainer.method import Preparation
 from goodparts.trainer.registry import METHODS
 from goodparts.trainer.settings import Protocol, RunOptions
@@ -47,8 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_view(parser.add_argument_group("where to look"))
     add_rejection(parser.add_argument_group("when to reject"))
     engine = parser.add_argument_group("backbone and engine")
-    engine.add_argument("--engine", type=Path, default=Path("engine"), metavar="DIR",
-                        help="engine folder, made if it is not there (default: engine)")  # fmt: skip
+    engine.add_argument("--engine", type=Path, metavar="DIR",
+                        help="engine folder, made if it is not there (default: the one that ships with goodparts, "
+                             f"which is of {DEFAULT_NAME}; with another backbone: engine)")  # fmt: skip
     add_check_argument(engine)
     add_backbone_arguments(engine)
     engine.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to train (default cpu)")
@@ -95,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
 
     Whatever can be wrong with options, photos and prompts is found before the engine is exported.
     """
+    if args.engine is None:
+        args.engine = SHIPPED if args.backbone == DEFAULT_NAME else Path("engine")
     if not args.engine.exists():
         require_folder(args.engine.absolute().parent)
     requests = read_product_requests(args)

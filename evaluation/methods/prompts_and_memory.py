@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+from goodparts.export.text import make_text_features
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scorer import Scorer
 from goodparts.runtime.core.scoring import Features, Floats, Learned, prompt_scores, score
@@ -24,7 +25,7 @@ from goodparts.trainer.promptad.suffixes import GENERIC, OBJECTS
 from .coop import CoOp
 from .method import FittedMethod, LearnedPrompts, Method, OpenEncoder, PromptTask, TrainingData
 
-Prompts = Literal["generic", "objects", "no manual", "coop", "ensemble"]
+Prompts = Literal["generic", "objects", "no manual", "coop", "ensemble", "taught"]
 TUNABLE: tuple[Prompts, ...] = ("generic", "objects", "no manual")
 """Prompts that are learned by PromptAD's settings."""
 _AFTER_LEARNING = ("fusion", "image_maximum", "memory_share", "poses")
@@ -72,6 +73,8 @@ class PromptsAndMemory:
     def _learn_prompts(self, task: PromptTask, row_settings: PromptADSettings) -> LearnedPrompts:
         if self.prompts == "ensemble":
             return learn_ensemble(task)
+        if self.prompts == "taught":
+            return LearnedPrompts(_encode_generic_part(task.backbone()))
         if self.prompts == "coop":
             return task.run(CoOp(task.backbone(), task.features(), task.text, task.seed))
         suffixes = self._suffixes(task.category)
@@ -158,3 +161,10 @@ def learn_ensemble(task: PromptTask) -> LearnedPrompts:
 @functools.lru_cache(maxsize=1)
 def _encode_ensemble(backbone: Backbone, text: str) -> Prototypes:
     return ensemble(backbone.text, text)
+
+
+@functools.lru_cache(maxsize=1)
+def _encode_generic_part(backbone: Backbone) -> Prototypes:
+    """Return the prompts of every recipe that `goodparts teach` makes with an engine of this backbone."""
+    prototypes = make_text_features(backbone).prototypes()
+    return Prototypes(prototypes, prototypes)

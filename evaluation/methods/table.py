@@ -45,6 +45,7 @@ METHODS: Mapping[str, Method] = {
     "coop+": prompts_and_memory("CoOp-style with memory", "coop"),
     "vvclip": zero_shot("V-V CLIP, prompt ensemble, zero-shot"),
     "vvclip+": prompts_and_memory("V-V CLIP, prompt ensemble, with memory", "ensemble"),
+    "taught": prompts_and_memory("goodparts teach: prompt ensemble of a generic part, with memory", "taught"),
     "patchcore": patch_statistics("PatchCore on the encoder's patches", fit_patchcore),
     "spade": patch_statistics("SPADE on the encoder's patches", fit_spade),
     "padim": patch_statistics("PaDiM on the encoder's patches, shrunk", fit_padim),

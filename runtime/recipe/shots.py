@@ -80,24 +80,23 @@ def load_shots(paths: Sequence[Path], view: View, sides: Sequence[int]) -> Shots
     return Shots(manifest, {side: np.concatenate(cuts) for side, cuts in views.items()})
 
 
-def stored_shots(recipe: Recipe, sides: Sequence[int], name: str = "recipe") -> Shots:
+def stored_shots(recipe: Recipe, sides: Sequence[int]) -> Shots:
     """Return the photos that a recipe holds, those that were accepted on the line among them.
 
     Args:
         recipe: The recipe.
         sides: The side lengths of the views in pixels that are needed.
-        name: What errors call the recipe.
 
     Raises:
         RecipeError: The recipe holds no photos.
         SettingsError: Its views have another side, or more than one is needed.
     """
     if recipe.shots is None:
-        raise RecipeError(f"{name} holds no shots to learn from: give the photos with --images")
+        raise RecipeError("the recipe holds no shots to learn from: give the photos with --images")
     side = recipe.header.encoder.image_size
     if list(sides) != [side]:
         needed = " and ".join(map(str, sides))
         raise SettingsError(
-            f"{name} holds its photos at {side} pixels, {needed} are needed here: give the photos with --images"
+            f"the recipe holds its photos at {side} pixels, {needed} are needed here: give the photos with --images"
         )
     return Shots(list(recipe.header.shots), {side: recipe.shots})

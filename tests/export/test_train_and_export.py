@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from goodparts.runtime.engine.shipped import SHIPPED
+from goodparts.runtime.engine.spec import read_spec
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.anople.learner import AnoPLeLearner
 from goodparts.trainer.promptad.learner import PromptLearner
@@ -152,6 +154,14 @@ def test_settings_of_the_other_method_are_refused(
 ) -> None:
     assert Command(vit_engine, photos, tmp_path / "ring.safetensors", OF_VIT)(*options) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_shipped_engine_is_the_default(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--images", str(photos / "good"), "--product", "ring", "--steps", "3", "--out", "ring.safetensors"]
+    assert train_and_export(options) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["ring.safetensors"]
+    assert Recipe.open("ring.safetensors").header.graph == read_spec(SHIPPED).graph_id("plain", "fp32")
 
 
 def test_refining_a_taught_recipe_learns_what_its_photos_teach(

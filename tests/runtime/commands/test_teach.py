@@ -29,6 +29,18 @@ def test_two_commands_from_photos_to_verdicts(
     assert "4 inspected: 3 good, 1 rejected" in capsys.readouterr().out
 
 
+def test_the_engine_in_the_package_teaches_accepts_and_inspects(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, bad = str(tmp_path / "ring.safetensors"), str(photos / "bad")
+    assert main(["teach", "--images", str(photos / "good"), "--product", "ring", "--out", recipe]) == 0
+    assert main(["inspect", "--recipe", recipe, bad]) == 0
+    assert "1 inspected: 0 good, 1 rejected" in capsys.readouterr().out
+    assert main(["accept", "--recipe", recipe, "--yes", bad]) == 0
+    assert main(["inspect", "--recipe", recipe, bad]) == 0
+    assert "1 inspected: 1 good, 0 rejected" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
