@@ -10,8 +10,8 @@ import torch
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.trainer.anople.tower import PromptedTower
 from goodparts.trainer.clip.backbone import wrap
-from goodparts.trainer.clip.hybrid import HybridCLIP
 from goodparts.trainer.clip.tower import Tower, grid_features
+from goodparts.trainer.embedded.model import HybridCLIP
 
 from .test_resnet_tower import Doubles, resize, tiny_clip, unit
 from .test_vv_tower import small_clip
