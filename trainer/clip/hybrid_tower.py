@@ -116,5 +116,5 @@ def grid_features(maps: Tensor, grid: tuple[int, int], neighbourhood: int = 1) -
     if neighbourhood > 1:
         maps = F.avg_pool2d(maps, neighbourhood, 1, neighbourhood // 2, count_include_pad=False)
     # F.normalize would write the norms out as wide as the features, and OpenVINO would take a power of each.
-    norm = torch.linalg.vector_norm(maps, dim=1, keepdim=True).clamp_min(1e-12)
+    norm: Tensor = torch.linalg.vector_norm(maps, dim=1, keepdim=True).clamp_min(1e-12)
     return (maps / norm).flatten(2).transpose(1, 2).contiguous()

@@ -66,7 +66,9 @@ class MobileNetV2Trunk(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Standardised pixels [B,3,S,S] → one map [B,W,S/stride,S/stride] per tap."""
-        maps = self.blocks[0].project(F.relu6(self._centred_start(pixels)))
+        first = self.blocks[0]
+        assert isinstance(first, InvertedResidual)
+        maps = first.project(F.relu6(self._centred_start(pixels, first.depthwise)))
         tapped: list[Tensor] = []
         for number, block in enumerate(self.blocks, start=1):
             maps = maps if number == 1 else block(maps)
@@ -74,7 +76,7 @@ class MobileNetV2Trunk(nn.Module):
                 tapped.append(maps)
         return tuple(tapped)
 
-    def _centred_start(self, pixels: Tensor) -> Tensor:
+    def _centred_start(self, pixels: Tensor, depthwise: nn.Conv2d) -> Tensor:
         """Return what the first block's depthwise convolution gives of the stem, in a form that bf16 can compute.
 
         Many channels of the stem vary little about their bias, and the depthwise convolution takes differences of
@@ -83,8 +85,10 @@ class MobileNetV2Trunk(nn.Module):
         its bias has to be -bias: the stem also computes the ring around the picture, and there two further channels
         of the pixels, 1 in the picture and 0 around it, leave every channel below the ReLU's 0.
         """
-        depthwise, bias = self.blocks[0].depthwise, self.stem.bias
-        most = bias + LARGEST_PIXEL * self.stem.weight.abs().sum((1, 2, 3))
+        bias = self.stem.bias
+        assert bias is not None
+        assert depthwise.bias is not None
+        most = LARGEST_PIXEL * self.stem.weight.abs().sum((1, 2, 3))
         outside = (4 * most).ceil() / 4  # few digits, which every precision holds
         weight = F.pad(self.stem.weight, (0, 0, 0, 0, 0, 2))
         weight[:, 3, 1, 1], weight[:, 4, 1, 1] = outside, bias
