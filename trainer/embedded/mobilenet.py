@@ -6,7 +6,6 @@ Source: Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,14 +64,12 @@ class MobileNetV2Trunk(nn.Module):
                 self.strides, self.widths = (*self.strides, stride), (*self.widths, width)
         self.blocks = nn.ModuleList(blocks[: taps[-1]])
 
-    @property
-    def _first(self) -> InvertedResidual:
-        return cast(InvertedResidual, self.blocks[0])
-
     def forward(self, pixels: Tensor, taps: tuple[int, ...] | None = None) -> tuple[Tensor, ...]:
         """Standardised pixels [B,3,S,S] → one map [B,W,S/stride,S/stride] per tap; taps None: the trunk's own."""
         taps = self.taps if taps is None else taps
-        maps: Tensor = self._first.project(F.relu6(self._centred_start(pixels)))
+        first = self.blocks[0]
+        assert isinstance(first, InvertedResidual)
+        maps: Tensor = first.project(F.relu6(self._centred_start(pixels, first.depthwise)))
         tapped: list[Tensor] = []
         for number, block in enumerate(self.blocks, start=1):
             maps = maps if number == 1 else block(maps)
@@ -80,7 +77,7 @@ class MobileNetV2Trunk(nn.Module):
                 tapped.append(maps)
         return tuple(tapped)
 
-    def _centred_start(self, pixels: Tensor) -> Tensor:
+    def _centred_start(self, pixels: Tensor, depthwise: nn.Conv2d) -> Tensor:
         """Return what the first block's depthwise convolution gives of the stem, in a form that bf16 can compute.
 
         Many channels of the stem vary little about their bias, and the depthwise convolution takes differences of
@@ -89,10 +86,10 @@ class MobileNetV2Trunk(nn.Module):
         its bias has to be -bias: the stem also computes the ring around the picture, and there two further channels
         of the pixels, 1 in the picture and 0 around it, leave every channel below the ReLU's 0.
         """
-        depthwise, bias = self._first.depthwise, self.stem.bias
+        bias = self.stem.bias
         assert bias is not None
         assert depthwise.bias is not None
-        most = bias + LARGEST_PIXEL * self.stem.weight.abs().sum((1, 2, 3))
+        most = LARGEST_PIXEL * self.stem.weight.abs().sum((1, 2, 3))
         outside = (4 * most).ceil() / 4  # few digits, which every precision holds
         weight = F.pad(self.stem.weight, (0, 0, 0, 0, 0, 2))
         weight[:, 3, 1, 1], weight[:, 4, 1, 1] = outside, bias
