@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import numpy as np
 from goodparts.runtime.core.preprocess import Array8
-from goodparts.runtime.core.scoring import Features, Floats, Scales
+from goodparts.runtime.core.scoring import Features, Floats
 from goodparts.runtime.core.view import View
 from goodparts.runtime.engine.spec import Encoder
 from goodparts.runtime.recipe.calibrate import Calibration, Level
@@ -45,8 +45,8 @@ def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Reci
         view=View(),
         temperature=100.0,
         image_maximum="grid",
-        fusion="balanced",
-        scales=Scales(0.4, 0.1, 0.4, 0.1),
+        fusion="residual",
+        residual_weight=1.0,
         memory_share=1.0,
         shots=tuple(Shot(f"{index}.png", "0" * 64) for index in range(shots)),
         shot_calibration=calibration,
@@ -62,6 +62,7 @@ def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Reci
         unit_vectors(rng, 2, encoder.width),
         tuple(unit_vectors(rng, rows, tap.width).astype(np.float16) for tap in encoder.taps),
         (np.arange(rows, dtype=np.int32) // (rows // shots),) * len(encoder.taps),
+        (rng.uniform(-0.5, 0.5, rows).astype(np.float32),) * len(encoder.taps),
         make_views(encoder, shots, seed),
     )
 

@@ -11,7 +11,7 @@ if(NOT BUILD_SHARED_LIBS)
   endif()
 endif()
 set_target_properties(goodparts PROPERTIES
-  VERSION ${SKBUILD_PROJECT_VERSION} SOVERSION 2  # GP_API_VERSION
+  VERSION ${SKBUILD_PROJECT_VERSION} SOVERSION 3  # GP_API_VERSION
   INSTALL_RPATH_USE_LINK_PATH ON)  # an ONNX Runtime out of the system's folders is found where it was
 install(TARGETS ${parts} EXPORT goodpartsTargets)
 install(FILES include/goodparts.h TYPE INCLUDE)

@@ -45,8 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"good photos to learn from (default {' '.join(map(str, SHOT_COUNTS))})")  # fmt: skip
     parser.add_argument("--seeds", type=int, metavar="N", help="draws of shots: seeds 0 to N−1 (default 1)")
     parser.add_argument("--method", nargs="+", metavar="M",
-                        help=f"rows, or groups of them (default {' '.join(DEFAULT_METHODS)}); those of PromptAD take "
-                             "settings: promptad:alignment_weight=0.1,fusion=prompt")  # fmt: skip
+                        help=f"rows, or groups of them (default {' '.join(DEFAULT_METHODS)}); those of PromptAD and "
+                             "the memory take settings: promptad:alignment_weight=0.1,fusion=prompt, or "
+                             "memory:poses=true, which also remembers each shot turned and mirrored")  # fmt: skip
     parser.add_argument("--engine", metavar="DIR",
                         help="engine folder, which names its backbone; made where there is none (default: in "
                              "--out)")  # fmt: skip
@@ -149,8 +150,6 @@ def describe(plan: EvaluationPlan, categories: int, engine: Engine) -> list[str]
     ]
     if engine.spec.note:
         lines.append(engine.spec.note)
-    if plan.encoder.backbone == "demo":
-        lines.append("the demo backbone has only seen drawn parts: its numbers are for testing")
     if plan.official:
         lines += DIFFERENCES
         if plan.oracle:

@@ -6,13 +6,14 @@ h×w grid, D joint width, W_m width and R_m rows of memory m.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from goodparts.runtime.core.scoring import MAP_SIGMA, MAP_SIZE, UNIT_SCALES, Floats, map_matrix
+from goodparts.runtime.core.scoring import MAP_SIGMA, MAP_SIZE, Floats, map_matrix
 from goodparts.runtime.recipe.memory import Halves
 from goodparts.runtime.recipe.recipe import Recipe
 
@@ -52,17 +53,21 @@ def append_scoring(graph: onnx.GraphProto, recipe: Recipe) -> None:
     Raw values, as scoring.score and scoring.anomaly_map give them for every view.
     """
     learned, grid = recipe.learned(), recipe.header.encoder.grid
-    scales = learned.scales or UNIT_SCALES
     nodes = Nodes(graph)
-    memory = _memory_scores(nodes, recipe.banks, grid)
+    memory, remembered = _search(nodes, recipe, grid)
     where = _upsample(nodes, memory, grid, 0.0) if learned.image_maximum == "map" else memory
     highest = nodes("ReduceMax", where, np.array([1, 2]), keepdims=0)
-    image = _prompt_scores(nodes, "global", learned.image_prompts, learned.temperature, [0])
-    local = _prompt_scores(nodes, "local", learned.pixel_prompts, learned.temperature, [0, *grid])
-    match learned.combination:
-        case "fused":
-            _fuse(nodes, image, scales.image_prompt, highest, scales.image_memory, "score")
-            _fuse(nodes, local, scales.grid_prompt, memory, scales.grid_memory, "grid")
+    image_margins = _prompt_margins(nodes, "global", learned.image_prompts, [0])
+    margins = _prompt_margins(nodes, "local", learned.pixel_prompts, [0, *grid])
+    image, local = (_prompt_scores(nodes, values, learned.temperature) for values in (image_margins, margins))
+    match learned.fusion:
+        case "paper":
+            _fuse(nodes, image, highest, "score")
+            _fuse(nodes, local, memory, "grid")
+        case "residual":
+            weighed = nodes("Mul", nodes("Sub", margins, remembered), learned.residual_weight)
+            nodes("Mul", memory, nodes("Exp", weighed), output="grid")
+            nodes("ReduceMax", "grid", np.array([1, 2]), keepdims=0, output="score")
         case "prompt":
             nodes("Identity", image, output="score")
             nodes("Identity", local, output="grid")
@@ -77,41 +82,62 @@ def append_scoring(graph: onnx.GraphProto, recipe: Recipe) -> None:
         graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", *shape]))
 
 
-def _prompt_scores(nodes: Nodes, features: str, prototypes: Floats, temperature: float, shape: Sequence[int]) -> str:
-    """scoring.prompt_scores: [B,…,D] → [B,…], reshaped (0 is B).
+def _prompt_margins(nodes: Nodes, features: str, prototypes: Floats, shape: Sequence[int]) -> str:
+    """scoring.prompt_margins: [B,…,D] → [B,…], reshaped (0 is B)."""
+    cosines = nodes("MatMul", features, (prototypes[1] - prototypes[0])[:, None])
+    return nodes("Reshape", cosines, np.array(shape))
+
+
+def _prompt_scores(nodes: Nodes, margins: str, temperature: float) -> str:
+    """scoring.prompt_scores of margins: [B,…] → [B,…].
 
     Not by Sigmoid: ONNX Runtime's is flat below −18, and good parts score less than that at temperature 100. NaN is
     handed on, where OpenVINO's Clip alone would make a score of it.
     """
-    cosines = nodes("MatMul", features, (prototypes[1] - prototypes[0])[:, None])
-    margin = nodes("Reshape", nodes("Mul", cosines, temperature), np.array(shape))
-    opposite = nodes("Exp", nodes("Neg", nodes("Clip", margin, -80.0, 80.0)))
+    log_odds = nodes("Mul", margins, temperature)
+    opposite = nodes("Exp", nodes("Neg", nodes("Clip", log_odds, -80.0, 80.0)))
     probability = nodes("Div", 1.0, nodes("Add", opposite, 1.0))
-    return nodes("Where", nodes("IsNaN", margin), margin, probability)
+    return nodes("Where", nodes("IsNaN", log_odds), log_odds, probability)
 
 
-def _memory_scores(nodes: Nodes, banks: Sequence[Halves], grid: tuple[int, int]) -> str:
-    """scoring.memory_scores: [B,P,W_m] each → [B,h,w]."""
-    distances = [nodes("Sub", 1.0, _nearest(nodes, f"memory_{index}", bank)) for index, bank in enumerate(banks)]
-    total = distances[0]
-    for distance in distances[1:]:
-        total = nodes("Add", total, distance)
-    mean = nodes("Clip", nodes("Div", total, 2.0 * len(banks)), 0.0, 1.0)
-    return nodes("Reshape", mean, np.array([0, *grid]))
+def _search(nodes: Nodes, recipe: Recipe, grid: tuple[int, int]) -> tuple[str, str]:
+    """scoring.memory_scores, and the mean margin of the nearest rows, one of each bank: [B,P,W_m] each → [B,h,w]."""
+    found = [
+        _nearest(nodes, f"memory_{index}", *rows)
+        for index, rows in enumerate(zip(recipe.banks, recipe.margins, strict=True))
+    ]
+    distances = _sum(nodes, [nodes("Sub", 1.0, similarity) for similarity, _ in found])
+    mean = nodes("Clip", nodes("Div", distances, 2.0 * len(found)), 0.0, 1.0)
+    margin = nodes("Div", _sum(nodes, [margin for _, margin in found]), float(len(found)))
+    shape = np.array([0, *grid])
+    return nodes("Reshape", mean, shape), nodes("Reshape", margin, shape)
 
 
-def _nearest(nodes: Nodes, queries: str, bank: Halves) -> str:
-    """scoring.nearest: [B,P,W] against [R,W] → [B,P]. The rows stay fp16 in the file, as in the recipe."""
-    best = []
+def _sum(nodes: Nodes, terms: Sequence[str]) -> str:
+    return functools.reduce(lambda total, term: nodes("Add", total, term), terms)
+
+
+def _nearest(nodes: Nodes, queries: str, bank: Halves, margins: Floats) -> tuple[str, str]:
+    """scoring.nearest, and the margin of that row: [B,P,W] against [R,W] → [B,P], [B,P].
+
+    The rows stay fp16 in the file, as in the recipe.
+    """
+    best, margin = "", ""
     for start in range(0, len(bank), ROWS_AT_ONCE):
-        rows = nodes("Cast", bank[start : start + ROWS_AT_ONCE].T, to=onnx.TensorProto.FLOAT)
-        best.append(nodes("ReduceMax", nodes("MatMul", queries, rows), np.array([2]), keepdims=0))
-    return best[0] if len(best) == 1 else nodes("Max", *best)
+        part = slice(start, start + ROWS_AT_ONCE)
+        rows = nodes("Cast", bank[part].T, to=onnx.TensorProto.FLOAT)
+        similarity = nodes("MatMul", queries, rows)
+        largest = nodes("ReduceMax", similarity, np.array([2]), keepdims=0)
+        found = nodes("Gather", margins[part], nodes("ArgMax", similarity, axis=2, keepdims=0))
+        if best:
+            found = nodes("Where", nodes("Greater", largest, best), found, margin)
+            largest = nodes("Max", best, largest)
+        best, margin = largest, found
+    return best, margin
 
 
-def _fuse(nodes: Nodes, a: str, a_scale: float, b: str, b_scale: float, output: str) -> str:
-    """scoring.fuse of both branches, each divided by its scale; where both are 0 the divisor is 1."""
-    a, b = nodes("Div", a, a_scale), nodes("Div", b, b_scale)
+def _fuse(nodes: Nodes, a: str, b: str, output: str) -> str:
+    """scoring.fuse; where both are 0 the divisor is 1."""
     total = nodes("Add", a, b)
     divisor = nodes("Where", nodes("Equal", total, 0.0), 1.0, total)
     return nodes("Div", nodes("Mul", a, b), divisor, output=output)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from goodparts.runtime.engine.text import TextFeatures
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.promptad.ensemble import NORMAL, encode_states
@@ -14,4 +16,4 @@ PART = "part"
 def make_text_features(backbone: Backbone) -> TextFeatures:
     """Encode what the prompt ensemble says of a good part, and of one with each generic suffix."""
     normal, anomalous = (encode_states(backbone.text, PART, states) for states in (NORMAL, GENERIC))
-    return TextFeatures(normal, anomalous, PART, GENERIC)
+    return TextFeatures(normal, anomalous, math.exp(backbone.logit_scale), PART, GENERIC)

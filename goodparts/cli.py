@@ -88,8 +88,9 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
 
     Commands import the libraries of their extra only when they run, so that each has its help without them.
 
-    Exit codes: 0 ran, 1 a reject under --fail-on-reject, 2 error, 130 interrupted, 143 terminated. With
-    GOODPARTS_TRACEBACK set in the environment an error shows where it came from.
+    Exit codes: 0 ran, 1 a reject under --fail-on-reject, 2 error, 3 a part to review and no reject under
+    --fail-on-reject, 130 interrupted, 143 terminated. With GOODPARTS_TRACEBACK set in the environment an error shows
+    where it came from.
     """
     show_log()
     for stream in (sys.stdout, sys.stderr):

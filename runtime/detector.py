@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, overload
 
+import msgspec
 import numpy as np
 from PIL import Image
 
@@ -20,8 +21,9 @@ from .backends.gpu_scorer import GpuScorer, open_gpu_scorer
 from .backends.session import Precision
 from .core.errors import EngineError, ImageError, SettingsError
 from .core.preprocess import Array8, Picture, load_rgb
+from .core.scene import Scene, SceneChange, measure_scene
 from .core.scorer import EXACT, Scorer, Search
-from .core.scoring import Scores
+from .core.scoring import Floats, Scores
 from .engine.engine import Engine
 from .inspection import Inspection
 from .recipe.header import Thresholds
@@ -40,6 +42,12 @@ class _ProductInUse:
     score: Scorer
     gpu_scorer: GpuScorer | None
     thresholds: Thresholds
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether the threshold in use rests on a single photo."""
+        header = self.recipe.header
+        return header.is_provisional and self.thresholds.image == header.thresholds.image
 
 
 class Detector:
@@ -131,6 +139,11 @@ class Detector:
         thresholds.check()
         self._product = dataclasses.replace(self._product, thresholds=thresholds)
 
+    @property
+    def is_provisional(self) -> bool:
+        """Whether the threshold in use rests on a single photo."""
+        return self._product.is_provisional
+
     def predict(self, picture: Picture) -> Inspection:
         """Inspect one picture (preprocess.load_rgb says what is accepted)."""
         [inspection] = self.predict_batch([picture])
@@ -147,7 +160,8 @@ class Detector:
             return []
         product = self._product
         view = product.recipe.header.view
-        scores, spans = self._score(frames, product) if product.gpu_scorer is None else product.gpu_scorer(frames)
+        score = functools.partial(self._score, product) if product.gpu_scorer is None else product.gpu_scorer
+        scores, views, spans = score(frames)
         if not (np.isfinite(scores.image).all() and np.isfinite(scores.grid).all()):
             raise EngineError(
                 f"{self.engine.backend} gave features that are not finite: no verdict can be had from them; "
@@ -160,9 +174,8 @@ class Detector:
         tiles = [slice(start, start + view.count) for start in range(0, len(scores.image), view.count)]
         return [
             Inspection(
-                score=float(scores.image[tile].max()),
+                raw_score=float(scores.image[tile].max()),
                 thresholds=product.thresholds,
-                level=product.recipe.header.calibration.image,
                 grids=scores.grid[tile],
                 view=view,
                 frame=(frame.shape[0], frame.shape[1]),
@@ -170,12 +183,14 @@ class Detector:
                 recipe=product.recipe.digest,
                 graph=product.recipe.header.graph,
                 backend=self.engine.backend,
+                provisional=product.is_provisional,
+                scene=judge_scene(product.recipe.header.scene, views[tile], scores.branches.grid_memory[tile]),
             )
             for frame, tile in zip(frames, tiles, strict=True)
         ]
 
-    def _score(self, frames: list[Array8], product: _ProductInUse) -> tuple[Scores, list[float]]:
-        """The scores of all the frames' views, and the seconds of preprocessing, encoding and scoring."""
+    def _score(self, product: _ProductInUse, frames: list[Array8]) -> tuple[Scores, Array8, list[float]]:
+        """The scores of all the frames' views, the views, and the seconds of preprocessing, encoding and scoring."""
         size, view = self.engine.encoder.image_size, product.recipe.header.view
         clock = [time.perf_counter()]
         views = np.concatenate([view.cut(frame, size, self.engine.threads) for frame in frames])
@@ -184,7 +199,12 @@ class Detector:
         clock.append(time.perf_counter())
         scores = product.score(features)
         clock.append(time.perf_counter())
-        return scores, [stop - start for start, stop in itertools.pairwise(clock)]
+        return scores, views, [stop - start for start, stop in itertools.pairwise(clock)]
+
+
+def judge_scene(scene: Scene | msgspec.UnsetType, views: Array8, grid_memory: Floats) -> SceneChange | None:
+    """Return why a picture, its views and their memory scores given, is not of the scene; None also for no scene."""
+    return scene.judge(measure_scene(views, grid_memory)) if scene else None
 
 
 def _draw(picture: Picture, inspection: Inspection) -> bytes:

@@ -26,7 +26,7 @@ with av.open(str(folder.parent / "cloth.mp4"), "w") as container:
         container.mux(stream.encode(av.VideoFrame.from_ndarray(rng.integers(90, 160, (240, 320, 3), np.uint8))))
     container.mux(stream.encode())
 PY
-"$training/bin/train-and-export" --backbone demo --images "$work/good" --product cloth --steps 5 \
+"$training/bin/train-and-export" --images "$work/good" --product cloth --steps 5 \
   --engine "$work/engine" --out "$work/cloth.safetensors" >/dev/null
 
 "$python" -m venv "$work/line"

@@ -17,8 +17,8 @@ from goodparts.runtime.core.scoring import (
     MAP_SIZE,
     Branches,
     Floats,
+    Fusion,
     Learned,
-    Scales,
     anomaly_map,
     combine,
     score_branches,
@@ -34,8 +34,8 @@ from .products import MeasuredProduct
 DEFAULT = PROTOCOLS["clean"]
 DRAWS = 4
 """The largest number of disjoint draws of shots from one product's good photos."""
-MAP_SIDE = 96
-"""The side of the maps that pixel AUROC compares: every second pixel of the demo backbone's square."""
+MAP_SIDE = 120
+"""The side of the maps that pixel AUROC compares: every second pixel of the small backbone's square."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,21 +48,15 @@ class Trial:
     product: MeasuredProduct
     shots: Array8
     learned: Learned
-    scales: Scales
     calibration: Calibration
     branches: Branches
 
-    def scores(self, fusion: str) -> tuple[Floats, Floats]:
-        """Return image scores [N] and patch scores [N,h,w] of the tests.
-
-        fusion: "memory" or "prompt", a single branch; "paper" or "balanced", both fused.
-        """
-        if fusion in ("memory", "prompt"):
-            return getattr(self.branches, f"image_{fusion}"), getattr(self.branches, f"grid_{fusion}")
-        fused = combine(self.branches, self.scales if fusion == "balanced" else None)
+    def scores(self, fusion: Fusion) -> tuple[Floats, Floats]:
+        """Return image scores [N] and patch scores [N,h,w] of the tests."""
+        fused = combine(self.branches, dataclasses.replace(self.learned, fusion=fusion))
         return fused.image, fused.grid
 
-    def aurocs(self, fusion: str) -> tuple[float, float]:
+    def aurocs(self, fusion: Fusion) -> tuple[float, float]:
         """Return AUROC over images, and over the pixels of all maps."""
         image, grids = self.scores(fusion)
         maps = np.stack([anomaly_map(grid, MAP_SIDE, MAP_SIGMA * MAP_SIDE / MAP_SIZE) for grid in grids])
@@ -89,7 +83,7 @@ class EncodedProducts:
                 drawn = slice(seed * shots, (seed + 1) * shots)
                 learned, memory = learn(self.backbone, product.text, product.pool[drawn], 1, training, seed)
                 branches = score_branches(tests, learned)
-                trial = Trial(product, product.pool[drawn], learned, memory.scales, memory.calibration, branches)
+                trial = Trial(product, product.pool[drawn], learned, memory.calibration, branches)
                 yield trial, np.delete(product.pool, drawn, axis=0)
 
 
@@ -103,8 +97,10 @@ def learn(
     features = backbone.encode(views)
     learner = PromptLearner(backbone, features, text, settings=training, seed=seed)
     prompts = learner.learn()
-    learned = Learned(prompts.image, prompts.pixel, (), learner.temperature, training.image_maximum)
-    memory = fit_memory(learned, features, views, per_photo, backbone.encode, fusion=training.fusion)
+    learned = Learned(
+        prompts.image, prompts.pixel, (), learner.temperature, training.image_maximum,
+        fusion=training.fusion, residual_weight=backbone.residual_weight,
+    )  # fmt: skip
+    memory = fit_memory(learned, features, views, per_photo, backbone.encode)
     banks = tuple(bank.astype(np.float32) for bank in memory.banks)
-    scales = memory.scales if training.fusion == "balanced" else None
-    return dataclasses.replace(learned, banks=banks, scales=scales, shot_of_row=memory.shot_of_row), memory
+    return dataclasses.replace(learned, banks=banks, margins=memory.margins, shot_of_row=memory.shot_of_row), memory

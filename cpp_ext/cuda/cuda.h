@@ -71,7 +71,7 @@ class Search {
   std::unique_ptr<State> state_;
 };
 
-// As gp_product; prompts are in host memory and copied.
+// As gp_product; prompts and margins, one array per bank or none at all, are in host memory and copied.
 struct Product {
   int64_t width, grid_height, grid_width;
   const float* image_prompts;
@@ -79,7 +79,9 @@ struct Product {
   float temperature;
   std::vector<const Bank*> banks;
   bool maximum_of_map;
-  float scales[4];
+  gp_fusion fusion;
+  std::vector<const float*> margins;
+  float residual_weight;
 };
 
 // As gp_features, of one type.

@@ -20,9 +20,40 @@ struct Finish {
   Answers answers;
   int banks, height, width;
   bool maximum_of_map;
-  float scales[4];
+  gp_fusion fusion;
+  const float* margins[GP_MAX_BANKS];  // of each bank's rows, or null
+  float temperature, residual_weight;
   gp_scores out;
 };
+
+__device__ float probability(float margin, float temperature) {
+  return 1.0f / (1.0f + expf(-clamp(temperature * margin, -80.0f, 80.0f)));
+}
+
+__device__ float fused(const Finish& what, float prompt, float memory, float residual) {
+  switch (what.fusion) {
+    case GP_PAPER:
+      return fuse(prompt, memory);
+    case GP_RESIDUAL:
+      return memory * expf(what.residual_weight * residual);
+    case GP_PROMPT:
+      return prompt;
+    default:
+      return memory;
+  }
+}
+
+// Of the values of a block's threads; the first thread has it.
+__device__ float largest_of_threads(float value, float* of_threads) {
+  __syncthreads();  // of_threads may still be read
+  of_threads[threadIdx.x] = value;
+  for (int half = kFinishThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < half)
+      of_threads[threadIdx.x] = larger(of_threads[threadIdx.x], of_threads[threadIdx.x + half]);
+  }
+  return of_threads[0];
+}
 
 // Of the bilinear map of a view's grid, this thread's part of the pixels. Positions are in double, as they are for
 // numpy; each is computed once.
@@ -50,29 +81,38 @@ __global__ void __launch_bounds__(kFinishThreads) finish_kernel(const Finish wha
   __shared__ float of_threads[kFinishThreads];
   const int view = blockIdx.x, patches = what.height * what.width;
   const int64_t start = int64_t{view} * patches;
-  float largest = -bits_as<float>(kInfinity);
+  const float banks = static_cast<float>(what.banks);
+  float largest = -bits_as<float>(kInfinity), largest_fused = largest;
   for (int cell = threadIdx.x; cell < patches; cell += kFinishThreads) {
     const int64_t at = start + cell;
-    float memory = 0;
-    for (int bank = 0; bank < what.banks; ++bank) memory += (1.0f - take(what.answers, bank, at).product) / 2.0f;
-    memory = clamp(memory / static_cast<float>(what.banks), 0.0f, 1.0f);
+    float memory = 0, remembered = 0;
+    for (int bank = 0; bank < what.banks; ++bank) {
+      const Answer answer = take(what.answers, bank, at);
+      memory += (1.0f - answer.product) / 2.0f;
+      if (what.margins[bank]) remembered += answer.row < 0 ? answer.product : what.margins[bank][answer.row];
+    }
+    const float margin = what.out.grid_prompt[at];  // as the preparation left it
+    const float prompt = probability(margin, what.temperature);
+    const float residual = what.margins[0] ? margin - remembered / banks : 0.0f;
+    memory = clamp(memory / banks, 0.0f, 1.0f);
+    const float together = fused(what, prompt, memory, residual);
+    what.out.grid_prompt[at] = prompt;
     what.out.grid_memory[at] = memory;
-    what.out.grid[at] = fuse(what.out.grid_prompt[at] / what.scales[2], memory / what.scales[3]);
+    what.out.grid_residual[at] = residual;
+    what.out.grid[at] = together;
     largest = larger(largest, memory);
+    largest_fused = larger(largest_fused, together);
   }
   if (what.maximum_of_map)
     largest = largest_of_map(what.out.grid_memory + start, what.height, what.width, down, across);
 
-  of_threads[threadIdx.x] = largest;
-  for (int half = kFinishThreads / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (static_cast<int>(threadIdx.x) < half)
-      of_threads[threadIdx.x] = larger(of_threads[threadIdx.x], of_threads[threadIdx.x + half]);
-  }
+  const float memory = largest_of_threads(largest, of_threads);
+  largest_fused = largest_of_threads(largest_fused, of_threads);
   if (threadIdx.x == 0) {
-    const float maximum = of_threads[0];
-    what.out.image_memory[view] = maximum;
-    what.out.image[view] = fuse(what.out.image_prompt[view] / what.scales[0], maximum / what.scales[1]);
+    const float prompt = probability(what.out.image_prompt[view], what.temperature);
+    what.out.image_prompt[view] = prompt;
+    what.out.image_memory[view] = memory;
+    what.out.image[view] = what.fusion == GP_RESIDUAL ? largest_fused : fused(what, prompt, memory, 0);
   }
 }
 
@@ -124,9 +164,12 @@ void check_product(const Product& product) {
   require(product.width >= 1 && product.width <= 65536,
           "width " + std::to_string(product.width) + ": from 1 to 65536 are accepted");
   require(product.image_prompts && product.pixel_prompts, "image_prompts or pixel_prompts is null");
-  for (float scale : product.scales)
-    require(std::isfinite(scale) && scale > 0,
-            "scales holds " + std::to_string(scale) + ": numbers above 0 are accepted");
+  require(product.margins.empty() ? product.fusion != GP_RESIDUAL : product.margins.size() == product.banks.size(),
+          std::to_string(product.margins.size()) +
+              " arrays of margins: one per bank is accepted, or none without "
+              "GP_RESIDUAL");
+  require(std::isfinite(product.residual_weight) && product.residual_weight >= 0,
+          "residual_weight " + std::to_string(product.residual_weight) + ": finite numbers from 0 on are accepted");
   require(std::isfinite(product.temperature), "temperature is not finite");
 }
 
@@ -145,8 +188,11 @@ struct Scorer::State {
   int64_t max_views, patches;
   Search::State search;
   int64_t width, height, columns;
-  float temperature, scales[4];
+  float temperature, residual_weight;
   bool maximum_of_map;
+  gp_fusion fusion;
+  std::vector<Memory> margins;
+  std::vector<int64_t> margin_counts;
   Memory image_direction, pixel_direction, down, across;
 };
 
@@ -159,7 +205,13 @@ Scorer::Scorer(const Product& product, int64_t max_views) {
   state.height = product.grid_height;
   state.columns = product.grid_width;
   state.temperature = product.temperature;
-  std::copy(product.scales, product.scales + 4, state.scales);
+  state.residual_weight = product.residual_weight;
+  state.fusion = product.fusion;
+  for (size_t bank = 0; bank < product.margins.size(); ++bank) {
+    require(product.margins[bank] != nullptr, "margins " + std::to_string(bank) + " is null");
+    state.margin_counts.push_back(product.banks[bank]->rows());
+    state.margins.emplace_back(product.margins[bank], static_cast<size_t>(state.margin_counts.back()) * sizeof(float));
+  }
   state.maximum_of_map = product.maximum_of_map;
   state.image_direction = direction(product.image_prompts, product.width);
   state.pixel_direction = direction(product.pixel_prompts, product.width);
@@ -176,7 +228,8 @@ void Scorer::run(const Features& features, const gp_scores& out, float* map, voi
   require(features.views >= 0 && features.views <= state.max_views, std::to_string(features.views) + " views: up to " +
                                                                         std::to_string(state.max_views) +
                                                                         ", as made for, are accepted");
-  require(out.image && out.grid && out.image_prompt && out.image_memory && out.grid_prompt && out.grid_memory,
+  require(out.image && out.grid && out.image_prompt && out.image_memory && out.grid_prompt && out.grid_memory &&
+              out.grid_residual,
           "an output is null");
   if (features.views == 0) return;
   require(features.global && features.local, "global or local is null");
@@ -188,14 +241,21 @@ void Scorer::run(const Features& features, const gp_scores& out, float* map, voi
   prompts.prompt[1] = {features.global, state.image_direction.as<float>(), out.image_prompt, features.views};
   prompts.count = 2;
   prompts.width = static_cast<int>(state.width);
-  prompts.temperature = state.temperature;
   Finish what{};
   what.answers = state.search.enqueue(features.memory, features.type, cells, prompts, stream);
   what.banks = static_cast<int>(state.search.banks.size());
   what.height = static_cast<int>(state.height);
   what.width = static_cast<int>(state.columns);
   what.maximum_of_map = state.maximum_of_map;
-  std::copy(state.scales, state.scales + 4, what.scales);
+  what.temperature = state.temperature;
+  what.fusion = state.fusion;
+  what.residual_weight = state.residual_weight;
+  for (size_t bank = 0; bank < state.margins.size(); ++bank) {
+    require(state.search.banks[bank]->rows() == state.margin_counts[bank],
+            "bank " + std::to_string(bank) + " has " + std::to_string(state.search.banks[bank]->rows()) + " rows and " +
+                std::to_string(state.margin_counts[bank]) + " margins: make a new scorer after rows are appended");
+    what.margins[bank] = state.margins[bank].as<float>();
+  }
   what.out = out;
   const unsigned views = static_cast<unsigned>(features.views);
   launch("finish_kernel", &finish_kernel, views, kFinishThreads, 0, stream, what);

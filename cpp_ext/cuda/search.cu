@@ -37,7 +37,7 @@ __global__ void prepare_kernel(const Preparation what) {
     for (int k = lane; k < width; k += kWarp)
       sum += load(prompt.features, what.type, row * width + k) * prompt.direction[k];
     for (int offset = kWarp / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(kWholeWarp, sum, offset);
-    if (lane == 0) prompt.out[row] = 1.0f / (1.0f + expf(-clamp(what.prompts.temperature * sum, -80.0f, 80.0f)));
+    if (lane == 0) prompt.out[row] = sum;
     return;
   }
   if (row >= what.count) return;

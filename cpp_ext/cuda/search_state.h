@@ -25,7 +25,7 @@ struct Bank::State {
   Memory data, scales, shown, refused;
 };
 
-// Dot products that are made beside the search's preparation: out[i] = σ(temperature · ⟨features[i], direction⟩).
+// Dot products that are made beside the search's preparation: out[i] = ⟨features[i], direction⟩.
 struct Prompt {
   const void* features;  // [count,width]
   const float* direction;
@@ -37,7 +37,6 @@ struct Prompts {
   Prompt prompt[2];
   int count = 0;
   int width;
-  float temperature;
 };
 
 // How many blocks the device runs at once: of each shape of the search, smallest first, on one multiprocessor.

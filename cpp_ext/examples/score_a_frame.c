@@ -39,8 +39,8 @@ int main(void) {
   const gp_box region = {.x = 80, .y = 0, .width = 480, .height = 480};
   if (!gp_resize(&frame, &region, view, SIZE, SIZE, 0, &error)) return failed(&error);
 
-  /* What was learned: the memory of good patches and two pairs of prompts. */
-  static float good[SHOTS * PATCHES * WIDTH], prompts[4 * WIDTH];
+  /* What was learned: the memory of good patches, with the prompts' margin of each, and two pairs of prompts. */
+  static float good[SHOTS * PATCHES * WIDTH], margins[SHOTS * PATCHES], prompts[4 * WIDTH];
   fill(good, SHOTS * PATCHES, 1);
   fill(prompts, 4, 2);
   gp_bank* bank = gp_bank_create(WIDTH, GP_FP32, &error);
@@ -54,7 +54,9 @@ int main(void) {
       .temperature = 4.6f,
       .banks = {bank},
       .bank_count = 1,
-      .scales = {1, 1, 1, 1},
+      .fusion = GP_RESIDUAL,
+      .margins = {margins},
+      .residual_weight = 0.7f,
   };
   gp_scorer* scorer = gp_scorer_create(&product, &error);
   if (!scorer) return failed(&error);
@@ -64,8 +66,9 @@ int main(void) {
   fill(global, 1, 3);
   fill(local, PATCHES, 4);
   const gp_features features = {.views = 1, .global = global, .local = local, .memory = {good}};
-  float image, image_prompt, image_memory, grid[PATCHES], grid_prompt[PATCHES], grid_memory[PATCHES];
-  const gp_scores scores = {&image, grid, &image_prompt, &image_memory, grid_prompt, grid_memory};
+  float image, image_prompt, image_memory, grid[PATCHES], grid_prompt[PATCHES], grid_memory[PATCHES],
+      grid_residual[PATCHES];
+  const gp_scores scores = {&image, grid, &image_prompt, &image_memory, grid_prompt, grid_memory, grid_residual};
   if (!gp_scorer_run(scorer, &features, &scores, 0, &error)) return failed(&error);
   static float map[400 * 400];
   if (!gp_anomaly_map(grid, SIDE, SIDE, map, 400, 4.0f, &error)) return failed(&error);

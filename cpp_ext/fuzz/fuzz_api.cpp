@@ -114,17 +114,21 @@ void search_and_score(Bytes& bytes) {
     description.banks[0] = bytes.byte() ? bank : nullptr;
     description.bank_count = static_cast<int>(bytes.number(1, 1));
     description.maximum_of_map = bytes.byte() % 16 == 0;
-    for (float& scale : description.scales) scale = std::abs(bytes.value());
+    const std::vector<float> margins = bytes.values(bank ? gp_bank_rows(bank) : 0);
+    description.fusion = static_cast<gp_fusion>(bytes.byte() % 5);
+    description.margins[0] = bytes.byte() % 4 ? margins.data() : nullptr;
+    description.residual_weight = bytes.value();
     gp_scorer* scorer = gp_scorer_create(&description, &error);
     check(scorer != nullptr, error);
     if (scorer) {
-      std::vector<float> image(static_cast<size_t>(views) * 3 + 1), grid(product.size() * 3 + 1);
+      std::vector<float> image(static_cast<size_t>(views) * 3 + 1), grid(product.size() * 4 + 1);
       const gp_scores out{image.data(),
                           grid.data(),
                           image.data() + views,
                           image.data() + 2 * views,
                           grid.data() + product.size(),
-                          grid.data() + 2 * product.size()};
+                          grid.data() + 2 * product.size(),
+                          grid.data() + 3 * product.size()};
       const gp_features features{views, global.data(), local.data(), {queries.data()}};
       check(gp_scorer_run(scorer, &features, &out, 1, &error), error);
       gp_scorer_free(scorer);

@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 /* Raised when a declaration below changes in a way that a compiled program would notice. */
-#define GP_API_VERSION 2
+#define GP_API_VERSION 3
 
 typedef enum {
   GP_OK = 0,
@@ -127,8 +127,19 @@ GP_API bool gp_bank_partition(gp_bank* bank, const float* queries, int64_t count
 
 #define GP_MAX_BANKS 8
 
+/* What the scores are made of: of both branches as published, of the memory's distances weighed by the prompts'
+ * residual margins, or of one branch only. */
+typedef enum {
+  GP_PAPER = 0,
+  GP_RESIDUAL = 1,
+  GP_PROMPT = 2,
+  GP_MEMORY_ONLY = 3,
+} gp_fusion;
+
 /* What scoring needs of a product (goodparts.runtime.core.scoring.Learned). image_prompts, pixel_prompts: [2,width],
- * normal and anomalous. Banks are kept by reference: they must outlive the scorer. */
+ * normal and anomalous. Banks are kept by reference: they must outlive the scorer, and with margins they may not grow.
+ * margins: per bank the pixel prompts' margin of each of its rows, in their order; all NULL is accepted where the
+ * fusion is not GP_RESIDUAL. */
 typedef struct {
   int64_t width; /* of the joint space */
   int64_t grid_height, grid_width;
@@ -138,7 +149,9 @@ typedef struct {
   const gp_bank* banks[GP_MAX_BANKS];
   int bank_count;
   bool maximum_of_map; /* the memory's maximum of the un-smoothed 400×400 map instead of the grid */
-  float scales[4];     /* image prompt, image memory, grid prompt, grid memory; all 1: raw fusion */
+  gp_fusion fusion;
+  const float* margins[GP_MAX_BANKS];
+  float residual_weight; /* of GP_RESIDUAL, 0 or more */
 } gp_product;
 
 /* Of `views` views; P = grid_height·grid_width. global [views,width], local [views,P,width], and per bank
@@ -150,7 +163,8 @@ typedef struct {
   const float* memory[GP_MAX_BANKS];
 } gp_features;
 
-/* Where results go: image, image_prompt, image_memory [views]; grid, grid_prompt, grid_memory [views,P]. */
+/* Where results go: image, image_prompt, image_memory [views]; grid, grid_prompt, grid_memory, grid_residual [views,P].
+ * The residual is 0 without margins. */
 typedef struct {
   float* image;
   float* grid;
@@ -158,6 +172,7 @@ typedef struct {
   float* image_memory;
   float* grid_prompt;
   float* grid_memory;
+  float* grid_residual;
 } gp_scores;
 
 typedef struct gp_scorer gp_scorer;

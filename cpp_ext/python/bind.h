@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "goodparts.h"
+
 namespace gp {
 
 namespace nb = nanobind;
@@ -58,6 +60,14 @@ inline const float* floats(const Array& array, const char* name, const std::vect
     expected *= static_cast<int64_t>(array.shape(axis));
   }
   return static_cast<const float*>(array.data());
+}
+
+inline gp_fusion fusion_named(const std::string& name) {
+  if (name == "paper") return GP_PAPER;
+  if (name == "residual") return GP_RESIDUAL;
+  if (name == "prompt") return GP_PROMPT;
+  if (name == "memory") return GP_MEMORY_ONLY;
+  throw nb::value_error(("fusion is '" + name + "': paper, residual, prompt and memory are accepted").c_str());
 }
 
 // A new numpy array.

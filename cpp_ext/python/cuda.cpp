@@ -155,6 +155,7 @@ void bind_device_search(nb::module_& m) {
 // ---- Scoring -------------------------------------------------------------------------------------------------------
 
 constexpr int64_t kMapSize = 400;
+constexpr size_t kOutputs = 7;  // the arrays of gp_scores
 
 struct PyDeviceScorer {
   gp::cuda::Scorer scorer;
@@ -171,8 +172,8 @@ std::vector<nb::object> score(const PyDeviceScorer& self, const nb::object& glob
   gp::require(memory.size() == self.pointers.size(), std::to_string(memory.size()) +
                                                          " memory arrays: " + std::to_string(self.pointers.size()) +
                                                          ", one per bank, are accepted");
-  gp::require(!out || out->size() == 6,
-              "out holds " + std::to_string(out ? out->size() : 0) + " arrays: 6 are accepted");
+  gp::require(!out || out->size() == kOutputs, "out holds " + std::to_string(out ? out->size() : 0) +
+                                                   " arrays: " + std::to_string(kOutputs) + " are accepted");
   std::vector<DeviceArray> arrays;
   gp::cuda::Features features{};
   const auto take = [&](const nb::object& object, const char* name, const std::vector<int64_t>& shape) {
@@ -190,11 +191,12 @@ std::vector<nb::object> score(const PyDeviceScorer& self, const nb::object& glob
     features.memory.push_back(take(memory[bank], "memory", {features.views, patches, self.pointers[bank]->width()}));
 
   const std::vector<int64_t> views = {features.views}, grids = {features.views, self.height, self.columns};
-  const char* names[] = {"image", "grid", "image_prompt", "image_memory", "grid_prompt", "grid_memory"};
-  const bool is_grid[] = {false, true, false, false, true, true};
+  const char* names[] = {"image",       "grid",        "image_prompt", "image_memory",
+                         "grid_prompt", "grid_memory", "grid_residual"};
+  const bool is_grid[] = {false, true, false, false, true, true, true};
   std::vector<nb::object> results;
-  float* data[6];
-  for (size_t at = 0; at < 6; ++at) {
+  float* data[kOutputs];
+  for (size_t at = 0; at < kOutputs; ++at) {
     const std::optional<nb::object> given = out ? std::optional((*out)[at]) : std::nullopt;
     const Out made = result<float>(given, names[at], is_grid[at] ? grids : views, device);
     data[at] = static_cast<float*>(made.data);
@@ -202,7 +204,8 @@ std::vector<nb::object> score(const PyDeviceScorer& self, const nb::object& glob
   }
   float* map_data = nullptr;
   if (map) map_data = static_cast<float*>(result<float>(map, "map", {features.views, kMapSize, kMapSize}, device).data);
-  self.scorer.run(features, {data[0], data[1], data[2], data[3], data[4], data[5]}, map_data, stream_of(stream));
+  self.scorer.run(features, {data[0], data[1], data[2], data[3], data[4], data[5], data[6]}, map_data,
+                  stream_of(stream));
   return results;
 }
 
@@ -213,7 +216,8 @@ void bind_device_score(nb::module_& m) {
           "__init__",
           [](PyDeviceScorer* self, const gp::Array& image_prompts, const gp::Array& pixel_prompts,
              const std::vector<nb::object>& banks, float temperature, std::pair<int64_t, int64_t> grid,
-             bool maximum_of_map, const std::array<float, 4>& scales, int64_t max_views) {
+             bool maximum_of_map, const std::string& fusion, const std::vector<gp::Array>& margins,
+             float residual_weight, int64_t max_views) {
             need_device();
             gp::require(image_prompts.ndim() == 2,
                         "image_prompts is " + gp::shape_of(image_prompts) + ": [2,width] is accepted");
@@ -226,25 +230,32 @@ void bind_device_score(nb::module_& m) {
             product.temperature = temperature;
             product.banks = banks_of(banks);
             product.maximum_of_map = maximum_of_map;
-            std::copy(scales.begin(), scales.end(), product.scales);
+            product.fusion = gp::fusion_named(fusion);
+            gp::require(margins.empty() || margins.size() == banks.size(),
+                        std::to_string(margins.size()) + " arrays of margins: none, or " +
+                            std::to_string(banks.size()) + ", one per bank, are accepted");
+            for (size_t bank = 0; bank < margins.size(); ++bank)
+              product.margins.push_back(gp::floats(margins[bank], "margins", {product.banks[bank]->rows()}));
+            product.residual_weight = residual_weight;
             new (self) PyDeviceScorer{
                 gp::cuda::Scorer(product, max_views), banks, product.banks, product.width, grid.first, grid.second};
           },
           "image_prompts"_a, "pixel_prompts"_a, "banks"_a, "temperature"_a, "grid"_a, "maximum_of_map"_a = false,
-          "scales"_a = std::array<float, 4>{1, 1, 1, 1}, "max_views"_a = 1,
+          "fusion"_a = "paper", "margins"_a = std::vector<gp::Array>{}, "residual_weight"_a = 0.0f, "max_views"_a = 1,
           nb::sig("def __init__(self, image_prompts: numpy.typing.NDArray[numpy.float32], "
                   "pixel_prompts: numpy.typing.NDArray[numpy.float32], banks: collections.abc.Sequence[Bank], "
                   "temperature: float, grid: tuple[int, int], maximum_of_map: bool = False, "
-                  "scales: tuple[float, float, float, float] = (1, 1, 1, 1), max_views: int = 1) -> None"),
-          "Prompts float32 [2,width] in the CPU's memory, normal and anomalous; scales of image prompt, image memory, "
-          "grid "
-          "prompt, grid memory.")
+                  "fusion: str = \"paper\", "
+                  "margins: collections.abc.Sequence[numpy.typing.NDArray[numpy.float32]] = (), "
+                  "residual_weight: float = 0.0, max_views: int = 1) -> None"),
+          "As goodparts._native.Scorer; prompts and margins are in the CPU's memory. A bank with margins may not grow.")
       .def("run", &score, "global_"_a, "local"_a, "memory"_a, "out"_a = nb::none(), "map"_a = nb::none(),
            "stream"_a = 0,
            "Features [B,width], [B,P,width], one [B,P,W] per bank, all float32, float16 or bfloat16 on the device → "
            "image "
-           "[B], grid [B,h,w], and the branches: image prompt, image memory [B], grid prompt, grid memory [B,h,w].\n\n"
-           "out: these six, to write to; needed while a graph is captured. map: float32 [B,400,400] that the grids' "
+           "[B], grid [B,h,w], and the branches: image prompt, image memory [B], grid prompt, grid memory, grid "
+           "residual [B,h,w].\n\n"
+           "out: these seven, to write to; needed while a graph is captured. map: float32 [B,400,400] that the grids' "
            "anomaly "
            "maps are written to. Calls of one Scorer must be ordered on the device.");
 }

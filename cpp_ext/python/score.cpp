@@ -1,11 +1,11 @@
 #include "score.h"
 
-#include <nanobind/stl/array.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <array>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -27,7 +27,8 @@ struct PyScorer {
 
 gp_product describe(const gp::Array& image_prompts, const gp::Array& pixel_prompts,
                     const std::vector<nb::object>& banks, float temperature, std::pair<int64_t, int64_t> grid,
-                    bool maximum_of_map, const std::array<float, 4>& scales) {
+                    bool maximum_of_map, const std::string& fusion, const std::vector<gp::Array>& margins,
+                    float residual_weight) {
   gp::require(image_prompts.ndim() == 2, "image_prompts is " + gp::shape_of(image_prompts) + ": [2,width] is accepted");
   gp::require(!banks.empty() && banks.size() <= GP_MAX_BANKS,
               std::to_string(banks.size()) + " banks: from 1 to " + std::to_string(GP_MAX_BANKS) + " are accepted");
@@ -40,14 +41,20 @@ gp_product describe(const gp::Array& image_prompts, const gp::Array& pixel_promp
   product.temperature = temperature;
   for (const nb::object& bank : banks) product.banks[product.bank_count++] = &nb::cast<const gp_bank&>(bank);
   product.maximum_of_map = maximum_of_map;
-  std::copy(scales.begin(), scales.end(), product.scales);
+  product.fusion = gp::fusion_named(fusion);
+  gp::require(margins.empty() || margins.size() == banks.size(),
+              std::to_string(margins.size()) + " arrays of margins: none, or " + std::to_string(banks.size()) +
+                  ", one per bank, are accepted");
+  for (size_t bank = 0; bank < margins.size(); ++bank)
+    product.margins[bank] = gp::floats(margins[bank], "margins", {product.banks[bank]->bank.rows()});
+  product.residual_weight = residual_weight;
   return product;
 }
 
 using Out = nb::ndarray<nb::numpy, float>;
 
-std::tuple<Out, Out, Out, Out, Out, Out> run(const PyScorer& self, const gp::Array& global, const gp::Array& local,
-                                             const std::vector<gp::Array>& memory, int threads) {
+std::tuple<Out, Out, Out, Out, Out, Out, Out> run(const PyScorer& self, const gp::Array& global, const gp::Array& local,
+                                                  const std::vector<gp::Array>& memory, int threads) {
   const int64_t patches = self.height * self.columns;
   gp_features features{};
   features.global = gp::floats(global, "global", {-1, self.width});
@@ -62,14 +69,16 @@ std::tuple<Out, Out, Out, Out, Out, Out> run(const PyScorer& self, const gp::Arr
   const std::vector<size_t> views = {static_cast<size_t>(features.views)};
   const std::vector<size_t> grids = {views[0], static_cast<size_t>(self.height), static_cast<size_t>(self.columns)};
   gp::Made<float> image(views), grid(grids), image_prompt(views), image_memory(views), grid_prompt(grids),
-      grid_memory(grids);
+      grid_memory(grids), grid_residual(grids);
   {
     nb::gil_scoped_release release;
     self.scorer.run(features,
-                    {image.data, grid.data, image_prompt.data, image_memory.data, grid_prompt.data, grid_memory.data},
+                    {image.data, grid.data, image_prompt.data, image_memory.data, grid_prompt.data, grid_memory.data,
+                     grid_residual.data},
                     threads);
   }
-  return {image.array, grid.array, image_prompt.array, image_memory.array, grid_prompt.array, grid_memory.array};
+  return {image.array,       grid.array,        image_prompt.array, image_memory.array,
+          grid_prompt.array, grid_memory.array, grid_residual.array};
 }
 
 }  // namespace
@@ -80,25 +89,28 @@ void bind_score(nb::module_& m) {
           "__init__",
           [](PyScorer* self, const gp::Array& image_prompts, const gp::Array& pixel_prompts,
              std::vector<nb::object> banks, float temperature, std::pair<int64_t, int64_t> grid, bool maximum_of_map,
-             const std::array<float, 4>& scales) {
-            const gp_product product =
-                describe(image_prompts, pixel_prompts, banks, temperature, grid, maximum_of_map, scales);
+             const std::string& fusion, const std::vector<gp::Array>& margins, float residual_weight) {
+            const gp_product product = describe(image_prompts, pixel_prompts, banks, temperature, grid, maximum_of_map,
+                                                fusion, margins, residual_weight);
             std::vector<int64_t> widths;
             for (int bank = 0; bank < product.bank_count; ++bank) widths.push_back(product.banks[bank]->bank.width());
             new (self) PyScorer{gp::Scorer(product), std::move(banks), std::move(widths),
                                 product.width,       grid.first,       grid.second};
           },
           "image_prompts"_a, "pixel_prompts"_a, "banks"_a, "temperature"_a, "grid"_a, "maximum_of_map"_a = false,
-          "scales"_a = std::array<float, 4>{1, 1, 1, 1},
+          "fusion"_a = "paper", "margins"_a = std::vector<gp::Array>{}, "residual_weight"_a = 0.0f,
           nb::sig("def __init__(self, image_prompts: numpy.typing.NDArray[numpy.float32], "
                   "pixel_prompts: numpy.typing.NDArray[numpy.float32], banks: collections.abc.Sequence[Bank], "
                   "temperature: float, grid: tuple[int, int], maximum_of_map: bool = False, "
-                  "scales: tuple[float, float, float, float] = (1, 1, 1, 1)) -> None"),
-          "Prompts float32 [2,width], normal and anomalous; scales of image prompt, image memory, grid prompt, grid "
-          "memory.")
+                  "fusion: str = \"paper\", "
+                  "margins: collections.abc.Sequence[numpy.typing.NDArray[numpy.float32]] = (), "
+                  "residual_weight: float = 0.0) -> None"),
+          "Prompts float32 [2,width], normal and anomalous. fusion: paper, residual, prompt or memory. margins: "
+          "float32 "
+          "[R] of each bank's rows, needed for residual; residual_weight: of the residual margin.")
       .def("run", &run, "global_"_a, "local"_a, "memory"_a, "threads"_a = 0,
            "Features float32 [B,width], [B,P,width], one [B,P,W] per bank → image [B], grid [B,h,w], and the branches: "
-           "image prompt, image memory [B], grid prompt, grid memory [B,h,w].");
+           "image prompt, image memory [B], grid prompt, grid memory, grid residual [B,h,w].");
   m.def(
       "anomaly_map",
       [](const gp::Array& grid, int64_t size, float sigma) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <utility>
 
 #include "failure.h"
@@ -18,12 +17,14 @@ Product::Product(const Recipe& recipe) : header_(recipe.header) {
   product.pixel_prompts = recipe.pixel_prompts.data();
   product.temperature = header_.temperature;
   product.maximum_of_map = header_.maximum_of_map;
-  std::copy_n(header_.scales, std::size(header_.scales), product.scales);
+  product.fusion = header_.fusion;
+  product.residual_weight = header_.residual_weight;
   for (size_t tap = 0; tap < recipe.banks.size(); ++tap) {
     const std::vector<float>& rows = recipe.banks[tap];
     const int64_t width = header_.encoder.taps[tap].width;
     banks_.push_back(std::make_unique<gp_bank>(gp_bank{Bank(width, GP_FP32)}));
     banks_.back()->bank.append(rows.data(), static_cast<int64_t>(rows.size()) / width);
+    product.margins[product.bank_count] = recipe.margins[tap].data();
     product.banks[product.bank_count++] = banks_.back().get();
   }
   scorer_ = std::make_unique<Scorer>(product);
@@ -33,24 +34,15 @@ FrameScores Product::score(const gp_features& features, int threads) const {
   const auto views = static_cast<size_t>(features.views);
   const size_t cells = views * static_cast<size_t>(header_.encoder.patches());
   std::vector<float> image(views), image_prompt(views), image_memory(views);
-  std::vector<float> grid(cells), grid_prompt(cells), grid_memory(cells);
-  scorer_->run(
-      features,
-      {image.data(), grid.data(), image_prompt.data(), image_memory.data(), grid_prompt.data(), grid_memory.data()},
-      threads);
-  if (header_.fusion == Fusion::prompt) image.swap(image_prompt), grid.swap(grid_prompt);
-  if (header_.fusion == Fusion::memory) image.swap(image_memory), grid.swap(grid_memory);
+  std::vector<float> grid(cells), grid_prompt(cells), grid_memory(cells), grid_residual(cells);
+  scorer_->run(features,
+               {image.data(), grid.data(), image_prompt.data(), image_memory.data(), grid_prompt.data(),
+                grid_memory.data(), grid_residual.data()},
+               threads);
   const auto finite = [](float value) { return std::isfinite(value); };
   if (!std::all_of(image.begin(), image.end(), finite) || !std::all_of(grid.begin(), grid.end(), finite))
     throw Failure(GP_BACKEND, "the encoder gave features that are not finite: no verdict can be had from them");
   return {*std::max_element(image.begin(), image.end()), std::move(grid)};
-}
-
-double calibrated(double score, double threshold, const Level& level) {
-  if (score <= 0) return 0;
-  const double margin = std::max(std::log(threshold) - level.location, level.spread);
-  const double slope = std::log(9.0) / margin;
-  return 1 / (1 + std::exp(std::min(slope * (std::log(threshold) - std::log(score)), 700.0)));
 }
 
 }  // namespace gp

@@ -12,12 +12,6 @@
 
 namespace gp {
 
-enum class Fusion { paper, balanced, prompt, memory };
-
-// What good parts score: mean and spread of the logarithms.
-struct Level {
-  double location, spread;
-};
 
 // What inspection needs of a recipe's header.
 struct Header {
@@ -26,18 +20,18 @@ struct Header {
   View view;
   float temperature;
   bool maximum_of_map;
-  Fusion fusion;
-  float scales[4];  // as gp_product has them
-  Level level;      // of image scores
+  gp_fusion fusion;
+  float residual_weight;
   gp_thresholds thresholds;
   int64_t shots;
+  bool poses;  // the banks also hold the shots' views turned and mirrored
 };
 
-// prompts: [2,width]; banks: [rows,width of the tap] each.
+// prompts: [2,width]; banks: [rows,width of the tap] each; margins: [rows] of each.
 struct Recipe {
   Header header;
   std::vector<float> image_prompts, pixel_prompts;
-  std::vector<std::vector<float>> banks;
+  std::vector<std::vector<float>> banks, margins;
 };
 
 // The bytes of a recipe, called `name` in errors; Failure (GP_RECIPE).
@@ -47,5 +41,8 @@ Recipe read_recipe(const std::filesystem::path& path);
 
 // Throws Invalid for values that decide nothing.
 void check_thresholds(const gp_thresholds& thresholds);
+
+// The answer to a part's score, which is a share of the image threshold (goodparts.runtime.recipe.header.Thresholds).
+gp_answer answer_to(double score, const gp_thresholds& thresholds);
 
 }  // namespace gp

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <limits>
 #include <string>
 
 #include "failure.h"
@@ -13,10 +15,18 @@ namespace {
 
 constexpr int64_t kMapSize = 400;
 
-// a·b/(a+b) of scores that are divided by their scales; 0 where both are.
+// a·b/(a+b); 0 where both are.
 float fuse(float a, float b) {
   const float total = a + b;
   return total > 0 ? a * b / total : std::isnan(total) ? total : 0.0f;
+}
+
+// NaN where a value is.
+float largest(const float* values, int64_t count) {
+  float maximum = *values;
+  for (const float* value = values; value < values + count; ++value)
+    if (*value > maximum || std::isnan(*value)) maximum = *value;  // nothing exceeds NaN
+  return maximum;
 }
 
 }  // namespace
@@ -33,69 +43,111 @@ Scorer::Scorer(const gp_product& product) : product_(product) {
           "bank_count " + std::to_string(product.bank_count) + ": from 1 to " + std::to_string(GP_MAX_BANKS));
   for (int bank = 0; bank < product.bank_count; ++bank)
     require(product.banks[bank] != nullptr, "bank " + std::to_string(bank) + " is null");
-  for (float scale : product.scales)
-    require(std::isfinite(scale) && scale > 0,
-            "scales holds " + std::to_string(scale) + ": numbers above 0 are accepted");
+  require(product.fusion >= GP_PAPER && product.fusion <= GP_MEMORY_ONLY,
+          "fusion " + std::to_string(product.fusion) + ": from 0 to 3 are accepted");
+  require(std::isfinite(product.residual_weight) && product.residual_weight >= 0,
+          "residual_weight " + std::to_string(product.residual_weight) + ": finite numbers from 0 on are accepted");
   require(std::isfinite(product.temperature), "temperature is not finite");
   for (int64_t k = 0; k < product.width; ++k) {
     image_direction_.push_back(product.image_prompts[product.width + k] - product.image_prompts[k]);
     pixel_direction_.push_back(product.pixel_prompts[product.width + k] - product.pixel_prompts[k]);
   }
+  for (int bank = 0; bank < product.bank_count; ++bank) {
+    require((product.margins[bank] != nullptr) == (product.margins[0] != nullptr),
+            "margins are there for some banks: all or none are accepted");
+    require(product.margins[bank] || product.fusion != GP_RESIDUAL, "margins are null: GP_RESIDUAL needs them");
+    if (!product.margins[bank]) continue;
+    const float* margins = product.margins[bank];
+    margins_.emplace_back(margins, margins + product.banks[bank]->bank.rows());
+    for (float margin : margins_.back())
+      require(std::isfinite(margin), "margins hold a value that is not finite: finite numbers are accepted");
+  }
   product_.image_prompts = product_.pixel_prompts = nullptr;  // the caller's
+  std::fill(std::begin(product_.margins), std::end(product_.margins), nullptr);
 }
 
-void Scorer::prompt_scores(const float* features, int64_t count, const float* direction, float* out) const {
-  dots(features, count, product_.width, direction, out);
-  for (int64_t index = 0; index < count; ++index) {
-    const float margin = std::clamp(product_.temperature * out[index], -80.0f, 80.0f);
-    out[index] = 1.0f / (1.0f + std::exp(-margin));
-  }
+float Scorer::probability(float margin) const {
+  return 1.0f / (1.0f + std::exp(-std::clamp(product_.temperature * margin, -80.0f, 80.0f)));
 }
 
 void Scorer::run(const gp_features& features, const gp_scores& out, int threads) const {
   const int64_t views = features.views, patches = product_.grid_height * product_.grid_width;
   require(views >= 0, "views " + std::to_string(views) + ": 0 or more are accepted");
-  require(out.image && out.grid && out.image_prompt && out.image_memory && out.grid_prompt && out.grid_memory,
+  require(out.image && out.grid && out.image_prompt && out.image_memory && out.grid_prompt && out.grid_memory &&
+              out.grid_residual,
           "an output is null");
   if (views == 0) return;
   require(features.global && features.local, "global or local is null");
   const int64_t cells = views * patches;
 
-  prompt_scores(features.global, views, image_direction_.data(), out.image_prompt);
+  dots(features.global, views, product_.width, image_direction_.data(), out.image_prompt);
   constexpr int64_t kAtOnce = 64;
   parallel_for((cells + kAtOnce - 1) / kAtOnce, thread_count(threads), [&](int64_t block, int) {
     const int64_t first = block * kAtOnce, count = std::min(kAtOnce, cells - first);
-    prompt_scores(features.local + first * product_.width, count, pixel_direction_.data(), out.grid_prompt + first);
+    dots(features.local + first * product_.width, count, product_.width, pixel_direction_.data(),
+         out.grid_residual + first);
   });
 
   std::vector<float> product(static_cast<size_t>(cells));
+  std::vector<int64_t> row(margins_.empty() ? 0 : static_cast<size_t>(cells));
+  std::vector<float> remembered(row.size());  // the sum over the banks of the nearest rows' margins
   std::fill(out.grid_memory, out.grid_memory + cells, 0.0f);
-  for (int bank = 0; bank < product_.bank_count; ++bank) {
-    require(features.memory[bank] != nullptr, "memory " + std::to_string(bank) + " is null");
-    product_.banks[bank]->bank.search(features.memory[bank], cells, product.data(), nullptr, threads);
+  for (int number = 0; number < product_.bank_count; ++number) {
+    const Bank& bank = product_.banks[number]->bank;
+    require(features.memory[number] != nullptr, "memory " + std::to_string(number) + " is null");
+    bank.search(features.memory[number], cells, product.data(), row.empty() ? nullptr : row.data(), threads);
     for (int64_t cell = 0; cell < cells; ++cell)
       out.grid_memory[cell] += (1.0f - product[static_cast<size_t>(cell)]) / 2.0f;
+    if (row.empty()) continue;
+    const std::vector<float>& margins = margins_[static_cast<size_t>(number)];
+    require(bank.rows() == static_cast<int64_t>(margins.size()),
+            "bank " + std::to_string(number) + " has " + std::to_string(bank.rows()) + " rows and " +
+                std::to_string(margins.size()) + " margins: make a new scorer after rows are appended");
+    for (size_t cell = 0; cell < row.size(); ++cell)
+      remembered[cell] +=
+          row[cell] < 0 ? std::numeric_limits<float>::quiet_NaN() : margins[static_cast<size_t>(row[cell])];
   }
-  const float* scales = product_.scales;
+  const float banks = static_cast<float>(product_.bank_count);
+  for (int64_t cell = 0; cell < cells; ++cell) {
+    const float memory = out.grid_memory[cell] / banks, margin = out.grid_residual[cell];
+    out.grid_memory[cell] = memory < 0 ? 0.0f : memory > 1 ? 1.0f : memory;  // NaN stays
+    out.grid_prompt[cell] = probability(margin);
+    out.grid_residual[cell] = row.empty() ? 0.0f : margin - remembered[static_cast<size_t>(cell)] / banks;
+  }
   std::vector<float> map(static_cast<size_t>(product_.maximum_of_map ? kMapSize * kMapSize : 0));
   for (int64_t view = 0; view < views; ++view) {
-    float* memory = out.grid_memory + view * patches;
-    for (int64_t cell = 0; cell < patches; ++cell) {
-      memory[cell] /= static_cast<float>(product_.bank_count);
-      memory[cell] = memory[cell] < 0 ? 0.0f : memory[cell] > 1 ? 1.0f : memory[cell];  // NaN stays
-      const int64_t at = view * patches + cell;
-      out.grid[at] = fuse(out.grid_prompt[at] / scales[2], memory[cell] / scales[3]);
-    }
-    const float *begin = memory, *end = memory + patches;
+    const float* memory = out.grid_memory + view * patches;
+    out.image_memory[view] = largest(memory, patches);
     if (product_.maximum_of_map) {
       anomaly_map(memory, product_.grid_height, product_.grid_width, map.data(), kMapSize, 0.0f);
-      begin = map.data(), end = begin + map.size();
+      out.image_memory[view] = largest(map.data(), kMapSize * kMapSize);
     }
-    float maximum = *begin;
-    for (const float* value = begin; value < end; ++value)
-      if (*value > maximum || std::isnan(*value)) maximum = *value;  // NaN is not forgotten: nothing exceeds it
-    out.image_memory[view] = maximum;
-    out.image[view] = fuse(out.image_prompt[view] / scales[0], maximum / scales[1]);
+    out.image_prompt[view] = probability(out.image_prompt[view]);
+    fuse_view(view, out);
+  }
+}
+
+void Scorer::fuse_view(int64_t view, const gp_scores& out) const {
+  const int64_t patches = product_.grid_height * product_.grid_width;
+  const int64_t first = view * patches, last = first + patches;
+  switch (product_.fusion) {
+    case GP_PAPER:
+      out.image[view] = fuse(out.image_prompt[view], out.image_memory[view]);
+      for (int64_t at = first; at < last; ++at) out.grid[at] = fuse(out.grid_prompt[at], out.grid_memory[at]);
+      return;
+    case GP_RESIDUAL:
+      for (int64_t at = first; at < last; ++at)
+        out.grid[at] = out.grid_memory[at] * std::exp(product_.residual_weight * out.grid_residual[at]);
+      out.image[view] = largest(out.grid + first, patches);
+      return;
+    case GP_PROMPT:
+      out.image[view] = out.image_prompt[view];
+      std::copy(out.grid_prompt + first, out.grid_prompt + last, out.grid + first);
+      return;
+    case GP_MEMORY_ONLY:
+      out.image[view] = out.image_memory[view];
+      std::copy(out.grid_memory + first, out.grid_memory + last, out.grid + first);
+      return;
   }
 }
 

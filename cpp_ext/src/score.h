@@ -15,11 +15,13 @@ class Scorer {
   void run(const gp_features& features, const gp_scores& out, int threads) const;
 
  private:
-  // Probability of the anomalous prototype; direction: [width], anomalous minus normal.
-  void prompt_scores(const float* features, int64_t count, const float* direction, float* out) const;
+  // Probability of the anomalous prototype, for a margin of cosines.
+  float probability(float margin) const;
+  void fuse_view(int64_t view, const gp_scores& out) const;
 
   gp_product product_;
-  std::vector<float> image_direction_, pixel_direction_;
+  std::vector<float> image_direction_, pixel_direction_;  // [width], anomalous minus normal
+  std::vector<std::vector<float>> margins_;               // of each bank's rows, or none
 };
 
 // [height,width] → [size,size]: bilinear, then a Gaussian cut at four standard deviations, borders mirrored.

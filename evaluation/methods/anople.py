@@ -60,9 +60,12 @@ def _fit(data: TrainingData, together: bool, row_settings: AnoPLeSettings) -> Fi
     if data.encode_prompted is not None:
         encode = partial(data.encode_prompted, conditions=conditions_of(learner.model))
     prototypes = learner.prototypes()[list(large_shots).index(task.category)]
-    learned = Learned(prototypes, prototypes, (), row_settings.temperature, row_settings.image_maximum)
+    learned = Learned(
+        prototypes, prototypes, (), row_settings.temperature, row_settings.image_maximum,
+        fusion=row_settings.fusion, residual_weight=task.backbone().residual_weight,
+    )  # fmt: skip
     fitted = fit_with_memory(
-        data, learned, encode(data.views), encode, fusion=row_settings.fusion, deployed=data.encode_prompted is not None
+        data, learned, encode(data.views), encode, poses=row_settings.poses, deployed=data.encode_prompted is not None
     )
     return dataclasses.replace(fitted, encode=encode)
 

@@ -15,7 +15,7 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scorer import Scorer
 from goodparts.runtime.core.scoring import Features, Floats, Learned, prompt_scores, score
 from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE, Encode
-from goodparts.runtime.recipe.memory import COMBINED, Fusion, fit_memory
+from goodparts.runtime.recipe.memory import fit_memory
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.promptad.ensemble import ensemble
 from goodparts.trainer.promptad.learner import PromptLearner, Prototypes, resolve_temperature
@@ -28,7 +28,7 @@ from .method import FittedMethod, LearnedPrompts, Method, OpenEncoder, PromptTas
 Prompts = Literal["generic", "objects", "no manual", "coop", "ensemble", "taught"]
 TUNABLE: tuple[Prompts, ...] = ("generic", "objects", "no manual")
 """Prompts that are learned by PromptAD's settings."""
-_AFTER_LEARNING = ("fusion", "image_maximum", "memory_share")
+_AFTER_LEARNING = ("fusion", "image_maximum", "memory_share", "poses")
 """Settings that do not change how prompts are learned: methods that differ only in these share their prompts."""
 
 
@@ -56,17 +56,17 @@ class PromptsAndMemory:
         row_settings = promptad_settings(task.protocol, **self.changes)
         if self.prompts_name is None:
             nothing = np.zeros((2, data.features.global_.shape[-1]), np.float32)
-            prototypes, temperature = Prototypes(nothing, nothing), CLEAN_TEMPERATURE
+            prototypes, temperature, residual_weight = Prototypes(nothing, nothing), CLEAN_TEMPERATURE, 0.0
         else:
             prototypes = task.prompts(self.prompts_name, partial(self._learn_prompts, row_settings=row_settings))
-            scale = task.backbone().logit_scale if isinstance(row_settings.temperature, str) else 0.0
-            temperature = resolve_temperature(row_settings, scale)
+            temperature = resolve_temperature(row_settings, task.backbone().logit_scale)
+            residual_weight = task.backbone().residual_weight
         learned = Learned(
             prototypes.image, prototypes.pixel, (), temperature, row_settings.image_maximum,
-            combination=COMBINED[row_settings.fusion],
+            fusion=row_settings.fusion, residual_weight=residual_weight,
         )  # fmt: skip
         return fit_with_memory(
-            data, learned, data.features, data.encode, fusion=row_settings.fusion, share=row_settings.memory_share,
+            data, learned, data.features, data.encode, share=row_settings.memory_share, poses=row_settings.poses,
             deployed=data.deployed,
         )  # fmt: skip
 
@@ -98,20 +98,20 @@ def fit_with_memory(
     features: Features,
     encode: Encode,
     *,
-    fusion: Fusion,
     share: float = 1.0,
+    poses: bool = False,
     deployed: bool,
 ) -> FittedMethod:
     """Add the memory of the photos to learned prompts, and calibrate the threshold, as a recipe has them.
 
     features are those of the photos, and encode made them. deployed chooses the runtime's scorer over scoring.py.
     """
-    memory = fit_memory(learned, features, data.views, 1, encode, fusion=fusion, share=share)
+    memory = fit_memory(learned, features, data.views, 1, encode, share=share, poses=poses)
     learned = dataclasses.replace(
         learned,
         banks=tuple(bank.astype(np.float32) for bank in memory.banks),
         shot_of_row=memory.shot_of_row,
-        scales=memory.scales if fusion == "balanced" else None,
+        margins=memory.margins,
     )
     score_features = Scorer(learned, data.features.grid) if deployed else partial(score, learned=learned)
 
@@ -127,13 +127,14 @@ def prompts_and_memory(
 ) -> Method:
     """Return a row of the table; changes are those of the protocol's settings."""
     method = PromptsAndMemory(prompts, changes)
+    tunable = prompts is None or prompts in TUNABLE
     return Method(
         title,
         method.fit,
         method.prompts_name,
         open_encoder=open_encoder,
-        tune=partial(prompts_and_memory, title, prompts, open_encoder, **changes) if prompts in TUNABLE else None,
-        official=open_encoder is None and (prompts is None or prompts in TUNABLE),
+        tune=partial(prompts_and_memory, title, prompts, open_encoder, **changes) if tunable else None,
+        official=open_encoder is None and tunable,
     )
 
 

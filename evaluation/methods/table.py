@@ -122,8 +122,8 @@ def find_method(name: str) -> Method:
     method = METHODS.get(base)
     if method is None or method.tune is None or not changes:
         raise SettingsError(
-            f"--method {name}: there are {' '.join(GROUPS)}, {' '.join(METHODS)}, and PromptAD's and AnoPLe's "
-            "with settings, as in promptad:alignment_weight=0.1,fusion=prompt"
+            f"--method {name}: there are {' '.join(GROUPS)}, {' '.join(METHODS)}, and PromptAD's, AnoPLe's "
+            "and the memory with settings, as in promptad:alignment_weight=0.1,fusion=prompt or memory:poses=true"
         )
     settings = dict(_read_setting(change, method.settings) for change in changes.split(","))
     return dataclasses.replace(method.tune(**settings), title=f"{method.title}; {changes}")

@@ -13,7 +13,7 @@ from ..core import native
 from ..core.conditions import Conditions
 from ..core.preprocess import Array8
 from ..core.scorer import Search, kernel_arguments
-from ..core.scoring import Branches, Learned, Scores, combine
+from ..core.scoring import Branches, Learned, Scores
 from ..core.view import Box, View
 from .session import DeviceSession, Session
 from .tensors import split_outputs
@@ -52,16 +52,17 @@ class GpuScorer:
         conditions: Conditions | None = None,
     ) -> None:  # fmt: skip
         self._session, self._cuda, self._view, self._grid = session, cuda, view, grid
-        self._combination, self._conditions = learned.combination, conditions
+        self._conditions = conditions
         banks = [cuda.Bank(rows.shape[1], _PRECISIONS[search.precision]) for rows in learned.banks]
         for bank, rows in zip(banks, learned.banks, strict=True):
             bank.append(rows)
-        self._scorer = cuda.Scorer(*kernel_arguments(learned, banks, grid), session.max_batch)
+        self._scorer = cuda.Scorer(*kernel_arguments(learned, banks, learned.margins, grid), session.max_batch)
 
-    def __call__(self, frames: Sequence[Array8]) -> tuple[Scores, list[float]]:
+    def __call__(self, frames: Sequence[Array8]) -> tuple[Scores, Array8, list[float]]:
         """Score frames uint8 RGB [H,W,3]; several threads may call at once.
 
-        Returns the scores of all their views, and the seconds of preprocessing, encoding and scoring.
+        Returns the scores of all their views, the views uint8 [B,S,S,3], and the seconds of preprocessing, encoding and
+        scoring.
         """
         squares = [(frame, box) for frame in frames for box in self._view.boxes(*frame.shape[:2])]
         size = self._session.max_batch
@@ -78,11 +79,8 @@ class GpuScorer:
                 parts.append(self._score(len(part)))
                 clock.append(time.perf_counter())
                 spans += [stop - start for start, stop in itertools.pairwise(clock)]
-        image, grid, *branches = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        scores = Scores(image, grid, Branches(*branches))
-        if self._combination != "fused":
-            scores = combine(scores.branches, None, self._combination)
-        return scores, list(spans)
+        image, grid, *branches, views = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return Scores(image, grid, Branches(*branches)), views, list(spans)
 
     def _now(self) -> float:
         self._session.wait()
@@ -111,13 +109,16 @@ class GpuScorer:
             self._cuda.resize(device, (size, size), area, "rgb", views[slot], session.stream)
 
     def _score(self, batch: int) -> list[Any]:
-        """Score the features of the last launch; return the scores of image and grid and the four branches."""
+        """Score the features of the last launch; return scores of image and grid, the five branches, and the views."""
         session = self._session
         global_, local, memory = split_outputs(session.outputs(batch))
-        shapes = [(batch, *self._grid) if is_grid else (batch,) for is_grid in (False, True, False, False, True, True)]
+        is_grid = (False, True, False, False, True, True, True)
+        shapes = [(batch, *self._grid) if grid else (batch,) for grid in is_grid]
         buffers = [session.buffer(f"scores {number}", shape, np.float32) for number, shape in enumerate(shapes)]
         out = [device for _, device in buffers]
         self._scorer.run(global_, local, memory, out, None, session.stream)
+        views = session.input().first(batch)
+        buffers.append((session.buffer("views", views.shape, np.uint8)[0], views))
         for host, device in buffers:
             session.download(host, device)
         session.wait()

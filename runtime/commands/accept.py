@@ -23,7 +23,7 @@ from ..recipe.accept import Change, Photo, apply, preview, undo
 from ..recipe.recipe import Recipe
 from ..recipe.signing import Signer
 from .options import add_backend, add_engine, add_key, add_recipe, add_region
-from .printing import print_lines
+from .printing import ask, print_lines
 
 MOST_REJECTS = 100
 """So many of the newest past rejects are looked at."""
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     signer = None if args.key is None else Signer.read(args.key)
     change = _propose(args, recipe)
     print_lines(describe_change(args.recipe, change))
-    if not (args.yes or _ask()):
+    if not (args.yes or ask("write it?")):
         print("nothing was changed: --yes writes it")
         return 0
     start = time.perf_counter()
@@ -113,7 +113,3 @@ def _read_rejects(args: argparse.Namespace, view: View, accepted: set[str]) -> I
             continue
         if photo.sha256 not in accepted:
             yield photo
-
-
-def _ask() -> bool:
-    return sys.stdin.isatty() and input("write it? [y/N] ").strip().lower() in ("y", "yes")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from ..backends.registry import BACKENDS
 from ..backends.session import Precision
@@ -46,8 +47,27 @@ def add_threads(options: Options) -> None:
 
 
 def add_threshold(options: Options) -> None:
-    """Add --threshold, which replaces the recipe's while the command runs."""
-    options.add_argument("--threshold", type=float, metavar="T", help="raw image score from which a part is rejected")
+    """Add --threshold, by which the recipe's limit is multiplied while the command runs."""
+    options.add_argument("--threshold", type=float, metavar="T",
+                         help="score from which a part is rejected: 1 is the recipe's limit, "
+                              "1.2 lets parts pass that score up to 1.2 (default 1)")  # fmt: skip
+
+
+def add_review(options: Options, *, help: str) -> None:
+    """Add --review, the lower limit of the band of parts that a person looks at: a float, or "off"."""
+    options.add_argument("--review", type=_parse_review, metavar="SCORE", help=help)
+
+
+def _parse_review(text: str) -> float | Literal["off"]:
+    if text == "off":
+        return "off"
+    try:
+        review = float(text)
+    except ValueError:
+        review = math.nan
+    if not 0.0 < review < 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r}: a score above 0 and below 1 is needed, as in 0.8, or off")
+    return review
 
 
 def add_false_reject_rate(options: Options, *, default: float | None = FALSE_REJECT_RATE) -> None:
@@ -55,13 +75,6 @@ def add_false_reject_rate(options: Options, *, default: float | None = FALSE_REJ
     shown = "default: the recipe's" if default is None else f"default {default}"
     options.add_argument("--false-reject-rate", type=float, default=default, metavar="P",
                          help=f"share of good parts that may be rejected ({shown})")  # fmt: skip
-
-
-def add_simulate(options: Options) -> None:
-    """Add --simulate."""
-    options.add_argument("--simulate", action="store_true",
-                         help="place the thresholds between good photos and shots with painted defects, "
-                              "in place of a rate: misses fewer bad parts, may reject more good ones")  # fmt: skip
 
 
 def add_bad(options: Options) -> None:
@@ -105,7 +118,8 @@ def add_rejection(options: Options) -> None:
     options.add_argument("--calibrate-on", type=Path, nargs="+", default=[], metavar="PATH",
                          help="further good photos, to set the thresholds by; 20 to 50 make them sound")  # fmt: skip
     add_bad(options)
-    add_simulate(options)
+    add_review(options, help="parts from this score on that are not rejected get the verdict review, as in 0.8 "
+                             "(default: off)")  # fmt: skip
 
 
 def add_no_shots(options: Options) -> None:

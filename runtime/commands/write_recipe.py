@@ -6,10 +6,12 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+import msgspec
+
 from ..core.files import printable
 from ..core.preprocess import load_rgb
 from ..core.view import View
-from ..describe import describe_recalibration, describe_recipe
+from ..describe import describe_recipe, describe_seen
 from ..recipe.calibrate import Encode
 from ..recipe.recalibrate import recalibrate
 from ..recipe.recipe import Recipe
@@ -26,15 +28,15 @@ def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: 
         out: Where the recipe goes.
         photo: One of the shots, by whose size it is told how small a defect may be; None where there is no file.
     """
-    recalibration = recalibrate(
-        recipe, encode, args.calibrate_on, args.bad, recipe.header.false_reject_rate, args.simulate
-    )
+    recalibration = recalibrate(recipe, encode, args.calibrate_on, args.bad, recipe.header.false_reject_rate)
     recipe = recalibration.recipe
+    if args.review not in (None, "off"):
+        recipe = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=args.review))
     if args.no_shots:
         recipe = dataclasses.replace(recipe, shots=None)
     recipe.save(out)
     patch = [] if photo is None else [_describe_patch(photo, recipe.header.view, recipe.header.encoder.grid)]
-    print_lines([*describe_recipe(out, recipe), *patch, *describe_recalibration(recalibration)])
+    print_lines([*describe_recipe(out, recipe), *patch, *describe_seen(recalibration)])
 
 
 def _describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import native
 from .errors import SettingsError
-from .scoring import UNIT_SCALES, Branches, Features, Floats, Learned, Scores, combine, score
+from .scoring import Branches, Features, Floats, Learned, Scores, score
 from .threads import one_blas_thread
 
 log = logging.getLogger(__name__)
@@ -57,11 +57,13 @@ class Scorer:
         core = native.core()
         if core is None:
             return
-        banks = []
+        banks, margins = [], []
         for number, rows in enumerate(learned.banks):
             banks.append(core.Bank(rows.shape[1], search.precision))
-            fill(banks[-1], rows, learned.shot_of_row[number] if learned.shot_of_row else None, search.recall)
-        self._run = core.Scorer(*kernel_arguments(learned, banks, grid)).run
+            shots = learned.shot_of_row[number] if learned.shot_of_row else None
+            order = fill(banks[-1], rows, shots, search.recall)
+            margins += [learned.margins[number][order]] if learned.margins else []
+        self._run = core.Scorer(*kernel_arguments(learned, banks, margins, grid)).run
 
     def __call__(self, features: Features) -> Scores:
         """All scores of a batch of views. Several threads may call at once."""
@@ -69,14 +71,13 @@ class Scorer:
             with one_blas_thread():
                 return score(features, self._learned)
         image, grid, *branches = self._run(features.global_, features.local, list(features.memory), self._threads)
-        if self._learned.combination != "fused":
-            return combine(Branches(*branches), None, self._learned.combination)
         return Scores(image, grid, Branches(*branches))
 
 
-def kernel_arguments(learned: Learned, banks: Sequence[Any], grid: tuple[int, int]) -> tuple[Any, ...]:
-    """What the C++ core's Scorer is made of, on the CPU and on the GPU."""
-    scales = learned.scales or UNIT_SCALES
+def kernel_arguments(
+    learned: Learned, banks: Sequence[Any], margins: Sequence[Floats], grid: tuple[int, int]
+) -> tuple[Any, ...]:
+    """What the C++ core's Scorer is made of, on the CPU and on the GPU; margins are in the order of the banks' rows."""
     return (
         learned.image_prompts,
         learned.pixel_prompts,
@@ -84,20 +85,23 @@ def kernel_arguments(learned: Learned, banks: Sequence[Any], grid: tuple[int, in
         learned.temperature,
         grid,
         learned.image_maximum == "map",
-        (scales.image_prompt, scales.image_memory, scales.grid_prompt, scales.grid_memory),
+        learned.fusion,
+        list(margins),
+        learned.residual_weight,
     )
 
 
-def fill(bank: Any, rows: Floats, shot_of_row: npt.NDArray[np.int32] | None, recall: float) -> None:
+def fill(bank: Any, rows: Floats, shot_of_row: npt.NDArray[np.int32] | None, recall: float) -> npt.NDArray[np.intp]:
     """Append rows [R,W], of `shot_of_row` [R], and reach the recall asked for, as measured on the rows of one photo in
-    those of the others; of a single photo, on one row in 16."""
+    those of the others; of a single photo, on one row in 16. Returns the rows' order in the bank."""
     held_out = np.arange(len(rows)) % 16 == 0
     if shot_of_row is not None and shot_of_row.min() < shot_of_row.max():
         held_out = shot_of_row == shot_of_row.max()
     if recall == 1 or held_out.all():
         bank.append(rows)
-        return
+        return np.arange(len(rows))
     bank.append(rows[~held_out])
     reached = bank.partition(rows[held_out], recall)
     bank.append(rows[held_out])
     log.info("memory of %d rows: %.1f %% of a good photo's patches find their nearest one", len(rows), 100 * reached)
+    return np.concatenate([np.flatnonzero(~held_out), np.flatnonzero(held_out)])

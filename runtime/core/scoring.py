@@ -7,16 +7,17 @@ W_m width and R_m rows of memory m. All features and bank rows are l2-normalised
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-Combination = Literal["fused", "prompt", "memory"]
+Rows = npt.NDArray[np.intp]
+Fusion = Literal["paper", "residual", "prompt", "memory"]
+"""How both branches become one score: as published, by the residual margin, or one branch only."""
 
 MAP_SIZE = 400
 """Side of the anomaly map in pixels, as published."""
@@ -25,6 +26,13 @@ MAP_SIGMA = 4.0
 
 SMALLEST_SCORE = 1e-30
 """Scores below it count as this in logarithms."""
+
+RESIDUAL_WEIGHT = 0.05
+"""What one unit of a residual margin's log odds adds to the logarithm of a patch's distance.
+
+Log odds are a cosine margin times the scale that a backbone's training ended with (14 for `small`, 100 for CLIP). The
+weight was chosen on drawn and painted parts and on solar cells (docs/accuracy.md).
+"""
 
 _ROWS_AT_ONCE = 4096  # bank rows per matrix product: keeps the similarity block small for large banks
 
@@ -48,28 +56,16 @@ class Features:
         )
 
 
-class Scales(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What good parts typically score on each branch: geometric means over them, and over their patches."""
-
-    image_prompt: float
-    image_memory: float
-    grid_prompt: float
-    grid_memory: float
-
-
-UNIT_SCALES = Scales(1.0, 1.0, 1.0, 1.0)
-"""Leave raw scores as they are."""
-
-
 @dataclass(frozen=True, eq=False)
 class Learned:
     """What scoring needs of a recipe.
 
     image_prompts, pixel_prompts: [2,D], the normal and the anomalous prototype. banks: one [R_m,W_m] per
     memory. temperature: the multiplier t of the cosine. image_maximum: where the memory map's maximum is
-    taken for the image score: of the "grid", or of the un-smoothed 400×400 "map" (official, D14). scales: each
-    branch is divided by its own before the fusion (balanced); None fuses raw scores (paper). shot_of_row: [R_m] per
-    bank, the shot that each row came from; only leaving one out asks for it. combination: what the scores are made of.
+    taken: of the "grid", or of the un-smoothed 400×400 "map" (official, D14). shot_of_row: [R_m] per bank, the shot
+    that each row came from; only leaving one out asks for it. fusion: what the scores are made of. margins: [R_m] per
+    bank, float32, the pixel prompts' margin (prompt_margins) of the patch that each row came from; only the residual
+    fusion asks for it. residual_weight: of the residual margin in the logarithm of a score, 0 or more.
     """
 
     image_prompts: Floats
@@ -77,25 +73,30 @@ class Learned:
     banks: tuple[Floats, ...]
     temperature: float
     image_maximum: Literal["grid", "map"]
-    scales: Scales | None = None
     shot_of_row: tuple[npt.NDArray[np.int32], ...] = ()
-    combination: Combination = "fused"
+    fusion: Fusion = "paper"
+    margins: tuple[Floats, ...] = ()
+    residual_weight: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Branches:
-    """Raw scores of B views, each in [0,1], higher is more anomalous."""
+    """Raw scores of B views, each in [0,1], higher is more anomalous; and the residual margin, a difference of cosines.
+
+    That is a patch's prompt margin minus the mean margin of its nearest remembered patches, one of each bank. Without
+    margins it is 0.
+    """
 
     image_prompt: Floats  # [B]
     image_memory: Floats  # [B]      the memory map's maximum
     grid_prompt: Floats  # [B,h,w]
     grid_memory: Floats  # [B,h,w]
+    grid_residual: Floats  # [B,h,w], in [-4,4]
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What the branches say together: in [0,1/2] for paper fusion, 1/2 for a typical good part with balanced; of one
-    branch alone in [0,1]."""
+    """What the branches say together: in [0,1/2] for paper fusion, 0 or more for residual, in [0,1] of one branch."""
 
     image: Floats  # [B]
     grid: Floats  # [B,h,w]
@@ -104,69 +105,73 @@ class Scores:
 
 def score(features: Features, learned: Learned) -> Scores:
     """All scores of a batch of views."""
-    return combine(score_branches(features, learned), learned.scales, learned.combination)
+    return combine(score_branches(features, learned), learned)
 
 
 def score_branches(features: Features, learned: Learned) -> Branches:
     """Both branches at both levels."""
-    return with_prompts(features, learned, memory_scores(features.memory, learned.banks))
+    found = [nearest(queries, bank) for queries, bank in zip(features.memory, learned.banks, strict=True)]
+    margins = [
+        np.where(np.isnan(similarity), similarity, margins[rows])
+        for margins, (similarity, rows) in zip(learned.margins, found, strict=bool(learned.margins))
+    ]
+    return with_prompts(features, learned, [similarity for similarity, _ in found], margins)
 
 
-def with_prompts(features: Features, learned: Learned, memory: Floats) -> Branches:
-    """Both branches, the memory's given: [B,P]."""
+def with_prompts(
+    features: Features, learned: Learned, similarities: Sequence[Floats], margins: Sequence[Floats]
+) -> Branches:
+    """Both branches, where the nearest rows are known: their cosines [B,P] and margins [B,P], one of each per bank."""
     grid_shape = (-1, *features.grid)
-    grid_memory = memory.reshape(grid_shape)
+    grid_memory = mean_distance(similarities).reshape(grid_shape)
+    residual = np.zeros_like(grid_memory)
+    if margins:
+        residual = prompt_margins(features.local, learned.pixel_prompts) - np.mean(margins, axis=0, dtype=np.float32)
     where = upsample(grid_memory, MAP_SIZE) if learned.image_maximum == "map" else grid_memory
     return Branches(
         image_prompt=prompt_scores(features.global_, learned.image_prompts, learned.temperature),
         image_memory=where.max(axis=(1, 2)),
         grid_prompt=prompt_scores(features.local, learned.pixel_prompts, learned.temperature).reshape(grid_shape),
         grid_memory=grid_memory,
+        grid_residual=residual.reshape(grid_shape),
     )
 
 
-def combine(branches: Branches, scales: Scales | None, combination: Combination = "fused") -> Scores:
-    """What the branches say together; fused, each is divided by its scale where there are scales."""
-    image, grid = COMBINATIONS[combination](branches, scales or UNIT_SCALES)
+def combine(branches: Branches, learned: Learned) -> Scores:
+    """What the branches say together, by the fusion and the weight of `learned`."""
+    match learned.fusion:
+        case "paper":
+            image = fuse(branches.image_prompt, branches.image_memory)
+            grid = fuse(branches.grid_prompt, branches.grid_memory)
+        case "residual":
+            grid = weigh(branches.grid_memory, branches.grid_residual, learned.residual_weight)
+            image = grid.max(axis=(1, 2))
+        case "prompt":
+            image, grid = branches.image_prompt, branches.grid_prompt
+        case "memory":
+            image, grid = branches.image_memory, branches.grid_memory
     return Scores(image, grid, branches)
 
 
-def _fused(branches: Branches, unit: Scales) -> tuple[Floats, Floats]:
-    return (
-        fuse(
-            branches.image_prompt / np.float32(unit.image_prompt), branches.image_memory / np.float32(unit.image_memory)
-        ),
-        fuse(branches.grid_prompt / np.float32(unit.grid_prompt), branches.grid_memory / np.float32(unit.grid_memory)),
-    )
-
-
-COMBINATIONS: Mapping[Combination, Callable[[Branches, Scales], tuple[Floats, Floats]]] = {
-    "fused": _fused,
-    "prompt": lambda branches, _: (branches.image_prompt, branches.grid_prompt),
-    "memory": lambda branches, _: (branches.image_memory, branches.grid_memory),
-}
-"""How a method makes image [B] and patch scores [B,h,w] of its branches: of both (eqs. 17, 18), or of one alone."""
-
-
-def measure_scales(good: Sequence[Branches]) -> Scales:
-    """The scales of good parts that the memory has not seen."""
-
-    def typical(name: str) -> float:
-        values = np.concatenate([getattr(part, name).ravel() for part in good]).astype(np.float64)
-        return float(np.exp(np.log(np.maximum(values, SMALLEST_SCORE)).mean()))
-
-    return Scales(**{name: typical(name) for name in Scales.__struct_fields__})
+def weigh(memory: Floats, residual: Floats, weight: float) -> Floats:
+    """memory · exp(weight · residual): prompts raise or lower a patch's distance, and neither bounds the score."""
+    return np.asarray(memory * np.exp(np.float32(weight) * residual), np.float32)
 
 
 def prompt_scores(features: Floats, prototypes: Floats, temperature: float) -> Floats:
     """Probability of the anomalous prototype (eq. 16): features [...,D], prototypes [2,D] → [...] in [0,1]."""
-    margin = temperature * (features @ (prototypes[1] - prototypes[0]))
+    margin = temperature * prompt_margins(features, prototypes)
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(margin, -80.0, 80.0))), np.float32)
+
+
+def prompt_margins(features: Floats, prototypes: Floats) -> Floats:
+    """By how much the anomalous prototype's cosine is above the normal one's: [...,D], [2,D] → [...]."""
+    return np.asarray(features @ (prototypes[1] - prototypes[0]), np.float32)
 
 
 def memory_scores(memory: tuple[Floats, ...], banks: tuple[Floats, ...]) -> Floats:
     """Distance to the nearest remembered patch (eq. 8), mean over the banks: [B,P,W_m] each → [B,P] in [0,1]."""
-    return mean_distance([nearest(queries, bank) for queries, bank in zip(memory, banks, strict=True)])
+    return mean_distance([nearest(queries, bank)[0] for queries, bank in zip(memory, banks, strict=True)])
 
 
 def mean_distance(similarities: Sequence[Floats]) -> Floats:
@@ -175,14 +180,17 @@ def mean_distance(similarities: Sequence[Floats]) -> Floats:
     return np.asarray(np.clip(np.mean(distances, axis=0), 0.0, 1.0), np.float32)
 
 
-def nearest(queries: Floats, bank: Floats) -> Floats:
-    """Largest cosine of each query against a bank: [...,W] and [R,W] → [...]."""
+def nearest(queries: Floats, bank: Floats) -> tuple[Floats, Rows]:
+    """Largest cosine of each query against a bank, and its row, the first of equal ones: [...,W] and [R,W] → [...]."""
     flat = queries.reshape(-1, queries.shape[-1])
-    best = np.full(len(flat), -1.0, np.float32)
+    best, rows = np.full(len(flat), -np.inf, np.float32), np.zeros(len(flat), np.intp)
     for start in range(0, len(bank), _ROWS_AT_ONCE):
         similarity = flat @ bank[start : start + _ROWS_AT_ONCE].T
-        np.maximum(best, similarity.max(axis=1), out=best)
-    return best.reshape(queries.shape[:-1])
+        row = similarity.argmax(axis=1)
+        largest = np.take_along_axis(similarity, row[:, None], axis=1)[:, 0]
+        is_better = ~(largest <= best)  # NaN is better than a number
+        best[is_better], rows[is_better] = largest[is_better], start + row[is_better]
+    return best.reshape(queries.shape[:-1]), rows.reshape(queries.shape[:-1])
 
 
 def fuse(a: Floats, b: Floats) -> Floats:

@@ -5,6 +5,7 @@ The exporter computes them with the text tower of the CLIP model that the encode
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +32,14 @@ class TextFeatures:
     Attributes:
         normal: float32 [N,D], one row for each way of saying that the part is in order.
         anomalous: float32 [M,D], one row for each suffix, a way of saying that it is damaged.
+        scale: The multiplier of cosines that the CLIP model was trained with, exp(logit_scale).
         part: What the sentences call the part.
         suffixes: The M suffixes, with {} for the part.
     """
 
     normal: Floats
     anomalous: Floats
+    scale: float
     part: str
     suffixes: tuple[str, ...]
 
@@ -48,7 +51,11 @@ class TextFeatures:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file."""
-        arrays = {"normal": np.ascontiguousarray(self.normal), "anomalous": np.ascontiguousarray(self.anomalous)}
+        arrays = {
+            "normal": np.ascontiguousarray(self.normal),
+            "anomalous": np.ascontiguousarray(self.anomalous),
+            "scale": np.array(self.scale, np.float32),
+        }
         write_atomic(path, safetensors.numpy.save(arrays, metadata={_STATES: "\n".join([self.part, *self.suffixes])}))
 
 
@@ -72,15 +79,18 @@ def read_text_features(folder: Path, spec: EngineSpec) -> TextFeatures:
         arrays = safetensors.numpy.load(read_bytes(path))
         with safetensors.safe_open(path, "numpy") as file:
             part, *suffixes = (file.metadata() or {})[_STATES].split("\n")
-        text = TextFeatures(arrays["normal"], arrays["anomalous"], part, tuple(suffixes))
-    except (safetensors.SafetensorError, KeyError) as error:
+        scale = float(arrays["scale"])
+        text = TextFeatures(arrays["normal"], arrays["anomalous"], scale, part, tuple(suffixes))
+    except (safetensors.SafetensorError, KeyError, TypeError) as error:
         raise EngineError(f"{path} is damaged ({error}): export the engine again") from error
     _check(text, spec.encoder, path)
     return text
 
 
 def _check(text: TextFeatures, encoder: Encoder, path: Path) -> None:
-    """Raise EngineError unless the features have the shapes that they should have, and are finite."""
+    """Raise EngineError unless scale and features are finite and the features have the shapes that they should."""
+    if not (math.isfinite(text.scale) and text.scale > 0):
+        raise EngineError(f"{path} is damaged: scale is {text.scale}, should be above 0: export the engine again")
     for name, array in (("normal", text.normal), ("anomalous", text.anomalous)):
         fits = array.dtype == np.float32 and array.ndim == 2 and len(array) > 0 and array.shape[1] == encoder.width
         if not fits or not np.isfinite(array).all():

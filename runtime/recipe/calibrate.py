@@ -24,15 +24,12 @@ from ..core.preprocess import Array8
 from ..core.scoring import (
     SMALLEST_SCORE,
     Branches,
-    Combination,
     Features,
     Floats,
     Learned,
-    Scales,
     Scores,
     anomaly_map,
     combine,
-    mean_distance,
     nearest,
     score,
     score_branches,
@@ -42,14 +39,14 @@ from ..core.scoring import (
 Encode = Callable[[Array8], Features]
 """Views uint8 [B,S,S,3] → Features: an engine's graph, or torch."""
 
-FALSE_REJECT_RATE = 0.01
-"""Default share of good parts that may be rejected."""
+FALSE_REJECT_RATE = 0.05
+"""Default share of good parts that may be rejected; with four photos it is about what happens (docs/accuracy.md)."""
 
-PRIOR_SPREAD = 0.2
+PRIOR_SPREAD = 0.15
 """Spread of log scores expected before any photo is seen; counts as much as PRIOR_PHOTOS photos."""
 PRIOR_PHOTOS = 4
 
-COPY_INFLATION = 1.1
+COPY_INFLATION = 1.2
 """Shifted copies of one photo lie closer to its memory than another good part does: their scores times this."""
 COPY_SPREAD = 0.3
 """And they say nothing of how much good parts differ: spread of log scores assumed for a single photo."""
@@ -76,17 +73,32 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The score that good parts exceed with this probability, for log-normal scores."""
         return math.exp(self.location + NormalDist().inv_cdf(1.0 - false_reject_rate) * self.spread)
 
+    def scaled(self, factor: float) -> Level:
+        """Return the level as it would be with every score this many times as high."""
+        return Level(tuple(score * factor for score in self.scores), self.location + math.log(factor), self.spread)
+
+
+Source = Literal["leave-one-out", "copies", "further photos", "unlabelled parts"]
+"""Where the scores of a calibration come from."""
+
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Good parts at both levels: image scores, and maxima of the anomaly map, one of each per photo."""
+    """Good parts at both levels: image scores, and maxima of the anomaly map, one of each per photo.
 
-    source: Literal["leave-one-out", "copies", "further photos"]
+    The scores of "unlabelled parts" are those of all of them, a few bad ones included.
+    """
+
+    source: Source
     image: Level
     pixel: Level
 
-    def is_extrapolated(self, false_reject_rate: float) -> bool:
-        """Whether the rate is below what so few photos can show: 1/(n+1)."""
-        return false_reject_rate < 1.0 / (len(self.image.scores) + 1)
+    def photos_missing(self, false_reject_rate: float) -> int:
+        """Return how many more good photos it takes to verify a rate: n photos can verify 1/(n+1).
+
+        The copies of a single photo count as one.
+        """
+        photos = 1 if self.source == "copies" else len(self.image.scores)
+        return max(0, math.ceil(1.0 / false_reject_rate - 1e-9) - 1 - photos)
 
 
 def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: int, encode: Encode) -> list[Branches]:
@@ -103,27 +115,33 @@ def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: 
 
 def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]:
     """What each of a product's photos, in their order, scores against the rows of the others."""
-    similarities = []
+    similarities, margins = [], []
     for tap, (bank, shots) in enumerate(zip(learned.banks, learned.shot_of_row, strict=True)):
         queries = [photo.memory[tap].reshape(-1, bank.shape[1]) for photo in photos]
         ends = np.cumsum([len(rows) for rows in queries])
-        every, best = np.concatenate(queries), np.full(ends[-1], -1.0, np.float32)
+        every, best = np.concatenate(queries), np.full(ends[-1], -np.inf, np.float32)
+        margin = np.zeros(ends[-1], np.float32)
         for photo, end in enumerate(ends):
-            similarity = nearest(every, bank[shots == photo])
-            similarity[end - len(queries[photo]) : end] = -1.0  # its own
-            np.maximum(best, similarity, out=best)
+            of_photo = shots == photo
+            similarity, rows = nearest(every, bank[of_photo])
+            similarity[end - len(queries[photo]) : end] = -np.inf  # its own
+            is_better = similarity > best
+            best[is_better] = similarity[is_better]
+            if learned.margins:
+                margin[is_better] = learned.margins[tap][of_photo][rows[is_better]]
         similarities.append(np.split(best, ends[:-1]))
+        margins.append(np.split(margin, ends[:-1]))
     return [
-        with_prompts(photo, learned, mean_distance(similarity))
-        for photo, similarity in zip(photos, zip(*similarities, strict=True), strict=True)
+        with_prompts(photo, learned, similarity, margin if learned.margins else ())
+        for photo, similarity, margin in zip(
+            photos, zip(*similarities, strict=True), zip(*margins, strict=True), strict=True
+        )
     ]
 
 
-def calibrate(
-    good: Sequence[Branches], scales: Scales | None, copies: bool, combination: Combination = "fused"
-) -> Calibration:
+def calibrate(good: Sequence[Branches], learned: Learned, copies: bool) -> Calibration:
     """Calibrate a product on what its own shots score (score_shots); copies: whether they are of a single photo."""
-    image, pixel = photo_scores([combine(photo, scales, combination) for photo in good])
+    image, pixel = photo_scores([combine(photo, learned) for photo in good])
     if not copies:
         return summarise("leave-one-out", image, pixel)
     return Calibration(
@@ -150,16 +168,6 @@ def photo_scores(photos: Sequence[Scores]) -> tuple[Floats, Floats]:
     return np.array(image, np.float32), np.array(pixel, np.float32)
 
 
-def without(learned: Learned, photo: int) -> Learned:
-    """The same product, as if this one of its photos had never been seen."""
-    kept = [shots != photo for shots in learned.shot_of_row]
-    return dataclasses.replace(
-        learned,
-        banks=tuple(bank[rows] for bank, rows in zip(learned.banks, kept, strict=True)),
-        shot_of_row=tuple(shots[rows] for shots, rows in zip(learned.shot_of_row, kept, strict=True)),
-    )
-
-
 def shifted_copies(views: Array8) -> list[Array8]:
     """One photo's views uint8 [T,S,S,3] moved and enlarged by 4 %, towards each corner.
 
@@ -177,17 +185,7 @@ def shifted_copies(views: Array8) -> list[Array8]:
     return copies
 
 
-def calibrated(value: float, threshold: float, level: Level) -> float:
-    """Raw score → [0,1]: monotone, 0.5 at the threshold, about 0.1 for a typical good part."""
-    if value <= 0:
-        return 0.0
-    margin = max(math.log(threshold) - level.location, level.spread)
-    return 1.0 / (1.0 + math.exp(min(math.log(9.0) / margin * (math.log(threshold) - math.log(value)), 700.0)))
-
-
-def summarise(
-    source: Literal["leave-one-out", "copies", "further photos"], image: Floats, pixel: Floats
-) -> Calibration:
+def summarise(source: Source, image: Floats, pixel: Floats) -> Calibration:
     """A calibration from the scores of good photos."""
     return Calibration(source=source, image=_level(image), pixel=_level(pixel))
 

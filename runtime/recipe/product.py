@@ -13,7 +13,7 @@ from ..core.view import View
 from ..engine.spec import Encoder
 from .calibrate import FALSE_REJECT_RATE, Encode
 from .header import FORMAT_VERSION, PROMPTED_VERSION, RecipeHeader, Thresholds
-from .memory import Fusion, fit_memory
+from .memory import fit_memory
 from .recipe import Recipe
 from .shots import Shots
 
@@ -70,11 +70,11 @@ class LearnedProduct:
         product: The product.
         method: The method's name in the recipe.
         settings: The method's settings in the recipe.
-        prompts: The prompts of both levels and how they are scored; its memory is still empty.
+        prompts: The prompts of both levels and how they are scored and fused; its memory is still empty.
         features: Of the shots' views, as `encode` gives them.
         encode: Encodes views as the recipe's graph will.
-        fusion: How the scores of prompts and memory are combined.
         memory_share: The share of the shots' patches to remember, above 0 and up to 1.
+        poses: Whether the shots are remembered turned and mirrored too.
         conditions: The inputs of the prompted graph, or None for a product of the plain graph.
         libraries: The packages that learned it, whose versions the recipe names.
     """
@@ -85,8 +85,8 @@ class LearnedProduct:
     prompts: Learned
     features: Features
     encode: Encode
-    fusion: Fusion
     memory_share: float = 1.0
+    poses: bool = False
     conditions: Conditions | None = None
     libraries: tuple[str, ...] = ()
 
@@ -116,7 +116,7 @@ def compose_recipe(encoder: Encoder, learned: LearnedProduct, graph: str, option
     views = product.shots.views[encoder.image_size]
     memory = fit_memory(
         learned.prompts, learned.features, views, product.view.count, learned.encode,
-        fusion=learned.fusion, share=learned.memory_share,
+        share=learned.memory_share, poses=learned.poses,
     )  # fmt: skip
     calibration, rate = memory.calibration, options.false_reject_rate
     header = RecipeHeader(
@@ -130,9 +130,10 @@ def compose_recipe(encoder: Encoder, learned: LearnedProduct, graph: str, option
         view=product.view,
         temperature=learned.prompts.temperature,
         image_maximum=learned.prompts.image_maximum,
-        fusion=learned.fusion,
-        scales=memory.scales,
+        fusion=learned.prompts.fusion,
+        residual_weight=learned.prompts.residual_weight,
         memory_share=learned.memory_share,
+        poses=learned.poses,
         shots=tuple(product.shots.manifest),
         shot_calibration=calibration,
         calibration=calibration,
@@ -140,6 +141,7 @@ def compose_recipe(encoder: Encoder, learned: LearnedProduct, graph: str, option
         thresholds=Thresholds(image=calibration.image.threshold(rate), pixel=calibration.pixel.threshold(rate)),
         seed=options.seed,
         versions={library: version(library) for library in (*LIBRARIES, *learned.libraries)},
+        scene=memory.scene,
     )
     return Recipe(
         header,
@@ -147,6 +149,7 @@ def compose_recipe(encoder: Encoder, learned: LearnedProduct, graph: str, option
         learned.prompts.pixel_prompts,
         memory.banks,
         memory.shot_of_row,
+        memory.margins,
         views,
         learned.conditions,
     )

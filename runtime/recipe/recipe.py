@@ -27,7 +27,7 @@ from ..core.preprocess import Array8
 from ..core.scoring import Floats, Learned
 from .calibrate import Calibration
 from .header import FORMAT_VERSION, PROMPTED_VERSION, RecipeHeader, Thresholds
-from .memory import COMBINED, Halves, ShotOfRow
+from .memory import Halves, ShotOfRow
 from .signing import Signer, Trust
 
 METADATA_KEY = "goodparts"
@@ -42,9 +42,10 @@ _NO_SIGNATURE = "0" * 128
 @dataclass(frozen=True, eq=False)
 class Recipe:
     """A product. prompts float32 [2,D] (normal, anomalous); banks float16 [R_m,W_m], one per memory, rows in
-    the order of the shots and their tiles; shot_of_row int32 [R_m], the shot that each row came from; shots uint8
-    [k·tiles,S,S,3] as the encoder read them, or None where they were left out; conditions: what the engine's prompted
-    graph reads besides views, or None for a product of the plain graph.
+    the order of the shots, their poses and their tiles; shot_of_row int32 [R_m], the shot that each row came from;
+    margins float32 [R_m], of its patch (scoring.Learned); shots uint8 [k·tiles,S,S,3] as the encoder read them, or None
+    where they were left out; conditions: what the engine's prompted graph reads besides views, or None for a product of
+    the plain graph.
     """
 
     header: RecipeHeader
@@ -52,6 +53,7 @@ class Recipe:
     pixel_prompts: Floats
     banks: tuple[Halves, ...]
     shot_of_row: tuple[ShotOfRow, ...]
+    margins: tuple[Floats, ...]
     shots: Array8 | None
     conditions: Conditions | None = None
 
@@ -72,8 +74,9 @@ class Recipe:
             shot_of_row=self.shot_of_row,
             temperature=self.header.temperature,
             image_maximum=self.header.image_maximum,
-            scales=self.header.scales if self.header.fusion == "balanced" else None,
-            combination=COMBINED[self.header.fusion],
+            fusion=self.header.fusion,
+            margins=self.margins,
+            residual_weight=self.header.residual_weight,
         )
 
     def recalibrate(self, calibration: Calibration, false_reject_rate: float) -> Recipe:
@@ -111,6 +114,7 @@ class Recipe:
             "pixel_prompts": self.pixel_prompts,
             **{f"memory_{index}": bank for index, bank in enumerate(self.banks)},
             **{f"photos_{index}": shots for index, shots in enumerate(self.shot_of_row)},
+            **{f"margins_{index}": margins for index, margins in enumerate(self.margins)},
         }
         if self.shots is not None:
             tensors["shots"] = self.shots
@@ -151,12 +155,13 @@ class Recipe:
         except safetensors.SafetensorError as error:
             raise RecipeError(f"{name} is damaged ({error}): copy or train it again") from error
         try:
-            banks, shot_of_row = (
+            banks, shot_of_row, margins = (
                 tuple(tensors[f"{kind}_{index}"] for index in range(len(header.encoder.taps)))
-                for kind in ("memory", "photos")
+                for kind in ("memory", "photos", "margins")
             )
             prompts = tensors["image_prompts"], tensors["pixel_prompts"]
-            recipe = cls(header, *prompts, banks, shot_of_row, tensors.get("shots"), _conditions(header, tensors))
+            shots, conditions = tensors.get("shots"), _conditions(header, tensors)
+            recipe = cls(header, *prompts, banks, shot_of_row, margins, shots, conditions)
         except KeyError as error:
             raise RecipeError(f"{name} lacks the tensor {error}: train it again") from error
         recipe._check_shapes(name)
@@ -164,7 +169,7 @@ class Recipe:
 
     def _check_shapes(self, name: str) -> None:
         encoder, count = self.header.encoder, len(self.header.shots) * self.header.view.count
-        rows = count * encoder.grid[0] * encoder.grid[1]
+        rows = len(self.header.shots) * self.header.rows_per_photo
         size = encoder.image_size
         expected: list[tuple[str, npt.NDArray[Any] | None, type, tuple[int, ...]]] = [
             ("image_prompts", self.image_prompts, np.float32, (2, encoder.width)),
@@ -180,6 +185,7 @@ class Recipe:
             kept = min(max(len(shots), 1), rows) if shots.ndim else 1
             expected.append((f"memory_{index}", bank, np.float16, (kept, tap.width)))
             expected.append((f"photos_{index}", shots, np.int32, (kept,)))
+            expected.append((f"margins_{index}", self.margins[index], np.float32, (kept,)))
             if shots.size and not 0 <= shots.min() <= shots.max() < len(self.header.shots):
                 raise RecipeError(f"{name}: tensor photos_{index} names photos that there are not: train it again")
         for tensor, array, dtype, shape in expected:
@@ -235,7 +241,8 @@ def _read_header(data: bytes, name: str) -> RecipeHeader:
         raise RecipeError(f"{name} is not a goodparts recipe, or is damaged: train it with train-and-export") from None
     if version not in (FORMAT_VERSION, PROMPTED_VERSION):
         raise RecipeError(
-            f"{name} has format version {version!r}; this version reads {FORMAT_VERSION} and {PROMPTED_VERSION}"
+            f"{name} has format version {version!r}, this version reads {FORMAT_VERSION} and {PROMPTED_VERSION}: "
+            "train it again"
         )
     try:
         return msgspec.json.decode(text, type=RecipeHeader)

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from goodparts.runtime import SettingsError
 from goodparts.runtime.core import native, scorer, scoring
-from goodparts.runtime.core.scoring import Features, Floats, Learned, Scales
+from goodparts.runtime.core.scoring import Features, Floats, Fusion, Learned
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,18 +26,19 @@ def product_and_features(
     rng = np.random.default_rng(seed)
     patches = grid[0] * grid[1]
     banks = tuple(unit(rng, 1 + 2 * patches, width) for width in widths)
-    settings = {"temperature": 4.6, "image_maximum": "grid", **more}
+    margins = tuple(rng.uniform(-0.5, 0.5, len(bank)).astype(np.float32) for bank in banks)
+    settings = {"temperature": 4.6, "image_maximum": "grid", "margins": margins, "residual_weight": 0.7, **more}
     learned = Learned(unit(rng, 2, 24), unit(rng, 2, 24), banks, **settings)  # type: ignore[arg-type]
     memory = tuple(unit(rng, views, patches, width) for width in widths)
     return learned, Features(unit(rng, views, 24), unit(rng, views, patches, 24), memory, grid)
 
 
-def assert_same(seen: scoring.Scores, wanted: scoring.Scores, factor: float = 1.0) -> None:
+def assert_same(seen: scoring.Scores, wanted: scoring.Scores) -> None:
     pairs = [(seen.image, wanted.image), (seen.grid, wanted.grid)]
     pairs += [(getattr(seen.branches, name), value) for name, value in vars(wanted.branches).items()]
     for one, other in pairs:
-        # Sums of float32 products in another order: 1e-6, more where scores are divided by a small scale.
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6 * factor)
+        # Sums of float32 products in another order: 1e-6.
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("maximum", ["grid", "map"])
@@ -47,25 +48,34 @@ def assert_same(seen: scoring.Scores, wanted: scoring.Scores, factor: float = 1.
     st.integers(0, 5),
     st.tuples(st.integers(1, 6), st.integers(1, 6)),
     st.sampled_from([(8,), (16, 40), (5, 6, 7)]),
-    st.sampled_from([None, Scales(0.5, 0.1, 0.4, 0.05)]),
+    st.sampled_from(get_args(Fusion)),
     st.sampled_from([4.6, 100.0]),
 )
 def test_native_scores_are_numpys(
-    maximum: str, seed: int, views: int, grid: tuple[int, int], widths: tuple[int, ...], scales: Scales | None, t: float
+    maximum: str, seed: int, views: int, grid: tuple[int, int], widths: tuple[int, ...], fusion: Fusion, t: float
 ) -> None:
     learned, features = product_and_features(
-        seed, views, grid, widths, image_maximum=maximum, scales=scales, temperature=t
+        seed, views, grid, widths, image_maximum=maximum, fusion=fusion, temperature=t
     )
     if views == 0:
         assert len(scorer.Scorer(learned, grid)(features).image) == 0
         return
-    assert_same(
-        scorer.Scorer(learned, grid)(features), scoring.score(features, learned), 1.0 if scales is None else 20.0
+    assert_same(scorer.Scorer(learned, grid)(features), scoring.score(features, learned))
+
+
+def test_of_equal_rows_the_first_ones_margin_counts() -> None:
+    learned, features = product_and_features(2, 1, (2, 3), (8,), fusion="residual")
+    (bank,), (margins,) = learned.banks, learned.margins
+    twice = dataclasses.replace(
+        learned, banks=(np.concatenate([bank, bank]),), margins=(np.concatenate([margins, margins + 0.3]),)
     )
+    assert_same(scorer.Scorer(twice, (2, 3))(features), scoring.score(features, learned))
+    np.testing.assert_array_equal(scoring.score(features, twice).grid, scoring.score(features, learned).grid)
 
 
-def test_zeros_and_values_that_are_not_finite() -> None:
-    learned, features = product_and_features(0, 3, (3, 3), (8, 12))
+@pytest.mark.parametrize("fusion", ["paper", "residual"])
+def test_zeros_and_values_that_are_not_finite(fusion: Fusion) -> None:
+    learned, features = product_and_features(0, 3, (3, 3), (8, 12), fusion=fusion)
     features.memory[0][0] = 0
     features.local[0, 2] = 0
     features.global_[1] = np.nan
@@ -74,7 +84,7 @@ def test_zeros_and_values_that_are_not_finite() -> None:
         wanted = scoring.score(features, learned)
     seen = scorer.Scorer(learned, (3, 3))(features)
     assert_same(seen, wanted)
-    assert np.isnan(seen.image[1])
+    assert np.isnan(seen.branches.image_prompt[1])
     assert np.isnan(seen.image[2])
 
 
@@ -127,16 +137,21 @@ def test_a_recall_below_one_scores_nearly_the_same_and_says_what_it_finds(
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
     rows, tags = around(10_000), np.sort(rng.integers(photos, size=10_000)).astype(np.int32)
-    learned = dataclasses.replace(learned, banks=(rows,), shot_of_row=(tags,))
+    margins = rows[:, 0]  # neighbours have nearly the same
+    learned = dataclasses.replace(learned, banks=(rows,), shot_of_row=(tags,), margins=(margins,))
     features = dataclasses.replace(features, memory=(around(32).reshape(2, 16, 32),))
-    exact = scoring.score(features, learned).branches.grid_memory
+    wanted = scoring.score(features, learned).branches
+    exact = wanted.grid_memory
     with caplog.at_level(logging.INFO):
-        seen = scorer.Scorer(learned, (4, 4), search=scorer.Search(recall=0.9))(features).branches.grid_memory
+        branches = scorer.Scorer(learned, (4, 4), search=scorer.Search(recall=0.9))(features).branches
+    seen = branches.grid_memory
     (said,) = [record.getMessage() for record in caplog.records]
     stated = float(said.split(": ")[1].split(" %")[0])
     assert stated >= 90
     assert (seen >= exact - 1e-6).all()  # a miss can only look more anomalous
-    assert np.mean(seen <= exact + 1e-6) >= 0.75  # of 32 patches, where nine tenths are expected
+    is_found = seen <= exact + 1e-6
+    assert np.mean(is_found) >= 0.75  # of 32 patches, where nine tenths are expected
+    np.testing.assert_allclose(branches.grid_residual[is_found], wanted.grid_residual[is_found], atol=1e-5)
 
 
 @pytest.mark.parametrize(("search", "said"), [({"recall": 0.0}, "recall 0.0"), ({"precision": "fp8"}, "'fp8': fp32")])
@@ -154,5 +169,15 @@ def test_what_is_wrong_is_said() -> None:
         run(dataclasses.replace(features, local=features.local.astype(np.float64)))
     with pytest.raises(ValueError, match="0 banks: from 1 to 8 are accepted"):
         scorer.Scorer(dataclasses.replace(learned, banks=()), (2, 2))
-    with pytest.raises(ValueError, match="scales holds 0.0"):
-        scorer.Scorer(dataclasses.replace(learned, scales=Scales(0.0, 1, 1, 1)), (2, 2))
+    with pytest.raises(ValueError, match="residual_weight -1.0"):
+        scorer.Scorer(dataclasses.replace(learned, residual_weight=-1.0), (2, 2))
+    with pytest.raises(ValueError, match="margins are null"):
+        scorer.Scorer(dataclasses.replace(learned, fusion="residual", margins=()), (2, 2))
+    bank = _native.Bank(8, "fp32")
+    bank.append(learned.banks[0])
+    with pytest.raises(ValueError, match=r"margins is \[8\]: \[9\] is accepted"):
+        _native.Scorer(*scorer.kernel_arguments(learned, [bank], [learned.margins[0][1:]], (2, 2)))
+    grown = _native.Scorer(*scorer.kernel_arguments(learned, [bank], learned.margins, (2, 2)))
+    bank.append(learned.banks[0])
+    with pytest.raises(ValueError, match="bank 0 has 18 rows and 9 margins: make a new scorer"):
+        grown.run(features.global_, features.local, list(features.memory))

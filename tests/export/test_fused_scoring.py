@@ -13,7 +13,7 @@ import pytest
 from goodparts.export import fused_scoring as scoring_graph
 from goodparts.export.fused_scoring import append_scoring
 from goodparts.export.graph import OPSET
-from goodparts.runtime.core.scoring import Features, Floats, Scales, anomaly_map, score
+from goodparts.runtime.core.scoring import Features, Floats, anomaly_map, score
 from goodparts.runtime.engine.spec import Encoder, Tap
 from goodparts.runtime.recipe.recipe import Recipe
 
@@ -30,7 +30,7 @@ def unit(rng: np.random.Generator, *shape: int) -> Floats:
 
 @pytest.fixture
 def product(recipe: Recipe) -> Recipe:
-    """Random prototypes and 30 random rows a bank, for ENCODER."""
+    """Random prototypes and 30 random rows a bank with random margins, for ENCODER."""
     rng = np.random.default_rng(1)
     return dataclasses.replace(
         recipe,
@@ -39,6 +39,7 @@ def product(recipe: Recipe) -> Recipe:
         pixel_prompts=unit(rng, 2, 16),
         banks=tuple(unit(rng, 30, tap.width).astype(np.float16) for tap in ENCODER.taps),
         shot_of_row=(np.zeros(30, np.int32),) * 2,
+        margins=tuple(rng.uniform(-0.5, 0.5, 30).astype(np.float32) for _ in ENCODER.taps),
     )
 
 
@@ -85,7 +86,7 @@ def assert_same(seen: list[Floats], features: Features, recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("fusion", ["paper", "balanced", "prompt", "memory"])
+@pytest.mark.parametrize("fusion", ["paper", "residual", "prompt", "memory"])
 @pytest.mark.parametrize("image_maximum", ["grid", "map"])
 @pytest.mark.parametrize("temperature", [4.6052, 100.0])
 def test_it_says_what_the_definition_says(
@@ -96,7 +97,7 @@ def test_it_says_what_the_definition_says(
         fusion=fusion,
         image_maximum=image_maximum,
         temperature=temperature,
-        scales=Scales(1e-9, 0.3, 1e-12, 0.1),  # as small as temperature 100 makes them
+        residual_weight=5.0,  # of a CLIP
     )
     features = features_of(np.random.default_rng(2), views=3)
     assert_same(run(product, features, backend, tmp_path), features, product)
@@ -107,6 +108,7 @@ def test_a_large_bank_is_searched_in_parts(
     product: Recipe, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring_graph, "ROWS_AT_ONCE", 8)
+    product = changed(product, fusion="residual", residual_weight=1.0)
     features = features_of(np.random.default_rng(3))
     assert_same(run(product, features, backend, tmp_path), features, product)
 
@@ -114,8 +116,8 @@ def test_a_large_bank_is_searched_in_parts(
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_two_branches_of_zero_make_zero(product: Recipe, backend: str, tmp_path: Path) -> None:
     banks = tuple(np.eye(tap.width, dtype=np.float16) for tap in ENCODER.taps)
-    scales = Scales(1e30, 1.0, 1e30, 1.0)  # the prompts' share underflows
-    product = dataclasses.replace(changed(product, fusion="balanced", temperature=1e9, scales=scales), banks=banks)
+    margins = tuple(np.zeros(len(bank), np.float32) for bank in banks)
+    product = dataclasses.replace(changed(product, fusion="paper", temperature=1e9), banks=banks, margins=margins)
     down = product.image_prompts[0] - product.image_prompts[1]
     memory = tuple(np.broadcast_to(np.eye(tap.width, dtype=np.float32)[0], (1, 12, tap.width)) for tap in ENCODER.taps)
     local = product.pixel_prompts[0] - product.pixel_prompts[1]
@@ -128,8 +130,10 @@ def test_two_branches_of_zero_make_zero(product: Recipe, backend: str, tmp_path:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_nan_stays_nan(product: Recipe, backend: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fusion", ["paper", "residual"])
+def test_nan_stays_nan(product: Recipe, backend: str, fusion: str, tmp_path: Path) -> None:
     """What overflows in an encoder reaches every output; no view becomes good or bad by it, nor does its neighbour."""
+    product = changed(product, fusion=fusion)
     features = features_of(np.random.default_rng(4))
     for array in (features.global_, features.local, *features.memory):
         array[1] = np.nan

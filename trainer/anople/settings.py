@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.recipe.memory import Fusion
+from goodparts.runtime.core.scoring import Fusion
 from msgspec import Meta
 
 from ..settings import change_settings
@@ -83,10 +83,18 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     fusion: Annotated[
         Fusion,
         Meta(
-            description="harmonic mean of both branches' raw scores (paper), of each divided by what good parts score "
-            "(balanced), or one alone, on the patch grid, before the map is smoothed (A14)"
+            description="harmonic mean of both branches' raw scores (paper), the memory's distances weighed by the "
+            "prompts' residual margins (residual), or one branch only, on the patch grid, before the map is smoothed "
+            "(A14)"
         ),
-    ] = "balanced"
+    ] = "residual"
+    poses: Annotated[
+        bool,
+        Meta(
+            description="remember each shot also in its seven other turned and mirrored views: not for a part that is "
+            "bad when it lies otherwise; memory and its search grow eightfold"
+        ),
+    ] = False
     image_maximum: Annotated[
         Literal["grid", "map"],
         Meta(description="where the image score takes the memory's maximum: patch grid or 400×400 map (A15)"),

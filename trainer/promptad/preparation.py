@@ -50,10 +50,12 @@ class PromptADPreparation(Preparation):
                 banks=(),
                 temperature=learner.temperature,
                 image_maximum=settings.image_maximum,
+                fusion=settings.fusion,
+                residual_weight=backbone.residual_weight,
             ),
             features=features,
             encode=backbone.encode,
-            fusion=settings.fusion,
             memory_share=settings.memory_share,
+            poses=settings.poses,
             libraries=LIBRARIES,
         )

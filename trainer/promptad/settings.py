@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.scoring import Fusion
 from msgspec import Meta
 
 from ..settings import Protocol, change_settings
@@ -51,15 +52,22 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Meta(description="where the image score takes the memory's maximum: patch grid or 400×400 map (D14)"),
     ] = "grid"
     fusion: Annotated[
-        Literal["paper", "balanced", "prompt", "memory"],
+        Fusion,
         Meta(
-            description="fuse the branches' raw scores, or each divided by what good parts score on it (D18), or use "
-            "one alone"
+            description="fuse the branches' raw scores (D18), weigh the memory's distances by the prompts' residual "
+            "margins, or use one branch only"
         ),
-    ] = "balanced"
+    ] = "residual"
     memory_share: Annotated[
         float, Meta(gt=0, le=1, description="of the shots' patches to remember, the most different first (coreset)")
     ] = 1.0
+    poses: Annotated[
+        bool,
+        Meta(
+            description="remember each shot also in its seven other turned and mirrored views: not for a part that is "
+            "bad when it lies otherwise; memory and its search grow eightfold, unless --memory-share bounds them"
+        ),
+    ] = False
     steps: Annotated[int, Meta(ge=1, description="steps of SGD over all shots")] = 100
     lr: Annotated[float, Meta(gt=0, description="learning rate at the start")] = 0.002
     final_lr: Annotated[float, Meta(ge=0, description="learning rate at the end of the cosine")] = 1e-5

@@ -62,8 +62,8 @@ const char* search(Bank** banks, int count, const void** queries, int type, int6
 // out: as gp_scores.
 const char* score(Bank** banks, int bank_count, int64_t width, int64_t height, int64_t columns,
                   const float* image_prompts, const float* pixel_prompts, float temperature, bool maximum_of_map,
-                  const float* scales, int64_t views, int type, const void* global, const void* local,
-                  const void** memory, float** out, float* map) {
+                  int fusion, const float** margins, float residual_weight, int64_t views, int type, const void* global,
+                  const void* local, const void** memory, float** out, float* map) {
   return guarded([&] {
     Product product{width,
                     height,
@@ -73,10 +73,12 @@ const char* score(Bank** banks, int bank_count, int64_t width, int64_t height, i
                     temperature,
                     list<const Bank*>(banks, bank_count),
                     maximum_of_map,
-                    {scales[0], scales[1], scales[2], scales[3]}};
+                    static_cast<gp_fusion>(fusion),
+                    margins ? list<const float*>(margins, bank_count) : std::vector<const float*>(),
+                    residual_weight};
     const Scorer scorer(product, views);
     scorer.run({views, static_cast<Type>(type), global, local, list<const void*>(memory, bank_count)},
-               {out[0], out[1], out[2], out[3], out[4], out[5]}, map, nullptr);
+               {out[0], out[1], out[2], out[3], out[4], out[5], out[6]}, map, nullptr);
   });
 }
 

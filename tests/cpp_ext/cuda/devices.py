@@ -15,18 +15,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from goodparts.runtime.core import scoring
-from goodparts.runtime.core.scoring import Branches, Features, Floats, Learned, Scales, Scores
+from goodparts.runtime.core.scoring import Branches, Features, Floats, Fusion, Learned, Scores
 
 from goodparts import _native
 
 PRECISIONS = ("fp16", "bf16", "int8")
 TYPES = ("float32", "float16", "bfloat16")
+FUSIONS = get_args(Fusion)
 FORMATS = ("rgb", "bgr", "grey", "nv12", "yuyv")
 ORDERS = ("forwards", "backwards", "shuffled")
 
@@ -99,13 +99,14 @@ class OnCpu:
 
     def score(self, learned: Learned, features: Features, precision: str) -> tuple[Scores, Floats]:
         views, (height, width) = len(features.global_), features.grid
-        out = [np.full((views, height, width) if grid else views, 7, np.float32) for grid in (0, 1, 0, 0, 1, 1)]
+        out = [np.full((views, height, width) if grid else views, 7, np.float32) for grid in (0, 1, 0, 0, 1, 1, 1)]
         smooth = np.full((views, 400, 400), 7, np.float32)
         with self.banks([[bank] for bank in learned.banks], precision) as handles:
             self.call(
                 "score", handles, len(learned.banks), learned.image_prompts.shape[1], height, width,
                 pointer(learned.image_prompts), pointer(learned.pixel_prompts), ctypes.c_float(learned.temperature),
-                ctypes.c_bool(learned.image_maximum == "map"), pointer(four_scales(learned)), views,
+                ctypes.c_bool(learned.image_maximum == "map"), FUSIONS.index(learned.fusion),
+                pointers(learned.margins) if learned.margins else None, ctypes.c_float(learned.residual_weight), views,
                 TYPES.index(str(features.global_.dtype)),
                 pointer(features.global_), pointer(features.local), pointers(features.memory), pointers(out),
                 pointer(smooth),
@@ -142,11 +143,6 @@ def compile_kernels() -> Path:
     return library
 
 
-def four_scales(learned: Learned) -> Floats:
-    scales = learned.scales or scoring.UNIT_SCALES
-    return np.array([getattr(scales, name) for name in Scales.__struct_fields__], np.float32)
-
-
 class OnGpu:
     """goodparts._native.cuda, with torch's arrays."""
 
@@ -177,8 +173,8 @@ class OnGpu:
     def scorer(self, learned: Learned, features: Features, precision: str) -> Any:
         return _native.cuda.Scorer(
             learned.image_prompts, learned.pixel_prompts, self.banks([[bank] for bank in learned.banks], precision),
-            learned.temperature, features.grid, learned.image_maximum == "map", four_scales(learned).tolist(),
-            max_views=len(features.global_),
+            learned.temperature, features.grid, learned.image_maximum == "map", learned.fusion, list(learned.margins),
+            learned.residual_weight, max_views=len(features.global_),
         )  # fmt: skip
 
     def score(self, learned: Learned, features: Features, precision: str) -> tuple[Scores, Floats]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import get_args
+
 import numpy as np
 import pytest
 from goodparts.runtime.core import scoring
-from goodparts.runtime.core.scoring import Features, Learned, Scales, Scores
+from goodparts.runtime.core.scoring import Features, Fusion, Learned, Scores
 
 from tests.cpp_ext.cuda.devices import Device, OnGpu, rounded, unit
 
@@ -17,9 +20,9 @@ def product_and_features(
     patches = grid[0] * grid[1]
     banks = tuple(unit(rng, 1 + 2 * patches, width) for width in widths)
     memory = tuple(unit(rng, views, patches, width) for width in widths)
-    learned = Learned(
-        unit(rng, 2, 24), unit(rng, 2, 24), banks, **{"temperature": 4.6, "image_maximum": "grid", **more}
-    )  # type: ignore[arg-type]
+    margins = tuple(rng.uniform(-0.5, 0.5, len(bank)).astype(np.float32) for bank in banks)
+    settings = {"temperature": 4.6, "image_maximum": "grid", "margins": margins, "residual_weight": 0.7, **more}
+    learned = Learned(unit(rng, 2, 24), unit(rng, 2, 24), banks, **settings)  # type: ignore[arg-type]
     return learned, Features(unit(rng, views, 24), unit(rng, views, patches, 24), memory, grid)
 
 
@@ -30,9 +33,7 @@ def as_multiplied(learned: Learned, features: Features, precision: str) -> tuple
         rounded(some.reshape(-1, some.shape[-1]), precision, queries=True).astype(np.float32).reshape(some.shape)
         for some in features.memory
     )
-    learned = Learned(
-        learned.image_prompts, learned.pixel_prompts, banks, learned.temperature, learned.image_maximum, learned.scales
-    )
+    learned = dataclasses.replace(learned, banks=banks)
     return learned, Features(features.global_, features.local, memory, features.grid)
 
 
@@ -45,14 +46,21 @@ def assert_same(seen: Scores, wanted: Scores) -> None:
 
 @pytest.mark.parametrize("maximum", ["grid", "map"])
 @pytest.mark.parametrize(
-    ("views", "grid", "widths"), [(1, (5, 4), (40,)), (3, (1, 7), (16, 33)), (2, (4, 1), (9, 9, 9)), (1, (1, 1), (8,))]
+    ("views", "grid", "widths"),
+    [
+        (1, (5, 4), (40,)),
+        (3, (1, 7), (16, 33)),
+        (2, (4, 1), (9, 9, 9)),
+        (1, (1, 1), (8,)),
+        (1, (6, 6), (32, 96)),  # memories as wide as those of the backbone `small`
+    ],
 )
 def test_scores_and_map(
     device: Device, maximum: str, views: int, grid: tuple[int, int], widths: tuple[int, ...]
 ) -> None:
     for precision in ("fp16", "int8"):
-        for scales in (None, Scales(0.5, 0.25, 0.4, 0.3)):
-            learned, features = product_and_features(7, views, grid, widths, image_maximum=maximum, scales=scales)
+        for fusion in get_args(Fusion):
+            learned, features = product_and_features(7, views, grid, widths, image_maximum=maximum, fusion=fusion)
             seen, smooth = device.score(learned, features, precision)
             assert_same(seen, scoring.score(*reversed(as_multiplied(learned, features, precision))))
             for view in range(views):

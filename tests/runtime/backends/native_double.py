@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from goodparts.runtime.core.scoring import Features, Learned, Scales
+from goodparts.runtime.core.scoring import Features, Floats, Fusion, Learned
 
 from tests.cpp_ext.cuda.devices import OnCpu
 from tests.runtime.backends.cuda_double import STREAMS, Machine
@@ -29,11 +29,14 @@ class CudaOnCpu:
 
     def _scorer(
         self, image_prompts: Any, pixel_prompts: Any, banks: Sequence[Bank], temperature: float, grid: tuple[int, int],
-        maximum_of_map: bool, scales: tuple[float, float, float, float], max_views: int,
+        maximum_of_map: bool, fusion: Fusion, margins: Sequence[Floats], residual_weight: float, max_views: int,
     ) -> Any:  # fmt: skip
         rows = tuple(np.concatenate(bank.parts) for bank in banks)
         maximum: Any = "map" if maximum_of_map else "grid"
-        learned = Learned(image_prompts, pixel_prompts, rows, temperature, maximum, Scales(*scales))
+        learned = Learned(
+            image_prompts, pixel_prompts, rows, temperature, maximum, fusion=fusion, margins=tuple(margins),
+            residual_weight=residual_weight,
+        )  # fmt: skip
 
         def run(global_: Any, local: Any, memory: Sequence[Any], out: Sequence[Any], map: None, stream: int) -> None:
             assert map is None

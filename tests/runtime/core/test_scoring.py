@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -70,38 +73,70 @@ def test_image_score_takes_the_maximum_where_it_is_told(maximum: str) -> None:
     np.testing.assert_array_equal(scores.grid, scoring.fuse(branches.grid_prompt, branches.grid_memory))
 
 
-@given(st.floats(0.001, 1000.0))
-def test_balanced_fusion_does_not_depend_on_a_branchs_scale(factor: float) -> None:
-    rng = np.random.default_rng(4)
-    branches = scoring.Branches(
-        *(rng.uniform(0.1, 0.5, shape).astype(np.float32) for shape in [(3,), (3,), (3, 2, 2), (3, 2, 2)])
+def product_and_features(seed: int, **settings: Any) -> tuple[Learned, Features]:
+    rng = np.random.default_rng(seed)
+    features = Features(unit(rng, 2, 8), unit(rng, 2, 6, 8), (unit(rng, 2, 6, 5), unit(rng, 2, 6, 7)), (2, 3))
+    banks = unit(rng, 9, 5), unit(rng, 11, 7)
+    margins = tuple(rng.uniform(-0.5, 0.5, len(bank)).astype(np.float32) for bank in banks)
+    return Learned(unit(rng, 2, 8), unit(rng, 2, 8), banks, 4.6, "grid", margins=margins, **settings), features
+
+
+def test_residual_is_a_patchs_margin_minus_the_mean_margin_of_its_nearest_rows() -> None:
+    learned, features = product_and_features(4)
+    margin = features.local @ (learned.pixel_prompts[1] - learned.pixel_prompts[0])
+    remembered = [
+        margins[(queries @ bank.T).argmax(axis=-1)]
+        for margins, queries, bank in zip(learned.margins, features.memory, learned.banks, strict=True)
+    ]
+    residual = scoring.score_branches(features, learned).grid_residual
+    np.testing.assert_allclose(residual.reshape(2, 6), margin - np.mean(remembered, axis=0), atol=1e-6)
+
+
+@given(st.floats(2**-14, 1, width=32), st.floats(-2, 2, width=32), st.floats(1.0625, 8, width=32), st.floats(0.125, 5))
+def test_residual_fusion_rises_with_both_branches_and_neither_bounds_it(
+    memory: float, residual: float, factor: float, weight: float
+) -> None:
+    def fused(one: float, other: float) -> float:
+        return float(scoring.weigh(np.array([one], np.float32), np.array([other], np.float32), weight)[0])
+
+    assert fused(memory * factor, residual) == pytest.approx(factor * fused(memory, residual), rel=1e-5)
+    raised = fused(memory, residual + factor)
+    assert raised == pytest.approx(np.exp(weight * factor) * fused(memory, residual), rel=1e-4)
+    assert fused(memory, residual) <= fused(memory, residual + 1e-3)
+
+
+def test_residual_image_score_is_the_largest_patch() -> None:
+    scores = scoring.score(*reversed(product_and_features(5, fusion="residual", residual_weight=2.0)))
+    branches = scores.branches
+    expected = branches.grid_memory * np.exp(np.float32(2) * branches.grid_residual)
+    np.testing.assert_array_equal(scores.grid, expected)
+    np.testing.assert_array_equal(scores.image, expected.max(axis=(1, 2)))
+
+
+def test_prompts_that_say_nothing_leave_the_memorys_score() -> None:
+    learned, features = product_and_features(6, fusion="residual", residual_weight=5.0)
+    silent = dataclasses.replace(
+        learned, pixel_prompts=np.zeros((2, 8), np.float32), margins=tuple(map(np.zeros_like, learned.margins))
     )
-    louder = scoring.Branches(**{**vars(branches), "image_memory": branches.image_memory * np.float32(factor)})
-    one, other = (scoring.combine(part, scoring.measure_scales([part])) for part in (branches, louder))
-    np.testing.assert_allclose(one.image, other.image, rtol=1e-5)  # float32 roundings
-    np.testing.assert_array_equal(one.grid, other.grid)
+    scores = scoring.score(features, silent)
+    np.testing.assert_array_equal(scores.image, scores.branches.image_memory)
 
 
-def test_a_typical_good_part_scores_one_half_with_balanced_fusion() -> None:
-    branches = scoring.Branches(
-        *(
-            np.full(shape, value, np.float32)
-            for shape, value in [((1,), 0.5), ((1,), 0.01), ((1, 1, 1), 0.4), ((1, 1, 1), 0.02)]
-        )
-    )
-    scores = scoring.combine(branches, scoring.measure_scales([branches]))
-    assert scores.image[0] == pytest.approx(0.5)
-    assert scores.grid[0, 0, 0] == pytest.approx(0.5)
+@pytest.mark.parametrize("rows", [3, 9000])
+def test_nearest_gives_the_first_of_equal_rows(rows: int) -> None:
+    rng = np.random.default_rng(7)
+    bank = unit(rng, rows, 6)
+    similarity, found = scoring.nearest(bank[None, ::2], np.concatenate([bank, bank]))
+    np.testing.assert_array_equal(found[0], np.arange(0, rows, 2))
+    np.testing.assert_allclose(similarity, 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("combination", ["prompt", "memory"])
-def test_a_branch_alone_is_that_branch(combination: scoring.Combination) -> None:
-    rng = np.random.default_rng(8)
-    features = Features(unit(rng, 2, 8), unit(rng, 2, 6, 8), (unit(rng, 2, 6, 5),), (2, 3))
-    learned = Learned(unit(rng, 2, 8), unit(rng, 2, 8), (unit(rng, 9, 5),), 4.6, "grid", combination=combination)
+@pytest.mark.parametrize("fusion", ["prompt", "memory"])
+def test_a_branch_by_itself_is_that_branch(fusion: scoring.Fusion) -> None:
+    learned, features = product_and_features(8, fusion=fusion)
     found = scoring.score(features, learned)
-    np.testing.assert_array_equal(found.image, getattr(found.branches, f"image_{combination}"))
-    np.testing.assert_array_equal(found.grid, getattr(found.branches, f"grid_{combination}"))
+    np.testing.assert_array_equal(found.image, getattr(found.branches, f"image_{fusion}"))
+    np.testing.assert_array_equal(found.grid, getattr(found.branches, f"grid_{fusion}"))
     through_the_core = Scorer(learned, (2, 3))(features)
     np.testing.assert_allclose(through_the_core.image, found.image, atol=1e-5)
     np.testing.assert_allclose(through_the_core.grid, found.grid, atol=1e-5)

@@ -16,11 +16,11 @@ from goodparts.trainer.promptad.ensemble import ensemble
 from goodparts.trainer.promptad.suffixes import GENERIC
 
 
-def test_an_engine_holds_what_the_text_tower_says_of_a_part(engine_folder: Path, demo: Backbone) -> None:
+def test_an_engine_holds_what_the_text_tower_says_of_a_part(engine_folder: Path, small: Backbone) -> None:
     text = read_text_features(engine_folder, verify_files(engine_folder))
     assert text.suffixes == GENERIC
     normal, anomalous = text.prototypes()
-    expected = ensemble(demo.text, text.part).image
+    expected = ensemble(small.text, text.part).image
     np.testing.assert_allclose(normal, expected[0], atol=1e-5)
     # The ensemble has four of the eight suffixes.
     assert expected[1] @ anomalous > 0.95 > expected[0] @ anomalous

@@ -21,6 +21,9 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 _EPSILON = 1e-5
 """The epsilon of the BatchNorms."""
 
+LARGEST_PIXEL = 2.65
+"""Above every standardised pixel's absolute value."""
+
 
 class InvertedResidual(nn.Module):
     """A block: 1×1 convolution to a wider layer, 3×3 depthwise convolution, 1×1 convolution back, and a residual."""
@@ -61,15 +64,39 @@ class MobileNetV2Trunk(nn.Module):
                 self.strides, self.widths = (*self.strides, stride), (*self.widths, width)
         self.blocks = nn.ModuleList(blocks[: taps[-1]])
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Standardised pixels [B,3,S,S] → one map [B,W,S/stride,S/stride] per tap."""
-        maps = F.relu6(self.stem(pixels))
+    def forward(self, pixels: Tensor, taps: tuple[int, ...] | None = None) -> tuple[Tensor, ...]:
+        """Standardised pixels [B,3,S,S] → one map [B,W,S/stride,S/stride] per tap; taps None: the trunk's own."""
+        taps = self.taps if taps is None else taps
+        first = self.blocks[0]
+        assert isinstance(first, InvertedResidual)
+        maps: Tensor = first.project(F.relu6(self._centred_start(pixels, first.depthwise)))
         tapped: list[Tensor] = []
         for number, block in enumerate(self.blocks, start=1):
-            maps = block(maps)
-            if number in self.taps:
+            maps = maps if number == 1 else block(maps)
+            if number in taps:
                 tapped.append(maps)
         return tuple(tapped)
+
+    def _centred_start(self, pixels: Tensor, depthwise: nn.Conv2d) -> Tensor:
+        """Return what the first block's depthwise convolution gives of the stem, in a form that bf16 can compute.
+
+        Many channels of the stem vary little about their bias, and the depthwise convolution takes differences of
+        neighbours times up to 15: rounded to 8 bits, the bias leaves little of them. So each channel is carried
+        without its bias, which the depthwise convolution adds again. Where that one pads with 0, a channel without
+        its bias has to be -bias: the stem also computes the ring around the picture, and there two further channels
+        of the pixels, 1 in the picture and 0 around it, leave every channel below the ReLU's 0.
+        """
+        bias = self.stem.bias
+        assert bias is not None
+        assert depthwise.bias is not None
+        most = LARGEST_PIXEL * self.stem.weight.abs().sum((1, 2, 3))
+        outside = (4 * most).ceil() / 4  # few digits, which every precision holds
+        weight = F.pad(self.stem.weight, (0, 0, 0, 0, 0, 2))
+        weight[:, 3, 1, 1], weight[:, 4, 1, 1] = outside, bias
+        started = F.relu6(F.conv2d(F.pad(pixels, (0, 0, 0, 0, 0, 2), value=1.0), weight, -outside, 2, 3))
+        centre = bias.bfloat16().to(bias.dtype)
+        shift = depthwise.bias + centre * depthwise.weight.sum((1, 2, 3))
+        return F.conv2d(started - centre[:, None, None], depthwise.weight, shift, groups=len(bias))
 
 
 def fold_torchvision(state: Mapping[str, Tensor], blocks: int) -> dict[str, Tensor]:

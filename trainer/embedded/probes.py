@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .hybrid_features import Cache
-from .hybrid_losses import CLEAN, DAMAGED
-from .hybrid_tower import HybridVisual
+from .features import Cache
+from .losses import CLEAN, DAMAGED
+from .tower import HybridVisual
 
 GOOD_PATCHES = 12
 """Flawless patches per picture."""

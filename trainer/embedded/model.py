@@ -10,11 +10,10 @@ from open_clip.transformer import TextTransformer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .hybrid_tower import HybridShape, HybridVisual
-from .text_tower import VOCABULARY
+from ..clip.text_tower import VOCABULARY
+from .tower import HybridShape, HybridVisual
 
 SHAPE = HybridShape()
-GRID, NEIGHBOURHOOD = 30, 3
 CONTEXT_LENGTH, TEXT_WIDTH, TEXT_HEADS, TEXT_LAYERS = 32, 128, 4, 3
 
 WEIGHTS = Path(engine.__file__).with_name("embedded") / "small.safetensors"

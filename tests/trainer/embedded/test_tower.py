@@ -3,13 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from goodparts.trainer.clip import hybrid
-from goodparts.trainer.clip.hybrid_tower import HybridShape, HybridTower, HybridVisual, grid_features
+from goodparts.trainer.clip.tower import grid_features
+from goodparts.trainer.embedded import model as small
+from goodparts.trainer.embedded.tower import HybridShape, HybridTower, HybridVisual
 
 
 def open_tower() -> HybridTower:
     torch.manual_seed(0)
-    return HybridTower(HybridVisual(hybrid.SHAPE), hybrid.GRID).eval()
+    return HybridTower(HybridVisual(small.SHAPE)).eval()
 
 
 def test_outputs_are_unit_vectors_of_the_stated_shapes() -> None:
@@ -55,9 +56,9 @@ def test_the_mean_of_a_neighbourhood_leaves_out_what_lies_beyond_the_border() ->
 
 def test_saved_weights_come_back_and_unknown_tokens_have_the_mean_row(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = hybrid.HybridCLIP(3)
-    hybrid.save(model.state_dict(), [0, 7, 49407], tmp_path / "small.safetensors")
-    loaded, known = hybrid.load(tmp_path / "small.safetensors")
+    model = small.HybridCLIP(3)
+    small.save(model.state_dict(), [0, 7, 49407], tmp_path / "small.safetensors")
+    loaded, known = small.load(tmp_path / "small.safetensors")
     assert known == {0, 7, 49407}
     rows, all_rows = model.text.token_embedding.weight, loaded.text.token_embedding.weight
     torch.testing.assert_close(all_rows[7], rows[1], rtol=1e-3, atol=1e-4)
@@ -76,7 +77,7 @@ def test_beside_a_patch_lies_what_it_differs_by_from_its_surround() -> None:
 
 
 def test_the_pool_gives_a_small_defect_its_weight() -> None:
-    visual = HybridVisual(hybrid.SHAPE)
+    visual = HybridVisual(small.SHAPE)
     with torch.no_grad():
         visual.bent.weight.zero_()
         visual.linear.weight.zero_()
@@ -86,3 +87,12 @@ def test_the_pool_gives_a_small_defect_its_weight() -> None:
     patches[0, 3, 0] = 20.0
     pooled, local = visual(patches)
     torch.testing.assert_close(pooled[0, 0] - local[0, 0, 0], torch.tensor(20.0), atol=1e-3, rtol=0)
+
+
+def test_without_its_bias_the_stem_gives_the_same_up_to_the_border() -> None:
+    trunk = small.load()[0].visual.trunk
+    pixels = torch.randn(1, 3, 240, 240, generator=torch.Generator().manual_seed(0)).clamp(-2.6, 2.6)
+    with torch.inference_mode():
+        expected = trunk.blocks[0].depthwise(torch.nn.functional.relu6(trunk.stem(pixels)))
+        # Filters of up to 15 make roundings of fp32 as much larger.
+        torch.testing.assert_close(trunk._centred_start(pixels, trunk.blocks[0].depthwise), expected, rtol=0, atol=2e-4)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import torch
-from goodparts.trainer.clip.mobilenet import MobileNetV2Trunk, fold_torchvision
+from goodparts.trainer.embedded.mobilenet import MobileNetV2Trunk, fold_torchvision
 from torchvision.models import mobilenet_v2
 
 

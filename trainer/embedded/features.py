@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from goodparts.runtime.core.preprocess import Array8
 
-from .hybrid_pictures import HELD_OUT, PIECES, TRAINING, draw_product
 from .mobilenet import MEAN, STD, MobileNetV2Trunk
+from .pictures import HELD_OUT, PIECES, TRAINING, draw_product
 
 log = logging.getLogger(__name__)
 

@@ -1,23 +1,26 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from goodparts.trainer.clip import hybrid
-from goodparts.trainer.clip.hybrid_captions import DEFECTS, NAMED, contradict, describe
-from goodparts.trainer.clip.hybrid_features import HELD_OUT_FROM, Cache, open_cache
-from goodparts.trainer.clip.hybrid_losses import matching_loss, pair_loss, patch_loss
-from goodparts.trainer.clip.hybrid_pictures import HELD_OUT, TRAINING, draw_product
-from goodparts.trainer.clip.hybrid_training import Run, Trainee, load_trunk, train
-from goodparts.trainer.clip.mobilenet import MobileNetV2Trunk
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.embedded import model as small
+from goodparts.trainer.embedded.captions import DEFECTS, NAMED, contradict, describe
+from goodparts.trainer.embedded.features import HELD_OUT_FROM, Cache, open_cache
+from goodparts.trainer.embedded.losses import matching_loss, pair_loss, patch_loss
+from goodparts.trainer.embedded.mobilenet import MobileNetV2Trunk
+from goodparts.trainer.embedded.pictures import HELD_OUT, TRAINING, draw_product
+from goodparts.trainer.embedded.training import Run, Trainee, load_trunk, main, train
+from goodparts.trainer.promptad.ensemble import ensemble
 
 
 @pytest.fixture(scope="module")
 def trunk() -> MobileNetV2Trunk:
     torch.manual_seed(0)
-    return MobileNetV2Trunk(hybrid.SHAPE.taps).requires_grad_(False).eval()
+    return MobileNetV2Trunk(small.SHAPE.taps).requires_grad_(False).eval()
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +95,17 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     resumed = train(start(trunk, caches, 4), tmp_path / "checkpoint.pt")
     for name, tensor in whole.items():
         torch.testing.assert_close(resumed[name], tensor)
+
+
+def test_ten_steps_from_the_embedded_trunk_write_a_file_that_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "weights.safetensors"
+    sizes = "--products 6 --held-out-products 2 --steps 10 --batch 3"
+    monkeypatch.setattr(sys, "argv", ["training", "--out", str(out), "--cache", str(tmp_path), *sizes.split()])
+    main()
+    prompts = ensemble(Backbone("small", *small.load(out)).text, "surface")
+    assert np.isfinite([prompts.image, prompts.pixel]).all()
 
 
 def test_another_trunk_file_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Train the embedded CLIP `small`: `python -m goodparts.trainer.clip.hybrid_training --trunk FILE --cache DIR --out F`.
+"""Train the embedded CLIP `small`: `python -m goodparts.trainer.embedded.training --trunk FILE --cache DIR --out F`.
 
 The trunk is frozen; what it makes of the drawn pictures is kept in --cache, so an interrupted run goes on from there
 and from the last checkpoint. The pictures come in pairs, a piece without and with its defect, with exact masks.
@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..promptad.ensemble import compose
-from . import hybrid
-from .hybrid_captions import Caption, caption_tokens, contradict, describe
-from .hybrid_features import HELD_OUT_FROM, Cache, open_cache
-from .hybrid_losses import Flaw, matching_loss, pair_loss, patch_loss, state_loss
-from .hybrid_pictures import SEED
-from .hybrid_probes import fit_bent_probe, fit_linear_probe, sample_patches
+from . import model as small
+from .captions import Caption, caption_tokens, contradict, describe
+from .features import HELD_OUT_FROM, Cache, open_cache
+from .losses import Flaw, matching_loss, pair_loss, patch_loss, state_loss
 from .mobilenet import MobileNetV2Trunk, fold_torchvision
+from .pictures import SEED
+from .probes import fit_bent_probe, fit_linear_probe, sample_patches
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +57,14 @@ def load_trunk(path: Path | None) -> MobileNetV2Trunk:
         ValueError: The file is another one.
     """
     if path is None:
-        return hybrid.load()[0].visual.trunk.requires_grad_(False).eval()
+        return small.load()[0].visual.trunk.requires_grad_(False).eval()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != TRUNK_SHA256:
         raise ValueError(
             f"{path} has SHA-256 {digest}: torchvision's mobilenet_v2-b0353104.pth, {TRUNK_SHA256}, is used"
         )
-    trunk = MobileNetV2Trunk(hybrid.SHAPE.taps)
-    trunk.load_state_dict(fold_torchvision(torch.load(path, weights_only=True), hybrid.SHAPE.taps[-1]))
+    trunk = MobileNetV2Trunk(small.SHAPE.taps)
+    trunk.load_state_dict(fold_torchvision(torch.load(path, weights_only=True), small.SHAPE.taps[-1]))
     return trunk.requires_grad_(False).eval()
 
 
@@ -114,9 +114,9 @@ class Trainee(nn.Module):
         super().__init__()
         tokens = caption_tokens()
         self.register_buffer("tokens", torch.tensor(tokens))
-        self.clip = hybrid.HybridCLIP(len(tokens))
+        self.clip = small.HybridCLIP(len(tokens))
         self.clip.visual.trunk = trunk
-        self.flaw = Flaw(hybrid.SHAPE.out_width)
+        self.flaw = Flaw(small.SHAPE.out_width)
 
     def standardise_on(self, cache: Cache, products: int = 500) -> None:
         """Set the patches' mean and scale to what the first products of the cache have."""
@@ -149,7 +149,7 @@ class Trainee(nn.Module):
 
     def encode_text(self, captions: list[Caption]) -> Tensor:
         """Return l2-normalised features [captions,D]."""
-        ids = open_clip.tokenize([caption.text for caption in captions], hybrid.CONTEXT_LENGTH)
+        ids = open_clip.tokenize([caption.text for caption in captions], small.CONTEXT_LENGTH)
         features: Tensor = self.clip.text(torch.searchsorted(self.tokens, ids))
         return F.normalize(features.float(), dim=-1)
 
@@ -327,7 +327,7 @@ def main() -> None:
     trainee.standardise_on(cache)
     trainee.start_from_probes(cache, args.products)
     run = Run(trainee, cache, held_out, args.steps, args.batch)
-    hybrid.save(train(run, args.cache / "checkpoint.pt"), caption_tokens(), args.out)
+    small.save(train(run, args.cache / "checkpoint.pt"), caption_tokens(), args.out)
     log.info("%s written after %.0f min", args.out, (time.perf_counter() - start) / 60)
 
 

@@ -14,8 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..clip.tower import Tower, check_taps, grid_features
 from .mobilenet import MEAN, STD, MobileNetV2Trunk
-from .tower import Tower
+
+GRID, NEIGHBOURHOOD = 30, 3
+"""The tower's own grid, of every output, and the neighbourhood that its memory is averaged over."""
 
 
 @dataclass(frozen=True)
@@ -86,33 +89,29 @@ class HybridVisual(nn.Module):
 
 
 class HybridTower(Tower):
-    """Wraps a HybridVisual; its memory taps are the trunk's, each averaged over a neighbourhood.
+    """Wraps a HybridVisual; its memory is what the tapped blocks of the trunk put out."""
 
-    All outputs are on one grid, which an engine needs: coarser ones are brought to it bilinearly.
-    """
-
-    def __init__(self, visual: HybridVisual, grid: int, neighbourhood: int = 3) -> None:
-        """grid: side of the grid of every output; neighbourhood: odd side of the memory's mean, 1 for none."""
+    def __init__(
+        self,
+        visual: HybridVisual,
+        taps: tuple[int, ...] | None = None,
+        grid: int | None = None,
+        neighbourhood: int | None = None,
+    ) -> None:
+        """taps: the memory's, by default those that the prompts read too; grid, neighbourhood: see Tower.set_grid."""
         super().__init__(visual, nn.ReLU6())
         self.image_size = visual.shape.image_size
-        self.grid = grid, grid
+        self.set_grid(GRID if grid is None else grid, NEIGHBOURHOOD if neighbourhood is None else neighbourhood)
         self.out_width = visual.shape.out_width
-        self.taps, self.tap_widths = visual.shape.taps, visual.tap_widths
-        self.neighbourhood = neighbourhood
+        trunk = visual.trunk
+        self.taps = check_taps(visual.shape.taps if taps is None else taps, len(trunk.blocks))
+        self.tap_widths = tuple(trunk.widths[tap - 1] for tap in self.taps)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         pixels = self.standardise(image.to(self.mean.dtype).flatten(2)).reshape(image.shape).permute(0, 3, 1, 2)
-        taps = self.visual.trunk(pixels)
-        global_, local = self.visual(self.visual.patches(taps))
-        local_maps = local.transpose(1, 2).unflatten(2, (self.visual.grid, self.visual.grid))
-        memory = (grid_features(maps, self.grid, self.neighbourhood) for maps in taps)
-        return F.normalize(global_, dim=-1), grid_features(local_maps, self.grid), *memory
-
-
-def grid_features(maps: Tensor, grid: tuple[int, int], neighbourhood: int = 1) -> Tensor:
-    """Bring maps [B,W,h,w] to a grid, average each place with its neighbours, l2-normalise: [B,P,W]."""
-    if tuple(maps.shape[2:]) != grid:
-        maps = F.interpolate(maps, size=grid, mode="bilinear", align_corners=False)
-    if neighbourhood > 1:
-        maps = F.avg_pool2d(maps, neighbourhood, 1, neighbourhood // 2, count_include_pad=False)
-    return F.normalize(maps.flatten(2).transpose(1, 2), dim=-1)
+        of_prompts = self.visual.shape.taps
+        blocks = tuple(sorted({*of_prompts, *self.taps}))
+        maps = dict(zip(blocks, self.visual.trunk(pixels, blocks), strict=True))
+        global_, local = self.visual(self.visual.patches(tuple(maps[tap] for tap in of_prompts)))
+        memory = (grid_features(maps[tap], self.grid, self.neighbourhood) for tap in self.taps)
+        return F.normalize(global_, dim=-1), self.on_grid(local, self.visual.grid), *memory
