@@ -15,6 +15,8 @@ from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.promptad.ensemble import ensemble
 from goodparts.trainer.promptad.suffixes import GENERIC
 
+SCALE = np.array(10.0, np.float32)
+
 
 def test_an_engine_holds_what_the_text_tower_says_of_a_part(engine_folder: Path, small: Backbone) -> None:
     text = read_text_features(engine_folder, verify_files(engine_folder))
@@ -39,9 +41,12 @@ def test_an_engine_without_text_features_is_refused_in_one_line(engine_folder: P
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"normal": np.ones((7, 128), np.float32)}, r"is damaged \('anomalous'\): export the engine again"),
         (
-            {"normal": np.ones((7, 3), np.float32), "anomalous": np.ones((8, 128), np.float32)},
+            {"normal": np.ones((7, 128), np.float32), "scale": SCALE},
+            r"is damaged \('anomalous'\): export the engine again",
+        ),
+        (
+            {"normal": np.ones((7, 3), np.float32), "anomalous": np.ones((8, 128), np.float32), "scale": SCALE},
             r"normal is float32 \[7, 3\], should be finite float32 \[n,128\]",
         ),
     ],
