@@ -222,7 +222,7 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"version": 99}, "ring: format version 99 is not the one this version reads, 1: inspect it in Python, or use"),
+        ({"version": 99}, "ring: format version 99 is not the one this version reads, 3: inspect it in Python, or use"),
         ({"version": 4, "conditions": {}}, "ring: format version 4 is not the one this version reads, 3: inspect it"),
         ({"decoder": {"layers": 2}}, "ring: the header has the field 'decoder', which this version does not know"),
         ({"fusion": "other"}, "ring: fusion is 'other', which this version does not know"),

@@ -14,7 +14,7 @@ from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.spec import read_spec
 from goodparts.runtime.line.shared_engine import BatchingSession, SharedEngine
-from goodparts.runtime.recipe.header import PROMPTED_VERSION
+from goodparts.runtime.recipe.header import FORMAT_VERSION, PROMPTED_VERSION
 from goodparts.runtime.recipe.recipe import Recipe
 
 from tests.conftest import draw_part
@@ -25,7 +25,7 @@ def test_the_file_keeps_conditions_and_says_so_in_its_version(anople_recipe: Rec
     assert again.conditions == anople_recipe.conditions
     assert (again.header.version, again.header.method) == (PROMPTED_VERSION, "anople")
     assert again.to_bytes() == anople_recipe.to_bytes()
-    assert recipe.header.version == 1
+    assert recipe.header.version == FORMAT_VERSION
     bare = dataclasses.replace(anople_recipe, conditions=None)
     with pytest.raises(RecipeError, match="lacks the tensor 'condition"):
         Recipe.from_bytes(bare.to_bytes())
