@@ -27,7 +27,7 @@ MAP_SIGMA = 4.0
 SMALLEST_SCORE = 1e-30
 """Scores below it count as this in logarithms."""
 
-RESIDUAL_WEIGHT = 0.05
+RESIDUAL_WEIGHT = 0.04
 """What one unit of a residual margin's log odds adds to the logarithm of a patch's distance.
 
 Log odds are a cosine margin times the scale that a backbone's training ended with (14 for `small`, 100 for CLIP). The
@@ -121,19 +121,20 @@ def score_branches(features: Features, learned: Learned) -> Branches:
 def with_prompts(
     features: Features, learned: Learned, similarities: Sequence[Floats], margins: Sequence[Floats]
 ) -> Branches:
-    """Both branches, where the nearest rows are known: their cosines [B,P] and margins [B,P], one of each per bank."""
+    """Both branches, where the nearest rows are known: their cosines and margins, [B·P] values of each per bank."""
     grid_shape = (-1, *features.grid)
     grid_memory = mean_distance(similarities).reshape(grid_shape)
     residual = np.zeros_like(grid_memory)
     if margins:
-        residual = prompt_margins(features.local, learned.pixel_prompts) - np.mean(margins, axis=0, dtype=np.float32)
+        remembered = np.mean(margins, axis=0, dtype=np.float32).reshape(grid_shape)
+        residual = prompt_margins(features.local, learned.pixel_prompts).reshape(grid_shape) - remembered
     where = upsample(grid_memory, MAP_SIZE) if learned.image_maximum == "map" else grid_memory
     return Branches(
         image_prompt=prompt_scores(features.global_, learned.image_prompts, learned.temperature),
         image_memory=where.max(axis=(1, 2)),
         grid_prompt=prompt_scores(features.local, learned.pixel_prompts, learned.temperature).reshape(grid_shape),
         grid_memory=grid_memory,
-        grid_residual=residual.reshape(grid_shape),
+        grid_residual=residual,
     )
 
 

@@ -264,7 +264,7 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"version": 99}, "ring: format version 99 is not the one this version reads, 1: inspect it in Python, or use"),
+        ({"version": 99}, "ring: format version 99 is not the one this version reads, 3: inspect it in Python, or use"),
         ({"version": 4, "conditions": {}}, "ring: format version 4 is not the one this version reads, 3: inspect it"),
         ({"decoder": {"layers": 2}}, "ring: the header has the field 'decoder', which this version does not know"),
         ({"fusion": "other"}, "ring: fusion is 'other', which this version does not know"),
@@ -351,6 +351,7 @@ def test_hostile_files_under_the_address_sanitizer(
         changed(recipe, view=VIEWS["tiles"]),
         banks=tuple(bank[:8] for bank in recipe.banks),
         shot_of_row=tuple(shots[:8] for shots in recipe.shot_of_row),
+        margins=tuple(margins[:8] for margins in recipe.margins),
     )
     (tmp_path / "tiles").write_bytes(small.to_bytes())
     masked = dataclasses.replace(small, header=msgspec.structs.replace(small.header, view=VIEWS["masked region"]))
