@@ -14,7 +14,7 @@ def main(good: str, today: str) -> None:
     found = [(detector.predict(path), path) for path in sorted(Path(today).iterdir())]
     for inspection, path in sorted(found, key=lambda pair: -pair[0].score):
         places = ", ".join(f"{region.box}" for region in inspection.regions)
-        print(f"{inspection.verdict:6}  {inspection.calibrated:.3f}  {path.name}  {places}")
+        print(f"{inspection.verdict:6}  {inspection.score:.2f}  {path.name}  {places}")
 
 
 if __name__ == "__main__":

@@ -47,17 +47,19 @@ def test_a_detector_tells_which_of_its_parts_is_missing_or_wrong(engine_folder: 
         Detector(str(engine_folder), recipe)  # type: ignore[call-overload]
 
 
-def test_training_writes_a_recipe_for_an_engine(engine_folder: Path, photos: Path, demo: Backbone) -> None:
+def test_training_writes_a_recipe_for_an_engine(
+    engine_folder: Path, photos: Path, small: Backbone, vit: Backbone
+) -> None:
     trained = goodparts.train(
-        photos / "good", "ring", engine=engine_folder, backbone=demo, settings={"steps": 3}, shots=2
+        photos / "good", "ring", engine=engine_folder, backbone=small, settings={"steps": 3}, shots=2
     )
     assert (trained.header.method, len(trained.header.shots)) == ("promptad", 2)
     assert trained.header.graph == read_spec(engine_folder).graph_id("plain", "fp32")
     assert trained.header.settings["steps"] == 3
     with pytest.raises(SettingsError, match="method 'prompt': there are promptad and anople"):
-        goodparts.train(photos / "good", "ring", backbone=demo, method="prompt")
+        goodparts.train(photos / "good", "ring", backbone=small, method="prompt")
     with pytest.raises(EngineError, match="holds an engine for small"):
-        goodparts.train(photos / "good", "ring", backbone=demo)
+        goodparts.train(photos / "good", "ring", backbone=vit)
 
 
 def test_methods_are_measured_on_a_data_set(engine_folder: Path, photos: Path, tmp_path: Path) -> None:

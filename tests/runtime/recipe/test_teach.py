@@ -9,6 +9,7 @@ from goodparts.runtime.core.view import View
 from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.recipe.accept import Photo, preview
+from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE
 from goodparts.runtime.recipe.product import Product
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.runtime.recipe.shots import Shots
@@ -25,7 +26,7 @@ def test_a_taught_recipe_has_the_trainers_memory_and_goes_on_learning(
         np.testing.assert_allclose(bank, expected, atol=2e-3)  # two steps of float16, around engine and torch
     np.testing.assert_allclose(taught.image_prompts, text.prototypes())
     assert (taught.header.method, taught.header.settings["part"]) == ("taught", text.part)
-    assert taught.header.thresholds.image == taught.header.calibration.image.threshold(0.01)
+    assert taught.header.thresholds.image == taught.header.calibration.image.threshold(FALSE_REJECT_RATE)
     assert "torch" not in taught.header.versions
     assert taught.to_bytes() == teach(photos / "good", " ring ", engine=engine).to_bytes()
 
