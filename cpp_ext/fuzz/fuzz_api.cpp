@@ -115,7 +115,7 @@ void search_and_score(Bytes& bytes) {
     description.bank_count = static_cast<int>(bytes.number(1, 1));
     description.maximum_of_map = bytes.byte() % 16 == 0;
     const std::vector<float> margins = bytes.values(bank ? gp_bank_rows(bank) : 0);
-    description.fusion = static_cast<gp_fusion>(bytes.byte() % 5);
+    description.fusion = static_cast<gp_fusion>(bytes.byte() % 4);
     description.margins[0] = bytes.byte() % 4 ? margins.data() : nullptr;
     description.residual_weight = bytes.value();
     gp_scorer* scorer = gp_scorer_create(&description, &error);

@@ -68,14 +68,14 @@ class Scorer:
     Scores a product's views: what goodparts.runtime.core.scoring.score does.
     """
 
-    def __init__(self, image_prompts: numpy.typing.NDArray[numpy.float32], pixel_prompts: numpy.typing.NDArray[numpy.float32], banks: Sequence[Bank], temperature: float, grid: tuple[int, int], maximum_of_map: bool = False, scales: tuple[float, float, float, float] = (1, 1, 1, 1)) -> None:
+    def __init__(self, image_prompts: numpy.typing.NDArray[numpy.float32], pixel_prompts: numpy.typing.NDArray[numpy.float32], banks: Sequence[Bank], temperature: float, grid: tuple[int, int], maximum_of_map: bool = False, fusion: str = "paper", margins: Sequence[numpy.typing.NDArray[numpy.float32]] = (), residual_weight: float = 0.0) -> None:
         """
-        Prompts float32 [2,width], normal and anomalous; scales of image prompt, image memory, grid prompt, grid memory.
+        Prompts float32 [2,width], normal and anomalous. fusion: paper, residual, prompt or memory. margins: float32 [R] of each bank's rows, needed for residual; residual_weight: of the residual margin.
         """
 
-    def run(self, global_: Annotated[NDArray, dict(writable=False)], local: Annotated[NDArray, dict(writable=False)], memory: Sequence[Annotated[NDArray, dict(writable=False)]], threads: int = 0) -> tuple[NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32]]:
+    def run(self, global_: Annotated[NDArray, dict(writable=False)], local: Annotated[NDArray, dict(writable=False)], memory: Sequence[Annotated[NDArray, dict(writable=False)]], threads: int = 0) -> tuple[NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32], NDArray[numpy.float32]]:
         """
-        Features float32 [B,width], [B,P,width], one [B,P,W] per bank → image [B], grid [B,h,w], and the branches: image prompt, image memory [B], grid prompt, grid memory [B,h,w].
+        Features float32 [B,width], [B,P,width], one [B,P,W] per bank → image [B], grid [B,h,w], and the branches: image prompt, image memory [B], grid prompt, grid memory, grid residual [B,h,w].
         """
 
 def anomaly_map(grid: Annotated[NDArray, dict(writable=False)], size: int = 400, sigma: float = 4.0) -> NDArray[numpy.float32]:

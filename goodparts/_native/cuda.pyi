@@ -61,16 +61,16 @@ class Scorer:
     Scores a product's views on the device: what goodparts.runtime.core.scoring.score does.
     """
 
-    def __init__(self, image_prompts: numpy.typing.NDArray[numpy.float32], pixel_prompts: numpy.typing.NDArray[numpy.float32], banks: Sequence[Bank], temperature: float, grid: tuple[int, int], maximum_of_map: bool = False, scales: tuple[float, float, float, float] = (1, 1, 1, 1), max_views: int = 1) -> None:
+    def __init__(self, image_prompts: numpy.typing.NDArray[numpy.float32], pixel_prompts: numpy.typing.NDArray[numpy.float32], banks: Sequence[Bank], temperature: float, grid: tuple[int, int], maximum_of_map: bool = False, fusion: str = "paper", margins: Sequence[numpy.typing.NDArray[numpy.float32]] = (), residual_weight: float = 0.0, max_views: int = 1) -> None:
         """
-        Prompts float32 [2,width] in the CPU's memory, normal and anomalous; scales of image prompt, image memory, grid prompt, grid memory.
+        As goodparts._native.Scorer; prompts and margins are in the CPU's memory. A bank with margins may not grow.
         """
 
     def run(self, global_: object, local: object, memory: Sequence[object], out: Sequence[object] | None = None, map: object | None = None, stream: int = 0) -> list[object]:
         """
-        Features [B,width], [B,P,width], one [B,P,W] per bank, all float32, float16 or bfloat16 on the device → image [B], grid [B,h,w], and the branches: image prompt, image memory [B], grid prompt, grid memory [B,h,w].
+        Features [B,width], [B,P,width], one [B,P,W] per bank, all float32, float16 or bfloat16 on the device → image [B], grid [B,h,w], and the branches: image prompt, image memory [B], grid prompt, grid memory, grid residual [B,h,w].
 
-        out: these six, to write to; needed while a graph is captured. map: float32 [B,400,400] that the grids' anomaly maps are written to. Calls of one Scorer must be ordered on the device.
+        out: these seven, to write to; needed while a graph is captured. map: float32 [B,400,400] that the grids' anomaly maps are written to. Calls of one Scorer must be ordered on the device.
         """
 
 def resize(frame: object, size: tuple[int, int], box: Sequence[int] | None = None, format: str = 'rgb', out: object | None = None, stream: int = 0) -> object:

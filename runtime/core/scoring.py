@@ -27,7 +27,7 @@ MAP_SIGMA = 4.0
 SMALLEST_SCORE = 1e-30
 """Scores below it count as this in logarithms."""
 
-RESIDUAL_WEIGHT = 0.05
+RESIDUAL_WEIGHT = 0.04
 """What one unit of a residual margin's log odds adds to the logarithm of a patch's distance.
 
 Log odds are a cosine margin times the scale that a backbone's training ended with (14 for `small`, 100 for CLIP). The

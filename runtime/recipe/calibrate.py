@@ -215,9 +215,9 @@ class Separation:
 
 
 def separate(good: Floats, bad: Floats) -> Separation:
-    """The threshold that errs on the fewest photos; between two scores, half-way in the logarithm.
+    """Return the threshold at which the shares of good photos rejected and bad ones missed are least in sum.
 
-    Among equally good ones, that with the widest gap.
+    It lies half-way between two scores in the logarithm; among equally good ones, it is that with the widest gap.
     """
     if not len(good) or not len(bad):
         raise SettingsError("a threshold is proposed from good and bad photos: give at least one of each")
@@ -227,5 +227,6 @@ def separate(good: Floats, bad: Floats) -> Separation:
     gaps = np.concatenate([[0.0], np.diff(edges), [0.0]])
     rejected = (logs[None, : len(good)] >= candidates[:, None]).sum(axis=1)
     missed = (logs[None, len(good) :] < candidates[:, None]).sum(axis=1)
-    best = min(range(len(candidates)), key=lambda index: (rejected[index] + missed[index], -gaps[index]))
+    errors = rejected / len(good) + missed / len(bad)
+    best = min(range(len(candidates)), key=lambda index: (errors[index], -gaps[index]))
     return Separation(float(np.exp(candidates[best])), int(rejected[best]), int(missed[best]))

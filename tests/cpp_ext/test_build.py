@@ -38,7 +38,7 @@ def pillows_hash() -> int:
 @needs_cmake
 def test_the_example_in_c(built: Path) -> None:
     lines = run(built / "score_a_frame").splitlines()
-    assert lines[0].startswith(f"goodparts {goodparts.__version__}, C API 2, ")
+    assert lines[0].startswith(f"goodparts {goodparts.__version__}, C API 3, ")
     assert lines[1].endswith("memory 0.000000")
     assert lines[2] == "refused: box is 480×480 at (600,0): at least 1×1 inside the frame of 640×480 is accepted"
 

@@ -351,6 +351,7 @@ def test_hostile_files_under_the_address_sanitizer(
         changed(recipe, view=VIEWS["tiles"]),
         banks=tuple(bank[:8] for bank in recipe.banks),
         shot_of_row=tuple(shots[:8] for shots in recipe.shot_of_row),
+        margins=tuple(margins[:8] for margins in recipe.margins),
     )
     (tmp_path / "tiles").write_bytes(small.to_bytes())
     masked = dataclasses.replace(small, header=msgspec.structs.replace(small.header, view=VIEWS["masked region"]))

@@ -22,7 +22,7 @@ def test_a_recipe_of_one_photo_is_provisional_until_its_threshold_is_set_by_hand
     copies = msgspec.structs.replace(recipe.header.calibration, source="copies")
     single = recipe.recalibrate(copies, 0.05)
     assert f"  {PROVISIONAL}" in describe_thresholds(single.header)
-    by_hand = single.with_thresholds(single.header.thresholds.scaled_to(0.5))
+    by_hand = single.with_thresholds(single.header.thresholds.scaled_by(0.5))
     assert not by_hand.header.is_provisional
     assert not recipe.header.is_provisional
 
@@ -30,6 +30,6 @@ def test_a_recipe_of_one_photo_is_provisional_until_its_threshold_is_set_by_hand
 def test_a_threshold_above_everything_seen_is_warned_of(recipe: Recipe) -> None:
     highest = max(recipe.header.calibration.image.scores)
     for factor, warned in ((1.01, True), (0.99, False)):
-        placed = recipe.with_thresholds(recipe.header.thresholds.scaled_to(highest * factor))
+        placed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=highest * factor))
         told = describe_seen(Recalibration(recipe, placed))
         assert any("the threshold lies above everything seen" in line for line in told) == warned

@@ -38,15 +38,27 @@ def test_an_engine_without_text_features_is_refused_in_one_line(engine_folder: P
         read_text_features(engine_folder, without)
 
 
+ONES = {"normal": np.ones((7, 128), np.float32), "anomalous": np.ones((8, 128), np.float32)}
+SCALE = np.array(10.0, np.float32)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
         (
-            {"normal": np.ones((7, 128), np.float32), "scale": SCALE},
+            ONES,
+            r"is damaged \('scale'\): export the engine again",
+        ),
+        (
+            {**ONES, "scale": np.array(0.0, np.float32)},
+            "scale is 0.0, should be above 0: export the engine again",
+        ),
+        (
+            {"scale": SCALE, "normal": np.ones((7, 128), np.float32)},
             r"is damaged \('anomalous'\): export the engine again",
         ),
         (
-            {"normal": np.ones((7, 3), np.float32), "anomalous": np.ones((8, 128), np.float32), "scale": SCALE},
+            {**ONES, "scale": SCALE, "normal": np.ones((7, 3), np.float32)},
             r"normal is float32 \[7, 3\], should be finite float32 \[n,128\]",
         ),
     ],

@@ -37,7 +37,7 @@ def inspect(station: Station, count: int) -> list[Result]:
     return [
         make_result(
             Frame("left", number, pixels, None, 0.0, 0.0),
-            (dataclasses.replace(inspection, score=inspection.score * (1 + number / 100)), "good"),
+            (dataclasses.replace(inspection, raw_score=inspection.raw_score * (1 + number / 100)), "good"),
         )
         for number in range(count)
     ]

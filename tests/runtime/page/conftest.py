@@ -119,7 +119,7 @@ def client(engine: Engine, recipe_file: Path, tmp_path_factory: pytest.TempPathF
 def scored(result: Result, number: int, factor: float) -> Result:
     """A result of another frame whose image score is so many times as high."""
     assert result.inspection is not None
-    inspection = dataclasses.replace(result.inspection, score=result.inspection.score * factor)
+    inspection = dataclasses.replace(result.inspection, raw_score=result.inspection.raw_score * factor)
     return dataclasses.replace(result, inspection=inspection, record=result.record | {"frame": number})
 
 

@@ -248,6 +248,6 @@ def test_a_changed_scene_and_drift_are_a_banner_while_verdicts_go_on(
         f"Scene changed: it is darker: check the light. Scores drift: {watch.drift}."
     )
     for _ in range(5):
-        watch.note(inspected(1.0, recipe="b"))
+        watch.note(inspected(1.0, recipe="b"), LEVEL)
     assert browser.wait("document.querySelector('.scene').hidden")
     nothing_odd(browser, client.port)
