@@ -2,8 +2,8 @@
 never seen.
 
 It draws them, learns each from four good photos without torch, and inspects good and bad ones: with the thresholds that
-the four photos give, after settling in on a hundred parts of the line, and with examples of bad parts as well. It leaves
-photos, recipes, overlays, a contact sheet and JSON lines in a folder.
+the four photos give, after settling in on a hundred parts of the line, and with examples of bad parts as well. Photos,
+recipes, overlays, a contact sheet and JSON lines stay in a folder.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def demonstrate(folder: Path, kind: str, engine: Engine) -> list[str]:
     pixels = pixel_auroc(folder, Detector(recipe), sorted((folder / "test").rglob("*.png")))
     above = (scores[bad] > scores[~bad].max()).sum()
     lines = [
-        f"{kind}: image AUROC {auroc(bad, scores):.3f}, pixel AUROC {pixels:.3f}, {above} of {bad.sum()} bad parts above "
-        f"every good one, {np.median(milliseconds):.1f} ms a frame"
+        f"{kind}: image AUROC {auroc(bad, scores):.3f}, pixel AUROC {pixels:.3f}, {above} of {bad.sum()} bad parts "
+        f"score above every good one, {np.median(milliseconds):.1f} ms a frame"
     ]
     for stage, threshold in thresholds(folder, taught, engine).items():
         lines.append(f"    {stage:24} {_errors(bad, scores >= threshold)}")

@@ -28,7 +28,7 @@ class BadPhotos:
     """How bad photos score beside good ones.
 
     good_scores, bad_scores: raw image scores, [n] and [m]; rejected: good photos that the recipe's threshold rejects;
-    missed: bad photos that it lets pass; proposal: the threshold that errs on the fewest photos of both.
+    missed: bad photos that it lets pass; proposal: the threshold that separates them best.
     """
 
     good_scores: Floats

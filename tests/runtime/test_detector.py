@@ -20,6 +20,7 @@ from goodparts.runtime.core.scoring import Fusion, score, score_branches
 from goodparts.runtime.core.view import Box, View
 from goodparts.runtime.describe import as_record
 from goodparts.runtime.engine.spec import Tap, read_spec
+from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE
 from goodparts.runtime.recipe.product import Product
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.runtime.recipe.refit import refit
@@ -62,7 +63,7 @@ def test_a_recipe_may_be_of_one_branch_alone(
     np.testing.assert_allclose(seen.grids, getattr(branches, f"grid_{fusion}"), atol=1e-5)
     # its thresholds are on that branch's scale
     good = made.header.calibration.image
-    assert seen.raw_threshold == pytest.approx(good.threshold(0.01))
+    assert seen.raw_threshold == pytest.approx(good.threshold(FALSE_REJECT_RATE))
     again = refit(made, detector.engine.encode, "another graph").header.calibration.image
     assert again.location == pytest.approx(good.location, abs=1e-3)
 

@@ -65,7 +65,6 @@ def test_a_change_is_shown_first_and_written_when_told_to(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["BAD"], "--engine DIR is needed"),
         (["GOOD", "--engine", "ENGINE"], "1.png is already in the recipe"),
         ([], "no photo to accept"),
         (["BAD", "--undo", "1"], "--undo takes photos back: accept"),

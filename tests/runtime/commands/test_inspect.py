@@ -94,7 +94,7 @@ def test_exit_code_tells_of_rejects_only_when_asked(command: Command, photos: Pa
 def test_parts_to_review_are_counted_and_have_an_exit_code_of_their_own(
     engine_folder: Path, recipe: Recipe, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=1e-6)).save(tmp_path / "band")
+    recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=1e-4)).save(tmp_path / "band")
     command = Command(engine_folder, tmp_path / "band")
     assert command(photos, "--threshold", "1000", "--overlays", tmp_path / "pictures") == 0
     seen = capsys.readouterr().out.splitlines()

@@ -56,7 +56,7 @@ def test_a_proposal_is_written_and_used_where_that_was_asked_for(station: Statio
     settling.note(results[-1])
     header = Recipe.open(station.settings.recipe).header
     assert header.calibration.source == "unlabelled parts"
-    assert header.calibration.image.scores == pytest.approx([result.record["score"] for result in results])
+    assert header.calibration.image.scores == pytest.approx([result.record["raw_score"] for result in results])
     assert station.detector.thresholds == header.thresholds
     assert said[-1] == "left: the proposed threshold is written"
     assert any("####" in line for line in shown)

@@ -231,7 +231,7 @@ def test_what_the_next_parts_propose_is_shown_written_when_told_and_undone(
     assert client.post("/take", take).status == 200
     header = Recipe.open(own).header
     assert (header.thresholds.image, header.calibration.source) == (proposal["threshold"], "unlabelled parts")
-    assert seen(client)["threshold"] == proposal["threshold"]
+    assert seen(client)["raw_threshold"] == proposal["threshold"]
     assert seen(client)["settling"]["proposal"] is None
     assert client.post("/take", take).status == 409
     assert undo(client).status == 200

@@ -13,7 +13,7 @@ from goodparts.runtime.core.view import Box, View
 from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.recipe.accept import Photo, apply, history, preview, undo
-from goodparts.runtime.recipe.calibrate import calibrate_on
+from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE, calibrate_on
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.runtime.recipe.refit import most_novel, refit
 from hypothesis import given, settings
@@ -92,7 +92,7 @@ def test_a_reject_that_is_accepted_turns_good_and_the_calibration_has_one_photo_
     assert len(after.shot_calibration.image.scores) == len(before.shots) + 1
     # scored as if it were new, the accepted one is the highest, as high as before it was accepted
     assert after.shot_calibration.image.scores[-1] == pytest.approx(effect.before * before.thresholds.image, rel=1e-3)
-    assert after.thresholds.image == after.calibration.image.threshold(0.01) != before.thresholds.image
+    assert after.thresholds.image == after.calibration.image.threshold(FALSE_REJECT_RATE) != before.thresholds.image
     assert [shot.name for shot in after.shots[after.learned_shots :]] == ["10.png"]
 
 
@@ -100,7 +100,7 @@ def test_thresholds_set_otherwise_stay(engine: Engine, saved: Recipe) -> None:
     by_hand = saved.with_thresholds(msgspec.structs.replace(saved.header.thresholds, image=0.5))
     made = preview(by_hand, engine, PHOTOS[:1]).after.header
     assert made.thresholds.image == 0.5
-    assert made.thresholds.pixel == made.calibration.pixel.threshold(0.01)
+    assert made.thresholds.pixel == made.calibration.pixel.threshold(FALSE_REJECT_RATE)
     views = [View().cut(photo.pixels, engine.encoder.image_size) for photo in PHOTOS]
     further = calibrate_on(saved.learned(), views, engine.encode)
     made = preview(saved.recalibrate(further, 0.1), engine, PHOTOS[:1]).after.header

@@ -108,5 +108,5 @@ def test_it_is_shown_and_its_rows_are_checked(posed: Recipe) -> None:
     data = posed.to_bytes()
     assert Recipe.from_bytes(data).to_bytes() == data
     plain = dataclasses.replace(posed, header=msgspec.structs.replace(posed.header, poses=False))
-    with pytest.raises(RecipeError, match=r"memory_0 is float16 \[3456, 128\], should be float16 \[432, 128\]"):
+    with pytest.raises(RecipeError, match=r"memory_0 is float16 \[21600, 32\], should be float16 \[2700, 32\]"):
         Recipe.from_bytes(plain.to_bytes())
