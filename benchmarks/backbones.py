@@ -5,39 +5,37 @@ from __future__ import annotations
 import open_clip
 from goodparts.runtime.core.errors import BackboneError
 from goodparts.runtime.engine.spec import Encoder, Tap
-from goodparts.trainer.clip import embedded as demo
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.clip.names import DEFAULT_NAME, EMBEDDED, RANDOM
+from goodparts.trainer.clip.names import DEFAULT_NAME, RANDOM
 from goodparts.trainer.clip.resnet_tower import DEFAULT_TAPS
 from goodparts.trainer.clip.vv_tower import default_taps
-
-DEMO = "demo"
+from goodparts.trainer.clip.weights import check_name
 
 
 def open_backbone(name: str) -> Backbone:
-    """Open a backbone with seeded random weights; an embedded one brings its own."""
-    return Backbone.open(name, pretrained=None if name in EMBEDDED else RANDOM)
+    """Open a backbone with seeded random weights; `small` brings its own."""
+    return Backbone.open(name, pretrained=None if name == DEFAULT_NAME else RANDOM)
 
 
 def describe_encoder(name: str) -> Encoder:
     """Describe a backbone's encoder from its configuration, without building a large model.
 
-    Raises BackboneError for a name that is neither an embedded backbone's nor a ViT's or a ResNet's in open_clip.
+    Raises BackboneError for a name that is neither `small` nor that of a ViT or a ResNet of open_clip.
     """
     if name == DEFAULT_NAME:
         return Backbone.open(name).encoder
-    config = demo.CONFIG if name == DEMO else open_clip.get_model_config(name)
+    check_name(name)
+    config = open_clip.get_model_config(name)
     if config is None or "layers" not in config["vision_cfg"]:
         raise BackboneError(
             f"{name!r} is no ViT or ResNet that open_clip {open_clip.__version__} knows: "
-            f"{', '.join(EMBEDDED)}, or one of those"
+            f"{DEFAULT_NAME}, or one of those"
         )
     vision = config["vision_cfg"]
     size, layers, width = vision["image_size"], vision["layers"], vision["width"]
     if isinstance(layers, int):
         side = size // vision["patch_size"]
-        blocks = demo.TAPS if name == DEMO else default_taps(layers)
-        taps = tuple(Tap(min(block, layers), width) for block in blocks)
+        taps = tuple(Tap(min(block, layers), width) for block in default_taps(layers))
     else:
         side = size // 2 ** (1 + DEFAULT_TAPS[0])
         taps = tuple(Tap(layer, width * 2 ** (1 + layer)) for layer in DEFAULT_TAPS)

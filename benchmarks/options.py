@@ -28,7 +28,7 @@ def add_backbone(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         default=LARGE_NAME,
         metavar="NAME",
-        help="demo, small, or an open_clip ViT or CLIP ResNet; random weights (default: %(default)s)",
+        help="small, or an open_clip ViT or CLIP ResNet; random weights (default: %(default)s)",
     )
 
 
@@ -40,7 +40,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone",
         metavar="NAME",
-        help="demo, small, or an open_clip ViT or CLIP ResNet; random weights "
+        help="small, or an open_clip ViT or CLIP ResNet; random weights "
         f"(default: that of the engine in DIR, {LARGE_NAME} where there is none)",
     )
     add_precisions(parser)

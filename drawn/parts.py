@@ -1,4 +1,4 @@
-"""What the demo draws: kinds of parts, defects, and which of them its CLIP never sees."""
+"""What can be drawn: kinds of parts, surfaces and defects, and which of them the small backbone never sees."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TEXTURES: tuple[str, ...] = ("tile", "woven cloth", "leather", "brushed metal", 
 DEFECTS: tuple[str, ...] = tuple(defects.BY_NAME)
 HELD_OUT_KINDS: tuple[str, ...] = ("gear", "connector", "leather")
 HELD_OUT_DEFECTS: tuple[str, ...] = ("bend", "foreign body")
-"""Kept out of the demo CLIP's training, for tests."""
+"""Kept out of the training of the small backbone."""
 
 SURFACES: dict[str, Callable[[Generator], Painter]] = {
     "stone": surfaces.stone,
@@ -67,4 +67,4 @@ BLEMISHES: tuple[str, ...] = tuple(blemishes.BLEMISHES)
 HELD_OUT_SURFACES: tuple[str, ...] = ("marble", "canvas", "turned metal")
 HELD_OUT_PICTURES: tuple[str, ...] = ("brick", "coins")
 HELD_OUT_BLEMISHES: tuple[str, ...] = ("drop", "crease", "rust")
-"""Kept out of the training of the embedded CLIP, which is chosen by what it makes of them."""
+"""Kept out of the training of the small backbone, which is chosen by what it makes of them."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from goodparts.export.options import add_backbone_arguments
 from goodparts.runtime.backends.registry import BACKENDS
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.commands.printing import print_lines
-from goodparts.runtime.core.errors import install_line
+from goodparts.runtime.core.errors import SettingsError, install_line
 from goodparts.runtime.core.files import printable, require_folder
 from goodparts.runtime.engine.engine import Engine
 
@@ -21,10 +21,11 @@ from .datasets import SHOT_COUNTS
 from .datasets.drawn import DRAWN
 from .datasets.layouts import LAYOUTS
 from .official import DIFFERENCES, SHOTS_NAME
-from .sweep import DEFAULT_METHODS, read_sweep
+from .sweep import DEFAULT_METHODS, Sweep, read_sweep
 
 if TYPE_CHECKING:
     from .plan import EvaluationPlan
+    from .report.summary import Summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"good photos to learn from (default {' '.join(map(str, SHOT_COUNTS))})")  # fmt: skip
     parser.add_argument("--seeds", type=int, metavar="N", help="draws of shots: seeds 0 to N−1 (default 1)")
     parser.add_argument("--method", nargs="+", metavar="M",
-                        help=f"rows, or groups of them (default {' '.join(DEFAULT_METHODS)}); those of PromptAD take "
-                             "settings: promptad:alignment_weight=0.1,fusion=prompt")  # fmt: skip
+                        help=f"rows, or groups of them (default {' '.join(DEFAULT_METHODS)}); those of PromptAD and "
+                             "the memory take settings: promptad:alignment_weight=0.1,fusion=prompt, or "
+                             "memory:poses=true, which also remembers each shot turned and mirrored")  # fmt: skip
     parser.add_argument("--engine", metavar="DIR",
                         help="engine folder, which names its backbone; made where there is none (default: in "
                              "--out)")  # fmt: skip
@@ -79,18 +81,49 @@ def describe_methods() -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    from .plan import find_categories, open_plan
-    from .report.files import write_results
-    from .report.gather import gather
     from .report.markdown import to_markdown
-    from .report.papers import PUBLISHED_BACKBONE
-    from .report.summary import Summary
-    from .workers import measure_all
 
     options = {name.replace("_", "-"): value for name, value in vars(args).items() if value is not None}
     if "weights" in options:
         options["weights"] = str(args.weights)
-    sweep = read_sweep(options.pop("sweep", None), options)
+    summary, about = run_sweep(read_sweep(options.pop("sweep", None), options))
+    print_lines(to_markdown(summary, about).split("\n"))
+    return 0
+
+
+def evaluate(data: str | Path, out: str | Path, **options: Any) -> Summary:
+    """Measure how good methods are on a data set, as `goodparts evaluate` does.
+
+    The extras train and evaluate are needed.
+
+    Args:
+        data: A data set, one of its categories, or a folder with good/ and bad/.
+        out: The folder for results.csv, .json, .md and .html; finished measurements in it are not repeated.
+        options: Further options of the command by their names, as in `shots=[4], method=["memory", "promptad"]`.
+
+    Returns:
+        The metrics, whose `rows` are those of the table in results.md.
+
+    Raises:
+        SettingsError: An option is unknown or out of range.
+        GoodpartsError: The data or the engine cannot be used.
+    """
+    given = {name.replace("_", "-"): value for name, value in options.items()}
+    if unknown := sorted(given.keys() - set(Sweep.__struct_encode_fields__)):
+        raise SettingsError(f"no option {unknown[0]!r}: there are {' '.join(Sweep.__struct_encode_fields__)}")
+    summary, _ = run_sweep(read_sweep(None, {"data": str(data), "out": str(out), **given}))
+    return summary
+
+
+def run_sweep(sweep: Sweep) -> tuple[Summary, list[str]]:
+    """Measure what a sweep asks for, write its results, and return them with lines that describe what was measured."""
+    from .plan import find_categories, open_plan
+    from .report.files import write_results
+    from .report.gather import gather
+    from .report.papers import PUBLISHED_BACKBONE
+    from .report.summary import Summary
+    from .workers import measure_all
+
     require_folder(Path(sweep.out))
     plan, engine = open_plan(sweep)
     categories = find_categories(sweep, plan.data)
@@ -103,8 +136,7 @@ def run(args: argparse.Namespace) -> int:
         official=plan.official is not None,
     )
     write_results(Path(sweep.out), summary, plan.encoder, about, plan.methods)
-    print_lines(to_markdown(summary, about).split("\n"))
-    return 0
+    return summary, about
 
 
 def describe(plan: EvaluationPlan, categories: int, engine: Engine) -> list[str]:
@@ -118,8 +150,6 @@ def describe(plan: EvaluationPlan, categories: int, engine: Engine) -> list[str]
     ]
     if engine.spec.note:
         lines.append(engine.spec.note)
-    if plan.encoder.backbone == "demo":
-        lines.append("the demo backbone has only seen drawn parts: its numbers are for testing")
     if plan.official:
         lines += DIFFERENCES
         if plan.oracle:

@@ -150,7 +150,7 @@ def _lacks_engine(sweep: Sweep) -> bool:
 def _make_engine(sweep: Sweep) -> None:
     """Make what is missing of the engine."""
     folder = sweep.engine_folder
-    backbone = _open_backbone(sweep, sweep.backbone or DEFAULT_NAME, sweep.memory_taps)
+    backbone = _open_backbone(sweep)
     if not (folder / SPEC_NAME).is_file():
         make_engine(backbone, folder, (sweep.precision,))
     if sweep.needs_prompted_graph:
@@ -172,8 +172,7 @@ def _open_engine(sweep: Sweep) -> tuple[Engine, Callable[[], Backbone]]:
 
     @functools.cache
     def backbone() -> Backbone:
-        taps = sweep.memory_taps or ",".join(str(tap.block) for tap in encoder.taps)
-        opened = _open_backbone(sweep, sweep.backbone or encoder.backbone, taps)
+        opened = _open_backbone(sweep, encoder)
         if opened.encoder != encoder:
             raise EngineError(f"{folder} holds an engine for {encoder}, the backbone is {opened.encoder}: name its own")
         return opened
@@ -181,8 +180,18 @@ def _open_engine(sweep: Sweep) -> tuple[Engine, Callable[[], Backbone]]:
     return engine, backbone
 
 
-def _open_backbone(sweep: Sweep, name: str, taps: str | None) -> Backbone:
-    weights = None if sweep.weights is None else Path(sweep.weights)
-    return open_backbone(
-        argparse.Namespace(backbone=name, pretrained=sweep.pretrained, weights=weights, memory_taps=taps)
+def _open_backbone(sweep: Sweep, encoder: Encoder | None = None) -> Backbone:
+    """Open the backbone that the options name; what they leave open is that of the encoder, if there is one."""
+    options = argparse.Namespace(
+        backbone=sweep.backbone or (encoder.backbone if encoder else DEFAULT_NAME),
+        pretrained=sweep.pretrained,
+        weights=None if sweep.weights is None else Path(sweep.weights),
+        memory_taps=sweep.memory_taps,
+        memory_grid=sweep.memory_grid,
+        neighbourhood=sweep.neighbourhood,
     )
+    if encoder is not None:
+        options.memory_taps = options.memory_taps or ",".join(str(tap.block) for tap in encoder.taps)
+        options.memory_grid = options.memory_grid or encoder.grid[0]
+        options.neighbourhood = options.neighbourhood or encoder.neighbourhood
+    return open_backbone(options)

@@ -43,6 +43,8 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pretrained: str | None = None
     weights: str | None = None
     memory_taps: str | None = None
+    memory_grid: Count | None = None
+    neighbourhood: Count | None = None
     workers: Count = 1
     ray: str | None = None
 

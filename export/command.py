@@ -19,6 +19,7 @@ from goodparts.runtime.core.image_files import find_images
 from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.view import View
 from goodparts.runtime.describe import describe_engine
+from goodparts.runtime.engine.shipped import refuse_shipped
 from goodparts.trainer.anople.settings import DEFAULT
 
 from .options import USUAL, add_backbone_arguments, add_check_argument, open_backbone
@@ -93,6 +94,7 @@ def check_engine_options(args: argparse.Namespace, adding: bool) -> None:
 
     adding: whether the prompted graph is added to an engine that is there.
     """
+    refuse_shipped(args.engine)
     if adding and (args.precision or args.check_on):
         raise SettingsError(f"--prompted: {args.engine} is made already; leave --precision and --check-on out")
     if args.engine.exists() and not (args.force or adding):

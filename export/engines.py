@@ -14,6 +14,7 @@ from goodparts.runtime.core.files import remove_orphans, sha256, staged
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import REFERENCE_NAMES
 from goodparts.runtime.engine.spec import CONTRACT_VERSION, SPEC_NAME, EngineSpec, File, Graph, read_spec
+from goodparts.runtime.engine.text import TEXT_NAME
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.clip.names import DEFAULT_NAME, LARGE_NAME
 
@@ -22,6 +23,7 @@ from .labelled import LabelledPhotos
 from .options import USUAL
 from .precisions import PAIRS, Exporter
 from .reference import make_reference
+from .text import make_text_features
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +52,15 @@ def make_engine(
     precisions: Iterable[Precision] | None = None,
     photos: Array8 | None = None,
     labelled: LabelledPhotos | None = None,
+    *,
+    few_pictures: bool = False,
 ) -> EngineSpec:
     """Export an engine. The folder appears whole, after the gate, or not at all; an older engine is replaced.
 
     precisions: those that are required; fp32 is always among them. None: the usual ones, of which all but fp32 are left
     out where they fail. photos uint8 [n,S,S,3]: what int8 is calibrated on; drawn parts where None. labelled: photos,
-    scored with this backbone, that every precision must tell apart as torch does.
+    scored with this backbone, that every precision must tell apart as torch does. few_pictures: whether graphs are
+    compared with torch on three pictures, to keep the engine small.
 
     Raises EngineError rather than replace anything but an engine, ParityError where a precision cannot be trusted,
     BackendError where no inference library is installed.
@@ -72,8 +77,9 @@ def make_engine(
     with staged(folder) as part:
         part.mkdir()
         graph, weights = write_graph(backbone.visual, part)
-        reference = make_reference(backbone)
+        reference = make_reference(backbone, few=few_pictures)
         reference.save(part / REFERENCE_NAMES["plain"])
+        make_text_features(backbone).save(part / TEXT_NAME)
         exporter = Exporter(graph, weights, reference, photos, labelled)
         requested: set[Precision] = {"fp32", *(USUAL if precisions is None else precisions)}
         variants = exporter.write_all(requested, required=["fp32"] if precisions is None else requested)

@@ -101,19 +101,17 @@ def fuse_model(folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precis
 def metadata(spec: EngineSpec, recipe: Recipe, precision: Precision) -> dict[str, str]:
     """Return what the file's reader must know, as text: identity, thresholds of the raw scores, and which view to cut.
 
-    location and spread are those of the logarithm of good parts' image scores, from which Inspection.calibrated
-    follows.
+    review is a share of the image threshold, as in Thresholds; an empty text where there is no such band.
     """
     header = recipe.header
-    thresholds, level = header.thresholds, header.calibration.image
+    thresholds = header.thresholds
     return {
         "format": FORMAT,
         "product": header.product,
         "image_threshold": repr(thresholds.image),
         "pixel_threshold": repr(thresholds.pixel),
         "min_area": repr(thresholds.min_area),
-        "location": repr(level.location),
-        "spread": repr(level.spread),
+        "review": "" if thresholds.review is None else repr(thresholds.review),
         "view": msgspec.json.encode(header.view, order="sorted").decode(),
         "recipe": recipe.digest,
         "graph": spec.graph_id(spec.graph_for(recipe.conditions), precision),

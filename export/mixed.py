@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import ml_dtypes
+import numpy as np
 import onnx_ir as ir
 from goodparts.runtime.core.errors import EngineError
+from goodparts.runtime.core.scoring import Floats
 
 LowPrecision = Literal["fp16", "bf16"]
 
@@ -23,6 +26,8 @@ sum of the stream, one side of which comes out of no product, is not."""
 
 def lower(model: ir.Model, precision: LowPrecision) -> None:
     """Change a graph in place; its inputs and outputs keep their types."""
+    if precision == "bf16":
+        round_depthwise(model)
     low = TYPES[precision]
     graph = model.graph
     casts: dict[tuple[str | None, ir.DataType], ir.Value] = {}
@@ -63,3 +68,32 @@ def lower(model: ir.Model, precision: LowPrecision) -> None:
     for name, value in list(graph.initializers.items()):
         if not value.uses():
             del graph.initializers[name]
+
+
+def round_depthwise(model: ir.Model) -> None:
+    """Round the weights of depthwise convolutions, in place, to what bf16 holds; their type stays fp32.
+
+    A backend that computes them in bf16 would round each weight by itself. Neighbours of one channel are nearly alike,
+    and filters that take their differences would then see the sum of the errors times the channel's mean.
+    """
+    for node in model.graph:
+        if node.op_type != "Conv" or node.attributes.get_int("group", 1) == 1:
+            continue
+        weight = node.inputs[1]
+        if weight is not None and weight.const_value is not None:
+            weight.const_value = ir.tensor(round_to_bf16(weight.const_value.numpy()), name=weight.name)
+
+
+def round_to_bf16(weights: Floats) -> Floats:
+    """Round weights [N,...] to what bf16 holds, so that the sum of each of the N filters stays: float32 [N,...].
+
+    Each filter's weights are rounded from the largest to the smallest, and what one loses is added to the next.
+    """
+    exact = weights.reshape(len(weights), -1)
+    rounded = np.empty_like(exact)
+    filters, lost = np.arange(len(exact)), np.zeros(len(exact), np.float32)
+    for column in np.argsort(-np.abs(exact), axis=1).T:
+        wanted = exact[filters, column] + lost
+        rounded[filters, column] = wanted.astype(ml_dtypes.bfloat16)
+        lost = wanted - rounded[filters, column]
+    return rounded.reshape(weights.shape)

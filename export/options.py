@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.trainer.clip.names import DEFAULT_NAME, EMBEDDED, LARGE_NAME, LARGE_PRETRAINED
+from goodparts.trainer.clip.names import DEFAULT_NAME, LARGE_NAME, LARGE_PRETRAINED
 
 if TYPE_CHECKING:
     from goodparts.trainer.clip.backbone import Backbone
@@ -20,7 +20,7 @@ USUAL: tuple[Precision, ...] = ("fp32", "bf16")
 def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the options that choose a backbone."""
     parser.add_argument("--backbone", default=DEFAULT_NAME, metavar="NAME",
-                        help=f"{', '.join(EMBEDDED)}, or an open_clip ViT or CLIP ResNet such as {LARGE_NAME} "
+                        help=f"{DEFAULT_NAME}, or an open_clip ViT or CLIP ResNet such as {LARGE_NAME} "
                              f"(default {DEFAULT_NAME})")  # fmt: skip
     parser.add_argument(
         "--pretrained",
@@ -31,15 +31,23 @@ def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
                         help="a local file with the weights instead (OpenAI's need a backbone whose name ends in "
                              "-quickgelu)")  # fmt: skip
     parser.add_argument("--memory-taps", metavar="N,M",
-                        help="blocks after whose attention the memory is taken (default: 4,9 of 12, demo's 1,4, "
-                             "small's 6,13), or a ResNet's layers (2,3 of 4)")  # fmt: skip
+                        help="blocks after whose attention the memory is taken (default: 4,9 of 12), small's "
+                             "convolutional blocks (6,13 of 13), or a ResNet's layers (2,3 of 4)")  # fmt: skip
+    parser.add_argument("--memory-grid", type=int, metavar="N",
+                        help="side of the engine's grid of patches, of memory and prompts alike; coarser and finer "
+                             "features are brought to it bilinearly (default: a ViT's tokens, the finest tap of a "
+                             "ResNet, small's 30)")  # fmt: skip
+    parser.add_argument("--neighbourhood", type=int, metavar="N",
+                        help="average each patch of the memory over the NxN patches around it, N odd (default: 1, "
+                             "which averages nothing; small's 3)")  # fmt: skip
 
 
 def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
     """Open the backbone that these options name, on a torch device.
 
     Raises:
-        SettingsError: --memory-taps are no numbers, or the device cannot be used.
+        SettingsError: --memory-taps are no numbers or no blocks, --memory-grid or --neighbourhood is out of range, or
+            the device cannot be used.
         BackboneError: There is no such backbone, or its weights cannot be had.
     """
     from goodparts.trainer.clip.backbone import Backbone
@@ -50,7 +58,10 @@ def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
             taps = tuple(int(block) for block in args.memory_taps.split(","))
         except ValueError:
             raise SettingsError(f"--memory-taps {args.memory_taps}: give block numbers, as in 4,9") from None
-    return Backbone.open(args.backbone, pretrained=args.pretrained, weights=args.weights, taps=taps, device=device)
+    return Backbone.open(
+        args.backbone, pretrained=args.pretrained, weights=args.weights, taps=taps, grid=args.memory_grid,
+        neighbourhood=args.neighbourhood, device=device,
+    )  # fmt: skip
 
 
 def add_check_argument(parser: argparse._ActionsContainer) -> None:

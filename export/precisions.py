@@ -121,9 +121,9 @@ class Exporter:
                 break
             except ParityError as error:
                 ranked = ranked or self._rank(model)
-                if len(in_fp32) == len(ranked):
-                    raise
                 in_fp32 = [name for _, name, _ in ranked[: max(1, 2 * len(in_fp32))]]
+                if len(in_fp32) == len(ranked):
+                    raise ParityError(f"{error}; with more products in fp32, none would be left in int8") from error
                 log.info("%s: again with %d of %d products in fp32", error, len(in_fp32), len(ranked))
         note = f"calibrated on {source}"
         if in_fp32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,10 @@ from typing import Annotated
 import msgspec
 from goodparts.runtime.core.errors import FileError, SettingsError
 from goodparts.runtime.core.files import read_toml, require_folder_of
-from goodparts.trainer.shots import choose_shots
+from goodparts.runtime.core.view import View
+from goodparts.runtime.recipe.product import one_line
+from goodparts.runtime.recipe.recipe import Recipe
+from goodparts.runtime.recipe.shots import Shots, choose_shots, load_shots, stored_shots
 from msgspec import Meta
 
 
@@ -20,13 +24,26 @@ class ProductRequest:
 
     Attributes:
         text: The product in the user's words, not empty.
-        photos: The photos to learn from.
+        photos: The photos to learn from; none where a recipe is refined.
         recipe_file: Where the recipe goes.
+        refined: The recipe of --refine, whose photos are learned from; None without that option.
     """
 
     text: str
     photos: list[Path]
     recipe_file: Path
+    refined: Recipe | None = None
+
+    def load(self, view: View, sides: Sequence[int]) -> Shots:
+        """Return the photos; `load_shots` and `stored_shots` tell what is raised.
+
+        Args:
+            view: Which part of a photo is looked at, and in how many tiles.
+            sides: The side lengths of the views in pixels, the encoder's own first.
+        """
+        if self.refined is not None:
+            return stored_shots(self.refined, sides)
+        return load_shots(self.photos, view, sides)
 
 
 class ProductTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,13 +80,21 @@ def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
         SettingsError: An option is missing, does not go with --products, or has a value that is not accepted.
         FileError: A photo or the place for a recipe does not exist.
     """
+    if args.refine is not None:
+        for option in ("images", "shots", "products"):
+            if getattr(args, option) is not None:
+                raise SettingsError(f"--{option} with --refine, which takes the recipe's photos: leave one of them out")
+        require_folder_of(args.out)
+        recipe = Recipe.open(args.refine)
+        text = recipe.header.product if args.product is None else args.product
+        return [ProductRequest(one_line(text), [], args.out, recipe)]
     single = {"--images": args.images, "--product": args.product}
     if args.products is None:
         for option, value in single.items():
             if value is None:
-                raise SettingsError(f"{option} is missing: give --images and --product, or --products FILE")
+                raise SettingsError(f"{option} is missing: give --images and --product, --products or --refine")
         require_folder_of(args.out)
-        return [ProductRequest(_one_line(args.product), choose_shots(args.images, args.shots), args.out)]
+        return [ProductRequest(one_line(args.product), choose_shots(args.images, args.shots), args.out)]
     single |= {"--shots": args.shots, "--calibrate-on": args.calibrate_on or None, "--bad": args.bad or None}
     for option, value in single.items():
         if value is not None:
@@ -78,7 +103,7 @@ def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
         raise FileError(f"--out {args.out} is no folder: with --products, name the one that recipes go to")
     return [
         ProductRequest(
-            _one_line(name if table.product is None else table.product),
+            one_line(name if table.product is None else table.product),
             choose_shots([args.products.parent / path for path in table.paths], table.shots),
             args.out / f"{name}.safetensors",
         )
@@ -103,11 +128,3 @@ def read_product_tables(file: Path) -> dict[str, ProductTable]:
         if Path(name).name != name or name.startswith("."):
             raise SettingsError(f"{file}: [{name}] is no name for a file: its recipe would be {name}.safetensors")
     return tables
-
-
-def _one_line(text: str) -> str:
-    """Return a product's text with single spaces; SettingsError where it is empty."""
-    words = " ".join(text.split())
-    if not words:
-        raise SettingsError('--product is empty: name the product in words, as in --product "metal nut"')
-    return words

@@ -13,6 +13,7 @@ from goodparts.runtime.core.errors import EngineError
 from goodparts.runtime.core.files import scratch, sha256, sync_file, sync_folder, write_atomic, writing
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import REFERENCE_NAMES
+from goodparts.runtime.engine.shipped import refuse_shipped
 from goodparts.runtime.engine.spec import SPEC_NAME, EngineSpec, File, Graph, Variant, verify_files
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.conditioned_encoder import ConditionedEncoder
@@ -35,11 +36,12 @@ def add_prompted(
     What is there stays as it is, to the byte, and nothing changes where the engine has this graph already. New files
     appear before engine.json, which makes them part of the engine.
 
-    photos uint8 [n,S,S,3]: what int8 is calibrated on; drawn parts where None. Raises EngineError where the engine has
-    a prompted graph with other conditions, ParityError where fp32 cannot be trusted.
+    photos uint8 [n,S,S,3]: what int8 is calibrated on; drawn parts where None. Raises EngineError where the engine
+    ships with goodparts or has a prompted graph with other conditions, ParityError where fp32 cannot be trusted.
     """
     folder = folder.resolve()
     spec = verify_files(folder)
+    refuse_shipped(folder)
     if "prompted" in spec.graphs:
         conditions = spec.graph("prompted").conditions
         if conditions != encoder.shapes:

@@ -14,11 +14,21 @@ from PIL import Image
 
 DRAWN = ("gear", "circuit board", "leather", "bottle mouth")
 WHAT = "7 seeded pictures: 4 drawn parts, 2 smooth, 1 noise; one at a time and all at once"
+FEW = [0, 6]
+"""The pictures that a small engine has."""
+WHAT_FEW = "2 seeded pictures: 1 drawn part, 1 noise; one at a time and all at once"
 
 
-def make_reference(backbone: Backbone) -> Reference:
-    """Compute the backbone's features of the pictures, in fp32."""
+def make_reference(backbone: Backbone, *, few: bool = False) -> Reference:
+    """Compute the backbone's features of the pictures, in fp32.
+
+    Args:
+        backbone: The backbone.
+        few: Whether only two of the pictures are taken, so that their features need less than a third of the space.
+    """
     images = parity_images(backbone.encoder.image_size)
+    if few:
+        return Reference(images[FEW], WHAT_FEW, backbone.encode(images[FEW]))
     return Reference(images, WHAT, backbone.encode(images))
 
 

@@ -6,26 +6,23 @@ What needs torch and onnx is imported where it is used, so that the command has 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from goodparts.runtime.commands.options import add_bad, add_false_reject_rate, add_region, add_simulate
-from goodparts.runtime.commands.printing import print_lines
+from goodparts.runtime.commands.options import add_no_shots, add_rejection, add_view, read_view
+from goodparts.runtime.commands.write_recipe import write_recipe
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.files import printable, require_folder, require_folder_of
+from goodparts.runtime.core.files import require_folder, require_folder_of
 from goodparts.runtime.core.image_files import find_images
-from goodparts.runtime.core.preprocess import load_rgb
-from goodparts.runtime.core.view import Box, View, read_mask
-from goodparts.runtime.describe import describe_recalibration, describe_recipe
-from goodparts.runtime.recipe.recalibrate import recalibrate
+from goodparts.runtime.core.view import View
+from goodparts.runtime.engine.shipped import SHIPPED
+from goodparts.runtime.recipe.product import LearnedProduct, Product, compose_recipe
+from goodparts.trainer.clip.names import DEFAULT_NAME
 from goodparts.trainer.method import Preparation
-from goodparts.trainer.product import LearnedProduct, Product, RunOptions, compose_recipe
 from goodparts.trainer.registry import METHODS
-from goodparts.trainer.settings import Protocol
-from goodparts.trainer.shots import load_shots
+from goodparts.trainer.settings import Protocol, RunOptions
 
 from .method_options import add_settings, read_method
 from .options import add_backbone_arguments, add_check_argument, open_backbone
@@ -42,29 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="photos of good parts, or folders of them")  # fmt: skip
     need.add_argument("--product", metavar="TEXT", help='what it is, in words: "metal nut"')
     add_products(need)
+    need.add_argument("--refine", type=Path, metavar="RECIPE",
+                      help="learn from the photos in a recipe of `goodparts teach`, in place of --images")  # fmt: skip
     need.add_argument("--out", type=Path, required=True, metavar="FILE", help="the recipe to write (.safetensors)")
     need.add_argument("--shots", type=int, metavar="K", help="learn from the first K photos (default: all)")
     need.add_argument("--suffixes", default=None, metavar="WHAT",
                       help="what can be wrong with it: generic, a benchmark object's list by name, "
                            "or a text file with one defect a line")  # fmt: skip
-    view = parser.add_argument_group("where to look")
-    add_region(view, roi_help="region of interest in frame pixels (default: the whole frame)",
-               mask_help="a picture of the frame's size, white where to look, black elsewhere")  # fmt: skip
-    view.add_argument("--tiles", metavar="RxC", default="1x1",
-                      help="cut the region into rows x columns, for small defects (default 1x1)")  # fmt: skip
-    view.add_argument("--overlap", type=float, default=0.1, metavar="F",
-                      help="what neighbouring tiles share, as a part of their side (default 0.1)")  # fmt: skip
-    view.add_argument("--resize", choices=["squash", "letterbox"], default="squash",
-                      help="fill the encoder's square, or keep the aspect ratio (default squash)")  # fmt: skip
-    when = parser.add_argument_group("when to reject")
-    add_false_reject_rate(when)
-    when.add_argument("--calibrate-on", type=Path, nargs="+", default=[], metavar="PATH",
-                      help="further good photos, to set the thresholds by; 20 to 50 make them sound")  # fmt: skip
-    add_bad(when)
-    add_simulate(when)
+    add_view(parser.add_argument_group("where to look"))
+    add_rejection(parser.add_argument_group("when to reject"))
     engine = parser.add_argument_group("backbone and engine")
-    engine.add_argument("--engine", type=Path, default=Path("engine"), metavar="DIR",
-                        help="engine folder, made if it is not there (default: engine)")  # fmt: skip
+    engine.add_argument("--engine", type=Path, metavar="DIR",
+                        help="engine folder, made if it is not there (default: the one that ships with goodparts, "
+                             f"which is of {DEFAULT_NAME}; with another backbone: engine)")  # fmt: skip
     add_check_argument(engine)
     add_backbone_arguments(engine)
     engine.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to train (default cpu)")
@@ -74,8 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--protocol", choices=get_args(Protocol), default="clean",
                      help="clean (default), or official: reproduce the released code")  # fmt: skip
     how.add_argument("--seed", type=int, default=0, metavar="N")
-    how.add_argument("--no-shots", action="store_true",
-                     help="leave the shots out of the recipe; it then fits this engine's graph alone")  # fmt: skip
+    add_no_shots(how)
     how.add_argument("--textures", type=Path, metavar="DIR",
                      help="pictures that AnoPLe fills its painted defects with, such as DTD's (default: drawn textures "
                           "and pieces of the shots)")  # fmt: skip
@@ -85,17 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
 
 
-def read_view(args: argparse.Namespace) -> View:
-    """Return the view that --roi, --mask, --tiles, --overlap and --resize describe."""
-    roi = None if args.roi is None else Box.parse(args.roi)
-    try:
-        rows, columns = (int(count) for count in args.tiles.lower().split("x"))
-    except ValueError:
-        raise SettingsError(f"--tiles {args.tiles}: give rows x columns, as in 2x3") from None
-    mask = None if args.mask is None else read_mask(args.mask)
-    return View(roi=roi, mask=mask, resize=args.resize, tiles=(rows, columns), overlap=args.overlap)
-
-
 def read_run_options(args: argparse.Namespace) -> RunOptions:
     """Return the options of the whole run.
 
@@ -103,10 +78,6 @@ def read_run_options(args: argparse.Namespace) -> RunOptions:
         SettingsError: A value is not accepted, or an option is of another method.
         FileError: A texture or the folder of the checkpoint does not exist.
     """
-    if not 0.0 < args.false_reject_rate < 0.5:
-        raise SettingsError(f"--false-reject-rate {args.false_reject_rate}: between 0 and 0.5, as in 0.01")
-    if not 0 <= args.seed < 2**63:
-        raise SettingsError(f"--seed {args.seed}: a whole number from 0 to 2^63−1")
     for option in ("textures", "resume"):
         owners = [name for name, method in METHODS.items() if option in method.run_options]
         if getattr(args, option) is not None and args.method not in owners:
@@ -127,28 +98,48 @@ def run(args: argparse.Namespace) -> int:
 
     Whatever can be wrong with options, photos and prompts is found before the engine is exported.
     """
+    if args.engine is None:
+        args.engine = SHIPPED if args.backbone == DEFAULT_NAME else Path("engine")
     if not args.engine.exists():
         require_folder(args.engine.absolute().parent)
     requests = read_product_requests(args)
     method = read_method(args)
     options = read_run_options(args)
     wordings = [method.word(request.text, args.suffixes, args.protocol) for request in requests]
-    view = read_view(args)
+    view = choose_view(args, requests)
     backbone = open_backbone(args, args.device)
     encoder = method.prompted_encoder(backbone)
     sides = method.shot_sides(backbone.encoder.image_size)
     products = [
-        Product(text, suffixes, view, load_shots(request.photos, view, sides))
+        Product(text, suffixes, view, request.load(view, sides))
         for request, (text, suffixes) in zip(requests, wordings, strict=True)
     ]
     groups = [products] if method.learns_together else [[product] for product in products]
     preparations = [method.prepare(backbone, group, options) for group in groups]
     graph = provide_graph(args, backbone, view, encoder)
     for request, learned in zip(requests, learn(preparations), strict=True):
-        write_recipe(args, backbone, request, learned, graph, options)
+        recipe = compose_recipe(backbone.encoder, learned, graph, options)
+        write_recipe(args, recipe, learned.encode, request.recipe_file, next(iter(request.photos), None))
     if options.resume is not None:
         options.resume.unlink(missing_ok=True)
     return 0
+
+
+def choose_view(args: argparse.Namespace, requests: Sequence[ProductRequest]) -> View:
+    """Return the view that the options describe, or that of the recipe which is refined.
+
+    Raises:
+        SettingsError: The options describe a view, but a recipe is refined.
+    """
+    view = read_view(args)
+    for request in requests:
+        if request.refined is not None:
+            if view != View():
+                raise SettingsError(
+                    "--refine takes the recipe's view: leave --roi, --mask, --tiles, --overlap, --resize out"
+                )
+            return request.refined.header.view
+    return view
 
 
 def provide_graph(args: argparse.Namespace, backbone: Backbone, view: View, encoder: ConditionedEncoder | None) -> str:
@@ -185,36 +176,6 @@ def learn(preparations: Iterable[Preparation]) -> Iterator[LearnedProduct]:
     for preparation in preparations:
         texts = ", ".join(product.text for product in preparation.products)
         yield from preparation.learn(partial(show_progress, texts))
-
-
-def write_recipe(
-    args: argparse.Namespace,
-    backbone: Backbone,
-    request: ProductRequest,
-    learned: LearnedProduct,
-    graph: str,
-    options: RunOptions,
-) -> None:
-    """Calibrate a learned product on the photos that the options name, write its recipe, and print what it is."""
-    recalibration = recalibrate(
-        compose_recipe(backbone, learned, graph, options),
-        learned.encode, args.calibrate_on, args.bad, options.false_reject_rate, args.simulate,
-    )  # fmt: skip
-    recipe = recalibration.recipe
-    if args.no_shots:
-        recipe = dataclasses.replace(recipe, shots=None)
-    recipe.save(request.recipe_file)
-    patch = describe_patch(request.photos[0], learned.product.view, backbone.encoder.grid)
-    described = describe_recipe(request.recipe_file, recipe)
-    print_lines([*described, patch, *describe_recalibration(recalibration)])
-
-
-def describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:
-    """Return a line that says how small a defect may be, given a photo and the rows and columns of patches."""
-    shape = load_rgb(photo).shape
-    height, width = view.patch(shape[0], shape[1], grid)
-    name, advice = printable(Path(photo.name)), "--tiles" if view.count == 1 else "more --tiles"
-    return f"  a patch sees {width:.0f}×{height:.0f} pixels of {name}: for much smaller defects give {advice}"
 
 
 def show_progress(texts: str, steps: range) -> Iterable[int]:

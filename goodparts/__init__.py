@@ -1,19 +1,40 @@
-"""Few-shot visual inspection: learn a product from a few photos of good parts, find bad ones without torch."""
+"""Few-shot visual inspection: learn a product from a few photos of good parts, find bad ones without torch.
+
+    recipe = goodparts.teach("photos/good", "metal nut")
+    inspection = goodparts.Detector(recipe).predict("photos/today/7.png")
+
+Everything is imported when it is first used: `teach` and `Detector` need an inference library (the extra cpu), `train`
+needs torch (the extra train), and `evaluate` both train and evaluate.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from goodparts.runtime import Detector
+    from goodparts.evaluation.command import evaluate
+    from goodparts.export.train import train
+    from goodparts.runtime.detector import Detector
+    from goodparts.runtime.engine.engine import Engine
+    from goodparts.runtime.recipe.recipe import Recipe
+    from goodparts.runtime.recipe.teach import teach
 
 __version__ = "0.1.0"
-__all__ = ["Detector", "__version__"]
+__all__ = ["Detector", "Engine", "Recipe", "__version__", "evaluate", "teach", "train"]
+
+_MODULES = {
+    "Detector": "goodparts.runtime.detector",
+    "Engine": "goodparts.runtime.engine.engine",
+    "Recipe": "goodparts.runtime.recipe.recipe",
+    "evaluate": "goodparts.evaluation.command",
+    "teach": "goodparts.runtime.recipe.teach",
+    "train": "goodparts.export.train",
+}
+"""Name → the module that it is imported from."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Detector":
-        from goodparts.runtime import Detector
-
-        return Detector
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'goodparts' has no attribute {name!r}")

@@ -24,7 +24,12 @@ class Command(NamedTuple):
     help: str
 
 
+TRAIN_AND_EXPORT = Command("goodparts.export.train_and_export", "train",
+                           "learn a product from a few photos of good parts, its prompts too")  # fmt: skip
 COMMANDS = {
+    "teach": Command("goodparts.runtime.commands.teach", "cpu",
+                     "learn a product from a few photos of good parts, without torch"),
+    "train": TRAIN_AND_EXPORT,
     "inspect": Command("goodparts.runtime.commands.inspect", "cpu", "find bad parts in pictures"),
     "watch": Command("goodparts.runtime.commands.watch", "cpu",
                      "find bad parts in cameras, streams and watched folders"),
@@ -40,15 +45,13 @@ COMMANDS = {
     "bench": Command("goodparts.benchmarks.command", "cpu", "measure speed on this machine"),
     "evaluate": Command("goodparts.evaluation.command", "train,evaluate", "measure methods on a data set"),
 }  # fmt: skip
-TRAIN_AND_EXPORT = Command("goodparts.export.train_and_export", "train",
-                           "learn a product from a few photos of good parts")  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `goodparts COMMAND …` and return the exit code. argv: without the program's name; None takes sys.argv's."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
-        prog="goodparts", description="Few-shot visual inspection. Learn a product with train-and-export."
+        prog="goodparts", description="Few-shot visual inspection. Learn a product with teach."
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -85,8 +88,9 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
 
     Commands import the libraries of their extra only when they run, so that each has its help without them.
 
-    Exit codes: 0 ran, 1 a reject under --fail-on-reject, 2 error, 130 interrupted, 143 terminated. With
-    GOODPARTS_TRACEBACK set in the environment an error shows where it came from.
+    Exit codes: 0 ran, 1 a reject under --fail-on-reject, 2 error, 3 a part to review and no reject under
+    --fail-on-reject, 130 interrupted, 143 terminated. With GOODPARTS_TRACEBACK set in the environment an error shows
+    where it came from.
     """
     show_log()
     for stream in (sys.stdout, sys.stderr):

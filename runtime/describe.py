@@ -13,12 +13,24 @@ from .backends.session import GraphName, Precision
 from .core.scoring import Floats
 from .engine.plans import Plan, read_plans
 from .engine.spec import EngineSpec, Parity
-from .inspection import Inspection
+from .inspection import Inspection, format_score
 from .recipe.accept import Change, Effect
-from .recipe.header import RecipeHeader
+from .recipe.header import RecipeHeader, Thresholds
 from .recipe.recalibrate import Recalibration
 from .recipe.recipe import Recipe
+from .recipe.settle import Settlement
 
+RATES = (0.01, 0.02, 0.05, 0.1)
+"""False-reject rates whose thresholds are described."""
+PROVISIONAL = (
+    "provisional: the threshold rests on one photo, which tells nothing of how good parts differ; to end that, teach "
+    "more photos, or settle in on parts of the line (`goodparts calibrate --unlabelled DIR`, "
+    "`goodparts watch --settle 100`)"
+)
+BAR = 40
+"""The longest bar of a histogram, in characters."""
+BEYOND_SHOWN = 20
+"""So many of the unlabelled parts beyond a threshold are named."""
 TURNED_SHOWN = 20
 """So many past rejects that turn good are named."""
 
@@ -59,7 +71,7 @@ def describe_graph(path: Path, spec: EngineSpec, name: GraphName) -> list[str]:
 def describe_parity(record: Parity | None) -> str:
     """How far a graph is from torch."""
     if record is None:
-        return "its difference from torch was not measured"
+        return "not checked yet: it is held to torch where it first runs"
     text = (
         f"differs from torch by at most {record.feature_difference:.1e} on features, "
         f"{record.score_difference:.1e} on scores"
@@ -98,11 +110,12 @@ def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
     header = recipe.header
     kept = "kept" if recipe.shots is not None else "left out"
     learned = header.shots[: header.learned_shots]
+    posed = ", also turned and mirrored" if header.poses else ""
     graph = "" if recipe.conditions is None else ", by its prompted graph"
     return [
         f"{path}: recipe for {header.product!r}, {header.method} ({header.protocol} protocol), seed {header.seed}",
         f"  made for {header.encoder}{graph}",
-        f"  {len(learned)} shots ({kept}): {', '.join(shot.name for shot in learned)}",
+        f"  {len(learned)} shots ({kept}{posed}): {', '.join(shot.name for shot in learned)}",
         f"  scored by {_describe_fusion(header)}",
         *describe_accepts(header),
         *describe_thresholds(header),
@@ -138,56 +151,126 @@ def describe_thresholds(header: RecipeHeader) -> list[str]:
     calibration, rate, thresholds = header.calibration, header.false_reject_rate, header.thresholds
     scores = calibration.image.scores
     lines = [
-        f"  rejects from image score {thresholds.image:.4g}, outlines from pixel score {thresholds.pixel:.4g}",
-        f"  calibrated on {len(scores)} scores of good parts ({calibration.source}), {min(scores):.4g} to "
-        f"{max(scores):.4g}, for a false-reject rate of {rate:g}",
+        f"  rejects from score 1.00 (raw {thresholds.image:.4g}), outlines from raw pixel score {thresholds.pixel:.4g}",
+        f"  calibrated on {len(scores)} scores of good parts ({calibration.source}), "
+        f"{format_score(thresholds.score(min(scores)))} to {format_score(thresholds.score(max(scores)))}, "
+        f"for a false-reject rate of {_percent(rate)}",
+        *_describe_rates(header, thresholds.image),
     ]
-    if calibration.is_extrapolated(rate):
+    if thresholds.review is not None:
+        lines.insert(1, f"  to review from score {thresholds.review:g}")
+    if header.is_provisional:
+        lines.append(f"  {PROVISIONAL}")
+    elif missing := calibration.photos_missing(rate):
         lines.append(
-            f"  extrapolated: {len(scores)} scores can show rates down to {1 / (len(scores) + 1):.2g}; "
-            "more good photos (--calibrate-on, or `goodparts calibrate --good`) make it sounder"
+            f"  {len(scores)} photos cannot verify a {_percent(rate)} rate; about {missing} more would "
+            "(--calibrate-on, `goodparts calibrate --good`, or settling: `goodparts calibrate --unlabelled`)"
         )
     return lines
 
 
-def describe_recalibration(recalibration: Recalibration) -> list[str]:
-    """Say how simulated and real bad parts score, where there were any, and which threshold they propose."""
+def _describe_rates(header: RecipeHeader, today: float) -> list[str]:
+    """Return what other rates would mean: their thresholds, 1.00 being today's, and what would verify them."""
+    calibration = header.calibration
+    lines = ["  what a rate would mean, in scores of which 1.00 is rejected today:"]
+    for rate in RATES:
+        missing = calibration.photos_missing(rate)
+        verified = f"about {missing} more good photos would verify it" if missing else "these photos verify it"
+        relative = calibration.image.threshold(rate) / today
+        lines.append(f"    {_percent(rate):>4}  rejects from {relative:.2f}, {verified}")
+    return lines
+
+
+def describe_proposal(path: Path, recalibration: Recalibration) -> list[str]:
+    """Return what a recalibration would change, what it rests on, and what it would reject of the photos at hand."""
+    before, after = recalibration.before.header, recalibration.recipe.header
+    old, new = before.thresholds, after.thresholds
+    calibration, scores = after.calibration, recalibration.good_scores
+    rejected = [int((scores >= threshold).sum()) for threshold in (old.image, new.image)]
+    lines = [
+        f"{path}: {after.product!r}",
+        f"  rejects from 1.00 today → {new.image / old.image:.2f} (raw image score {old.image:.4g} → {new.image:.4g}), "
+        f"outlines from raw pixel score {old.pixel:.4g} → {new.pixel:.4g}",
+        f"  calibrated on {len(scores)} scores ({calibration.source}) for a false-reject rate of "
+        f"{_percent(after.false_reject_rate)}",
+        f"  of these, {rejected[0]} are rejected today and {rejected[1]} with the proposed threshold",
+        *_describe_rates(after, old.image),
+    ]
+    if after.is_provisional:
+        lines.append(f"  {PROVISIONAL}")
+    if recalibration.settlement is not None:
+        lines += describe_settlement(recalibration.settlement)
+    return lines + describe_seen(recalibration)
+
+
+def describe_settlement(settlement: Settlement) -> list[str]:
+    """Return a histogram of unlabelled parts' scores, 1.00 being rejected today, and the parts to look at."""
+    edges, counts = settlement.histogram()
+    proposed, highest = settlement.threshold / settlement.today, int(counts.max())
+    lines = [f"  scores of {len(settlement.scores)} unlabelled parts; {proposed:.2f} is proposed:"]
+    for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
+        low, high = low / settlement.today, high / settlement.today
+        marks = [name for name, value in (("proposed", proposed), ("today", 1.0)) if low <= value < high]
+        bar = "#" * math.ceil(BAR * count / highest)
+        lines.append(f"    {low:5.2f} to {high:5.2f} {bar:{BAR}} {count:4d}  {', '.join(marks)}".rstrip())
+    beyond = settlement.beyond()
+    expected = settlement.rate * len(settlement.scores)
+    lines.append(f"  {len(beyond)} of them reach it, about {expected:.0f} good ones are expected to; look at them:")
+    for index in beyond[:BEYOND_SHOWN]:
+        lines.append(f"    {settlement.scores[index] / settlement.today:5.2f}  {settlement.names[index]}")
+    if len(beyond) > BEYOND_SHOWN:
+        lines.append(f"    and {len(beyond) - BEYOND_SHOWN} more")
+    return lines
+
+
+def describe_seen(recalibration: Recalibration) -> list[str]:
+    """Return a warning where no photo reaches the threshold, and how bad photos score beside good ones."""
+    photos = recalibration.bad_photos
+    seen = recalibration.good_scores.max() if photos is None else max(photos.good_scores.max(), photos.bad_scores.max())
     lines = []
-    if (simulation := recalibration.simulation) is not None:
+    thresholds = recalibration.recipe.header.thresholds
+    if seen < thresholds.image:
         lines.append(
-            f"  simulated bad parts score {_spread(simulation.bad)}; the threshold misses {simulation.missed} of "
-            f"{len(simulation.bad)} and is expected to reject {simulation.rejected:.1%} of good parts"
+            f"  warning: the threshold lies above everything seen, the highest at "
+            f"{format_score(thresholds.score(float(seen)))} of it: no photo has shown that a bad part reaches it"
         )
-    if (photos := recalibration.bad_photos) is not None:
+    if photos is not None:
         proposal = photos.proposal
+        limit = f"{thresholds.score(proposal.threshold):.4g}"
         lines += [
-            f"  good photos score {_spread(photos.good_scores)}, bad ones {_spread(photos.bad_scores)}",
+            f"  good photos score {_spread(photos.good_scores, thresholds)}, "
+            f"bad ones {_spread(photos.bad_scores, thresholds)}",
             f"  at this threshold {photos.rejected} of {len(photos.good_scores)} good photos would be rejected "
             f"and {photos.missed} of {len(photos.bad_scores)} bad ones missed",
-            f"  proposed from both: {proposal.threshold:.4g}, {proposal.rejected} rejected and {proposal.missed} "
-            f"missed; to take it: --threshold {proposal.threshold:.4g} with `goodparts calibrate` or `inspect`",
+            f"  proposed from both: {limit}, {proposal.rejected} rejected and {proposal.missed} "
+            f"missed; to take it: --threshold {limit} with `goodparts calibrate` or `inspect`",
         ]
     return lines
 
 
-def _spread(scores: Floats) -> str:
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.3g} %"
+
+
+def _spread(raw_scores: Floats, thresholds: Thresholds) -> str:
     """Lowest, median and highest score."""
-    return f"{scores.min():.4g} … {np.median(scores):.4g} … {scores.max():.4g}"
+    spread = (raw_scores.min(), np.median(raw_scores), raw_scores.max())
+    return " … ".join(format_score(thresholds.score(float(raw))) for raw in spread)
 
 
 def describe_change(path: Path, change: Change) -> list[str]:
     """Say what accepting photos, or taking them back, does to the recipe in a file and to past rejects."""
     before, after = change.before.header, change.after.header
     lines = [f"{path}: {before.product!r}", *map(_describe_effect, change.photos)]
-    for action, level in (("rejects from image", "image"), ("outlines from pixel", "pixel")):
+    for action, level in (("rejects", "image"), ("outlines", "pixel")):
         old, new = getattr(before.thresholds, level), getattr(after.thresholds, level)
         outcome = " stays" if old == new else f" → {new:.4g}"
-        lines.append(f"  {action} score {old:.4g}{outcome}")
+        lines.append(f"  {action} from raw {level} score {old:.4g}{outcome}")
     rows = [max(map(len, recipe.banks)) for recipe in (change.before, change.after)]
     bound = f", at most {after.accepted.max_rows}" if after.accepted else ""
     lines.append(f"  memory of {rows[0]} → {rows[1]} rows{bound}; {len(before.shots)} → {len(after.shots)} photos")
     if change.rejects:
-        turned = [effect for effect in change.rejects if (effect.was, effect.becomes) == ("reject", "good")]
+        turned = [effect for effect in change.rejects if effect.turns_good]
         lines.append(f"  of {len(change.rejects)} past rejects {len(turned)} turn good")
         lines += map(_describe_effect, turned[:TURNED_SHOWN])
         if len(turned) > TURNED_SHOWN:
@@ -196,20 +279,23 @@ def describe_change(path: Path, change: Change) -> list[str]:
 
 
 def _describe_effect(effect: Effect) -> str:
-    return f"  {effect.before:.4g} {effect.was} → {effect.after:.4g} {effect.becomes}  {effect.name}"
+    before, after = format_score(effect.before), format_score(effect.after)
+    return f"  {before} {effect.was} → {after} {effect.becomes}  {effect.name}"
 
 
 def as_record(inspection: Inspection) -> dict[str, Any]:
     """What was found, for msgspec.json.encode."""
     return {
         "score": inspection.score,
-        "calibrated": inspection.calibrated,
         "verdict": inspection.verdict,
-        "threshold": inspection.threshold,
-        "pixel_threshold": inspection.thresholds.pixel,
+        "raw_score": inspection.raw_score,
+        "raw_threshold": inspection.raw_threshold,
+        "raw_pixel_threshold": inspection.thresholds.pixel,
         "regions": inspection.regions,
+        "scene": inspection.scene,
         "milliseconds": {stage: round(ms, 3) for stage, ms in inspection.milliseconds.items()},
         "recipe": inspection.recipe,
         "graph": inspection.graph,
         "backend": inspection.backend,
+        "provisional": inspection.provisional,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import logging
 import os
@@ -10,17 +11,19 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, overload
 
+import msgspec
 import numpy as np
 from PIL import Image
 
 from .backends.gpu_scorer import GpuScorer, open_gpu_scorer
 from .backends.session import Precision
-from .core.errors import EngineError, ImageError
+from .core.errors import EngineError, ImageError, SettingsError
 from .core.preprocess import Array8, Picture, load_rgb
+from .core.scene import Scene, SceneChange, measure_scene
 from .core.scorer import EXACT, Scorer, Search
-from .core.scoring import Scores
+from .core.scoring import Floats, Scores
 from .engine.engine import Engine
 from .inspection import Inspection
 from .recipe.header import Thresholds
@@ -40,6 +43,12 @@ class _ProductInUse:
     gpu_scorer: GpuScorer | None
     thresholds: Thresholds
 
+    @property
+    def is_provisional(self) -> bool:
+        """Whether the threshold in use rests on a single photo."""
+        header = self.recipe.header
+        return header.is_provisional and self.thresholds.image == header.thresholds.image
+
 
 class Detector:
     """Finds bad parts of one product at a time; `use` changes the product, the engine stays.
@@ -48,10 +57,32 @@ class Detector:
     none of its keys signed are refused.
     """
 
+    @overload
+    def __init__(
+        self, recipe: Recipe | str | Path, /, *, search: Search = EXACT, trust: Trust | None = None
+    ) -> None: ...
+
+    @overload
     def __init__(
         self, engine: Engine, recipe: Recipe | str | Path, *, search: Search = EXACT, trust: Trust | None = None
+    ) -> None: ...
+
+    def __init__(
+        self,
+        engine: Engine | Recipe | str | Path,
+        recipe: Recipe | str | Path | None = None,
+        *,
+        search: Search = EXACT,
+        trust: Trust | None = None,
     ) -> None:
-        self.engine = engine
+        """Use an open engine, or the one that ships with goodparts where only a recipe is given."""
+        if not isinstance(engine, Engine):
+            if recipe is not None:
+                raise SettingsError(f"engine is a {type(engine).__name__}: open a folder with Engine.open")
+            recipe, engine = engine, Engine.open(verify=True)
+        if recipe is None:
+            raise SettingsError("a Detector needs a recipe: give one after the engine")
+        self.engine: Engine = engine
         self._search, self._trust = search, trust
         self._product: _ProductInUse
         self.use(recipe)
@@ -108,9 +139,15 @@ class Detector:
         thresholds.check()
         self._product = dataclasses.replace(self._product, thresholds=thresholds)
 
+    @property
+    def is_provisional(self) -> bool:
+        """Whether the threshold in use rests on a single photo."""
+        return self._product.is_provisional
+
     def predict(self, picture: Picture) -> Inspection:
         """Inspect one picture (preprocess.load_rgb says what is accepted)."""
-        return self.predict_batch([picture])[0]
+        [inspection] = self.predict_batch([picture])
+        return dataclasses.replace(inspection, draw=functools.partial(_draw, picture))
 
     def predict_batch(self, pictures: Iterable[Picture]) -> list[Inspection]:
         """Inspect several pictures in one pass of the encoder."""
@@ -123,7 +160,8 @@ class Detector:
             return []
         product = self._product
         view = product.recipe.header.view
-        scores, spans = self._score(frames, product) if product.gpu_scorer is None else product.gpu_scorer(frames)
+        score = functools.partial(self._score, product) if product.gpu_scorer is None else product.gpu_scorer
+        scores, views, spans = score(frames)
         if not (np.isfinite(scores.image).all() and np.isfinite(scores.grid).all()):
             raise EngineError(
                 f"{self.engine.backend} gave features that are not finite: no verdict can be had from them; "
@@ -136,9 +174,8 @@ class Detector:
         tiles = [slice(start, start + view.count) for start in range(0, len(scores.image), view.count)]
         return [
             Inspection(
-                score=float(scores.image[tile].max()),
+                raw_score=float(scores.image[tile].max()),
                 thresholds=product.thresholds,
-                level=product.recipe.header.calibration.image,
                 grids=scores.grid[tile],
                 view=view,
                 frame=(frame.shape[0], frame.shape[1]),
@@ -146,12 +183,14 @@ class Detector:
                 recipe=product.recipe.digest,
                 graph=product.recipe.header.graph,
                 backend=self.engine.backend,
+                provisional=product.is_provisional,
+                scene=judge_scene(product.recipe.header.scene, views[tile], scores.branches.grid_memory[tile]),
             )
             for frame, tile in zip(frames, tiles, strict=True)
         ]
 
-    def _score(self, frames: list[Array8], product: _ProductInUse) -> tuple[Scores, list[float]]:
-        """The scores of all the frames' views, and the seconds of preprocessing, encoding and scoring."""
+    def _score(self, product: _ProductInUse, frames: list[Array8]) -> tuple[Scores, Array8, list[float]]:
+        """The scores of all the frames' views, the views, and the seconds of preprocessing, encoding and scoring."""
         size, view = self.engine.encoder.image_size, product.recipe.header.view
         clock = [time.perf_counter()]
         views = np.concatenate([view.cut(frame, size, self.engine.threads) for frame in frames])
@@ -160,4 +199,16 @@ class Detector:
         clock.append(time.perf_counter())
         scores = product.score(features)
         clock.append(time.perf_counter())
-        return scores, [stop - start for start, stop in itertools.pairwise(clock)]
+        return scores, views, [stop - start for start, stop in itertools.pairwise(clock)]
+
+
+def judge_scene(scene: Scene | msgspec.UnsetType, views: Array8, grid_memory: Floats) -> SceneChange | None:
+    """Return why a picture, its views and their memory scores given, is not of the scene; None also for no scene."""
+    return scene.judge(measure_scene(views, grid_memory)) if scene else None
+
+
+def _draw(picture: Picture, inspection: Inspection) -> bytes:
+    """Return a picture with what was found in it, as PNG."""
+    from .overlay import draw_overlay, to_png
+
+    return to_png(draw_overlay(load_rgb(picture), inspection))

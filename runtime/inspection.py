@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from .core.regions import Region, find_regions
+from .core.scene import SceneChange
 from .core.scoring import Floats
 from .core.threads import one_blas_thread
 from .core.view import Box, View
-from .recipe.calibrate import Level, calibrated
-from .recipe.header import Thresholds
+from .recipe.header import Thresholds, Verdict
 
 _ROUNDING = 1.0 + 1e-5
 """How far above the highest pixel score rounding can lift the map."""
-
-Verdict = Literal["good", "reject"]
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
     """What was found in one picture.
 
-    score: raw image score, [0,1], of the worst tile; grids: raw pixel scores on the encoder's patch grid, per
+    raw_score: image score, [0,1], of the worst tile; grids: raw pixel scores on the encoder's patch grid, per
     tile [rows·columns,h,w]; frame: its height and width; milliseconds: per stage after loading (a batch's
-    time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran.
+    time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran; provisional:
+    whether the threshold rests on a single photo (RecipeHeader.is_provisional); scene: why the picture is not of the
+    scene that was learned, None where it is, and where the recipe has learned none; draw: draws the picture with what
+    was found in it, as PNG, None for a picture of a batch. A notebook shows that.
     """
 
-    score: float
+    raw_score: float
     thresholds: Thresholds
-    level: Level
     grids: Floats
     view: View
     frame: tuple[int, int]
@@ -38,21 +38,35 @@ class Inspection:
     recipe: str
     graph: str
     backend: str
+    provisional: bool = False
+    scene: SceneChange | None = None
+    draw: Callable[[Inspection], bytes] | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.frame
+        return (
+            f"Inspection({self.verdict}, score {format_score(self.score)}, {len(self.regions)} regions, "
+            f"{width}×{height} pixels)"
+        )
+
+    def _repr_png_(self) -> bytes | None:
+        """Return what a notebook shows, or None, at which it shows the line above."""
+        return None if self.draw is None else self.draw(self)
 
     @property
-    def threshold(self) -> float:
+    def raw_threshold(self) -> float:
         """Raw image score from which a part is rejected."""
         return self.thresholds.image
 
     @property
-    def verdict(self) -> Verdict:
-        """ "reject" when the score reaches the threshold."""
-        return "reject" if self.score >= self.threshold else "good"
+    def score(self) -> float:
+        """The raw score as a share of the raw threshold: 1 is the limit, 0.5 is half as anomalous as allowed."""
+        return self.thresholds.score(self.raw_score)
 
     @property
-    def calibrated(self) -> float:
-        """The score in [0,1]: monotone in the raw score, 0.5 at the threshold."""
-        return calibrated(self.score, self.threshold, self.level)
+    def verdict(self) -> Verdict:
+        """ "reject" from score 1 on; below, "review" from the thresholds' review on, where that is set; else "good"."""
+        return self.thresholds.verdict(self.raw_score)
 
     @property
     def extent(self) -> Box:
@@ -71,3 +85,12 @@ class Inspection:
         if self.grids.max() * _ROUNDING < self.thresholds.pixel:  # the map averages the grids: nothing in it is higher
             return []
         return find_regions(self.map, self.thresholds.pixel, self.thresholds.min_area, self.extent)
+
+
+def format_score(score: float) -> str:
+    """Return a score in few digits, rounded down, so that 1.00 is never shown for a part below the limit."""
+    if score > 1000.0:
+        return "> 1000"
+    digits = 2 if score < 10.0 else 1 if score < 100.0 else 0
+    text = f"{score:.{digits}f}"
+    return text if float(text) <= score else f"{float(text) - 10.0**-digits:.{digits}f}"

@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from .core.image_files import MARK
 from .core.preprocess import Array8
 from .core.scoring import Floats
-from .inspection import Inspection, Verdict
+from .inspection import Inspection, format_score
+from .recipe.header import Verdict
 
 _STOPS = np.array([0.0, 0.5, 1.0])
 _COLOURS = np.array([[110, 30, 140], [240, 110, 40], [255, 235, 110]], np.float32)
@@ -25,7 +26,9 @@ _RAMP = np.stack([np.interp(np.linspace(0, 1, 1024), _STOPS, channel) for channe
     np.uint8
 )
 """Colours by level, from none to the highest."""
-_BANNER = {"good": (0, 90, 160), "reject": (190, 70, 0)}
+_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
+_BANNER = {"good": ((0, 90, 160), _WHITE), "review": ((250, 225, 90), _BLACK), "reject": ((190, 70, 0), _WHITE)}
+"""Colours of a banner and its text: review differs from the others in lightness too."""
 LONGEST_SIDE = 1024
 """Larger photos are shown smaller."""
 TILE = 320
@@ -124,15 +127,17 @@ def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: i
 
 def _with_banner(photo: Image.Image, inspection: Inspection, decision: Verdict) -> Image.Image:
     own = "" if decision == inspection.verdict else f"; this frame: {inspection.verdict.upper()}"
-    text = f"{decision.upper()}{own} {inspection.calibrated:.2f}"
-    detail = f"score {inspection.score:.3g} / {inspection.threshold:.3g}"
+    text = f"{decision.upper()}{own} {format_score(inspection.score)}"
+    review = inspection.thresholds.review
+    detail = "limit 1.00" if review is None else f"review from {format_score(review)}, limit 1.00"
+    ground, ink = _BANNER[decision]
     size = min(40, max(12, photo.width // 20))
     large, small = ImageFont.load_default(size=size), ImageFont.load_default(size=max(11, size * 2 // 3))
     band = size + size // 2
-    framed = Image.new("RGB", (photo.width, photo.height + band), _BANNER[decision])
+    framed = Image.new("RGB", (photo.width, photo.height + band), ground)
     framed.paste(photo, (0, band))
     draw = ImageDraw.Draw(framed)
-    draw.text((size // 3, band / 2), text, fill=(255, 255, 255), font=large, anchor="lm")
+    draw.text((size // 3, band / 2), text, fill=ink, font=large, anchor="lm")
     if large.getlength(text) + small.getlength(detail) + size < photo.width:
-        draw.text((photo.width - size // 3, band / 2), detail, fill=(255, 255, 255), font=small, anchor="rm")
+        draw.text((photo.width - size // 3, band / 2), detail, fill=ink, font=small, anchor="rm")
     return framed

@@ -1,4 +1,8 @@
-"""Shared small things: a demo engine, a recipe, and drawn photos. Each is made once a run."""
+"""Shared small things: engines, recipes and drawn photos. Each is made once a run.
+
+`small` stands for any backbone. AnoPLe, and what else needs a ViT, gets `vit`: a tiny one with seeded random weights,
+which open_clip knows as ViT-tiny.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import open_clip
 import pytest
 from goodparts.export import engines
 from goodparts.export.engines import make_engine
 from goodparts.runtime.core.view import View
+from goodparts.runtime.recipe.product import Product, compose_recipe
 from goodparts.runtime.recipe.recipe import Recipe
+from goodparts.runtime.recipe.shots import Shots, load_shots
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.method import learn_recipe
-from goodparts.trainer.product import Product, RunOptions, compose_recipe
 from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
-from goodparts.trainer.shots import Shots, load_shots
+from goodparts.trainer.settings import RunOptions
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
     from goodparts.trainer.anople.learner import AnoPLeLearner
+
+
+VIT = "ViT-tiny"
+open_clip.add_model_config(Path(__file__).with_name("data") / f"{VIT}.json")
+
+
+def open_vit(taps: tuple[int, ...] | None = None) -> Backbone:
+    """Return the tiny ViT of five blocks, 192 px and width 128."""
+    return Backbone.open(VIT, pretrained="random", taps=taps)
 
 
 def draw_part(seed: int, *, defect: bool = False, size: tuple[int, int] = (320, 240)) -> Image.Image:
@@ -50,23 +65,37 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo() -> Backbone:
-    """The demo backbone."""
-    return Backbone.open("demo")
+def small() -> Backbone:
+    """The default backbone."""
+    return Backbone.open("small")
 
 
 @pytest.fixture(scope="session")
-def engine_folder(demo: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An engine of the demo backbone. Tests that damage it work on a copy."""
-    folder = tmp_path_factory.mktemp("engines") / "demo"
-    make_engine(demo, folder)
+def vit() -> Backbone:
+    """The tiny ViT."""
+    return open_vit()
+
+
+@pytest.fixture(scope="session")
+def engine_folder(small: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine of the small backbone. Tests that damage it work on a copy."""
+    folder = tmp_path_factory.mktemp("engines") / "small"
+    make_engine(small, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vit_engine(vit: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine of the tiny ViT."""
+    folder = tmp_path_factory.mktemp("engines") / "vit"
+    make_engine(vit, folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def copy_graph(engine_folder: Path) -> Callable[..., tuple[Path, ...]]:
-    """In place of `write_graph` where a test is not about it: the demo's graph as it was exported for `engine_folder`.
-    Each export takes seconds and is the same to the byte (test_same_backbone_same_bytes)."""
+    """In place of `write_graph` where a test is not about it: the graph as it was exported for `engine_folder`. Each
+    export takes seconds and is the same to the byte (test_same_backbone_same_bytes)."""
 
     def copy(_: object, folder: Path) -> tuple[Path, ...]:
         return tuple(Path(shutil.copy(engine_folder / f"encoder.{part}", folder)) for part in ("onnx", "weights"))
@@ -80,21 +109,37 @@ def _exported(copy_graph: Callable[..., tuple[Path, ...]], monkeypatch: pytest.M
 
 
 @pytest.fixture(scope="session")
-def shots(demo: Backbone, photos: Path) -> Shots:
-    """The good photos, at the encoder's size and at twice that."""
-    size = demo.encoder.image_size
+def shots(small: Backbone, photos: Path) -> Shots:
+    """The good photos as the small backbone reads them."""
+    return load_shots(sorted((photos / "good").iterdir()), View(), (small.encoder.image_size,))
+
+
+@pytest.fixture(scope="session")
+def vit_shots(vit: Backbone, photos: Path) -> Shots:
+    """The good photos at the tiny ViT's size and at twice that."""
+    size = vit.encoder.image_size
     return load_shots(sorted((photos / "good").iterdir()), View(), (size, 2 * size))
 
 
 @pytest.fixture(scope="session")
-def recipe(demo: Backbone, engine_folder: Path, shots: Shots) -> Recipe:
+def recipe(small: Backbone, engine_folder: Path, shots: Shots) -> Recipe:
     """A ring learned in three steps by the official protocol, whose scores are of order 0.01."""
+    return learn_ring(small, engine_folder, shots)
+
+
+@pytest.fixture(scope="session")
+def vit_recipe(vit: Backbone, vit_engine: Path, vit_shots: Shots) -> Recipe:
+    """The same for the tiny ViT."""
+    return learn_ring(vit, vit_engine, vit_shots)
+
+
+def learn_ring(backbone: Backbone, engine: Path, shots: Shots) -> Recipe:
     from goodparts.runtime.engine.spec import read_spec
 
     method = PromptAD.configure("official", {"steps": 3})
     product = Product("ring", GENERIC, View(), shots)
-    graph = read_spec(engine_folder).graph_id("plain", "fp32")
-    return learn_recipe(method, demo, product, graph, RunOptions(protocol="official"))
+    graph = read_spec(engine).graph_id("plain", "fp32")
+    return learn_recipe(method, backbone, product, graph, RunOptions(protocol="official"))
 
 
 @pytest.fixture(scope="session")
@@ -105,37 +150,37 @@ def recipe_file(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def anople(demo: Backbone, shots: Shots) -> AnoPLeLearner:
+def anople(vit: Backbone, vit_shots: Shots) -> AnoPLeLearner:
     """A ring learned in two steps."""
     from goodparts.trainer.anople.learner import AnoPLeLearner
     from goodparts.trainer.anople.model import Subject
     from goodparts.trainer.anople.settings import anople_settings
 
-    doubled = shots.views[2 * demo.encoder.image_size]
-    learner = AnoPLeLearner(demo, [Subject("ring", doubled)], anople_settings(steps=2, batch=2, lr=0.05))
+    doubled = vit_shots.views[2 * vit.encoder.image_size]
+    learner = AnoPLeLearner(vit, [Subject("ring", doubled)], anople_settings(steps=2, batch=2, lr=0.05))
     learner.learn()
     return learner
 
 
 @pytest.fixture(scope="session")
 def prompted_folder(
-    demo: Backbone, anople: AnoPLeLearner, engine_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    vit: Backbone, anople: AnoPLeLearner, vit_engine: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The engine with a prompted graph."""
     from goodparts.export.prompted import add_prompted
     from goodparts.trainer.anople.encoder import PromptedEncoder
 
-    folder = Path(shutil.copytree(engine_folder, tmp_path_factory.mktemp("prompted") / "demo"))
-    add_prompted(folder, demo, PromptedEncoder(demo, anople.settings))
+    folder = Path(shutil.copytree(vit_engine, tmp_path_factory.mktemp("prompted") / "vit"))
+    add_prompted(folder, vit, PromptedEncoder(vit, anople.settings))
     return folder
 
 
 @pytest.fixture(scope="session")
-def anople_recipe(demo: Backbone, anople: AnoPLeLearner, prompted_folder: Path, shots: Shots) -> Recipe:
+def anople_recipe(vit: Backbone, anople: AnoPLeLearner, prompted_folder: Path, vit_shots: Shots) -> Recipe:
     """The ring of `anople`."""
     from goodparts.runtime.engine.spec import read_spec
     from goodparts.trainer.anople.preparation import learned_products
 
-    [learned] = learned_products(demo, anople, [Product("ring", (), View(), shots)])
+    [learned] = learned_products(vit, anople, [Product("ring", (), View(), vit_shots)])
     graph = read_spec(prompted_folder).graph_id("prompted", "fp32")
-    return compose_recipe(demo, learned, graph, RunOptions())
+    return compose_recipe(vit.encoder, learned, graph, RunOptions())

@@ -26,7 +26,7 @@ with av.open(str(folder.parent / "cloth.mp4"), "w") as container:
         container.mux(stream.encode(av.VideoFrame.from_ndarray(rng.integers(90, 160, (240, 320, 3), np.uint8))))
     container.mux(stream.encode())
 PY
-"$training/bin/train-and-export" --backbone demo --images "$work/good" --product cloth --steps 5 \
+"$training/bin/train-and-export" --images "$work/good" --product cloth --steps 5 \
   --engine "$work/engine" --out "$work/cloth.safetensors" >/dev/null
 
 "$python" -m venv "$work/line"
@@ -42,6 +42,14 @@ test "$(wc -l <out.jsonl)" = 3
 test "$(ls pictures | wc -l)" = 3
 "$work/line/bin/goodparts" watch --engine engine --recipe cloth.safetensors --source cloth.mp4 --json watched.jsonl
 test "$(wc -l <watched.jsonl)" = 5
+# A product is learned here too, with the engine in the package.
+started=$(date +%s.%N)
+"$work/line/bin/goodparts" teach --images good --product cloth --out taught.safetensors
+"$work/line/bin/goodparts" inspect --recipe taught.safetensors good --json taught.jsonl
+ended=$(date +%s.%N)
+test "$(wc -l <taught.jsonl)" = 3
+seconds=$("$python" -c "print(f'{$ended - $started:.1f}')")
+echo "from photos to verdicts in $seconds s; the environment has $(du -sm line | cut -f1) MB"
 "$work/line/bin/python" "$here/wheel.py"
 # What is missing is named, in one line, with the way to get it.
 "$work/line/bin/train-and-export" --help >/dev/null

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
+from goodparts.runtime.recipe.product import LearnedProduct, Product, compose_recipe
 from goodparts.runtime.recipe.recipe import Recipe
 
-from .product import LearnedProduct, Product, RunOptions, compose_recipe
-from .settings import Protocol
+from .settings import Protocol, RunOptions
 
 if TYPE_CHECKING:
     from .clip.backbone import Backbone
@@ -99,4 +99,4 @@ def learn_recipe(
     """Learn one product and return its recipe for the graph with the id `graph`, without showing progress."""
     options = options or RunOptions()
     [learned] = method.prepare(backbone, [product], options).learn()
-    return compose_recipe(backbone, learned, graph, options)
+    return compose_recipe(backbone.encoder, learned, graph, options)

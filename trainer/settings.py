@@ -1,18 +1,37 @@
-"""What the settings of every method share: how they are changed and checked."""
+"""What every method shares: the options of a run, and how settings are changed and checked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
 from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.recipe.product import LearningOptions
 
 Protocol = Literal["clean", "official"]
 """clean: as the paper describes a method; official: as its authors' released code does it."""
 
+LIBRARIES = ("torch", "open_clip_torch")
+"""The packages that every method learns with."""
+
 SettingsT = TypeVar("SettingsT", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class RunOptions(LearningOptions):
+    """How a run learns, whatever its products are.
+
+    Attributes:
+        textures: Pictures that painted defects are filled with; without any, drawn ones and pieces of the shots.
+        resume: The file in which the state of learning is kept, from which a killed run goes on; None keeps none.
+    """
+
+    textures: Sequence[Path] = ()
+    resume: Path | None = None
 
 
 def change_settings(defaults: SettingsT, changes: Mapping[str, Any]) -> SettingsT:

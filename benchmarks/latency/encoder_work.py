@@ -19,7 +19,7 @@ def encoder_flops(tower: Tower, full: bool = False) -> int:
             tower(torch.zeros(1, tower.image_size, tower.image_size, 3, dtype=torch.uint8))
         return int(counter.get_total_flops())
     width = tower.width
-    patches = tower.grid[0] * tower.grid[1]
+    patches = tower.token_side**2
     tokens = patches + 1
     total = 2 * patches * int(tower.visual.conv1.weight.numel()) + 2 * tokens * width * tower.out_width
     for number, block in enumerate(tower.blocks, start=1):
@@ -40,4 +40,4 @@ def largest_product(tower: Tower) -> tuple[int, int, int] | None:
         return None
     width: int = tower.blocks[0].mlp.c_fc.in_features
     hidden: int = tower.blocks[0].mlp.c_fc.out_features
-    return tower.grid[0] * tower.grid[1] + 1, hidden, width
+    return tower.token_side**2 + 1, hidden, width

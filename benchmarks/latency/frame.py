@@ -29,6 +29,7 @@ from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import first_line
 from goodparts.runtime.core.files import write_atomic
 from goodparts.runtime.engine.spec import EngineSpec
+from goodparts.trainer.clip.names import DEFAULT_NAME
 
 from .. import options
 from ..arrivals import (
@@ -39,7 +40,7 @@ from ..arrivals import (
     make_latency_test,
     merge_rounds,
 )
-from ..peers.anomalib import MODELS, AnomalibPeer, title
+from ..peers.anomalib import MODELS, SMALL_MODELS, AnomalibPeer, title
 from ..peers.torch_encoder import torch_installed
 from ..synthetic import make_recipe
 from ..timing import REST, Contender, Worker, interleave
@@ -62,7 +63,7 @@ DEFAULT_BATCH = 4
 PEERS = {
     "torch": "eager, of the same encoder",
     "compile": "torch.compile of it, where there is a C++ compiler",
-    "anomalib": "WinCLIP and PatchCore, in an environment of their own: gigabytes",
+    "anomalib": "WinCLIP and PatchCore, or small's trunk under PatchCore, in an environment of their own: gigabytes",
 }
 DEFAULT_PEERS = ("torch", "compile")
 WITHOUT_TORCH = (
@@ -239,7 +240,7 @@ class FrameContenders:
                     Worker, inspect_in_torch, *arguments, environment=TORCH_AT_ITS_BEST
                 )
         if "anomalib" in names:
-            for model in MODELS:
+            for model in SMALL_MODELS if self.spec.encoder.backbone == DEFAULT_NAME else MODELS:
                 starts[title(model)] = functools.partial(AnomalibPeer, model, SHOTS, self.threads)
         return starts
 

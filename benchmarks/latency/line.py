@@ -4,7 +4,7 @@ Two questions. Does it keep up: the recordings, 640×480, come in their own time
 wins; what is dropped, and how late are verdicts? Does it leak: small recordings come as fast as they can be read, every
 frame is inspected, and the process' resident memory is read off over 200 000 frames.
 
-The inference library gets one thread unless another number is given: a model as small as the demo's gains little from a
+The inference library gets one thread unless another number is given: the small backbone gains little from a
 second, whose waiting costs the core that decodes. The line is a process of its own, without torch.
 """
 
@@ -24,9 +24,9 @@ from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.line.meter import STAGES
 from goodparts.runtime.recipe.header import Thresholds
+from goodparts.trainer.clip.names import DEFAULT_NAME
 
 from .. import options
-from ..backbones import DEMO
 from ..synthetic import make_recipe
 from .engines import open_or_make_engine
 from .line_process import SOURCES, LineObservation, run_line
@@ -67,7 +67,7 @@ def measure(*, backbone: str, precisions: Sequence[Precision] | None, threads: i
         folder = Path(name)
         video = record(folder / "large.mp4", SIZE, paced_frames)
         small_video = record(folder / "small.mp4", SMALL_SIZE, frames // SOURCES)
-        for backbone_name in dict.fromkeys((DEMO, backbone)):
+        for backbone_name in dict.fromkeys((DEFAULT_NAME, backbone)):
             log.info("building %s", backbone_name)
             engine = folder / backbone_name
             spec = open_or_make_engine(engine, backbone_name, precisions)
@@ -76,7 +76,7 @@ def measure(*, backbone: str, precisions: Sequence[Precision] | None, threads: i
                 log.info("%s %s: four cameras for %d s", backbone_name, precision, paced_frames / FPS)
                 observation = run_line(engine, precision, threads, recipes, video, "newest")
                 report_paced(findings, f"{backbone_name} {precision}", observation)
-            if backbone_name == DEMO:
+            if backbone_name == DEFAULT_NAME:
                 time_stages(findings, engine, write_recipes(engine, "fp32", video)[0], video)
                 fastest: Precision = "bf16" if "bf16" in spec.graph("plain").precisions else "fp32"
                 log.info("%s %s: %d frames", backbone_name, fastest, frames)
@@ -110,7 +110,7 @@ def report_memory(findings: Findings, precision: str, observation: LineObservati
     half = len(after_start) // 2
     growth = max(after_start[half:]) - max(after_start[:half])
     findings.add(
-        f"{DEMO} {precision}, {SMALL_SIZE[0]}×{SMALL_SIZE[1]}, every frame",
+        f"{DEFAULT_NAME} {precision}, {SMALL_SIZE[0]}×{SMALL_SIZE[1]}, every frame",
         observation.inspected / observation.seconds,
         "frames/s",
     )
@@ -128,7 +128,7 @@ def write_recipes(folder: Path, precision: Precision, video: Path) -> list[Path]
     for seed in range(2):
         recipe = make_recipe(engine.encoder, engine.graph_id(), shots=4, seed=seed)
         inspections = [Detector(engine, recipe).predict(frame) for frame in read_frames(video, LOOP)]
-        image = float(np.quantile([inspection.score for inspection in inspections], 0.98))
+        image = float(np.quantile([inspection.raw_score for inspection in inspections], 0.98))
         pixel = float(np.quantile([inspection.grids.max() for inspection in inspections], 0.98))
         paths.append(video.with_name(f"{folder.name}-{video.stem}-{seed}.safetensors"))
         recipe.with_thresholds(Thresholds(image=image, pixel=pixel)).save(paths[-1])

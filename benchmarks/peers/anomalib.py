@@ -26,6 +26,8 @@ from ..synthetic import FRAME_SIZE
 log = logging.getLogger(__name__)
 
 MODELS = ("WinCLIP", "PatchCore")
+SMALL_MODELS = ("PatchCore MobileNetV2",)
+"""Peers of the backbone `small`: its trunk under PatchCore, at the same size and with the same taps."""
 WARMUP_FRAMES, FRAMES = 1, 4
 """Untimed and timed frames of a turn."""
 REQUIREMENTS = ("anomalib>=2.3,<3", "torch", "torchvision", "open_clip_torch>=2.23,<2.26.1")
@@ -39,7 +41,10 @@ def title(model: str) -> str:
 
 
 class AnomalibPeer:
-    """One of MODELS with random weights and a few shots, inspecting back to back; a contender as timing.Worker is."""
+    """One of MODELS or SMALL_MODELS, with random weights and a few shots, inspecting back to back.
+
+    It is a contender as timing.Worker is.
+    """
 
     def __init__(self, model: str, shots: int, threads: int | None, python: Path | None = None) -> None:
         """Start the process.

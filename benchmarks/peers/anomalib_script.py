@@ -53,7 +53,8 @@ def prepare(*, model: str, shots: int, threads: int | None, height: int, width: 
         torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
     frame = torch.randint(0, 256, (height, width, 3), generator=generator, dtype=torch.uint8)
-    network, transform = {"WinCLIP": make_winclip, "PatchCore": make_patchcore}[model]()
+    makers = {"WinCLIP": make_winclip, "PatchCore": make_patchcore, "PatchCore MobileNetV2": make_small_patchcore}
+    network, transform = makers[model]()
 
     def view(picture: Any) -> Any:
         return transform(picture.permute(2, 0, 1)[None].float() / 255)
@@ -87,6 +88,15 @@ def make_patchcore() -> tuple[Any, Any]:
 
     network = PatchcoreModel(layers=["layer2", "layer3"], pre_trained=False)
     return network, Patchcore.configure_pre_processor().transform
+
+
+def make_small_patchcore() -> tuple[Any, Any]:
+    """Return PatchCore with the trunk of the backbone `small`, its taps and its size of picture."""
+    from anomalib.models import Patchcore
+    from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+
+    network = PatchcoreModel(["blocks.2", "blocks.4"], "mobilenetv2_100", pre_trained=False)
+    return network, Patchcore.configure_pre_processor(image_size=(240, 240)).transform
 
 
 def learn(network: Any, model: str, pictures: Any) -> None:

@@ -40,7 +40,7 @@ class TorchSession:
     def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:  # noqa: ARG002
         with self._torch.inference_mode():
             outputs = self._tower(self._torch.from_numpy(views).to(self._device))
-            return name_outputs([output.float().cpu().numpy() for output in outputs])
+            return name_outputs([output.float().contiguous().cpu().numpy() for output in outputs])
 
 
 def torch_type(precision: Precision) -> Any:

@@ -2,7 +2,7 @@
 
 Costs are of synthetic products: memory, calibration and the file's bytes, all but the encoder's pass over each photo;
 in processor time, so that other work on the machine does not count: the wall's is that or less.
-Verdicts are of drawn parts of kinds that the demo backbone was not trained on: of a line of good parts those that the
+Verdicts are of drawn parts of kinds that the small backbone was not trained on: of a line of good parts those that the
 recipe rejects are accepted one after the other, as an operator would. Which rows to keep is asked of a memory that
 accepted the whole line, with room for ROOM photos' rows: the most novel ones, beside k-center and chance.
 """
@@ -25,14 +25,16 @@ from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.accept import PHOTOS_MORE
 from goodparts.runtime.recipe.header import Shot
 from goodparts.runtime.recipe.memory import Halves
+from goodparts.runtime.recipe.product import Product
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.runtime.recipe.refit import most_novel, remember
+from goodparts.runtime.recipe.shots import Shots
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.names import DEFAULT_NAME
 from goodparts.trainer.method import learn_recipe
-from goodparts.trainer.product import Product, RunOptions
 from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
-from goodparts.trainer.shots import Shots
+from goodparts.trainer.settings import RunOptions
 
 from .. import options
 from ..backbones import describe_encoder
@@ -66,12 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(*, backbone: str, repeat: int) -> Findings:
     findings = Findings()
-    for name in ("demo", backbone):
+    for name in dict.fromkeys((DEFAULT_NAME, backbone)):
         time_update(findings, name, repeat)
-    demo = Backbone.open("demo")
+    small = Backbone.open(DEFAULT_NAME)
     for kind in HELD_OUT_KINDS:
         log.info("drawn %s", kind)
-        lines = [LineOfParts(kind, FIRST_LINE + index, demo) for index in range(LINES)]
+        lines = [LineOfParts(kind, FIRST_LINE + index, small) for index in range(LINES)]
         compare_verdicts(findings, kind, lines)
         compare_rows(findings, kind, lines)
     return findings

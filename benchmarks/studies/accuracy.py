@@ -1,4 +1,4 @@
-"""What the demo backbone tells apart, and whether thresholds keep their promise.
+"""What the small backbone tells apart, and whether thresholds keep their promise.
 
 On drawn parts of kinds and with defects that its training never saw, and on real photos (--data: folders in
 MVTec's layout): every branch and fusion at two temperatures, beside random weights of the same model; rates at the
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import open_clip
 from goodparts.evaluation.datasets.folders import read_mvtec
 from goodparts.evaluation.metrics.image import auroc
 from goodparts.evaluation.report.report import Findings
@@ -24,10 +23,10 @@ from goodparts.runtime.core.scoring import Floats, Fusion, memory_scores, score
 from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.calibrate import Calibration, calibrate_on
 from goodparts.runtime.recipe.memory import coreset
-from goodparts.runtime.recipe.simulate import place, score_painted
-from goodparts.trainer.clip import embedded as clip
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.names import DEFAULT_NAME
 from goodparts.trainer.clip.weights import randomise
+from goodparts.trainer.embedded.model import HybridCLIP
 from goodparts.trainer.promptad.settings import promptad_settings
 
 from .products import MeasuredProduct, find_products, gather_sets
@@ -56,14 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(*, data: Path | None) -> Findings:
     findings = Findings()
-    trained = Backbone.open("demo")
-    model = open_clip.CLIP(**clip.CONFIG)
+    trained = Backbone.open(DEFAULT_NAME)
+    model = HybridCLIP()
     randomise(model, 0)
     size = trained.encoder.image_size
     sets = gather_sets(findings, data, size, lines=LINES, pool=POOL, good=GOOD, bad=BAD)
     for name, products in sets.items():
         log.info("%s: branches and fusions", name)
-        compare_fusions(findings, name, products, trained, Backbone("demo", model))
+        compare_fusions(findings, name, products, trained, Backbone(DEFAULT_NAME, model))
     for name, products in sets.items():
         log.info("%s: shares of the memory", name)
         compare_shares(findings, name, products, trained)
@@ -72,7 +71,7 @@ def measure(*, data: Path | None) -> Findings:
         compare_rates(findings, name, products, trained)
     for folder in [] if data is None else find_products(data):
         log.info("%s: tiles", folder.name)
-        compare_tiles(findings, folder, trained, Backbone("demo", model))
+        compare_tiles(findings, folder, trained, Backbone(DEFAULT_NAME, model))
     return findings
 
 
@@ -131,8 +130,7 @@ def compare_shares(findings: Findings, name: str, products: list[MeasuredProduct
 def compare_rates(findings: Findings, name: str, products: list[MeasuredProduct], backbone: Backbone) -> None:
     """Add rows "<set>, k shots, at <rate>: good rejected | bad missed", over all lines or draws.
 
-    Where four are learned, also with a calibration on the rest of the good photos, and at the threshold between good
-    and simulated bad parts.
+    Where four are learned, also with a calibration on the rest of the good photos.
     """
     encoded = EncodedProducts(products, backbone)
     for shots in SHOT_COUNTS:
@@ -140,9 +138,6 @@ def compare_rates(findings: Findings, name: str, products: list[MeasuredProduct]
         further_count = 0
         for trial, further_photos in encoded.trials(shots):
             own.add(trial, at_rates(trial.calibration))
-            if shots == SHOTS:
-                painted, _ = score_painted(trial.learned, trial.shots, 1, backbone.encode)
-                own.add(trial, {"simulated": place(trial.calibration.image, painted)})
             if shots == SHOTS and len(further_photos):
                 further_count = len(further_photos)
                 further.add(

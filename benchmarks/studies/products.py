@@ -17,7 +17,7 @@ from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.view import View
 
 FIRST_LINE = 1000
-"""The seed of the first drawn product that is measured; the demo CLIP learned from other seeds."""
+"""The seed of the first drawn product that is measured; the small backbone learned from other seeds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def find_products(root: Path) -> list[Path]:
 def gather_sets(
     findings: Findings, data: Path | None, size: int, *, lines: int, pool: int, good: int, bad: int
 ) -> dict[str, list[MeasuredProduct]]:
-    """Gather products by the set's name: drawn lines of each kind that the demo CLIP never saw, and real photos.
+    """Gather products by the set's name: drawn lines of each kind that the small backbone never saw, and real photos.
 
     findings: takes a remark where there are no real photos; data: folders of real photos; size: side of the square that
     the encoder reads; lines: of each kind; pool, good, bad: photos of each line, as `draw_product` takes them.

@@ -1,6 +1,6 @@
 """A 20-pixel defect in a five-megapixel frame, without tiles and with.
 
-Drawn frames of kinds, and with defects, that the demo backbone never saw. Scores come from torch (trials.py).
+Drawn frames of kinds, and with defects, that the small backbone never saw. Scores come from torch (trials.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Floats, score
 from goodparts.runtime.core.view import View
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.names import DEFAULT_NAME
 
 from .trials import learn
 
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure() -> Findings:
-    findings, backbone = Findings(), Backbone.open("demo")
+    findings, backbone = Findings(), Backbone.open(DEFAULT_NAME)
     for kind in HELD_OUT_KINDS:
         log.info("%s: %d frames are drawn", kind, max(SHOTS) + 2 * FRAMES)
         line = DrawnProduct(kind, LINE)

@@ -34,8 +34,8 @@ from .products import MeasuredProduct
 DEFAULT = PROTOCOLS["clean"]
 DRAWS = 4
 """The largest number of disjoint draws of shots from one product's good photos."""
-MAP_SIDE = 96
-"""The side of the maps that pixel AUROC compares: every second pixel of the demo backbone's square."""
+MAP_SIDE = 120
+"""The side of the maps that pixel AUROC compares: every second pixel of the small backbone's square."""
 
 
 @dataclass(frozen=True, eq=False)

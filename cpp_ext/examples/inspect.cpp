@@ -18,6 +18,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr const char* kAnswers[] = {"good", "review", "reject"};  // by gp_answer
+
 struct Picture {
   int64_t width = 0, height = 0;
   std::vector<uint8_t> rgb;
@@ -72,10 +74,10 @@ Json as_record(const std::string& path, const goodparts::Inspection& inspection)
   }
   return {{"path", path},
           {"score", verdict.score},
-          {"calibrated", verdict.calibrated},
-          {"verdict", verdict.reject ? "reject" : "good"},
-          {"threshold", verdict.thresholds.image},
-          {"pixel_threshold", verdict.thresholds.pixel},
+          {"verdict", kAnswers[verdict.answer]},
+          {"raw_score", verdict.raw_score},
+          {"raw_threshold", verdict.thresholds.image},
+          {"raw_pixel_threshold", verdict.thresholds.pixel},
           {"regions", regions},
           {"milliseconds",
            {{"preprocess", to_microseconds(verdict.preprocess_ms)},

@@ -47,7 +47,7 @@ void use(const gp::Recipe& recipe) {
   const gp::Map map = view.stitch(scores.grids.data(), encoder.grid_height, encoder.grid_width, kHeight, kWidth);
   const gp_thresholds& limits = recipe.header.thresholds;
   gp::find_regions(map, limits.pixel, limits.min_area, view.region(kHeight, kWidth));
-  gp::calibrated(scores.image, limits.image, recipe.header.level);
+  gp::answer_to(scores.image / limits.image, limits);
 }
 
 // Whether it was accepted by one of the readers.

@@ -4,7 +4,7 @@
 //   goodparts::Engine engine("engine");
 //   goodparts::Detector detector(engine, goodparts::Recipe("nut.safetensors"));
 //   goodparts::Inspection inspection = detector.inspect(frame);  // a gp_frame
-//   if (inspection.verdict().reject) for (const gp_region& region : inspection.regions()) …
+//   if (inspection.verdict().answer == GP_REJECT) for (const gp_region& region : inspection.regions()) …
 //   detector.use(goodparts::Recipe("bolt.safetensors"));         // the next product, same engine
 //
 // What goodparts_runtime.h says of threads, ownership and units holds.

@@ -62,6 +62,7 @@ typedef struct {
   double image;    /* raw image score from which a part is rejected; above 0 */
   double pixel;    /* raw pixel score from which a region is outlined; above 0 */
   double min_area; /* smallest region to report, in frame pixels */
+  double review;   /* score from which a part that is not rejected is to be reviewed, below 1; 0 for no such band */
 } gp_thresholds;
 
 /* A recipe made for another encoder, or with another graph of the same encoder, is refused: the latter is fitted to
@@ -80,10 +81,12 @@ GP_API gp_inspection* gp_detector_inspect(const gp_detector* detector, const gp_
 
 /* ---- Inspection: what was found in a frame ---------------------------------------------------------------------- */
 
+typedef enum { GP_GOOD = 0, GP_REVIEW = 1, GP_REJECT = 2 } gp_answer;
+
 typedef struct {
-  double score;      /* raw, of the worst tile */
-  double calibrated; /* in [0,1]: monotone in score, 0.5 at the threshold */
-  bool reject;       /* score >= thresholds.image */
+  double score;     /* raw_score / thresholds.image: 1 is the limit */
+  double raw_score; /* of the worst tile */
+  gp_answer answer; /* GP_REJECT from score 1 on, GP_REVIEW from thresholds.review on where that is set */
   gp_thresholds thresholds;
   double preprocess_ms, encode_ms, score_ms;
 } gp_verdict;

@@ -10,7 +10,7 @@
 namespace gp {
 namespace {
 
-constexpr int64_t kContract = 3;
+constexpr int64_t kContract = 4;
 constexpr std::string_view kDigestMark = "\"digest\": \"";
 constexpr const char* kBackend = "onnxruntime";
 
@@ -50,7 +50,8 @@ std::string Encoder::text() const {
   std::string text = backbone + " at " + std::to_string(image_size) + " px, weights " + weights.substr(0, 12);
   for (size_t index = 0; index < taps.size(); ++index)
     text += (index ? "," : ", memory taps ") + std::to_string(taps[index].block);
-  return text;
+  return text + " on " + std::to_string(grid_height) + "×" + std::to_string(grid_width) + " patches, neighbourhood " +
+         std::to_string(neighbourhood);
 }
 
 Encoder read_encoder(const Fields& fields) {
@@ -61,6 +62,7 @@ Encoder read_encoder(const Fields& fields) {
   encoder.image_size = fields.integer("image_size", 1, kMostSide);
   std::tie(encoder.grid_height, encoder.grid_width) = fields.pair("grid", 1, encoder.image_size);
   encoder.width = fields.integer("width", 1, kMostWidth);
+  if (fields.has("neighbourhood")) encoder.neighbourhood = fields.integer("neighbourhood", 1, encoder.image_size);
   for (const Json& one : fields.array("taps")) {
     const Fields tap(one, "a tap");
     encoder.taps.push_back({tap.integer("block", 0, 1 << 20), tap.integer("width", 1, kMostWidth)});
@@ -88,7 +90,12 @@ EngineSpec parse_engine_spec(std::string_view data, const std::string& name) {
       fail(name + " has contract " + (contract.is_number() ? contract.dump() : "of no number") +
            "; this version reads " + std::to_string(kContract) + ": export again");
     if (!is_sealed(data, kDigestMark, fields.text("digest"))) throw Damaged("its digest does not match");
-    return read_fields(fields);
+    EngineSpec spec = read_fields(fields);
+    if (spec.encoder.backbone == kGoneBackbone)
+      fail(name +
+           " was made with the backbone demo, which small replaced: export small to another folder with `goodparts "
+           "export --engine`");
+    return spec;
   } catch (const Damaged& problem) {
     fail(name + " is damaged (" + problem.what() + "): export the engine again");
   }

@@ -17,10 +17,14 @@ struct Tap {
   bool operator==(const Tap&) const = default;
 };
 
+// An earlier version's backbone: its engines and recipes are refused.
+constexpr std::string_view kGoneBackbone = "demo";
+
 // The identity of a visual encoder. A recipe fits the engines that carry an equal one.
 struct Encoder {
   std::string backbone, weights;
   int64_t image_size = 0, grid_height = 0, grid_width = 0, width = 0;
+  int64_t neighbourhood = 1;  // older recipes do not name it
   std::vector<Tap> taps;
 
   bool operator==(const Encoder&) const = default;

@@ -33,6 +33,10 @@ const std::string& Fields::text(const char* name) const {
   return checked(name, at(name).is_string(), "a text").get_ref<const std::string&>();
 }
 
+bool Fields::boolean(const char* name) const {
+  return checked(name, at(name).is_boolean(), "true or false").get<bool>();
+}
+
 double Fields::number(const char* name) const { return checked(name, at(name).is_number(), "a number").get<double>(); }
 
 int64_t Fields::integer(const char* name, int64_t low, int64_t high) const {

@@ -32,6 +32,7 @@ class Fields {
   Fields object(const char* name) const;
   const Json& array(const char* name) const;
   const std::string& text(const char* name) const;
+  bool boolean(const char* name) const;
   double number(const char* name) const;  // finite: JSON knows no other numbers
   int64_t integer(const char* name, int64_t low, int64_t high) const;
   std::pair<int64_t, int64_t> pair(const char* name, int64_t low, int64_t high) const;  // an array of two integers

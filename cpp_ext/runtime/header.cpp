@@ -19,8 +19,8 @@ constexpr std::string_view kViewFields[] = {"roi", "mask", "resize", "tiles", "o
 // clang-format off
 constexpr std::string_view kHeaderFields[] = {
     "version", "product", "method", "protocol", "settings", "encoder", "graph", "view", "temperature", "image_maximum",
-    "fusion", "residual_weight", "memory_share", "shots", "shot_calibration", "calibration", "false_reject_rate", "thresholds",
-    "seed", "versions", "accepted", "signature", "digest"};
+    "fusion", "residual_weight", "memory_share", "poses", "shots", "shot_calibration", "calibration",
+    "false_reject_rate", "thresholds", "seed", "versions", "accepted", "scene", "signature", "digest"};
 // clang-format on
 
 // Fields that decide how a frame is scored must all be known: an older reader would score otherwise.
@@ -97,11 +97,11 @@ Header parse_header(const Fields& fields) {
   header.fusion = static_cast<gp_fusion>(
       choice(fields, "fusion", std::array<std::string_view, 4>{"paper", "residual", "prompt", "memory"}));
   header.residual_weight = static_cast<float>(fields.number("residual_weight"));
-  const Fields level = fields.object("calibration").object("image");
-  header.level = {level.number("location"), level.number("spread")};
   const Fields thresholds = fields.object("thresholds");
-  header.thresholds = {thresholds.number("image"), thresholds.number("pixel"), thresholds.number("min_area")};
+  header.thresholds = {thresholds.number("image"), thresholds.number("pixel"), thresholds.number("min_area"),
+                       thresholds.has("review") ? thresholds.number("review") : 0.0};
   header.shots = static_cast<int64_t>(fields.array("shots").size());
+  header.poses = fields.has("poses") && fields.boolean("poses");
   return header;
 }
 

@@ -45,11 +45,4 @@ FrameScores Product::score(const gp_features& features, int threads) const {
   return {*std::max_element(image.begin(), image.end()), std::move(grid)};
 }
 
-double calibrated(double score, double threshold, const Level& level) {
-  if (score <= 0) return 0;
-  const double margin = std::max(std::log(threshold) - level.location, level.spread);
-  const double slope = std::log(9.0) / margin;
-  return 1 / (1 + std::exp(std::min(slope * (std::log(threshold) - std::log(score)), 700.0)));
-}
-
 }  // namespace gp

@@ -30,7 +30,4 @@ class Product {
   std::unique_ptr<Scorer> scorer_;
 };
 
-// Raw score → [0,1]: monotone, 0.5 at the threshold (goodparts.runtime.recipe.calibrate.calibrated).
-double calibrated(double score, double threshold, const Level& level);
-
 }  // namespace gp

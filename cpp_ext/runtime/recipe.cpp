@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::string_view kDigestMark = "\\\"digest\\\":\\\"";  // JSON within JSON
 constexpr const char* kMetadata = "__metadata__";
+constexpr int64_t kPoses = 8;               // of a square
 constexpr uint64_t kMostHeader = 16 << 20;  // bytes; a mask's PNG is most of it
 
 // A tensor as the file holds it.
@@ -135,11 +136,12 @@ Recipe assemble(Header header, const Tensors& tensors) {
   recipe.image_prompts = shelf.floats("image_prompts", "F32", {2, encoder.width});
   recipe.pixel_prompts = shelf.floats("pixel_prompts", "F32", {2, encoder.width});
   const int64_t views = recipe.header.shots * recipe.header.view.count(), size = encoder.image_size;
+  const int64_t most_rows = views * encoder.patches() * (recipe.header.poses ? kPoses : 1);
   for (size_t tap = 0; tap < encoder.taps.size(); ++tap) {
     const std::string bank = "memory_" + std::to_string(tap), photos = "photos_" + std::to_string(tap);
     const std::vector<int64_t>& shape = shelf.find(photos).shape;
     const int64_t rows = shape.size() == 1 ? shape[0] : 0;
-    if (rows < 1 || rows > views * encoder.patches()) throw Damaged("tensor " + photos + " is " + shape_text(shape));
+    if (rows < 1 || rows > most_rows) throw Damaged("tensor " + photos + " is " + shape_text(shape));
     shelf.take(photos, "I32", {rows});
     recipe.banks.push_back(shelf.floats(bank, "F16", {rows, encoder.taps[tap].width}));
     recipe.margins.push_back(shelf.floats("margins_" + std::to_string(tap), "F32", {rows}));
@@ -171,7 +173,12 @@ Recipe parse(std::string_view data) {
 Recipe parse_recipe(std::string_view data, const std::string& name) {
   std::string problem;
   try {
-    return parse(data);
+    Recipe recipe = parse(data);
+    if (recipe.header.encoder.backbone == kGoneBackbone)
+      throw Failure(GP_RECIPE, name +
+                                   " was made with the backbone demo, which small replaced: learn the product again "
+                                   "with `train-and-export`");
+    return recipe;
   } catch (const Unknown& unknown) {
     throw Failure(GP_RECIPE,
                   name + ": " + unknown.what() + ": inspect it in Python, or use a version of goodparts that does");
@@ -191,6 +198,13 @@ void check_thresholds(const gp_thresholds& thresholds) {
             std::string(name) + " threshold " + std::to_string(value) + ": a finite number above 0 is needed");
   require(std::isfinite(thresholds.min_area) && thresholds.min_area >= 0,
           "min_area " + std::to_string(thresholds.min_area) + ": 0 or more frame pixels are needed");
+  require(thresholds.review >= 0 && thresholds.review < 1,
+          "review " + std::to_string(thresholds.review) + ": a score below 1 is needed, as in 0.8, or 0 for no band");
+}
+
+gp_answer answer_to(double score, const gp_thresholds& thresholds) {
+  if (score >= 1) return GP_REJECT;
+  return thresholds.review > 0 && score >= thresholds.review ? GP_REVIEW : GP_GOOD;
 }
 
 }  // namespace gp

@@ -12,10 +12,6 @@
 
 namespace gp {
 
-// What good parts score: mean and spread of the logarithms.
-struct Level {
-  double location, spread;
-};
 
 // What inspection needs of a recipe's header.
 struct Header {
@@ -26,9 +22,9 @@ struct Header {
   bool maximum_of_map;
   gp_fusion fusion;
   float residual_weight;
-  Level level;  // of image scores
   gp_thresholds thresholds;
   int64_t shots;
+  bool poses;  // the banks also hold the shots' views turned and mirrored
 };
 
 // prompts: [2,width]; banks: [rows,width of the tap] each; margins: [rows] of each.
@@ -45,5 +41,8 @@ Recipe read_recipe(const std::filesystem::path& path);
 
 // Throws Invalid for values that decide nothing.
 void check_thresholds(const gp_thresholds& thresholds);
+
+// The answer to a part's score, which is a share of the image threshold (goodparts.runtime.recipe.header.Thresholds).
+gp_answer answer_to(double score, const gp_thresholds& thresholds);
 
 }  // namespace gp

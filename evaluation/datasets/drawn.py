@@ -1,6 +1,6 @@
-"""Drawn parts as a data set: a category for each kind of the demo, in MVTec AD's layout.
+"""Drawn parts as a data set: a category for each kind of part, in MVTec AD's layout.
 
-The demo CLIP was trained on other products, and never on its held-out kinds.
+The small backbone was trained on other products, and never on its held-out kinds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .layouts import DataSet, open_data
 
 DRAWN = "drawn"
 SEED = 2000
-"""The seed of the products; the embedded backbone's training counts from 0, the accuracy study from 1000."""
+"""The seed of the products; the small backbone's training counts from 0, the accuracy study from 1000."""
 TRAIN, GOOD, BAD = 16, 16, 16
 """The number of photos of a category; bad ones take the defects in turn."""
 

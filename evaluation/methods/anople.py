@@ -64,7 +64,9 @@ def _fit(data: TrainingData, together: bool, row_settings: AnoPLeSettings) -> Fi
         prototypes, prototypes, (), row_settings.temperature, row_settings.image_maximum,
         fusion=row_settings.fusion, residual_weight=task.backbone().residual_weight,
     )  # fmt: skip
-    fitted = fit_with_memory(data, learned, encode(data.views), encode, deployed=data.encode_prompted is not None)
+    fitted = fit_with_memory(
+        data, learned, encode(data.views), encode, poses=row_settings.poses, deployed=data.encode_prompted is not None
+    )
     return dataclasses.replace(fitted, encode=encode)
 
 

@@ -52,7 +52,7 @@ def _with_local_path(backbone: Backbone, run_last: Callable[[Any, Tensor], Tenso
             tokens = tower.embed(torch.tensor(views, device=backbone.device))
             for block in blocks:
                 tokens = block(tokens)
-            local = to_numpy(tower.project(run_last(last, tokens)[:, 1:]))
+            local = to_numpy(tower.on_grid(tower.project(run_last(last, tokens)[:, 1:]), tower.token_side))
         return dataclasses.replace(backbone.encode(views), local=local)
 
     return OwnEncoder(TORCH_ONLY, encode)
@@ -71,7 +71,8 @@ def quarter_memory(backbone: Backbone) -> OwnEncoder:
 
 
 def _with_taps(backbone: Backbone, taps: tuple[int, ...]) -> OwnEncoder:
-    tower = wrap(backbone.visual.visual, taps).to(backbone.device).eval()
+    own = backbone.visual
+    tower = wrap(own.visual, taps, own.grid[0], own.neighbourhood).to(backbone.device).eval()
 
     def encode(views: Array8) -> Features:
         with torch.inference_mode():

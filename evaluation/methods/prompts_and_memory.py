@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+from goodparts.export.text import make_text_features
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scorer import Scorer
 from goodparts.runtime.core.scoring import Features, Floats, Learned, prompt_scores, score
@@ -24,10 +25,10 @@ from goodparts.trainer.promptad.suffixes import GENERIC, OBJECTS
 from .coop import CoOp
 from .method import FittedMethod, LearnedPrompts, Method, OpenEncoder, PromptTask, TrainingData
 
-Prompts = Literal["generic", "objects", "no manual", "coop", "ensemble"]
+Prompts = Literal["generic", "objects", "no manual", "coop", "ensemble", "taught"]
 TUNABLE: tuple[Prompts, ...] = ("generic", "objects", "no manual")
 """Prompts that are learned by PromptAD's settings."""
-_AFTER_LEARNING = ("fusion", "image_maximum", "memory_share")
+_AFTER_LEARNING = ("fusion", "image_maximum", "memory_share", "poses")
 """Settings that do not change how prompts are learned: methods that differ only in these share their prompts."""
 
 
@@ -65,12 +66,15 @@ class PromptsAndMemory:
             fusion=row_settings.fusion, residual_weight=residual_weight,
         )  # fmt: skip
         return fit_with_memory(
-            data, learned, data.features, data.encode, share=row_settings.memory_share, deployed=data.deployed
-        )
+            data, learned, data.features, data.encode, share=row_settings.memory_share, poses=row_settings.poses,
+            deployed=data.deployed,
+        )  # fmt: skip
 
     def _learn_prompts(self, task: PromptTask, row_settings: PromptADSettings) -> LearnedPrompts:
         if self.prompts == "ensemble":
             return learn_ensemble(task)
+        if self.prompts == "taught":
+            return LearnedPrompts(_encode_generic_part(task.backbone()))
         if self.prompts == "coop":
             return task.run(CoOp(task.backbone(), task.features(), task.text, task.seed))
         suffixes = self._suffixes(task.category)
@@ -95,13 +99,14 @@ def fit_with_memory(
     encode: Encode,
     *,
     share: float = 1.0,
+    poses: bool = False,
     deployed: bool,
 ) -> FittedMethod:
     """Add the memory of the photos to learned prompts, and calibrate the threshold, as a recipe has them.
 
     features are those of the photos, and encode made them. deployed chooses the runtime's scorer over scoring.py.
     """
-    memory = fit_memory(learned, features, data.views, 1, encode, share=share)
+    memory = fit_memory(learned, features, data.views, 1, encode, share=share, poses=poses)
     learned = dataclasses.replace(
         learned,
         banks=tuple(bank.astype(np.float32) for bank in memory.banks),
@@ -122,13 +127,14 @@ def prompts_and_memory(
 ) -> Method:
     """Return a row of the table; changes are those of the protocol's settings."""
     method = PromptsAndMemory(prompts, changes)
+    tunable = prompts is None or prompts in TUNABLE
     return Method(
         title,
         method.fit,
         method.prompts_name,
         open_encoder=open_encoder,
-        tune=partial(prompts_and_memory, title, prompts, open_encoder, **changes) if prompts in TUNABLE else None,
-        official=open_encoder is None and (prompts is None or prompts in TUNABLE),
+        tune=partial(prompts_and_memory, title, prompts, open_encoder, **changes) if tunable else None,
+        official=open_encoder is None and tunable,
     )
 
 
@@ -155,3 +161,10 @@ def learn_ensemble(task: PromptTask) -> LearnedPrompts:
 @functools.lru_cache(maxsize=1)
 def _encode_ensemble(backbone: Backbone, text: str) -> Prototypes:
     return ensemble(backbone.text, text)
+
+
+@functools.lru_cache(maxsize=1)
+def _encode_generic_part(backbone: Backbone) -> Prototypes:
+    """Return the prompts of every recipe that `goodparts teach` makes with an engine of this backbone."""
+    prototypes = make_text_features(backbone).prototypes()
+    return Prototypes(prototypes, prototypes)

@@ -45,6 +45,7 @@ METHODS: Mapping[str, Method] = {
     "coop+": prompts_and_memory("CoOp-style with memory", "coop"),
     "vvclip": zero_shot("V-V CLIP, prompt ensemble, zero-shot"),
     "vvclip+": prompts_and_memory("V-V CLIP, prompt ensemble, with memory", "ensemble"),
+    "taught": prompts_and_memory("goodparts teach: prompt ensemble of a generic part, with memory", "taught"),
     "patchcore": patch_statistics("PatchCore on the encoder's patches", fit_patchcore),
     "spade": patch_statistics("SPADE on the encoder's patches", fit_spade),
     "padim": patch_statistics("PaDiM on the encoder's patches, shrunk", fit_padim),
@@ -121,8 +122,8 @@ def find_method(name: str) -> Method:
     method = METHODS.get(base)
     if method is None or method.tune is None or not changes:
         raise SettingsError(
-            f"--method {name}: there are {' '.join(GROUPS)}, {' '.join(METHODS)}, and PromptAD's and AnoPLe's "
-            "with settings, as in promptad:alignment_weight=0.1,fusion=prompt"
+            f"--method {name}: there are {' '.join(GROUPS)}, {' '.join(METHODS)}, and PromptAD's, AnoPLe's "
+            "and the memory with settings, as in promptad:alignment_weight=0.1,fusion=prompt or memory:poses=true"
         )
     settings = dict(_read_setting(change, method.settings) for change in changes.split(","))
     return dataclasses.replace(method.tune(**settings), title=f"{method.title}; {changes}")

@@ -40,6 +40,7 @@ def window_encoder(backbone: Backbone) -> OwnEncoder:
     """
     tower = require_vit(backbone)
     *blocks, last = tower.blocks
+    grid = tower.token_side, tower.token_side
 
     def classify(tokens: Tensor) -> Tensor:
         for block in tower.blocks:
@@ -50,7 +51,7 @@ def window_encoder(backbone: Backbone) -> OwnEncoder:
         """Return each side's windows [windows,D] of a photo's tokens [1+P,W] before the first block."""
         of_sides = []
         for side in SIDES:
-            inside = tokens[1:][torch.from_numpy(windows(tower.grid, side))]
+            inside = tokens[1:][torch.from_numpy(windows(grid, side))]
             cls_tokens = tokens[:1].expand(len(inside), 1, -1)
             of_sides.append(to_numpy(classify(torch.cat([cls_tokens, inside], dim=1))))
         return of_sides
@@ -63,7 +64,7 @@ def window_encoder(backbone: Backbone) -> OwnEncoder:
             projected = tower.project(last(tokens))
             of_photos = [encode_windows(photo_tokens) for photo_tokens in embedded]
             memory = (to_numpy(tokens[:, 1:]), *map(np.stack, zip(*of_photos, strict=True)))
-            return Features(to_numpy(projected[:, 0]), to_numpy(projected[:, 1:]), memory, tower.grid)
+            return Features(to_numpy(projected[:, 0]), to_numpy(projected[:, 1:]), memory, grid)
 
     return OwnEncoder(TORCH_ONLY, encode)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 from goodparts.runtime.core.errors import FileError
 from goodparts.runtime.core.files import read_bytes
+from goodparts.runtime.core.processor import processor_name
 
 from .tables import Table, show
 
@@ -101,17 +102,7 @@ def describe_machine() -> Machine:
     memory = None
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    return Machine(_cpu_model(), cores, memory, f"{platform.system()} {platform.machine()}")
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+    return Machine(processor_name(), cores, memory, f"{platform.system()} {platform.machine()}")
 
 
 def installed_versions() -> dict[str, str]:

@@ -24,7 +24,8 @@ def current_gpu() -> Device:
     """Return the GPU that this process uses; BackendError where there is none or its driver is too old."""
     properties = call(cudart.cudaGetDeviceProperties, DEVICE)
     name = properties.name.split(b"\0")[0].decode(errors="replace")
-    return Device(name, (properties.major, properties.minor))
+    memory = round(properties.totalGlobalMem / (1 << 30))
+    return Device(name, (properties.major, properties.minor), properties.multiProcessorCount, memory)
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -58,10 +58,11 @@ class GpuScorer:
             bank.append(rows)
         self._scorer = cuda.Scorer(*kernel_arguments(learned, banks, learned.margins, grid), session.max_batch)
 
-    def __call__(self, frames: Sequence[Array8]) -> tuple[Scores, list[float]]:
+    def __call__(self, frames: Sequence[Array8]) -> tuple[Scores, Array8, list[float]]:
         """Score frames uint8 RGB [H,W,3]; several threads may call at once.
 
-        Returns the scores of all their views, and the seconds of preprocessing, encoding and scoring.
+        Returns the scores of all their views, the views uint8 [B,S,S,3], and the seconds of preprocessing, encoding and
+        scoring.
         """
         squares = [(frame, box) for frame in frames for box in self._view.boxes(*frame.shape[:2])]
         size = self._session.max_batch
@@ -78,8 +79,8 @@ class GpuScorer:
                 parts.append(self._score(len(part)))
                 clock.append(time.perf_counter())
                 spans += [stop - start for start, stop in itertools.pairwise(clock)]
-        image, grid, *branches = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return Scores(image, grid, Branches(*branches)), list(spans)
+        image, grid, *branches, views = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return Scores(image, grid, Branches(*branches)), views, list(spans)
 
     def _now(self) -> float:
         self._session.wait()
@@ -108,7 +109,7 @@ class GpuScorer:
             self._cuda.resize(device, (size, size), area, "rgb", views[slot], session.stream)
 
     def _score(self, batch: int) -> list[Any]:
-        """Score the features of the last launch; return the scores of image and grid and the five branches."""
+        """Score the features of the last launch; return scores of image and grid, the five branches, and the views."""
         session = self._session
         global_, local, memory = split_outputs(session.outputs(batch))
         is_grid = (False, True, False, False, True, True, True)
@@ -116,6 +117,8 @@ class GpuScorer:
         buffers = [session.buffer(f"scores {number}", shape, np.float32) for number, shape in enumerate(shapes)]
         out = [device for _, device in buffers]
         self._scorer.run(global_, local, memory, out, None, session.stream)
+        views = session.input().first(batch)
+        buffers.append((session.buffer("views", views.shape, np.uint8)[0], views))
         for host, device in buffers:
             session.download(host, device)
         session.wait()

@@ -21,23 +21,34 @@ Hardware = Literal["same", "same-capability", "ampere-plus"]
 """Which devices a plan may run on: the model it was built on, GPUs of its compute capability, or of 8.0 and later."""
 
 
-class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The device that a plan was built on: its product name and, of an NVIDIA GPU, the compute capability."""
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The device that a plan is built for.
+
+    Attributes:
+        name: Its product name.
+        capability: The compute capability of an NVIDIA GPU.
+        multiprocessors: How many it has; every Jetson Orin, whatever its size, has the same name and capability.
+        memory: Its memory in GiB, rounded.
+    """
 
     name: str
     capability: tuple[int, int] | None = None
+    multiprocessors: int | None = None
+    memory: int | None = None
 
     def __str__(self) -> str:
-        return self.name if self.capability is None else f"{self.name} (compute capability {self._version})"
+        if self.capability is None:
+            return self.name
+        size = "" if self.multiprocessors is None else f", {self.multiprocessors} multiprocessors, {self.memory} GiB"
+        return f"{self.name} (compute capability {'.'.join(map(str, self.capability))}{size})"
 
     @property
     def slug(self) -> str:
         """The device as part of a file name."""
-        return self.name if self.capability is None else f"{self.name}_sm{self._version.replace('.', '')}"
-
-    @property
-    def _version(self) -> str:
-        return ".".join(map(str, self.capability or ()))
+        if self.capability is None:
+            return self.name
+        size = "" if self.multiprocessors is None else f"_{self.multiprocessors}mp_{self.memory}gib"
+        return f"{self.name}_sm{''.join(map(str, self.capability))}{size}"
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,8 @@ class BuildSettings:
 
     max_batch: most views in one run; opt_batch: the batch size to be fastest at; hardware: which devices may run the
     plan; later_versions: whether later versions of the library may; level: TensorRT's optimisation level, 0 to 5;
-    workspace: bound on scratch memory in MiB, None for no bound. Raises SettingsError for impossible values.
+    workspace: bound on scratch memory in MiB, None for no bound; capability: the compute capability of the GPUs that
+    the plan is for, None for this machine's GPU. Raises SettingsError for impossible values.
     """
 
     max_batch: int = 8
@@ -69,12 +81,18 @@ class BuildSettings:
     later_versions: bool = False
     level: int = 3
     workspace: int | None = None
+    capability: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.opt_batch <= self.max_batch:
             raise SettingsError(f"--opt-batch {self.opt_batch} is outside 1 to --max-batch {self.max_batch}")
         if self.workspace is not None and self.workspace < 1:
             raise SettingsError(f"--workspace {self.workspace}: at least 1 MiB is needed")
+
+    @property
+    def target(self) -> Device | None:
+        """The device that the plan is for, None for this machine's."""
+        return None if self.capability is None else Device("any GPU", self.capability)
 
     def check(self, backend: str, known: frozenset[str]) -> None:
         """Raise SettingsError where a setting was changed that `backend`, which knows those in `known`, ignores."""

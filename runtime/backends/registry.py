@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Backend:
 
 
 TENSORRT = "tensorrt"
+TENSORRT_RTX = "tensorrt-rtx"
 
 BACKENDS = {
     "openvino": Backend("openvino", "openvino", "openvino"),
@@ -41,6 +43,7 @@ BACKENDS = {
         extra="tensorrt",
         hint="; on a Jetson TensorRT comes with JetPack, seen from environments made with --system-site-packages",
     ),
+    TENSORRT_RTX: Backend("tensorrt", "tensorrt_rtx_bindings", "tensorrt-rtx"),
 }
 
 AUTO = ("openvino", "onnxruntime")
@@ -94,21 +97,25 @@ def open_session(graph: Path, backend: str, precision: str, threads: int | None,
     """
     if backend not in AUTO:
         raise BackendError(f"{backend} runs what `goodparts build` made, not graph files: choose {' or '.join(AUTO)}")
-    session: Session = _load(backend).open_session(graph, precision, threads, rest)
+    with _importing(backend) as module:
+        open_graph = module.open_session
+    session: Session = open_graph(graph, precision, threads, rest)
     return session
 
 
 def open_library(backend: str) -> Library:
     """Return the library of a backend that runs plans; BackendError that names what is missing."""
-    library: Library = _load(backend).library(backend)
+    with _importing(backend) as module:
+        library: Library = module.library(backend)
     return library
 
 
-def _load(backend: str) -> Any:
-    """Import a backend's module; BackendError that names what is missing where it cannot be loaded."""
+@contextlib.contextmanager
+def _importing(backend: str) -> Iterator[Any]:
+    """Import a backend's module; BackendError that names what is missing where it or its library cannot be loaded."""
     entry = BACKENDS[backend]
     try:
-        return importlib.import_module(f".{entry.module}", __package__)
+        yield importlib.import_module(f".{entry.module}", __package__)
     except ModuleNotFoundError as error:
         raise BackendError(f"{error.name} is not installed: {install_line(entry.extra)}{entry.hint}") from error
     except ImportError as error:  # what the loader says names the library

@@ -1,23 +1,30 @@
-"""NVIDIA TensorRT, 10.3 and later: runs a plan that `goodparts build` made.
+"""NVIDIA TensorRT, 10.3 and later, and TensorRT-RTX: both run plans that `goodparts build` made.
 
-Not run on a real TensorRT yet: tests/runtime/backends drives it through a double of its Python API.
+TensorRT-RTX runs on the GPUs of PCs. It builds without a GPU too, for a compute capability that is named, and compiles
+the rest where the plan first runs.
+
+No plan has run on a GPU yet: tests/runtime/backends drives both through a double of their Python API, and builds with
+the real TensorRT-RTX where it is installed.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tensorrt as trt
-
-from ..core.errors import BackendError, EngineError
+from ..core.errors import BackendError, EngineError, FileError
+from ..core.files import cache_folder, read_bytes, write_atomic
 from .cuda import current_gpu
 from .gpu_session import GpuSession
 from .library import BuildSettings, BuiltPlan, Device, GraphFiles, slug
-from .tensorrt_build import build_with_timings
-from .tensorrt_calls import VERSION, Logger, create
+from .tensorrt_api import TensorRtApi
+from .tensorrt_build import Progress, build, build_with_timings
 from .tensors import IMAGE
+
+log = logging.getLogger(__name__)
 
 
 class TensorRtSession(GpuSession):
@@ -27,16 +34,26 @@ class TensorRtSession(GpuSession):
     size has a context of its own. They run one at a time and share one block of scratch memory.
     """
 
-    def __init__(self, plan: BuiltPlan, data: bytes | None) -> None:
-        """Raises BackendError for a plan that TensorRT refuses or a GPU with too little memory."""
-        self._logger = Logger()
-        runtime = create(trt.Runtime, self._logger, logger=self._logger, failed="does not start")
+    def __init__(self, api: TensorRtApi, backend: str, plan: BuiltPlan, data: bytes | None) -> None:
+        """Open a plan.
+
+        Args:
+            api: The library that built it.
+            backend: The backend's name.
+            plan: The plan's record.
+            data: The plan.
+
+        Raises:
+            BackendError: The library refuses the plan, or the GPU has too little memory.
+        """
+        self._api, self._logger = api, api.Logger()
+        runtime = api.create(api.trt.Runtime, self._logger, logger=self._logger, failed="does not start")
         # A plan for later versions carries host code of its own; it is as trusted as the folder it lies in.
         runtime.engine_host_code_allowed = plan.later_versions
-        self._engine = create(
+        self._engine = api.create(
             runtime.deserialize_cuda_engine, data, logger=self._logger, failed=f"cannot load {plan.name}"
         )
-        self.description = f"tensorrt {VERSION} {plan.device.name} {plan.precision}"
+        self.description = f"{backend} {api.version} {current_gpu().name} {plan.precision}"
         super().__init__(plan.max_batch or 1)
         with self._opening():
             self._scratch_size = int(self._engine.device_memory_size_v2)
@@ -48,7 +65,7 @@ class TensorRtSession(GpuSession):
 
         Raises EngineError where a tensor has another type than goodparts reads and writes.
         """
-        engine = self._engine
+        engine, trt = self._engine, self._api.trt
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         modes = {name: engine.get_tensor_mode(name) for name in names}
         if modes.get(IMAGE) != trt.TensorIOMode.INPUT or engine.get_tensor_dtype(IMAGE) != trt.DataType.UINT8:
@@ -65,16 +82,22 @@ class TensorRtSession(GpuSession):
             {name: shapes[name] for name in conditions},
         )
 
-    def _context(self, batch: int) -> trt.IExecutionContext:
+    def _context_settings(self) -> Any:
+        """Return what a context is created with: it brings no scratch memory of its own."""
+        return self._api.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+
+    def _context(self, batch: int) -> Any:
         """Create an execution context for one batch size, on the shared scratch memory."""
-        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = create(
-            self._engine.create_execution_context, strategy, logger=self._logger, failed="cannot run the plan"
+        context = self._api.create(
+            self._engine.create_execution_context,
+            self._context_settings(),
+            logger=self._logger,
+            failed="cannot run the plan",
         )
         context.set_device_memory(self._scratch, self._scratch_size)
         shape = (batch, *tuple(self._engine.get_tensor_shape(IMAGE))[1:])
         if not context.set_input_shape(IMAGE, shape):
-            raise BackendError(f"TensorRT refuses views of {list(shape)}: {self._logger.reason}")
+            raise BackendError(f"{self._api.title} refuses views of {list(shape)}: {self._logger.reason}")
         return context
 
     def _prepare(self, batch: int) -> Callable[[], Any]:
@@ -85,7 +108,7 @@ class TensorRtSession(GpuSession):
 
         def enqueue() -> None:
             if not context.execute_async_v3(self.stream):
-                raise BackendError(f"TensorRT cannot run {batch} views: {self._logger.reason}")
+                raise BackendError(f"{self._api.title} cannot run {batch} views: {self._logger.reason}")
 
         enqueue()  # the first run after a change of shape does work that cannot be recorded
         resources.wait()
@@ -94,25 +117,74 @@ class TensorRtSession(GpuSession):
         return launch
 
 
+class TensorRtRtxSession(TensorRtSession):
+    """A plan of TensorRT-RTX, whose kernels are compiled on this machine; a file in the user's cache keeps them."""
+
+    def __init__(self, api: TensorRtApi, backend: str, plan: BuiltPlan, data: bytes | None) -> None:
+        self._kernels: Any = None
+        self._kernels_file = cache_folder() / "tensorrt-rtx" / f"{plan.name}.kernels"
+        super().__init__(api, backend, plan, data)
+
+    def _context_settings(self) -> Any:
+        """Compile the kernels of a batch size before its first run, which is then recorded with them."""
+        trt = self._api.trt
+        settings = self._engine.create_runtime_config()
+        settings.set_execution_context_allocation_strategy(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        settings.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        if self._kernels is None:
+            self._kernels = settings.create_runtime_cache()
+            if self._kernels_file.is_file():  # what does not fit this machine any more is refused and compiled again
+                self._kernels.deserialize(read_bytes(self._kernels_file))
+        settings.set_runtime_cache(self._kernels)
+        return settings
+
+    def _prepare(self, batch: int) -> Callable[[], Any]:
+        launch = super()._prepare(batch)
+        try:
+            self._kernels_file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._kernels_file, bytes(self._kernels.serialize()))
+        except (OSError, FileError) as error:  # the next start compiles again
+            log.info("the compiled kernels are not kept: %s", error)
+        return launch
+
+
 class TensorRt:
     """TensorRT as a library that runs plans (library.Library)."""
 
-    backend = "tensorrt"
-    title = "TensorRT"
-    version = VERSION
+    backend, title = "tensorrt", "TensorRT"
     settings = frozenset({"max_batch", "opt_batch", "hardware", "later_versions", "level", "workspace"})
+    _module = "tensorrt"
+    _session = TensorRtSession
+
+    def __init__(self) -> None:
+        self._api = TensorRtApi(self._module, self.title)
+        self.version = self._api.version
 
     def device(self) -> Device:
         return current_gpu()
 
     def build(self, graph: GraphFiles, settings: BuildSettings, folder: Path) -> bytes:
-        timings = folder / f"timings-{slug(self.backend, self.device(), VERSION)}.cache"
-        return build_with_timings(graph, settings, timings)
+        timings = folder / f"timings-{slug(self.backend, self.device(), self.version)}.cache"
+        return build_with_timings(self._api, graph, settings, timings)
 
     def open(self, graph: GraphFiles, plan: BuiltPlan, data: bytes | None, threads: int | None) -> TensorRtSession:  # noqa: ARG002
-        return TensorRtSession(plan, data)
+        return self._session(self._api, self.backend, plan, data)
 
 
-def library(_: str) -> TensorRt:
+class TensorRtRtx(TensorRt):
+    """TensorRT-RTX as a library that runs plans (library.Library). Its plans fit every GPU of their capability."""
+
+    backend, title = "tensorrt-rtx", "TensorRT-RTX"
+    settings = frozenset({"max_batch", "opt_batch", "capability"})
+    _module = "tensorrt_rtx_bindings"
+    _session = TensorRtRtxSession
+
+    def build(self, graph: GraphFiles, settings: BuildSettings, folder: Path) -> bytes:  # noqa: ARG002
+        capability = settings.capability or self.device().capability
+        settings = dataclasses.replace(settings, capability=capability)
+        return build(self._api, graph.path, settings, Progress(f"building {graph.precision}"))[0]
+
+
+def library(backend: str) -> TensorRt:
     """Return the library behind a backend (registry.AUTO)."""
-    return TensorRt()
+    return TensorRtRtx() if backend == TensorRtRtx.backend else TensorRt()

@@ -8,30 +8,27 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import tensorrt as trt
+from typing import Any
 
 from ..core.errors import BackendError, EngineError, FileError
 from ..core.files import read_bytes, write_atomic
 from .library import BuildSettings, GraphFiles, Hardware
-from .tensorrt_calls import VERSION, Logger, create
+from .tensorrt_api import TensorRtApi
 from .tensors import IMAGE
 
 log = logging.getLogger(__name__)
 
 _LEVELS: dict[Hardware, str] = {
-    "same": "NONE",
     "same-capability": "SAME_COMPUTE_CAPABILITY",  # 10.3 does not have it
     "ampere-plus": "AMPERE_PLUS",
 }
 
 
-def build_with_timings(graph: GraphFiles, settings: BuildSettings, timings_file: Path) -> bytes:
+def build_with_timings(api: TensorRtApi, graph: GraphFiles, settings: BuildSettings, timings_file: Path) -> bytes:
     """Build the plan of a graph with the kernel timings of earlier builds, and write the timings to their file."""
     log.info("this may take many minutes")
     timings = read_bytes(timings_file) if timings_file.is_file() else b""
-    progress = Progress(f"building {graph.precision}")
-    data, timings = build(graph.path, settings, timings, progress)
+    data, timings = build(api, graph.path, settings, Progress(f"building {graph.precision}"), timings)
     try:
         write_atomic(timings_file, timings)
     except FileError as error:  # the plan is what was asked for
@@ -39,30 +36,46 @@ def build_with_timings(graph: GraphFiles, settings: BuildSettings, timings_file:
     return data
 
 
-def build(graph: Path, settings: BuildSettings, timings: bytes, progress: Progress) -> tuple[bytes, bytes]:
+def build(
+    api: TensorRtApi, graph: Path, settings: BuildSettings, progress: Progress, timings: bytes | None = None
+) -> tuple[bytes, bytes]:
     """Build the plan of an ONNX graph as a strongly typed network, so that the types are the graph's own.
 
-    timings: the kernel timings of an earlier build on the same GPU and version, or b"". Returns the plan and the
-    timings for the next build. Raises EngineError for a graph that TensorRT cannot parse, BackendError where it cannot
-    build.
+    Args:
+        api: The library that builds.
+        graph: The ONNX file.
+        settings: How to build.
+        progress: Shows how far the build is, and may end it.
+        timings: The kernel timings of an earlier build with the same library for the same GPU, or b""; None for a
+            library that keeps none.
+
+    Returns:
+        The plan, and the timings for the next build.
+
+    Raises:
+        EngineError: The library cannot parse the graph.
+        BackendError: The library cannot build.
     """
-    logger = Logger()
-    builder = create(trt.Builder, logger, logger=logger, failed="does not start")
+    trt, logger = api.trt, api.Logger()
+    builder = api.create(trt.Builder, logger, logger=logger, failed="does not start")
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = create(builder.create_network, flags, logger=logger, failed="makes no network")
-    parser = create(trt.OnnxParser, network, logger, logger=logger, failed="has no ONNX parser")
+    network = api.create(builder.create_network, flags, logger=logger, failed="makes no network")
+    parser = api.create(trt.OnnxParser, network, logger, logger=logger, failed="has no ONNX parser")
     if not parser.parse_from_file(str(graph)):
-        raise EngineError(f"TensorRT {VERSION} cannot read {graph}: {_parse_errors(parser)}: use another backend")
-    config = create(builder.create_builder_config, logger=logger, failed="makes no configuration")
-    _configure(config, settings, progress)
-    cache = _attach_timings(config, timings, logger)
+        raise EngineError(f"{api} cannot read {graph}: {_parse_errors(parser)}: use another backend")
+    config = api.create(builder.create_builder_config, logger=logger, failed="makes no configuration")
+    _configure(api, config, settings)
+    config.progress_monitor = _monitor(trt, progress)
+    cache = None if timings is None else _attach_timings(api, config, timings, logger)
     shape = tuple(network.get_input(0).shape)[1:]
-    profile = create(builder.create_optimization_profile, logger=logger, failed="makes no profile")
+    profile = api.create(builder.create_optimization_profile, logger=logger, failed="makes no profile")
     profile.set_shape(IMAGE, *((batch, *shape) for batch in (1, settings.opt_batch, settings.max_batch)))
     if config.add_optimization_profile(profile) < 0:
-        raise BackendError(f"TensorRT refuses batches of 1 to {settings.max_batch}: {logger.reason}")
+        raise BackendError(f"{api.title} refuses batches of 1 to {settings.max_batch}: {logger.reason}")
     try:
-        plan = create(builder.build_serialized_network, network, config, logger=logger, failed="cannot build the plan")
+        plan = api.create(
+            builder.build_serialized_network, network, config, logger=logger, failed="cannot build the plan"
+        )
     except BackendError as error:
         if progress.stopped is not None:
             raise progress.stopped from error
@@ -73,10 +86,10 @@ def build(graph: Path, settings: BuildSettings, timings: bytes, progress: Progre
         progress.close()
     if progress.stopped is not None:
         raise progress.stopped
-    return bytes(plan), bytes(cache.serialize())
+    return bytes(plan), b"" if cache is None else bytes(cache.serialize())
 
 
-def _parse_errors(parser: trt.OnnxParser) -> str:
+def _parse_errors(parser: Any) -> str:
     """Return the parser's first error and the number of the others, in one line."""
     count = parser.num_errors
     if not count:
@@ -86,42 +99,78 @@ def _parse_errors(parser: trt.OnnxParser) -> str:
     return f"{' '.join(error.desc().split())} at {error.node_operator()} {error.node_name()!r}{more}"
 
 
-def _configure(config: trt.IBuilderConfig, settings: BuildSettings, progress: Progress) -> None:
-    config.progress_monitor = progress
+def _configure(api: TensorRtApi, config: Any, settings: BuildSettings) -> None:
+    trt = api.trt
     config.builder_optimization_level = settings.level
     config.clear_flag(trt.BuilderFlag.TF32)  # on unless cleared; fp32 would quietly be 10 bits of mantissa
+    if log.isEnabledFor(logging.DEBUG):  # the log then lists the kernels
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if settings.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace << 20)
     if settings.later_versions:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    levels = trt.HardwareCompatibilityLevel.__members__
-    name = _LEVELS[settings.hardware]
-    if name not in levels:
-        have = ", ".join(choice for choice, level in _LEVELS.items() if level in levels)
-        raise BackendError(f"TensorRT {VERSION} has no --hardware {settings.hardware}: choose from {have}")
-    config.hardware_compatibility_level = levels[name]
+    if settings.hardware != "same":
+        levels = trt.HardwareCompatibilityLevel.__members__
+        name = _LEVELS[settings.hardware]
+        if name not in levels:
+            have = ", ".join(["same", *(choice for choice, level in _LEVELS.items() if level in levels)])
+            raise BackendError(f"{api} has no --hardware {settings.hardware}: choose from {have}")
+        config.hardware_compatibility_level = levels[name]
+    if settings.capability is not None:
+        _target(api, config, settings.capability)
 
 
-def _attach_timings(config: trt.IBuilderConfig, timings: bytes, logger: Logger) -> trt.ITimingCache:
+def _target(api: TensorRtApi, config: Any, capability: tuple[int, int]) -> None:
+    """Build for a compute capability; BackendError where the library does not know it."""
+    known = api.trt.ComputeCapability.__members__
+    name = f"SM{capability[0]}{capability[1]}"
+    if name not in known:
+        have = ", ".join(f"{member[2:-1]}.{member[-1]}" for member in known if member.startswith("SM"))
+        wanted = ".".join(map(str, capability))
+        raise BackendError(f"{api} does not build for compute capability {wanted}: choose from {have}")
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(known[name], 0)
+
+
+def _attach_timings(api: TensorRtApi, config: Any, timings: bytes, logger: Any) -> Any:
     """Give the timings of earlier builds to the builder, or none where it refuses them."""
     for data in (timings, b""):
         cache = config.create_timing_cache(data)
         if cache is not None and config.set_timing_cache(cache, False):
             return cache
-    raise BackendError(f"TensorRT {VERSION} makes no timing cache: {logger.reason}")
+    raise BackendError(f"{api} makes no timing cache: {logger.reason}")
 
 
-class Progress(trt.IProgressMonitor):
-    """Shows how far a build is: TensorRT's phases, each with its share in per cent, and the seconds so far.
+def _monitor(trt: Any, progress: Progress) -> Any:
+    """Return the object that the library calls, from threads of its own, to tell how far it is."""
 
-    TensorRT calls it from threads of its own, through C++ that no exception may cross.
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002
+            progress.note(phase_name, 0, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            progress.note(phase_name, step + 1)
+            return progress.stopped is None
+
+        def phase_finish(self, phase_name: str) -> None:
+            progress.note(phase_name, None)
+
+    return Monitor()
+
+
+class Progress:
+    """Shows how far a build is: the library's phases, each with its share in per cent, and the seconds so far.
+
+    It is called through C++, which no exception may cross: `stopped` keeps the one that ended the build.
     """
 
     INTERVAL = 0.5, 10.0
     """Seconds between two lines: on a terminal, where each replaces the last, and in a log."""
 
     def __init__(self, title: str, clock: Callable[[], float] = time.monotonic) -> None:
-        trt.IProgressMonitor.__init__(self)
         self.stopped: BaseException | None = None
         self._title = title
         self._clock = clock
@@ -131,23 +180,12 @@ class Progress(trt.IProgressMonitor):
         self._lock = threading.Lock()
         self._terminal = sys.stderr.isatty()
 
-    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002
-        self._note(phase_name, 0, num_steps)
-
-    def step_complete(self, phase_name: str, step: int) -> bool:
-        """False, which ends the build, once the user has pressed Ctrl-C or the process was told to end."""
-        self._note(phase_name, step + 1)
-        return self.stopped is None
-
-    def phase_finish(self, phase_name: str) -> None:
-        self._note(phase_name, None)
-
     def close(self) -> None:
         """End the line on a terminal."""
         if self._terminal and self._shown > 0:
             print(file=sys.stderr)
 
-    def _note(self, phase: str, done: int | None, steps: int | None = None) -> None:
+    def note(self, phase: str, done: int | None, steps: int | None = None) -> None:
         """Note how many steps of a phase are done, None for all, and show it when it is time to."""
         try:
             with self._lock:

@@ -16,12 +16,14 @@ from ..core.image_files import find_images
 from ..core.view import Box, View, read_mask
 from ..describe import describe_accepts, describe_change
 from ..engine.engine import Engine
+from ..engine.shipped import SHIPPED
+from ..engine.spec import read_spec
 from ..line.outputs.rejects import find_frames
 from ..recipe.accept import Change, Photo, apply, preview, undo
 from ..recipe.recipe import Recipe
 from ..recipe.signing import Signer
 from .options import add_backend, add_engine, add_key, add_recipe, add_region
-from .printing import print_lines
+from .printing import ask, print_lines
 
 MOST_REJECTS = 100
 """So many of the newest past rejects are looked at."""
@@ -30,7 +32,7 @@ MOST_REJECTS = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="pictures of good parts, or folders")
     add_recipe(parser)
-    add_engine(parser, required=False, help="engine folder that the line runs, with its --backend and --precision")
+    add_engine(parser, default=None, help="engine folder that the line runs, with its --backend and --precision")
     add_backend(parser)
     parser.add_argument("--rejects", type=Path, metavar="DIR",
                         help="what watch rejected before, or a folder of photos: says which turn good")  # fmt: skip
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     signer = None if args.key is None else Signer.read(args.key)
     change = _propose(args, recipe)
     print_lines(describe_change(args.recipe, change))
-    if not (args.yes or _ask()):
+    if not (args.yes or ask("write it?")):
         print("nothing was changed: --yes writes it")
         return 0
     start = time.perf_counter()
@@ -71,9 +73,11 @@ def _propose(args: argparse.Namespace, recipe: Recipe) -> Change:
         raise SettingsError(f"--undo takes photos back: accept {photos[0].name} in a call of its own")
     if args.undo is None and not photos:
         raise SettingsError("no photo to accept: give at least one")
-    engine = None
-    if args.engine is not None:
-        engine = Engine.open(args.engine, backend=args.backend, precision=args.precision, verify=True)
+    engine, folder = None, args.engine
+    if folder is None and recipe.header.encoder == read_spec(SHIPPED).encoder:
+        folder = SHIPPED
+    if folder is not None:
+        engine = Engine.open(folder, backend=args.backend, precision=args.precision, verify=True)
     view = _view(args, recipe.header.view)
     if args.undo is not None:
         return undo(recipe, engine, args.undo or None, _read_rejects(args, view, set()), view)
@@ -109,7 +113,3 @@ def _read_rejects(args: argparse.Namespace, view: View, accepted: set[str]) -> I
             continue
         if photo.sha256 not in accepted:
             yield photo
-
-
-def _ask() -> bool:
-    return sys.stdin.isatty() and input("write it? [y/N] ").strip().lower() in ("y", "yes")

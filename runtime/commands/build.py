@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", type=int, default=defaults.level, choices=range(6), metavar="0-5",
                         help=f"how long to look for fast kernels (default {defaults.level})")  # fmt: skip
     parser.add_argument("--workspace", type=int, metavar="MIB", help="bound on scratch memory (default: the GPU's)")
+    parser.add_argument("--capability", type=_capability, metavar="X.Y",
+                        help="build for GPUs of this compute capability, as in 8.9, on a machine without one; the plan "
+                             "is checked where it first runs (tensorrt-rtx; default: this machine's GPU)")  # fmt: skip
     parser.add_argument("--force", action="store_true", help="build even if a plan that fits is there")
     parser.add_argument("--prompted", action="store_true",
                         help="the prompted graph, which AnoPLe recipes need, in place of the plain one")  # fmt: skip
@@ -41,9 +44,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="print NVIDIA's command for every precision instead (needs no TensorRT)")  # fmt: skip
 
 
+def _capability(text: str) -> tuple[int, int]:
+    major, dot, minor = text.partition(".")
+    if not (dot and major.isdecimal() and minor.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r}: a compute capability is two numbers, as in 8.9")
+    return int(major), int(minor)
+
+
 def run(args: argparse.Namespace) -> int:
     settings = BuildSettings(
-        args.max_batch, args.opt_batch, args.hardware, args.later_versions, args.level, args.workspace
+        args.max_batch,
+        args.opt_batch,
+        args.hardware,
+        args.later_versions,
+        args.level,
+        args.workspace,
+        args.capability,
     )
     if args.print_trtexec:
         if args.device != TENSORRT:

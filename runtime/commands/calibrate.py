@@ -1,15 +1,21 @@
-"""`goodparts calibrate`: thresholds from more good photos, and what bad ones say about them."""
+"""`goodparts calibrate`: proposes thresholds from more photos, and writes them when it is told to."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from ..core.files import require_folder_of
-from ..describe import describe_recalibration, describe_thresholds
+import msgspec
+
+from ..core.errors import SettingsError
+from ..core.files import printable, require_folder_of
+from ..core.preprocess import load_rgb
+from ..describe import describe_proposal, describe_thresholds
 from ..detector import Detector
-from ..recipe.recalibrate import recalibrate
+from ..recipe.recalibrate import Recalibration, recalibrate
+from ..recipe.recipe import Recipe
 from ..recipe.refit import encode_for
+from ..recipe.settle import SETTLING_RATE
 from ..recipe.signing import Signer
 from .options import (
     add_backend,
@@ -18,9 +24,10 @@ from .options import (
     add_false_reject_rate,
     add_key,
     add_recipe,
-    add_simulate,
+    add_review,
 )
-from .printing import print_lines
+from .overlay_writer import OverlayWriter
+from .printing import ask, print_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,35 +36,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: in place)")
     parser.add_argument("--good", type=Path, nargs="+", default=[], metavar="PATH",
                         help="good photos other than the shots; 20 to 50 make a sound threshold")  # fmt: skip
+    parser.add_argument("--unlabelled", type=Path, nargs="+", default=[], metavar="PATH",
+                        help="photos of parts as they come, a few of them bad; take about 100")  # fmt: skip
+    parser.add_argument("--sheet", type=Path, metavar="FILE",
+                        help="picture of the unlabelled parts beyond the proposed threshold, to look at")  # fmt: skip
     add_bad(parser)
-    add_simulate(parser)
     add_false_reject_rate(parser, default=None)
-    parser.add_argument("--threshold", type=float, metavar="T", help="set the image threshold by hand")
+    parser.add_argument("--threshold", type=float, metavar="T",
+                        help="set the limit by hand, at once: 1.2 lets parts pass that score up to 1.2")  # fmt: skip
+    add_review(parser, help="set at once: parts from this score on that are not rejected get the verdict review, as "
+                            "in 0.8; off takes that back")  # fmt: skip
+    parser.add_argument("--take", action="store_true", help="write what is proposed without asking")
     add_key(parser)
     add_backend(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     out = args.out or args.recipe
-    require_folder_of(out)
+    for target in (out, args.sheet):
+        if target is not None:
+            require_folder_of(target)
+    if args.sheet is not None and not args.unlabelled:
+        raise SettingsError("--sheet shows unlabelled parts: give --unlabelled PATH, or leave it out")
     signer = None if args.key is None else Signer.read(args.key)
     detector = Detector.open(args.engine, args.recipe, backend=args.backend, precision=args.precision, verify=True)
+    if args.threshold is not None or args.review is not None:
+        recipe = _set_by_hand(args, detector.recipe)
+        recipe.save(out, signer)
+        print_lines([f"{out}: the thresholds are set", *describe_thresholds(recipe.header)])
+        return 0
     rate = args.false_reject_rate
     if rate is None:
-        rate = detector.recipe.header.false_reject_rate
+        rate = SETTLING_RATE if args.unlabelled else detector.recipe.header.false_reject_rate
     encode = encode_for(detector.engine, detector.recipe)
-    recalibration = recalibrate(detector.recipe, encode, args.good, args.bad, rate, args.simulate)
-    recipe = recalibration.recipe
-    if args.threshold is not None:
-        thresholds = recipe.header.thresholds.scaled_to(args.threshold)
-        thresholds.check()
-        recipe = recipe.with_thresholds(thresholds)
-    recipe.save(out, signer)
-    print_lines(
-        [
-            f"{out}: thresholds of {recipe.header.product!r}",
-            *describe_thresholds(recipe.header),
-            *describe_recalibration(recalibration),
-        ]
-    )
+    recalibration = recalibrate(detector.recipe, encode, args.good, args.bad, rate, args.unlabelled)
+    print_lines(describe_proposal(args.recipe, recalibration))
+    if args.sheet is not None:
+        _write_sheet(args.sheet, detector, recalibration)
+    if not recalibration.changes:
+        print("the recipe stays as it is")
+    elif args.take or ask("write it?"):
+        recalibration.recipe.save(out, signer)
+        print_lines([f"{out} is written; a running watch takes it by itself"])
+    else:
+        print("nothing was changed: --take writes it")
     return 0
+
+
+def _set_by_hand(args: argparse.Namespace, recipe: Recipe) -> Recipe:
+    """Return the recipe with the limit and the band to review that were given by hand."""
+    if args.good or args.unlabelled or args.false_reject_rate is not None:
+        option = "--review" if args.threshold is None else "--threshold"
+        raise SettingsError(f"{option} sets it by hand, at once: leave out what would compute another threshold")
+    thresholds = recipe.header.thresholds
+    if args.threshold is not None:
+        thresholds = thresholds.scaled_by(args.threshold)
+    if args.review is not None:
+        thresholds = msgspec.structs.replace(thresholds, review=None if args.review == "off" else args.review)
+    thresholds.check()
+    return recipe.with_thresholds(thresholds)
+
+
+def _write_sheet(file: Path, detector: Detector, recalibration: Recalibration) -> None:
+    """Draw the parts beyond the proposed threshold into a contact sheet, highest score first."""
+    settlement = recalibration.settlement
+    assert settlement is not None  # run sees to it
+    detector.thresholds = recalibration.recipe.header.thresholds
+    sheet = OverlayWriter(None, file, [])
+    for index in settlement.beyond():
+        frame = load_rgb(recalibration.unlabelled[index])
+        sheet.add(recalibration.unlabelled[index], frame, detector.predict(frame))
+    sheet.close()
+    print_lines([f"  {printable(file)} {'shows them' if settlement.beyond() else 'is not written: there is none'}"])

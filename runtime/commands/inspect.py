@@ -14,10 +14,12 @@ from ..core.errors import GoodpartsError, SettingsError
 from ..core.files import printable, require_folder, require_folder_of, visible, write_atomic
 from ..core.image_files import find_images
 from ..core.preprocess import Array8, load_rgb
+from ..core.scene import SceneReason
 from ..core.scorer import BankPrecision, Search
-from ..describe import as_record
+from ..describe import PROVISIONAL, as_record
 from ..detector import Detector
-from ..inspection import Inspection
+from ..inspection import Inspection, format_score
+from ..recipe.header import Verdict
 from ..recipe.signing import Trust
 from .options import add_backend, add_engine, add_recipe, add_threads, add_threshold, add_trust
 from .overlay_writer import SHEET_PICTURES, OverlayWriter
@@ -56,7 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE", help=f"write a contact sheet of the {SHEET_PICTURES} highest scores"
     )
-    parser.add_argument("--fail-on-reject", action="store_true", help="exit with 1 if any part is rejected")
+    parser.add_argument(
+        "--fail-on-reject",
+        action="store_true",
+        help="exit with 1 if a part is rejected, else with 3 if one is to be reviewed",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         trust=None if args.accept_signed is None else Trust.read(args.accept_signed),
     )  # fmt: skip
     if args.threshold is not None:
-        detector.thresholds = detector.thresholds.scaled_to(args.threshold)
+        detector.thresholds = detector.thresholds.scaled_by(args.threshold)
     _print_what_runs(detector)
     images = find_images(args.paths)
     overlays = OverlayWriter(args.overlays, args.sheet, args.paths)
@@ -90,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
     verdicts.print_totals()
     if verdicts.unreadable:
         return 2
-    return 1 if args.fail_on_reject and verdicts.rejected else 0
+    if args.fail_on_reject and verdicts.counts["reject"]:
+        return 1
+    return 3 if args.fail_on_reject and verdicts.counts["review"] else 0
 
 
 def inspect_all(detector: Detector, images: list[Path], batch: int) -> Iterator[Inspected]:
@@ -117,7 +125,9 @@ class Verdicts:
     """
 
     def __init__(self, json: str | None, print_line: Callable[..., None]) -> None:
-        self.good = self.rejected = self.unreadable = 0
+        self.counts = dict.fromkeys(get_args(Verdict), 0)
+        self.unreadable = 0
+        self._scenes: dict[SceneReason, list[str]] = {}
         self._json, self._print_line = json, print_line
         self._table: TextIO = sys.stderr if json == "-" else sys.stdout
         self._records: list[bytes] = []
@@ -127,12 +137,14 @@ class Verdicts:
         name = printable(path)
         record: dict[str, Any]
         if isinstance(outcome, Inspection):
-            if outcome.verdict == "reject":
-                self.rejected += 1
-            else:
-                self.good += 1
+            self.counts[outcome.verdict] += 1
             record = {"path": name, **as_record(outcome)}
-            self._print_line(f"{outcome.verdict:6}  {outcome.calibrated:.3f}  {visible(name)}", file=self._table)
+            score = format_score(outcome.score)
+            scene = ""
+            if outcome.scene is not None:
+                scene = f"  scene changed: {outcome.scene.reason}"
+                self._scenes.setdefault(outcome.scene.reason, []).append(outcome.scene.sentence)
+            self._print_line(f"{outcome.verdict:6}  {score:>6}  {visible(name)}{scene}", file=self._table)
         else:
             self.unreadable += 1
             record = {"path": name, "error": str(outcome)}
@@ -150,12 +162,16 @@ class Verdicts:
             write_atomic(Path(str(self._json)), b"".join(self._records))
 
     def print_totals(self) -> None:
-        """Print how many pictures were good, rejected and unreadable."""
-        total = self.good + self.rejected + self.unreadable
+        """Print how many pictures had each verdict or were unreadable, and how many show another scene, and why."""
+        good, review, rejected = (self.counts[verdict] for verdict in get_args(Verdict))
+        to_review = f"{review} to review, " if review else ""
         print(
-            f"{total} inspected: {self.good} good, {self.rejected} rejected, {self.unreadable} unreadable",
+            f"{good + review + rejected + self.unreadable} inspected: {good} good, {to_review}{rejected} rejected, "
+            f"{self.unreadable} unreadable",
             file=self._table,
         )
+        for sentences in self._scenes.values():
+            print(f"in {len(sentences)} the scene has changed: {sentences[0]}", file=self._table)
 
 
 def _print_what_runs(detector: Detector) -> None:
@@ -163,8 +179,8 @@ def _print_what_runs(detector: Detector) -> None:
     lines = [f"{header.product}: {detector.engine.encoder.backbone} on {detector.engine.backend}"]
     if header.protocol == "official":
         lines.append("note: trained with --protocol official, which reproduces the released code, quirks included")
-    if header.encoder.backbone == "demo":
-        lines.append("note: the demo backbone has only seen drawn parts; it is for trying and testing")
+    if detector.is_provisional:
+        lines.append(f"note: {PROVISIONAL}")
     print_lines(lines, sys.stderr)
 
 

@@ -40,7 +40,7 @@ class OverlayWriter:
         if self._folder:
             write_atomic(self._folder / name, to_png(draw_overlay(frame, inspection)))
         if self._sheet:
-            entry = inspection.calibrated, next(self._count), name, draw_overlay(frame, inspection, longest=TILE)
+            entry = inspection.score, next(self._count), name, draw_overlay(frame, inspection, longest=TILE)
             (heapq.heappush if len(self._highest) < SHEET_PICTURES else heapq.heappushpop)(self._highest, entry)
 
     def close(self) -> None:

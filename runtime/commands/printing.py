@@ -1,7 +1,8 @@
-"""Printing lines that hold text from elsewhere: names of files and products, reports of libraries."""
+"""Printing lines that hold text from elsewhere, as names of files and reports of libraries; asking at a terminal."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TextIO
 
@@ -15,3 +16,8 @@ def print_lines(lines: Iterable[str], file: TextIO | None = None) -> None:
     """
     for line in lines:
         print(visible(line), file=file)
+
+
+def ask(question: str) -> bool:
+    """Ask a yes-or-no question at a terminal; return False where standard input is none."""
+    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

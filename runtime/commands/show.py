@@ -6,13 +6,15 @@ import argparse
 from pathlib import Path
 
 from ..describe import describe_engine, describe_recipe
+from ..engine.shipped import SHIPPED
 from ..engine.spec import read_spec, verify_files
 from ..recipe.recipe import Recipe
 from .printing import print_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recipe files or engine folders")
+    parser.add_argument("paths", nargs="*", type=Path, default=[SHIPPED], metavar="PATH",
+                        help="recipe files or engine folders (default: the engine in the package)")  # fmt: skip
     parser.add_argument("--verify", action="store_true", help="check the digest of every file of an engine")
 
 

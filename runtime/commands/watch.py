@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
+import msgspec
+
 from ..core.errors import SettingsError, install_line
 from ..core.files import visible
+from ..engine.shipped import SHIPPED
 from ..line.line import Line
 from ..line.metrics_server import MetricsServer
 from ..line.open_line import open_line
-from ..line.settings import LineSettings, OutputSettings, SourceSettings, read_settings
+from ..line.settings import LineSettings, OutputSettings, SettlingSettings, SourceSettings, read_settings
 from ..line.sources.names import name_sources
 from ..line.sources.source import Policy
 from ..line.status import describe_totals, status_table
@@ -31,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--line", type=Path, metavar="FILE", help="a TOML file that names all of it, instead of what follows"
     )
-    add_engine(parser, required=False)
+    add_engine(parser, default=None)
     add_recipe(parser, required=False)
     parser.add_argument(
         "--source", action="append", default=[], metavar="ADDRESS",
@@ -44,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend(parser)
     add_threads(parser)
     add_threshold(parser)
+    parser.add_argument("--settle", type=int, metavar="N",
+                        help="propose a threshold from the next N parts, of which a few are bad, as 100")  # fmt: skip
+    parser.add_argument(
+        "--take", action="store_true", help="write the threshold that --settle proposes into the recipe"
+    )
     parser.add_argument(
         "--json", default="-", metavar="FILE", help="one JSON line per frame; - is standard output (default)"
     )
@@ -126,17 +134,30 @@ def _serve_metrics(port: int, line: Line) -> MetricsServer:
     return MetricsServer(port, CONTENT_TYPE_LATEST, lambda: prometheus_text(line))
 
 
+def _settling(args: argparse.Namespace) -> SettlingSettings | None:
+    """Return what --settle and --take ask for; None where they ask for nothing."""
+    if args.settle is None:
+        return None
+    try:
+        return SettlingSettings(parts=args.settle, take=args.take)
+    except ValueError as error:
+        raise SettingsError(f"--settle: {error}") from error
+
+
 def make_settings(args: argparse.Namespace) -> LineSettings:
     """Return the settings in the file that --line names, or else those that the other options make.
 
     Raises SettingsError for options that do not go together, and for values out of range.
     """
+    if args.take and args.settle is None:
+        raise SettingsError("--take writes what settling proposes: give --settle N as well")
     if args.line is not None:
         if args.engine or args.recipe or args.source:
             raise SettingsError("--line FILE names engine, recipes and sources: leave --engine, --recipe, --source out")
-        return read_settings(args.line)
-    if not (args.engine and args.recipe and args.source):
-        raise SettingsError("--engine, --recipe and --source are needed, or --line FILE")
+        settings = read_settings(args.line)
+        return settings if args.settle is None else msgspec.structs.replace(settings, settling=_settling(args))
+    if not (args.recipe and args.source):
+        raise SettingsError("--recipe and --source are needed, or --line FILE")
     try:
         sources = tuple(
             SourceSettings(
@@ -151,8 +172,10 @@ def make_settings(args: argparse.Namespace) -> LineSettings:
         output = OutputSettings(json=args.json, rejects=args.rejects, metrics=args.metrics, page=args.page,
                                 page_token=args.page_token, page_name=args.page_name)  # fmt: skip
         return LineSettings(
-            engine=str(args.engine), source=sources, output=output, backend=args.backend, precision=args.precision,
-            threads=args.threads, accept_signed=None if args.accept_signed is None else str(args.accept_signed),
+            engine=str(args.engine or SHIPPED), source=sources, output=output, backend=args.backend,
+            precision=args.precision, threads=args.threads,
+            accept_signed=None if args.accept_signed is None else str(args.accept_signed),
+            settling=_settling(args),
         )  # fmt: skip
     except ValueError as error:
         raise SettingsError(str(error)) from error

@@ -35,16 +35,17 @@ def build_plan(
     replace: build it even then; name: which graph.
 
     Returns the plan's record and whether it was built. Raises ParityError where the plan differs from the features of
-    torch, which lie in the engine, by more than its precision allows; nothing is kept then.
+    torch, which lie in the engine, by more than its precision allows; nothing is kept then. A plan for other GPUs
+    (settings.capability) is held to them where it first runs.
     """
     graph = graph_files(folder, verify_files(folder), name, precision)
     reference = Reference.open(folder / REFERENCE_NAMES[name])
     library = open_library(backend)
     settings.check(backend, library.settings)
-    device = library.device()
+    device = settings.target or library.device()
     if not replace:
         try:
-            return find_plan(folder, graph, library)[0], False
+            return find_plan(folder, graph, library, device)[0], False
         except EngineError:
             pass  # there is none that fits, or it is damaged
     log.info("building %s for %s with %s %s", precision, device, library.title, library.version)
@@ -56,17 +57,18 @@ def build_plan(
         device=device,
         version=library.version,
         max_batch=settings.max_batch if "max_batch" in library.settings else None,
-        hardware=settings.hardware,
+        hardware="same-capability" if "capability" in library.settings else settings.hardware,
         later_versions=settings.later_versions,
     )
     if data is not None:
         file = File(f"{plan.name}.plan", len(data), hashlib.sha256(data).hexdigest())
         plan = msgspec.structs.replace(plan, file=file)
-    session = library.open(graph, plan, data, None)
-    try:
-        plan = msgspec.structs.replace(plan, parity=reference.measure(session, backend, precision))
-    except ParityError as error:
-        raise ParityError(f"{error}: the plan was not kept; use another precision or backend") from error
+    if settings.target is None:
+        session = library.open(graph, plan, data, None)
+        try:
+            plan = msgspec.structs.replace(plan, parity=reference.measure(session, backend, precision))
+        except ParityError as error:
+            raise ParityError(f"{error}: the plan was not kept; use another precision or backend") from error
     write_plan(folder, plan, data)
     return plan, True
 

@@ -15,41 +15,50 @@ from ..core.preprocess import Array8
 from ..core.scoring import Features
 from ..core.threads import bound_threads
 from .graphs import EngineGraphs
+from .shipped import SHIPPED
 from .spec import EngineSpec, read_spec, verify_files
+from .text import TextFeatures, read_text_features
 
 
 class Engine:
     """An open engine: uint8 views in, features out. It knows nothing of products.
 
     graphs: the open graphs by name, of which some may be opened when they are first asked for (graphs.LazyGraphs);
-    threads: bound on the threads of what runs beside the inference library, None for no bound.
+    threads: bound on the threads of what runs beside the inference library, None for no bound; folder: where the
+    engine's files are, None for one that was put together of open graphs.
     """
 
     def __init__(
-        self, spec: EngineSpec, precision: Precision, graphs: dict[GraphName, Session], threads: int | None = None
+        self,
+        spec: EngineSpec,
+        precision: Precision,
+        graphs: dict[GraphName, Session],
+        threads: int | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.spec = spec
         self.encoder = spec.encoder
         self.precision = precision
         self.graphs = graphs
         self.threads = threads
+        self.folder = folder
 
     @classmethod
     def open(
         cls,
-        folder: str | Path,
+        folder: str | Path = SHIPPED,
         *,
         backend: str = "auto",
         precision: Precision = "fp32",
         threads: int | None = None,
         verify: bool = False,
     ) -> Engine:
-        """Open an engine folder and its plain graph.
+        """Open an engine folder, by default that of the engine that ships with goodparts, and its plain graph.
 
         backend: one of registry.BACKENDS, or "auto": the first of registry.AUTO that is installed and supports the
-        precision. Those of AUTO run the graph, or the plan of it that `goodparts build` made for them; the others run
-        plans only. threads: bound on those of the inference library and of what runs beside it, any number from 1 on;
-        None for no bound.
+        precision, or with the shipped engine the fastest of them on this machine (fastest.py). Those of AUTO run the
+        graph, or the plan of it that `goodparts build` made for them; the others run plans only. threads: bound on
+        those of the inference library and of what runs beside it, any number from 1 on; None for no bound.
         verify: check the digest of every file, which takes a third of a second for half a gigabyte.
 
         Raises EngineError for a damaged folder or an unsupported pair, BackendError for a missing library,
@@ -62,7 +71,7 @@ class Engine:
         threads = bound_threads(threads)
         graphs = EngineGraphs(folder, spec, backend, precision, threads)
         graphs["plain"]  # what can fail fails now
-        return cls(spec, precision, graphs, threads)
+        return cls(spec, precision, graphs, threads, folder)
 
     def __reduce__(self) -> NoReturn:
         raise EngineError("an open engine cannot be pickled or copied to another process: open one per process")
@@ -71,6 +80,12 @@ class Engine:
     def backend(self) -> str:
         """What really runs: library, device and precision, as the library reports them."""
         return self.graphs["plain"].description
+
+    def read_text_features(self) -> TextFeatures:
+        """Return the engine's text features; EngineError where it has none, or they are damaged."""
+        if self.folder is None:
+            raise EngineError("the engine was put together of open graphs and has no text features: open its folder")
+        return read_text_features(self.folder, self.spec)
 
     def graph_id(self, conditions: Conditions | None = None) -> str:
         """Return the id of the graph that reads these conditions; without conditions, the plain graph's.

@@ -8,10 +8,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from ..backends.library import GraphFiles
-from ..backends.registry import AUTO, check_name, choose_backend, open_session
+from ..backends.registry import AUTO, check_name, choose_backend, installed, open_session
 from ..backends.session import GraphName, Precision, Session
 from ..core.errors import BackendError, EngineError
+from .fastest import fastest_backend
 from .plans import graph_files, open_plan, planned_backends
+from .shipped import is_shipped
 from .spec import EngineSpec
 
 log = logging.getLogger(__name__)
@@ -39,8 +41,10 @@ class EngineGraphs(LazyGraphs):
     """The graphs of an engine folder in one precision, all on the same backend.
 
     backend: a name in registry.BACKENDS, or "auto": the first of registry.AUTO that is installed and has a record of
-    the plain graph; threads: bound on the library's threads, None for no bound. Raises EngineError for a precision or
-    backend that the engine has no record of, BackendError where the library is not installed.
+    the plain graph, or with the engine that ships with goodparts the fastest of them on this machine; threads: bound
+    on the library's threads, None for no bound. Raises EngineError for a precision or backend that the engine has no
+    record of, BackendError where the library is not installed, ParityError where on this machine the shipped engine
+    differs from torch.
     """
 
     def __init__(self, folder: Path, spec: EngineSpec, backend: str, precision: Precision, threads: int | None) -> None:
@@ -50,8 +54,11 @@ class EngineGraphs(LazyGraphs):
         self._backend = backend
         if backend == "auto":
             plain = graph_files(self._folder, spec, "plain", precision)
-            allowed = [*self._recorded(plain), *planned_backends(self._folder, plain)]
-            self._backend = choose_backend(backend, allowed, precision)
+            rests = self._recorded(plain)
+            self._backend = choose_backend(backend, [*rests, *planned_backends(self._folder, plain)], precision)
+            if is_shipped(self._folder):
+                candidates = {name: rests[name] for name in AUTO if name in rests and installed(name)}
+                self._backend = fastest_backend(self._folder, spec, precision, threads, candidates)
 
     def open(self, name: GraphName) -> Session:
         """Open the plan of a graph where there is one that fits, or the graph itself where its backend can run it."""

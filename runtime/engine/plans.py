@@ -1,11 +1,13 @@
 """Plans: what a library built of one graph for one device. A record says what a plan fits and how far it is from torch.
 
-A plan and its record lie in `plans/` of the engine folder or, where that cannot be written, in the user's cache.
+A plan and its record lie in `plans/` of the engine folder or, where that cannot be written, in the user's cache; those
+of the engine that ships with goodparts always lie in the cache.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -18,9 +20,13 @@ from ..backends.registry import open_library
 from ..backends.session import GraphName, Precision, Session
 from ..core.errors import EngineError, FileError
 from ..core.files import NO_DIGEST, cache_folder, is_sealed, read_bytes, seal, write_atomic
+from .parity import REFERENCE_NAMES, Reference
+from .shipped import is_shipped
 from .spec import EngineSpec, File, Parity
 
-PLAN_CONTRACT = 2
+log = logging.getLogger(__name__)
+
+PLAN_CONTRACT = 3
 _DIGEST_MARK = b'"digest": "'
 
 
@@ -30,7 +36,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     graph: EngineSpec.graph_id of the graph that it was built of; backend, version: the library that it is for, and its
     version; device: where it was built; max_batch: most views in one run, None for any number; hardware: which devices
     may run it; later_versions: whether later versions may load it; file: the plan, None where the library runs the
-    graph itself; parity: how far it is from torch, measured before the record is written.
+    graph itself; parity: how far it is from torch, None until a plan that was made for other GPUs first runs.
     """
 
     contract: int = PLAN_CONTRACT
@@ -74,7 +80,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             "ampere-plus": (device.capability or (0, 0)) >= (8, 0),
         }
         if not fits[self.hardware]:
-            return f"it was built on {self.device}, this is {device}"
+            return f"it was built for {self.device}, this is {device}"
         later = self.later_versions and _version(library.version) > _version(self.version)
         if library.version != self.version and not later:
             return f"it was built with {library.title} {self.version}, this is {library.version}"
@@ -94,8 +100,21 @@ def open_plan(folder: Path, graph: GraphFiles, backend: str, threads: int | None
     Raises EngineError where there is none, or it is damaged; BackendError where library or device cannot be used.
     """
     library = open_library(backend)
-    plan, data = find_plan(folder, graph, library)
-    return library.open(graph, plan, data, threads)
+    plan, data = find_plan(folder, graph, library, library.device())
+    session = library.open(graph, plan, data, threads)
+    if plan.parity is None:
+        _check_first_run(folder, graph, plan, data, session)
+    return session
+
+
+def _check_first_run(folder: Path, graph: GraphFiles, plan: Plan, data: bytes | None, session: Session) -> None:
+    """Hold a plan that was made for other GPUs to torch's features, and keep the result; ParityError if it differs."""
+    reference = Reference.open(folder / REFERENCE_NAMES[graph.name])
+    parity = reference.measure(session, plan.backend, plan.precision)
+    try:
+        write_plan(folder, msgspec.structs.replace(plan, parity=parity), data)
+    except FileError as error:  # the next start checks it again
+        log.info("the check of %s is not kept: %s", plan.name, error)
 
 
 def planned_backends(folder: Path, graph: GraphFiles) -> list[str]:
@@ -104,12 +123,11 @@ def planned_backends(folder: Path, graph: GraphFiles) -> list[str]:
     return sorted({plan.backend for plan in plans if isinstance(plan, Plan) and plan.precision == graph.precision})
 
 
-def find_plan(folder: Path, graph: GraphFiles, library: Library) -> tuple[Plan, bytes | None]:
-    """Return the plan that fits and its bytes; EngineError where there is none, or it is damaged.
+def find_plan(folder: Path, graph: GraphFiles, library: Library, device: Device) -> tuple[Plan, bytes | None]:
+    """Return the plan that fits a device and its bytes; EngineError where there is none, or it is damaged.
 
     The bytes are checked, for a damaged plan could take the process down with it.
     """
-    device = library.device()
     prompted = " --prompted" if graph.name == "prompted" else ""
     build = (
         f"build one with `goodparts build --engine {folder} --device {library.backend} "
@@ -165,9 +183,10 @@ def write_plan(folder: Path, plan: Plan, data: bytes | None) -> None:
     write_atomic(place / f"{plan.name}.json", plan.to_bytes())
 
 
-def plan_folders(folder: Path, graph: str) -> tuple[Path, Path]:
+def plan_folders(folder: Path, graph: str) -> tuple[Path, ...]:
     """Return where the plans of a graph may lie: the engine, which is preferred, and the user's cache."""
-    return folder / "plans", cache_folder() / "plans" / graph[:32]
+    cached = cache_folder() / "plans" / graph[:32]
+    return (cached,) if is_shipped(folder) else (folder / "plans", cached)
 
 
 def writable_folder(folder: Path, graph: str) -> Path:

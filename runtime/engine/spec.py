@@ -13,9 +13,12 @@ from ..core.conditions import Conditions
 from ..core.errors import EngineError
 from ..core.files import NO_DIGEST, is_sealed, read_bytes, seal, sha256
 
-CONTRACT_VERSION = 3
+CONTRACT_VERSION = 4
 
 SPEC_NAME = "engine.json"
+
+GONE_BACKBONE = "demo"
+"""A backbone of earlier versions: its engines and recipes are refused."""
 
 _DIGEST_MARK = b'"digest": "'
 
@@ -34,7 +37,9 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The identity of a visual encoder. A recipe fits the engines that carry an equal one.
 
     weights: SHA-256 over every tensor of the CLIP model, its activation and pixel scaling (trainer/clip/backbone.py);
-    image_size: side of the square input in pixels; grid: patches (rows, columns); width: of the joint space.
+    image_size: side of the square input in pixels; grid: patches (rows, columns) of every output; width: of the joint
+    space; neighbourhood: odd side of the square of patches that each patch of the memory is averaged over, 1 where it
+    stands by itself, as it does in recipes that do not name it.
     """
 
     backbone: str
@@ -43,10 +48,14 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     grid: tuple[int, int]
     width: int
     taps: tuple[Tap, ...]
+    neighbourhood: int = 1
 
     def __str__(self) -> str:
         taps = ",".join(str(tap.block) for tap in self.taps)
-        return f"{self.backbone} at {self.image_size} px, weights {self.weights[:12]}, memory taps {taps}"
+        return (
+            f"{self.backbone} at {self.image_size} px, weights {self.weights[:12]}, memory taps {taps} on "
+            f"{self.grid[0]}×{self.grid[1]} patches, neighbourhood {self.neighbourhood}"
+        )
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -224,6 +233,11 @@ def read_spec(folder: Path) -> EngineSpec:
         raise EngineError(f"{folder / SPEC_NAME} is damaged ({error}): export the engine again") from error
     if not is_sealed(text, _DIGEST_MARK, spec.digest):
         raise EngineError(f"{folder / SPEC_NAME} is damaged: its digest does not match: export the engine again")
+    if spec.encoder.backbone == GONE_BACKBONE:
+        raise EngineError(
+            f"{folder / SPEC_NAME} was made with the backbone demo, which small replaced: export small to another "
+            "folder with `goodparts export --engine`"
+        )
     for file in spec.files:
         path = folder / file.name
         size = path.stat().st_size if path.is_file() else None

@@ -21,13 +21,14 @@ from .settings import SourceSettings
 class InspectionSettings:
     """How one source is inspected.
 
-    recipe: file of its recipe; image_threshold, pixel_threshold (raw scores), roi and mask (a mask as View.mask holds
-    it): take the place of the recipe's, unless they are None; smoothing: n and m, reject while n of the last m frames
-    are rejected; trust: the keys one of which must have signed the recipe, None to take any recipe.
+    recipe: file of its recipe; threshold, pixel_threshold: what the recipe's own are multiplied by, None to leave them;
+    roi and mask (a mask as View.mask holds it): take the place of the recipe's, unless they are None; smoothing: n and
+    m, reject while n of the last m frames are rejected; trust: the keys one of which must have signed the recipe, None
+    to take any recipe.
     """
 
     recipe: Path
-    image_threshold: float | None = None
+    threshold: float | None = None
     pixel_threshold: float | None = None
     roi: Box | None = None
     mask: bytes | None = None
@@ -39,7 +40,7 @@ class InspectionSettings:
         """Read what a line's settings name for a source. Raises what read_mask raises."""
         return cls(
             recipe=Path(source.recipe).absolute(),  # read again after a change, whatever the working folder is then
-            image_threshold=source.threshold,
+            threshold=source.threshold,
             pixel_threshold=source.pixel_threshold,
             roi=None if source.roi is None else Box(*source.roi),
             mask=None if source.mask is None else read_mask(Path(source.mask)),
@@ -52,21 +53,27 @@ class InspectionSettings:
         return self.make_detector(engine, Recipe.open(self.recipe, self.trust))
 
     def make_detector(self, engine: Engine, recipe: Recipe) -> Detector:
-        """Return a detector of the recipe with these settings in the place of its own; its digest stays the file's."""
+        """Return a detector of the recipe with these settings in the place of its own; its digest stays the file's.
+
+        With another region or mask it does not know the scene, of which the recipe has learned its own part.
+        """
         view = msgspec.structs.replace(recipe.header.view, **_given(roi=self.roi, mask=self.mask))
-        header = msgspec.structs.replace(recipe.header, view=view)
+        scene = recipe.header.scene if view == recipe.header.view else msgspec.UNSET
+        header = msgspec.structs.replace(recipe.header, view=view, scene=scene)
         detector = Detector(engine, dataclasses.replace(recipe, header=header))
         detector.thresholds = self.replace_in(detector.thresholds)
         return detector
 
     def replace_in(self, thresholds: Thresholds) -> Thresholds:
-        """Return a recipe's thresholds with these settings' own in their place.
+        """Return a recipe's thresholds, moved as these settings say.
 
-        Where only the image threshold is set, the pixel threshold moves along.
+        Where only the image threshold is moved, the pixel threshold moves along. Raises SettingsError for a factor that
+        is not a finite number above 0.
         """
-        if self.image_threshold is not None:
-            thresholds = thresholds.scaled_to(self.image_threshold)
-        return msgspec.structs.replace(thresholds, **_given(pixel=self.pixel_threshold))
+        moved = thresholds if self.threshold is None else thresholds.scaled_by(self.threshold)
+        if self.pixel_threshold is None:
+            return moved
+        return msgspec.structs.replace(moved, pixel=thresholds.scaled_by(self.pixel_threshold).pixel)
 
 
 def _given(**values: object) -> dict[str, object]:

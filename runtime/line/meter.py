@@ -52,6 +52,7 @@ class Meter:
         """Count a frame that was inspected, and how long each of STAGES took, in their order."""
         with self._lock:
             self._counts["inspected"] += 1
+            self._counts["reviewed"] += decision == "review"
             self._counts["rejected"] += decision == "reject"
             self._times.append(tuple(milliseconds))
             self._finished.append(time.perf_counter())
@@ -60,9 +61,9 @@ class Meter:
                 self._totals[stage] += spent
 
     def counts(self) -> dict[str, int]:
-        """Return how many frames were inspected, rejected and failed since the start."""
+        """Return how many frames were inspected, reviewed (decision review), rejected and failed since the start."""
         with self._lock:
-            return {name: self._counts[name] for name in ("inspected", "rejected", "failed")}
+            return {name: self._counts[name] for name in ("inspected", "reviewed", "rejected", "failed")}
 
     def percentiles(self) -> dict[str, tuple[float, float]]:
         """Return median and 99th percentile of each stage, in milliseconds; nothing before the first frame."""

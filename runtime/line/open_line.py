@@ -23,6 +23,7 @@ from .pipeline import Pipeline
 from .redact import Redactor, redact_address
 from .router import Router
 from .settings import LineSettings, SourceSettings
+from .settling import Settling
 from .shared_engine import SharedEngine
 from .sources.address import make_source
 from .sources.folder import WatchedFolder
@@ -57,7 +58,12 @@ def open_line(settings: LineSettings, report: Report, *, first_delay: float = 1.
         capture = Capture(source_settings.name, source, queue, meter, context)
         inspection = InspectionSettings.of(source_settings, trust)
         station = Station(source_settings.name, inspection, queue, shared_engine, router.put, context)
-        pipelines.append(Pipeline(source_settings, capture, queue, station, meter))
+        takes = settings.settling is not None and settings.settling.take
+        settling = Settling(station, messages.report, report, takes=takes)
+        if settings.settling is not None:
+            settling.start(settings.settling.parts)
+        router.subscribe(settling.note)
+        pipelines.append(Pipeline(source_settings, capture, queue, station, meter, settling))
     loses_no_frame = any(pipeline.queue.policy == "every" for pipeline in pipelines)
     outputs = make_outputs(settings.output, context.stop.set)
     outlets = [Outlet(output, context, may_wait=loses_no_frame and output.name == "json") for output in outputs]

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from .line import Line
 from .meter import BOUNDS, WINDOW
 from .outputs.outlet import Outlet
+from .scene_watch import DRIFT_FRAMES
 from .status import SourceStatus
 
 __all__ = ["CONTENT_TYPE_LATEST", "prometheus_text"]
@@ -38,6 +39,7 @@ class _LineCollector(Collector):
         sources = self._line.status()
         yield from _count_frames(sources)
         yield from _time_frames(sources)
+        yield from _describe_scenes(sources)
         yield from _describe_outputs(self._line.outlets)
 
 
@@ -45,6 +47,7 @@ def _count_frames(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
     counts = {source.meter.source: source.meter.counts() for source in sources}
     for name, help_text in (
         ("inspected", "Frames with a verdict."),
+        ("reviewed", "Frames whose decision was review."),
         ("rejected", "Frames whose decision was reject."),
         ("failed", "Frames that could not be inspected."),
     ):
@@ -82,6 +85,29 @@ def _time_frames(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
                 recent.add_metric([name, stage, quantile], value)
     yield seconds
     yield recent
+
+
+def _describe_scenes(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
+    counts = CounterMetricFamily(
+        "goodparts_scene_changed", "Frames of another scene than the recipe was learned from.",
+        labels=["source", "reason"],
+    )  # fmt: skip
+    for source in sources:
+        for reason, count in source.scene_watch.counts().items():
+            counts.add_metric([source.meter.source, reason], count)
+    yield counts
+    yield _family(
+        GaugeMetricFamily("goodparts_scene_is_changed", "1 while the scene is another.", labels=["source"]),
+        ((source.meter.source, source.scene_watch.change is not None) for source in sources),
+    )
+    ratios = ((source.meter.source, source.scene_watch.ratio) for source in sources)
+    yield _family(
+        GaugeMetricFamily(
+            "goodparts_score_drift", f"Median score of the last {DRIFT_FRAMES} parts over the calibration's.",
+            labels=["source"],
+        ),
+        ((source, ratio) for source, ratio in ratios if ratio is not None),
+    )  # fmt: skip
 
 
 def _describe_outputs(outlets: Sequence[Outlet]) -> Iterator[Metric]:

@@ -11,6 +11,8 @@ import msgspec
 from ..backends.session import Precision
 from ..core.errors import SettingsError
 from ..core.files import read_toml
+from ..engine.shipped import SHIPPED
+from ..recipe.settle import FEWEST_PARTS, SETTLING_PARTS
 from .sources.source import Policy
 
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -21,12 +23,12 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One source.
 
     name: what results and messages call it; address: see sources.address; recipe: its file; policy: by default newest
-    for cameras and streams, every for files and folders; threshold, pixel_threshold (raw scores), roi ([x, y, width,
-    height] in frame pixels), mask (a picture that is white where to look): take the place of the recipe's; smoothing:
-    [n, m], reject while n of the last m frames are rejected; timeout: seconds without a picture after which a camera or
-    stream counts as lost; backlog: a folder's pictures that the JSON file holds no line of are inspected at the start
-    too; settle: seconds that a file in a folder must stay unchanged before it counts as written, by default as its
-    format needs.
+    for cameras and streams, every for files and folders; threshold, pixel_threshold: what the recipe's own are
+    multiplied by, as in 1.2 to let parts pass that score up to 1.2; roi ([x, y, width, height] in frame pixels), mask
+    (a picture that is white where to look): take the place of the recipe's; smoothing: [n, m], reject while n of the
+    last m frames are rejected; timeout: seconds without a picture after which a camera or stream counts as lost;
+    backlog: a folder's pictures that the JSON file holds no line of are inspected at the start too; settle: seconds
+    that a file in a folder must stay unchanged before it counts as written, by default as its format needs.
     """
 
     name: str
@@ -83,22 +85,35 @@ class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"page_name {self.page_name!r}: a host name is needed, as line1.factory.example")
 
 
+class SettlingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settling in: after so many parts a threshold is proposed, and with take written into the recipe."""
+
+    parts: int = SETTLING_PARTS
+    take: bool = False
+
+    def __post_init__(self) -> None:
+        if self.parts < FEWEST_PARTS:
+            raise ValueError(f"settling.parts {self.parts}: at least {FEWEST_PARTS} are needed")
+
+
 class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A line.
 
-    engine: its folder; backend, precision, threads: how the engine is run (see Engine.open); batch_ms: milliseconds
-    that a pass which several sources share may take (see shared_engine); accept_signed: a file of public keys, to take
-    only recipes that are signed with one of them.
+    engine: its folder, by default that of the engine that ships with goodparts; backend, precision, threads: how the
+    engine is run (see Engine.open); batch_ms: milliseconds that a pass which several sources share may take (see
+    shared_engine); accept_signed: a file of public keys, to take only recipes that are signed with one of them;
+    settling: propose a threshold from each source's first parts.
     """
 
-    engine: str
     source: tuple[SourceSettings, ...]
+    engine: str = str(SHIPPED)
     output: OutputSettings = OutputSettings()
     backend: str = "auto"
     precision: Precision = "fp32"
     threads: int | None = None
     batch_ms: float = 50.0
     accept_signed: str | None = None
+    settling: SettlingSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.source:

@@ -14,6 +14,7 @@ from .context import LineContext
 from .frames import Frame, FrameQueue
 from .inspection_settings import InspectionSettings
 from .results import Outcome
+from .scene_watch import SceneWatch
 from .shared_engine import SharedEngine
 from .smoothing import Smoothing
 
@@ -29,7 +30,8 @@ class Station(threading.Thread):
     An engine that fails is reported, opened again with back-off, and the frame tried again; by the policy newest it is
     given up for a newer one.
 
-    source: name of the source; settings: as they were given, or adjusted since; detector: the one in use.
+    source: name of the source; settings: as they were given, or adjusted since; detector: the one in use; scene_watch:
+    follows whether the scene changes.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Station(threading.Thread):
         self._queue, self._shared_engine, self._emit = queue, shared_engine, emit
         self._context, self._backoff = context, context.make_backoff()
         self._smoothing = Smoothing(*settings.smoothing)
+        self.scene_watch = SceneWatch(source, context.report)
         self._changing = threading.Lock()
 
     def run(self) -> None:
@@ -71,15 +74,15 @@ class Station(threading.Thread):
         self._context.report(f"{self.source}: {message}")
 
     def adjust(self, threshold: float | None) -> None:
-        """Replace the image threshold from the next frame on, and move the pixel threshold along.
+        """Multiply the recipe's limit by a threshold from the next frame on, and move the pixel threshold along.
 
-        It outlasts a change of the recipe.
+        It outlasts a change of the recipe, and then holds for the new one's limit.
 
-        threshold: raw image score from which a part is rejected; None returns to the recipe's.
+        threshold: a factor, as InspectionSettings has it; None returns to the recipe's limit.
         Raises SettingsError for a value that decides nothing.
         """
         with self._changing:
-            settings = dataclasses.replace(self.settings, image_threshold=threshold)
+            settings = dataclasses.replace(self.settings, threshold=threshold)
             self.detector.thresholds = settings.replace_in(self.detector.recipe.header.thresholds)
             self.settings = settings
 
@@ -103,7 +106,8 @@ class Station(threading.Thread):
                 continue
             if self._backoff.reset():
                 self._context.report(f"{self.source}: inspected again")
-            return inspection, self._smoothing.decide(inspection.verdict == "reject")
+            self.scene_watch.note(inspection, detector.recipe.header.calibration.image)
+            return inspection, self._smoothing.decide(inspection.verdict)
 
     def _recover(self, failed: Detector, error: Exception) -> None:
         """Report the first failure, wait, open the engine again and make a detector of the same recipe with it."""

@@ -6,27 +6,32 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .meter import STAGES, Meter
-
-_HEAD = ("source", "fps", "dropped", "rejected", "failed", *STAGES)
+from .scene_watch import SceneWatch
 
 
 class SourceStatus(NamedTuple):
-    """How a source stands: its meter, the frames that newer ones replaced, and whether pictures are coming."""
+    """How a source stands: its meter, the frames that newer ones replaced, whether pictures are coming, its scene."""
 
     meter: Meter
     dropped: int
     up: bool
+    scene_watch: SceneWatch
 
 
 def status_table(sources: Sequence[SourceStatus]) -> list[str]:
-    """Return a head and a line per source: rate, what became of its frames, median/99th percentile per stage in ms."""
-    rows: list[tuple[str, ...]] = [_HEAD]
+    """Return a head and a line per source: rate, what became of its frames, median/99th percentile per stage in ms.
+
+    Frames to be reviewed have a column once there is one.
+    """
+    counted = ["reviewed"] if any(source.meter.counts()["reviewed"] for source in sources) else []
+    counted += ["rejected", "failed"]
+    rows: list[tuple[str, ...]] = [("source", "fps", "dropped", *counted, *STAGES)]
     for source in sources:
         counts, times = source.meter.counts(), source.meter.percentiles()
         latency = [f"{times[stage][0]:.1f}/{times[stage][1]:.1f}" if times else "-" for stage in STAGES]
         rate = f"{source.meter.rate():.1f}" if source.up else "none"
         rows.append(
-            (source.meter.source, rate, str(source.dropped), str(counts["rejected"]), str(counts["failed"]), *latency)
+            (source.meter.source, rate, str(source.dropped), *(str(counts[name]) for name in counted), *latency)
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(field.rjust(width) for field, width in zip(row, widths, strict=True)) for row in rows]
@@ -35,7 +40,10 @@ def status_table(sources: Sequence[SourceStatus]) -> list[str]:
 def describe_totals(sources: Sequence[SourceStatus]) -> str:
     """Return what became of every source's frames since the start, in one line."""
     return " | ".join(
-        f"{source.meter.source}: {', '.join(f'{count} {name}' for name, count in source.meter.counts().items())}, "
-        f"{source.dropped} dropped"
+        f"{source.meter.source}: {_describe_counts(source.meter.counts())}, {source.dropped} dropped"
         for source in sources
     )
+
+
+def _describe_counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count or name != "reviewed")

@@ -6,16 +6,17 @@ import re
 from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import msgspec
 
 from ..core.errors import GoodpartsError
+from ..line.smoothing import Decision
 from .controls import ChangedError, Considered, Controls
 from .gallery import Gallery
 from .guard import Guard, RefusedError
-from .recent_frames import RecentFrames
+from .recent_frames import RecentFrames, to_jpeg
 from .server import Answer
 from .state import PageState
 
@@ -35,7 +36,7 @@ class LogIn(msgspec.Struct, forbid_unknown_fields=True):
 
 class SetThreshold(msgspec.Struct, forbid_unknown_fields=True):
     source: str
-    threshold: float
+    score: float
     seen: float
 
 
@@ -53,6 +54,16 @@ class Accept(msgspec.Struct, forbid_unknown_fields=True):
     change: str
 
 
+class Settle(msgspec.Struct, forbid_unknown_fields=True):
+    source: str
+    parts: int
+
+
+class Take(msgspec.Struct, forbid_unknown_fields=True):
+    source: str
+    threshold: float
+
+
 class Undo(msgspec.Struct, forbid_unknown_fields=True):
     source: str
     label: str
@@ -66,7 +77,7 @@ class PageApp:
     """
 
     def __init__(self, guard: Guard, state: PageState, controls: Controls, gallery: Gallery | None) -> None:
-        self._guard, self._state, self._gallery = guard, state, gallery
+        self._guard, self._state, self._controls, self._gallery = guard, state, controls, gallery
         folder = Path(__file__).with_name("static")
         self._static = {path: Answer(kind, (folder / name).read_bytes()) for path, (name, kind) in _STATIC.items()}
         self._routes: list[tuple[re.Pattern[str], Callable[..., Answer]]] = [
@@ -75,6 +86,7 @@ class PageApp:
                 (r"/state", self._read),
                 (r"/preview", self._preview),
                 (r"/frame/([\w.-]+)/(\d{1,12})/(heat|plain)\.jpg", self._frame),
+                (r"/settling/([\w.-]+)/(\d{1,6})\.jpg", self._settled_part),
                 (r"/rejects", self._rejects),
                 (r"/rejects/([\w.-]+)/(small\.jpg|heat\.png|plain\.png)", self._reject),
             )
@@ -84,6 +96,8 @@ class PageApp:
             "/keep": (KeepThreshold, controls.keep_threshold),
             "/consider": (Consider, controls.consider),
             "/accept": (Accept, controls.accept),
+            "/settle": (Settle, controls.settle),
+            "/take": (Take, controls.take),
             "/undo": (Undo, controls.undo),
         }
 
@@ -125,13 +139,22 @@ class PageApp:
             threshold = float(query.get("threshold", ""))
         except ValueError:
             raise RefusedError(400, "threshold is a number") from None
-        return Answer(_JSON, msgspec.json.encode(recent.preview(threshold)))
+        raw_threshold = threshold * self._controls.raw_threshold(query["source"])
+        return Answer(_JSON, msgspec.json.encode(recent.preview(raw_threshold)))
 
     def _frame(self, query: dict[str, str], source: str, number: str, kind: str) -> Answer:  # noqa: ARG002
         return _picture(_JPEG, self._recent(source).picture(int(number), kind == "heat"), lasting=False)  # of this run
 
+    def _settled_part(self, query: dict[str, str], source: str, index: str) -> Answer:  # noqa: ARG002
+        picture = self._controls.settled_part(source, int(index))
+        return _picture(_JPEG, None if picture is None else to_jpeg(picture), lasting=False)
+
     def _rejects(self, query: dict[str, str]) -> Answer:
-        return Answer(_JSON, msgspec.json.encode(self._saved().listing(query.get("before", ""))))
+        decision = query.get("decision")
+        if decision not in (None, "review", "reject"):
+            raise RefusedError(400, f"decision is {decision!r}: review and reject are accepted")
+        listing = self._saved().listing(query.get("before", ""), cast("Decision | None", decision))
+        return Answer(_JSON, msgspec.json.encode(listing))
 
     def _reject(self, query: dict[str, str], name: str, kind: str) -> Answer:  # noqa: ARG002
         saved = self._saved()

@@ -13,7 +13,8 @@ from PIL import Image
 
 from ..core.errors import GoodpartsError
 from ..core.preprocess import decode
-from ..line.outputs.reject_index import FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING, REJECT_FILE, RejectIndex
+from ..line.outputs.reject_index import FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING, REJECT_FILE, RejectIndex, is_review
+from ..line.smoothing import Decision
 from .recent_frames import to_jpeg
 
 SHOWN = 48
@@ -25,13 +26,16 @@ _LARGEST = 64_000_000
 
 
 class _Record(msgspec.Struct):
-    """What the page shows of a reject's record; everything else in it is passed over."""
+    """What the page shows of a reject's record; everything else in it is passed over.
+
+    raw_score: lacking in records of old versions, whose score was the raw one, and which are shown without a score.
+    """
 
     source: str
     time: str
     frame: int
     score: float
-    threshold: float
+    raw_score: float
     verdict: str = ""
 
 
@@ -53,16 +57,22 @@ class Gallery:
         return self._index.names()[::-1]
 
     def summary(self) -> dict[str, Any]:
-        """Return how many rejects there are, and the name of the newest; an empty name where there is none."""
-        total, newest = self._index.count_and_newest()
-        return {"total": total, "newest": newest}
+        """Return how many rejects there are, how many of them are to be reviewed, and the name of the newest.
 
-    def listing(self, before: str) -> dict[str, Any]:
-        """Return SHOWN rejects: the newest that come before the name `before`, or the newest of all."""
-        names, more = self._index.before(before, SHOWN)
+        The name is empty where there is none.
+        """
+        total, newest = self._index.count_and_newest()
+        return {"total": total, "reviews": self._index.count_reviews(), "newest": newest}
+
+    def listing(self, before: str, decision: Decision | None = None) -> dict[str, Any]:
+        """Return SHOWN rejects: the newest that come before the name `before`, or the newest of all.
+
+        decision: "review" or "reject" for only these, None for both.
+        """
+        names, more = self._index.before(before, SHOWN, decision)
         return {
             "total": self._index.count_and_newest()[0],
-            "rejects": [{"name": name} | self._describe(name) for name in names],
+            "rejects": [{"name": name, "review": is_review(name)} | self._describe(name) for name in names],
             "more": more,
         }
 

@@ -57,8 +57,8 @@ class Page:
         sources = [pipeline.settings for pipeline in line.pipelines]
         self.recent_frames = {source.name: RecentFrames(source.smoothing) for source in sources}
         gallery = None if line.reject_index is None else Gallery(line.reject_index)
-        stations = [pipeline.station for pipeline in line.pipelines]
-        controls = Controls(stations, line.shared_engine, gallery, line.messages.report)
+        settlings = [pipeline.settling for pipeline in line.pipelines]
+        controls = Controls(settlings, line.shared_engine, gallery, line.messages.report)
         state = PageState(line, settings, self.recent_frames, controls, gallery)
         try:
             self._server = Server(

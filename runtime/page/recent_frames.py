@@ -28,12 +28,21 @@ FRESH = 3.0
 
 
 class Point(NamedTuple):
-    """A frame's number, raw image score and decision. recipe: digest of the recipe it was scored with."""
+    """A frame's number, scores and decision.
+
+    score: by the limit that held then; raw_score: which another limit is compared with; recipe: digest of the recipe it
+    was scored with.
+    """
 
     number: int
     score: float
+    raw_score: float
     decision: str
     recipe: str
+
+    def score_by(self, recipe: str, raw_threshold: float) -> float:
+        """Return the score by the limit that holds now; a frame of another recipe keeps the score that it had."""
+        return self.raw_score / raw_threshold if self.recipe == recipe else self.score
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,8 @@ class RecentFrames:
             self._last = timed
             if result.inspection is None:
                 return
-            self._points.append(Point(timed.number, record["score"], result.decision, record["recipe"]))
+            scores = record["score"], record["raw_score"]
+            self._points.append(Point(timed.number, *scores, result.decision, record["recipe"]))
             if result.decision == "reject":
                 self._reject, self._reject_is_unseen = timed, True
 
@@ -129,12 +139,12 @@ class RecentFrames:
             self._pictures.append(((number, heat), data))
             return data
 
-    def preview(self, threshold: float) -> Preview:
-        """Return what `threshold` would have decided on the frames of the recipe in use, smoothed as by Smoothing."""
+    def preview(self, raw_threshold: float) -> Preview:
+        """Return what a limit would have decided on the frames of the recipe in use, smoothed as by Smoothing."""
         points = self.points(KEPT)
         points = [point for point in points if point.recipe == points[-1].recipe]
         n, m = self._smoothing
-        total = np.cumsum([0, *(point.score >= threshold for point in points)])
+        total = np.cumsum([0, *(point.raw_score >= raw_threshold for point in points)])
         in_window = total[1:] - total[np.maximum(np.arange(1, len(total)) - m, 0)]
         rejected = sum(point.decision == "reject" for point in points)
         return Preview(len(points), rejected, int((in_window >= n).sum()))

@@ -10,11 +10,13 @@ from typing import Any
 
 from goodparts import __version__
 
+from ..describe import BEYOND_SHOWN
 from ..line.line import Line
 from ..line.pipeline import Pipeline
 from ..line.redact import redact_address
 from ..line.results import Result
 from ..line.settings import OutputSettings
+from ..line.settling import Settling
 from ..line.station import Station
 from .controls import Controls
 from .gallery import Gallery
@@ -49,7 +51,10 @@ class PageState:
             "about": f"{__version__} · {engine.encoder.backbone} on {engine.backend}",
             "up": time.monotonic() - self._started,
             "sources": [
-                self._source(pipeline) | self._threshold(pipeline.station) | pipeline.meter.counts()
+                self._source(pipeline)
+                | self._threshold(pipeline.station)
+                | {"settling": _describe_settling(pipeline.settling)}
+                | pipeline.meter.counts()
                 for pipeline in line.pipelines
             ],
             "outputs": [
@@ -73,6 +78,8 @@ class PageState:
         result = recent_frames.show()
         age, reject_age = recent_frames.ages()
         points = recent_frames.points(CHARTED)
+        detector = pipeline.station.detector
+        now = detector.recipe.digest, detector.thresholds.image
         return {
             "name": settings.name,
             "address": redact_address(settings.address),
@@ -83,11 +90,13 @@ class PageState:
             "age": age,
             "reject_age": reject_age,
             "shown": None if result is None else _summarise(result),
-            "scores": [float(f"{point.score:.4g}") for point in points],
-            "bad": [int(point.decision == "reject") for point in points],
+            "scores": [float(f"{point.score_by(*now):.4g}") for point in points],
+            "decisions": [point.decision for point in points],
             "rate": status.meter.rate(),
             "dropped": status.dropped,
             "latency": status.meter.percentiles(),
+            "scene": status.scene_watch.change,
+            "drift": status.scene_watch.drift,
         }
 
     def _threshold(self, station: Station) -> dict[str, Any]:
@@ -95,8 +104,10 @@ class PageState:
         return {
             "product": detector.recipe.header.product,
             "recipe": station.settings.recipe.name,
-            "threshold": detector.thresholds.image,
-            "recipe_threshold": detector.recipe.header.thresholds.image,
+            "raw_threshold": detector.thresholds.image,
+            "threshold": controls.threshold(station.source),
+            "review": detector.thresholds.review,
+            "provisional": detector.is_provisional,
             "origin": controls.origin(station.source),
             "sharing": controls.sharing(station.source),
             "undo": controls.undoable(station.source),
@@ -105,8 +116,31 @@ class PageState:
 
 def _summarise(result: Result) -> dict[str, Any]:
     """Return what the page shows of a frame's record."""
-    keys = ("frame", "score", "threshold", "verdict", "error")
+    keys = ("frame", "score", "verdict", "error")
     return {key: result.record[key] for key in keys if key in result.record} | {"decision": result.decision}
+
+
+def _describe_settling(settling: Settling) -> dict[str, Any]:
+    """Return how many parts were gathered of those asked for, and what they propose. Scores are raw."""
+    gathered, parts = settling.progress
+    proposal = settling.proposal
+    found: dict[str, Any] = {"gathered": gathered, "parts": parts, "proposal": None}
+    if proposal is not None:
+        edges, counts = proposal.histogram()
+        found["proposal"] = {
+            "threshold": proposal.threshold,
+            "today": proposal.today,
+            "rate": proposal.rate,
+            "rejected": proposal.rejected(proposal.today),
+            "would": proposal.rejected(proposal.threshold),
+            "edges": edges.tolist(),
+            "counts": counts.tolist(),
+            "beyond": [
+                {"part": index, "name": proposal.names[index], "score": float(proposal.scores[index])}
+                for index in proposal.beyond()[:BEYOND_SHOWN]
+            ],
+        }
+    return found
 
 
 def _output_folders(output: OutputSettings) -> list[Path]:

@@ -14,7 +14,6 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -24,15 +23,13 @@ from ..core.preprocess import Array8, decode
 from ..core.scoring import score
 from ..core.view import View
 from ..engine.engine import Engine
-from .header import Shot
+from .header import Shot, Verdict
 from .recipe import Recipe
 from .refit import encode_for, fit_to, forget, remember
 from .signing import Signer
 
 PHOTOS_MORE = 12
 """By default a bank may grow by as many rows as so many photos have."""
-
-Verdict = Literal["good", "reject"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +58,18 @@ class Photo:
 
 @dataclass(frozen=True)
 class Effect:
-    """A photo's raw image score before and after a change, and the verdicts of the recipe's own thresholds."""
+    """A photo's score before and after a change, and the verdicts, all by the recipe's own thresholds then."""
 
     name: str
     before: float
     after: float
     was: Verdict
     becomes: Verdict
+
+    @property
+    def turns_good(self) -> bool:
+        """Whether a part that was rejected or to be reviewed is good after the change."""
+        return self.was != "good" and self.becomes == "good"
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,8 +176,7 @@ def _remember(recipe: Recipe, engine: Engine, accepts: list[Accept], max_rows: i
     header, before = learned.header, recipe.header.accepted
     most = max(map(len, learned.banks))
     if max_rows is None:
-        rows, columns = header.encoder.grid
-        default = most + PHOTOS_MORE * header.view.count * rows * columns
+        default = most + PHOTOS_MORE * header.rows_per_photo
         max_rows = before.max_rows if before else default
     if max_rows <= most:
         raise SettingsError(f"max_rows {max_rows}: the learned shots' {most} rows stay, so more than that is needed")
@@ -215,15 +216,15 @@ def _compare(
     before: Recipe, after: Recipe, engine: Engine, photos: Accept, rejects: Iterable[Photo], view: View
 ) -> Change:
     encode = encode_for(engine, after)
-    sides = [(recipe.learned(), recipe.header.thresholds.image) for recipe in (before, after)]
+    sides = [(recipe.learned(), recipe.header.thresholds) for recipe in (before, after)]
 
     def effect(name: str, views: Array8) -> Effect:
         features = encode(views)
-        scores = [float(score(features, learned).image.max()) for learned, _ in sides]
-        verdicts: list[Verdict] = [
-            "reject" if value >= limit else "good" for value, (_, limit) in zip(scores, sides, strict=True)
-        ]
-        return Effect(name, scores[0], scores[1], verdicts[0], verdicts[1])
+        raw_before, raw_after = (float(score(features, learned).image.max()) for learned, _ in sides)
+        (_, old), (_, new) = sides
+        return Effect(
+            name, old.score(raw_before), new.score(raw_after), old.verdict(raw_before), new.verdict(raw_after)
+        )
 
     return Change(
         before,

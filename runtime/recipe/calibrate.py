@@ -39,14 +39,14 @@ from ..core.scoring import (
 Encode = Callable[[Array8], Features]
 """Views uint8 [B,S,S,3] → Features: an engine's graph, or torch."""
 
-FALSE_REJECT_RATE = 0.01
-"""Default share of good parts that may be rejected."""
+FALSE_REJECT_RATE = 0.05
+"""Default share of good parts that may be rejected; with four photos it is about what happens (docs/accuracy.md)."""
 
-PRIOR_SPREAD = 0.2
+PRIOR_SPREAD = 0.15
 """Spread of log scores expected before any photo is seen; counts as much as PRIOR_PHOTOS photos."""
 PRIOR_PHOTOS = 4
 
-COPY_INFLATION = 1.1
+COPY_INFLATION = 1.2
 """Shifted copies of one photo lie closer to its memory than another good part does: their scores times this."""
 COPY_SPREAD = 0.3
 """And they say nothing of how much good parts differ: spread of log scores assumed for a single photo."""
@@ -73,17 +73,32 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The score that good parts exceed with this probability, for log-normal scores."""
         return math.exp(self.location + NormalDist().inv_cdf(1.0 - false_reject_rate) * self.spread)
 
+    def scaled(self, factor: float) -> Level:
+        """Return the level as it would be with every score this many times as high."""
+        return Level(tuple(score * factor for score in self.scores), self.location + math.log(factor), self.spread)
+
+
+Source = Literal["leave-one-out", "copies", "further photos", "unlabelled parts"]
+"""Where the scores of a calibration come from."""
+
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Good parts at both levels: image scores, and maxima of the anomaly map, one of each per photo."""
+    """Good parts at both levels: image scores, and maxima of the anomaly map, one of each per photo.
 
-    source: Literal["leave-one-out", "copies", "further photos"]
+    The scores of "unlabelled parts" are those of all of them, a few bad ones included.
+    """
+
+    source: Source
     image: Level
     pixel: Level
 
-    def is_extrapolated(self, false_reject_rate: float) -> bool:
-        """Whether the rate is below what so few photos can show: 1/(n+1)."""
-        return false_reject_rate < 1.0 / (len(self.image.scores) + 1)
+    def photos_missing(self, false_reject_rate: float) -> int:
+        """Return how many more good photos it takes to verify a rate: n photos can verify 1/(n+1).
+
+        The copies of a single photo count as one.
+        """
+        photos = 1 if self.source == "copies" else len(self.image.scores)
+        return max(0, math.ceil(1.0 / false_reject_rate - 1e-9) - 1 - photos)
 
 
 def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: int, encode: Encode) -> list[Branches]:
@@ -153,17 +168,6 @@ def photo_scores(photos: Sequence[Scores]) -> tuple[Floats, Floats]:
     return np.array(image, np.float32), np.array(pixel, np.float32)
 
 
-def without(learned: Learned, photo: int) -> Learned:
-    """The same product, as if this one of its photos had never been seen."""
-    kept = [shots != photo for shots in learned.shot_of_row]
-    return dataclasses.replace(
-        learned,
-        banks=tuple(bank[rows] for bank, rows in zip(learned.banks, kept, strict=True)),
-        shot_of_row=tuple(shots[rows] for shots, rows in zip(learned.shot_of_row, kept, strict=True)),
-        margins=tuple(margins[rows] for margins, rows in zip(learned.margins, kept, strict=bool(learned.margins))),
-    )
-
-
 def shifted_copies(views: Array8) -> list[Array8]:
     """One photo's views uint8 [T,S,S,3] moved and enlarged by 4 %, towards each corner.
 
@@ -181,17 +185,7 @@ def shifted_copies(views: Array8) -> list[Array8]:
     return copies
 
 
-def calibrated(value: float, threshold: float, level: Level) -> float:
-    """Raw score → [0,1]: monotone, 0.5 at the threshold, about 0.1 for a typical good part."""
-    if value <= 0:
-        return 0.0
-    margin = max(math.log(threshold) - level.location, level.spread)
-    return 1.0 / (1.0 + math.exp(min(math.log(9.0) / margin * (math.log(threshold) - math.log(value)), 700.0)))
-
-
-def summarise(
-    source: Literal["leave-one-out", "copies", "further photos"], image: Floats, pixel: Floats
-) -> Calibration:
+def summarise(source: Source, image: Floats, pixel: Floats) -> Calibration:
     """A calibration from the scores of good photos."""
     return Calibration(source=source, image=_level(image), pixel=_level(pixel))
 
@@ -221,9 +215,9 @@ class Separation:
 
 
 def separate(good: Floats, bad: Floats) -> Separation:
-    """The threshold that errs on the fewest photos; between two scores, half-way in the logarithm.
+    """Return the threshold at which the shares of good photos rejected and bad ones missed are least in sum.
 
-    Among equally good ones, that with the widest gap.
+    It lies half-way between two scores in the logarithm; among equally good ones, it is that with the widest gap.
     """
     if not len(good) or not len(bad):
         raise SettingsError("a threshold is proposed from good and bad photos: give at least one of each")
@@ -233,5 +227,6 @@ def separate(good: Floats, bad: Floats) -> Separation:
     gaps = np.concatenate([[0.0], np.diff(edges), [0.0]])
     rejected = (logs[None, : len(good)] >= candidates[:, None]).sum(axis=1)
     missed = (logs[None, len(good) :] < candidates[:, None]).sum(axis=1)
-    best = min(range(len(candidates)), key=lambda index: (rejected[index] + missed[index], -gaps[index]))
+    errors = rejected / len(good) + missed / len(bad)
+    best = min(range(len(candidates)), key=lambda index: (errors[index], -gaps[index]))
     return Separation(float(np.exp(candidates[best])), int(rejected[best]), int(missed[best]))

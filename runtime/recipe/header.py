@@ -9,10 +9,12 @@ import msgspec
 
 from ..core.errors import SettingsError
 from ..core.files import NO_DIGEST
+from ..core.scene import Scene
 from ..core.scoring import Fusion
 from ..core.view import View
 from ..engine.spec import Encoder
 from .calibrate import Calibration
+from .memory import POSES
 
 FORMAT_VERSION = 3
 PROMPTED_VERSION = 4
@@ -29,25 +31,49 @@ class Shot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
+Verdict = Literal["good", "review", "reject"]
+
+
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Raw scores from which a part is rejected (image) and a region is outlined (pixel).
 
-    min_area: smallest region to report, in frame pixels.
+    People are shown a part's score as a share of the image threshold: 1 is the limit.
+
+    min_area: smallest region to report, in frame pixels; review: score, as a share of the image threshold, from which
+    a part that is not rejected is for a person to look at, above 0 and below 1; None for no such band.
     """
 
     image: float
     pixel: float
     min_area: float = 0.0
+    review: float | None = None
 
-    def scaled_to(self, image: float) -> Thresholds:
-        """Return the thresholds with another image threshold; the pixel threshold keeps its ratio to it.
+    def scaled_by(self, factor: float) -> Thresholds:
+        """Return the thresholds with the image and the pixel threshold multiplied by a factor.
 
-        Without that, parts that a higher image threshold lets pass as good would still have outlined defects.
+        Both move, for else parts that a higher image threshold lets pass as good would still have outlined defects.
+        Raises SettingsError for a factor that is not a finite number above 0.
         """
-        return msgspec.structs.replace(self, image=image, pixel=self.pixel * (image / self.image))
+        check_factor(factor)
+        return msgspec.structs.replace(self, image=self.image * factor, pixel=self.pixel * factor)
+
+    def score(self, raw_score: float) -> float:
+        """Return an image score as a share of the image threshold: 1 is the limit."""
+        return raw_score / self.image
+
+    def verdict(self, raw_score: float) -> Verdict:
+        """Return the verdict on a part with this raw image score."""
+        score = self.score(raw_score)
+        if score >= 1.0:
+            return "reject"
+        return "good" if self.review is None or score < self.review else "review"
 
     def check(self) -> None:
         """SettingsError for values that would decide nothing."""
+        if self.review is not None and not 0.0 < self.review < 1.0:
+            raise SettingsError(
+                f"review {self.review}: a score above 0 and below 1 is needed, as in 0.8; 1 is where parts are rejected"
+            )
         for name in ("image", "pixel"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
@@ -56,16 +82,27 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise SettingsError(f"min_area {self.min_area}: 0 or more frame pixels are needed")
 
 
+def check_factor(factor: float) -> None:
+    """SettingsError for a factor that cannot move a threshold."""
+    if not (math.isfinite(factor) and factor > 0):
+        raise SettingsError(
+            f"threshold {factor}: a finite number above 0 is needed, as a multiple of the recipe's limit: "
+            "1.2 lets parts pass that score up to 1.2 now"
+        )
+
+
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Photos that an operator said are good, the last of the recipe's shots (accept.py).
 
     accepts: how many photos each accept added, oldest first; max_rows: most rows that a bank may hold, those of the
-    learned shots always among them; learned: the calibration on these alone.
+    learned shots always among them; learned: the calibration on these alone; learned_scene: the scene of these alone,
+    unset where the recipe had none.
     """
 
     accepts: tuple[int, ...]
     max_rows: int
     learned: Calibration
+    learned_scene: Scene | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if not self.accepts or min(self.accepts) < 1:
@@ -80,9 +117,9 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     and temperature: see scoring.Learned; fusion: of raw scores ("paper"), of the memory's distance and the prompts'
     residual margin ("residual"), or one branch only ("prompt", "memory"); residual_weight: of that margin;
     memory_share: of the shots' patches that the banks hold; shot_calibration: on the shots themselves; calibration: the
-    one that thresholds follow, the same or one on further photos;
-    false_reject_rate: what the thresholds were set for; accepted: which of the shots were added on the line; signature,
-    digest: of the file this was read from.
+    one that thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were set for;
+    poses: whether the shots are remembered turned and mirrored too; accepted: which of the shots were added on the
+    line; scene: what the shots show; signature, digest: of the file this was read from.
     """
 
     version: int
@@ -105,7 +142,9 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     thresholds: Thresholds
     seed: int
     versions: dict[str, str]
+    poses: bool = False
     accepted: Accepted | msgspec.UnsetType = msgspec.UNSET
+    scene: Scene | msgspec.UnsetType = msgspec.UNSET
     signature: str | msgspec.UnsetType = msgspec.UNSET
     digest: str = NO_DIGEST
 
@@ -116,11 +155,24 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError(f"false_reject_rate {self.false_reject_rate}: between 0 and 0.5 is accepted")
         if not 0 <= self.residual_weight <= MAX_RESIDUAL_WEIGHT:
             raise ValueError(f"residual_weight {self.residual_weight}: from 0 to {MAX_RESIDUAL_WEIGHT} is accepted")
+        if self.scene and self.scene.views != self.view.count:
+            raise ValueError(f"a scene of {self.scene.views} views: a photo has {self.view.count}")
 
     @property
     def learned_shots(self) -> int:
         """How many of the shots were learned from; the others were accepted later."""
         return len(self.shots) - (sum(self.accepted.accepts) if self.accepted else 0)
+
+    @property
+    def rows_per_photo(self) -> int:
+        """How many patches a photo has, over its tiles and poses."""
+        return self.view.count * self.encoder.grid[0] * self.encoder.grid[1] * (POSES if self.poses else 1)
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether the threshold rests on copies of a single photo, which tell nothing of how parts differ."""
+        level = self.calibration.image
+        return self.calibration.source == "copies" and self.thresholds.image == level.threshold(self.false_reject_rate)
 
     def follow(self, calibration: Calibration, others: Thresholds) -> Thresholds:
         """Thresholds for another calibration, where these are what the present one gives; else those of `others`."""
@@ -130,4 +182,5 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             image=calibration.image.threshold(rate) if image == now.image.threshold(rate) else others.image,
             pixel=calibration.pixel.threshold(rate) if pixel == now.pixel.threshold(rate) else others.pixel,
             min_area=self.thresholds.min_area,
+            review=self.thresholds.review,
         )

@@ -42,10 +42,10 @@ _NO_SIGNATURE = "0" * 128
 @dataclass(frozen=True, eq=False)
 class Recipe:
     """A product. prompts float32 [2,D] (normal, anomalous); banks float16 [R_m,W_m], one per memory, rows in
-    the order of the shots and their tiles; shot_of_row int32 [R_m], the shot that each row came from; margins float32
-    [R_m], of its patch (scoring.Learned); shots uint8 [k·tiles,S,S,3] as the encoder read them, or None where they were
-    left out; conditions: what the engine's prompted graph reads besides views, or None for a product of the plain
-    graph.
+    the order of the shots, their poses and their tiles; shot_of_row int32 [R_m], the shot that each row came from;
+    margins float32 [R_m], of its patch (scoring.Learned); shots uint8 [k·tiles,S,S,3] as the encoder read them, or None
+    where they were left out; conditions: what the engine's prompted graph reads besides views, or None for a product of
+    the plain graph.
     """
 
     header: RecipeHeader
@@ -169,7 +169,7 @@ class Recipe:
 
     def _check_shapes(self, name: str) -> None:
         encoder, count = self.header.encoder, len(self.header.shots) * self.header.view.count
-        rows = count * encoder.grid[0] * encoder.grid[1]
+        rows = len(self.header.shots) * self.header.rows_per_photo
         size = encoder.image_size
         expected: list[tuple[str, npt.NDArray[Any] | None, type, tuple[int, ...]]] = [
             ("image_prompts", self.image_prompts, np.float32, (2, encoder.width)),

@@ -22,9 +22,9 @@ from ..core.files import NO_DIGEST
 from ..core.preprocess import Array8
 from ..core.scoring import nearest, prompt_margins
 from ..engine.engine import Engine
-from .calibrate import Calibration, Encode, calibrate, score_as_new, summarise
+from .calibrate import Calibration, Encode, calibrate, score_as_new
 from .header import Accepted, RecipeHeader, Shot
-from .memory import Halves, fit_memory
+from .memory import Halves, encode_poses, fit_memory, scene_of_shots
 from .recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def encode_for(engine: Engine, recipe: Recipe) -> Encode:
 def refit(recipe: Recipe, encode: Encode, graph: str, name: str = "recipe") -> Recipe:
     """Return the recipe for another graph: memory, calibration and thresholds are computed again from its shots.
 
-    A calibration on further photos, and thresholds set by hand, keep their distance to the shots' own scores.
+    A calibration on other photos, and thresholds set by hand, keep their distance to the shots' own scores.
 
     Args:
         encode: encodes views uint8 [B,S,S,3] with the other graph.
@@ -84,17 +84,16 @@ def refit(recipe: Recipe, encode: Encode, graph: str, name: str = "recipe") -> R
         header.view.count,
         encode,
         share=header.memory_share,
+        poses=header.poses,
     )
     before, after = header.shot_calibration, memory.calibration
     image_factor = math.exp(after.image.location - before.image.location)
     pixel_factor = math.exp(after.pixel.location - before.pixel.location)
     calibration = after
     if header.calibration != before:
-        further = header.calibration
-        calibration = summarise(
-            further.source,
-            np.array(further.image.scores, np.float32) * image_factor,
-            np.array(further.pixel.scores, np.float32) * pixel_factor,
+        others = header.calibration
+        calibration = msgspec.structs.replace(
+            others, image=others.image.scaled(image_factor), pixel=others.pixel.scaled(pixel_factor)
         )
     by_hand = msgspec.structs.replace(
         header.thresholds, image=header.thresholds.image * image_factor, pixel=header.thresholds.pixel * pixel_factor
@@ -105,6 +104,7 @@ def refit(recipe: Recipe, encode: Encode, graph: str, name: str = "recipe") -> R
         shot_calibration=after,
         calibration=calibration,
         thresholds=header.follow(calibration, by_hand),
+        scene=memory.scene,
     )
     return dataclasses.replace(
         recipe, header=fitted_header, banks=memory.banks, shot_of_row=memory.shot_of_row, margins=memory.margins
@@ -119,7 +119,10 @@ def forget(recipe: Recipe) -> Recipe:
     kept_rows = [shots < header.learned_shots for shots in recipe.shot_of_row]
     return dataclasses.replace(
         recipe,
-        header=_with_shots(header, header.shots[: header.learned_shots], header.accepted.learned, msgspec.UNSET),
+        header=msgspec.structs.replace(
+            _with_shots(header, header.shots[: header.learned_shots], header.accepted.learned, msgspec.UNSET),
+            scene=header.accepted.learned_scene,
+        ),
         banks=tuple(bank[rows] for bank, rows in zip(recipe.banks, kept_rows, strict=True)),
         shot_of_row=tuple(shots[rows] for shots, rows in zip(recipe.shot_of_row, kept_rows, strict=True)),
         margins=tuple(margins[rows] for margins, rows in zip(recipe.margins, kept_rows, strict=True)),
@@ -152,12 +155,23 @@ def remember(
         )
     header, per_photo = learned.header, learned.header.view.count
     all_views = np.concatenate([learned.shots, views])
-    features = [encode(all_views[start : start + per_photo]) for start in range(0, len(all_views), per_photo)]
+    photos = [all_views[start : start + per_photo] for start in range(0, len(all_views), per_photo)]
+    features = [encode(photo) for photo in photos]
     first = len(header.shots)
-    added_margins = [prompt_margins(photo.local, learned.pixel_prompts).ravel() for photo in features[first:]]
+    remembered = [
+        list(encode_poses(upright, photo, encode, header.poses))
+        for upright, photo in zip(features[first:], photos[first:], strict=True)
+    ]
+    added_margins = [
+        np.concatenate([prompt_margins(pose.local, learned.pixel_prompts).ravel() for pose in poses])
+        for poses in remembered
+    ]
     banks, shot_of_row, margins = [], [], []
     for tap, (bank, learned_shots) in enumerate(zip(learned.banks, learned.shot_of_row, strict=True)):
-        added = [photo.memory[tap].reshape(-1, bank.shape[1]).astype(np.float16) for photo in features[first:]]
+        added = [
+            np.concatenate([pose.memory[tap].reshape(-1, bank.shape[1]) for pose in poses]).astype(np.float16)
+            for poses in remembered
+        ]
         kept = most_novel(bank, added, max_rows - len(bank))
         banks.append(np.concatenate([bank, *(rows[index] for rows, index in zip(added, kept, strict=True))]))
         added_shots = [np.full(len(index), first + number, np.int32) for number, index in enumerate(kept)]
@@ -168,9 +182,16 @@ def remember(
         learned, banks=tuple(banks), shot_of_row=tuple(shot_of_row), margins=tuple(margins), shots=all_views
     )
     product = recipe.learned()
-    calibration = calibrate(score_as_new(product, features), product, False)
-    accepted = Accepted(accepts=tuple(accepts), max_rows=max_rows, learned=header.shot_calibration)
-    return dataclasses.replace(recipe, header=_with_shots(header, (*header.shots, *shots), calibration, accepted))
+    good = score_as_new(product, features)
+    calibration = calibrate(good, product, False)
+    accepted = Accepted(
+        accepts=tuple(accepts), max_rows=max_rows, learned=header.shot_calibration, learned_scene=header.scene
+    )
+    header = msgspec.structs.replace(
+        _with_shots(header, (*header.shots, *shots), calibration, accepted),
+        scene=scene_of_shots(all_views, per_photo, good),
+    )
+    return dataclasses.replace(recipe, header=header)
 
 
 def most_novel(known: Halves, photos: Sequence[Halves], keep: int) -> list[npt.NDArray[np.intp]]:

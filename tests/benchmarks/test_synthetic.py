@@ -10,7 +10,7 @@ from goodparts.benchmarks.synthetic import make_recipe
 from goodparts.runtime import Recipe
 
 
-@pytest.mark.parametrize("name", ["demo", "RN50"])
+@pytest.mark.parametrize("name", ["ViT-tiny", "RN50"])
 def test_encoder_from_the_configuration_is_the_models_own(name: str) -> None:
     own = open_backbone(name).encoder
     assert msgspec.structs.replace(describe_encoder(name), weights=own.weights) == own

@@ -35,12 +35,12 @@ class _Box(ctypes.Structure):
 
 
 class _Thresholds(ctypes.Structure):
-    _fields_ = tuple((name, c_double) for name in ("image", "pixel", "min_area"))
+    _fields_ = tuple((name, c_double) for name in ("image", "pixel", "min_area", "review"))
 
 
 class _Verdict(ctypes.Structure):
     _fields_ = (
-        ("score", c_double), ("calibrated", c_double), ("reject", c_bool), ("thresholds", _Thresholds),
+        ("score", c_double), ("raw_score", c_double), ("answer", c_int), ("thresholds", _Thresholds),
         ("preprocess_ms", c_double), ("encode_ms", c_double), ("score_ms", c_double),
     )  # fmt: skip
 
@@ -127,9 +127,9 @@ class NativeInspection:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         verdict = handle.call("verdict")
-        self.score, self.calibrated = verdict.score, verdict.calibrated
-        self.verdict = "reject" if verdict.reject else "good"
-        self.threshold = verdict.thresholds.image
+        self.score, self.raw_score = verdict.score, verdict.raw_score
+        self.verdict = ("good", "review", "reject")[verdict.answer]
+        self.raw_threshold = verdict.thresholds.image
         self.recipe = handle.call("recipe").decode()
 
     @property
@@ -161,7 +161,7 @@ class NativeDetector:
         self._handle.call("use", opened.pointer)
 
     def set_thresholds(self, thresholds: Thresholds) -> None:
-        given = _Thresholds(thresholds.image, thresholds.pixel, thresholds.min_area)
+        given = _Thresholds(thresholds.image, thresholds.pixel, thresholds.min_area, thresholds.review or 0.0)
         self._handle.call("set_thresholds", ctypes.byref(given))
 
     @property

@@ -13,12 +13,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from goodparts.benchmarks.synthetic import make_recipe
+from goodparts.export.engines import make_engine
 from goodparts.runtime.core.files import seal
 from goodparts.runtime.core.view import Box, View, encode_mask
 from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.spec import read_spec
 from goodparts.runtime.recipe.recipe import _DIGEST_MARK, Recipe
+from goodparts.runtime.recipe.refit import refit
+from goodparts.trainer.clip.backbone import Backbone
 from PIL import Image
 
 from tests.conftest import draw_part
@@ -65,8 +69,9 @@ def engine(engine_folder: Path) -> Engine:
 
 
 def changed(recipe: Recipe, **header: Any) -> Recipe:
-    """The same product seen or scored otherwise, without its shots, which may not fit another view."""
-    return dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, **header), shots=None)
+    """The same product seen or scored otherwise, without its shots and their scene, which may not fit another view."""
+    header_now = msgspec.structs.replace(recipe.header, scene=msgspec.UNSET, **header)
+    return dataclasses.replace(recipe, header=header_now, shots=None)
 
 
 def between(scores: np.ndarray, share: float) -> float:
@@ -76,6 +81,19 @@ def between(scores: np.ndarray, share: float) -> float:
     some = values[max(near - 100, 0) : near + 100]
     widest = int(np.diff(some).argmax())
     return float(some[widest : widest + 2].astype(np.float64).mean())
+
+
+def test_what_python_finds_with_the_small_backbone_is_found(library: Library, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    spec = make_engine(Backbone.open("small"), folder, ["fp32"])
+    product = make_recipe(spec.encoder, spec.graph_id("plain", "fp32"), 1)
+    python = Detector(Engine.open(folder, backend="onnxruntime", threads=1), product)
+    expected, seen = (
+        python.predict(FRAME),
+        NativeDetector(open_engine(library, folder), product.to_bytes()).inspect(FRAME),
+    )
+    assert seen.score == pytest.approx(expected.score, abs=1e-5)
+    np.testing.assert_allclose(seen.map, expected.map, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +120,9 @@ def test_what_python_finds_is_found(
     python.thresholds = thresholds
     other.set_thresholds(thresholds)
     expected, seen = python.predict(FRAME), other.inspect(FRAME)
-    assert seen.score == pytest.approx(expected.score, abs=1e-5)
-    assert seen.calibrated == pytest.approx(expected.calibrated, abs=1e-4)  # steep at so small a spread
-    assert (seen.verdict, seen.threshold) == (expected.verdict, expected.threshold)
+    assert seen.raw_score == pytest.approx(expected.raw_score, abs=1e-5)
+    assert seen.score == seen.raw_score / seen.raw_threshold
+    assert (seen.verdict, seen.raw_threshold) == (expected.verdict, expected.raw_threshold)
     assert seen.recipe == expected.recipe
     np.testing.assert_allclose(seen.map, expected.map, rtol=0, atol=1e-5)
     assert expected.regions
@@ -116,15 +134,26 @@ def test_what_python_finds_is_found(
     )  # fmt: skip
 
 
+def test_a_memory_with_poses_is_eight_times_as_large(
+    engine: Engine, native: Handle, library: Library, small: Backbone, recipe: Recipe
+) -> None:
+    posed = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, poses=True))
+    posed = dataclasses.replace(refit(posed, small.encode, recipe.header.graph), shots=None)
+    expected = Detector(engine, posed).predict(FRAME)
+    assert NativeDetector(native, posed.to_bytes()).inspect(FRAME).score == pytest.approx(expected.score, abs=1e-5)
+    with pytest.raises(RefusedError, match=r"ring is damaged \(tensor photos_0 is \[3456\]"):
+        read_recipe(library, forged(posed, poses=False), "ring")
+
+
 def test_a_frame_may_come_in_another_order_with_rows_apart(engine: Engine, native: Handle, recipe: Recipe) -> None:
     view = View(roi=Box(63, 40, 200, 177), mask=ring_mask())
     product = changed(recipe, view=view)
     python, other = Detector(engine, product), NativeDetector(native, product.to_bytes())
     padded = np.zeros((240, 400, 3), np.uint8)
     padded[:, :320] = FRAME[..., ::-1]
-    assert other.inspect(padded[:, :320], "bgr").score == pytest.approx(python.predict(FRAME).score, abs=1e-5)
+    assert other.inspect(padded[:, :320], "bgr").raw_score == pytest.approx(python.predict(FRAME).raw_score, abs=1e-5)
     grey = FRAME[..., 1].copy()
-    assert other.inspect(grey, "grey").score == pytest.approx(python.predict(grey).score, abs=1e-5)
+    assert other.inspect(grey, "grey").raw_score == pytest.approx(python.predict(grey).raw_score, abs=1e-5)
 
 
 def test_the_example_prints_what_goodparts_inspect_prints(
@@ -140,6 +169,7 @@ def test_the_example_prints_what_goodparts_inspect_prints(
     for line, path in zip(lines, paths, strict=True):
         seen = json.loads(line)
         expected = {"path": str(path), **json.loads(msgspec.json.encode(as_record(detector.predict(path))))}
+        del expected["scene"]  # which this runtime does not judge
         assert list(seen) == list(expected)
         assert all(seen["milliseconds"].pop(stage) >= 0 for stage in expected.pop("milliseconds"))
         assert seen.pop("milliseconds") == {}
@@ -148,8 +178,8 @@ def test_the_example_prints_what_goodparts_inspect_prints(
         ]
         for one, other in zip(seen.pop("regions"), expected.pop("regions"), strict=True):
             assert one == pytest.approx(other, abs=1e-5)
-        for name in ("score", "calibrated"):
-            assert seen.pop(name) == pytest.approx(expected.pop(name), abs=1e-5)
+        for name in ("score", "raw_score"):
+            assert seen.pop(name) == pytest.approx(expected.pop(name), rel=1e-4)  # 1e-5 of a raw score, or less
         assert seen == expected
     assert json.loads(lines[0])["verdict"] == "reject"
     done = subprocess.run([built / "inspect", engine_folder, recipe_file, "no.png"], capture_output=True, check=False)
@@ -191,12 +221,24 @@ def test_a_recipe_is_swapped_between_two_frames(native: Handle, recipe: Recipe) 
     assert seen == set(expected)
 
 
+def test_a_part_is_to_be_reviewed_where_the_recipe_says_so(native: Handle, recipe: Recipe) -> None:
+    raw = NativeDetector(native, recipe.to_bytes()).inspect(FRAME).raw_score
+    for limit, verdict in ((1.0, "reject"), (1.2, "review"), (1.3, "good")):
+        thresholds = msgspec.structs.replace(recipe.header.thresholds, image=raw * limit, review=0.8)
+        detector = NativeDetector(native, recipe.with_thresholds(thresholds).to_bytes())
+        assert detector.inspect(FRAME).verdict == verdict
+    with pytest.raises(RefusedError, match=r"review 1\.0+: a score below 1 is needed, as in 0\.8, or 0 for no band"):
+        detector.set_thresholds(msgspec.structs.replace(thresholds, review=1.0))
+
+
 def test_a_refused_recipe_leaves_the_one_in_use(native: Handle, recipe: Recipe) -> None:
     detector = NativeDetector(native, recipe.to_bytes())
     other = msgspec.structs.replace(recipe.header.encoder, weights="0" * 64)
-    made = "the recipe was made for demo at 192 px, weights 000000000000, memory taps 1,4, this engine is demo at"
+    made = "the recipe was made for small at 240 px, weights 000000000000, memory taps 6,13 on 30×30 patches"
+    averaged = msgspec.structs.replace(recipe.header.encoder, neighbourhood=1)
     for change, message in [
         ({"encoder": other}, made),
+        ({"encoder": averaged}, "neighbourhood 1, this engine is small .* neighbourhood 3: use the engine it was made"),
         ({"graph": "0" * 64}, "made with another graph of this encoder: fit it to this one in Python"),
     ]:
         with pytest.raises(RefusedError, match=message) as caught:
@@ -229,7 +271,8 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
         ({"temperature": "hot"}, r"ring is damaged \(the header.temperature is not a number\)"),
         ({"view": {"tiles": [16, 17], "resize": "squash", "overlap": 0.1}}, r"ring is damaged \(more than 256 tiles\)"),
         ({"view": {"tiles": [1, 1], "resize": "squash", "overlap": 0.1, "mask": "AAAA"}}, "mask cannot be read"),
-        ({"shots": []}, r"ring is damaged \(tensor photos_0 is \[432\]"),
+        ({"shots": []}, r"ring is damaged \(tensor photos_0 is \[2700\]"),
+        ({"poses": 8}, r"ring is damaged \(the header.poses is not true or false\)"),
         ({"product": "a\n\x1b[31m", "encoder": 3}, r"ring is damaged \(the header.encoder is not an object\)"),
     ],
 )
@@ -276,11 +319,11 @@ def test_damaged_files_are_refused(library: Library, recipe: Recipe, engine_fold
     with pytest.raises(RefusedError, match="bytes, should be"):
         open_engine(library, copy)
     spec = copy / "engine.json"
-    spec.write_bytes(spec.read_bytes().replace(b"demo", b"Demo"))
+    spec.write_bytes(spec.read_bytes().replace(b"small", b"Small"))
     with pytest.raises(RefusedError, match="engine.json is damaged .its digest does not match"):
         open_engine(library, copy)
-    spec.write_bytes(spec.read_bytes().replace(b'"contract": 3', b'"contract": 2'))
-    with pytest.raises(RefusedError, match="engine.json has contract 2; this version reads 3: export again"):
+    spec.write_bytes(spec.read_bytes().replace(b'"contract": 4', b'"contract": 3'))
+    with pytest.raises(RefusedError, match="engine.json has contract 3; this version reads 4: export again"):
         open_engine(library, copy)
 
 

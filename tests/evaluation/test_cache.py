@@ -12,7 +12,7 @@ from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.trainer.anople.learner import AnoPLeLearner
 
 from goodparts.cli import main
-from tests.conftest import draw_part
+from tests.conftest import VIT, draw_part
 from tests.evaluation.conftest import read_inodes, write_sweep
 
 
@@ -40,10 +40,10 @@ def test_finished_measurements_are_not_repeated(
 
 
 def test_what_is_learned_from_all_categories_is_measured_on_each(
-    rings: Path, engine_folder: Path, monkeypatch: pytest.MonkeyPatch
+    rings: Path, vit_engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AnoPLeLearner, "learn", lambda _: None)
-    file = write_sweep(rings, engine_folder, 'method = ["anople-multi"]')
+    file = write_sweep(rings, vit_engine, f'backbone = "{VIT}"', 'pretrained = "random"', 'method = ["anople-multi"]')
     assert main(["evaluate", "--sweep", str(file)]) == 0
     assert len(read_inodes(rings.parent / "out")) == 2
 

@@ -14,15 +14,15 @@ from PIL import Image
 
 @pytest.mark.parametrize("in_memory", [10, 1 << 28])
 def test_photos_are_decoded_and_encoded_once(
-    in_memory: int, ring: Path, demo: Backbone, monkeypatch: pytest.MonkeyPatch
+    in_memory: int, ring: Path, small: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("goodparts.evaluation.encoded_photos.IN_MEMORY", in_memory)
     paths = sorted(ring.glob("*/*.png"))
-    photos = Photos(demo.encoder.image_size)
-    encoded = EncodedPhotos("torch", demo.encode, photos)
+    photos = Photos(small.encoder.image_size)
+    encoded = EncodedPhotos("torch", small.encode, photos)
     for batch in (paths[:2], paths, paths[::-1], [paths[0], paths[0]]):
         features = encoded.features(batch)
-        expected = demo.encode(np.concatenate([View().cut(_rgb(path), demo.encoder.image_size) for path in batch]))
+        expected = small.encode(np.concatenate([View().cut(_rgb(path), small.encoder.image_size) for path in batch]))
         np.testing.assert_allclose(features.global_, expected.global_, atol=1e-5)
         for ours, theirs in zip((features.local, *features.memory), (expected.local, *expected.memory), strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-5)

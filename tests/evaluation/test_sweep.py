@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from goodparts.evaluation.methods.table import METHODS
+from goodparts.evaluation.methods.table import METHODS, find_method
 from goodparts.evaluation.sweep import read_sweep
 
 from goodparts.cli import main
@@ -33,6 +33,12 @@ def test_what_is_wrong_with_a_file_is_reported_in_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_the_memory_takes_settings() -> None:
+    sweep = read_sweep(None, {"data": "drawn", "out": "a", "method": ("memory:poses=true,memory_share=0.125",)})
+    (name,) = sweep.methods
+    assert find_method(name).title == "memory only (PromptAD's VAD); poses=true,memory_share=0.125"
 
 
 def test_options_win_over_the_file(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from goodparts.runtime.engine.parity import TOLERANCES, Reference, Tolerance
 from goodparts.runtime.engine.spec import read_spec
 from goodparts.trainer.clip.backbone import Backbone
 
+from tests.trainer.clip.test_vv_tower import small_clip
+
 
 def test_graph_is_what_the_contract_says(engine_folder: Path) -> None:
     model = onnx.load(str(engine_folder / "encoder.onnx"), load_external_data=False)
@@ -28,13 +30,30 @@ def test_graph_is_what_the_contract_says(engine_folder: Path) -> None:
 
     (image,) = model.graph.input
     assert (image.name, image.type.tensor_type.elem_type) == ("image", onnx.TensorProto.UINT8)
-    assert shape(image) == ["batch", 192, 192, 3]
+    assert shape(image) == ["batch", 240, 240, 3]
     assert [(output.name, shape(output)) for output in model.graph.output] == [
         ("global", ["batch", 128]),
-        ("local", ["batch", 144, 128]),
-        ("memory_0", ["batch", 144, 128]),
-        ("memory_1", ["batch", 144, 128]),
+        ("local", ["batch", 900, 128]),
+        ("memory_0", ["batch", 900, 32]),
+        ("memory_1", ["batch", 900, 96]),
     ]
+
+
+def test_an_engine_has_the_grid_and_neighbourhood_that_were_asked_for(tmp_path: Path) -> None:
+    backbone = Backbone("tiny", small_clip(2).eval(), taps=(1, 1, 2), grid=5, neighbourhood=3)
+    make_engine(backbone, tmp_path / "engine", ["fp32"])
+    spec = find_engine(backbone, tmp_path / "engine")
+    assert spec is not None
+    assert (spec.encoder.grid, spec.encoder.neighbourhood, len(spec.encoder.taps)) == ((5, 5), 3, 3)
+    with pytest.raises(EngineError, match="on 5×5 patches, neighbourhood 3, asked for is tiny .* neighbourhood 1"):
+        find_engine(Backbone("tiny", small_clip(2).eval(), taps=(1, 1, 2), grid=5), tmp_path / "engine")
+    views = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)
+    expected = backbone.encode(views)
+    for backend in ("onnxruntime", "openvino"):
+        seen = Engine.open(tmp_path / "engine", backend=backend).encode(views)
+        for one, other in zip((seen.local, *seen.memory), (expected.local, *expected.memory), strict=True):
+            # float32 in two libraries; features are unit vectors
+            np.testing.assert_allclose(one, other, atol=2e-6)
 
 
 def test_graph_tells_nothing_of_where_it_was_made(engine_folder: Path) -> None:
@@ -52,101 +71,101 @@ def test_every_installed_pair_has_a_parity_record(engine_folder: Path) -> None:
             assert 0 <= record.score_difference <= record.score_tolerance
 
 
-def test_same_backbone_same_bytes(engine_folder: Path, demo: Backbone, tmp_path: Path) -> None:
-    make_engine(demo, tmp_path / "again")
+def test_same_backbone_same_bytes(engine_folder: Path, small: Backbone, tmp_path: Path) -> None:
+    make_engine(small, tmp_path / "again")
     for path in sorted(engine_folder.iterdir()):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 @pytest.mark.usefixtures("_exported")
-def test_a_failed_gate_leaves_nothing(demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_gate_leaves_nothing(small: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ParityError("too far")
 
     monkeypatch.setattr(Reference, "measure", fail)
     with pytest.raises(ParityError):
-        make_engine(demo, tmp_path / "engine")
+        make_engine(small, tmp_path / "engine")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("_exported")
 def test_a_usual_precision_that_fails_its_gate_is_left_out_and_an_asked_one_is_an_error(
-    demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TOLERANCES, "bf16", Tolerance(1e-12, 1e-12, 1.0))
-    spec = make_engine(demo, tmp_path / "usual")
+    spec = make_engine(small, tmp_path / "usual")
     assert spec.graph("plain").precisions == ["fp32"]
     assert not list((tmp_path / "usual").glob("*bf16*"))
     monkeypatch.setitem(TOLERANCES, "fp16", Tolerance(1e-12, 1e-12, 1.0))
     with pytest.raises(ParityError, match="fp16 on onnxruntime differs"):
-        make_engine(demo, tmp_path / "asked", ["fp16"])
+        make_engine(small, tmp_path / "asked", ["fp16"])
     assert not (tmp_path / "asked").exists()
 
 
-def test_a_full_disk_leaves_nothing(demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing(small: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(engines, "write_graph", full)
     with pytest.raises(FileError, match="disk full while writing"):
-        make_engine(demo, tmp_path / "engine")
+        make_engine(small, tmp_path / "engine")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fitting_engine_is_kept_and_another_is_not_overwritten(
-    demo: Backbone, engine_folder: Path, tmp_path: Path
+    small: Backbone, engine_folder: Path, tmp_path: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in engine_folder.iterdir()}
-    seen = find_engine(demo, engine_folder)
+    seen = find_engine(small, engine_folder)
     assert seen is not None
-    assert seen.encoder == demo.encoder
+    assert seen.encoder == small.encoder
     assert {path: path.stat().st_mtime_ns for path in engine_folder.iterdir()} == before
-    stranger = Backbone.open("demo")
-    stranger.encoder = type(demo.encoder)(
-        backbone="other", weights="0" * 64, image_size=192, grid=(12, 12), width=128, taps=demo.encoder.taps
+    stranger = Backbone.open("small")
+    stranger.encoder = type(small.encoder)(
+        backbone="other", weights="0" * 64, image_size=240, grid=(30, 30), width=128, taps=small.encoder.taps
     )
-    with pytest.raises(EngineError, match=r"holds an engine for demo .* asked for is other .* name another folder"):
+    with pytest.raises(EngineError, match=r"holds an engine for small .* asked for is other .* name another folder"):
         find_engine(stranger, engine_folder)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(EngineError, match="is not an engine"):
-        find_engine(demo, tmp_path)
+        find_engine(small, tmp_path)
 
 
 @pytest.mark.usefixtures("_exported")
-def test_an_older_engine_is_replaced_whole(demo: Backbone, engine_folder: Path, tmp_path: Path) -> None:
+def test_an_older_engine_is_replaced_whole(small: Backbone, engine_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(engine_folder, tmp_path / "engine"))
     (folder / "left over").touch()
-    make_engine(demo, folder)
+    make_engine(small, folder)
     assert not (folder / "left over").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["engine"]
-    assert Engine.open(folder).encode(np.zeros((1, 192, 192, 3), np.uint8)).grid == (12, 12)
+    assert Engine.open(folder).encode(np.zeros((1, 240, 240, 3), np.uint8)).grid == (30, 30)
 
 
-def test_nothing_but_an_engine_is_replaced(demo: Backbone, tmp_path: Path) -> None:
+def test_nothing_but_an_engine_is_replaced(small: Backbone, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "precious.png").touch()
     with pytest.raises(EngineError, match="photos exists and is not an engine: name another folder"):
-        make_engine(demo, folder)
+        make_engine(small, folder)
     with pytest.raises(EngineError, match=r"precious\.png exists and is not an engine"):
-        make_engine(demo, folder / "precious.png")
+        make_engine(small, folder / "precious.png")
     assert (folder / "precious.png").exists()
 
 
 @pytest.mark.usefixtures("_exported")
 def test_an_empty_folder_a_link_and_the_current_folder_take_an_engine(
-    demo: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, link = tmp_path / "real", tmp_path / "link"
     real.mkdir()
     link.symlink_to(real, target_is_directory=True)
-    assert find_engine(demo, link) is None
-    make_engine(demo, link)
+    assert find_engine(small, link) is None
+    make_engine(small, link)
     assert link.is_symlink()
-    assert read_spec(real).encoder == demo.encoder
+    assert read_spec(real).encoder == small.encoder
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    make_engine(demo, Path())
-    assert read_spec(here).encoder == demo.encoder
+    make_engine(small, Path())
+    assert read_spec(here).encoder == small.encoder
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link", "real"]

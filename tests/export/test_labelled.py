@@ -31,8 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def labelled(folder: Path, demo: Backbone) -> LabelledPhotos:
-    return LabelledPhotos.open(folder, demo)
+def labelled(folder: Path, small: Backbone) -> LabelledPhotos:
+    return LabelledPhotos.open(folder, small)
 
 
 class Double:
@@ -54,30 +54,30 @@ def test_torch_tells_drawn_defects_from_good_parts(labelled: LabelledPhotos) -> 
     assert labelled.torch == 1
 
 
-def test_the_same_features_pass_and_features_that_say_nothing_fail(demo: Backbone, labelled: LabelledPhotos) -> None:
-    record = labelled.measure(Double(demo, lambda memory: memory), "double", "fp32")
+def test_the_same_features_pass_and_features_that_say_nothing_fail(small: Backbone, labelled: LabelledPhotos) -> None:
+    record = labelled.measure(Double(small, lambda memory: memory), "double", "fp32")
     assert (record.graph, record.shots, record.good, record.bad) == (1, 1, 2, 2)
     assert record.tolerance == 0.25, "one of four pairs weighs more than fp32's tolerance"
     with pytest.raises(ParityError, match=r"int8 on double has an image AUROC of 0\.5000 .* torch has 1\.0000"):
-        labelled.measure(Double(demo, np.ones_like), "double", "int8")
+        labelled.measure(Double(small, np.ones_like), "double", "int8")
     with pytest.raises(ParityError, match="AUROC of nan"):
-        labelled.measure(Double(demo, lambda memory: memory * np.float32("nan")), "double", "int8")
+        labelled.measure(Double(small, lambda memory: memory * np.float32("nan")), "double", "int8")
 
 
-def test_a_tiled_view_scores_a_photo_by_its_worst_tile(demo: Backbone, folder: Path) -> None:
-    labelled = LabelledPhotos.open(folder, demo, View(tiles=(1, 2)))
-    assert labelled.bad[0].shape == (2, 192, 192, 3)
+def test_a_tiled_view_scores_a_photo_by_its_worst_tile(small: Backbone, folder: Path) -> None:
+    labelled = LabelledPhotos.open(folder, small, View(tiles=(1, 2)))
+    assert labelled.bad[0].shape == (2, 240, 240, 3)
     assert labelled.torch == 1
 
 
-def test_folders_that_are_not_labelled_say_what_is_missing(demo: Backbone, tmp_path: Path) -> None:
+def test_folders_that_are_not_labelled_say_what_is_missing(small: Backbone, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="has no folder good: labelled photos lie in its folders good and bad"):
-        LabelledPhotos.open(tmp_path, demo)
+        LabelledPhotos.open(tmp_path, small)
     for kind in ("good", "bad"):
         (tmp_path / kind).mkdir()
         draw_part(1).save(tmp_path / kind / "1.png")
     with pytest.raises(SettingsError, match="1 photo: at least 2 are needed"):
-        LabelledPhotos.open(tmp_path, demo)
+        LabelledPhotos.open(tmp_path, small)
 
 
 @pytest.mark.usefixtures("_exported")
@@ -85,7 +85,7 @@ def test_an_engine_keeps_and_shows_what_was_measured(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = tmp_path / "engine"
-    assert main(["export", "--backbone", "demo", "--engine", str(engine), "--check-on", str(folder)]) == 0
+    assert main(["export", "--backbone", "small", "--engine", str(engine), "--check-on", str(folder)]) == 0
     shown = f"; image AUROC 1.0000 (torch 1.0000) on 2 good and 2 bad photos of {folder}, memory of 1"
     assert shown in capsys.readouterr().out
     for variant in read_spec(engine).graph("plain").variants.values():

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
+import open_clip
 import pytest
 import torch
 from goodparts.export import int8, mixed
@@ -20,17 +22,22 @@ from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import TOLERANCES, Tolerance
 from goodparts.runtime.engine.spec import Variant
-from goodparts.trainer.clip import embedded
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.weights import randomise
+
+from tests.conftest import VIT
 
 
 def tiny(outliers: float = 1.0) -> Backbone:
-    """The demo's first two blocks. Two channels are `outliers` times larger after each block's first LayerNorm, as
+    """The first two blocks of a ViT. Two channels are `outliers` times larger after each block's first LayerNorm, as
     large CLIPs have them, and their weights as much smaller: the same features in fp32."""
-    model, _ = embedded.load()
+    model = open_clip.create_model(VIT)
+    randomise(model, seed=0)
     model.visual.transformer.resblocks = model.visual.transformer.resblocks[:2]
     with torch.no_grad():
         for block in model.visual.transformer.resblocks:
+            for product in (block.attn.out_proj, block.mlp.c_proj):
+                product.weight *= 0.3  # a trained block changes its input as little; int8 fails on plain random ones
             block.ln_1.weight[[5, 41]] *= outliers
             block.ln_1.bias[[5, 41]] *= outliers
             block.attn.in_proj_weight[:, [5, 41]] /= outliers
@@ -41,8 +48,27 @@ def exporter_of(backbone: Backbone, folder: Path) -> Exporter:
     return Exporter(*write_graph(backbone.visual, folder), parity.make_reference(backbone), None)
 
 
-def test_small_passes_the_gate_in_fp32(tmp_path: Path) -> None:
-    assert exporter_of(Backbone.open("small"), tmp_path).write("fp32") is not None
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_small_passes_the_gate(small: Exporter, precision: Precision) -> None:
+    variant = small.write(precision)
+    if variant is None:
+        pytest.skip(f"no backend here runs {precision}")
+    assert [record.backend for record in variant.parity] == list(variants.PAIRS[precision])
+
+
+def test_depthwise_filters_keep_their_sums_in_bf16() -> None:
+    weights = np.random.default_rng(0).normal(0, 5, (32, 1, 3, 3)).astype(np.float32)
+    rounded = mixed.round_to_bf16(weights)
+    np.testing.assert_array_equal(rounded, rounded.astype(ml_dtypes.bfloat16).astype(np.float32))
+    # The smallest weight of each filter is rounded last, and only what it loses is missing.
+    last = np.abs(weights).min(axis=(1, 2, 3)) + 2**-7 * np.abs(weights).max(axis=(1, 2, 3))
+    missing = np.abs(rounded.astype(np.float64).sum((1, 2, 3)) - weights.astype(np.float64).sum((1, 2, 3)))
+    assert (missing <= 2**-8 * last + 1e-6).all()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
+    return exporter_of(Backbone.open("small"), tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,10 @@ from goodparts.trainer.anople.settings import anople_settings
 from goodparts.trainer.clip.backbone import Backbone
 
 
-def test_the_plain_graph_stays_to_the_byte_and_its_weights_are_shared(
-    engine_folder: Path, prompted_folder: Path
-) -> None:
-    before, after = read_spec(engine_folder), read_spec(prompted_folder)
+def test_the_plain_graph_stays_to_the_byte_and_its_weights_are_shared(vit_engine: Path, prompted_folder: Path) -> None:
+    before, after = read_spec(vit_engine), read_spec(prompted_folder)
     for file in before.files:
-        assert (prompted_folder / file.name).read_bytes() == (engine_folder / file.name).read_bytes()
+        assert (prompted_folder / file.name).read_bytes() == (vit_engine / file.name).read_bytes()
     assert before.graph_id("plain", "fp32") == after.graph_id("plain", "fp32") != after.graph_id("prompted", "fp32")
     prompted = after.graph("prompted").variants
     for precision, variant in prompted.items():
@@ -78,28 +76,28 @@ def test_what_was_learned_gives_torchs_features(
     assert np.abs(seen.local - engine.encode(views).local).max() > 1e-2, "and not the plain graph's"
 
 
-def test_conditions_are_those_of_the_graph(demo: Backbone, anople: AnoPLeLearner) -> None:
-    encoder = PromptedEncoder(demo, anople.settings)
+def test_conditions_are_those_of_the_graph(vit: Backbone, anople: AnoPLeLearner) -> None:
+    encoder = PromptedEncoder(vit, anople.settings)
     assert conditions_of(anople.model).shapes == encoder.shapes == encoder.example().shapes
     for changes in ({"memory": "plain"}, {"prefix": "none"}, {"visual_tokens": 0, "coupling": "none"}):
         with pytest.raises(SettingsError, match=next(iter(changes))):
-            PromptedEncoder(demo, anople_settings(**changes))
+            PromptedEncoder(vit, anople_settings(**changes))
 
 
 def test_added_again_nothing_changes_and_other_conditions_are_refused(
-    demo: Backbone, prompted_folder: Path, anople: AnoPLeLearner
+    vit: Backbone, prompted_folder: Path, anople: AnoPLeLearner
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in prompted_folder.iterdir()}
-    add_prompted(prompted_folder, demo, PromptedEncoder(demo, anople.settings))
+    add_prompted(prompted_folder, vit, PromptedEncoder(vit, anople.settings))
     with pytest.raises(EngineError, match=r"prompts \[3, 8, 128\].*asked for is prompts \[3, 6, 128\]"):
-        add_prompted(prompted_folder, demo, PromptedEncoder(demo, anople_settings(visual_tokens=2)))
+        add_prompted(prompted_folder, vit, PromptedEncoder(vit, anople_settings(visual_tokens=2)))
     assert {path: path.stat().st_mtime_ns for path in prompted_folder.iterdir()} == before
 
 
 def test_a_failed_gate_leaves_the_engine_as_it_was(
-    demo: Backbone, engine_folder: Path, prompted_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vit: Backbone, vit_engine: Path, prompted_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = Path(shutil.copytree(engine_folder, tmp_path / "engine"))
+    folder = Path(shutil.copytree(vit_engine, tmp_path / "engine"))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     monkeypatch.setattr(prompted, "trace", lambda *_: ir.load(prompted_folder / "prompted.onnx"))
 
@@ -108,6 +106,6 @@ def test_a_failed_gate_leaves_the_engine_as_it_was(
 
     monkeypatch.setattr(Reference, "measure", fail)
     with pytest.raises(ParityError):
-        add_prompted(folder, demo, PromptedEncoder(demo, anople_settings()))
+        add_prompted(folder, vit, PromptedEncoder(vit, anople_settings()))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert list(tmp_path.iterdir()) == [folder]

@@ -19,7 +19,7 @@ LEATHER = Path(__file__).parents[2].parent / "shared" / "data" / "leather"
 def test_the_demo_backbone_tells_damaged_leather_from_good(engine_folder: Path, tmp_path: Path) -> None:
     recipe, out = tmp_path / "leather.safetensors", tmp_path / "out.jsonl"
     engine = ["--engine", str(engine_folder)]
-    learn = ["--backbone", "demo", "--images", str(LEATHER / "train" / "good"), "--product", "leather"]
+    learn = ["--backbone", "small", "--images", str(LEATHER / "train" / "good"), "--product", "leather"]
     assert train_and_export([*learn, *engine, "--out", str(recipe)]) == 0
     assert main(["inspect", *engine, "--recipe", str(recipe), str(LEATHER / "test"), "--json", str(out)]) == 0
     records = [json.loads(line) for line in out.read_text().splitlines()]

@@ -10,12 +10,13 @@ from goodparts.export.engines import make_engine
 from goodparts.runtime.core.view import View
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.spec import read_spec
+from goodparts.runtime.recipe.product import Product
+from goodparts.runtime.recipe.shots import load_shots
+from goodparts.runtime.recipe.teach import teach_product
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.method import learn_recipe
-from goodparts.trainer.product import Product
 from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
-from goodparts.trainer.shots import load_shots
 
 from goodparts import Detector
 from tests.trainer.clip.test_resnet_tower import noise, tiny_clip
@@ -60,3 +61,12 @@ def test_a_product_is_learned_and_inspected(tiny: Backbone, engine: Path, photos
     remembered, bad = (detector.predict(next((photos / kind).iterdir())) for kind in ("good", "bad"))
     assert 0 <= remembered.score < bad.score
     assert bad.grids.shape == (1, 8, 8)
+
+
+def test_a_product_is_taught_with_another_clip_of_random_weights(engine: Path, photos: Path) -> None:
+    opened = Engine.open(engine, backend="onnxruntime")
+    shots = load_shots(sorted((photos / "good").iterdir()), View(), [opened.encoder.image_size])
+    recipe = teach_product(opened, Product("ring", (), View(), shots))
+    detector = Detector(opened, recipe)
+    remembered, bad = (detector.predict(next((photos / kind).iterdir())) for kind in ("good", "bad"))
+    assert 0 <= remembered.score < bad.score

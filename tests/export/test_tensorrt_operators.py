@@ -35,11 +35,11 @@ FIXED = {
 
 
 @pytest.fixture(scope="module")
-def graphs(prompted_folder: Path, recipe: Recipe, anople_recipe: Recipe) -> list[onnx.ModelProto]:
+def graphs(prompted_folder: Path, vit_recipe: Recipe, anople_recipe: Recipe) -> list[onnx.ModelProto]:
     engine_folder, spec = prompted_folder, read_spec(prompted_folder)
     variants = *spec.graph("plain").variants.values(), *spec.graph("prompted").variants.values()
     names = {variant.graph for variant in variants}
-    official = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, image_maximum="map"))
+    official = dataclasses.replace(vit_recipe, header=msgspec.structs.replace(vit_recipe.header, image_maximum="map"))
     return [
         *(onnx.load(str(engine_folder / name)) for name in sorted(names)),
         *(fuse_model(engine_folder, spec, official, precision) for precision in spec.graph("plain").precisions),

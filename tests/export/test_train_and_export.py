@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from goodparts.runtime.engine.shipped import SHIPPED
+from goodparts.runtime.engine.spec import read_spec
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.anople.learner import AnoPLeLearner
 from goodparts.trainer.promptad.learner import PromptLearner
 from PIL import Image
 
 from goodparts.cli import main, train_and_export
-from tests.conftest import draw_part
+from tests.conftest import VIT, draw_part
+
+OF_VIT = "--backbone", VIT, "--pretrained", "random"
 
 
 class Command:
-    """`train-and-export` with the demo backbone and three steps."""
+    """`train-and-export` and three steps."""
 
-    def __init__(self, engine: Path, photos: Path, out: Path) -> None:
+    def __init__(self, engine: Path, photos: Path, out: Path, backbone: Sequence[str] = ()) -> None:
         self.out = out
-        self._engine, self._photos = engine, photos
+        self._engine, self._photos, self._backbone = engine, photos, backbone
 
     def __call__(self, *more: str, images: Path | None = None, out: Path | None = None) -> int:
         options = {"--images": images or self._photos / "good", "--engine": self._engine, "--out": out or self.out}
-        fixed = ["--backbone", "demo", "--product", "ring", "--steps", "3"]
+        fixed = [*self._backbone, "--product", "ring", "--steps", "3"]
         return train_and_export([*fixed, *(str(part) for pair in options.items() for part in pair), *more])
 
 
@@ -50,7 +55,7 @@ def test_two_commands_from_photos_to_verdicts(
 def test_anople_from_photos_to_verdicts(
     prompted_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = Command(prompted_folder, photos, tmp_path / "ring.safetensors")
+    command = Command(prompted_folder, photos, tmp_path / "ring.safetensors", OF_VIT)
     assert command("--method", "anople", "--batch", "2", "--temperature", "15", "--no-photo-tiles") == 0
     header = Recipe.open(command.out).header
     assert (header.method, header.temperature) == ("anople", 15.0)
@@ -70,7 +75,7 @@ def test_a_killed_command_goes_on_and_writes_the_same_recipes_for_all_products(
     products, kept = tmp_path / "products.toml", tmp_path / "kept"
     good = (photos / "good").as_posix()
     products.write_text(f"[ring]\nimages = '{good}'\n[other]\nimages = ['{good}']\nproduct = 'nut'\nshots = 2\n")
-    options = ["--backbone", "demo", "--engine", prompted_folder, "--products", products, "--method", "anople"]
+    options = [*OF_VIT, "--engine", prompted_folder, "--products", products, "--method", "anople"]
     options += ["--steps", "3", "--batch", "2", "--textures", good]
 
     def run(folder: str, *more: object) -> int:
@@ -120,7 +125,7 @@ def test_a_wrong_list_of_products_is_one_clear_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], toml: str, options: list[str], message: str
 ) -> None:
     (tmp_path / "products.toml").write_text(toml)
-    command = ["--products", str(tmp_path / "products.toml"), "--backbone", "demo", "--out", str(tmp_path), *options]
+    command = ["--products", str(tmp_path / "products.toml"), "--out", str(tmp_path), *options]
     assert train_and_export(command) == 2
     assert message in capsys.readouterr().err
 
@@ -140,10 +145,48 @@ def test_a_wrong_list_of_products_is_one_clear_line(
     ],
 )
 def test_settings_of_the_other_method_are_refused(
-    command: Command, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+    vit_engine: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
 ) -> None:
-    assert command(*options) == 2
+    assert Command(vit_engine, photos, tmp_path / "ring.safetensors", OF_VIT)(*options) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_shipped_engine_is_the_default(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--images", str(photos / "good"), "--product", "ring", "--steps", "3", "--out", "ring.safetensors"]
+    assert train_and_export(options) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["ring.safetensors"]
+    assert Recipe.open("ring.safetensors").header.graph == read_spec(SHIPPED).graph_id("plain", "fp32")
+
+
+def test_refining_a_taught_recipe_learns_what_its_photos_teach(
+    command: Command, engine_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught, refined, tiled = (tmp_path / f"{name}.safetensors" for name in ("taught", "refined", "tiled"))
+    options = ["--images", str(photos / "good"), "--product", "ring", "--engine", str(engine_folder)]
+    assert main(["teach", *options, "--out", str(taught)]) == 0
+    refine = ["train", "--backbone", "small", "--steps", "3", "--engine", str(engine_folder), "--refine"]
+    assert main([*refine, str(taught), "--out", str(refined)]) == 0
+    assert command() == 0
+    assert refined.read_bytes() == command.out.read_bytes()
+
+    assert main(["teach", *options, "--tiles", "1x2", "--out", str(tiled)]) == 0
+    assert main([*refine, str(tiled), "--out", str(refined)]) == 0
+    assert Recipe.open(refined).header.view == Recipe.open(tiled).header.view
+
+    for more, message in (
+        (["--images", "photos"], "--images with --refine"),
+        (["--tiles", "2x2"], "--refine takes the recipe's view"),
+        (["--method", "anople"], "holds its photos at 192 pixels, 192 and 384 are needed here: give the photos"),
+    ):
+        capsys.readouterr()
+        assert main([*refine, str(taught), "--out", str(refined), *more]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_same_seed_same_bytes(command: Command, tmp_path: Path) -> None:
@@ -197,13 +240,16 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--tiles", "many"], "--tiles many: give rows x columns"),
         (["--tiles", "0x1"], "tiles 0x1: from 1x1"),
         (["--memory-taps", "a"], "--memory-taps a: give block numbers"),
+        (["--memory-grid", "0"], "memory grid 0: its side is from 1 to 192 patches"),
+        (["--neighbourhood", "2"], "neighbourhood 2: give an odd number"),
         (["--temperature", "hot"], "--temperature hot: a number, exp or log"),
         (["--seed", "-1"], "--seed -1: a whole number"),
         (["--false-reject-rate", "2"], "--false-reject-rate 2.0: between 0 and 0.5"),
         (["--suffixes", "nothing"], "--suffixes nothing: neither a file"),
         (["--backbone", "ViT-B-31"], "unknown backbone 'ViT-B-31'"),
+        (["--backbone", "demo"], "the backbone demo is gone, small replaced it: leave out --backbone"),
         (["--out", "/nowhere/at/all/x"], "cannot write /nowhere/at/all/x: folder /nowhere/at/all does not exist"),
-        (["--check-on", "labelled"], "demo is made already; name another folder with --engine"),
+        (["--check-on", "labelled"], "small is made already; name another folder with --engine"),
         (["--images", "/nowhere"], "/nowhere does not exist: give a picture or a folder"),
     ],
 )
@@ -264,7 +310,9 @@ def test_tiles_mask_and_further_photos_reach_the_recipe(
     for seed in (11, 12, 13, 14):
         draw_part(seed).save(further / f"{seed}.png")
     assert (
-        command("--tiles", "1x2", "--mask", str(tmp_path / "mask.png"), "--calibrate-on", str(further))
+        command(
+            "--tiles", "1x2", "--mask", str(tmp_path / "mask.png"), "--calibrate-on", str(further), "--review", "0.8"
+        )
         == command("--bad", str(photos / "bad"), out=tmp_path / "other")
         == 0
     )
@@ -273,6 +321,7 @@ def test_tiles_mask_and_further_photos_reach_the_recipe(
     assert recipe.shots is not None
     assert len(recipe.shots) == 6
     assert recipe.header.calibration.source == "further photos"
+    assert recipe.header.thresholds.review == 0.8
     assert len(recipe.header.calibration.image.scores) == 4
     assert recipe.header.shot_calibration.source == "leave-one-out"
     assert "proposed from both" in capsys.readouterr().out

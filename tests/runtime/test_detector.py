@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,19 +13,22 @@ import numpy as np
 import pytest
 from goodparts.runtime import Engine, EngineError, ImageError, RecipeError
 from goodparts.runtime.backends.tensors import Outputs
+from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.preprocess import load_rgb
 from goodparts.runtime.core.regions import find_regions
 from goodparts.runtime.core.scoring import Fusion, score, score_branches
 from goodparts.runtime.core.view import Box, View
+from goodparts.runtime.describe import as_record
 from goodparts.runtime.engine.spec import Tap, read_spec
+from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE
+from goodparts.runtime.recipe.product import Product
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.runtime.recipe.refit import refit
+from goodparts.runtime.recipe.shots import Shots
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.method import learn_recipe
-from goodparts.trainer.product import Product
 from goodparts.trainer.promptad.method import PromptAD
 from goodparts.trainer.promptad.suffixes import GENERIC
-from goodparts.trainer.shots import Shots
 
 from goodparts import Detector
 from tests.conftest import draw_part
@@ -35,31 +39,31 @@ def detector(engine_folder: Path, recipe_file: Path) -> Detector:
     return Detector.open(engine_folder, recipe_file)
 
 
-def test_scores_equal_torch(detector: Detector, demo: Backbone, recipe: Recipe, photos: Path) -> None:
+def test_scores_equal_torch(detector: Detector, small: Backbone, recipe: Recipe, photos: Path) -> None:
     frame = load_rgb(photos / "bad" / "4.png")
-    expected = score(demo.encode(View().cut(frame, demo.encoder.image_size)), recipe.learned())
+    expected = score(small.encode(View().cut(frame, small.encoder.image_size)), recipe.learned())
     seen = detector.predict(frame)
-    assert seen.score == pytest.approx(float(expected.image[0]), abs=1e-5)
+    assert seen.raw_score == pytest.approx(float(expected.image[0]), abs=1e-5)
     np.testing.assert_allclose(seen.grids, expected.grid, atol=1e-5)
     assert seen.map.shape == (400, 400)
 
 
 @pytest.mark.parametrize("fusion", ["memory", "prompt"])
 def test_a_recipe_may_be_of_one_branch_alone(
-    fusion: Fusion, demo: Backbone, engine_folder: Path, photos: Path, shots: Shots
+    fusion: Fusion, small: Backbone, engine_folder: Path, photos: Path, shots: Shots
 ) -> None:
     method = PromptAD.configure("clean", {"steps": 1, "fusion": fusion})
     product = Product("ring", GENERIC, View(), shots)
-    made = learn_recipe(method, demo, product, read_spec(engine_folder).graph_id("plain", "fp32"))
+    made = learn_recipe(method, small, product, read_spec(engine_folder).graph_id("plain", "fp32"))
     detector = Detector(Engine.open(engine_folder), Recipe.from_bytes(made.to_bytes()))
     frame = load_rgb(photos / "bad" / "4.png")
-    branches = score_branches(demo.encode(View().cut(frame, demo.encoder.image_size)), made.learned())
+    branches = score_branches(small.encode(View().cut(frame, small.encoder.image_size)), made.learned())
     seen = detector.predict(frame)
-    assert seen.score == pytest.approx(float(getattr(branches, f"image_{fusion}")[0]), abs=1e-5)
+    assert seen.raw_score == pytest.approx(float(getattr(branches, f"image_{fusion}")[0]), abs=1e-5)
     np.testing.assert_allclose(seen.grids, getattr(branches, f"grid_{fusion}"), atol=1e-5)
     # its thresholds are on that branch's scale
     good = made.header.calibration.image
-    assert seen.threshold == pytest.approx(good.threshold(0.01))
+    assert seen.raw_threshold == pytest.approx(good.threshold(FALSE_REJECT_RATE))
     again = refit(made, detector.engine.encode, "another graph").header.calibration.image
     assert again.location == pytest.approx(good.location, abs=1e-3)
 
@@ -69,25 +73,35 @@ def test_a_batch_gives_what_single_pictures_give(detector: Detector, photos: Pat
     together = detector.predict_batch(paths)
     for path, inspection in zip(paths, together, strict=True):
         # kernels differ with the batch's size
-        assert inspection.score == pytest.approx(detector.predict(path).score, abs=1e-6)
+        assert inspection.raw_score == pytest.approx(detector.predict(path).raw_score, abs=1e-6)
     assert detector.predict_batch([]) == []
 
 
 def test_threshold_decides_and_can_be_changed(detector: Detector, photos: Path) -> None:
-    score_ = detector.predict(photos / "bad" / "4.png").score
-    for threshold, verdict in ((score_ * 0.9, "reject"), (score_ * 1.1, "good")):
+    score_ = detector.predict(photos / "bad" / "4.png").raw_score
+    for threshold, verdict in ((score_ * 0.9, "reject"), (score_, "reject"), (score_ * 1.1, "good")):
         detector.thresholds = msgspec.structs.replace(detector.thresholds, image=threshold)
         seen = detector.predict(photos / "bad" / "4.png")
-        assert (seen.verdict, seen.threshold, seen.score) == (verdict, threshold, score_)
-        assert (seen.calibrated >= 0.5) == (verdict == "reject")
+        assert (seen.verdict, seen.raw_threshold, seen.raw_score) == (verdict, threshold, score_)
+        assert seen.score == score_ / threshold
+
+
+def test_a_part_below_the_limit_is_to_be_reviewed_where_a_recipe_says_so(detector: Detector, photos: Path) -> None:
+    seen = detector.predict(photos / "bad" / "4.png")
+    for limit, verdict in ((0.99, "reject"), (1.0, "reject"), (1.2, "review"), (1.25, "review"), (1.3, "good")):
+        thresholds = msgspec.structs.replace(seen.thresholds, image=seen.raw_score * limit, review=0.8)
+        assert dataclasses.replace(seen, thresholds=thresholds).verdict == verdict
+    for review in (0.0, 1.0, math.nan):
+        with pytest.raises(SettingsError, match=f"review {review}: a score above 0 and below 1 is needed"):
+            detector.thresholds = msgspec.structs.replace(detector.thresholds, review=review)
 
 
 def test_a_part_that_a_higher_threshold_lets_pass_has_no_outlined_defect(detector: Detector, photos: Path) -> None:
     bad, recipes = photos / "bad" / "4.png", detector.thresholds
     seen = detector.predict(bad)
     assert seen.regions
-    excess = max(seen.score / recipes.image, float(seen.map.max()) / recipes.pixel)
-    detector.thresholds = recipes.scaled_to(recipes.image * excess * 1.1)
+    excess = max(seen.raw_score / recipes.image, float(seen.map.max()) / recipes.pixel)
+    detector.thresholds = recipes.scaled_by(excess * 1.1)
     seen = detector.predict(bad)
     assert seen.verdict == "good"
     assert seen.regions == []
@@ -131,9 +145,13 @@ def test_a_recipe_of_another_encoder_is_refused_and_the_old_one_stays(detector: 
     for encoder, message in (
         (
             msgspec.structs.replace(known, weights="f" * 64),
-            r"made for demo at 192 px, weights f{12}, .* this engine is",
+            r"made for small at 240 px, weights f{12}, .* this engine is",
         ),
-        (msgspec.structs.replace(known, taps=(Tap(2, 128), Tap(4, 128))), "memory taps 2,4, this engine .* taps 1,4"),
+        (
+            msgspec.structs.replace(known, taps=(Tap(2, 128), Tap(4, 128))),
+            "memory taps 2,4 .* engine .* taps 6,13",
+        ),
+        (msgspec.structs.replace(known, neighbourhood=1), "neighbourhood 1, this engine .* neighbourhood 3: use the"),
     ):
         stranger = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, encoder=encoder))
         with pytest.raises(RecipeError, match=message):
@@ -156,7 +174,7 @@ def test_a_recipe_of_another_graph_is_fitted_from_its_shots(
     assert detector.recipe.header.graph == read_spec(engine_folder).graph_id("plain", "fp32")
     path = photos / "bad" / "4.png"
     # banks through the graph instead of through torch, both rounded to fp16
-    assert detector.predict(path).score == pytest.approx(native.predict(path).score, rel=1e-3)
+    assert detector.predict(path).raw_score == pytest.approx(native.predict(path).raw_score, rel=1e-3)
     assert detector.thresholds.image == pytest.approx(native.thresholds.image, rel=1e-2)
 
 
@@ -186,12 +204,12 @@ def test_products_can_change_while_other_threads_inspect(engine_folder: Path, re
     expected = set()
     for product in (recipe, other):
         detector.use(product)
-        expected.add((round(detector.predict(frame).score, 5), detector.thresholds.image))
+        expected.add((round(detector.predict(frame).raw_score, 5), detector.thresholds.image))
     with ThreadPoolExecutor(2) as pool:
         seen = pool.map(lambda _: detector.predict(frame), range(30))
         for product in (recipe, other) * 30:
             detector.use(product)
-        assert {(round(one.score, 5), one.threshold) for one in seen} <= expected
+        assert {(round(one.raw_score, 5), one.raw_threshold) for one in seen} <= expected
 
 
 def test_one_picture_is_not_taken_for_many(detector: Detector, photos: Path) -> None:
@@ -206,23 +224,24 @@ def test_a_recipe_that_was_never_saved_has_a_digest(detector: Detector, recipe: 
     assert detector.predict(draw_part(1)).recipe == Recipe.open(recipe_file).digest
 
 
-def test_thresholds_set_by_hand_move_with_the_graph(recipe: Recipe, demo: Backbone) -> None:
+def test_thresholds_set_by_hand_move_with_the_graph(recipe: Recipe, small: Backbone) -> None:
     double = recipe.with_thresholds(
         msgspec.structs.replace(recipe.header.thresholds, image=2 * recipe.header.thresholds.image)
     )
-    again = refit(double, demo.encode, "0" * 64)
+    again = refit(double, small.encode, "0" * 64)
     assert again.header.thresholds.image == pytest.approx(double.header.thresholds.image, rel=1e-2)
 
 
-def test_tiles_are_scored_apart_and_the_worst_one_counts(engine_folder: Path, recipe: Recipe, demo: Backbone) -> None:
+def test_tiles_are_scored_apart_and_the_worst_one_counts(engine_folder: Path, recipe: Recipe, small: Backbone) -> None:
     view = View(tiles=(1, 2), overlap=0.0)
-    views = np.concatenate([view.cut(np.asarray(draw_part(seed)), demo.encoder.image_size) for seed in (1, 2, 3)])
-    tiled = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=view), shots=views)
-    detector = Detector(Engine.open(engine_folder), refit(tiled, demo.encode, recipe.header.graph))
+    views = np.concatenate([view.cut(np.asarray(draw_part(seed)), small.encoder.image_size) for seed in (1, 2, 3)])
+    header = msgspec.structs.replace(recipe.header, view=view, scene=msgspec.UNSET)
+    tiled = dataclasses.replace(recipe, header=header, shots=views)
+    detector = Detector(Engine.open(engine_folder), refit(tiled, small.encode, recipe.header.graph))
     frame = np.asarray(draw_part(4, defect=True))
     seen = detector.predict(frame)
-    halves = score(demo.encode(view.cut(frame, demo.encoder.image_size)), detector.recipe.learned())
-    assert seen.score == pytest.approx(float(halves.image.max()), abs=1e-5)
+    halves = score(small.encode(view.cut(frame, small.encoder.image_size)), detector.recipe.learned())
+    assert seen.raw_score == pytest.approx(float(halves.image.max()), abs=1e-5)
     assert seen.map.shape == (400, 800)
     assert seen.grids.shape[0] == 2
 
@@ -239,3 +258,15 @@ def test_features_that_are_not_finite_are_an_error_and_not_a_good_part(
     monkeypatch.setattr(session, "run", give_nan)
     with pytest.raises(EngineError, match="not finite"):
         detector.predict(photos / "good" / "1.png")
+
+
+def test_another_scene_is_told_apart_from_the_verdict(detector: Detector, recipe: Recipe) -> None:
+    good = np.asarray(draw_part(5))
+    assert detector.predict(good).scene is None
+    seen = detector.predict(good // 2)
+    assert seen.scene is not None
+    assert seen.scene.reason == "darker"
+    assert as_record(seen)["scene"] is seen.scene
+    silent = msgspec.structs.replace(recipe.header, scene=msgspec.UNSET)
+    detector.use(Recipe.from_bytes(dataclasses.replace(recipe, header=silent).to_bytes()))
+    assert detector.predict(good // 2).scene is None

@@ -8,10 +8,10 @@ from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.registry import METHODS
 
 
-def test_promptad_needs_the_plain_graph_and_anople_a_prompted_one(demo: Backbone) -> None:
+def test_promptad_needs_the_plain_graph_and_anople_a_prompted_one(vit: Backbone) -> None:
     promptad, anople = (METHODS[name].configure("clean", {}) for name in ("promptad", "anople"))
-    assert promptad.prompted_encoder(demo) is None
-    encoder = anople.prompted_encoder(demo)
+    assert promptad.prompted_encoder(vit) is None
+    encoder = anople.prompted_encoder(vit)
     assert encoder is not None
     assert encoder.example().shapes == encoder.shapes
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.recipe.product import Product
 
 from ..method import Method, Preparation
-from ..product import Product, RunOptions
-from ..settings import Protocol
+from ..settings import Protocol, RunOptions
 from .settings import DEFAULT, AnoPLeSettings, anople_settings
 
 if TYPE_CHECKING:

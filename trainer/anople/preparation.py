@@ -7,10 +7,11 @@ from pathlib import Path
 
 import msgspec
 from goodparts.runtime.core.scoring import Learned
+from goodparts.runtime.recipe.product import LearnedProduct, Product
 
 from ..clip.backbone import Backbone
 from ..method import Preparation
-from ..product import LearnedProduct, Product
+from ..settings import LIBRARIES
 from ..steps import Progress
 from .encoder import conditions_of
 from .learner import AnoPLeLearner
@@ -52,7 +53,9 @@ def learned_products(backbone: Backbone, learner: AnoPLeLearner, products: Seque
             ),
             features=learner.encode(product.shots.views[backbone.encoder.image_size]),
             encode=learner.encode,
+            poses=settings.poses,
             conditions=conditions,
+            libraries=LIBRARIES,
         )
         for product, prototypes in zip(products, learner.prototypes(), strict=True)
     ]

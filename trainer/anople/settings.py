@@ -88,6 +88,13 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             "(A14)"
         ),
     ] = "residual"
+    poses: Annotated[
+        bool,
+        Meta(
+            description="remember each shot also in its seven other turned and mirrored views: not for a part that is "
+            "bad when it lies otherwise; memory and its search grow eightfold"
+        ),
+    ] = False
     image_maximum: Annotated[
         Literal["grid", "map"],
         Meta(description="where the image score takes the memory's maximum: patch grid or 400×400 map (A15)"),

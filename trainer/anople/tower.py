@@ -26,7 +26,7 @@ class PromptedTower:
         """recompute: run blocks again for the gradient, which saves memory. BackboneError for a ResNet."""
         if not isinstance(tower, VVTower):
             raise BackboneError(
-                "AnoPLe needs a ViT, such as --backbone ViT-B-16-plus-240 or demo: a convolutional image tower has no "
+                "AnoPLe needs a ViT, such as --backbone ViT-B-16-plus-240: a convolutional image tower has no "
                 "sequence to put prompts in"
             )
         self.tower = tower
@@ -50,10 +50,11 @@ class PromptedTower:
             queries = None if index in tower.taps else leaving
             attended, step, tokens = run(block, tokens, queries, leaving, own)
             local = local + step
-            memory += [F.normalize(attended[:, 1:own], dim=-1)] * tower.taps.count(index)
+            patches = tower.on_grid(attended[:, 1:own], tower.token_side, tower.neighbourhood)
+            memory += [patches] * tower.taps.count(index)
         return (
             F.normalize(tower.project(tokens[:, 0]), dim=-1),
-            F.normalize(tower.project(local[:, 1:]), dim=-1),
+            tower.on_grid(tower.project(local[:, 1:]), tower.token_side),
             *memory,
         )
 

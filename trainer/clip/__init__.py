@@ -1,1 +1,1 @@
-"""The frozen CLIP: backbones, their image and text towers, and the small one that is embedded."""
+"""The frozen CLIP: backbones, and their image and text towers."""

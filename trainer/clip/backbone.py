@@ -19,8 +19,8 @@ from goodparts.runtime.engine.spec import Encoder, Tap
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
-from . import embedded, hybrid
-from .hybrid_tower import HybridTower, HybridVisual
+from ..embedded import model as small
+from ..embedded.tower import HybridTower, HybridVisual
 from .names import RANDOM
 from .resnet_tower import ResNetTower
 from .text_tower import TextTower, open_tokenizer
@@ -39,6 +39,8 @@ class Backbone:
         known_tokens: frozenset[int] | None = None,
         *,
         taps: tuple[int, ...] | None = None,
+        grid: int | None = None,
+        neighbourhood: int | None = None,
         device: str = "cpu",
     ) -> None:
         """Freeze a model and move it to a device.
@@ -48,16 +50,19 @@ class Backbone:
             model: An open_clip model.
             known_tokens: The ids of the tokens that the text tower has learned; None for all.
             taps: The blocks that the memory is taken from, counted from 1; None for the tower's own choice.
+            grid: The side of the grid of patches; None for the tower's own.
+            neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None
+                for the tower's own.
             device: A torch device.
 
         Raises:
             BackboneError: A tower of the model is not supported.
-            SettingsError: The taps are no blocks of the image tower.
+            SettingsError: The taps are no blocks of the image tower, or grid or neighbourhood is out of range.
         """
         model.requires_grad_(False).eval()
         self.device = torch.device(device)
         self._known_tokens = known_tokens
-        self.visual = wrap(model.visual, taps).to(self.device).eval()
+        self.visual = wrap(model.visual, taps, grid, neighbourhood).to(self.device).eval()
         self.text = TextTower(getattr(model, "text", model)).to(self.device).eval()
         self.logit_scale = float(model.logit_scale)
         """CLIP's temperature as the checkpoint stores it: a logarithm, ln 100 for most."""
@@ -72,6 +77,7 @@ class Backbone:
             grid=self.visual.grid,
             width=self.visual.out_width,
             taps=tuple(map(Tap, self.visual.taps, self.visual.tap_widths)),
+            neighbourhood=self.visual.neighbourhood,
         )
 
     @classmethod
@@ -82,36 +88,37 @@ class Backbone:
         pretrained: str | None = None,
         weights: Path | None = None,
         taps: tuple[int, ...] | None = None,
+        grid: int | None = None,
+        neighbourhood: int | None = None,
         device: str = "cpu",
     ) -> Backbone:
-        """Open `small`, `demo`, or any open_clip ViT or CLIP ResNet.
+        """Open `small`, or any open_clip ViT or CLIP ResNet.
 
         Args:
-            name: `small`, `demo` or a name of open_clip.
+            name: `small` or a name of open_clip.
             pretrained: open_clip's tag of the weights, or `random`.
             weights: A local file with the weights instead (safetensors, .pt).
             taps: The blocks that the memory is taken from, counted from 1; None for the backbone's own choice.
+            grid: The side of the grid of patches; None for the backbone's own.
+            neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None
+                for the backbone's own.
             device: A torch device.
 
         Raises:
             BackboneError: The name or tag is unknown, the weights cannot be had or do not fit, or a tower is not
                 supported.
-            SettingsError: The device cannot be used, the taps are no blocks, or two sources of weights are given.
+            SettingsError: The device cannot be used, the taps are no blocks, grid or neighbourhood is out of range, or
+                two sources of weights are given.
         """
         check_device(device)
         if name == "small":
-            if pretrained or weights or taps not in (None, hybrid.SHAPE.taps):
-                raise SettingsError(
-                    f"the small backbone brings its own weights, and its memory after blocks {hybrid.SHAPE.taps}: "
-                    "leave out --pretrained, --weights and --memory-taps"
-                )
-            return cls(name, *hybrid.load(), device=device)
-        if name == "demo":
             if pretrained or weights:
-                raise SettingsError("the demo backbone brings its own weights: leave out --pretrained and --weights")
-            return cls(name, *embedded.load(), taps=embedded.TAPS if taps is None else taps, device=device)
-        check_architecture(name, taps)
-        backbone = cls(name, open_model(name, pretrained, weights), taps=taps, device=device)
+                raise SettingsError("the small backbone brings its own weights: leave out --pretrained and --weights")
+            model, known_tokens = small.load()
+            return cls(name, model, known_tokens, taps=taps, grid=grid, neighbourhood=neighbourhood, device=device)
+        check_architecture(name, taps, grid, neighbourhood)
+        model = open_model(name, pretrained, weights)
+        backbone = cls(name, model, taps=taps, grid=grid, neighbourhood=neighbourhood, device=device)
         backbone.is_random = pretrained == RANDOM
         return backbone
 
@@ -134,23 +141,27 @@ class Backbone:
         return [word for word in words if not self._known_tokens.issuperset(tokenizer.encode(word))]
 
 
-def wrap(visual: Any, taps: tuple[int, ...] | None = None) -> Tower:
-    """Return an open_clip image tower with its local path.
+def wrap(
+    visual: Any, taps: tuple[int, ...] | None = None, grid: int | None = None, neighbourhood: int | None = None
+) -> Tower:
+    """Return an open_clip image tower with its local path; what is None is the tower's own choice.
 
     Raises:
         BackboneError: The tower is neither a ViT nor a ResNet of CLIP, nor that of the embedded one.
+        SettingsError: The taps are no blocks of the tower, or grid or neighbourhood is out of range.
     """
-    if isinstance(visual, HybridVisual):
-        return HybridTower(visual, hybrid.GRID, hybrid.NEIGHBOURHOOD)
-    return ResNetTower(visual, taps) if isinstance(visual, ModifiedResNet) else VVTower(visual, taps)
+    towers: dict[type, type[HybridTower | ResNetTower]] = {HybridVisual: HybridTower, ModifiedResNet: ResNetTower}
+    return towers.get(type(visual), VVTower)(visual, taps, grid, neighbourhood)
 
 
-def check_architecture(name: str, taps: tuple[int, ...] | None = None) -> None:
+def check_architecture(
+    name: str, taps: tuple[int, ...] | None = None, grid: int | None = None, neighbourhood: int | None = None
+) -> None:
     """Check that an open_clip model is supported, before its weights are read or downloaded.
 
     Raises:
         BackboneError: There is no model of this name, or one of its towers is not supported.
-        SettingsError: The taps are no blocks of the image tower.
+        SettingsError: The taps are no blocks of the image tower, or grid or neighbourhood is out of range.
     """
     check_name(name)
     config = open_clip.get_model_config(name) or {}
@@ -160,7 +171,7 @@ def check_architecture(name: str, taps: tuple[int, ...] | None = None) -> None:
         raise BackboneError(f"{name}: text tower {hugging_face} is not supported: CLIP's causal one is")
     with torch.device("meta"):  # shapes without values, in a moment however large the model is
         model: Any = open_clip.create_model(name, device="meta")
-        wrap(model.visual, taps)
+        wrap(model.visual, taps, grid, neighbourhood)
         TextTower(getattr(model, "text", model))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 DEFAULT_NAME = "small"
-EMBEDDED = (DEFAULT_NAME, "demo")
-"""The backbones whose weights ship with goodparts."""
 LARGE_NAME = "ViT-B-16-plus-240"
 LARGE_PRETRAINED = "laion400m_e32"
 """The larger CLIP that goodparts recommends, and the tag of its weights, which are fetched over the network."""

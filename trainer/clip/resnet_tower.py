@@ -4,16 +4,15 @@ A CLIP ResNet has one attention, the pool at its end. There the local path is no
 V-V attention itself, with what CLIP Surgery found to suit it: queries and keys are the l2-normalised values of a
 head, and their products are scaled eight times as much as usual.
 
-Scoring fuses prompt and memory cell by cell, so every output is on one grid, the finest tap's: 28×28 of a 224-pixel
-image for layer2. The coarser maps, layer3's 14×14 and the local features' 7×7, are resized to it bilinearly before
-they are normalised, as PatchCore does with layer3. A coarser grid would be cheaper, but would give up the resolution
-that layer2 is tapped for. The price is a memory of 784 rows a photo: with four photos its search takes 7.6 GFLOP,
-RN50 itself 11.9.
+Scoring fuses prompt and memory cell by cell, so every output is on one grid, by default the finest tap's: 28×28 of a
+224-pixel image for layer2. The other maps, layer3's 14×14 and the local features' 7×7, are resized to it bilinearly
+before they are normalised, as PatchCore does with layer3. A coarser grid would be cheaper, but would give up the
+resolution that layer2 is tapped for. The price is a memory of 784 rows a photo: with four photos its search takes 7.6
+GFLOP, RN50 itself 11.9.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,14 @@ VALUE_SCALE = 8.0
 class ResNetTower(Tower):
     """Wraps an open_clip ModifiedResNet; its memory is what the tapped ones of its four layers put out."""
 
-    def __init__(self, visual: Any, taps: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self,
+        visual: Any,
+        taps: tuple[int, ...] | None = None,
+        grid: int | None = None,
+        neighbourhood: int | None = None,
+    ) -> None:
+        """taps: by default DEFAULT_TAPS; grid: by default the finest tap's; neighbourhood: 1 by default."""
         check_supported(visual)
         super().__init__(visual, visual.act1)
         self.layers = visual.layer1, visual.layer2, visual.layer3, visual.layer4
@@ -45,12 +51,12 @@ class ResNetTower(Tower):
         self.image_size = int(visual.image_size)
         # The stem quarters the image, and every layer after the first halves it.
         sides = [self.image_size // 2 ** (1 + layer) for layer in range(1, len(self.layers) + 1)]
-        side = sides[self.taps[0] - 1]
-        self.grid = side, side
+        side = sides[self.taps[0] - 1] if grid is None else grid
+        self.set_grid(side, 1 if neighbourhood is None else neighbourhood)
         place = (np.arange(side) + 0.5) / side
-        for coarse in set(sides[self.taps[0] :]):
-            matrix = torch.from_numpy(bilinear_matrix(coarse, place)).float()
-            self.register_buffer(f"from_{coarse}", matrix, persistent=False)
+        for other in {*sides[self.taps[0] - 1 :]} - {side}:
+            matrix = torch.from_numpy(bilinear_matrix(other, place)).float()
+            self.register_buffer(f"from_{other}", matrix, persistent=False)
         self.out_width = int(visual.attnpool.c_proj.out_features)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -60,19 +66,17 @@ class ResNetTower(Tower):
         for number, layer in enumerate(self.layers, start=1):
             maps = layer(maps)
             if number in self.taps:
-                memory += [self.on_grid(to_cells(maps))] * self.taps.count(number)
+                memory += [self.on_grid(to_cells(maps), maps.shape[2], self.neighbourhood)] * self.taps.count(number)
         summary, local = pool(self.visual.attnpool, to_cells(maps))
-        return F.normalize(summary, dim=-1), self.on_grid(local), *memory
+        return F.normalize(summary, dim=-1), self.on_grid(local, maps.shape[2]), *memory
 
-    def on_grid(self, cells: Tensor) -> Tensor:
-        """Resize a square map [B,s·s,C] to [B,P,C] bilinearly, and l2-normalise it."""
-        batch, count, width = cells.shape
-        side = math.isqrt(count)
+    def on_grid(self, cells: Tensor, side: int, neighbourhood: int = 1) -> Tensor:
+        batch, _, width = cells.shape
         if side != self.grid[0]:
             matrix = self.get_buffer(f"from_{side}")
             rows = matrix @ cells.reshape(batch, side, -1)
             cells = (matrix @ rows.view(batch, -1, side, width)).flatten(1, 2)
-        return F.normalize(cells, dim=-1)
+        return super().on_grid(cells, self.grid[0], neighbourhood)
 
 
 def to_cells(maps: Tensor) -> Tensor:

@@ -25,7 +25,14 @@ def default_taps(layers: int) -> tuple[int, int]:
 class VVTower(Tower):
     """Wraps an open_clip VisionTransformer; its memory is taken after the attention of the tapped blocks."""
 
-    def __init__(self, visual: Any, taps: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self,
+        visual: Any,
+        taps: tuple[int, ...] | None = None,
+        grid: int | None = None,
+        neighbourhood: int | None = None,
+    ) -> None:
+        """taps: by default those of default_taps; grid: by default that of the tokens; neighbourhood: 1 by default."""
         check_supported(visual)
         super().__init__(visual, visual.transformer.resblocks[0].mlp.gelu)
         self.blocks = visual.transformer.resblocks
@@ -37,8 +44,8 @@ class VVTower(Tower):
         if height != width:
             raise BackboneError(f"this tower reads {height}×{width} images: square ones are supported")
         self.image_size = int(height)
-        rows, columns = visual.grid_size
-        self.grid = int(rows), int(columns)
+        self.token_side = int(visual.grid_size[0])
+        self.set_grid(self.token_side if grid is None else grid, 1 if neighbourhood is None else neighbourhood)
         self.width = int(visual.ln_post.weight.shape[0])
         self.tap_widths = (self.width,) * len(self.taps)
         self.out_width = int(visual.proj.shape[1])
@@ -54,12 +61,12 @@ class VVTower(Tower):
             step, local_step = dual_attention(block, original, queries)
             local = local + local_step
             original = original[:, :queries] + step
-            memory += [F.normalize(original[:, 1:], dim=-1)] * self.taps.count(index)
+            memory += [self.on_grid(original[:, 1:], self.token_side, self.neighbourhood)] * self.taps.count(index)
             rest = original[:, :1] if index == last else original
             original = rest + block.ls_2(block.mlp(block.ln_2(rest)))
         return (
             F.normalize(self.project(original[:, 0]), dim=-1),
-            F.normalize(self.project(local[:, 1:]), dim=-1),
+            self.on_grid(self.project(local[:, 1:]), self.token_side),
             *memory,
         )
 
@@ -70,11 +77,10 @@ class VVTower(Tower):
         moved row by row, and the standardisation runs over whole patches.
         """
         visual = self.visual
-        rows, columns = self.grid
-        side = visual.conv1.kernel_size[0]
-        cropped = image[:, : rows * side, : columns * side].to(self.mean.dtype)
-        squares = cropped.reshape(-1, rows, side, columns, side * 3).transpose(2, 3)
-        pixels = squares.reshape(-1, rows * columns, side**2 * 3)
+        count, side = self.token_side, visual.conv1.kernel_size[0]
+        cropped = image[:, : count * side, : count * side].to(self.mean.dtype)
+        squares = cropped.reshape(-1, count, side, count, side * 3).transpose(2, 3)
+        pixels = squares.reshape(-1, count**2, side**2 * 3)
         kernel = visual.conv1.weight.permute(0, 2, 3, 1).flatten(1)
         patches = F.linear(self.standardise(pixels), kernel, visual.conv1.bias)
         first = visual.class_embedding.expand(patches.shape[0], 1, -1)

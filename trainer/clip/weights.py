@@ -17,9 +17,10 @@ import numpy as np
 import open_clip
 import torch
 from goodparts.runtime.core.errors import BackboneError, SettingsError, first_line
+from goodparts.runtime.engine.spec import GONE_BACKBONE
 from torch import nn
 
-from .names import EMBEDDED, LARGE_NAME, LARGE_PRETRAINED, RANDOM
+from .names import DEFAULT_NAME, LARGE_NAME, LARGE_PRETRAINED, RANDOM
 
 CONNECT_SECONDS = 5.0
 NAMES_SHOWN = 3
@@ -58,12 +59,16 @@ def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
 
 def check_name(name: str) -> None:
     """Raise BackboneError unless open_clip has a model of this name."""
+    if name == GONE_BACKBONE:
+        raise BackboneError(
+            "the backbone demo is gone, small replaced it: leave out --backbone, or give --backbone small"
+        )
     known = open_clip.list_models()
     if name not in known:
-        close = difflib.get_close_matches(name, [*known, *EMBEDDED], n=3)
+        close = difflib.get_close_matches(name, [*known, DEFAULT_NAME], n=3)
         hint = f"did you mean {', '.join(close)}?" if close else "see open_clip.list_models()"
         raise BackboneError(
-            f"unknown backbone {name!r}: {', '.join(EMBEDDED)}, or a model of open_clip {open_clip.__version__}; {hint}"
+            f"unknown backbone {name!r}: {DEFAULT_NAME}, or a model of open_clip {open_clip.__version__}; {hint}"
         )
 
 

@@ -44,6 +44,23 @@ def compose(product: str) -> tuple[list[str], list[str]]:
     return normal, anomalous
 
 
+def encode_states(text: TextTower, product: str, states: Sequence[str]) -> Floats:
+    """Return the mean of the l2-normalised features of each state's sentences, float32 [states,D].
+
+    Args:
+        text: The text tower.
+        product: The product in words.
+        states: Templates that say in which state the product is, with {} for it.
+
+    Raises:
+        SettingsError: A sentence is longer than the tower reads.
+    """
+    texts = [template.format(state.format(product)) for state in states for template in TEMPLATES]
+    features = nn.functional.normalize(encode_texts(text, texts), dim=-1)
+    means: Floats = features.reshape(len(states), len(TEMPLATES), -1).mean(dim=1).float().cpu().numpy()
+    return np.ascontiguousarray(means)
+
+
 def ensemble(text: TextTower, product: str) -> Prototypes:
     """Return the prototypes, which are the same for both levels: features l2-normalised, averaged, l2-normalised."""
     means = [nn.functional.normalize(encode_texts(text, texts), dim=-1).mean(dim=0) for texts in compose(product)]

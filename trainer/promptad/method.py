@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from goodparts.runtime.recipe.product import Product
+
 from ..method import Method, Preparation
-from ..product import Product, RunOptions
-from ..settings import Protocol
+from ..settings import Protocol, RunOptions
 from . import suffixes as suffix_lists
 from .settings import PROTOCOLS, PromptADSettings, promptad_settings
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import msgspec
 from goodparts.runtime.core.scoring import Learned
+from goodparts.runtime.recipe.product import LearnedProduct, Product
 
 from ..clip.backbone import Backbone
 from ..method import Preparation
-from ..product import LearnedProduct, Product
+from ..settings import LIBRARIES
 from ..steps import Progress
 from .learner import PromptLearner, lay_out
 from .settings import PromptADSettings
@@ -55,4 +56,6 @@ class PromptADPreparation(Preparation):
             features=features,
             encode=backbone.encode,
             memory_share=settings.memory_share,
+            poses=settings.poses,
+            libraries=LIBRARIES,
         )

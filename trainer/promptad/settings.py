@@ -61,6 +61,13 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     memory_share: Annotated[
         float, Meta(gt=0, le=1, description="of the shots' patches to remember, the most different first (coreset)")
     ] = 1.0
+    poses: Annotated[
+        bool,
+        Meta(
+            description="remember each shot also in its seven other turned and mirrored views: not for a part that is "
+            "bad when it lies otherwise; memory and its search grow eightfold, unless --memory-share bounds them"
+        ),
+    ] = False
     steps: Annotated[int, Meta(ge=1, description="steps of SGD over all shots")] = 100
     lr: Annotated[float, Meta(gt=0, description="learning rate at the start")] = 0.002
     final_lr: Annotated[float, Meta(ge=0, description="learning rate at the end of the cosine")] = 1e-5

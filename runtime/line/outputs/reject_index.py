@@ -10,12 +10,21 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..smoothing import Decision
+
 FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING = ".frame.png", ".map.png", ".json"
 """What the names of a reject's three files end with."""
 REJECT_FILE = re.compile(
-    r"(?P<reject>\d{8}T\d{9}Z_(?P<source>[A-Za-z0-9_.-]+)_\d+)(?P<ending>\.frame\.png|\.map\.png|\.json)"
+    r"(?P<reject>\d{8}T\d{9}Z_(?P<source>[A-Za-z0-9_.-]+)_\d+(?:-review)?)(?P<ending>\.frame\.png|\.map\.png|\.json)"
 )
 """Names of a reject's files: TIME_SOURCE_NUMBER, which names the reject, and an ending."""
+REVIEW_MARK = "-review"
+"""What the name of a part that is to be reviewed ends with, after the number."""
+
+
+def is_review(name: str) -> bool:
+    """Return whether a reject's name is that of a part that is to be reviewed."""
+    return name.endswith(REVIEW_MARK)
 
 
 class RejectIndex:
@@ -40,20 +49,22 @@ class RejectIndex:
 
     def count_and_newest(self) -> tuple[int, str]:
         """Return how many rejects there are, and the name of the newest; an empty name where there is none."""
-        with self._lock:
-            self._refresh()
-            return len(self._names), self._names[-1] if self._names else ""
+        names = self.names()
+        return len(names), names[-1] if names else ""
 
-    def before(self, name: str, count: int) -> tuple[list[str], bool]:
+    def count_reviews(self) -> int:
+        """Return how many of the rejects are parts that are to be reviewed."""
+        return sum(map(is_review, self.names()))
+
+    def before(self, name: str, count: int, decision: Decision | None = None) -> tuple[list[str], bool]:
         """Return the `count` newest names that are older than `name`, newest first, and whether there are more.
 
-        name: an empty one is newer than all.
+        name: an empty one is newer than all; decision: "review" or "reject" for only these, None for both.
         """
-        with self._lock:
-            self._refresh()
-            end = bisect.bisect_left(self._names, name) if name else len(self._names)
-            start = max(0, end - count)
-            return self._names[start:end][::-1], start > 0
+        names = [one for one in self.names() if decision is None or is_review(one) == (decision == "review")]
+        end = bisect.bisect_left(names, name) if name else len(names)
+        start = max(0, end - count)
+        return names[start:end][::-1], start > 0
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:

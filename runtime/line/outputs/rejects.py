@@ -1,4 +1,4 @@
-"""Rejected frames kept in a folder, with their heat-maps, within a limit for the disk."""
+"""Frames of parts that are rejected or to be reviewed, kept in a folder with their heat-maps, within a disk limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ...core.files import write_atomic, writing
 from ...core.locks import try_lock
 from ...overlay import draw_overlay, to_png
 from ..results import Result
-from .reject_index import FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING, REJECT_FILE, RejectIndex
+from ..smoothing import Decision
+from .reject_index import FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING, REJECT_FILE, REVIEW_MARK, RejectIndex
 
 _PART_FILE = re.compile(rf"\.{REJECT_FILE.pattern}\.[0-9a-f]+\.part")
 """Temporary names of a reject's files: see files.write_atomic."""
@@ -40,6 +41,8 @@ def find_frames(folder: Path, source: str | None = None) -> list[Path]:
 class Rejects:
     """Writes frame, overlay and record of each reject; beyond the limit the oldest rejects are removed first.
 
+    A part that is to be reviewed is kept as a reject is, and marked in its name.
+
     folder: made if it is not there; limit: bytes that the files this class has written, in this run or before, take
     together. Other files are left alone. index: the names of the rejects in the folder.
 
@@ -63,14 +66,15 @@ class Rejects:
             self._make_room(0)
 
     def wants(self, result: Result) -> bool:
-        return result.decision == "reject"
+        return result.decision in ("review", "reject")
 
     def send(self, result: Result) -> None:
         assert result.pixels is not None
         assert result.inspection is not None
         time = re.sub(r"[-:.]", "", result.record["time"])
-        stem = f"{time}_{result.source}_{result.record['frame']}"
-        overlay = draw_overlay(result.pixels, result.inspection, decision="reject")
+        decision: Decision = "review" if result.decision == "review" else "reject"
+        stem = f"{time}_{result.source}_{result.record['frame']}{REVIEW_MARK if decision == 'review' else ''}"
+        overlay = draw_overlay(result.pixels, result.inspection, decision=decision)
         files = {
             stem + FRAME_ENDING: photo_png(Image.fromarray(result.pixels)),
             stem + OVERLAY_ENDING: to_png(overlay, _COMPRESSION),

@@ -1,4 +1,4 @@
-"""A webhook: rejects POSTed to a URL."""
+"""A webhook: parts that are rejected or to be reviewed, POSTed to a URL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _TIMEOUT = 5.0
 
 
 class Webhook:
-    """POSTs the JSON line of each reject to a URL; any answer of 2xx counts as delivered, a redirect as a failure.
+    """POSTs the JSON line of each part that is not good to a URL.
+
+    Any answer of 2xx counts as delivered, a redirect as a failure.
 
     url: http:// or https://; a user name and a password in it are sent as Basic authentication.
     Raises SettingsError for another URL.
@@ -40,7 +42,7 @@ class Webhook:
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def wants(self, result: Result) -> bool:
-        return result.decision == "reject"
+        return result.decision in ("review", "reject")
 
     def send(self, result: Result) -> None:
         request = urllib.request.Request(self._url, result.line, self._headers, method="POST")

@@ -1,11 +1,12 @@
 // The live page: asks for /state again and again while it is looked at, and shows it. Whatever comes from the line
 // (names, products, messages) becomes text, never markup.
-import { drawChart, span } from "./chart.js";
+import { drawChart, drawHistogram, formatScore, span } from "./chart.js";
 
 const PERIOD = 500; // ms between two questions; twice that with many sources
 const $ = (selector, inside = document) => inside.querySelector(selector);
 const make = (tag, text = "", className = "") => Object.assign(document.createElement(tag), { textContent: text, className });
 const short = (value) => Number(value).toPrecision(3);
+const times = (factor) => (factor === 1 ? "" : `${Number(factor.toPrecision(3))} × `);
 const ago = (seconds) =>
   seconds < 1.5 ? "now" : seconds < 90 ? `${Math.round(seconds)} s ago`
   : seconds < 5400 ? `${Math.round(seconds / 60)} min ago` : seconds < 129600 ? `${Math.round(seconds / 3600)} h ago`
@@ -52,10 +53,15 @@ class Card {
     this.part("cancel").addEventListener("click", () => this.consider(null));
     this.part("threshold").addEventListener("submit", (event) => {
       event.preventDefault();
-      if (this.asked > 0) this.act("/threshold", { threshold: this.asked, seen: this.state.threshold });
+      if (this.asked > 0) this.act("/threshold", { score: this.asked, seen: this.state.raw_threshold });
     });
     this.part("undo").addEventListener("click", () => this.act("/undo", { label: this.state.undo }));
     this.part("keep").addEventListener("click", () => this.keep());
+    this.part("settling").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.act("/settle", { parts: this.part("parts").valueAsNumber });
+    });
+    this.part("take").addEventListener("click", () => this.take());
   }
 
   part(name) {
@@ -70,16 +76,18 @@ class Card {
     const quiet = state.ended || !state.up;
     const kind = quiet || !shown || shown.decision === "error" ? "nothing" : shown.decision;
     this.root.className = kind;
-    const words = { good: ["✓", "GOOD"], reject: ["✕", "REJECT"] };
+    const words = { good: ["✓", "GOOD"], review: ["?", "REVIEW"], reject: ["✕", "REJECT"] };
     const [sign, word] = words[kind] ?? ["–", state.ended ? "ENDED" : state.lost_because ? "NO PICTURES" : !shown ? "WAITING" : quiet ? "NO PICTURES" : "NO VERDICT"];
     this.part("sign").textContent = sign;
     this.part("word").textContent = word;
     const scored = shown && shown.score !== undefined;
-    this.part("number").textContent = scored ? `${short(shown.score)}\n/ ${short(shown.threshold)}` : "";
+    this.part("number").textContent = scored ? `${formatScore(shown.score)}\nlimit 1.00` : "";
     this.part("said").textContent = [state.lost_because, shown ? this.describe(state, shown)
       : state.ended ? "it had no picture" : "no picture has come yet"].filter(Boolean).join(" · ");
+    this.showScene(state);
     if (scored) this.picture(shown.frame);
     this.showThreshold();
+    this.showSettling();
     if (this.asked !== null) this.preview();
   }
 
@@ -90,6 +98,15 @@ class Card {
     else if (m > 1) parts.push(`alone ${shown.verdict}, decided by ${n} of ${m}`);
     if (state.reject_age !== null) parts.push(`last reject ${ago(state.reject_age)}`);
     return parts.join(" · ");
+  }
+
+  // The verdicts go on, but nobody should trust them before this is looked at.
+  showScene(state) {
+    const lines = [state.scene && `Scene changed: ${state.scene.sentence}.`, state.drift && `Scores drift: ${state.drift}.`];
+    const text = lines.filter(Boolean).join(" ");
+    const scene = this.part("scene");
+    scene.hidden = !text;
+    if (scene.textContent !== text) scene.textContent = text;
   }
 
   async picture(frame) {
@@ -114,24 +131,23 @@ class Card {
 
   showThreshold() {
     const { state } = this;
-    const [low, high] = span(state.scores, state.threshold);
+    const [low, high] = span(state.scores);
     const slider = this.part("slider");
     const pending = this.asked !== null;
     if (!pending) {
       [slider.min, slider.max] = [low, high];
-      slider.value = state.threshold;
-      if (document.activeElement !== this.part("exact")) this.part("exact").value = Number(state.threshold.toPrecision(5));
-      const origins = { recipe: "from the recipe", line: "from the line's settings",
-        page: "set on this page, until the line ends" };
-      this.part("effect").textContent =
-        `${origins[state.origin]}${state.origin === "recipe" ? "" : `; the recipe says ${short(state.recipe_threshold)}`}`;
+      slider.value = 1;
+      if (document.activeElement !== this.part("exact")) this.part("exact").value = "1.00";
+      const origins = { recipe: "", line: ", from the line's settings", page: ", set on this page, until the line ends" };
+      const review = state.review === null ? "" : `; to review from ${formatScore(state.review)}`;
+      this.part("effect").textContent = `1.00 is ${times(state.threshold)}the recipe's limit${origins[state.origin]}${review}`;
     }
     this.part("apply").disabled = !(this.asked > 0);
     this.part("cancel").disabled = !pending;
     this.part("keep").hidden = state.origin !== "page" || pending;
     this.part("undo").hidden = state.undo === null || pending;
     this.part("undo").textContent = `Undo: ${state.undo}`;
-    drawChart($("canvas", this.root), state, this.asked);
+    drawChart(this.part("scores"), state, this.asked);
   }
 
   // Look at what another threshold would do, or (null) at the one in use again.
@@ -169,9 +185,43 @@ class Card {
   async keep() {
     const { state } = this;
     const others = state.sharing.length ? ` Here it then holds for ${state.sharing.join(", ")} too.` : "";
-    const text = `Write threshold ${short(state.threshold)} into ${state.recipe}, which says ` +
-      `${short(state.recipe_threshold)}? It then holds wherever this recipe is used.${others}`;
-    if (await confirmed(text)) this.act("/keep", { seen: state.threshold });
+    const text = `Write ${times(state.threshold)}the limit of ${state.recipe} into it? It then holds wherever this recipe is used.${others}`;
+    if (await confirmed(text)) this.act("/keep", { seen: state.raw_threshold });
+  }
+
+  // What the source's next parts propose. Scores are shown with today's threshold as 1.
+  showSettling() {
+    const { gathered, parts, proposal } = this.state.settling;
+    const canvas = this.part("histogram");
+    this.part("provisional").hidden = !this.state.provisional;
+    canvas.hidden = this.part("take").hidden = proposal === null;
+    if (proposal === null) {
+      this.part("gathered").textContent = parts ? `${gathered} of ${parts} parts so far.` : "";
+      this.part("beyond").replaceChildren();
+      this.settled = "";
+      return;
+    }
+    const relative = (score) => (score / proposal.today).toFixed(2);
+    this.part("gathered").textContent = `${parts} parts propose to reject from 1.00 → ${relative(proposal.threshold)} ` +
+      `(raw ${short(proposal.today)} → ${short(proposal.threshold)}), for ${short(100 * proposal.rate)} % of good parts. ` +
+      `${proposal.rejected} of them reach it today, ${proposal.would} would; look at those:`;
+    drawHistogram(canvas, proposal);
+    const shown = `${proposal.threshold} ${parts}`;
+    if (shown === this.settled) return; // the pictures stay
+    this.settled = shown;
+    this.part("beyond").replaceChildren(...proposal.beyond.map((part) => {
+      const item = make("li");
+      const picture = Object.assign(new Image(), { alt: part.name, src: `settling/${this.name}/${part.part}.jpg` });
+      item.append(picture, make("span", `${relative(part.score)} ${part.name}`));
+      return item;
+    }));
+  }
+
+  async take() {
+    const { proposal } = this.state.settling;
+    const text = `Write ${short(proposal.threshold / proposal.today)} times today's limit into ${this.state.recipe}? ` +
+      "It then holds wherever this recipe is used.";
+    if (await confirmed(text)) this.act("/take", { threshold: proposal.threshold });
   }
 
   async act(path, action) {
@@ -188,12 +238,13 @@ class Card {
 
 // Saved rejects, newest first.
 const gallery = {
-  known: "", expanded: false,
+  known: "", expanded: false, decision: "",
 
   async show(rejects) {
     $("#saved").hidden = rejects === null;
     if (rejects === null) return;
-    $("#saved small").textContent = `${rejects.total} saved`;
+    $("#saved small").textContent = `${rejects.total} saved${rejects.reviews ? `, ${rejects.reviews} of them to review` : ""}`;
+    $("#filter").hidden = !rejects.reviews && !this.decision;
     const now = `${rejects.total} ${rejects.newest}`;
     if (now === this.known || this.expanded) return;
     this.known = now;
@@ -201,8 +252,15 @@ const gallery = {
     await this.load("");
   },
 
+  // Show the newest again; the next state brings them.
+  newest() {
+    this.expanded = false;
+    this.known = "";
+    $("#newest").hidden = true;
+  },
+
   async load(before) {
-    const found = await ask(`rejects?before=${before}`);
+    const found = await ask(`rejects?before=${before}${this.decision && `&decision=${this.decision}`}`);
     $("#rejects").append(...found.rejects.map((reject) => this.tile(reject)));
     $("#older").hidden = !found.more;
     this.last = found.rejects.at(-1)?.name;
@@ -210,14 +268,16 @@ const gallery = {
 
   tile(reject) {
     const tile = make("button");
-    const picture = Object.assign(new Image(), { loading: "lazy", alt: "reject", src: `rejects/${reject.name}/small.jpg` });
+    const picture = Object.assign(new Image(), { loading: "lazy", alt: reject.review ? "to review" : "reject", src: `rejects/${reject.name}/small.jpg` });
     const known = reject.score !== undefined;
     const when = known ? new Date(reject.time) : NaN;
     const moment = Number.isNaN(Number(when)) ? "" : when.toLocaleString();
-    const alone = reject.verdict === "good" ? ", this frame alone good" : "";
-    const caption = known ? [`${reject.source} · ${moment}`, `score ${short(reject.score)} / ${short(reject.threshold)}${alone}`]
+    const decision = reject.review ? "review" : "reject";
+    const alone = known && reject.verdict !== decision ? `, this frame alone ${reject.verdict}` : "";
+    const caption = known ? [`${reject.source} · ${moment}`, `score ${formatScore(reject.score)}${alone}`]
       : [reject.name];
-    tile.append(picture, ...caption.map((line) => make("span", line)));
+    const mark = reject.review ? [make("span", "? to review", "mark")] : [];
+    tile.append(picture, ...mark, ...caption.map((line) => make("span", line)));
     tile.addEventListener("click", () => this.view(reject, caption.join(" · ")));
     return tile;
   },
@@ -245,11 +305,11 @@ const gallery = {
     if (found === null) return;
     const { photo } = found;
     const own = found.own_threshold === null ? ""
-      : ` This source has a threshold of its own, ${short(found.own_threshold)}, which stays.`;
+      : ` This source has a limit of its own, ${times(found.own_threshold)}the recipe's, which stays so.`;
     $(".effect", dialog).replaceChildren(
-      make("b", photo.becomes === "good" ? "It turns good. " : "It is still a reject. "),
-      `Score ${short(photo.before)} → ${short(photo.after)}, the recipe's threshold ${short(found.threshold)} → ` +
-      `${short(found.threshold_after)}.${own} `,
+      make("b", { good: "It turns good. ", review: "It is still to review. ", reject: "It is still a reject. " }[photo.becomes]),
+      `Score ${formatScore(photo.before)} → ${formatScore(photo.after)}, the recipe's limit becomes ` +
+      `${short(found.limit_change)} × what it is.${own} `,
       make("b", `${found.turning.length} of the last ${found.compared} other rejects turn good too`),
       found.turning.length ? ": are they?" : ".");
     $(".turning", dialog).replaceChildren(...found.turning.map((name) =>
@@ -285,10 +345,12 @@ $("#viewer .accept").addEventListener("click", async () => {
 });
 
 function showHealth(state) {
-  const head = ["source", "pictures/s", "inspected", "rejected", "failed", "dropped", "in all, ms", "p99", "waiting", "encoding"];
+  const review = state.sources.some((one) => one.review !== null || one.reviewed); // else nobody asks for it
+  const head = ["source", "pictures/s", "inspected", ...(review ? ["to review"] : []), "rejected", "failed", "dropped",
+    "in all, ms", "p99", "waiting", "encoding"];
   const rows = state.sources.map((one) => {
     const time = (stage, which) => (one.latency[stage] ? one.latency[stage][which].toFixed(1) : "–");
-    return [one.name, one.rate.toFixed(1), one.inspected, one.rejected, one.failed, one.dropped,
+    return [one.name, one.rate.toFixed(1), one.inspected, ...(review ? [one.reviewed] : []), one.rejected, one.failed, one.dropped,
       time("total", 0), time("total", 1), time("wait", 0), time("encode", 0)];
   });
   const row = (cells, tag) => {
@@ -383,11 +445,11 @@ $("#older").addEventListener("click", async () => {
   $("#newest").hidden = false;
   await gallery.load(gallery.last);
 });
-$("#newest").addEventListener("click", () => {
-  gallery.expanded = false;
-  gallery.known = "";
-  $("#newest").hidden = true;
+$("#filter").addEventListener("change", (event) => {
+  gallery.decision = event.target.value;
+  gallery.newest();
 });
+$("#newest").addEventListener("click", () => gallery.newest());
 
 const token = location.hash.slice(1); // never sent as part of the address, and not left in it
 if (token) {

@@ -19,8 +19,8 @@ from goodparts.runtime.engine.spec import read_spec
 def test_an_engine_that_is_there_names_its_backbone(engine_folder: Path) -> None:
     spec = read_spec(engine_folder)
     assert open_or_make_engine(engine_folder, None, None) == spec
-    assert open_or_make_engine(engine_folder, "demo", None) == spec
-    with pytest.raises(EngineError, match="give --backbone demo"):
+    assert open_or_make_engine(engine_folder, "small", None) == spec
+    with pytest.raises(EngineError, match="give --backbone small"):
         open_or_make_engine(engine_folder, "another", None)
 
 

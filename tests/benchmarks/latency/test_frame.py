@@ -1,4 +1,4 @@
-"""`goodparts bench frame` on the demo engine; nothing is asserted about times."""
+"""`goodparts bench frame`; nothing is asserted about times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Bench = Callable[..., list[dict[str, object]]]
 
 @pytest.mark.usefixtures("forked")
 def test_rows_and_files(
-    engine_folder: Path,
+    vit_engine: Path,
     bench: Bench,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -36,7 +36,7 @@ def test_rows_and_files(
     picture, text = tmp_path / "plot.png", tmp_path / "frame.md"
     outputs = ["--plot", str(picture), "--markdown", str(text)]
     options = ["--precision", "fp32", "--fps", "200", "--batch", "2", "--peers", "torch", "--repeat", "1"]
-    rows = bench("frame", "--engine", str(engine_folder), *options, *outputs)
+    rows = bench("frame", "--engine", str(vit_engine), *options, *outputs)
     prefix = "onnxruntime fp32, "
     names = [str(row["name"]).removeprefix(prefix) for row in rows if str(row["name"]).startswith(prefix)]
     assert names == [
@@ -79,5 +79,5 @@ def test_what_cannot_be_prepared_is_left_out() -> None:
 
 def test_a_transfer_moves_a_view_and_all_features() -> None:
     # The GPU's part of it needs one; here both sides are the host's.
-    latencies = transfer_in_torch(describe_encoder("demo"), "cpu", 2)()[BACK_TO_BACK]
+    latencies = transfer_in_torch(describe_encoder("small"), "cpu", 2)()[BACK_TO_BACK]
     assert len(latencies.seconds) == 2

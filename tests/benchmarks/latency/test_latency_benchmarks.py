@@ -1,4 +1,4 @@
-"""The benchmarks of one piece each run, on the demo backbone; nothing is asserted about times."""
+"""The benchmarks of one piece each run, on the small backbone; nothing is asserted about times."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def search_few_in_cells(precision: BankPrecision, recall: float) -> Callable[[],
 @pytest.mark.parametrize(
     ("options", "first", "compared"),
     [
-        (("score", "--backbone", "demo"), "score, 1 shots", 4),
+        (("score", "--backbone", "small"), "score, 1 shots", 4),
         (("search",), "search fp32, 20 rows", 4),
         (("preprocess",), "2448×2048", 12),
-        (("train", "--backbone", "demo"), "training step, both levels", 1),
+        (("train", "--backbone", "small"), "training step, both levels", 1),
     ],
 )
 def test_rows(

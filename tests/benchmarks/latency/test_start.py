@@ -1,4 +1,4 @@
-"""`goodparts bench start` on the demo engine; nothing is asserted about times."""
+"""`goodparts bench start` on an engine; nothing is asserted about times."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ def test_every_row_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in few.items():
         monkeypatch.setattr(accept, name, value)
     monkeypatch.setattr(accept, "METHOD", PromptAD.configure("clean", {"steps": 1}))
-    findings: Findings = accept.measure(backbone="demo", repeat=1)
+    findings: Findings = accept.measure(backbone="small", repeat=1)
     rows = {row.name: row.value for row in findings.rows}
-    assert rows["demo, 4 shots and 1 accepted: update"] > 0
+    assert rows["small, 4 shots and 1 accepted: update"] > 0
     assert rows["drawn leather, thresholds kept: accepted of 5"] > 0
     assert {
         "drawn leather, as many by k-center: image",

@@ -46,7 +46,14 @@ def assert_same(seen: Scores, wanted: Scores) -> None:
 
 @pytest.mark.parametrize("maximum", ["grid", "map"])
 @pytest.mark.parametrize(
-    ("views", "grid", "widths"), [(1, (5, 4), (40,)), (3, (1, 7), (16, 33)), (2, (4, 1), (9, 9, 9)), (1, (1, 1), (8,))]
+    ("views", "grid", "widths"),
+    [
+        (1, (5, 4), (40,)),
+        (3, (1, 7), (16, 33)),
+        (2, (4, 1), (9, 9, 9)),
+        (1, (1, 1), (8,)),
+        (1, (6, 6), (32, 96)),  # memories as wide as those of the backbone `small`
+    ],
 )
 def test_scores_and_map(
     device: Device, maximum: str, views: int, grid: tuple[int, int], widths: tuple[int, ...]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from goodparts.evaluation.encoded_photos import EncodedPhotos, Photos
 from goodparts.evaluation.methods.method import LearnedPrompts, PromptTask, TrainingData
-from goodparts.evaluation.methods.table import GROUPS, METHODS
+from goodparts.evaluation.methods.table import GROUPS, METHODS, find_method
 from goodparts.runtime import Engine
 from goodparts.runtime.core.scoring import fuse, memory_scores, prompt_scores
 from goodparts.trainer.clip.backbone import Backbone
@@ -19,13 +19,13 @@ def cannot_learn(task: PromptTask) -> LearnedPrompts:
 
 
 @pytest.mark.usefixtures("few_steps")
-def test_rows_score_by_the_definitions_of_their_branches(ring: Path, demo: Backbone, engine_folder: Path) -> None:
+def test_rows_score_by_the_definitions_of_their_branches(ring: Path, small: Backbone, engine_folder: Path) -> None:
     engine = Engine.open(engine_folder)
-    photos = Photos(demo.encoder.image_size)
+    photos = Photos(small.encoder.image_size)
     encoded = EncodedPhotos(engine.backend, engine.encode, photos)
     good, tests = sorted((ring / "good").iterdir()), sorted((ring / "bad").iterdir())
     features, tested = encoded.features(good), encoded.features(tests)
-    task = PromptTask(lambda: demo, lambda: features, "ring", "bottle", 0)
+    task = PromptTask(lambda: small, lambda: features, "ring", "bottle", 0)
     data = TrainingData(features, photos.views(good), encoded.encode, task)
     banks = tuple(part.reshape(-1, part.shape[-1]).astype(np.float16).astype(np.float32) for part in features.memory)
     distance = memory_scores(tested.memory, banks)
@@ -48,5 +48,9 @@ def test_rows_score_by_the_definitions_of_their_branches(ring: Path, demo: Backb
         if expected is not None:
             np.testing.assert_allclose(image, expected[0], atol=1e-5)
             np.testing.assert_allclose(grid.reshape(len(tests), -1), expected[1], atol=1e-5)
+    turned = encoded.encode(np.ascontiguousarray(np.rot90(photos.views(good), axes=(1, 2))))
+    upright, posed = (find_method(name).fit(data).score(turned)[0] for name in ("memory", "memory:poses=true"))
+    # The memory is float16, so a patch is not quite as near to itself as can be.
+    assert posed.max() < 1e-3 < upright.min()
     photos.close()
     encoded.close()

@@ -30,7 +30,9 @@ from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.promptad.settings import promptad_settings
 
 from goodparts.cli import main
-from tests.conftest import draw_part
+from tests.conftest import VIT, draw_part
+
+OF_VIT = "--backbone", VIT, "--pretrained", "random"
 
 
 @pytest.fixture(scope="module")
@@ -38,21 +40,21 @@ def views() -> Array8:
     return np.stack([np.asarray(draw_part(seed).resize((192, 192))) for seed in range(2)])
 
 
-def test_ordinary_path_is_clip_as_open_clip_runs_it(demo: Backbone, views: Array8) -> None:
-    visual, features = demo.visual.visual, ordinary_path(demo).encode(views)
+def test_ordinary_path_is_clip_as_open_clip_runs_it(vit: Backbone, views: Array8) -> None:
+    visual, features = vit.visual.visual, ordinary_path(vit).encode(views)
     with torch.inference_mode():
         visual.output_tokens, before = True, visual.output_tokens
-        whole, _ = visual(demo.visual.standardise(torch.tensor(views, dtype=torch.float32)).permute(0, 3, 1, 2))
+        whole, _ = visual(vit.visual.standardise(torch.tensor(views, dtype=torch.float32)).permute(0, 3, 1, 2))
         visual.output_tokens = before
     np.testing.assert_allclose(features.global_, torch.nn.functional.normalize(whole, dim=-1).numpy(), atol=1e-5)
     # The whole photo is a window of all patches: its [CLS] is the photo's global feature.
-    again = window_encoder(demo).encode(views)
+    again = window_encoder(vit).encode(views)
     np.testing.assert_allclose(again.global_, features.global_, atol=1e-5)
     np.testing.assert_allclose(again.local, features.local, atol=1e-5)
 
 
-def test_value_path_is_attention_that_sees_nothing_but_itself(demo: Backbone, views: Array8) -> None:
-    tower = demo.visual
+def test_value_path_is_attention_that_sees_nothing_but_itself(vit: Backbone, views: Array8) -> None:
+    tower = vit.visual
     with torch.inference_mode():
         tokens = tower.embed(torch.tensor(views))  # type: ignore[operator]
         *blocks, last = tower.blocks  # type: ignore[misc]
@@ -61,13 +63,13 @@ def test_value_path_is_attention_that_sees_nothing_but_itself(demo: Backbone, vi
         alone = torch.full((tokens.shape[1],) * 2, -math.inf).fill_diagonal_(0.0)
         local = tower.project(last.attention(last.ln_1(tokens), attn_mask=alone)[:, 1:])  # type: ignore[operator]
     expected = torch.nn.functional.normalize(local, dim=-1).numpy()
-    np.testing.assert_allclose(value_path(demo).encode(views).local, expected, atol=1e-5)
+    np.testing.assert_allclose(value_path(vit).encode(views).local, expected, atol=1e-5)
 
 
-def test_other_taps(demo: Backbone, views: Array8) -> None:
-    own = demo.encode(views)
+def test_other_taps(vit: Backbone, views: Array8) -> None:
+    own = vit.encode(views)
     for make, count in ((middle_memory, 2), (quarter_memory, 4)):
-        features = make(demo).encode(views)
+        features = make(vit).encode(views)
         assert len(features.memory) == count
         np.testing.assert_allclose(features.local, own.local, atol=1e-5)
 
@@ -84,44 +86,44 @@ def test_windows_and_their_spread() -> None:
     assert windows(grid, side)[4].tolist() == [5, 6, 9, 10]
 
 
-def test_a_window_is_encoded_alone(demo: Backbone, views: Array8) -> None:
+def test_a_window_is_encoded_alone(vit: Backbone, views: Array8) -> None:
     """What lies outside a window does not change its feature."""
-    grid = demo.encoder.grid
+    grid = vit.encoder.grid
     patch = views.shape[1] // grid[0]
     other = views[:1].copy()
     other[:, 2 * patch :] = 0
-    ours, theirs = (window_encoder(demo).encode(some).memory[1][0, 0] for some in (views[:1], other))
+    ours, theirs = (window_encoder(vit).encode(some).memory[1][0, 0] for some in (views[:1], other))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
-def data(demo: Backbone, views: Array8) -> TrainingData:
-    features = demo.encode(views)
-    return TrainingData(features, views, demo.encode, PromptTask(lambda: demo, lambda: features, "ring", "ring", 0))
+def data(vit: Backbone, views: Array8) -> TrainingData:
+    features = vit.encode(views)
+    return TrainingData(features, views, vit.encode, PromptTask(lambda: vit, lambda: features, "ring", "ring", 0))
 
 
-def test_winclip_of_a_shot_remembers_it(demo: Backbone, views: Array8, data: TrainingData) -> None:
-    features = window_encoder(demo).encode(views)
+def test_winclip_of_a_shot_remembers_it(vit: Backbone, views: Array8, data: TrainingData) -> None:
+    features = window_encoder(vit).encode(views)
     of_windows = dataclasses.replace(data, features=features)
     (image, grid), (alone, patches) = (fit_winclip(of_windows, memory).score(features) for memory in (True, False))
     np.testing.assert_allclose(image, alone / 2, atol=1e-5)
     np.testing.assert_allclose(grid, patches, atol=1e-4)
     prototypes = of_windows.task.prompts("ensemble", lambda *_: pytest.fail("not learned yet"))
-    expected = prompt_scores(features.global_, prototypes.image, math.exp(demo.logit_scale))
+    expected = prompt_scores(features.global_, prototypes.image, math.exp(vit.logit_scale))
     np.testing.assert_allclose(alone, expected, atol=1e-6)
 
 
-def test_linear_layers_and_prompts_are_learned_together(demo: Backbone, views: Array8) -> None:
-    features = quarter_memory(demo).encode(views)
-    learner = LinearLearner(demo, features, "ring", 0)
+def test_linear_layers_and_prompts_are_learned_together(vit: Backbone, views: Array8) -> None:
+    features = quarter_memory(vit).encode(views)
+    learner = LinearLearner(vit, features, "ring", 0)
     before = [layer.detach().clone() for layer in learner.layers]
     losses = [sum(loss.contrastive.item() for loss in learner.step()) for _ in range(5)]
     assert losses[-1] < losses[0]
     assert all(not torch.equal(layer, old) for layer, old in zip(learner.layers, before, strict=True))
 
 
-def test_cocoop_shifts_the_context_by_the_photo(demo: Backbone, data: TrainingData) -> None:
-    model = CoCoOp(demo, "ring", 0)
+def test_cocoop_shifts_the_context_by_the_photo(vit: Backbone, data: TrainingData) -> None:
+    model = CoCoOp(vit, "ring", 0)
     whole = torch.from_numpy(data.features.global_)
     same = model(whole).detach()
     torch.testing.assert_close(same[0], same[1])  # the net starts at no shift
@@ -137,27 +139,27 @@ def test_cocoop_shifts_the_context_by_the_photo(demo: Backbone, data: TrainingDa
     assert not torch.equal(*model(whole).detach())
 
 
-def test_rwda_tells_normal_from_anomalous_prompts(demo: Backbone, data: TrainingData) -> None:
-    assert not demo.unknown_words(known_words(demo)[::20])
+def test_rwda_tells_normal_from_anomalous_prompts(vit: Backbone, data: TrainingData) -> None:
+    assert not vit.unknown_words(known_words(vit)[::20])
     first, again = (METHODS["rwda"].fit(data).score(data.features)[0] for _ in range(2))
     np.testing.assert_array_equal(first, again)
 
 
-def test_the_cnn_says_whose_weights_it_has(demo: Backbone, views: Array8) -> None:
-    encoder = open_cnn(demo)
+def test_the_cnn_says_whose_weights_it_has(vit: Backbone, views: Array8) -> None:
+    encoder = open_cnn(vit)
     features = encoder.encode(views)
     assert [part.shape for part in features.memory] == [(2, 24 * 24, width) for width in (256, 512, 1024)]
     assert encoder.name in ("torch only", "torch only, random weights")
 
 
-def test_a_resnet_has_no_blocks_for_these_rows(demo: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "visual", torch.nn.Identity())
-    with pytest.raises(SettingsError, match="demo is no ViT"):
-        window_encoder(demo)
+def test_a_resnet_has_no_blocks_for_these_rows(vit: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vit, "visual", torch.nn.Identity())
+    with pytest.raises(SettingsError, match="ViT-tiny is no ViT"):
+        window_encoder(vit)
 
 
 def test_every_torch_only_row_through_the_command(
-    photos: Path, engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, vit_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("goodparts.evaluation.methods.rwda.STEPS", 2)
     monkeypatch.setattr("goodparts.evaluation.methods.coop.CLEAN", promptad_settings("clean", steps=2))
@@ -165,7 +167,7 @@ def test_every_torch_only_row_through_the_command(
         "goodparts.trainer.promptad.learner.PromptLearner.learn", lambda self, _=iter: self.prototypes()
     )
     monkeypatch.setattr("goodparts.trainer.anople.learner.AnoPLeLearner.learn", lambda _: None)
-    command = ["evaluate", "--data", str(photos), "--engine", str(engine_folder), "--out", str(tmp_path)]
+    command = ["evaluate", "--data", str(photos), "--engine", str(vit_engine), "--out", str(tmp_path), *OF_VIT]
     assert main([*command, "--shots", "1", "--method", "torch-only", "promptad:image_prefixes=1"]) == 0
     cells = list(csv.DictReader((tmp_path / "results.csv").read_text(encoding="utf-8").splitlines()))
     assert {cell["method"] for cell in cells} == {*GROUPS["torch-only"], "promptad:image_prefixes=1"}
@@ -180,7 +182,7 @@ def test_anople_runs_through_the_engine_where_its_graph_reads_what_is_learned(
     learned: list[AnoPLeLearner] = []
     monkeypatch.setattr(AnoPLeLearner, "learn", lambda self: learned.append(self))
     monkeypatch.setattr(anople_rows, "_LEARNERS", OrderedDict())  # another test's may be there
-    command = ["evaluate", "--data", str(photos), "--engine", str(prompted_folder), "--out", str(tmp_path)]
+    command = ["evaluate", "--data", str(photos), "--engine", str(prompted_folder), "--out", str(tmp_path), *OF_VIT]
     assert main([*command, "--shots", "1", "--torch", "--method", "anople", "anople-text"]) == 0
     cells = json.loads((tmp_path / "results.json").read_bytes())["cells"]
     deployed, in_torch, text = cells
@@ -191,22 +193,22 @@ def test_anople_runs_through_the_engine_where_its_graph_reads_what_is_learned(
     assert len(learned) == 2  # for both backends once
 
 
-def test_one_model_learns_all_categories_once(demo: Backbone, views: Array8, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_model_learns_all_categories_once(vit: Backbone, views: Array8, monkeypatch: pytest.MonkeyPatch) -> None:
     learned: list[int] = []
     monkeypatch.setattr(AnoPLeLearner, "learn", lambda self: learned.append(len(self.prototypes())))
     large = views.repeat(2, axis=1).repeat(2, axis=2)
     known = {"nut": ("nut", large[:1]), "ring": ("ring", large)}
     mirrored = np.ascontiguousarray(views[:, :, ::-1])
-    features = demo.encode(views)
+    features = vit.encode(views)
     scores = {}
     for name in ("anople", "anople-multi"):
         for category in known:
             task = PromptTask(
-                lambda: demo, lambda: features, category, category, 0,
+                lambda: vit, lambda: features, category, category, 0,
                 large_shots=lambda together, own=category: known if together else {own: known[own]},
             )  # fmt: skip
             method = find_method(f"{name}:tiles=false,prefix=none")
-            fitted = method.fit(TrainingData(features, views, demo.encode, task))
+            fitted = method.fit(TrainingData(features, views, vit.encode, task))
             assert fitted.encode is not None
             scores[name, category], _ = fitted.score(fitted.encode(mirrored))  # the photos themselves score 0
     assert learned == [1, 1, 2]

@@ -1,4 +1,4 @@
-"""An engine to build plans in."""
+"""An engine to build plans in. It is of the tiny ViT: CUDA is emulated here, and there are few patches to search."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+from goodparts.runtime.recipe.recipe import Recipe
+
+
+@pytest.fixture(scope="session")
+def engine_folder(vit_engine: Path) -> Path:
+    return vit_engine
+
+
+@pytest.fixture(scope="session")
+def recipe(vit_recipe: Recipe) -> Recipe:
+    return vit_recipe
 
 
 @pytest.fixture

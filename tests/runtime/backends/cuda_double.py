@@ -17,6 +17,8 @@ class Machine:
 
     gpu: str = "Orin"
     capability: tuple[int, int] = (8, 7)
+    multiprocessors: int = 16
+    memory_gib: int = 15
     version: str = "10.3.0"
     memory: int = 1 << 30
     parse_errors: list[tuple[str, str, str]] = field(default_factory=list)
@@ -29,6 +31,9 @@ class Machine:
     """Whether HardwareCompatibilityLevel has SAME_COMPUTE_CAPABILITY; 10.3 does not."""
 
     builds: list[dict[str, Any]] = field(default_factory=list)
+    kernels: list[bytes] = field(default_factory=list)
+    """The compiled kernels of earlier starts that TensorRT-RTX was given."""
+
     failing_run: int = 0
     """Which call of execute_async_v3 returns False, counted from 1."""
 
@@ -98,7 +103,8 @@ def cuda_double(machine: Machine) -> ModuleType:
             return cudaError_t.cudaErrorNoDevice, None
         major, minor = machine.capability
         assert device == 0
-        return ok, SimpleNamespace(name=machine.gpu.encode(), major=major, minor=minor)
+        size = {"multiProcessorCount": machine.multiprocessors, "totalGlobalMem": machine.memory_gib << 30}
+        return ok, SimpleNamespace(name=machine.gpu.encode(), major=major, minor=minor, **size)
 
     def cudaGetErrorString(error: cudaError_t) -> tuple[Any, ...]:
         return ok, error.name.encode()

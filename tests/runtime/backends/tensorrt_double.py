@@ -20,7 +20,7 @@ import onnxruntime as ort
 
 from tests.runtime.backends.cuda_double import STREAMS, Machine, cuda_double
 
-MODULES = ("cuda", "gpu_session", "onnxruntime_cuda", "tensorrt", "tensorrt_build", "tensorrt_calls")
+MODULES = ("cuda", "gpu_session", "onnxruntime_cuda", "tensorrt", "tensorrt_api", "tensorrt_build")
 
 
 @contextmanager
@@ -31,6 +31,7 @@ def installed(machine: Machine) -> Iterator[Machine]:
     bindings.__dict__.update(runtime=cuda, __version__="12.9.0")
     doubles = {
         "tensorrt": tensorrt_double(machine),
+        "tensorrt_rtx_bindings": tensorrt_double(machine, rtx=True),
         "cuda": ModuleType("cuda"),
         "cuda.bindings": bindings,
         "cuda.bindings.runtime": cuda,
@@ -47,8 +48,8 @@ def installed(machine: Machine) -> Iterator[Machine]:
                 sys.modules[name] = module
 
 
-def tensorrt_double(machine: Machine) -> ModuleType:
-    """The module `tensorrt`."""
+def tensorrt_double(machine: Machine, rtx: bool = False) -> ModuleType:
+    """The module `tensorrt`, or with rtx `tensorrt_rtx_bindings`."""
 
     class NetworkDefinitionCreationFlag(enum.IntEnum):
         STRONGLY_TYPED = 1
@@ -57,11 +58,22 @@ def tensorrt_double(machine: Machine) -> ModuleType:
         TF32 = 7
         VERSION_COMPATIBLE = 13
 
+    class ProfilingVerbosity(enum.IntEnum):
+        DETAILED = 2
+
     class MemoryPoolType(enum.IntEnum):
         WORKSPACE = 0
 
     levels = {"NONE": 0, "AMPERE_PLUS": 1} | ({"SAME_COMPUTE_CAPABILITY": 2} if machine.same_capability else {})
     HardwareCompatibilityLevel = enum.IntEnum("HardwareCompatibilityLevel", levels)  # type: ignore[misc]  # noqa: N806
+
+    class ComputeCapability(enum.IntEnum):
+        SM86 = 86
+        SM89 = 89
+
+    class DynamicShapesKernelSpecializationStrategy(enum.IntEnum):
+        LAZY = 0
+        EAGER = 1
 
     class TensorIOMode(enum.IntEnum):
         INPUT = 1
@@ -158,13 +170,28 @@ def tensorrt_double(machine: Machine) -> ModuleType:
 
     class IBuilderConfig:
         __slots__ = (
-            "_cache", "_flags", "_pools", "_profile", "builder_optimization_level", "hardware_compatibility_level",
+            "_cache",
+            "_capability",
+            "_flags",
+            "_pools",
+            "_profile",
+            "builder_optimization_level",
+            "hardware_compatibility_level",
+            "num_compute_capabilities",
+            "profiling_verbosity",
             "progress_monitor",
         )  # fmt: skip
 
         def __init__(self) -> None:
             self._flags = {BuilderFlag.TF32}
             self._pools: dict[MemoryPoolType, int] = {}
+            self._capability: str | None = None
+            self.hardware_compatibility_level = HardwareCompatibilityLevel["NONE"]
+
+        def set_compute_capability(self, compute_capability: ComputeCapability, index: int) -> bool:
+            assert (self.num_compute_capabilities, index) == (1, 0)
+            self._capability = compute_capability.name
+            return True
 
         def set_flag(self, flag: BuilderFlag) -> None:
             self._flags.add(flag)
@@ -221,9 +248,10 @@ def tensorrt_double(machine: Machine) -> ModuleType:
             assert minimum == (1, *most[1:])
             made = {
                 "graph": network._graph, "gpu": machine.gpu, "version": machine.version, "max": most[0], "opt": opt[0],
-                "flags": sorted(flag.name for flag in config._flags), "timings": config._cache.data.decode(),
-                "level": config.builder_optimization_level, "hardware": config.hardware_compatibility_level.name,
-                "workspace": config._pools.get(MemoryPoolType.WORKSPACE),
+                "flags": sorted(flag.name for flag in config._flags), "level": config.builder_optimization_level,
+                "timings": "" if rtx else config._cache.data.decode(),
+                "hardware": config.hardware_compatibility_level.name,
+                "workspace": config._pools.get(MemoryPoolType.WORKSPACE), "capability": config._capability,
             }  # fmt: skip
             machine.builds.append(made)
             return IHostMemory(b"ftrt" + json.dumps(made).encode())
@@ -271,9 +299,34 @@ def tensorrt_double(machine: Machine) -> ModuleType:
         def get_tensor_shape(self, name: str) -> tuple[int, ...]:
             return self._shapes[name]
 
-        def create_execution_context(self, strategy: ExecutionContextAllocationStrategy) -> IExecutionContext:
-            assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
+        def create_execution_context(self, strategy: Any) -> IExecutionContext:
+            allocation = strategy._allocation if rtx else strategy
+            assert allocation is ExecutionContextAllocationStrategy.USER_MANAGED
             return IExecutionContext(self)
+
+        def create_runtime_config(self) -> IRuntimeConfig:
+            return IRuntimeConfig()
+
+    class IRuntimeCache:
+        def deserialize(self, blob: bytes) -> bool:
+            machine.kernels.append(blob)
+            return blob == b"kernels"
+
+        def serialize(self) -> IHostMemory:
+            return IHostMemory(b"kernels")
+
+    class IRuntimeConfig:
+        __slots__ = ("_allocation", "_cache", "dynamic_shapes_kernel_specialization_strategy")
+
+        def set_execution_context_allocation_strategy(self, strategy: ExecutionContextAllocationStrategy) -> None:
+            self._allocation = strategy
+
+        def create_runtime_cache(self) -> IRuntimeCache:
+            return IRuntimeCache()
+
+        def set_runtime_cache(self, cache: IRuntimeCache) -> bool:
+            self._cache = cache
+            return True
 
     class IExecutionContext:
         def __init__(self, engine: ICudaEngine) -> None:
@@ -334,8 +387,17 @@ def tensorrt_double(machine: Machine) -> ModuleType:
             shape = self.get_tensor_shape(name)
             return block[: int(np.prod(shape))].reshape(shape)
 
-    module = ModuleType("tensorrt")
-    module.__dict__.update({name: value for name, value in locals().items() if name[0].isupper()})
+    if not rtx:
+        for owner, member in (
+            (IBuilderConfig, "num_compute_capabilities"),
+            (IBuilderConfig, "set_compute_capability"),
+            (ICudaEngine, "create_runtime_config"),
+        ):
+            delattr(owner, member)
+    module = ModuleType("tensorrt_rtx_bindings" if rtx else "tensorrt")
+    only_rtx = ("ComputeCapability", "DynamicShapesKernelSpecializationStrategy", "IRuntimeCache", "IRuntimeConfig")
+    names = {name: value for name, value in locals().items() if name[0].isupper()}
+    module.__dict__.update({name: value for name, value in names.items() if rtx or name not in only_rtx})
     module.__dict__["__version__"] = machine.version
     return module
 

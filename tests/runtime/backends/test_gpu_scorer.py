@@ -62,8 +62,8 @@ def frames() -> list[Array8]:
 
 
 def changed(recipe: Recipe, view: View) -> Recipe:
-    """With another view, as if it had been learned so."""
-    return dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=view))
+    """With another view, as if it had been learned so, but for its scene."""
+    return dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=view, scene=msgspec.UNSET))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_frames_that_stay_on_the_gpu_score_as_on_the_cpu(
     assert cuda.calls.count("score") == view.count  # two views at once
     for one, other in zip(seen, expected, strict=True):
         np.testing.assert_allclose(one.grids, other.grids, atol=2e-4)  # products of fp16 numbers
-        assert one.score == pytest.approx(other.score, abs=2e-4)
+        assert one.raw_score == pytest.approx(other.raw_score, abs=2e-4)
         assert set(one.milliseconds) == set(other.milliseconds)
 
 
@@ -126,7 +126,7 @@ def test_masked_frames_are_cut_by_the_cpu(folder: Path, recipe: Recipe, cuda: Cu
     np.testing.assert_allclose(seen.grids, expected.grids, atol=2e-4)
 
 
-def test_features_do_not_come_back(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
+def test_views_and_scores_come_back_and_features_do_not(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
     detector = Detector.open(folder, recipe, backend=BACKENDS[0])
     down: list[int] = []
     session = detector.engine.graphs["plain"]
@@ -135,7 +135,18 @@ def test_features_do_not_come_back(folder: Path, recipe: Recipe, cuda: CudaOnCpu
     detector.predict(frames()[0])
     assert cuda.calls == ["resize", "score"]
     rows, columns = detector.engine.encoder.grid
-    assert sum(down) == 4 * (3 + 4 * rows * columns)  # image and grid, and five branches
+    views = 3 * detector.engine.encoder.image_size**2
+    assert sum(down) == views + 4 * (3 + 4 * rows * columns)  # the scene's; image and grid, and five branches
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_another_scene_is_told_as_on_the_cpu(folder: Path, recipe: Recipe, backend: str) -> None:
+    detector = Detector.open(folder, recipe, backend=backend)
+    good, dark = (seen.scene for seen in detector.predict_batch([frames()[0], frames()[0] // 2]))
+    assert good is None
+    assert dark is not None
+    assert dark.reason == "darker"
 
 
 @pytest.mark.parametrize("fusion", ["paper", "prompt", "memory"])
@@ -150,8 +161,8 @@ def test_every_fusion_is_scored_as_on_the_cpu(folder: Path, recipe: Recipe, cuda
 def test_threads_that_share_a_detector_get_their_own_results(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
     detector = Detector.open(folder, recipe, backend=BACKENDS[1], search=Search(precision="int8"))
     pictures = [load_rgb(draw_part(seed, size=(300 + 7 * seed, 240))) for seed in range(3)]
-    alone = [detector.predict(picture).score for picture in pictures]
+    alone = [detector.predict(picture).raw_score for picture in pictures]
     assert cuda.calls.count("score") == 3
     with ThreadPoolExecutor(3) as pool:
-        together = list(pool.map(lambda picture: detector.predict(picture).score, pictures))
+        together = list(pool.map(lambda picture: detector.predict(picture).raw_score, pictures))
     assert together == alone

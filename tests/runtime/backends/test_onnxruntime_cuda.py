@@ -91,7 +91,9 @@ def test_a_plan_from_another_gpu_or_version_is_told(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(runtime.machine, "gpu", "NVIDIA A10")
-        with pytest.raises(EngineError, match=r"was built on Orin \(compute capability 8\.7\), this is NVIDIA A10"):
+        with pytest.raises(
+            EngineError, match=r"was built for Orin \(compute capability 8\.7, .*\), this is NVIDIA A10"
+        ):
             Engine.open(built, backend=BACKEND)
     from goodparts.runtime.backends import onnxruntime_cuda
 
@@ -105,7 +107,9 @@ def test_a_plan_from_another_gpu_or_version_is_told(
 def test_build_and_show_say_what_a_plan_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "--engine", str(folder), "--device", BACKEND, "--max-batch", "2"]) == 0
     made = capsys.readouterr().out
-    assert "on Orin (compute capability 8.7), batches of 1 to 2 (" in made  # no size: there is no file
+    assert (
+        "on Orin (compute capability 8.7, 16 multiprocessors, 15 GiB), batches of 1 to 2 (" in made
+    )  # no size: there is no file
     assert "differs from torch by at most" in made
     assert [path.suffix for path in (folder / "plans").iterdir()] == [".json"]
     assert main(["show", str(folder)]) == 0

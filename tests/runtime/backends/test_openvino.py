@@ -104,7 +104,7 @@ def test_build_and_show_say_what_a_plan_is(folder: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"device": Device("Another CPU")}, "it was built on Another CPU, this is"),
+        ({"device": Device("Another CPU")}, "it was built for Another CPU, this is"),
         ({"version": "2023.0.0"}, "it was built with OpenVINO 2023.0.0, this is"),
         ({"graph": "0" * 64}, "it is of another graph: the engine was exported again since"),
     ],

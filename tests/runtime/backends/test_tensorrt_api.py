@@ -25,13 +25,13 @@ VERSIONS = list(json.loads(RECORDED.read_text()))
 Api = dict[str, dict[str, list[list[str]] | None]]
 
 
-def record(module: Any) -> Api:
+def record(module: Any, rtx: bool = False) -> Api:
     """Class → member → parameter names of each overload, or None for what is not a method.
 
     TensorRT's bindings (pybind11) state their parameters in docstrings alone.
     """
     api: Api = {}
-    for name, double in classes(tensorrt_double(Machine(same_capability=True))):
+    for name, double in classes(tensorrt_double(Machine(same_capability=True), rtx)):
         real = module
         for part in name.split("."):
             real = getattr(real, part, None)
@@ -60,8 +60,8 @@ def public(double: type) -> list[str]:
     return sorted(name for name in members if not name.startswith("_") and not isinstance(members[name], type))
 
 
-def check(api: Api, same_capability: bool) -> None:
-    for name, double in classes(tensorrt_double(Machine(same_capability=same_capability))):
+def check(api: Api, same_capability: bool, rtx: bool = False) -> None:
+    for name, double in classes(tensorrt_double(Machine(same_capability=same_capability), rtx)):
         for member in public(double):
             assert member in api[name], f"the real {name} has no {member}"
             overloads = api[name][member]
@@ -88,6 +88,11 @@ def test_the_double_is_as_the_installed_bindings() -> None:
         check(record(module), same_capability=version >= (10, 16))
         return
     pytest.skip("TensorRT's Python bindings are not installed")
+
+
+def test_the_double_is_as_the_real_tensorrt_rtx() -> None:
+    real = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
+    check(record(real, rtx=True), same_capability=True, rtx=True)
 
 
 def test_the_cuda_double_is_as_the_installed_bindings() -> None:

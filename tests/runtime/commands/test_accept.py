@@ -48,7 +48,7 @@ def test_a_change_is_shown_first_and_written_when_told_to(
     lines = seen.out.splitlines()
     assert lines[1].split()[1] == "reject"
     assert lines[1].split()[4:] == ["good", photo.name]
-    assert "  memory of 432 → 576 rows, at most 2160; 3 → 4 photos" in lines
+    assert "  memory of 2700 → 3600 rows, at most 13500; 3 → 4 photos" in lines
     assert "  of 2 past rejects 2 turn good" in lines  # the accepted one, the map and the foreign file are none
     assert lines[-1] == "nothing was changed: --yes writes it"
     assert path.read_bytes() == before
@@ -65,7 +65,6 @@ def test_a_change_is_shown_first_and_written_when_told_to(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["BAD"], "--engine DIR is needed"),
         (["GOOD", "--engine", "ENGINE"], "1.png is already in the recipe"),
         ([], "no photo to accept"),
         (["BAD", "--undo", "1"], "--undo takes photos back: accept"),

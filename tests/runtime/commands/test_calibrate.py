@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 from goodparts.runtime.core.view import Box, View
 from goodparts.runtime.recipe.recipe import Recipe
+from goodparts.runtime.recipe.settle import SETTLING_RATE
 from PIL import Image
 
 from goodparts.cli import main
@@ -32,7 +34,7 @@ def test_further_photos_set_the_thresholds(
     engine_folder: Path, recipe_file: Path, further: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new.safetensors"
-    options = ("--good", further, "--out", out, "--false-reject-rate", "0.2")
+    options = ("--good", further, "--out", out, "--false-reject-rate", "0.2", "--take")
     assert calibrate(engine_folder, recipe_file, *options) == 0
     before, after = Recipe.open(recipe_file).header, Recipe.open(out).header
     assert len(after.calibration.image.scores) == 5
@@ -41,7 +43,7 @@ def test_further_photos_set_the_thresholds(
     assert after.shot_calibration == before.shot_calibration
     seen = capsys.readouterr().out
     assert "further photos" in seen
-    assert "extrapolated" not in seen
+    assert "cannot verify" not in seen
 
 
 def test_bad_photos_show_the_separation(
@@ -49,20 +51,69 @@ def test_bad_photos_show_the_separation(
 ) -> None:
     out = tmp_path / "new.safetensors"
     assert calibrate(engine_folder, recipe_file, "--bad", photos / "bad", "--out", out) == 0
+    assert not out.exists()
     seen = capsys.readouterr().out
     assert "of 1 bad ones missed" in seen
     assert "proposed from both" in seen
-    assert "extrapolated: 3 scores can show rates down to 0.25" in seen
+    assert "1 %  rejects from 1.00, about 96 more good photos would verify it" in seen
 
 
 def test_a_threshold_can_be_set_by_hand(engine_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "new.safetensors"
-    assert calibrate(engine_folder, recipe_file, "--threshold", "0.25", "--out", out) == 0
+    assert calibrate(engine_folder, recipe_file, "--threshold", "1.25", "--out", out) == 0
     before, after = Recipe.open(recipe_file).header.thresholds, Recipe.open(out).header.thresholds
-    assert after.image == 0.25
-    assert after.pixel == pytest.approx(before.pixel * 0.25 / before.image)
-    assert calibrate(engine_folder, out) == 0
-    assert Recipe.open(out).header.thresholds.image == 0.25
+    assert (after.image, after.pixel) == (before.image * 1.25, before.pixel * 1.25)
+    assert calibrate(engine_folder, out, "--take") == 0
+    assert Recipe.open(out).header.thresholds == after
+
+
+def test_a_band_to_review_is_set_shown_kept_and_taken_back(
+    engine_folder: Path, recipe_file: Path, further: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new.safetensors"
+    assert calibrate(engine_folder, recipe_file, "--review", "0.8", "--out", out) == 0
+    before, after = Recipe.open(recipe_file).header.thresholds, Recipe.open(out).header.thresholds
+    assert after == msgspec.structs.replace(before, review=0.8)
+    assert main(["show", str(out)]) == 0
+    assert "  to review from score 0.8\n" in capsys.readouterr().out
+    assert calibrate(engine_folder, out, "--good", further, "--take") == 0
+    assert Recipe.open(out).header.thresholds.review == 0.8
+    assert calibrate(engine_folder, out, "--review", "off") == 0
+    assert Recipe.open(out).header.thresholds.review is None
+
+
+@pytest.mark.parametrize("review", ["0", "1", "nan", "some"])
+def test_a_band_that_is_none_is_refused(review: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        calibrate(Path("engine"), Path("recipe"), "--review", review)
+    assert f"'{review}': a score above 0 and below 1 is needed, as in 0.8, or off" in capsys.readouterr().err
+
+
+def test_what_is_proposed_is_not_written_unless_it_is_taken(
+    engine_folder: Path, recipe_file: Path, further: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copy(recipe_file, tmp_path / "own.safetensors"))
+    assert calibrate(engine_folder, own, "--good", further) == 0
+    assert "nothing was changed: --take writes it" in capsys.readouterr().out
+    assert own.read_bytes() == recipe_file.read_bytes()
+
+
+def test_unlabelled_parts_propose_a_threshold_and_name_those_beyond_it(
+    engine_folder: Path, recipe_file: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, own = tmp_path / "line", Path(shutil.copy(recipe_file, tmp_path / "own.safetensors"))
+    shutil.copytree(photos / "good", line)  # the recipe's shots are passed over
+    for seed in range(20, 41):
+        draw_part(seed, defect=seed == 30).save(line / f"{seed}.png")
+    sheet = tmp_path / "sheet.png"
+    assert calibrate(engine_folder, own, "--unlabelled", line, "--sheet", sheet, "--take") == 0
+    seen, header = capsys.readouterr().out, Recipe.open(own).header
+    assert header.calibration.source == "unlabelled parts"
+    assert len(header.calibration.image.scores) == 21
+    assert header.false_reject_rate == SETTLING_RATE
+    beyond = seen[seen.index("look at them:") :].splitlines()
+    assert beyond[1].endswith("30.png")
+    assert sheet.exists()
 
 
 @pytest.mark.parametrize(
@@ -71,7 +122,11 @@ def test_a_threshold_can_be_set_by_hand(engine_folder: Path, recipe_file: Path, 
         (["--good", "PHOTOS/good"], "1.png is the shot 1.png that the recipe was learned from: leave it out"),
         (["--false-reject-rate", "0"], "--false-reject-rate 0.0: between 0 and 0.5"),
         (["--false-reject-rate", "0.7"], "--false-reject-rate 0.7: between 0 and 0.5"),
-        (["--threshold", "nan"], "image threshold nan: a finite number above 0"),
+        (["--threshold", "nan"], "threshold nan: a finite number above 0"),
+        (["--threshold", "0.2", "--good", "PHOTOS/good"], "--threshold sets it by hand, at once: leave out"),
+        (["--review", "0.8", "--good", "PHOTOS/good"], "--review sets it by hand, at once: leave out"),
+        (["--unlabelled", "PHOTOS/bad"], "1 unlabelled parts: at least 20 are needed"),
+        (["--sheet", "sheet.png"], "--sheet shows unlabelled parts"),
         (["--out", "/nowhere/at/all"], "folder /nowhere/at does not exist"),
     ],
 )

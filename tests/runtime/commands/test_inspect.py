@@ -13,14 +13,16 @@ import pytest
 from goodparts.runtime.commands.overlay_writer import overlay_name
 from goodparts.runtime.core.files import visible
 from goodparts.runtime.core.view import Box, View
+from goodparts.runtime.overlay import _BANNER
 from goodparts.runtime.recipe.recipe import Recipe
 from PIL import Image
 
 from goodparts.cli import main
+from tests.conftest import draw_part
 
 
 class Command:
-    """`goodparts inspect` with the demo engine and the ring's recipe."""
+    """`goodparts inspect` with the engine and the ring's recipe."""
 
     def __init__(self, engine: Path, recipe: Path) -> None:
         self._options = ["inspect", "--engine", str(engine), "--recipe", str(recipe)]
@@ -41,8 +43,9 @@ def test_one_json_line_per_picture(command: Command, photos: Path, tmp_path: Pat
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert [record["path"] for record in records] == [str(path) for path in sorted(photos.rglob("*.png"))]
     for record in records:
-        assert {"path", "score", "calibrated", "verdict", "threshold", "regions", "milliseconds"} <= set(record)
-        assert (record["verdict"] == "reject") == (record["score"] >= record["threshold"])
+        assert {"path", "score", "verdict", "raw_score", "raw_threshold", "regions", "milliseconds"} <= set(record)
+        assert record["score"] == record["raw_score"] / record["raw_threshold"]
+        assert (record["verdict"] == "reject") == (record["score"] >= 1)
 
 
 def test_json_on_standard_output_is_nothing_but_json(
@@ -51,6 +54,19 @@ def test_json_on_standard_output_is_nothing_but_json(
     assert command(photos, "--json", "-") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len([json.loads(line) for line in lines]) == 4
+
+
+def test_a_provisional_recipe_is_marked_unless_a_threshold_is_given(
+    engine_folder: Path, recipe: Recipe, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = msgspec.structs.replace(recipe.header.calibration, source="copies")
+    recipe.recalibrate(copies, 0.05).save(tmp_path / "single.safetensors")
+    command = Command(engine_folder, tmp_path / "single.safetensors")
+    for options, provisional in (([], True), (["--threshold", "0.5"], False)):
+        assert command(photos / "bad", "--json", "-", *options) == 0
+        seen = capsys.readouterr()
+        assert json.loads(seen.out)["provisional"] == provisional
+        assert ("note: provisional" in seen.err) == provisional
 
 
 def test_one_broken_file_is_reported_and_the_rest_go_on(
@@ -72,7 +88,22 @@ def test_one_broken_file_is_reported_and_the_rest_go_on(
 def test_exit_code_tells_of_rejects_only_when_asked(command: Command, photos: Path) -> None:
     assert command(photos, "--threshold", "1e-9") == 0
     assert command(photos, "--threshold", "1e-9", "--fail-on-reject") == 1
-    assert command(photos, "--threshold", "2", "--fail-on-reject") == 0
+    assert command(photos, "--threshold", "1000", "--fail-on-reject") == 0
+
+
+def test_parts_to_review_are_counted_and_have_an_exit_code_of_their_own(
+    engine_folder: Path, recipe: Recipe, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=1e-4)).save(tmp_path / "band")
+    command = Command(engine_folder, tmp_path / "band")
+    assert command(photos, "--threshold", "1000", "--overlays", tmp_path / "pictures") == 0
+    seen = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in seen[:-1]] == ["review", "good", "good", "good"]  # the shots score next to 0
+    assert seen[-1] == "4 inspected: 3 good, 1 to review, 0 rejected, 0 unreadable"
+    with Image.open(tmp_path / "pictures" / "bad_4.png") as picture:
+        assert picture.convert("RGB").getpixel((0, 0)) == _BANNER["review"][0]
+    assert command(photos, "--threshold", "1000", "--fail-on-reject") == 3
+    assert command(photos, "--threshold", "1e-9", "--fail-on-reject") == 1
 
 
 def test_overlays_of_equal_names_are_kept_apart(command: Command, photos: Path, tmp_path: Path) -> None:
@@ -124,21 +155,17 @@ def test_names_that_are_no_text_do_not_end_the_run(command: Command, photos: Pat
     assert json.loads((tmp_path / "out.jsonl").read_text())["path"].endswith(r"a\xff.png")
 
 
-def test_an_official_recipe_and_the_demo_are_marked(
-    command: Command, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_official_recipe_is_marked(command: Command, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(photos / "bad") == 0
-    error = capsys.readouterr().err
-    assert "trained with --protocol official" in error
-    assert "demo backbone" in error
+    assert "trained with --protocol official" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--backend", "tpu"], "unknown backend 'tpu'"),
-        (["--threshold", "nan"], "image threshold nan: a finite number above 0 is needed"),
-        (["--threshold", "0"], "image threshold 0.0: a finite number above 0 is needed"),
+        (["--threshold", "nan"], "threshold nan: a finite number above 0 is needed"),
+        (["--threshold", "0"], "threshold 0.0: a finite number above 0 is needed"),
         (["--batch", "0"], "--batch 0: at least 1"),
         (["--engine", "/nowhere"], "no engine at /nowhere"),
         (["--recipe", "/nowhere"], "cannot read /nowhere"),
@@ -194,3 +221,18 @@ def test_overlays_in_the_inspected_folder_leave_the_photos_alone(
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert len(list(folder.iterdir())) == 6
+
+
+def test_a_changed_scene_is_told_beside_the_verdict(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_part(5).save(tmp_path / "a.png")
+    draw_part(5).point(lambda level: level // 2).save(tmp_path / "b.png")
+    assert command(tmp_path, "--json", tmp_path / "out.jsonl") == 0
+    scenes = [json.loads(line)["scene"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert scenes[0] is None
+    assert scenes[1]["reason"] == "darker"
+    first, second, _, total = capsys.readouterr().out.splitlines()
+    assert first.endswith("a.png")
+    assert second.endswith("b.png  scene changed: darker")
+    assert total == f"in 1 the scene has changed: {scenes[1]['sentence']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -17,6 +18,9 @@ import av
 import pytest
 from goodparts.runtime import Detector
 from goodparts.runtime.commands.screen import Screen
+from goodparts.runtime.commands.watch import add_arguments, make_settings
+from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.line.settings import SettlingSettings, read_settings
 
 from goodparts.cli import main
 from tests.runtime.conftest import BAD, FRAMES
@@ -69,7 +73,7 @@ def test_a_line_file_sets_thresholds_and_smoothing_of_each_source(
         name = "right"
         address = "parts.mp4"
         recipe = "ring.safetensors"
-        threshold = 0.999
+        threshold = 1000
         """
     )
     assert main(["watch", "--line", str(tmp_path / "line.toml")]) == 0
@@ -119,7 +123,7 @@ def test_a_signal_ends_it_in_order(
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stderr is not None
-        assert "demo on" in process.stderr.readline()
+        assert "small on" in process.stderr.readline()
         shutil.copy(photos / "bad" / "4.png", folder / ".hidden.png")
         (folder / ".hidden.png").rename(folder / "part.png")
         record = json.loads(process.stdout.readline())
@@ -160,7 +164,7 @@ def test_signals_while_it_ends_lose_nothing_and_a_hang_up_opens_the_file_anew(
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stderr is not None
-        assert "demo on" in process.stderr.readline()
+        assert "small on" in process.stderr.readline()
 
         def add(number: int) -> None:
             part = folder / f".{number}.part"
@@ -199,7 +203,7 @@ def test_signals_while_it_ends_lose_nothing_and_a_hang_up_opens_the_file_anew(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--engine", "e", "--recipe", "r"], "--engine, --recipe and --source are needed, or --line FILE"),
+        (["--engine", "e", "--recipe", "r"], "--recipe and --source are needed, or --line FILE"),
         (["--line", "f", "--engine", "e"], "leave --engine, --recipe, --source out"),
         (["--engine", "/nowhere", "--recipe", "r", "--source", "x"], "no engine at /nowhere"),
     ],
@@ -209,3 +213,19 @@ def test_errors_are_one_line_and_exit_2(options: list[str], message: str, capsys
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("goodparts watch: ")
     assert message in line
+
+
+def test_settling_is_asked_for_by_an_option_or_in_the_lines_file(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    common = ["--engine", "e", "--recipe", "r", "--source", "s"]
+    assert make_settings(parser.parse_args(common)).settling is None
+    asked = make_settings(parser.parse_args([*common, "--settle", "60", "--take"])).settling
+    assert asked == SettlingSettings(parts=60, take=True)
+    with pytest.raises(SettingsError, match=r"--settle: settling.parts 5: at least 20 are needed"):
+        make_settings(parser.parse_args([*common, "--settle", "5"]))
+    with pytest.raises(SettingsError, match="give --settle N as well"):
+        make_settings(parser.parse_args([*common, "--take"]))
+    source = '[[source]]\nname = "a"\naddress = "s"\nrecipe = "r"\n'
+    (tmp_path / "line.toml").write_text(f'engine = "e"\nsettling = {{ parts = 40 }}\n{source}')
+    assert read_settings(tmp_path / "line.toml").settling == SettlingSettings(parts=40)

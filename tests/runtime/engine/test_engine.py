@@ -22,12 +22,12 @@ def copy(engine_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("backend", AUTO)
 @pytest.mark.parametrize("batch", [1, 5])
-def test_features_are_torchs(engine_folder: Path, demo: Backbone, backend: str, batch: int) -> None:
-    views = np.random.default_rng(batch).integers(0, 256, (batch, 192, 192, 3), np.uint8)
+def test_features_are_torchs(engine_folder: Path, small: Backbone, backend: str, batch: int) -> None:
+    views = np.random.default_rng(batch).integers(0, 256, (batch, 240, 240, 3), np.uint8)
     engine = Engine.open(engine_folder, backend=backend)
     assert backend in engine.backend
     assert "fp32" in engine.backend
-    seen, expected = engine.encode(views), demo.encode(views)
+    seen, expected = engine.encode(views), small.encode(views)
     for one, other in zip(
         (seen.global_, seen.local, *seen.memory), (expected.global_, expected.local, *expected.memory), strict=True
     ):
@@ -37,7 +37,7 @@ def test_features_are_torchs(engine_folder: Path, demo: Backbone, backend: str, 
 @pytest.mark.parametrize("backend", AUTO)
 def test_results_stay_when_the_next_frame_comes(engine_folder: Path, backend: str) -> None:
     engine = Engine.open(engine_folder, backend=backend)
-    black, white = (np.full((1, 192, 192, 3), value, np.uint8) for value in (0, 255))
+    black, white = (np.full((1, 240, 240, 3), value, np.uint8) for value in (0, 255))
     first = engine.encode(black)
     kept = first.global_.copy()
     engine.encode(white)
@@ -45,7 +45,7 @@ def test_results_stay_when_the_next_frame_comes(engine_folder: Path, backend: st
 
 
 def test_views_of_another_size_are_refused(engine_folder: Path) -> None:
-    with pytest.raises(EngineError, match=r"uint8 \[1, 64, 64, 3\]: this encoder reads uint8 \[B,192,192,3\]"):
+    with pytest.raises(EngineError, match=r"uint8 \[1, 64, 64, 3\]: this encoder reads uint8 \[B,240,240,3\]"):
         Engine.open(engine_folder).encode(np.zeros((1, 64, 64, 3), np.uint8))
 
 
@@ -61,7 +61,7 @@ def test_a_graph_the_library_cannot_read_is_one_line(copy: Path) -> None:
 @pytest.mark.parametrize("backend", AUTO)
 def test_threads_that_share_an_engine_get_their_own_results(engine_folder: Path, backend: str) -> None:
     engine = Engine.open(engine_folder, backend=backend)
-    views = np.random.default_rng(0).integers(0, 256, (6, 1, 192, 192, 3), np.uint8)
+    views = np.random.default_rng(0).integers(0, 256, (6, 1, 240, 240, 3), np.uint8)
     alone = [engine.encode(view).global_ for view in views]
     with ThreadPoolExecutor(6) as pool:
         together = list(pool.map(lambda view: engine.encode(view).global_, np.concatenate([views] * 5)))
@@ -78,7 +78,7 @@ def test_impossible_thread_counts_are_refused(engine_folder: Path, threads: int)
 @pytest.mark.parametrize("backend", AUTO)
 def test_a_bound_on_threads_may_be_any_number(engine_folder: Path, backend: str) -> None:
     engine = Engine.open(engine_folder, backend=backend, threads=10**12)
-    assert engine.encode(np.zeros((1, 192, 192, 3), np.uint8)).global_.shape[0] == 1
+    assert engine.encode(np.zeros((1, 240, 240, 3), np.uint8)).global_.shape[0] == 1
 
 
 def test_a_relative_folder_outlasts_a_change_of_the_working_folder(

@@ -52,12 +52,12 @@ def test_a_graph_that_could_not_be_opened_is_tried_again() -> None:
     assert graphs.opened == ["plain", "plain"]
 
 
-def test_bf16_is_enforced_and_reported(engine_folder: Path) -> None:
-    if "bf16" not in read_spec(engine_folder).graph("plain").variants:
+def test_bf16_is_enforced_and_reported(vit_engine: Path) -> None:
+    if "bf16" not in read_spec(vit_engine).graph("plain").variants:
         pytest.skip("this processor has no bf16")
-    assert "bf16" in Engine.open(engine_folder, precision="bf16").backend
+    assert "bf16" in Engine.open(vit_engine, precision="bf16").backend
     with pytest.raises(EngineError, match="bf16 on onnxruntime has no parity record"):
-        Engine.open(engine_folder, backend="onnxruntime", precision="bf16")
+        Engine.open(vit_engine, backend="onnxruntime", precision="bf16")
 
 
 def test_a_missing_library_is_named_with_its_extra(engine_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,5 +18,6 @@ def test_without_a_plan_the_error_gives_the_command_that_builds_it(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     graph = graph_files(prompted_folder, read_spec(prompted_folder), name, "fp32")
     option = " --prompted" if name == "prompted" else ""
+    library = open_library("openvino")
     with pytest.raises(EngineError, match=rf"--device openvino --precision fp32{option}`$"):
-        find_plan(prompted_folder, graph, open_library("openvino"))
+        find_plan(prompted_folder, graph, library, library.device())

@@ -30,7 +30,10 @@ def forge(folder: Path, **fields: object) -> None:
 
 def test_precisions_have_ids_of_their_own(engine_folder: Path) -> None:
     spec = read_spec(engine_folder)
-    assert spec.graph_id("plain", "fp32") != spec.graph_id("plain", "bf16")
+    plain = spec.graph("plain")
+    one_file = msgspec.structs.replace(plain, variants=dict.fromkeys(("fp32", "bf16"), plain.variant("fp32")))
+    both = msgspec.structs.replace(spec, graphs={"plain": one_file})
+    assert both.graph_id("plain", "fp32") != both.graph_id("plain", "bf16")
 
 
 def test_no_folder_and_no_engine_are_told_apart(tmp_path: Path) -> None:
@@ -97,7 +100,14 @@ def test_a_flipped_byte_in_a_file_is_found_by_verify(copy: Path, name: str) -> N
 
 def test_another_contract_is_refused_in_one_line(copy: Path) -> None:
     forge(copy, contract=CONTRACT_VERSION - 1)
-    with pytest.raises(EngineError, match=r"engine\.json has contract 2; this version reads 3: export again$"):
+    with pytest.raises(EngineError, match=r"engine\.json has contract 3; this version reads 4: export again$"):
+        read_spec(copy)
+
+
+def test_an_engine_of_the_backbone_demo_names_what_replaced_it(copy: Path) -> None:
+    encoder = msgspec.json.decode((copy / SPEC_NAME).read_bytes())["encoder"]
+    forge(copy, encoder={**encoder, "backbone": "demo"})
+    with pytest.raises(EngineError, match="backbone demo, which small replaced: export small to another folder with"):
         read_spec(copy)
 
 
@@ -107,8 +117,8 @@ def test_an_engine_without_a_plain_graph_is_refused(copy: Path) -> None:
         read_spec(copy)
 
 
-def test_the_graph_that_is_used_follows_from_the_conditions(engine_folder: Path, prompted_folder: Path) -> None:
-    plain, both = read_spec(engine_folder), read_spec(prompted_folder)
+def test_the_graph_that_is_used_follows_from_the_conditions(vit_engine: Path, prompted_folder: Path) -> None:
+    plain, both = read_spec(vit_engine), read_spec(prompted_folder)
     shapes = both.graph("prompted").conditions
     conditions = Conditions({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
     assert (both.graph_for(None), both.graph_for(conditions)) == ("plain", "prompted")

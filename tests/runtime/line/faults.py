@@ -310,8 +310,8 @@ class Expected:
         order."""
         pool, stream = self._found[record["recipe"]]
         return any(
-            record["threshold"] == found.threshold
-            and record["verdict"] == record["decision"] == ("reject" if record["score"] >= found.threshold else "good")
+            record["raw_threshold"] == found.raw_threshold
+            and record["verdict"] == record["decision"] == ("reject" if record["score"] >= 1 else "good")
             and abs(record["score"] - found.score) <= 1e-4 * found.score
             for found in (stream if number is None else [pool[number]])
         )

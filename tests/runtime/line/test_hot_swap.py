@@ -71,14 +71,14 @@ def test_every_verdict_is_that_of_a_whole_trusted_recipe_and_no_frame_is_lost(
     for data in (old, new):
         opened = Recipe.from_bytes(data)
         seen = Detector(engine, opened).predict_batch(PICTURES)
-        expected[opened.digest] = [(one.verdict, one.score, one.threshold) for one in seen]
+        expected[opened.digest] = [(one.verdict, one.raw_score, one.raw_threshold) for one in seen]
     first, second = expected
     assert [verdict for verdict, *_ in expected[first]] == ["reject", "good"]
     assert [verdict for verdict, *_ in expected[second]] == ["good", "good"]
     for number, inspection in results:
         verdict, score, threshold = expected[inspection.recipe][number % 2]
-        assert (inspection.verdict, inspection.threshold) == (verdict, threshold)
-        np.testing.assert_allclose(inspection.score, score, rtol=1e-3)
+        assert (inspection.verdict, inspection.raw_threshold) == (verdict, threshold)
+        np.testing.assert_allclose(inspection.raw_score, score, rtol=1e-3)
     assert [digest for digest, _ in itertools.groupby(one.recipe for _, one in results)] == [
         first, second, first, second
     ]  # fmt: skip

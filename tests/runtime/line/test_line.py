@@ -28,7 +28,7 @@ from tests.runtime.conftest import FRAMES
 
 
 def settings(engine: Path, recipe: Path, address: Path, out: Path) -> LineSettings:
-    source = SourceSettings(name="left", address=str(address), recipe=str(recipe), threshold=0.5)
+    source = SourceSettings(name="left", address=str(address), recipe=str(recipe), threshold=1.5)
     return LineSettings(engine=str(engine), source=(source,), output=OutputSettings(json=str(out)))
 
 
@@ -99,7 +99,7 @@ def test_a_recipe_replaced_on_disk_is_taken_and_a_broken_one_refused(
     changed.save(path)
     station.refresh()
     assert station.detector.recipe.digest == changed.digest
-    assert station.detector.thresholds == changed.header.thresholds.scaled_to(0.5)  # the settings' image threshold
+    assert station.detector.thresholds == changed.header.thresholds.scaled_by(1.5)  # the settings' threshold
     assert said[1:] == [f"left: now inspects with recipe {changed.digest[:12]}"]
     line.outlets[0].start()
     line.outlets[0].close()
@@ -179,5 +179,5 @@ def test_a_source_s_own_view_takes_the_place_of_the_recipe_s(
         first = next(container.decode(video=0)).to_ndarray(format="rgb24")
     header = msgspec.structs.replace(recipe.header, view=View(roi=roi, mask=read_mask(mask)))
     elsewhere = Detector(Engine.open(engine_folder), dataclasses.replace(recipe, header=header))
-    assert record["score"] == pytest.approx(elsewhere.predict(first).score, rel=1e-4)
+    assert record["raw_score"] == pytest.approx(elsewhere.predict(first).raw_score, rel=1e-4)
     assert record["recipe"] == Recipe.open(recipe_file).digest  # the file that it came from

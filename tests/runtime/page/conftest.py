@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import json
 from collections.abc import Callable, Iterator
@@ -113,6 +114,13 @@ def client(engine: Engine, recipe_file: Path, tmp_path_factory: pytest.TempPathF
     page = Page(line, output, print)
     yield Client(line, page)
     page.close()
+
+
+def scored(result: Result, number: int, factor: float) -> Result:
+    """A result of another frame whose image score is so many times as high."""
+    assert result.inspection is not None
+    inspection = dataclasses.replace(result.inspection, raw_score=result.inspection.raw_score * factor)
+    return dataclasses.replace(result, inspection=inspection, record=result.record | {"frame": number})
 
 
 @pytest.fixture(scope="session")

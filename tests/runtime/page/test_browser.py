@@ -9,10 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from goodparts.runtime import Recipe
+from goodparts.runtime.core.scene import SceneChange
 from goodparts.runtime.line.outputs.rejects import Rejects
 from goodparts.runtime.line.results import Result
+from goodparts.runtime.line.scene_watch import DRIFT_FRAMES
 
-from tests.runtime.page.conftest import TOKEN, OpenLine
+from tests.runtime.line.test_scene_watch import LEVEL, inspected
+from tests.runtime.page.conftest import TOKEN, OpenLine, scored
 
 pytest.importorskip("websockets")
 from tests.runtime.page.browser import CHROMIUM, Browser
@@ -70,9 +73,10 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     assert browser.run(f"{drawn}.some((value) => value > 0)")
 
     station = client.line.pipelines[0].station
-    before, wanted = station.detector.thresholds.image, results["good"].record["score"] / 2
+    before, factor = station.detector.thresholds.image, results["good"].record["score"] / 2
+    wanted = before * factor
     browser.run(
-        f"""(() => {{ const exact = document.querySelector(".exact"); exact.focus(); exact.value = {wanted};
+        f"""(() => {{ const exact = document.querySelector(".exact"); exact.focus(); exact.value = {factor};
         exact.dispatchEvent(new Event("input")) }})()"""
     )
     assert "31 of the last 31 frames rejected" in browser.wait(
@@ -80,7 +84,7 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     )
     assert station.detector.thresholds.image == before
     browser.run("document.querySelector('.apply').click()")
-    assert "Undo: threshold" in browser.wait("document.querySelector('.undo:not([hidden])').innerText")
+    assert "Undo: limit 1 → " in browser.wait("document.querySelector('.undo:not([hidden])').innerText")
     assert station.detector.thresholds.image == wanted
     browser.run("document.querySelector('.keep').click()")
     assert "own.safetensors" in browser.wait("document.querySelector('#confirm[open] p').innerText")
@@ -107,6 +111,57 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     nothing_odd(browser, client.port)
 
 
+def test_a_part_to_review_looks_like_one_and_is_listed_by_itself(
+    browser: Browser, open_line: OpenLine, results: dict[str, Result], tmp_path: Path
+) -> None:
+    review = dataclasses.replace(results["reject"], decision="review")
+    saved = Rejects(tmp_path / "rejects", 10**9)
+    for result in (results["reject"], review):
+        saved.send(result)
+    saved.close()
+    client = open_line(rejects=str(tmp_path / "rejects"))
+    client.line.pipelines[0].capture.up = True
+    client.page.note(review)
+    browser.open(client.page.url)
+    assert browser.wait("document.querySelector('article.review .word').innerText") == "REVIEW"
+    browser.wait("document.querySelectorAll('#rejects button').length === 2")
+    assert browser.run("document.querySelectorAll('#rejects .mark').length") == 1
+    chosen = "document.querySelector('#filter')"
+    browser.run(f"{chosen}.value = 'reject'; {chosen}.dispatchEvent(new Event('change'))")
+    browser.wait("document.querySelectorAll('#rejects button').length === 1")
+    assert browser.run("document.querySelectorAll('#rejects .mark').length") == 0
+    nothing_odd(browser, client.port)
+
+
+def test_an_operator_settles_in_looks_at_the_histogram_and_writes_what_is_proposed(
+    browser: Browser, open_line: OpenLine, recipe: Recipe, results: dict[str, Result], tmp_path: Path
+) -> None:
+    own = tmp_path / "own.safetensors"
+    recipe.save(own)
+    client = open_line({"left": {"recipe": str(own)}})
+    settling = client.line.pipelines[0].settling
+    browser.open(client.page.url)
+    browser.wait("document.querySelector('.parts').value")
+    browser.run("document.querySelector('.parts').value = 20")
+    browser.run("document.querySelector('.settling button').click()")
+    browser.wait("document.querySelector('.gathered').innerText === '0 of 20 parts so far.'")
+    for number in range(20):
+        settling.note(scored(results["good"], number, 1 + number / 100))
+    proposal = settling.proposal
+    assert proposal is not None
+    assert "20 parts propose to reject from 1.00" in browser.wait("document.querySelector('.beyond li') && "
+        "document.querySelector('.gathered').innerText")  # fmt: skip
+    assert browser.wait("document.querySelector('.beyond img').naturalWidth") == 320
+    drawn = "document.querySelector('.histogram').getContext('2d').getImageData(0, 0, 400, 130).data"
+    assert browser.run(f"{drawn}.some((value) => value > 0)")
+    browser.run("document.querySelector('.take').click()")
+    assert "own.safetensors" in browser.wait("document.querySelector('#confirm[open] p').innerText")
+    browser.run("document.querySelector('#confirm button').click()")
+    assert browser.wait("document.querySelector('.undo').innerText.includes('written into')")
+    assert Recipe.open(own).header.thresholds.image == proposal.threshold
+    nothing_odd(browser, client.port)
+
+
 def test_hostile_names_stay_text(
     browser: Browser, open_line: OpenLine, recipe: Recipe, results: dict[str, Result], tmp_path: Path
 ) -> None:
@@ -119,7 +174,7 @@ def test_hostile_names_stay_text(
     source = {"recipe": str(folder / "<i>.safetensors")}
     client = open_line({"left": source | {"address": str(folder)}, "right": source | {"address": STREAM}},
                        rejects=str(rejects))  # fmt: skip
-    told = {"source": NASTY, "time": NASTY, "frame": 1, "score": 1, "threshold": 1}
+    told = {"source": NASTY, "time": NASTY, "frame": 1, "score": 1, "raw_score": 1}
     (rejects / f"{name}.json").write_bytes(msgspec.json.encode(told))
     record = results["error"].record | {"error": NASTY}
     client.page.note(dataclasses.replace(results["error"], record=record))
@@ -167,8 +222,32 @@ def test_it_fits_and_says_when_the_line_is_gone(
     browser.open(client.page.url, width, height)
     browser.wait("document.querySelector('.reject img').naturalWidth")
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
-    assert browser.run("[...document.querySelectorAll('.verdict')].every((one) => one.scrollWidth <= one.clientWidth)")
+    fits = "[...document.querySelectorAll('.verdict')].every((one) => one.scrollWidth <= one.clientWidth)"
+    assert browser.run(fits)
+    client.page.note(dataclasses.replace(results["reject"], decision="review"))
+    browser.wait("document.querySelector('.review') !== null")
+    assert browser.run(fits)
     assert browser.run("document.querySelector('article:nth-child(2) .word').innerText") == "WAITING"
     client.page.close()
     assert browser.wait("document.querySelector('#alarm').innerText").startswith("No answer from the line since")
     assert browser.run("getComputedStyle(document.querySelector('main')).filter") == "grayscale(1)"
+
+
+def test_a_changed_scene_and_drift_are_a_banner_while_verdicts_go_on(
+    browser: Browser, open_line: OpenLine, results: dict[str, Result]
+) -> None:
+    client = open_line()
+    watch = client.line.pipelines[0].station.scene_watch
+    client.page.note(results["good"])
+    browser.open(client.page.url)
+    browser.wait("document.querySelector('.word').textContent")
+    assert browser.run("document.querySelector('.scene').hidden")
+    for scene in [None] * DRIFT_FRAMES + [SceneChange("darker", "it is darker: check the light")] * 3:
+        watch.note(inspected(1.9, scene), LEVEL)
+    assert browser.wait("!document.querySelector('.scene').hidden && document.querySelector('.scene').innerText") == (
+        f"Scene changed: it is darker: check the light. Scores drift: {watch.drift}."
+    )
+    for _ in range(5):
+        watch.note(inspected(1.0, recipe="b"), LEVEL)
+    assert browser.wait("document.querySelector('.scene').hidden")
+    nothing_odd(browser, client.port)

@@ -13,7 +13,7 @@ from goodparts.runtime import Recipe
 from goodparts.runtime.line.outputs.rejects import Rejects
 from goodparts.runtime.line.results import Result
 
-from tests.runtime.page.conftest import Client, OpenLine, Reply
+from tests.runtime.page.conftest import Client, OpenLine, Reply, scored
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def seen(client: Client, source: str = "left") -> dict[str, Any]:
 
 
 def act(client: Client, path: str, source: str = "left", **more: Any) -> Reply:
-    return client.post(path, {"source": source, "seen": seen(client, source)["threshold"]} | more)
+    return client.post(path, {"source": source, "seen": seen(client, source)["raw_threshold"]} | more)
 
 
 def undo(client: Client, source: str = "left") -> Reply:
@@ -46,21 +46,23 @@ def test_an_applied_threshold_decides_outlasts_a_new_recipe_and_is_undone(
     pixels = results["reject"].pixels
     score = results["reject"].record["score"]
     original = recipe.header.thresholds.image
-    assert act(client, "/threshold", threshold=score * 2).status == 200
-    assert station.detector.predict(pixels).verdict == "good"
-    assert act(client, "/threshold", threshold=score / 2).status == 200
-    assert station.detector.predict(pixels).verdict == "reject"
+    assert act(client, "/threshold", score=score * 2).status == 200
+    assert station.detector.predict(pixels).score == pytest.approx(0.5)
+    assert act(client, "/threshold", score=0.25).status == 200
+    assert station.detector.predict(pixels).score == pytest.approx(2)
     state = seen(client)
-    assert (state["threshold"], state["recipe_threshold"], state["origin"]) == (score / 2, original, "page")
+    assert (state["threshold"], state["origin"]) == (score / 2, "page")
+    assert state["raw_threshold"] == original * (score / 2)
     assert own.read_bytes() == recipe.to_bytes()
     recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, pixel=0.25)).save(own)
     station.refresh()
     thresholds = station.detector.thresholds
-    assert (thresholds.image, thresholds.pixel) == (score / 2, pytest.approx(0.25 * (score / 2) / original))
+    assert (thresholds.image, thresholds.pixel) == (original * (score / 2), 0.25 * (score / 2))
     assert undo(client).status == 200
     assert seen(client)["threshold"] == score * 2
     assert undo(client).status == 200
-    assert (seen(client)["threshold"], seen(client)["origin"], seen(client)["undo"]) == (original, "recipe", None)
+    assert (seen(client)["threshold"], seen(client)["origin"], seen(client)["undo"]) == (1, "recipe", None)
+    assert station.detector.thresholds.image == original
     assert undo(client).status == 409
     assert sum("set on the page" in line for line in said) == 2
 
@@ -72,15 +74,16 @@ def test_a_kept_threshold_is_in_the_recipe_for_all_who_read_it_and_is_undone(
     client = open_line({"left": same, "right": same, "own": same | {"threshold": 0.7}})
     left, right, other = (pipeline.station for pipeline in client.line.pipelines)
     assert act(client, "/keep").status == 422  # nothing was set
-    act(client, "/threshold", threshold=0.4)
+    act(client, "/threshold", score=0.4)
     assert seen(client)["sharing"] == ["right"]
     assert act(client, "/keep").status == 200
-    assert Recipe.open(own).header.thresholds == recipe.header.thresholds.scaled_to(0.4)
+    assert Recipe.open(own).header.thresholds == recipe.header.thresholds.scaled_by(0.4)
     state = seen(client)
-    assert (state["threshold"], state["recipe_threshold"], state["origin"]) == (0.4, 0.4, "recipe")
+    image = recipe.header.thresholds.image * 0.4
+    assert (state["threshold"], state["raw_threshold"], state["origin"]) == (1, image, "recipe")
     right.refresh()
     other.refresh()
-    assert [station.detector.thresholds.image for station in (left, right, other)] == [0.4, 0.4, 0.7]
+    assert [station.detector.thresholds.image for station in (left, right, other)] == [image, image, image * 0.7]
     assert undo(client).status == 200
     assert own.read_bytes() == recipe.to_bytes()
     assert (seen(client)["threshold"], seen(client)["origin"]) == (0.4, "page")
@@ -88,10 +91,10 @@ def test_a_kept_threshold_is_in_the_recipe_for_all_who_read_it_and_is_undone(
 
 def test_what_was_changed_meanwhile_is_not_overwritten(open_line: OpenLine, own: Path, recipe: Recipe) -> None:
     client = open_line({"left": {"recipe": str(own)}})
-    first = seen(client)["threshold"]
-    assert act(client, "/threshold", threshold=0.4).status == 200
-    late = client.post("/threshold", {"source": "left", "threshold": 0.3, "seen": first})
-    assert (late.status, b"changed meanwhile, to 0.4" in late.body) == (409, True)
+    first = seen(client)["raw_threshold"]
+    assert act(client, "/threshold", score=0.4).status == 200
+    late = client.post("/threshold", {"source": "left", "score": 0.3, "seen": first})
+    assert (late.status, b"limit was changed meanwhile, to raw" in late.body) == (409, True)
     assert act(client, "/keep").status == 200
     changed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=0.9))
     changed.save(own)
@@ -103,9 +106,9 @@ def test_what_was_changed_meanwhile_is_not_overwritten(open_line: OpenLine, own:
 def test_where_the_settings_rule_the_recipe_is_left_alone(open_line: OpenLine, own: Path, recipe: Recipe) -> None:
     client = open_line({"left": {"recipe": str(own), "threshold": 0.7}})
     assert seen(client)["origin"] == "line"
-    act(client, "/threshold", threshold=0.6)
+    act(client, "/threshold", score=0.6)
     refused = act(client, "/keep")
-    assert (refused.status, b"write threshold = 0.6 there" in refused.body) == (422, True)
+    assert (refused.status, b"write threshold = 0.42 there" in refused.body) == (422, True)
     assert own.read_bytes() == recipe.to_bytes()
 
 
@@ -113,14 +116,14 @@ def test_where_the_settings_rule_the_recipe_is_left_alone(open_line: OpenLine, o
 def test_thresholds_that_decide_nothing_are_refused(open_line: OpenLine, threshold: Any) -> None:
     client = open_line()
     before = seen(client)
-    assert act(client, "/threshold", threshold=threshold).status in (400, 422)
+    assert act(client, "/threshold", score=threshold).status in (400, 422)
     assert seen(client)["threshold"] == before["threshold"]
     assert seen(client)["undo"] is None
 
 
 def test_a_recipe_that_cannot_be_written_or_was_broken_changes_nothing(open_line: OpenLine, own: Path) -> None:
     client = open_line({"left": {"recipe": str(own)}})
-    act(client, "/threshold", threshold=0.4)
+    act(client, "/threshold", score=0.4)
     own.write_bytes(b"broken")
     assert act(client, "/keep").status == 422
     assert own.read_bytes() == b"broken"
@@ -131,7 +134,7 @@ def test_a_signed_recipe_is_left_alone(open_line: OpenLine, own: Path, recipe: R
     recipe.save(own, lambda _: "0" * 128)
     before = own.read_bytes()
     client = open_line({"left": {"recipe": str(own)}})
-    act(client, "/threshold", threshold=0.4)
+    act(client, "/threshold", score=0.4)
     refused = act(client, "/keep")
     assert (refused.status, b"is signed" in refused.body) == (422, True)
     assert own.read_bytes() == before
@@ -164,7 +167,9 @@ def test_a_reject_is_accepted_after_a_look_at_what_that_changes_and_taken_back(
     changed = Recipe.open(own)
     assert changed.header.shots[-1].name == f"{name}.frame.png"
     assert changed.digest == station.detector.recipe.digest == found["change"]
-    assert seen(client)["recipe_threshold"] == found["threshold_after"] != found["threshold"]
+    limits = [one.header.thresholds.image for one in (recipe, changed)]
+    assert seen(client)["raw_threshold"] == limits[1]
+    assert found["limit_change"] == limits[1] / limits[0] != 1
     again = client.post("/consider", {"reject": name})
     assert (again.status, b"already in the recipe" in again.body) == (422, True)
     assert client.post("/consider", {"reject": gone}).status == 422
@@ -196,4 +201,49 @@ def test_an_engine_that_fails_is_said_and_nothing_changed(
     monkeypatch.setattr(client.line.shared_engine.engine.graphs["plain"], "run", lost)
     reply = client.post("/consider", {"reject": client.get("/rejects").json["rejects"][0]["name"]})
     assert (reply.status, reply.body) == (500, b"that failed: RuntimeError")
+    assert own.read_bytes() == recipe.to_bytes()
+
+
+def settle_in(client: Client, results: dict[str, Result], parts: int = 20) -> dict[str, Any]:
+    """Ask for settling in, hand the source so many good parts, the last of which looks bad, and return the proposal."""
+    assert client.post("/settle", {"source": "left", "parts": parts}).status == 200
+    for number in range(parts):
+        factor = 5.0 if number == parts - 1 else 1.0 + number / 100
+        client.line.pipelines[0].settling.note(scored(results["good"], number, factor))
+    proposal = seen(client)["settling"]["proposal"]
+    assert isinstance(proposal, dict)
+    return proposal
+
+
+def test_what_the_next_parts_propose_is_shown_written_when_told_and_undone(
+    open_line: OpenLine, own: Path, results: dict[str, Result], recipe: Recipe
+) -> None:
+    client = open_line({"left": {"recipe": str(own)}})
+    proposal = settle_in(client, results)
+    assert sum(proposal["counts"]) == 20
+    assert (proposal["beyond"][0]["name"], proposal["beyond"][0]["part"]) == ("frame 19", 19)
+    assert client.get("/settling/left/19.jpg").body.startswith(b"\xff\xd8")  # a JPEG
+    assert client.get("/settling/left/20.jpg").status == 404
+    assert client.get("/settling/right/19.jpg").status == 404
+    assert own.read_bytes() == recipe.to_bytes()
+    take = {"source": "left", "threshold": proposal["threshold"]}
+    assert client.post("/take", take | {"threshold": 0.5}).status == 409
+    assert client.post("/take", take).status == 200
+    header = Recipe.open(own).header
+    assert (header.thresholds.image, header.calibration.source) == (proposal["threshold"], "unlabelled parts")
+    assert seen(client)["raw_threshold"] == proposal["threshold"]
+    assert seen(client)["settling"]["proposal"] is None
+    assert client.post("/take", take).status == 409
+    assert undo(client).status == 200
+    assert own.read_bytes() == recipe.to_bytes()
+
+
+def test_a_proposal_is_not_written_where_the_settings_rule_or_for_too_few_parts(
+    open_line: OpenLine, own: Path, results: dict[str, Result], recipe: Recipe
+) -> None:
+    client = open_line({"left": {"recipe": str(own), "threshold": 0.7}})
+    assert client.post("/settle", {"source": "left", "parts": 19}).status == 422
+    refused = client.post("/take", {"source": "left", "threshold": settle_in(client, results)["threshold"]})
+    assert refused.status == 422
+    assert b"comes from the line's settings" in refused.body
     assert own.read_bytes() == recipe.to_bytes()

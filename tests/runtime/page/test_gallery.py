@@ -38,11 +38,11 @@ def test_a_saved_reject_is_listed_and_shown(client: Client, folder: Path, result
     listing = client.get("/rejects").json
     (reject,) = listing["rejects"]
     record = results["reject"].record
-    assert {key: reject[key] for key in ("source", "time", "frame", "score", "threshold")} == {
-        key: record[key] for key in ("source", "time", "frame", "score", "threshold")
+    assert {key: reject[key] for key in ("source", "time", "frame", "score", "verdict")} == {
+        key: record[key] for key in ("source", "time", "frame", "score", "verdict")
     }
     assert (listing["total"], listing["more"]) == (1, False)
-    assert client.get("/state").json["rejects"] == {"total": 1, "newest": reject["name"]}
+    assert client.get("/state").json["rejects"] == {"total": 1, "reviews": 0, "newest": reject["name"]}
     for kind, file in (("plain.png", "frame.png"), ("heat.png", "map.png")):
         reply = client.get(f"/rejects/{reject['name']}/{kind}")
         assert reply.body == (folder / f"{reject['name']}.{file}").read_bytes()
@@ -60,6 +60,15 @@ def test_it_is_read_in_pages_newest_first(client: Client, folder: Path, monkeypa
     second = client.get(f"/rejects?before={first['rejects'][-1]['name']}").json
     names = [one["name"][:8] for one in first["rejects"] + second["rejects"]]
     assert names == ["20260104", "20260103", "20260102", "20260101"]
+
+
+def test_parts_to_review_are_told_from_rejects_and_listed_by_themselves(client: Client, folder: Path) -> None:
+    (folder / f"{NASTY}-review.json").write_text("{}")
+    shown = {decision: client.get(f"/rejects?decision={decision}").json for decision in ("review", "reject")}
+    assert [[one["review"] for one in listing["rejects"]] for listing in shown.values()] == [[True], [False]]
+    assert len(client.get("/rejects").json["rejects"]) == 2
+    assert client.get("/state").json["rejects"]["reviews"] == 1
+    assert client.get("/rejects?decision=good").status == 400
 
 
 def test_no_path_leads_out_of_the_folder(client: Client) -> None:
@@ -92,7 +101,8 @@ def test_a_record_that_is_none_costs_its_caption_alone(client: Client, folder: P
     for number, text in enumerate(texts):
         (folder / f"{NASTY}{number}.json").write_text(text, "latin-1")
     rejects = client.get("/rejects").json["rejects"]
-    assert [one for one in rejects if len(one) == 1] == [{"name": f"{NASTY}{n}"} for n in reversed(range(len(texts)))]
+    bare = [{"name": f"{NASTY}{number}", "review": False} for number in reversed(range(len(texts)))]
+    assert [one for one in rejects if len(one) == 2] == bare
     assert len(rejects) == len(texts) + 1
 
 

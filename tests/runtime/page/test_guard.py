@@ -13,7 +13,7 @@ from goodparts.runtime.page.page import _is_loopback, parse_address
 
 from tests.runtime.page.conftest import ACTION, TOKEN, Client, OpenLine
 
-LEFT = {"source": "left", "threshold": 0.5, "seen": 0.0}
+LEFT = {"source": "left", "score": 0.5, "seen": 0.0}
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_an_action_is_taken_from_the_page_alone(open_line: OpenLine) -> None:
     assert station.detector.thresholds.image == before
     assert client.get("/threshold").status == 404  # a link is no action
     assert client.post("/threshold", action, ACTION | {"Origin": own}).status == 200
-    assert station.detector.thresholds.image == 0.5
+    assert station.detector.thresholds.image == before * 0.5
 
 
 def test_the_token_is_asked_for_everything_but_the_empty_page(open_line: OpenLine, token_file: Path) -> None:

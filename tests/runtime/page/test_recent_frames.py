@@ -10,7 +10,7 @@ import pytest
 from goodparts.runtime.line.results import Result
 from goodparts.runtime.line.smoothing import Smoothing
 from goodparts.runtime.page import recent_frames
-from goodparts.runtime.page.recent_frames import Preview, RecentFrames
+from goodparts.runtime.page.recent_frames import Point, Preview, RecentFrames
 from PIL import Image
 
 from tests.runtime.page.conftest import Client, OpenLine
@@ -104,13 +104,18 @@ def test_a_reject_between_two_looks_is_not_missed(results: Results, monkeypatch:
 def test_a_preview_decides_as_the_station_would(results: Results, smoothing: tuple[int, int]) -> None:
     scores = np.random.default_rng(0).random(200)
     recent = RecentFrames(smoothing)
-    recent.note(numbered(results["reject"], 0, score=9.0, recipe="older"))  # of another recipe: says nothing
+    recent.note(numbered(results["reject"], 0, raw_score=9.0, recipe="older"))  # of another recipe: says nothing
     for number, score in enumerate(scores):
-        recent.note(numbered(results["good"], number, score=float(score)))
+        recent.note(numbered(results["good"], number, raw_score=float(score)))
     decider = Smoothing(*smoothing)
-    expected = sum(decider.decide(bool(score >= 0.6)) == "reject" for score in scores)
+    expected = sum(decider.decide("reject" if score >= 0.6 else "good") == "reject" for score in scores)
     assert 0 < expected < 200
     assert recent.preview(0.6) == Preview(frames=200, rejected=0, would=expected)
+
+
+def test_scores_follow_the_limit_that_holds_now_and_those_of_another_recipe_stay() -> None:
+    point = Point(number=1, score=0.5, raw_score=0.2, decision="good", recipe="now")
+    assert (point.score_by("now", 0.1), point.score_by("other", 0.1)) == (2.0, 0.5)
 
 
 def test_a_preview_of_nothing_is_nothing() -> None:

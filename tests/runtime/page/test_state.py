@@ -25,7 +25,7 @@ def test_state_of_a_line(open_line: OpenLine, tmp_path: Path, results: dict[str,
     left, right = reply.json["sources"]
     assert left["shown"]["decision"] == "reject"
     assert left["shown"]["frame"] == 1
-    assert left["bad"] == [0, 1]
+    assert left["decisions"] == ["good", "reject"]
     assert right["address"] == "rtsp://camera.local/live"
     assert right["shown"] is None
     assert b"hunter" not in reply.body
@@ -36,7 +36,7 @@ def test_state_of_a_line(open_line: OpenLine, tmp_path: Path, results: dict[str,
 
 
 def test_a_running_line_tells_its_page_of_every_frame(open_line: OpenLine, recording: Path) -> None:
-    client = open_line({"left": {"address": str(recording), "threshold": 0.5}})
+    client = open_line({"left": {"address": str(recording), "threshold": 2.0}})
     client.line.run(lambda: None)
     assert [point.number for point in client.page.recent_frames["left"].points(100)] == list(range(FRAMES))
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from goodparts.runtime.core.errors import GoodpartsError, RecipeError, SettingsError
 from goodparts.runtime.core.view import Box, View
+from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.recipe.accept import Photo, apply, history, preview, undo
-from goodparts.runtime.recipe.calibrate import calibrate_on
+from goodparts.runtime.recipe.calibrate import FALSE_REJECT_RATE, calibrate_on
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.runtime.recipe.refit import most_novel, refit
 from hypothesis import given, settings
@@ -45,7 +46,7 @@ def test_an_undo_gives_what_would_be_had_without_it_byte_for_byte(engine: Engine
     def check(photos: list[Photo], counts: list[int], data: st.DataObject) -> None:
         ends = np.cumsum(counts)
         accepts = [photos[end - count : end] for count, end in zip(counts, ends, strict=True)]
-        max_rows = data.draw(st.sampled_from([None, 500]))
+        max_rows = data.draw(st.sampled_from([None, 3000]))
         full = accept(saved, engine, *accepts, max_rows=max_rows)
         gone = data.draw(st.integers(0, len(accepts) - 1))
         which = data.draw(st.sampled_from([str(gone + 1), accepts[gone][0].name, accepts[gone][-1].sha256[:12]]))
@@ -60,11 +61,11 @@ def test_a_bank_never_exceeds_its_bound_and_keeps_the_learned_rows(engine: Engin
     learned = len(saved.banks[0])
 
     @settings(max_examples=6, deadline=None)
-    @given(st.integers(learned + 1, learned + 400), st.integers(1, 3))
+    @given(st.integers(learned + 1, learned + 2500), st.integers(1, 3))
     def check(max_rows: int, count: int) -> None:
         made = accept(saved, engine, PHOTOS[:count], max_rows=max_rows)
         for bank, photos, old in zip(made.banks, made.shot_of_row, saved.banks, strict=True):
-            assert len(bank) == min(max_rows, learned + 144 * count)
+            assert len(bank) == min(max_rows, learned + 900 * count)
             np.testing.assert_array_equal(bank[:learned], old)
             assert (np.diff(photos) >= 0).all()
 
@@ -76,7 +77,8 @@ def test_an_accepted_photo_scores_less_and_no_other_more(engine: Engine, saved: 
         change = preview(saved, engine, [photo], PHOTOS)
         (effect,) = change.photos
         assert effect.after < 0.1 * effect.before
-        assert all(other.after <= other.before for other in change.rejects)
+        before, after = (one.header.thresholds.image for one in (change.before, change.after))
+        assert all(other.after * after <= other.before * before * (1 + 1e-9) for other in change.rejects)  # raw scores
         assert effect in change.rejects
 
 
@@ -89,8 +91,8 @@ def test_a_reject_that_is_accepted_turns_good_and_the_calibration_has_one_photo_
     before, after = saved.header, change.after.header
     assert len(after.shot_calibration.image.scores) == len(before.shots) + 1
     # scored as if it were new, the accepted one is the highest, as high as before it was accepted
-    assert after.shot_calibration.image.scores[-1] == pytest.approx(effect.before, rel=1e-3)
-    assert after.thresholds.image == after.calibration.image.threshold(0.01) != before.thresholds.image
+    assert after.shot_calibration.image.scores[-1] == pytest.approx(effect.before * before.thresholds.image, rel=1e-3)
+    assert after.thresholds.image == after.calibration.image.threshold(FALSE_REJECT_RATE) != before.thresholds.image
     assert [shot.name for shot in after.shots[after.learned_shots :]] == ["10.png"]
 
 
@@ -98,7 +100,7 @@ def test_thresholds_set_otherwise_stay(engine: Engine, saved: Recipe) -> None:
     by_hand = saved.with_thresholds(msgspec.structs.replace(saved.header.thresholds, image=0.5))
     made = preview(by_hand, engine, PHOTOS[:1]).after.header
     assert made.thresholds.image == 0.5
-    assert made.thresholds.pixel == made.calibration.pixel.threshold(0.01)
+    assert made.thresholds.pixel == made.calibration.pixel.threshold(FALSE_REJECT_RATE)
     views = [View().cut(photo.pixels, engine.encoder.image_size) for photo in PHOTOS]
     further = calibrate_on(saved.learned(), views, engine.encode)
     made = preview(saved.recalibrate(further, 0.1), engine, PHOTOS[:1]).after.header
@@ -107,9 +109,9 @@ def test_thresholds_set_otherwise_stay(engine: Engine, saved: Recipe) -> None:
 
 
 def test_another_graph_gives_what_accepting_there_would(engine: Engine, saved: Recipe) -> None:
-    here = accept(refit(saved, engine.encode, engine.graph_id()), engine, PHOTOS[:1], max_rows=500)
+    here = accept(refit(saved, engine.encode, engine.graph_id()), engine, PHOTOS[:1], max_rows=3000)
     # accepted in a graph whose memory is useless in this one
-    there = accept(saved, engine, PHOTOS[:1], max_rows=500)
+    there = accept(saved, engine, PHOTOS[:1], max_rows=3000)
     header = msgspec.structs.replace(there.header, graph="0" * 64)
     there = dataclasses.replace(there, header=header, banks=tuple(np.zeros_like(bank) for bank in there.banks))
     there = Recipe.from_bytes(there.to_bytes())
@@ -164,7 +166,7 @@ def test_what_cannot_be_accepted_or_taken_back_is_one_line(engine: Engine, saved
         (lambda: preview(saved, engine, [shot]), SettingsError, "1.png is already in the recipe, as 1.png"),
         (lambda: preview(saved, engine, PHOTOS[:1] * 2), SettingsError, "already in the recipe, as 10.png"),
         (lambda: preview(saved, engine, []), SettingsError, "no photo to accept"),
-        (lambda: preview(saved, engine, PHOTOS[:1], max_rows=432), SettingsError, "432 rows stay"),
+        (lambda: preview(saved, engine, PHOTOS[:1], max_rows=2700), SettingsError, "2700 rows stay"),
         (lambda: undo(saved, engine), SettingsError, "no photo was accepted"),
         (lambda: undo(twice, engine, "3"), SettingsError, "'3' names none of the 2 accepts: give a number from 1 to 2"),
         (lambda: undo(twice, None), SettingsError, "other accepted photos remain: give the engine"),
@@ -182,3 +184,13 @@ def test_the_rows_that_were_least_new_go_first() -> None:
     assert [list(kept) for kept in most_novel(known, [first, second], 1)] == [[1], []]
     assert [list(kept) for kept in most_novel(known, [first, second], 2)] == [[0, 1], []]
     assert [list(kept) for kept in most_novel(known, [first, second], 3)] == [[0, 1], [0]]
+
+
+def test_an_accepted_photo_belongs_to_the_scene(engine: Engine, saved: Recipe) -> None:
+    dim, dimmer = (Photo.of_pixels(f"{part}.png", PHOTOS[1].pixels // part) for part in (2, 3))
+    made = preview(saved, engine, [dim, dimmer]).after
+    before, after = (Detector(engine, recipe).predict(dim.pixels).scene for recipe in (saved, made))
+    assert before is not None
+    assert before.reason == "darker"
+    assert after is None
+    assert undo(made, engine).after.header.scene == saved.header.scene

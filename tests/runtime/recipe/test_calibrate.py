@@ -11,21 +11,18 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scoring import Features, Fusion, Learned, score
 from goodparts.runtime.recipe.calibrate import (
     COPY_SPREAD,
+    Calibration,
     Level,
     calibrate,
     calibrate_on,
-    calibrated,
     photo_scores,
     score_photos,
     score_shots,
     separate,
     shifted_copies,
-    without,
 )
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.trainer.clip.backbone import Backbone
-from hypothesis import given
-from hypothesis import strategies as st
 
 LEVEL = Level((0.1,), math.log(0.1), 0.2)
 
@@ -35,18 +32,11 @@ def test_threshold_is_the_log_normal_quantile() -> None:
     assert LEVEL.threshold(0.01) == pytest.approx(0.1 * math.exp(2.326 * 0.2), rel=1e-3)
 
 
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(1e-9, 1))
-def test_calibrated_is_monotone_and_one_half_at_the_threshold(one: float, other: float, threshold: float) -> None:
-    low, high = sorted((one, other))
-    assert 0 <= calibrated(low, threshold, LEVEL) <= calibrated(high, threshold, LEVEL) <= 1
-    assert calibrated(threshold, threshold, LEVEL) == pytest.approx(0.5)
-
-
 @pytest.mark.parametrize("fusion", ["paper", "residual"])
-def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, demo: Backbone, fusion: Fusion) -> None:
+def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, small: Backbone, fusion: Fusion) -> None:
     assert recipe.shots is not None
-    learned, features = dataclasses.replace(recipe.learned(), fusion=fusion), demo.encode(recipe.shots)
-    seen = calibrate(score_shots(learned, features, recipe.shots, 1, demo.encode), learned, copies=False)
+    learned, features = dataclasses.replace(recipe.learned(), fusion=fusion), small.encode(recipe.shots)
+    seen = calibrate(score_shots(learned, features, recipe.shots, 1, small.encode), learned, copies=False)
     rows = len(learned.banks[0]) // 3
 
     def all_but_the_second(rows_of_all: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -59,13 +49,12 @@ def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, demo: Backbon
     )
     assert seen.source == "leave-one-out"
     assert seen.image.scores[1] == pytest.approx(score(features[1:2], others).image[0])
-    assert [len(bank) for bank in without(learned, 2).banks] == [2 * rows, 2 * rows]
 
 
-def test_a_single_shot_is_calibrated_on_shifted_copies(recipe: Recipe, demo: Backbone) -> None:
+def test_a_single_shot_is_calibrated_on_shifted_copies(recipe: Recipe, small: Backbone) -> None:
     assert recipe.shots is not None
     one = recipe.shots[:1]
-    features = demo.encode(one)
+    features = small.encode(one)
     learned = recipe.learned()
     bank = tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory)
     learned = Learned(learned.image_prompts, learned.pixel_prompts, bank, learned.temperature, "grid")
@@ -73,7 +62,7 @@ def test_a_single_shot_is_calibrated_on_shifted_copies(recipe: Recipe, demo: Bac
 
     def encode(views: np.ndarray) -> Features:
         calls.append(len(views))
-        return demo.encode(views)
+        return small.encode(views)
 
     seen = calibrate(score_shots(learned, features, one, 1, encode), learned, copies=True)
     assert seen.source == "copies"
@@ -90,27 +79,27 @@ def test_shifted_copies_differ_mildly_from_the_photo(recipe: Recipe) -> None:
         assert 0 < np.abs(copy.astype(int) - views).mean() < 20
 
 
-def test_tiles_of_a_photo_leave_the_memory_together(recipe: Recipe, demo: Backbone) -> None:
+def test_tiles_of_a_photo_leave_the_memory_together(recipe: Recipe, small: Backbone) -> None:
     """Four views that are two photos of two tiles."""
     assert recipe.shots is not None
     views = recipe.shots[[0, 1, 2, 0]]
-    features = demo.encode(views)
+    features = small.encode(views)
     bank = tuple(memory.reshape(-1, memory.shape[-1]) for memory in features.memory)
     photos = (np.repeat(np.arange(2, dtype=np.int32), len(bank[0]) // 2),) * 2
     learned = dataclasses.replace(recipe.learned(), banks=bank, shot_of_row=photos, margins=())
-    seen = calibrate(score_shots(learned, features, views, 2, demo.encode), learned, copies=False)
+    seen = calibrate(score_shots(learned, features, views, 2, small.encode), learned, copies=False)
     half = dataclasses.replace(learned, banks=tuple(rows[len(rows) // 2 :] for rows in bank))
     expected = score(features[:2], half)
     assert len(seen.image.scores) == 2
     assert seen.image.scores[0] == pytest.approx(expected.image.max())
 
 
-def test_further_photos_are_scored_against_the_whole_memory(recipe: Recipe, demo: Backbone) -> None:
+def test_further_photos_are_scored_against_the_whole_memory(recipe: Recipe, small: Backbone) -> None:
     assert recipe.shots is not None
     learned = recipe.learned()
     photos = [recipe.shots[[index % 3]] for index in range(20)]
-    seen = calibrate_on(learned, photos, demo.encode)
-    image, pixel = photo_scores(score_photos(learned, photos, demo.encode))
+    seen = calibrate_on(learned, photos, small.encode)
+    image, pixel = photo_scores(score_photos(learned, photos, small.encode))
     assert seen.source == "further photos"
     np.testing.assert_allclose(seen.image.scores, image)
     np.testing.assert_allclose(seen.pixel.scores, pixel)
@@ -118,11 +107,14 @@ def test_further_photos_are_scored_against_the_whole_memory(recipe: Recipe, demo
     assert max(seen.image.scores) < 0.1 * min(recipe.header.calibration.image.scores)
 
 
-@pytest.mark.parametrize(("rate", "extrapolated"), [(0.01, True), (0.26, False)])
-def test_a_rate_that_so_few_photos_cannot_show_is_called_extrapolated(
-    recipe: Recipe, rate: float, extrapolated: bool
-) -> None:
-    assert recipe.header.calibration.is_extrapolated(rate) == extrapolated  # 3 photos show 1/4
+@pytest.mark.parametrize(("rate", "missing"), [(0.01, 96), (0.05, 16), (0.25, 0), (0.26, 0)])
+def test_photos_that_a_rate_still_takes_are_counted(recipe: Recipe, rate: float, missing: int) -> None:
+    assert recipe.header.calibration.photos_missing(rate) == missing  # 3 photos verify 1/4, 99 verify 1/100
+
+
+def test_copies_of_a_photo_count_as_one(recipe: Recipe) -> None:
+    level = recipe.header.calibration.image
+    assert Calibration(source="copies", image=level, pixel=level).photos_missing(0.05) == 18
 
 
 def test_proposed_threshold_lies_between_good_and_bad() -> None:

@@ -39,28 +39,28 @@ def test_duplicates_are_kept_last() -> None:
     assert set(coreset(rows, 4, 12) // 3) == {0, 1, 2, 3}
 
 
-def test_a_recipe_with_a_part_of_its_memory(recipe: Recipe, demo: Backbone) -> None:
+def test_a_recipe_with_a_part_of_its_memory(recipe: Recipe, small: Backbone) -> None:
     assert recipe.shots is not None
-    features = demo.encode(recipe.shots)
-    memory = fit_memory(recipe.learned(), features, recipe.shots, 1, demo.encode, share=0.25)
+    features = small.encode(recipe.shots)
+    memory = fit_memory(recipe.learned(), features, recipe.shots, 1, small.encode, share=0.25)
     header = msgspec.structs.replace(recipe.header, memory_share=0.25, shot_calibration=memory.calibration)
     smaller = dataclasses.replace(
         recipe, header=header, banks=memory.banks, shot_of_row=memory.shot_of_row, margins=memory.margins
     )
     again = Recipe.from_bytes(smaller.to_bytes())
-    patches = demo.encoder.grid[0] * demo.encoder.grid[1]
+    patches = small.encoder.grid[0] * small.encoder.grid[1]
     assert [len(bank) for bank in again.banks] == [round(0.25 * 3 * patches)] * 2
     # Fewer rows are farther away: good parts score higher, and the calibration knows.
     assert memory.calibration.image.location > recipe.header.shot_calibration.image.location
-    refitted = refit(again, demo.encode, "another graph")
+    refitted = refit(again, small.encode, "another graph")
     for one, other in zip(refitted.banks + refitted.margins, again.banks + again.margins, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_remembered_row_has_the_margin_of_its_patch(recipe: Recipe, demo: Backbone) -> None:
+def test_a_remembered_row_has_the_margin_of_its_patch(recipe: Recipe, small: Backbone) -> None:
     assert recipe.shots is not None
-    features = demo.encode(recipe.shots)
-    memory = fit_memory(recipe.learned(), features, recipe.shots, 1, demo.encode, share=0.25)
+    features = small.encode(recipe.shots)
+    memory = fit_memory(recipe.learned(), features, recipe.shots, 1, small.encode, share=0.25)
     of_patches = (features.local @ (recipe.pixel_prompts[1] - recipe.pixel_prompts[0])).ravel()
     for taps, bank, margins in zip(features.memory, memory.banks, memory.margins, strict=True):
         patches = taps.reshape(-1, bank.shape[1]).astype(np.float16)

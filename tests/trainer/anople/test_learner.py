@@ -18,12 +18,14 @@ from goodparts.trainer.anople.tower import PromptedTower
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.promptad.ensemble import encode_texts
 
+from tests.conftest import open_vit
+
 QUICK = anople_settings(steps=2, batch=2)
 
 
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
-    return Backbone.open("demo")
+    return open_vit()
 
 
 @pytest.fixture(scope="module")

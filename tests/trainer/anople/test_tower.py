@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from goodparts.trainer.anople.tower import PromptedTower
-from goodparts.trainer.clip.backbone import Backbone
 from torch import Tensor
+
+from tests.conftest import open_vit
 
 LAYERS = 5
 
@@ -17,7 +18,7 @@ def images() -> Tensor:
 
 @pytest.mark.parametrize("taps", [(1, 4), (2, LAYERS)])
 def test_without_prompts_it_is_the_vv_tower(taps: tuple[int, ...]) -> None:
-    tower = Backbone.open("demo", taps=taps).visual
+    tower = open_vit(taps).visual
     with torch.inference_mode():
         seen = PromptedTower(tower)(images(), torch.zeros(0, 1, 128), torch.zeros(2, 0, 128))
         for one, other in zip(seen, tower(images()), strict=True):
@@ -28,7 +29,7 @@ def test_what_the_last_block_leaves_out_is_not_read() -> None:
     """Tapped it does everything, untapped what is needed: global, local and the earlier tap are the same."""
     generator = torch.Generator().manual_seed(1)
     prompts, prefix = (torch.randn(size, generator=generator) for size in ((3, 8, 128), (2, 1, 128)))
-    whole, least = (PromptedTower(Backbone.open("demo", taps=taps).visual) for taps in ((1, LAYERS), (1,)))
+    whole, least = (PromptedTower(open_vit(taps).visual) for taps in ((1, LAYERS), (1,)))
     with torch.inference_mode():
         *seen, _ = whole(images(), prompts, prefix)
         expected = least(images(), prompts, prefix)

@@ -12,30 +12,28 @@ from goodparts.drawn.photos import DrawnProduct
 from goodparts.runtime.core.errors import BackboneError, SettingsError
 from goodparts.trainer.clip import backbone
 from goodparts.trainer.clip.backbone import Backbone, wrap
-from goodparts.trainer.clip.embedded import WEIGHTS
 from goodparts.trainer.clip.weights import randomise, silent_host
+from goodparts.trainer.embedded.model import WEIGHTS
 from goodparts.trainer.promptad.ensemble import ensemble
 from open_clip.timm_model import TimmModel
 from safetensors.torch import save_file
 
-
-def test_the_demo_is_the_same_everywhere_and_small(demo: Backbone) -> None:
-    assert demo.encoder == Backbone.open("demo").encoder
-    assert WEIGHTS.stat().st_size < 15e6
-    assert 1 < demo.logit_scale <= math.log(100) + 1e-3
-
-
-@pytest.fixture(scope="module")
-def small() -> Backbone:
-    return Backbone.open("small")
+from tests.conftest import open_vit
 
 
 def test_small_brings_its_own_weights_and_memory(small: Backbone) -> None:
     encoder = small.encoder
     assert encoder == Backbone.open("small", taps=(6, 13)).encoder
     assert (encoder.grid, [(tap.block, tap.width) for tap in encoder.taps]) == ((30, 30), [(6, 32), (13, 96)])
-    with pytest.raises(SettingsError, match="leave out --pretrained, --weights and --memory-taps"):
-        Backbone.open("small", taps=(4, 13))
+    assert WEIGHTS.stat().st_size < 6e6
+    assert 1 < small.logit_scale <= math.log(100) + 1e-3
+    other = Backbone.open("small", taps=(3, 13), grid=15, neighbourhood=1).encoder
+    assert (other.grid, [(tap.block, tap.width) for tap in other.taps]) == ((15, 15), [(3, 24), (13, 96)])
+    assert (encoder.neighbourhood, other.neighbourhood, other.weights) == (3, 1, encoder.weights)
+    with pytest.raises(SettingsError, match="block numbers from 1 to 13"):
+        Backbone.open("small", taps=(6, 17))
+    with pytest.raises(SettingsError, match="leave out --pretrained and --weights"):
+        Backbone.open("small", pretrained="openai")
 
 
 def test_prompts_of_small_find_defects_in_products_that_nothing_was_learned_of(small: Backbone) -> None:
@@ -49,9 +47,9 @@ def test_prompts_of_small_find_defects_in_products_that_nothing_was_learned_of(s
     assert above.mean() > 0.8  # 0.5 is chance; turned metal and rust are held out of the training
 
 
-def test_words_the_demo_has_no_meaning_for_are_named(demo: Backbone) -> None:
-    assert demo.unknown_words(["damaged metal nut", "{} with scratch", "a circuit board", "leather gear"]) == []
-    assert demo.unknown_words(["flugelhorn with {} scratch", "nut"]) == ["flugelhorn"]
+def test_words_that_small_has_no_meaning_for_are_named(small: Backbone) -> None:
+    assert small.unknown_words(["damaged metal nut", "{} with scratch", "a circuit board", "leather gear"]) == []
+    assert small.unknown_words(["flugelhorn with {} scratch", "nut"]) == ["flugelhorn"]
 
 
 @pytest.mark.usefixtures("narrow")
@@ -96,6 +94,8 @@ def test_wrong_weights_are_one_line(tmp_path: Path) -> None:
 def test_names_and_tags_are_checked() -> None:
     with pytest.raises(BackboneError, match="unknown backbone 'ViT-B-31': .* did you mean ViT-B-32"):
         Backbone.open("ViT-B-31")
+    with pytest.raises(BackboneError, match="the backbone demo is gone, small replaced it: leave out --backbone"):
+        Backbone.open("demo")
     with pytest.raises(BackboneError, match="ViT-B-32 needs --pretrained TAG .*openai"):
         Backbone.open("ViT-B-32")
     with pytest.raises(BackboneError, match="no pretrained tag 'nothing': openai"):
@@ -103,7 +103,7 @@ def test_names_and_tags_are_checked() -> None:
     with pytest.raises(SettingsError, match="both given"):
         Backbone.open("ViT-B-32", pretrained="openai", weights=Path("x"))
     with pytest.raises(SettingsError, match="brings its own weights"):
-        Backbone.open("demo", pretrained="openai")
+        Backbone.open("small", pretrained="openai")
 
 
 @pytest.mark.usefixtures("narrow")
@@ -176,7 +176,7 @@ def test_without_a_network_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_missing_device_is_named() -> None:
     with pytest.raises(SettingsError, match="--device cuda: torch .* cannot use it"):
-        Backbone.open("demo", device="cuda")
+        Backbone.open("small", device="cuda")
 
 
 def test_random_weights_depend_on_seed_name_and_shape_alone() -> None:
@@ -224,10 +224,10 @@ def test_a_tag_trained_with_quick_gelu_gets_it(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("taps", [(0, 2), (2, 99), (4, 2), ()])
 def test_impossible_taps_are_refused(taps: tuple[int, ...]) -> None:
     with pytest.raises(SettingsError, match="block numbers from 1 to 5 in rising order"):
-        Backbone.open("demo", taps=taps)
+        open_vit(taps)
 
 
-def test_taps_are_part_of_the_identity(demo: Backbone) -> None:
-    other = Backbone.open("demo", taps=(1, 3))
+def test_taps_are_part_of_the_identity(vit: Backbone) -> None:
+    other = open_vit((1, 3))
     assert [tap.block for tap in other.encoder.taps] == [1, 3]
-    assert other.encoder != demo.encoder
+    assert other.encoder != vit.encoder

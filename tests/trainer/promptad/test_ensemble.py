@@ -8,8 +8,8 @@ import torch
 from goodparts.evaluation.methods.coop import CoOp
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scoring import Features
-from goodparts.trainer.clip import embedded
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.embedded.model import load
 from goodparts.trainer.promptad.ensemble import ANOMALOUS, NORMAL, TEMPLATES, compose, encode_texts, ensemble
 from goodparts.trainer.promptad.learner import PromptLearner
 from goodparts.trainer.promptad.suffixes import GENERIC
@@ -17,11 +17,11 @@ from open_clip.tokenizer import SimpleTokenizer
 
 
 def encode_plainly(texts: list[str]) -> torch.Tensor:
-    """Through open_clip's own encode_text, padded to the whole context."""
-    model, _ = embedded.load()
-    tokens = SimpleTokenizer(context_length=model.context_length)(texts)
+    """Through open_clip's own text tower, padded to the whole context."""
+    tower = load()[0].text.eval()
+    tokens = SimpleTokenizer(context_length=tower.context_length)(texts)
     with torch.inference_mode():
-        features: torch.Tensor = model.eval().encode_text(tokens)
+        features: torch.Tensor = tower(tokens)
     return features
 
 
@@ -33,26 +33,26 @@ def test_the_phrases_are_all_there() -> None:
     assert "a photo of a damaged metal nut for visual inspection" in anomalous
 
 
-def test_texts_of_every_length_are_encoded_as_open_clip_does(demo: Backbone) -> None:
+def test_texts_of_every_length_are_encoded_as_open_clip_does(small: Backbone) -> None:
     texts = ["gear", "a photo of a damaged gear for visual inspection", "leather", "a dark photo of the gear"]
-    np.testing.assert_allclose(encode_texts(demo.text, texts), encode_plainly(texts), atol=1e-4)
+    np.testing.assert_allclose(encode_texts(small.text, texts), encode_plainly(texts), atol=1e-4)
     with pytest.raises(SettingsError, match="tokens"):
-        encode_texts(demo.text, ["gear " * 200])
+        encode_texts(small.text, ["gear " * 200])
 
 
-def test_prototypes_are_means_of_directions(demo: Backbone) -> None:
-    found = ensemble(demo.text, "gear")
+def test_prototypes_are_means_of_directions(small: Backbone) -> None:
+    found = ensemble(small.text, "gear")
     for prototype, texts in zip(found.image, compose("gear"), strict=True):
         directions = torch.nn.functional.normalize(encode_plainly(texts), dim=-1).mean(dim=0)
         np.testing.assert_allclose(prototype, directions / directions.norm(), atol=1e-4)
     np.testing.assert_array_equal(found.image, found.pixel)
 
 
-def test_coop_moves_the_normal_prompt_alone(demo: Backbone) -> None:
-    encoder = demo.encoder
+def test_coop_moves_the_normal_prompt_alone(small: Backbone) -> None:
+    encoder = small.encoder
     views = np.random.default_rng(0).integers(0, 256, (1, encoder.image_size, encoder.image_size, 3), np.uint8)
-    features: Features = demo.encode(views)
-    learner = CoOp(demo, features, "gear")
+    features: Features = small.encode(views)
+    learner = CoOp(small, features, "gear")
     before = learner.prototypes()
     for _ in range(3):
         for loss in learner.step():

@@ -15,29 +15,33 @@ from goodparts.trainer.promptad.settings import PROTOCOLS, promptad_settings
 
 
 @pytest.fixture(scope="module")
-def features(demo: Backbone, recipe: Recipe) -> Features:
+def features(small: Backbone, recipe: Recipe) -> Features:
     assert recipe.shots is not None
-    return demo.encode(recipe.shots)
+    return small.encode(recipe.shots)
 
 
-def test_losses_fall(demo: Backbone, features: Features) -> None:
-    learner = PromptLearner(demo, features, "ring", settings=promptad_settings("clean", steps=10))
+def test_losses_fall(small: Backbone, features: Features) -> None:
+    learner = PromptLearner(small, features, "ring", settings=promptad_settings("clean", steps=10))
     losses = np.array([[loss.contrastive.item() for loss in learner.step()] for _ in range(10)])
     assert (losses[-1] < losses[0]).all()
 
 
-def test_same_seed_same_prototypes_and_another_seed_others(demo: Backbone, features: Features) -> None:
+def test_same_seed_same_prototypes_and_another_seed_others(small: Backbone, features: Features) -> None:
     def learn(seed: int) -> np.ndarray:
         return (
-            PromptLearner(demo, features, "ring", settings=promptad_settings("clean", steps=2), seed=seed).learn().image
+            PromptLearner(small, features, "ring", settings=promptad_settings("clean", steps=2), seed=seed)
+            .learn()
+            .image
         )
 
     np.testing.assert_array_equal(learn(1), learn(1))
     assert np.abs(learn(1) - learn(2)).max() > 1e-3
 
 
-def test_the_learning_rate_follows_a_cosine_to_its_end(demo: Backbone, features: Features) -> None:
-    learner = PromptLearner(demo, features, "ring", settings=promptad_settings("clean", steps=4, lr=0.1, final_lr=0.02))
+def test_the_learning_rate_follows_a_cosine_to_its_end(small: Backbone, features: Features) -> None:
+    learner = PromptLearner(
+        small, features, "ring", settings=promptad_settings("clean", steps=4, lr=0.1, final_lr=0.02)
+    )
     rates = []
     for _ in range(4):
         rates.append(learner._optimiser.param_groups[0]["lr"])
@@ -46,12 +50,12 @@ def test_the_learning_rate_follows_a_cosine_to_its_end(demo: Backbone, features:
     np.testing.assert_allclose(rates, expected)
 
 
-def test_each_level_learns_alone(demo: Backbone, features: Features) -> None:
+def test_each_level_learns_alone(small: Backbone, features: Features) -> None:
     """What one level learns does not depend on the other's being there."""
     settings = promptad_settings("clean", steps=3, lr=0.1)
-    both = PromptLearner(demo, features, "ring", settings=settings)
+    both = PromptLearner(small, features, "ring", settings=settings)
     other = Features(features.global_[::-1] * -1, features.local, features.memory, features.grid)
-    changed = PromptLearner(demo, other, "ring", settings=settings)
+    changed = PromptLearner(small, other, "ring", settings=settings)
     one, two = both.learn(), changed.learn()
     np.testing.assert_allclose(one.pixel, two.pixel, atol=1e-6)
     assert np.abs(one.image - two.image).max() > 1e-3
@@ -92,28 +96,28 @@ def test_settings_out_of_range_are_named(change: dict[str, Any], message: str) -
         promptad_settings("clean", **change)
 
 
-def test_learning_that_diverges_says_so(demo: Backbone, features: Features) -> None:
-    learner = PromptLearner(demo, features, "ring", settings=promptad_settings("clean", steps=3, lr=1e30))
+def test_learning_that_diverges_says_so(small: Backbone, features: Features) -> None:
+    learner = PromptLearner(small, features, "ring", settings=promptad_settings("clean", steps=3, lr=1e30))
     with pytest.raises(SettingsError, match="learning diverged at a learning rate of 1e.30: lower --lr"):
         learner.learn()
 
 
-def test_without_any_anomaly_prompt_there_is_nothing_to_learn(demo: Backbone, features: Features) -> None:
+def test_without_any_anomaly_prompt_there_is_nothing_to_learn(small: Backbone, features: Features) -> None:
     with pytest.raises(SettingsError, match="no anomaly prompt is left"):
-        PromptLearner(demo, features, "ring", (), promptad_settings("clean", learned_suffixes=0))
-    PromptLearner(demo, features, "ring", (), promptad_settings("clean", steps=1)).learn()
-    PromptLearner(demo, features, "ring", settings=promptad_settings("clean", steps=1, learned_suffixes=0)).learn()
+        PromptLearner(small, features, "ring", (), promptad_settings("clean", learned_suffixes=0))
+    PromptLearner(small, features, "ring", (), promptad_settings("clean", steps=1)).learn()
+    PromptLearner(small, features, "ring", settings=promptad_settings("clean", steps=1, learned_suffixes=0)).learn()
     official = promptad_settings("official", steps=1, learned_suffixes=0)
-    PromptLearner(demo, features, "ring", settings=official).learn()
+    PromptLearner(small, features, "ring", settings=official).learn()
 
 
-def test_denormals_are_flushed_while_learning_and_only_then(demo: Backbone, features: Features) -> None:
+def test_denormals_are_flushed_while_learning_and_only_then(small: Backbone, features: Features) -> None:
     tiny, seen = torch.tensor(1e-40), []
 
     def watch(steps: range) -> range:
         seen.append(float(tiny * 1))
         return steps[:1]
 
-    PromptLearner(demo, features, "ring").learn(watch)
+    PromptLearner(small, features, "ring").learn(watch)
     assert seen == [0.0]
     assert float(tiny * 1) > 0

@@ -55,7 +55,7 @@ def test_a_good_frame_that_smoothing_rejects_is_shown_as_a_reject(results: list[
     good = np.asarray(draw_part(1))
     inspection = results[0].inspection
     assert inspection is not None
-    blank = dataclasses.replace(inspection, score=0.0)
+    blank = dataclasses.replace(inspection, raw_score=0.0)
     assert blank.verdict == "good"
     with contextlib.closing(Rejects(tmp_path, MEGABYTE)) as rejects:
         rejects.send(Result("left", "reject", make_result(1).record, b"{}\n", good, blank))
@@ -64,6 +64,24 @@ def test_a_good_frame_that_smoothing_rejects_is_shown_as_a_reject(results: list[
         red, _, blue = picture.convert("RGB").getpixel((0, 0))  # type: ignore[misc]
     assert red > blue  # orange, as of a reject, not blue
     assert (is_drawing(overlay), is_drawing(photo)) == (True, False)
+
+
+def test_a_part_to_review_is_kept_and_marked_and_a_good_one_is_not_kept(results: list[Result], tmp_path: Path) -> None:
+    reject, review, good = (
+        dataclasses.replace(result, decision=decision)
+        for result, decision in zip(results, ("reject", "review", "good"), strict=False)
+    )
+    with contextlib.closing(Rejects(tmp_path, MEGABYTE)) as rejects:
+        assert [rejects.wants(result) for result in (reject, review, good)] == [True, True, False]
+        rejects.send(reject)
+        rejects.send(review)
+    with contextlib.closing(Rejects(tmp_path, MEGABYTE)) as again:
+        index = again.index
+        assert [name.partition("_left_")[2] for name in index.names()] == ["0", "1-review"]
+        assert index.count_reviews() == 1
+        for decision, number in (("review", "1-review"), ("reject", "0"), (None, "1-review")):
+            (newest,), more = index.before("", 1, decision)  # type: ignore[arg-type]
+            assert (newest.partition("_left_")[2], more) == (number, decision is None)
 
 
 def test_a_second_line_on_one_folder_is_refused_until_the_first_ends(tmp_path: Path) -> None:

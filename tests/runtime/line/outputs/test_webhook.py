@@ -56,7 +56,7 @@ def serve(*answers: int, location: str = "") -> Iterator[tuple[str, list[Request
 def test_a_webhook_posts_rejects_and_a_refusal_is_an_error() -> None:
     with serve(204, 500) as (host, requests):
         hook = Webhook(f"http://{host}/line?key=secret")
-        assert not hook.wants(make_result(0, "good"))
+        assert [hook.wants(make_result(0, one)) for one in ("good", "review", "reject")] == [False, True, True]
         hook.send(make_result(7))
         assert json.loads(requests[0].body)["frame"] == 7
         with pytest.raises(DeliveryError, match="HTTP 500") as raised:

@@ -1,0 +1,130 @@
+"""How often a changed scene is found, and how often one is reported where nothing but the part has changed.
+
+Each product is learned from a few good photos. Photos of further good and bad parts are of the same scene. Good photos
+that are changed, as a fault of camera, lamp or lens would change them, are of another. A moved texture looks as it did,
+so shifts are asked of drawn objects only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from goodparts.drawn.parts import KINDS, SURFACES, TEXTURES
+from goodparts.evaluation.report.report import Findings
+from goodparts.evaluation.report.tables import Table
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.core.scene import measure_scene
+from goodparts.runtime.core.scoring import Learned, memory_scores
+from goodparts.runtime.recipe.memory import fit_memory
+from goodparts.trainer.clip.backbone import Backbone
+from PIL import Image, ImageFilter
+
+from .. import options
+from .products import MeasuredProduct, draw_product, find_products, load_product
+
+log = logging.getLogger(__name__)
+
+LINE = 3000
+"""The seed of the drawn products."""
+GOOD, BAD = 20, 20
+"""Photos of a drawn product to test with."""
+CHANGED = 4
+"""Good photos of each product that every change is made to."""
+OBJECTS = [kind for kind in KINDS if kind not in TEXTURES]
+FALSE_ALARMS = 0.01
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backbone", default="small", metavar="NAME", help="demo or small (default: %(default)s)")
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="folders in MVTec's layout, besides drawn parts")
+    parser.add_argument(
+        "--shots", type=options.positive_integer, default=4, metavar="K", help="photos to learn from (default: 4)"
+    )
+
+
+def measure(*, backbone: str, data: Path | None, shots: int) -> Findings:
+    findings, opened = Findings(), Backbone.open(backbone)
+    size, rows = opened.encoder.image_size, []
+    for name, products in gather(data, size, shots):
+        log.info("%s", name)
+        alarms: dict[str, list[bool]] = {}
+        for product in products:
+            for kind, found in find_changes(product, opened, shots).items():
+                alarms.setdefault(kind, []).extend(found)
+        shares = {kind: float(np.mean(found)) for kind, found in alarms.items() if found}
+        for kind, share in shares.items():
+            findings.add(f"{name}, {kind}: reported as another scene", share, "share")
+        findings.aim(f"{name}, good parts: reported", shares["good"], FALSE_ALARMS, "share")
+        rows.append(
+            [name, *(f"{100 * shares[kind]:.1f}" if kind in shares else "–" for kind in ("good", "bad", *CHANGES))]
+        )
+    findings.tables.append(Table("Pictures reported as another scene, %", ["set", "good", "bad", *CHANGES], rows))
+    return findings
+
+
+def gather(data: Path | None, size: int, shots: int) -> Iterator[tuple[str, Iterator[MeasuredProduct]]]:
+    """Yield the sets: drawn objects, drawn textures and surfaces, and each folder of real photos."""
+    for name, kinds in (("drawn objects", OBJECTS), ("drawn textures", [*TEXTURES, *SURFACES])):
+        yield name, (draw_product(kind, LINE, size, pool=shots, good=GOOD, bad=BAD) for kind in kinds)
+    for folder in [] if data is None else find_products(data):
+        yield folder.name, iter([load_product(folder, size)])
+
+
+def find_changes(product: MeasuredProduct, backbone: Backbone, shots: int) -> dict[str, list[bool]]:
+    """Return of which pictures another scene is reported: of good parts, of bad ones, and of good ones changed."""
+    encoder = backbone.encoder
+    prompts = np.zeros((2, encoder.width), np.float32)
+    nothing = Learned(prompts, prompts, (), 1.0, "grid", fusion="memory")
+    views = product.pool[:shots]
+    memory = fit_memory(nothing, backbone.encode(views), views, 1, backbone.encode)
+    banks = tuple(bank.astype(np.float32) for bank in memory.banks)
+
+    def is_another(view: Array8) -> bool:
+        features = backbone.encode(view[None])
+        grid = memory_scores(features.memory, banks).reshape(1, *features.grid)
+        return memory.scene.judge(measure_scene(view[None], grid)) is not None
+
+    good, bad = product.tests[~product.bad], product.tests[product.bad]
+    found = {"good": [is_another(view) for view in good], "bad": [is_another(view) for view in bad]}
+    for name, change in CHANGES.items():
+        if product.text in OBJECTS or name not in SHIFTS:
+            found[name] = [is_another(change(view)) for view in good[:CHANGED]]
+    return found
+
+
+def _shift(view: Array8, share: float) -> Array8:
+    """Move a picture to the right and down, and mirror it into what comes into view."""
+    by = round(share * len(view) / 2**0.5)
+    return np.pad(view, ((by, 0), (by, 0), (0, 0)), mode="symmetric")[: len(view), : len(view)]
+
+
+def _blur(view: Array8, sigma: float) -> Array8:
+    return np.asarray(Image.fromarray(view).filter(ImageFilter.GaussianBlur(sigma * len(view) / 240)))
+
+
+def _ground(view: Array8) -> Array8:
+    """The colour of a picture's border, with a camera's noise: the station without its part."""
+    border = np.concatenate([view[:8].reshape(-1, 3), view[-8:].reshape(-1, 3)])
+    noise = np.random.default_rng(0).normal(0.0, 4.0, view.shape)
+    return np.asarray(np.clip(np.median(border, axis=0) + noise, 0, 255), np.uint8)
+
+
+SHIFTS: Mapping[str, Callable[[Array8], Array8]] = {
+    "shift 10 %": lambda view: _shift(view, 0.10),
+    "shift 25 %": lambda view: _shift(view, 0.25),
+}
+CHANGES: Mapping[str, Callable[[Array8], Array8]] = {
+    **SHIFTS,
+    "half the light": lambda view: view // 2,
+    "blur 2 px": lambda view: _blur(view, 2.0),
+    "blur 4 px": lambda view: _blur(view, 4.0),
+    "flat grey": lambda view: np.full_like(view, 128),
+    "ground only": _ground,
+    "lens cap": lambda view: np.full_like(view, 3),
+    "overexposed": lambda view: np.full_like(view, 255),
+}
+"""What happens to a picture; blurs are in pixels of a picture of 240."""

@@ -1,0 +1,47 @@
+"""The end of every command that learns: thresholds on what photos there are, the recipe written, and what it is."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import msgspec
+
+from ..core.files import printable
+from ..core.preprocess import load_rgb
+from ..core.view import View
+from ..describe import describe_recipe, describe_seen
+from ..recipe.calibrate import Encode
+from ..recipe.recalibrate import recalibrate
+from ..recipe.recipe import Recipe
+from .printing import print_lines
+
+
+def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: Path, photo: Path | None) -> None:
+    """Place a learned recipe's thresholds on the photos that the options name, write it, and print what it is.
+
+    Args:
+        args: The command's options, those of `add_rejection` and `add_no_shots` among them.
+        recipe: The recipe, calibrated on its shots.
+        encode: Encodes views with the recipe's graph.
+        out: Where the recipe goes.
+        photo: One of the shots, by whose size it is told how small a defect may be; None where there is no file.
+    """
+    recalibration = recalibrate(recipe, encode, args.calibrate_on, args.bad, recipe.header.false_reject_rate)
+    recipe = recalibration.recipe
+    if args.review not in (None, "off"):
+        recipe = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=args.review))
+    if args.no_shots:
+        recipe = dataclasses.replace(recipe, shots=None)
+    recipe.save(out)
+    patch = [] if photo is None else [_describe_patch(photo, recipe.header.view, recipe.header.encoder.grid)]
+    print_lines([*describe_recipe(out, recipe), *patch, *describe_seen(recalibration)])
+
+
+def _describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:
+    """Return a line that says how small a defect may be, given a photo and the rows and columns of patches."""
+    shape = load_rgb(photo).shape
+    height, width = view.patch(shape[0], shape[1], grid)
+    name, advice = printable(Path(photo.name)), "--tiles" if view.count == 1 else "more --tiles"
+    return f"  a patch sees {width:.0f}×{height:.0f} pixels of {name}: for much smaller defects give {advice}"

@@ -1,0 +1,118 @@
+"""What becomes of the scene before one camera: whether it has changed, and whether parts' scores drift."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter, deque
+from typing import get_args
+
+import numpy as np
+
+from ..core.scene import SceneChange, SceneReason
+from ..core.scoring import SMALLEST_SCORE
+from ..inspection import Inspection
+from ..recipe.calibrate import Level
+from .messages import Report
+
+CHANGED_OF = 3, 5
+"""The scene has changed once so many of so many last frames show another; it is back once none of them does."""
+DRIFT_FRAMES = 50
+"""The median of the scores of so many last parts is compared with the calibration."""
+DRIFT_ERRORS = 2.5
+"""A drift is at least so many standard errors of what is compared."""
+_MEDIAN_VARIANCE = math.pi / 2
+"""Of a median of normally distributed values, in variances of their mean."""
+
+
+class SceneWatch:
+    """Follows one source's frames, and reports when its scene changes or its scores drift. For several threads.
+
+    Most parts on a line are good, so the median of all parts' scores stands for good parts. Frames of another scene do
+    not count, and another recipe begins anew.
+    """
+
+    def __init__(self, source: str, report: Report) -> None:
+        self._source, self._report = source, report
+        self._lock = threading.Lock()
+        self._counts: Counter[SceneReason] = Counter()
+        self._last: deque[SceneChange | None] = deque(maxlen=CHANGED_OF[1])
+        self._scores: deque[float] = deque(maxlen=DRIFT_FRAMES)
+        self._recipe = ""
+        self._change: SceneChange | None = None
+        self._ratio: float | None = None
+        self._drifts = False
+
+    def note(self, inspection: Inspection, level: Level) -> None:
+        """Take the next frame into account. level: what good parts scored when its recipe was calibrated."""
+        with self._lock:
+            if inspection.recipe != self._recipe:
+                self._recipe, self._ratio, self._drifts, self._change = inspection.recipe, None, False, None
+                self._last.clear()
+                self._scores.clear()
+            messages = [*self._follow_scene(inspection.scene), *self._follow_scores(inspection, level)]
+        for message in messages:
+            self._report(f"{self._source}: {message}")
+
+    def counts(self) -> dict[SceneReason, int]:
+        """Return how many frames showed another scene since the start, for each reason."""
+        with self._lock:
+            return {reason: self._counts[reason] for reason in get_args(SceneReason)}
+
+    @property
+    def change(self) -> SceneChange | None:
+        """Why the scene is not the one that was learned; None while it is."""
+        with self._lock:
+            return self._change
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the calibration's typical score the last parts score; None before DRIFT_FRAMES parts."""
+        with self._lock:
+            return self._ratio
+
+    @property
+    def drift(self) -> str | None:
+        """What has drifted and what to do, as a sentence; None while nothing has."""
+        with self._lock:
+            return self._describe_drift() if self._drifts else None
+
+    def _follow_scene(self, scene: SceneChange | None) -> list[str]:
+        """Return what is to be reported after the next frame's scene."""
+        self._last.append(scene)
+        seen = [one for one in self._last if one is not None]
+        if scene is not None:
+            self._counts[scene.reason] += 1
+        if self._change is None and len(seen) >= CHANGED_OF[0]:
+            self._change = seen[-1]
+            return [f"the scene has changed: {self._change.sentence}"]
+        if self._change is not None and not seen:
+            self._change = None
+            return ["the scene is the learned one again"]
+        if self._change is not None:
+            self._change = seen[-1]
+        return []
+
+    def _follow_scores(self, inspection: Inspection, level: Level) -> list[str]:
+        """Return what is to be reported after the next frame's score."""
+        if inspection.scene is not None:
+            return []
+        self._scores.append(math.log(max(inspection.raw_score, SMALLEST_SCORE)))
+        if len(self._scores) < DRIFT_FRAMES:
+            return []
+        drift = float(np.median(self._scores)) - level.location
+        self._ratio = math.exp(drift)
+        error = level.spread * math.sqrt(1 / len(level.scores) + _MEDIAN_VARIANCE / DRIFT_FRAMES)
+        half_way = (math.log(inspection.raw_threshold) - level.location) / 2
+        limit = max(half_way, DRIFT_ERRORS * error)
+        drifted, self._drifts = self._drifts, drift > (limit / 2 if self._drifts else limit)
+        if self._drifts == drifted:
+            return []
+        return [self._describe_drift() if self._drifts else "parts score again as when the recipe was calibrated"]
+
+    def _describe_drift(self) -> str:
+        return (
+            f"parts score {self._ratio:.2g} times what good parts scored when the recipe was calibrated (median of the "
+            f"last {DRIFT_FRAMES}): clean the lens, check the light, or calibrate again with new photos of good parts "
+            "(goodparts calibrate --good)"
+        )

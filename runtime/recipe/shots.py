@@ -1,0 +1,102 @@
+"""The photos that a product is learned from: which ones are taken, and what the encoder reads of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import RecipeError, SettingsError
+from ..core.files import printable, read_bytes
+from ..core.image_files import find_images
+from ..core.preprocess import Array8, decode
+from ..core.view import View
+from .header import Shot
+from .recipe import Recipe
+
+MAX_SHOTS = 64
+"""More than this is no longer few-shot: the memory would grow past what the runtime is built for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shots:
+    """The k photos of a product.
+
+    Attributes:
+        manifest: The name and the digest of each photo's file.
+        views: The side S of a view in pixels → the views uint8 RGB [k·tiles,S,S,3] of all photos, in their order.
+    """
+
+    manifest: list[Shot]
+    views: Mapping[int, Array8]
+
+
+def choose_shots(folders: Sequence[Path], count: int | None) -> list[Path]:
+    """Return the photos to learn from: the first `count` of those found, sorted, or all of them.
+
+    Raises:
+        SettingsError: There are fewer photos than asked for, or far more than few-shot learning is for.
+        FileError: A folder or photo does not exist, or a folder holds no photo.
+    """
+    photos = find_images(folders)
+    if count is None and len(photos) > MAX_SHOTS:
+        raise SettingsError(f"{len(photos)} photos: learn from up to {MAX_SHOTS}, for example with --shots 16")
+    if count is not None and not 1 <= count <= min(len(photos), MAX_SHOTS):
+        raise SettingsError(
+            f"--shots {count}: there are {len(photos)} photos; 1 to {min(len(photos), MAX_SHOTS)} can be used"
+        )
+    return photos[:count]
+
+
+def load_shots(paths: Sequence[Path], view: View, sides: Sequence[int]) -> Shots:
+    """Read each photo once and cut its views at every side length.
+
+    Args:
+        paths: The files of the photos.
+        view: Which part of a photo is looked at, and in how many tiles.
+        sides: The side lengths of the views in pixels, the encoder's own first.
+
+    Raises:
+        SettingsError: Two photos look the same to the encoder, whatever their files are: the second would teach
+            nothing and falsify the calibration. Or the view does not fit a photo.
+        FileError, ImageError: A photo cannot be read.
+    """
+    manifest: list[Shot] = []
+    views: dict[int, list[Array8]] = {side: [] for side in sides}
+    path_of: dict[bytes, Path] = {}
+    for path in paths:
+        data = read_bytes(path)
+        frame = decode(data, printable(path))
+        view.check(frame.shape[0], frame.shape[1], printable(path))
+        for side in sides:
+            views[side].append(view.cut(frame, side))
+        twin = path_of.setdefault(views[sides[0]][-1].tobytes(), path)
+        if twin is not path:
+            raise SettingsError(f"{printable(path)} is the same photo as {printable(twin)}: remove one of them")
+        manifest.append(Shot(printable(Path(path.name)), hashlib.sha256(data).hexdigest()))
+    return Shots(manifest, {side: np.concatenate(cuts) for side, cuts in views.items()})
+
+
+def stored_shots(recipe: Recipe, sides: Sequence[int]) -> Shots:
+    """Return the photos that a recipe holds, those that were accepted on the line among them.
+
+    Args:
+        recipe: The recipe.
+        sides: The side lengths of the views in pixels that are needed.
+
+    Raises:
+        RecipeError: The recipe holds no photos.
+        SettingsError: Its views have another side, or more than one is needed.
+    """
+    if recipe.shots is None:
+        raise RecipeError("the recipe holds no shots to learn from: give the photos with --images")
+    side = recipe.header.encoder.image_size
+    if list(sides) != [side]:
+        needed = " and ".join(map(str, sides))
+        raise SettingsError(
+            f"the recipe holds its photos at {side} pixels, {needed} are needed here: give the photos with --images"
+        )
+    return Shots(list(recipe.header.shots), {side: recipe.shots})

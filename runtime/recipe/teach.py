@@ -1,0 +1,96 @@
+"""Learning a product without torch: prompts of an engine's own text features, and the memory of a few photos.
+
+    recipe = teach("photos/good", "metal nut")
+    recipe.save("nut.safetensors")
+
+The prompts are those of a generic part, the same for every product. All that is learned of a product is its memory and
+what its own shots score; `train-and-export --refine` learns prompts of its own from the same shots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..core.scoring import RESIDUAL_WEIGHT, Learned
+from ..core.view import View
+from ..engine.engine import Engine
+from ..engine.parity import TEMPERATURE
+from .calibrate import FALSE_REJECT_RATE
+from .product import LearnedProduct, LearningOptions, Product, compose_recipe, one_line
+from .recipe import Recipe
+from .shots import choose_shots, load_shots
+
+METHOD = "taught"
+"""The method's name in a recipe."""
+
+
+def teach(
+    images: str | Path | Sequence[str | Path],
+    product: str,
+    *,
+    engine: Engine | None = None,
+    view: View | None = None,
+    shots: int | None = None,
+    false_reject_rate: float = FALSE_REJECT_RATE,
+) -> Recipe:
+    """Learn a product from a few photos of good parts, without torch.
+
+    Args:
+        images: A photo, a folder of photos, or several of either.
+        product: What the product is called; the prompts do not depend on it.
+        engine: The engine that encodes the photos; the one that ships with goodparts where None.
+        view: Which part of a photo is looked at, and in how many tiles; the whole of it where None.
+        shots: How many of the photos are learned from, the first by name; all of them where None, up to 64.
+        false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
+
+    Returns:
+        The recipe, which is not written yet; its thresholds rest on the photos themselves.
+
+    Raises:
+        SettingsError: A value is out of range, two photos are the same, or the view does not fit a photo.
+        FileError, ImageError: A photo cannot be found or read.
+        EngineError: The engine has no text features.
+        BackendError: The inference library is missing or fails.
+    """
+    name = one_line(product)
+    options = LearningOptions(false_reject_rate=false_reject_rate)
+    places = [images] if isinstance(images, (str, Path)) else images
+    photos = choose_shots([Path(place) for place in places], shots)
+    engine = engine or Engine.open(verify=True)
+    view = view or View()
+    loaded = load_shots(photos, view, (engine.encoder.image_size,))
+    return teach_product(engine, Product(name, (), view, loaded), options)
+
+
+def teach_product(engine: Engine, product: Product, options: LearningOptions | None = None) -> Recipe:
+    """Learn a product from its shots and return its recipe, for the graph that is open.
+
+    Args:
+        engine: The engine that encodes the shots.
+        product: The product; it has views of the encoder's side, and its suffixes are not used.
+        options: The options of learning; their defaults where None.
+
+    Raises:
+        EngineError: The engine has no text features.
+        BackendError: The inference library fails.
+    """
+    text = engine.read_text_features()
+    prototypes = text.prototypes()
+    learned = LearnedProduct(
+        product=product,
+        method=METHOD,
+        settings={"part": text.part, "suffixes": list(text.suffixes)},
+        prompts=Learned(
+            prototypes,
+            prototypes,
+            (),
+            TEMPERATURE,
+            "grid",
+            fusion="residual",
+            residual_weight=RESIDUAL_WEIGHT * text.scale,
+        ),
+        features=engine.encode(product.shots.views[engine.encoder.image_size]),
+        encode=engine.encode,
+    )
+    return compose_recipe(engine.encoder, learned, engine.graph_id(), options or LearningOptions())

@@ -1,0 +1,76 @@
+"""`goodparts teach`, end to end, with what goes wrong for real users."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from goodparts.cli import main
+
+
+@pytest.fixture
+def command(engine_folder: Path, photos: Path, tmp_path: Path) -> list[str]:
+    """A command that teaches the ring; later options replace its own."""
+    options = ["--engine", str(engine_folder), "--images", str(photos / "good"), "--product", "ring"]
+    return ["teach", *options, "--out", str(tmp_path / "ring.safetensors")]
+
+
+def test_two_commands_from_photos_to_verdicts(
+    command: list[str], engine_folder: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--tiles", "1x2", "--bad", str(photos / "bad")]) == 0
+    output = capsys.readouterr().out
+    assert "ring.safetensors: recipe for 'ring', taught (clean protocol)" in output
+    assert "to take it: --threshold" in output
+    inspect = ["inspect", "--engine", str(engine_folder), "--recipe", command[-1], str(photos)]
+    assert main(inspect) == 0
+    assert "4 inspected: 3 good, 1 rejected" in capsys.readouterr().out
+
+
+def test_the_engine_in_the_package_teaches_accepts_and_inspects(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, bad = str(tmp_path / "ring.safetensors"), str(photos / "bad")
+    assert main(["teach", "--images", str(photos / "good"), "--product", "ring", "--out", recipe]) == 0
+    assert main(["inspect", "--recipe", recipe, bad]) == 0
+    assert "1 inspected: 0 good, 1 rejected" in capsys.readouterr().out
+    assert main(["accept", "--recipe", recipe, "--yes", bad]) == 0
+    assert main(["inspect", "--recipe", recipe, bad]) == 0
+    assert "1 inspected: 1 good, 0 rejected" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--product", " "], "--product is empty"),
+        (["--false-reject-rate", "0.7"], "--false-reject-rate 0.7: between 0 and 0.5"),
+        (["--shots", "9"], "--shots 9: there are 3 photos"),
+        (["--images", "nowhere"], "nowhere does not exist"),
+        (["--roi", "0,0,900,900"], "does not lie inside a 320×240 frame"),
+        (["--out", "nowhere/ring.safetensors"], "does not exist; create it first"),
+        (["--engine", "nowhere"], "no engine at nowhere"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_leaves_no_recipe(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main([*command, *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_photos_that_cannot_teach_are_named(
+    command: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(photos / "good", tmp_path / "good"))
+    shutil.copy(folder / "1.png", folder / "twin.png")
+    assert main([*command, "--images", str(folder)]) == 2
+    assert "twin.png is the same photo as" in capsys.readouterr().err
+    (folder / "twin.png").write_bytes((folder / "1.png").read_bytes()[:999])
+    assert main([*command, "--images", str(folder)]) == 2
+    assert "twin.png" in capsys.readouterr().err
+    assert not (tmp_path / "ring.safetensors").exists()

@@ -1,0 +1,35 @@
+"""What is told of thresholds: what they rest on, and what they cannot promise."""
+
+from __future__ import annotations
+
+import msgspec
+from goodparts.runtime.describe import PROVISIONAL, describe_seen, describe_thresholds
+from goodparts.runtime.recipe.recalibrate import Recalibration
+from goodparts.runtime.recipe.recipe import Recipe
+
+
+def test_what_other_rates_would_mean_is_told_in_scores_of_today(recipe: Recipe) -> None:
+    level = recipe.header.calibration.image
+    lines = describe_thresholds(recipe.recalibrate(recipe.header.calibration, 0.05).header)
+    for rate, missing in ((0.01, 96), (0.05, 16), (0.1, 6)):
+        relative = level.threshold(rate) / level.threshold(0.05)
+        expected = f"{100 * rate:g} %  rejects from {relative:.2f}, about {missing} more good photos would verify it"
+        assert any(line.endswith(expected) for line in lines)
+    assert any(line.startswith("  3 photos cannot verify a 5 % rate; about 16 more would") for line in lines)
+
+
+def test_a_recipe_of_one_photo_is_provisional_until_its_threshold_is_set_by_hand(recipe: Recipe) -> None:
+    copies = msgspec.structs.replace(recipe.header.calibration, source="copies")
+    single = recipe.recalibrate(copies, 0.05)
+    assert f"  {PROVISIONAL}" in describe_thresholds(single.header)
+    by_hand = single.with_thresholds(single.header.thresholds.scaled_by(0.5))
+    assert not by_hand.header.is_provisional
+    assert not recipe.header.is_provisional
+
+
+def test_a_threshold_above_everything_seen_is_warned_of(recipe: Recipe) -> None:
+    highest = max(recipe.header.calibration.image.scores)
+    for factor, warned in ((1.01, True), (0.99, False)):
+        placed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=highest * factor))
+        told = describe_seen(Recalibration(recipe, placed))
+        assert any("the threshold lies above everything seen" in line for line in told) == warned
