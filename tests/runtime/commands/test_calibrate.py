@@ -55,7 +55,7 @@ def test_bad_photos_show_the_separation(
     seen = capsys.readouterr().out
     assert "of 1 bad ones missed" in seen
     assert "proposed from both" in seen
-    assert "1 %  rejects from 1.00, about 96 more good photos would verify it" in seen
+    assert "5 %  rejects from 1.00, about 16 more good photos would verify it" in seen
 
 
 def test_a_threshold_can_be_set_by_hand(engine_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
