@@ -182,11 +182,20 @@ def test_refining_a_taught_recipe_learns_what_its_photos_teach(
     for more, message in (
         (["--images", "photos"], "--images with --refine"),
         (["--tiles", "2x2"], "--refine takes the recipe's view"),
-        (["--method", "anople"], "holds its photos at 192 pixels, 192 and 384 are needed here: give the photos"),
     ):
         capsys.readouterr()
         assert main([*refine, str(taught), "--out", str(refined), *more]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_method_that_needs_larger_photos_than_a_recipe_holds_asks_for_them(
+    vit_engine: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught, engine = tmp_path / "taught.safetensors", ["--engine", str(vit_engine)]
+    assert main(["teach", "--images", str(photos / "good"), "--product", "ring", *engine, "--out", str(taught)]) == 0
+    refine = ["train", *map(str, OF_VIT), *engine, "--method", "anople", "--refine", str(taught)]
+    assert main([*refine, "--out", str(tmp_path / "refined")]) == 2
+    assert "holds its photos at 192 pixels, 192 and 384 are needed here: give the photos" in capsys.readouterr().err
 
 
 def test_same_seed_same_bytes(command: Command, tmp_path: Path) -> None:
@@ -240,7 +249,7 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--tiles", "many"], "--tiles many: give rows x columns"),
         (["--tiles", "0x1"], "tiles 0x1: from 1x1"),
         (["--memory-taps", "a"], "--memory-taps a: give block numbers"),
-        (["--memory-grid", "0"], "memory grid 0: its side is from 1 to 192 patches"),
+        (["--memory-grid", "0"], "memory grid 0: its side is from 1 to 240 patches"),
         (["--neighbourhood", "2"], "neighbourhood 2: give an odd number"),
         (["--temperature", "hot"], "--temperature hot: a number, exp or log"),
         (["--seed", "-1"], "--seed -1: a whole number"),

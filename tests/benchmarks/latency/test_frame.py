@@ -23,7 +23,7 @@ Bench = Callable[..., list[dict[str, object]]]
 
 @pytest.mark.usefixtures("forked")
 def test_rows_and_files(
-    vit_engine: Path,
+    engine_folder: Path,
     bench: Bench,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -36,7 +36,7 @@ def test_rows_and_files(
     picture, text = tmp_path / "plot.png", tmp_path / "frame.md"
     outputs = ["--plot", str(picture), "--markdown", str(text)]
     options = ["--precision", "fp32", "--fps", "200", "--batch", "2", "--peers", "torch", "--repeat", "1"]
-    rows = bench("frame", "--engine", str(vit_engine), *options, *outputs)
+    rows = bench("frame", "--engine", str(engine_folder), *options, *outputs)
     prefix = "onnxruntime fp32, "
     names = [str(row["name"]).removeprefix(prefix) for row in rows if str(row["name"]).startswith(prefix)]
     assert names == [
@@ -45,7 +45,7 @@ def test_rows_and_files(
         *("busy 50%, p50", "busy 50%, p90", "busy 50%, p99", "busy 50%, max", "busy 50%, missed"),
         *("200 fps, p50", "200 fps, p90", "200 fps, p99", "200 fps, max", "200 fps, missed"),
         *("batch 2, p50", "batch 2, p90", "batch 2, p99", "batch 2, max", "batch 2, rate"),
-        *("encoder's rate", "reading its weights at the rate of a copy", "rate of 145×512×128 products"),
+        *("encoder's rate", "reading its weights at the rate of a copy"),
     ]
     assert rows[0]["name"] == "encoder's work per view"
     assert [row["name"] for row in rows][-3:] == [
