@@ -12,7 +12,6 @@
 
 namespace gp {
 
-
 // What inspection needs of a recipe's header.
 struct Header {
   std::string product, graph, digest;
