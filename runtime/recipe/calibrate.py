@@ -214,19 +214,19 @@ class Separation:
     missed: int
 
 
-def separate(good: Floats, bad: Floats) -> Separation:
+def separate(good: Floats, bad: Floats, threshold: float) -> Separation:
     """Return the threshold at which the shares of good photos rejected and bad ones missed are least in sum.
 
-    It lies half-way between two scores in the logarithm; among equally good ones, it is that with the widest gap.
+    Among equally good ones it is the nearest to `threshold`, which good photos gave and which may be one of them; the
+    others lie half-way between two scores in the logarithm.
     """
     if not len(good) or not len(bad):
         raise SettingsError("a threshold is proposed from good and bad photos: give at least one of each")
     logs = np.log(np.maximum(np.concatenate([good, bad]).astype(np.float64), SMALLEST_SCORE))
-    edges = np.unique(logs)
-    candidates = np.concatenate([[edges[0] - 0.1], (edges[:-1] + edges[1:]) / 2, [edges[-1] + 0.1]])
-    gaps = np.concatenate([[0.0], np.diff(edges), [0.0]])
+    edges, now = np.unique(logs), math.log(threshold)
+    candidates = np.concatenate([[now, edges[0] - 0.1], (edges[:-1] + edges[1:]) / 2, [edges[-1] + 0.1]])
     rejected = (logs[None, : len(good)] >= candidates[:, None]).sum(axis=1)
     missed = (logs[None, len(good) :] < candidates[:, None]).sum(axis=1)
     errors = rejected / len(good) + missed / len(bad)
-    best = min(range(len(candidates)), key=lambda index: (errors[index], -gaps[index]))
+    best = min(range(len(candidates)), key=lambda index: (errors[index], abs(candidates[index] - now)))
     return Separation(float(np.exp(candidates[best])), int(rejected[best]), int(missed[best]))

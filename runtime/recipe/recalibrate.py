@@ -109,8 +109,10 @@ def recalibrate(
     bad_scores, _ = photo_scores(score_photos(learned, _load_views(recipe, bad), encode))
     good_scores = np.array(calibration.image.scores, np.float32)
     threshold = recipe.header.thresholds.image
+    if calibration.source == "unlabelled parts":  # nobody has said that those beyond the threshold are good
+        good_scores = good_scores[good_scores < threshold]
     rejected, missed = int((good_scores >= threshold).sum()), int((bad_scores < threshold).sum())
-    comparison = BadPhotos(good_scores, bad_scores, rejected, missed, separate(good_scores, bad_scores))
+    comparison = BadPhotos(good_scores, bad_scores, rejected, missed, separate(good_scores, bad_scores, threshold))
     return Recalibration(before, recipe, settlement, files, comparison)
 
 

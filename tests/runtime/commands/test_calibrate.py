@@ -106,13 +106,16 @@ def test_unlabelled_parts_propose_a_threshold_and_name_those_beyond_it(
     for seed in range(20, 41):
         draw_part(seed, defect=seed == 30).save(line / f"{seed}.png")
     sheet = tmp_path / "sheet.png"
-    assert calibrate(engine_folder, own, "--unlabelled", line, "--sheet", sheet, "--take") == 0
+    bad = photos / "bad"
+    assert calibrate(engine_folder, own, "--unlabelled", line, "--sheet", sheet, "--bad", bad, "--take") == 0
     seen, header = capsys.readouterr().out, Recipe.open(own).header
     assert header.calibration.source == "unlabelled parts"
     assert len(header.calibration.image.scores) == 21
     assert header.false_reject_rate == SETTLING_RATE
     beyond = seen[seen.index("look at them:") :].splitlines()
     assert beyond[1].endswith("30.png")
+    reaching = int(seen.split(" of them reach it")[0].split()[-1])
+    assert f"at this threshold 0 of {21 - reaching} good photos would be rejected" in seen  # the others may be bad
     assert sheet.exists()
 
 

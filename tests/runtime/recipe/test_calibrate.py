@@ -13,6 +13,7 @@ from goodparts.runtime.recipe.calibrate import (
     COPY_SPREAD,
     Calibration,
     Level,
+    Separation,
     calibrate,
     calibrate_on,
     photo_scores,
@@ -119,11 +120,16 @@ def test_copies_of_a_photo_count_as_one(recipe: Recipe) -> None:
 
 def test_proposed_threshold_lies_between_good_and_bad() -> None:
     good, bad = np.array([0.1, 0.2], np.float32), np.array([0.8, 0.9], np.float32)
-    seen = separate(good, bad)
+    seen = separate(good, bad, 0.9)
     assert (seen.threshold, seen.rejected, seen.missed) == (pytest.approx(0.4), 0, 0)
-    mixed = separate(np.array([0.1, 0.2, 0.85], np.float32), bad)
+    mixed = separate(np.array([0.1, 0.2, 0.85], np.float32), bad, 0.9)
     assert (mixed.threshold, mixed.rejected, mixed.missed) == (pytest.approx(0.4), 1, 0)
-    hopeless = separate(bad, good)
+    hopeless = separate(bad, good, 0.5)
     assert hopeless.rejected + hopeless.missed == 2
     with pytest.raises(SettingsError, match="at least one of each"):
-        separate(good, bad[:0])
+        separate(good, bad[:0], 0.5)
+
+
+def test_a_threshold_that_tells_bad_from_good_already_is_proposed_again() -> None:
+    good, bad = np.array([0.1, 0.2], np.float32), np.array([0.8, 0.9], np.float32)
+    assert separate(good, bad, 0.25) == Separation(pytest.approx(0.25), 0, 0)
