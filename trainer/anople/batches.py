@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from goodparts.runtime.recipe.pseudo import PseudoAnomalies, whole_and_tiles
 from torch import Tensor
 
 from .model import Subject, halved
+from .pseudo import PseudoAnomalies, whole_and_tiles
 from .settings import AnoPLeSettings
 from .variation import vary
 

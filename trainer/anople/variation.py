@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from goodparts.runtime.core.preprocess import Array8
-from goodparts.runtime.recipe.pseudo import Mask
 from numpy.random import Generator
 from PIL import Image
+
+from .pseudo import Mask
 
 TURN, SHIFT = 15.0, 0.06
 """The largest turn in degrees, and the largest shift as a share of the side."""

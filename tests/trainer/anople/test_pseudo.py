@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from goodparts.runtime.recipe.pseudo import (
+from goodparts.trainer.anople.pseudo import (
     AREA,
     AUGMENTATIONS,
     PseudoAnomalies,

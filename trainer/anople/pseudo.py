@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from goodparts.runtime.core.preprocess import Array8, load_rgb, resize
+from goodparts.runtime.core.scoring import Floats, bilinear_matrix
 from numpy.random import Generator
 from PIL import Image, ImageEnhance, ImageOps
-
-from ..core.preprocess import Array8, load_rgb, resize
-from ..core.scoring import Floats, bilinear_matrix
 
 Mask = npt.NDArray[np.bool_]
 
