@@ -181,8 +181,14 @@ def _describe_rates(header: RecipeHeader, today: float) -> list[str]:
     return lines
 
 
-def describe_proposal(path: Path, recalibration: Recalibration) -> list[str]:
-    """Return what a recalibration would change, what it rests on, and what it would reject of the photos at hand."""
+def describe_proposal(path: Path, recalibration: Recalibration, taken: bool) -> list[str]:
+    """Return what a recalibration would change, what it rests on, and what it would reject of the photos at hand.
+
+    Args:
+        path: The recipe's file.
+        recalibration: What is proposed.
+        taken: Whether the proposal is written without asking, so that later thresholds are relative to it.
+    """
     before, after = recalibration.before.header, recalibration.recipe.header
     old, new = before.thresholds, after.thresholds
     calibration, scores = after.calibration, recalibration.good_scores
@@ -200,7 +206,7 @@ def describe_proposal(path: Path, recalibration: Recalibration) -> list[str]:
         lines.append(f"  {PROVISIONAL}")
     if recalibration.settlement is not None:
         lines += describe_settlement(recalibration.settlement)
-    return lines + describe_seen(recalibration)
+    return lines + describe_seen(recalibration, new if taken else old)
 
 
 def describe_settlement(settlement: Settlement) -> list[str]:
@@ -223,8 +229,13 @@ def describe_settlement(settlement: Settlement) -> list[str]:
     return lines
 
 
-def describe_seen(recalibration: Recalibration) -> list[str]:
-    """Return a warning where no photo reaches the threshold, and how bad photos score beside good ones."""
+def describe_seen(recalibration: Recalibration, limit: Thresholds) -> list[str]:
+    """Return a warning where no photo reaches the threshold, and how bad photos score beside good ones.
+
+    Args:
+        recalibration: What was calibrated, and on which photos.
+        limit: The thresholds of the file that a later `--threshold` changes; scores are given on its scale.
+    """
     photos = recalibration.bad_photos
     seen = recalibration.good_scores.max() if photos is None else max(photos.good_scores.max(), photos.bad_scores.max())
     lines = []
@@ -236,14 +247,13 @@ def describe_seen(recalibration: Recalibration) -> list[str]:
         )
     if photos is not None:
         proposal = photos.proposal
-        limit = f"{thresholds.score(proposal.threshold):.4g}"
+        factor = f"{limit.score(proposal.threshold):.4g}"
         lines += [
-            f"  good photos score {_spread(photos.good_scores, thresholds)}, "
-            f"bad ones {_spread(photos.bad_scores, thresholds)}",
-            f"  at this threshold {photos.rejected} of {len(photos.good_scores)} good photos would be rejected "
-            f"and {photos.missed} of {len(photos.bad_scores)} bad ones missed",
-            f"  proposed from both: {limit}, {proposal.rejected} rejected and {proposal.missed} "
-            f"missed; to take it: --threshold {limit} with `goodparts calibrate` or `inspect`",
+            f"  good photos score {_spread(photos.good_scores, limit)}, bad ones {_spread(photos.bad_scores, limit)}",
+            f"  at {format_score(limit.score(thresholds.image))} {photos.rejected} of {len(photos.good_scores)} good photos "
+            f"would be rejected and {photos.missed} of {len(photos.bad_scores)} bad ones missed",
+            f"  proposed from both: {factor}, {proposal.rejected} rejected and {proposal.missed} "
+            f"missed; to take it instead: --threshold {factor} with `goodparts calibrate` or `inspect`",
         ]
     return lines
 

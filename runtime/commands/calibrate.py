@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         rate = SETTLING_RATE if args.unlabelled else detector.recipe.header.false_reject_rate
     encode = encode_for(detector.engine, detector.recipe)
     recalibration = recalibrate(detector.recipe, encode, args.good, args.bad, rate, args.unlabelled)
-    print_lines(describe_proposal(args.recipe, recalibration))
+    print_lines(describe_proposal(args.recipe, recalibration, args.take))
     if args.sheet is not None:
         _write_sheet(args.sheet, detector, recalibration)
     if not recalibration.changes:

@@ -36,7 +36,7 @@ def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: 
         recipe = dataclasses.replace(recipe, shots=None)
     recipe.save(out)
     patch = [] if photo is None else [_describe_patch(photo, recipe.header.view, recipe.header.encoder.grid)]
-    print_lines([*describe_recipe(out, recipe), *patch, *describe_seen(recalibration)])
+    print_lines([*describe_recipe(out, recipe), *patch, *describe_seen(recalibration, recipe.header.thresholds)])
 
 
 def _describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:

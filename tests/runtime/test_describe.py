@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
-from goodparts.runtime.describe import PROVISIONAL, describe_seen, describe_thresholds
-from goodparts.runtime.recipe.recalibrate import Recalibration
+import numpy as np
+import pytest
+from goodparts.runtime.describe import PROVISIONAL, describe_proposal, describe_seen, describe_thresholds
+from goodparts.runtime.recipe.calibrate import Separation
+from goodparts.runtime.recipe.recalibrate import BadPhotos, Recalibration
 from goodparts.runtime.recipe.recipe import Recipe
 
 
@@ -31,5 +36,15 @@ def test_a_threshold_above_everything_seen_is_warned_of(recipe: Recipe) -> None:
     highest = max(recipe.header.calibration.image.scores)
     for factor, warned in ((1.01, True), (0.99, False)):
         placed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=highest * factor))
-        told = describe_seen(Recalibration(recipe, placed))
+        told = describe_seen(Recalibration(recipe, placed), placed.header.thresholds)
         assert any("the threshold lies above everything seen" in line for line in told) == warned
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_proposed_threshold_is_relative_to_the_one_that_will_be_in_the_file(recipe: Recipe, taken: bool) -> None:
+    now = recipe.header.thresholds
+    after = recipe.with_thresholds(now.scaled_by(1.3))
+    scores = np.array([now.image], np.float32)
+    photos = BadPhotos(scores, 2 * scores, 0, 0, Separation(1.5 * now.image, 0, 0))
+    told = "\n".join(describe_proposal(Path("r"), Recalibration(recipe, after, bad_photos=photos), taken))
+    assert f"to take it instead: --threshold {1.5 / 1.3 if taken else 1.5:.4g} with" in told
