@@ -250,8 +250,8 @@ def describe_seen(recalibration: Recalibration, limit: Thresholds) -> list[str]:
         factor = f"{limit.score(proposal.threshold):.4g}"
         lines += [
             f"  good photos score {_spread(photos.good_scores, limit)}, bad ones {_spread(photos.bad_scores, limit)}",
-            f"  at {format_score(limit.score(thresholds.image))} {photos.rejected} of {len(photos.good_scores)} good photos "
-            f"would be rejected and {photos.missed} of {len(photos.bad_scores)} bad ones missed",
+            f"  at {format_score(limit.score(thresholds.image))} {photos.rejected} of {len(photos.good_scores)} good "
+            f"photos would be rejected and {photos.missed} of {len(photos.bad_scores)} bad ones missed",
             f"  proposed from both: {factor}, {proposal.rejected} rejected and {proposal.missed} "
             f"missed; to take it instead: --threshold {factor} with `goodparts calibrate` or `inspect`",
         ]
