@@ -30,10 +30,10 @@ from goodparts import Detector, teach
 
 SHOTS, GOOD, LINE = 4, 12, 1000
 BAD_OF_LINE = 2
-"""Of the SETTLING_PARTS parts of the line."""
+"""How many of the SETTLING_PARTS parts of the line are bad."""
 SIZE = (400, 400)
 SURFACES = "turned metal", "brick"
-"""Of the surfaces and the pictures that the training of the backbone held out; brick is cut from a photograph."""
+"""Two surfaces that the training of the backbone held out; brick is cut from a photograph."""
 SURFACE_DEFECTS = "scratch", "crack", "hole", "stain", "foreign body", "drop", "crease", "rust"
 """The last four are held out too."""
 

@@ -22,7 +22,7 @@ DRIFT_FRAMES = 50
 DRIFT_ERRORS = 2.5
 """A drift is at least so many standard errors of what is compared."""
 _MEDIAN_VARIANCE = math.pi / 2
-"""Of a median of normally distributed values, in variances of their mean."""
+"""The variance of the median of normally distributed values, divided by the variance of their mean."""
 
 
 class SceneWatch:

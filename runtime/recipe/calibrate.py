@@ -79,7 +79,7 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Source = Literal["leave-one-out", "copies", "further photos", "unlabelled parts"]
-"""Where the scores of a calibration come from."""
+"""What a calibration rests on."""
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -18,7 +18,7 @@ from .memory import POSES
 
 FORMAT_VERSION = 3
 PROMPTED_VERSION = 4
-"""Of a recipe with conditions, for an engine's prompted graph: who knows version 3 only could not score with it."""
+"""The version of a recipe with conditions, which needs a prompted graph; a reader of version 3 cannot score it."""
 
 MAX_RESIDUAL_WEIGHT = 20.0
 """No score overflows up to it: a residual margin is a difference of cosines, at most 4."""

@@ -24,9 +24,9 @@ SETTLING_RATE = 0.05
 OUTLYING = 3.5
 """A log score this many spreads above the median is not taken for a good part's."""
 UPPER_QUANTILE = 0.85
-"""Where the spread above the median is read off, which holds for good parts while at most one in ten is bad."""
+"""The spread is read off between the median and this quantile; good parts lie there if one part in ten is bad."""
 SMALLEST_SPREAD = 0.01
-"""Of log scores; parts of a line differ more, but for pictures that are all the same."""
+"""The least spread of log scores. Only pictures that are all the same differ less."""
 
 HISTOGRAM_BINS = 16
 
