@@ -35,13 +35,17 @@ def add_backbone(parser: argparse.ArgumentParser) -> None:
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add the options of what is measured on an engine: its folder, its backbone and its precisions."""
     parser.add_argument(
-        "--engine", type=Path, metavar="DIR", help="use this engine, or put it there (default: a temporary one)"
+        "--engine",
+        type=Path,
+        metavar="DIR",
+        help="use this engine, or put it there (default: the one that ships with goodparts, and a temporary one where "
+        "that does not do)",
     )
     parser.add_argument(
         "--backbone",
         metavar="NAME",
         help="small, or an open_clip ViT or CLIP ResNet; random weights "
-        f"(default: that of the engine in DIR, {LARGE_NAME} where there is none)",
+        f"(default: that of the engine; {LARGE_NAME} where one is made)",
     )
     add_precisions(parser)
 

@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "the memory take settings: promptad:alignment_weight=0.1,fusion=prompt, or "
                              "memory:poses=true, which also remembers each shot turned and mirrored")  # fmt: skip
     parser.add_argument("--engine", metavar="DIR",
-                        help="engine folder, which names its backbone; made where there is none (default: in "
-                             "--out)")  # fmt: skip
+                        help="engine folder, which names its backbone; made where there is none (default: the one "
+                             "that ships with goodparts, or one in --out where that lacks something)")  # fmt: skip
     parser.add_argument("--backend", help=f"auto (default), {', '.join(BACKENDS)}")
     parser.add_argument("--precision", choices=get_args(Precision), help="default fp32")
     parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")

@@ -12,6 +12,9 @@ import msgspec
 from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.files import read_toml
+from goodparts.runtime.engine.shipped import SHIPPED
+from goodparts.runtime.engine.spec import read_spec
+from goodparts.trainer.clip.names import DEFAULT_NAME
 from msgspec import Meta
 
 from .datasets import SHOT_COUNTS
@@ -57,8 +60,25 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def engine_folder(self) -> Path:
-        """The engine that was named, or else the one beside the results."""
-        return Path(self.engine or Path(self.out) / "engine")
+        """The engine that was named, the one beside the results, or the one that ships with goodparts.
+
+        The shipped one is used where it has all that is asked for, and no other lies beside the results.
+        """
+        beside = Path(self.out) / "engine"
+        if self.engine is not None:
+            return Path(self.engine)
+        return SHIPPED if not beside.exists() and self._fits_shipped else beside
+
+    @property
+    def _fits_shipped(self) -> bool:
+        """Whether the engine that ships with goodparts has the backbone, precision and graph that are asked for."""
+        others = (self.pretrained, self.weights, self.memory_taps, self.memory_grid, self.neighbourhood)
+        return (
+            self.backbone in (None, DEFAULT_NAME)
+            and others == (None,) * len(others)
+            and self.precision in read_spec(SHIPPED).graph("plain").precisions
+            and not self.needs_prompted_graph
+        )
 
     @property
     def needs_prompted_graph(self) -> bool:

@@ -27,6 +27,8 @@ class Command(NamedTuple):
 TRAIN_AND_EXPORT = Command("goodparts.export.train_and_export", "train",
                            "learn a product from a few photos of good parts, its prompts too")  # fmt: skip
 COMMANDS = {
+    "try": Command("goodparts.runtime.commands.try_folder", "cpu",
+                   "learn from some photos of a folder, inspect the others, show how that went"),
     "teach": Command("goodparts.runtime.commands.teach", "cpu",
                      "learn a product from a few photos of good parts, without torch"),
     "train": TRAIN_AND_EXPORT,
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `goodparts COMMAND …` and return the exit code. argv: without the program's name; None takes sys.argv's."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
-        prog="goodparts", description="Few-shot visual inspection. Learn a product with teach."
+        prog="goodparts", description="Few-shot visual inspection. Begin with try, then teach."
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -10,6 +10,7 @@ from goodparts.runtime.backends.registry import AUTO, installed
 from goodparts.runtime.backends.session import GraphName, Precision
 from goodparts.runtime.core.errors import BackendError, EngineError, install_line
 from goodparts.runtime.engine.plans import graph_files, planned_backends
+from goodparts.runtime.engine.shipped import SHIPPED
 from goodparts.runtime.engine.spec import SPEC_NAME, EngineSpec, read_spec
 from goodparts.trainer.clip.names import LARGE_NAME
 
@@ -65,6 +66,11 @@ class PrecisionOnBackend:
     @property
     def _device_suffix(self) -> str:
         return "" if self.device == "cpu" else " GPU"
+
+
+def engine_folder(engine: Path | None, backbone: str | None, temporary: Path) -> Path:
+    """Return the folder that was named, or the shipped engine's, or where a backbone is asked for a temporary one."""
+    return engine or (SHIPPED if backbone is None else temporary / "engine")
 
 
 def open_or_make_engine(folder: Path, backbone: str | None, precisions: Sequence[Precision] | None) -> EngineSpec:

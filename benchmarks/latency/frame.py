@@ -45,7 +45,7 @@ from ..peers.torch_encoder import torch_installed
 from ..synthetic import make_recipe
 from ..timing import REST, Contender, Worker, interleave
 from . import ceilings
-from .engines import PrecisionOnBackend, find_precisions_on_backends, nothing_runs, open_or_make_engine
+from .engines import PrecisionOnBackend, engine_folder, find_precisions_on_backends, nothing_runs, open_or_make_engine
 from .frame_inspection import decode_jpeg, inspect_in_torch, inspect_on_backend, search_memory, transfer_in_torch
 from .frame_plot import draw_distributions, to_png
 from .frame_report import EncoderWork, add_all_contenders, add_precision_on_backend, distributions
@@ -121,7 +121,7 @@ def measure(
 ) -> Findings:
     findings = Findings()
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        folder = engine or Path(temporary) / "engine"
+        folder = engine_folder(engine, backbone, Path(temporary))
         spec = open_or_make_engine(folder, backbone, precisions)
         work = add_encoder_work(findings, spec)
         test = make_latency_test(fps, batch, FRAMES)

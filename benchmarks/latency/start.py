@@ -29,7 +29,7 @@ from .. import options
 from ..peers.torch_encoder import torch_installed
 from ..synthetic import make_recipe
 from ..timing import in_this_process, interleave, percentile
-from .engines import find_precisions_on_backends, nothing_runs, open_or_make_engine
+from .engines import engine_folder, find_precisions_on_backends, nothing_runs, open_or_make_engine
 from .first_verdict_times import time_first_verdicts
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def measure(
         findings.remarks.append(WITHOUT_TORCH)
     with tempfile.TemporaryDirectory() as temporary_name:
         temporary = Path(temporary_name)
-        folder = engine or temporary / "engine"
+        folder = engine_folder(engine, backbone, temporary)
         spec = open_or_make_engine(folder, backbone, precisions)
         candidates = find_precisions_on_backends(folder, spec, precisions, findings.remarks)
         if not candidates:

@@ -6,14 +6,12 @@ outside (file names, folder names) is escaped.
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from goodparts.runtime.core.files import printable
 from goodparts.runtime.core.scoring import Floats, anomaly_map
+from goodparts.runtime.html import histogram, html_page, picture_uri, text
 from goodparts.runtime.overlay import heat
 from PIL import Image
 
@@ -24,8 +22,6 @@ from .summary import MEAN, Summary, SummaryRow
 
 SIDE = 180
 """The side of a picture, in pixels."""
-BINS, WIDTH, HEIGHT = 30, 420, 110
-"""The bins and the size of a histogram."""
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em; color: #1a1a1a; }
 table { border-collapse: collapse; margin: .5em 0 1.5em; font-variant-numeric: tabular-nums; }
@@ -36,8 +32,6 @@ figure { display: inline-block; vertical-align: top; margin: 0 1em 1em 0; }
 figcaption { font-size: 13px; max-width: 420px; overflow-wrap: anywhere; }
 .mistake figcaption { max-width: 368px; }
 """
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_GOOD, _BAD = "#4477aa", "#cc6633"
 
 
 def to_html(summary: Summary, about: Sequence[str], methods: Sequence[str]) -> str:
@@ -58,17 +52,7 @@ def to_html(summary: Summary, about: Sequence[str], methods: Sequence[str]) -> s
         parts.append(_mistakes(of_category[0]))
     if summary.evaluation.remarks:
         parts += ["<h2>Remarks</h2>", _list(summary.evaluation.remarks)]
-    head = (
-        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{text(summary.data)}</title><style>{_STYLE}</style>"
-    )
-    body = "\n".join(parts)
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
-
-
-def text(raw: str) -> str:
-    """Escape text so that HTML shows it unchanged, also in attributes."""
-    return html.escape(raw, quote=True)
+    return html_page(summary.data, _STYLE, parts)
 
 
 def _list(lines: Sequence[str]) -> str:
@@ -104,29 +88,11 @@ def _table_line(tag: str, cells: Sequence[str]) -> str:
 
 
 def _histogram(shown: ShownMeasurement) -> str:
-    """Draw good photos' scores above the middle, bad ones' below it, and the threshold as a dashed line."""
+    """Draw a method's scores with its threshold, and tell what that does."""
     measurement, scores = shown.measurement, shown.scores.astype(np.float64)
     threshold = measurement.threshold
-    limits = [*scores] if threshold is None else [*scores, threshold]
-    low, high = min(limits), max(limits)
-    span = (high - low) or 1.0
-    counts = [np.histogram(scores[shown.bad == kind], BINS, (low, low + span))[0] for kind in (False, True)]
-    tallest = max(1, *(int(count.max()) for count in counts))
-    middle, step = HEIGHT / 2, WIDTH / BINS
-    bars = []
-    for count, colour, up in zip(counts, (_GOOD, _BAD), (True, False), strict=True):
-        for index in np.flatnonzero(count):
-            height = (middle - 8) * count[index] / tallest
-            y = middle - height if up else middle
-            bars.append(
-                f'<rect x="{index * step:.1f}" y="{y:.1f}" width="{step - 1:.1f}" height="{height:.1f}" '
-                f'fill="{colour}"/>'
-            )
-    bars.append(f'<line x1="0" x2="{WIDTH}" y1="{middle}" y2="{middle}" stroke="#888"/>')
     verdicts = "it has no threshold of its own"
     if threshold is not None:
-        x = (threshold - low) / span * WIDTH
-        bars.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}" stroke="#000" stroke-dasharray="4 3"/>')
         rejected = shown.scores >= threshold
         verdicts = (
             f"at the threshold {threshold:.4g} {int(rejected[~shown.bad].sum())} of {int((~shown.bad).sum())} "
@@ -134,11 +100,8 @@ def _histogram(shown: ShownMeasurement) -> str:
         )
     title = find_method(measurement.method).title
     caption = f"{title}, {measurement.shots} shots: good above, bad below; {verdicts}"
-    return (
-        f'<figure><svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{text(caption)}">{"".join(bars)}</svg><figcaption>{text(caption)}<br>'
-        f"{low:.4g} … {high:.4g}</figcaption></figure>"
-    )
+    drawing = histogram(scores, shown.bad, {} if threshold is None else {f"{threshold:.4g}": threshold}, caption)
+    return f"<figure>{drawing}<figcaption>{text(caption)}</figcaption></figure>"
 
 
 def _mistakes(shown: ShownMeasurement) -> str:
@@ -155,9 +118,9 @@ def _mistake(mistake: ShownMistake) -> str:
     kind = f"bad ({sample.defect})" if sample.bad else "good"
     others = "good ones score no lower" if sample.bad else "bad ones score no higher"
     caption = f"{printable(sample.path)}: {kind}, score {mistake.score:.4g}; {mistake.size:.0%} of the {others}"
-    photo = Image.fromarray(mistake.view)
+    photo = Image.fromarray(mistake.view).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     pictures = "".join(
-        f'<img src="{_uri(picture)}" width="{SIDE}" height="{SIDE}" alt="{alt}"> '
+        f'<img src="{picture_uri(picture)}" width="{SIDE}" height="{SIDE}" alt="{alt}"> '
         for picture, alt in ((photo, "photo"), (draw_heat(photo, mistake.grid), "heat-map"))
     )
     return f'<figure class="mistake">{pictures}<figcaption>{text(caption)}</figcaption></figure>'
@@ -171,9 +134,3 @@ def draw_heat(photo: Image.Image, grid: Floats) -> Image.Image:
     painted = photo.copy()
     painted.paste(Image.fromarray(colour), (0, 0), Image.fromarray(alpha))
     return painted
-
-
-def _uri(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR).save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from goodparts.evaluation.methods.table import METHODS, find_method
 from goodparts.evaluation.sweep import read_sweep
+from goodparts.runtime.engine.shipped import SHIPPED
 
 from goodparts.cli import main
 
@@ -39,6 +40,29 @@ def test_the_memory_takes_settings() -> None:
     sweep = read_sweep(None, {"data": "drawn", "out": "a", "method": ("memory:poses=true,memory_share=0.125",)})
     (name,) = sweep.methods
     assert find_method(name).title == "memory only (PromptAD's VAD); poses=true,memory_share=0.125"
+
+
+@pytest.mark.parametrize(
+    ("options", "shipped"),
+    [
+        ({}, True),
+        ({"backbone": "small", "precision": "bf16"}, True),
+        ({"precision": "int8"}, False),
+        ({"memory-taps": "2,3"}, False),
+        ({"backbone": "ViT-B-16"}, False),
+    ],
+)
+def test_the_shipped_engine_is_used_where_it_has_what_is_asked_for(
+    options: dict[str, str], shipped: bool, tmp_path: Path
+) -> None:
+    sweep = read_sweep(None, {"data": "drawn", "out": str(tmp_path), "method": ("memory",), **options})
+    assert sweep.engine_folder == (SHIPPED if shipped else tmp_path / "engine")
+
+
+def test_an_engine_beside_the_results_is_used_again(tmp_path: Path) -> None:
+    (tmp_path / "engine").mkdir()
+    sweep = read_sweep(None, {"data": "drawn", "out": str(tmp_path), "method": ("memory",)})
+    assert sweep.engine_folder == tmp_path / "engine"
 
 
 def test_options_win_over_the_file(tmp_path: Path) -> None:

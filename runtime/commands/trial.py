@@ -1,0 +1,216 @@
+"""Trying a product out: some photos of a folder are learned from, the others are inspected."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.errors import GoodpartsError, SettingsError
+from ..core.files import printable
+from ..core.image_files import find_images
+from ..core.preprocess import load_rgb
+from ..core.scoring import Floats
+from ..core.view import View
+from ..detector import Detector
+from ..engine.engine import Engine
+from ..recipe.calibrate import FALSE_REJECT_RATE
+from ..recipe.recalibrate import recalibrate
+from ..recipe.settle import SETTLING_RATE
+from ..recipe.teach import teach
+
+log = logging.getLogger(__name__)
+
+SHOTS = 4
+"""How many photos are learned from where nobody says."""
+
+
+class TryPhotos(NamedTuple):
+    """The photos of a folder.
+
+    Attributes:
+        folder: Where those of good parts lie, at least the ones that are learned from.
+        good: Those of good parts, in the order in which they are learned from.
+        bad: Those of bad parts.
+    """
+
+    folder: Path
+    good: list[Path]
+    bad: list[Path]
+
+
+class Limit(NamedTuple):
+    """A threshold for raw image scores, and what it rests on."""
+
+    basis: str
+    raw_threshold: float
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What came of trying a product.
+
+    Attributes:
+        product: What it is called.
+        folder: The folder that was tried.
+        images: The folder that it was learned from, as it would be given to `goodparts teach`.
+        detector: It finds the product's bad parts, with the first of `limits`.
+        shots: The photos that were learned from.
+        photos: The photos that were inspected, N of them.
+        bad: Whether each shows a bad part, bool [N].
+        raw_scores: Their raw image scores [N].
+        unreadable: The photos that could not be inspected, each with the reason.
+        limits: The thresholds that were tried, the one from the shots first.
+        patch: The height and width of a patch in pixels of the first shot.
+        seconds: How long learning took.
+        milliseconds: How long inspecting a frame took, the median.
+    """
+
+    product: str
+    folder: Path
+    images: Path
+    detector: Detector
+    shots: list[Path]
+    photos: list[Path]
+    bad: npt.NDArray[np.bool_]
+    raw_scores: Floats
+    unreadable: list[tuple[Path, str]]
+    limits: list[Limit]
+    patch: tuple[float, float]
+    seconds: float
+    milliseconds: float
+
+    @property
+    def scores(self) -> Floats:
+        """The scores [N], of which the detector rejects 1 and more."""
+        scores: Floats = self.raw_scores / np.float32(self.detector.thresholds.image)
+        return scores
+
+    def errors(self, limit: Limit) -> tuple[int, int]:
+        """Return how many good parts a limit rejects, and how many bad ones it lets pass."""
+        rejected = self.raw_scores >= limit.raw_threshold
+        return int((rejected & ~self.bad).sum()), int((~rejected & self.bad).sum())
+
+
+def find_try_photos(folder: Path) -> TryPhotos:
+    """Return the photos of a folder with `good` and `bad`, of MVTec's `train` and `test`, or of good parts only.
+
+    Raises:
+        SettingsError: The folder has `bad` and no `good`, or fewer than two photos of good parts.
+        FileError: The folder does not exist or holds no photo.
+    """
+    if not folder.is_dir():
+        raise SettingsError(
+            f"{printable(folder)} is no folder: give one with photos of good parts, or with good/ and bad/"
+        )
+    if (folder / "train" / "good").is_dir():
+        tested = folder / "test"
+        defects = [path for path in sorted(tested.iterdir()) if path.is_dir()] if tested.is_dir() else []
+        good = [folder / "train" / "good", *(path for path in defects if path.name == "good")]
+        bad = [path for path in defects if path.name != "good"]
+    elif (folder / "good").is_dir():
+        good, bad = [folder / "good"], [path for path in [folder / "bad"] if path.is_dir()]
+    elif (folder / "bad").is_dir():
+        raise SettingsError(
+            f"{printable(folder)} has bad/ and no good/: put photos of good parts into {folder.name}/good"
+        )
+    else:
+        good, bad = [folder], []
+    photos = TryPhotos(good[0], find_images(good), find_images(bad) if bad else [])
+    if len(photos.good) < 2:
+        raise SettingsError(
+            f"{printable(good[0])} holds one photo of a good part: two or more are needed, to learn from some and "
+            "inspect the others"
+        )
+    return photos
+
+
+def try_product(
+    folder: Path,
+    product: str,
+    *,
+    engine: Engine,
+    view: View | None = None,
+    shots: int | None = None,
+    false_reject_rate: float = FALSE_REJECT_RATE,
+    unlabelled: Sequence[Path] = (),
+    bad_examples: Sequence[Path] = (),
+) -> Trial:
+    """Learn a product from some photos of a folder and inspect the others.
+
+    Args:
+        folder: What `find_try_photos` reads.
+        product: What the product is called.
+        engine: The engine that encodes the photos.
+        view: Which part of a photo is looked at; the whole of it where None.
+        shots: How many photos of good parts are learned from, the first by name; SHOTS where None and there are more.
+        false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
+        unlabelled: Photos of parts as they come, or folders of them, for a second limit; none for no such limit.
+        bad_examples: Photos of bad parts, or folders of them, for a last limit; none for no such limit.
+
+    Raises:
+        SettingsError: A value is out of range, or no photo is left to be inspected.
+        FileError, ImageError: A photo that is learned from cannot be read.
+        EngineError, BackendError: The engine cannot be used.
+    """
+    photos = find_try_photos(folder)
+    count = min(SHOTS, len(photos.good) - 1) if shots is None else shots
+    if not 1 <= count < len(photos.good):
+        raise SettingsError(
+            f"--shots {count}: there are {len(photos.good)} photos of good parts and one must be left to be inspected; "
+            f"1 to {len(photos.good) - 1} can be used"
+        )
+    chosen = photos.good[:count]
+    start = time.perf_counter()
+    recipe = teach(chosen, product, engine=engine, view=view, false_reject_rate=false_reject_rate)
+    seconds = time.perf_counter() - start
+    limits = [Limit(f"{count} good photo{'s'[: count > 1]}", recipe.header.thresholds.image)]
+    if unlabelled or bad_examples:
+        rate = SETTLING_RATE if unlabelled else false_reject_rate
+        proposed = recalibrate(recipe, engine.encode, [], bad_examples, rate, unlabelled)
+        if proposed.settlement is not None:
+            parts = len(proposed.settlement.scores)
+            limits.append(Limit(f"settling in on {parts} parts", proposed.recipe.header.thresholds.image))
+        if proposed.bad_photos is not None:
+            examples = len(proposed.bad_photos.bad_scores)
+            limits.append(Limit(f"{examples} bad examples as well", proposed.bad_photos.proposal.threshold))
+    detector = Detector(engine, recipe)
+    inspected: list[Path] = []
+    scores, spans = [], []
+    unreadable: list[tuple[Path, str]] = []
+    for path in photos.good[count:] + photos.bad:
+        try:
+            inspection = detector.predict(path)
+        except GoodpartsError as error:
+            log.warning("%s", error)
+            unreadable.append((path, str(error)))
+            continue
+        inspected.append(path)
+        scores.append(inspection.raw_score)
+        spans.append(sum(inspection.milliseconds.values()))
+    if not inspected:
+        raise SettingsError(f"no photo of {printable(folder)} beside the shots can be read: nothing was inspected")
+    of_bad = set(photos.bad)
+    height, width = load_rgb(chosen[0]).shape[:2]
+    return Trial(
+        product=product,
+        folder=folder,
+        images=photos.folder,
+        detector=detector,
+        shots=chosen,
+        photos=inspected,
+        bad=np.array([path in of_bad for path in inspected]),
+        raw_scores=np.array(scores, np.float32),
+        unreadable=unreadable,
+        limits=limits,
+        patch=recipe.header.view.patch(height, width, recipe.header.encoder.grid),
+        seconds=seconds,
+        milliseconds=statistics.median(spans),
+    )

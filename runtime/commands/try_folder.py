@@ -1,0 +1,55 @@
+"""`goodparts try`: learns from some photos of a folder, inspects the others, and shows on one sheet how that went."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..core.files import printable, require_folder_of, write_atomic
+from ..engine.engine import Engine
+from .options import add_backend, add_bad, add_engine, add_false_reject_rate, add_threads, add_view, read_view
+from .printing import print_lines
+from .trial import SHOTS, try_product
+from .trial_advice import advise
+from .trial_sheet import describe_trial, to_html
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR",
+                        help="folder with photos of good parts, or with good/ and bad/")  # fmt: skip
+    parser.add_argument("--product", metavar="TEXT", help="what it is called (default: the folder's name)")
+    parser.add_argument("--out", type=Path, default=Path("try.html"), metavar="FILE",
+                        help="the sheet to write (default %(default)s)")  # fmt: skip
+    parser.add_argument("--shots", type=int, metavar="K",
+                        help=f"learn from the first K photos of good parts (default {SHOTS})")  # fmt: skip
+    parser.add_argument("--unlabelled", type=Path, nargs="+", default=[], metavar="PATH",
+                        help="photos of parts as they come, a few of them bad, to settle in on")  # fmt: skip
+    add_bad(parser)
+    add_view(parser.add_argument_group("where to look"))
+    add_false_reject_rate(parser)
+    engine = parser.add_argument_group("engine")
+    add_engine(engine)
+    add_backend(engine)
+    add_threads(engine)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Try a folder, write the sheet, and print what came of it."""
+    require_folder_of(args.out)
+    view = read_view(args)
+    engine = Engine.open(args.engine, backend=args.backend, precision=args.precision, threads=args.threads, verify=True)
+    trial = try_product(
+        args.folder,
+        args.product or args.folder.resolve().name,
+        engine=engine,
+        view=view,
+        shots=args.shots,
+        false_reject_rate=args.false_reject_rate,
+        unlabelled=args.unlabelled,
+        bad_examples=args.bad,
+    )
+    write_atomic(args.out, to_html([trial]).encode())
+    print_lines([*describe_trial(trial), f"{printable(args.out)} shows all of it: open it in a browser", "next:"])
+    for sentence, command in advise(trial):
+        print_lines([f"  {sentence}", *([] if command is None else [f"    {command}"])])
+    return 0

@@ -1,0 +1,88 @@
+"""Pieces of HTML files that open offline: they load and run nothing, and show text from outside as it is."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .core.scoring import Floats
+
+GOOD, BAD = "#4477aa", "#cc6633"
+"""The colours of good and of bad photos' scores, which differ in lightness too."""
+BINS, WIDTH, HEIGHT = 30, 420, 110
+"""The bins and the size in pixels of a histogram."""
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def text(raw: str) -> str:
+    """Escape text so that HTML shows it unchanged, also in attributes."""
+    return html.escape(raw, quote=True)
+
+
+def html_page(title: str, style: str, parts: Sequence[str]) -> str:
+    """Return a whole file.
+
+    Args:
+        title: The window's title, not yet escaped.
+        style: The style sheet.
+        parts: The body's pieces of HTML.
+    """
+    head = (
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{text(title)}</title><style>{style}</style>"
+    )
+    body = "\n".join(parts)
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+def picture_uri(picture: Image.Image) -> str:
+    """Return a picture as a data: address, in JPEG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def histogram(scores: Floats, bad: npt.NDArray[np.bool_], limits: Mapping[str, float], label: str) -> str:
+    """Draw good photos' scores above the middle, bad ones' below it, and each limit as a dashed line.
+
+    Args:
+        scores: The scores [N], at least one.
+        bad: Which of them are of bad photos, bool [N].
+        limits: The thresholds to draw, on the scores' scale, each by the few letters beside it.
+        label: What is read out in place of the drawing.
+
+    Returns:
+        An svg element, and under it the scale's two ends.
+    """
+    values = np.array([*scores, *limits.values()], np.float64)
+    low, high = float(values.min()), float(values.max())
+    span = (high - low) or 1.0
+    counts = [np.histogram(scores[bad == kind], BINS, (low, low + span))[0] for kind in (False, True)]
+    tallest = max(1, *(int(count.max()) for count in counts))
+    middle, step = HEIGHT / 2, WIDTH / BINS
+    shapes = []
+    for count, colour, up in zip(counts, (GOOD, BAD), (True, False), strict=True):
+        for index in np.flatnonzero(count):
+            height = (middle - 8) * count[index] / tallest
+            y = middle - height if up else middle
+            shapes.append(
+                f'<rect x="{index * step:.1f}" y="{y:.1f}" width="{step - 1:.1f}" height="{height:.1f}" '
+                f'fill="{colour}"/>'
+            )
+    shapes.append(f'<line x1="0" x2="{WIDTH}" y1="{middle}" y2="{middle}" stroke="#888"/>')
+    for row, (name, limit) in enumerate(limits.items(), start=1):
+        x = (limit - low) / span * WIDTH
+        anchor, beside = ("end", x - 4) if x > WIDTH / 2 else ("start", x + 4)
+        shapes.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}" stroke="#000" stroke-dasharray="4 3"/>')
+        shapes.append(f'<text x="{beside:.1f}" y="{row * 11}" font-size="11" text-anchor="{anchor}">{text(name)}</text>')
+    return (
+        f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{text(label)}">{"".join(shapes)}</svg><br><small>{low:.4g} … {high:.4g}</small>'
+    )

@@ -1,0 +1,119 @@
+"""`goodparts try`: one sheet of what four good photos are worth."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from goodparts.runtime.commands.trial import try_product
+from goodparts.runtime.commands.trial_advice import advise
+from goodparts.runtime.commands.trial_sheet import to_html
+from goodparts.runtime.engine.engine import Engine
+
+from goodparts.cli import main
+from tests.conftest import draw_part
+
+
+def test_a_sheet_shows_the_worst_first_the_limit_and_what_to_do_next(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet = tmp_path / "sheet.html"
+    assert main(["try", str(photos), "--product", "ring", "--out", str(sheet)]) == 0
+    output = capsys.readouterr().out
+    assert "ring: Learned from 2 photos of good parts" in output
+    assert "inspected 1 other good parts and 1 bad ones" in output
+    assert "goodparts teach --images" in output
+    page = sheet.read_text()
+    scores = [float(score) for score in re.findall(r'<b class="\w+">\w+ ([\d.]+)</b>', page)]
+    assert len(scores) == 2
+    assert scores == sorted(scores, reverse=True)
+    assert page.index("bad/4.png") < page.index("good/3.png")
+    assert not re.search(r"<script|(src|href)=\"(?!data:|#)", page)  # it opens offline and runs nothing
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[[dict[str, int]], Path]:
+    """A function that makes a folder with so many drawn photos in each subfolder."""
+
+    def make(counts: dict[str, int]) -> Path:
+        seed = 0
+        for name, count in counts.items():
+            (tmp_path / "tried" / name).mkdir(parents=True)
+            for _ in range(count):
+                seed += 1
+                draw_part(seed, defect=name.endswith("bad")).save(tmp_path / "tried" / name / f"{seed}.png")
+        return tmp_path / "tried"
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("counts", "learned", "inspected"),
+    [
+        ({"": 3}, 2, (1, 0)),
+        ({"": 6}, 4, (2, 0)),
+        ({"good": 5, "bad": 2}, 4, (1, 2)),
+        ({"train/good": 2, "test/good": 1, "test/bad": 2}, 2, (1, 2)),
+    ],
+)
+def test_photos_are_found_in_the_layouts_that_people_have(
+    folder: Callable[[dict[str, int]], Path], counts: dict[str, int], learned: int, inspected: tuple[int, int]
+) -> None:
+    trial = try_product(folder(counts), "ring", engine=Engine.open())
+    assert len(trial.shots) == learned
+    assert ((~trial.bad).sum(), trial.bad.sum()) == inspected
+
+
+def test_a_broken_photo_is_listed_and_the_rest_goes_on(folder: Callable[[dict[str, int]], Path]) -> None:
+    tried = folder({"good": 3, "bad": 1})
+    (tried / "bad" / "<b>.png").write_bytes(b"no picture")
+    trial = try_product(tried, "ring <script>", engine=Engine.open())
+    page = to_html([trial])
+    assert len(trial.photos) == 2
+    assert "Not inspected" in page
+    assert "&lt;b&gt;.png" in page
+    assert "<script" not in page
+
+
+def test_the_advice_follows_what_was_found(folder: Callable[[dict[str, int]], Path]) -> None:
+    tried, engine = folder({"good": 6, "bad": 2}), Engine.open()
+    trial = try_product(tried, "a ring", engine=engine)
+    assert not any("--tiles" in (advice.command or "") for advice in advise(trial))
+    trial.raw_scores[trial.bad] = 0.0
+    trial.raw_scores[~trial.bad] = 1.0
+    commands = [advice.command for advice in advise(trial)]
+    assert commands[0] == f"goodparts try {tried} --product 'a ring' --tiles 2x2"
+    assert commands[1] == f"goodparts try {tried} --product 'a ring' --shots 5"
+    shutil.rmtree(tried / "bad")
+    assert "No bad part was shown" in advise(try_product(tried, "ring", engine=engine))[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("counts", "options", "message"),
+    [
+        ({"good": 1}, [], "holds one photo of a good part: two or more are needed"),
+        ({"bad": 1}, [], "has bad/ and no good/: put photos of good parts into tried/good"),
+        ({"good": 3}, ["--shots", "3"], "--shots 3: there are 3 photos of good parts and one must be left"),
+        ({"good": 3}, ["--out", "nowhere/sheet.html"], "does not exist; create it first"),
+        ({"good": 0}, [], "no pictures in"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    folder: Callable[[dict[str, int]], Path],
+    capsys: pytest.CaptureFixture[str],
+    counts: dict[str, int],
+    options: list[str],
+    message: str,
+) -> None:
+    assert main(["try", str(folder(counts)), *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["try", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere is no folder: give one with photos of good parts" in capsys.readouterr().err
