@@ -3,7 +3,7 @@
 # make check    lint, format and types
 # make gpu-check  build with CUDA, compute-sanitizer, tests, benchmark: benchmarks/results/gpu.json
 # make wheel    this machine's wheel, tested in an environment of its own, in build/wheels
-# make demo     the whole job on drawn parts, with pictures to look at in build/demo
+# make demo     the whole job on drawn parts, without torch; build/demo/sheet.html shows it
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -39,8 +39,11 @@ gpu-check:
 wheel: $(STAMP)
 	bash tests/wheels.sh $(PYTHON) $(VENV) build/wheels
 
-demo: $(STAMP)
-	$(BIN)/python -m goodparts.benchmarks.demo --out build/demo
+# In an environment of its own, without torch, so that it soon begins.
+demo:
+	$(PYTHON) -m venv build/demo-env
+	build/demo-env/bin/pip install --quiet --disable-pip-version-check -C cmake.define.GOODPARTS_CUDA=OFF ".[cpu]"
+	cd build && demo-env/bin/python -m goodparts.benchmarks.demo --out demo
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

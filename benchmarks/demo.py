@@ -1,5 +1,4 @@
-"""`make demo`: the whole job on drawn parts, and on surfaces that look like photographs, of kinds that the backbone has
-never seen.
+"""`make demo`: the whole job on drawn parts and a drawn surface, of kinds that the backbone has never seen.
 
 It draws photos, learns each product from four good ones without torch, as `goodparts try` does, and inspects good and
 bad ones: with the limit that the four photos give, after settling in on a hundred parts of the line, and with examples
@@ -26,8 +25,8 @@ GOOD, LINE = 12, 1000
 BAD_OF_LINE = 2
 """How many of the SETTLING_PARTS parts of the line are bad."""
 SIZE = (400, 400)
-SURFACES = "turned metal", "brick"
-"""Two surfaces that the training of the backbone held out; brick is cut from a photograph."""
+SURFACE = "turned metal"
+"""A surface that the training of the backbone held out."""
 SURFACE_DEFECTS = "scratch", "crack", "hole", "stain", "foreign body", "drop", "crease", "rust"
 """The last four are held out too."""
 
@@ -35,7 +34,7 @@ SURFACE_DEFECTS = "scratch", "crack", "hole", "stain", "foreign body", "drop", "
 def draw(folder: Path, kind: str) -> None:
     """Draw the photos of one product: `good`, `bad/<defect>`, parts as they come in `line`, and `bad_examples`."""
     product = DrawnProduct(kind, LINE)
-    defects = SURFACE_DEFECTS if kind in SURFACES else DEFECTS
+    defects = SURFACE_DEFECTS if kind == SURFACE else DEFECTS
     photos: list[tuple[str, int, str | None]] = [("good", index, None) for index in range(SHOTS)]
     photos += [("good", 100 + index, None) for index in range(GOOD)]
     photos += [(f"bad/{defect.replace(' ', '_')}", 200 + index, defect) for index, defect in enumerate(defects * 2)]
@@ -48,7 +47,7 @@ def draw(folder: Path, kind: str) -> None:
         Image.fromarray(product.photo(seed, defect, size=SIZE).image).save(target)
 
 
-def run(folder: Path, kinds: Sequence[str] = (*HELD_OUT_KINDS, *SURFACES)) -> list[Trial]:
+def run(folder: Path, kinds: Sequence[str] = (*HELD_OUT_KINDS, SURFACE)) -> list[Trial]:
     """Draw products, try each, and write the sheet of all, `sheet.html`."""
     folders = [folder / kind for kind in kinds]
     with ProcessPoolExecutor() as pool:
@@ -63,7 +62,7 @@ def run(folder: Path, kinds: Sequence[str] = (*HELD_OUT_KINDS, *SURFACES)) -> li
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The whole job on drawn parts and surfaces.")
+    parser = argparse.ArgumentParser(description="The whole job on drawn parts.")
     parser.add_argument("--out", type=Path, default=Path("build/demo"), metavar="DIR", help="default: %(default)s")
     folder = parser.parse_args().out
     for trial in run(folder):

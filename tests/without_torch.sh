@@ -44,12 +44,15 @@ test "$(ls pictures | wc -l)" = 3
 test "$(wc -l <watched.jsonl)" = 5
 # A product is learned here too, with the engine in the package.
 started=$(date +%s.%N)
+"$work/line/bin/goodparts" try good --out try.html
+tried=$(date +%s.%N)
+grep -q "Highest scores first" try.html
 "$work/line/bin/goodparts" teach --images good --product cloth --out taught.safetensors
 "$work/line/bin/goodparts" inspect --recipe taught.safetensors good --json taught.jsonl
 ended=$(date +%s.%N)
 test "$(wc -l <taught.jsonl)" = 3
-seconds=$("$python" -c "print(f'{$ended - $started:.1f}')")
-echo "from photos to verdicts in $seconds s; the environment has $(du -sm line | cut -f1) MB"
+seconds() { "$python" -c "print(f'{$2 - $1:.1f} s')"; }
+echo "first verdict, by try: $(seconds "$started" "$tried"); teach and inspect: $(seconds "$tried" "$ended"); the environment has $(du -sm line | cut -f1) MB"
 "$work/line/bin/python" "$here/wheel.py"
 # What is missing is named, in one line, with the way to get it.
 "$work/line/bin/train-and-export" --help >/dev/null
