@@ -140,6 +140,8 @@ def _describe_fusion(header: RecipeHeader) -> str:
             return "the prompts only"
         case "memory":
             return "the memory only"
+        case "subspace":
+            return "the distance from the subspace of the remembered patches (the runtime in Python only)"
 
 
 def describe_accepts(header: RecipeHeader) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.scoring import RESIDUAL_WEIGHT, Learned
+from ..core.scoring import RESIDUAL_WEIGHT, Fusion, Learned
 from ..core.view import View
 from ..engine.engine import Engine
 from ..engine.parity import TEMPERATURE
@@ -68,10 +68,13 @@ def teach(
     return teach_product(engine, Product(name, (), view, loaded), options)
 
 
-def no_prompts(encoder: Encoder) -> Learned:
-    """Return what is scored of a product of which only the memory is known: prompts that are 0, which nothing reads."""
+def no_prompts(encoder: Encoder, fusion: Fusion = "memory") -> Learned:
+    """Return what is scored of a product of which only the memory is known: prompts that are 0, which nothing reads.
+
+    fusion: "memory" or "subspace".
+    """
     nothing = np.zeros((2, encoder.width), np.float32)
-    return Learned(nothing, nothing, (), TEMPERATURE, "grid", fusion="memory")
+    return Learned(nothing, nothing, (), TEMPERATURE, "grid", fusion=fusion)
 
 
 def teach_product(engine: Engine, product: Product, options: LearningOptions | None = None) -> Recipe:

@@ -71,3 +71,17 @@ def test_the_detector_and_the_fused_file_score_the_memory(engine: Path, taught: 
     assert bad.score > 1 > good.score
     taught.save(tmp_path / "ring.safetensors")
     write_fused(engine, tmp_path / "ring.safetensors", tmp_path / "ring.onnx")
+
+
+def test_a_subspace_is_scored_by_the_detector_and_refused_by_the_fused_file(
+    engine: Path, images: Backbone, photos: Path, tmp_path: Path
+) -> None:
+    recipe = train(photos / "good", "ring", engine=engine, backbone=images, settings={"subspace": True})
+    assert recipe.header.fusion == "subspace"
+    assert recipe.header.calibration.source == "leave-one-out"
+    recipe.save(tmp_path / "ring.safetensors")
+    detector = Detector(Engine.open(engine, backend="onnxruntime"), tmp_path / "ring.safetensors")
+    good, bad = (detector.predict(np.asarray(draw_part(7, defect=defect))) for defect in (False, True))
+    assert bad.score > 1 > good.score
+    with pytest.raises(SettingsError, match="recipes of a subspace are scored by the runtime in Python only"):
+        write_fused(engine, tmp_path / "ring.safetensors", tmp_path / "ring.onnx")

@@ -20,17 +20,24 @@ if TYPE_CHECKING:
 
 
 class MemorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which of the shots' patches are remembered."""
+    """Which of the shots' patches are remembered, and how others are compared with them."""
 
     memory_share: Annotated[float, Meta(gt=0, le=1, description="of the shots' patches to remember")] = 1.0
     poses: Annotated[bool, Meta(description="remember each shot turned and mirrored too")] = False
+    subspace: Annotated[
+        bool,
+        Meta(
+            description="score a patch by its distance from the mean and the components of the remembered patches "
+            "(SubspaceAD), not from the nearest one; only the runtime in Python can"
+        ),
+    ] = False
 
 
 class MemoryOnly(Method):
     """The memory with its settings."""
 
     title = "the memory only"
-    description = "--memory-share and --poses, which it shares with the other methods"
+    description = "besides --memory-share and --poses, which it shares with the other methods"
     protocols: ClassVar[Mapping[Protocol, MemorySettings]] = {"clean": MemorySettings()}
     learns_together = False
 
@@ -73,7 +80,7 @@ class MemoryPreparation(Preparation):
                 product=product,
                 method="memory",
                 settings=msgspec.structs.asdict(self._settings),
-                prompts=no_prompts(encoder),
+                prompts=no_prompts(encoder, "subspace" if self._settings.subspace else "memory"),
                 features=self._backbone.encode(product.shots.views[encoder.image_size]),
                 encode=self._backbone.encode,
                 memory_share=self._settings.memory_share,
