@@ -189,9 +189,12 @@ def _open_backbone(sweep: Sweep, encoder: Encoder | None = None) -> Backbone:
         memory_taps=sweep.memory_taps,
         memory_grid=sweep.memory_grid,
         neighbourhood=sweep.neighbourhood,
+        image_size=sweep.image_size,
     )
     if encoder is not None:
         options.memory_taps = options.memory_taps or ",".join(str(tap.block) for tap in encoder.taps)
         options.memory_grid = options.memory_grid or encoder.grid[0]
         options.neighbourhood = options.neighbourhood or encoder.neighbourhood
+        if not encoder.has_text:
+            options.image_size = options.image_size or encoder.image_size
     return open_backbone(options)

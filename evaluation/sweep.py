@@ -48,6 +48,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     memory_taps: str | None = None
     memory_grid: Count | None = None
     neighbourhood: Count | None = None
+    image_size: Count | None = None
     workers: Count = 1
     ray: str | None = None
 

@@ -79,7 +79,8 @@ def make_engine(
         graph, weights = write_graph(backbone.visual, part)
         reference = make_reference(backbone, few=few_pictures)
         reference.save(part / REFERENCE_NAMES["plain"])
-        make_text_features(backbone).save(part / TEXT_NAME)
+        if backbone.has_text:
+            make_text_features(backbone).save(part / TEXT_NAME)
         exporter = Exporter(graph, weights, reference, photos, labelled)
         requested: set[Precision] = {"fp32", *(USUAL if precisions is None else precisions)}
         variants = exporter.write_all(requested, required=["fp32"] if precisions is None else requested)
@@ -90,7 +91,14 @@ def make_engine(
             opset=OPSET,
             files=tuple(File(path.name, path.stat().st_size, sha256(path)) for path in paths),
             graphs={"plain": Graph(conditions={}, variants=variants)},
-            versions={name: version(name) for name in (*LIBRARIES, *(["nncf"] if "int8" in variants else []))},
+            versions={
+                name: version(name)
+                for name in (
+                    *LIBRARIES,
+                    *([] if backbone.has_text else ["timm"]),
+                    *(["nncf"] if "int8" in variants else []),
+                )
+            },
             note=RANDOM_NOTE if backbone.is_random else "",
         )
         (part / SPEC_NAME).write_bytes(spec.to_bytes())

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scoring import MAP_SIGMA, MAP_SIZE, Floats, map_matrix
 from goodparts.runtime.recipe.memory import Halves
 from goodparts.runtime.recipe.recipe import Recipe
@@ -50,9 +51,14 @@ class Nodes:
 def append_scoring(graph: onnx.GraphProto, recipe: Recipe) -> None:
     """Replace an encoder's outputs by `score` [B], `grid` [B,h,w] and `map` [B,400,400], all float32.
 
-    Raw values, as scoring.score and scoring.anomaly_map give them for every view.
+    Raw values, as scoring.score and scoring.anomaly_map give them for every view. Raises SettingsError for a recipe of
+    a subspace.
     """
     learned, grid = recipe.learned(), recipe.header.encoder.grid
+    if learned.fusion == "subspace":
+        raise SettingsError(
+            "recipes of a subspace are scored by the runtime in Python only: learn the product with --method memory"
+        )
     nodes = Nodes(graph)
     memory, remembered = _search(nodes, recipe, grid)
     where = _upsample(nodes, memory, grid, 0.0) if learned.image_maximum == "map" else memory

@@ -20,34 +20,38 @@ USUAL: tuple[Precision, ...] = ("fp32", "bf16")
 def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the options that choose a backbone."""
     parser.add_argument("--backbone", default=DEFAULT_NAME, metavar="NAME",
-                        help=f"{DEFAULT_NAME}, or an open_clip ViT or CLIP ResNet such as {LARGE_NAME} "
-                             f"(default {DEFAULT_NAME})")  # fmt: skip
+                        help=f"{DEFAULT_NAME}, an open_clip ViT or CLIP ResNet such as {LARGE_NAME}, or timm:NAME, a ViT or "
+                             f"CNN of timm, for the memory only (default {DEFAULT_NAME})")  # fmt: skip
     parser.add_argument(
         "--pretrained",
         metavar="TAG",
-        help=f"open_clip's tag of the weights ({LARGE_NAME}: {LARGE_PRETRAINED}), or random",
+        help=f"open_clip's or timm's tag of the weights ({LARGE_NAME}: {LARGE_PRETRAINED}), or random",
     )
     parser.add_argument("--weights", type=Path, metavar="FILE",
                         help="a local file with the weights instead (OpenAI's need a backbone whose name ends in "
                              "-quickgelu)")  # fmt: skip
     parser.add_argument("--memory-taps", metavar="N,M",
                         help="blocks after whose attention the memory is taken (default: 4,9 of 12), small's "
-                             "convolutional blocks (6,13 of 13), or a ResNet's layers (2,3 of 4)")  # fmt: skip
+                             "convolutional blocks (6,13 of 13), a ResNet's layers (2,3 of 4); of timm: a ViT's blocks "
+                             "(the last) or a CNN's feature levels (those of strides 8 and 16)")  # fmt: skip
     parser.add_argument("--memory-grid", type=int, metavar="N",
                         help="side of the engine's grid of patches, of memory and prompts alike; coarser and finer "
                              "features are brought to it bilinearly (default: a ViT's tokens, the finest tap of a "
                              "ResNet, small's 30)")  # fmt: skip
     parser.add_argument("--neighbourhood", type=int, metavar="N",
                         help="average each patch of the memory over the NxN patches around it, N odd (default: 1, "
-                             "which averages nothing; small's 3)")  # fmt: skip
+                             "which averages nothing; 3 of small and of timm's CNNs)")  # fmt: skip
+    parser.add_argument("--image-size", type=int, metavar="N",
+                        help="side in pixels of the square picture that a timm: backbone reads, for a ViT a multiple "
+                             "of its patch (default: that of its weights)")  # fmt: skip
 
 
 def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
     """Open the backbone that these options name, on a torch device.
 
     Raises:
-        SettingsError: --memory-taps are no numbers or no blocks, --memory-grid or --neighbourhood is out of range, or
-            the device cannot be used.
+        SettingsError: --memory-taps are no numbers or no blocks, --memory-grid, --neighbourhood or --image-size is out
+            of range, or the device cannot be used.
         BackboneError: There is no such backbone, or its weights cannot be had.
     """
     from goodparts.trainer.clip.backbone import Backbone
@@ -60,7 +64,7 @@ def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
             raise SettingsError(f"--memory-taps {args.memory_taps}: give block numbers, as in 4,9") from None
     return Backbone.open(
         args.backbone, pretrained=args.pretrained, weights=args.weights, taps=taps, grid=args.memory_grid,
-        neighbourhood=args.neighbourhood, device=device,
+        neighbourhood=args.neighbourhood, image_size=args.image_size, device=device,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from goodparts.runtime.recipe.shots import choose_shots, load_shots
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.clip.names import DEFAULT_NAME
 from goodparts.trainer.method import learn_recipe
-from goodparts.trainer.registry import METHODS
+from goodparts.trainer.registry import METHODS, default_method
 from goodparts.trainer.settings import RunOptions
 
 from .engines import find_engine, make_engine
@@ -28,7 +28,7 @@ def train(
     *,
     engine: str | Path = SHIPPED,
     backbone: Backbone | None = None,
-    method: str = "promptad",
+    method: str | None = None,
     settings: Mapping[str, Any] | None = None,
     suffixes: str | None = None,
     view: View | None = None,
@@ -42,7 +42,8 @@ def train(
         product: The product in words, which its prompts are made of.
         engine: The folder of the engine that the recipe is for, made where there is none.
         backbone: The backbone of that engine; `small`, which the shipped engine is of, where None.
-        method: `promptad` or `anople`; for the latter the engine gets a prompted graph, so it is not the shipped one.
+        method: `promptad`, `anople` or `memory`; None for `promptad`, or `memory` with an image-only backbone. For
+            `anople` the engine gets a prompted graph, so it is not the shipped one.
         settings: Settings of the method that differ from those of its protocol.
         suffixes: What can be wrong with the product: `generic`, a benchmark object or a text file; None for the
             method's own choice.
@@ -60,8 +61,9 @@ def train(
         EngineError: Another engine is in the way, or the shipped one would have to be changed.
         ParityError: The export of the engine is too far from torch.
     """
+    method = method or default_method(DEFAULT_NAME if backbone is None else backbone.encoder.backbone)
     if method not in METHODS:
-        raise SettingsError(f"method {method!r}: there are {' and '.join(METHODS)}")
+        raise SettingsError(f"method {method!r}: there are {', '.join(METHODS)}")
     options = options or RunOptions()
     learner = METHODS[method].configure(options.protocol, settings or {})
     text, templates = learner.word(one_line(product), suffixes, options.protocol)

@@ -21,7 +21,7 @@ from goodparts.runtime.engine.shipped import SHIPPED
 from goodparts.runtime.recipe.product import LearnedProduct, Product, compose_recipe
 from goodparts.trainer.clip.names import DEFAULT_NAME
 from goodparts.trainer.method import Preparation
-from goodparts.trainer.registry import METHODS
+from goodparts.trainer.registry import METHODS, default_method
 from goodparts.trainer.settings import Protocol, RunOptions
 
 from .method_options import add_settings, read_method
@@ -56,8 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backbone_arguments(engine)
     engine.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to train (default cpu)")
     how = parser.add_argument_group("how to learn")
-    how.add_argument("--method", choices=list(METHODS), default="promptad",
-                     help="promptad (default), or anople, a reconstruction (docs/anople.md)")  # fmt: skip
+    how.add_argument("--method", choices=list(METHODS),
+                     help="promptad (default), anople, a reconstruction (docs/anople.md), or memory, which learns no "
+                          "prompts (default with a timm: backbone)")  # fmt: skip
     how.add_argument("--protocol", choices=get_args(Protocol), default="clean",
                      help="clean (default), or official: reproduce the released code")  # fmt: skip
     how.add_argument("--seed", type=int, default=0, metavar="N")
@@ -102,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         args.engine = SHIPPED if args.backbone == DEFAULT_NAME else Path("engine")
     if not args.engine.exists():
         require_folder(args.engine.absolute().parent)
+    args.method = args.method or default_method(args.backbone)
     requests = read_product_requests(args)
     method = read_method(args)
     options = read_run_options(args)

@@ -12,7 +12,7 @@ import numpy as np
 from .backends.session import GraphName, Precision
 from .core.scoring import Floats
 from .engine.plans import Plan, read_plans
-from .engine.spec import EngineSpec, Parity
+from .engine.spec import Encoder, EngineSpec, Parity
 from .inspection import Inspection, format_score
 from .recipe.accept import Change, Effect
 from .recipe.header import RecipeHeader, Thresholds
@@ -41,7 +41,7 @@ def describe_engine(path: Path, spec: EngineSpec) -> list[str]:
     taps = ", ".join(f"block {tap.block} ({tap.width})" for tap in encoder.taps)
     lines = [
         f"{path}: engine for {encoder}",
-        f"  {rows}×{columns} patches, joint width {encoder.width}, memory of {taps}",
+        f"  {rows}×{columns} patches, {describe_joint(encoder)}, memory of {taps}",
         f"  {sum(file.size for file in spec.files) / 1e6:.1f} MB, ONNX opset {spec.opset}",
     ]
     if spec.note:
@@ -52,6 +52,13 @@ def describe_engine(path: Path, spec: EngineSpec) -> list[str]:
         lines.append(f"  prompted graph, for AnoPLe recipes, {inputs * 4 / 1e6:.1f} MB of conditions each:")
         lines += [f"  {line}" for line in describe_graph(path, spec, "prompted")]
     return lines
+
+
+def describe_joint(encoder: Encoder) -> str:
+    """Return what the outputs global and local are."""
+    if encoder.has_text:
+        return f"joint width {encoder.width}"
+    return f"no text (recipes of the memory only), image features of width {encoder.width}"
 
 
 def describe_graph(path: Path, spec: EngineSpec, name: GraphName) -> list[str]:
@@ -133,6 +140,8 @@ def _describe_fusion(header: RecipeHeader) -> str:
             return "the prompts only"
         case "memory":
             return "the memory only"
+        case "subspace":
+            return "the distance from the subspace of the remembered patches (the runtime in Python only)"
 
 
 def describe_accepts(header: RecipeHeader) -> list[str]:

@@ -94,6 +94,8 @@ Header parse_header(const Fields& fields) {
   header.view = read_view(fields.object("view"));
   header.temperature = static_cast<float>(fields.number("temperature"));
   header.maximum_of_map = choice(fields, "image_maximum", std::array<std::string_view, 2>{"grid", "map"}) == 1;
+  if (fields.text("fusion") == "subspace")
+    throw Unknown("fusion is 'subspace', which only the runtime in Python scores: learn it with --method memory");
   header.fusion = static_cast<gp_fusion>(
       choice(fields, "fusion", std::array<std::string_view, 4>{"paper", "residual", "prompt", "memory"}));
   header.residual_weight = static_cast<float>(fields.number("residual_weight"));

@@ -27,6 +27,7 @@ from .winclip import fit_winclip, window_encoder
 
 METHODS: Mapping[str, Method] = {
     "memory": prompts_and_memory("memory only (PromptAD's VAD)", None, fusion="memory"),
+    "subspace": prompts_and_memory("mean and components of the memory (SubspaceAD)", None, fusion="subspace"),
     "promptad": prompts_and_memory("PromptAD, generic suffixes", "generic"),
     "promptad-objects": prompts_and_memory("PromptAD, generic suffixes and the object's", "objects"),
     "promptad-paper": prompts_and_memory("PromptAD, raw scores fused", "generic", fusion="paper"),

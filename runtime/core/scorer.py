@@ -1,4 +1,7 @@
-"""Scoring one product again and again: through the C++ core where it is there, else as scoring.py has it."""
+"""Scoring one product again and again: through the C++ core where it is there, else as scoring.py has it.
+
+Subspaces are scored as scoring.py has it, whether the core is there or not.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ class Scorer:
         self._threads = threads or 0
         self._run = None
         core = native.core()
-        if core is None:
+        if core is None or learned.fusion == "subspace":
             return
         banks, margins = [], []
         for number, rows in enumerate(learned.banks):

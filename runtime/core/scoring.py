@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
-Fusion = Literal["paper", "residual", "prompt", "memory"]
-"""How both branches become one score: as published, by the residual margin, or one branch only."""
+Fusion = Literal["paper", "residual", "prompt", "memory", "subspace"]
+"""How both branches become one score: as published, by the residual margin, or one branch only. With "subspace" the
+memory's distance is that from the subspace of the remembered patches, which only Python's runtime computes."""
 
 MAP_SIZE = 400
 """Side of the anomaly map in pixels, as published."""
@@ -33,6 +34,9 @@ RESIDUAL_WEIGHT = 0.04
 Log odds are a cosine margin times the scale that a backbone's training ended with (14 for `small`, 100 for CLIP). The
 weight was chosen on drawn and painted parts and on solar cells (docs/accuracy.md).
 """
+
+EXPLAINED = 0.99
+"""The share of the variance of remembered patches that their subspace explains, SubspaceAD's default."""
 
 _ROWS_AT_ONCE = 4096  # bank rows per matrix product: keeps the similarity block small for large banks
 
@@ -79,6 +83,20 @@ class Learned:
     residual_weight: float = 0.0
 
 
+    @functools.cached_property
+    def subspaces(self) -> tuple[Subspace, ...]:
+        """The subspaces of the banks, fitted when they are first asked for."""
+        return tuple(map(fit_subspace, self.banks))
+
+
+@dataclass(frozen=True, eq=False)
+class Subspace:
+    """Mean [W] and orthonormal components [W,k] of remembered patches, float32 (SubspaceAD)."""
+
+    mean: Floats
+    components: Floats
+
+
 @dataclass(frozen=True, eq=False)
 class Branches:
     """Raw scores of B views, each in [0,1], higher is more anomalous; and the residual margin, a difference of cosines.
@@ -110,6 +128,9 @@ def score(features: Features, learned: Learned) -> Scores:
 
 def score_branches(features: Features, learned: Learned) -> Branches:
     """Both branches at both levels."""
+    if learned.fusion == "subspace":
+        distances = zip(features.memory, learned.subspaces, strict=True)
+        return with_prompts(features, learned, [subspace_similarity(*pair) for pair in distances], ())
     found = [nearest(queries, bank) for queries, bank in zip(features.memory, learned.banks, strict=True)]
     margins = [
         np.where(np.isnan(similarity), similarity, margins[rows])
@@ -149,7 +170,7 @@ def combine(branches: Branches, learned: Learned) -> Scores:
             image = grid.max(axis=(1, 2))
         case "prompt":
             image, grid = branches.image_prompt, branches.grid_prompt
-        case "memory":
+        case "memory" | "subspace":
             image, grid = branches.image_memory, branches.grid_memory
     return Scores(image, grid, branches)
 
@@ -192,6 +213,26 @@ def nearest(queries: Floats, bank: Floats) -> tuple[Floats, Rows]:
         is_better = ~(largest <= best)  # NaN is better than a number
         best[is_better], rows[is_better] = largest[is_better], start + row[is_better]
     return best.reshape(queries.shape[:-1]), rows.reshape(queries.shape[:-1])
+
+
+def fit_subspace(rows: Floats) -> Subspace:
+    """Fit the mean of rows [R,W], and as many principal components as explain EXPLAINED of their variance."""
+    mean = rows.mean(axis=0, dtype=np.float64)
+    centred = rows - mean
+    variances, directions = np.linalg.eigh(centred.T @ centred)
+    shares = np.cumsum(variances[::-1]) / max(float(variances.sum()), SMALLEST_SCORE)
+    count = int(np.searchsorted(shares, EXPLAINED)) + 1
+    return Subspace(mean.astype(np.float32), np.ascontiguousarray(directions[:, ::-1][:, :count], np.float32))
+
+
+def subspace_similarity(queries: Floats, subspace: Subspace) -> Floats:
+    """Return 1 − r²/2 of the distances r of unit vectors […,W] from a subspace: […], in [-1,1].
+
+    mean_distance makes r²/4 of it, as nearest gives the cosine 1 − d²/2 of a row at the distance d.
+    """
+    centred = queries - subspace.mean
+    residual = centred - (centred @ subspace.components) @ subspace.components.T
+    return np.asarray(1.0 - np.square(residual).sum(axis=-1) / 2.0, np.float32)
 
 
 def fuse(a: Floats, b: Floats) -> Floats:

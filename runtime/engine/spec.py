@@ -20,13 +20,18 @@ SPEC_NAME = "engine.json"
 GONE_BACKBONE = "demo"
 """A backbone of earlier versions: its engines and recipes are refused."""
 
+IMAGE_ONLY = "timm:"
+"""The names of backbones without text begin so: their global and local outputs are image features that no prompt
+describes, and their recipes are of the memory only."""
+
 _DIGEST_MARK = b'"digest": "'
 
 
 class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One memory output: its block, counted from 1, and its width.
 
-    A ViT's memory is taken after the block's attention; a ResNet's blocks are its four layers.
+    A ViT's memory is taken after the block's attention; a ResNet's blocks are its four layers. An image-only ViT's is
+    taken after the block and the last norm, an image-only CNN's blocks are its feature levels.
     """
 
     block: int
@@ -49,6 +54,11 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     width: int
     taps: tuple[Tap, ...]
     neighbourhood: int = 1
+
+    @property
+    def has_text(self) -> bool:
+        """Whether global and local outputs lie in a joint space with text, so that prompts can be learned."""
+        return not self.backbone.startswith(IMAGE_ONLY)
 
     def __str__(self) -> str:
         taps = ",".join(str(tap.block) for tap in self.taps)

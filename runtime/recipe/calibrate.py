@@ -115,6 +115,8 @@ def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: 
 
 def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]:
     """What each of a product's photos, in their order, scores against the rows of the others."""
+    if learned.fusion == "subspace":
+        return [score_branches(photo, without_shot(learned, index)) for index, photo in enumerate(photos)]
     similarities, margins = [], []
     for tap, (bank, shots) in enumerate(zip(learned.banks, learned.shot_of_row, strict=True)):
         queries = [photo.memory[tap].reshape(-1, bank.shape[1]) for photo in photos]
@@ -137,6 +139,14 @@ def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]
             photos, zip(*similarities, strict=True), zip(*margins, strict=True), strict=True
         )
     ]
+
+
+def without_shot(learned: Learned, shot: int) -> Learned:
+    """Return what was learned, its memory without the rows of one shot."""
+    kept = [shots != shot for shots in learned.shot_of_row]
+    banks = tuple(bank[rows] for bank, rows in zip(learned.banks, kept, strict=True))
+    shots = tuple(shots[rows] for shots, rows in zip(learned.shot_of_row, kept, strict=True))
+    return dataclasses.replace(learned, banks=banks, shot_of_row=shots, margins=())
 
 
 def calibrate(good: Sequence[Branches], learned: Learned, copies: bool) -> Calibration:

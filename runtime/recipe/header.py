@@ -115,7 +115,8 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     version: FORMAT_VERSION, or PROMPTED_VERSION where there are conditions; graph: the graph id that banks and
     calibration were computed with (EngineSpec.graph_id); settings: of the method, as it resolved them; image_maximum
     and temperature: see scoring.Learned; fusion: of raw scores ("paper"), of the memory's distance and the prompts'
-    residual margin ("residual"), or one branch only ("prompt", "memory"); residual_weight: of that margin;
+    residual margin ("residual"), one branch only ("prompt", "memory"), or the distance from the subspace of the memory
+    ("subspace"); residual_weight: of that margin;
     memory_share: of the shots' patches that the banks hold; shot_calibration: on the shots themselves; calibration: the
     one that thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were set for;
     poses: whether the shots are remembered turned and mirrored too; accepted: which of the shots were added on the

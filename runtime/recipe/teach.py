@@ -4,18 +4,23 @@
     recipe.save("nut.safetensors")
 
 The prompts are those of a generic part, the same for every product. All that is learned of a product is its memory and
-what its own shots score; `train-and-export --refine` learns prompts of its own from the same shots.
+what its own shots score; `train-and-export --refine` learns prompts of its own from the same shots. With an engine whose
+encoder has no text, the memory is all that is scored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ..core.scoring import RESIDUAL_WEIGHT, Learned
+import numpy as np
+
+from ..core.scoring import RESIDUAL_WEIGHT, Fusion, Learned
 from ..core.view import View
 from ..engine.engine import Engine
 from ..engine.parity import TEMPERATURE
+from ..engine.spec import Encoder
 from .calibrate import FALSE_REJECT_RATE
 from .product import LearnedProduct, LearningOptions, Product, compose_recipe, one_line
 from .recipe import Recipe
@@ -50,7 +55,7 @@ def teach(
     Raises:
         SettingsError: A value is out of range, two photos are the same, or the view does not fit a photo.
         FileError, ImageError: A photo cannot be found or read.
-        EngineError: The engine has no text features.
+        EngineError: The engine's encoder has text, but the engine has no text features.
         BackendError: The inference library is missing or fails.
     """
     name = one_line(product)
@@ -63,6 +68,15 @@ def teach(
     return teach_product(engine, Product(name, (), view, loaded), options)
 
 
+def no_prompts(encoder: Encoder, fusion: Fusion = "memory") -> Learned:
+    """Return what is scored of a product of which only the memory is known: prompts that are 0, which nothing reads.
+
+    fusion: "memory" or "subspace".
+    """
+    nothing = np.zeros((2, encoder.width), np.float32)
+    return Learned(nothing, nothing, (), TEMPERATURE, "grid", fusion=fusion)
+
+
 def teach_product(engine: Engine, product: Product, options: LearningOptions | None = None) -> Recipe:
     """Learn a product from its shots and return its recipe, for the graph that is open.
 
@@ -72,16 +86,15 @@ def teach_product(engine: Engine, product: Product, options: LearningOptions | N
         options: The options of learning; their defaults where None.
 
     Raises:
-        EngineError: The engine has no text features.
+        EngineError: The engine's encoder has text, but the engine has no text features.
         BackendError: The inference library fails.
     """
-    text = engine.read_text_features()
-    prototypes = text.prototypes()
-    learned = LearnedProduct(
-        product=product,
-        method=METHOD,
-        settings={"part": text.part, "suffixes": list(text.suffixes)},
-        prompts=Learned(
+    settings: dict[str, Any] = {}
+    if engine.encoder.has_text:
+        text = engine.read_text_features()
+        settings = {"part": text.part, "suffixes": list(text.suffixes)}
+        prototypes = text.prototypes()
+        prompts = Learned(
             prototypes,
             prototypes,
             (),
@@ -89,7 +102,14 @@ def teach_product(engine: Engine, product: Product, options: LearningOptions | N
             "grid",
             fusion="residual",
             residual_weight=RESIDUAL_WEIGHT * text.scale,
-        ),
+        )
+    else:
+        prompts = no_prompts(engine.encoder)
+    learned = LearnedProduct(
+        product=product,
+        method=METHOD,
+        settings=settings,
+        prompts=prompts,
         features=engine.encode(product.shots.views[engine.encoder.image_size]),
         encode=engine.encode,
     )

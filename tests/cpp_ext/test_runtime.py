@@ -20,8 +20,11 @@ from goodparts.runtime.core.view import Box, View, encode_mask
 from goodparts.runtime.detector import Detector
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.spec import read_spec
+from goodparts.runtime.recipe.product import Product
 from goodparts.runtime.recipe.recipe import _DIGEST_MARK, Recipe
 from goodparts.runtime.recipe.refit import refit
+from goodparts.runtime.recipe.shots import load_shots
+from goodparts.runtime.recipe.teach import teach_product
 from goodparts.trainer.clip.backbone import Backbone
 from PIL import Image
 
@@ -94,6 +97,23 @@ def test_what_python_finds_with_the_small_backbone_is_found(library: Library, tm
     )
     assert seen.score == pytest.approx(expected.score, abs=1e-5)
     np.testing.assert_allclose(seen.map, expected.map, rtol=0, atol=1e-5)
+
+
+def test_an_image_only_product_is_scored_and_its_subspace_is_refused(library: Library, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    backbone = Backbone.open("timm:resnet10t", pretrained="random", image_size=64)
+    make_engine(backbone, folder, ["fp32"], few_pictures=True)
+    opened = Engine.open(folder, backend="onnxruntime", threads=1)
+    for seed in range(2):
+        draw_part(seed).save(tmp_path / f"{seed}.png")
+    shots = load_shots(sorted(tmp_path.glob("*.png")), View(), [64])
+    product = teach_product(opened, Product("ring", (), View(), shots))
+    native = open_engine(library, folder)
+    expected, seen = Detector(opened, product).predict(FRAME), NativeDetector(native, product.to_bytes()).inspect(FRAME)
+    assert seen.score == pytest.approx(expected.score, abs=1e-5)
+    np.testing.assert_allclose(seen.map, expected.map, rtol=0, atol=1e-5)
+    with pytest.raises(RefusedError, match="'subspace', which only the runtime in Python scores"):
+        NativeDetector(native, changed(product, fusion="subspace").to_bytes())
 
 
 @pytest.mark.parametrize(

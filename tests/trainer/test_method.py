@@ -18,7 +18,7 @@ def test_promptad_needs_the_plain_graph_and_anople_a_prompted_one(vit: Backbone)
 
 def test_the_encoders_own_side_comes_first() -> None:
     sides = {name: method.configure("clean", {}).shot_sides(192) for name, method in METHODS.items()}
-    assert sides == {"promptad": (192,), "anople": (192, 384)}
+    assert sides == {"promptad": (192,), "anople": (192, 384), "memory": (192,)}
 
 
 def test_only_the_official_protocol_words_a_benchmarks_object_in_its_own_way() -> None:

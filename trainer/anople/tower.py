@@ -26,8 +26,8 @@ class PromptedTower:
         """recompute: run blocks again for the gradient, which saves memory. BackboneError for a ResNet."""
         if not isinstance(tower, VVTower):
             raise BackboneError(
-                "AnoPLe needs a ViT, such as --backbone ViT-B-16-plus-240: a convolutional image tower has no "
-                "sequence to put prompts in"
+                "AnoPLe needs a CLIP whose image tower is a ViT, such as --backbone ViT-B-16-plus-240: it puts prompts "
+                "into the sequences of both towers"
             )
         self.tower = tower
         self._recompute = recompute

@@ -1,4 +1,4 @@
-"""The backbone: a frozen CLIP whose towers give the features that everything is learned from."""
+"""The backbone: a frozen CLIP, or an image tower without text, whose features everything is learned from."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from goodparts.runtime.backends.tensors import Outputs, name_outputs, to_feature
 from goodparts.runtime.core.errors import BackboneError, SettingsError, first_line
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import RESIDUAL_WEIGHT, Features
-from goodparts.runtime.engine.spec import Encoder, Tap
+from goodparts.runtime.engine.spec import IMAGE_ONLY, Encoder, Tap
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
 from ..embedded import model as small
 from ..embedded.tower import HybridTower, HybridVisual
+from ..image_only.tower import TimmTower, TimmVisual
+from ..image_only.weights import ImageOnlyModel, open_timm_model
 from .names import RANDOM
 from .resnet_tower import ResNetTower
 from .text_tower import TextTower, open_tokenizer
@@ -30,7 +32,10 @@ from .weights import check_name, open_model
 
 
 class Backbone:
-    """A frozen CLIP on a device: the V-V image tower, the text tower, and what identifies them."""
+    """A frozen CLIP on a device: the V-V image tower, the text tower, and what identifies them.
+
+    An image-only one has no text tower.
+    """
 
     def __init__(
         self,
@@ -47,7 +52,7 @@ class Backbone:
 
         Args:
             name: The backbone's name.
-            model: An open_clip model.
+            model: An open_clip model, or an ImageOnlyModel.
             known_tokens: The ids of the tokens that the text tower has learned; None for all.
             taps: The blocks that the memory is taken from, counted from 1; None for the tower's own choice.
             grid: The side of the grid of patches; None for the tower's own.
@@ -63,9 +68,12 @@ class Backbone:
         self.device = torch.device(device)
         self._known_tokens = known_tokens
         self.visual = wrap(model.visual, taps, grid, neighbourhood).to(self.device).eval()
-        self.text = TextTower(getattr(model, "text", model)).to(self.device).eval()
-        self.logit_scale = float(model.logit_scale)
-        """CLIP's temperature as the checkpoint stores it: a logarithm, ln 100 for most."""
+        self._text: TextTower | None = None
+        self.logit_scale = 0.0
+        """CLIP's temperature as the checkpoint stores it: a logarithm, ln 100 for most; 0 without a text tower."""
+        if not isinstance(model, ImageOnlyModel):
+            self._text = TextTower(getattr(model, "text", model)).to(self.device).eval()
+            self.logit_scale = float(model.logit_scale)
         self.residual_weight = RESIDUAL_WEIGHT * math.exp(self.logit_scale)
         """The weight of a residual margin in a product's scores (scoring.Learned)."""
         self.is_random = False
@@ -90,18 +98,20 @@ class Backbone:
         taps: tuple[int, ...] | None = None,
         grid: int | None = None,
         neighbourhood: int | None = None,
+        image_size: int | None = None,
         device: str = "cpu",
     ) -> Backbone:
-        """Open `small`, or any open_clip ViT or CLIP ResNet.
+        """Open `small`, any open_clip ViT or CLIP ResNet, or one of timm's image-only models.
 
         Args:
-            name: `small` or a name of open_clip.
-            pretrained: open_clip's tag of the weights, or `random`.
+            name: `small`, a name of open_clip, or a name of timm behind `timm:`.
+            pretrained: The tag of the weights, or `random`.
             weights: A local file with the weights instead (safetensors, .pt).
             taps: The blocks that the memory is taken from, counted from 1; None for the backbone's own choice.
             grid: The side of the grid of patches; None for the backbone's own.
             neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None
                 for the backbone's own.
+            image_size: The side of the square pictures in pixels, of a timm model; None for its own.
             device: A torch device.
 
         Raises:
@@ -111,6 +121,13 @@ class Backbone:
                 two sources of weights are given.
         """
         check_device(device)
+        if name.startswith(IMAGE_ONLY):
+            images = open_timm_model(name, pretrained, weights, image_size)
+            backbone = cls(name, images, taps=taps, grid=grid, neighbourhood=neighbourhood, device=device)
+            backbone.is_random = pretrained == RANDOM
+            return backbone
+        if image_size is not None:
+            raise SettingsError(f"--image-size {image_size}: {name} reads pictures of one size; leave it out")
         if name == "small":
             if pretrained or weights:
                 raise SettingsError("the small backbone brings its own weights: leave out --pretrained and --weights")
@@ -121,6 +138,21 @@ class Backbone:
         backbone = cls(name, model, taps=taps, grid=grid, neighbourhood=neighbourhood, device=device)
         backbone.is_random = pretrained == RANDOM
         return backbone
+
+    @property
+    def has_text(self) -> bool:
+        """Whether there is a text tower, which prompts are made with."""
+        return self._text is not None
+
+    @property
+    def text(self) -> TextTower:
+        """The text tower; SettingsError where the backbone has none."""
+        if self._text is None:
+            raise SettingsError(
+                f"{self.encoder.backbone} has no text tower, so it learns no prompts: take its memory only (--method "
+                "memory, or `goodparts teach`), or another --backbone"
+            )
+        return self._text
 
     def encode(self, views: Array8) -> Features:
         """Encode views uint8 RGB [B,S,S,3] through torch."""
@@ -144,13 +176,17 @@ class Backbone:
 def wrap(
     visual: Any, taps: tuple[int, ...] | None = None, grid: int | None = None, neighbourhood: int | None = None
 ) -> Tower:
-    """Return an open_clip image tower with its local path; what is None is the tower's own choice.
+    """Return an image tower with its local path; what is None is the tower's own choice.
 
     Raises:
-        BackboneError: The tower is neither a ViT nor a ResNet of CLIP, nor that of the embedded one.
+        BackboneError: The tower is neither a ViT nor a ResNet of CLIP, nor that of the embedded one, nor timm's.
         SettingsError: The taps are no blocks of the tower, or grid or neighbourhood is out of range.
     """
-    towers: dict[type, type[HybridTower | ResNetTower]] = {HybridVisual: HybridTower, ModifiedResNet: ResNetTower}
+    towers: dict[type, type[HybridTower | ResNetTower | TimmTower]] = {
+        HybridVisual: HybridTower,
+        ModifiedResNet: ResNetTower,
+        TimmVisual: TimmTower,
+    }
     return towers.get(type(visual), VVTower)(visual, taps, grid, neighbourhood)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import re
@@ -9,6 +10,7 @@ import socket
 import urllib.parse
 import urllib.request
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,23 +107,37 @@ def _count_names(kind: str, names: list[str]) -> str:
 
 def _from_hub(name: str, tag: str) -> Any:
     """Return a model with weights from the hub's local cache, or over the network where there is one."""
+    with hub_within_reach() as silent:
+        try:
+            # Some tags were trained with QuickGELU under a name whose configuration does not say so.
+            quick = bool((open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"))
+            return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick)
+        except Exception as error:  # whatever the download raises
+            raise BackboneError(explain_missing(f"the weights {tag} of {name}", first_line(error), silent)) from error
+
+
+@contextlib.contextmanager
+def hub_within_reach() -> Iterator[str | None]:
+    """Let the hub's client read only its cache where the hub cannot be reached; yield what silent_host returns."""
     silent = silent_host()
     hub = huggingface_hub.constants
     offline_before, hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE or silent is not None
     try:
-        # Some tags were trained with QuickGELU under a name whose configuration does not say so.
-        quick = bool((open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"))
-        return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick)
-    except Exception as error:  # whatever the download raises
-        cause = first_line(error)[:200]
-        if silent is not None:
-            cause = f"they are not in the local cache, and {silent} does not answer"
-        raise BackboneError(
-            f"cannot get the weights {tag} of {name}: {cause}; connect once, or copy the file from a machine "
-            "that has it and give --weights FILE, or take --backbone small, which needs neither"
-        ) from error
+        yield silent
     finally:
         hub.HF_HUB_OFFLINE = offline_before
+
+
+def explain_missing(what: str, cause: str, silent: str | None) -> str:
+    """Return in one line why weights could not be had, and what to do.
+
+    what: the weights; cause: what their download reported; silent: what silent_host returned.
+    """
+    cause = cause[:200] if silent is None else f"they are not in the local cache, and {silent} does not answer"
+    return (
+        f"cannot get {what}: {cause}; connect once, or copy the file from a machine that has it and give --weights "
+        "FILE, or take --backbone small, which needs neither"
+    )
 
 
 def silent_host() -> str | None:
@@ -152,6 +168,7 @@ def randomise(model: nn.Module, seed: int) -> None:
     other tensors of two or more dimensions n / √fan-in, the rest 0.1·n; logit_scale = ln 100.
     """
     batch_norms = {name for name, part in model.named_modules() if isinstance(part, nn.BatchNorm2d)}
+    layer_norms = {name for name, part in model.named_modules() if isinstance(part, nn.LayerNorm)}
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if name == "attn_mask":
@@ -166,7 +183,7 @@ def randomise(model: nn.Module, seed: int) -> None:
             shape = tuple(tensor.shape)
             noise = np.random.default_rng([seed, zlib.crc32(name.encode())]).standard_normal(shape)
             normal = np.asarray(noise, np.float32)
-            if ".ln_" in name or name.startswith("ln_") or owner in batch_norms:
+            if ".ln_" in name or name.startswith("ln_") or owner in batch_norms | layer_norms:
                 value = np.exp(0.1 * normal) if part == "running_var" else 0.1 * normal + float(part == "weight")
             elif len(shape) >= 2:
                 value = normal / math.sqrt(math.prod(shape[1:]))

@@ -1,0 +1,186 @@
+"""Image-only backbones beside anomalib's PatchCore with the same weights, size of picture and shots, in one run.
+
+Ours is the ordinary way: an exported engine in fp32 and a taught recipe of the memory only. Every category of --data (in
+MVTec's layout) is learned from four photos, three draws where it has more. A frame is uint8 in memory to score and map.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from goodparts.evaluation.datasets.folders import read_mvtec
+from goodparts.evaluation.datasets.samples import Split
+from goodparts.evaluation.datasets.shots import choose_shots
+from goodparts.evaluation.datasets.truth import load_truth
+from goodparts.evaluation.metrics.image import auroc
+from goodparts.evaluation.metrics.pixel import PixelTally
+from goodparts.evaluation.report.report import Findings
+from goodparts.export.engines import make_engine
+from goodparts.runtime.core.errors import BackendError, SettingsError
+from goodparts.runtime.core.preprocess import load_rgb
+from goodparts.runtime.core.scoring import MAP_SIZE, Floats, upsample
+from goodparts.runtime.detector import Detector
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.spec import IMAGE_ONLY
+from goodparts.runtime.recipe.teach import teach
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.image_only.weights import load_file, size_options
+from safetensors.torch import save_file
+
+from ..options import positive_integer
+from ..peers.anomalib import environment
+from .products import find_products
+
+log = logging.getLogger(__name__)
+
+SHOTS, DRAWS = 4, 3
+SCRIPT = Path(__file__).parents[1] / "peers" / "anomalib_patchcore.py"
+PEER = "anomalib PatchCore"
+SHARE_OF_TIME = 0.5
+"""A frame should take at most this share of the peer's time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """image, pixel: AUROC, means over a category's draws; seconds: of every frame."""
+
+    image: float
+    pixel: float
+    seconds: list[float]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="categories in MVTec's layout")
+    parser.add_argument("--weights", nargs="+", required=True, metavar="NAME=FILE",
+                        help="backbones and their weights, such as timm:mobilenetv2_100=FILE")  # fmt: skip
+    parser.add_argument("--size", type=positive_integer, default=240, metavar="N", help="side of the picture")
+    parser.add_argument("--threads", type=positive_integer, default=2, metavar="N", help="of both contenders")
+
+
+def measure(*, data: Path, weights: list[str], size: int, threads: int) -> Findings:
+    findings = Findings()
+    for entry in weights:
+        name, _, file = entry.partition("=")
+        if not file:
+            raise SettingsError(f"--weights {entry}: give NAME=FILE, as in timm:mobilenetv2_100=FILE")
+        compare(findings, name, Path(file), find_products(data), size, threads)
+    return findings
+
+
+def compare(findings: Findings, name: str, weights: Path, categories: list[Path], size: int, threads: int) -> None:
+    """Add rows "<backbone>, <category>: image | pixel AUROC", their means, and the milliseconds of a frame."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        backbone = Backbone.open(name, weights=weights, image_size=size)
+        make_engine(backbone, folder / "engine", ["fp32"])
+        engine = Engine.open(folder / "engine", backend="openvino", threads=threads)
+        architecture = name.removeprefix(IMAGE_ONLY)
+        options = size_options(architecture, size)
+        options.pop("side")
+        state = load_file(architecture, weights, options).state_dict()
+        save_file(state, folder / "weights.safetensors")
+        info = backbone.visual.visual.model.feature_info
+        settings = {
+            "network": architecture, "weights": str(folder / "weights.safetensors"), "size": size, "threads": threads,
+            "layers": [info[tap.block - 1]["module"] for tap in backbone.encoder.taps],
+        }  # fmt: skip
+        ours, theirs = [], []
+        with Peer(settings, folder) as peer:
+            for category in categories:
+                log.info("%s: %s", name, category.name)
+                split = read_mvtec(category)
+                draws = DRAWS if len(split.train) > SHOTS else 1
+                shots = [list(choose_shots(split.train, SHOTS, seed).paths) for seed in range(draws)]
+                ours.append(mean([inspect(engine, split, draw) for draw in shots]))
+                theirs.append(mean([peer.inspect(split, draw) for draw in shots]))
+                report(findings, f"{name}, {category.name}", ours[-1], theirs[-1])
+    report(findings, f"{name}, mean of {len(categories)}", mean(ours), mean(theirs))
+    milliseconds = [1000 * float(np.median(measured.seconds)) for measured in (mean(ours), mean(theirs))]
+    findings.add(f"{name}: a frame", milliseconds[0], "ms", PEER, milliseconds[1])
+    for level in ("image", "pixel"):
+        one, other = getattr(mean(ours), level), getattr(mean(theirs), level)
+        findings.aim(f"{name}: {level} AUROC", one, other, "", at_least=True)
+    findings.aim(f"{name}: a frame", milliseconds[0], SHARE_OF_TIME * milliseconds[1], "ms")
+
+
+def report(findings: Findings, name: str, ours: Measured, theirs: Measured) -> None:
+    for level in ("image", "pixel"):
+        findings.add(f"{name}: {level}", getattr(ours, level), "AUROC", PEER, getattr(theirs, level), higher=True)
+
+
+def mean(parts: list[Measured]) -> Measured:
+    """Return the means of several draws, or of several categories."""
+    return Measured(
+        float(np.mean([part.image for part in parts])),
+        float(np.mean([part.pixel for part in parts])),
+        [second for part in parts for second in part.seconds],
+    )
+
+
+def inspect(engine: Engine, split: Split, shots: list[Path]) -> Measured:
+    """Teach the shots and inspect the test photos."""
+    detector = Detector(engine, teach(shots, split.text, engine=engine))
+    frames = [load_rgb(sample.path) for sample in split.test]
+    detector.predict(frames[0])
+    scores, maps, seconds = [], [], []
+    for frame in frames:
+        start = time.perf_counter()
+        found = detector.predict(frame)
+        anomaly_map = found.map
+        seconds.append(time.perf_counter() - start)
+        scores.append(found.raw_score)
+        maps.append(anomaly_map)
+    return judge(split, np.array(scores, np.float32), np.stack(maps), seconds)
+
+
+def judge(split: Split, scores: Floats, maps: Floats, seconds: list[float]) -> Measured:
+    """maps: [N,400,400]."""
+    with PixelTally() as tally:
+        for sample, anomaly_map in zip(split.test, maps, strict=True):
+            tally.add(anomaly_map, load_truth(sample).resized(MAP_SIZE, MAP_SIZE).mask)
+        pixel = tally.measure().values["pixel_auroc"]
+    return Measured(auroc(np.array([sample.bad for sample in split.test]), scores), pixel, seconds)
+
+
+class Peer:
+    """anomalib's PatchCore in a process of its own."""
+
+    def __init__(self, settings: dict[str, Any], folder: Path) -> None:
+        self._out = folder / "peer.npz"
+        self._process = subprocess.Popen(
+            [str(environment()), "-I", str(SCRIPT), json.dumps(settings)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def inspect(self, split: Split, shots: list[Path]) -> Measured:
+        """Let it learn the shots and score the test photos; BackendError where it ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        tests = [str(sample.path.resolve()) for sample in split.test]
+        task = {"shots": [str(path.resolve()) for path in shots], "tests": tests, "out": str(self._out)}
+        self._process.stdin.write(json.dumps(task) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise BackendError("the process of anomalib ended early: see its message above")
+        with np.load(self._out) as found:
+            return judge(split, found["scores"], upsample(found["maps"], MAP_SIZE), json.loads(line))
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the pipes, at which the process ends."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process.wait(60)

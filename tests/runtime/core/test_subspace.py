@@ -1,0 +1,41 @@
+"""The subspace of remembered patches against scikit-learn's principal components."""
+
+from __future__ import annotations
+
+import numpy as np
+from goodparts.runtime.core.scorer import Scorer
+from goodparts.runtime.core.scoring import Features, Learned, fit_subspace, score
+from sklearn.decomposition import PCA
+
+
+def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Unit vectors near a plane, as patches are, float32."""
+    scale = 0.5 ** np.arange(shape[-1])
+    vectors = rng.standard_normal(shape) * scale + 1.0
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def test_patches_score_their_squared_distance_from_mean_and_components() -> None:
+    rng = np.random.default_rng(0)
+    banks = [unit(rng, 60, 12), unit(rng, 60, 7)]
+    memory = tuple(unit(rng, 2, 6, bank.shape[1]) for bank in banks)
+    nothing = np.zeros((2, 3), np.float32)
+    learned = Learned(nothing, nothing, tuple(banks), 1.0, "grid", fusion="subspace")
+    features = Features(unit(rng, 2, 3), unit(rng, 2, 6, 3), memory, (2, 3))
+    expected = np.zeros((2, 6))
+    for bank, queries in zip(banks, memory, strict=True):
+        pca = PCA(n_components=0.99, svd_solver="full").fit(bank.astype(np.float64))
+        assert fit_subspace(bank).components.shape[1] == pca.n_components_ < bank.shape[1]
+        rows = queries.reshape(-1, bank.shape[1]).astype(np.float64)
+        back = pca.inverse_transform(pca.transform(rows))
+        expected += np.square(rows - back).sum(axis=1).reshape(2, 6) / 4 / len(banks)
+    for found in (score(features, learned), Scorer(learned, (2, 3))(features)):
+        # The distance is taken from 1 in float32, whose digits end at 6e-8.
+        np.testing.assert_allclose(found.grid.reshape(2, 6), expected, atol=3e-7)
+        np.testing.assert_allclose(found.image, expected.max(axis=1), atol=3e-7)
+    assert expected.max() > 1e-4
+
+
+def test_equal_patches_have_a_subspace() -> None:
+    rows = np.tile(np.array([0.6, 0.8], np.float32), (4, 1))
+    np.testing.assert_allclose(fit_subspace(rows).mean, [0.6, 0.8], atol=1e-7)

@@ -1,0 +1,1 @@
+"""Image-only backbones: any of timm's ViTs and CNNs, whose features no text describes."""

@@ -1,0 +1,111 @@
+"""The tower of a backbone without text: one of timm's ViTs or CNNs, and the memory that its taps give.
+
+A ViT's taps are the patch tokens behind blocks, through the model's last norm; class and register tokens are left out.
+A CNN's taps are its feature levels, each half as fine as the one before. There is no joint space: the local features
+are the deepest tap's, and the global one is the class token behind it, or the mean of the patches where a model has no
+class token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from goodparts.runtime.core.errors import BackboneError
+from timm.layers import GELU
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from ..clip.tower import Tower, check_taps, grid_features
+
+CNN_STRIDES = (8, 16)
+"""A CNN's taps by default: the last levels of these strides, which are the layers 2 and 3 of a ResNet (PatchCore)."""
+
+CNN_NEIGHBOURHOOD = 3
+"""The neighbourhood that a CNN's patches are averaged over by default, as PatchCore does it; a ViT's are not."""
+
+
+class TimmVisual(nn.Module):
+    """A timm model without its classifier, for square pictures of one size.
+
+    is_vit: whether it is a ViT, whose taps are blocks. levels: how many blocks or feature levels it has.
+    """
+
+    def __init__(self, model: Any, image_size: int) -> None:
+        """model: of timm, made for pictures of image_size pixels a side.
+
+        Raises:
+            BackboneError: The model does not hand out its feature maps.
+        """
+        super().__init__()
+        self.model = model
+        self.image_size = image_size
+        config = model.pretrained_cfg
+        self.preprocess_cfg = {"mean": config["mean"], "std": config["std"]}
+        self.is_vit = isinstance(model, VisionTransformer | Eva)
+        if not (hasattr(model, "forward_intermediates") and hasattr(model, "prune_intermediate_layers")):
+            raise BackboneError(f"{type(model).__name__} of timm does not hand out its feature maps")
+        self.strides = tuple(info["reduction"] for info in model.feature_info)
+        self.widths = tuple(int(info["num_chs"]) for info in model.feature_info)
+        self.levels = len(self.widths)
+
+    def default_taps(self) -> tuple[int, ...]:
+        """Return a ViT's last block (AnomalyDINO), or a CNN's last levels of CNN_STRIDES."""
+        if self.is_vit:
+            return (self.levels,)
+        return tuple(
+            max(level for level, stride in enumerate(self.strides, start=1) if stride == wanted)
+            for wanted in CNN_STRIDES
+            if wanted in self.strides
+        ) or (self.levels,)
+
+    def keep_until(self, level: int) -> None:
+        """Drop the classifier and what lies behind a block or level, counted from 1."""
+        self.model.prune_intermediate_layers([level - 1], prune_norm=False, prune_head=True)
+
+    def forward(self, pixels: Tensor, levels: tuple[int, ...]) -> tuple[dict[int, Tensor], Tensor]:
+        """Standardised pixels [B,3,S,S] → maps [B,W,h,w] by level, and the deepest one's summary [B,W]."""
+        indices = [level - 1 for level in levels]
+        options: dict[str, Any] = {"stop_early": True, "intermediates_only": True, "output_fmt": "NCHW"}
+        if not self.is_vit:
+            maps = self.model.forward_intermediates(pixels, indices=indices, **options)
+            return dict(zip(levels, maps, strict=True)), maps[-1].mean(dim=(2, 3))
+        options |= {"norm": True, "return_prefix_tokens": True}
+        given = self.model.forward_intermediates(pixels, indices=indices, **options)
+        if self.model.num_prefix_tokens == 0:
+            return dict(zip(levels, given, strict=True)), given[-1].mean(dim=(2, 3))
+        maps, prefixes = zip(*given, strict=True)
+        return dict(zip(levels, maps, strict=True)), prefixes[-1][:, 0]
+
+
+class TimmTower(Tower):
+    """Wraps a TimmVisual."""
+
+    def __init__(
+        self,
+        visual: TimmVisual,
+        taps: tuple[int, ...] | None = None,
+        grid: int | None = None,
+        neighbourhood: int | None = None,
+    ) -> None:
+        """taps, neighbourhood: by default those of the module's constants; grid: by default the finest tap's."""
+        activations = (part for part in visual.modules() if type(part).__module__.startswith("torch.nn.modules.activ"))
+        super().__init__(visual, next(activations, GELU()))
+        self.taps = check_taps(visual.default_taps() if taps is None else taps, visual.levels)
+        self.tap_widths = tuple(visual.widths[tap - 1] for tap in self.taps)
+        self.image_size = visual.image_size
+        self.out_width = self.tap_widths[-1]
+        visual.keep_until(self.taps[-1])
+        finest = -(-self.image_size // visual.strides[self.taps[0] - 1])
+        if neighbourhood is None:
+            neighbourhood = 1 if visual.is_vit else CNN_NEIGHBOURHOOD
+        self.set_grid(finest if grid is None else grid, neighbourhood)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        pixels = self.standardise(image.to(self.mean.dtype).flatten(2)).reshape(image.shape).permute(0, 3, 1, 2)
+        maps, summary = self.visual(pixels, tuple(sorted(set(self.taps))))
+        memory = [grid_features(maps[tap], self.grid, self.neighbourhood) for tap in self.taps]
+        local = memory[-1] if self.neighbourhood == 1 else grid_features(maps[self.taps[-1]], self.grid)
+        return F.normalize(summary, dim=-1), local, *memory
