@@ -17,7 +17,7 @@ from goodparts.runtime.core.errors import SettingsError
 from .anople import MAPLE, anople
 from .clip_encoders import middle_memory, ordinary_path, plain, quarter_memory, value_path
 from .cnn import cnn_statistics
-from .coop import NO_MARGIN, fit_cocoop
+from .coop import fit_cocoop
 from .linear_clip import fit_linear
 from .method import Method
 from .patch_statistics import fit_fastrecon, fit_padim, fit_patchcore, fit_spade, patch_statistics
@@ -32,10 +32,10 @@ METHODS: Mapping[str, Method] = {
     "promptad-paper": prompts_and_memory("PromptAD, raw scores fused", "generic", fusion="paper"),
     "promptad-prompt": prompts_and_memory("PromptAD, prompts only (no VAD)", "generic", fusion="prompt"),
     "promptad-sc": prompts_and_memory(
-        "semantic concatenation only (no EAM, no VAD)", "generic", margin=NO_MARGIN, fusion="prompt"
+        "semantic concatenation only (no EAM, no VAD)", "generic", margin=None, fusion="prompt"
     ),
     "promptad-no-margin": prompts_and_memory(
-        "PromptAD without the explicit margin (no EAM)", "generic", margin=NO_MARGIN
+        "PromptAD without the explicit margin (no EAM)", "generic", margin=None
     ),
     "promptad-no-manual": prompts_and_memory("PromptAD without manual anomaly prompts (no MAP)", "no manual"),
     "promptad-no-learned": prompts_and_memory(
