@@ -15,7 +15,7 @@ import msgspec
 from goodparts.runtime.core.errors import SettingsError
 
 from .anople import MAPLE, anople
-from .clip_encoders import middle_memory, ordinary_path, plain, quarter_memory, value_path
+from .clip_encoders import every_block, middle_memory, ordinary_path, plain, value_path
 from .cnn import cnn_statistics
 from .coop import fit_cocoop
 from .linear_clip import fit_linear
@@ -41,6 +41,8 @@ METHODS: Mapping[str, Method] = {
     "promptad-no-learned": prompts_and_memory(
         "PromptAD without learnable anomaly prompts (no LAP)", "generic", learned_suffixes=0
     ),
+    "promptad-multi": prompts_and_memory("PromptAD, one set of prompts for all categories", "together"),
+    "untrained": prompts_and_memory("PromptAD's prompts before the first step", "untrained"),
     "coop": prompts_and_memory("CoOp-style: no concatenation, no margin, no memory", "coop", fusion="prompt"),
     "coop+": prompts_and_memory("CoOp-style with memory", "coop"),
     "vvclip": zero_shot("V-V CLIP, prompt ensemble, zero-shot"),
@@ -55,7 +57,7 @@ METHODS: Mapping[str, Method] = {
         "PromptAD's prompts on CLIP's own local path", "generic", ordinary_path, fusion="prompt"
     ),
     "clip-linear": Method(
-        "PromptAD's prompts on linearly mapped patches of CLIP", fit_linear, open_encoder=quarter_memory
+        "PromptAD's prompts on linearly mapped patches of each block of CLIP", fit_linear, open_encoder=every_block
     ),
     "maskclip": zero_shot("MaskCLIP, prompt ensemble, zero-shot", value_path),
     "maskclip-promptad": prompts_and_memory("PromptAD's prompts on MaskCLIP", "generic", value_path, fusion="prompt"),
@@ -70,6 +72,10 @@ METHODS: Mapping[str, Method] = {
     ),
     "winclip+": Method("WinCLIP+", partial(fit_winclip, memory=True), open_encoder=window_encoder),
     "anople": anople("AnoPLe, a reconstruction"),
+    "anople-paper": anople(
+        "AnoPLe with all that its abstract names: multi-scale views, latent anomalies, full alignment",
+        tiles=True, latent_noise=1.0, alignment_weight=1.0, fusion="paper",
+    ),
     "anople-multi": anople("AnoPLe, one model for all categories", together=True),
     "anople-text": anople("AnoPLe, text prompts only", coupling="none", visual_tokens=0, prefix="none"),
     "anople-visual": anople("AnoPLe, visual prompts only", coupling="none", text_tokens=0),
@@ -79,9 +85,10 @@ METHODS: Mapping[str, Method] = {
     "anople-no-decoder": anople("AnoPLe without the decoder", decoder="none"),
     "maple": anople("MaPLe-style: from text to visual, good photos alone", **MAPLE, anomaly_share=0.0),
     "maple-draem": anople("MaPLe-style with painted defects (MaPLe + DRAEM)", **MAPLE),
-    "cnn-patchcore": cnn_statistics("PatchCore on a Wide ResNet-50", fit_patchcore, slice(1, 3)),
-    "cnn-spade": cnn_statistics("SPADE on a Wide ResNet-50", fit_spade, slice(0, 3)),
-    "cnn-padim": cnn_statistics("PaDiM on a Wide ResNet-50, shrunk", fit_padim, slice(0, 3)),
+    "cnn-patchcore": cnn_statistics("PatchCore on an ImageNet CNN", fit_patchcore, slice(1, 3)),
+    "cnn-spade": cnn_statistics("SPADE on an ImageNet CNN", fit_spade, slice(0, 3)),
+    "cnn-padim": cnn_statistics("PaDiM on an ImageNet CNN, shrunk", fit_padim, slice(0, 3)),
+    "cnn-fastrecon": cnn_statistics("FastRecon on an ImageNet CNN", fit_fastrecon, slice(1, 3)),
 }
 """The rows by the name that --method takes."""
 
@@ -90,8 +97,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "all": tuple(METHODS),
     "exportable": tuple(name for name, method in METHODS.items() if method.open_encoder is None),
     "torch-only": tuple(name for name, method in METHODS.items() if method.open_encoder is not None),
-    "modules": ("coop", "promptad-sc", "promptad-prompt", "memory", "promptad"),
-    "suffixes": (f"promptad-no-manual:{_PROMPT}", f"promptad-no-learned:{_PROMPT}", "promptad-prompt"),
+    "modules": (
+        "coop", f"promptad-objects:margin=null,{_PROMPT}", f"promptad-objects:{_PROMPT}", "memory",
+        "promptad-objects:fusion=paper",
+    ),
+    "suffixes": (
+        f"promptad-no-manual:{_PROMPT}", f"promptad-objects:learned_suffixes=0,{_PROMPT}", f"promptad-objects:{_PROMPT}",
+    ),
     "transformations": (
         "clip", "maskclip", "vvclip", "winclip", "clip-promptad", "clip-linear", "maskclip-promptad", "promptad-prompt",
     ),
@@ -104,11 +116,16 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             *(f"image_prefixes={value},pixel_prefixes={value}" for value in (1, 2, 4, 8)),
             *(f"learned_suffixes={value}" for value in (1, 2, 4, 8)),
             *(f"prefix_length={value}" for value in (2, 4, 8)),
+            *(f"suffix_length={value}" for value in (1, 2, 4)),
         )
+    ),
+    "anople-context-lengths": (
+        *(f"anople:text_tokens={value}" for value in (2, 4, 8, 16)),
+        *(f"anople:visual_tokens={value}" for value in (2, 4, 8, 16)),
     ),
 }  # fmt: skip
 """Names that stand for several rows: those that run in the same place, and those of one of PromptAD's ablations
-(modules, anomaly prompts, local paths of CLIP, learners of prompts, hyper-parameters λ, N, L, E_N)."""
+(modules, anomaly prompts, local paths of CLIP, learners of prompts, hyper-parameters λ, N, L, E_N, E_A), and AnoPLe's n_t and n_v."""
 
 
 def find_method(name: str) -> Method:
