@@ -38,6 +38,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     threads: Count | None = None
     torch: bool = False
     oracle: bool = False
+    decide: bool = False
     official: str | None = None
     backbone: str | None = None
     pretrained: str | None = None
@@ -53,7 +54,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """The rows of the methods' table that were asked for, with groups expanded."""
         from .methods.table import expand_methods
 
-        return expand_methods(self.method)
+        return expand_methods(("decide",) if self.decide else self.method)
 
     @property
     def engine_folder(self) -> Path:
@@ -86,6 +87,8 @@ def read_sweep(file: Path | None, options: dict[str, Any]) -> Sweep:
         sweep = msgspec.convert(values, Sweep)
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(file, values, str(error))) from error
+    if sweep.decide and "method" in values:
+        raise SettingsError("--decide compares rows of its own: leave out --method")
     unofficial = [name for name in sweep.methods if not find_method(name).official]
     if sweep.official is not None and unofficial:
         raise SettingsError(

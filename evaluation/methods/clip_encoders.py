@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from goodparts.runtime.core.errors import SettingsError

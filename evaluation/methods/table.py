@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from goodparts.runtime.core.errors import SettingsError
+from goodparts.trainer.promptad.settings import CLEAN_TEMPERATURE
 
 from .anople import MAPLE, anople
 from .clip_encoders import every_block, middle_memory, ordinary_path, plain, value_path
@@ -34,9 +35,7 @@ METHODS: Mapping[str, Method] = {
     "promptad-sc": prompts_and_memory(
         "semantic concatenation only (no EAM, no VAD)", "generic", margin=None, fusion="prompt"
     ),
-    "promptad-no-margin": prompts_and_memory(
-        "PromptAD without the explicit margin (no EAM)", "generic", margin=None
-    ),
+    "promptad-no-margin": prompts_and_memory("PromptAD without the explicit margin (no EAM)", "generic", margin=None),
     "promptad-no-manual": prompts_and_memory("PromptAD without manual anomaly prompts (no MAP)", "no manual"),
     "promptad-no-learned": prompts_and_memory(
         "PromptAD without learnable anomaly prompts (no LAP)", "generic", learned_suffixes=0
@@ -74,7 +73,10 @@ METHODS: Mapping[str, Method] = {
     "anople": anople("AnoPLe, a reconstruction"),
     "anople-paper": anople(
         "AnoPLe with all that its abstract names: multi-scale views, latent anomalies, full alignment",
-        tiles=True, latent_noise=1.0, alignment_weight=1.0, fusion="paper",
+        tiles=True,
+        latent_noise=1.0,
+        alignment_weight=1.0,
+        fusion="paper",
     ),
     "anople-multi": anople("AnoPLe, one model for all categories", together=True),
     "anople-text": anople("AnoPLe, text prompts only", coupling="none", visual_tokens=0, prefix="none"),
@@ -92,6 +94,17 @@ METHODS: Mapping[str, Method] = {
 }
 """The rows by the name that --method takes."""
 
+DECIDE_DEFAULT = f"promptad:fusion=residual,temperature={CLEAN_TEMPERATURE}"
+DECIDE = (
+    "memory",
+    *(
+        f"promptad:fusion={fusion},temperature={temperature}"
+        for temperature in (CLEAN_TEMPERATURE, 20, "exp")
+        for fusion in ("residual", "paper", "prompt")
+    ),
+)
+"""What --decide compares; the default of PromptAD's clean protocol is among them."""
+
 _PROMPT = "fusion=prompt"
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "all": tuple(METHODS),
@@ -102,7 +115,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "promptad-objects:fusion=paper",
     ),
     "suffixes": (
-        f"promptad-no-manual:{_PROMPT}", f"promptad-objects:learned_suffixes=0,{_PROMPT}", f"promptad-objects:{_PROMPT}",
+        f"promptad-no-manual:{_PROMPT}", f"promptad-objects:learned_suffixes=0,{_PROMPT}",
+        f"promptad-objects:{_PROMPT}",
     ),
     "transformations": (
         "clip", "maskclip", "vvclip", "winclip", "clip-promptad", "clip-linear", "maskclip-promptad", "promptad-prompt",
@@ -119,13 +133,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             *(f"suffix_length={value}" for value in (1, 2, 4)),
         )
     ),
+    "decide": DECIDE,
     "anople-context-lengths": (
         *(f"anople:text_tokens={value}" for value in (2, 4, 8, 16)),
         *(f"anople:visual_tokens={value}" for value in (2, 4, 8, 16)),
     ),
 }  # fmt: skip
 """Names that stand for several rows: those that run in the same place, and those of one of PromptAD's ablations
-(modules, anomaly prompts, local paths of CLIP, learners of prompts, hyper-parameters λ, N, L, E_N, E_A), and AnoPLe's n_t and n_v."""
+(modules, anomaly prompts, local paths of CLIP, learners of prompts, hyper-parameters λ, N, L, E_N, E_A), AnoPLe's n_t
+and n_v, and what --decide compares."""
 
 
 def find_method(name: str) -> Method:

@@ -49,7 +49,9 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     tiles: Annotated[bool, Meta(description="train on the four tiles of a photo besides the whole one")] = False
     anomaly_share: Annotated[
         float,
-        Meta(ge=0, lt=1, description="of the photos that get a painted pseudo-anomaly; one of a step is left good (A7)"),
+        Meta(
+            ge=0, lt=1, description="of the photos that get a painted pseudo-anomaly; one of a step is left good (A7)"
+        ),
     ] = 0.5
     foreground: Annotated[
         bool, Meta(description="keep pseudo-anomalies on the part where it stands out from its background (A7)")
