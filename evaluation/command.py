@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--oracle", action="store_true",
                         help="also the step that is best on the test data, in columns of its own; slow")  # fmt: skip
     parser.add_argument("--decide", action="store_true",
-                        help="compare fusions and temperatures, and recommend those for this backbone and data")  # fmt: skip
+                        help="compare fusions and temperatures, and recommend those to use")  # fmt: skip
     parser.add_argument("--official", metavar="DIR",
                         help="reproduce the released evaluation of PromptAD, with the shots that "
                              f"DIR/<category>/{SHOTS_NAME} lists")  # fmt: skip

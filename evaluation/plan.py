@@ -190,6 +190,7 @@ def _open_backbone(sweep: Sweep, encoder: Encoder | None = None) -> Backbone:
         pretrained=sweep.pretrained,
         weights=None if sweep.weights is None else Path(sweep.weights),
         memory_taps=sweep.memory_taps,
+        tap_outputs=sweep.tap_outputs,
         memory_grid=sweep.memory_grid,
         neighbourhood=sweep.neighbourhood,
     )

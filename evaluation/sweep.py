@@ -44,6 +44,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pretrained: str | None = None
     weights: str | None = None
     memory_taps: str | None = None
+    tap_outputs: bool = False
     memory_grid: Count | None = None
     neighbourhood: Count | None = None
     workers: Count = 1

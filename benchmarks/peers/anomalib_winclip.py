@@ -33,7 +33,7 @@ def main(config: Path, weights: Path, inputs: Path, out: Path) -> None:
         scores = class_scores(image, prototypes, model.temperature, target_class=1)
         found["image"], found["image_score"] = image, scores
         found["patch_scores"] = model._compute_zero_shot_scores(scores, windows)
-        for side, of_query, of_reference, masks in zip(model.scales, windows, remembered, model.masks):
+        for side, of_query, of_reference, masks in zip(model.scales, windows, remembered, model.masks, strict=True):
             found[f"windows_{side}"] = of_query
             found[f"window_scores_{side}"] = class_scores(of_query, prototypes, model.temperature, target_class=1)
             distances = visual_association_score(of_query, of_reference)

@@ -252,6 +252,7 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--memory-taps", "a"], "--memory-taps a: give block numbers"),
         (["--memory-grid", "0"], "memory grid 0: its side is from 1 to 240 patches"),
         (["--neighbourhood", "2"], "neighbourhood 2: give an odd number"),
+        (["--tap-outputs"], "--tap-outputs: small is no ViT, its taps are plain outputs"),
         (["--temperature", "hot"], "--temperature hot: a number, exp or log"),
         (["--margin", "wide"], "--margin wide: a number, none"),
         (["--seed", "-1"], "--seed -1: a whole number"),
