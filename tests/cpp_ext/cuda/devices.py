@@ -138,9 +138,11 @@ class OnCpu:
     def score(self, learned: Learned, features: Features, precision: str) -> Scores:
         views, (height, width) = len(features.global_), features.grid
         out = [np.full((views, height, width) if grid else views, 7, np.float32) for grid in (0, 1, 0, 0, 1, 1, 1)]
-        with self.banks([[bank] for bank in learned.banks], precision) as handles:
-            with self.made("scorer", *self.product(learned, handles, features.grid), views) as scorer:
-                self.run_scorer(scorer, features, out)
+        with (
+            self.banks([[bank] for bank in learned.banks], precision) as handles,
+            self.made("scorer", *self.product(learned, handles, features.grid), views) as scorer,
+        ):
+            self.run_scorer(scorer, features, out)
         return Scores(out[0], out[1], Branches(*out[2:]))
 
     def product(self, learned: Learned, banks: Any, grid: tuple[int, int]) -> tuple[object, ...]:

@@ -26,9 +26,11 @@ def nothing_counted(on_cpu: OnCpu) -> None:
 
 @contextmanager
 def scorer(on_cpu: OnCpu, learned: scoring.Learned, grid: tuple[int, int], views: int) -> Iterator[Any]:
-    with on_cpu.banks([[bank] for bank in learned.banks], "fp16") as banks:
-        with on_cpu.made("scorer", *on_cpu.product(learned, banks, grid), views) as made:
-            yield made
+    with (
+        on_cpu.banks([[bank] for bank in learned.banks], "fp16") as banks,
+        on_cpu.made("scorer", *on_cpu.product(learned, banks, grid), views) as made,
+    ):
+        yield made
 
 
 def score_arrays(views: int, grid: tuple[int, int]) -> list[Array]:
