@@ -55,7 +55,9 @@ def assert_same(seen: Scores, wanted: Scores) -> None:
         (1, (6, 6), (32, 96)),  # memories as wide as those of the backbone `small`
     ],
 )
-def test_scores(device: Device, maximum: str, views: int, grid: tuple[int, int], widths: tuple[int, ...]) -> None:
+def test_scores_and_map_maximum(
+    device: Device, maximum: str, views: int, grid: tuple[int, int], widths: tuple[int, ...]
+) -> None:
     for precision in ("fp16", "int8"):
         for fusion in get_args(Fusion):
             learned, features = product_and_features(7, views, grid, widths, image_maximum=maximum, fusion=fusion)

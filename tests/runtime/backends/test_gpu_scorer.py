@@ -55,13 +55,13 @@ def cuda(on_cpu: OnCpu, runtime: OnnxRuntime, monkeypatch: pytest.MonkeyPatch) -
     return double
 
 
-@pytest.fixture
-def folder(engine_folder: Path, tmp_path: Path, cuda: CudaOnCpu) -> Path:
+@pytest.fixture(scope="module")
+def folder(engine_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An engine with plans for two views at once."""
-    folder = Path(shutil.copytree(engine_folder, tmp_path / "engine"))
-    for backend in BACKENDS:
-        build_plan(folder, "fp32", BuildSettings(max_batch=2), backend)
-    cuda.machine.launches = 0
+    folder = Path(shutil.copytree(engine_folder, tmp_path_factory.mktemp("gpu_scorer") / "engine"))
+    with installed(Machine()):
+        for backend in BACKENDS:
+            build_plan(folder, "fp32", BuildSettings(max_batch=2), backend)
     return folder
 
 
@@ -164,7 +164,7 @@ def test_a_frame_is_its_region_up_and_one_download(
     assert counted(cuda) == {
         "upload": 1, "bytes up": 3 * region.width * region.height,
         "download": 1, "bytes down": 4 * (3 + 4 * rows * columns) * view.count,  # image and grid, and five branches
-        "wait": 1,
+        "wait": 2 if backend == "onnxruntime-cuda" else 1,  # ONNX Runtime waits for its run
     }  # fmt: skip
     assert cuda.machine.captures_ended == 0
 
