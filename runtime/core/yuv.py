@@ -59,7 +59,7 @@ class YuvFrame:
         y = 298 * (luma.astype(np.int32) - 16) + 128
         u, v = (chroma[..., at].repeat(2, axis=1).astype(np.int32) - 128 for at in (0, 1))
         rgb = np.stack([y + 409 * v, y - 100 * u - 208 * v, y + 516 * u], axis=2) >> 8
-        return np.clip(rgb, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(rgb, 0, 255), np.uint8)
 
     def crop(self, x: int, y: int, width: int, height: int) -> YuvFrame:
         """Return the smallest part that holds this rectangle. It starts where x and y are rounded down to even ones."""
