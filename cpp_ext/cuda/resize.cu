@@ -187,22 +187,19 @@ std::shared_ptr<const DeviceAxis> axis_for(int device, int64_t in, int64_t out, 
   static std::mutex mutex;
   // Never freed: the device may be gone when the process ends.
   static auto& kept = *new std::list<std::pair<Key, std::shared_ptr<DeviceAxis>>>;  // the last used first
-  static auto& in_graphs = *new std::vector<std::shared_ptr<DeviceAxis>>;
   const std::lock_guard<std::mutex> lock(mutex);
   const Key wanted = {device, in, out};
   auto found = std::find_if(kept.begin(), kept.end(), [&](const auto& one) { return one.first == wanted; });
   if (found == kept.end()) {
     require(!captured, "resizing " + std::to_string(in) + " to " + std::to_string(out) +
                            " pixels is captured before it ever ran: run it once before the capture");
+    const auto oldest = std::find_if(kept.rbegin(), kept.rend(), [](const auto& one) { return !one.second->in_graph; });
+    if (kept.size() >= kKept && oldest != kept.rend()) kept.erase(std::next(oldest).base());
     kept.emplace_front(wanted, std::make_shared<DeviceAxis>(Filters(in, out), device));
-    if (kept.size() > kKept) kept.pop_back();
     found = kept.begin();
   }
   kept.splice(kept.begin(), kept, found);
-  if (captured && !found->second->in_graph) {
-    found->second->in_graph = true;
-    in_graphs.push_back(found->second);
-  }
+  found->second->in_graph |= captured;
   return found->second;
 }
 
