@@ -174,8 +174,7 @@ def add_scoring(findings: Findings, cuda: Any, repeat: int) -> None:
     patches = GRID[0] * GRID[1]
     global_, local = unit_vectors(1, JOINT).half(), unit_vectors(patches, JOINT).half()[None]
     memory = [unit_vectors(patches, WIDTH).half() for _ in banks]
-    out = [torch.empty((1, *GRID) if grid else (1,), device="cuda") for grid in (0, 1, 0, 0, 1, 1)]
-    smooth = torch.empty(1, 400, 400, device="cuda")
+    out = [torch.empty((1, *GRID) if grid else (1,), device="cuda") for grid in (0, 1, 0, 0, 1, 1, 1)]
     matches = [
         (torch.empty(patches, device="cuda"), torch.empty(patches, device="cuda", dtype=torch.int64)) for _ in banks
     ]
@@ -188,18 +187,17 @@ def add_scoring(findings: Findings, cuda: Any, repeat: int) -> None:
     def stream() -> int:
         return torch.cuda.current_stream().cuda_stream
 
-    def score(name: str, smooth_map: torch.Tensor | None = None) -> None:
-        scorers[name].run(global_, local, [features[None] for features in memory], out, smooth_map, stream())
+    def score(name: str) -> None:
+        scorers[name].run(global_, local, [features[None] for features in memory], out, stream())
 
     calls: dict[str, Callable[[], None]] = {
         "search": lambda: search.run(memory, matches, stream()),
         "grid": lambda: score("grid"),
         "map": lambda: score("map"),
-        "smooth": lambda: score("grid", smooth),
     }
     timings = interleave({name: capture(call) for name, call in calls.items()}, repeat, warmup=2, settle=1)
     search_time = microseconds(timings["search"])
-    titles = {"grid": "score", "map": "score, maximum of the map", "smooth": "score and anomaly map"}
+    titles = {"grid": "score", "map": "score, maximum of the map"}
     for name, title in titles.items():
         findings.add(f"{title}, 4 shots", microseconds(timings[name]), "µs", "its search", search_time)
     findings.aim("score besides its search", microseconds(timings["grid"]) - search_time, AIM_SCORING, "µs")

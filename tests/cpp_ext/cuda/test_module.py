@@ -92,7 +92,7 @@ def test_a_captured_graph_runs_again_and_sees_appended_rows(on_gpu: OnGpu) -> No
     learned, features = product_and_features(12, 2, (6, 5), (64, 64))
     scorer = on_gpu.scorer(learned, features, "fp16")
     inputs = [on_gpu.up(features.global_), on_gpu.up(features.local), [on_gpu.up(some) for some in features.memory]]
-    shapes = [(2,), (2, 6, 5), (2,), (2,), (2, 6, 5), (2, 6, 5)]
+    shapes = [(2,), (2, 6, 5), (2,), (2,), (2, 6, 5), (2, 6, 5), (2, 6, 5)]
     out = [torch.zeros(shape, device="cuda") for shape in shapes]
     frame = on_gpu.up(draw(np.random.default_rng(0), 90, 120, "rgb"))
     small = torch.zeros(20, 30, 3, device="cuda", dtype=torch.uint8)
