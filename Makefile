@@ -2,6 +2,7 @@
 # make soak     the long trials: a line whose surroundings fail for twenty minutes
 # make check    lint, format and types
 # make gpu-check  build with CUDA, compute-sanitizer, tests, benchmark: benchmarks/results/gpu.json
+# make nvidia-check  what NVIDIA's compiler makes of every graph, without a GPU: benchmarks/results/nvidia_check.md
 # make wheel    this machine's wheel, tested in an environment of its own, in build/wheels
 # make demo     the whole job on drawn parts, with pictures to look at in build/demo
 
@@ -16,7 +17,7 @@ HEADERS = $(if $(ORT),$(wildcard build/headers/usr))
 RUNTIME = $(if $(HEADERS),-DGOODPARTS_RUNTIME=ON -DCMAKE_PREFIX_PATH=$(abspath $(HEADERS)) -DONNXRuntime_LIBRARY=$(abspath $(ORT)))
 TIDY = $(filter-out %_kernels.cpp %_amx.cpp,$(wildcard cpp_ext/src/*.cpp)) $(if $(HEADERS),$(wildcard cpp_ext/runtime/*.cpp))
 
-.PHONY: test soak check gpu-check wheel demo types format clean
+.PHONY: test soak check gpu-check nvidia-check wheel demo types format clean
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -35,6 +36,9 @@ check: $(STAMP) types
 # On a machine with a GPU, nvcc and compute-sanitizer.
 gpu-check:
 	bash tests/cpp_ext/gpu_check.sh $(PYTHON)
+
+nvidia-check: $(STAMP)
+	$(BIN)/python -m goodparts.benchmarks.nvidia_check --out build/nvidia_check --results benchmarks/results/nvidia_check.md
 
 wheel: $(STAMP)
 	bash tests/wheels.sh $(PYTHON) $(VENV) build/wheels

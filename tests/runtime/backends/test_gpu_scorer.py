@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
@@ -14,37 +13,26 @@ import numpy as np
 import pytest
 from goodparts.runtime.backends.library import BuildSettings
 from goodparts.runtime.backends.session import GraphName
-from goodparts.runtime.core import native
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.scorer import Search
 from goodparts.runtime.core.view import Box, View, encode_mask
 from goodparts.runtime.detector import Detector
+from goodparts.runtime.engine import kernels
 from goodparts.runtime.engine.build import build_plan
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.recipe.recipe import Recipe
 
 from tests.conftest import draw_part
-from tests.cpp_ext.cuda.devices import OnCpu, compile_kernels
-from tests.runtime.backends.cuda_double import Machine
 from tests.runtime.backends.native_double import CudaOnCpu
-from tests.runtime.backends.onnxruntime_double import installed
 
 BACKENDS = ("onnxruntime-cuda", "tensorrt")
 
 
-@pytest.fixture(scope="module")
-def on_cpu() -> OnCpu:
-    return OnCpu(compile_kernels())
-
-
-@pytest.fixture
-def cuda(on_cpu: OnCpu, monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaOnCpu]:
-    machine = Machine()
-    double = CudaOnCpu(on_cpu, machine)
-    with installed(machine):
-        monkeypatch.setattr(native, "cuda", lambda: double)
-        yield double
+@pytest.fixture(autouse=True)
+def _unchecked_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans are kept without the check of the kernels, which test_kernel_check.py is about and takes seconds."""
+    monkeypatch.setattr(kernels, "TOLERANCES", {})
 
 
 @pytest.fixture
@@ -53,7 +41,7 @@ def folder(engine_folder: Path, tmp_path: Path, cuda: CudaOnCpu) -> Path:
     folder = Path(shutil.copytree(engine_folder, tmp_path / "engine"))
     for backend in BACKENDS:
         build_plan(folder, "fp32", BuildSettings(max_batch=2), backend)
-    cuda.machine.launches = 0
+    cuda.calls.clear()
     return folder
 
 
