@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import onnx
 from goodparts.drawn.photos import DrawnProduct
@@ -40,8 +39,13 @@ from goodparts import teach
 
 log = logging.getLogger(__name__)
 
-BACKBONES = {"small": None, "RN50": "random", "ViT-B-16-plus-240": "random"}
-"""Backbone → its weights, None for its own. Random ones are compiled to the same kernels."""
+BACKBONES: dict[str, tuple[Precision, ...]] = {
+    "small": ("fp32", "fp16", "bf16"),
+    "RN50": ("fp32", "fp16", "bf16", "int8"),
+    "ViT-B-16-plus-240": ("fp32", "fp16", "bf16", "int8"),
+}
+"""Backbone → the precisions that are tried. `small` does not pass the gate in int8. The others have random weights,
+which are compiled to the same kernels."""
 PROMPTED = "ViT-B-16-plus-240"
 RTX_40 = (8, 9)
 """The compute capability that is built for."""
@@ -84,8 +88,7 @@ def compile_graph(api: TensorRtApi, graph: Path, capability: tuple[int, int] = R
         EngineError: The library cannot parse the graph.
         BackendError: The library cannot build.
     """
-    build_log, lines = logging.getLogger(tensorrt_build.__name__).parent, _Lines()
-    assert build_log is not None
+    build_log, lines = logging.getLogger(tensorrt_build.__name__.rpartition(".")[0]), _Lines()
     level, propagate = build_log.level, build_log.propagate
     build_log.addHandler(lines)
     build_log.setLevel(logging.DEBUG)  # the compiler then lists its kernels
@@ -102,23 +105,24 @@ def compile_graph(api: TensorRtApi, graph: Path, capability: tuple[int, int] = R
 
 
 def _kernels(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the kernels, which one line of the log lists; what only computes shapes is none."""
+    """Return the names of the kernels, which one line of the log lists beside shapes and waits."""
     layers = next(line for line in reversed(lines) if "Layers: Name: " in line).partition("I/O Tensors")[0]
     found = re.findall(r"Name: ([^,\s]+), LayerType: (\w+)", layers)
-    return tuple(name for name, kind in found if kind != "shape_call")
+    return tuple(name for name, kind in found if kind not in ("shape_call", "signal", "wait"))
 
 
 def export(name: str, folder: Path) -> EngineSpec:
-    """Export a backbone's engine in every precision that passes the gate, unless it is there."""
+    """Export a backbone's engine, as far as it is not there yet."""
+    backbone = Backbone.open(name, pretrained=None if name == "small" else "random")
+    precisions = BACKBONES[name]
     if folder.is_dir():
-        return read_spec(folder)
-    backbone = Backbone.open(name, pretrained=BACKBONES[name])
-    precisions = list(get_args(Precision))
-    try:
-        spec = make_engine(backbone, folder, precisions)
-    except ParityError as error:
-        log.warning("%s without int8: %s", name, error)
-        spec = make_engine(backbone, folder, precisions[:-1])
+        spec = read_spec(folder)
+    else:
+        try:
+            spec = make_engine(backbone, folder, precisions)
+        except ParityError as error:
+            log.warning("%s without int8: %s", name, error)
+            spec = make_engine(backbone, folder, precisions[:-1])
     if name == PROMPTED:
         spec = add_prompted(folder, backbone, PromptedEncoder(backbone, DEFAULT))
     return spec
