@@ -47,10 +47,18 @@ class Row:
 class Check:
     """The stages, on the machine that they find."""
 
-    def __init__(self, out: Path, total: float = TOTAL) -> None:
+    def __init__(self, out: Path, total: float = TOTAL, patience: float = 1.0) -> None:
+        """Begin.
+
+        Args:
+            out: Where everything goes.
+            total: Seconds for all stages together.
+            patience: How many times longer than meant each of them may take.
+        """
         self.out = out
         self.package, self.module, self.driver = out / "package", out / "module", out / "driver"
-        self._until = time.monotonic() + total
+        self._patience = patience
+        self._until = time.monotonic() + patience * total
         self._log = sys.stdout
         self.has_device = False
         self.architecture = os.environ.get("GOODPARTS_ARCHITECTURES", "90")
@@ -73,7 +81,7 @@ class Check:
         """Run a stage and return its row; the whole output lies in a file of its own."""
         limit, stage = self.stages()[name]
         began = time.monotonic()
-        self._deadline = min(began + limit, self._until)
+        self._deadline = min(began + self._patience * limit, self._until)
         log = self.out / f"{name.replace(', ', '_').replace(' ', '_')}.log"
         with log.open("w") as self._log:
             try:
@@ -253,10 +261,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--again", action="store_true", help="run what was not right the last time, and ncu")
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="run these stages and the look at the machine")
+    parser.add_argument(
+        "--patience", type=float, default=1.0, metavar="N", help="for slow machines: N times the limits"
+    )
     args = parser.parse_args(arguments)
     args.out = args.out.resolve()
     args.out.mkdir(parents=True, exist_ok=True)
-    check, file = Check(args.out), args.out / "stages.json"
+    check, file = Check(args.out, patience=args.patience), args.out / "stages.json"
     rows = read_rows(file) if args.again else {}
     names = [name for name in check.stages() if args.again or name != "ncu"]
     unknown = set(args.only or ()) - set(names)
