@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -184,4 +183,4 @@ shows neither results nor speed, and nothing of Jetson Orin (8.7), of the H100 a
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,5 +1,5 @@
-// The device code against plain loops, for compute-sanitizer and ncu, under which Python would take minutes. Prints what
-// it found; exit 1 where a result is wrong. `check_cuda small` is for the emulation on the CPU.
+// The device code against plain loops, for compute-sanitizer and ncu, under which Python would take minutes. Prints
+// what it found; exit 1 where a result is wrong. `check_cuda small` is for the emulation on the CPU.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -106,8 +106,17 @@ bool check_score(int64_t views, int64_t side, int64_t width) {
     on_device.push_back(up(features.back()));
   }
   for (const Memory& one : on_device) memory.push_back(one.as<void>());
-  const Scorer scorer({width, side, side, prompts.data(), prompts.data(), 4.6f, {&banks[0], &banks[1]}, true,
-                       GP_RESIDUAL, {margins.data(), margins.data()}, 0.04f},
+  const Scorer scorer({width,
+                       side,
+                       side,
+                       prompts.data(),
+                       prompts.data(),
+                       4.6f,
+                       {&banks[0], &banks[1]},
+                       true,
+                       GP_RESIDUAL,
+                       {margins.data(), margins.data()},
+                       0.04f},
                       views);
   const Memory on_global = up(global), on_local = up(local);
   const size_t of_view = static_cast<size_t>(views) * sizeof(float), of_grid = of_view * static_cast<size_t>(patches);
@@ -138,8 +147,8 @@ bool check_resize(int64_t width, int64_t height) {
   const std::vector<uint8_t> part = down<uint8_t>(same);
   bool good = true;
   for (int64_t row = 0; row < box.height; ++row)
-    good = good && !std::memcmp(part.data() + row * box.width * 3,
-                                frame.data() + ((row + box.y) * width + box.x) * 3, static_cast<size_t>(box.width * 3));
+    good = good && !std::memcmp(part.data() + row * box.width * 3, frame.data() + ((row + box.y) * width + box.x) * 3,
+                                static_cast<size_t>(box.width * 3));
   const Memory grey = up(std::vector<uint8_t>(frame.size(), 77)), small(240 * 240 * 3);
   Resize(GP_RGB, width, height, nullptr, 240, 240)
       .run(grey.as<void>(), width * 3, nullptr, 0, small.as<void>(), nullptr);

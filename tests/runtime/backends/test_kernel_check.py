@@ -10,6 +10,7 @@ import pytest
 from goodparts.runtime.backends.library import BuildSettings
 from goodparts.runtime.core import native
 from goodparts.runtime.core.errors import ParityError
+from goodparts.runtime.describe import describe_plan
 from goodparts.runtime.engine import kernels
 from goodparts.runtime.engine.build import build_plan
 from goodparts.runtime.engine.engine import Engine
@@ -36,6 +37,8 @@ def test_what_the_kernels_differ_by_is_kept_with_the_plan(folder: Path, cuda: Cu
     differences = plan.kernels.score_differences
     assert differences.keys() == TOLERANCES.keys()
     assert all(0 < differences[precision] <= tolerance for precision, tolerance in TOLERANCES.items())
+    worst = max(differences.values())
+    assert f"scores of the CUDA kernels differ from the CPU's by at most {worst:.1e}" in describe_plan(plan)
     cuda.calls.clear()
     Engine.open(folder, backend=BACKEND)
     assert not cuda.calls  # they are checked once
