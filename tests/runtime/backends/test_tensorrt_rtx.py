@@ -86,6 +86,15 @@ def test_the_real_library_refuses_what_it_cannot_read(api: TensorRtApi, tmp_path
         build(api, model, FOR_RTX_40, Progress("building"))
 
 
+def test_the_real_library_refuses_a_damaged_plan(api: TensorRtApi) -> None:
+    plan, _ = build(api, SHIPPED / "encoder.onnx", FOR_RTX_40, Progress("building"))
+    logger = api.Logger()
+    runtime = api.create(api.trt.Runtime, logger, logger=logger, failed="does not start")
+    for damaged in (plan[: len(plan) // 2], b"?" + plan[1:]):
+        with pytest.raises(BackendError, match=r"^TensorRT-RTX 1\..* cannot load it: .*Serialization assertion"):
+            api.create(runtime.deserialize_cuda_engine, damaged, logger=logger, failed="cannot load it")
+
+
 def test_a_capability_that_it_does_not_build_for_is_told(api: TensorRtApi, folder: Path) -> None:
     with pytest.raises(BackendError, match=r"does not build for compute capability 9\.0: choose from 7\.5, .*12\.1"):
         build_plan(folder, "fp32", BuildSettings(capability=(9, 0)), BACKEND)
