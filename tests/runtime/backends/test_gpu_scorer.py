@@ -133,8 +133,7 @@ def counted(cuda: CudaOnCpu) -> Counter[str]:
     ("backend", "view"),
     [
         ("onnxruntime-cuda", View()),
-        ("tensorrt", View(roi=Box(40, 20, 200, 180))),
-        ("tensorrt", View(roi=Box(10, 30, 220, 200), tiles=(3, 3))),  # five passes
+        ("tensorrt", View(roi=Box(10, 30, 220, 200), tiles=(1, 3))),  # two passes
     ],
 )
 def test_a_frame_is_its_region_up_and_one_download(
@@ -157,14 +156,13 @@ def test_a_frame_is_its_region_up_and_one_download(
 
 @pytest.mark.parametrize("form", get_args(YuvFormat))
 def test_yuv_frames_go_up_as_they_are(folder: Path, recipe: Recipe, cuda: CudaOnCpu, form: YuvFormat) -> None:
-    product = changed(recipe, View(roi=Box(41, 21, 201, 181), tiles=(1, 2)))
+    product = changed(recipe, View(roi=Box(41, 21, 201, 181)))
     frame = YuvFrame(draw(np.random.default_rng(0), 240, 320, form), form)
     detector = Detector.open(folder, product, backend=BACKENDS[1])
-    detector.predict(frame)  # makes the filters
-    counted(cuda)
+    cuda.machine.asked.clear()
     seen = detector.predict(frame)
     width, height = 202, 182  # whole pairs of pixels
-    assert counted(cuda)["bytes up"] == (2 if form == "yuyv" else 1.5) * width * height
+    assert cuda.machine.asked["bytes up"] == (2 if form == "yuyv" else 1.5) * width * height
     expected = Detector.open(folder, product, backend="onnxruntime").predict(frame)
     np.testing.assert_allclose(seen.grids, expected.grids, atol=2e-4)
 
@@ -201,6 +199,7 @@ def test_the_batches_of_a_frame_are_prepared_with_the_product(folder: Path, reci
     assert cuda.machine.launches == 2
 
 
+@pytest.mark.usefixtures("cuda")
 def test_no_scorer_for_the_cpu_is_made_beside(folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("goodparts.runtime.detector.Scorer", None)
     Detector.open(folder, recipe, backend=BACKENDS[0]).predict(frames()[0])
