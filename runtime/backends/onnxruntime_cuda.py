@@ -25,7 +25,7 @@ from .tensors import IMAGE
 
 PROVIDER = "CUDAExecutionProvider"
 
-ARITHMETIC = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8, computed in fp32"}
+ARITHMETIC = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8, computed in fp32, attention in fp16"}
 """Precision → what the provider's kernels do: of quantised products it has none."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
@@ -16,19 +15,18 @@ import pytest
 from goodparts.runtime.backends.gpu_scorer import GpuScorer
 from goodparts.runtime.backends.library import BuildSettings
 from goodparts.runtime.backends.session import GraphName
-from goodparts.runtime.core import native
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.scorer import Search
 from goodparts.runtime.core.view import Box, View, encode_mask
 from goodparts.runtime.core.yuv import YuvFormat, YuvFrame
 from goodparts.runtime.detector import Detector
+from goodparts.runtime.engine import kernels
 from goodparts.runtime.engine.build import build_plan
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.recipe.recipe import Recipe
 
 from tests.conftest import draw_part
-from tests.cpp_ext.cuda.devices import OnCpu, compile_kernels
 from tests.cpp_ext.cuda.test_resize import draw
 from tests.runtime.backends.cuda_double import Machine
 from tests.runtime.backends.native_double import CudaOnCpu
@@ -37,22 +35,10 @@ from tests.runtime.backends.onnxruntime_double import OnnxRuntime, installed
 BACKENDS = ("onnxruntime-cuda", "tensorrt")
 
 
-@pytest.fixture(scope="module")
-def on_cpu() -> OnCpu:
-    return OnCpu(compile_kernels())
-
-
-@pytest.fixture
-def runtime() -> Iterator[OnnxRuntime]:
-    with installed(Machine()) as runtime:
-        yield runtime
-
-
-@pytest.fixture
-def cuda(on_cpu: OnCpu, runtime: OnnxRuntime, monkeypatch: pytest.MonkeyPatch) -> CudaOnCpu:
-    double = CudaOnCpu(on_cpu, runtime.machine)
-    monkeypatch.setattr(native, "cuda", lambda: double)
-    return double
+@pytest.fixture(autouse=True)
+def _unchecked_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans are kept without the check of the kernels, which test_kernel_check.py is about and takes seconds."""
+    monkeypatch.setattr(kernels, "TOLERANCES", {})
 
 
 @pytest.fixture(scope="module")
