@@ -1,4 +1,6 @@
-"""Methods that know good parts only by the statistics of their patches: PatchCore, SPADE, PaDiM, FastRecon.
+"""Methods that know good parts only by the statistics of their patches.
+
+They are PatchCore, SPADE, PaDiM, FastRecon and AnomalyDINO.
 
 They were published on the features of ImageNet's CNNs. Here all work on the encoder's memory taps, so that only the
 method differs between rows; the papers' numbers are therefore not to be expected of them.
@@ -14,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from goodparts.runtime.core.scoring import Features, Floats
+from goodparts.runtime.core.scoring import Features, Floats, nearest
 from goodparts.runtime.recipe.memory import coreset
 
 from .method import FittedMethod, Method, Score, TrainingData
@@ -29,6 +31,10 @@ PADIM_WIDTH, PADIM_RIDGE = 100, 0.01
 """The number of channels that are drawn, and ε."""
 FASTRECON_SHARE, FASTRECON_WEIGHT = 0.1, 2.0
 """The share of patches that support the reconstruction (1 % as published, of finer grids), and λ."""
+
+
+TOP_SHARE = 0.01
+"""The share of patches, the most distant ones, over which AnomalyDINO averages an image score."""
 
 
 def patch_statistics(title: str, fit: Fit) -> Method:
@@ -86,6 +92,27 @@ def fit_patchcore(shots: Features, share: float = PATCHCORE_SHARE, neighbours: i
         return np.array(images, np.float32), np.stack(grids)
 
     return score
+
+
+def fit_anomalydino(shots: Features) -> Score:
+    """Fit AnomalyDINO (Damm et al., WACV 2025): a patch scores 1 − the cosine of the nearest patch of the shots.
+
+    The image scores the mean of the largest hundredth of all patch scores, at least of one. Shots are neither turned
+    nor masked.
+    """
+    rows = _unit(patches(shots)).reshape(-1, sum(part.shape[-1] for part in shots.memory))
+
+    def score(features: Features) -> tuple[Floats, Floats]:
+        grid = np.stack([1.0 - nearest(queries, rows)[0] for queries in _unit(patches(features))])
+        top = max(1, int(TOP_SHARE * grid.shape[1]))
+        image = np.sort(grid, axis=1)[:, -top:].mean(axis=1)
+        return np.asarray(image, np.float32), np.asarray(grid, np.float32).reshape(-1, *features.grid)
+
+    return score
+
+
+def _unit(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
 
 
 def fit_spade(shots: Features, neighbours: int = SPADE_NEIGHBOURS) -> Score:

@@ -20,7 +20,14 @@ from .cnn import cnn_statistics
 from .coop import NO_MARGIN, fit_cocoop
 from .linear_clip import fit_linear
 from .method import Method
-from .patch_statistics import fit_fastrecon, fit_padim, fit_patchcore, fit_spade, patch_statistics
+from .patch_statistics import (
+    fit_anomalydino,
+    fit_fastrecon,
+    fit_padim,
+    fit_patchcore,
+    fit_spade,
+    patch_statistics,
+)
 from .prompts_and_memory import prompts_and_memory, zero_shot
 from .rwda import fit_rwda
 from .winclip import fit_winclip, window_encoder
@@ -47,6 +54,7 @@ METHODS: Mapping[str, Method] = {
     "vvclip": zero_shot("V-V CLIP, prompt ensemble, zero-shot"),
     "vvclip+": prompts_and_memory("V-V CLIP, prompt ensemble, with memory", "ensemble"),
     "taught": prompts_and_memory("goodparts teach: prompt ensemble of a generic part, with memory", "taught"),
+    "anomalydino": patch_statistics("AnomalyDINO on the encoder's patches", fit_anomalydino),
     "patchcore": patch_statistics("PatchCore on the encoder's patches", fit_patchcore),
     "spade": patch_statistics("SPADE on the encoder's patches", fit_spade),
     "padim": patch_statistics("PaDiM on the encoder's patches, shrunk", fit_padim),
