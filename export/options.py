@@ -20,8 +20,8 @@ USUAL: tuple[Precision, ...] = ("fp32", "bf16")
 def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the options that choose a backbone."""
     parser.add_argument("--backbone", default=DEFAULT_NAME, metavar="NAME",
-                        help=f"{DEFAULT_NAME}, an open_clip ViT or CLIP ResNet such as {LARGE_NAME}, or timm:NAME, a ViT or "
-                             f"CNN of timm, for the memory only (default {DEFAULT_NAME})")  # fmt: skip
+                        help=f"{DEFAULT_NAME}, an open_clip ViT or CLIP ResNet such as {LARGE_NAME}, or timm:NAME, a ViT "
+                             f"or CNN of timm, for the memory only (default {DEFAULT_NAME})")  # fmt: skip
     parser.add_argument(
         "--pretrained",
         metavar="TAG",

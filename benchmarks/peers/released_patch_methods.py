@@ -41,7 +41,7 @@ def open_network() -> Backbone:
 
 
 def draw_pictures() -> tuple[list[Array8], list[Array8]]:
-    """Draw SHOTS good pictures to learn from, and a good and a bad one to test with, square as the network reads them."""
+    """Draw SHOTS good square pictures to learn from, and a good and a bad one to test with."""
     line = DrawnProduct("gear", seed=5)
     pictures = [line.photo(index, size=PICTURE_SIZE).image for index in range(SHOTS + 1)]
     pictures.append(line.photo(9, "scratch", size=PICTURE_SIZE).image)

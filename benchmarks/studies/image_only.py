@@ -1,8 +1,8 @@
 """Image-only backbones beside anomalib's PatchCore with the same weights, size of picture and shots, in one run.
 
-Ours is the ordinary way: an exported engine in fp32 and a taught recipe of the memory only. Every category of --data (in
-MVTec's layout) is learned from four photos, drawn --draws times where it has more. A frame is uint8 in memory to score
-and map.
+Ours is the ordinary way: an exported engine in fp32 and a taught recipe of the memory only. Every category of --data
+(in MVTec's layout) is learned from four photos, drawn --draws times where it has more. A frame's time is that from uint8
+pixels in memory to score and map.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ def open_gpu_scorer(
 ) -> GpuScorer | None:
     """Return a scorer of frames that stay on the GPU.
 
-    None means that the graph does not run on a GPU, that the C++ core has no CUDA kernels here, or that the recipe is of
-    a subspace.
+    None means that the graph does not run on a GPU, that the C++ core has no CUDA kernels here, or that the recipe is
+    of a subspace.
     """
     cuda = native.cuda()
     if cuda is None or not isinstance(session, DeviceSession) or learned.fusion == "subspace":

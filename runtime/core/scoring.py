@@ -82,7 +82,6 @@ class Learned:
     margins: tuple[Floats, ...] = ()
     residual_weight: float = 0.0
 
-
     @functools.cached_property
     def subspaces(self) -> tuple[Subspace, ...]:
         """The subspaces of the banks, fitted when they are first asked for."""

@@ -4,8 +4,8 @@
     recipe.save("nut.safetensors")
 
 The prompts are those of a generic part, the same for every product. All that is learned of a product is its memory and
-what its own shots score; `train-and-export --refine` learns prompts of its own from the same shots. With an engine whose
-encoder has no text, the memory is all that is scored.
+what its own shots score; `train-and-export --refine` learns prompts of its own from the same shots. With an engine
+whose encoder has no text, the memory is all that is scored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A backbone without text through the same doors as any other: the gate, teach and train, the detector, the fused file."""
+"""A backbone without text through the same doors as any other: gate, teach, train, detector, fused file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def test_an_engine_reports_that_it_has_no_text(engine: Path) -> None:
     assert [record.backend for record in spec.graph("plain").variants["fp32"].parity] == ["onnxruntime", "openvino"]
     assert not (engine / TEXT_NAME).exists()
     assert "timm" in spec.versions
-    assert "no text (recipes of the memory only), image features of width 256" in "\n".join(describe_engine(engine, spec))
+    assert "no text (recipes of the memory only), image features of width 256" in "\n".join(
+        describe_engine(engine, spec)
+    )
     with pytest.raises(EngineError, match="has no text features"):
         Engine.open(engine).read_text_features()
 

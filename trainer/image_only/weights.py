@@ -69,7 +69,9 @@ def open_timm_model(
     side = options.pop("side")
     interpolation = timm.get_pretrained_cfg(wanted).interpolation
     if interpolation != INTERPOLATION:
-        log.info("%s was trained on pictures resampled %s, goodparts resamples %s", wanted, interpolation, INTERPOLATION)
+        log.info(
+            "%s was trained on pictures resampled %s, goodparts resamples %s", wanted, interpolation, INTERPOLATION
+        )
     if weights is not None:
         model = load_file(wanted, weights, options)
     elif pretrained == RANDOM:
@@ -86,7 +88,9 @@ def check_architecture(architecture: str) -> None:
         return
     close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
     hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
-    raise BackboneError(f"unknown backbone {IMAGE_ONLY}{architecture}: timm {timm.__version__} has no such model; {hint}")
+    raise BackboneError(
+        f"unknown backbone {IMAGE_ONLY}{architecture}: timm {timm.__version__} has no such model; {hint}"
+    )
 
 
 def size_options(architecture: str, image_size: int | None) -> dict[str, Any]:
@@ -125,7 +129,9 @@ def load_file(name: str, path: Path, options: dict[str, Any]) -> Any:
             name, pretrained=True, pretrained_cfg_overlay={"state_dict": state, "custom_load": False}, **options
         )
     except Exception as error:  # torch, safetensors and zipfile each raise their own
-        raise BackboneError(f"{path} does not hold weights for {IMAGE_ONLY}{name}: {describe_mismatch(error)}") from error
+        raise BackboneError(
+            f"{path} does not hold weights for {IMAGE_ONLY}{name}: {describe_mismatch(error)}"
+        ) from error
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -165,4 +171,6 @@ def load_from_hub(name: str, options: dict[str, Any]) -> Any:
         try:
             return timm.create_model(name, pretrained=True, **options)
         except Exception as error:  # whatever the download raises
-            raise BackboneError(explain_missing(f"the weights of {IMAGE_ONLY}{name}", first_line(error), silent)) from error
+            raise BackboneError(
+                explain_missing(f"the weights of {IMAGE_ONLY}{name}", first_line(error), silent)
+            ) from error

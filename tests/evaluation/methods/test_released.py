@@ -47,7 +47,9 @@ def test_anomalydino_scores_photos_and_patches_as_released(
     np.testing.assert_allclose(grid, record["anomalydino_maps"], atol=TOLERANCE)
     np.testing.assert_allclose(image, record["anomalydino_scores"], atol=TOLERANCE)
     # A memory's distance is half of 1 − cosine; it is what an engine and a recipe score.
-    np.testing.assert_allclose(2 * score(tests, learn(shots, "memory")).grid, record["anomalydino_maps"], atol=TOLERANCE)
+    np.testing.assert_allclose(
+        2 * score(tests, learn(shots, "memory")).grid, record["anomalydino_maps"], atol=TOLERANCE
+    )
     assert np.ptp(record["anomalydino_maps"]) > 100 * TOLERANCE
 
 
