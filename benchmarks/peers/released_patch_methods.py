@@ -63,8 +63,8 @@ def run_anomalydino(folder: Path, dinov2: Path, backbone: Backbone) -> tuple[Any
     missing, unexpected = model.load_state_dict(backbone.visual.visual.model.state_dict(), strict=False)
     assert set(missing) == {"mask_token"}, missing
     assert not unexpected, unexpected
-    torch.hub.load = lambda *_, **__: model  # type: ignore[assignment]  # it would be downloaded
-    torch.cuda.synchronize = lambda *_: None  # type: ignore[assignment]  # it times the GPU
+    torch.hub.load = lambda *_, **__: model  # it would be downloaded
+    torch.cuda.synchronize = lambda *_: None  # it times the GPU
     wrapped = importlib.import_module("src.backbones").get_model("dinov2_vits14", "cpu", smaller_edge_size=SIZE)
     detection = importlib.import_module("src.detection")
     shots, tests = draw_pictures()

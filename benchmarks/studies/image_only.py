@@ -1,8 +1,8 @@
 """Image-only backbones beside anomalib's PatchCore with the same weights, size of picture and shots, in one run.
 
 Ours is the ordinary way: an exported engine in fp32 and a taught recipe of the memory only. Every category of --data
-(in MVTec's layout) is learned from four photos, drawn --draws times where it has more. A frame's time is that from uint8
-pixels in memory to score and map.
+(in MVTec's layout) is learned from four photos, drawn --draws times where it has more. A frame's time is that from
+pixels in memory, uint8, to score and map.
 """
 
 from __future__ import annotations
@@ -93,9 +93,10 @@ def compare(
         state = load_file(architecture, weights, options).state_dict()
         save_file(state, folder / "weights.safetensors")
         info = backbone.visual.visual.model.feature_info
+        levels = [level for tap in backbone.encoder.taps for level in (*tap.joined, tap.block)]
         settings = {
             "network": architecture, "weights": str(folder / "weights.safetensors"), "size": size, "threads": threads,
-            "layers": [info[tap.block - 1]["module"] for tap in backbone.encoder.taps],
+            "layers": [info[level - 1]["module"] for level in levels],
         }  # fmt: skip
         ours, theirs = [], []
         with Peer(settings, folder) as peer:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from goodparts.runtime.core.scoring import Features, Floats, nearest
+from goodparts.runtime.core.scoring import Features, Floats, mean_of_top, nearest
 from goodparts.runtime.recipe.memory import coreset
 
 from .method import FittedMethod, Method, Score, TrainingData
@@ -31,10 +31,6 @@ PADIM_WIDTH, PADIM_RIDGE = 100, 0.01
 """The number of channels that are drawn, and ε."""
 FASTRECON_SHARE, FASTRECON_WEIGHT = 0.1, 2.0
 """The share of patches that support the reconstruction (1 % as published, of finer grids), and λ."""
-
-
-TOP_SHARE = 0.01
-"""The share of patches, the most distant ones, over which AnomalyDINO averages an image score."""
 
 
 def patch_statistics(title: str, fit: Fit) -> Method:
@@ -104,9 +100,8 @@ def fit_anomalydino(shots: Features) -> Score:
 
     def score(features: Features) -> tuple[Floats, Floats]:
         grid = np.stack([1.0 - nearest(queries, rows)[0] for queries in _unit(patches(features))])
-        top = max(1, int(TOP_SHARE * grid.shape[1]))
-        image = np.sort(grid, axis=1)[:, -top:].mean(axis=1)
-        return np.asarray(image, np.float32), np.asarray(grid, np.float32).reshape(-1, *features.grid)
+        grid = np.asarray(grid, np.float32).reshape(-1, *features.grid)
+        return mean_of_top(grid), grid
 
     return score
 

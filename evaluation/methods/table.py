@@ -34,7 +34,12 @@ from .winclip import fit_winclip, window_encoder
 
 METHODS: Mapping[str, Method] = {
     "memory": prompts_and_memory("memory only (PromptAD's VAD)", None, fusion="memory"),
-    "subspace": prompts_and_memory("mean and components of the memory (SubspaceAD)", None, fusion="subspace"),
+    "memory-top": prompts_and_memory(
+        "memory only, mean of the largest hundredth", None, fusion="memory", image_maximum="top"
+    ),
+    "subspace": prompts_and_memory(
+        "mean and components of the memory (SubspaceAD)", None, fusion="subspace", image_maximum="top"
+    ),
     "promptad": prompts_and_memory("PromptAD, generic suffixes", "generic"),
     "promptad-objects": prompts_and_memory("PromptAD, generic suffixes and the object's", "objects"),
     "promptad-paper": prompts_and_memory("PromptAD, raw scores fused", "generic", fusion="paper"),

@@ -12,7 +12,7 @@ import numpy as np
 from ..core import native
 from ..core.conditions import Conditions
 from ..core.preprocess import Array8
-from ..core.scorer import Search, kernel_arguments
+from ..core.scorer import Search, kernel_arguments, with_image_maximum
 from ..core.scoring import Branches, Learned, Scores
 from ..core.view import Box, View
 from .session import DeviceSession, Session
@@ -53,7 +53,7 @@ class GpuScorer:
         conditions: Conditions | None = None,
     ) -> None:  # fmt: skip
         self._session, self._cuda, self._view, self._grid = session, cuda, view, grid
-        self._conditions = conditions
+        self._learned, self._conditions = learned, conditions
         banks = [cuda.Bank(rows.shape[1], _PRECISIONS[search.precision]) for rows in learned.banks]
         for bank, rows in zip(banks, learned.banks, strict=True):
             bank.append(rows)
@@ -81,7 +81,8 @@ class GpuScorer:
                 clock.append(time.perf_counter())
                 spans += [stop - start for start, stop in itertools.pairwise(clock)]
         image, grid, *branches, views = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return Scores(image, grid, Branches(*branches)), views, list(spans)
+        scores = with_image_maximum(Scores(image, grid, Branches(*branches)), self._learned)
+        return scores, views, list(spans)
 
     def _now(self) -> float:
         self._session.wait()
