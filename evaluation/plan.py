@@ -11,7 +11,7 @@ from pathlib import Path
 from goodparts.export.engines import make_engine
 from goodparts.export.options import open_backbone
 from goodparts.export.prompted import add_prompted
-from goodparts.runtime.core.errors import EngineError, SettingsError
+from goodparts.runtime.core.errors import BackboneError, EngineError, SettingsError
 from goodparts.runtime.core.files import printable, writing
 from goodparts.runtime.core.scoring import Features
 from goodparts.runtime.engine.engine import Engine
@@ -154,7 +154,11 @@ def _make_engine(sweep: Sweep) -> None:
     if not (folder / SPEC_NAME).is_file():
         make_engine(backbone, folder, (sweep.precision,))
     if sweep.needs_prompted_graph:
-        add_prompted(folder, backbone, PromptedEncoder(backbone, anople_settings()))
+        try:
+            encoder = PromptedEncoder(backbone, anople_settings())
+        except BackboneError:
+            return  # the rows that need the graph are left out with a remark
+        add_prompted(folder, backbone, encoder)
 
 
 def _open_engine(sweep: Sweep) -> tuple[Engine, Callable[[], Backbone]]:
