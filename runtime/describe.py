@@ -38,7 +38,7 @@ TURNED_SHOWN = 20
 def describe_engine(path: Path, spec: EngineSpec) -> list[str]:
     encoder = spec.encoder
     rows, columns = encoder.grid
-    taps = ", ".join(f"block {tap.block} ({tap.width})" for tap in encoder.taps)
+    taps = ", ".join(f"block {tap} ({tap.width})" for tap in encoder.taps)
     lines = [
         f"{path}: engine for {encoder}",
         f"  {rows}×{columns} patches, {describe_joint(encoder)}, memory of {taps}",

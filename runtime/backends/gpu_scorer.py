@@ -12,7 +12,7 @@ import numpy as np
 from ..core import native
 from ..core.conditions import Conditions
 from ..core.preprocess import Array8
-from ..core.scorer import Search, kernel_arguments
+from ..core.scorer import Search, kernel_arguments, with_image_maximum
 from ..core.scoring import Branches, Learned, Scores
 from ..core.view import Box, View
 from ..core.yuv import YuvFrame
@@ -39,8 +39,8 @@ def open_gpu_scorer(
 ) -> GpuScorer | None:
     """Return a scorer of frames that stay on the GPU.
 
-    None means that the graph does not run on a GPU, that the C++ core has no CUDA kernels here, or that the recipe is of
-    a subspace.
+    None means that the graph does not run on a GPU, that the C++ core has no CUDA kernels here, or that the recipe is
+    of a subspace.
     """
     cuda = native.cuda()
     if cuda is None or not isinstance(session, DeviceSession) or learned.fusion == "subspace":
@@ -63,7 +63,7 @@ class GpuScorer:
         conditions: Conditions | None, keep_views: bool,
     ) -> None:  # fmt: skip
         self._session, self._cuda, self._view, self._grid = session, cuda, view, grid
-        self._conditions, self._keep_views = conditions, keep_views
+        self._learned, self._conditions, self._keep_views = learned, conditions, keep_views
         with session.turn():
             banks = [cuda.Bank(rows.shape[1], _PRECISIONS[search.precision]) for rows in learned.banks]
             for bank, rows in zip(banks, learned.banks, strict=True):
@@ -103,7 +103,7 @@ class GpuScorer:
             session.wait()
             spans = np.reshape(session.spans(), (-1, 3)).sum(axis=0)
             scores, kept = results.read()
-        return scores, kept if views is None else views, list(spans)
+        return with_image_maximum(scores, self._learned), kept if views is None else views, list(spans)
 
     def _parts(self, count: int) -> list[tuple[int, int]]:
         """Return start and stop of the views that go through the graph together."""

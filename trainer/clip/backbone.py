@@ -28,7 +28,7 @@ from .class_token_tower import ClassTokenTower
 from .names import RANDOM
 from .resnet_tower import ResNetTower
 from .text_tower import TextTower, open_tokenizer
-from .tower import Tower
+from .tower import Taps, Tower
 from .vv_tower import VVTower
 from .weights import HUB, open_model, read_config
 
@@ -45,7 +45,7 @@ class Backbone:
         model: Any,
         known_tokens: frozenset[int] | None = None,
         *,
-        taps: tuple[int, ...] | None = None,
+        taps: Taps | None = None,
         grid: int | None = None,
         neighbourhood: int | None = None,
         tap_outputs: bool = False,
@@ -57,7 +57,8 @@ class Backbone:
             name: The backbone's name.
             model: An open_clip model, or an ImageOnlyModel.
             known_tokens: The ids of the tokens that the text tower has learned; None for all.
-            taps: The blocks that the memory is taken from, counted from 1; None for the tower's own choice.
+            taps: The blocks that the memory is taken from, counted from 1, those in a tuple together; None for the
+                tower's own choice.
             grid: The side of the grid of patches; None for the tower's own.
             neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None
                 for the tower's own.
@@ -95,7 +96,7 @@ class Backbone:
             image_size=self.visual.image_size,
             grid=self.visual.grid,
             width=self.visual.out_width,
-            taps=tuple(map(Tap, self.visual.taps, self.visual.tap_widths)),
+            taps=tuple(map(Tap, self.visual.taps, self.visual.tap_widths, self.visual.joined)),
             neighbourhood=self.visual.neighbourhood,
         )
 
@@ -106,7 +107,7 @@ class Backbone:
         *,
         pretrained: str | None = None,
         weights: Path | None = None,
-        taps: tuple[int, ...] | None = None,
+        taps: Taps | None = None,
         grid: int | None = None,
         neighbourhood: int | None = None,
         image_size: int | None = None,
@@ -120,7 +121,8 @@ class Backbone:
                 `timm:`.
             pretrained: The tag of the weights, or `random`.
             weights: A local file with the weights instead (safetensors, .pt).
-            taps: The blocks that the memory is taken from, counted from 1; None for the backbone's own choice.
+            taps: The blocks that the memory is taken from, counted from 1, those in a tuple together; None for the
+                backbone's own choice.
             grid: The side of the grid of patches; None for the backbone's own.
             neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None
                 for the backbone's own.
@@ -192,9 +194,7 @@ class Backbone:
         return [word for word in words if not self._known_tokens.issuperset(tokenizer.encode(word))]
 
 
-def wrap(
-    visual: Any, taps: tuple[int, ...] | None = None, grid: int | None = None, neighbourhood: int | None = None
-) -> Tower:
+def wrap(visual: Any, taps: Taps | None = None, grid: int | None = None, neighbourhood: int | None = None) -> Tower:
     """Return an image tower with its local path; what is None is the tower's own choice.
 
     Raises:
@@ -212,7 +212,7 @@ def wrap(
 
 
 def check_architecture(
-    name: str, taps: tuple[int, ...] | None = None, grid: int | None = None, neighbourhood: int | None = None
+    name: str, taps: Taps | None = None, grid: int | None = None, neighbourhood: int | None = None
 ) -> None:
     """Check that an open_clip model is supported, before its weights are read or downloaded.
 

@@ -67,11 +67,9 @@ def open_timm_model(
         raise BackboneError(f"{IMAGE_ONLY}{architecture} has no pretrained tag {tag!r}: {tags or 'none'}, or {RANDOM}")
     options = size_options(architecture, image_size)
     side = options.pop("side")
-    interpolation = timm.get_pretrained_cfg(wanted).interpolation
-    if interpolation != INTERPOLATION:
-        log.info(
-            "%s was trained on pictures resampled %s, goodparts resamples %s", wanted, interpolation, INTERPOLATION
-        )
+    config = timm.get_pretrained_cfg(wanted)
+    if config is not None and config.interpolation != INTERPOLATION:
+        log.info("%s learned from %s resampling, goodparts resamples %s", wanted, config.interpolation, INTERPOLATION)
     if weights is not None:
         model = load_file(wanted, weights, options)
     elif pretrained == RANDOM:
@@ -100,7 +98,7 @@ def size_options(architecture: str, image_size: int | None) -> dict[str, Any]:
         SettingsError: The size is no multiple of a ViT's patches, or no size at all.
     """
     with torch.device("meta"):  # shapes without values
-        probe = timm.create_model(architecture)
+        probe: Any = timm.create_model(architecture)
     side = int(probe.pretrained_cfg["input_size"][1]) if image_size is None else image_size
     embed = getattr(probe, "patch_embed", None)
     patch = getattr(embed, "patch_size", None)

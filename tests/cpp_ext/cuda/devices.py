@@ -26,7 +26,7 @@ from goodparts import _native
 
 PRECISIONS = ("fp16", "bf16", "int8")
 TYPES = ("float32", "float16", "bfloat16")
-FUSIONS = get_args(Fusion)
+FUSIONS = tuple(fusion for fusion in get_args(Fusion) if fusion != "subspace")  # which kernels do not know
 FORMATS = ("rgb", "bgr", "grey", "nv12", "yuyv")
 ORDERS = ("forwards", "backwards", "shuffled")
 MODES = ("global", "thread-local", "relaxed")

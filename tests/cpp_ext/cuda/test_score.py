@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import get_args
 
 import numpy as np
 import pytest
 from goodparts.runtime.core import scoring
-from goodparts.runtime.core.scoring import Features, Fusion, Learned, Scores
+from goodparts.runtime.core.scoring import Features, Learned, Scores
 
-from tests.cpp_ext.cuda.devices import Device, OnGpu, rounded, unit
+from tests.cpp_ext.cuda.devices import FUSIONS, Device, OnGpu, rounded, unit
 
 
 def product_and_features(
@@ -59,7 +58,7 @@ def test_scores_and_map_maximum(
     device: Device, maximum: str, views: int, grid: tuple[int, int], widths: tuple[int, ...]
 ) -> None:
     for precision in ("fp16", "int8"):
-        for fusion in get_args(Fusion):
+        for fusion in FUSIONS:
             learned, features = product_and_features(7, views, grid, widths, image_maximum=maximum, fusion=fusion)
             seen = device.score(learned, features, precision)
             assert_same(seen, scoring.score(*reversed(as_multiplied(learned, features, precision))))

