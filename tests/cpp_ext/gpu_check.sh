@@ -56,7 +56,7 @@ build_wheel() {
 
 build_extension() {
   local version
-  version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+  version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' goodparts/__init__.py)
   cmake -S cpp_ext -B "$out/extension" -DSKBUILD=2 -DSKBUILD_PROJECT_VERSION="$version" \
     -DPython_EXECUTABLE="$("$python" -c 'import sys; print(sys.executable)')" "${options[@]/#/-D}" &&
     cmake --build "$out/extension" --parallel "$(nproc)" --target _native || return
