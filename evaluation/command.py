@@ -57,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--torch", action="store_true", help="measure through torch as well, and the differences")
     parser.add_argument("--oracle", action="store_true",
                         help="also the step that is best on the test data, in columns of its own; slow")  # fmt: skip
+    parser.add_argument("--decide", action="store_true",
+                        help="compare fusions and temperatures, and recommend those to use")  # fmt: skip
     parser.add_argument("--official", metavar="DIR",
                         help="reproduce the released evaluation of PromptAD, with the shots that "
                              f"DIR/<category>/{SHOTS_NAME} lists")  # fmt: skip
@@ -64,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ray", metavar="ADDRESS",
                         help="workers are a Ray cluster's, whose machines see the same files; local: so many "
                              "--workers on this one")  # fmt: skip
-    parser.set_defaults(**dict.fromkeys(("backbone", "torch", "oracle")))
+    parser.set_defaults(**dict.fromkeys(("backbone", "torch", "oracle", "decide")))
 
 
 def describe_methods() -> list[str]:
@@ -118,6 +120,7 @@ def evaluate(data: str | Path, out: str | Path, **options: Any) -> Summary:
 def run_sweep(sweep: Sweep) -> tuple[Summary, list[str]]:
     """Measure what a sweep asks for, write its results, and return them with lines that describe what was measured."""
     from .plan import find_categories, open_plan
+    from .report.decide import recommend
     from .report.files import write_results
     from .report.gather import gather
     from .report.papers import PUBLISHED_BACKBONE
@@ -129,6 +132,8 @@ def run_sweep(sweep: Sweep) -> tuple[Summary, list[str]]:
     categories = find_categories(sweep, plan.data)
     evaluation = gather(plan, measure_all(sweep, plan, categories))
     about = describe(plan, len(categories), engine)
+    if sweep.decide:
+        about += recommend(evaluation.measurements, engine.backend)
     summary = Summary(
         data=printable(Path(plan.data.name)),
         comparable=categories == plan.data.categories and plan.encoder.backbone == PUBLISHED_BACKBONE,

@@ -1,6 +1,6 @@
 """PromptAD's released evaluation with its input quirks, so that numbers can be compared with the paper's (spec D1-D3).
 
-Every picture is first squashed to 1024×1024 (bilinear and without antialiasing, as OpenCV does it), then to the
+Every picture is first squashed to 1024×1024 (as OpenCV does it, to the last bit), then to the
 encoder's size. Test photos enter in the order blue, green, red; photos to learn from do not. A mask is squashed by
 nearest neighbours, and every value above 0 is defective. Shots come from a list.
 """
@@ -12,15 +12,18 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.files import printable, read_bytes
 from goodparts.runtime.core.preprocess import Array8, load_rgb
-from goodparts.runtime.core.scoring import MAP_SIZE, bilinear_matrix
+from goodparts.runtime.core.scoring import MAP_SIZE
 from PIL import Image
 
 from .datasets import Sample, Truth
 from .datasets.truth import read_defect_numbers
 from .encoded_photos import Photos
+
+Indices = npt.NDArray[np.int32]
 
 FIRST_SIZE = 1024
 SHOTS_NAME = "selected_samples_per_run.txt"
@@ -50,10 +53,37 @@ class OfficialPhotos(Photos):
 
 
 def squash(photo: Array8, size: int) -> Array8:
-    """Resize a photo uint8 [H,W,3] to [size,size,3], bilinear without antialiasing: within 1 level of OpenCV's."""
-    rows, columns = (bilinear_matrix(side, (np.arange(size) + 0.5) / size) for side in photo.shape[:2])
-    mixed = np.stack([rows @ photo[..., channel] @ columns.T for channel in range(3)], axis=-1)
-    return np.asarray(np.rint(mixed), np.uint8)
+    """Resize a photo uint8 [H,W,3] to [size,size,3] as OpenCV's INTER_LINEAR does, to the last bit.
+
+    OpenCV is bilinear without antialiasing, in fixed point: weights have 11 bits, sums across are cut to 4 bits less,
+    products down are cut by 16 bits each. A picture of exactly twice the size is averaged over 2×2 pixels instead.
+    """
+    pixels = photo.astype(np.int32)
+    if photo.shape[:2] == (2 * size, 2 * size):
+        squares = pixels.reshape(size, 2, size, 2, 3).sum(axis=(1, 3))
+        return np.asarray((squares + 2) >> 2, np.uint8)
+    (top, bottom, of_top, of_bottom), (left, right, of_left, of_right) = (
+        _neighbours(side, size, hold_ends=axis == 1) for axis, side in enumerate(photo.shape[:2])
+    )
+    across = (pixels[:, left] * of_left[:, None] + pixels[:, right] * of_right[:, None]) >> 4
+    above, below = across[top] * of_top[:, None, None], across[bottom] * of_bottom[:, None, None]
+    return np.asarray(((above >> 16) + (below >> 16) + 2) >> 2, np.uint8)
+
+
+def _neighbours(side: int, size: int, hold_ends: bool) -> tuple[Indices, Indices, Indices, Indices]:
+    """Return, for each of size places along a side, its two neighbouring pixels and their weights in 2048ths.
+
+    hold_ends gives places beyond the outer pixels' centres the outer pixel with the full weight. Down the picture
+    OpenCV splits the weight between two copies of that pixel instead, which rounds otherwise.
+    """
+    place = ((np.arange(size) + 0.5) / (size / side) - 0.5).astype(np.float32)
+    before = np.floor(place).astype(np.int32)
+    share = place - before.astype(np.float32)
+    if hold_ends:
+        share[(before < 0) | (before >= side - 1)] = 0.0
+    first, second = (np.clip(before + step, 0, side - 1) for step in (0, 1))
+    weights = [np.rint(part * np.float32(2048)).astype(np.int32) for part in (np.float32(1) - share, share)]
+    return first, second, weights[0], weights[1]
 
 
 def official_truth(sample: Sample) -> Truth:

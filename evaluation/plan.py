@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from goodparts.export.engines import make_engine
 from goodparts.export.options import open_backbone
 from goodparts.export.prompted import add_prompted
-from goodparts.runtime.core.errors import EngineError, SettingsError
+from goodparts.runtime.core.errors import BackboneError, EngineError, SettingsError
 from goodparts.runtime.core.files import printable, writing
 from goodparts.runtime.core.scoring import Features
 from goodparts.runtime.engine.engine import Engine
@@ -154,7 +155,9 @@ def _make_engine(sweep: Sweep) -> None:
     if not (folder / SPEC_NAME).is_file():
         make_engine(backbone, folder, (sweep.precision,))
     if sweep.needs_prompted_graph:
-        add_prompted(folder, backbone, PromptedEncoder(backbone, anople_settings()))
+        with contextlib.suppress(BackboneError):  # no ViT: rows that need one are left out with a remark
+            encoder = PromptedEncoder(backbone, anople_settings())
+            add_prompted(folder, backbone, encoder)
 
 
 def _open_engine(sweep: Sweep) -> tuple[Engine, Callable[[], Backbone]]:
@@ -187,6 +190,7 @@ def _open_backbone(sweep: Sweep, encoder: Encoder | None = None) -> Backbone:
         pretrained=sweep.pretrained,
         weights=None if sweep.weights is None else Path(sweep.weights),
         memory_taps=sweep.memory_taps,
+        tap_outputs=sweep.tap_outputs,
         memory_grid=sweep.memory_grid,
         neighbourhood=sweep.neighbourhood,
         image_size=sweep.image_size,

@@ -41,11 +41,13 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     threads: Count | None = None
     torch: bool = False
     oracle: bool = False
+    decide: bool = False
     official: str | None = None
     backbone: str | None = None
     pretrained: str | None = None
     weights: str | None = None
     memory_taps: str | None = None
+    tap_outputs: bool = False
     memory_grid: Count | None = None
     neighbourhood: Count | None = None
     image_size: Count | None = None
@@ -57,7 +59,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """The rows of the methods' table that were asked for, with groups expanded."""
         from .methods.table import expand_methods
 
-        return expand_methods(self.method)
+        return expand_methods(("decide",) if self.decide else self.method)
 
     @property
     def engine_folder(self) -> Path:
@@ -73,10 +75,13 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def _fits_shipped(self) -> bool:
         """Whether the engine that ships with goodparts has the backbone, precision and graph that are asked for."""
-        others = (self.pretrained, self.weights, self.memory_taps, self.memory_grid, self.neighbourhood)
+        others = (
+            self.pretrained, self.weights, self.memory_taps, self.memory_grid, self.neighbourhood, self.image_size,
+        )  # fmt: skip
         return (
             self.backbone in (None, DEFAULT_NAME)
             and others == (None,) * len(others)
+            and not self.tap_outputs
             and self.precision in read_spec(SHIPPED).graph("plain").precisions
             and not self.needs_prompted_graph
         )
@@ -107,6 +112,8 @@ def read_sweep(file: Path | None, options: dict[str, Any]) -> Sweep:
         sweep = msgspec.convert(values, Sweep)
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(file, values, str(error))) from error
+    if sweep.decide and "method" in values:
+        raise SettingsError("--decide compares rows of its own: leave out --method")
     unofficial = [name for name in sweep.methods if not find_method(name).official]
     if sweep.official is not None and unofficial:
         raise SettingsError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ OPTIONS: Mapping[str, str] = {"tiles": "photo_tiles"}
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add one option per field of any method's settings; its value is None where the user gives none."""
+    """Add one option per field of any method's settings; the arguments lack those that the user does not give."""
     for method in METHODS.values():
         group = parser.add_argument_group(f"settings of {method.title}", method.description)
         for field in _fields(method):
@@ -45,9 +45,8 @@ def _given_settings(args: argparse.Namespace) -> Iterator[tuple[str, str, Any]]:
     """Yield the field, the option and the value of every setting that the user gave."""
     for field in dict.fromkeys(field for method in METHODS.values() for field in _fields(method)):
         option = OPTIONS.get(field, field)
-        value = getattr(args, option)
-        if value is not None:
-            yield field, option, value
+        if hasattr(args, option):
+            yield field, option, getattr(args, option)
 
 
 def _add_option(group: argparse._ArgumentGroup, field: str, owners: list[type[Method]]) -> None:
@@ -56,32 +55,41 @@ def _add_option(group: argparse._ArgumentGroup, field: str, owners: list[type[Me
     defaults = "; ".join(_describe_default(owner, field) for owner in owners)
     text = f"{meta.description} ({defaults})".replace("%", "%%")
     if kind is bool:
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
         return
     choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else None
-    group.add_argument(flag, type=_parser(flag, kind), choices=choices, metavar=None if choices else "X", help=text)
+    group.add_argument(
+        flag,
+        type=_parser(flag, kind),
+        choices=choices,
+        metavar=None if choices else "X",
+        default=argparse.SUPPRESS,
+        help=text,
+    )
 
 
-def _parser(flag: str, kind: Any) -> type | NumberOrWord:
+def _parser(flag: str, kind: Any) -> Callable[[str], Any]:
     """Return what makes a value of an option's text."""
     if isinstance(kind, type):
         return kind
     if typing.get_origin(kind) is typing.Literal:
         return str
-    words, _ = typing.get_args(kind)  # Literal[...] | float
-    return NumberOrWord(flag, typing.get_args(words))
+    kinds = typing.get_args(kind)  # Literal[...] | float, or float | None
+    if type(None) in kinds:
+        return NumberOrWord(flag, {"none": None})
+    return NumberOrWord(flag, {word: word for word in typing.get_args(kinds[0])})
 
 
 class NumberOrWord:
-    """Reads the text of an option that takes a number or one of a few words."""
+    """Reads the text of an option that takes a number or one of a few words, each of which stands for a value."""
 
-    def __init__(self, flag: str, words: tuple[str, ...]) -> None:
+    def __init__(self, flag: str, words: Mapping[str, str | None]) -> None:
         self._flag = flag
         self._words = words
 
-    def __call__(self, text: str) -> float | str:
+    def __call__(self, text: str) -> float | str | None:
         if text in self._words:
-            return text
+            return self._words[text]
         try:
             return float(text)
         except ValueError:

@@ -34,6 +34,9 @@ def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
                         help="blocks after whose attention the memory is taken (default: 4,9 of 12), small's "
                              "convolutional blocks (6,13 of 13), a ResNet's layers (2,3 of 4); of timm: a ViT's blocks "
                              "(the last) or a CNN's feature levels (those of strides 8 and 16)")  # fmt: skip
+    parser.add_argument("--tap-outputs", action="store_true", default=None,
+                        help="take a ViT's memory from the plain outputs of its blocks (default: 3,8 of 12), not from "
+                             "behind their attention")  # fmt: skip
     parser.add_argument("--memory-grid", type=int, metavar="N",
                         help="side of the engine's grid of patches, of memory and prompts alike; coarser and finer "
                              "features are brought to it bilinearly (default: a ViT's tokens, the finest tap of a "
@@ -64,7 +67,8 @@ def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
             raise SettingsError(f"--memory-taps {args.memory_taps}: give block numbers, as in 4,9") from None
     return Backbone.open(
         args.backbone, pretrained=args.pretrained, weights=args.weights, taps=taps, grid=args.memory_grid,
-        neighbourhood=args.neighbourhood, image_size=args.image_size, device=device,
+        neighbourhood=args.neighbourhood, tap_outputs=bool(args.tap_outputs), image_size=args.image_size,
+        device=device,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from goodparts.trainer.anople.model import Subject
 from goodparts.trainer.anople.settings import AnoPLeSettings, anople_settings
 from goodparts.trainer.clip.backbone import Backbone
 
-from .clip_encoders import plain
+from .clip_encoders import plain_vit
 from .method import FittedMethod, Method, TrainingData
 from .prompts_and_memory import fit_with_memory
 
@@ -39,7 +39,7 @@ def anople(title: str, *, together: bool = False, **changes: Any) -> Method:
     return Method(
         title,
         partial(_fit, together=together, row_settings=row_settings),
-        open_encoder=plain,
+        open_encoder=plain_vit,
         tune=partial(anople, title, together=together, **changes),
         settings=anople_settings,
         together=together,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,34 +24,50 @@ def plain(backbone: Backbone) -> OwnEncoder:
     return OwnEncoder(TORCH_ONLY, backbone.encode)
 
 
+def plain_vit(backbone: Backbone) -> OwnEncoder:
+    """Open the engine's own encoder; raise SettingsError where it is no ViT."""
+    require_vit(backbone)
+    return plain(backbone)
+
+
 def ordinary_path(backbone: Backbone) -> OwnEncoder:
     """Open CLIP's own local path: the patches' tokens of its last block (query-key attention)."""
-    return _with_local_path(backbone, lambda block, tokens: block(tokens))
+
+    def run(tower: VVTower, tokens: Tensor) -> Tensor:
+        for block in tower.blocks:
+            tokens = block(tokens)
+        return tokens
+
+    return _with_local_path(backbone, run)
 
 
 def value_path(backbone: Backbone) -> OwnEncoder:
-    """Open MaskCLIP's local path (Zhou et al., ECCV 2022): the last block's values, projected, without attention."""
-    return _with_local_path(backbone, _project_values)
+    """Open MaskCLIP (Zhou et al., ECCV 2022) as PromptAD's tables have it: in the V-V path, values without attention.
+
+    The local path adds up the projected values of every block, as V-V attention's does. MaskCLIP itself takes those of
+    the last block only.
+    """
+
+    def run(tower: VVTower, tokens: Tensor) -> Tensor:
+        local = tokens
+        for block in tower.blocks:
+            attention = block.attn
+            value = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)[2]
+            local = local + block.ls_1(attention.out_proj(value))
+            tokens = block(tokens)
+        return local
+
+    return _with_local_path(backbone, run)
 
 
-def _project_values(block: Any, tokens: Tensor) -> Tensor:
-    attention = block.attn
-    value = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)[2]
-    projected: Tensor = attention.out_proj(value)
-    return projected
-
-
-def _with_local_path(backbone: Backbone, run_last: Callable[[Any, Tensor], Tensor]) -> OwnEncoder:
-    """Open the backbone with local features that run_last makes of the last block and the tokens before it."""
+def _with_local_path(backbone: Backbone, run: Callable[[VVTower, Tensor], Tensor]) -> OwnEncoder:
+    """Open the backbone with local features that are projected from what run makes of the first block's tokens."""
     tower = require_vit(backbone)
 
     def encode(views: Array8) -> Features:
         with torch.inference_mode():
-            *blocks, last = tower.blocks
-            tokens = tower.embed(torch.tensor(views, device=backbone.device))
-            for block in blocks:
-                tokens = block(tokens)
-            local = to_numpy(tower.on_grid(tower.project(run_last(last, tokens)[:, 1:]), tower.token_side))
+            tokens = run(tower, tower.embed(torch.tensor(views, device=backbone.device)))
+            local = to_numpy(tower.on_grid(tower.project(tokens[:, 1:]), tower.token_side))
         return dataclasses.replace(backbone.encode(views), local=local)
 
     return OwnEncoder(TORCH_ONLY, encode)
@@ -64,10 +79,19 @@ def middle_memory(backbone: Backbone) -> OwnEncoder:
     return _with_taps(backbone, (round(layers / 2), round(layers * 3 / 4)))
 
 
-def quarter_memory(backbone: Backbone) -> OwnEncoder:
-    """Open memory taps at every quarter of the blocks, where APRIL-GAN has its linear layers."""
-    layers = len(require_vit(backbone).blocks)
-    return _with_taps(backbone, tuple(sorted({max(1, round(layers * part / 4)) for part in range(1, 5)})))
+def every_block(backbone: Backbone) -> OwnEncoder:
+    """Open memory features of every block's output, which linear layers map to the joint space."""
+    tower = require_vit(backbone)
+
+    def encode(views: Array8) -> Features:
+        with torch.inference_mode():
+            tokens, outputs = tower.embed(torch.tensor(views, device=backbone.device)), []
+            for block in tower.blocks:
+                tokens = block(tokens)
+                outputs.append(to_numpy(tower.on_grid(tokens[:, 1:], tower.token_side)))
+        return dataclasses.replace(backbone.encode(views), memory=tuple(outputs))
+
+    return OwnEncoder(TORCH_ONLY, encode)
 
 
 def _with_taps(backbone: Backbone, taps: tuple[int, ...]) -> OwnEncoder:

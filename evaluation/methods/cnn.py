@@ -1,7 +1,8 @@
-"""Patch statistics on the ImageNet CNN that they were published on: a Wide ResNet-50-2, through timm.
+"""Patch statistics on an ImageNet CNN: the Wide ResNet-50-2 that they were published on, or else a MobileNetV2.
 
-Its weights are read from the Hugging Face cache (`hf download timm/wide_resnet50_2.tv_in1k`); nothing is downloaded.
-Without them the weights are random, and the rows state it: such numbers compare nothing but the cost.
+The Wide ResNet's weights are read from the Hugging Face cache (`hf download timm/wide_resnet50_2.tv_in1k`); nothing is
+downloaded. Without them the rows run on the first blocks of torchvision's MobileNetV2, which the package brings as the
+trunk of the backbone `small`. The report names the network that ran.
 
 Photos have the encoder's size, and are standardised by ImageNet's mean and standard deviation. All stages lie on the
 grid of the second one. The papers of SPADE and PaDiM use the grid of the first one, which is four times as fine.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ from goodparts.runtime.core.files import sha256
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Features, Floats
 from goodparts.trainer.clip.backbone import Backbone
-from goodparts.trainer.clip.weights import randomise
+from goodparts.trainer.embedded import model as small
+from goodparts.trainer.embedded.mobilenet import MEAN, STD
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -30,9 +33,13 @@ from .clip_encoders import TORCH_ONLY, to_numpy
 from .method import FittedMethod, Method, OwnEncoder, TrainingData
 from .patch_statistics import Fit
 
-NAME = "wide_resnet50_2"
-REPOSITORY = f"timm/{NAME}.tv_in1k"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WIDE_RESNET = "wide_resnet50_2"
+REPOSITORY = f"timm/{WIDE_RESNET}.tv_in1k"
+MOBILENET_STAGES = (3, 6, 13)
+"""The blocks of MobileNetV2 that end a stage at a stride of 4, 8 and 16 pixels."""
+
+Stages = Callable[[Tensor], Sequence[Tensor]]
+"""Standardised pixels [B,3,S,S] → maps [B,W,h,w] of the stages at strides 4, 8, 16, and of the last one."""
 
 
 def cnn_statistics(title: str, fit: Fit, stages: slice) -> Method:
@@ -56,30 +63,50 @@ def open_cnn(backbone: Backbone) -> OwnEncoder:
     Its global features are the last stage's mean, its memory features stages 1 to 3 on the grid of stage 2, and its
     local features stage 3.
     """
-    model: Any = timm.create_model(NAME)
     weights = huggingface_hub.try_to_load_from_cache(REPOSITORY, "model.safetensors")
-    name, digest = TORCH_ONLY, "random, seed 0"
     if isinstance(weights, str):
-        model.load_state_dict(load_file(weights))
-        digest = sha256(Path(weights))
+        name, path = "Wide ResNet-50-2", Path(weights)
+        run = open_wide_resnet(path, backbone.device)
     else:
-        randomise(model, seed=0)
-        name = f"{TORCH_ONLY}, random weights"
-    model = model.eval().to(backbone.device)
+        name, path = "MobileNetV2, blocks 1 to 13", small.WEIGHTS
+        run = open_mobilenet(backbone.device)
 
     def encode(views: Array8) -> Features:
         with torch.inference_mode():
             pixels = torch.tensor(views, device=backbone.device) / 255.0
             pixels = (pixels - pixels.new_tensor(MEAN)) / pixels.new_tensor(STD)
-            stages = model.forward_intermediates(
-                pixels.permute(0, 3, 1, 2), indices=[1, 2, 3, 4], intermediates_only=True
-            )
+            *stages, last = run(pixels.permute(0, 3, 1, 2))
             rows, columns = stages[1].shape[2:]
             grid = int(rows), int(columns)
-            memory = tuple(_patches(stage, grid) for stage in stages[:3])
-            return Features(to_numpy(stages[3].mean(dim=(2, 3))), memory[2], memory, grid)
+            memory = tuple(_patches(stage, grid) for stage in stages)
+            return Features(to_numpy(last.mean(dim=(2, 3))), memory[2], memory, grid)
 
-    return OwnEncoder(name, encode, digest)
+    return OwnEncoder(f"{TORCH_ONLY}, {name}", encode, sha256(path))
+
+
+def open_wide_resnet(weights: Path, device: torch.device) -> Stages:
+    """Open the Wide ResNet-50-2 with timm's weights."""
+    model: Any = timm.create_model(WIDE_RESNET)
+    model.load_state_dict(load_file(weights))
+    model = model.eval().to(device)
+
+    def run(pixels: Tensor) -> Sequence[Tensor]:
+        stages: list[Tensor] = model.forward_intermediates(pixels, indices=[1, 2, 3, 4], intermediates_only=True)
+        return stages
+
+    return run
+
+
+def open_mobilenet(device: torch.device) -> Stages:
+    """Open the trunk of `small`: torchvision's MobileNetV2 up to block 13, whose stage is the last one."""
+    model, _ = small.load()
+    trunk = model.visual.trunk.requires_grad_(False).eval().to(device)
+
+    def run(pixels: Tensor) -> Sequence[Tensor]:
+        stages = trunk(pixels, MOBILENET_STAGES)
+        return *stages, stages[-1]
+
+    return run
 
 
 def _patches(stage: Tensor, grid: tuple[int, int]) -> Floats:

@@ -27,9 +27,7 @@ from torch import Tensor, nn
 from .method import FittedMethod, TrainingData
 
 CLEAN = PROTOCOLS["clean"]
-NO_MARGIN = -4.0
-"""Two directions are at most 2 apart: this margin is always kept, and adds nothing to the loss."""
-SETTINGS = promptad_settings("clean", learned_suffixes=0, alignment_weight=0.0, margin=NO_MARGIN)
+SETTINGS = promptad_settings("clean", learned_suffixes=0, alignment_weight=0.0, margin=None)
 
 
 def _encode_anomaly_texts(backbone: Backbone, product: str) -> Tensor:

@@ -19,10 +19,11 @@ CLEAN = PROTOCOLS["clean"]
 
 
 class LinearLearner(PromptLearner):
-    """Learns PromptAD's prompts, and for each tapped block a linear layer from its patches to the joint space.
+    """Learns PromptAD's prompts, and for each block a linear layer from its patches to the joint space.
 
-    APRIL-GAN (Chen et al., 2023) has such layers, and learns them from bad parts too. Here they start as CLIP's own
-    projection and follow the prompts' losses.
+    APRIL-GAN (Chen et al., 2023) has such layers at every quarter of the blocks, and learns them from bad parts too.
+    PromptAD's tables have one after each block. Here they start as CLIP's own projection, and follow the prompts'
+    losses.
     """
 
     def __init__(self, backbone: Backbone, features: Features, product: str, seed: int) -> None:

@@ -24,10 +24,13 @@ from goodparts.trainer.promptad.suffixes import GENERIC, OBJECTS
 
 from .coop import CoOp
 from .method import FittedMethod, LearnedPrompts, Method, OpenEncoder, PromptTask, TrainingData
+from .multi_promptad import learn_together
 
-Prompts = Literal["generic", "objects", "no manual", "coop", "ensemble", "taught"]
-TUNABLE: tuple[Prompts, ...] = ("generic", "objects", "no manual")
-"""Prompts that are learned by PromptAD's settings."""
+Prompts = Literal["generic", "objects", "no manual", "untrained", "together", "coop", "ensemble", "taught"]
+RELEASED: tuple[Prompts, ...] = ("generic", "objects", "no manual")
+"""Prompts that PromptAD's released code has."""
+TUNABLE: tuple[Prompts, ...] = (*RELEASED, "untrained", "together")
+"""Prompts that PromptAD's settings describe."""
 _AFTER_LEARNING = ("fusion", "image_maximum", "memory_share", "poses")
 """Settings that do not change how prompts are learned: methods that differ only in these share their prompts."""
 
@@ -77,15 +80,17 @@ class PromptsAndMemory:
             return LearnedPrompts(_encode_generic_part(task.backbone()))
         if self.prompts == "coop":
             return task.run(CoOp(task.backbone(), task.features(), task.text, task.seed))
+        if self.prompts == "together":
+            return learn_together(task, row_settings)
         suffixes = self._suffixes(task.category)
         learner = PromptLearner(task.backbone(), task.features(), task.text, suffixes, row_settings, task.seed)
-        return task.run(learner)
+        return LearnedPrompts(learner.prototypes()) if self.prompts == "untrained" else task.run(learner)
 
     def _suffixes(self, category: str) -> tuple[str, ...]:
         """Return the manual anomaly suffixes; raise SettingsError for a category without a published list."""
         if self.prompts == "no manual":
             return ()
-        if self.prompts == "generic":
+        if self.prompts in ("generic", "untrained"):
             return GENERIC
         if category not in OBJECTS:
             raise SettingsError(f"{category} is no benchmark object: it has no published list of defects")
@@ -134,7 +139,8 @@ def prompts_and_memory(
         method.prompts_name,
         open_encoder=open_encoder,
         tune=partial(prompts_and_memory, title, prompts, open_encoder, **changes) if tunable else None,
-        official=open_encoder is None and tunable,
+        together=prompts == "together",
+        official=open_encoder is None and (prompts is None or prompts in RELEASED),
     )
 
 

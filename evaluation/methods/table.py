@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 from goodparts.runtime.core.errors import SettingsError
+from goodparts.trainer.promptad.settings import CLEAN_TEMPERATURE
 
 from .anople import MAPLE, anople
-from .clip_encoders import middle_memory, ordinary_path, plain, quarter_memory, value_path
+from .clip_encoders import every_block, middle_memory, ordinary_path, plain, value_path
 from .cnn import cnn_statistics
-from .coop import NO_MARGIN, fit_cocoop
+from .coop import fit_cocoop
 from .linear_clip import fit_linear
 from .method import Method
 from .patch_statistics import fit_fastrecon, fit_padim, fit_patchcore, fit_spade, patch_statistics
@@ -33,15 +34,15 @@ METHODS: Mapping[str, Method] = {
     "promptad-paper": prompts_and_memory("PromptAD, raw scores fused", "generic", fusion="paper"),
     "promptad-prompt": prompts_and_memory("PromptAD, prompts only (no VAD)", "generic", fusion="prompt"),
     "promptad-sc": prompts_and_memory(
-        "semantic concatenation only (no EAM, no VAD)", "generic", margin=NO_MARGIN, fusion="prompt"
+        "semantic concatenation only (no EAM, no VAD)", "generic", margin=None, fusion="prompt"
     ),
-    "promptad-no-margin": prompts_and_memory(
-        "PromptAD without the explicit margin (no EAM)", "generic", margin=NO_MARGIN
-    ),
+    "promptad-no-margin": prompts_and_memory("PromptAD without the explicit margin (no EAM)", "generic", margin=None),
     "promptad-no-manual": prompts_and_memory("PromptAD without manual anomaly prompts (no MAP)", "no manual"),
     "promptad-no-learned": prompts_and_memory(
         "PromptAD without learnable anomaly prompts (no LAP)", "generic", learned_suffixes=0
     ),
+    "promptad-multi": prompts_and_memory("PromptAD, one set of prompts for all categories", "together"),
+    "untrained": prompts_and_memory("PromptAD's prompts before the first step", "untrained"),
     "coop": prompts_and_memory("CoOp-style: no concatenation, no margin, no memory", "coop", fusion="prompt"),
     "coop+": prompts_and_memory("CoOp-style with memory", "coop"),
     "vvclip": zero_shot("V-V CLIP, prompt ensemble, zero-shot"),
@@ -56,7 +57,7 @@ METHODS: Mapping[str, Method] = {
         "PromptAD's prompts on CLIP's own local path", "generic", ordinary_path, fusion="prompt"
     ),
     "clip-linear": Method(
-        "PromptAD's prompts on linearly mapped patches of CLIP", fit_linear, open_encoder=quarter_memory
+        "PromptAD's prompts on linearly mapped patches of each block of CLIP", fit_linear, open_encoder=every_block
     ),
     "maskclip": zero_shot("MaskCLIP, prompt ensemble, zero-shot", value_path),
     "maskclip-promptad": prompts_and_memory("PromptAD's prompts on MaskCLIP", "generic", value_path, fusion="prompt"),
@@ -71,6 +72,13 @@ METHODS: Mapping[str, Method] = {
     ),
     "winclip+": Method("WinCLIP+", partial(fit_winclip, memory=True), open_encoder=window_encoder),
     "anople": anople("AnoPLe, a reconstruction"),
+    "anople-paper": anople(
+        "AnoPLe with all that its abstract names: multi-scale views, latent anomalies, full alignment",
+        tiles=True,
+        latent_noise=1.0,
+        alignment_weight=1.0,
+        fusion="paper",
+    ),
     "anople-multi": anople("AnoPLe, one model for all categories", together=True),
     "anople-text": anople("AnoPLe, text prompts only", coupling="none", visual_tokens=0, prefix="none"),
     "anople-visual": anople("AnoPLe, visual prompts only", coupling="none", text_tokens=0),
@@ -80,19 +88,37 @@ METHODS: Mapping[str, Method] = {
     "anople-no-decoder": anople("AnoPLe without the decoder", decoder="none"),
     "maple": anople("MaPLe-style: from text to visual, good photos alone", **MAPLE, anomaly_share=0.0),
     "maple-draem": anople("MaPLe-style with painted defects (MaPLe + DRAEM)", **MAPLE),
-    "cnn-patchcore": cnn_statistics("PatchCore on a Wide ResNet-50", fit_patchcore, slice(1, 3)),
-    "cnn-spade": cnn_statistics("SPADE on a Wide ResNet-50", fit_spade, slice(0, 3)),
-    "cnn-padim": cnn_statistics("PaDiM on a Wide ResNet-50, shrunk", fit_padim, slice(0, 3)),
+    "cnn-patchcore": cnn_statistics("PatchCore on an ImageNet CNN", fit_patchcore, slice(1, 3)),
+    "cnn-spade": cnn_statistics("SPADE on an ImageNet CNN", fit_spade, slice(0, 3)),
+    "cnn-padim": cnn_statistics("PaDiM on an ImageNet CNN, shrunk", fit_padim, slice(0, 3)),
+    "cnn-fastrecon": cnn_statistics("FastRecon on an ImageNet CNN", fit_fastrecon, slice(1, 3)),
 }
 """The rows by the name that --method takes."""
+
+DECIDE_DEFAULT = f"promptad:fusion=residual,temperature={CLEAN_TEMPERATURE}"
+DECIDE = (
+    "memory",
+    *(
+        f"promptad:fusion={fusion},temperature={temperature}"
+        for temperature in (CLEAN_TEMPERATURE, 20, "exp")
+        for fusion in ("residual", "paper", "prompt")
+    ),
+)
+"""What --decide compares; the default of PromptAD's clean protocol is among them."""
 
 _PROMPT = "fusion=prompt"
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "all": tuple(METHODS),
     "exportable": tuple(name for name, method in METHODS.items() if method.open_encoder is None),
     "torch-only": tuple(name for name, method in METHODS.items() if method.open_encoder is not None),
-    "modules": ("coop", "promptad-sc", "promptad-prompt", "memory", "promptad"),
-    "suffixes": (f"promptad-no-manual:{_PROMPT}", f"promptad-no-learned:{_PROMPT}", "promptad-prompt"),
+    "modules": (
+        "coop", f"promptad-objects:margin=null,{_PROMPT}", f"promptad-objects:{_PROMPT}", "memory",
+        "promptad-objects:fusion=paper",
+    ),
+    "suffixes": (
+        f"promptad-no-manual:{_PROMPT}", f"promptad-objects:learned_suffixes=0,{_PROMPT}",
+        f"promptad-objects:{_PROMPT}",
+    ),
     "transformations": (
         "clip", "maskclip", "vvclip", "winclip", "clip-promptad", "clip-linear", "maskclip-promptad", "promptad-prompt",
     ),
@@ -105,11 +131,18 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             *(f"image_prefixes={value},pixel_prefixes={value}" for value in (1, 2, 4, 8)),
             *(f"learned_suffixes={value}" for value in (1, 2, 4, 8)),
             *(f"prefix_length={value}" for value in (2, 4, 8)),
+            *(f"suffix_length={value}" for value in (1, 2, 4)),
         )
+    ),
+    "decide": DECIDE,
+    "anople-context-lengths": (
+        *(f"anople:text_tokens={value}" for value in (2, 4, 8, 16)),
+        *(f"anople:visual_tokens={value}" for value in (2, 4, 8, 16)),
     ),
 }  # fmt: skip
 """Names that stand for several rows: those that run in the same place, and those of one of PromptAD's ablations
-(modules, anomaly prompts, local paths of CLIP, learners of prompts, hyper-parameters λ, N, L, E_N)."""
+(modules, anomaly prompts, local paths of CLIP, learners of prompts, hyper-parameters λ, N, L, E_N, E_A), AnoPLe's n_t
+and n_v, and what --decide compares."""
 
 
 def find_method(name: str) -> Method:

@@ -133,3 +133,24 @@ def test_with_photos_of_one_kind_the_rest_is_computed_and_what_cannot_be_is_repo
     assert f"{images} cannot be computed: both kinds are needed: all" in remarks
     page = (tmp_path / "out" / "results.html").read_text(encoding="utf-8")
     assert "cannot be computed" in page
+
+
+def test_rows_that_need_a_vit_are_left_out_for_another_backbone(
+    photos: Path,
+    engine_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    shutil.copytree(engine_folder, tmp_path / "engine")
+    command = ["evaluate", "--data", str(photos), "--out", str(tmp_path), "--shots", "1"]
+    assert main([*command, "--method", "anople", "winclip", "cnn-patchcore", "memory"]) == 0
+    output = capsys.readouterr().out
+    assert "anople: left out: small is no ViT" in output
+    assert "winclip: left out: small is no ViT" in output
+    cells = json.loads((tmp_path / "results.json").read_bytes())["cells"]
+    assert [(cell["method"], cell["backend"].partition(", ")[2]) for cell in cells] == [
+        ("memory", ""),
+        ("cnn-patchcore", "MobileNetV2, blocks 1 to 13"),
+    ]

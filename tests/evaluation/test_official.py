@@ -16,6 +16,8 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.scoring import anomaly_map
 from goodparts.trainer.promptad.learner import PromptLearner, Prototypes
 from goodparts.trainer.steps import Progress
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from goodparts.cli import main
@@ -37,11 +39,17 @@ def test_scores_of_the_released_code() -> None:
     np.testing.assert_allclose(maps, GOLDEN["seg.map"], atol=2e-4)
 
 
-@pytest.mark.parametrize("size", [(320, 240), (1400, 1100)])
-def test_pictures_are_squashed_as_opencv_does_it(size: tuple[int, int]) -> None:
-    photo = np.asarray(draw_part(0, size=size))
-    theirs = cv2.resize(photo, (1024, 1024), interpolation=cv2.INTER_LINEAR)
-    assert np.abs(squash(photo, 1024).astype(int) - theirs).max() <= 1
+sides = st.integers(8, 700)
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=sides, width=sides, size=st.integers(8, 500), seed=st.integers(0, 2**32 - 1))
+@example(height=512, width=512, size=256, seed=0)  # of exactly twice the size
+@example(height=512, width=300, size=256, seed=0)  # of twice the size along one side
+@example(height=1100, width=1400, size=1024, seed=0)
+def test_pictures_are_squashed_as_opencv_does_it(height: int, width: int, size: int, seed: int) -> None:
+    photo = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    np.testing.assert_array_equal(squash(photo, size), cv2.resize(photo, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
 def test_test_photos_alone_change_their_colour_order(tmp_path: Path) -> None:

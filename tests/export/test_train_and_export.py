@@ -44,7 +44,8 @@ def test_two_commands_from_photos_to_verdicts(
     command: Command, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = tmp_path / "engine"
-    assert command("--engine", str(engine)) == 0
+    assert command("--engine", str(engine), "--margin", "none") == 0
+    assert Recipe.open(command.out).header.settings["margin"] is None
     assert main(["inspect", "--engine", str(engine), "--recipe", str(command.out), str(photos)]) == 0
     output = capsys.readouterr().out
     assert "4 inspected" in output
@@ -251,7 +252,9 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--memory-taps", "a"], "--memory-taps a: give block numbers"),
         (["--memory-grid", "0"], "memory grid 0: its side is from 1 to 240 patches"),
         (["--neighbourhood", "2"], "neighbourhood 2: give an odd number"),
+        (["--tap-outputs"], "--tap-outputs: small is no ViT, its taps are plain outputs"),
         (["--temperature", "hot"], "--temperature hot: a number, exp or log"),
+        (["--margin", "wide"], "--margin wide: a number, none"),
         (["--seed", "-1"], "--seed -1: a whole number"),
         (["--false-reject-rate", "2"], "--false-reject-rate 2.0: between 0 and 0.5"),
         (["--suffixes", "nothing"], "--suffixes nothing: neither a file"),

@@ -66,7 +66,7 @@ class BatchSource:
     def draw(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0."""
         settings, rng = self._settings, np.random.default_rng((self._seed, step))
-        painted = round(settings.anomaly_share * settings.batch)
+        painted = min(round(settings.anomaly_share * settings.batch), settings.batch - 1)
         rows, columns = self._grid
         views, masks, places, products = [], [], [], []
         for number in range(settings.batch):

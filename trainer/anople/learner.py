@@ -89,31 +89,40 @@ class AnoPLeLearner:
         """Return L_pixel, L_img, and L_align before its weight, [3], with gradients."""
         settings, temperature = self.settings, self.settings.temperature
         with self._precision():
-            image, decoded, *_ = self.model(batch.views, batch.places)
-            text = self.model.text()
-        image, decoded, text = image.float(), decoded.float(), text.float()[batch.products]
+            features = self.model.encode(batch.views, batch.places)
+            text, masks = self.model.text()[batch.products], batch.masks
+            if settings.latent_noise:
+                good = ~masks.flatten(1).any(dim=1)
+                disturbed = self._disturb([part[good] for part in features])
+                features = tuple(torch.cat(pair) for pair in zip(features, disturbed, strict=True))
+                text = torch.cat([text, text[good]])
+                masks = torch.cat([masks, torch.ones_like(masks[good])])
+            image, *inputs = features
+            decoded = self.model.decoder(*inputs)
+        image, decoded, text = image.float(), decoded.float(), text.float()
         patches = decoded.unflatten(1, self.model.grid)
         logits = losses.logits(patches, text, temperature)
         probability = logits.sigmoid()
-        bad = batch.masks.flatten(1).any(dim=1)
-        pixel_loss = losses.dice(probability, batch.masks) + losses.focal(logits, batch.masks)
+        bad = masks.flatten(1).any(dim=1)
+        pixel_loss = losses.dice(probability, masks) + losses.focal(logits, masks)
         image_loss = losses.contrastive(image, text, bad, temperature)
-        if settings.latent_noise:
-            for good in [self._disturb(features[~bad]) for features in (image, patches)]:
-                noisy_logits = losses.logits(good, text[~bad], temperature)
-                image_loss = image_loss + losses.focal(noisy_logits, torch.ones_like(noisy_logits))
         aligned = bad if settings.align == "anomalous" else torch.ones_like(bad)
         alignment_loss = losses.alignment(
             image[aligned], patches[aligned], probability[aligned], settings.normalise_alignment
         )
         return torch.stack([pixel_loss, image_loss, alignment_loss])
 
-    def _disturb(self, good: Tensor) -> Tensor:
-        """Make anomalies of good photos' features as SimpleNet does: add Gaussian noise and normalise again."""
+    def _disturb(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Make anomalies of good photos' features as SimpleNet does: add Gaussian noise and normalise again.
+
+        features: what the image tower puts out, l2-normalised: global [G,D], and what the decoder reads, [G,P,W] each.
+        """
         generator = torch.Generator().manual_seed(self._seed + self.done)
-        noise = torch.randn(good.shape, generator=generator).to(good)
-        spread = self.settings.latent_noise * good.detach().std()
-        return nn.functional.normalize(good + spread * noise, dim=-1)
+        disturbed = []
+        for part in features:
+            noise = torch.randn(part.shape, generator=generator).to(part) / part.shape[-1] ** 0.5  # of length 1
+            disturbed.append(nn.functional.normalize(part + self.settings.latent_noise * noise, dim=-1))
+        return disturbed
 
     def step(self) -> Tensor:
         """Take one step of AdamW and return the losses before it, [3]."""

@@ -63,8 +63,12 @@ class Model(nn.Module):
 
     def forward(self, views: Tensor, places: Tensor) -> tuple[Tensor, ...]:
         """Encode views uint8 [V,S,S,3] at places int [V]: global [V,D], decoded patches [V,P,D], memories [V,P,W]."""
-        image, local, *taps = self._tower(views, self.prompts.of_visual(), self.prompts.prefix[places])
+        image, local, *taps = self.encode(views, places)
         return image, self.decoder(local, *taps), *taps
+
+    def encode(self, views: Tensor, places: Tensor) -> tuple[Tensor, ...]:
+        """Encode views as forward does, but for the decoder: its inputs are the second output and those after it."""
+        return self._tower(views, self.prompts.of_visual(), self.prompts.prefix[places])
 
 
 def prompt_levels(backbone: Backbone, visual: VVTower, settings: AnoPLeSettings) -> int:

@@ -23,8 +23,8 @@ VIEWS = 5
 
 
 class CoupledPrompts(nn.Module):
-    """text [J,n_t,W_t] and visual [J,n_v,W_v], the maps between them, and the prefix [5,1,W_v], or [5,0,W_v]
-    without one."""
+    """text [J,n_t,W_t] and visual [J,n_v,W_v], the maps between them, and the prefix [V,1,W_v], or [V,0,W_v]
+    without one; V is 5 where tiles are learned from, otherwise 1."""
 
     def __init__(self, text: TextTower, average: Tensor, settings: AnoPLeSettings, seed: int) -> None:
         """average: [J,W_v], the shots' average patch at each layer. Drawn on the CPU, so that a seed means the same on
@@ -43,7 +43,7 @@ class CoupledPrompts(nn.Module):
         self.to_text = draw(maps, visual_width, text.width, spread=visual_width**-0.5)
         self.to_visual_bias = nn.Parameter(torch.zeros(maps, 1, visual_width))
         self.to_text_bias = nn.Parameter(torch.zeros(maps, 1, text.width))
-        self.prefix = draw(VIEWS, int(settings.prefix == "tower"), visual_width)
+        self.prefix = draw(VIEWS if settings.tiles else 1, int(settings.prefix == "tower"), visual_width)
         if settings.visual_start == "patches":
             self._start_beside(average.cpu()[:, None])
         if settings.start == "words":

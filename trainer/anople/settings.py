@@ -48,7 +48,10 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = "tower"
     tiles: Annotated[bool, Meta(description="train on the four tiles of a photo besides the whole one")] = False
     anomaly_share: Annotated[
-        float, Meta(ge=0, lt=1, description="of the photos that get a painted pseudo-anomaly (A7)")
+        float,
+        Meta(
+            ge=0, lt=1, description="of the photos that get a painted pseudo-anomaly; one of a step is left good (A7)"
+        ),
     ] = 0.5
     foreground: Annotated[
         bool, Meta(description="keep pseudo-anomalies on the part where it stands out from its background (A7)")
@@ -59,7 +62,11 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = 0.5
     latent_noise: Annotated[
         float,
-        Meta(ge=0, description="noise on good photos' features as further anomalies, in their deviations (A8)"),
+        Meta(
+            ge=0,
+            description="length of the noise that makes further anomalies of good photos' features, whose own length "
+            "is 1, before the decoder; below 0.5 they are hardly anomalies (A8)",
+        ),
     ] = 0.0
     decoder: Annotated[
         Literal["light", "none"],

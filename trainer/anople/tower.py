@@ -46,11 +46,13 @@ class PromptedTower:
                 tokens = torch.cat([tokens[:, :kept], prompts[index - 1].expand(batch, -1, -1)], dim=1)
             run = partial(checkpoint, _run, use_reentrant=False) if self._recompute else _run
             # Only [CLS] leaves the last block. As in VVTower, it is the only query there, unless the block is tapped.
-            leaving = 1 if index == len(tower.blocks) else None
-            queries = None if index in tower.taps else leaving
+            last = 1 if index == len(tower.blocks) else None
+            queries = None if index in tower.taps else last
+            leaving = queries if tower.tap_outputs else last
             attended, step, tokens = run(block, tokens, queries, leaving, own)
             local = local + step
-            patches = tower.on_grid(attended[:, 1:own], tower.token_side, tower.neighbourhood)
+            tapped = tokens if tower.tap_outputs else attended
+            patches = tower.on_grid(tapped[:, 1:own], tower.token_side, tower.neighbourhood)
             memory += [patches] * tower.taps.count(index)
         return (
             F.normalize(tower.project(tokens[:, 0]), dim=-1),

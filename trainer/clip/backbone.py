@@ -46,6 +46,7 @@ class Backbone:
         taps: tuple[int, ...] | None = None,
         grid: int | None = None,
         neighbourhood: int | None = None,
+        tap_outputs: bool = False,
         device: str = "cpu",
     ) -> None:
         """Freeze a model and move it to a device.
@@ -58,11 +59,13 @@ class Backbone:
             grid: The side of the grid of patches; None for the tower's own.
             neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None
                 for the tower's own.
+            tap_outputs: The memory of a ViT is its blocks' plain outputs, not what is behind their attention.
             device: A torch device.
 
         Raises:
             BackboneError: A tower of the model is not supported.
-            SettingsError: The taps are no blocks of the image tower, or grid or neighbourhood is out of range.
+            SettingsError: The taps are no blocks of the image tower, grid or neighbourhood is out of range, or
+                tap_outputs is given for an image tower that is no ViT.
         """
         model.requires_grad_(False).eval()
         self.device = torch.device(device)
@@ -74,6 +77,12 @@ class Backbone:
         if not isinstance(model, ImageOnlyModel):
             self._text = TextTower(getattr(model, "text", model)).to(self.device).eval()
             self.logit_scale = float(model.logit_scale)
+        if tap_outputs:
+            if not isinstance(self.visual, VVTower):
+                raise SettingsError(
+                    f"--tap-outputs: {name} is no ViT of CLIP, its taps are plain outputs: leave it out"
+                )
+            self.visual.tap_block_outputs(own_taps=taps is None)
         self.residual_weight = RESIDUAL_WEIGHT * math.exp(self.logit_scale)
         """The weight of a residual margin in a product's scores (scoring.Learned)."""
         self.is_random = False
@@ -99,6 +108,7 @@ class Backbone:
         grid: int | None = None,
         neighbourhood: int | None = None,
         image_size: int | None = None,
+        tap_outputs: bool = False,
         device: str = "cpu",
     ) -> Backbone:
         """Open `small`, any open_clip ViT or CLIP ResNet, or one of timm's image-only models.
@@ -112,6 +122,7 @@ class Backbone:
             neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None
                 for the backbone's own.
             image_size: The side of the square pictures in pixels, of a timm model; None for its own.
+            tap_outputs: The memory of a ViT is its blocks' plain outputs, not what is behind their attention.
             device: A torch device.
 
         Raises:
@@ -132,10 +143,15 @@ class Backbone:
             if pretrained or weights:
                 raise SettingsError("the small backbone brings its own weights: leave out --pretrained and --weights")
             model, known_tokens = small.load()
-            return cls(name, model, known_tokens, taps=taps, grid=grid, neighbourhood=neighbourhood, device=device)
+            return cls(
+                name, model, known_tokens, taps=taps, grid=grid, neighbourhood=neighbourhood, tap_outputs=tap_outputs,
+                device=device,
+            )  # fmt: skip
         check_architecture(name, taps, grid, neighbourhood)
         model = open_model(name, pretrained, weights)
-        backbone = cls(name, model, taps=taps, grid=grid, neighbourhood=neighbourhood, device=device)
+        backbone = cls(
+            name, model, taps=taps, grid=grid, neighbourhood=neighbourhood, tap_outputs=tap_outputs, device=device
+        )
         backbone.is_random = pretrained == RANDOM
         return backbone
 

@@ -23,7 +23,12 @@ def default_taps(layers: int) -> tuple[int, int]:
 
 
 class VVTower(Tower):
-    """Wraps an open_clip VisionTransformer; its memory is taken after the attention of the tapped blocks."""
+    """Wraps an open_clip VisionTransformer; its memory is taken after the attention of the tapped blocks.
+
+    tap_outputs: the memory is the tapped blocks' plain outputs instead (tap_block_outputs).
+    """
+
+    tap_outputs = False
 
     def __init__(
         self,
@@ -50,6 +55,18 @@ class VVTower(Tower):
         self.tap_widths = (self.width,) * len(self.taps)
         self.out_width = int(visual.proj.shape[1])
 
+    def tap_block_outputs(self, *, own_taps: bool) -> None:
+        """Take the memory from the tapped blocks' plain outputs, where the released code means to take it (D7).
+
+        own_taps: the taps are the tower's own choice, which then lies one block earlier.
+        """
+        self.tap_outputs = True
+        if own_taps:
+            self.taps = tuple(max(1, tap - 1) for tap in self.taps)
+
+    def describe(self) -> str:
+        return f"{super().describe()} block outputs" if self.tap_outputs else super().describe()
+
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         original = self.embed(image)
         local = original
@@ -60,10 +77,12 @@ class VVTower(Tower):
             queries = 1 if index == last and last not in self.taps else None
             step, local_step = dual_attention(block, original, queries)
             local = local + local_step
-            original = original[:, :queries] + step
-            memory += [self.on_grid(original[:, 1:], self.token_side, self.neighbourhood)] * self.taps.count(index)
-            rest = original[:, :1] if index == last else original
+            attended = original[:, :queries] + step
+            needed = self.tap_outputs and last in self.taps
+            rest = attended[:, :1] if index == last and not needed else attended
             original = rest + block.ls_2(block.mlp(block.ln_2(rest)))
+            tapped = original if self.tap_outputs else attended
+            memory += [self.on_grid(tapped[:, 1:], self.token_side, self.neighbourhood)] * self.taps.count(index)
         return (
             F.normalize(self.project(original[:, 0]), dim=-1),
             self.on_grid(self.project(local[:, 1:]), self.token_side),

@@ -22,18 +22,22 @@ def contrastive(z: Tensor, text: TextFeatures, prototypes: Tensor, temperature: 
 def margin(
     z: Tensor,
     prototypes: Tensor,
-    margin: float,
+    margin: float | None,
     distance: Literal["euclidean", "squared"],
     axis: Literal["channels", "second"],
 ) -> Tensor:
     """Eq. 13, the explicit anomaly margin: z is nearer to the normal than to the anomalous prototype.
 
     The paper has Euclidean distances over the channels. The released code has squared ones, and sums over
-    the second axis, which at pixel level is the patches' (spec D11, D12).
+    the second axis, which at pixel level is the patches' (spec D11, D12). Without a margin (None) the loss is 0.
     """
+    if margin is None:
+        return z.new_zeros(())
     axis_number = -1 if axis == "channels" else 1
-    squares = [((z - prototype) ** 2).sum(dim=axis_number) for prototype in prototypes]
-    normal, anomalous = squares if distance == "squared" else [square.sqrt() for square in squares]
+    # A norm has a gradient at 0, where a feature is the prototype itself; the root of a square has none.
+    normal, anomalous = (torch.linalg.vector_norm(z - prototype, dim=axis_number) for prototype in prototypes)
+    if distance == "squared":
+        normal, anomalous = normal**2, anomalous**2
     return torch.relu(normal - anomalous + margin).mean()
 
 

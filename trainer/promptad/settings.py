@@ -39,7 +39,9 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             'stands, "log" (D10)'
         ),
     ] = CLEAN_TEMPERATURE
-    margin: Annotated[float, Meta(description="of the explicit anomaly margin")] = 0.0
+    margin: Annotated[
+        float | None, Meta(description="by how much normal features are nearer to the normal prototype; none: no loss")
+    ] = 0.0
     margin_distance: Annotated[
         Literal["euclidean", "squared"], Meta(description="distance in the margin loss (D11)")
     ] = "euclidean"

@@ -25,7 +25,10 @@ def test_rows_score_by_the_definitions_of_their_branches(ring: Path, small: Back
     encoded = EncodedPhotos(engine.backend, engine.encode, photos)
     good, tests = sorted((ring / "good").iterdir()), sorted((ring / "bad").iterdir())
     features, tested = encoded.features(good), encoded.features(tests)
-    task = PromptTask(lambda: small, lambda: features, "ring", "bottle", 0)
+    large = photos.views(good).repeat(2, axis=1).repeat(2, axis=2)
+    task = PromptTask(
+        lambda: small, lambda: features, "ring", "bottle", 0, large_shots=lambda _: {"bottle": ("ring", large)}
+    )
     data = TrainingData(features, photos.views(good), encoded.encode, task)
     banks = tuple(part.reshape(-1, part.shape[-1]).astype(np.float16).astype(np.float32) for part in features.memory)
     distance = memory_scores(tested.memory, banks)
@@ -41,6 +44,7 @@ def test_rows_score_by_the_definitions_of_their_branches(ring: Path, small: Back
             of_patches = prompt_scores(tested.local, prompts.pixel, 4.6052)
             expected = {
                 "promptad-prompt": (of_image, of_patches),
+                "promptad-sc": (of_image, of_patches),
                 "coop": (of_image, of_patches),
                 "vvclip": (of_image, of_patches),
                 "promptad-paper": (fuse(of_image, distance.max(axis=1)), fuse(of_patches, distance)),

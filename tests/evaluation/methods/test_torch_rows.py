@@ -13,11 +13,19 @@ import numpy as np
 import pytest
 import torch
 from goodparts.evaluation.methods import anople as anople_rows
-from goodparts.evaluation.methods.clip_encoders import middle_memory, ordinary_path, quarter_memory, value_path
+from goodparts.evaluation.methods import multi_promptad
+from goodparts.evaluation.methods.clip_encoders import (
+    every_block,
+    middle_memory,
+    ordinary_path,
+    plain_vit,
+    value_path,
+)
 from goodparts.evaluation.methods.cnn import open_cnn
 from goodparts.evaluation.methods.coop import CoCoOp
 from goodparts.evaluation.methods.linear_clip import LinearLearner
 from goodparts.evaluation.methods.method import PromptTask, TrainingData
+from goodparts.evaluation.methods.multi_promptad import learn_together
 from goodparts.evaluation.methods.rwda import known_words
 from goodparts.evaluation.methods.table import GROUPS, METHODS, find_method
 from goodparts.evaluation.methods.winclip import fit_winclip, window_encoder, window_to_patch_scores, windows
@@ -26,8 +34,11 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import prompt_scores
 from goodparts.trainer.anople.learner import AnoPLeLearner
+from goodparts.trainer.anople.model import halved
 from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.promptad.learner import PromptLearner, Prototypes
 from goodparts.trainer.promptad.settings import promptad_settings
+from goodparts.trainer.promptad.suffixes import GENERIC
 
 from goodparts.cli import main
 from tests.conftest import VIT, draw_part
@@ -53,25 +64,33 @@ def test_ordinary_path_is_clip_as_open_clip_runs_it(vit: Backbone, views: Array8
     np.testing.assert_allclose(again.local, features.local, atol=1e-5)
 
 
-def test_value_path_is_attention_that_sees_nothing_but_itself(vit: Backbone, views: Array8) -> None:
+def test_value_path_adds_up_attentions_that_see_nothing_but_themselves(vit: Backbone, views: Array8) -> None:
     tower = vit.visual
     with torch.inference_mode():
-        tokens = tower.embed(torch.tensor(views))  # type: ignore[operator]
-        *blocks, last = tower.blocks  # type: ignore[misc]
-        for block in blocks:
-            tokens = block(tokens)
+        local = tokens = tower.embed(torch.tensor(views))  # type: ignore[operator]
         alone = torch.full((tokens.shape[1],) * 2, -math.inf).fill_diagonal_(0.0)
-        local = tower.project(last.attention(last.ln_1(tokens), attn_mask=alone)[:, 1:])  # type: ignore[operator]
-    expected = torch.nn.functional.normalize(local, dim=-1).numpy()
+        for block in tower.blocks:  # type: ignore[union-attr]
+            local = local + block.attention(block.ln_1(tokens), attn_mask=alone)
+            tokens = block(tokens)
+        projected = tower.project(local[:, 1:])  # type: ignore[operator]
+    expected = torch.nn.functional.normalize(projected, dim=-1).numpy()
     np.testing.assert_allclose(value_path(vit).encode(views).local, expected, atol=1e-5)
 
 
-def test_other_taps(vit: Backbone, views: Array8) -> None:
+def test_other_memories(vit: Backbone, views: Array8) -> None:
     own = vit.encode(views)
-    for make, count in ((middle_memory, 2), (quarter_memory, 4)):
+    for make, count in ((middle_memory, 2), (every_block, 5)):
         features = make(vit).encode(views)
         assert len(features.memory) == count
         np.testing.assert_allclose(features.local, own.local, atol=1e-5)
+    # The last block's output is what CLIP projects, so a linear layer that starts as the projection starts as CLIP.
+    tower = vit.visual
+    last = torch.from_numpy(every_block(vit).encode(views).memory[-1])
+    with torch.inference_mode():
+        tokens = tower.embed(torch.tensor(views))  # type: ignore[operator]
+        for block in tower.blocks:  # type: ignore[union-attr]
+            tokens = block(tokens)
+    torch.testing.assert_close(last, torch.nn.functional.normalize(tokens[:, 1:], dim=-1))
 
 
 def test_windows_and_their_spread() -> None:
@@ -114,7 +133,7 @@ def test_winclip_of_a_shot_remembers_it(vit: Backbone, views: Array8, data: Trai
 
 
 def test_linear_layers_and_prompts_are_learned_together(vit: Backbone, views: Array8) -> None:
-    features = quarter_memory(vit).encode(views)
+    features = every_block(vit).encode(views)
     learner = LinearLearner(vit, features, "ring", 0)
     before = [layer.detach().clone() for layer in learner.layers]
     losses = [sum(loss.contrastive.item() for loss in learner.step()) for _ in range(5)]
@@ -145,17 +164,43 @@ def test_rwda_tells_normal_from_anomalous_prompts(vit: Backbone, data: TrainingD
     np.testing.assert_array_equal(first, again)
 
 
-def test_the_cnn_says_whose_weights_it_has(vit: Backbone, views: Array8) -> None:
+def test_the_cnn_is_the_trunk_of_small_where_there_is_no_wide_resnet(
+    vit: Backbone, small: Backbone, views: Array8, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    open_cnn.cache_clear()
     encoder = open_cnn(vit)
+    open_cnn.cache_clear()
     features = encoder.encode(views)
-    assert [part.shape for part in features.memory] == [(2, 24 * 24, width) for width in (256, 512, 1024)]
-    assert encoder.name in ("torch only", "torch only, random weights")
+    assert [part.shape for part in features.memory] == [(2, 24 * 24, width) for width in (24, 32, 96)]
+    assert encoder.name == "torch only, MobileNetV2, blocks 1 to 13"
+    with torch.inference_mode():
+        pixels = small.visual.standardise(torch.tensor(views, dtype=torch.float32)).permute(0, 3, 1, 2)
+        [middle] = small.visual.visual.trunk(pixels, (6,))
+    expected = torch.nn.functional.normalize(middle.flatten(2).transpose(1, 2), dim=-1)
+    np.testing.assert_allclose(features.memory[1], expected.numpy(), atol=1e-5)
+
+
+def test_the_cnn_is_the_wide_resnet_where_its_weights_are(
+    vit: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"")
+    stages = [torch.ones(1, 4, side, side) for side in (8, 4, 2, 1)]
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(weights))
+    monkeypatch.setattr("goodparts.evaluation.methods.cnn.open_wide_resnet", lambda *_: lambda _: stages)
+    open_cnn.cache_clear()
+    encoder = open_cnn(vit)
+    open_cnn.cache_clear()
+    assert encoder.name == "torch only, Wide ResNet-50-2"
+    assert [part.shape for part in encoder.encode(np.zeros((1, 8, 8, 3), np.uint8)).memory] == [(1, 16, 4)] * 3
 
 
 def test_a_resnet_has_no_blocks_for_these_rows(vit: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vit, "visual", torch.nn.Identity())
-    with pytest.raises(SettingsError, match="ViT-tiny is no ViT"):
-        window_encoder(vit)
+    for make in (window_encoder, every_block, ordinary_path, value_path, plain_vit):
+        with pytest.raises(SettingsError, match="ViT-tiny is no ViT"):
+            make(vit)
 
 
 def test_every_torch_only_row_through_the_command(
@@ -213,3 +258,28 @@ def test_one_model_learns_all_categories_once(vit: Backbone, views: Array8, monk
             scores[name, category], _ = fitted.score(fitted.encode(mirrored))  # the photos themselves score 0
     assert learned == [1, 1, 2]
     assert not np.array_equal(scores["anople-multi", "nut"], scores["anople-multi", "ring"])
+
+
+def test_prompts_for_all_categories_are_learned_once_and_from_all(
+    vit: Backbone, views: Array8, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multi_promptad, "_PROMPTS", OrderedDict())
+    large = views.repeat(2, axis=1).repeat(2, axis=2)
+    known = {"nut": ("nut", large[:1]), "ring": ("ring", large)}
+
+    def learn(category: str, shots: dict[str, tuple[str, Array8]]) -> Prototypes:
+        task = PromptTask(
+            lambda: vit, lambda: pytest.fail("not of this encoder"), category, category, 0,
+            large_shots=lambda together: shots if together else {},
+        )  # fmt: skip
+        return learn_together(task, promptad_settings("clean", steps=2)).prototypes
+
+    learned = {category: learn(category, known) for category in known}
+    assert len(multi_promptad._PROMPTS) == 1
+    assert not np.array_equal(learned["nut"].pixel, learned["ring"].pixel)
+    by_itself = learn("ring", {"ring": known["ring"]})
+    assert not np.array_equal(by_itself.pixel, learned["ring"].pixel)
+    alone = PromptLearner(
+        vit, vit.encode(halved(large)), "ring", GENERIC, promptad_settings("clean", steps=2)
+    ).learn()  # fmt: skip
+    np.testing.assert_allclose(by_itself.pixel, alone.pixel, atol=1e-6)

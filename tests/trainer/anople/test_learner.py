@@ -103,6 +103,43 @@ def test_learning_moves_what_is_learned_and_nothing_else(backbone: Backbone, sho
     assert all(not torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.parametrize("changes", [{}, {"tiles": True, "latent_noise": 1.0}])
+def test_every_row_of_what_is_learned_has_a_gradient(
+    backbone: Backbone, shots: np.ndarray, changes: dict[str, object]
+) -> None:
+    made = learner(backbone, shots, anople_settings(steps=2, batch=2, **changes))
+    made.step()  # the decoder begins at zero, where what is before it has no gradient
+    made.losses(made.batches.draw(1)).sum().backward()  # type: ignore[no-untyped-call]
+    assert len(made.model.prompts.prefix) == (5 if changes else 1)
+    for name, parameter in made.model.prompts.named_parameters():
+        assert parameter.grad is not None
+        assert (parameter.grad.flatten(1) != 0).any(dim=1).all(), name
+
+
+def test_some_photo_of_a_step_is_left_good(backbone: Backbone, shots: np.ndarray) -> None:
+    made = learner(backbone, shots, anople_settings(anomaly_share=0.9, latent_noise=1.0))
+    for step in range(3):
+        assert not made.batches.draw(step).masks.flatten(1).any(dim=1).all()
+    assert made.step().isfinite().all()
+
+
+def test_latent_noise_of_the_papers_row_makes_anomalies(backbone: Backbone, shots: np.ndarray) -> None:
+    """A disturbed patch is farther from a good photo than the other good photos' patches are."""
+    made = learner(backbone, shots, anople_settings(latent_noise=1.0))
+    first, other = (torch.from_numpy(part) for part in backbone.encode(shots).memory[0])
+    [disturbed] = made._disturb([other])
+    good, bad = ((part @ first.T).max(dim=1).values for part in (other, disturbed))
+    assert bad.max() < good.min()
+
+
+def test_the_decoder_reads_the_latent_noise(backbone: Backbone, shots: np.ndarray) -> None:
+    made = learner(backbone, shots, anople_settings(anomaly_share=0.0, latent_noise=1.0, batch=2))
+    read: list[int] = []
+    made.model.decoder.register_forward_pre_hook(lambda _, inputs: read.append(len(inputs[0])))
+    made.step()
+    assert read == [4]  # two good photos, and both once more with noise
+
+
 def test_one_seed_learns_one_thing(backbone: Backbone, shots: np.ndarray) -> None:
     first, second, other = (learner(backbone, shots, seed=seed) for seed in (0, 0, 1))
     for made in (first, second, other):

@@ -11,6 +11,7 @@ import open_clip
 import pytest
 import torch
 from goodparts.runtime.core.errors import BackboneError
+from goodparts.trainer.anople.tower import PromptedTower
 from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.clip.tower import MEAN, STD
 from goodparts.trainer.clip.vv_tower import VVTower, default_taps
@@ -50,8 +51,15 @@ def attend(queries: list[Doubles], keys: list[Doubles], values: list[Doubles], h
     return result
 
 
-def reference(state: State, image: npt.NDArray[np.uint8], layers: int, heads: int, taps: tuple[int, ...]) -> list[Any]:
-    """One image [S,S,3] → global, local, memories, each l2-normalised."""
+def reference(
+    state: State,
+    image: npt.NDArray[np.uint8],
+    layers: int,
+    heads: int,
+    taps: tuple[int, ...],
+    outputs: bool = False,
+) -> list[Any]:
+    """One image [S,S,3] → global, local, memories, each l2-normalised; outputs: memories are the blocks' outputs."""
     kernel = state["conv1.weight"]  # [W,3,p,p]
     patch = kernel.shape[-1]
     tokens = [state["class_embedding"]]
@@ -73,12 +81,14 @@ def reference(state: State, image: npt.NDArray[np.uint8], layers: int, heads: in
         weight, bias = state[f"{block}.attn.out_proj.weight"], state[f"{block}.attn.out_proj.bias"]
         original = [o + weight @ a + bias for o, a in zip(original, attend(q, k, v, heads), strict=True)]
         local = [o + weight @ a + bias for o, a in zip(local, attend(v, v, v, heads), strict=True)]
-        memories += [[token / np.linalg.norm(token) for token in original[1:]]] * taps.count(index + 1)
+        attended = original[1:]
         for place, token in enumerate(original):
             hidden = layer_norm(token, state, f"{block}.ln_2")
             hidden = state[f"{block}.mlp.c_fc.weight"] @ hidden + state[f"{block}.mlp.c_fc.bias"]
             hidden = np.array([0.5 * x * (1 + math.erf(x / math.sqrt(2))) for x in hidden])
             original[place] = token + state[f"{block}.mlp.c_proj.weight"] @ hidden + state[f"{block}.mlp.c_proj.bias"]
+        tapped = original[1:] if outputs else attended
+        memories += [[token / np.linalg.norm(token) for token in tapped]] * taps.count(index + 1)
     joint = [layer_norm(token, state, "ln_post") @ state["proj"] for token in [original[0], *local[1:]]]
     joint = [feature / np.linalg.norm(feature) for feature in joint]
     return [joint[0], joint[1:], *memories]
@@ -96,6 +106,24 @@ def test_tower_equals_the_plain_loops(layers: int) -> None:
         for seen, expected in zip(outputs, reference(state, image, layers, 2, tower.taps), strict=True):
             # float32 against float64 over a few blocks; features are unit vectors
             np.testing.assert_allclose(seen[row], np.array(expected), atol=2e-6)
+
+
+@pytest.mark.parametrize("taps", [None, (2,), (1, 3)])
+def test_taps_may_be_the_plain_outputs_of_blocks(taps: tuple[int, ...] | None) -> None:
+    model = small_clip(4)
+    state = {name: tensor.double().numpy() for name, tensor in model.visual.state_dict().items()}
+    image = np.random.default_rng(3).integers(0, 256, (1, 24, 24, 3), np.uint8)
+    plain, outputs = (Backbone("tiny", model, taps=taps, tap_outputs=chosen) for chosen in (False, True))
+    assert outputs.visual.taps == (taps or tuple(tap - 1 for tap in plain.visual.taps))
+    assert outputs.encoder.weights != plain.encoder.weights  # so that no recipe of one fits an engine of the other
+    prompted = PromptedTower(outputs.visual)
+    with torch.no_grad():
+        seen = outputs.visual(torch.tensor(image))
+        again = prompted(torch.tensor(image), torch.empty(0, 0, 16), torch.empty(1, 0, 16))
+    expected = reference(state, image[0], 4, 2, outputs.visual.taps, outputs=True)
+    for ours, theirs, found in zip(seen, again, expected, strict=True):
+        np.testing.assert_allclose(ours[0], np.array(found), atol=2e-6)
+        np.testing.assert_allclose(theirs[0], np.array(found), atol=2e-6)
 
 
 def test_pixels_beyond_the_last_patch_are_not_seen() -> None:

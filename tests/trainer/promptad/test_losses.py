@@ -53,6 +53,20 @@ def test_margin_of_the_released_code_sums_over_the_patches() -> None:
     )
 
 
+def test_without_a_margin_nothing_is_lost() -> None:
+    z = 40 * Z  # far enough that no margin that bounds two directions would do
+    assert losses.margin(z, PROTOTYPES, -4.0, "squared", "second").item() > 0
+    assert losses.margin(z, PROTOTYPES, None, "squared", "second").item() == 0
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "squared"])
+def test_the_margin_has_a_gradient_where_a_feature_is_the_prototype(distance: str) -> None:
+    prototypes = PROTOTYPES.clone().requires_grad_()
+    losses.margin(PROTOTYPES[None], prototypes, 3.0, distance, "channels").backward()  # type: ignore[arg-type, no-untyped-call]
+    assert prototypes.grad is not None
+    assert prototypes.grad.isfinite().all()
+
+
 def test_alignment_is_zero_for_equal_directions_and_without_either_kind() -> None:
     row = torch.tensor([[3.0, 4.0]])
     assert losses.alignment(text(row, row, 2 * row)).item() == 0
