@@ -66,7 +66,7 @@ class Learned:
 
     image_prompts, pixel_prompts: [2,D], the normal and the anomalous prototype. banks: one [R_m,W_m] per
     memory. temperature: the multiplier t of the cosine. image_maximum: where the memory map's maximum is
-    taken: of the "grid", or of the un-smoothed 400×400 "map" (official, D14). shot_of_row: [R_m] per bank, the shot
+    taken: of the "grid", or of the un-smoothed 400×400 "map" (as the released code does). shot_of_row: [R_m] per bank, the shot
     that each row came from; only leaving one out asks for it. fusion: what the scores are made of. margins: [R_m] per
     bank, float32, the pixel prompts' margin (prompt_margins) of the patch that each row came from; only the residual
     fusion asks for it. residual_weight: of the residual margin in the logarithm of a score, 0 or more.
