@@ -3,6 +3,7 @@
 # make check    lint, format and types
 # make gpu-check  build with CUDA, compute-sanitizer, tests, benchmark: benchmarks/results/gpu.json
 # make wheel    this machine's wheel, tested in an environment of its own, in build/wheels
+# make docs     the documentation site, in build/site; a warning is an error
 # make demo     the whole job on drawn parts, without torch; build/demo/sheet.html shows it
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ HEADERS = $(if $(ORT),$(wildcard build/headers/usr))
 RUNTIME = $(if $(HEADERS),-DGOODPARTS_RUNTIME=ON -DCMAKE_PREFIX_PATH=$(abspath $(HEADERS)) -DONNXRuntime_LIBRARY=$(abspath $(ORT)))
 TIDY = $(filter-out %_kernels.cpp %_amx.cpp,$(wildcard cpp_ext/src/*.cpp)) $(if $(HEADERS),$(wildcard cpp_ext/runtime/*.cpp))
 
-.PHONY: test soak check gpu-check wheel demo types format clean
+.PHONY: test soak check gpu-check wheel docs demo types format clean
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -38,6 +39,9 @@ gpu-check:
 
 wheel: $(STAMP)
 	bash tests/wheels.sh $(PYTHON) $(VENV) build/wheels
+
+docs: $(STAMP) types
+	$(BIN)/mkdocs build --quiet
 
 # In an environment of its own, without torch, so that it soon begins.
 demo:
