@@ -5,6 +5,7 @@
 # make gpu-bundle  the Python packages that gpu-check needs, for a machine without a registry: copy build/gpu_bundle there
 # make nvidia-check  what NVIDIA's compiler makes of every graph, without a GPU: benchmarks/results/nvidia_check.md
 # make wheel    this machine's wheel, tested in an environment of its own, in build/wheels
+# make docs     the documentation site, in build/site; a warning is an error
 # make demo     the whole job on drawn parts, without torch; build/demo/sheet.html shows it
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ HEADERS = $(if $(ORT),$(wildcard build/headers/usr))
 RUNTIME = $(if $(HEADERS),-DGOODPARTS_RUNTIME=ON -DCMAKE_PREFIX_PATH=$(abspath $(HEADERS)) -DONNXRuntime_LIBRARY=$(abspath $(ORT)))
 TIDY = $(filter-out %_kernels.cpp %_amx.cpp,$(wildcard cpp_ext/src/*.cpp)) $(if $(HEADERS),$(wildcard cpp_ext/runtime/*.cpp))
 
-.PHONY: test soak check gpu-check gpu-bundle nvidia-check wheel demo types format clean
+.PHONY: test soak check gpu-check gpu-bundle nvidia-check wheel docs demo types format clean
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -51,6 +52,9 @@ nvidia-check: $(STAMP)
 
 wheel: $(STAMP)
 	bash tests/wheels.sh $(PYTHON) $(VENV) build/wheels
+
+docs: $(STAMP) types
+	$(BIN)/mkdocs build --quiet
 
 # In an environment of its own, without torch, so that it soon begins.
 demo:

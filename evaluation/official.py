@@ -1,4 +1,6 @@
-"""PromptAD's released evaluation with its input quirks, so that numbers can be compared with the paper's (spec D1-D3).
+"""PromptAD's released evaluation with its input quirks, so that numbers stand beside the paper's.
+
+The quirks are D1 to D3 of docs/promptad.md.
 
 Every picture is first squashed to 1024×1024 (as OpenCV does it, to the last bit), then to the
 encoder's size. Test photos enter in the order blue, green, red; photos to learn from do not. A mask is squashed by
@@ -29,7 +31,8 @@ FIRST_SIZE = 1024
 SHOTS_NAME = "selected_samples_per_run.txt"
 
 DIFFERENCES = (
-    "official protocol: settings and inputs of PromptAD's released code; not to be compared with rows of the clean one",
+    "official protocol: settings and inputs of PromptAD's released code; not to be compared with rows of the clean "
+    "one; docs/promptad.md lists the D numbers",
     "as released: pictures to 1024×1024, then the encoder's size (D1); test photos in BGR order (D2); fusion of raw "
     "scores (D18), the memory's maximum of the un-smoothed map (D14), CLIP's logit scale without exp (D10), squared "
     "distances over the second axis (D11, D12), learnable tokens before the name (D8), cyclic pairs (D9)",

@@ -91,7 +91,7 @@ class ReleasedLoop:
         prefix, suffix = self._prompts.normal_ctx, self._prompts.abnormal_ctx
         normal = self._encode(self._normal, prefix)
         manual = self._encode(self._manual, prefix.repeat(len(GENERIC), 1, 1))
-        # Both lists repeated as wholes, so prefixes and suffixes pair cyclically (spec D9).
+        # Both lists repeated as wholes, so prefixes and suffixes pair cyclically (docs/promptad.md, D9).
         learned = self._encode(self._learned, prefix.repeat(len(suffix), 1, 1), suffix.repeat(len(prefix), 1, 1))
         with torch.no_grad():
             outputs = self._backbone.visual(self._views)
@@ -102,7 +102,7 @@ class ReleasedLoop:
         candidates = torch.cat([good[None], F.normalize(anomalous, dim=-1)])
         similarity = self._backbone.logit_scale * torch.einsum("...d,nd->...n", z, candidates)
         contrastive = -similarity.log_softmax(dim=-1)[..., 0].mean()
-        # The second axis is the channels' at image level, the patches' at pixel level (spec D12).
+        # The second axis is the channels' at image level, the patches' at pixel level (docs/promptad.md, D12).
         margin = F.relu(((z - good) ** 2).sum(dim=1) - ((z - bad) ** 2).sum(dim=1)).mean()
         difference = F.normalize(manual, dim=-1).mean(dim=0) - F.normalize(learned, dim=-1).mean(dim=0)
         alignment = difference.square().sum()

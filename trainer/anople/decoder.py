@@ -1,6 +1,6 @@
 """The decoder: what makes of patches the features that are compared with the text, in 1×1 and depth-wise operations.
 
-For ViT-B-16-plus-240, 0.36 GFLOP a view; convolutions over all channels, as A9 first had it, would take 26.
+For ViT-B-16-plus-240, 0.36 GFLOP a view; convolutions over all channels, as it first had, would take 26.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def alignment(images: Tensor, patches: Tensor, probability: Tensor, normalise: b
     """Return 1 − ⟨z₀, s⟩ with s = Σ M̂·D, the mean over the views.
 
     It is small where the image feature [V,D] agrees with the patches [V,h,w,D] that are held anomalous. normalise
-    brings s to length 1; without it the loss has no lower bound (A10).
+    brings s to length 1; without it the loss has no lower bound (docs/anople.md, A10).
     """
     if not len(images):
         return patches.sum() * 0.0

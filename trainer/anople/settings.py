@@ -1,4 +1,4 @@
-"""The settings of AnoPLe. A numbers count the open questions of the reconstruction (docs/anople.md)."""
+"""The settings of AnoPLe. docs/anople.md lists the open questions that they answer."""
 
 from __future__ import annotations
 
@@ -17,82 +17,79 @@ Coupling = Literal["both", "text-to-visual", "visual-to-text", "none"]
 class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The defaults are what `train-and-export --method anople` takes."""
 
-    text_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable text tokens per layer, n_t (A1)")] = 4
-    visual_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable visual tokens per layer, n_v (A1)")] = 4
+    text_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable text tokens per layer, n_t")] = 4
+    visual_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable visual tokens per layer, n_v")] = 4
     depth: Annotated[
-        int, Meta(ge=1, description="layers that get prompts, J; at most those of the shallower tower (A2)")
+        int, Meta(ge=1, description="layers that get prompts, J; at most those of the shallower tower")
     ] = 9
     coupling: Annotated[
         Coupling, Meta(description="which tower's prompts are also projected into the other's sequence")
     ] = "both"
     projection: Annotated[
-        Literal["layer", "shared"], Meta(description="a projection of its own per layer, or one for all (A3)")
+        Literal["layer", "shared"], Meta(description="a projection of its own per layer, or one for all")
     ] = "layer"
     start: Annotated[
         Literal["normal", "words"],
-        Meta(description='first text tokens drawn from Normal(0, 0.02), or those of "a photo of a" (A4)'),
+        Meta(description='first text tokens drawn from Normal(0, 0.02), or those of "a photo of a"'),
     ] = "normal"
     visual_start: Annotated[
         Literal["patches", "normal"],
         Meta(
             description="visual tokens and prefix start beside the shots' average patch at their layer, or are drawn "
-            "from Normal(0, 0.02) (A4)"
+            "from Normal(0, 0.02)"
         ),
     ] = "patches"
     conditioning: Annotated[
-        Literal["static"], Meta(description="prompts do not depend on the image, so text is encoded once (A5)")
+        Literal["static"], Meta(description="prompts do not depend on the image, so text is encoded once")
     ] = "static"
     prefix: Annotated[
         Literal["tower", "none"],
-        Meta(description="scale-aware prefix: a token of the visual tower's first layer, or none (A6)"),
+        Meta(description="scale-aware prefix: a token of the visual tower's first layer, or none"),
     ] = "tower"
     tiles: Annotated[bool, Meta(description="train on the four tiles of a photo besides the whole one")] = False
     anomaly_share: Annotated[
         float,
-        Meta(
-            ge=0, lt=1, description="of the photos that get a painted pseudo-anomaly; one of a step is left good (A7)"
-        ),
+        Meta(ge=0, lt=1, description="of the photos that get a painted pseudo-anomaly; one of a step is left good"),
     ] = 0.5
     foreground: Annotated[
-        bool, Meta(description="keep pseudo-anomalies on the part where it stands out from its background (A7)")
+        bool, Meta(description="keep pseudo-anomalies on the part where it stands out from its background")
     ] = True
     variation: Annotated[
         float,
-        Meta(ge=0, le=1, description="how far photos are turned, shifted and lit otherwise in training (A7)"),
+        Meta(ge=0, le=1, description="how far photos are turned, shifted and lit otherwise in training"),
     ] = 0.5
     latent_noise: Annotated[
         float,
         Meta(
             ge=0,
             description="length of the noise that makes further anomalies of good photos' features, whose own length "
-            "is 1, before the decoder; below 0.5 they are hardly anomalies (A8)",
+            "is 1, before the decoder; below 0.5 they are hardly anomalies",
         ),
     ] = 0.0
     decoder: Annotated[
         Literal["light", "none"],
-        Meta(description="1×1 and depth-wise convolutions on the patches, or the patches as they are (A9)"),
+        Meta(description="1×1 and depth-wise convolutions on the patches, or the patches as they are"),
     ] = "light"
     normalise_alignment: Annotated[
-        bool, Meta(description="of the aligned sum: weights sum to 1 and the sum has length 1 (A10)")
+        bool, Meta(description="of the aligned sum: weights sum to 1 and the sum has length 1")
     ] = True
-    align: Annotated[Literal["anomalous", "all"], Meta(description="views the alignment loss is taken over (A11)")] = (
+    align: Annotated[Literal["anomalous", "all"], Meta(description="views the alignment loss is taken over")] = (
         "anomalous"
     )
     alignment_weight: Annotated[float, Meta(ge=0, description="of the alignment loss")] = 0.1
-    steps: Annotated[int, Meta(ge=1, description="steps of AdamW (A12)")] = 100
-    lr: Annotated[float, Meta(gt=0, description="learning rate after a warm-up of a tenth of the steps (A12)")] = 2e-3
-    decoder_lr: Annotated[float, Meta(gt=0, description="the same of the decoder (A12)")] = 3e-4
-    weight_decay: Annotated[float, Meta(ge=0, description="of AdamW (A12)")] = 5e-4
+    steps: Annotated[int, Meta(ge=1, description="steps of AdamW")] = 100
+    lr: Annotated[float, Meta(gt=0, description="learning rate after a warm-up of a tenth of the steps")] = 2e-3
+    decoder_lr: Annotated[float, Meta(gt=0, description="the same of the decoder")] = 3e-4
+    weight_decay: Annotated[float, Meta(ge=0, description="of AdamW")] = 5e-4
     memory: Annotated[
         Literal["prompted", "plain"],
-        Meta(description="features the memory holds: of the prompted pass, or of a second pass without prompts (A13)"),
+        Meta(description="features the memory holds: of the prompted pass, or of a second pass without prompts"),
     ] = "prompted"
     fusion: Annotated[
         Fusion,
         Meta(
             description="harmonic mean of both branches' raw scores (paper), the memory's distances weighed by the "
-            "prompts' residual margins (residual), or one branch only, on the patch grid, before the map is smoothed "
-            "(A14)"
+            "prompts' residual margins (residual), or one branch only, on the patch grid, before the map is smoothed"
         ),
     ] = "residual"
     poses: Annotated[
@@ -104,14 +101,14 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = False
     image_maximum: Annotated[
         Literal["grid", "map"],
-        Meta(description="where the image score takes the memory's maximum: patch grid or 400×400 map (A15)"),
+        Meta(description="where the image score takes the memory's maximum: patch grid or 400×400 map"),
     ] = "grid"
-    temperature: Annotated[float, Meta(gt=0, description="multiplier of the cosine; CLIP's own is 100 (A16)")] = 20.0
+    temperature: Annotated[float, Meta(gt=0, description="multiplier of the cosine; CLIP's own is 100")] = 20.0
     local: Annotated[
-        Literal["vv"], Meta(description="patches that the decoder reads besides the memory's: of the V-V path (A17)")
+        Literal["vv"], Meta(description="patches that the decoder reads besides the memory's: of the V-V path")
     ] = "vv"
     batch: Annotated[
-        int, Meta(ge=2, description="photos of a step, drawn uniformly over products, then over shots (A18)")
+        int, Meta(ge=2, description="photos of a step, drawn uniformly over products, then over shots")
     ] = 4
     recompute: Annotated[
         bool, Meta(description="keep no activations of the towers: less memory on a GPU, a third more time")

@@ -18,7 +18,7 @@ from .tower import Taps, Tower, check_taps
 
 
 def default_taps(layers: int) -> tuple[int, int]:
-    """Return the blocks after whose attention the memory features are taken: 4 and 9 of 12 (spec D7)."""
+    """Return the blocks after whose attention the memory features are taken: 4 and 9 of 12 (docs/promptad.md, D7)."""
     return layers // 4 + 1, 2 * layers // 3 + 1
 
 
@@ -56,7 +56,9 @@ class VVTower(Tower):
         self.out_width = int(visual.proj.shape[1])
 
     def tap_block_outputs(self, *, own_taps: bool) -> None:
-        """Take the memory from the tapped blocks' plain outputs, where the released code means to take it (D7).
+        """Take the memory from the tapped blocks' plain outputs, where the released code means to take it.
+
+        docs/promptad.md, D7, tells where it takes it.
 
         own_taps: the taps are the tower's own choice, which then lies one block earlier.
         """

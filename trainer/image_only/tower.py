@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from goodparts.runtime.core.errors import BackboneError
 from timm.layers import GELU

@@ -154,7 +154,7 @@ class PromptLearner:
         return task_losses
 
     def learn(self, progress: Progress = iter) -> Prototypes:
-        """Take all steps and return the prototypes after the last one (D13).
+        """Take all steps and return the prototypes after the last one (docs/promptad.md, D13).
 
         Raises:
             SettingsError: Learning diverged.

@@ -29,7 +29,8 @@ def margin(
     """Eq. 13, the explicit anomaly margin: z is nearer to the normal than to the anomalous prototype.
 
     The paper has Euclidean distances over the channels. The released code has squared ones, and sums over
-    the second axis, which at pixel level is the patches' (spec D11, D12). Without a margin (None) the loss is 0.
+    the second axis, which at pixel level is the patches' (docs/promptad.md, D11 and D12). Without a margin
+    (None) the loss is 0.
     """
     if margin is None:
         return z.new_zeros(())

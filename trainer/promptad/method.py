@@ -33,7 +33,7 @@ class PromptAD(Method):
 
     def word(self, text: str, suffixes: str | None, protocol: Protocol) -> tuple[str, tuple[str, ...]]:
         benchmark_object = suffix_lists.find_object(text) if protocol == "official" else None
-        if benchmark_object is not None:  # it has a text and a list of its own (spec D20)
+        if benchmark_object is not None:  # it has a text and a list of its own (docs/promptad.md, D20)
             text = suffix_lists.OBJECT_NAMES.get(benchmark_object, benchmark_object)
         return text, suffix_lists.resolve(suffixes or benchmark_object or "generic")
 

@@ -134,7 +134,7 @@ class Prompts(nn.Module):
 
         Learnable anomaly prompts pair every prefix with every suffix ("product"); "cyclic" walks both lists
         together N·L times, as the released code does, which meets every pair only where N and L have no common
-        divisor (spec D9).
+        divisor (docs/promptad.md, D9).
         """
         prefixes, suffixes = len(self.normal_ctx), len(self.abnormal_ctx)
         manual = features.shape[1] - 1 - suffixes

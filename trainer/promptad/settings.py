@@ -13,53 +13,53 @@ from msgspec import Meta
 from ..settings import Protocol, change_settings
 
 CLEAN_TEMPERATURE = 4.6052
-"""The default multiplier of the cosine: ln 100, which the released code makes of CLIP's 100 (D10). With 100 itself the
-prompt score is so far below the memory's that the harmonic mean is the prompt score."""
+"""The default multiplier of the cosine: ln 100, which the released code makes of CLIP's 100 (docs/promptad.md, D10).
+With 100 itself the prompt score is so far below the memory's that the harmonic mean is the prompt score."""
 
 
 class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every setting of the method. D numbers count the differences between paper and released code."""
+    """Every setting of the method. docs/promptad.md lists where the paper and its released code differ."""
 
     prefix_length: Annotated[int, Meta(ge=1, description="tokens of a learnable prefix, E_N")] = 4
-    image_prefixes: Annotated[int, Meta(ge=1, description="normal prompts at image level, N (D17)")] = 3
-    pixel_prefixes: Annotated[int, Meta(ge=1, description="normal prompts at pixel level, N (D17)")] = 1
+    image_prefixes: Annotated[int, Meta(ge=1, description="normal prompts at image level, N")] = 3
+    pixel_prefixes: Annotated[int, Meta(ge=1, description="normal prompts at pixel level, N")] = 1
     learned_suffixes: Annotated[int, Meta(ge=0, description="learnable anomaly suffixes, L")] = 4
     suffix_length: Annotated[int, Meta(ge=1, description="tokens of a learnable suffix, E_A")] = 1
     suffix_place: Annotated[
         Literal["after", "before"],
-        Meta(description="learnable suffix after (paper) or before the product text (D8)"),
+        Meta(description="learnable suffix after (paper) or before the product text"),
     ] = "after"
-    pairing: Annotated[
-        Literal["product", "cyclic"], Meta(description="prefixes × suffixes, all pairs or cyclic (D9)")
-    ] = "product"
+    pairing: Annotated[Literal["product", "cyclic"], Meta(description="prefixes × suffixes, all pairs or cyclic")] = (
+        "product"
+    )
     temperature: Annotated[
         Literal["exp", "log"] | float,
         Meta(
             description='multiplier of the cosine: a number, "exp" of CLIP\'s logit scale (100), or the scale as it '
-            'stands, "log" (D10)'
+            'stands, "log"'
         ),
     ] = CLEAN_TEMPERATURE
     margin: Annotated[
         float | None, Meta(description="by how much normal features are nearer to the normal prototype; none: no loss")
     ] = 0.0
-    margin_distance: Annotated[
-        Literal["euclidean", "squared"], Meta(description="distance in the margin loss (D11)")
-    ] = "euclidean"
-    margin_axis: Annotated[Literal["channels", "second"], Meta(description="axis the margin loss sums over (D12)")] = (
+    margin_distance: Annotated[Literal["euclidean", "squared"], Meta(description="distance in the margin loss")] = (
+        "euclidean"
+    )
+    margin_axis: Annotated[Literal["channels", "second"], Meta(description="axis the margin loss sums over")] = (
         "channels"
     )
     alignment_weight: Annotated[float, Meta(ge=0, description="λ of the alignment loss")] = 0.001
     image_maximum: Annotated[
         ImageMaximum,
         Meta(
-            description="where the image score takes the memory's maximum: patch grid or 400×400 map (D14); or top, "
+            description="where the image score takes the memory's maximum: patch grid or 400×400 map; or top, "
             "the mean of the largest hundredth of the patches, for the memory alone"
         ),
     ] = "grid"
     fusion: Annotated[
         Fusion,
         Meta(
-            description="fuse the branches' raw scores (D18), weigh the memory's distances by the prompts' residual "
+            description="fuse the branches' raw scores, weigh the memory's distances by the prompts' residual "
             "margins, or use one branch only"
         ),
     ] = "residual"

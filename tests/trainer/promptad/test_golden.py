@@ -22,8 +22,8 @@ from goodparts.trainer.promptad.suffixes import resolve
 
 DATA = Path(__file__).parents[2] / "data"
 GOLDEN = np.load(DATA / "promptad_official_seed0.npz")
-# As many prefixes as divide the suffixes (spec D9), two-token suffixes, one shot, a product of two words; recorded
-# with the released PromptLearner class and its loss formulas.
+# As many prefixes as divide the suffixes (docs/promptad.md, D9), two-token suffixes, one shot, a product of two words;
+# recorded with the released PromptLearner class and its loss formulas.
 METAL_NUT = np.load(DATA / "promptad_official_metal_nut.npz")
 TASKS = ("cls", "seg")
 

@@ -79,7 +79,7 @@ def test_cyclic_pairing_walks_both_lists_together() -> None:
     features = torch.stack(torch.meshgrid(torch.arange(2), torch.arange(1 + 1 + 4), indexing="ij"), dim=-1)
     prompts = Prompts(torch.zeros(2, 1, 1), torch.zeros(4, 1, 1))
     pairs = [(int(prefix), int(column) - 2) for prefix, column in prompts.by_kind(features, "cyclic").learned]
-    assert pairs == [(j % 2, j % 4) for j in range(8)]  # 4 distinct pairs of 8 (spec D9)
+    assert pairs == [(j % 2, j % 4) for j in range(8)]  # 4 distinct pairs of 8 (docs/promptad.md, D9)
     assert len({tuple(pair) for pair in prompts.by_kind(features, "product").learned.tolist()}) == 8
 
 

@@ -1,0 +1,54 @@
+"""Draw photos of a part to try goodparts with: python -m goodparts.drawn --out photos writes good/, line/ and bad/."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from PIL import Image
+
+from .parts import DEFECTS, KINDS
+from .photos import DrawnProduct
+
+SIZE = (400, 400)
+"""Height and width of a photo."""
+BAD_EVERY = 10
+"""Every tenth part of the line is bad."""
+
+
+def draw_photos(folder: Path, kind: str, good: int, line: int, bad: int, seed: int = 0) -> None:
+    """Draw photos of one product.
+
+    Args:
+        folder: Gets good/, parts as they come in line/, and bad/; the name of a bad part ends in its defect.
+        kind: One of KINDS.
+        good, line, bad: How many photos of each.
+        seed: Tells products of one kind apart.
+    """
+    product = DrawnProduct(kind, seed)
+    defects = [DEFECTS[index % len(DEFECTS)] for index in range(max(bad, line))]
+    photos: list[tuple[str, str | None]] = [("good", None)] * good
+    photos += [("line", defects[index] if index % BAD_EVERY == BAD_EVERY - 1 else None) for index in range(line)]
+    photos += [("bad", defects[index]) for index in range(bad)]
+    for number, (subfolder, defect) in enumerate(photos):
+        ending = "" if defect is None else f"_{defect.replace(' ', '_')}"
+        target = folder / subfolder / f"{number:03}{ending}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(product.photo(number, defect, size=SIZE).image).save(target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m goodparts.drawn", description="Draw photos of a part.")
+    parser.add_argument("--out", type=Path, default=Path("photos"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--kind", choices=KINDS, default="gear", help="default: %(default)s")
+    parser.add_argument("--good", type=int, default=4, metavar="N", help="good photos in good/ (default: %(default)s)")
+    parser.add_argument("--line", type=int, default=40, metavar="N",
+                        help="parts in line/, every tenth of them bad (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--bad", type=int, default=6, metavar="N", help="bad parts in bad/ (default: %(default)s)")
+    args = parser.parse_args()
+    draw_photos(args.out, args.kind, args.good, args.line, args.bad)
+    print(f"{args.out}: {args.good} photos in good/, {args.line} in line/, {args.bad} in bad/")
+
+
+if __name__ == "__main__":
+    main()
