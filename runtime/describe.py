@@ -177,7 +177,7 @@ def describe_thresholds(header: RecipeHeader) -> list[str]:
     elif missing := calibration.photos_missing(rate):
         lines.append(
             f"  {len(scores)} photos cannot verify a {_percent(rate)} rate; about {missing} more would "
-            "(--calibrate-on, `goodparts calibrate --good`, or settling: `goodparts calibrate --unlabelled`)"
+            "(--good, `goodparts calibrate --good`, or settling: `goodparts calibrate --unlabelled`)"
         )
     return lines
 
