@@ -1,7 +1,9 @@
 # make test     set up .venv and run the tests
 # make soak     the long trials: a line whose surroundings fail for twenty minutes
 # make check    lint, format and types
-# make gpu-check  build with CUDA, compute-sanitizer, tests, benchmark: benchmarks/results/gpu.json
+# make gpu-check  on a machine with a GPU: build, tests, benchmark, compute-sanitizer; then make gpu-check AGAIN=1
+# make gpu-bundle  the Python packages that gpu-check needs, for a machine without a registry: copy build/gpu_bundle there
+# make nvidia-check  what NVIDIA's compiler makes of every graph, without a GPU: benchmarks/results/nvidia_check.md
 # make wheel    this machine's wheel, tested in an environment of its own, in build/wheels
 # make docs     the documentation site, in build/site; a warning is an error
 # make demo     the whole job on drawn parts, without torch; build/demo/sheet.html shows it
@@ -17,7 +19,7 @@ HEADERS = $(if $(ORT),$(wildcard build/headers/usr))
 RUNTIME = $(if $(HEADERS),-DGOODPARTS_RUNTIME=ON -DCMAKE_PREFIX_PATH=$(abspath $(HEADERS)) -DONNXRuntime_LIBRARY=$(abspath $(ORT)))
 TIDY = $(filter-out %_kernels.cpp %_amx.cpp,$(wildcard cpp_ext/src/*.cpp)) $(if $(HEADERS),$(wildcard cpp_ext/runtime/*.cpp))
 
-.PHONY: test soak check gpu-check wheel docs demo types format clean
+.PHONY: test soak check gpu-check gpu-bundle nvidia-check wheel docs demo types format clean
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -33,9 +35,20 @@ check: $(STAMP) types
 	cmake -S cpp_ext -B build/tidy -DGOODPARTS_CUDA=OFF -DCMAKE_EXPORT_COMPILE_COMMANDS=ON $(RUNTIME) > build/tidy.log
 	$(BIN)/clang-tidy --quiet -p build/tidy $(TIDY)
 
-# On a machine with a GPU, nvcc and compute-sanitizer.
+# PyTorch and NumPy are there already.
+GPU_PYTHON ?= 3.12
+gpu-bundle:
+	rm -rf build/gpu_bundle
+	$(PYTHON) -m pip install --quiet --target build/gpu_bundle --only-binary=:all: --implementation cp --python-version $(GPU_PYTHON) \
+		$(patsubst %,--platform manylinux%_x86_64,_2_28 _2_17 2014) \
+		msgspec pillow safetensors threadpoolctl nanobind pytest hypothesis
+
+# It needs nothing but Python, nvcc and CMake; what else is missing is reported.
 gpu-check:
-	bash tests/cpp_ext/gpu_check.sh $(PYTHON)
+	$(PYTHON) tests/cpp_ext/gpu_check.py $(if $(AGAIN),--again)
+
+nvidia-check: $(STAMP)
+	$(BIN)/python -m goodparts.benchmarks.nvidia_check --out build/nvidia_check --results benchmarks/results/nvidia_check.md
 
 wheel: $(STAMP)
 	bash tests/wheels.sh $(PYTHON) $(VENV) build/wheels

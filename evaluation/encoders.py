@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from types import TracebackType
 from typing import NamedTuple
 
-from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.errors import BackboneError, SettingsError
 
 from .datasets import Split
 from .encoded_photos import EncodedPhotos, Photos
@@ -72,7 +72,7 @@ class CategoryEncoders:
         for open_encoder, names in by_encoder.items():
             try:
                 groups.append(MethodGroup(*self._open_own(open_encoder), names, own_encoder=True))
-            except SettingsError as error:
+            except (SettingsError, BackboneError) as error:
                 self._result.remark(f"{', '.join(names)}: left out: {error}")
         return groups
 
@@ -83,7 +83,7 @@ class CategoryEncoders:
             return False
         try:
             return method.conditions(self._plan.backbone()) == prompted.conditions
-        except SettingsError:
+        except (SettingsError, BackboneError):
             return False
 
     def _open_own(self, open_encoder: OpenEncoder) -> tuple[MeasuredBackend, EncodedPhotos]:

@@ -196,7 +196,7 @@ def _open_backbone(sweep: Sweep, encoder: Encoder | None = None) -> Backbone:
         image_size=sweep.image_size,
     )
     if encoder is not None:
-        options.memory_taps = options.memory_taps or ",".join(str(tap.block) for tap in encoder.taps)
+        options.memory_taps = options.memory_taps or ",".join(map(str, encoder.taps))
         options.memory_grid = options.memory_grid or encoder.grid[0]
         options.neighbourhood = options.neighbourhood or encoder.neighbourhood
         if not encoder.has_text:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.errors import BackboneError, SettingsError
 from goodparts.runtime.core.files import printable, visible
 
 from .cache import FinishedMeasurement
@@ -123,7 +123,7 @@ class CategoryRun:
         method = find_method(name)
         try:
             fitted = method.fit(data)
-        except SettingsError as error:
+        except (SettingsError, BackboneError) as error:
             return FinishedMeasurement(None, str(error))
         metrics, scores, grids = self._tester.test(fitted, group.encoded, samples)
         if self._plan.oracle:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.scoring import MAP_SIGMA, MAP_SIZE, Floats, map_matrix
+from goodparts.runtime.core.scoring import MAP_SIGMA, MAP_SIZE, TOP_PART, Floats, map_matrix
 from goodparts.runtime.recipe.memory import Halves
 from goodparts.runtime.recipe.recipe import Recipe
 
@@ -35,11 +35,12 @@ class Nodes:
         self, operation: str, *inputs: str | float | npt.NDArray[Any], output: str = "", **attributes: Any
     ) -> str:
         name = output or f"scoring_{len(self._graph.node)}"
+        outputs = [name, f"{name}_indices"] if operation == "TopK" else [name]
         names = [
             value if isinstance(value, str) else self._constant(f"{name}_input_{index}", value)
             for index, value in enumerate(inputs)
         ]
-        self._graph.node.append(onnx.helper.make_node(operation, names, [name], name=f"node_{name}", **attributes))
+        self._graph.node.append(onnx.helper.make_node(operation, names, outputs, name=f"node_{name}", **attributes))
         return name
 
     def _constant(self, name: str, value: float | npt.NDArray[Any]) -> str:
@@ -61,8 +62,11 @@ def append_scoring(graph: onnx.GraphProto, recipe: Recipe) -> None:
         )
     nodes = Nodes(graph)
     memory, remembered = _search(nodes, recipe, grid)
-    where = _upsample(nodes, memory, grid, 0.0) if learned.image_maximum == "map" else memory
-    highest = nodes("ReduceMax", where, np.array([1, 2]), keepdims=0)
+    if learned.image_maximum == "top":
+        highest = _mean_of_top(nodes, memory, max(1, grid[0] * grid[1] // TOP_PART))
+    else:
+        where = _upsample(nodes, memory, grid, 0.0) if learned.image_maximum == "map" else memory
+        highest = nodes("ReduceMax", where, np.array([1, 2]), keepdims=0)
     image_margins = _prompt_margins(nodes, "global", learned.image_prompts, [0])
     margins = _prompt_margins(nodes, "local", learned.pixel_prompts, [0, *grid])
     image, local = (_prompt_scores(nodes, values, learned.temperature) for values in (image_margins, margins))
@@ -86,6 +90,12 @@ def append_scoring(graph: onnx.GraphProto, recipe: Recipe) -> None:
     shapes: dict[str, list[str | int]] = {"score": [], "grid": [*grid], "map": [MAP_SIZE, MAP_SIZE]}
     for name, shape in shapes.items():
         graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", *shape]))
+
+
+def _mean_of_top(nodes: Nodes, grids: str, count: int) -> str:
+    """scoring.mean_of_top: [B,h,w] → [B]."""
+    flat = nodes("Reshape", grids, np.array([0, -1]))
+    return nodes("ReduceMean", nodes("TopK", flat, np.array([count]), axis=1), np.array([1]), keepdims=0)
 
 
 def _prompt_margins(nodes: Nodes, features: str, prototypes: Floats, shape: Sequence[int]) -> str:

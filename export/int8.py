@@ -1,4 +1,4 @@
-"""int8: an fp32 graph with explicit QuantizeLinear and DequantizeLinear around its products.
+"""int8: an fp32 graph with explicit QuantizeLinear and DequantizeLinear around its products, and attention in fp16.
 
 NNCF does it: per-channel weights, symmetric activations (TensorRT knows no others), outlier channels smoothed into the
 weights, biases corrected. What it needs is photos, to see how large values get. Other quantisers were measured beside
@@ -20,6 +20,8 @@ import onnx_ir as ir
 from goodparts.runtime.core.errors import BackendError, install_line
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import Floats
+
+from . import mixed
 
 
 def calibration_views(photos: Array8) -> Array8:
@@ -53,7 +55,9 @@ def quantise(
             ignored_scope=nncf.IgnoredScope(names=ignored, validate=False),
         )
     _make_signed(quantised)
-    return quantised
+    mixed_model = ir.from_proto(quantised)
+    _lower_attention(mixed_model)
+    return ir.to_proto(mixed_model)
 
 
 def _unfit(model: onnx.ModelProto) -> list[str]:
@@ -107,6 +111,22 @@ def release(model: ir.Model, name: str) -> None:
         source = quantised.producer() if quantised is not None else None
         if source is not None and source.op_type == "QuantizeLinear":
             node.replace_input_with(index, source.inputs[0])
+
+
+def _lower_attention(model: ir.Model) -> None:
+    """Let the products of a quantised graph that read no weights compute in fp16, in place.
+
+    They are attention's, which NVIDIA's compilers fuse with the softmax between them in fp16 only. The weights stay
+    as they are.
+    """
+    with_weights = [node for node in model.graph if any(_is_weight(value) for value in node.inputs)]
+    mixed.lower(model, "fp16", in_fp32=with_weights)
+
+
+def _is_weight(value: ir.Value | None) -> bool:
+    constant = value.const_value if value is not None else None
+    is_tensor = constant is not None and constant.size > 1 and constant.dtype == ir.DataType.FLOAT
+    return is_tensor or _is_dequantised(value)
 
 
 def _is_dequantised(value: ir.Value | None) -> bool:

@@ -6,6 +6,7 @@ patch embedding, and the normalisation of the features. A graph so typed means t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import ml_dtypes
@@ -19,13 +20,16 @@ LowPrecision = Literal["fp16", "bf16"]
 TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 PRODUCTS = {"fp16": frozenset({"MatMul", "Gemm", "Conv"}), "bf16": frozenset({"MatMul", "Gemm"})}
 """Always converted. Opset 18 has no convolution in bf16."""
-EXACT = frozenset({"LayerNormalization", "BatchNormalization", "Softmax", "ReduceL2", "ReduceMean"})
-"""Always in fp32. Every other operation is converted where all that it computes with already is, constants aside; so a
-sum of the stream, one side of which comes out of no product, is not."""
+EXACT = frozenset({"LayerNormalization", "BatchNormalization", "Softmax", "ReduceL2", "ReduceMean", "QuantizeLinear"})
+"""Always in fp32; opset 18 quantises no other type. Every other operation is converted where all that it computes with
+already is, constants aside; so a sum of the stream, one side of which comes out of no product, is not."""
 
 
-def lower(model: ir.Model, precision: LowPrecision) -> None:
-    """Change a graph in place; its inputs and outputs keep their types."""
+def lower(model: ir.Model, precision: LowPrecision, in_fp32: Collection[ir.Node] = ()) -> None:
+    """Change a graph in place; its inputs and outputs keep their types.
+
+    in_fp32: operations that are not converted.
+    """
     if precision == "bf16":
         round_depthwise(model)
     low = TYPES[precision]
@@ -52,8 +56,9 @@ def lower(model: ir.Model, precision: LowPrecision) -> None:
     for node in list(graph):
         floats = [value for value in node.inputs if value is not None and value.dtype in (ir.DataType.FLOAT, low)]
         computed = [value for value in floats if value.const_value is None]
-        is_lowered = node.op_type in PRODUCTS[precision] or (
-            node.op_type not in EXACT and bool(computed) and all(value.dtype == low for value in computed)
+        is_lowered = node not in in_fp32 and (
+            node.op_type in PRODUCTS[precision]
+            or (node.op_type not in EXACT and bool(computed) and all(value.dtype == low for value in computed))
         )
         target = low if is_lowered else ir.DataType.FLOAT
         for index, value in enumerate(node.inputs):

@@ -12,6 +12,7 @@ from goodparts.trainer.clip.names import DEFAULT_NAME, LARGE_NAME, LARGE_PRETRAI
 
 if TYPE_CHECKING:
     from goodparts.trainer.clip.backbone import Backbone
+    from goodparts.trainer.clip.tower import Taps
 
 USUAL: tuple[Precision, ...] = ("fp32", "bf16")
 """The precisions that an engine has unless others are asked for."""
@@ -20,8 +21,8 @@ USUAL: tuple[Precision, ...] = ("fp32", "bf16")
 def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the options that choose a backbone."""
     parser.add_argument("--backbone", default=DEFAULT_NAME, metavar="NAME",
-                        help=f"{DEFAULT_NAME}, an open_clip ViT or CLIP ResNet such as {LARGE_NAME}, or timm:NAME, a ViT or "
-                             f"CNN of timm, for the memory only (default {DEFAULT_NAME})")  # fmt: skip
+                        help=f"{DEFAULT_NAME}, an open_clip ViT or CLIP ResNet such as {LARGE_NAME}, or timm:NAME, a "
+                             f"ViT or CNN of timm, for the memory only (default {DEFAULT_NAME})")  # fmt: skip
     parser.add_argument(
         "--pretrained",
         metavar="TAG",
@@ -32,8 +33,9 @@ def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
                              "-quickgelu)")  # fmt: skip
     parser.add_argument("--memory-taps", metavar="N,M",
                         help="blocks after whose attention the memory is taken (default: 4,9 of 12), small's "
-                             "convolutional blocks (6,13 of 13), a ResNet's layers (2,3 of 4); of timm: a ViT's blocks "
-                             "(the last) or a CNN's feature levels (those of strides 8 and 16)")  # fmt: skip
+                             "convolutional blocks (6,13 of 13), a ResNet's layers (2,3 of 4); of timm: a ViT's "
+                             "blocks (the last) or a CNN's feature levels (those of strides 8 and 16); + joins them to "
+                             "one memory (3+4)")  # fmt: skip
     parser.add_argument("--tap-outputs", action="store_true", default=None,
                         help="take a ViT's memory from the plain outputs of its blocks (default: 3,8 of 12), not from "
                              "behind their attention")  # fmt: skip
@@ -59,17 +61,21 @@ def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:
     """
     from goodparts.trainer.clip.backbone import Backbone
 
-    taps = None
-    if args.memory_taps is not None:
-        try:
-            taps = tuple(int(block) for block in args.memory_taps.split(","))
-        except ValueError:
-            raise SettingsError(f"--memory-taps {args.memory_taps}: give block numbers, as in 4,9") from None
+    taps = None if args.memory_taps is None else read_taps(args.memory_taps)
     return Backbone.open(
         args.backbone, pretrained=args.pretrained, weights=args.weights, taps=taps, grid=args.memory_grid,
         neighbourhood=args.neighbourhood, tap_outputs=bool(args.tap_outputs), image_size=args.image_size,
         device=device,
     )  # fmt: skip
+
+
+def read_taps(text: str) -> Taps:
+    """Read "4,9", two memories, or "3+4", one of the features of both blocks; SettingsError for anything else."""
+    try:
+        groups = [tuple(int(block) for block in group.split("+")) for group in text.split(",")]
+    except ValueError:
+        raise SettingsError(f"--memory-taps {text}: give block numbers, as in 4,9 or 3+4") from None
+    return tuple(group if len(group) > 1 else group[0] for group in groups)
 
 
 def add_check_argument(parser: argparse._ActionsContainer) -> None:

@@ -38,7 +38,7 @@ TURNED_SHOWN = 20
 def describe_engine(path: Path, spec: EngineSpec) -> list[str]:
     encoder = spec.encoder
     rows, columns = encoder.grid
-    taps = ", ".join(f"block {tap.block} ({tap.width})" for tap in encoder.taps)
+    taps = ", ".join(f"block {tap} ({tap.width})" for tap in encoder.taps)
     lines = [
         f"{path}: engine for {encoder}",
         f"  {rows}×{columns} patches, {describe_joint(encoder)}, memory of {taps}",
@@ -105,11 +105,15 @@ def describe_plans(path: Path, graph: str, precision: Precision) -> list[str]:
 
 
 def describe_plan(plan: Plan) -> str:
-    """What a plan is for, how large, and how far from torch."""
+    """What a plan is for, how large, how far from torch, and how far the CUDA kernels are from the CPU."""
+    kernels = ""
+    if plan.kernels is not None:
+        worst = max(plan.kernels.score_differences.values(), default=0.0)
+        kernels = f"; scores of the CUDA kernels differ from the CPU's by at most {worst:.1e}"
     size = "" if plan.file is None else f", {plan.file.size / 1e6:.1f} MB"
     return (
         f"{plan.precision} plan for {plan.backend} {plan.version} on {plan.device}, {plan.batches}{size} "
-        f"({plan.name}): {describe_parity(plan.parity)}"
+        f"({plan.name}): {describe_parity(plan.parity)}{kernels}"
     )
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from .backends.gpu_scorer import GpuScorer, open_gpu_scorer
 from .backends.session import Precision
 from .core.errors import EngineError, ImageError, SettingsError
-from .core.preprocess import Array8, Picture, load_rgb
+from .core.preprocess import Array8, Picture, load_frame, load_rgb
 from .core.scene import Scene, SceneChange, measure_scene
 from .core.scorer import EXACT, Scorer, Search
 from .core.scoring import Floats, Scores
@@ -39,8 +39,7 @@ class _ProductInUse:
     """A product in use. Replaced as a whole, so that a change from another thread falls between two frames."""
 
     recipe: Recipe
-    score: Scorer
-    gpu_scorer: GpuScorer | None
+    scorer: Scorer | GpuScorer
     thresholds: Thresholds
 
     @property
@@ -120,9 +119,11 @@ class Detector:
         recipe.header.thresholds.check()
         learned, grid = recipe.learned(), self.engine.encoder.grid
         session = self.engine.session_for(recipe.conditions)
-        gpu_scorer = open_gpu_scorer(session, learned, grid, recipe.header.view, self._search, recipe.conditions)
-        scorer = Scorer(learned, grid, search=self._search, threads=self.engine.threads)
-        self._product = _ProductInUse(recipe, scorer, gpu_scorer, recipe.header.thresholds)
+        scorer = open_gpu_scorer(
+            session, learned, grid, recipe.header.view, self._search, recipe.conditions,
+            keep_views=bool(recipe.header.scene),
+        ) or Scorer(learned, grid, search=self._search, threads=self.engine.threads)  # fmt: skip
+        self._product = _ProductInUse(recipe, scorer, recipe.header.thresholds)
 
     @property
     def recipe(self) -> Recipe:
@@ -155,13 +156,15 @@ class Detector:
             raise ImageError(
                 f"pictures is a single {type(pictures).__name__}: give a list of pictures, or call predict"
             )
-        frames = [load_rgb(picture) for picture in pictures]
+        frames = [load_frame(picture) for picture in pictures]
         if not frames:
             return []
         product = self._product
         view = product.recipe.header.view
-        score = functools.partial(self._score, product) if product.gpu_scorer is None else product.gpu_scorer
-        scores, views, spans = score(frames)
+        if isinstance(product.scorer, GpuScorer):
+            scores, views, spans = product.scorer(frames)
+        else:
+            scores, views, spans = self._score(product.recipe, product.scorer, list(map(load_rgb, frames)))
         if not (np.isfinite(scores.image).all() and np.isfinite(scores.grid).all()):
             raise EngineError(
                 f"{self.engine.backend} gave features that are not finite: no verdict can be had from them; "
@@ -184,20 +187,22 @@ class Detector:
                 graph=product.recipe.header.graph,
                 backend=self.engine.backend,
                 provisional=product.is_provisional,
-                scene=judge_scene(product.recipe.header.scene, views[tile], scores.branches.grid_memory[tile]),
+                scene=None
+                if views is None
+                else judge_scene(product.recipe.header.scene, views[tile], scores.branches.grid_memory[tile]),
             )
             for frame, tile in zip(frames, tiles, strict=True)
         ]
 
-    def _score(self, product: _ProductInUse, frames: list[Array8]) -> tuple[Scores, Array8, list[float]]:
-        """The scores of all the frames' views, the views, and the seconds of preprocessing, encoding and scoring."""
-        size, view = self.engine.encoder.image_size, product.recipe.header.view
+    def _score(self, recipe: Recipe, scorer: Scorer, frames: list[Array8]) -> tuple[Scores, Array8, list[float]]:
+        """Return the scores of all the frames' views, the views, and the seconds of cutting, encoding, scoring."""
+        size, view = self.engine.encoder.image_size, recipe.header.view
         clock = [time.perf_counter()]
         views = np.concatenate([view.cut(frame, size, self.engine.threads) for frame in frames])
         clock.append(time.perf_counter())
-        features = self.engine.encode(views, product.recipe.conditions)
+        features = self.engine.encode(views, recipe.conditions)
         clock.append(time.perf_counter())
-        scores = product.score(features)
+        scores = scorer(features)
         clock.append(time.perf_counter())
         return scores, views, [stop - start for start, stop in itertools.pairwise(clock)]
 

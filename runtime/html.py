@@ -81,7 +81,9 @@ def histogram(scores: Floats, bad: npt.NDArray[np.bool_], limits: Mapping[str, f
         x = (limit - low) / span * WIDTH
         anchor, beside = ("end", x - 4) if x > WIDTH / 2 else ("start", x + 4)
         shapes.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}" stroke="#000" stroke-dasharray="4 3"/>')
-        shapes.append(f'<text x="{beside:.1f}" y="{row * 11}" font-size="11" text-anchor="{anchor}">{text(name)}</text>')
+        shapes.append(
+            f'<text x="{beside:.1f}" y="{row * 11}" font-size="11" text-anchor="{anchor}">{text(name)}</text>'
+        )
     return (
         f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{text(label)}">{"".join(shapes)}</svg><br><small>{low:.4g} … {high:.4g}</small>'

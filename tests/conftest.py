@@ -93,6 +93,20 @@ def vit_engine(vit: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def images() -> Backbone:
+    """A small image-only backbone with random weights."""
+    return Backbone.open("timm:resnet10t", pretrained="random", image_size=64)
+
+
+@pytest.fixture(scope="session")
+def images_engine(images: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine of the image-only backbone."""
+    folder = tmp_path_factory.mktemp("engines") / "images"
+    make_engine(images, folder, ["fp32"], few_pictures=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def copy_graph(engine_folder: Path) -> Callable[..., tuple[Path, ...]]:
     """In place of `write_graph` where a test is not about it: the graph as it was exported for `engine_folder`. Each
     export takes seconds and is the same to the byte (test_same_backbone_same_bytes)."""

@@ -1,7 +1,8 @@
 """Image-only backbones beside anomalib's PatchCore with the same weights, size of picture and shots, in one run.
 
-Ours is the ordinary way: an exported engine in fp32 and a taught recipe of the memory only. Every category of --data (in
-MVTec's layout) is learned from four photos, three draws where it has more. A frame is uint8 in memory to score and map.
+Ours is the ordinary way: an exported engine in fp32 and a taught recipe of the memory only. Every category of --data
+(in MVTec's layout) is learned from four photos, drawn --draws times where it has more. A frame's time is that from
+pixels in memory, uint8, to score and map.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from .products import find_products
 
 log = logging.getLogger(__name__)
 
-SHOTS, DRAWS = 4, 3
+SHOTS = 4
 SCRIPT = Path(__file__).parents[1] / "peers" / "anomalib_patchcore.py"
 PEER = "anomalib PatchCore"
 SHARE_OF_TIME = 0.5
@@ -63,20 +64,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", nargs="+", required=True, metavar="NAME=FILE",
                         help="backbones and their weights, such as timm:mobilenetv2_100=FILE")  # fmt: skip
     parser.add_argument("--size", type=positive_integer, default=240, metavar="N", help="side of the picture")
+    parser.add_argument("--draws", type=positive_integer, default=3, metavar="N", help="of the four photos")
     parser.add_argument("--threads", type=positive_integer, default=2, metavar="N", help="of both contenders")
 
 
-def measure(*, data: Path, weights: list[str], size: int, threads: int) -> Findings:
+def measure(*, data: Path, weights: list[str], size: int, draws: int, threads: int) -> Findings:
     findings = Findings()
     for entry in weights:
         name, _, file = entry.partition("=")
         if not file:
             raise SettingsError(f"--weights {entry}: give NAME=FILE, as in timm:mobilenetv2_100=FILE")
-        compare(findings, name, Path(file), find_products(data), size, threads)
+        compare(findings, name, Path(file), find_products(data), size, draws, threads)
     return findings
 
 
-def compare(findings: Findings, name: str, weights: Path, categories: list[Path], size: int, threads: int) -> None:
+def compare(
+    findings: Findings, name: str, weights: Path, categories: list[Path], size: int, draws: int, threads: int
+) -> None:
     """Add rows "<backbone>, <category>: image | pixel AUROC", their means, and the milliseconds of a frame."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -89,17 +93,18 @@ def compare(findings: Findings, name: str, weights: Path, categories: list[Path]
         state = load_file(architecture, weights, options).state_dict()
         save_file(state, folder / "weights.safetensors")
         info = backbone.visual.visual.model.feature_info
+        levels = [level for tap in backbone.encoder.taps for level in (*tap.joined, tap.block)]
         settings = {
             "network": architecture, "weights": str(folder / "weights.safetensors"), "size": size, "threads": threads,
-            "layers": [info[tap.block - 1]["module"] for tap in backbone.encoder.taps],
+            "layers": [info[level - 1]["module"] for level in levels],
         }  # fmt: skip
         ours, theirs = [], []
         with Peer(settings, folder) as peer:
             for category in categories:
                 log.info("%s: %s", name, category.name)
                 split = read_mvtec(category)
-                draws = DRAWS if len(split.train) > SHOTS else 1
-                shots = [list(choose_shots(split.train, SHOTS, seed).paths) for seed in range(draws)]
+                seeds = range(draws if len(split.train) > SHOTS else 1)
+                shots = [list(choose_shots(split.train, SHOTS, seed).paths) for seed in seeds]
                 ours.append(mean([inspect(engine, split, draw) for draw in shots]))
                 theirs.append(mean([peer.inspect(split, draw) for draw in shots]))
                 report(findings, f"{name}, {category.name}", ours[-1], theirs[-1])

@@ -53,12 +53,23 @@ int current_device() {
   return device;
 }
 
+int device_of(const void* data) {
+  cudaPointerAttributes attributes;
+  GP_CUDA(cudaPointerGetAttributes(&attributes, data));
+  return attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged ? attributes.device
+                                                                                             : current_device();
+}
+
 Array::Array(int64_t bytes, int device) {
   const OnDevice on(device);
+  const Relaxed relaxed;
   GP_CUDA(cudaMalloc(&data_, static_cast<size_t>(bytes > 0 ? bytes : 1)));
 }
 
-Array::~Array() { cudaFree(data_); }
+Array::~Array() {
+  const Relaxed relaxed;
+  cudaFree(data_);
+}
 
 Bank::Bank(int64_t width, Precision precision) : state_(std::make_unique<State>()) {
   require(width >= 1 && width <= 65536, "width " + std::to_string(width) + ": from 1 to 65536 are accepted");
@@ -88,6 +99,7 @@ void Bank::append(const void* rows, Type type, int64_t count, bool on_device, vo
   if (count == 0) return;
   require(rows != nullptr, "rows is null");
   const OnDevice on(state.device);
+  const Relaxed relaxed;
   const auto queue = static_cast<cudaStream_t>(stream);
   const int64_t total = state.rows + count;
 

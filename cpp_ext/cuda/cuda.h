@@ -28,6 +28,7 @@ bool built();
 bool available(std::string* why_not = nullptr);  // built, a driver, a device, and code for it
 std::string device_name();
 int current_device();
+int device_of(const void* data);  // that device memory lies on
 
 enum class Type { float32, float16, bfloat16 };  // of features and rows as they come
 enum class Precision { fp16, bf16, int8 };       // of rows and queries as they are multiplied; sums are fp32 or int32
@@ -98,8 +99,8 @@ class Scorer {
   Scorer(const Product& product, int64_t max_views);
   ~Scorer();
 
-  // out: as gp_scorer_run. map [views,400,400] or null: the anomaly maps of the grids, smoothed by 4 pixels.
-  void run(const Features& features, const gp_scores& out, float* map, void* stream) const;
+  // out: as gp_scorer_run.
+  void run(const Features& features, const gp_scores& out, void* stream) const;
 
   struct State;
 
@@ -107,20 +108,10 @@ class Scorer {
   std::unique_ptr<State> state_;
 };
 
-// gp_resize for frames of one size and format.
-class Resize {
- public:
-  Resize(gp_format format, int64_t width, int64_t height, const gp_box* box, int64_t out_width, int64_t out_height);
-  ~Resize();
-
-  // data, chroma (GP_NV12 alone): rows `stride` bytes apart. out [out_height,out_width,3] RGB.
-  void run(const void* data, int64_t stride, const void* chroma, int64_t chroma_stride, void* out, void* stream) const;
-
-  struct State;
-
- private:
-  std::unique_ptr<State> state_;
-};
+// gp_resize of a frame in device memory to out [out_height,out_width,3]. The filters between two lengths are made and
+// uploaded where they are not there from an earlier call, which must not be one that is captured.
+void resize(const gp_frame& frame, const gp_box* box, int64_t out_width, int64_t out_height, void* out, int device,
+            void* stream);
 
 // Device memory that others may write to; freed with the object.
 class Array {

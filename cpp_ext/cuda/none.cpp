@@ -14,7 +14,6 @@ namespace {
 struct Bank::State {};
 struct Search::State {};
 struct Scorer::State {};
-struct Resize::State {};
 
 bool built() { return false; }
 bool available(std::string* why_not) {
@@ -23,6 +22,7 @@ bool available(std::string* why_not) {
 }
 std::string device_name() { refuse(); }
 int current_device() { refuse(); }
+int device_of(const void*) { refuse(); }
 
 Bank::Bank(int64_t, Precision) { refuse(); }
 Bank::~Bank() = default;
@@ -42,11 +42,9 @@ void Search::run(const std::vector<const void*>&, Type, int64_t, const std::vect
 
 Scorer::Scorer(const Product&, int64_t) { refuse(); }
 Scorer::~Scorer() = default;
-void Scorer::run(const Features&, const gp_scores&, float*, void*) const { refuse(); }
+void Scorer::run(const Features&, const gp_scores&, void*) const { refuse(); }
 
-Resize::Resize(gp_format, int64_t, int64_t, const gp_box*, int64_t, int64_t) { refuse(); }
-Resize::~Resize() = default;
-void Resize::run(const void*, int64_t, const void*, int64_t, void*, void*) const { refuse(); }
+void resize(const gp_frame&, const gp_box*, int64_t, int64_t, void*, int, void*) { refuse(); }
 
 Array::Array(int64_t, int) { refuse(); }
 Array::~Array() = default;

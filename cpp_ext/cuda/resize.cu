@@ -1,6 +1,9 @@
 // Crop, colour and Pillow's antialiased bicubic filter in one launch: what Pillow computes, bit for bit.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <list>
+#include <mutex>
 
 #include "arithmetic.h"
 #include "runtime.h"
@@ -147,18 +150,58 @@ struct Filters {
 
 Memory upload(const std::vector<int>& values) { return Memory(values.data(), values.size() * sizeof(int)); }
 
+// The filters between two lengths on a device, with how many rows a block makes and the shared memory that it needs
+// where they go down: as many rows as fit without asking for more, else one and as much as the device has.
 struct DeviceAxis {
-  explicit DeviceAxis(const Filters& filters)
+  DeviceAxis(const Filters& filters, int device)
       : first(upload(filters.first)),
         count(upload(filters.count)),
         weights(upload(filters.weights)),
-        out(static_cast<int>(filters.first.size())) {}
+        out(static_cast<int>(filters.first.size())),
+        most_shared(static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device))) {
+    const auto usual = static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlock, device));
+    const auto bytes = [&] {
+      return sizeof(uint32_t) * static_cast<size_t>(kWarps * kStrip + filters.reach(rows) * kColumns);
+    };
+    while (rows > 1 && bytes() > usual) rows /= 2;
+    shared = bytes();
+    load_code(&resize_kernel);
+    if (shared > usual && shared <= most_shared)
+      GP_CUDA(cudaFuncSetAttribute(&resize_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   static_cast<int>(most_shared)));
+  }
 
   Axis shown() const { return {first.as<int>(), count.as<int>(), weights.as<int>(), out}; }
 
   Memory first, count, weights;
-  int out;
+  int out, rows = kMostRows;
+  size_t shared = 0, most_shared;
+  bool in_graph = false;
 };
+
+// The filters that were used last: a camera's frames have one size, and tiles two lengths an axis at most. A captured
+// graph reads its filters whenever it is launched, so these are kept until the process ends.
+std::shared_ptr<const DeviceAxis> axis_for(int device, int64_t in, int64_t out, bool captured) {
+  using Key = std::array<int64_t, 3>;
+  constexpr size_t kKept = 32;
+  static std::mutex mutex;
+  // Never freed: the device may be gone when the process ends.
+  static auto& kept = *new std::list<std::pair<Key, std::shared_ptr<DeviceAxis>>>;  // the last used first
+  const std::lock_guard<std::mutex> lock(mutex);
+  const Key wanted = {device, in, out};
+  auto found = std::find_if(kept.begin(), kept.end(), [&](const auto& one) { return one.first == wanted; });
+  if (found == kept.end()) {
+    require(!captured, "resizing " + std::to_string(in) + " to " + std::to_string(out) +
+                           " pixels is captured before it ever ran: run it once before the capture");
+    const auto oldest = std::find_if(kept.rbegin(), kept.rend(), [](const auto& one) { return !one.second->in_graph; });
+    if (kept.size() >= kKept && oldest != kept.rend()) kept.erase(std::next(oldest).base());
+    kept.emplace_front(wanted, std::make_shared<DeviceAxis>(Filters(in, out), device));
+    found = kept.begin();
+  }
+  kept.splice(kept.begin(), kept, found);
+  found->second->in_graph |= captured;
+  return found->second;
+}
 
 std::string size_text(int64_t width, int64_t height) { return std::to_string(width) + "×" + std::to_string(height); }
 
@@ -167,10 +210,16 @@ void check_size(const char* name, int64_t width, int64_t height) {
           std::string(name) + " is " + size_text(width, height) + ": 1 to 65535 pixels a side are accepted");
 }
 
-gp_box checked(gp_format format, int64_t width, int64_t height, const gp_box* asked, int64_t out_width,
-               int64_t out_height) {
+gp_box checked(const gp_frame& frame, const gp_box* asked, int64_t out_width, int64_t out_height) {
+  const auto& [data, chroma, width, height, stride, chroma_stride, format] = frame;
+  require(format >= GP_RGB && format <= GP_YUYV, "frame format is " + std::to_string(format) + ": 0 to 4 are accepted");
   check_size("frame", width, height);
   check_size("out", out_width, out_height);
+  const int64_t row = width * (format == GP_YUYV ? 2 : format == GP_RGB || format == GP_BGR ? 3 : 1);
+  require(data, "frame is null");
+  require(stride >= row, "frame stride is " + std::to_string(stride) + " bytes: a row has " + std::to_string(row));
+  require(format != GP_NV12 || (chroma && chroma_stride >= width),
+          "chroma is null or its rows are closer than " + std::to_string(width) + " bytes");
   require((format != GP_NV12 && format != GP_YUYV) || width % 2 == 0,
           "frame is " + std::to_string(width) + " pixels wide: with chroma for pairs, an even width is accepted");
   require(format != GP_NV12 || height % 2 == 0,
@@ -185,64 +234,27 @@ gp_box checked(gp_format format, int64_t width, int64_t height, const gp_box* as
 
 }  // namespace
 
-struct Resize::State {
-  State(const gp_box& box_, const Filters& across_, const Filters& down_) : box(box_), across(across_), down(down_) {}
-
-  gp_box box;
-  DeviceAxis across, down;
-  gp_format format;
-  int64_t row_bytes, width;
-  int device, rows = kMostRows;
-  size_t shared;
-};
-
-Resize::Resize(gp_format format, int64_t width, int64_t height, const gp_box* asked, int64_t out_width,
-               int64_t out_height) {
-  require(format >= GP_RGB && format <= GP_YUYV, "frame format is " + std::to_string(format) + ": 0 to 4 are accepted");
-  const gp_box box = checked(format, width, height, asked, out_width, out_height);
-  const Filters across(box.width, out_width), down(box.height, out_height);
-  state_ = std::make_unique<State>(box, across, down);
-  State& state = *state_;
-  GP_CUDA(cudaGetDevice(&state.device));
-  state.format = format;
-  state.width = width;
-  state.row_bytes = width * (format == GP_YUYV ? 2 : format == GP_RGB || format == GP_BGR ? 3 : 1);
-
-  load_code(&resize_kernel);
-  // As many rows at once as fit without asking for more shared memory, else one and as much as the device has.
-  int usual = 0, most = 0;
-  GP_CUDA(cudaDeviceGetAttribute(&usual, cudaDevAttrMaxSharedMemoryPerBlock, state.device));
-  GP_CUDA(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, state.device));
-  auto bytes = [&] {
-    return sizeof(uint32_t) * static_cast<size_t>(kWarps * kStrip + down.reach(state.rows) * kColumns);
-  };
-  while (state.rows > 1 && bytes() > static_cast<size_t>(usual)) state.rows /= 2;
-  state.shared = bytes();
-  require(state.shared <= static_cast<size_t>(most),
+void resize(const gp_frame& frame, const gp_box* asked, int64_t out_width, int64_t out_height, void* out, int device,
+            void* stream) {
+  const gp_box box = checked(frame, asked, out_width, out_height);
+  require(out, "out is null");
+  const OnDevice on(device);
+  const bool captured = is_capturing(stream);
+  const auto across = axis_for(device, box.width, out_width, captured);
+  const auto down = axis_for(device, box.height, out_height, captured);
+  require(down->shared <= down->most_shared,
           "frame of " + std::to_string(box.height) + " rows to " + std::to_string(out_height) +
               ": too many times smaller for this device's shared memory; resize in two steps");
-  if (state.shared > static_cast<size_t>(usual))
-    GP_CUDA(cudaFuncSetAttribute(&resize_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most));
-}
-
-Resize::~Resize() = default;
-
-void Resize::run(const void* data, int64_t stride, const void* chroma, int64_t chroma_stride, void* out,
-                 void* stream) const {
-  const State& state = *state_;
-  require(data && out, "frame or out is null");
-  require(stride >= state.row_bytes,
-          "frame stride is " + std::to_string(stride) + " bytes: a row has " + std::to_string(state.row_bytes));
-  require(state.format != GP_NV12 || (chroma && chroma_stride >= state.width),
-          "chroma is null or its rows are closer than " + std::to_string(state.width) + " bytes");
-  const OnDevice on(state.device);
-  const Frame frame{
-      static_cast<const uint8_t*>(data), static_cast<const uint8_t*>(chroma), stride, chroma_stride, state.format,
-      static_cast<int>(state.box.x),     static_cast<int>(state.box.y)};
-  const Axis across = state.across.shown(), down = state.down.shown();
-  const dim3 grid((across.out + kColumns - 1) / kColumns, (down.out + state.rows - 1) / state.rows);
-  launch("resize_kernel", &resize_kernel, grid, kWarps * 32, state.shared, stream, frame, across, down, state.rows,
-         static_cast<uint8_t*>(out));
+  const Frame shown{frame.data,
+                    frame.chroma,
+                    frame.stride,
+                    frame.chroma_stride,
+                    frame.format,
+                    static_cast<int>(box.x),
+                    static_cast<int>(box.y)};
+  const dim3 grid((across->out + kColumns - 1) / kColumns, (down->out + down->rows - 1) / down->rows);
+  launch("resize_kernel", &resize_kernel, grid, kWarps * 32, down->shared, stream, shown, across->shown(),
+         down->shown(), down->rows, static_cast<uint8_t*>(out));
 }
 
 }  // namespace gp::cuda

@@ -39,15 +39,35 @@ class OnDevice {
   int before_;
 };
 
+// While this lives, this thread may allocate, free and wait although another one captures a stream, whose capture its
+// calls would otherwise end.
+class Relaxed {
+ public:
+  Relaxed() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~Relaxed() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  Relaxed(const Relaxed&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;  // then the one before
+};
+
+inline bool is_capturing(void* stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  if (stream) GP_CUDA(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &status));
+  return status != cudaStreamCaptureStatusNone;
+}
+
 // Device memory. Filling it from the host waits until it is filled, for all streams; freeing it waits for what runs.
 class Memory {
  public:
   Memory() = default;
   explicit Memory(size_t bytes) : bytes_(bytes) {
+    const Relaxed relaxed;
     if (bytes) GP_CUDA(cudaMalloc(&data_, bytes));
   }
   Memory(const void* host, size_t bytes) : Memory(bytes) {
     if (!bytes) return;
+    const Relaxed relaxed;
     GP_CUDA(cudaMemcpy(data_, host, bytes, cudaMemcpyHostToDevice));
     GP_CUDA(cudaStreamSynchronize(nullptr));
   }
@@ -57,6 +77,7 @@ class Memory {
     return *this;
   }
   ~Memory() {
+    const Relaxed relaxed;
     if (data_) cudaFree(data_);
   }
 
@@ -90,8 +111,7 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
 #ifdef __CUDACC__
   kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream)>>>(arguments...);
 #else
-  (void)stream;
-  on_cpu::run(grid, block, shared, [&] { kernel(arguments...); });
+  on_cpu::launch(name, grid, block, shared, stream, [=] { kernel(arguments...); });
 #endif
   check(cudaGetLastError(), name);
 }

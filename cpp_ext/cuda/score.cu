@@ -1,20 +1,16 @@
-// Scoring in three launches: preparation (prompt scores among it), search, and what follows them; the map is a fourth.
+// Scoring in three launches: preparation (prompt scores among it), search, and what follows them.
 #include <cmath>
 
 #include "arithmetic.h"
-#include "map_matrix.h"
 #include "search_state.h"
 
 namespace gp::cuda {
 
-constexpr int kMapSize = 400;      // pixels, and
-constexpr float kMapSigma = 4.0f;  // their smoothing: goodparts.runtime.core.scoring.MAP_SIZE, MAP_SIGMA
-
-GP_SHARED_ARRAY(float, score_shared);
+constexpr int kMapSize = 400;  // pixels: goodparts.runtime.core.scoring.MAP_SIZE
 
 namespace {
 
-constexpr int kFinishThreads = 512, kMapThreads = 128;
+constexpr int kFinishThreads = 512;
 
 struct Finish {
   Answers answers;
@@ -116,41 +112,12 @@ __global__ void __launch_bounds__(kFinishThreads) finish_kernel(const Finish wha
   }
 }
 
-// map = down · grid · acrossᵀ; a block for each row of each view. down [kMapSize,height], across [kMapSize,width]ᵀ.
-__global__ void map_kernel(const float* grids, int height, int width, const float* down, const float* across,
-                           float* map) {
-  float* row = score_shared;
-  const int at = blockIdx.x, view = blockIdx.y;
-  const float* grid = grids + int64_t{view} * height * width;
-  for (int x = threadIdx.x; x < width; x += kMapThreads) {
-    float sum = 0;
-    for (int y = 0; y < height; ++y) sum += down[int64_t{at} * height + y] * grid[int64_t{y} * width + x];
-    row[x] = sum;
-  }
-  __syncthreads();
-  for (int column = threadIdx.x; column < kMapSize; column += kMapThreads) {
-    float sum = 0;
-    for (int x = 0; x < width; ++x) sum += row[x] * across[int64_t{x} * kMapSize + column];
-    map[(int64_t{view} * kMapSize + at) * kMapSize + column] = sum;
-  }
-}
-
 // Anomalous minus normal.
 Memory direction(const float* prompts, int64_t width) {
   std::vector<float> difference(static_cast<size_t>(width));
   for (int64_t k = 0; k < width; ++k) difference[static_cast<size_t>(k)] = prompts[width + k] - prompts[k];
   return Memory(difference.data(), difference.size() * sizeof(float));
 }
-
-std::vector<float> transposed(const std::vector<float>& matrix, int64_t rows, int64_t columns) {
-  std::vector<float> turned(matrix.size());
-  for (int64_t row = 0; row < rows; ++row)
-    for (int64_t column = 0; column < columns; ++column)
-      turned[static_cast<size_t>(column * rows + row)] = matrix[static_cast<size_t>(row * columns + column)];
-  return turned;
-}
-
-Memory upload(const std::vector<float>& values) { return Memory(values.data(), values.size() * sizeof(float)); }
 
 int64_t patches_of(const Product& product) {
   require(
@@ -193,7 +160,7 @@ struct Scorer::State {
   gp_fusion fusion;
   std::vector<Memory> margins;
   std::vector<int64_t> margin_counts;
-  Memory image_direction, pixel_direction, down, across;
+  Memory image_direction, pixel_direction;
 };
 
 Scorer::Scorer(const Product& product, int64_t max_views) {
@@ -216,14 +183,11 @@ Scorer::Scorer(const Product& product, int64_t max_views) {
   state.image_direction = direction(product.image_prompts, product.width);
   state.pixel_direction = direction(product.pixel_prompts, product.width);
   load_code(&finish_kernel);
-  load_code(&map_kernel);
-  state.down = upload(map_matrix(state.height, kMapSize, kMapSigma));
-  state.across = upload(transposed(map_matrix(state.columns, kMapSize, kMapSigma), kMapSize, state.columns));
 }
 
 Scorer::~Scorer() = default;
 
-void Scorer::run(const Features& features, const gp_scores& out, float* map, void* stream) const {
+void Scorer::run(const Features& features, const gp_scores& out, void* stream) const {
   const State& state = *state_;
   require(features.views >= 0 && features.views <= state.max_views, std::to_string(features.views) + " views: up to " +
                                                                         std::to_string(state.max_views) +
@@ -257,12 +221,7 @@ void Scorer::run(const Features& features, const gp_scores& out, float* map, voi
     what.margins[bank] = state.margins[bank].as<float>();
   }
   what.out = out;
-  const unsigned views = static_cast<unsigned>(features.views);
-  launch("finish_kernel", &finish_kernel, views, kFinishThreads, 0, stream, what);
-  if (map)
-    launch("map_kernel", &map_kernel, dim3(kMapSize, views), kMapThreads,
-           static_cast<size_t>(what.width) * sizeof(float), stream, out.grid, what.height, what.width,
-           state.down.as<float>(), state.across.as<float>(), map);
+  launch("finish_kernel", &finish_kernel, static_cast<unsigned>(features.views), kFinishThreads, 0, stream, what);
 }
 
 }  // namespace gp::cuda

@@ -151,8 +151,6 @@ Search::State::State(const std::vector<const Bank*>& banks_, int64_t max_queries
   const size_t count = static_cast<size_t>(max_queries);
   for (const Bank* bank : banks) packed_.emplace_back(count * bank->state().row_bytes);
   keys_ = Memory(count * banks.size() * sizeof(unsigned long long));
-  GP_CUDA(cudaMemset(keys_.as<void>(), 0, keys_.bytes()));  // kNothingYet
-  GP_CUDA(cudaStreamSynchronize(nullptr));
   scales_ = Memory(count * banks.size() * sizeof(float));
 }
 
@@ -185,10 +183,15 @@ Answers Search::State::enqueue(const std::vector<const void*>& queries, Type typ
     tasks.task[bank] = {state.shown.as<Rows>(), static_cast<const uint8_t*>(queries[bank]), answers.keys[bank],
                         state.row_bytes};
     most_rows = std::max(most_rows, state.rows);
-    // Queries that are already as they are multiplied need no preparation.
+    // Queries that are already as they are multiplied need no preparation but for their keys.
     const bool same = (type == Type::float16 && precision == Precision::fp16) ||
                       (type == Type::bfloat16 && precision == Precision::bf16);
-    if (same && 2 * width == state.row_bytes && reinterpret_cast<uintptr_t>(queries[bank]) % kSegment == 0) continue;
+    if (same && 2 * width == state.row_bytes && reinterpret_cast<uintptr_t>(queries[bank]) % kSegment == 0) {
+      static_assert(kNothingYet == 0, "bytes of zeros make a key");
+      GP_CUDA(cudaMemsetAsync(answers.keys[bank], 0, static_cast<size_t>(count) * sizeof(unsigned long long),
+                              static_cast<cudaStream_t>(stream)));
+      continue;
+    }
     float* scales = scales_.as<float>() + bank * max_queries_;
     answers.scales[bank] = scales;
     tasks.task[bank].queries = packed_[bank].as<uint8_t>();

@@ -56,10 +56,9 @@ struct Answer {
   int64_t row;
 };
 
-// To be called once for each query: it makes the key ready for the next search. Finite vectors have finite products.
+// Finite vectors have finite products.
 __device__ inline Answer take(const Answers& answers, int bank, int64_t query) {
   const uint64_t key = answers.keys[bank][query];
-  answers.keys[bank][query] = kNothingYet;
   const float product = product_of(key);
   if (!is_finite(product)) return {bits_as<float>(0x7fc00000u), -1};
   const float* scales = answers.scales[bank];

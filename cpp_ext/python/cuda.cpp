@@ -10,8 +10,6 @@
 
 #include <array>
 #include <atomic>
-#include <memory>
-#include <mutex>
 #include <optional>
 
 #include "bind.h"
@@ -154,7 +152,6 @@ void bind_device_search(nb::module_& m) {
 
 // ---- Scoring -------------------------------------------------------------------------------------------------------
 
-constexpr int64_t kMapSize = 400;
 constexpr size_t kOutputs = 7;  // the arrays of gp_scores
 
 struct PyDeviceScorer {
@@ -166,7 +163,7 @@ struct PyDeviceScorer {
 
 std::vector<nb::object> score(const PyDeviceScorer& self, const nb::object& global, const nb::object& local,
                               const std::vector<nb::object>& memory, const std::optional<std::vector<nb::object>>& out,
-                              const std::optional<nb::object>& map, intptr_t stream) {
+                              intptr_t stream) {
   const int device = self.pointers[0]->device();
   const int64_t patches = self.height * self.columns;
   gp::require(memory.size() == self.pointers.size(), std::to_string(memory.size()) +
@@ -202,10 +199,7 @@ std::vector<nb::object> score(const PyDeviceScorer& self, const nb::object& glob
     data[at] = static_cast<float*>(made.data);
     results.push_back(made.array);
   }
-  float* map_data = nullptr;
-  if (map) map_data = static_cast<float*>(result<float>(map, "map", {features.views, kMapSize, kMapSize}, device).data);
-  self.scorer.run(features, {data[0], data[1], data[2], data[3], data[4], data[5], data[6]}, map_data,
-                  stream_of(stream));
+  self.scorer.run(features, {data[0], data[1], data[2], data[3], data[4], data[5], data[6]}, stream_of(stream));
   return results;
 }
 
@@ -249,15 +243,12 @@ void bind_device_score(nb::module_& m) {
                   "margins: collections.abc.Sequence[numpy.typing.NDArray[numpy.float32]] = (), "
                   "residual_weight: float = 0.0, max_views: int = 1) -> None"),
           "As goodparts._native.Scorer; prompts and margins are in the CPU's memory. A bank with margins may not grow.")
-      .def("run", &score, "global_"_a, "local"_a, "memory"_a, "out"_a = nb::none(), "map"_a = nb::none(),
-           "stream"_a = 0,
+      .def("run", &score, "global_"_a, "local"_a, "memory"_a, "out"_a = nb::none(), "stream"_a = 0,
            "Features [B,width], [B,P,width], one [B,P,W] per bank, all float32, float16 or bfloat16 on the device → "
-           "image "
-           "[B], grid [B,h,w], and the branches: image prompt, image memory [B], grid prompt, grid memory, grid "
+           "image [B], grid [B,h,w], and the branches: image prompt, image memory [B], grid prompt, grid memory, grid "
            "residual [B,h,w].\n\n"
-           "out: these seven, to write to; needed while a graph is captured. map: float32 [B,400,400] that the grids' "
-           "anomaly "
-           "maps are written to. Calls of one Scorer must be ordered on the device.");
+           "out: these seven, to write to; needed while a graph is captured. Calls of one Scorer must be ordered on "
+           "the device.");
 }
 
 // ---- Resize --------------------------------------------------------------------------------------------------------
@@ -277,25 +268,6 @@ const Format& format_named(const std::string& name) {
   throw gp::Invalid("format is '" + name + "': rgb, bgr, grey, yuyv and nv12 are accepted");
 }
 
-// What a frame's filters depend on; a camera's frames all have one size, so the ones used last are kept.
-using Geometry = std::array<int64_t, 10>;
-
-std::shared_ptr<const gp::cuda::Resize> filters_for(const Geometry& wanted) {
-  constexpr size_t kKept = 8;
-  static std::mutex mutex;
-  // Never freed: the device may be gone when the process ends.
-  static auto& kept = *new std::vector<std::pair<Geometry, std::shared_ptr<const gp::cuda::Resize>>>;
-  const std::lock_guard<std::mutex> lock(mutex);
-  for (const auto& [geometry, filters] : kept)
-    if (geometry == wanted) return filters;
-  const gp_box box{wanted[3], wanted[4], wanted[5], wanted[6]};
-  auto made = std::make_shared<const gp::cuda::Resize>(static_cast<gp_format>(wanted[0]), wanted[1], wanted[2], &box,
-                                                       wanted[7], wanted[8]);
-  if (kept.size() == kKept) kept.erase(kept.begin());
-  kept.emplace_back(wanted, made);
-  return made;
-}
-
 nb::object resize(const nb::object& frame, std::pair<int64_t, int64_t> size,
                   const std::optional<std::array<int64_t, 4>>& box, const std::string& format_name,
                   const std::optional<nb::object>& out, intptr_t stream) {
@@ -305,18 +277,17 @@ nb::object resize(const nb::object& frame, std::pair<int64_t, int64_t> size,
   const bool nv12 = format.format == GP_NV12;
   std::vector<int64_t> shape = {-1, -1};
   if (format.samples) shape.push_back(format.samples);
-  const int device = gp::cuda::current_device();
+  const int device = gp::cuda::device_of(array.data);
   array.check("frame", {nb::dtype<uint8_t>()}, shape, device, true);
   gp::require(!nv12 || array.shape[0] % 3 == 0,
               "frame has " + std::to_string(array.shape[0]) + " rows: nv12 has three for every two of the picture");
   const int64_t height = nv12 ? array.shape[0] / 3 * 2 : array.shape[0], width = array.shape[1];
   const int64_t stride = array.shape[0] > 1 ? array.strides[0] : width * std::max<int64_t>(format.samples, 1);
-  const std::array<int64_t, 4> part = box.value_or(std::array<int64_t, 4>{0, 0, width, height});
-  const auto filters =
-      filters_for({format.format, width, height, part[0], part[1], part[2], part[3], size.second, size.first, device});
   const Out made = result<uint8_t>(out, "out", {size.first, size.second, 3}, device);
-  const char* chroma = static_cast<const char*>(array.data) + height * stride;
-  filters->run(array.data, stride, nv12 ? chroma : nullptr, stride, made.data, stream_of(stream));
+  const auto* data = static_cast<const uint8_t*>(array.data);
+  const gp_frame pixels{data, nv12 ? data + height * stride : nullptr, width, height, stride, stride, format.format};
+  const gp_box part = box ? gp_box{(*box)[0], (*box)[1], (*box)[2], (*box)[3]} : gp_box{0, 0, width, height};
+  gp::cuda::resize(pixels, &part, size.second, size.first, made.data, device, stream_of(stream));
   return made.array;
 }
 

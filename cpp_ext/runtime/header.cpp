@@ -93,11 +93,15 @@ Header parse_header(const Fields& fields) {
   header.encoder = read_encoder(fields.object("encoder"));
   header.view = read_view(fields.object("view"));
   header.temperature = static_cast<float>(fields.number("temperature"));
-  header.maximum_of_map = choice(fields, "image_maximum", std::array<std::string_view, 2>{"grid", "map"}) == 1;
+  const size_t maximum = choice(fields, "image_maximum", std::array<std::string_view, 3>{"grid", "map", "top"});
+  header.maximum_of_map = maximum == 1;
+  header.mean_of_top = maximum == 2;
   if (fields.text("fusion") == "subspace")
     throw Unknown("fusion is 'subspace', which only the runtime in Python scores: learn it with --method memory");
   header.fusion = static_cast<gp_fusion>(
       choice(fields, "fusion", std::array<std::string_view, 4>{"paper", "residual", "prompt", "memory"}));
+  if (header.mean_of_top && header.fusion != GP_MEMORY_ONLY)
+    throw Damaged("image_maximum is 'top', which only scores of the memory alone have");
   header.residual_weight = static_cast<float>(fields.number("residual_weight"));
   const Fields thresholds = fields.object("thresholds");
   header.thresholds = {thresholds.number("image"), thresholds.number("pixel"), thresholds.number("min_area"),

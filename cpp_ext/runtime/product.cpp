@@ -2,11 +2,23 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 #include <utility>
 
 #include "failure.h"
 
 namespace gp {
+namespace {
+
+// The mean of the largest hundredth of the scores, at least of one.
+float mean_of_top(std::vector<float> scores) {
+  const auto top = static_cast<std::ptrdiff_t>(std::max<size_t>(1, scores.size() / 100));
+  std::partial_sort(scores.begin(), scores.begin() + top, scores.end(), std::greater<>());
+  return static_cast<float>(std::accumulate(scores.begin(), scores.begin() + top, 0.0) / static_cast<double>(top));
+}
+
+}  // namespace
 
 Product::Product(const Recipe& recipe) : header_(recipe.header) {
   gp_product product{};
@@ -42,6 +54,11 @@ FrameScores Product::score(const gp_features& features, int threads) const {
   const auto finite = [](float value) { return std::isfinite(value); };
   if (!std::all_of(image.begin(), image.end(), finite) || !std::all_of(grid.begin(), grid.end(), finite))
     throw Failure(GP_BACKEND, "the encoder gave features that are not finite: no verdict can be had from them");
+  if (header_.mean_of_top)
+    for (size_t view = 0; view < views; ++view) {
+      const auto first = grid.begin() + static_cast<std::ptrdiff_t>(view * cells / views);
+      image[view] = mean_of_top({first, first + static_cast<std::ptrdiff_t>(cells / views)});
+    }
   return {*std::max_element(image.begin(), image.end()), std::move(grid)};
 }
 

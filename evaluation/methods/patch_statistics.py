@@ -1,4 +1,6 @@
-"""Methods that know good parts only by the statistics of their patches: PatchCore, SPADE, PaDiM, FastRecon.
+"""Methods that know good parts only by the statistics of their patches.
+
+They are PatchCore, SPADE, PaDiM, FastRecon and AnomalyDINO.
 
 They were published on the features of ImageNet's CNNs. Here all work on the encoder's memory taps, so that only the
 method differs between rows; the papers' numbers are therefore not to be expected of them.
@@ -14,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from goodparts.runtime.core.scoring import Features, Floats
+from goodparts.runtime.core.scoring import Features, Floats, mean_of_top, nearest
 from goodparts.runtime.recipe.memory import coreset
 
 from .method import FittedMethod, Method, Score, TrainingData
@@ -86,6 +88,26 @@ def fit_patchcore(shots: Features, share: float = PATCHCORE_SHARE, neighbours: i
         return np.array(images, np.float32), np.stack(grids)
 
     return score
+
+
+def fit_anomalydino(shots: Features) -> Score:
+    """Fit AnomalyDINO (Damm et al., WACV 2025): a patch scores 1 − the cosine of the nearest patch of the shots.
+
+    The image scores the mean of the largest hundredth of all patch scores, at least of one. Shots are neither turned
+    nor masked.
+    """
+    rows = _unit(patches(shots)).reshape(-1, sum(part.shape[-1] for part in shots.memory))
+
+    def score(features: Features) -> tuple[Floats, Floats]:
+        grid = np.stack([1.0 - nearest(queries, rows)[0] for queries in _unit(patches(features))])
+        grid = np.asarray(grid, np.float32).reshape(-1, *features.grid)
+        return mean_of_top(grid), grid
+
+    return score
+
+
+def _unit(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
 
 
 def fit_spade(shots: Features, neighbours: int = SPADE_NEIGHBOURS) -> Score:

@@ -21,14 +21,26 @@ from .cnn import cnn_statistics
 from .coop import fit_cocoop
 from .linear_clip import fit_linear
 from .method import Method
-from .patch_statistics import fit_fastrecon, fit_padim, fit_patchcore, fit_spade, patch_statistics
+from .patch_statistics import (
+    fit_anomalydino,
+    fit_fastrecon,
+    fit_padim,
+    fit_patchcore,
+    fit_spade,
+    patch_statistics,
+)
 from .prompts_and_memory import prompts_and_memory, zero_shot
 from .rwda import fit_rwda
 from .winclip import fit_winclip, window_encoder
 
 METHODS: Mapping[str, Method] = {
     "memory": prompts_and_memory("memory only (PromptAD's VAD)", None, fusion="memory"),
-    "subspace": prompts_and_memory("mean and components of the memory (SubspaceAD)", None, fusion="subspace"),
+    "memory-top": prompts_and_memory(
+        "memory only, mean of the largest hundredth", None, fusion="memory", image_maximum="top"
+    ),
+    "subspace": prompts_and_memory(
+        "mean and components of the memory (SubspaceAD)", None, fusion="subspace", image_maximum="top"
+    ),
     "promptad": prompts_and_memory("PromptAD, generic suffixes", "generic"),
     "promptad-objects": prompts_and_memory("PromptAD, generic suffixes and the object's", "objects"),
     "promptad-paper": prompts_and_memory("PromptAD, raw scores fused", "generic", fusion="paper"),
@@ -48,6 +60,7 @@ METHODS: Mapping[str, Method] = {
     "vvclip": zero_shot("V-V CLIP, prompt ensemble, zero-shot"),
     "vvclip+": prompts_and_memory("V-V CLIP, prompt ensemble, with memory", "ensemble"),
     "taught": prompts_and_memory("goodparts teach: prompt ensemble of a generic part, with memory", "taught"),
+    "anomalydino": patch_statistics("AnomalyDINO on the encoder's patches", fit_anomalydino),
     "patchcore": patch_statistics("PatchCore on the encoder's patches", fit_patchcore),
     "spade": patch_statistics("SPADE on the encoder's patches", fit_spade),
     "padim": patch_statistics("PaDiM on the encoder's patches, shrunk", fit_padim),

@@ -66,11 +66,11 @@ class Scorer:
         As goodparts._native.Scorer; prompts and margins are in the CPU's memory. A bank with margins may not grow.
         """
 
-    def run(self, global_: object, local: object, memory: Sequence[object], out: Sequence[object] | None = None, map: object | None = None, stream: int = 0) -> list[object]:
+    def run(self, global_: object, local: object, memory: Sequence[object], out: Sequence[object] | None = None, stream: int = 0) -> list[object]:
         """
         Features [B,width], [B,P,width], one [B,P,W] per bank, all float32, float16 or bfloat16 on the device → image [B], grid [B,h,w], and the branches: image prompt, image memory [B], grid prompt, grid memory, grid residual [B,h,w].
 
-        out: these seven, to write to; needed while a graph is captured. map: float32 [B,400,400] that the grids' anomaly maps are written to. Calls of one Scorer must be ordered on the device.
+        out: these seven, to write to; needed while a graph is captured. Calls of one Scorer must be ordered on the device.
         """
 
 def resize(frame: object, size: tuple[int, int], box: Sequence[int] | None = None, format: str = 'rgb', out: object | None = None, stream: int = 0) -> object:

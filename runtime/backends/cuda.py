@@ -57,6 +57,36 @@ def _explain(error: Any, name: str, arguments: tuple[Any, ...]) -> str:
     return f"CUDA error {error.name} in {name} ({text.decode(errors='replace')}): choose another backend"
 
 
+@contextlib.contextmanager
+def on_gpu() -> Iterator[None]:
+    """Send this thread's calls to the GPU in use, whichever the thread had chosen.
+
+    Inside, the thread may also allocate, free and wait although another one captures a stream, as ONNX Runtime does for
+    the whole process: its calls would otherwise fail, and end that capture.
+    """
+    before = call(cudart.cudaGetDevice)
+    call(cudart.cudaSetDevice, DEVICE)
+    try:
+        with _capture_mode(cudart.cudaStreamCaptureMode.cudaStreamCaptureModeRelaxed):
+            yield
+    finally:
+        cudart.cudaSetDevice(before)
+
+
+@contextlib.contextmanager
+def _capture_mode(mode: Any) -> Iterator[None]:
+    before = call(cudart.cudaThreadExchangeStreamCaptureMode, mode)
+    try:
+        yield
+    finally:
+        cudart.cudaThreadExchangeStreamCaptureMode(before)
+
+
+def seconds_between(start: Any, end: Any) -> float:
+    """Return the time between two events, both past."""
+    return float(call(cudart.cudaEventElapsedTime, start, end)) / 1e3
+
+
 class Resources:
     """Memory, a stream and recorded launches on the GPU, freed together: by `close`, or with their owner."""
 
@@ -95,15 +125,32 @@ class Resources:
         kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
         call(cudart.cudaMemcpyAsync, data.ctypes.data, address, data.nbytes, kind, self.stream)
 
+    def copy(self, to: int, address: int, size: int) -> None:
+        """Enqueue a copy of `size` bytes from one place on the GPU to another."""
+        kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        call(cudart.cudaMemcpyAsync, to, address, size, kind, self.stream)
+
+    def event(self) -> Any:
+        """Create an event, which takes the time at which the stream comes to it."""
+        event = call(cudart.cudaEventCreate)
+        self._later(cudart.cudaEventDestroy, event)
+        return event
+
+    def mark(self, event: Any) -> None:
+        """Enqueue an event."""
+        call(cudart.cudaEventRecord, event, self.stream)
+
     def wait(self) -> None:
         """Wait until everything that was enqueued is done."""
         call(cudart.cudaStreamSynchronize, self.stream)
 
     def record(self, enqueue: Callable[[], None]) -> Callable[[], None]:
         """Record what `enqueue` puts on the stream as a CUDA graph, and return a function that launches it again."""
-        call(cudart.cudaStreamBeginCapture, self.stream, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
-        with self._end_capture() as graphs:
-            enqueue()
+        mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        with _capture_mode(mode):  # what cannot be recorded is an error
+            call(cudart.cudaStreamBeginCapture, self.stream, mode)
+            with self._end_capture() as graphs:
+                enqueue()
         launchable = call(cudart.cudaGraphInstantiate, graphs[0], 0)
         call(cudart.cudaGraphDestroy, graphs[0])
         self._later(cudart.cudaGraphExecDestroy, launchable)

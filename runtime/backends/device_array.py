@@ -24,11 +24,19 @@ class DeviceArray:
         """Return the first `count` arrays along the first axis."""
         return replace(self, shape=(count, *self.shape[1:]))
 
+    def part(self, start: int, count: int) -> DeviceArray:
+        """Return `count` arrays along the first axis, from `start` on."""
+        return replace(self.first(count), address=self.address + start * self[0].nbytes)
+
     def __getitem__(self, index: int) -> DeviceArray:
         """Return one of the arrays along the first axis."""
-        inner = self.shape[1:]
-        size = math.prod(inner) * int(self.typestr[2:])
-        return replace(self, address=self.address + index * size, shape=inner)
+        one = replace(self, shape=self.shape[1:])
+        return replace(one, address=self.address + index * one.nbytes)
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return math.prod(self.shape) * int(self.typestr[2:])
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

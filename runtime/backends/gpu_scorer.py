@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-import time
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,19 @@ import numpy as np
 from ..core import native
 from ..core.conditions import Conditions
 from ..core.preprocess import Array8
-from ..core.scorer import Search, kernel_arguments
+from ..core.scorer import Search, kernel_arguments, with_image_maximum
 from ..core.scoring import Branches, Learned, Scores
 from ..core.view import Box, View
+from ..core.yuv import YuvFrame
+from .device_array import DeviceArray
 from .session import DeviceSession, Session
 from .tensors import split_outputs
 
 _PRECISIONS = {"fp32": "fp16", "bf16": "bf16", "int8": "int8"}
 """Search precision → what the device searches in. Recipes keep their rows in fp16, so fp32 loses nothing of them."""
+
+_IS_GRID = (False, True, False, False, True, True, True)
+"""Of the scores, image and grid and the branches: whether they have a value for every patch."""
 
 
 def open_gpu_scorer(
@@ -29,16 +34,18 @@ def open_gpu_scorer(
     view: View,
     search: Search,
     conditions: Conditions | None = None,
+    *,
+    keep_views: bool = True,
 ) -> GpuScorer | None:
     """Return a scorer of frames that stay on the GPU.
 
-    None means that the graph does not run on a GPU, that the C++ core has no CUDA kernels here, or that the recipe is of
-    a subspace.
+    None means that the graph does not run on a GPU, that the C++ core has no CUDA kernels here, or that the recipe is
+    of a subspace.
     """
     cuda = native.cuda()
     if cuda is None or not isinstance(session, DeviceSession) or learned.fusion == "subspace":
         return None
-    return GpuScorer(session, cuda, learned, grid, view, search, conditions)
+    return GpuScorer(session, cuda, learned, grid, view, search, conditions, keep_views)
 
 
 class GpuScorer:
@@ -46,81 +53,145 @@ class GpuScorer:
 
     Scores are those of scoring.score to about 1e-4, for the memory is multiplied in fp16. A recall below 1 has no
     effect: every row is searched.
+
+    Once frames of a size have gone through, a frame is an upload of its region, launches, one download and one wait for
+    it; a library may wait too. keep_views: whether the views are wanted with the scores.
     """
 
     def __init__(
         self, session: DeviceSession, cuda: Any, learned: Learned, grid: tuple[int, int], view: View, search: Search,
-        conditions: Conditions | None = None,
+        conditions: Conditions | None, keep_views: bool,
     ) -> None:  # fmt: skip
         self._session, self._cuda, self._view, self._grid = session, cuda, view, grid
-        self._conditions = conditions
-        banks = [cuda.Bank(rows.shape[1], _PRECISIONS[search.precision]) for rows in learned.banks]
-        for bank, rows in zip(banks, learned.banks, strict=True):
-            bank.append(rows)
-        self._scorer = cuda.Scorer(*kernel_arguments(learned, banks, learned.margins, grid), session.max_batch)
+        self._learned, self._conditions, self._keep_views = learned, conditions, keep_views
+        with session.turn():
+            banks = [cuda.Bank(rows.shape[1], _PRECISIONS[search.precision]) for rows in learned.banks]
+            for bank, rows in zip(banks, learned.banks, strict=True):
+                bank.append(rows)
+            self._scorer = cuda.Scorer(*kernel_arguments(learned, banks, learned.margins, grid), session.max_batch)
+            for start, stop in self._parts(view.count):
+                session.prepare(stop - start)
 
-    def __call__(self, frames: Sequence[Array8]) -> tuple[Scores, Array8, list[float]]:
-        """Score frames uint8 RGB [H,W,3]; several threads may call at once.
+    def __call__(self, frames: Sequence[Array8 | YuvFrame]) -> tuple[Scores, Array8 | None, list[float]]:
+        """Score frames, uint8 RGB [H,W,3] or YUV; several threads may call at once.
 
-        Returns the scores of all their views, the views uint8 [B,S,S,3], and the seconds of preprocessing, encoding and
-        scoring.
+        Returns the scores of all their views, the views uint8 [B,S,S,3] where they are kept, and the seconds of
+        preprocessing, encoding and scoring.
         """
-        squares = [(frame, box) for frame in frames for box in self._view.boxes(*frame.shape[:2])]
-        size = self._session.max_batch
-        parts, spans = [], np.zeros(3)
-        with self._session.lock:
-            for start in range(0, len(squares), size):
-                part = squares[start : start + size]
-                clock = [time.perf_counter()]
-                self._session.condition(self._conditions)
-                self._fill(part)
-                clock.append(self._now())
-                self._session.launch(len(part))
-                clock.append(self._now())
-                parts.append(self._score(len(part)))
-                clock.append(time.perf_counter())
-                spans += [stop - start for start, stop in itertools.pairwise(clock)]
-        image, grid, *branches, views = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return Scores(image, grid, Branches(*branches)), views, list(spans)
-
-    def _now(self) -> float:
-        self._session.wait()
-        return time.perf_counter()
-
-    def _fill(self, squares: Sequence[tuple[Array8, Box]]) -> None:
-        """Write squares of frames to the graph's input.
-
-        Where the view is plain, whole frames go up and are cut on the GPU; the CPU makes masks and letterboxes.
-        """
-        session, view = self._session, self._view
-        views = session.input()
-        size = views.shape[1]
-        if not view.is_plain:
-            session.fill(np.stack([view.square(frame, box, size) for frame, box in squares]))
-            return
-        uploaded = None
-        for slot, (frame, box) in enumerate(squares):
-            if frame is not uploaded:
-                session.wait()  # the frame before is still read from where this one goes
-                host, device = session.buffer("frame", frame.shape, np.uint8)
-                host[...] = frame
-                session.upload(host, device)
-                uploaded = frame
-            area = (box.x, box.y, box.width, box.height)
-            self._cuda.resize(device, (size, size), area, "rgb", views[slot], session.stream)
-
-    def _score(self, batch: int) -> list[Any]:
-        """Score the features of the last launch; return scores of image and grid, the five branches, and the views."""
         session = self._session
-        global_, local, memory = split_outputs(session.outputs(batch))
-        is_grid = (False, True, False, False, True, True, True)
-        shapes = [(batch, *self._grid) if grid else (batch,) for grid in is_grid]
-        buffers = [session.buffer(f"scores {number}", shape, np.float32) for number, shape in enumerate(shapes)]
-        out = [device for _, device in buffers]
-        self._scorer.run(global_, local, memory, out, None, session.stream)
-        views = session.input().first(batch)
-        buffers.append((session.buffer("views", views.shape, np.uint8)[0], views))
-        for host, device in buffers:
-            session.download(host, device)
-        session.wait()
-        return [host.copy() for host, _ in buffers]
+        squares = [(frame, box) for frame in frames for box in self._view.boxes(*frame.shape[:2])]
+        with session.turn():
+            session.mark()
+            results = _Results(session, len(squares), self._grid, self._keep_views and self._view.is_plain)
+            views = None if self._view.is_plain else self._cut(frames)
+            session.condition(self._conditions)
+            uploaded = None
+            for start, stop in self._parts(len(squares)):
+                if views is None:
+                    uploaded = self._resize(squares[start:stop], uploaded)
+                else:
+                    if start:
+                        session.wait()  # the views before are still read from where these go
+                    session.fill(views[start:stop])
+                session.mark()
+                session.launch(stop - start)
+                session.mark()
+                self._score(results, start, stop - start)
+                if stop == len(squares):
+                    session.download(results.host, results.device)
+                session.mark()
+            session.wait()
+            spans = np.reshape(session.spans(), (-1, 3)).sum(axis=0)
+            scores, kept = results.read()
+        return with_image_maximum(scores, self._learned), kept if views is None else views, list(spans)
+
+    def _parts(self, count: int) -> list[tuple[int, int]]:
+        """Return start and stop of the views that go through the graph together."""
+        size = self._session.max_batch
+        return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def _cut(self, frames: Sequence[Array8 | YuvFrame]) -> Array8:
+        """Cut frames on the CPU, which makes masks and letterboxes."""
+        size = self._session.input().shape[1]
+        return np.concatenate([
+            self._view.cut(frame.rgb() if isinstance(frame, YuvFrame) else frame, size) for frame in frames
+        ])  # fmt: skip
+
+    def _resize(self, squares: Sequence[tuple[Array8 | YuvFrame, Box]], uploaded: _Uploaded | None) -> _Uploaded | None:
+        """Write squares of frames to the graph's input: regions of frames go up and are cut there.
+
+        uploaded: the frame whose region is there already. Returns the last one.
+        """
+        session = self._session
+        views = session.input()
+        size = views.shape[1:3]
+        for slot, (frame, box) in enumerate(squares):
+            if uploaded is None or frame is not uploaded.frame:
+                if uploaded is not None:
+                    session.wait()  # the frame before is still read from where this one goes
+                uploaded = self._upload(frame)
+            area = (box.x - uploaded.x, box.y - uploaded.y, box.width, box.height)
+            self._cuda.resize(uploaded.pixels, size, area, uploaded.format, views[slot], session.stream)
+        return uploaded
+
+    def _upload(self, frame: Array8 | YuvFrame) -> _Uploaded:
+        """Enqueue the upload of a frame's region."""
+        region = self._view.region(*frame.shape[:2])
+        x, y, kind = region.x, region.y, "rgb"
+        if isinstance(frame, YuvFrame):
+            pixels, kind = frame.crop(x, y, region.width, region.height).pixels, frame.format
+            x, y = x // 2 * 2, y // 2 * 2
+        else:
+            pixels = frame[y : y + region.height, x : x + region.width]
+        host, device = self._session.buffer("frame", pixels.shape, np.uint8)
+        host[...] = pixels
+        self._session.upload(host, device)
+        return _Uploaded(frame, device, kind, x, y)
+
+    def _score(self, results: _Results, start: int, count: int) -> None:
+        """Score the features of the last launch, which are those of `count` views from `start` on."""
+        session = self._session
+        global_, local, memory = split_outputs(session.outputs(count))
+        out = [array.part(start, count) for array in results.arrays]
+        self._scorer.run(global_, local, memory, out, session.stream)
+        if results.views is not None:
+            session.copy(results.views.part(start, count), session.input().first(count))
+
+
+@dataclass(frozen=True, eq=False)
+class _Uploaded:
+    """A frame's region on the GPU; x, y: where in the frame it starts."""
+
+    frame: Array8 | YuvFrame
+    pixels: DeviceArray
+    format: str
+    x: int
+    y: int
+
+
+class _Results:
+    """Scores of some views, and the views where they are kept, side by side on the GPU: they come back in one copy.
+
+    arrays: image, grid and the branches; views: the views; host, device: all of it.
+    """
+
+    def __init__(self, session: DeviceSession, count: int, grid: tuple[int, int], keep_views: bool) -> None:
+        shapes = [(count, *grid) if is_grid else (count,) for is_grid in _IS_GRID]
+        views = (count, *session.input().shape[1:])
+        size = 4 * sum(map(math.prod, shapes)) + keep_views * math.prod(views)
+        self.host, self.device = session.buffer("results", (size,), np.uint8)
+        self.arrays: list[DeviceArray] = []
+        address = self.device.address
+        for shape in shapes:
+            self.arrays.append(DeviceArray(address, shape, "<f4"))
+            address += self.arrays[-1].nbytes
+        self.views = DeviceArray(address, views, "|u1") if keep_views else None
+
+    def read(self) -> tuple[Scores, Array8 | None]:
+        """Return what has come back."""
+        *scores, views = np.split(self.host.copy(), np.cumsum([array.nbytes for array in self.arrays]))
+        image, grid, *branches = (
+            part.view(np.float32).reshape(array.shape) for part, array in zip(scores, self.arrays, strict=True)
+        )
+        kept = None if self.views is None else views.reshape(self.views.shape)
+        return Scores(image, grid, Branches(*branches)), kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import threading
 import weakref
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..core.conditions import Conditions
+from ..core.errors import BackendError
 from ..core.preprocess import Array8
-from .cuda import Resources
+from .cuda import Resources, on_gpu, seconds_between
 from .device_array import DeviceArray
 from .session import in_parts
 from .tensors import IMAGE, Outputs, split_outputs
@@ -27,19 +29,21 @@ class GpuSession(ABC):
     """An open graph on the GPU (session.DeviceSession). Each batch size is prepared once and launched again and again.
 
     `run` takes views from the host and brings outputs back. A caller with views on the GPU, or that needs the outputs
-    there, holds `lock`, fills `input`, calls `launch`, and reads `outputs` on `stream`.
+    there, takes its `turn`, fills `input`, calls `launch`, and reads `outputs` on `stream`.
 
-    A subclass calls `_allocate` inside `_opening`, and says with `_prepare` how the library runs a batch.
+    A subclass is made `on_gpu`, calls `_allocate` inside `_opening`, and implements `_prepare`, which runs a batch.
     """
 
     description: str
 
     def __init__(self, max_batch: int) -> None:
-        self.lock = threading.Lock()
+        self._lock = threading.Lock()
         self.max_batch = max_batch
         self._resources = Resources()
         self._launches: dict[int, Callable[[], Any]] = {}
         self._buffers: dict[str, tuple[int, Array8]] = {}
+        self._events: list[Any] = []
+        self._marked = 0
         self._users: dict[Any, Any] = {}  # what uses memory and stream: let go before those are freed
         self._close = weakref.finalize(self, _close, self._resources, self._launches, self._users)
 
@@ -51,7 +55,7 @@ class GpuSession(ABC):
         """
         try:
             yield
-            self._launches[1] = self._prepare(1)
+            self.prepare(1)
         except BaseException:
             self._close()
             raise
@@ -86,10 +90,21 @@ class GpuSession(ABC):
     def _prepare(self, batch: int) -> Callable[[], Any]:
         """Run a batch of this size once, and return what enqueues the same run again on `stream`."""
 
-    def launch(self, batch: int) -> None:
-        """Enqueue a run of the first `batch` views of the input; a library may also wait for its end."""
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Keep the buffers and the stream to this thread for one use, with its calls going to their GPU."""
+        with self._lock, on_gpu():
+            self._marked = 0
+            yield
+
+    def prepare(self, batch: int) -> None:
+        """Prepare runs of `batch` views, which otherwise happens in the first `launch` of so many."""
         if batch not in self._launches:
             self._launches[batch] = self._prepare(batch)
+
+    def launch(self, batch: int) -> None:
+        """Enqueue a run of the first `batch` views of the input; a library may also wait for its end."""
+        self.prepare(batch)
         self._launches[batch]()
 
     @property
@@ -129,6 +144,21 @@ class GpuSession(ABC):
         """Copy an array of `buffer` from the GPU."""
         self._resources.download(host, device.address)
 
+    def copy(self, to: DeviceArray, array: DeviceArray) -> None:
+        """Copy an array on the GPU to another place there."""
+        self._resources.copy(to.address, array.address, array.nbytes)
+
+    def mark(self) -> None:
+        """Note the time at which what was enqueued so far is done."""
+        if self._marked == len(self._events):
+            self._events.append(self._resources.event())
+        self._resources.mark(self._events[self._marked])
+        self._marked += 1
+
+    def spans(self) -> list[float]:
+        """Return the seconds between one mark of this turn and the next, all of which `wait` has waited for."""
+        return [seconds_between(start, end) for start, end in itertools.pairwise(self._events[: self._marked])]
+
     def wait(self) -> None:
         """Wait until everything that was enqueued is done."""
         self._resources.wait()
@@ -141,7 +171,7 @@ class GpuSession(ABC):
         batch = len(views)
         if not batch:
             return {name: host[:0].copy() for name, (host, _) in self._outputs.items()}
-        with self.lock:  # one set of buffers: copied before the next call fills them
+        with self.turn():  # one set of buffers: copied before the next call fills them
             self.condition(conditions)
             self.fill(views)
             self.launch(batch)
@@ -152,6 +182,9 @@ class GpuSession(ABC):
 
 
 def _close(resources: Resources, *owners: dict[Any, Any]) -> None:
-    for owner in owners:
-        owner.clear()
-    resources.close()
+    with contextlib.ExitStack() as here:
+        with contextlib.suppress(BackendError):  # the GPU may be lost
+            here.enter_context(on_gpu())
+        for owner in owners:
+            owner.clear()
+        resources.close()

@@ -18,14 +18,14 @@ import numpy as np
 import onnxruntime as ort
 
 from ..core.errors import BackendError, first_line, install_line
-from .cuda import DEVICE, current_gpu
+from .cuda import DEVICE, current_gpu, on_gpu
 from .gpu_session import GpuSession
 from .library import BuildSettings, BuiltPlan, Device, GraphFiles
 from .tensors import IMAGE
 
 PROVIDER = "CUDAExecutionProvider"
 
-ARITHMETIC = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8, computed in fp32"}
+ARITHMETIC = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8, computed in fp32, attention in fp16"}
 """Precision → what the provider's kernels do: of quantised products it has none."""
 
 
@@ -115,7 +115,8 @@ class CudaProvider:
 
     def open(self, graph: GraphFiles, plan: BuiltPlan, data: bytes | None, threads: int | None) -> CudaProviderSession:  # noqa: ARG002
         description = f"onnxruntime {self.version} CUDA {plan.device.name} {ARITHMETIC[graph.precision]}"
-        return CudaProviderSession(graph.path, plan.max_batch or 1, description)
+        with on_gpu():
+            return CudaProviderSession(graph.path, plan.max_batch or 1, description)
 
 
 def load_provider() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from threading import Lock
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -44,16 +44,18 @@ class Session(Protocol):
 class DeviceSession(Session, Protocol):
     """An open graph whose views and features may stay on the GPU: see gpu_session.GpuSession.
 
-    Hold `lock` from filling the input to the last use of the outputs. Everything but `wait` is enqueued on `stream`.
+    A `turn` lasts from filling the input to the last use of the outputs. Everything but `wait` is enqueued on `stream`.
     """
 
-    lock: Lock
     max_batch: int
     """Most views in one launch."""
 
     @property
     def stream(self) -> int:
         """The address of a CUDA stream."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Keep the buffers and the stream to this thread for one use, with its calls going to their GPU."""
 
     def input(self) -> DeviceArray:
         """Return where views are read from: uint8 [max_batch,S,S,3]."""
@@ -63,6 +65,9 @@ class DeviceSession(Session, Protocol):
 
     def condition(self, conditions: Conditions | None) -> None:
         """Copy the conditions of a prompted graph into its inputs, unless they are there."""
+
+    def prepare(self, batch: int) -> None:
+        """Prepare runs of `batch` views, which otherwise happens in the first `launch` of so many."""
 
     def launch(self, batch: int) -> None:
         """Run the first `batch` views of the input."""
@@ -78,6 +83,15 @@ class DeviceSession(Session, Protocol):
 
     def download(self, host: Any, device: DeviceArray) -> None:
         """Copy an array of `buffer` from the GPU."""
+
+    def copy(self, to: DeviceArray, array: DeviceArray) -> None:
+        """Copy an array on the GPU to another place there."""
+
+    def mark(self) -> None:
+        """Note the time at which what was enqueued so far is done."""
+
+    def spans(self) -> list[float]:
+        """Return the seconds between one mark of this turn and the next, all of which `wait` has waited for."""
 
     def wait(self) -> None:
         """Wait until all of it is done."""

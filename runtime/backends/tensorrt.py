@@ -17,7 +17,7 @@ from typing import Any
 
 from ..core.errors import BackendError, EngineError, FileError
 from ..core.files import cache_folder, read_bytes, write_atomic
-from .cuda import current_gpu
+from .cuda import current_gpu, on_gpu
 from .gpu_session import GpuSession
 from .library import BuildSettings, BuiltPlan, Device, GraphFiles, slug
 from .tensorrt_api import TensorRtApi
@@ -165,10 +165,12 @@ class TensorRt:
 
     def build(self, graph: GraphFiles, settings: BuildSettings, folder: Path) -> bytes:
         timings = folder / f"timings-{slug(self.backend, self.device(), self.version)}.cache"
-        return build_with_timings(self._api, graph, settings, timings)
+        with on_gpu():
+            return build_with_timings(self._api, graph, settings, timings)
 
     def open(self, graph: GraphFiles, plan: BuiltPlan, data: bytes | None, threads: int | None) -> TensorRtSession:  # noqa: ARG002
-        return self._session(self._api, self.backend, plan, data)
+        with on_gpu():
+            return self._session(self._api, self.backend, plan, data)
 
 
 class TensorRtRtx(TensorRt):

@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,12 @@ from PIL import Image, UnidentifiedImageError
 from . import native
 from .errors import GoodpartsError, ImageError, first_line
 from .files import printable, read_bytes, reading
+from .yuv import YuvFrame
 
 Array8 = npt.NDArray[np.uint8]
-Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic]
+Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic] | YuvFrame
+
+Frame = TypeVar("Frame", Array8, YuvFrame)
 
 MIN_SIDE = 8
 """Pixels; a smaller picture is refused: nothing can be inspected in it."""
@@ -48,7 +51,7 @@ _SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 def load_rgb(picture: Picture) -> Array8:
     """Read any accepted picture as uint8 RGB [H,W,3].
 
-    Accepted: a path; a Pillow image; an array uint8 or uint16 of [H,W] (grey), [H,W,1], [H,W,3] (RGB) or
+    Accepted: a path; a Pillow image; a YuvFrame; an array uint8 or uint16 of [H,W] (grey), [H,W,1], [H,W,3] (RGB) or
     [H,W,4] (RGBA). EXIF orientation is applied. Grey is repeated over the channels; transparency is
     dropped, its colours kept; palettes, CMYK and other colour spaces go through Pillow's conversion to
     RGB; 16-bit grey and 16-bit arrays are divided by 257, so that 65535 becomes 255 whatever the picture holds
@@ -58,6 +61,8 @@ def load_rgb(picture: Picture) -> Array8:
     """
     if isinstance(picture, np.ndarray):
         return _large_enough(_array_to_rgb(picture), "picture")
+    if isinstance(picture, YuvFrame):
+        return _large_enough(picture.rgb(), "picture")
     if isinstance(picture, Image.Image):
         with _decoding("picture"):
             _require_one_frame(picture, "picture")
@@ -150,7 +155,12 @@ def _orientation(image: Image.Image) -> int | None:
     return None
 
 
-def _large_enough(rgb: Array8, name: str) -> Array8:
+def load_frame(picture: Picture) -> Array8 | YuvFrame:
+    """Read any accepted picture as load_rgb does, but leave a YuvFrame as it is."""
+    return _large_enough(picture, "picture") if isinstance(picture, YuvFrame) else load_rgb(picture)
+
+
+def _large_enough(rgb: Frame, name: str) -> Frame:
     height, width = rgb.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise ImageError(f"{name} is {width}×{height} pixels: at least {MIN_SIDE}×{MIN_SIDE} is needed")

@@ -5,6 +5,7 @@ Subspaces are scored as scoring.py has it, whether the core is there or not.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from . import native
 from .errors import SettingsError
-from .scoring import Branches, Features, Floats, Learned, Scores, score
+from .scoring import Branches, Features, Floats, Learned, Scores, combine, mean_of_top, score
 from .threads import one_blas_thread
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,14 @@ class Scorer:
             with one_blas_thread():
                 return score(features, self._learned)
         image, grid, *branches = self._run(features.global_, features.local, list(features.memory), self._threads)
-        return Scores(image, grid, Branches(*branches))
+        return with_image_maximum(Scores(image, grid, Branches(*branches)), self._learned)
+
+
+def with_image_maximum(scores: Scores, learned: Learned) -> Scores:
+    """Return what a kernel scored with the image score that it does not know, the mean of the largest patches."""
+    if learned.image_maximum != "top":
+        return scores
+    return combine(dataclasses.replace(scores.branches, image_memory=mean_of_top(scores.branches.grid_memory)), learned)
 
 
 def kernel_arguments(

@@ -20,6 +20,13 @@ Fusion = Literal["paper", "residual", "prompt", "memory", "subspace"]
 """How both branches become one score: as published, by the residual margin, or one branch only. With "subspace" the
 memory's distance is that from the subspace of the remembered patches, which only Python's runtime computes."""
 
+ImageMaximum = Literal["grid", "map", "top"]
+"""Where the memory's image score is taken: the maximum of the grid, of the un-smoothed map (official, D14), or the mean
+of the grid's largest hundredth, which only scores of the memory alone have."""
+
+TOP_PART = 100
+""""top" averages over one patch in this many, at least over one, as AnomalyDINO and SubspaceAD do."""
+
 MAP_SIZE = 400
 """Side of the anomaly map in pixels, as published."""
 MAP_SIGMA = 4.0
@@ -65,8 +72,8 @@ class Learned:
     """What scoring needs of a recipe.
 
     image_prompts, pixel_prompts: [2,D], the normal and the anomalous prototype. banks: one [R_m,W_m] per
-    memory. temperature: the multiplier t of the cosine. image_maximum: where the memory map's maximum is
-    taken: of the "grid", or of the un-smoothed 400×400 "map" (as the released code does). shot_of_row: [R_m] per bank, the shot
+    memory. temperature: the multiplier t of the cosine. image_maximum: where the memory's image score is
+    taken. shot_of_row: [R_m] per bank, the shot
     that each row came from; only leaving one out asks for it. fusion: what the scores are made of. margins: [R_m] per
     bank, float32, the pixel prompts' margin (prompt_margins) of the patch that each row came from; only the residual
     fusion asks for it. residual_weight: of the residual margin in the logarithm of a score, 0 or more.
@@ -76,12 +83,11 @@ class Learned:
     pixel_prompts: Floats
     banks: tuple[Floats, ...]
     temperature: float
-    image_maximum: Literal["grid", "map"]
+    image_maximum: ImageMaximum
     shot_of_row: tuple[npt.NDArray[np.int32], ...] = ()
     fusion: Fusion = "paper"
     margins: tuple[Floats, ...] = ()
     residual_weight: float = 0.0
-
 
     @functools.cached_property
     def subspaces(self) -> tuple[Subspace, ...]:
@@ -106,7 +112,7 @@ class Branches:
     """
 
     image_prompt: Floats  # [B]
-    image_memory: Floats  # [B]      the memory map's maximum
+    image_memory: Floats  # [B]      as Learned.image_maximum takes it
     grid_prompt: Floats  # [B,h,w]
     grid_memory: Floats  # [B,h,w]
     grid_residual: Floats  # [B,h,w], in [-4,4]
@@ -150,9 +156,10 @@ def with_prompts(
         remembered = np.mean(margins, axis=0, dtype=np.float32).reshape(grid_shape)
         residual = prompt_margins(features.local, learned.pixel_prompts).reshape(grid_shape) - remembered
     where = upsample(grid_memory, MAP_SIZE) if learned.image_maximum == "map" else grid_memory
+    image_memory = where.max(axis=(1, 2)) if learned.image_maximum != "top" else mean_of_top(grid_memory)
     return Branches(
         image_prompt=prompt_scores(features.global_, learned.image_prompts, learned.temperature),
-        image_memory=where.max(axis=(1, 2)),
+        image_memory=image_memory,
         grid_prompt=prompt_scores(features.local, learned.pixel_prompts, learned.temperature).reshape(grid_shape),
         grid_memory=grid_memory,
         grid_residual=residual,
@@ -173,6 +180,13 @@ def combine(branches: Branches, learned: Learned) -> Scores:
         case "memory" | "subspace":
             image, grid = branches.image_memory, branches.grid_memory
     return Scores(image, grid, branches)
+
+
+def mean_of_top(grid: Floats) -> Floats:
+    """Return the mean of the largest hundredth of each view's patch scores [B,h,w], at least of one: [B]."""
+    scores = np.sort(grid.reshape(len(grid), -1), axis=1)
+    count = max(1, scores.shape[1] // TOP_PART)
+    return np.asarray(scores[:, -count:].mean(axis=1), np.float32)
 
 
 def weigh(memory: Floats, residual: Floats, weight: float) -> Floats:

@@ -15,7 +15,7 @@ from ..backends.session import GraphName, Precision
 from ..backends.tensors import IMAGE
 from ..core.errors import EngineError, ParityError
 from .parity import REFERENCE_NAMES, Reference
-from .plans import Plan, find_plan, graph_files, writable_folder, write_plan
+from .plans import Plan, check_plan, find_plan, graph_files, writable_folder, write_plan
 from .spec import EngineSpec, File, verify_files
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,8 @@ def build_plan(
     replace: build it even then; name: which graph.
 
     Returns the plan's record and whether it was built. Raises ParityError where the plan differs from the features of
-    torch, which lie in the engine, by more than its precision allows; nothing is kept then. A plan for other GPUs
-    (settings.capability) is held to them where it first runs.
+    torch, which lie in the engine, by more than its precision allows, or the CUDA kernels from the CPU; nothing is
+    kept then. A plan for other GPUs (settings.capability) is checked where it first runs.
     """
     graph = graph_files(folder, verify_files(folder), name, precision)
     reference = Reference.open(folder / REFERENCE_NAMES[name])
@@ -66,7 +66,7 @@ def build_plan(
     if settings.target is None:
         session = library.open(graph, plan, data, None)
         try:
-            plan = msgspec.structs.replace(plan, parity=reference.measure(session, backend, precision))
+            plan = check_plan(plan, session, reference)
         except ParityError as error:
             raise ParityError(f"{error}: the plan was not kept; use another precision or backend") from error
     write_plan(folder, plan, data)

@@ -20,6 +20,7 @@ from ..backends.registry import open_library
 from ..backends.session import GraphName, Precision, Session
 from ..core.errors import EngineError, FileError
 from ..core.files import NO_DIGEST, cache_folder, is_sealed, read_bytes, seal, write_atomic
+from .kernels import KernelCheck, check_kernels, needs_kernel_check
 from .parity import REFERENCE_NAMES, Reference
 from .shipped import is_shipped
 from .spec import EngineSpec, File, Parity
@@ -36,7 +37,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     graph: EngineSpec.graph_id of the graph that it was built of; backend, version: the library that it is for, and its
     version; device: where it was built; max_batch: most views in one run, None for any number; hardware: which devices
     may run it; later_versions: whether later versions may load it; file: the plan, None where the library runs the
-    graph itself; parity: how far it is from torch, None until a plan that was made for other GPUs first runs.
+    graph itself; parity: how far it is from torch, None until a plan that was made for other GPUs first runs; kernels:
+    how far the CUDA kernels that cut and score its frames are from the CPU, None where there were none.
     """
 
     contract: int = PLAN_CONTRACT
@@ -50,6 +52,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     later_versions: bool = False
     file: File | None = None
     parity: Parity | None = None
+    kernels: KernelCheck | None = None
     digest: str = NO_DIGEST
 
     def to_bytes(self) -> bytes:
@@ -102,19 +105,25 @@ def open_plan(folder: Path, graph: GraphFiles, backend: str, threads: int | None
     library = open_library(backend)
     plan, data = find_plan(folder, graph, library, library.device())
     session = library.open(graph, plan, data, threads)
-    if plan.parity is None:
-        _check_first_run(folder, graph, plan, data, session)
+    if plan.parity is None or needs_kernel_check(plan.kernels, session):
+        checked = check_plan(plan, session, Reference.open(folder / REFERENCE_NAMES[graph.name]))
+        try:
+            write_plan(folder, checked, data)
+        except FileError as error:  # the next start checks it again
+            log.info("the check of %s is not kept: %s", plan.name, error)
     return session
 
 
-def _check_first_run(folder: Path, graph: GraphFiles, plan: Plan, data: bytes | None, session: Session) -> None:
-    """Hold a plan that was made for other GPUs to torch's features, and keep the result; ParityError if it differs."""
-    reference = Reference.open(folder / REFERENCE_NAMES[graph.name])
-    parity = reference.measure(session, plan.backend, plan.precision)
-    try:
-        write_plan(folder, msgspec.structs.replace(plan, parity=parity), data)
-    except FileError as error:  # the next start checks it again
-        log.info("the check of %s is not kept: %s", plan.name, error)
+def check_plan(plan: Plan, session: Session, reference: Reference) -> Plan:
+    """Return the record of an open plan with what was not checked yet: how far it is from torch, and the kernels.
+
+    Raises ParityError where one of them differs by more than it may.
+    """
+    parity = plan.parity or reference.measure(session, plan.backend, plan.precision)
+    kernels = plan.kernels
+    if needs_kernel_check(kernels, session):
+        kernels = check_kernels(session, reference, plan.device)
+    return msgspec.structs.replace(plan, parity=parity, kernels=kernels)
 
 
 def planned_backends(folder: Path, graph: GraphFiles) -> list[str]:

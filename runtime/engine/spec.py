@@ -27,8 +27,11 @@ describes, and their recipes are of the memory only."""
 _DIGEST_MARK = b'"digest": "'
 
 
-class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One memory output: its block, counted from 1, and its width.
+
+    joined: blocks before it whose features lie before the block's own in the same vectors, each l2-normalised by
+    itself, and the whole again.
 
     A ViT's memory is taken after the block's attention; a ResNet's blocks are its four layers. An image-only ViT's is
     taken after the block and the last norm, an image-only CNN's blocks are its feature levels.
@@ -36,6 +39,10 @@ class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     block: int
     width: int
+    joined: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return "+".join(map(str, (*self.joined, self.block)))
 
 
 class Encoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,7 +68,7 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return not self.backbone.startswith(IMAGE_ONLY)
 
     def __str__(self) -> str:
-        taps = ",".join(str(tap.block) for tap in self.taps)
+        taps = ",".join(map(str, self.taps))
         return (
             f"{self.backbone} at {self.image_size} px, weights {self.weights[:12]}, memory taps {taps} on "
             f"{self.grid[0]}×{self.grid[1]} patches, neighbourhood {self.neighbourhood}"

@@ -10,7 +10,7 @@ import msgspec
 from ..core.errors import SettingsError
 from ..core.files import NO_DIGEST
 from ..core.scene import Scene
-from ..core.scoring import Fusion
+from ..core.scoring import Fusion, ImageMaximum
 from ..core.view import View
 from ..engine.spec import Encoder
 from .calibrate import Calibration
@@ -132,7 +132,7 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     graph: str
     view: View
     temperature: float
-    image_maximum: Literal["grid", "map"]
+    image_maximum: ImageMaximum
     fusion: Fusion
     residual_weight: float
     memory_share: float
@@ -156,6 +156,10 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError(f"false_reject_rate {self.false_reject_rate}: between 0 and 0.5 is accepted")
         if not 0 <= self.residual_weight <= MAX_RESIDUAL_WEIGHT:
             raise ValueError(f"residual_weight {self.residual_weight}: from 0 to {MAX_RESIDUAL_WEIGHT} is accepted")
+        if self.image_maximum == "top" and self.fusion not in ("memory", "subspace"):
+            raise ValueError(
+                f"image_maximum 'top' with fusion {self.fusion!r}: only scores of the memory alone have it"
+            )
         if self.scene and self.scene.views != self.view.count:
             raise ValueError(f"a scene of {self.scene.views} views: a photo has {self.view.count}")
 

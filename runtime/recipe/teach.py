@@ -4,8 +4,8 @@
     recipe.save("nut.safetensors")
 
 The prompts are those of a generic part, the same for every product. All that is learned of a product is its memory and
-what its own shots score; `train-and-export --refine` learns prompts of its own from the same shots. With an engine whose
-encoder has no text, the memory is all that is scored.
+what its own shots score; `train-and-export --refine` learns prompts of its own from the same shots. With an engine
+whose encoder has no text, the memory is all that is scored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.scoring import RESIDUAL_WEIGHT, Fusion, Learned
+from ..core.scoring import RESIDUAL_WEIGHT, Fusion, ImageMaximum, Learned
 from ..core.view import View
 from ..engine.engine import Engine
 from ..engine.parity import TEMPERATURE
@@ -68,13 +68,14 @@ def teach(
     return teach_product(engine, Product(name, (), view, loaded), options)
 
 
-def no_prompts(encoder: Encoder, fusion: Fusion = "memory") -> Learned:
+def no_prompts(encoder: Encoder, fusion: Fusion = "memory", image_maximum: ImageMaximum = "top") -> Learned:
     """Return what is scored of a product of which only the memory is known: prompts that are 0, which nothing reads.
 
-    fusion: "memory" or "subspace".
+    fusion: "memory" or "subspace"; image_maximum: "top" was the better one on drawn and painted parts and on solar
+    cells (docs/backbones.md).
     """
     nothing = np.zeros((2, encoder.width), np.float32)
-    return Learned(nothing, nothing, (), TEMPERATURE, "grid", fusion=fusion)
+    return Learned(nothing, nothing, (), TEMPERATURE, image_maximum, fusion=fusion)
 
 
 def teach_product(engine: Engine, product: Product, options: LearningOptions | None = None) -> Recipe:

@@ -99,16 +99,15 @@ def test_what_python_finds_with_the_small_backbone_is_found(library: Library, tm
     np.testing.assert_allclose(seen.map, expected.map, rtol=0, atol=1e-5)
 
 
-def test_an_image_only_product_is_scored_and_its_subspace_is_refused(library: Library, tmp_path: Path) -> None:
-    folder = tmp_path / "images"
-    backbone = Backbone.open("timm:resnet10t", pretrained="random", image_size=64)
-    make_engine(backbone, folder, ["fp32"], few_pictures=True)
-    opened = Engine.open(folder, backend="onnxruntime", threads=1)
+def test_an_image_only_product_is_scored_and_its_subspace_is_refused(
+    library: Library, images_engine: Path, tmp_path: Path
+) -> None:
+    opened = Engine.open(images_engine, backend="onnxruntime", threads=1)
     for seed in range(2):
         draw_part(seed).save(tmp_path / f"{seed}.png")
     shots = load_shots(sorted(tmp_path.glob("*.png")), View(), [64])
     product = teach_product(opened, Product("ring", (), View(), shots))
-    native = open_engine(library, folder)
+    native = open_engine(library, images_engine)
     expected, seen = Detector(opened, product).predict(FRAME), NativeDetector(native, product.to_bytes()).inspect(FRAME)
     assert seen.score == pytest.approx(expected.score, abs=1e-5)
     np.testing.assert_allclose(seen.map, expected.map, rtol=0, atol=1e-5)

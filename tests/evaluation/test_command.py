@@ -48,6 +48,19 @@ def test_the_whole_command(ring: Path, engine_folder: Path, tmp_path: Path) -> N
     assert "ring, memory, 2 shots: image_auroc" in {row["name"] for row in results["rows"]}  # type: ignore[attr-defined]
 
 
+def test_a_backbone_without_text_leaves_out_the_rows_that_need_it(
+    ring: Path, images_engine: Path, tmp_path: Path
+) -> None:
+    methods = ["memory-top", "subspace", "anomalydino", "vvclip", "promptad", "anople"]
+    backbone = ["--backbone", "timm:resnet10t", "--pretrained", "random"]
+    results = run(ring, images_engine, tmp_path, "--shots", "2", "--method", *methods, *backbone)
+    assert {cell["method"] for cell in results["cells"]} == set(methods[:3])  # type: ignore[attr-defined]
+    remarks = "\n".join(results["remarks"])  # type: ignore[arg-type]
+    for method in ("vvclip", "promptad"):
+        assert f"ring, {method}: left out: timm:resnet10t has no text tower" in remarks
+    assert "ring, anople: left out: AnoPLe needs a CLIP whose image tower is a ViT" in remarks
+
+
 def test_what_cannot_be_done_is_remarked(ring: Path, engine_folder: Path, tmp_path: Path) -> None:
     results = run(
         ring, engine_folder, tmp_path, "--shots", "1", "8", "--method", "memory", "promptad-objects"

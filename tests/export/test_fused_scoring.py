@@ -13,6 +13,7 @@ import pytest
 from goodparts.export import fused_scoring as scoring_graph
 from goodparts.export.fused_scoring import append_scoring
 from goodparts.export.graph import OPSET
+from goodparts.runtime.core import scoring
 from goodparts.runtime.core.scoring import Features, Floats, anomaly_map, score
 from goodparts.runtime.engine.spec import Encoder, Tap
 from goodparts.runtime.recipe.recipe import Recipe
@@ -100,6 +101,17 @@ def test_it_says_what_the_definition_says(
         residual_weight=5.0,  # of a CLIP
     )
     features = features_of(np.random.default_rng(2), views=3)
+    assert_same(run(product, features, backend, tmp_path), features, product)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_image_scores_the_mean_of_the_largest_patches(
+    product: Recipe, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (scoring, scoring_graph):
+        monkeypatch.setattr(module, "TOP_PART", 4)  # three of the twelve patches
+    product = changed(product, fusion="memory", image_maximum="top")
+    features = features_of(np.random.default_rng(4), views=3)
     assert_same(run(product, features, backend, tmp_path), features, product)
 
 

@@ -13,12 +13,14 @@ import onnx_ir as ir
 import open_clip
 import pytest
 import torch
+from goodparts.benchmarks.nvidia_check import compile_graph
 from goodparts.export import int8, mixed
 from goodparts.export import precisions as variants
 from goodparts.export import reference as parity
 from goodparts.export.graph import write_graph
 from goodparts.export.precisions import Exporter
 from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.backends.tensorrt_api import TensorRtApi
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.engine.parity import TOLERANCES, Tolerance
 from goodparts.runtime.engine.spec import Variant
@@ -26,6 +28,8 @@ from goodparts.trainer.clip.backbone import Backbone
 from goodparts.trainer.clip.weights import randomise
 
 from tests.conftest import VIT
+
+FLOAT16 = onnx.TensorProto.FLOAT16
 
 
 def tiny(outliers: float = 1.0) -> Backbone:
@@ -131,6 +135,24 @@ def test_int8_is_explicit_symmetric_and_runs_everywhere(exporter: Exporter, whol
         if len(node.input) > 2:
             assert constants[node.input[2]].dtype == np.int8
             assert not constants[node.input[2]].any(), "TensorRT accepts no zero point"
+
+
+def test_int8_leaves_attention_in_fp16(exporter: Exporter, whole: Variant) -> None:
+    graph = exporter.graph.with_name(whole.graph)
+    onnx.checker.check_model(str(graph), full_check=True)
+    types = types_of(graph)
+    assert types["MatMul"][FLOAT16] == 2 * types["Softmax"].total()
+    assert types["MatMul"][onnx.TensorProto.FLOAT] > 0, "the products with weights, which are dequantised"
+    assert set(types["Softmax"]) == {onnx.TensorProto.FLOAT}
+    halves = [tensor for tensor in onnx.load(str(graph)).graph.initializer if tensor.data_type == FLOAT16]
+    assert all(tensor.dims in ([], [1]) for tensor in halves), "no weight is there twice"
+
+
+def test_nvidias_compiler_fuses_the_attention_of_int8(exporter: Exporter, whole: Variant) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings", reason='TensorRT-RTX is not installed: pip install ".[tensorrt-rtx]"')
+    graph = exporter.graph.with_name(whole.graph)
+    made = compile_graph(TensorRtApi("tensorrt_rtx_bindings", "TensorRT-RTX"), graph)
+    assert made.fused_attentions >= types_of(graph)["Softmax"].total()
 
 
 def test_what_harms_most_stays_in_fp32(

@@ -17,18 +17,20 @@ from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.scoring import RESIDUAL_WEIGHT, Features
 from goodparts.runtime.engine.spec import IMAGE_ONLY, Encoder, Tap
 from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
 from torch import nn
 
 from ..embedded import model as small
 from ..embedded.tower import HybridTower, HybridVisual
 from ..image_only.tower import TimmTower, TimmVisual
 from ..image_only.weights import ImageOnlyModel, open_timm_model
+from .class_token_tower import ClassTokenTower
 from .names import RANDOM
 from .resnet_tower import ResNetTower
 from .text_tower import TextTower, open_tokenizer
-from .tower import Tower
+from .tower import Taps, Tower
 from .vv_tower import VVTower
-from .weights import check_name, open_model
+from .weights import HUB, open_model, read_config
 
 
 class Backbone:
@@ -43,7 +45,7 @@ class Backbone:
         model: Any,
         known_tokens: frozenset[int] | None = None,
         *,
-        taps: tuple[int, ...] | None = None,
+        taps: Taps | None = None,
         grid: int | None = None,
         neighbourhood: int | None = None,
         tap_outputs: bool = False,
@@ -55,7 +57,8 @@ class Backbone:
             name: The backbone's name.
             model: An open_clip model, or an ImageOnlyModel.
             known_tokens: The ids of the tokens that the text tower has learned; None for all.
-            taps: The blocks that the memory is taken from, counted from 1; None for the tower's own choice.
+            taps: The blocks that the memory is taken from, counted from 1, those in a tuple together; None for the
+                tower's own choice.
             grid: The side of the grid of patches; None for the tower's own.
             neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None
                 for the tower's own.
@@ -93,7 +96,7 @@ class Backbone:
             image_size=self.visual.image_size,
             grid=self.visual.grid,
             width=self.visual.out_width,
-            taps=tuple(map(Tap, self.visual.taps, self.visual.tap_widths)),
+            taps=tuple(map(Tap, self.visual.taps, self.visual.tap_widths, self.visual.joined)),
             neighbourhood=self.visual.neighbourhood,
         )
 
@@ -104,7 +107,7 @@ class Backbone:
         *,
         pretrained: str | None = None,
         weights: Path | None = None,
-        taps: tuple[int, ...] | None = None,
+        taps: Taps | None = None,
         grid: int | None = None,
         neighbourhood: int | None = None,
         image_size: int | None = None,
@@ -114,10 +117,12 @@ class Backbone:
         """Open `small`, any open_clip ViT or CLIP ResNet, or one of timm's image-only models.
 
         Args:
-            name: `small`, a name of open_clip, or a name of timm behind `timm:`.
+            name: `small`, a name of open_clip, a repository of the hub behind `hf-hub:`, or a name of timm behind
+                `timm:`.
             pretrained: The tag of the weights, or `random`.
             weights: A local file with the weights instead (safetensors, .pt).
-            taps: The blocks that the memory is taken from, counted from 1; None for the backbone's own choice.
+            taps: The blocks that the memory is taken from, counted from 1, those in a tuple together; None for the
+                backbone's own choice.
             grid: The side of the grid of patches; None for the backbone's own.
             neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None
                 for the backbone's own.
@@ -189,25 +194,25 @@ class Backbone:
         return [word for word in words if not self._known_tokens.issuperset(tokenizer.encode(word))]
 
 
-def wrap(
-    visual: Any, taps: tuple[int, ...] | None = None, grid: int | None = None, neighbourhood: int | None = None
-) -> Tower:
+def wrap(visual: Any, taps: Taps | None = None, grid: int | None = None, neighbourhood: int | None = None) -> Tower:
     """Return an image tower with its local path; what is None is the tower's own choice.
 
     Raises:
-        BackboneError: The tower is neither a ViT nor a ResNet of CLIP, nor that of the embedded one, nor timm's.
+        BackboneError: The tower is neither a ViT with a class token, nor a ResNet of CLIP, nor that of the embedded
+            backbone or of an image-only one.
         SettingsError: The taps are no blocks of the tower, or grid or neighbourhood is out of range.
     """
-    towers: dict[type, type[HybridTower | ResNetTower | TimmTower]] = {
+    towers: dict[type, type[HybridTower | ResNetTower | TimmTower | ClassTokenTower]] = {
         HybridVisual: HybridTower,
         ModifiedResNet: ResNetTower,
         TimmVisual: TimmTower,
+        TimmModel: ClassTokenTower,
     }
     return towers.get(type(visual), VVTower)(visual, taps, grid, neighbourhood)
 
 
 def check_architecture(
-    name: str, taps: tuple[int, ...] | None = None, grid: int | None = None, neighbourhood: int | None = None
+    name: str, taps: Taps | None = None, grid: int | None = None, neighbourhood: int | None = None
 ) -> None:
     """Check that an open_clip model is supported, before its weights are read or downloaded.
 
@@ -215,16 +220,18 @@ def check_architecture(
         BackboneError: There is no model of this name, or one of its towers is not supported.
         SettingsError: The taps are no blocks of the image tower, or grid or neighbourhood is out of range.
     """
-    check_name(name)
-    config = open_clip.get_model_config(name) or {}
-    if timm := config["vision_cfg"].get("timm_model_name"):
-        raise BackboneError(f"{name}: image tower {timm} is not supported: CLIP's ViTs and ResNets are")
+    config = read_config(name)
     if hugging_face := config["text_cfg"].get("hf_model_name"):
         raise BackboneError(f"{name}: text tower {hugging_face} is not supported: CLIP's causal one is")
-    with torch.device("meta"):  # shapes without values, in a moment however large the model is
-        model: Any = open_clip.create_model(name, device="meta")
-        wrap(model.visual, taps, grid, neighbourhood)
-        TextTower(getattr(model, "text", model))
+    if name.startswith(HUB):
+        return  # open_clip would fetch its weights as well
+    try:
+        with torch.device("meta"):  # shapes without values, in a moment however large the model is
+            model: Any = open_clip.create_model(name, device="meta")
+            wrap(model.visual, taps, grid, neighbourhood)
+            TextTower(getattr(model, "text", model))
+    except BackboneError as error:
+        raise BackboneError(f"{name}: {error}") from error
 
 
 def check_device(device: str) -> None:

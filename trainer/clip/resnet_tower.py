@@ -23,7 +23,7 @@ from goodparts.runtime.core.scoring import bilinear_matrix
 from open_clip.modified_resnet import AttentionPool2d
 from torch import Tensor
 
-from .tower import Tower, check_taps
+from .tower import Taps, Tower, check_taps
 
 DEFAULT_TAPS = (2, 3)
 """The layers that PatchCore takes its memory from; the paper does not say which ones PromptAD does."""
@@ -38,7 +38,7 @@ class ResNetTower(Tower):
     def __init__(
         self,
         visual: Any,
-        taps: tuple[int, ...] | None = None,
+        taps: Taps | None = None,
         grid: int | None = None,
         neighbourhood: int | None = None,
     ) -> None:

@@ -14,12 +14,17 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
+Taps = tuple[int | tuple[int, ...], ...]
+"""What the memory is taken from: an output for each block, counted from 1, or for several blocks together."""
+
+
 class Tower(nn.Module):
     """Wraps a frozen open_clip image tower; image uint8 [B,S,S,3] → global, local, and one memory per tap.
 
     image_size: S; grid: (rows, columns) with rows·columns = P, of every output; neighbourhood: odd side of the square
     of patches that each patch of the memory is averaged over, 1 for none; out_width: of the joint space, D; taps: the
-    blocks that the memory is taken from, counted from 1, and tap_widths, W of each.
+    blocks that the memory is taken from, counted from 1, and tap_widths, W of each; joined: the blocks before each tap
+    whose features lie in the same output.
     """
 
     visual: Any  # open_clip is untyped
@@ -31,6 +36,10 @@ class Tower(nn.Module):
     out_width: int
     taps: tuple[int, ...]
     tap_widths: tuple[int, ...]
+
+    @property
+    def joined(self) -> tuple[tuple[int, ...], ...]:
+        return ((),) * len(self.taps)
 
     def __init__(self, visual: Any, activation: nn.Module) -> None:
         """activation: one of the model's nonlinearities; all are alike."""
@@ -97,8 +106,12 @@ def grid_features(maps: Tensor, grid: tuple[int, int], neighbourhood: int = 1) -
     return (maps / norm.clamp_min(1e-12)).flatten(2).transpose(1, 2).contiguous()
 
 
-def check_taps(taps: tuple[int, ...], blocks: int) -> tuple[int, ...]:
+def check_taps(taps: Taps, blocks: int) -> tuple[int, ...]:
     """Return the taps; raise SettingsError unless they are numbers of blocks in rising order."""
+    single = tuple(tap for tap in taps if isinstance(tap, int))
+    if len(single) < len(taps):
+        raise SettingsError("memory taps that are joined by + are of timm: backbones: separate them by commas")
+    taps = single
     if not taps or not all(1 <= tap <= blocks for tap in taps) or list(taps) != sorted(taps):
         raise SettingsError(f"memory taps {taps}: block numbers from 1 to {blocks} in rising order")
     return taps

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from goodparts.runtime.core.errors import BackboneError
 from torch import Tensor, nn
 
-from .tower import Tower, check_taps
+from .tower import Taps, Tower, check_taps
 
 
 def default_taps(layers: int) -> tuple[int, int]:
@@ -33,7 +33,7 @@ class VVTower(Tower):
     def __init__(
         self,
         visual: Any,
-        taps: tuple[int, ...] | None = None,
+        taps: Taps | None = None,
         grid: int | None = None,
         neighbourhood: int | None = None,
     ) -> None:

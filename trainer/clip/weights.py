@@ -22,9 +22,12 @@ from goodparts.runtime.core.errors import BackboneError, SettingsError, first_li
 from goodparts.runtime.engine.spec import GONE_BACKBONE
 from torch import nn
 
+from .checkpoints import read_checkpoint
 from .names import DEFAULT_NAME, LARGE_NAME, LARGE_PRETRAINED, RANDOM
 
 CONNECT_SECONDS = 5.0
+HUB = "hf-hub:"
+"""Names that begin so are repositories of the hub."""
 NAMES_SHOWN = 3
 """So many of the weights that do not fit are named."""
 
@@ -33,7 +36,7 @@ def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
     """Return an open_clip model with its weights.
 
     Args:
-        name: A name of open_clip.
+        name: A name of open_clip, or `hf-hub:` and a repository of the hub, which has weights of its own.
         pretrained: The tag of the weights, `random`, or None for the recommended weights of LARGE_NAME.
         weights: A local file with the weights instead.
 
@@ -43,6 +46,10 @@ def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
     """
     if weights is not None and pretrained is not None:
         raise SettingsError("--weights and --pretrained both given: choose one")
+    if name.startswith(HUB):
+        if weights is not None or pretrained is not None:
+            raise SettingsError(f"{name} brings its own weights: leave out --pretrained and --weights")
+        return _from_hub(name, None)
     if weights is not None:
         return _from_file(name, weights)
     if pretrained == RANDOM:
@@ -57,6 +64,21 @@ def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
     if pretrained not in tags:
         raise BackboneError(f"{name} has no pretrained tag {pretrained!r}: {', '.join(tags) or 'none'}, or {RANDOM}")
     return _from_hub(name, pretrained)
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """Return the configuration of an open_clip model, that of the hub from its local cache or over the network.
+
+    Raises BackboneError where open_clip has no model of this name, or the configuration cannot be had.
+    """
+    if not name.startswith(HUB):
+        check_name(name)
+        return dict(open_clip.get_model_config(name) or {})
+    with hub_within_reach() as obstacle:
+        try:
+            return dict(open_clip.get_model_config(name))
+        except Exception as error:  # whatever the download raises
+            raise BackboneError(explain_missing(f"the configuration of {name}", first_line(error), obstacle)) from error
 
 
 def check_name(name: str) -> None:
@@ -75,13 +97,21 @@ def check_name(name: str) -> None:
 
 
 def _from_file(name: str, path: Path) -> Any:
-    if not path.is_file():
-        raise BackboneError(f"weights file {path} does not exist")
+    """Return a model with the weights of a file; position embeddings of another length are resampled."""
+    checkpoint = read_checkpoint(path)
     try:
-        # open_clip reads .pt files with weights_only: tensors come in, no code from the file is run.
-        return open_clip.create_model(name, pretrained=str(path))
-    except Exception as error:  # torch, safetensors and zipfile each raise their own
+        model: Any = open_clip.create_model(name, force_quick_gelu=bool(checkpoint.quick_gelu))
+        tensors = open_clip.convert.convert_state_dict(model, checkpoint.tensors)
+        if "positional_embedding" in tensors and not hasattr(model, "positional_embedding"):
+            tensors = open_clip.model.convert_to_custom_text_state_dict(tensors)
+        if "logit_scale" in tensors:
+            tensors["logit_scale"] = tensors["logit_scale"].reshape(model.logit_scale.shape)
+        open_clip.model.resize_pos_embed(tensors, model)
+        open_clip.model.resize_text_pos_embed(tensors, model)
+        model.load_state_dict(tensors)
+    except Exception as error:  # open_clip and torch raise many kinds
         raise BackboneError(f"{path} does not hold weights for {name}: {describe_mismatch(error)}") from error
+    return model
 
 
 def describe_mismatch(error: Exception) -> str:
@@ -105,35 +135,42 @@ def _count_names(kind: str, names: list[str]) -> str:
     return f"{len(names)} {kind} ({', '.join(names[:NAMES_SHOWN])}{more})"
 
 
-def _from_hub(name: str, tag: str) -> Any:
-    """Return a model with weights from the hub's local cache, or over the network where there is one."""
-    with hub_within_reach() as silent:
+def _from_hub(name: str, tag: str | None) -> Any:
+    """Return a model with weights from the hub's local cache, or over the network where there is one.
+
+    tag: None for a repository of the hub, which has weights of its own.
+    """
+    with hub_within_reach() as obstacle:
         try:
             # Some tags were trained with QuickGELU under a name whose configuration does not say so.
-            quick = bool((open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"))
-            return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick)
+            quick = tag is not None and bool((open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"))
+            return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick, require_pretrained=True)
         except Exception as error:  # whatever the download raises
-            raise BackboneError(explain_missing(f"the weights {tag} of {name}", first_line(error), silent)) from error
+            what = f"the weights of {name}" if tag is None else f"the weights {tag} of {name}"
+            raise BackboneError(explain_missing(what, first_line(error), obstacle)) from error
 
 
 @contextlib.contextmanager
 def hub_within_reach() -> Iterator[str | None]:
-    """Let the hub's client read only its cache where the hub cannot be reached; yield what silent_host returns."""
-    silent = silent_host()
+    """Let the hub's client read only its cache where the hub cannot be reached; yield the reason, None where it can."""
     hub = huggingface_hub.constants
-    offline_before, hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE or silent is not None
+    if hub.HF_HUB_OFFLINE:
+        yield "HF_HUB_OFFLINE is set"
+        return
+    silent = silent_host()
+    hub.HF_HUB_OFFLINE = silent is not None
     try:
-        yield silent
+        yield None if silent is None else f"{silent} does not answer"
     finally:
-        hub.HF_HUB_OFFLINE = offline_before
+        hub.HF_HUB_OFFLINE = False
 
 
-def explain_missing(what: str, cause: str, silent: str | None) -> str:
+def explain_missing(what: str, cause: str, obstacle: str | None) -> str:
     """Return in one line why weights could not be had, and what to do.
 
-    what: the weights; cause: what their download reported; silent: what silent_host returned.
+    what: the weights; cause: what their download reported; obstacle: what hub_within_reach yielded.
     """
-    cause = cause[:200] if silent is None else f"they are not in the local cache, and {silent} does not answer"
+    cause = cause[:200] if obstacle is None else f"the local cache has no such file, and {obstacle}"
     return (
         f"cannot get {what}: {cause}; connect once, or copy the file from a machine that has it and give --weights "
         "FILE, or take --backbone small, which needs neither"

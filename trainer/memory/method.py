@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.core.scoring import ImageMaximum
 from goodparts.runtime.recipe.product import LearnedProduct, Product
 from goodparts.runtime.recipe.teach import no_prompts
 from msgspec import Meta
@@ -24,6 +25,7 @@ class MemorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     memory_share: Annotated[float, Meta(gt=0, le=1, description="of the shots' patches to remember")] = 1.0
     poses: Annotated[bool, Meta(description="remember each shot turned and mirrored too")] = False
+    image_maximum: Annotated[ImageMaximum, Meta(description="where the image score takes the memory's maximum")] = "top"
     subspace: Annotated[
         bool,
         Meta(
@@ -37,7 +39,7 @@ class MemoryOnly(Method):
     """The memory with its settings."""
 
     title = "the memory only"
-    description = "besides --memory-share and --poses, which it shares with the other methods"
+    description = "besides --memory-share, --poses and --image-maximum (top), which it shares with the other methods"
     protocols: ClassVar[Mapping[Protocol, MemorySettings]] = {"clean": MemorySettings()}
     learns_together = False
 
@@ -80,7 +82,9 @@ class MemoryPreparation(Preparation):
                 product=product,
                 method="memory",
                 settings=msgspec.structs.asdict(self._settings),
-                prompts=no_prompts(encoder, "subspace" if self._settings.subspace else "memory"),
+                prompts=no_prompts(
+                    encoder, "subspace" if self._settings.subspace else "memory", self._settings.image_maximum
+                ),
                 features=self._backbone.encode(product.shots.views[encoder.image_size]),
                 encode=self._backbone.encode,
                 memory_share=self._settings.memory_share,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from goodparts.runtime.core.errors import SettingsError
-from goodparts.runtime.core.scoring import Fusion
+from goodparts.runtime.core.scoring import Fusion, ImageMaximum
 from msgspec import Meta
 
 from ..settings import Protocol, change_settings
@@ -50,8 +50,11 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     )
     alignment_weight: Annotated[float, Meta(ge=0, description="λ of the alignment loss")] = 0.001
     image_maximum: Annotated[
-        Literal["grid", "map"],
-        Meta(description="where the image score takes the memory's maximum: patch grid or 400×400 map"),
+        ImageMaximum,
+        Meta(
+            description="where the image score takes the memory's maximum: patch grid or 400×400 map; or top, "
+            "the mean of the largest hundredth of the patches, for the memory alone"
+        ),
     ] = "grid"
     fusion: Annotated[
         Fusion,
@@ -101,4 +104,7 @@ def promptad_settings(protocol: Protocol, **changes: Any) -> PromptADSettings:
     temperature = changes.get("temperature")
     if isinstance(temperature, int | float) and temperature <= 0:
         raise SettingsError(f"temperature {temperature}: a number above 0 is needed")
-    return change_settings(PROTOCOLS[protocol], changes)
+    settings = change_settings(PROTOCOLS[protocol], changes)
+    if settings.image_maximum == "top" and settings.fusion not in ("memory", "subspace"):
+        raise SettingsError(f"image_maximum top: for fusion memory or subspace, not {settings.fusion}")
+    return settings

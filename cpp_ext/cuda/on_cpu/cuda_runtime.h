@@ -4,7 +4,10 @@
 //
 // A block's threads are coroutines that change places at barriers and warp-wide instructions, in an order that can be
 // chosen: what depends on it is a race. Whatever could come late does: an asynchronous copy spoils its destination at
-// once and arrives when it is waited for. Device memory begins as nonsense; blocks run one after the other.
+// once and arrives when it is waited for. Device memory begins and ends as nonsense; blocks run one after the other.
+//
+// The runtime's calls are counted. What goes to a stream that is captured runs when its graph is replayed; a call that
+// CUDA forbids meanwhile is refused, and ends the capture.
 #pragma once
 
 #include <ucontext.h>
@@ -16,9 +19,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <random>
+#include <string>
+#include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #define __host__
@@ -50,6 +58,16 @@ struct Settings {
   int major = 8;
 };
 inline Settings settings;
+inline std::string failing_kernel;  // that is not launched
+
+constexpr int kDevices = 2;
+inline thread_local int current_device = 0;
+
+// What was asked of the runtime since the counts were last read.
+struct Counts {
+  int64_t allocations[kDevices], launches[kDevices], frees, waits, up, down;  // up, down: bytes
+};
+inline Counts counts;
 
 constexpr size_t kSharedBytes = 228 * 1024;
 constexpr int kSpoilt = 0xa5;
@@ -250,8 +268,22 @@ void multiply(Format, Sum (&sum)[4], const uint32_t (&left)[4], uint32_t right0,
 
 // ---- The runtime's functions ---------------------------------------------------------------------------------------
 
-enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorNoDevice };
+enum cudaError_t {
+  cudaSuccess,
+  cudaErrorMemoryAllocation,
+  cudaErrorNoDevice,
+  cudaErrorInvalidDevice,
+  cudaErrorLaunchFailure,
+  cudaErrorStreamCaptureUnsupported
+};
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice, cudaMemoryTypeManaged };
+enum cudaStreamCaptureMode {
+  cudaStreamCaptureModeGlobal,
+  cudaStreamCaptureModeThreadLocal,
+  cudaStreamCaptureModeRelaxed
+};
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount,
@@ -265,41 +297,153 @@ struct cudaFuncAttributes {};
 struct cudaDeviceProp {
   char name[256];
 };
+struct cudaPointerAttributes {
+  cudaMemoryType type;
+  int device;
+};
 
-inline cudaError_t cudaGetLastError() { return cudaSuccess; }
-inline const char* cudaGetErrorString(cudaError_t) { return "out of memory"; }
-inline cudaError_t cudaGetDeviceCount(int* devices) { return *devices = 1, cudaSuccess; }
-inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
-  return std::strcpy(properties->name, "CPU"), cudaSuccess;
+namespace on_cpu {
+
+using Graph = std::vector<std::function<void()>>;
+
+// One stream at most is captured at a time.
+struct Capture {
+  cudaStream_t stream = nullptr;  // null: none is
+  std::thread::id thread;
+  cudaStreamCaptureMode mode;
+  bool ended;  // by a call that is forbidden meanwhile
+  Graph work;
+};
+inline Capture capture;
+inline thread_local cudaStreamCaptureMode thread_mode = cudaStreamCaptureModeGlobal;
+inline thread_local cudaError_t last_error = cudaSuccess;
+
+struct Allocation {
+  size_t bytes;
+  int device;
+};
+inline std::mutex mutex;
+inline std::map<char*, Allocation> allocated;
+inline bool keep_freed = false;  // as long as there are graphs that might read it
+
+// What CUDA calls potentially unsafe: forbidden to the thread that captures, and during a global capture to all others,
+// but for threads whose mode is relaxed.
+inline cudaError_t unsafe() {
+  if (!capture.stream || thread_mode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
+  const bool own = capture.thread == std::this_thread::get_id();
+  const bool forbidden = own ? capture.mode != cudaStreamCaptureModeRelaxed
+                             : capture.mode == cudaStreamCaptureModeGlobal && thread_mode == capture.mode;
+  if (!forbidden) return cudaSuccess;
+  capture.ended = true;
+  return cudaErrorStreamCaptureUnsupported;
 }
-inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
-inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-inline cudaError_t cudaFree(void* data) { return std::free(data), cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 
-inline cudaError_t cudaMalloc(void** data, size_t bytes) {
-  *data = std::malloc(bytes);
-  if (!*data) return cudaErrorMemoryAllocation;
-  std::memset(*data, on_cpu::kSpoilt, bytes);
+inline cudaError_t enqueue(cudaStream_t stream, std::function<void()> work) {
+  if (stream && stream == capture.stream)
+    capture.work.push_back(std::move(work));
+  else
+    work();
   return cudaSuccess;
 }
 
-inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
+inline void launch(const char* name, dim3 grid, dim3 size, size_t shared, void* stream, std::function<void()> kernel) {
+  ++counts.launches[current_device];
+  if (name == failing_kernel)
+    last_error = cudaErrorLaunchFailure;
+  else
+    enqueue(static_cast<cudaStream_t>(stream), [=] { run(grid, size, shared, kernel); });
+}
+
+inline void count_copy(size_t bytes, cudaMemcpyKind kind) {
+  if (kind == cudaMemcpyHostToDevice) counts.up += static_cast<int64_t>(bytes);
+  if (kind == cudaMemcpyDeviceToHost) counts.down += static_cast<int64_t>(bytes);
+}
+
+}  // namespace on_cpu
+
+inline cudaError_t cudaGetLastError() { return std::exchange(on_cpu::last_error, cudaSuccess); }
+inline const char* cudaGetErrorString(cudaError_t code) {
+  const char* texts[] = {"no error",       "out of memory",  "no device",
+                         "invalid device", "launch failure", "operation not permitted when stream is capturing"};
+  return texts[code];
+}
+inline cudaError_t cudaGetDeviceCount(int* devices) { return *devices = on_cpu::kDevices, cudaSuccess; }
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  return std::strcpy(properties->name, "CPU"), cudaSuccess;
+}
+inline cudaError_t cudaGetDevice(int* device) { return *device = on_cpu::current_device, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= on_cpu::kDevices) return cudaErrorInvalidDevice;
+  return on_cpu::current_device = device, cudaSuccess;
+}
+
+inline cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+  return std::swap(*mode, on_cpu::thread_mode), cudaSuccess;
+}
+
+inline cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  *status = stream == on_cpu::capture.stream ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  ++on_cpu::counts.waits;
+  if (!stream || stream != on_cpu::capture.stream) return on_cpu::unsafe();
+  on_cpu::capture.ended = true;
+  return cudaErrorStreamCaptureUnsupported;
+}
+
+inline cudaError_t cudaMalloc(void** data, size_t bytes) {
+  ++on_cpu::counts.allocations[on_cpu::current_device];
+  if (const cudaError_t refused = on_cpu::unsafe()) return refused;
+  *data = std::malloc(bytes);
+  if (!*data) return cudaErrorMemoryAllocation;
+  std::memset(*data, on_cpu::kSpoilt, bytes);
+  const std::lock_guard<std::mutex> lock(on_cpu::mutex);
+  on_cpu::allocated[static_cast<char*>(*data)] = {bytes, on_cpu::current_device};
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaFree(void* data) {
+  if (!data) return cudaSuccess;
+  ++on_cpu::counts.frees;
+  if (const cudaError_t refused = on_cpu::unsafe()) return refused;
+  const std::lock_guard<std::mutex> lock(on_cpu::mutex);
+  const auto found = on_cpu::allocated.find(static_cast<char*>(data));
+  std::memset(data, on_cpu::kSpoilt, found->second.bytes);
+  on_cpu::allocated.erase(found);
+  if (!on_cpu::keep_freed) std::free(data);
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* data) {
+  const std::lock_guard<std::mutex> lock(on_cpu::mutex);
+  *attributes = {cudaMemoryTypeUnregistered, 0};
+  for (const auto& [start, allocation] : on_cpu::allocated)
+    if (start <= data && data < start + allocation.bytes) *attributes = {cudaMemoryTypeDevice, allocation.device};
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  ++on_cpu::counts.waits;
+  on_cpu::count_copy(bytes, kind);
+  if (const cudaError_t refused = on_cpu::unsafe()) return refused;
   return std::memcpy(to, from, bytes), cudaSuccess;
 }
 
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
-  return cudaMemcpy(to, from, bytes, kind);
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  on_cpu::count_copy(bytes, kind);
+  return on_cpu::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+}
+
+inline cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
+  return on_cpu::enqueue(stream, [=] { std::memset(data, value, bytes); });
 }
 
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
   const on_cpu::Settings& has = on_cpu::settings;
   const int values[] = {has.multiprocessors, 48 * 1024, has.shared_bytes, has.major, 0};
   return *value = values[which], cudaSuccess;
-}
-
-inline cudaError_t cudaMemset(void* data, int value, size_t bytes) {
-  return std::memset(data, value, bytes), cudaSuccess;
 }
 
 template <class Kernel>

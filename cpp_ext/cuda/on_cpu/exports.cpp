@@ -1,7 +1,6 @@
 // The device code on the CPU, for Python's ctypes: every function returns null, or what went wrong.
 #include "arithmetic.h"
 #include "cuda.h"
-#include "map_matrix.h"
 
 namespace {
 
@@ -43,51 +42,85 @@ const char* append(Bank* bank, const void* rows, int type, int64_t count) {
 int64_t rows_of(const Bank* bank) { return bank->rows(); }
 void free_bank(Bank* bank) { delete bank; }
 
-const char* search(Bank** banks, int count, const void** queries, int type, int64_t query_count, float** product,
-                   int64_t** index) {
+const char* make_search(Bank** banks, int count, int64_t most, Search** search) {
+  return guarded([&] { *search = new Search(list<const Bank*>(banks, count), most); });
+}
+
+const char* run_search(const Search* search, int banks, const void** queries, int type, int64_t count, float** product,
+                       int64_t** index, void* stream) {
   return guarded([&] {
-    const Search search(list<const Bank*>(banks, count), query_count);
-    // What a run leaves behind must not matter to the next: one of large numbers goes before.
-    std::vector<std::vector<char>> large;
-    for (int bank = 0; bank < count; ++bank)
-      large.emplace_back(query_count * banks[bank]->width() * sizeof(float) + 16, 0x40);
-    std::vector<const void*> others;
-    for (const auto& one : large) others.push_back(one.data());
-    for (const auto& some : {others, list<const void*>(queries, count)})
-      search.run(some, static_cast<Type>(type), query_count, list<float*>(product, count), list<int64_t*>(index, count),
-                 nullptr);
+    search->run(list<const void*>(queries, banks), static_cast<Type>(type), count, list<float*>(product, banks),
+                list<int64_t*>(index, banks), stream);
+  });
+}
+
+void free_search(const Search* search) { delete search; }
+
+const char* make_scorer(Bank** banks, int bank_count, int64_t width, int64_t height, int64_t columns,
+                        const float* image_prompts, const float* pixel_prompts, float temperature, bool maximum_of_map,
+                        int fusion, const float** margins, float residual_weight, int64_t views, Scorer** scorer) {
+  return guarded([&] {
+    const Product product{width,
+                          height,
+                          columns,
+                          image_prompts,
+                          pixel_prompts,
+                          temperature,
+                          list<const Bank*>(banks, bank_count),
+                          maximum_of_map,
+                          static_cast<gp_fusion>(fusion),
+                          margins ? list<const float*>(margins, bank_count) : std::vector<const float*>(),
+                          residual_weight};
+    *scorer = new Scorer(product, views);
   });
 }
 
 // out: as gp_scores.
-const char* score(Bank** banks, int bank_count, int64_t width, int64_t height, int64_t columns,
-                  const float* image_prompts, const float* pixel_prompts, float temperature, bool maximum_of_map,
-                  int fusion, const float** margins, float residual_weight, int64_t views, int type, const void* global,
-                  const void* local, const void** memory, float** out, float* map) {
+const char* run_scorer(const Scorer* scorer, int banks, int64_t views, int type, const void* global, const void* local,
+                       const void** memory, float** out, void* stream) {
   return guarded([&] {
-    Product product{width,
-                    height,
-                    columns,
-                    image_prompts,
-                    pixel_prompts,
-                    temperature,
-                    list<const Bank*>(banks, bank_count),
-                    maximum_of_map,
-                    static_cast<gp_fusion>(fusion),
-                    margins ? list<const float*>(margins, bank_count) : std::vector<const float*>(),
-                    residual_weight};
-    const Scorer scorer(product, views);
-    scorer.run({views, static_cast<Type>(type), global, local, list<const void*>(memory, bank_count)},
-               {out[0], out[1], out[2], out[3], out[4], out[5], out[6]}, map, nullptr);
+    scorer->run({views, static_cast<Type>(type), global, local, list<const void*>(memory, banks)},
+                {out[0], out[1], out[2], out[3], out[4], out[5], out[6]}, stream);
   });
 }
 
-const char* resize(int format, int64_t width, int64_t height, const gp_box* box, int64_t out_width, int64_t out_height,
-                   const void* data, int64_t stride, const void* chroma, int64_t chroma_stride, void* out) {
-  return guarded([&] {
-    Resize(static_cast<gp_format>(format), width, height, box, out_width, out_height)
-        .run(data, stride, chroma, chroma_stride, out, nullptr);
-  });
+void free_scorer(const Scorer* scorer) { delete scorer; }
+
+const char* resize_frame(const gp_frame* frame, const gp_box* box, int64_t out_width, int64_t out_height, void* out,
+                         int device, void* stream) {
+  return guarded([&] { resize(*frame, box, out_width, out_height, out, device, stream); });
+}
+
+// ---- What the emulation was asked for, and its captures -------------------------------------------------------------
+
+int use_device(int device) { return cudaSetDevice(device); }
+int device_in_use() { return current_device(); }
+
+void take_counts(on_cpu::Counts* counts) { *counts = std::exchange(on_cpu::counts, {}); }
+
+void fail_kernel(const char* name) { on_cpu::failing_kernel = name; }
+
+void begin_capture(void* stream, int mode) {
+  on_cpu::keep_freed = true;
+  on_cpu::capture = {static_cast<cudaStream_t>(stream),
+                     std::this_thread::get_id(),
+                     static_cast<cudaStreamCaptureMode>(mode),
+                     false,
+                     {}};
+}
+
+// Null where a call that is forbidden meanwhile ended the capture.
+on_cpu::Graph* end_capture() {
+  const on_cpu::Capture done = std::exchange(on_cpu::capture, {});
+  return done.ended ? nullptr : new on_cpu::Graph(done.work);
+}
+
+void replay(const on_cpu::Graph* graph) {
+  for (const auto& work : *graph) work();
+}
+
+const char* allocate(int64_t bytes) {
+  return guarded([&] { Array(bytes, current_device()); });
 }
 
 uint64_t key(float product, uint32_t row) { return key_of(product, row); }

@@ -26,9 +26,11 @@ from goodparts import _native
 
 PRECISIONS = ("fp16", "bf16", "int8")
 TYPES = ("float32", "float16", "bfloat16")
-FUSIONS = get_args(Fusion)
+FUSIONS = tuple(fusion for fusion in get_args(Fusion) if fusion != "subspace")  # which kernels do not know
 FORMATS = ("rgb", "bgr", "grey", "nv12", "yuyv")
 ORDERS = ("forwards", "backwards", "shuffled")
+MODES = ("global", "thread-local", "relaxed")
+"""Of a capture: whom it forbids to allocate meanwhile."""
 
 Array = npt.NDArray[Any]
 Found = list[tuple[Floats, npt.NDArray[np.int64]]]
@@ -39,13 +41,30 @@ class Device(Protocol):
 
     def search(self, banks: Sequence[Sequence[Array]], queries: Sequence[Array], precision: str) -> Found: ...
 
-    def score(self, learned: Learned, features: Features, precision: str) -> tuple[Scores, Floats]: ...
+    def score(self, learned: Learned, features: Features, precision: str) -> Scores: ...
 
     def resize(self, frame: Array, size: tuple[int, int], box: Sequence[int] | None, form: str) -> Array: ...
 
 
 class Box(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in ("x", "y", "width", "height")]
+
+
+class Frame(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("data", "chroma")),
+        *((name, ctypes.c_int64) for name in ("width", "height", "stride", "chroma_stride")),
+        ("format", ctypes.c_int),
+    ]
+
+
+class Counts(ctypes.Structure):
+    """Allocations and launches of both devices, and of all: frees, waits of the host, bytes that went up and down."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64 * 2) for name in ("allocations", "launches")),
+        *((name, ctypes.c_int64) for name in ("frees", "waits", "up", "down")),
+    ]
 
 
 def pointer(array: Array | None) -> ctypes.c_void_p:
@@ -82,46 +101,104 @@ class OnCpu:
                 self.call("make_bank", bank[0].shape[1], PRECISIONS.index(precision), ctypes.byref(handle))
                 handles[at] = handle.value
                 for part in bank:
-                    self.call("append", handle, pointer(part), TYPES.index(str(part.dtype)), len(part))
+                    self.append(handle.value, part)
             yield handles
         finally:
             for value in handles:
                 self.emulation.free_bank(ctypes.c_void_p(value))
 
+    def append(self, bank: int | None, rows: Array) -> None:
+        self.call("append", ctypes.c_void_p(bank), pointer(rows), TYPES.index(str(rows.dtype)), len(rows))
+
     def search(self, banks: Sequence[Sequence[Array]], queries: Sequence[Array], precision: str) -> Found:
+        # What a run leaves behind must not matter to the next: one of large numbers goes before.
+        large = [np.full(some.nbytes + 16, 0x40, np.uint8)[: some.nbytes].view(some.dtype) for some in queries]
+        with self.banks(banks, precision) as handles, self.made("search", handles, len(banks), len(queries[0])) as made:
+            self.run_search(made, [some.reshape(queries[at].shape) for at, some in enumerate(large)])
+            return self.run_search(made, queries)
+
+    def run_search(self, search: Any, queries: Sequence[Array], stream: int | None = None) -> Found:
         product = [np.full(len(some), 7, np.float32) for some in queries]
         index = [np.full(len(some), 7, np.int64) for some in queries]
-        with self.banks(banks, precision) as handles:
-            kind = TYPES.index(str(queries[0].dtype))
-            arrays = pointers(queries), kind, len(queries[0]), pointers(product), pointers(index)
-            self.call("search", handles, len(banks), *arrays)
+        kind = TYPES.index(str(queries[0].dtype))
+        arrays = pointers(queries), kind, len(queries[0]), pointers(product), pointers(index)
+        self.call("run_search", search, len(queries), *arrays, ctypes.c_void_p(stream))
         return list(zip(product, index, strict=True))
 
-    def score(self, learned: Learned, features: Features, precision: str) -> tuple[Scores, Floats]:
+    @contextmanager
+    def made(self, kind: str, *arguments: object) -> Iterator[ctypes.c_void_p]:
+        """A search or a scorer, freed at the end."""
+        handle = ctypes.c_void_p()
+        self.call(f"make_{kind}", *arguments, ctypes.byref(handle))
+        try:
+            yield handle
+        finally:
+            getattr(self.emulation, f"free_{kind}")(handle)
+
+    def score(self, learned: Learned, features: Features, precision: str) -> Scores:
         views, (height, width) = len(features.global_), features.grid
         out = [np.full((views, height, width) if grid else views, 7, np.float32) for grid in (0, 1, 0, 0, 1, 1, 1)]
-        smooth = np.full((views, 400, 400), 7, np.float32)
-        with self.banks([[bank] for bank in learned.banks], precision) as handles:
-            self.call(
-                "score", handles, len(learned.banks), learned.image_prompts.shape[1], height, width,
-                pointer(learned.image_prompts), pointer(learned.pixel_prompts), ctypes.c_float(learned.temperature),
-                ctypes.c_bool(learned.image_maximum == "map"), FUSIONS.index(learned.fusion),
-                pointers(learned.margins) if learned.margins else None, ctypes.c_float(learned.residual_weight), views,
-                TYPES.index(str(features.global_.dtype)),
-                pointer(features.global_), pointer(features.local), pointers(features.memory), pointers(out),
-                pointer(smooth),
-            )  # fmt: skip
-        return Scores(out[0], out[1], Branches(*out[2:])), smooth
+        with (
+            self.banks([[bank] for bank in learned.banks], precision) as handles,
+            self.made("scorer", *self.product(learned, handles, features.grid), views) as scorer,
+        ):
+            self.run_scorer(scorer, features, out)
+        return Scores(out[0], out[1], Branches(*out[2:]))
+
+    def product(self, learned: Learned, banks: Any, grid: tuple[int, int]) -> tuple[object, ...]:
+        """What a scorer is made of but for the number of views."""
+        return (
+            banks, len(learned.banks), learned.image_prompts.shape[1], *grid,
+            pointer(learned.image_prompts), pointer(learned.pixel_prompts), ctypes.c_float(learned.temperature),
+            ctypes.c_bool(learned.image_maximum == "map"), FUSIONS.index(learned.fusion),
+            pointers(learned.margins) if learned.margins else None, ctypes.c_float(learned.residual_weight),
+        )  # fmt: skip
+
+    def run_scorer(self, scorer: Any, features: Features, out: Sequence[Array], stream: int | None = None) -> None:
+        self.call(
+            "run_scorer", scorer, len(features.memory), len(features.global_),
+            TYPES.index(str(features.global_.dtype)), pointer(features.global_), pointer(features.local),
+            pointers(features.memory), pointers(out), ctypes.c_void_p(stream),
+        )  # fmt: skip
 
     def resize(self, frame: Array, size: tuple[int, int], box: Sequence[int] | None, form: str) -> Array:
         out = np.full((*size, 3), 7, np.uint8)
-        height = len(frame) * 2 // 3 if form == "nv12" else len(frame)
-        chroma = ctypes.c_void_p(frame.ctypes.data + height * frame.strides[0])
-        cut = None if box is None else ctypes.byref(Box(*box))
-        number = ("rgb", "bgr", "grey", "nv12", "yuyv").index(form)
-        self.call("resize", number, frame.shape[1], height, cut, size[1], size[0], pointer(frame), frame.strides[0],
-                  chroma, frame.strides[0], pointer(out))  # fmt: skip
+        self.resize_to(out, frame, box, form)
         return out
+
+    def resize_to(
+        self, out: Array, frame: Array, box: Sequence[int] | None, form: str, device: int = 0, stream: int | None = None
+    ) -> None:
+        height = len(frame) * 2 // 3 if form == "nv12" else len(frame)
+        number, stride = ("rgb", "bgr", "grey", "nv12", "yuyv").index(form), frame.strides[0]
+        chroma = frame.ctypes.data + height * stride if form == "nv12" else None
+        shown = Frame(frame.ctypes.data, chroma, frame.shape[1], height, stride, stride, number)
+        cut = None if box is None else ctypes.byref(Box(*box))
+        self.call("resize_frame", ctypes.byref(shown), cut, out.shape[1], out.shape[0], pointer(out), device,
+                  ctypes.c_void_p(stream))  # fmt: skip
+
+    @property
+    def counts(self) -> Counts:
+        """What the runtime was asked for since the counts were last read."""
+        counts = Counts()
+        self.emulation.take_counts(ctypes.byref(counts))
+        return counts
+
+    @contextmanager
+    def capture(self, stream: int, mode: str = "global") -> Iterator[list[ctypes.c_void_p]]:
+        """Capture a stream; the list that is yielded holds its graph at the end, or nothing if the capture failed."""
+        graphs: list[ctypes.c_void_p] = []
+        self.emulation.begin_capture(ctypes.c_void_p(stream), MODES.index(mode))
+        try:
+            yield graphs
+        finally:
+            end = self.emulation.end_capture
+            end.restype = ctypes.c_void_p
+            if graph := end():
+                graphs.append(ctypes.c_void_p(graph))
+
+    def replay(self, graph: ctypes.c_void_p) -> None:
+        self.emulation.replay(graph)
 
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="on_cpu")
@@ -177,13 +254,12 @@ class OnGpu:
             learned.residual_weight, max_views=len(features.global_),
         )  # fmt: skip
 
-    def score(self, learned: Learned, features: Features, precision: str) -> tuple[Scores, Floats]:
-        smooth = self.torch.full((len(features.global_), 400, 400), 7.0, device="cuda")
+    def score(self, learned: Learned, features: Features, precision: str) -> Scores:
         arrays = self.up(features.global_), self.up(features.local), [self.up(some) for some in features.memory]
-        out = self.scorer(learned, features, precision).run(*arrays, map=smooth)
+        out = self.scorer(learned, features, precision).run(*arrays)
         self.torch.cuda.synchronize()
         image, grid, *branches = (self.down(array) for array in out)
-        return Scores(image, grid, Branches(*branches)), self.down(smooth)
+        return Scores(image, grid, Branches(*branches))
 
     def resize(self, frame: Array, size: tuple[int, int], box: Sequence[int] | None, form: str) -> Array:
         out = _native.cuda.resize(self.up(frame), size, box, form)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from goodparts.runtime.core.scoring import Branches, Scores
 
 from goodparts import _native
 from tests.cpp_ext.cuda.devices import OnGpu, unit
-from tests.cpp_ext.cuda.test_resize import draw
+from tests.cpp_ext.cuda.test_resize import check_resize, draw
 from tests.cpp_ext.cuda.test_score import as_multiplied, assert_same, product_and_features
 
 
@@ -92,7 +93,7 @@ def test_a_captured_graph_runs_again_and_sees_appended_rows(on_gpu: OnGpu) -> No
     learned, features = product_and_features(12, 2, (6, 5), (64, 64))
     scorer = on_gpu.scorer(learned, features, "fp16")
     inputs = [on_gpu.up(features.global_), on_gpu.up(features.local), [on_gpu.up(some) for some in features.memory]]
-    shapes = [(2,), (2, 6, 5), (2,), (2,), (2, 6, 5), (2, 6, 5)]
+    shapes = [(2,), (2, 6, 5), (2,), (2,), *[(2, 6, 5)] * 3]
     out = [torch.zeros(shape, device="cuda") for shape in shapes]
     frame = on_gpu.up(draw(np.random.default_rng(0), 90, 120, "rgb"))
     small = torch.zeros(20, 30, 3, device="cuda", dtype=torch.uint8)
@@ -124,3 +125,49 @@ def test_a_captured_graph_runs_again_and_sees_appended_rows(on_gpu: OnGpu) -> No
     graph.replay()
     torch.cuda.synchronize()
     np.testing.assert_array_equal(found[1].cpu().numpy(), len(learned.banks[0]) + np.arange(60))
+
+
+def test_threads_search_on_streams_of_their_own(on_gpu: OnGpu) -> None:
+    torch = on_gpu.torch
+    rng = np.random.default_rng(4)
+    rows = unit(rng, 900, 96)
+    (bank,) = on_gpu.banks([[rows]], "fp16")
+
+    def indices(thread: int) -> bool:
+        order = np.random.default_rng(thread).permutation(900)
+        with torch.cuda.stream(torch.cuda.Stream()):
+            search, stream = _native.cuda.Search([bank], 900), torch.cuda.current_stream()
+            queries = on_gpu.up(rows[order])
+            for _ in range(20):
+                ((_, index),) = search.run([queries], stream=stream.cuda_stream)
+                stream.synchronize()
+                if not np.array_equal(on_gpu.down(index), order):
+                    return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(indices, range(4)))
+
+
+def test_nine_tiles_are_cut_in_a_captured_graph(on_gpu: OnGpu) -> None:
+    torch = on_gpu.torch
+    frames = [draw(np.random.default_rng(seed), 270, 360, "rgb") for seed in (0, 1)]
+    boxes = [(120 * column, 90 * row, 120, 90) for row in range(3) for column in range(3)]
+    frame, tiles = on_gpu.up(frames[0]), torch.zeros(9, 40, 40, 3, device="cuda", dtype=torch.uint8)
+
+    def cut() -> None:
+        stream = torch.cuda.current_stream().cuda_stream
+        for box, tile in zip(boxes, tiles, strict=True):
+            _native.cuda.resize(frame, (40, 40), box, "rgb", tile, stream)
+
+    cut()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        cut()
+    frame.copy_(on_gpu.up(frames[1]))
+    graph.replay()
+    torch.cuda.synchronize()
+    for box, tile in zip(boxes, tiles, strict=True):
+        check_resize(on_gpu, frames[1], (40, 40), box, "rgb")
+        np.testing.assert_array_equal(on_gpu.down(tile), on_gpu.resize(frames[1], (40, 40), box, "rgb"))

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import ctypes
 import enum
-from collections.abc import Callable
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -42,6 +46,31 @@ class Machine:
     launches: int = 0
     allocated: dict[int, Any] = field(default_factory=dict)
     handles: set[int] = field(default_factory=set)
+    asked: Counter[str] = field(default_factory=Counter)
+    """How often the runtime was asked for what: allocate, free, wait, upload, download, and bytes up and bytes down."""
+
+    foreign: int = 0
+    """How often a thread asked for memory, streams or events while another device than the first was its own."""
+
+    capturing: int | None = None
+    """The thread that captures for the whole process."""
+
+    captures_ended: int = 0
+    """How many captures a forbidden call has ended."""
+
+    threads: threading.local = field(default_factory=threading.local)
+    """A thread's device, and its mode of capture."""
+
+    @contextmanager
+    def global_capture(self) -> Iterator[None]:
+        """What a library captures meanwhile forbids other threads to allocate, free or wait."""
+        self.capturing, ended = threading.get_ident(), self.captures_ended
+        try:
+            yield
+        finally:
+            self.capturing = None
+        if self.captures_ended > ended:
+            raise RuntimeError("operation failed due to a previous error during capture")
 
     @property
     def used(self) -> int:
@@ -52,6 +81,8 @@ class Stream:
     def __init__(self) -> None:
         self.queue: list[Callable[[], None]] = []
         self.capture: list[Callable[[], None]] | None = None
+        self.thread = 0
+        """The one that captures."""
 
     def enqueue(self, work: Callable[[], None]) -> None:
         (self.queue if self.capture is None else self.capture).append(work)
@@ -72,10 +103,27 @@ def cuda_double(machine: Machine) -> ModuleType:
         cudaErrorInsufficientDriver = 35
         cudaErrorNoDevice = 100
 
+        cudaErrorStreamCaptureUnsupported = 900
+
     ok = cudaError_t.cudaSuccess
+
+    def ask(name: str) -> cudaError_t:
+        """Count what is asked for, and refuse what is forbidden while a stream is captured."""
+        machine.asked[name] += 1
+        machine.foreign += getattr(machine.threads, "device", 0) != 0
+        mode = getattr(machine.threads, "mode", 0)
+        own = threading.get_ident()
+        captures = any(stream.capture is not None and stream.thread == own for stream in STREAMS.values())
+        elsewhere = machine.capturing is not None and mode == cudaStreamCaptureMode.cudaStreamCaptureModeGlobal
+        if captures or elsewhere:
+            machine.captures_ended += 1
+            return cudaError_t.cudaErrorStreamCaptureUnsupported
+        return ok
 
     def allocate(size: int, limit: int) -> tuple[Any, ...]:
         assert type(size) is int
+        if (error := ask("allocate")) != ok:
+            return error, None
         if machine.used + size > limit:
             return cudaError_t.cudaErrorMemoryAllocation, None
         block = (ctypes.c_uint8 * size)()
@@ -88,7 +136,21 @@ def cuda_double(machine: Machine) -> ModuleType:
     def cudaMallocHost(size: int) -> tuple[Any, ...]:
         return allocate(size, 1 << 40)
 
+    def cudaGetDevice() -> tuple[Any, ...]:
+        return ok, getattr(machine.threads, "device", 0)
+
+    def cudaSetDevice(device: int) -> tuple[Any, ...]:
+        machine.threads.device = device
+        return (ok,)
+
+    def cudaThreadExchangeStreamCaptureMode(mode: Any) -> tuple[Any, ...]:
+        before = getattr(machine.threads, "mode", cudaStreamCaptureMode.cudaStreamCaptureModeGlobal)
+        machine.threads.mode = mode
+        return ok, before
+
     def cudaFree(devPtr: int) -> tuple[Any, ...]:
+        if (error := ask("free")) != ok:
+            return (error,)
         del machine.allocated[devPtr]
         return (ok,)
 
@@ -111,6 +173,7 @@ def cuda_double(machine: Machine) -> ModuleType:
 
     def cudaStreamCreateWithFlags(flags: int) -> tuple[Any, ...]:
         assert flags == 1
+        machine.foreign += getattr(machine.threads, "device", 0) != 0
         stream = Stream()
         STREAMS[int(stream)] = stream
         machine.handles.add(id(stream))
@@ -123,21 +186,46 @@ def cuda_double(machine: Machine) -> ModuleType:
 
     def cudaStreamSynchronize(stream: Stream) -> tuple[Any, ...]:
         assert stream.capture is None
+        if (error := ask("wait")) != ok:
+            return (error,)
         while stream.queue:
             stream.queue.pop(0)()
         return (ok,)
 
     def cudaMemcpyAsync(dst: int, src: int, count: int, kind: Any, stream: Stream) -> tuple[Any, ...]:
-        device, host = (dst, src) if kind is cudaMemcpyKind.cudaMemcpyHostToDevice else (src, dst)
-        for address in (device, host):
-            assert count <= len(machine.allocated[address]), "copies past the end of a buffer"
+        for address in (dst, src):
+            inside = any(start <= address and address + count <= start + len(block)
+                         for start, block in machine.allocated.items())  # fmt: skip
+            assert inside, "copies past the end of a buffer"
+        if kind is not cudaMemcpyKind.cudaMemcpyDeviceToDevice:
+            way = "up" if kind is cudaMemcpyKind.cudaMemcpyHostToDevice else "down"
+            machine.asked[f"{way}load"] += 1
+            machine.asked[f"bytes {way}"] += count
         stream.enqueue(lambda: ctypes.memmove(dst, src, count) and None)
         return (ok,)
 
     def cudaStreamBeginCapture(stream: Stream, mode: Any) -> tuple[Any, ...]:
         assert mode is cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        stream.capture = []
+        stream.capture, stream.thread = [], threading.get_ident()
         return (ok,)
+
+    def cudaEventCreate() -> tuple[Any, ...]:
+        machine.foreign += getattr(machine.threads, "device", 0) != 0
+        event = SimpleNamespace(time=None)
+        machine.handles.add(id(event))
+        return ok, event
+
+    def cudaEventDestroy(event: Any) -> tuple[Any, ...]:
+        machine.handles.remove(id(event))
+        return (ok,)
+
+    def cudaEventRecord(event: Any, stream: Stream) -> tuple[Any, ...]:
+        event.time = None
+        stream.enqueue(lambda: setattr(event, "time", time.perf_counter()))
+        return (ok,)
+
+    def cudaEventElapsedTime(start: Any, end: Any) -> tuple[Any, ...]:
+        return ok, (end.time - start.time) * 1e3
 
     def cudaStreamEndCapture(stream: Stream) -> tuple[Any, ...]:
         graph, stream.capture = SimpleNamespace(work=stream.capture), None
@@ -167,9 +255,12 @@ def cuda_double(machine: Machine) -> ModuleType:
     class cudaMemcpyKind(enum.IntEnum):
         cudaMemcpyHostToDevice = 1
         cudaMemcpyDeviceToHost = 2
+        cudaMemcpyDeviceToDevice = 3
 
     class cudaStreamCaptureMode(enum.IntEnum):
+        cudaStreamCaptureModeGlobal = 0
         cudaStreamCaptureModeThreadLocal = 1
+        cudaStreamCaptureModeRelaxed = 2
 
     cudaStreamNonBlocking = 1
     module = ModuleType("cuda.bindings.runtime")

@@ -6,14 +6,15 @@ As on a GPU, work happens when its stream is waited for.
 from __future__ import annotations
 
 import ctypes
+import functools
+import weakref
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from goodparts.runtime.core.scoring import Features, Floats, Fusion, Learned
 
-from tests.cpp_ext.cuda.devices import OnCpu
+from tests.cpp_ext.cuda.devices import PRECISIONS, OnCpu
 from tests.runtime.backends.cuda_double import STREAMS, Machine
 
 
@@ -24,48 +25,29 @@ class CudaOnCpu:
         self.on_cpu = on_cpu
         self.machine = machine
         self.calls: list[str] = []
-        self.Bank = Bank
+        self.Bank = functools.partial(Bank, on_cpu, machine)
         self.Scorer = self._scorer
 
     def _scorer(
         self, image_prompts: Any, pixel_prompts: Any, banks: Sequence[Bank], temperature: float, grid: tuple[int, int],
         maximum_of_map: bool, fusion: Fusion, margins: Sequence[Floats], residual_weight: float, max_views: int,
     ) -> Any:  # fmt: skip
-        rows = tuple(np.concatenate(bank.parts) for bank in banks)
         maximum: Any = "map" if maximum_of_map else "grid"
         learned = Learned(
-            image_prompts, pixel_prompts, rows, temperature, maximum, fusion=fusion, margins=tuple(margins),
-            residual_weight=residual_weight,
+            image_prompts, pixel_prompts, tuple(bank.rows for bank in banks), temperature, maximum, fusion=fusion,
+            margins=tuple(margins), residual_weight=residual_weight,
         )  # fmt: skip
-
-        def run(global_: Any, local: Any, memory: Sequence[Any], out: Sequence[Any], map: None, stream: int) -> None:
-            assert map is None
-            assert global_.shape[0] <= max_views
-            arrays = [self.array(array) for array in (global_, local, *memory)]
-            places = [self.array(array) for array in out]
-
-            def score() -> None:
-                features = Features(arrays[0], arrays[1], tuple(arrays[2:]), grid)
-                scores, _ = self.on_cpu.score(learned, features, banks[0].precision)
-                found = [scores.image, scores.grid, *vars(scores.branches).values()]
-                for place, values in zip(places, found, strict=True):
-                    place[...] = values
-
-            self._enqueue(stream, "score", score)
-
-        return SimpleNamespace(run=run)
+        return Scorer(self, learned, banks, grid, max_views)
 
     def resize(
         self, frame: Any, size: tuple[int, int], box: tuple[int, int, int, int], format: str, out: Any, stream: int
     ) -> None:
         source, target = self.array(frame), self.array(out)
 
-        def work() -> None:
-            target[...] = self.on_cpu.resize(source, size, box, format)
+        assert target.shape == (*size, 3)
+        self.enqueue(stream, "resize", lambda: self.on_cpu.resize_to(target, source, box, format))
 
-        self._enqueue(stream, "resize", work)
-
-    def _enqueue(self, stream: int, name: str, work: Callable[[], None]) -> None:
+    def enqueue(self, stream: int, name: str, work: Callable[[], None]) -> None:
         def noted() -> None:
             self.calls.append(name)
             work()
@@ -85,12 +67,31 @@ class CudaOnCpu:
 
 
 class Bank:
-    def __init__(self, width: int, precision: str) -> None:
-        assert precision in ("fp16", "bf16", "int8")
-        self.width = width
-        self.precision = precision
-        self.parts: list[Any] = []
+    def __init__(self, on_cpu: OnCpu, machine: Machine, width: int, precision: str) -> None:
+        machine.foreign += getattr(machine.threads, "device", 0) != 0
+        self.on_cpu, self.width, self.rows = on_cpu, width, np.empty((0, width), np.float32)
+        self.handle = ctypes.c_void_p()
+        on_cpu.call("make_bank", width, PRECISIONS.index(precision), ctypes.byref(self.handle))
+        weakref.finalize(self, on_cpu.emulation.free_bank, self.handle)
 
-    def append(self, rows: Any) -> None:
-        assert rows.shape[1] == self.width
-        self.parts.append(rows)
+    def append(self, rows: Floats) -> None:
+        self.on_cpu.append(self.handle.value, rows)
+        self.rows = np.concatenate([self.rows, rows])
+
+
+class Scorer:
+    def __init__(
+        self, module: CudaOnCpu, learned: Learned, banks: Sequence[Bank], grid: tuple[int, int], max_views: int
+    ) -> None:
+        self.module, self.banks, self.grid = module, banks, grid  # the banks outlive it
+        self.handle = ctypes.c_void_p()
+        handles = (ctypes.c_void_p * len(banks))(*(bank.handle.value for bank in banks))
+        arguments = (*module.on_cpu.product(learned, handles, grid), max_views, ctypes.byref(self.handle))
+        module.on_cpu.call("make_scorer", *arguments)
+        weakref.finalize(self, module.on_cpu.emulation.free_scorer, self.handle)
+
+    def run(self, global_: Any, local: Any, memory: Sequence[Any], out: Sequence[Any], stream: int) -> None:
+        arrays = [self.module.array(array) for array in (global_, local, *memory)]
+        places = [self.module.array(array) for array in out]
+        features = Features(arrays[0], arrays[1], tuple(arrays[2:]), self.grid)
+        self.module.enqueue(stream, "score", lambda: self.module.on_cpu.run_scorer(self.handle, features, places))

@@ -7,7 +7,7 @@ into an installed one), and is strict about addresses: memory is looked up, not 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -37,6 +37,8 @@ class OnnxRuntime:
     """What making a session raises."""
     failing_run: str | None = None
     """What the next run raises."""
+    on_capture: Callable[[], None] = lambda: None
+    """What happens elsewhere while a run is captured."""
     left_to_cpu: bool = False
     """Whether sessions quietly end up on the CPU."""
     opened: list[dict[str, str]] = field(default_factory=list)
@@ -116,9 +118,13 @@ def onnxruntime_double(state: OnnxRuntime) -> Any:
                 key = run_options.get_run_config_entry("gpu_graph_id")
                 recorded = (len(views), *iobinding.addresses)
                 # The session itself, not its id, which may be another's once it is gone.
+                if (self, key) not in state.graphs:
+                    with state.machine.global_capture():
+                        state.on_capture()
                 assert state.graphs.setdefault((self, key), recorded) == recorded
             stream = STREAMS[int(self.options["user_compute_stream"])]
-            while stream.queue:  # in the order in which it was enqueued; then it waits, as ONNX Runtime does
+            state.machine.asked["wait"] += 1  # at the end of a run, as ONNX Runtime does
+            while stream.queue:
                 stream.queue.pop(0)()
             inputs = {tensor.name: iobinding.arrays[tensor.name] for tensor in self.get_inputs()}
             names = [name for name in iobinding.arrays if name not in inputs]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from goodparts.runtime.backends.gpu_scorer import GpuScorer
 from goodparts.runtime.backends.library import BuildSettings, Library
 from goodparts.runtime.backends.registry import AUTO, BACKENDS, open_library
 from goodparts.runtime.backends.session import Precision
@@ -71,7 +72,7 @@ def test_parts_are_judged_as_on_the_cpu(library: Library, built: Path, recipe: R
         assert one.verdict == other.verdict
         np.testing.assert_allclose(one.grids, other.grids, atol=1e-3)
     on_gpu = native.cuda() is not None and "openvino" not in library.backend
-    assert (seen._product.gpu_scorer is not None) == on_gpu
+    assert isinstance(seen._product.scorer, GpuScorer) == on_gpu
 
 
 def test_a_plan_too_large_for_the_gpu_is_one_line(library: Library, built: Path) -> None:

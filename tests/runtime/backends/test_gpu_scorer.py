@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
@@ -12,48 +12,42 @@ from typing import get_args
 import msgspec
 import numpy as np
 import pytest
+from goodparts.runtime.backends.gpu_scorer import GpuScorer
 from goodparts.runtime.backends.library import BuildSettings
 from goodparts.runtime.backends.session import GraphName
-from goodparts.runtime.core import native
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.scorer import Search
 from goodparts.runtime.core.view import Box, View, encode_mask
+from goodparts.runtime.core.yuv import YuvFormat, YuvFrame
 from goodparts.runtime.detector import Detector
+from goodparts.runtime.engine import kernels
 from goodparts.runtime.engine.build import build_plan
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.recipe.recipe import Recipe
 
 from tests.conftest import draw_part
-from tests.cpp_ext.cuda.devices import OnCpu, compile_kernels
+from tests.cpp_ext.cuda.test_resize import draw
 from tests.runtime.backends.cuda_double import Machine
 from tests.runtime.backends.native_double import CudaOnCpu
-from tests.runtime.backends.onnxruntime_double import installed
+from tests.runtime.backends.onnxruntime_double import OnnxRuntime, installed
 
 BACKENDS = ("onnxruntime-cuda", "tensorrt")
 
 
+@pytest.fixture(autouse=True)
+def _unchecked_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans are kept without the check of the kernels, which test_kernel_check.py is about and takes seconds."""
+    monkeypatch.setattr(kernels, "TOLERANCES", {})
+
+
 @pytest.fixture(scope="module")
-def on_cpu() -> OnCpu:
-    return OnCpu(compile_kernels())
-
-
-@pytest.fixture
-def cuda(on_cpu: OnCpu, monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaOnCpu]:
-    machine = Machine()
-    double = CudaOnCpu(on_cpu, machine)
-    with installed(machine):
-        monkeypatch.setattr(native, "cuda", lambda: double)
-        yield double
-
-
-@pytest.fixture
-def folder(engine_folder: Path, tmp_path: Path, cuda: CudaOnCpu) -> Path:
+def folder(engine_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An engine with plans for two views at once."""
-    folder = Path(shutil.copytree(engine_folder, tmp_path / "engine"))
-    for backend in BACKENDS:
-        build_plan(folder, "fp32", BuildSettings(max_batch=2), backend)
-    cuda.machine.launches = 0
+    folder = Path(shutil.copytree(engine_folder, tmp_path_factory.mktemp("gpu_scorer") / "engine"))
+    with installed(Machine()):
+        for backend in BACKENDS:
+            build_plan(folder, "fp32", BuildSettings(max_batch=2), backend)
     return folder
 
 
@@ -126,17 +120,119 @@ def test_masked_frames_are_cut_by_the_cpu(folder: Path, recipe: Recipe, cuda: Cu
     np.testing.assert_allclose(seen.grids, expected.grids, atol=2e-4)
 
 
-def test_views_and_scores_come_back_and_features_do_not(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
+def counted(cuda: CudaOnCpu) -> Counter[str]:
+    """What was asked of the CUDA runtime, by Python and by the device code, since this was last called."""
+    seen, device = Counter(cuda.machine.asked), cuda.on_cpu.counts
+    cuda.machine.asked.clear()
+    seen.update({"allocate": sum(device.allocations), "free": device.frees, "wait": device.waits})
+    seen.update({"bytes up": device.up, "bytes down": device.down})
+    return +seen
+
+
+@pytest.mark.parametrize(
+    ("backend", "view"),
+    [
+        ("onnxruntime-cuda", View()),
+        ("tensorrt", View(roi=Box(10, 30, 220, 200), tiles=(1, 3))),  # two passes
+    ],
+)
+def test_a_frame_is_its_region_up_and_one_download(
+    folder: Path, recipe: Recipe, cuda: CudaOnCpu, backend: str, view: View
+) -> None:
+    detector = Detector.open(folder, changed(recipe, view), backend=backend)
+    frame = frames()[0]
+    detector.predict(frame)
+    cuda.machine.launches = 0
+    counted(cuda)
+    detector.predict(frame.copy())
+    region, (rows, columns) = view.region(*frame.shape[:2]), detector.engine.encoder.grid
+    assert counted(cuda) == {
+        "upload": 1, "bytes up": 3 * region.width * region.height,
+        "download": 1, "bytes down": 4 * (3 + 4 * rows * columns) * view.count,  # image and grid, and five branches
+        "wait": 2 if backend == "onnxruntime-cuda" else 1,  # ONNX Runtime waits for its run
+    }  # fmt: skip
+    assert cuda.machine.captures_ended == 0
+
+
+@pytest.mark.parametrize("form", get_args(YuvFormat))
+def test_yuv_frames_go_up_as_they_are(folder: Path, recipe: Recipe, cuda: CudaOnCpu, form: YuvFormat) -> None:
+    product = changed(recipe, View(roi=Box(41, 21, 201, 181)))
+    frame = YuvFrame(draw(np.random.default_rng(0), 240, 320, form), form)
+    detector = Detector.open(folder, product, backend=BACKENDS[1])
+    cuda.machine.asked.clear()
+    seen = detector.predict(frame)
+    width, height = 202, 182  # whole pairs of pixels
+    assert cuda.machine.asked["bytes up"] == (2 if form == "yuyv" else 1.5) * width * height
+    expected = Detector.open(folder, product, backend="onnxruntime").predict(frame)
+    np.testing.assert_allclose(seen.grids, expected.grids, atol=2e-4)
+
+
+def test_the_scenes_views_come_back_with_the_scores(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
     detector = Detector.open(folder, recipe, backend=BACKENDS[0])
-    down: list[int] = []
-    session = detector.engine.graphs["plain"]
-    download = session.download  # type: ignore[attr-defined]
-    session.download = lambda host, device: (down.append(host.nbytes), download(host, device))  # type: ignore[attr-defined]
-    detector.predict(frames()[0])
-    assert cuda.calls == ["resize", "score"]
+    scorer, pictures = detector._product.scorer, [*frames(), frames()[0]]  # in two passes
+    assert isinstance(scorer, GpuScorer)
+    counted(cuda)
+    _, views, spans = scorer(pictures)
+    counts, size, (rows, columns) = counted(cuda), detector.engine.encoder.image_size, detector.engine.encoder.grid
+    assert counts["download"] == 1
+    assert counts["bytes down"] == (4 * (3 + 4 * rows * columns) + 3 * size**2) * len(pictures)
+    np.testing.assert_array_equal(views, np.concatenate([View().cut(picture, size) for picture in pictures]))
+    assert len(spans) == 3
+    assert min(spans) >= 0
+
+
+def test_views_that_the_cpu_cut_do_not_come_back(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
+    product = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=View(resize="letterbox")))
+    detector = Detector.open(folder, product, backend=BACKENDS[0])
     rows, columns = detector.engine.encoder.grid
-    views = 3 * detector.engine.encoder.image_size**2
-    assert sum(down) == views + 4 * (3 + 4 * rows * columns)  # the scene's; image and grid, and five branches
+    counted(cuda)
+    detector.predict(frames()[0])
+    assert counted(cuda)["bytes down"] == 4 * (3 + 4 * rows * columns)
+
+
+def test_the_batches_of_a_frame_are_prepared_with_the_product(folder: Path, recipe: Recipe, cuda: CudaOnCpu) -> None:
+    detector = Detector.open(folder, changed(recipe, View()), backend="tensorrt")
+    detector.use(changed(recipe, View(tiles=(1, 3))))  # two views and one
+    runs = cuda.machine.calls
+    detector.predict(frames()[0])
+    assert cuda.machine.calls == runs, "no batch size is new to a frame"
+    assert cuda.machine.launches == 2
+
+
+@pytest.mark.usefixtures("cuda")
+def test_no_scorer_for_the_cpu_is_made_beside(folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("goodparts.runtime.detector.Scorer", None)
+    Detector.open(folder, recipe, backend=BACKENDS[0]).predict(frames()[0])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_thread_with_another_gpu_of_its_own_uses_this_one(
+    folder: Path, recipe: Recipe, cuda: CudaOnCpu, backend: str
+) -> None:
+    cuda.machine.threads.device = 1
+    Detector.open(folder, recipe, backend=backend).predict(frames()[0])
+    assert cuda.machine.foreign == 0
+    assert cuda.machine.threads.device == 1
+
+
+def test_a_product_is_changed_while_another_thread_captures(
+    folder: Path, recipe: Recipe, cuda: CudaOnCpu, runtime: OnnxRuntime
+) -> None:
+    """ONNX Runtime captures for the whole process: a plain allocation elsewhere would fail, and end its capture."""
+    busy, detector = (Detector.open(folder, recipe, backend=BACKENDS[0]) for _ in range(2))
+
+    def elsewhere() -> None:
+        runtime.on_capture = lambda: None
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(detector.use, changed(recipe, View())).result()
+            pool.submit(detector.predict, frames()[1]).result()
+            pool.submit(Detector.open, folder, recipe, backend=BACKENDS[1]).result()
+
+    runtime.on_capture = elsewhere
+    counted(cuda)
+    busy.predict_batch(frames())  # two views at once are new
+    assert counted(cuda)["allocate"] > 0
+    assert cuda.machine.captures_ended == 0
 
 
 @pytest.mark.usefixtures("cuda")

@@ -103,6 +103,18 @@ def test_a_plan_from_another_gpu_or_version_is_told(
     assert Engine.open(built, backend="onnxruntime").encode(draw(1))
 
 
+def test_gpus_of_one_name_and_capability_have_plans_of_their_own(built: Path, runtime: OnnxRuntime) -> None:
+    """Every Jetson Orin has the same ones, whatever its size."""
+    for multiprocessors, memory in ((8, 15), (16, 7)):
+        runtime.machine.multiprocessors, runtime.machine.memory_gib = multiprocessors, memory
+        other = rf"16 multiprocessors, 15 GiB\), this is Orin \(.*, {multiprocessors} multiprocessors, {memory} GiB"
+        with pytest.raises(EngineError, match=other):
+            Engine.open(built, backend=BACKEND)
+        build_plan(built, "fp32", BuildSettings(max_batch=3), BACKEND)
+        assert Engine.open(built, backend=BACKEND)
+    assert len(list((built / "plans").glob("*.json"))) == 3
+
+
 @pytest.mark.usefixtures("runtime")
 def test_build_and_show_say_what_a_plan_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "--engine", str(folder), "--device", BACKEND, "--max-batch", "2"]) == 0

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 import pytest
+from goodparts.benchmarks.nvidia_check import compile_graph
 from goodparts.export import mixed
 from goodparts.export.graph import save_graph
 from goodparts.runtime.backends.library import BuildSettings
+from goodparts.runtime.backends.session import Precision
 from goodparts.runtime.backends.tensorrt_api import TensorRtApi
 from goodparts.runtime.backends.tensorrt_build import Progress, build
 from goodparts.runtime.core.errors import BackendError, EngineError, ParityError
 from goodparts.runtime.engine.build import build_plan
 from goodparts.runtime.engine.engine import Engine
 from goodparts.runtime.engine.plans import Plan, read_plans
+from goodparts.runtime.engine.shipped import SHIPPED
 from goodparts.runtime.engine.spec import read_spec
 
 from goodparts.cli import main
@@ -61,14 +62,18 @@ def test_the_real_library_builds_an_engines_plan_for_a_gpu_that_is_not_there(
     assert not build_plan(folder, "fp32", BuildSettings(capability=(8, 9)), BACKEND)[1]  # it is there and fits
 
 
-def test_the_real_library_fuses_attention_in_fp16(
-    api: TensorRtApi, half: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG, logger="goodparts.runtime.backends")
-    plan, _ = build(api, half, FOR_RTX_40, Progress("building"))
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_real_library_builds_the_engine_that_ships(api: TensorRtApi, precision: Precision) -> None:
+    graph = SHIPPED / read_spec(SHIPPED).graph("plain").variant(precision).graph
+    made = compile_graph(api, graph)
+    convolutions = sum(node.op_type == "Conv" for node in onnx.load(graph, load_external_data=False).graph.node)
+    assert convolutions < len(made.kernels) < 3 * convolutions
+    assert made.size > 1_000_000
+
+
+def test_the_real_library_fuses_attention_in_fp16(api: TensorRtApi, half: Path) -> None:
     blocks = sum(node.op_type == "Softmax" for node in onnx.load(half, load_external_data=False).graph.node)
-    assert plan
-    assert len(re.findall(r"Name: _gem[mv]_mha_v", caplog.text)) >= blocks
+    assert compile_graph(api, half).fused_attentions >= blocks
 
 
 def test_the_real_library_refuses_what_it_cannot_read(api: TensorRtApi, tmp_path: Path) -> None:
@@ -79,6 +84,15 @@ def test_the_real_library_refuses_what_it_cannot_read(api: TensorRtApi, tmp_path
     onnx.save(onnx.helper.make_model(graph), model)
     with pytest.raises(EngineError, match=r"TensorRT-RTX 1\..* cannot read .*NoSuchOperation"):
         build(api, model, FOR_RTX_40, Progress("building"))
+
+
+def test_the_real_library_refuses_a_damaged_plan(api: TensorRtApi) -> None:
+    plan, _ = build(api, SHIPPED / "encoder.onnx", FOR_RTX_40, Progress("building"))
+    logger = api.Logger()
+    runtime = api.create(api.trt.Runtime, logger, logger=logger, failed="does not start")
+    for damaged in (plan[: len(plan) // 2], b"?" + plan[1:]):
+        with pytest.raises(BackendError, match=r"^TensorRT-RTX 1\..* cannot load it: .*Serialization assertion"):
+            api.create(runtime.deserialize_cuda_engine, damaged, logger=logger, failed="cannot load it")
 
 
 def test_a_capability_that_it_does_not_build_for_is_told(api: TensorRtApi, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The subspace of remembered patches against scikit-learn's principal components."""
+"""Scores of the memory alone: the subspace of remembered patches, and the mean of the largest patches."""
 
 from __future__ import annotations
 
@@ -34,6 +34,18 @@ def test_patches_score_their_squared_distance_from_mean_and_components() -> None
         np.testing.assert_allclose(found.grid.reshape(2, 6), expected, atol=3e-7)
         np.testing.assert_allclose(found.image, expected.max(axis=1), atol=3e-7)
     assert expected.max() > 1e-4
+
+
+def test_an_image_scores_the_mean_of_its_largest_hundredth() -> None:
+    rng = np.random.default_rng(1)
+    bank, queries = unit(rng, 30, 8), unit(rng, 2, 240, 8)
+    nothing = np.zeros((2, 3), np.float32)
+    learned = Learned(nothing, nothing, (bank,), 1.0, "top", fusion="memory")
+    features = Features(unit(rng, 2, 3), unit(rng, 2, 240, 3), (queries,), (12, 20))
+    largest = np.sort((1 - (queries @ bank.T).max(axis=2)) / 2, axis=1)[:, -2:]
+    for found in (score(features, learned), Scorer(learned, (12, 20))(features)):
+        np.testing.assert_allclose(found.image, largest.mean(axis=1), atol=1e-6)
+        np.testing.assert_allclose(found.grid.max(axis=(1, 2)), largest[:, 1], atol=1e-6)
 
 
 def test_equal_patches_have_a_subspace() -> None:

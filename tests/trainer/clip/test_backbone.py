@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import math
 import socket
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import open_clip
 import pytest
@@ -75,7 +77,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
 
     path = tmp_path / "attack.pt"
     torch.save({"state_dict": Attack()}, path)
-    with pytest.raises(BackboneError, match="does not hold weights for ViT-B-32"):
+    with pytest.raises(BackboneError, match="attack.pt holds more than tensors"):
         Backbone.open("ViT-B-32", weights=path)
 
 
@@ -118,7 +120,7 @@ def test_a_resnet_comes_from_a_local_file(tmp_path: Path) -> None:
 
 
 def test_a_tower_of_another_library_is_refused() -> None:
-    with pytest.raises(BackboneError, match="TimmModel is not supported: CLIP's ViTs and ResNets are"):
+    with pytest.raises(BackboneError, match="an image tower of timm's ResNet is not supported: ViTs are"):
         wrap(TimmModel("resnet10t", embed_dim=8, pool="abs_attn", proj=""))
 
 
@@ -134,7 +136,10 @@ def test_weights_of_another_shape_are_counted_and_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ViT-B-16-SigLIP", "image tower vit_base_patch16_siglip_224 is not supported"),
+        (
+            "ViT-B-16-SigLIP",
+            "ViT-B-16-SigLIP: an image tower that pools by map is not supported: those",
+        ),
         ("roberta-ViT-B-32", "text tower roberta-base is not supported"),
         ("coca_ViT-B-32", "pool otherwise than by class token"),
         ("ViT-H-14-worldwide", "a text vocabulary of 901629 is not supported"),
@@ -231,3 +236,28 @@ def test_taps_are_part_of_the_identity(vit: Backbone) -> None:
     other = open_vit((1, 3))
     assert [tap.block for tap in other.encoder.taps] == [1, 3]
     assert other.encoder != vit.encoder
+
+
+def test_a_repository_of_the_hub_is_opened_from_the_local_cache_without_a_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name, snapshot = "hf-hub:someone/tiny", tmp_path / "models--someone--tiny" / "snapshots" / "abc"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    refused = r"cannot get the configuration of hf-hub:someone/tiny: .*, and HF_HUB_OFFLINE is set; connect once"
+    with pytest.raises(BackboneError, match=refused):
+        Backbone.open(name)
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    config = open_clip.get_model_config("ViT-tiny")
+    (snapshot / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    with pytest.raises(BackboneError, match=r"cannot get the weights of hf-hub:someone/tiny: .* HF_HUB_OFFLINE is set"):
+        Backbone.open(name)
+    model = open_clip.create_model("ViT-tiny")
+    randomise(model, seed=3)
+    save_file(model.state_dict(), snapshot / "open_clip_model.safetensors")
+    opened = Backbone.open(name)
+    assert (opened.encoder.backbone, opened.encoder.weights) == (name, Backbone("ViT-tiny", model).encoder.weights)
+    with pytest.raises(SettingsError, match="brings its own weights: leave out --pretrained and --weights"):
+        Backbone.open(name, pretrained="openai")

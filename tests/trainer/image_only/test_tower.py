@@ -47,16 +47,27 @@ def test_a_vits_memory_is_its_last_patch_tokens_without_class_and_registers(name
     assert [(tap.block, tap.width) for tap in backbone.encoder.taps] == [(12, memory.shape[2])]
 
 
-def test_a_cnns_memory_is_its_levels_of_strides_8_and_16_averaged_over_neighbours() -> None:
+def test_a_cnns_memory_is_its_levels_of_strides_8_and_16_joined() -> None:
     backbone = open_random("mobilenetv3_small_050")
     features, model = backbone.encode(noise()), backbone.visual.visual.model
     with torch.inference_mode():
         maps = model.forward_intermediates(standardised(backbone), indices=[2, 3], intermediates_only=True)
     assert [tuple(level.shape[2:]) for level in maps] == [(8, 8), (4, 4)]
-    mean = torch.nn.functional.avg_pool2d(maps[0], 3, 1, 1, count_include_pad=False)
-    np.testing.assert_allclose(features.memory[0], unit(mean.flatten(2).transpose(1, 2)), atol=1e-5)
-    assert features.memory[1].shape == (2, 64, maps[1].shape[1])
+    resized = torch.nn.functional.interpolate(maps[1], size=(8, 8), mode="bilinear")
+    levels = [unit(level.flatten(2).transpose(1, 2)) for level in (maps[0], resized)]
+    [memory] = features.memory
+    np.testing.assert_allclose(memory, np.concatenate(levels, axis=2) / np.sqrt(2), atol=1e-5)
+    np.testing.assert_allclose(features.local, levels[1], atol=1e-5)
     np.testing.assert_allclose(features.global_, unit(maps[1].mean(dim=(2, 3))), atol=1e-5)
+    assert str(backbone.encoder.taps[0]) == "3+4"
+
+
+def test_levels_are_separate_memories_and_averaged_over_neighbours_where_it_is_told() -> None:
+    joined = open_random("mobilenetv3_small_050").encode(noise()).memory[0][:, :, :16]
+    single, _ = open_random("mobilenetv3_small_050", taps=(3, 4)).encode(noise()).memory
+    np.testing.assert_allclose(single, np.sqrt(2) * joined, atol=1e-6)
+    averaged, _ = open_random("mobilenetv3_small_050", taps=(3, 4), neighbourhood=3).encode(noise()).memory
+    assert np.abs(averaged - single).max() > 0.1
 
 
 def test_what_lies_behind_the_last_tap_is_dropped() -> None:

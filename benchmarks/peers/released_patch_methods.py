@@ -1,0 +1,113 @@
+"""Numbers of the released AnomalyDINO and SubspaceAD on weights and pictures that anyone can make again.
+
+    python -m goodparts.benchmarks.peers.released_patch_methods --anomalydino DIR --dinov2 DIR --subspacead DIR OUT.npz
+
+The folders are checkouts of dammsi/AnomalyDINO, facebookresearch/dinov2 and CLendering/SubspaceAD, of which nothing is
+copied; they need cv2, faiss, matplotlib, scikit-learn, tifffile and tqdm. The network is a DINOv2 ViT-S/14 with seeded
+random weights, the pictures are drawn. AnomalyDINO runs whole, from files of photos to scores, without rotations and
+masks. SubspaceAD's principal components and scores run on the patch features of the same network, l2-normalised as an
+engine gives them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from goodparts.drawn.photos import DrawnProduct
+from goodparts.runtime.core.preprocess import Array8
+from goodparts.runtime.core.scoring import Features
+from goodparts.runtime.core.view import View
+from goodparts.trainer.clip.backbone import Backbone
+from goodparts.trainer.clip.names import RANDOM
+from PIL import Image
+
+NETWORK = "timm:vit_small_patch14_dinov2"
+SIZE = 210
+"""15 patches of 14 pixels a side, so that a hundredth of all patches is two."""
+PICTURE_SIZE = 300, 260
+SHOTS, EXPLAINED = 2, 0.99
+
+
+def open_network() -> Backbone:
+    """Open the network with seeded random weights."""
+    return Backbone.open(NETWORK, pretrained=RANDOM, image_size=SIZE)
+
+
+def draw_pictures() -> tuple[list[Array8], list[Array8]]:
+    """Draw SHOTS good square pictures to learn from, and a good and a bad one to test with."""
+    line = DrawnProduct("gear", seed=5)
+    pictures = [line.photo(index, size=PICTURE_SIZE).image for index in range(SHOTS + 1)]
+    pictures.append(line.photo(9, "scratch", size=PICTURE_SIZE).image)
+    squares = [View().cut(picture, PICTURE_SIZE[1])[0] for picture in pictures]
+    return squares[:SHOTS], squares[SHOTS:]
+
+
+def encode(backbone: Backbone, pictures: list[Array8]) -> Features:
+    """Encode pictures as the product does."""
+    return backbone.encode(np.concatenate([View().cut(picture, SIZE) for picture in pictures]))
+
+
+def run_anomalydino(folder: Path, dinov2: Path, backbone: Backbone) -> tuple[Any, Any]:
+    """Return image scores [2] and patch distances [2,15,15] of AnomalyDINO's released code."""
+    sys.path[:0] = [str(folder), str(dinov2)]
+    model = importlib.import_module("dinov2.models.vision_transformer").vit_small(
+        patch_size=14, img_size=SIZE, init_values=1.0, block_chunks=0
+    )
+    missing, unexpected = model.load_state_dict(backbone.visual.visual.model.state_dict(), strict=False)
+    assert set(missing) == {"mask_token"}, missing
+    assert not unexpected, unexpected
+    torch.hub.load = lambda *_, **__: model  # it would be downloaded
+    torch.cuda.synchronize = lambda *_: None  # it times the GPU
+    wrapped = importlib.import_module("src.backbones").get_model("dinov2_vits14", "cpu", smaller_edge_size=SIZE)
+    detection = importlib.import_module("src.detection")
+    shots, tests = draw_pictures()
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place) / "data" / "gear"
+        for name, pictures in (("train/good", shots), ("test/good", tests[:1]), ("test/scratch", tests[1:])):
+            (root / name).mkdir(parents=True)
+            for index, picture in enumerate(pictures):
+                Image.fromarray(picture).save(root / name / f"{index}.png")
+        scores, _, _ = detection.run_anomaly_detection(
+            wrapped, "gear", str(root.parent), SHOTS, {"gear": ["scratch"]}, place, faiss_on_cpu=True
+        )
+        maps = [np.load(next(Path(place).rglob(f"{kind}/0.npy"))) for kind in ("good", "scratch")]
+    return np.array([scores[f"{kind}/0.png"] for kind in ("good", "scratch")], np.float32), np.stack(maps)
+
+
+def run_subspacead(folder: Path, backbone: Backbone) -> tuple[Any, int]:
+    """Return patch scores [2,15,15] of SubspaceAD's released code, and the number of components."""
+    sys.path.insert(0, str(folder / "src"))
+    shots, tests = (encode(backbone, pictures).memory[0] for pictures in draw_pictures())
+    width = shots.shape[-1]
+    model = importlib.import_module("subspacead.core.pca").PCAModel(ev=EXPLAINED)
+    fitted = model.fit(lambda: iter(shots), width, shots.shape[0] * shots.shape[1], len(shots))
+    calculate = importlib.import_module("subspacead.post_process.scoring").calculate_anomaly_scores
+    scores = calculate(tests.reshape(-1, width).astype(np.float64), fitted, "reconstruction")
+    side = round(shots.shape[1] ** 0.5)
+    return np.asarray(scores, np.float32).reshape(-1, side, side), fitted["k"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("anomalydino", "dinov2", "subspacead"):
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR")
+    parser.add_argument("out", type=Path)
+    args = parser.parse_args()
+    backbone = open_network()
+    scores, maps = run_anomalydino(args.anomalydino, args.dinov2, backbone)
+    subspace, components = run_subspacead(args.subspacead, backbone)
+    np.savez_compressed(
+        args.out, anomalydino_scores=scores, anomalydino_maps=maps.astype(np.float32),
+        subspacead_maps=subspace, subspacead_components=components,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

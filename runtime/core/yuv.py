@@ -1,0 +1,71 @@
+"""Frames as many cameras and decoders give them: brightness for every pixel, colour for two or four of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from . import native
+from .errors import ImageError
+
+YuvFormat = Literal["nv12", "yuyv"]
+
+
+@dataclass(frozen=True, eq=False)
+class YuvFrame:
+    """A frame in YUV, of BT.601 and limited range. A GPU takes it as it is; elsewhere it becomes RGB first.
+
+    Attributes:
+        pixels: uint8. Of nv12 [H·3/2,W]: H rows of Y, then H/2 rows of U, V pairs. Of yuyv [H,W,2]: Y, and U and V in
+            turn. The rows may be apart. H and W are even, of yuyv only W.
+        format: How they lie.
+
+    Raises:
+        ImageError: The pixels do not lie so.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    format: YuvFormat
+
+    def __post_init__(self) -> None:
+        if self.format not in get_args(YuvFormat):
+            raise ImageError(f"format {self.format!r}: nv12 and yuyv are accepted; give other frames as RGB")
+        shape, is_nv12 = self.pixels.shape, self.format == "nv12"
+        fits = (len(shape) == 2 and shape[0] % 3 == 0) if is_nv12 else (len(shape) == 3 and shape[2] == 2)
+        if self.pixels.dtype != np.uint8 or not fits or shape[1] % 2:
+            layout = "[H·3/2,W] with even H and W" if is_nv12 else "[H,W,2] with even W"
+            raise ImageError(f"pixels are {self.pixels.dtype} {list(shape)}: {self.format} is uint8 {layout}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        rows, width = self.pixels.shape[:2]
+        return (rows // 3 * 2 if self.format == "nv12" else rows), width
+
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """Return the frame as uint8 RGB [H,W,3]; pixels that share a colour are given the same one."""
+        core = native.core()
+        if core is not None:
+            converted: npt.NDArray[np.uint8] = core.resize(self.pixels, self.shape, format=self.format)
+            return converted
+        height = self.shape[0]
+        if self.format == "nv12":
+            luma, chroma = self.pixels[:height], self.pixels[height:].reshape(height // 2, -1, 2).repeat(2, axis=0)
+        else:
+            luma, chroma = self.pixels[..., 0], self.pixels[..., 1].reshape(height, -1, 2)
+        y = 298 * (luma.astype(np.int32) - 16) + 128
+        u, v = (chroma[..., at].repeat(2, axis=1).astype(np.int32) - 128 for at in (0, 1))
+        rgb = np.stack([y + 409 * v, y - 100 * u - 208 * v, y + 516 * u], axis=2) >> 8
+        return np.asarray(np.clip(rgb, 0, 255), np.uint8)
+
+    def crop(self, x: int, y: int, width: int, height: int) -> YuvFrame:
+        """Return the smallest part that holds this rectangle. It starts where x and y are rounded down to even ones."""
+        left, top, right, bottom = x // 2 * 2, y // 2 * 2, (x + width + 1) // 2 * 2, (y + height + 1) // 2 * 2
+        part = self.pixels[top : min(bottom, self.shape[0]), left:right]
+        if self.format == "nv12":
+            colour = self.shape[0]
+            part = np.concatenate([part, self.pixels[colour + top // 2 : colour + bottom // 2, left:right]])
+        return YuvFrame(part, self.format)
