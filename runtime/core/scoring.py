@@ -21,8 +21,8 @@ Fusion = Literal["paper", "residual", "prompt", "memory", "subspace"]
 memory's distance is that from the subspace of the remembered patches, which only Python's runtime computes."""
 
 ImageMaximum = Literal["grid", "map", "top"]
-"""Where the memory's image score is taken: the maximum of the grid, of the un-smoothed map (official, D14), or the mean
-of the grid's largest hundredth, which only scores of the memory alone have."""
+"""Where the memory's image score is taken: the maximum of the grid, of the un-smoothed map (as PromptAD's
+released code does), or the mean of the grid's largest hundredth, which only scores of the memory have."""
 
 TOP_PART = 100
 """"top" averages over one patch in this many, at least over one, as AnomalyDINO and SubspaceAD do."""
@@ -71,12 +71,12 @@ class Features:
 class Learned:
     """What scoring needs of a recipe.
 
-    image_prompts, pixel_prompts: [2,D], the normal and the anomalous prototype. banks: one [R_m,W_m] per
-    memory. temperature: the multiplier t of the cosine. image_maximum: where the memory's image score is
-    taken. shot_of_row: [R_m] per bank, the shot
-    that each row came from; only leaving one out asks for it. fusion: what the scores are made of. margins: [R_m] per
-    bank, float32, the pixel prompts' margin (prompt_margins) of the patch that each row came from; only the residual
-    fusion asks for it. residual_weight: of the residual margin in the logarithm of a score, 0 or more.
+    image_prompts, pixel_prompts: [2,D], the normal and the anomalous prototype. banks: one [R_m,W_m] per memory.
+    temperature: the multiplier t of the cosine. image_maximum: where the memory's image score is taken. shot_of_row:
+    [R_m] per bank, the shot that each row came from; only leaving one out asks for it. fusion: what the scores are made
+    of. margins: [R_m] per bank, float32, the pixel prompts' margin (prompt_margins) of the patch that each row came
+    from; only the residual fusion asks for it. residual_weight: of the residual margin in the logarithm of a score, 0
+    or more.
     """
 
     image_prompts: Floats

@@ -13,6 +13,7 @@ from goodparts.runtime.core.regions import Region
 from goodparts.runtime.core.scene import Scene
 from goodparts.runtime.core.view import Box, View
 from goodparts.runtime.describe import as_record
+from goodparts.runtime.engine.kernels import KernelCheck
 from goodparts.runtime.engine.plans import Plan
 from goodparts.runtime.engine.spec import Encoder, EngineSpec, File, Graph, Labelled, Parity, Tap, Variant
 from goodparts.runtime.inspection import Inspection
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 RECIPE = (RecipeHeader, Shot, Thresholds, Accepted, Calibration, Level, Scene, View, Box)
-ENGINE = (EngineSpec, Encoder, Tap, File, Graph, Variant, Parity, Labelled, Plan, Device)
+ENGINE = (EngineSpec, Encoder, Tap, File, Graph, Variant, Parity, Labelled, Plan, KernelCheck, Device)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
