@@ -157,7 +157,7 @@ def solid(frame: Frame, colour: Colour, shade: Plane | float = 1.0) -> Plane:
 
 
 def lay(under: Plane, alpha: Plane, over: Plane | Colour) -> None:
-    """Paint over `under` in place, where alpha [H,W] says so."""
+    """Paint over `under` in place where alpha [H,W] is above 0."""
     top = np.asarray(over, dtype=np.float32)
     under += alpha * ((top if top.ndim == 3 else top[:, None, None]) - under)
 

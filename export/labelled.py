@@ -1,6 +1,6 @@
 """Good and bad photos in the gate: does a graph tell them apart as well as torch does?
 
-Judged by the memory alone, which needs no training: a few of the good photos fill it through the graph in question,
+Judged by the memory only, which needs no training: a few of the good photos fill it through the graph in question,
 as they would on the line, and the others are scored against it.
 """
 

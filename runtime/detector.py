@@ -146,7 +146,7 @@ class Detector:
         return self._product.is_provisional
 
     def predict(self, picture: Picture) -> Inspection:
-        """Inspect one picture (preprocess.load_rgb says what is accepted)."""
+        """Inspect one picture (preprocess.load_rgb tells what is accepted)."""
         [inspection] = self.predict_batch([picture])
         return dataclasses.replace(inspection, draw=functools.partial(_draw, picture))
 

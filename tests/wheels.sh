@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build this machine's wheel as cibuildwheel does, but on this system instead of in a manylinux container, name the oldest
-# glibc that it runs on, and inspect with it in an environment that holds the runtime alone.
+# glibc that it runs on, and inspect with it in an environment that holds only the runtime.
 # usage: tests/wheels.sh PYTHON TRAINING_VENV OUT
 set -euo pipefail
 python=$1 training=$2 out=$3

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A recipe made in the training environment is inspected in one that holds the runtime alone.
+# A recipe made in the training environment is inspected in one that holds only the runtime.
 # usage: tests/without_torch.sh PYTHON TRAINING_VENV [WHEEL]; without a wheel this tree is built
 set -euo pipefail
 python=$1 training=$2 what=${3:-.}

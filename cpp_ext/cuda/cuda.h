@@ -5,7 +5,7 @@
 // kernels and nothing else, so that a CUDA graph can capture it. They hold scratch memory: calls of one object must
 // follow one another, on one stream or ordered by events. Destroying one waits for the device.
 //
-// Compiled for every GPU with tensor cores; run so far on the CPU alone (on_cpu/), not on a GPU.
+// Compiled for every GPU with tensor cores; run so far only on the CPU (on_cpu/), not on a GPU.
 //
 // Throws Invalid for arguments, Failure for what CUDA refuses.
 #pragma once

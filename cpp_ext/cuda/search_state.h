@@ -11,7 +11,7 @@ namespace gp::cuda {
 // A bank as kernels see it. It lies in device memory, so that what is appended reaches captured graphs too.
 struct Rows {
   const uint8_t* data;  // [count,row_bytes], the width padded with zeros
-  const float* scales;  // [count]; int8 alone
+  const float* scales;  // [count]; for int8 only
   int32_t count;
 };
 

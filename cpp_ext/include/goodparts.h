@@ -3,10 +3,10 @@
  * Ownership. Handles (gp_bank, gp_scorer) are created and freed by the caller with the functions named so; freeing
  * NULL does nothing. Every array belongs to the caller, is only read unless called `out`, and is not kept: a
  * handle copies what it needs. A gp_error may be NULL; where it is given, its fields are written by a call that
- * fails and left alone by one that succeeds.
+ * fails; one that succeeds does not touch it.
  *
- * Threads. A handle may be read (search, run) by several threads at once; changing a bank needs it alone.
- * `threads` bounds how many work on one call: 0 for as many as there are processors.
+ * Threads. A handle may be read (search, run) by several threads at once; a bank is changed by one thread while no
+ * other uses it. `threads` bounds how many work on one call: 0 for as many as there are processors.
  *
  * Errors. Functions that can fail return false, or NULL, and say why. Nothing is half-done: outputs are then
  * undefined, handles unchanged. No function throws.
@@ -39,7 +39,7 @@ typedef enum {
   GP_INVALID = 1,  /* an argument is out of range; the message names it, the value seen and what is accepted */
   GP_MEMORY = 2,   /* allocation failed */
   GP_INTERNAL = 3, /* a bug in goodparts */
-  /* The rest come from goodparts_runtime.h alone. */
+  /* Only goodparts_runtime.h returns the rest. */
   GP_FILE = 4,    /* a file cannot be read */
   GP_ENGINE = 5,  /* an engine folder is damaged, or lacks what is asked for */
   GP_RECIPE = 6,  /* a recipe is damaged, of another version, or does not fit the engine */
@@ -69,7 +69,7 @@ typedef enum {
 } gp_format;
 
 /* A frame in the caller's memory. Strides are bytes from row to row and may be larger than a row. chroma and
- * chroma_stride are for GP_NV12 alone. */
+ * chroma_stride are for GP_NV12 only. */
 typedef struct {
   const uint8_t* data;
   const uint8_t* chroma;

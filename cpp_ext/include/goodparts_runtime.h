@@ -6,7 +6,7 @@
  * Ownership. Handles are created and freed by the caller with the functions named so; freeing NULL does nothing.
  * They share what they need of one another: an engine or a recipe may be freed while a detector made of it is in use,
  * and a detector while its inspections are. What a function returns a pointer to belongs to the handle it was asked of
- * and lives as long. Frames are read during the call alone.
+ * and lives as long. Frames are read only during the call.
  *
  * Threads. Everything may be called by several threads at once, except that a handle is freed by one, after the others
  * are done with it. gp_detector_use and gp_detector_set_thresholds take effect between two frames: an inspection that

@@ -101,7 +101,7 @@ Header parse_header(const Fields& fields) {
   header.fusion = static_cast<gp_fusion>(
       choice(fields, "fusion", std::array<std::string_view, 4>{"paper", "residual", "prompt", "memory"}));
   if (header.mean_of_top && header.fusion != GP_MEMORY_ONLY)
-    throw Damaged("image_maximum is 'top', which only scores of the memory alone have");
+    throw Damaged("image_maximum is 'top', which only scores of the memory by itself have");
   header.residual_weight = static_cast<float>(fields.number("residual_weight"));
   const Fields thresholds = fields.object("thresholds");
   header.thresholds = {thresholds.number("image"), thresholds.number("pixel"), thresholds.number("min_area"),

@@ -19,7 +19,7 @@ struct Header {
   View view;
   float temperature;
   bool maximum_of_map;
-  bool mean_of_top;  // the image score is the mean of the largest hundredth of the patches; of the memory alone
+  bool mean_of_top;  // the image score is the mean of the largest hundredth of the patches; for the memory only
   gp_fusion fusion;
   float residual_weight;
   gp_thresholds thresholds;

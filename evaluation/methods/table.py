@@ -99,7 +99,7 @@ METHODS: Mapping[str, Method] = {
     "anople-no-alignment": anople("AnoPLe without the alignment loss", alignment_weight=0.0),
     "anople-tiles": anople("AnoPLe, learned from tiles as well (multi-scale)", tiles=True),
     "anople-no-decoder": anople("AnoPLe without the decoder", decoder="none"),
-    "maple": anople("MaPLe-style: from text to visual, good photos alone", **MAPLE, anomaly_share=0.0),
+    "maple": anople("MaPLe-style: from text to visual, good photos only", **MAPLE, anomaly_share=0.0),
     "maple-draem": anople("MaPLe-style with painted defects (MaPLe + DRAEM)", **MAPLE),
     "cnn-patchcore": cnn_statistics("PatchCore on an ImageNet CNN", fit_patchcore, slice(1, 3)),
     "cnn-spade": cnn_statistics("SPADE on an ImageNet CNN", fit_spade, slice(0, 3)),

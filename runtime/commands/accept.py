@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine(parser, default=None, help="engine folder that the line runs, with its --backend and --precision")
     add_backend(parser)
     parser.add_argument("--rejects", type=Path, metavar="DIR",
-                        help="what watch rejected before, or a folder of photos: says which turn good")  # fmt: skip
+                        help="what watch rejected before, or a folder of photos: lists which turn good")  # fmt: skip
     parser.add_argument("--source", metavar="NAME", help="of the rejects, only those of this source")
     parser.add_argument("--max-rows", type=int, metavar="N",
                         help="most rows of a memory from now on; beyond it those go that were least new")  # fmt: skip

@@ -136,7 +136,7 @@ def add_rejection(options: Options) -> None:
 def add_no_shots(options: Options) -> None:
     """Add --no-shots."""
     options.add_argument("--no-shots", action="store_true",
-                         help="leave the shots out of the recipe; it then fits this engine's graph alone")  # fmt: skip
+                         help="leave the shots out of the recipe; it then fits only this engine's graph")  # fmt: skip
 
 
 def add_key(options: Options, *, required: bool = False) -> None:

@@ -1,6 +1,6 @@
 """What goodparts raises: one class per family, each message one line.
 
-A message says what was wrong, the value seen, what is accepted, and how to fix it.
+A message tells what was wrong, the value seen, what is accepted, and how to fix it.
 """
 
 from __future__ import annotations

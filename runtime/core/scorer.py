@@ -29,7 +29,7 @@ class Search:
     """How the C++ core searches a product's memory; numpy always does it exactly.
 
     precision: of the rows that are kept. recall, above 0 and up to 1: the share of a good photo's patches that must
-    find their nearest row; below 1, a search of a large bank looks at some of its rows alone.
+    find their nearest row; below 1, only a part of a large bank is searched.
     """
 
     precision: BankPrecision = "fp32"

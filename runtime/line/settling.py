@@ -1,4 +1,4 @@
-"""Settling in on a running line: a source's next parts propose a threshold, which is written when somebody says so."""
+"""Settling in on a running line: a source's next parts propose a threshold, written when somebody asks for it."""
 
 from __future__ import annotations
 

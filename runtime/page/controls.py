@@ -37,7 +37,7 @@ class _Undoable:
     """A change that was made, and what was there before.
 
     threshold: the source's own threshold before, None for the recipe's; old_recipe, new_recipe: the recipe file's
-    bytes before and after, None where the change left it alone.
+    bytes before and after, None where the change did not touch it.
     """
 
     label: str

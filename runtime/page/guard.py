@@ -1,6 +1,6 @@
 """Who may ask the page for what. Whatever is not named here is refused.
 
-Without a token the page is for this machine alone, and for pages of its own: other sites that a browser on this machine
+Without a token the page is only for this machine and for pages of its own: other sites that a browser on this machine
 visits reach it neither under a name of theirs that points here (DNS rebinding: the Host header) nor from their own
 scripts and forms (Sec-Fetch-Site, Origin, and a header that only a script of the same origin can set). With a token, a
 browser shows it once and gets a cookie that scripts cannot read and other sites' requests do not carry.

@@ -1,4 +1,4 @@
-"""Thresholds from good photos alone.
+"""Thresholds from good photos only.
 
 Each shot is scored as if it were new: against the memory of the other shots (leave-one-out), or, where
 there is only one, as slightly shifted copies of itself. Better still are further good photos that the memory

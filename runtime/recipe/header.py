@@ -95,7 +95,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Photos that an operator said are good, the last of the recipe's shots (accept.py).
 
     accepts: how many photos each accept added, oldest first; max_rows: most rows that a bank may hold, those of the
-    learned shots always among them; learned: the calibration on these alone; learned_scene: the scene of these alone,
+    learned shots always among them; learned: the calibration on these only; learned_scene: the scene of these only,
     unset where the recipe had none.
     """
 
@@ -158,7 +158,7 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError(f"residual_weight {self.residual_weight}: from 0 to {MAX_RESIDUAL_WEIGHT} is accepted")
         if self.image_maximum == "top" and self.fusion not in ("memory", "subspace"):
             raise ValueError(
-                f"image_maximum 'top' with fusion {self.fusion!r}: only scores of the memory alone have it"
+                f"image_maximum 'top' with fusion {self.fusion!r}: only scores of the memory by itself have it"
             )
         if self.scene and self.scene.views != self.view.count:
             raise ValueError(f"a scene of {self.scene.views} views: a photo has {self.view.count}")

@@ -107,7 +107,7 @@ class Recipe:
         """
         if self.header.signature and sign is None:
             raise SettingsError(
-                "the recipe is signed: it is written with the key alone, to be signed again (--key FILE)"
+                "the recipe is signed: it is only written with the key, to be signed again (--key FILE)"
             )
         tensors: dict[str, npt.NDArray[Any]] = {
             "image_prompts": self.image_prompts,

@@ -1,6 +1,6 @@
 """Signed recipes: Ed25519 over all of a recipe's bytes, its signature inside it, so that both change together.
 
-A runtime that is given a `Trust` takes signed recipes alone. Keys are PEM files, as openssl writes them too.
+A runtime that is given a `Trust` accepts only signed recipes. Keys are PEM files, as openssl writes them too.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Trust:
 
         if signature is None:
             raise RecipeError(
-                f"{name} is not signed: recipes signed with a key of {self.name} alone are accepted; "
+                f"{name} is not signed: only recipes signed with a key of {self.name} are accepted; "
                 "sign it with `goodparts sign`"
             )
         message = _message(blank)
@@ -98,7 +98,7 @@ class Signer:
 
 
 def generate(path: Path) -> Path:
-    """Write a new private key, for its owner's eyes alone, and beside it the public one, whose path is returned.
+    """Write a new private key, which only its owner may read, and beside it the public one, whose path is returned.
 
     FileError where one of them is there already.
     """

@@ -1,4 +1,4 @@
-"""A partition: searches of a large bank that look at some of the rows alone."""
+"""A partition: searches of a part of a large bank's rows."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class PromptedEncoder(ConditionedEncoder):
         for name, served in (("memory", "prompted"), ("prefix", "tower")):
             if getattr(settings, name) != served:
                 raise SettingsError(
-                    f"{name} {getattr(settings, name)!r}: an engine's prompted graph has {name} {served!r} alone; "
+                    f"{name} {getattr(settings, name)!r}: an engine's prompted graph has only {name} {served!r}; "
                     "`goodparts evaluate` measures the others through torch"
                 )
         tokens = settings.visual_tokens + settings.text_tokens * (settings.coupling in ("both", "text-to-visual"))

@@ -21,7 +21,7 @@ class AnoPLe(Method):
     """AnoPLe with its settings."""
 
     title = "AnoPLe"
-    description = "with --method anople; docs/anople.md says what is assumed"
+    description = "with --method anople; docs/anople.md tells what is assumed"
     protocols: ClassVar[Mapping[Protocol, AnoPLeSettings]] = {"clean": DEFAULT}
     run_options = frozenset({"textures", "resume"})
     learns_together = True

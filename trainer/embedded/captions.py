@@ -26,7 +26,7 @@ THINGS = ("part", "object", "item", "product", "surface", "component", "piece", 
           "rubber", "glass", "rail", "weld", "wafer", "printed circuit board", *parts.HELD_OUT_KINDS,
           *parts.HELD_OUT_SURFACES)  # fmt: skip
 NOUNS = tuple(adjective + thing for adjective, thing in itertools.product(dict.fromkeys(ADJECTIVES), THINGS))
-"""Names that fit any picture as well or as badly as any other: a caption with one of them speaks of the state alone.
+"""Names that fit any picture as well or as badly as any other: a caption with one of them speaks only of the state.
 
 They teach the text tower to read the state beside a name that it has no picture of.
 """

@@ -53,7 +53,7 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         ImageMaximum,
         Meta(
             description="where the image score takes the memory's maximum: patch grid or 400×400 map; or top, "
-            "the mean of the largest hundredth of the patches, for the memory alone"
+            "the mean of the largest hundredth of the patches, for the memory only"
         ),
     ] = "grid"
     fusion: Annotated[

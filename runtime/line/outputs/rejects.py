@@ -44,7 +44,7 @@ class Rejects:
     A part that is to be reviewed is kept as a reject is, and marked in its name.
 
     folder: made if it is not there; limit: bytes that the files this class has written, in this run or before, take
-    together. Other files are left alone. index: the names of the rejects in the folder.
+    together. Other files stay. index: the names of the rejects in the folder.
 
     Raises FileError where the folder cannot be written, and where another process keeps its rejects in it.
     """

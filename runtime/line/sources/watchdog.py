@@ -1,7 +1,7 @@
 """A watchdog for sources whose reads may never come back, as a camera's driver or a network share can do.
 
 FFmpeg's time-outs end a wait for the network; no time-out ends a system call that hangs. Such a thread cannot be ended
-either, so it is left alone: another one opens the source again, and should the first wake up it finds itself given up.
+either, so another one opens the source again, and should the first wake up it finds itself given up.
 """
 
 from __future__ import annotations

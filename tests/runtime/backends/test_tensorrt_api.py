@@ -28,7 +28,7 @@ Api = dict[str, dict[str, list[list[str]] | None]]
 def record(module: Any, rtx: bool = False) -> Api:
     """Class → member → parameter names of each overload, or None for what is not a method.
 
-    TensorRT's bindings (pybind11) state their parameters in docstrings alone.
+    TensorRT's bindings (pybind11) state their parameters in docstrings only.
     """
     api: Api = {}
     for name, double in classes(tensorrt_double(Machine(same_capability=True), rtx)):

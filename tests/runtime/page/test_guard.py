@@ -33,7 +33,7 @@ def token_file(tmp_path: Path) -> Path:
         ("evil.example:8400", False),
         ("127.0.0.1.evil.example", False),
         ("localhost.evil.example", False),
-        ("192.168.1.2:8400", False),  # this page is for this machine alone
+        ("192.168.1.2:8400", False),  # this page is only for this machine
         ("127.0.0.1@evil.example", False),
         ("evil.example#127.0.0.1", False),
         ("", False),

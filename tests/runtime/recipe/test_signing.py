@@ -51,7 +51,7 @@ def test_a_signed_recipe_opens_with_its_key_and_without(recipe: Recipe, signed: 
 def test_an_unsigned_one_and_one_of_another_key_are_refused(
     recipe: Recipe, trust: Trust, signed: bytes, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match=r"nut is not signed: .*line\.pub alone are accepted; sign it with"):
+    with pytest.raises(RecipeError, match=r"nut is not signed: only recipes .*line\.pub are accepted; sign it with"):
         Recipe.from_bytes(recipe.to_bytes(), "nut", trust)
     public = generate(tmp_path / "other")
     other = recipe.to_bytes(Signer.read(tmp_path / "other"))
@@ -110,7 +110,7 @@ def test_what_was_signed_is_not_written_unsigned(signed: bytes, key: Path, trust
     path.write_bytes(signed)
     opened = Recipe.open(path)
     changed = opened.recalibrate(opened.header.calibration, 0.2)
-    with pytest.raises(SettingsError, match=r"is signed: it is written with the key alone, .* \(--key FILE\)"):
+    with pytest.raises(SettingsError, match=r"is signed: it is only written with the key, .* \(--key FILE\)"):
         changed.save(path)
     assert path.read_bytes() == signed
     assert changed.digest != opened.digest  # what is in use can be changed, and named
@@ -135,7 +135,7 @@ def test_commands_make_keys_sign_and_refuse(
     assert main(inspect) == 0
     accept = ["accept", *told, str(photos / "bad" / "4.png"), "--yes"]
     assert main(accept) == 2
-    assert "is signed: it is written with the key alone" in capsys.readouterr().err
+    assert "is signed: it is only written with the key" in capsys.readouterr().err
     assert main([*accept, "--key", str(key)]) == 0
     assert main(["show", str(path)]) == 0
     assert ", signed" in capsys.readouterr().out
