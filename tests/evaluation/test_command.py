@@ -58,7 +58,7 @@ def test_a_backbone_without_text_leaves_out_the_rows_that_need_it(
     remarks = "\n".join(results["remarks"])  # type: ignore[arg-type]
     for method in ("vvclip", "promptad"):
         assert f"ring, {method}: left out: timm:resnet10t has no text tower" in remarks
-    assert "ring, anople: left out: AnoPLe needs a CLIP whose image tower is a ViT" in remarks
+    assert "anople: left out: timm:resnet10t is no ViT: this row needs a ViT's blocks" in remarks
 
 
 def test_what_cannot_be_done_is_remarked(ring: Path, engine_folder: Path, tmp_path: Path) -> None:

@@ -55,15 +55,13 @@ class KernelsOnCpu:
 
         def run(
             global_: torch.Tensor, local: torch.Tensor, memory: Sequence[torch.Tensor], out: Sequence[torch.Tensor],
-            map: torch.Tensor | None, stream: int,  # noqa: ARG001
+            stream: int,  # noqa: ARG001
         ) -> None:  # fmt: skip
             arrays = [some.float().numpy() for some in (global_, local, *memory)]
-            scores, smooth = self._on_cpu.score(learned, Features(*arrays[:2], tuple(arrays[2:]), grid), "fp16")
+            scores = self._on_cpu.score(learned, Features(*arrays[:2], tuple(arrays[2:]), grid), "fp16")
             found = (scores.image, scores.grid, *vars(scores.branches).values())
             for to, values in zip(out, found, strict=True):
                 to.copy_(torch.from_numpy(values))
-            if map is not None:
-                map.copy_(torch.from_numpy(smooth))
 
         return SimpleNamespace(run=run)
 
@@ -95,6 +93,6 @@ def test_every_step_adds_rows_of_the_same_results_as_its_peers(kernels: KernelsO
         before = len(findings.rows)
         step(findings)
         counts.append(len(findings.rows) - before)
-    assert counts == [2] * 6 + [1, 3] + [1, 1] + [1]  # searches, resizing, scoring, encoders, the frame
+    assert counts == [2] * 6 + [1, 2] + [1, 1] + [1]  # searches, resizing, scoring, encoders, the frame
     assert [row.name for row in findings.rows if row.unit != "µs"] == []
     assert len(findings.remarks) == 3 + 1 + 1  # of every small search, of the large one in fp16, of scoring
