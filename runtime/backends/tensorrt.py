@@ -122,7 +122,7 @@ class TensorRtRtxSession(TensorRtSession):
 
     def __init__(self, api: TensorRtApi, backend: str, plan: BuiltPlan, data: bytes | None) -> None:
         self._kernels: Any = None
-        self._kernels_file = cache_folder() / "tensorrt-rtx" / f"{plan.name}.kernels"
+        self._kernels_file = cache_folder() / "tensorrt-rtx" / f"{slug(plan.name, current_gpu(), api.version)}.kernels"
         super().__init__(api, backend, plan, data)
 
     def _context_settings(self) -> Any:

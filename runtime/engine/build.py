@@ -66,7 +66,7 @@ def build_plan(
     if settings.target is None:
         session = library.open(graph, plan, data, None)
         try:
-            plan = check_plan(plan, session, reference)
+            plan = check_plan(plan, session, reference, device)
         except ParityError as error:
             raise ParityError(f"{error}: the plan was not kept; use another precision or backend") from error
     write_plan(folder, plan, data)

@@ -38,7 +38,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     version; device: where it was built; max_batch: most views in one run, None for any number; hardware: which devices
     may run it; later_versions: whether later versions may load it; file: the plan, None where the library runs the
     graph itself; parity: how far it is from torch, None until a plan that was made for other GPUs first runs; kernels:
-    how far the CUDA kernels that cut and score its frames are from the CPU, None where there were none.
+    how far the CUDA kernels that cut and score its frames are from the CPU, None where there were none; checked_on: the
+    device on which both were measured.
     """
 
     contract: int = PLAN_CONTRACT
@@ -53,6 +54,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     file: File | None = None
     parity: Parity | None = None
     kernels: KernelCheck | None = None
+    checked_on: Device | None = None
     digest: str = NO_DIGEST
 
     def to_bytes(self) -> bytes:
@@ -98,15 +100,19 @@ def graph_files(folder: Path, spec: EngineSpec, name: GraphName, precision: Prec
 
 
 def open_plan(folder: Path, graph: GraphFiles, backend: str, threads: int | None) -> Session:
-    """Open the plan of an engine's graph that fits this device and library.
+    """Open the plan of an engine's graph that fits this device and library; it is checked where that was elsewhere.
 
-    Raises EngineError where there is none, or it is damaged; BackendError where library or device cannot be used.
+    Raises EngineError where there is none, or it is damaged; BackendError where library or device cannot be used;
+    ParityError where the plan computes otherwise here than torch does.
     """
     library = open_library(backend)
-    plan, data = find_plan(folder, graph, library, library.device())
+    device = library.device()
+    plan, data = find_plan(folder, graph, library, device)
     session = library.open(graph, plan, data, threads)
+    if plan.checked_on != device:
+        plan = msgspec.structs.replace(plan, parity=None, kernels=None)
     if plan.parity is None or needs_kernel_check(plan.kernels, session):
-        checked = check_plan(plan, session, Reference.open(folder / REFERENCE_NAMES[graph.name]))
+        checked = check_plan(plan, session, Reference.open(folder / REFERENCE_NAMES[graph.name]), device)
         try:
             write_plan(folder, checked, data)
         except FileError as error:  # the next start checks it again
@@ -114,7 +120,7 @@ def open_plan(folder: Path, graph: GraphFiles, backend: str, threads: int | None
     return session
 
 
-def check_plan(plan: Plan, session: Session, reference: Reference) -> Plan:
+def check_plan(plan: Plan, session: Session, reference: Reference, device: Device) -> Plan:
     """Return the record of an open plan with what was not checked yet: how far it is from torch, and the kernels.
 
     Raises ParityError where one of them differs by more than it may.
@@ -122,8 +128,8 @@ def check_plan(plan: Plan, session: Session, reference: Reference) -> Plan:
     parity = plan.parity or reference.measure(session, plan.backend, plan.precision)
     kernels = plan.kernels
     if needs_kernel_check(kernels, session):
-        kernels = check_kernels(session, reference, plan.device)
-    return msgspec.structs.replace(plan, parity=parity, kernels=kernels)
+        kernels = check_kernels(session, reference, device)
+    return msgspec.structs.replace(plan, parity=parity, kernels=kernels, checked_on=device)
 
 
 def planned_backends(folder: Path, graph: GraphFiles) -> list[str]:

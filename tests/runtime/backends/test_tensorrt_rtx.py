@@ -121,6 +121,10 @@ def test_a_plan_made_ahead_is_checked_where_it_first_runs(folder: Path, tmp_path
         assert machine.runs == runs + 1  # the run before recording only: it is not checked again
         assert machine.kernels == [b"kernels"]  # of the first start
     assert len(list((tmp_path / "cache").rglob("*.kernels"))) == 1
+    larger = Machine(RTX_40.gpu, RTX_40.capability, RTX_40.multiprocessors + 2, version=RTX_40.version, offset=1e-2)
+    with installed(larger), pytest.raises(ParityError, match=r"fp32 on tensorrt-rtx differs from torch"):
+        Engine.open(folder, backend=BACKEND)  # of one name and capability, but another GPU
+    assert not larger.kernels
 
 
 def test_a_plan_made_ahead_that_computes_wrongly_is_refused(folder: Path) -> None:
