@@ -39,7 +39,7 @@ check: $(STAMP) types
 GPU_PYTHON ?= 3.12
 gpu-bundle:
 	rm -rf build/gpu_bundle
-	$(PYTHON) -m pip install --quiet --target build/gpu_bundle --only-binary=:all: --implementation cp --python-version $(GPU_PYTHON) \
+	$(PYTHON) -m pip install --quiet --no-compile --target build/gpu_bundle --only-binary=:all: --implementation cp --python-version $(GPU_PYTHON) \
 		$(patsubst %,--platform manylinux%_x86_64,_2_28 _2_17 2014) \
 		msgspec pillow safetensors threadpoolctl nanobind pytest hypothesis
 

@@ -55,8 +55,8 @@ def run(folder: Path, kinds: Sequence[str] = (*HELD_OUT_KINDS, SURFACE)) -> list
     engine = Engine.open()
     trials = []
     for product, kind in zip(folders, kinds, strict=True):
-        examples = {"unlabelled": [product / "line"], "bad_examples": [product / "bad_examples"]}
-        trials.append(try_product(product, kind, engine=engine, **examples))
+        line, bad_examples = [product / "line"], [product / "bad_examples"]
+        trials.append(try_product(product, kind, engine=engine, unlabelled=line, bad_examples=bad_examples))
     write_atomic(folder / "sheet.html", to_html(trials).encode())
     return trials
 

@@ -61,7 +61,7 @@ def add_precisions(parser: argparse.ArgumentParser) -> None:
 
 
 def add_threads(parser: argparse.ArgumentParser, text: str) -> None:
-    """text: whose threads they are."""
+    """Add --threads; text: whose threads they are."""
     parser.add_argument("--threads", type=positive_integer, metavar="N", help=text)
 
 

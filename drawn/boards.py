@@ -16,7 +16,7 @@ _Shape = tuple[NDArray[np.float64], Colour, float]
 
 
 def _draw(frame: Frame, ground: Plane, shapes: list[_Shape]) -> Plane:
-    """Shapes over a ground [3,H,W], drawn at twice the size."""
+    """Draw shapes over a ground [3,H,W] at twice the size."""
     height, width = frame.shape
     picture = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8).transpose(1, 2, 0))
     picture = picture.resize((2 * width, 2 * height), Image.Resampling.NEAREST)
@@ -43,7 +43,7 @@ def _circle(x: float, y: float, radius: float, corners: int = 12) -> NDArray[np.
 
 
 def _chip(x: float, y: float, half_width: float, half_height: float, legs: int, pad: Colour) -> list[_Shape]:
-    """A black package with legs on its long sides and a mark at its first leg."""
+    """Draw a black package with legs on its long sides and a mark at its first leg."""
     shapes: list[_Shape] = []
     for side in (-1, 1):
         for place in np.linspace(-0.85, 0.85, legs) * half_width:
@@ -55,7 +55,7 @@ def _chip(x: float, y: float, half_width: float, half_height: float, legs: int, 
 
 
 def circuit_board(design: Generator) -> Painter:
-    """Traces, vias, chips and small components at places of the product's own."""
+    """Draw traces, vias, chips and small components at places of the product's own."""
     mask = hsv(design.choice((0.36, 0.4, 0.6, 0.64, 0.0, 0.75)), design.uniform(0.5, 0.85), design.uniform(0.22, 0.5))
     if design.random() < 0.2:
         mask = hsv(design.random(), 0.05, design.choice((0.15, 0.85)))
@@ -105,7 +105,7 @@ def circuit_board(design: Generator) -> Painter:
 
 
 def microchip(design: Generator) -> Painter:
-    """A moulded package with a row of legs on two or four sides and a printed mark."""
+    """Draw a moulded package with a row of legs on two or four sides and a printed mark."""
     body = hsv(design.random(), design.uniform(0, 0.1), design.uniform(0.12, 0.3))
     leg, ink = metal(design), hsv(0.15, 0.05, design.uniform(0.45, 0.8))
     half_width, half_height = design.uniform(0.42, 0.62), design.uniform(0.42, 0.62)
@@ -141,7 +141,7 @@ def microchip(design: Generator) -> Painter:
 
 
 def cable(design: Generator) -> Painter:
-    """The cut end of a cable: a sheath, insulated cores and the strands in them."""
+    """Draw the cut end of a cable: a sheath, insulated cores and the strands in them."""
     sheath, strand = plastic(design), hsv(0.06, design.uniform(0.2, 0.55), design.uniform(0.6, 0.8))
     cores = int(design.choice((3, 3, 4)))
     colours = [plastic(design) for _ in range(cores)]

@@ -22,7 +22,7 @@ Colour = tuple[float, float, float]
 
 
 def triangular(rng: Generator, shape: tuple[int, ...]) -> Plane:
-    """Noise of unit spread, half the price of a normal one."""
+    """Return noise of unit spread, half the price of a normal one."""
     two = rng.random((2, *shape), dtype=np.float32)
     two[0] -= two[1]
     two[0] *= np.float32(math.sqrt(6))
@@ -49,7 +49,7 @@ class Frame:
     def posed(
         cls, size: tuple[int, int], pose: tuple[float, float, float, float], light: float, rng: Generator
     ) -> Frame:
-        """A frame of size (height, width); light: the lamp's direction in radians, in the picture."""
+        """Place a frame of size (height, width); light: the lamp's direction in radians, in the picture."""
         (height, width), (shift_x, shift_y, angle, scale) = size, pose
         px = 2 / min(size) / scale
         across = (np.arange(width, dtype=np.float32) - np.float32((width - 1) / 2)) * np.float32(px) - np.float32(
@@ -69,12 +69,12 @@ class Frame:
         return height, width
 
     def turned(self, angle: float) -> tuple[Plane, Plane]:
-        """Coordinates along and across a direction."""
+        """Return coordinates along and across a direction."""
         c, s = np.float32(math.cos(angle)), np.float32(math.sin(angle))
         return c * self.x + s * self.y, c * self.y - s * self.x
 
     def pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points of the part [n,2] (x, y) as pixel coordinates."""
+        """Return points of the part [n,2] (x, y) as pixel coordinates."""
         shift_x, shift_y, angle, _ = self.pose
         c, s = math.cos(angle), math.sin(angle)
         across = points[:, 0] * c - points[:, 1] * s + shift_x
@@ -83,7 +83,7 @@ class Frame:
         return np.stack([across / self.px + (width - 1) / 2, down / self.px + (height - 1) / 2], axis=1)
 
     def cover(self, distance: Plane) -> Plane:
-        """How much of each pixel lies inside a distance field: 0…1, antialiased."""
+        """Return how much of each pixel lies inside a distance field: 0…1, antialiased."""
         inside: Plane = np.clip(0.5 - distance / np.float32(self.px), 0, 1)
         return inside
 
@@ -115,7 +115,7 @@ class Frame:
         return stretched
 
     def grain(self) -> Plane:
-        """Noise of unit spread, new in every pixel."""
+        """Return noise of unit spread, new in every pixel."""
         return triangular(self.rng, self.shape)
 
     def slope(self, height: Plane) -> Plane:
@@ -130,7 +130,7 @@ class Frame:
         return result
 
     def bevel(self, distance: Plane, width: float) -> Plane:
-        """Shading −1…1 of an edge that falls off over `width` inside a distance field."""
+        """Return shading −1…1 of an edge that falls off over `width` inside a distance field."""
         inside = np.clip(1 + distance / np.float32(width), 0, 1)
         return np.where(distance < self.px, inside, 0) * np.clip(self.slope(distance), -1, 1)
 
@@ -151,25 +151,25 @@ Painter = Callable[[Frame], Layer]
 
 
 def solid(frame: Frame, colour: Colour, shade: Plane | float = 1.0) -> Plane:
-    """[3,H,W] of one colour times a shade."""
+    """Return [3,H,W] of one colour times a shade."""
     plane = np.broadcast_to(np.asarray(shade, dtype=np.float32), frame.shape)
     return np.asarray(colour, dtype=np.float32)[:, None, None] * plane
 
 
 def lay(under: Plane, alpha: Plane, over: Plane | Colour) -> None:
-    """Paints over `under` in place, where alpha [H,W] says so."""
+    """Paint over `under` in place, where alpha [H,W] says so."""
     top = np.asarray(over, dtype=np.float32)
     under += alpha * ((top if top.ndim == 3 else top[:, None, None]) - under)
 
 
 def disc(x: Plane, y: Plane, radius: float) -> Plane:
-    """Distance field of a circle around the origin."""
+    """Return the distance field of a circle around the origin."""
     distance: Plane = np.sqrt(x * x + y * y) - np.float32(radius)
     return distance
 
 
 def box(x: Plane, y: Plane, half_width: float, half_height: float, corner: float = 0.0) -> Plane:
-    """Distance field of a rectangle around the origin with rounded corners."""
+    """Return the distance field of a rectangle around the origin with rounded corners."""
     dx = np.abs(x) - np.float32(half_width - corner)
     dy = np.abs(y) - np.float32(half_height - corner)
     outside = np.hypot(np.maximum(dx, 0), np.maximum(dy, 0))
@@ -178,7 +178,7 @@ def box(x: Plane, y: Plane, half_width: float, half_height: float, corner: float
 
 
 def polygon(x: Plane, y: Plane, sides: int, inradius: float) -> Plane:
-    """Distance field of a regular polygon around the origin (exact inside, near enough outside)."""
+    """Return the distance field of a regular polygon around the origin (exact inside, near enough outside)."""
     turns = 2 * math.pi * np.arange(sides) / sides
     result = x * np.float32(math.cos(turns[0])) + y * np.float32(math.sin(turns[0]))
     for turn in turns[1:]:
@@ -188,7 +188,7 @@ def polygon(x: Plane, y: Plane, sides: int, inradius: float) -> Plane:
 
 
 def around(x: Plane, y: Plane, count: int) -> tuple[Plane, Plane]:
-    """Folds the plane so that what is drawn at positive x repeats `count` times around the origin."""
+    """Fold the plane so that what is drawn at positive x repeats `count` times around the origin."""
     step = np.float32(2 * math.pi / count)
     theta = np.arctan2(y, x)
     theta -= step * np.round(theta / step)
@@ -197,20 +197,20 @@ def around(x: Plane, y: Plane, count: int) -> tuple[Plane, Plane]:
 
 
 def repeat(x: Plane, pitch: float) -> Plane:
-    """Folds a coordinate so that what is drawn at 0 repeats every `pitch`."""
+    """Fold a coordinate so that what is drawn at 0 repeats every `pitch`."""
     folded: Plane = x - np.float32(pitch) * np.round(x / np.float32(pitch))
     return folded
 
 
 def ramp(value: Plane, low: float, high: float) -> Plane:
-    """0 below low, 1 above high, smooth between."""
+    """Rise smoothly from 0 below low to 1 above high."""
     t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
     smooth: Plane = t * t * (3 - 2 * t)
     return smooth
 
 
 def hsv(hue: float, saturation: float, value: float) -> Colour:
-    """All three in 0…1."""
+    """Convert a colour from HSV, all three in 0…1."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
     return 255 * red, 255 * green, 255 * blue
 
@@ -221,13 +221,13 @@ def scaled(colour: Colour, factor: float) -> Colour:
 
 
 def luminance(colour: Colour | Plane) -> float:
-    """Rec. 601 luma of a colour, or of the mean of [3,…]."""
+    """Return Rec. 601 luma of a colour, or of the mean of [3,…]."""
     red, green, blue = (float(np.mean(channel)) for channel in colour)
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def metal(design: Generator) -> Colour:
-    """Steel, zinc, dark steel, brass or copper."""
+    """Choose the colour of steel, zinc, dark steel, brass or copper."""
     hue, saturation, low, high = (
         (0.60, 0.04, 0.55, 0.75),
         (0.58, 0.08, 0.65, 0.85),
@@ -239,7 +239,7 @@ def metal(design: Generator) -> Colour:
 
 
 def plastic(design: Generator) -> Colour:
-    """Any colour; often grey, black or white, as industry likes it."""
+    """Choose any colour; often grey, black or white, as industry likes it."""
     if design.random() < 0.4:
         return hsv(design.random(), design.uniform(0, 0.06), design.choice((0.14, 0.22, 0.45, 0.65, 0.88, 0.93)))
     return hsv(design.random(), design.uniform(0.25, 0.85), design.uniform(0.3, 0.9))

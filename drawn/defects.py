@@ -20,7 +20,7 @@ def _luma(colour: Plane) -> Plane:
 
 
 def scratch(site: Site) -> None:
-    """One to three thin, slightly curved lines, brighter or darker, with a groove's other side beside them."""
+    """Draw one to three thin, slightly curved lines, brighter or darker, with a groove's other side beside them."""
     rng, tone = site.rng, site.tone
     t = np.linspace(-0.5, 0.5, 28)
     bow, sway = rng.uniform(-0.25, 0.25), rng.uniform(-0.03, 0.03)
@@ -42,7 +42,7 @@ def scratch(site: Site) -> None:
 
 
 def _jagged(start: Points, end: Points, rough: float, rng: Generator) -> Points:
-    """A broken line from start to end [2] by midpoint displacement."""
+    """Draw a broken line from start to end [2] by midpoint displacement."""
     points = np.stack([start, end])
     for _ in range(4):
         middle = (points[:-1] + points[1:]) / 2
@@ -53,7 +53,7 @@ def _jagged(start: Points, end: Points, rough: float, rng: Generator) -> Points:
 
 
 def crack(site: Site) -> None:
-    """A dark jagged line that branches, one of its banks lit."""
+    """Draw a dark jagged line that branches, one of its banks lit."""
     rng, tone = site.rng, site.tone
     c, s = math.cos(site.angle), math.sin(site.angle)
     main = _jagged(np.array([-c, -s]) / 2, np.array([c, s]) / 2, 0.17, rng)
@@ -80,7 +80,7 @@ def crack(site: Site) -> None:
 
 
 def hole(site: Site) -> None:
-    """A dark round hole with a raised rim; on a dark part, one sees something lighter through it."""
+    """Draw a dark round hole with a raised rim; on a dark part, one sees something lighter through it."""
     rng, tone = site.rng, site.tone
     x, y = site.coordinates
     turn, ratio = rng.uniform(0, math.pi), rng.uniform(0.75, 1.0)
@@ -105,7 +105,7 @@ def hole(site: Site) -> None:
 
 
 def stain(site: Site) -> None:
-    """A soft-edged discolouration, darker where it dried last; the part's texture shows through."""
+    """Draw a soft-edged discolouration, darker where it dried last; the part's texture shows through."""
     rng = site.rng
     x, y = site.coordinates
     stretch, turn = rng.uniform(1.0, 1.7), site.angle
@@ -123,14 +123,14 @@ def stain(site: Site) -> None:
 
 
 def _shard(rng: Generator, corners: int, rough: float) -> Points:
-    """An angular outline around the origin."""
+    """Return an angular outline around the origin."""
     turns = (np.arange(corners) + rng.uniform(-0.35, 0.35, corners)) * (2 * math.pi / corners)
     radii = 1 + rng.uniform(-rough, rough, corners)
     return np.stack([np.cos(turns), np.sin(turns)], axis=1) * radii[:, None]
 
 
 def missing_chunk(site: Site) -> None:
-    """An angular piece is broken out: one sees the ground, or what is under a texture, and a rough fracture."""
+    """Break an angular piece out: one sees the ground, or what is under a texture, and a rough fracture."""
     rng, tone = site.rng, site.tone
     outline = _shard(rng, int(rng.integers(7, 12)), 0.25)
     outline = site.fit(outline)
@@ -148,7 +148,7 @@ def missing_chunk(site: Site) -> None:
 
 
 def bend(site: Site) -> None:
-    """The part is pushed aside smoothly around the centre, and its slopes catch the light."""
+    """Push the part aside smoothly around the centre, so that its slopes catch the light."""
     rng = site.rng
     x, y = site.coordinates
     radius = np.float32(0.55 * site.extent)
@@ -177,7 +177,7 @@ def bend(site: Site) -> None:
 
 
 def wrong_colour(site: Site) -> None:
-    """A sharply bounded patch, or what has the same colour within it, is another colour; its relief stays."""
+    """Give a sharply bounded patch, or what has the same colour within it, another colour; its relief stays."""
     rng, tone = site.rng, site.tone
     x, y = site.coordinates
     c, s = math.cos(site.angle), math.sin(site.angle)
@@ -201,7 +201,7 @@ def wrong_colour(site: Site) -> None:
 
 
 def foreign_body(site: Site) -> None:
-    """A fibre, a curl of swarf or a chip of something else lies on the part and throws a shadow."""
+    """Lay a fibre, a curl of swarf or a chip of something else on the part, with its shadow."""
     rng = site.rng
     what = rng.choice(("fibre", "swarf", "chip"))
     height = site.detail * rng.uniform(1.2, 2.5)

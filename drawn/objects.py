@@ -29,7 +29,7 @@ from .canvas import (
 
 
 def _turned(design: Generator, strength: float = 0.12) -> tuple[float, float]:
-    """The reflections of a turned metal face: how strong, and where they lie."""
+    """Draw the reflections of a turned metal face: how strong, and where they lie."""
     return strength * design.uniform(0.5, 1.3), design.uniform(0, math.pi)
 
 

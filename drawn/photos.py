@@ -87,7 +87,7 @@ class DrawnProduct:
         self._quality = int(design.integers(75, 96))
 
     def _background(self, design: Generator) -> Colour:
-        """A colour that the part stands out from: mostly grey, dark or bright."""
+        """Choose a colour that the part stands out from: mostly grey, dark or bright."""
         layer = self._paint(Frame.posed((48, 48), (0, 0, 0, 1), self._light, default_rng(self._key)))
         on = np.ones((48, 48), bool) if layer.distance is None else layer.distance < 0
         part = luminance(layer.colour[:, on])
@@ -128,7 +128,7 @@ class DrawnProduct:
     def pair(
         self, seed: int, defect: str, size: tuple[int, int] = (192, 192), *, extent: float | None = None
     ) -> DrawnPair:
-        """What `photo` shows before lamp and camera, without and with the defect."""
+        """Draw what `photo` shows before lamp and camera, without and with the defect."""
         piece = self._piece(seed, size)
         bad, mask = piece.spoil(defect, self._chance(seed, defect), extent)
         return DrawnPair(piece.image().transpose(1, 2, 0), bad.transpose(1, 2, 0), mask)
@@ -156,7 +156,7 @@ class DrawnProduct:
         return Piece(colour, frame.cover(layer.distance), ground, self._light)
 
     def _expose(self, image: Plane, seed: int) -> NDArray[np.uint8]:
-        """What lamp, lens, sensor and compression make of [3,H,W]: uint8 [H,W,3]."""
+        """Apply what lamp, lens, sensor and compression make of [3,H,W]: uint8 [H,W,3]."""
         rng = self._chance(seed, "camera")
         _, height, width = image.shape
         across = np.linspace(-1, 1, width, dtype=np.float32)
@@ -179,7 +179,7 @@ class DrawnProduct:
 
 
 def _blurred(image: Plane, sigma: float) -> Plane:
-    """[3,H,W] under a 3-tap kernel of this spread in pixels (up to 0.8) both ways."""
+    """Blur [3,H,W] by a 3-tap kernel of this spread in pixels (up to 0.8) both ways."""
     side = np.float32(sigma**2 / 2)
     result: Plane = image.copy()
     result[:, 1:-1] += side * (image[:, 2:] + image[:, :-2] - 2 * image[:, 1:-1])

@@ -96,7 +96,7 @@ def crop_of(name: str) -> Callable[[Generator], Painter]:
 
 @functools.cache
 def _mirrored(name: str) -> Image.Image:
-    """The picture in the middle of 3×3 mirror images of itself."""
+    """Return the picture in the middle of 3×3 mirror images of itself."""
     picture = open_picture(name)
     height, width = picture.shape[:2]
     return Image.fromarray(np.pad(picture, ((height, height), (width, width), (0, 0)), mode="symmetric"))

@@ -84,7 +84,7 @@ class Piece:
         return image, mask
 
     def _room(self, where: Where, length: float, rng: Generator) -> tuple[float, float, float]:
-        """x, y of a place for a defect of this length in pixels and a direction: the best of 48."""
+        """Return x, y of a place for a defect of this length in pixels and a direction: the best of 48."""
         height, width = self.cover.shape
         step = max(1, min(height, width) // 96)
         coarse = self.cover[::step, ::step]
@@ -110,7 +110,7 @@ class Piece:
         return float(x[best]), float(y[best]), float(angle[best])
 
     def _edge(self, on: NDArray[np.bool_], step: int, rng: Generator) -> tuple[float, float, float]:
-        """A place on the outline, and the way out of the part."""
+        """Return a place on the outline, and the way out of the part."""
         inner = on[1:-1, 1:-1]
         sides = (
             (on[1:-1, 2:], 0.0),
@@ -149,7 +149,7 @@ def _mean3(change: Plane) -> Plane:
 
 
 def _quality(mask: NDArray[np.bool_], change: Plane, length: float, fill: float) -> float:
-    """At least 1 where the mask is about as long as it should be and the change is plain; 0 where there is none."""
+    """Return at least 1 where the mask is about as long as it should be and the change is plain, 0 without a change."""
     if not mask.any():
         return 0.0
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

@@ -53,7 +53,7 @@ class Site:
         return red, green, blue
 
     def fit(self, points: Points, spare: float = 0.0) -> Points:
-        """Points moved and scaled so that the longest side of their box is `extent` less `spare`, around the centre."""
+        """Move and scale points around the centre so that the longest side of their box is `extent` less `spare`."""
         low, high = points.min(axis=0), points.max(axis=0)
         placed: Points = (points - (low + high) / 2) * ((self.extent - spare) / max(high - low)) + self.centre
         return placed
@@ -68,7 +68,7 @@ class Site:
         return result
 
     def filled(self, *outlines: Points, values: NDArray[np.int64] | None = None, blur: float = 0.0) -> Plane:
-        """How much of each pixel lies in the polygons, [H,W] 0…1; values: of each polygon, 0…255."""
+        """Return how much of each pixel lies in the polygons, [H,W] 0…1; values: of each polygon, 0…255."""
         height, width = self.cover.shape
         fine = 4 if max(height, width) < 256 else 2
         picture = Image.new("L", (width * fine, height * fine))
@@ -85,7 +85,7 @@ class Site:
     def stroke(
         self, points: Points, width: NDArray[np.float64] | float, blur: float = 0.0, uneven: float = 0.0
     ) -> Plane:
-        """A line along the points, as wide in pixels as `width` [n] says, of uneven strength."""
+        """Return a line along the points, as wide in pixels as `width` [n] says, of uneven strength."""
         along = np.gradient(points, axis=0)
         normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / (np.hypot(*along.T)[:, None] + 1e-9)
         half = np.broadcast_to(np.asarray(width) / 2, len(points))[:, None]
@@ -95,7 +95,7 @@ class Site:
         return self.filled(*quads, values=values.astype(np.int64), blur=blur)
 
     def other_colour(self, apart: float, *choices: Colour) -> Colour:
-        """One of the choices, or any colour, that differs from the tone by at least `apart` in a channel."""
+        """Return one of the choices, or any colour, that differs from the tone by at least `apart` in a channel."""
         tone = self.tone
         for attempt in range(40):
             if choices and attempt < 10:
@@ -108,11 +108,11 @@ class Site:
 
 
 def shifted(tone: Colour, by: float) -> Colour:
-    """Brighter or darker by this much of 255."""
+    """Return colours brighter or darker by this much of 255."""
     red, green, blue = (min(max(channel + by, 0.0), 255.0) for channel in tone)
     return red, green, blue
 
 
 def moved(points: Points, direction: tuple[float, float], by: float) -> Points:
-    """Points [n,2] by this many pixels in a direction."""
+    """Return points [n,2] moved by this many pixels in a direction."""
     return points + np.array(direction) * by

@@ -60,7 +60,7 @@ def _two_tones(design: Generator, contrast: tuple[float, float]) -> tuple[Colour
 
 
 def stone(design: Generator) -> Painter:
-    """Coloured noise of any spectrum, sometimes stretched: stone, plaster, paper, rubber, foam."""
+    """Draw coloured noise of any spectrum, sometimes stretched: stone, plaster, paper, rubber, foam."""
     dark, bright = _two_tones(design, (0.08, 0.5))
     slope, finest, coarsest = design.uniform(0.2, 1.8), design.uniform(0.008, 0.06), design.uniform(0.1, 1.2)
     stretch = design.choice((1.0, 1.0, design.uniform(1.5, 8)))
@@ -75,7 +75,7 @@ def stone(design: Generator) -> Painter:
 
 
 def cast_metal(design: Generator) -> Painter:
-    """A rough relief under a slanting light, with pores."""
+    """Draw a rough relief under a slanting light, with pores."""
     base = metal(design)
     slope, finest, coarsest = design.uniform(0.6, 1.5), design.uniform(0.01, 0.03), design.uniform(0.08, 0.4)
     depth, pores, grain = design.uniform(0.05, 0.25), design.uniform(1.8, 3.0), design.uniform(0.01, 0.06)
@@ -91,7 +91,7 @@ def cast_metal(design: Generator) -> Painter:
 
 
 def ground_metal(design: Generator) -> Painter:
-    """Short grinding marks in one direction, cloudy reflections across them."""
+    """Draw short grinding marks in one direction, cloudy reflections across them."""
     dark, bright = _two_tones(design, (0.06, 0.3))
     angle, stretch = design.uniform(0, math.pi), design.uniform(6, 40)
     finest, clouds = design.uniform(0.006, 0.015), design.uniform(0.0, 0.8)
@@ -106,7 +106,7 @@ def ground_metal(design: Generator) -> Painter:
 
 
 def crystals(design: Generator) -> Painter:
-    """Grains of slightly different brightness with sharp borders: galvanised sheet, cast silicon, broken glass."""
+    """Draw grains of slightly different brightness with sharp borders: galvanised sheet, cast silicon, broken glass."""
     dark, bright = _two_tones(design, (0.1, 0.45))
     count = int(design.integers(30, 400))
     seam, fine = design.uniform(-0.4, 0.3), design.uniform(0.0, 0.04)
@@ -135,7 +135,7 @@ def crystals(design: Generator) -> Painter:
 
 
 def ribs(design: Generator) -> Painter:
-    """A profile that repeats in one direction: corrugated sheet, threads, seams, panels with bars."""
+    """Draw a profile that repeats in one direction: corrugated sheet, threads, seams, panels with bars."""
     dark, bright = _two_tones(design, (0.15, 0.6))
     pitch, angle = design.uniform(0.05, 0.6), design.choice((0.0, math.pi / 2, design.uniform(0, math.pi)))
     angle += design.uniform(-0.05, 0.05)
@@ -157,7 +157,7 @@ def ribs(design: Generator) -> Painter:
 
 
 def lattice(design: Generator) -> Painter:
-    """A motif that repeats in two directions: perforated sheet, knurls, netting, studs."""
+    """Draw a motif that repeats in two directions: perforated sheet, knurls, netting, studs."""
     dark, bright = _two_tones(design, (0.2, 0.7))
     pitch, angle = design.uniform(0.1, 0.4), design.uniform(0, math.pi / 2)
     skew, roundness = design.choice((0.0, 0.5)), design.uniform(1.0, 4.0)
@@ -181,7 +181,7 @@ def lattice(design: Generator) -> Painter:
 
 
 def marble(design: Generator) -> Painter:
-    """Bands bent by noise, with sharp veins."""
+    """Draw bands bent by noise, with sharp veins."""
     dark, bright = _two_tones(design, (0.15, 0.6))
     pitch, angle, bend = design.uniform(0.2, 1.0), design.uniform(0, math.pi), design.uniform(0.3, 1.5)
     veins, rough = design.uniform(0.5, 2.0), design.uniform(0.05, 0.3)
@@ -197,7 +197,7 @@ def marble(design: Generator) -> Painter:
 
 
 def speckle(design: Generator) -> Painter:
-    """Spots of several sizes on a ground: granite, recycled plastic, sprayed paint, crumb."""
+    """Draw spots of several sizes on a ground: granite, recycled plastic, sprayed paint, crumb."""
     ground = plastic(design)
     spots = [
         (plastic(design), design.uniform(0.015, 0.12), design.uniform(0.6, 1.8))
@@ -215,7 +215,7 @@ def speckle(design: Generator) -> Painter:
 
 
 def turned_metal(design: Generator) -> Painter:
-    """Concentric turning marks, and the bright sectors that a lamp makes on them."""
+    """Draw concentric turning marks, and the bright sectors that a lamp makes on them."""
     base = metal(design)
     centre = design.uniform(-1.5, 1.5, 2)
     rings, depth = design.uniform(0.008, 0.03), design.uniform(0.04, 0.15)
@@ -237,7 +237,7 @@ def turned_metal(design: Generator) -> Painter:
 
 
 def paint_coat(design: Generator) -> Painter:
-    """A smooth, slightly wavy coat with soft reflections."""
+    """Draw a smooth, slightly wavy coat with soft reflections."""
     base = plastic(design)
     waves, cell, gloss = design.uniform(0.005, 0.06), design.uniform(0.03, 0.2), design.uniform(0.0, 0.35)
     centre, width, grain = design.uniform(-1, 1, 2), design.uniform(0.3, 1.2), design.uniform(0.0, 0.03)
@@ -255,7 +255,7 @@ def paint_coat(design: Generator) -> Painter:
 
 
 def fibres(design: Generator) -> Painter:
-    """Layers of short strands in many directions: felt, paper, chipboard, carbon mat."""
+    """Draw layers of short strands in many directions: felt, paper, chipboard, carbon mat."""
     dark, bright = _two_tones(design, (0.15, 0.5))
     spread, main = design.uniform(0.1, math.pi / 2), design.uniform(0, math.pi)
     layers, finest = int(design.integers(3, 7)), design.uniform(0.01, 0.04)
@@ -272,7 +272,7 @@ def fibres(design: Generator) -> Painter:
 
 
 def weave(design: Generator) -> Painter:
-    """Interlaced bands seen from near: canvas, belt webbing, glass cloth."""
+    """Draw interlaced bands seen from near: canvas, belt webbing, glass cloth."""
     warp, weft = plastic(design), plastic(design)
     if design.random() < 0.6:
         weft = scaled(warp, design.uniform(0.75, 1.2))
@@ -300,7 +300,7 @@ def weave(design: Generator) -> Painter:
 
 
 def print_sheet(design: Generator) -> Painter:
-    """A printed label: rows of marks, bars, boxes and discs at places of the product's own."""
+    """Draw a printed label: rows of marks, bars, boxes and discs at places of the product's own."""
     ground, inks = plastic(design), [plastic(design) for _ in range(3)]
     shapes = [
         (
@@ -338,7 +338,7 @@ def print_sheet(design: Generator) -> Painter:
 
 
 def assembly(design: Generator) -> Painter:
-    """Plates, bosses, bores and slots with bevelled edges at places of the product's own, on a rough ground."""
+    """Draw plates, bosses, bores and slots with bevelled edges at places of the product's own, on a rough ground."""
     tones = [metal(design) if design.random() < 0.6 else plastic(design) for _ in range(3)]
     parts = [
         (design.uniform(-0.95, 0.95, 2), design.uniform(0.06, 0.45), design.uniform(0.3, 1.0), design.random(),

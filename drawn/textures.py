@@ -11,14 +11,14 @@ from .canvas import Frame, Layer, Painter, Plane, hsv, lay, metal, plastic, ramp
 
 
 def _phase(frame: Frame, angle: float, pitch: float) -> tuple[Plane, Plane]:
-    """Coordinates along and across `angle`, with an origin of the piece's own."""
+    """Return coordinates along and across `angle`, with an origin of the piece's own."""
     u, v = frame.turned(angle)
     shift_u, shift_v = frame.rng.uniform(0, 8 * pitch, size=2).astype(np.float32)
     return u + shift_u, v + shift_v
 
 
 def tile(design: Generator) -> Painter:
-    """Terrazzo or granite: chips of two colours in a ground."""
+    """Draw terrazzo or granite: chips of two colours in a ground."""
     ground = hsv(design.random(), design.uniform(0, 0.18), design.uniform(0.45, 0.92))
     grey = design.uniform(-0.35, 0.3)
     chips = [scaled(ground, 1 + grey), hsv(design.random(), design.uniform(0, 0.3), design.uniform(0.15, 0.95))]
@@ -37,7 +37,7 @@ def tile(design: Generator) -> Painter:
 
 
 def woven_cloth(design: Generator) -> Painter:
-    """Plain weave or twill of two threads."""
+    """Draw plain weave or twill of two threads."""
     warp = plastic(design)
     weft = scaled(warp, design.uniform(0.7, 1.25)) if design.random() < 0.6 else plastic(design)
     pitch = design.uniform(0.06, 0.17)
@@ -66,7 +66,7 @@ def woven_cloth(design: Generator) -> Painter:
 
 
 def leather(design: Generator) -> Painter:
-    """Pebbles with creases between them: the two nearest of jittered points (Worley)."""
+    """Draw pebbles with creases between them: the two nearest of jittered points (Worley)."""
     base = hsv(design.uniform(0.02, 0.1), design.uniform(0.2, 0.7), design.uniform(0.18, 0.6))
     if design.random() < 0.35:
         base = plastic(design)
@@ -97,7 +97,7 @@ def leather(design: Generator) -> Painter:
 
 
 def brushed_metal(design: Generator) -> Painter:
-    """Fine streaks in one direction and a broad reflection across them."""
+    """Draw fine streaks in one direction and a broad reflection across them."""
     base = metal(design)
     angle = design.choice((0, math.pi / 2, design.uniform(0, math.pi))) + design.uniform(-0.05, 0.05)
     strength, broad = design.uniform(0.03, 0.09), design.uniform(0.03, 0.12)
@@ -116,7 +116,7 @@ def brushed_metal(design: Generator) -> Painter:
 
 
 def wire_mesh(design: Generator) -> Painter:
-    """Two sets of wires, over and under each other; one sees through between them."""
+    """Draw two sets of wires, over and under each other; one sees through between them."""
     base = metal(design) if design.random() < 0.7 else plastic(design)
     pitch = design.uniform(0.16, 0.36)
     radius = pitch * design.uniform(0.14, 0.24)
@@ -140,7 +140,7 @@ def wire_mesh(design: Generator) -> Painter:
 
 
 def wood(design: Generator) -> Painter:
-    """Long annual rings and pores along the grain."""
+    """Draw long annual rings and pores along the grain."""
     base = hsv(design.uniform(0.05, 0.11), design.uniform(0.25, 0.6), design.uniform(0.4, 0.88))
     angle = design.choice((0, math.pi / 2)) + design.uniform(-0.08, 0.08)
     rings, contrast = design.uniform(0.06, 0.2), design.uniform(0.07, 0.2)
@@ -160,7 +160,7 @@ def wood(design: Generator) -> Painter:
 
 
 def carpet(design: Generator) -> Painter:
-    """Loops in rows, each with its own tone."""
+    """Draw loops in rows, each with its own tone."""
     base = plastic(design)
     pitch = design.uniform(0.04, 0.08)
     depth, melange = design.uniform(0.25, 0.45), design.uniform(0.04, 0.14)

@@ -77,7 +77,7 @@ class CategoryEncoders:
         return groups
 
     def _has_prompted_graph(self, method: Method) -> bool:
-        """Whether the deployed engine's prompted graph reads what the method learns."""
+        """Return whether the deployed engine's prompted graph reads what the method learns."""
         prompted = self._plan.backends[0].prompted
         if prompted is None or method.conditions is None:
             return False

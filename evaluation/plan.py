@@ -138,7 +138,7 @@ def _engine_backend(engine: Engine, sweep: Sweep) -> MeasuredBackend:
 
 
 def _lacks_engine(sweep: Sweep) -> bool:
-    """Whether there is no engine, or one without the prompted graph that a method needs.
+    """Return whether there is no engine, or one without the prompted graph that a method needs.
 
     An engine that was named is never changed.
     """

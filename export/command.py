@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from goodparts.runtime.backends.session import Precision
+from goodparts.runtime.commands.options import add_renamed
 from goodparts.runtime.commands.printing import print_lines
 from goodparts.runtime.core.errors import EngineError, SettingsError
 from goodparts.runtime.core.files import require_folder
@@ -41,9 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
              "the one it has (default fp32)",
     )  # fmt: skip
     parser.add_argument(
-        "--calibrate-on", nargs="+", type=Path, metavar="PATH",
+        "--int8-photos", nargs="+", type=Path, metavar="PATH",
         help="good photos, or folders of them, that int8 is calibrated on: 1 to 16 do (default: drawn parts)",
     )  # fmt: skip
+    add_renamed(parser, "--calibrate-on", "--int8-photos")
     add_check_argument(parser)
     parser.add_argument("--prompted", action="store_true",
                         help="also the graph that AnoPLe recipes need; added to an engine that is there")  # fmt: skip
@@ -78,7 +80,7 @@ def run_engine(args: argparse.Namespace) -> int:
     check_engine_options(args, adding)
     backbone = open_backbone(args)
     encoder = PromptedEncoder(backbone, DEFAULT) if args.prompted else None
-    photos = read_calibration_photos(args.calibrate_on, backbone) if args.calibrate_on else None
+    photos = read_calibration_photos(args.int8_photos, backbone) if args.int8_photos else None
     labelled = None if args.check_on is None else LabelledPhotos.open(args.check_on, backbone)
     spec = find_engine(backbone, args.engine) if adding else None
     if spec is None:
@@ -100,8 +102,8 @@ def check_engine_options(args: argparse.Namespace, adding: bool) -> None:
     if args.engine.exists() and not (args.force or adding):
         raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
     require_folder(args.engine if adding else args.engine.absolute().parent)
-    if args.calibrate_on and not adding and "int8" not in (args.precision or ()):
-        raise SettingsError("--calibrate-on without --precision int8: nothing else is calibrated")
+    if args.int8_photos and not adding and "int8" not in (args.precision or ()):
+        raise SettingsError("--int8-photos without --precision int8: nothing else is calibrated")
 
 
 def read_calibration_photos(paths: Sequence[Path], backbone: Backbone) -> Array8:

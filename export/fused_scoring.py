@@ -99,13 +99,13 @@ def _mean_of_top(nodes: Nodes, grids: str, count: int) -> str:
 
 
 def _prompt_margins(nodes: Nodes, features: str, prototypes: Floats, shape: Sequence[int]) -> str:
-    """scoring.prompt_margins: [B,…,D] → [B,…], reshaped (0 is B)."""
+    """Compute scoring.prompt_margins: [B,…,D] → [B,…], reshaped (0 is B)."""
     cosines = nodes("MatMul", features, (prototypes[1] - prototypes[0])[:, None])
     return nodes("Reshape", cosines, np.array(shape))
 
 
 def _prompt_scores(nodes: Nodes, margins: str, temperature: float) -> str:
-    """scoring.prompt_scores of margins: [B,…] → [B,…].
+    """Compute scoring.prompt_scores from margins: [B,…] → [B,…].
 
     Not by Sigmoid: ONNX Runtime's is flat below −18, and good parts score less than that at temperature 100. NaN is
     handed on, where OpenVINO's Clip alone would make a score of it.
@@ -134,7 +134,7 @@ def _sum(nodes: Nodes, terms: Sequence[str]) -> str:
 
 
 def _nearest(nodes: Nodes, queries: str, bank: Halves, margins: Floats) -> tuple[str, str]:
-    """scoring.nearest, and the margin of that row: [B,P,W] against [R,W] → [B,P], [B,P].
+    """Compute scoring.nearest and the margin of that row: [B,P,W] against [R,W] → [B,P], [B,P].
 
     The rows stay fp16 in the file, as in the recipe.
     """
@@ -153,13 +153,13 @@ def _nearest(nodes: Nodes, queries: str, bank: Halves, margins: Floats) -> tuple
 
 
 def _fuse(nodes: Nodes, a: str, b: str, output: str) -> str:
-    """scoring.fuse; where both are 0 the divisor is 1."""
+    """Compute scoring.fuse; where both are 0 the divisor is 1."""
     total = nodes("Add", a, b)
     divisor = nodes("Where", nodes("Equal", total, 0.0), 1.0, total)
     return nodes("Div", nodes("Mul", a, b), divisor, output=output)
 
 
 def _upsample(nodes: Nodes, grids: str, grid: tuple[int, int], sigma: float, output: str = "") -> str:
-    """scoring.anomaly_map, or with sigma 0 scoring.upsample: [B,h,w] → [B,400,400]."""
+    """Compute scoring.anomaly_map, or with sigma 0 scoring.upsample: [B,h,w] → [B,400,400]."""
     rows, columns = (map_matrix(side, 1, 0.0, MAP_SIZE, sigma) for side in grid)
     return nodes("MatMul", nodes("MatMul", rows, grids), columns.T, output=output)

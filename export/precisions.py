@@ -107,7 +107,7 @@ class Exporter:
             photos, source = self.photos, f"{len(self.photos)} photos"
         else:
             photos = np.stack([DrawnProduct(kind, seed=0).photo(1, size=(size, size)).image for kind in KINDS])
-            source = "drawn parts: give good photos of yours with --calibrate-on"
+            source = "drawn parts: give good photos of yours with --int8-photos"
         views = int8.calibration_views(photos)
         log.info("int8: calibrating on %s; a large encoder takes some minutes", source)
         in_fp32: list[str] = []

@@ -95,7 +95,7 @@ def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
                 raise SettingsError(f"{option} is missing: give --images and --product, --products or --refine")
         require_folder_of(args.out)
         return [ProductRequest(one_line(args.product), choose_shots(args.images, args.shots), args.out)]
-    single |= {"--shots": args.shots, "--calibrate-on": args.calibrate_on or None, "--bad": args.bad or None}
+    single |= {"--shots": args.shots, "--good": args.good or None, "--bad": args.bad or None}
     for option, value in single.items():
         if value is not None:
             raise SettingsError(f"{option} is of one product: leave it out, for --products names several")

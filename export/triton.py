@@ -60,7 +60,7 @@ def _write_model(engine: Path, target: Path, variant: Variant, text: str) -> Non
 
 
 def model_name(precision: Precision) -> str:
-    """What clients ask Triton for."""
+    """Return the name that clients ask Triton for."""
     return f"encoder_{precision}"
 
 
@@ -73,7 +73,7 @@ def tensors(spec: EngineSpec) -> dict[str, tuple[int, ...]]:
 
 
 def config(spec: EngineSpec, precision: Precision, device: Device, max_batch: int, instances: int) -> str:
-    """config.pbtxt. The graph's id goes along: a recipe's banks hold for the graph they were computed with."""
+    """Return config.pbtxt with the graph's id: a recipe's banks hold for the graph they were computed with."""
     size = spec.encoder.image_size
     outputs = ",\n".join(_tensor(name, "TYPE_FP32", shape) for name, shape in tensors(spec).items())
     parameters = {"graph": spec.graph_id("plain", precision), "encoder": str(spec.encoder)}

@@ -17,35 +17,59 @@ from goodparts import __version__
 
 
 class Command(NamedTuple):
-    """A command: the module that holds its add_arguments and run, the extra that it needs, and its line of help."""
+    """A command.
+
+    Attributes:
+        module: The module that holds its add_arguments and run.
+        extra: The extra that it needs.
+        help: Its line of help.
+        first: The options that people need first, which --help shows; it shows all where there are none.
+    """
 
     module: str
     extra: str
     help: str
+    first: tuple[str, ...] = ()
 
 
 TRAIN_AND_EXPORT = Command("goodparts.export.train_and_export", "train",
-                           "learn a product from a few photos of good parts, its prompts too")  # fmt: skip
+                           "learn a product from a few photos of good parts, its prompts too",
+                           ("images", "product", "out", "refine", "shots", "roi", "tiles", "good", "bad",
+                            "backbone"))  # fmt: skip
 COMMANDS = {
     "try": Command("goodparts.runtime.commands.try_folder", "cpu",
-                   "learn from some photos of a folder, inspect the others, show how that went"),
+                   "learn from some photos of a folder, inspect the others, show how that went",
+                   ("folder", "product", "out", "shots", "bad", "unlabelled", "roi", "mask", "tiles")),
     "teach": Command("goodparts.runtime.commands.teach", "cpu",
-                     "learn a product from a few photos of good parts, without torch"),
+                     "learn a product from a few photos of good parts, without torch",
+                     ("images", "product", "out", "shots", "roi", "mask", "tiles", "good", "bad", "false_reject_rate")),
     "train": TRAIN_AND_EXPORT,
-    "inspect": Command("goodparts.runtime.commands.inspect", "cpu", "find bad parts in pictures"),
+    "inspect": Command("goodparts.runtime.commands.inspect", "cpu", "find bad parts in pictures",
+                       ("paths", "recipe", "json", "overlays", "sheet", "threshold", "fail_on_reject", "engine",
+                        "backend")),
     "watch": Command("goodparts.runtime.commands.watch", "cpu",
-                     "find bad parts in cameras, streams and watched folders"),
+                     "find bad parts in cameras, streams and watched folders",
+                     ("recipe", "source", "line", "json", "rejects", "page", "settle", "threshold", "policy",
+                      "metrics")),
     "calibrate": Command("goodparts.runtime.commands.calibrate", "cpu",
-                         "set a recipe's thresholds with more good photos"),
+                         "set a recipe's thresholds with more good photos",
+                         ("recipe", "good", "unlabelled", "bad", "threshold", "review", "false_reject_rate", "take",
+                          "sheet", "out")),
     "accept": Command("goodparts.runtime.commands.accept", "cpu",
-                      "add photos of good parts that were rejected to a recipe"),
+                      "add photos of good parts that were rejected to a recipe",
+                      ("photos", "recipe", "rejects", "source", "undo", "history", "yes")),
     "sign": Command("goodparts.runtime.commands.sign", "sign", "sign recipes"),
     "keygen": Command("goodparts.runtime.commands.keygen", "sign", "make a key pair for signed recipes"),
     "show": Command("goodparts.runtime.commands.show", "cpu", "describe a recipe or an engine"),
-    "export": Command("goodparts.export.command", "train", "make an engine for a backbone"),
-    "build": Command("goodparts.runtime.commands.build", "cpu", "build the plan of an engine for this machine"),
+    "export": Command("goodparts.export.command", "train", "make an engine for a backbone",
+                      ("engine", "backbone", "pretrained", "weights", "precision", "int8_photos", "prompted", "fused",
+                       "recipe", "triton")),
+    "build": Command("goodparts.runtime.commands.build", "cpu", "build the plan of an engine for this machine",
+                     ("engine", "device", "precision", "max_batch", "prompted", "capability", "force")),
     "bench": Command("goodparts.benchmarks.command", "cpu", "measure speed on this machine"),
-    "evaluate": Command("goodparts.evaluation.command", "train,evaluate", "measure methods on a data set"),
+    "evaluate": Command("goodparts.evaluation.command", "train,evaluate", "measure methods on a data set",
+                        ("data", "out", "shots", "seeds", "method", "backbone", "engine", "category", "decide",
+                         "sweep")),
 }  # fmt: skip
 
 
@@ -66,6 +90,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train_and_export(argv: Sequence[str] | None = None) -> int:
     """Run `train-and-export …` and return the exit code; argv as in `main`."""
     return run("train-and-export", TRAIN_AND_EXPORT, sys.argv[1:] if argv is None else argv)
+
+
+class _FirstHelp(argparse.Action):
+    """Prints help on some of a command's options, `const` by their names, and exits."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        shown = {*self.const, "help", "help_all"}
+        others = [action for action in parser._actions if action.dest not in shown]
+        hidden = [action for action in others if action.help != argparse.SUPPRESS]
+        for action in hidden:
+            action.help = argparse.SUPPRESS
+        for group in parser._action_groups:
+            group.description = None
+        parser.epilog = f"{len(hidden)} more options: {parser.prog} --help-all"
+        parser.print_help()
+        parser.exit()
 
 
 class _OneLineFormatter(logging.Formatter):
@@ -102,8 +142,12 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that temporary files go
     try:
         module = importlib.import_module(command.module)
-        parser = argparse.ArgumentParser(prog=prog, description=command.help)
+        parser = argparse.ArgumentParser(prog=prog, description=command.help, add_help=not command.first)
         module.add_arguments(parser)
+        if command.first:
+            parser.add_argument("-h", "--help", nargs=0, action=_FirstHelp, const=command.first,
+                                help="show the options that people need first, and exit")  # fmt: skip
+            parser.add_argument("--help-all", action="help", help="show all options, and exit")
         code: int = module.run(parser.parse_args(argv))
         sys.stdout.flush()
     except ModuleNotFoundError as error:

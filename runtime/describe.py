@@ -76,7 +76,7 @@ def describe_graph(path: Path, spec: EngineSpec, name: GraphName) -> list[str]:
 
 
 def describe_parity(record: Parity | None) -> str:
-    """How far a graph is from torch."""
+    """Return how far a graph is from torch."""
     if record is None:
         return "not checked yet: it is held to torch where it first runs"
     text = (
@@ -93,7 +93,7 @@ def describe_parity(record: Parity | None) -> str:
 
 
 def describe_plans(path: Path, graph: str, precision: Precision) -> list[str]:
-    """The plans that were built for a graph, and records too damaged to tell."""
+    """Return the plans that were built for a graph, and records too damaged to tell."""
     lines = []
     for _, plan in read_plans(path, graph):
         if not isinstance(plan, Plan):
@@ -149,7 +149,7 @@ def _describe_fusion(header: RecipeHeader) -> str:
 
 
 def describe_accepts(header: RecipeHeader) -> list[str]:
-    """What was accepted on the line, oldest first."""
+    """Return what was accepted on the line, oldest first."""
     if not header.accepted:
         return []
     ends = itertools.accumulate(header.accepted.accepts, initial=header.learned_shots)
@@ -160,7 +160,7 @@ def describe_accepts(header: RecipeHeader) -> list[str]:
 
 
 def describe_thresholds(header: RecipeHeader) -> list[str]:
-    """The thresholds and what they rest on."""
+    """Return the thresholds and what they rest on."""
     calibration, rate, thresholds = header.calibration, header.false_reject_rate, header.thresholds
     scores = calibration.image.scores
     lines = [
@@ -177,7 +177,7 @@ def describe_thresholds(header: RecipeHeader) -> list[str]:
     elif missing := calibration.photos_missing(rate):
         lines.append(
             f"  {len(scores)} photos cannot verify a {_percent(rate)} rate; about {missing} more would "
-            "(--calibrate-on, `goodparts calibrate --good`, or settling: `goodparts calibrate --unlabelled`)"
+            "(--good, `goodparts calibrate --good`, or settling: `goodparts calibrate --unlabelled`)"
         )
     return lines
 
@@ -276,7 +276,7 @@ def _percent(rate: float) -> str:
 
 
 def _spread(raw_scores: Floats, thresholds: Thresholds) -> str:
-    """Lowest, median and highest score."""
+    """Return lowest, median and highest score."""
     spread = (raw_scores.min(), np.median(raw_scores), raw_scores.max())
     return " … ".join(format_score(thresholds.score(float(raw))) for raw in spread)
 
@@ -307,7 +307,7 @@ def _describe_effect(effect: Effect) -> str:
 
 
 def as_record(inspection: Inspection) -> dict[str, Any]:
-    """What was found, for msgspec.json.encode."""
+    """Return an inspection's fields for msgspec.json.encode."""
     return {
         "score": inspection.score,
         "verdict": inspection.verdict,

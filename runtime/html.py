@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .core.scoring import Floats
-
 GOOD, BAD = "#4477aa", "#cc6633"
 """The colours of good and of bad photos' scores, which differ in lightness too."""
 BINS, WIDTH, HEIGHT = 30, 420, 110
@@ -49,7 +47,9 @@ def picture_uri(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def histogram(scores: Floats, bad: npt.NDArray[np.bool_], limits: Mapping[str, float], label: str) -> str:
+def histogram(
+    scores: npt.NDArray[np.floating], bad: npt.NDArray[np.bool_], limits: Mapping[str, float], label: str
+) -> str:
     """Draw good photos' scores above the middle, bad ones' below it, and each limit as a dashed line.
 
     Args:

@@ -58,7 +58,7 @@ def to_png(picture: Image.Image, compress_level: int = 6) -> bytes:
 
 
 def draw_found(frame: Array8, inspection: Inspection, longest: int = LONGEST_SIDE) -> Image.Image:
-    """The same without the banner."""
+    """Draw the same without the banner."""
     scale = min(1.0, longest / max(frame.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in frame.shape[:2])
     photo = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
@@ -81,14 +81,14 @@ def heat(scores: Floats, threshold: float) -> tuple[Array8, Array8]:
 
 
 def outlines(mask: npt.NDArray[np.bool_]) -> list[tuple[Image.Image, tuple[int, int, int]]]:
-    """A black and a white line around the parts of a mask bool [H,W]: where to paint, and what colour."""
+    """Return a black and a white line around the parts of a mask bool [H,W]: where to paint, and what colour."""
     white = _grown(mask, 2)
     black = _grown(white, 1)
     return [(Image.fromarray(black & ~mask), (0, 0, 0)), (Image.fromarray(white & ~mask), (255, 255, 255))]
 
 
 def _grown(mask: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
-    """The mask and all within a square of `by` pixels around it."""
+    """Return the mask and all within a square of `by` pixels around it."""
     grown: npt.NDArray[np.bool_] = mask.copy()
     for step in range(1, by + 1):
         grown[step:] |= mask[:-step]
@@ -101,7 +101,7 @@ def _grown(mask: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
 
 
 def draw_contact_sheet(pictures: Sequence[tuple[str, Image.Image]], columns: int = 5) -> Image.Image:
-    """Overlays beside each other, each shrunk to TILE pixels, with its name below."""
+    """Return overlays beside each other, each shrunk to TILE pixels, with its name below."""
     font = ImageFont.load_default(size=16)
     cell = TILE + 32
     rows = math.ceil(len(pictures) / columns)
@@ -117,7 +117,7 @@ def draw_contact_sheet(pictures: Sequence[tuple[str, Image.Image]], columns: int
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The end of a text that is too wide, after an ellipsis."""
+    """Return the end of a text that is too wide, after an ellipsis."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"…{text}") > width:

@@ -13,7 +13,7 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.recipe.product import LearningOptions
 
 Protocol = Literal["clean", "official"]
-"""clean: as the paper describes a method; official: as its authors' released code does it."""
+"""clean: what we stand behind; official: as a method's authors' released code does it."""
 
 LIBRARIES = ("torch", "open_clip_torch")
 """The packages that every method learns with."""

@@ -72,7 +72,7 @@ def read_bytes(path: str) -> torch.Tensor:
 
 
 def to_floats(picture: torch.Tensor) -> torch.Tensor:
-    """uint8 [H,W,3] → float [1,3,H,W] from 0 to 1."""
+    """Convert uint8 [H,W,3] to float [1,3,H,W] from 0 to 1."""
     return picture.permute(2, 0, 1)[None].float() / 255
 
 

@@ -18,6 +18,16 @@ Options = argparse._ActionsContainer
 """A parser, or one of its groups."""
 
 
+def add_renamed(options: Options, old: str, new: str) -> None:
+    """Refuse an option's old name and tell its new one."""
+    options.add_argument(old, nargs="*", action=_Renamed, const=new, dest=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+class _Renamed(argparse.Action):
+    def __call__(self, *_: object) -> None:
+        raise SettingsError(f"{self.option_strings[0]} is called {self.const} now: give {self.const}")
+
+
 def add_engine(options: Options, *, default: Path | None = SHIPPED, help: str = "engine folder") -> None:
     """Add --engine. default: None for a command that chooses the shipped engine itself where no other is named."""
     options.add_argument("--engine", type=Path, default=default, metavar="DIR",
@@ -115,7 +125,8 @@ def read_view(args: argparse.Namespace) -> View:
 def add_rejection(options: Options) -> None:
     """Add the options that say when a product that is learned is rejected; write_recipe.py reads them."""
     add_false_reject_rate(options)
-    options.add_argument("--calibrate-on", type=Path, nargs="+", default=[], metavar="PATH",
+    add_renamed(options, "--calibrate-on", "--good")
+    options.add_argument("--good", type=Path, nargs="+", default=[], metavar="PATH",
                          help="further good photos, to set the thresholds by; 20 to 50 make them sound")  # fmt: skip
     add_bad(options)
     add_review(options, help="parts from this score on that are not rejected get the verdict review, as in 0.8 "

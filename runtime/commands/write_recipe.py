@@ -28,7 +28,7 @@ def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: 
         out: Where the recipe goes.
         photo: One of the shots, by whose size it is told how small a defect may be; None where there is no file.
     """
-    recalibration = recalibrate(recipe, encode, args.calibrate_on, args.bad, recipe.header.false_reject_rate)
+    recalibration = recalibrate(recipe, encode, args.good, args.bad, recipe.header.false_reject_rate)
     recipe = recalibration.recipe
     if args.review not in (None, "off"):
         recipe = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=args.review))

@@ -23,7 +23,7 @@ from .errors import FileError, SettingsError
 
 
 def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -152,7 +152,7 @@ def put(data: bytes, mark: bytes, value: str) -> bytes:
 
 
 def is_sealed(data: bytes, mark: bytes, digest: str) -> bool:
-    """Whether `digest`, read from behind `mark`, is the one that `seal` put there."""
+    """Return whether `digest`, read from behind `mark`, is the one that `seal` put there."""
     start = data.find(mark) + len(mark)
     view = memoryview(data)  # megabytes: hashed in place, not copied
     whole = hashlib.sha256(view[:start])
@@ -201,7 +201,7 @@ def _require_writable(folder: Path, target: Path) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """All bytes of a file; FileError in one line when it is missing or unreadable."""
+    """Return all bytes of a file; FileError in one line when it is missing or unreadable."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -224,7 +224,7 @@ def _unreadable(path: Path, error: OSError) -> FileError:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file; FileError where it cannot be read, SettingsError where it is no TOML."""
+    """Read the tables of a TOML file; FileError where it cannot be read, SettingsError where it is no TOML."""
     try:
         tables: dict[str, Any] = msgspec.toml.decode(read_bytes(path))
     except ImportError as error:
@@ -235,17 +235,17 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def printable(path: Path) -> str:
-    """A path as text that every file and terminal takes, whatever bytes its name has."""
+    """Return a path as text that every file and terminal takes, whatever bytes its name has."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def visible(text: str) -> str:
-    """Text from a file or a name, as one line that a terminal only shows: whatever would steer it is escaped."""
+    """Escape in a text from outside whatever would steer a terminal, and return it as one line."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def cache_folder() -> Path:
-    """Where this user's programs keep what can be made again: `goodparts` in it. Not made here."""
+    """Return `goodparts` in the folder where this user's programs keep what can be made again; it is not made here."""
     if sys.platform == "win32":
         cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     else:

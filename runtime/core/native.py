@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 @functools.cache
 def core() -> ModuleType | None:
-    """goodparts._native, or None, said once, where it cannot be loaded: numpy and Pillow then do its work."""
+    """Return goodparts._native; None, logged once, where it cannot be loaded: numpy and Pillow then do its work."""
     try:
         from goodparts import _native
     except ImportError as error:
@@ -22,7 +22,7 @@ def core() -> ModuleType | None:
 
 @functools.cache
 def cuda() -> ModuleType | None:
-    """Its code for NVIDIA GPUs, goodparts._native.cuda, or None where it or a GPU is not there."""
+    """Return the native code for NVIDIA GPUs, goodparts._native.cuda; None where it or a GPU is not there."""
     loaded = core()
     module: ModuleType | None = getattr(loaded, "cuda", None)
     return module if module is not None and module.available() else None

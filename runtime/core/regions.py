@@ -19,7 +19,7 @@ class Region(msgspec.Struct, frozen=True):
 
 
 def find_regions(scores: Floats, threshold: float, min_area: float, extent: Box) -> list[Region]:
-    """Regions of a map [H,W] that covers `extent` of the frame, highest peak first (8-connected)."""
+    """Find regions of a map [H,W] that covers `extent` of the frame, highest peak first (8-connected)."""
     labels, count = label(scores >= threshold)
     scale_x, scale_y = extent.width / scores.shape[1], extent.height / scores.shape[0]
     regions = []
@@ -36,7 +36,7 @@ def find_regions(scores: Floats, threshold: float, min_area: float, extent: Box)
 
 
 def label(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], int]:
-    """Number the 8-connected parts of a mask [H,W] from 1; returns the labels and how many there are.
+    """Number the 8-connected parts of a mask [H,W] from 1; return the labels and how many there are.
 
     Works on runs of set pixels per row, joined with a union-find.
     """

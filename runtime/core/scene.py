@@ -205,7 +205,7 @@ def learn_scene(shots: Sequence[SceneMeasures]) -> Scene:
 
 
 def _expected(values: npt.NDArray[np.float64], prior: float) -> Expected:
-    """Mean and spread of a measure, as calibrate draws a spread towards its prior."""
+    """Return mean and spread of a measure, the spread drawn towards its prior as calibrate does."""
     count = len(values)
     around = float(((values - values.mean()) ** 2).sum())
     variance = (PRIOR_PHOTOS * prior**2 + around) / (PRIOR_PHOTOS + count - 1)
@@ -237,14 +237,14 @@ def _part(thumbnail: Floats, down: int, across: int) -> Floats:
 
 
 def _halved(green: Array8) -> Floats:
-    """Means of 2×2 pixels: levels [T,S,S] → [T,S/2,S/2]. A last odd row or column is left out."""
+    """Average 2×2 pixels: levels [T,S,S] → [T,S/2,S/2]. A last odd row or column is left out."""
     side = green.shape[1] // 2 * 2
     rows = green[:, 0:side:2, :side].astype(np.float32) + green[:, 1:side:2, :side]
     return np.asarray((rows[:, :, ::2] + rows[:, :, 1::2]) / 4, np.float32)
 
 
 def _thumbnail(green: Floats) -> Floats:
-    """Mean levels of 24×24 cells of every view: [T,S,S] → [T,24,24]."""
+    """Average levels over 24×24 cells of every view: [T,S,S] → [T,24,24]."""
     starts = np.arange(THUMBNAIL) * green.shape[1] // THUMBNAIL
     sides = np.maximum(np.diff(starts, append=green.shape[1]), 1).astype(np.float32)
     sums = np.add.reduceat(np.add.reduceat(green, starts, axis=1), starts, axis=2)

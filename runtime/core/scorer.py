@@ -70,7 +70,7 @@ class Scorer:
         self._run = core.Scorer(*kernel_arguments(learned, banks, margins, grid)).run
 
     def __call__(self, features: Features) -> Scores:
-        """All scores of a batch of views. Several threads may call at once."""
+        """Score a batch of views. Several threads may call at once."""
         if self._run is None:
             with one_blas_thread():
                 return score(features, self._learned)
@@ -88,7 +88,7 @@ def with_image_maximum(scores: Scores, learned: Learned) -> Scores:
 def kernel_arguments(
     learned: Learned, banks: Sequence[Any], margins: Sequence[Floats], grid: tuple[int, int]
 ) -> tuple[Any, ...]:
-    """What the C++ core's Scorer is made of, on the CPU and on the GPU; margins are in the order of the banks' rows."""
+    """Return what the C++ core's Scorer is made of, on CPU and GPU; margins are in the order of the banks' rows."""
     return (
         learned.image_prompts,
         learned.pixel_prompts,

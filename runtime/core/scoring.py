@@ -61,7 +61,7 @@ class Features:
     grid: tuple[int, int]
 
     def __getitem__(self, views: slice | npt.NDArray[np.intp]) -> Features:
-        """The features of some of the views."""
+        """Return the features of some of the views."""
         return Features(
             self.global_[views], self.local[views], tuple(memory[views] for memory in self.memory), self.grid
         )
@@ -128,12 +128,12 @@ class Scores:
 
 
 def score(features: Features, learned: Learned) -> Scores:
-    """All scores of a batch of views."""
+    """Score a batch of views."""
     return combine(score_branches(features, learned), learned)
 
 
 def score_branches(features: Features, learned: Learned) -> Branches:
-    """Both branches at both levels."""
+    """Score both branches at both levels."""
     if learned.fusion == "subspace":
         distances = zip(features.memory, learned.subspaces, strict=True)
         return with_prompts(features, learned, [subspace_similarity(*pair) for pair in distances], ())
@@ -148,7 +148,7 @@ def score_branches(features: Features, learned: Learned) -> Branches:
 def with_prompts(
     features: Features, learned: Learned, similarities: Sequence[Floats], margins: Sequence[Floats]
 ) -> Branches:
-    """Both branches, where the nearest rows are known: their cosines and margins, [B·P] values of each per bank."""
+    """Score both branches from the nearest rows' cosines and margins, [B·P] values of each per bank."""
     grid_shape = (-1, *features.grid)
     grid_memory = mean_distance(similarities).reshape(grid_shape)
     residual = np.zeros_like(grid_memory)
@@ -167,7 +167,7 @@ def with_prompts(
 
 
 def combine(branches: Branches, learned: Learned) -> Scores:
-    """What the branches say together, by the fusion and the weight of `learned`."""
+    """Combine the branches by the fusion and the weight of `learned`."""
     match learned.fusion:
         case "paper":
             image = fuse(branches.image_prompt, branches.image_memory)
@@ -190,34 +190,34 @@ def mean_of_top(grid: Floats) -> Floats:
 
 
 def weigh(memory: Floats, residual: Floats, weight: float) -> Floats:
-    """memory · exp(weight · residual): prompts raise or lower a patch's distance, and neither bounds the score."""
+    """Return memory · exp(weight · residual): prompts raise or lower a distance, and neither bounds the score."""
     return np.asarray(memory * np.exp(np.float32(weight) * residual), np.float32)
 
 
 def prompt_scores(features: Floats, prototypes: Floats, temperature: float) -> Floats:
-    """Probability of the anomalous prototype (eq. 16): features [...,D], prototypes [2,D] → [...] in [0,1]."""
+    """Return the anomalous prototype's probability (eq. 16): features [...,D], prototypes [2,D] → [...] in [0,1]."""
     margin = temperature * prompt_margins(features, prototypes)
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(margin, -80.0, 80.0))), np.float32)
 
 
 def prompt_margins(features: Floats, prototypes: Floats) -> Floats:
-    """By how much the anomalous prototype's cosine is above the normal one's: [...,D], [2,D] → [...]."""
+    """Return by how much the anomalous prototype's cosine exceeds the normal one's: [...,D], [2,D] → [...]."""
     return np.asarray(features @ (prototypes[1] - prototypes[0]), np.float32)
 
 
 def memory_scores(memory: tuple[Floats, ...], banks: tuple[Floats, ...]) -> Floats:
-    """Distance to the nearest remembered patch (eq. 8), mean over the banks: [B,P,W_m] each → [B,P] in [0,1]."""
+    """Return the distance to the nearest remembered patch (eq. 8), averaged over banks: [B,P,W_m] each → [B,P]."""
     return mean_distance([nearest(queries, bank)[0] for queries, bank in zip(memory, banks, strict=True)])
 
 
 def mean_distance(similarities: Sequence[Floats]) -> Floats:
-    """Mean over the banks of the distances that cosines stand for, in [0,1]."""
+    """Average over the banks the distances, in [0,1], that cosines stand for."""
     distances = [(1.0 - similarity) / 2.0 for similarity in similarities]
     return np.asarray(np.clip(np.mean(distances, axis=0), 0.0, 1.0), np.float32)
 
 
 def nearest(queries: Floats, bank: Floats) -> tuple[Floats, Rows]:
-    """Largest cosine of each query against a bank, and its row, the first of equal ones: [...,W] and [R,W] → [...]."""
+    """Return each query's largest cosine with a bank and its first row: [...,W] and [R,W] → [...] each."""
     flat = queries.reshape(-1, queries.shape[-1])
     best, rows = np.full(len(flat), -np.inf, np.float32), np.zeros(len(flat), np.intp)
     for start in range(0, len(bank), _ROWS_AT_ONCE):
@@ -250,20 +250,20 @@ def subspace_similarity(queries: Floats, subspace: Subspace) -> Floats:
 
 
 def fuse(a: Floats, b: Floats) -> Floats:
-    """a·b/(a+b), the harmonic mean without its factor 2 (eqs. 17, 18); f(0,0) = 0. Not negative; NaN stays NaN."""
+    """Return a·b/(a+b), half the harmonic mean (eqs. 17, 18); f(0,0) = 0. Not negative; NaN stays NaN."""
     total = a + b
     fused: Floats = np.divide(a * b, total, out=np.zeros_like(total), where=total != 0)
     return fused
 
 
 def upsample(grids: Floats, size: int) -> Floats:
-    """Bilinear, un-smoothed: [B,h,w] → [B,size,size] (torch's align_corners=False)."""
+    """Resize bilinearly without smoothing: [B,h,w] → [B,size,size] (torch's align_corners=False)."""
     rows, columns = (map_matrix(side, 1, 0.0, size, 0.0) for side in grids.shape[1:])
     return np.asarray(rows @ grids @ columns.T, np.float32)
 
 
 def anomaly_map(grid: Floats, size: int = MAP_SIZE, sigma: float = MAP_SIGMA) -> Floats:
-    """Bilinear up-sampling, then a Gaussian: [h,w] → [size,size].
+    """Resize bilinearly, then smooth by a Gaussian: [h,w] → [size,size].
 
     Both are linear and separable, so the whole is two small matrix products (View.stitch is the general case).
     """
@@ -275,7 +275,7 @@ def anomaly_map(grid: Floats, size: int = MAP_SIZE, sigma: float = MAP_SIGMA) ->
 def map_matrix(
     cells: int, tiles: int, overlap: float, size: int, sigma: float, start: float = 0.0, stop: float = 1.0
 ) -> Floats:
-    """[size,tiles·cells]: from the cells of a row of tiles to a smoothed map, along one axis.
+    """Return [size,tiles·cells]: it takes the cells of a row of tiles to a smoothed map, along one axis.
 
     Each tile is up-sampled to the part of the axis it covers; where neighbours overlap, their weights rise
     linearly from their ends. Only [start,stop] ⊂ [0,1] of a tile's cells shows the frame (letterbox).
@@ -294,14 +294,14 @@ def map_matrix(
 
 
 def bilinear_matrix(cells: int, place: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """[N,cells]: linear interpolation of `cells` cells at N places in [0,1], the ends held."""
+    """Return [N,cells], which interpolates `cells` cells linearly at N places in [0,1] and holds the ends."""
     position = np.clip(place * cells - 0.5, 0, cells - 1)
     return np.asarray(np.maximum(1.0 - np.abs(position[:, None] - np.arange(cells)[None, :]), 0.0))
 
 
 @functools.lru_cache(maxsize=8)
 def gaussian_matrix(size: int, sigma: float) -> Floats:
-    """[size,size]: Gaussian cut at 4σ with mirrored borders (scipy's gaussian_filter1d, mode "reflect")."""
+    """Return [size,size]: a Gaussian cut at 4σ with mirrored borders (scipy's gaussian_filter1d, "reflect")."""
     if sigma <= 0:
         return np.eye(size, dtype=np.float32)
     radius = int(4.0 * sigma + 0.5)

@@ -20,7 +20,7 @@ def bound_threads(threads: int | None) -> int | None:
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Inside, numpy's matrix products run on the thread that asks for them.
+    """Run numpy's matrix products inside on the thread that asks for them.
 
     The helper threads of numpy's BLAS go on spinning after a product and take a core from the encoder's next
     frame: 30 to 45 ms of 130 to 310 on two cores (`goodparts bench frame`). The setting is the process's and

@@ -38,7 +38,7 @@ class Box(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Box:
-        """x,y,width,height as it is typed."""
+        """Parse x,y,width,height as it is typed."""
         try:
             return cls(*(int(part) for part in text.split(",")))
         except (ValueError, TypeError):
@@ -74,7 +74,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.tiles[0] * self.tiles[1]
 
     def region(self, height: int, width: int) -> Box:
-        """The region of interest in a frame of this size; SettingsError when it does not lie inside."""
+        """Return the region of interest in a frame of this size; SettingsError when it does not lie inside."""
         if self.roi is None:
             return Box(0, 0, width, height)
         roi = self.roi
@@ -100,11 +100,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise SettingsError(f"{name}: the mask leaves nothing of the region to look at: mark a part of it")
 
     def cut(self, frame: Array8, size: int, threads: int | None = None) -> Array8:
-        """Frame uint8 RGB [H,W,3] → what the encoder reads, uint8 [rows·columns,size,size,3]."""
+        """Cut a frame uint8 RGB [H,W,3] into what the encoder reads, uint8 [rows·columns,size,size,3]."""
         return np.stack([self.square(frame, box, size, threads) for box in self.boxes(*frame.shape[:2])])
 
     def boxes(self, height: int, width: int) -> list[Box]:
-        """Which parts of a frame of this size become views."""
+        """Return the parts of a frame of this size that become views."""
         region, (rows, columns) = self.region(height, width), self.tiles
         return [
             Box(region.x + left, region.y + top, right - left, bottom - top)
@@ -120,7 +120,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return box.height / (grid[0] * used_height), box.width / (grid[1] * used_width)
 
     def square(self, frame: Array8, box: Box, size: int, threads: int | None = None) -> Array8:
-        """One of `boxes` as the encoder reads it, uint8 [size,size,3]."""
+        """Return one of `boxes` as the encoder reads it, uint8 [size,size,3]."""
         part = frame[box.y : box.y + box.height, box.x : box.x + box.width]
         if self.mask is not None:
             visible = self._mask(frame.shape[:2])[box.y : box.y + box.height, box.x : box.x + box.width]
@@ -133,7 +133,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.mask is None and self.resize == "squash"
 
     def stitch(self, grids: Floats, height: int, width: int) -> Floats:
-        """Scores of one frame's views [rows·columns,h,w] → anomaly map of its region.
+        """Join the scores of one frame's views [rows·columns,h,w] into the anomaly map of its region.
 
         The frame was height×width. The map has MAP_SIZE pixels per tile and axis, [400,400] without tiles.
         """
@@ -162,21 +162,21 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return square
 
     def _placement(self, height: int, width: int, size: float) -> tuple[float, float, float, float]:
-        """Where a tile lies in the encoder's square: x, y, width, height."""
+        """Return where a tile lies in the encoder's square: x, y, width, height."""
         if self.resize == "squash":
             return 0, 0, size, size
         scale = size / max(width, height)
         return (size - width * scale) / 2, (size - height * scale) / 2, width * scale, height * scale
 
     def _visible(self, frame: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
-        """Where to look, bool over the region, or None for everywhere."""
+        """Return where to look, bool over the region, or None for everywhere."""
         if self.mask is None:
             return None
         region = self.region(*frame)
         return self._mask(frame)[region.y : region.y + region.height, region.x : region.x + region.width]
 
     def _mask(self, frame: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-        """Where to look, bool over the frame."""
+        """Return where to look, bool over the frame."""
         mask = decode_mask(self.mask or b"")
         if mask.shape != tuple(frame):
             raise SettingsError(
@@ -196,7 +196,7 @@ def tile_edges(length: int, tiles: int, overlap: float) -> list[tuple[int, int]]
 
 
 def encode_mask(mask: npt.NDArray[np.bool_]) -> bytes:
-    """bool [H,W] → the one-bit PNG that View.mask holds."""
+    """Encode a mask bool [H,W] as the one-bit PNG that View.mask holds."""
     buffer = io.BytesIO()
     Image.fromarray(mask).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -216,7 +216,7 @@ def read_mask(path: Path) -> bytes:
 
 @functools.lru_cache(maxsize=8)
 def decode_mask(data: bytes) -> npt.NDArray[np.bool_]:
-    """View.mask → bool [H,W], white is True."""
+    """Decode View.mask as bool [H,W], in which white is True."""
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             return np.asarray(image.convert("1"))

@@ -42,17 +42,17 @@ class Photo:
 
     @classmethod
     def read(cls, path: Path) -> Photo:
-        """A picture file."""
+        """Read a picture file."""
         return cls.decode(printable(Path(path.name)), read_bytes(path))
 
     @classmethod
     def decode(cls, name: str, data: bytes) -> Photo:
-        """The bytes of a picture file; the SHA-256 is theirs."""
+        """Decode a picture file's bytes, whose SHA-256 the photo gets."""
         return cls(name, hashlib.sha256(data).hexdigest(), decode(data, name))
 
     @classmethod
     def of_pixels(cls, name: str, pixels: Array8) -> Photo:
-        """A frame that never was a file; the SHA-256 is that of its pixels."""
+        """Make a photo of a frame that never was a file; its SHA-256 is that of the pixels."""
         return cls(name, hashlib.sha256(pixels.tobytes()).hexdigest(), pixels)
 
 
@@ -94,7 +94,7 @@ def preview(
     max_rows: int | None = None,
     view: View | None = None,
 ) -> Change:
-    """What accepting the photos would do.
+    """Return what accepting the photos would do.
 
     max_rows: bound on each bank from now on (refit.most_novel chooses the rows); None leaves it as it is, at first
     PHOTOS_MORE photos more than were learned from. view: how the photos are looked at, where their source has a region
@@ -129,7 +129,7 @@ def undo(
     rejects: Iterable[Photo] = (),
     view: View | None = None,
 ) -> Change:
-    """What taking an accept back would do: the last, or `which`, its number, or name or SHA-256 of one of its photos.
+    """Return what taking an accept back would do: the last one, or `which`, by number, photo's name or SHA-256.
 
     The engine is needed where other accepted photos remain, and to score any. view: see preview; of the rejects.
     """
@@ -157,7 +157,7 @@ def apply(change: Change, path: Path, sign: Signer | None = None) -> None:
 
 
 def history(recipe: Recipe) -> list[Accept]:
-    """What was accepted, oldest first. RecipeError where photos are to be kept and are not there."""
+    """Return what was accepted, oldest first; RecipeError where photos are to be kept and are not there."""
     header = recipe.header
     if not header.accepted:
         return []
@@ -169,7 +169,7 @@ def history(recipe: Recipe) -> list[Accept]:
 
 
 def _remember(recipe: Recipe, engine: Engine, accepts: list[Accept], max_rows: int | None) -> Recipe:
-    """The recipe with these accepts in the place of its own."""
+    """Return the recipe with these accepts in the place of its own."""
     learned = forget(recipe)
     if not accepts:
         return learned

@@ -70,7 +70,7 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
     def threshold(self, false_reject_rate: float) -> float:
-        """The score that good parts exceed with this probability, for log-normal scores."""
+        """Return the score that good parts exceed with this probability, for log-normal scores."""
         return math.exp(self.location + NormalDist().inv_cdf(1.0 - false_reject_rate) * self.spread)
 
     def scaled(self, factor: float) -> Level:
@@ -114,7 +114,7 @@ def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: 
 
 
 def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]:
-    """What each of a product's photos, in their order, scores against the rows of the others."""
+    """Score each of a product's photos, in their order, against the rows of the others."""
     if learned.fusion == "subspace":
         return [score_branches(photo, without_shot(learned, index)) for index, photo in enumerate(photos)]
     similarities, margins = [], []
@@ -167,19 +167,19 @@ def calibrate_on(learned: Learned, photos: Sequence[Array8], encode: Encode) -> 
 
 
 def score_photos(learned: Learned, photos: Sequence[Array8], encode: Encode) -> list[Scores]:
-    """Scores of each photo's views."""
+    """Score each photo's views."""
     return [score(encode(views), learned) for views in photos]
 
 
 def photo_scores(photos: Sequence[Scores]) -> tuple[Floats, Floats]:
-    """Image score and map maximum of each photo, over its views: [n], [n]."""
+    """Return image score and map maximum of each photo, over its views: [n], [n]."""
     image = [photo.image.max() for photo in photos]
     pixel = [max(anomaly_map(grid).max() for grid in photo.grid) for photo in photos]
     return np.array(image, np.float32), np.array(pixel, np.float32)
 
 
 def shifted_copies(views: Array8) -> list[Array8]:
-    """One photo's views uint8 [T,S,S,3] moved and enlarged by 4 %, towards each corner.
+    """Return one photo's views uint8 [T,S,S,3] moved and enlarged by 4 %, towards each corner.
 
     Of the mild changes between two good parts this is the one that matters to the memory; changes of light and
     sharpness were tried and score next to nothing.
@@ -196,7 +196,7 @@ def shifted_copies(views: Array8) -> list[Array8]:
 
 
 def summarise(source: Source, image: Floats, pixel: Floats) -> Calibration:
-    """A calibration from the scores of good photos."""
+    """Make a calibration from the scores of good photos."""
     return Calibration(source=source, image=_level(image), pixel=_level(pixel))
 
 

@@ -69,7 +69,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return "good" if self.review is None or score < self.review else "review"
 
     def check(self) -> None:
-        """SettingsError for values that would decide nothing."""
+        """Raise SettingsError for values that would decide nothing."""
         if self.review is not None and not 0.0 < self.review < 1.0:
             raise SettingsError(
                 f"review {self.review}: a score above 0 and below 1 is needed, as in 0.8; 1 is where parts are rejected"
@@ -83,7 +83,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def check_factor(factor: float) -> None:
-    """SettingsError for a factor that cannot move a threshold."""
+    """Raise SettingsError for a factor that cannot move a threshold."""
     if not (math.isfinite(factor) and factor > 0):
         raise SettingsError(
             f"threshold {factor}: a finite number above 0 is needed, as a multiple of the recipe's limit: "
@@ -180,7 +180,7 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return self.calibration.source == "copies" and self.thresholds.image == level.threshold(self.false_reject_rate)
 
     def follow(self, calibration: Calibration, others: Thresholds) -> Thresholds:
-        """Thresholds for another calibration, where these are what the present one gives; else those of `others`."""
+        """Return another calibration's thresholds where these are what the present one gives, else `others`."""
         rate, now = self.false_reject_rate, self.calibration
         image, pixel = self.thresholds.image, self.thresholds.pixel
         return Thresholds(

@@ -56,7 +56,7 @@ def fit_memory(
     poses_of_shots = list(encode_poses(features, shots, encode, poses))
 
     def by_photo(of_poses: list[npt.NDArray[np.float32]]) -> Floats:
-        """The rows [photos,n,…] of each photo, pose after pose."""
+        """Return the rows [photos,n,…] of each photo, pose after pose."""
         return np.concatenate([rows.reshape(photos, -1, *rows.shape[2:]) for rows in of_poses], axis=1)
 
     patch_margins = by_photo([prompt_margins(pose.local, learned.pixel_prompts) for pose in poses_of_shots]).ravel()
@@ -106,7 +106,7 @@ def scene_of_shots(shots: Array8, per_photo: int, good: Sequence[Branches]) -> S
 
 
 def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArray[np.intp]:
-    """Indices, rising, of `keep` rows that leave no row far from all of them: greedy k-center, farthest first.
+    """Return rising indices of `keep` rows that leave no row far from all of them: greedy k-center, farthest first.
 
     It starts from the first row of every photo, per_photo rows each, so that no photo goes without. At most
     len(rows) and at least one row a photo are kept.

@@ -66,7 +66,7 @@ class Recipe:
         return _read_header(unsigned.to_bytes(), "recipe").digest
 
     def learned(self) -> Learned:
-        """What scoring needs, with the banks in float32."""
+        """Return what scoring needs, with the banks in float32."""
         return Learned(
             image_prompts=self.image_prompts,
             pixel_prompts=self.pixel_prompts,
@@ -80,7 +80,7 @@ class Recipe:
         )
 
     def recalibrate(self, calibration: Calibration, false_reject_rate: float) -> Recipe:
-        """The same product with thresholds from another calibration."""
+        """Return the same product with thresholds from another calibration."""
         thresholds = msgspec.structs.replace(
             self.header.thresholds,
             image=calibration.image.threshold(false_reject_rate),
@@ -96,12 +96,12 @@ class Recipe:
         return dataclasses.replace(self, header=header)
 
     def with_thresholds(self, thresholds: Thresholds) -> Recipe:
-        """The same product with thresholds set by hand."""
+        """Return the same product with thresholds set by hand."""
         header = msgspec.structs.replace(self.header, thresholds=thresholds, digest=NO_DIGEST)
         return dataclasses.replace(self, header=header)
 
     def to_bytes(self, sign: Signer | None = None) -> bytes:
-        """The file's bytes, unsigned or signed: the same recipe gives the same bytes.
+        """Return the file's bytes, unsigned or signed: the same recipe gives the same bytes.
 
         SettingsError for one that came from a signed file and would lose its signature.
         """
@@ -144,7 +144,7 @@ class Recipe:
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "recipe", trust: Trust | None = None) -> Recipe:
-        """`open` for bytes in memory; `name` is how errors call them."""
+        """Read a recipe from bytes in memory, as `open` does from a file; errors call them `name`."""
         header = _read_header(data, name)
         if not is_sealed(data, _DIGEST_MARK, header.digest):
             raise RecipeError(f"{name} is damaged: its digest does not match its bytes; copy or train it again")
@@ -218,7 +218,7 @@ def _all_finite(array: npt.NDArray[Any]) -> bool:
 
 
 def _check_signature(data: bytes, header: RecipeHeader, name: str, trust: Trust) -> None:
-    """RecipeError unless one of the keys signed these bytes, all but the signature and digest that the header has."""
+    """Raise RecipeError unless one of the keys signed these bytes, all but the header's signature and digest."""
     blank = bytearray(data)
     for mark, value in ((_SIGNATURE_MARK, header.signature or ""), (_DIGEST_MARK, header.digest)):
         start = data.find(mark) + len(mark)

@@ -32,7 +32,7 @@ class Trust:
 
     @classmethod
     def read(cls, path: Path) -> Trust:
-        """One or more public keys in a PEM file; SettingsError for anything else."""
+        """Read one or more public keys from a PEM file; SettingsError for anything else."""
         data = read_bytes(path)
         exceptions, ed25519, serialization = _cryptography()
         if b"PRIVATE KEY" in data:
@@ -49,7 +49,7 @@ class Trust:
         return cls(public_keys, str(path))
 
     def check(self, blank: bytes, signature: str | None, name: str) -> None:
-        """RecipeError unless one of the keys made the signature.
+        """Raise RecipeError unless one of the keys made the signature.
 
         blank: the recipe's bytes with zeros for signature and digest; name: how errors call it.
         """
@@ -80,7 +80,7 @@ class Signer:
 
     @classmethod
     def read(cls, path: Path) -> Signer:
-        """A private key in a PEM file without a passphrase; SettingsError for anything else."""
+        """Read a private key from a PEM file without a passphrase; SettingsError for anything else."""
         data = read_bytes(path)
         exceptions, ed25519, serialization = _cryptography()
         try:
@@ -118,7 +118,7 @@ def generate(path: Path) -> Path:
 
 
 def _cryptography() -> tuple[ModuleType, ModuleType, ModuleType]:
-    """Its modules of exceptions, Ed25519 and PEM files; SettingsError where it is not installed."""
+    """Return cryptography's modules of exceptions, Ed25519 and PEM files; SettingsError where it is not installed."""
     try:
         from cryptography import exceptions
         from cryptography.hazmat.primitives import serialization

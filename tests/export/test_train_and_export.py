@@ -324,9 +324,7 @@ def test_tiles_mask_and_further_photos_reach_the_recipe(
     for seed in (11, 12, 13, 14):
         draw_part(seed).save(further / f"{seed}.png")
     assert (
-        command(
-            "--tiles", "1x2", "--mask", str(tmp_path / "mask.png"), "--calibrate-on", str(further), "--review", "0.8"
-        )
+        command("--tiles", "1x2", "--mask", str(tmp_path / "mask.png"), "--good", str(further), "--review", "0.8")
         == command("--bad", str(photos / "bad"), out=tmp_path / "other")
         == 0
     )

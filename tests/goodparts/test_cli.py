@@ -20,7 +20,7 @@ def test_every_command_can_be_imported_and_has_help(capsys: pytest.CaptureFixtur
         assert stopped.value.code == 0
         assert f"usage: goodparts {name}" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        cli.train_and_export(["--help"])
+        cli.train_and_export(["--help-all"])
     assert "--alignment-weight" in capsys.readouterr().out
 
 
@@ -49,3 +49,32 @@ def test_what_is_logged_stays_one_line(capsys: pytest.CaptureFixture[str], monke
     cli.show_log()
     logging.getLogger("goodparts.test").warning("passed over: %s", "x\ngood 0.1 all\u202e.png")
     assert capsys.readouterr().err == "goodparts: passed over: x\\ngood 0.1 all\\u202e.png\n"
+
+
+@pytest.mark.parametrize("name", [name for name, command in cli.COMMANDS.items() if command.first])
+def test_help_shows_what_people_need_first_and_help_all_the_rest(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for option in ("--help", "--help-all"):
+        with pytest.raises(SystemExit) as exit_code:
+            cli.main([name, option])
+        assert exit_code.value.code == 0
+        texts.append(capsys.readouterr().out)
+    first, whole = texts
+    options = {f"--{option.replace('_', '-')}" for option in cli.COMMANDS[name].first} - {
+        "--folder",
+        "--paths",
+        "--photos",
+    }
+    assert all(option in first for option in options)
+    assert len(cli.COMMANDS[name].first) <= 10
+    assert f"more options: goodparts {name} --help-all" in first
+    assert "--engine" in whole
+    assert len(first) < len(whole)
+
+
+@pytest.mark.parametrize(("name", "new"), [("teach", "--good"), ("train", "--good"), ("export", "--int8-photos")])
+def test_an_option_of_an_earlier_name_is_refused_with_its_new_one(
+    name: str, new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([name, "--calibrate-on", "photos"]) == 2
+    assert f"--calibrate-on is called {new} now: give {new}" in capsys.readouterr().err

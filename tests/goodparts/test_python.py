@@ -56,7 +56,7 @@ def test_training_writes_a_recipe_for_an_engine(
     assert (trained.header.method, len(trained.header.shots)) == ("promptad", 2)
     assert trained.header.graph == read_spec(engine_folder).graph_id("plain", "fp32")
     assert trained.header.settings["steps"] == 3
-    with pytest.raises(SettingsError, match="method 'prompt': there are promptad and anople"):
+    with pytest.raises(SettingsError, match="method 'prompt': there are promptad, anople, memory"):
         goodparts.train(photos / "good", "ring", backbone=small, method="prompt")
     with pytest.raises(EngineError, match="holds an engine for small"):
         goodparts.train(photos / "good", "ring", backbone=vit)

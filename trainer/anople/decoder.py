@@ -34,7 +34,7 @@ class Decoder(nn.Module):
         self.expand_bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, local: Tensor, *memory: Tensor) -> Tensor:
-        """local [B,P,D] and memory [B,P,W], all l2-normalised → l2-normalised [B,P,D]."""
+        """Decode local [B,P,D] and memory [B,P,W], all l2-normalised, as l2-normalised [B,P,D]."""
         mixed = torch.cat([part * part.shape[-1] ** 0.5 for part in (*memory, local)], dim=-1)
         mixed = F.gelu(mixed @ self.reduce + self.reduce_bias)
         grids = mixed.reshape(-1, *self.grid, HIDDEN)
@@ -44,11 +44,11 @@ class Decoder(nn.Module):
 
     @staticmethod
     def depthwise(grids: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """grids [B,h,w,C] and weight [3,3,C] → [B,h,w,C]."""
+        """Convolve grids [B,h,w,C] by channel with weight [3,3,C] → [B,h,w,C]."""
         kernels = weight.permute(2, 0, 1)[:, None]
         return F.conv2d(grids.permute(0, 3, 1, 2), kernels, bias, padding=1, groups=len(bias)).permute(0, 2, 3, 1)
 
     def flops(self) -> int:
-        """Multiplications and additions for one view."""
+        """Count the multiplications and additions for one view."""
         weights = self.reduce.numel() + self.mix.numel() + self.expand.numel()
         return 2 * weights * self.grid[0] * self.grid[1]

@@ -188,7 +188,7 @@ class AnoPLeLearner:
             return np.asarray(self.model.text().float().cpu().numpy())
 
     def _precision(self) -> contextlib.AbstractContextManager[object]:
-        """bf16 on a GPU, with the learned weights in fp32; on a CPU fp32."""
+        """Use bf16 on a GPU, with the learned weights in fp32; fp32 on a CPU."""
         if self._backbone.device.type == "cuda":
             return torch.autocast("cuda", torch.bfloat16)
         return contextlib.nullcontext()

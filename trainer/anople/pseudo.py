@@ -42,7 +42,7 @@ class PseudoAnomalies:
         self._parts = [find_foreground(shot) if foreground else None for shot in shots]
 
     def __call__(self, shot: int, rng: Generator) -> tuple[Array8, Mask]:
-        """The shot of this number with a defect, uint8 [S,S,3], and where it is, bool [S,S]: never empty."""
+        """Return the shot of this number with a defect, uint8 [S,S,3], and where it is, bool [S,S]: never empty."""
         photo, part = self._shots[shot], self._parts[shot]
         mask = draw_mask(photo.shape[0], rng, part)
         texture = self._texture(photo.shape[0], rng).astype(np.float32)
@@ -61,7 +61,7 @@ class PseudoAnomalies:
 
 
 def perlin(size: int, cells: tuple[int, int], rng: Generator) -> Floats:
-    """Perlin noise [size,size], about −1 to 1, of cells (rows, columns); any number of cells fits any size."""
+    """Draw Perlin noise [size,size], about −1 to 1, of cells (rows, columns); any number of cells fits any size."""
     angle = rng.uniform(0.0, 2.0 * np.pi, (cells[0] + 1, cells[1] + 1)).astype(np.float32)
     rows, columns = ((np.arange(size, dtype=np.float32) + 0.5) * (count / size) for count in cells)
     i, j = rows.astype(np.intp), columns.astype(np.intp)
@@ -78,7 +78,7 @@ def perlin(size: int, cells: tuple[int, int], rng: Generator) -> Floats:
 
 
 def draw_mask(size: int, rng: Generator, inside: Mask | None = None) -> Mask:
-    """Where a defect is, bool [size,size], of AREA; within `inside`, where that leaves enough of it.
+    """Draw where a defect is, bool [size,size], of AREA; within `inside`, where that leaves enough of it.
 
     Half of the time every blob of the noise, half of the time one of them: a single small defect.
     """
@@ -99,7 +99,7 @@ def draw_mask(size: int, rng: Generator, inside: Mask | None = None) -> Mask:
 
 
 def _window(size: int, rng: Generator, mask: Mask) -> Mask:
-    """A disc about one place of the mask."""
+    """Return a disc about one place of the mask."""
     places = np.argwhere(mask)
     if not len(places):
         return mask
@@ -109,7 +109,7 @@ def _window(size: int, rng: Generator, mask: Mask) -> Mask:
 
 
 def find_foreground(photo: Array8) -> Mask | None:
-    """Where the part is, bool [S,S], or None where it does not stand out: a texture, or a crowded picture.
+    """Return where the part is, bool [S,S]; None where it does not stand out: a texture, or a crowded picture.
 
     What differs from the photo's border by more than what the border differs from itself (Otsu's threshold).
     """
@@ -126,7 +126,7 @@ def find_foreground(photo: Array8) -> Mask | None:
 
 
 def otsu(values: Floats) -> float:
-    """The threshold that parts values 0…255 into two classes with the largest variance between them."""
+    """Return the threshold that parts values 0…255 into two classes with the largest variance between them."""
     counts, edges = np.histogram(values, bins=256, range=(0.0, 256.0))
     weight = np.cumsum(counts) / counts.sum()
     mean = np.cumsum(counts * edges[:-1]) / counts.sum()
@@ -135,7 +135,7 @@ def otsu(values: Floats) -> float:
 
 
 def soften(mask: Mask, radius: float) -> Floats:
-    """The mask 0…1 with an edge `radius` pixels wide inside it; outside it stays 0."""
+    """Return the mask 0…1 with an edge `radius` pixels wide inside it; outside it stays 0."""
     reach = round(radius)
     if reach < 1:
         return mask.astype(np.float32)
@@ -149,7 +149,7 @@ def soften(mask: Mask, radius: float) -> Floats:
 
 
 def draw_texture(size: int, rng: Generator) -> Array8:
-    """A texture uint8 [size,size,3]: two colours mixed by noise, by stripes or by grain."""
+    """Draw a texture uint8 [size,size,3]: two colours mixed by noise, by stripes or by grain."""
     first, second = rng.uniform(0, 255, (2, 3)).astype(np.float32)
     kind = rng.integers(3)
     if kind == 0:
@@ -178,7 +178,7 @@ def cut_out(shot: Array8, rng: Generator) -> Array8:
 
 
 def fit(picture: Array8, size: int) -> Array8:
-    """The middle square of a picture at this size."""
+    """Return the middle square of a picture at this size."""
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -205,7 +205,7 @@ def _gamma(gamma: float) -> list[int]:
 
 
 def augment(texture: Array8, rng: Generator) -> Array8:
-    """Three different changes of a texture uint8 [size,size,3], one after another."""
+    """Apply three different changes to a texture uint8 [size,size,3], one after another."""
     image = Image.fromarray(texture)
     for number in rng.choice(len(AUGMENTATIONS), 3, replace=False):
         image = AUGMENTATIONS[number](image, rng)

@@ -11,7 +11,7 @@ from timm.models.eva import Eva, EvaBlockPostNorm
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from .tower import Tower, check_taps
+from .tower import Taps, Tower, check_taps
 from .vv_tower import attend, default_taps
 
 
@@ -25,7 +25,7 @@ class ClassTokenTower(Tower):
     def __init__(
         self,
         visual: Any,
-        taps: tuple[int, ...] | None = None,
+        taps: Taps | None = None,
         grid: int | None = None,
         neighbourhood: int | None = None,
     ) -> None:

@@ -51,7 +51,7 @@ class Tower(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessing.get("std") or STD), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """image: uint8 RGB [B,S,S,3]. Returns l2-normalised global [B,D], local [B,P,D], and [B,P,W] per tap."""
+        """Encode image uint8 RGB [B,S,S,3]: l2-normalised global [B,D], local [B,P,D], and [B,P,W] per tap."""
         raise NotImplementedError
 
     def set_grid(self, grid: int, neighbourhood: int) -> None:

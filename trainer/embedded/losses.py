@@ -13,7 +13,7 @@ DAMAGED, CLEAN = 0.12, 0.005
 
 
 def matching_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Contrastive loss where several captions may be true of a picture, and one caption of several pictures.
+    """Return a contrastive loss for captions that may be true of several pictures, several of one picture.
 
     Args:
         logits: [pictures, captions].
@@ -66,6 +66,6 @@ class Flaw(nn.Module):
         self.offset = nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Tensor) -> Tensor:
-        """[...,D] → [...], their components along it."""
+        """Return the components of vectors [...,D] along it: [...]."""
         along: Tensor = features @ F.normalize(self.direction, dim=0)
         return along

@@ -37,7 +37,7 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and width == out_width
 
     def forward(self, maps: Tensor) -> Tensor:
-        """[B,width,h,w] → [B,out_width,h/stride,w/stride]."""
+        """Run the block: [B,width,h,w] → [B,out_width,h/stride,w/stride]."""
         hidden = maps if self.expand is None else F.relu6(self.expand(maps))
         projected: Tensor = self.project(F.relu6(self.depthwise(hidden)))
         return maps + projected if self.residual else projected
@@ -65,7 +65,7 @@ class MobileNetV2Trunk(nn.Module):
         self.blocks = nn.ModuleList(blocks[: taps[-1]])
 
     def forward(self, pixels: Tensor, taps: tuple[int, ...] | None = None) -> tuple[Tensor, ...]:
-        """Standardised pixels [B,3,S,S] → one map [B,W,S/stride,S/stride] per tap; taps None: the trunk's own."""
+        """Return a map [B,W,S/stride,S/stride] per tap of standardised pixels [B,3,S,S]; taps None: the trunk's."""
         taps = self.taps if taps is None else taps
         first = self.blocks[0]
         assert isinstance(first, InvertedResidual)

@@ -64,7 +64,7 @@ class TimmVisual(nn.Module):
         self.model.prune_intermediate_layers([level - 1], prune_norm=False, prune_head=True)
 
     def forward(self, pixels: Tensor, levels: tuple[int, ...]) -> tuple[dict[int, Tensor], Tensor]:
-        """Standardised pixels [B,3,S,S] → maps [B,W,h,w] by level, and the deepest one's summary [B,W]."""
+        """Return maps [B,W,h,w] by level of standardised pixels [B,3,S,S], and the deepest one's summary [B,W]."""
         indices = [level - 1 for level in levels]
         options: dict[str, Any] = {"stop_early": True, "intermediates_only": True, "output_fmt": "NCHW"}
         if not self.is_vit:

@@ -12,7 +12,7 @@ from .prompts import TextFeatures
 
 
 def contrastive(z: Tensor, text: TextFeatures, prototypes: Tensor, temperature: float) -> Tensor:
-    """Eq. 12: cross-entropy of the normal prototype against every single anomaly prompt."""
+    """Return eq. 12: the cross-entropy of the normal prototype against every single anomaly prompt."""
     candidates = torch.cat([prototypes[:1], F.normalize(text.anomalous, dim=-1)])
     logits = temperature * z.flatten(0, -2) @ candidates.T
     target = torch.zeros(len(logits), dtype=torch.long, device=z.device)
@@ -26,7 +26,7 @@ def margin(
     distance: Literal["euclidean", "squared"],
     axis: Literal["channels", "second"],
 ) -> Tensor:
-    """Eq. 13, the explicit anomaly margin: z is nearer to the normal than to the anomalous prototype.
+    """Return eq. 13, the explicit anomaly margin: z is nearer to the normal than to the anomalous prototype.
 
     The paper has Euclidean distances over the channels. The released code has squared ones, and sums over
     the second axis, which at pixel level is the patches' (docs/promptad.md, D11 and D12). Without a margin
@@ -43,7 +43,7 @@ def margin(
 
 
 def alignment(text: TextFeatures) -> Tensor:
-    """Eq. 15 before λ: squared distance of the mean manual and the mean learnable anomaly prompt."""
+    """Return eq. 15 before λ: squared distance of the mean manual and the mean learnable anomaly prompt."""
     if not len(text.manual) or not len(text.learned):
         return text.normal.new_zeros(())
     manual, learned = (F.normalize(part, dim=-1).mean(dim=0) for part in (text.manual, text.learned))

@@ -92,7 +92,8 @@ PROTOCOLS: Mapping[Protocol, PromptADSettings] = {
         image_maximum="map",
     ),
 }
-"""Protocol → its settings: clean follows the paper, official does what the released code does."""
+"""Protocol → its settings: official does what the released code does; docs/promptad.md lists where clean leaves the
+paper, and why."""
 
 
 def promptad_settings(protocol: Protocol, **changes: Any) -> PromptADSettings:

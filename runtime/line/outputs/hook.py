@@ -37,10 +37,10 @@ class Hook:
         self._function(result.record)
 
     def reopen(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: nothing is kept open."""
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: nothing is kept open."""
 
 
 def load_function(name: str) -> Function:

@@ -121,7 +121,7 @@ class StandardOutput:
             raise
 
     def reopen(self) -> None:
-        """Standard output stays what it is."""
+        """Do nothing: standard output stays what it is."""
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no line is held back."""

@@ -80,7 +80,7 @@ class Mqtt:
         self._pending = None
 
     def reopen(self) -> None:
-        """No file is kept open."""
+        """Do nothing: no file is kept open."""
 
     def close(self) -> None:
         self._client.disconnect()

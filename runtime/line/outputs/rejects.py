@@ -93,7 +93,7 @@ class Rejects:
             self.index.add(stem)
 
     def reopen(self) -> None:
-        """No file is kept open."""
+        """Do nothing: no file is kept open."""
 
     def close(self) -> None:
         """Let go of the folder; every file is complete already."""

@@ -60,10 +60,10 @@ class Webhook:
             raise DeliveryError(f"{self._shown_url}: {getattr(error, 'reason', None) or error}") from error
 
     def reopen(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no connection is kept open."""
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no connection is kept open."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
