@@ -141,7 +141,7 @@ def test_a_wrong_list_of_products_is_one_clear_line(
         (["--method", "anople", "--suffixes", "generic"], "AnoPLe knows no defects but those it paints"),
         (
             ["--method", "anople", "--memory", "plain"],
-            "an engine's prompted graph has memory 'prompted'",
+            "an engine's prompted graph has only memory 'prompted'",
         ),
     ],
 )
@@ -254,7 +254,7 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--image-maximum", "top"], "image_maximum top: for fusion memory or subspace, not residual"),
         (["--memory-grid", "0"], "memory grid 0: its side is from 1 to 240 patches"),
         (["--neighbourhood", "2"], "neighbourhood 2: give an odd number"),
-        (["--tap-outputs"], "--tap-outputs: small is no ViT, its taps are plain outputs"),
+        (["--tap-outputs"], "--tap-outputs: small is no ViT of CLIP, its taps are plain outputs"),
         (["--temperature", "hot"], "--temperature hot: a number, exp or log"),
         (["--margin", "wide"], "--margin wide: a number, none"),
         (["--seed", "-1"], "--seed -1: a whole number"),
