@@ -58,7 +58,7 @@ def describe_joint(encoder: Encoder) -> str:
     """Return what the outputs global and local are."""
     if encoder.has_text:
         return f"joint width {encoder.width}"
-    return f"no text (recipes of the memory only), image features of width {encoder.width}"
+    return f"no text (recipes of the memory only; global and local are image features of width {encoder.width})"
 
 
 def describe_graph(path: Path, spec: EngineSpec, name: GraphName) -> list[str]:

@@ -31,7 +31,7 @@ def test_an_engine_reports_that_it_has_no_text(images_engine: Path) -> None:
     assert [record.backend for record in spec.graph("plain").variants["fp32"].parity] == ["onnxruntime", "openvino"]
     assert not (images_engine / TEXT_NAME).exists()
     assert "timm" in spec.versions
-    assert "no text (recipes of the memory only), image features of width 256" in "\n".join(
+    assert "no text (recipes of the memory only; global and local are image features of width 256)" in "\n".join(
         describe_engine(images_engine, spec)
     )
     with pytest.raises(EngineError, match="has no text features"):
