@@ -31,6 +31,7 @@ COMMANDS = {
                      "learn a product from a few photos of good parts, without torch"),
     "train": TRAIN_AND_EXPORT,
     "inspect": Command("goodparts.runtime.commands.inspect", "cpu", "find bad parts in pictures"),
+    "studio": Command("goodparts.runtime.commands.studio", "watch", "teach products in the browser"),
     "watch": Command("goodparts.runtime.commands.watch", "cpu",
                      "find bad parts in cameras, streams and watched folders"),
     "calibrate": Command("goodparts.runtime.commands.calibrate", "cpu",
