@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -185,8 +186,9 @@ class StudioControls:
                 self._write(folder, recipe, "teach")
                 del self._teachings[folder.id]
         except Exception as error:  # whatever the engine raises: it is shown, and the studio goes on
-            self._teachings[folder.id] = Teaching(time.monotonic(), one_line(error))
-            self._report(f"{folder.id}: teaching failed: {one_line(error)}")
+            reason = one_line(error).replace(f"{folder.folder}{os.sep}", "")
+            self._teachings[folder.id] = Teaching(time.monotonic(), reason)
+            self._report(f"{folder.id}: teaching failed: {reason}")
 
     def set_threshold(self, product: str, seen: str, threshold: float, review: float | None) -> None:
         """Reject from another raw image score. seen: digest of the recipe; review: see Thresholds."""

@@ -42,10 +42,11 @@ _KEPT_RECIPES = 20
 
 
 class PictureEntry(NamedTuple):
-    """A picture of a product: its kind, its file's name, and what changes when the file is replaced."""
+    """A picture of a product: its kind, its file's name and size, and what changes when the file is replaced."""
 
     kind: Kind
     name: str
+    size: int
     version: str
 
 
@@ -94,7 +95,9 @@ class ProductFolder:
                 for entry in entries:
                     if is_image_name(entry.name) and entry.is_file() and not is_drawing(Path(entry.path)):
                         status = entry.stat()
-                        found.append(PictureEntry(kind, entry.name, f"{status.st_mtime_ns:x}-{status.st_size:x}"))
+                        found.append(
+                            PictureEntry(kind, entry.name, status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}")
+                        )
         except FileNotFoundError:
             return []
         return sorted(found, key=lambda picture: picture.name)
@@ -111,8 +114,15 @@ class ProductFolder:
         raise ChangedError("that picture is no longer where it was")
 
     def add(self, kind: Kind, stem: str, suffix: str, data: bytes) -> str:
-        """Write a picture's bytes under a free name that begins with the stem, and return the name."""
+        """Write a picture's bytes under a free name that begins with the stem, and return the name.
+
+        Raises:
+            SettingsError: A good picture has the same bytes already; the second one would falsify the calibration.
+        """
         with self.lock:
+            for other in self.pictures(kind) if kind == "good" else ():
+                if other.size == len(data) and read_bytes(self.folder / kind / other.name) == data:
+                    raise SettingsError(f"it is the same picture as {other.name}, which is there already")
             path = _free(self._make(kind), stem, suffix)
             write_atomic(path, data)
             return path.name

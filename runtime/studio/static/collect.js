@@ -67,7 +67,7 @@ export const collect = {
       event.preventDefault();
       const form = event.target;
       if (this.timer) this.pause();
-      else this.run(form.seconds.valueAsNumber, () => this.take(form.kind.value));
+      else this.run(form.seconds.valueAsNumber, async () => { await this.take(form.kind.value); });
       this.show();
     });
     accept($("#view"), (files) => app.doing(tray.open(files)));
@@ -97,7 +97,7 @@ export const collect = {
     return group;
   },
 
-  // Run something every few seconds, until it is paused or fails.
+  // Run something every few seconds, until it is paused or returns false.
   run(seconds, action) {
     this.pause();
     const period = Math.max(0.2, seconds || 1) * 1000;

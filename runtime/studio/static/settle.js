@@ -51,8 +51,7 @@ export const settle = {
     } else {
       this.gathering = form.parts.valueAsNumber;
       collect.run(form.seconds.valueAsNumber, async () => {
-        if (!this.gathering || !(await collect.take("settle"))) return (this.gathering = 0, false);
-        this.gathering -= 1;
+        if (await collect.take("settle")) this.gathering -= 1;
         return this.gathering > 0;
       });
     }

@@ -9,11 +9,9 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from websockets.sync.client import connect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -106,7 +104,8 @@ class Browser:
 
     def type(self, selector: str, text: str) -> None:
         """Write a text into a field in place of what is there."""
-        self.run(f"(() => {{ const field = document.querySelector({json.dumps(selector)}); field.focus(); field.select() }})()")
+        field = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{field}.focus(), {field}.select()")
         self.call("Input.insertText", text=text)
 
     def close(self) -> None:
@@ -115,21 +114,6 @@ class Browser:
         self._process.wait()
         assert self._process.stderr is not None
         self._process.stderr.close()
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def browser(chromium: Browser) -> Browser:
-    chromium.open("about:blank")
-    chromium.wait("location.href === 'about:blank'")  # the page of the last test asks no more
-    chromium.events.clear()
-    return chromium
 
 
 def nothing_odd(browser: Browser, port: int) -> None:

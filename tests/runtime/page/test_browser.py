@@ -17,7 +17,7 @@ from tests.runtime.line.test_scene_watch import LEVEL, inspected
 from tests.runtime.page.conftest import TOKEN, OpenLine, scored
 
 pytest.importorskip("websockets")
-from tests.runtime.page.browser import CHROMIUM, Browser, browser, chromium, nothing_odd  # noqa: F401  (fixtures)
+from tests.runtime.page.browser import CHROMIUM, Browser, nothing_odd
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
