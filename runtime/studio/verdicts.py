@@ -65,6 +65,7 @@ class Inspector:
         self._opened: OrderedDict[str, _Opened] = OrderedDict()
         self._looks: OrderedDict[tuple[int, str, str], Inspection] = OrderedDict()
         self._looking = threading.Lock()
+        self._scoring = threading.Lock()
         self._scores: OrderedDict[tuple[str, str, str], Scored] = OrderedDict()
 
     def detector(self, product: ProductFolder) -> Detector | None:
@@ -124,20 +125,23 @@ class Inspector:
         Args:
             product: Whose pictures they are.
             pictures: The pictures.
-            seconds: How long may be inspected now.
+            seconds: How long may be inspected now; at least one picture is, or nothing would ever be done while the
+                engine is busy.
         """
         opened = self._open(product)
         if opened is None:
             return [], 0
-        end, found, pending = time.monotonic() + seconds, [], 0
+        found, pending, inspected = [], 0, 0
         shots = _shot_scores(opened.detector.recipe.header)
-        for picture in pictures:
-            key = f"{product.id}/{picture.kind}/{picture.name}", picture.version, opened.memory
-            with self._looking:
+        with self._scoring:
+            end = time.monotonic() + seconds
+            for picture in pictures:
+                key = f"{product.id}/{picture.kind}/{picture.name}", picture.version, opened.memory
                 if key not in self._scores:
-                    if time.monotonic() >= end:
+                    if inspected and time.monotonic() >= end:
                         pending += 1
                         continue
+                    inspected += 1
                     self._scores[key] = _score(product, picture, opened.detector, shots)
                     while len(self._scores) > _MOST_SCORES:
                         self._scores.popitem(last=False)

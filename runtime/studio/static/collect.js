@@ -101,9 +101,12 @@ export const collect = {
   run(seconds, action) {
     this.pause();
     const period = Math.max(0.2, seconds || 1) * 1000;
+    let frame = null; // the last one that was taken: the same picture is not taken twice
     const next = async () => {
       const timer = this.timer;
-      const ended = document.hidden ? false : (await action()) === false;
+      const isNew = !document.hidden && stage.frame && stage.frame.number !== frame;
+      if (isNew) frame = stage.frame.number;
+      const ended = isNew && (await action()) === false;
       if (this.timer === timer && !ended) this.timer = setTimeout(next, period);
       else if (this.timer === timer) this.pause();
     };

@@ -6,7 +6,7 @@ import { number, t } from "./text.js";
 const COLOURS = { good: "#00508f", settle: "#6b6b6b", bad: "#d96a00" };
 const INK = "#1a1a1a";
 const BINS = 32;
-const [LOWEST, HIGHEST] = [0.2, 20]; // scores beyond these stand at the ends
+const [LOWEST, HIGHEST] = [0.05, 20]; // scores beyond these stand at the ends
 const [LEFT, RIGHT, LANE, AXIS] = [92, 14, 46, 24];
 
 export const settle = {
@@ -71,6 +71,7 @@ export const settle = {
     } finally {
       this.asking = false;
     }
+    if (this.scores.pending) setTimeout(() => this.update(this.app.step), 50);
   },
 
   consider(limit) {
