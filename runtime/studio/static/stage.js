@@ -80,7 +80,7 @@ export const stage = {
     $("#empty b").textContent = t(source ? "stage.waiting" : "stage.none");
     $("#empty p").textContent = source ? source.error || t("stage.waitingHint", { name: source.name }) : t("stage.noneHint");
     $("#said").textContent = found.number === null ? "" :
-      [found.name, `${found.width}×${found.height}`, found.age > 5 ? t("stage.old", { seconds: Math.round(found.age) }) : "", source?.error]
+      [found.name, `${found.width}×${found.height}`, found.age > 5 && source?.address !== "photos" ? t("stage.old", { seconds: Math.round(found.age) }) : "", source?.error]
         .filter(Boolean).join(" · ");
   },
 
