@@ -78,10 +78,10 @@ class Examiner:
         height, width = pixels.shape[:2]
         try:
             view.check(height, width, picture.name)
-            measures, error = measure(view.cut(pixels, self._side)), ""
-        except GoodpartsError as misfit:
-            measures, error = None, str(misfit)
-        return _Examined(measures, hashlib.sha256(pixels.tobytes()).hexdigest(), error)
+            measures, misfit = measure(view.cut(pixels, self._side)), ""
+        except GoodpartsError as error:
+            measures, misfit = None, str(error)
+        return _Examined(measures, hashlib.sha256(pixels.tobytes()).hexdigest(), misfit)
 
 
 def measure(views: Array8) -> SceneMeasures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class StudioState:
     def _describe(self, folder: ProductFolder) -> dict[str, Any]:
         described: dict[str, Any] = {"id": folder.id, "error": None, "recipe": None, "path": str(folder.recipe_path)}
         pictures = {kind: folder.pictures(kind) for kind in KINDS}
-        notes = {}
+        notes: Mapping[str, list[dict[str, Any]]] = {}
         try:
             settings = folder.settings()
             view = view_of(settings)

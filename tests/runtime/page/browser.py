@@ -85,6 +85,7 @@ class Browser:
 
     def drop(self, selector: str, files: list[Path]) -> None:
         """Drop files onto an element, as from a file manager."""
+        self.run(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
         x, y = self.centre(selector)
         data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):

@@ -73,7 +73,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
 def keep(browser: Browser, name: str) -> None:
     """Keep what is seen, where that was asked for."""
     if SCREENSHOTS is not None:
-        browser.run("new Promise((done) => setTimeout(done, 1300))")
+        browser.run("scrollTo(0, 0), new Promise((done) => setTimeout(done, 1300))")
         browser.screenshot(Path(SCREENSHOTS) / f"{name}.jpg")
 
 

@@ -89,7 +89,7 @@ def test_undo_goes_back_recipe_by_recipe_and_passes_over_what_a_kill_left(worksp
 
 def test_the_smallest_defect_gives_the_fewest_tiles_whose_patches_are_no_larger() -> None:
     settings = ProductSettings(name="ring")
-    for side, tiles in ((None, (1, 1)), (40, (1, 1)), (20, (1, 2)), (10, (2, 3))):
+    for side, tiles in ((None, (1, 1)), (40, (1, 1)), (20, (1, 2)), (10, (3, 3))):
         changed = settings.with_region((800, 600), None, (), side, GRID)
         assert changed.tiles == tiles
         if side is not None:
