@@ -14,7 +14,7 @@ import msgspec
 from ..core.errors import GoodpartsError
 from .controls import ChangedError
 from .guard import Guard, RefusedError
-from .server import LARGEST, Answer
+from .server import LARGEST, Answer, App
 
 JSON, JPEG, PNG = "application/json", "image/jpeg", "image/png"
 LONGEST_TARGET = 512
@@ -77,6 +77,30 @@ class GuardedApp:
         kind, act = self._actions[path]
         action = msgspec.structs.asdict(_decode(body, kind))
         return to_json(done(lambda: act(**action)))
+
+
+class MountedApp:
+    """An app below whose address there is another one. prefix: the other one's address, with a slash at both ends."""
+
+    def __init__(self, app: App, prefix: str, inner: App) -> None:
+        self._app, self._prefix, self._inner = app, prefix, inner
+
+    def get(self, target: str, headers: Message) -> Answer:
+        app, target = self._find(target)
+        return app.get(target, headers)
+
+    def largest_body(self, target: str, headers: Message) -> int:
+        app, target = self._find(target)
+        return app.largest_body(target, headers)
+
+    def post(self, target: str, headers: Message, body: bytes) -> Answer:
+        app, target = self._find(target)
+        return app.post(target, headers, body)
+
+    def _find(self, target: str) -> tuple[App, str]:
+        if target.startswith(self._prefix):
+            return self._inner, target[len(self._prefix) - 1 :]
+        return self._app, target
 
 
 def done(act: Callable[[], Any]) -> Any:

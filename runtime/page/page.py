@@ -19,11 +19,14 @@ from .app import PageApp
 from .controls import Controls
 from .gallery import Gallery
 from .guard import Guard, read_token
+from .guarded_app import MountedApp
 from .recent_frames import RecentFrames
 from .server import App, Server
 from .state import PageState
 
 DEFAULT_ADDRESS = "127.0.0.1:8400"
+STUDIO = "/studio/"
+"""Where on a line's page products are taught."""
 _ADDRESS = re.compile(r"(?:(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>\d{1,5})")
 
 
@@ -92,23 +95,35 @@ class ServedPage:
 class Page(ServedPage):
     """The page of a line. It subscribes to the line's results.
 
-    settings: of the line's outputs; `page` is the address. report: see ServedPage. recent_frames: by name of source.
+    settings: of the line's outputs; `page` is the address. report: see ServedPage. make_studio: makes the app below
+    STUDIO, on which products are taught; None where nothing may be taught. recent_frames: by name of source.
 
     Raises SettingsError where the address or the token cannot be used.
     """
 
-    def __init__(self, line: Line, settings: OutputSettings, report: Report) -> None:
+    def __init__(
+        self,
+        line: Line,
+        settings: OutputSettings,
+        report: Report,
+        make_studio: Callable[[Guard], App] | None = None,
+    ) -> None:
         sources = [pipeline.settings for pipeline in line.pipelines]
         self.recent_frames = {source.name: RecentFrames(source.smoothing) for source in sources}
         gallery = None if line.reject_index is None else Gallery(line.reject_index)
         settlings = [pipeline.settling for pipeline in line.pipelines]
         controls = Controls(settlings, line.shared_engine, gallery, line.messages.report)
-        state = PageState(line, settings, self.recent_frames, controls, gallery)
+        state = PageState(line, settings, self.recent_frames, controls, gallery, teaches=make_studio is not None)
+
+        def make_app(guard: Guard) -> App:
+            app = PageApp(guard, state, controls, gallery)
+            return app if make_studio is None else MountedApp(app, STUDIO, make_studio(guard))
+
         super().__init__(
             str(settings.page),
             settings.page_token,
             settings.page_name,
-            lambda guard: PageApp(guard, state, controls, gallery),
+            make_app,
             report,
         )
         line.router.subscribe(self.note)

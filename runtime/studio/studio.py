@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..line.results import Result
 from ..line.shared_engine import SharedEngine
 from ..page.guard import Guard
 from ..recipe.signing import Signer
@@ -54,6 +55,11 @@ class Studio:
     def app(self, guard: Guard) -> StudioApp:
         """Return the studio's page, for those whom the guard lets in."""
         return StudioApp(guard, self.workspace, self.live, self._inspector, self._state, self._controls)
+
+    def note(self, result: Result) -> None:
+        """Take the result of a line's frame, whose picture may be shown."""
+        if result.pixels is not None:
+            self.live.feed(result.source, result.pixels)
 
     def close(self) -> None:
         """Let the source and the workspace go."""

@@ -81,7 +81,7 @@ class Inspector:
         with self._lock:
             state = file_state(product.recipe_path)
             known = self._opened.get(product.id)
-            if known is not None and known.state == state:
+            if known is not None and known.state == state and known.detector.engine is self._shared_engine.engine:
                 self._opened.move_to_end(product.id)
                 return known
             recipe = open_recipe(product)

@@ -356,6 +356,7 @@ let many = false;
 
 function show(state) {
   showFailing(state.outputs.filter((output) => output.failing));
+  $("#studio").hidden = !state.teaches;
   $("#about").textContent = `${state.about} · started ${ago(state.up)}`;
   for (const source of state.sources) {
     if (!cards.has(source.name)) {

@@ -78,7 +78,7 @@ export const stage = {
     const source = this.app.state.source;
     $("#empty").hidden = found.number !== null;
     $("#empty b").textContent = t(source ? "stage.waiting" : "stage.none");
-    $("#empty p").textContent = source ? source.error || t("stage.waitingHint", { name: source.name }) : t("stage.noneHint");
+    $("#empty p").textContent = source ? source.error || t("stage.waitingHint", { name: source.name }) : t(this.app.product ? "stage.noneHint" : "stage.firstHint");
     $("#said").textContent = found.number === null ? "" :
       [found.name, `${found.width}×${found.height}`, found.age > 5 && source?.address !== "photos" ? t("stage.old", { seconds: Math.round(found.age) }) : "", source?.error]
         .filter(Boolean).join(" · ");

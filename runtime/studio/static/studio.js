@@ -101,6 +101,7 @@ const app = {
   showSource() {
     const { source, named, devices, line, product } = this.state;
     $("#address").hidden = line;
+    $("[data-panel=source] h2").textContent = t(product ? "source.title" : "source.first");
     const offers = [...new Set([...named, ...devices])];
     const key = JSON.stringify([offers, source?.address, document.documentElement.lang]);
     if (key !== this.offered) {

@@ -11,9 +11,16 @@ from typing import Any
 
 import pytest
 from goodparts.runtime import Recipe
+from goodparts.runtime.commands.watch import _open_studio
+from goodparts.runtime.engine.shipped import SHIPPED
+from goodparts.runtime.line.open_line import open_line
+from goodparts.runtime.line.settings import LineSettings, OutputSettings, SourceSettings
+from goodparts.runtime.line.shared_engine import SharedEngine
 from goodparts.runtime.page import server
+from goodparts.runtime.page.page import Page
 from goodparts.runtime.recipe.signing import Signer, Trust, generate
-from goodparts.runtime.studio import photos
+from goodparts.runtime.recipe.teach import teach as teach_photos
+from goodparts.runtime.studio import photos as dropped
 from PIL import Image, PngImagePlugin
 
 from tests.conftest import draw_part
@@ -21,7 +28,7 @@ from tests.runtime.page.conftest import ACTION, TOKEN
 from tests.runtime.page.test_server import HOST, status, talk
 from tests.runtime.studio.conftest import UPLOAD, OpenStudio, StudioClient, to_png
 
-STATIC = Path(photos.__file__).with_name("static")
+STATIC = Path(dropped.__file__).with_name("static")
 
 
 def test_the_languages_have_the_same_words_and_the_page_knows_all_of_them() -> None:
@@ -78,7 +85,7 @@ def test_only_a_photo_may_be_large_and_only_for_who_may_send_one(
     query = "product=ring&kind=good&name=a.png"
     for path, length, given, expected in (
         ("/create", server.LARGEST + 1, ACTION, 413),
-        (f"/upload?{query}", photos.LARGEST_PHOTO + 1, UPLOAD, 413),
+        (f"/upload?{query}", dropped.LARGEST_PHOTO + 1, UPLOAD, 413),
         (f"/upload?{query}", server.LARGEST + 1, ACTION, 403),  # refused before anything of it is read
         (f"/upload?{query}", 100_000, UPLOAD, 400),  # half of it only
     ):
@@ -276,3 +283,35 @@ def test_a_failed_teaching_tells_why_and_leaves_the_recipe(client: StudioClient)
     error = client.wait(lambda state: state["teaching"] and state["teaching"]["error"])
     assert "small.png: region 100,100,100,100 does not lie inside" in error
     assert client.state()["recipe"]["digest"] == digest
+
+
+@pytest.fixture
+def recipe_of_line(photos: Path, shared_engine: SharedEngine, tmp_path: Path) -> Path:
+    path = tmp_path / "line.safetensors"
+    teach_photos(photos / "good", "ring", engine=shared_engine.engine).save(path)
+    return path
+
+
+def test_a_line_is_taught_on_its_page_only_where_that_was_allowed(
+    recording: Path, recipe_of_line: Path, tmp_path: Path
+) -> None:
+    for teach in (None, str(tmp_path / "products")):
+        output = OutputSettings(page="127.0.0.1:0", page_teach=teach)
+        source = SourceSettings(name="left", address=str(recording), recipe=str(recipe_of_line))
+        line = open_line(LineSettings(engine=str(SHIPPED), source=(source,), output=output), print)
+        studio = None if teach is None else _open_studio(Path(teach), line)
+        page = Page(line, output, print, studio and studio.app)
+        client = StudioClient(studio, page)  # type: ignore[arg-type]
+        assert client.get("/state").json["teaches"] is (teach is not None)
+        assert client.get("/studio/").status == (404 if teach is None else 200)
+        assert client.act("/studio/create", name="ring").status == (404 if teach is None else 200)
+        if studio is not None:
+            line.run(lambda: None)
+            state = client.get("/studio/state").json
+            assert (state["line"], state["named"], state["source"]["name"]) == (True, ["left"], "left")
+            assert client.act("/studio/choose", address=str(recording)).status == 422  # a line's sources only
+            number = client.get("/studio/live?product=ring").json["number"]
+            assert client.act("/studio/collect", product="ring", kind="good", frame=number).status == 200
+            assert len(list((tmp_path / "products" / "ring" / "good").iterdir())) == 1
+            studio.close()
+        page.close()
