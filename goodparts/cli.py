@@ -47,6 +47,7 @@ COMMANDS = {
     "inspect": Command("goodparts.runtime.commands.inspect", "cpu", "find bad parts in pictures",
                        ("paths", "recipe", "json", "overlays", "sheet", "threshold", "fail_on_reject", "engine",
                         "backend")),
+    "studio": Command("goodparts.runtime.commands.studio", "watch", "teach products in the browser"),
     "watch": Command("goodparts.runtime.commands.watch", "cpu",
                      "find bad parts in cameras, streams and watched folders",
                      ("recipe", "source", "line", "json", "rejects", "page", "settle", "threshold", "policy",

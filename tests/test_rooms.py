@@ -24,7 +24,7 @@ MAY_IMPORT = {
 }
 """Folder → the other folders that it may import from."""
 
-RUNTIME_ROOMS = ("core", "backends", "engine", "recipe", "", "line", "page", "commands")
+RUNTIME_ROOMS = ("core", "backends", "engine", "recipe", "", "line", "page", "studio", "commands")
 """The rooms of the runtime, lowest first; "" is the folder itself. A room imports from itself and from lower ones."""
 
 

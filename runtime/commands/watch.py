@@ -26,6 +26,7 @@ from ..line.sources.names import name_sources
 from ..line.sources.source import Policy
 from ..line.status import describe_totals, status_table
 from ..page.page import DEFAULT_ADDRESS, Page
+from ..studio.studio import Studio
 from .options import add_backend, add_engine, add_recipe, add_threads, add_threshold, add_trust
 from .screen import Screen
 
@@ -67,6 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--page-name", metavar="NAME",
         help="open the page under this name too, as a proxy's or one in a name server; the page then needs a token",
     )  # fmt: skip
+    parser.add_argument("--page-teach", metavar="FOLDER",
+                        help="let products be taught on the page too, kept in this folder (default: off)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,7 +86,12 @@ def run(args: argparse.Namespace) -> int:
         if settings.output.metrics is not None:
             servers.callback(_serve_metrics(settings.output.metrics, line).close)
         if settings.output.page is not None:
-            servers.callback(Page(line, settings.output, report).close)
+            studio = (
+                None if settings.output.page_teach is None else _open_studio(Path(settings.output.page_teach), line)
+            )
+            if studio is not None:
+                servers.callback(studio.close)
+            servers.callback(Page(line, settings.output, report, studio and studio.app).close)
         screen.print(_describe_line(line))
         is_complete = line.run(lambda: screen.show(status_table(line.status())))
         how = "ended in order" if is_complete else "ended with the losses above"
@@ -134,6 +142,15 @@ def _serve_metrics(port: int, line: Line) -> MetricsServer:
     return MetricsServer(port, CONTENT_TYPE_LATEST, lambda: prometheus_text(line))
 
 
+def _open_studio(folder: Path, line: Line) -> Studio:
+    """Return a studio over a line's sources, whose frames it shows and collects."""
+    names = [pipeline.settings.name for pipeline in line.pipelines]
+    studio = Studio(folder, line.shared_engine, names, None, line.messages.report, is_line=True)
+    studio.live.choose(names[0])
+    line.router.subscribe(studio.note)
+    return studio
+
+
 def _settling(args: argparse.Namespace) -> SettlingSettings | None:
     """Return what --settle and --take ask for; None where they ask for nothing."""
     if args.settle is None:
@@ -170,7 +187,8 @@ def make_settings(args: argparse.Namespace) -> LineSettings:
             for name, address in zip(name_sources(args.source), args.source, strict=True)
         )
         output = OutputSettings(json=args.json, rejects=args.rejects, metrics=args.metrics, page=args.page,
-                                page_token=args.page_token, page_name=args.page_name)  # fmt: skip
+                                page_token=args.page_token, page_name=args.page_name,
+                                page_teach=args.page_teach)  # fmt: skip
         return LineSettings(
             engine=str(args.engine or SHIPPED), source=sources, output=output, backend=args.backend,
             precision=args.precision, threads=args.threads,

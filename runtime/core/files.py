@@ -86,9 +86,18 @@ _in_use: set[str] = set()
 
 def remove_orphans(target: Path) -> None:
     """Remove what processes of this machine that were killed left beside `target` (see scratch)."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.{_machine()}([0-9a-f]{{8}})[0-9a-f]{{8}}\.part.*")
+    _remove_orphans(target.parent, re.escape(target.name))
+
+
+def remove_orphans_in(folder: Path) -> None:
+    """Remove what processes of this machine that were killed left in a folder, whatever they were writing."""
+    _remove_orphans(folder, ".+")
+
+
+def _remove_orphans(folder: Path, name: str) -> None:
+    pattern = re.compile(rf"\.{name}\.{_machine()}([0-9a-f]{{8}})[0-9a-f]{{8}}\.part.*")
     with contextlib.suppress(OSError):
-        for path in list(target.parent.iterdir()):
+        for path in list(folder.iterdir()):
             match = pattern.fullmatch(path.name)
             if match and path.name not in _in_use and not _is_another_process(int(match[1], 16)):
                 _remove(path)

@@ -62,7 +62,8 @@ class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     json: a file, or - for standard output; rejects: a folder, and rejects_limit_mb, how many megabytes it may hold;
     webhook, mqtt: URLs (see outputs.webhook, outputs.mqtt); hook: module:function (see outputs.hook); metrics: a port
     of this machine's loopback address; page: HOST:PORT of the live page; page_token: a file with its token; page_name:
-    a name under which the page is opened too, as a proxy's or one in a name server.
+    a name under which the page is opened too, as a proxy's or one in a name server; page_teach: a folder of products
+    that may be taught on the page, None where nothing may be.
     """
 
     json: str | None = None
@@ -75,6 +76,7 @@ class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     page: str | None = None
     page_token: str | None = None
     page_name: str | None = None
+    page_teach: str | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rejects_limit_mb) and self.rejects_limit_mb > 0):
@@ -83,6 +85,8 @@ class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"metrics {self.metrics}: a port from 1 to 65535 is needed, or 0 for a free one")
         if self.page_name is not None and not _HOST_NAME.fullmatch(self.page_name):
             raise ValueError(f"page_name {self.page_name!r}: a host name is needed, as line1.factory.example")
+        if self.page_teach is not None and self.page is None:
+            raise ValueError(f"page_teach {self.page_teach}: products are taught on the page: name page as well")
 
 
 class SettlingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,7 +158,7 @@ def _resolved(settings: LineSettings, folder: Path) -> LineSettings:
         )
         for source in settings.source
     )
-    files = {name: getattr(settings.output, name) for name in ("json", "rejects", "page_token")}
+    files = {name: getattr(settings.output, name) for name in ("json", "rejects", "page_token", "page_teach")}
     output = msgspec.structs.replace(
         settings.output, **{name: inside(file) for name, file in files.items() if file not in (None, "-")}
     )

@@ -163,4 +163,4 @@ class SharedEngine:
             return engine  # its frames stay on the GPU from pixels to scores, one product at a time
         pays = self._bound and sharing_pays(plain, engine.encoder.image_size)
         graphs = BatchingGraphs(engine.graphs, self._bound if pays else 0.0)
-        return Engine(engine.spec, engine.precision, graphs, engine.threads)
+        return Engine(engine.spec, engine.precision, graphs, engine.threads, engine.folder)

@@ -77,12 +77,12 @@ class Guard:
         ):
             raise RefusedError(403, "not from another page")
 
-    def check_action(self, headers: Message) -> None:
-        """Refuse an action that a foreign page could have sent."""
+    def check_action(self, headers: Message, kind: str = "application/json") -> None:
+        """Refuse an action that a foreign page could have sent. kind: the media type of its body."""
         origin, host = headers.get("Origin"), headers.get("Host", "")
         same = origin is None or re.sub("^https?://", "", origin) == host
-        if not same or headers.get(HEADER) is None or headers.get_content_type() != "application/json":
-            raise RefusedError(403, f"an action is JSON from this page itself, with the header {HEADER}")
+        if not same or headers.get(HEADER) is None or headers.get_content_type() != kind:
+            raise RefusedError(403, f"an action is {kind} from this page itself, with the header {HEADER}")
 
     def check_token(self, headers: Message) -> None:
         """Refuse who has shown no token: neither by the cookie nor as `Authorization: Bearer TOKEN`."""

@@ -19,6 +19,8 @@ SECONDS = 10.0
 """For a request to come in whole, and again for the answer to be taken."""
 LARGEST = 16_384
 """Bytes of a request, with its headers."""
+UPLOAD_SECONDS = 120.0
+"""For a body that may be larger, once the app has said so."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -49,6 +51,9 @@ class App(Protocol):
 
     def get(self, target: str, headers: Any) -> Answer: ...
 
+    def largest_body(self, target: str, headers: Any) -> int:
+        """Return how many bytes the body of an action may have; it is asked before any of them is read."""
+
     def post(self, target: str, headers: Any, body: bytes) -> Answer: ...
 
 
@@ -70,6 +75,11 @@ class _BoundedRequest(io.RawIOBase):
         count = self._connection.recv_into(memoryview(buffer)[: self._left])
         self._left -= count
         return count
+
+    def allow(self, length: int) -> None:
+        """Let so many bytes more come, and take UPLOAD_SECONDS for it."""
+        self._left += length
+        self._end = time.monotonic() + UPLOAD_SECONDS
 
 
 class Server(ThreadingHTTPServer):
@@ -115,7 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.rfile = io.BufferedReader(_BoundedRequest(self.connection))
+        self._request = _BoundedRequest(self.connection)
+        self.rfile = io.BufferedReader(self._request)
 
     def do_GET(self) -> None:
         self._answer(lambda: self.server.app.get(self.path, self.headers))
@@ -143,9 +154,13 @@ class _Handler(BaseHTTPRequestHandler):
         lengths = self.headers.get_all("Content-Length", [])
         if len(lengths) != 1 or not lengths[0].isdecimal() or "Transfer-Encoding" in self.headers:
             raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "one Content-Length is needed")
-        if len(lengths[0]) > 9 or int(lengths[0]) > LARGEST:
-            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {LARGEST} bytes")
-        return self.rfile.read(int(lengths[0]))
+        largest = self.server.app.largest_body(self.path, self.headers)
+        if len(lengths[0]) > 9 or int(lengths[0]) > largest:
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {largest} bytes")
+        length = int(lengths[0])
+        if length > LARGEST:
+            self._request.allow(length)
+        return self.rfile.read(length)
 
     def _send(self, answer: Answer) -> None:
         self.connection.settimeout(SECONDS)

@@ -27,7 +27,8 @@ CHARTED = 300
 
 
 class PageState:
-    """Reads a line; changes nothing. recent_frames: by name of source; gallery: None where rejects are not saved."""
+    """Reads a line; changes nothing. recent_frames: by name of source; gallery: None where rejects are not saved;
+    teaches: whether products may be taught on the page."""
 
     def __init__(
         self,
@@ -36,9 +37,11 @@ class PageState:
         recent_frames: Mapping[str, RecentFrames],
         controls: Controls,
         gallery: Gallery | None,
+        *,
+        teaches: bool,
     ) -> None:
         self.recent_frames, self._line, self._controls, self._gallery = recent_frames, line, controls, gallery
-        self._started = time.monotonic()
+        self._started, self._teaches = time.monotonic(), teaches
         self._output_folders = _output_folders(output)
 
     def read(self) -> dict[str, Any]:
@@ -50,6 +53,7 @@ class PageState:
         return {
             "about": f"{__version__} · {engine.encoder.backbone} on {engine.backend}",
             "up": time.monotonic() - self._started,
+            "teaches": self._teaches,
             "sources": [
                 self._source(pipeline)
                 | self._threshold(pipeline.station)

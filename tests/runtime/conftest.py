@@ -1,14 +1,19 @@
-"""A short H.264 recording of drawn parts."""
+"""A short H.264 recording of drawn parts, and a browser."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 import pytest
 
 from tests.conftest import draw_part
+
+if TYPE_CHECKING:
+    from tests.runtime.page.browser import Browser
 
 FRAMES = 12
 BAD = (4, 5, 6)
@@ -26,3 +31,21 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    pytest.importorskip("websockets")
+    from tests.runtime.page.browser import Browser
+
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Browser:
+    chromium.open("about:blank")
+    chromium.wait("location.href === 'about:blank'")  # the page of the last test asks no more
+    chromium.events.clear()
+    return chromium

@@ -1,10 +1,9 @@
 // The live page: asks for /state again and again while it is looked at, and shows it. Whatever comes from the line
 // (names, products, messages) becomes text, never markup.
 import { drawChart, drawHistogram, formatScore, span } from "./chart.js";
+import { $, ask, confirmed, make } from "./common.js";
 
 const PERIOD = 500; // ms between two questions; twice that with many sources
-const $ = (selector, inside = document) => inside.querySelector(selector);
-const make = (tag, text = "", className = "") => Object.assign(document.createElement(tag), { textContent: text, className });
 const short = (value) => Number(value).toPrecision(3);
 const times = (factor) => (factor === 1 ? "" : `${Number(factor.toPrecision(3))} × `);
 const ago = (seconds) =>
@@ -12,33 +11,6 @@ const ago = (seconds) =>
   : seconds < 5400 ? `${Math.round(seconds / 60)} min ago` : seconds < 129600 ? `${Math.round(seconds / 3600)} h ago`
   : `${Math.round(seconds / 86400)} days ago`;
 const gigabytes = (bytes) => `${(bytes / 1e9).toFixed(1)} GB`;
-
-class Refused extends Error {
-  constructor(status, text) {
-    super(text);
-    this.status = status;
-  }
-}
-
-async function ask(path, action, patience = 8000) {
-  const options = action && {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-Goodparts": "1" },
-    body: JSON.stringify(action),
-  };
-  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(patience), ...options });
-  if (!answer.ok) throw new Refused(answer.status, await answer.text());
-  return answer.json();
-}
-
-function confirmed(text) {
-  const dialog = $("#confirm");
-  $("p", dialog).textContent = text;
-  dialog.returnValue = "";
-  dialog.showModal();
-  return new Promise((resolve) =>
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
-}
 
 // One source: what it sees, its scores, its threshold.
 class Card {
@@ -384,6 +356,7 @@ let many = false;
 
 function show(state) {
   showFailing(state.outputs.filter((output) => output.failing));
+  $("#studio").hidden = !state.teaches;
   $("#about").textContent = `${state.about} · started ${ago(state.up)}`;
   for (const source of state.sources) {
     if (!cards.has(source.name)) {

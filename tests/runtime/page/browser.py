@@ -15,6 +15,8 @@ from typing import Any
 from websockets.sync.client import connect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PATIENCE = 60.0
+"""Seconds for which something is waited for."""
 _OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 
 
@@ -54,7 +56,7 @@ class Browser:
 
     def wait(self, script: str) -> Any:
         """The value of a script, once it is one."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while not (value := self.run(f"(() => {{ try {{ return {script} }} catch {{ return null }} }})()")):
             assert time.monotonic() < end, f"never came: {script}; the page says: {self.run('document.body.innerText')}"
             time.sleep(0.05)
@@ -64,7 +66,48 @@ class Browser:
         return [event["params"] for event in self.events if event.get("method") == method]
 
     def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+        """Write what is seen as JPEG."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="jpeg", quality=85)["data"]))
+
+    def press(self, key: str) -> None:
+        """Press and let go of a key, as a person does."""
+        code = {" ": "Space"}.get(key, key)
+        for kind in ("keyDown", "keyUp"):
+            text = {"text": key} if kind == "keyDown" and len(key) == 1 else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=code, **text)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the mouse at one place and let go of it at another; the same place is a click."""
+        mouse = {"button": "left", "buttons": 1, "clickCount": 1}
+        moved = [] if start == end else [("mouseMoved", end)]
+        for kind, (x, y) in (("mousePressed", start), *moved, ("mouseReleased", end)):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **mouse)
+
+    def drop(self, selector: str, files: list[Path]) -> None:
+        """Drop files onto an element, as from a file manager."""
+        self.run(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
+        x, y = self.centre(selector)
+        data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
+    def click(self, selector: str) -> None:
+        """Click on an element that is in view or is scrolled to."""
+        self.wait(f"document.querySelector({json.dumps(selector)}) !== null")
+        self.run(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'nearest'}})")
+        self.drag(self.centre(selector), self.centre(selector))
+
+    def centre(self, selector: str) -> tuple[float, float]:
+        """Where an element's middle is."""
+        box = self.run(f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
+        assert box["width"] > 0, f"{selector} is not to be seen"
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def type(self, selector: str, text: str) -> None:
+        """Write a text into a field in place of what is there."""
+        field = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{field}.focus(), {field}.select()")
+        self.call("Input.insertText", text=text)
 
     def close(self) -> None:
         self._socket.close()
@@ -72,3 +115,13 @@ class Browser:
         self._process.wait()
         assert self._process.stderr is not None
         self._process.stderr.close()
+
+
+def nothing_odd(browser: Browser, port: int) -> None:
+    """No script failed, no dialog came up, no policy was violated, nothing was asked of anybody else."""
+    assert browser.told("Runtime.exceptionThrown") == []
+    assert browser.told("Page.javascriptDialogOpening") == []
+    assert [one for one in browser.told("Log.entryAdded") if one["entry"]["source"] in ("security", "violation")] == []
+    asked = [one["request"]["url"] for one in browser.told("Network.requestWillBeSent")]
+    assert asked
+    assert [url for url in asked if not url.startswith((f"http://127.0.0.1:{port}/", "about:", "chrome"))] == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,37 +17,12 @@ from tests.runtime.line.test_scene_watch import LEVEL, inspected
 from tests.runtime.page.conftest import TOKEN, OpenLine, scored
 
 pytest.importorskip("websockets")
-from tests.runtime.page.browser import CHROMIUM, Browser
+from tests.runtime.page.browser import CHROMIUM, Browser, nothing_odd
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 NASTY = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>"
 STREAM = "rtsp://operator:hunter2@camera.invalid/<b>?token=hunter3"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def browser(chromium: Browser) -> Browser:
-    chromium.open("about:blank")
-    chromium.wait("location.href === 'about:blank'")  # the page of the last test asks no more
-    chromium.events.clear()
-    return chromium
-
-
-def nothing_odd(browser: Browser, port: int) -> None:
-    """No script failed, no dialog came up, no policy was violated, nothing was asked of anybody else."""
-    assert browser.told("Runtime.exceptionThrown") == []
-    assert browser.told("Page.javascriptDialogOpening") == []
-    assert [one for one in browser.told("Log.entryAdded") if one["entry"]["source"] in ("security", "violation")] == []
-    asked = [one["request"]["url"] for one in browser.told("Network.requestWillBeSent")]
-    assert asked
-    assert [url for url in asked if not url.startswith((f"http://127.0.0.1:{port}/", "about:", "chrome"))] == []
 
 
 def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(

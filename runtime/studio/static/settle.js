@@ -1,0 +1,244 @@
+// Teaching, and settling in: how the collected pictures score, and where the limit is.
+import { $, ask, make } from "./common.js";
+import { SIGNS, collect, tile } from "./collect.js";
+import { number, t } from "./text.js";
+
+const COLOURS = { good: "#00508f", settle: "#6b6b6b", bad: "#d96a00" };
+const INK = "#1a1a1a";
+const BINS = 32;
+const [LOWEST, HIGHEST] = [0.05, 20]; // scores beyond these stand at the ends
+const [LEFT, RIGHT, LANE, AXIS] = [92, 14, 46, 24];
+
+export const settle = {
+  scores: null, // as they were answered last
+  limit: null, // a limit that is looked at, as a share of the one in use, or null
+  review: undefined, // a review band that is looked at
+  gathering: 0, // pictures that are still to be gathered
+  asking: false,
+
+  start(app) {
+    this.app = app;
+    $("#teach").addEventListener("click", () => this.teach());
+    $("#slider").addEventListener("input", () => this.consider(Math.exp($("#slider").valueAsNumber)));
+    $("#review").addEventListener("change", () => this.band());
+    $("#from").addEventListener("input", () => this.band());
+    $("#cancel").addEventListener("click", () => this.forget());
+    $("#apply").addEventListener("click", () => this.apply());
+    $("#gather").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.gather(event.target);
+    });
+    const canvas = $("#histogram");
+    const drag = (event) => {
+      if (event.buttons && this.scale) this.consider(Math.exp(this.scale.value(event.offsetX)));
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      drag(event);
+    });
+    canvas.addEventListener("pointermove", drag);
+  },
+
+  teach() {
+    const { product } = this.app.state;
+    if (product) this.app.act("teach", { product: product.id, seen: product.revision });
+  },
+
+  gather(form) {
+    if (this.gathering) {
+      this.gathering = 0;
+      collect.pause();
+    } else {
+      this.gathering = form.parts.valueAsNumber;
+      collect.run(form.seconds.valueAsNumber, async () => {
+        if (await collect.take("settle")) this.gathering -= 1;
+        return this.gathering > 0;
+      });
+    }
+    this.show();
+  },
+
+  // Ask for the scores; those that are not known yet come with later answers.
+  async update(step) {
+    const { product } = this.app.state;
+    if (!product?.recipe || !["settle", "teach"].includes(step) || this.asking) return;
+    this.asking = true;
+    try {
+      const found = await ask(`scores?product=${encodeURIComponent(product.id)}`);
+      if (this.scores?.digest !== found.digest) this.forget();
+      this.scores = found;
+      this.show();
+    } finally {
+      this.asking = false;
+    }
+    if (this.scores.pending) setTimeout(() => this.update(this.app.step), 50);
+  },
+
+  consider(limit) {
+    this.limit = limit;
+    this.show();
+  },
+
+  band() {
+    const from = $("#from").valueAsNumber;
+    this.review = $("#review").checked && from > 0 && from < 100 ? from / 100 : null;
+    this.show();
+  },
+
+  forget() {
+    this.limit = null;
+    this.review = undefined;
+    this.show();
+  },
+
+  async apply() {
+    const { digest, threshold, review } = this.scores;
+    const wanted = { threshold: threshold * (this.limit ?? 1), review: this.review === undefined ? review : this.review };
+    const done = await this.app.act("threshold", { product: this.app.product, seen: digest, ...wanted });
+    if (done !== undefined) {
+      this.forget();
+      this.update("settle");
+    }
+  },
+
+  show() {
+    const { product } = this.app.state;
+    if (!product) return;
+    const { recipe, teaching, pictures } = product;
+    const count = pictures.good.length;
+    const noted = pictures.good.filter((picture) => picture.notes.length).length;
+    const runs = Boolean(teaching?.runs);
+    $("#ready").textContent = count ? t("teach.ready", { count }) + (noted ? ` ${t("teach.noted", { count: noted })}` : "") : t("teach.none");
+    $("#teach").disabled = !count || runs;
+    $("#teaching").className = teaching?.error ? "refused" : "";
+    $("#teaching").textContent = runs ? t("teach.runs") : teaching?.error ? t("teach.failed", { error: teaching.error })
+      : !recipe ? "" : recipe.fresh ? t("teach.done", { count: recipe.shots }) : t("teach.stale", { count: recipe.shots });
+    const facts = !recipe || runs ? [] : [recipe.provisional ? t("teach.provisional") : "", t("teach.look")].filter(Boolean);
+    if ($("#taught").textContent !== facts.join("")) $("#taught").replaceChildren(...facts.map((fact) => make("p", fact, "note")));
+    $("#gather button").textContent = t(this.gathering ? "settle.stop" : "settle.start");
+    $("#gather button").disabled = !recipe;
+    $("#gathered").textContent = !recipe ? t("settle.untaught")
+      : this.gathering ? t("settle.gathering", { count: this.gathering })
+      : t("settle.have", { count: pictures.settle.length });
+    $("#judged").hidden = !recipe || !this.scores?.scores.length;
+    if (!$("#judged").hidden) this.showScores(product);
+  },
+
+  showScores(product) {
+    const { scores, threshold, review, pending, proposal } = this.scores;
+    const limit = this.limit ?? 1;
+    const band = this.review === undefined ? review : this.review;
+    const relative = scores.map((one) => ({ ...one, score: one.image / threshold }));
+    this.draw(relative, limit, band);
+    const slider = $("#slider");
+    [slider.min, slider.max] = [this.scale.low, this.scale.high];
+    if (document.activeElement !== slider || this.limit === null) slider.value = Math.log(limit);
+    $("#limit output").textContent = number(limit);
+    if (this.review === undefined && document.activeElement !== $("#from")) {
+      $("#review").checked = review !== null;
+      if (review !== null) $("#from").value = Math.round(100 * review);
+    }
+    const count = (kind, reached) => relative.filter((one) => one.kind === kind && (one.score >= limit) === reached).length;
+    const of = (kind) => relative.filter((one) => one.kind === kind).length;
+    const parts = [t("settle.good", { rejected: count("good", true), count: of("good") })];
+    if (of("bad")) parts.push(t("settle.bad", { missed: count("bad", false), count: of("bad") }));
+    if (of("settle")) parts.push(t("settle.unsorted", { rejected: count("settle", true), count: of("settle") }));
+    if (pending) parts.push(t("settle.pending", { count: pending }));
+    $("#effect").textContent = parts.join(" ");
+    const dirty = this.limit !== null || (this.review !== undefined && this.review !== review);
+    $("#apply").disabled = $("#cancel").disabled = !dirty;
+    this.propose(proposal, threshold);
+    const changing = relative.filter((one) => (one.score >= 1) !== (one.score >= limit));
+    const key = JSON.stringify([product.id, limit, changing.map((one) => one.name), document.documentElement.lang]);
+    if (key === this.listed) return;
+    this.listed = key;
+    const tiles = changing.slice(0, 60).map((one) => {
+      const picture = product.pictures[one.kind].find((known) => known.name === one.name) ?? one;
+      const becomes = one.score >= limit ? t("settle.becomesReject") : t("settle.becomesGood");
+      return tile(product.id, one.kind, { ...picture, notes: [] }, () => collect.view(one.kind, picture), `${SIGNS[one.kind]} ${t(`kind.${one.kind}`)} → ${becomes}`);
+    });
+    $("#changing").replaceChildren(...(tiles.length ? tiles : [make("p", t(this.limit === null ? "settle.move" : "settle.nobody"), "hint")]));
+  },
+
+  propose({ settled, separated, fewest }, threshold) {
+    const have = this.app.state.product.pictures.settle.length;
+    const offers = [];
+    if (settled) offers.push([t("settle.take", { limit: number(settled / threshold), count: have }), () => this.take()]);
+    if (separated && Math.abs(separated.threshold / threshold - 1) > 0.005) offers.push([t("settle.between", { limit: number(separated.threshold / threshold) }), () => this.consider(separated.threshold / threshold)]);
+    const key = JSON.stringify([offers.map(([text]) => text), fewest - have]);
+    if (key === this.offered) return;
+    this.offered = key;
+    const buttons = offers.map(([text, act]) => {
+      const button = make("button", text);
+      button.addEventListener("click", act);
+      return button;
+    });
+    if (!settled) buttons.push(make("p", t("settle.fewer", { count: Math.max(1, fewest - have) }), "hint"));
+    $("#proposals").replaceChildren(...buttons);
+  },
+
+  async take() {
+    const done = await this.app.act("settle", { product: this.app.product, seen: this.scores.digest });
+    if (done !== undefined) this.update("settle");
+  },
+
+  // Three rows of bars, one a kind, over the logarithm of the score; the limit goes through all of them.
+  draw(scores, limit, band) {
+    const canvas = $("#histogram");
+    const kinds = ["good", "settle", "bad"].filter((kind) => scores.some((one) => one.kind === kind));
+    canvas.style.height = `${kinds.length * LANE + AXIS}px`;
+    const { clientWidth: width, clientHeight: height } = canvas;
+    const ratio = devicePixelRatio || 1;
+    [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
+    canvas.ariaLabel = t("settle.chart", { count: scores.length });
+    const logs = scores.map((one) => Math.log(Math.min(Math.max(one.score, LOWEST), HIGHEST)));
+    const low = Math.min(...logs, Math.log(0.5)) - 0.1;
+    const high = Math.max(...logs, Math.log(2)) + 0.1;
+    const x = (log) => LEFT + (log - low) / (high - low) * (width - LEFT - RIGHT);
+    this.scale = { low, high, value: (place) => Math.min(Math.max(low + (place - LEFT) / (width - LEFT - RIGHT) * (high - low), low), high) };
+    const pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    pen.font = "13px system-ui, sans-serif";
+    pen.textBaseline = "middle";
+    const bar = (width - LEFT - RIGHT) / BINS;
+    kinds.forEach((kind, lane) => {
+      const bottom = (lane + 1) * LANE;
+      const counts = new Array(BINS).fill(0);
+      scores.forEach((one, index) => {
+        if (one.kind === kind) counts[Math.min(BINS - 1, Math.floor((logs[index] - low) / (high - low) * BINS))] += 1;
+      });
+      const most = Math.max(...counts);
+      pen.fillStyle = COLOURS[kind];
+      counts.forEach((value, bin) => {
+        const tall = value ? Math.max(4, value / most * (LANE - 10)) : 0;
+        pen.fillRect(LEFT + bin * bar, bottom - tall, bar - 1, tall);
+      });
+      pen.fillStyle = INK;
+      pen.fillText(`${SIGNS[kind]} ${t(`kind.${kind}`)}`, 2, bottom - LANE / 2);
+      pen.fillRect(LEFT, bottom, width - LEFT - RIGHT, 1);
+    });
+    const floor = kinds.length * LANE;
+    if (band) { // to review: from here to the limit
+      pen.fillStyle = "rgb(255 225 77 / .45)";
+      pen.fillRect(x(Math.log(limit * band)), 0, x(Math.log(limit)) - x(Math.log(limit * band)), floor);
+    }
+    const level = (log, dashes, wide) => {
+      pen.strokeStyle = INK;
+      pen.lineWidth = wide;
+      pen.setLineDash(dashes);
+      pen.beginPath();
+      pen.moveTo(x(log), 0);
+      pen.lineTo(x(log), floor);
+      pen.stroke();
+    };
+    if (limit !== 1) level(0, [6, 4], 1.5);
+    level(Math.log(limit), [], 3);
+    pen.fillStyle = INK;
+    pen.textAlign = "center";
+    pen.fillText(number(limit), Math.min(Math.max(x(Math.log(limit)), LEFT + 16), width - RIGHT - 16), floor + AXIS / 2);
+    pen.textAlign = "left";
+    if (x(Math.log(limit)) > LEFT + 70) pen.fillText(t("verdict.good"), LEFT, floor + AXIS / 2);
+    pen.textAlign = "right";
+    if (x(Math.log(limit)) < width - RIGHT - 80) pen.fillText(t("verdict.reject"), width - RIGHT, floor + AXIS / 2);
+  },
+};

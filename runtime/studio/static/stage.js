@@ -1,0 +1,114 @@
+// The live picture in the middle: it asks for the newest frame again and again while it is looked at.
+import { $, ask } from "./common.js";
+import { number, t } from "./text.js";
+
+const PERIOD = 200; // ms between two questions
+const SIGNS = { good: "✓", review: "?", reject: "✕" };
+
+export const stage = {
+  frame: null, // what live said of the frame that is shown
+  plain: false, // whether heat-maps are left out, as while a region is drawn
+  pictured: "",
+  changed: [], // called after a frame was shown
+
+  // app: holds the product's id and the state.
+  start(app) {
+    this.app = app;
+    new ResizeObserver(() => this.redraw()).observe($("#view"));
+    this.poll();
+  },
+
+  async poll() {
+    try {
+      if (!document.hidden && this.app.state) await this.look();
+    } catch {
+      // the state's question tells that nobody answers
+    }
+    setTimeout(() => this.poll(), PERIOD);
+  },
+
+  async look() {
+    const product = this.app.product;
+    const query = product ? `?product=${encodeURIComponent(product)}` : "";
+    const found = await ask(`live${query}`);
+    if (found.number !== null) await this.picture(found, query);
+    else if (this.frame) this.clear();
+    this.describe(found);
+  },
+
+  async picture(found, query) {
+    const how = $("#heat").checked && !this.plain && found.recipe ? "heat" : "plain";
+    const address = `frame/${found.number}/${how}.jpg${query}${how === "heat" ? `&recipe=${found.recipe}` : ""}`;
+    if (address !== this.pictured) {
+      const next = new Image();
+      next.src = address;
+      try {
+        await next.decode(); // the old picture stays until the new one is there
+      } catch {
+        return; // gone already: the next answer names another
+      }
+      $("#live").src = next.src;
+      this.pictured = address;
+    }
+    this.frame = found;
+    $("#live").hidden = false;
+    this.redraw();
+  },
+
+  clear() {
+    this.frame = null;
+    this.pictured = "";
+    $("#live").hidden = true;
+    $("#live").removeAttribute("src");
+    this.redraw();
+  },
+
+  describe(found) {
+    const verdict = this.plain ? undefined : found.verdict;
+    $("#verdict").hidden = !verdict;
+    $("#verdict").className = verdict ?? "nothing";
+    $("#verdict .sign").textContent = SIGNS[verdict] ?? "";
+    $("#verdict .word").textContent = verdict ? t(`verdict.${verdict}`) : "";
+    $("#verdict .number").textContent = verdict ? `${number(Math.min(found.score, 999))}\n${t("verdict.limit")}` : "";
+    $("#heating").hidden = !found.verdict || this.plain;
+    const scene = !this.plain && (found.error || (found.scene && t("scene", { reason: t(`scene.${found.scene}`) })));
+    $("#scene").hidden = !scene;
+    $("#scene").textContent = scene || "";
+    $("#live").alt = found.number === null ? "" : t("stage.alt", { name: found.name });
+    const source = this.app.state.source;
+    $("#empty").hidden = found.number !== null;
+    $("#empty b").textContent = t(source ? "stage.waiting" : "stage.none");
+    $("#empty p").textContent = source ? source.error || t("stage.waitingHint", { name: source.name }) : t(this.app.product ? "stage.noneHint" : "stage.firstHint");
+    $("#said").textContent = found.number === null ? "" :
+      [found.name, `${found.width}×${found.height}`, found.age > 5 && source?.address !== "photos" ? t("stage.old", { seconds: Math.round(found.age) }) : "", source?.error]
+        .filter(Boolean).join(" · ");
+  },
+
+  // The scale from frame pixels to the canvas, and where the picture begins in it.
+  place() {
+    const { clientWidth: width, clientHeight: height } = $("#drawing");
+    const frame = this.frame ?? { width: 4, height: 3 };
+    const scale = Math.min(width / frame.width, height / frame.height);
+    return { scale, left: (width - scale * frame.width) / 2, top: (height - scale * frame.height) / 2, width, height };
+  },
+
+  // A pointer's place in frame pixels.
+  at(event) {
+    const box = $("#drawing").getBoundingClientRect();
+    const { scale, left, top } = this.place();
+    const inside = (value, most) => Math.round(Math.min(Math.max(value, 0), most));
+    return [inside((event.clientX - box.left - left) / scale, this.frame.width),
+      inside((event.clientY - box.top - top) / scale, this.frame.height)];
+  },
+
+  redraw() {
+    const canvas = $("#drawing");
+    const ratio = devicePixelRatio || 1;
+    [canvas.width, canvas.height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
+    if (!this.frame) return;
+    const pen = canvas.getContext("2d");
+    const { scale, left, top } = this.place();
+    pen.setTransform(scale * ratio, 0, 0, scale * ratio, left * ratio, top * ratio);
+    for (const draw of this.changed) draw(pen, scale);
+  },
+};

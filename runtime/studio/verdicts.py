@@ -1,0 +1,231 @@
+"""What a product's recipe says of pictures: of the live one, and of those that were collected."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ..core.errors import GoodpartsError
+from ..core.files import read_bytes
+from ..core.preprocess import Array8, decode
+from ..core.scoring import anomaly_map
+from ..core.threads import one_blas_thread
+from ..detector import Detector
+from ..inspection import Inspection
+from ..line.shared_engine import SharedEngine
+from ..overlay import draw_found
+from ..page.recent_frames import to_jpeg
+from ..recipe.calibrate import separate
+from ..recipe.header import RecipeHeader
+from ..recipe.recipe import Recipe
+from ..recipe.settle import FEWEST_PARTS, SETTLING_RATE, settle
+from .live import LiveFrame
+from .workspace import Kind, PictureEntry, ProductFolder, file_state, open_recipe
+
+SIDE = 1100
+"""Longest side of a large picture, in pixels."""
+THUMBNAIL = 240
+"""Longest side of a small one."""
+_MOST_DETECTORS = 4
+_MOST_LOOKS = 8
+_MOST_SCORES = 20_000
+
+
+class Scored(NamedTuple):
+    """A collected picture's raw image score, and the maximum of its map; None where it cannot be inspected."""
+
+    kind: Kind
+    name: str
+    image: float | None
+    pixel: float | None
+
+
+class _Opened(NamedTuple):
+    """A product's detector; of which file its recipe was read; and what stays the same while only thresholds change."""
+
+    state: tuple[int, int, int] | None
+    detector: Detector
+    memory: str
+
+
+class Inspector:
+    """Inspects pictures with the recipes of products. For several threads; the engine takes one pass after another."""
+
+    def __init__(self, shared_engine: SharedEngine) -> None:
+        self._shared_engine = shared_engine
+        self._lock = threading.Lock()
+        self._opened: OrderedDict[str, _Opened] = OrderedDict()
+        self._looks: OrderedDict[tuple[int, str, str], Inspection] = OrderedDict()
+        self._looking = threading.Lock()
+        self._scoring = threading.Lock()
+        self._scores: OrderedDict[tuple[str, str, str], Scored] = OrderedDict()
+
+    def detector(self, product: ProductFolder) -> Detector | None:
+        """Return the detector of a product; None where it has no recipe yet.
+
+        Raises:
+            GoodpartsError: The recipe is damaged, or does not fit the engine.
+        """
+        opened = self._open(product)
+        return None if opened is None else opened.detector
+
+    def _open(self, product: ProductFolder) -> _Opened | None:
+        with self._lock:
+            state = file_state(product.recipe_path)
+            known = self._opened.get(product.id)
+            if known is not None and known.state == state and known.detector.engine is self._shared_engine.engine:
+                self._opened.move_to_end(product.id)
+                return known
+            recipe = open_recipe(product)
+            if recipe is None:
+                self._opened.pop(product.id, None)
+                return None
+            opened = _Opened(state, Detector(self._shared_engine.engine, recipe), _digest_of_memory(recipe))
+            self._opened[product.id] = opened
+            while len(self._opened) > _MOST_DETECTORS:
+                self._opened.popitem(last=False)
+            return opened
+
+    def look(self, product: ProductFolder, frame: LiveFrame) -> Inspection | None:
+        """Inspect a live frame, once for all who look at it; None where the product has no recipe yet."""
+        detector = self.detector(product)
+        if detector is None:
+            return None
+        key = frame.number, product.id, detector.recipe.digest
+        with self._looking:
+            if key not in self._looks:
+                detector.recipe.header.view.check(*frame.pixels.shape[:2])
+                self._looks[key] = detector.predict(frame.pixels)
+                while len(self._looks) > _MOST_LOOKS:
+                    self._looks.popitem(last=False)
+            return self._looks[key]
+
+    def draw(self, product: ProductFolder, pixels: Array8, side: int = SIDE) -> bytes:
+        """Return a picture as JPEG with its heat-map; without one where the product has no recipe yet."""
+        detector = self.detector(product)
+        if detector is None:
+            return draw_plain(pixels, side)
+        return to_jpeg(draw_found(pixels, detector.predict(pixels), side))
+
+    def scores(
+        self, product: ProductFolder, pictures: Sequence[PictureEntry], seconds: float
+    ) -> tuple[list[Scored], int]:
+        """Return the scores of collected pictures by the product's recipe, and of how many they are not known yet.
+
+        A photo that the recipe was learned from has the score that it had against the memory of the others.
+
+        Args:
+            product: Whose pictures they are.
+            pictures: The pictures.
+            seconds: How long may be inspected now; at least one picture is, or nothing would ever be done while the
+                engine is busy.
+        """
+        opened = self._open(product)
+        if opened is None:
+            return [], 0
+        found, pending, inspected = [], 0, 0
+        shots = _shot_scores(opened.detector.recipe.header)
+        with self._scoring:
+            end = time.monotonic() + seconds
+            for picture in pictures:
+                key = f"{product.id}/{picture.kind}/{picture.name}", picture.version, opened.memory
+                if key not in self._scores:
+                    if inspected and time.monotonic() >= end:
+                        pending += 1
+                        continue
+                    inspected += 1
+                    self._scores[key] = _score(product, picture, opened.detector, shots)
+                    while len(self._scores) > _MOST_SCORES:
+                        self._scores.popitem(last=False)
+                found.append(self._scores[key])
+        return found, pending
+
+
+def _score(
+    product: ProductFolder, picture: PictureEntry, detector: Detector, shots: dict[str, tuple[float, float]]
+) -> Scored:
+    try:
+        data = read_bytes(product.folder / picture.kind / picture.name)
+        shot = shots.get(hashlib.sha256(data).hexdigest())
+        if shot is not None:
+            return Scored(picture.kind, picture.name, *shot)
+        pixels = decode(data, picture.name)
+        detector.recipe.header.view.check(*pixels.shape[:2])
+        inspection = detector.predict(pixels)
+    except GoodpartsError:
+        return Scored(picture.kind, picture.name, None, None)  # its note tells why
+    with one_blas_thread():
+        pixel = max(float(anomaly_map(grid).max()) for grid in inspection.grids)
+    return Scored(picture.kind, picture.name, inspection.raw_score, pixel)
+
+
+def _shot_scores(header: RecipeHeader) -> dict[str, tuple[float, float]]:
+    """Return image and pixel scores of the recipe's shots, by the SHA-256 of their files."""
+    calibration = header.shot_calibration
+    if calibration.source != "leave-one-out":  # copies of a single photo: they have scores, the photo has none
+        return {header.shots[0].sha256: (calibration.image.scores[0], calibration.pixel.scores[0])}
+    scores = zip(calibration.image.scores, calibration.pixel.scores, strict=True)
+    return {shot.sha256: score for shot, score in zip(header.shots, scores, strict=False)}
+
+
+def _digest_of_memory(recipe: Recipe) -> str:
+    digest = hashlib.sha256(recipe.header.graph.encode())
+    digest.update(recipe.image_prompts.tobytes())
+    for bank in recipe.banks:
+        digest.update(bank.tobytes())
+    return digest.hexdigest()
+
+
+def propose(scores: Sequence[Scored], threshold: float) -> dict[str, Any]:
+    """Return the raw thresholds that collected pictures propose.
+
+    Args:
+        scores: Of the pictures.
+        threshold: The raw one in use.
+
+    Returns:
+        settled: what unsorted parts propose, None with fewer than FEWEST_PARTS; separated: what tells the good from the
+        bad ones best, None without bad ones, with how many good ones it rejects and bad ones it misses.
+    """
+    image = {kind: _values(scores, kind, "image") for kind in ("good", "bad", "settle")}
+    proposal: dict[str, Any] = {"settled": None, "separated": None, "fewest": FEWEST_PARTS}
+    if len(image["settle"]) >= FEWEST_PARTS:
+        calibration = settle(image["settle"], _values(scores, "settle", "pixel"), SETTLING_RATE)
+        proposal["settled"] = calibration.image.threshold(SETTLING_RATE)
+    if len(image["good"]) and len(image["bad"]):
+        best = separate(image["good"], image["bad"], threshold)
+        proposal["separated"] = {"threshold": best.threshold, "rejected": best.rejected, "missed": best.missed}
+    return proposal
+
+
+def settled_recipe(recipe: Recipe, scores: Sequence[Scored]) -> Recipe:
+    """Return the recipe with the thresholds that unsorted parts propose; SettingsError for too few of them."""
+    image, pixel = (_values(scores, "settle", level) for level in ("image", "pixel"))
+    return recipe.recalibrate(settle(image, pixel, SETTLING_RATE), SETTLING_RATE)
+
+
+def _values(scores: Sequence[Scored], kind: str, level: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    values = [getattr(scored, level) for scored in scores if scored.kind == kind]
+    return np.array([value for value in values if value is not None], np.float32)
+
+
+def draw_plain(pixels: Array8, side: int = SIDE) -> bytes:
+    """Return a picture as JPEG, no larger than `side`."""
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((side, side))
+    return to_jpeg(picture)
+
+
+def to_png(pixels: Array8) -> bytes:
+    """Return a frame as a PNG file, without loss, soon done."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
