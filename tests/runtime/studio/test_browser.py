@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import statistics
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from tests.runtime.page.browser import CHROMIUM, Browser, nothing_odd
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
-SCREENSHOTS = os.environ.get("GOODPARTS_SCREENSHOTS")
+SCREENSHOTS = Path(os.environ["GOODPARTS_SCREENSHOTS"]).absolute() if "GOODPARTS_SCREENSHOTS" in os.environ else None
 WIDTH, HEIGHT = 400, 300
 GOOD, PIECES = 6, 9
 DESKTOP, TABLET, UPRIGHT = (1440, 900), (1180, 820), (820, 1180)
@@ -74,7 +75,7 @@ def keep(browser: Browser, name: str) -> None:
     """Keep what is seen, where that was asked for."""
     if SCREENSHOTS is not None:
         browser.run("scrollTo(0, 0), new Promise((done) => setTimeout(done, 1300))")
-        browser.screenshot(Path(SCREENSHOTS) / f"{name}.jpg")
+        browser.screenshot(SCREENSHOTS / f"{name}.jpg")
 
 
 def fits(browser: Browser) -> None:
@@ -133,11 +134,19 @@ def teach(browser: Browser, name: str, good: int) -> None:
 
 @pytest.mark.parametrize(("size", "name"), [(DESKTOP, "desktop"), (TABLET, "tablet")])
 def test_a_product_is_taught_from_a_video_and_finds_a_defect(
-    browser: Browser, open_studio: OpenStudio, parts: Parts, size: tuple[int, int], name: str
+    browser: Browser,
+    open_studio: OpenStudio,
+    parts: Parts,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+    name: str,
 ) -> None:
-    client = open_studio()
+    monkeypatch.chdir(tmp_path)  # so that the page shows short paths
+    videos = [Path(Path(shutil.copy(video, tmp_path)).name) for video in (parts.good_video, parts.bad_video)]
+    client = open_studio(Path("products"))
     open_product(browser, client.page.url, size, name)
-    show(browser, parts.good_video)
+    show(browser, videos[0])
     keep(browser, f"{name}-1-source")
 
     go(browser, 2, "region")
@@ -203,7 +212,7 @@ def test_a_product_is_taught_from_a_video_and_finds_a_defect(
     assert Recipe.open(recipe).header.thresholds.review == 0.8
 
     go(browser, 1, "source")
-    show(browser, parts.bad_video)
+    show(browser, videos[1])
     text(browser, "#verdict", "REJECT")
     go(browser, 5, "settle")
     keep(browser, f"{name}-6-defect")
