@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             )
             if studio is not None:
                 servers.callback(studio.close)
-            servers.callback(Page(line, settings.output, report, studio and studio.app).close)
+            servers.callback(Page(line, settings.output, report, None if studio is None else studio.app).close)
         screen.print(_describe_line(line))
         is_complete = line.run(lambda: screen.show(status_table(line.status())))
         how = "ended in order" if is_complete else "ended with the losses above"

@@ -5,6 +5,7 @@ With GOODPARTS_SCREENSHOTS=docs/studio in the environment, every step is kept as
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from tests.runtime.studio.conftest import OpenStudio, to_png
 
 pytest.importorskip("websockets")
 from tests.runtime.page.browser import CHROMIUM, Browser, nothing_odd
+from tests.runtime.page.test_browser import NASTY
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
@@ -283,4 +285,22 @@ def test_a_product_is_taught_from_dropped_photos_in_german(
     text(browser, "#verdict", "AUSSCHUSS")
     fits(browser)
     keep(browser, "upright-4-teach")
+    nothing_odd(browser, client.port)
+
+
+def test_hostile_names_stay_text(browser: Browser, open_studio: OpenStudio, parts: Parts, tmp_path: Path) -> None:
+    folder = tmp_path / "products" / NASTY.replace("/", "∕")
+    (folder / "good").mkdir(parents=True)
+    shutil.copy(parts.good[0], folder / "good" / f"{NASTY.replace('/', '∕')}.png")
+    (folder / "product.json").write_text(json.dumps({"name": NASTY}))
+    client = open_studio(tmp_path / "products")
+    browser.open(client.page.url, *DESKTOP)
+    browser.wait("document.querySelector('#product').selectedOptions.length")
+    assert browser.run("document.querySelector('#product').selectedOptions[0].text") == NASTY
+    go(browser, 3, "collect")
+    browser.wait("document.querySelector('.tile img').naturalWidth")
+    browser.click(".tile")
+    assert NASTY.replace("/", "∕") in text(browser, "#viewer .caption", "script")
+    browser.wait("document.querySelector('#viewer .pair img').naturalWidth")
+    assert browser.run("document.querySelectorAll('main script, [src=x], [onerror]').length") == 0
     nothing_odd(browser, client.port)
