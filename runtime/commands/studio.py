@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import threading
+import time
 from pathlib import Path
 
 from ..core.files import visible
@@ -51,8 +51,10 @@ def run(args: argparse.Namespace) -> int:
         studio.live.choose(args.source[0])
     page = ServedPage(args.page, args.page_token, args.page_name, studio.app, report, "studio")
     try:
-        threading.Event().wait()
+        while True:
+            time.sleep(3600)  # a wait that Windows lets a signal end
+    except KeyboardInterrupt:
+        return 0
     finally:
         page.close()
         studio.close()
-    return 0

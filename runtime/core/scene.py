@@ -183,7 +183,7 @@ def learn_scene(shots: Sequence[SceneMeasures]) -> Scene:
     thumbnails = np.stack([shot.thumbnail for shot in shots])
 
     def expected(name: str) -> Expected:
-        return _expected(np.array([getattr(shot, name) for shot in shots]), PRIOR_SPREADS[name])
+        return expect(np.array([getattr(shot, name) for shot in shots]), PRIOR_SPREADS[name])
 
     distance = difference = None
     if len(shots) > 1:
@@ -193,7 +193,7 @@ def learn_scene(shots: Sequence[SceneMeasures]) -> Scene:
             for index, one in enumerate(thumbnails)
         ])  # fmt: skip
         if differences.max() <= math.log(1 - ALIKE):
-            difference = _expected(differences, PRIOR_SPREADS["difference"])
+            difference = expect(differences, PRIOR_SPREADS["difference"])
     return Scene(
         brightness=expected("brightness"),
         contrast=expected("contrast"),
@@ -204,7 +204,7 @@ def learn_scene(shots: Sequence[SceneMeasures]) -> Scene:
     )
 
 
-def _expected(values: npt.NDArray[np.float64], prior: float) -> Expected:
+def expect(values: npt.NDArray[np.float64], prior: float) -> Expected:
     """Return mean and spread of a measure, the spread drawn towards its prior as calibrate does."""
     count = len(values)
     around = float(((values - values.mean()) ** 2).sum())

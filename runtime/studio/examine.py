@@ -13,7 +13,7 @@ import numpy as np
 from ..core.errors import GoodpartsError
 from ..core.files import read_bytes
 from ..core.preprocess import Array8, decode
-from ..core.scene import SceneMeasures, learn_scene, measure_scene
+from ..core.scene import PRIOR_SPREADS, SceneMeasures, expect, measure_scene
 from ..core.view import View
 from .workspace import PictureEntry, ProductFolder
 
@@ -25,6 +25,10 @@ SPREADS = 3.0
 was; each of them was with a quarter less light, and blurred by 2.5 pixels."""
 _MOST_KEPT = 2000
 """Pictures whose measures are remembered."""
+
+
+_Key = tuple[str, str, View]
+"""A picture's path and version, and the view of the product."""
 
 
 class _Examined(NamedTuple):
@@ -43,7 +47,8 @@ class Examiner:
 
     def __init__(self, side: int) -> None:
         self._side = side
-        self._known: dict[tuple[str, str, View], _Examined] = {}
+        self._known: dict[_Key, _Examined] = {}
+        self._compared: dict[str, tuple[list[_Key], Mapping[str, list[dict[str, Any]]]]] = {}
         self._lock = threading.Lock()
 
     def notes(
@@ -60,15 +65,20 @@ class Examiner:
         end = time.monotonic() + seconds
         with self._lock:
             examined: dict[str, _Examined] = {}
-            for picture in pictures:
-                key = str(product.folder / picture.kind / picture.name), picture.version, view
+            keys = [(str(product.folder / picture.kind / picture.name), picture.version, view) for picture in pictures]
+            for picture, key in zip(pictures, keys, strict=True):
                 if key not in self._known and time.monotonic() < end:
                     if len(self._known) >= _MOST_KEPT:
                         self._known.pop(next(iter(self._known)))
                     self._known[key] = self._examine(product, view, picture)
                 if key in self._known:
                     examined[picture.name] = self._known[key]
-        return compare(examined)
+            seen = [key for key in keys if key in self._known]
+            known, notes = self._compared.get(product.id, (None, {}))
+            if known != seen:
+                notes = compare(examined)
+                self._compared[product.id] = seen, notes
+            return notes
 
     def _examine(self, product: ProductFolder, view: View, picture: PictureEntry) -> _Examined:
         try:
@@ -92,35 +102,28 @@ def measure(views: Array8) -> SceneMeasures:
 def compare(examined: Mapping[str, _Examined]) -> dict[str, list[dict[str, Any]]]:
     """Return what is to be said of each picture: a code, and the name of the other picture or an error."""
     notes: dict[str, list[dict[str, Any]]] = {name: [] for name in examined}
-    measured: dict[str, SceneMeasures] = {}
+    measured = {name: picture.measures for name, picture in examined.items() if picture.measures is not None}
     for name, picture in examined.items():
         if picture.measures is None:
             notes[name].append({"code": "unfit", "text": picture.error})
-            continue
-        for other, measures in measured.items():
-            if examined[other].digest == picture.digest:
-                notes[name].append({"code": "same", "other": other})
-            elif _difference(measures, picture.measures) <= ALIKE:
-                notes[name].append({"code": "alike", "other": other})
-            else:
-                continue
-            break
-        measured[name] = picture.measures
-    for name, measures in measured.items():
-        others = [other for key, other in measured.items() if key != name]
-        if not others:
-            continue
-        usual = learn_scene(others)
-        brightness = usual.brightness.deviation(measures.brightness)
-        if abs(brightness) > SPREADS:
-            notes[name].append({"code": "darker" if brightness < 0 else "brighter"})
-        elif usual.sharpness.deviation(measures.sharpness) < -SPREADS:
+    if len(measured) < 2:
+        return notes
+    names = list(measured)
+    thumbnails = np.stack([measures.thumbnail.ravel() - measures.thumbnail.mean() for measures in measured.values()])
+    brightness = np.array([measures.brightness for measures in measured.values()])
+    sharpness = np.array([measures.sharpness for measures in measured.values()])
+    for index, name in enumerate(names):
+        differences = np.abs(thumbnails[:index] - thumbnails[index]).max(axis=1)
+        if index and differences.min() <= ALIKE:
+            other = names[int(differences.argmin())]
+            code = "same" if examined[other].digest == examined[name].digest else "alike"
+            notes[name].append({"code": code, "other": other})
+        light, blur = (
+            expect(np.delete(values, index), PRIOR_SPREADS[measure]).deviation(values[index])
+            for values, measure in ((brightness, "brightness"), (sharpness, "sharpness"))
+        )
+        if abs(light) > SPREADS:
+            notes[name].append({"code": "darker" if light < 0 else "brighter"})
+        elif blur < -SPREADS:
             notes[name].append({"code": "blurred"})
     return notes
-
-
-def _difference(one: SceneMeasures, other: SceneMeasures) -> float:
-    """Return the most by which a cell of two thumbnails differs, in grey levels, beside their mean brightness."""
-    if one.thumbnail.shape != other.thumbnail.shape:
-        return float("inf")
-    return float(np.abs((one.thumbnail - one.thumbnail.mean()) - (other.thumbnail - other.thumbnail.mean())).max())

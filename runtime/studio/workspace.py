@@ -26,7 +26,7 @@ import msgspec
 
 from ..core.errors import FileError, SettingsError
 from ..core.files import printable, read_bytes, remove_orphans_in, staged, sync_folder, write_atomic, writing
-from ..core.image_files import is_drawing, is_image_name
+from ..core.image_files import is_image_name
 from ..core.locks import try_lock
 from ..page.controls import ChangedError
 from ..recipe.recipe import Recipe
@@ -93,7 +93,7 @@ class ProductFolder:
         try:
             with os.scandir(self.folder / kind) as entries:
                 for entry in entries:
-                    if is_image_name(entry.name) and entry.is_file() and not is_drawing(Path(entry.path)):
+                    if is_image_name(entry.name) and entry.is_file():
                         status = entry.stat()
                         found.append(
                             PictureEntry(kind, entry.name, status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}")

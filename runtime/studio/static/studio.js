@@ -82,7 +82,7 @@ const app = {
     for (const part of [products, region, collect, settle]) part.show();
     if (state.product?.error) $("#refused").textContent = state.product.error;
     const next = STEPS[STEPS.indexOf(this.step) + 1];
-    $("#onward").hidden = !next || !state.product || !isDone(this.step, state);
+    $("#onward").hidden = !next || !state.product || !(isDone(this.step, state) || ["region", "settle"].includes(this.step));
     $("#onward button").textContent = next ? t("onward", { step: t(`step.${next}`) }) : "";
   },
 

@@ -5,8 +5,10 @@ With GOODPARTS_SCREENSHOTS=docs/studio in the environment, every step is kept as
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import statistics
 from pathlib import Path
 
@@ -22,10 +24,11 @@ from tests.runtime.studio.conftest import OpenStudio, to_png
 
 pytest.importorskip("websockets")
 from tests.runtime.page.browser import CHROMIUM, Browser, nothing_odd
+from tests.runtime.page.test_browser import NASTY
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
-SCREENSHOTS = os.environ.get("GOODPARTS_SCREENSHOTS")
+SCREENSHOTS = Path(os.environ["GOODPARTS_SCREENSHOTS"]).absolute() if "GOODPARTS_SCREENSHOTS" in os.environ else None
 WIDTH, HEIGHT = 400, 300
 GOOD, PIECES = 6, 9
 DESKTOP, TABLET, UPRIGHT = (1440, 900), (1180, 820), (820, 1180)
@@ -74,7 +77,7 @@ def keep(browser: Browser, name: str) -> None:
     """Keep what is seen, where that was asked for."""
     if SCREENSHOTS is not None:
         browser.run("scrollTo(0, 0), new Promise((done) => setTimeout(done, 1300))")
-        browser.screenshot(Path(SCREENSHOTS) / f"{name}.jpg")
+        browser.screenshot(SCREENSHOTS / f"{name}.jpg")
 
 
 def fits(browser: Browser) -> None:
@@ -133,11 +136,19 @@ def teach(browser: Browser, name: str, good: int) -> None:
 
 @pytest.mark.parametrize(("size", "name"), [(DESKTOP, "desktop"), (TABLET, "tablet")])
 def test_a_product_is_taught_from_a_video_and_finds_a_defect(
-    browser: Browser, open_studio: OpenStudio, parts: Parts, size: tuple[int, int], name: str
+    browser: Browser,
+    open_studio: OpenStudio,
+    parts: Parts,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+    name: str,
 ) -> None:
-    client = open_studio()
+    monkeypatch.chdir(tmp_path)  # so that the page shows short paths
+    videos = [Path(Path(shutil.copy(video, tmp_path)).name) for video in (parts.good_video, parts.bad_video)]
+    client = open_studio(Path("products"))
     open_product(browser, client.page.url, size, name)
-    show(browser, parts.good_video)
+    show(browser, videos[0])
     keep(browser, f"{name}-1-source")
 
     go(browser, 2, "region")
@@ -203,7 +214,7 @@ def test_a_product_is_taught_from_a_video_and_finds_a_defect(
     assert Recipe.open(recipe).header.thresholds.review == 0.8
 
     go(browser, 1, "source")
-    show(browser, parts.bad_video)
+    show(browser, videos[1])
     text(browser, "#verdict", "REJECT")
     go(browser, 5, "settle")
     keep(browser, f"{name}-6-defect")
@@ -274,4 +285,22 @@ def test_a_product_is_taught_from_dropped_photos_in_german(
     text(browser, "#verdict", "AUSSCHUSS")
     fits(browser)
     keep(browser, "upright-4-teach")
+    nothing_odd(browser, client.port)
+
+
+def test_hostile_names_stay_text(browser: Browser, open_studio: OpenStudio, parts: Parts, tmp_path: Path) -> None:
+    folder = tmp_path / "products" / NASTY.replace("/", "∕")
+    (folder / "good").mkdir(parents=True)
+    shutil.copy(parts.good[0], folder / "good" / f"{NASTY.replace('/', '∕')}.png")
+    (folder / "product.json").write_text(json.dumps({"name": NASTY}))
+    client = open_studio(tmp_path / "products")
+    browser.open(client.page.url, *DESKTOP)
+    browser.wait("document.querySelector('#product').selectedOptions.length")
+    assert browser.run("document.querySelector('#product').selectedOptions[0].text") == NASTY
+    go(browser, 3, "collect")
+    browser.wait("document.querySelector('.tile img').naturalWidth")
+    browser.click(".tile")
+    assert NASTY.replace("/", "∕") in text(browser, "#viewer .caption", "script")
+    browser.wait("document.querySelector('#viewer .pair img').naturalWidth")
+    assert browser.run("document.querySelectorAll('main script, [src=x], [onerror]').length") == 0
     nothing_odd(browser, client.port)
