@@ -54,7 +54,7 @@ wheel: $(STAMP)
 	bash tests/wheels.sh $(PYTHON) $(VENV) build/wheels
 
 docs: $(STAMP) types
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 # In an environment of its own, without torch, so that it soon begins.
 demo:
