@@ -86,12 +86,12 @@ def run(args: argparse.Namespace) -> int:
         if settings.output.metrics is not None:
             servers.callback(_serve_metrics(settings.output.metrics, line).close)
         if settings.output.page is not None:
-            studio = (
-                None if settings.output.page_teach is None else _open_studio(Path(settings.output.page_teach), line)
-            )
-            if studio is not None:
+            make_studio = None
+            if settings.output.page_teach is not None:
+                studio = _open_studio(Path(settings.output.page_teach), line)
                 servers.callback(studio.close)
-            servers.callback(Page(line, settings.output, report, None if studio is None else studio.app).close)
+                make_studio = studio.app
+            servers.callback(Page(line, settings.output, report, make_studio).close)
         screen.print(_describe_line(line))
         is_complete = line.run(lambda: screen.show(status_table(line.status())))
         how = "ended in order" if is_complete else "ended with the losses above"
