@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from email.message import Message
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -149,25 +150,27 @@ class StudioApp(GuardedApp):
         """Return a photo's size for who may send one, before anything of it is read."""
         if split(target)[0] not in _UPLOADS:
             return super().largest_body(target, headers)
-        self._guard.check_address(headers)
-        self._guard.check_action(headers, _UPLOAD_TYPE)
-        self._guard.check_token(headers)
+        self._check_sender(headers)
         return LARGEST_PHOTO
 
     def post(self, target: str, headers: Message, body: bytes) -> Answer:
         path, query = split(target)
         if path not in _UPLOADS:
             return super().post(target, headers, body)
-        self._guard.check_address(headers)
-        self._guard.check_action(headers, _UPLOAD_TYPE)
-        self._guard.check_token(headers)
+        self._check_sender(headers)
         if len(body) != int(headers["Content-Length"]):
             raise RefusedError(400, "the photo did not come whole")
         name = query.get("name", "photo")
         if path == "/show":
             return to_json(done(lambda: self._controls.show(name, body)))
-        kind = query.get("kind", "")
-        return to_json(done(lambda: self._controls.upload(query.get("product", ""), kind, name, body)))  # type: ignore[arg-type]
+        kind = cast("Kind", query.get("kind"))  # upload refuses what is none
+        return to_json(done(lambda: self._controls.upload(query.get("product", ""), kind, name, body)))
+
+    def _check_sender(self, headers: Message) -> None:
+        """Refuse a photo from who may not send one."""
+        self._guard.check_address(headers)
+        self._guard.check_action(headers, _UPLOAD_TYPE)
+        self._guard.check_token(headers)
 
     def _frame(self, query: dict[str, str], number: str, how: str) -> Answer:
         frame = done(lambda: self._live.shown(int(number)))

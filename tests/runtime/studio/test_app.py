@@ -190,6 +190,18 @@ def test_passwords_of_sources_are_not_shown(open_studio: OpenStudio) -> None:
     assert client.act("/choose", address="rtsp://127.0.0.1:9/live").status == 200  # it stands for the whole one
 
 
+def test_a_folder_shows_what_is_in_it_one_picture_after_another(client: StudioClient, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, seed in (("a", 1), ("b", 2)):
+        draw_part(seed).save(folder / f"{name}.png")
+    assert client.act("/choose", address=str(folder)).status == 200
+    seen: list[str] = []
+    client.wait(lambda _: seen.append(client.get("/live").json.get("name")) or {"a", "b"} <= set(seen))
+    assert client.act("/close").status == 200
+    assert client.get("/live").json == {"number": None}
+
+
 def test_two_browsers_do_not_undo_each_others_work(client: StudioClient) -> None:
     client.create("ring", good=3)
     recipe, seen = client.teach(), client.state()["revision"]

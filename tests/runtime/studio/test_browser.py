@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import statistics
+import time
 from pathlib import Path
 
 import av
@@ -252,6 +253,20 @@ def test_a_product_is_taught_from_dropped_photos_in_german(
     assert text(browser, "[data-panel=source] h2", "Quelle") == "Quelle wählen"
     browser.drop("#view", parts.good[:4])  # they are looked at one after another, and taken by a key
     text(browser, "#position", "Foto 1 von 4")
+    go(browser, 2, "region")
+    browser.click("#polygon")
+    browser.run("scrollTo(0, 0)")
+    for corner in ((80, 20), (320, 20), (380, 280), (20, 280), (80, 20)):  # the first one again closes it
+        browser.drag(in_picture(browser, *corner), in_picture(browser, *corner))
+    text(browser, "[data-panel=region] #drawn", "Ecken lassen sich ziehen")
+    browser.wait("document.querySelector('#steps :nth-child(2) small').innerText === 'Polygon'")
+    assert len(client.studio.workspace.product("Nut-M8").settings().polygon) == 4
+    browser.drag(in_picture(browser, 320, 20), in_picture(browser, 300, 40))  # a corner is moved
+    settings = client.studio.workspace.product("Nut-M8").settings
+    end = time.monotonic() + 20
+    while abs(settings().polygon[1][1] - 40) > 2:
+        assert time.monotonic() < end, settings()
+        time.sleep(0.05)
     go(browser, 3, "collect")
     for number in range(1, 5):
         text(browser, "#position", f"Foto {number} von 4")
