@@ -64,7 +64,7 @@ def run(folder: Path, kinds: Sequence[str] = (*HELD_OUT_KINDS, SURFACE)) -> list
 def main() -> None:
     parser = argparse.ArgumentParser(description="The whole job on drawn parts.")
     parser.add_argument("--out", type=Path, default=Path("build/demo"), metavar="DIR", help="default: %(default)s")
-    folder = parser.parse_args().out
+    folder = parser.parse_args().out.resolve()
     for trial in run(folder):
         print("\n".join(describe_trial(trial)))
     print(f"\nOpen {folder / 'sheet.html'} in a browser.")

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from goodparts import __version__
 
@@ -77,9 +77,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `goodparts COMMAND …` and return the exit code. argv: without the program's name; None takes sys.argv's."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = argparse.ArgumentParser(
-        prog="goodparts", description="Few-shot visual inspection. Begin with try, then teach."
-    )
+    parser = _Parser(prog="goodparts", description="Few-shot visual inspection. Begin with try, then teach.")
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
@@ -107,6 +105,13 @@ class _FirstHelp(argparse.Action):
         parser.epilog = f"{len(hidden)} more options: {parser.prog} --help-all"
         parser.print_help()
         parser.exit()
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line, as every other error is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help shows the options\n")
 
 
 class _OneLineFormatter(logging.Formatter):
@@ -143,7 +148,7 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that temporary files go
     try:
         module = importlib.import_module(command.module)
-        parser = argparse.ArgumentParser(prog=prog, description=command.help, add_help=not command.first)
+        parser = _Parser(prog=prog, description=command.help, add_help=not command.first)
         module.add_arguments(parser)
         if command.first:
             parser.add_argument("-h", "--help", nargs=0, action=_FirstHelp, const=command.first,

@@ -20,6 +20,8 @@ from .recipe.recalibrate import Recalibration
 from .recipe.recipe import Recipe
 from .recipe.settle import Settlement
 
+SOUND_PHOTOS = 20
+"""A limit from fewer further good photos is rough."""
 RATES = (0.01, 0.02, 0.05, 0.1)
 """False-reject rates whose thresholds are described."""
 PROVISIONAL = (
@@ -185,12 +187,12 @@ def describe_thresholds(header: RecipeHeader) -> list[str]:
 def _describe_rates(header: RecipeHeader, today: float) -> list[str]:
     """Return what other rates would mean: their thresholds, 1.00 being today's, and what would verify them."""
     calibration = header.calibration
-    lines = ["  what a rate would mean, in scores of which 1.00 is rejected today:"]
+    lines = ["  the limit for each share of good parts rejected (today's limit is 1.00):"]
     for rate in RATES:
         missing = calibration.photos_missing(rate)
-        verified = f"about {missing} more good photos would verify it" if missing else "these photos verify it"
+        verified = f"needs about {missing} more good photos to be sure" if missing else "sure enough with these photos"
         relative = calibration.image.threshold(rate) / today
-        lines.append(f"    {_percent(rate):>4}  rejects from {relative:.2f}, {verified}")
+        lines.append(f"    {_percent(rate):>4}  {format_score(relative)}, {verified}")
     return lines
 
 
@@ -208,8 +210,8 @@ def describe_proposal(path: Path, recalibration: Recalibration, taken: bool) -> 
     rejected = [int((scores >= threshold).sum()) for threshold in (old.image, new.image)]
     lines = [
         f"{path}: {after.product!r}",
-        f"  rejects from 1.00 today → {new.image / old.image:.2f} (raw image score {old.image:.4g} → {new.image:.4g}), "
-        f"outlines from raw pixel score {old.pixel:.4g} → {new.pixel:.4g}",
+        f"  limit: 1.00 today → {format_score(old.score(new.image))} (raw image score {old.image:.4g} → "
+        f"{new.image:.4g}), outlines from raw pixel score {old.pixel:.4g} → {new.pixel:.4g}",
         f"  calibrated on {len(scores)} scores ({calibration.source}) for a false-reject rate of "
         f"{_percent(after.false_reject_rate)}",
         f"  of these, {rejected[0]} are rejected today and {rejected[1]} with the proposed threshold",
@@ -217,16 +219,21 @@ def describe_proposal(path: Path, recalibration: Recalibration, taken: bool) -> 
     ]
     if after.is_provisional:
         lines.append(f"  {PROVISIONAL}")
+    if calibration.source == "further photos" and len(scores) < SOUND_PHOTOS:
+        lines.append(
+            f"  warning: a limit from {len(scores)} photos is rough, and one odd part moves it far: give "
+            f"{SOUND_PHOTOS} or more"
+        )
     if recalibration.settlement is not None:
         lines += describe_settlement(recalibration.settlement)
-    return lines + describe_seen(recalibration, new if taken else old)
+    return lines + describe_seen(recalibration, old, new if taken else old)
 
 
 def describe_settlement(settlement: Settlement) -> list[str]:
     """Return a histogram of unlabelled parts' scores, 1.00 being rejected today, and the parts to look at."""
     edges, counts = settlement.histogram()
     proposed, highest = settlement.threshold / settlement.today, int(counts.max())
-    lines = [f"  scores of {len(settlement.scores)} unlabelled parts; {proposed:.2f} is proposed:"]
+    lines = [f"  scores of {len(settlement.scores)} unlabelled parts; {format_score(proposed)} is proposed:"]
     for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
         low, high = low / settlement.today, high / settlement.today
         marks = [name for name, value in (("proposed", proposed), ("today", 1.0)) if low <= value < high]
@@ -236,18 +243,19 @@ def describe_settlement(settlement: Settlement) -> list[str]:
     expected = settlement.rate * len(settlement.scores)
     lines.append(f"  {len(beyond)} of them reach it, about {expected:.0f} good ones are expected to; look at them:")
     for index in beyond[:BEYOND_SHOWN]:
-        lines.append(f"    {settlement.scores[index] / settlement.today:5.2f}  {settlement.names[index]}")
+        lines.append(f"    {format_score(settlement.scores[index] / settlement.today):>5}  {settlement.names[index]}")
     if len(beyond) > BEYOND_SHOWN:
         lines.append(f"    and {len(beyond) - BEYOND_SHOWN} more")
     return lines
 
 
-def describe_seen(recalibration: Recalibration, limit: Thresholds) -> list[str]:
+def describe_seen(recalibration: Recalibration, limit: Thresholds, written: Thresholds | None = None) -> list[str]:
     """Return a warning where no photo reaches the threshold, and how bad photos score beside good ones.
 
     Args:
         recalibration: What was calibrated, and on which photos.
-        limit: The thresholds of the file that a later `--threshold` changes; scores are given on its scale.
+        limit: The thresholds on whose scale scores are given.
+        written: The thresholds that the file will hold, which a later `--threshold` multiplies; `limit` where None.
     """
     photos = recalibration.bad_photos
     seen = recalibration.good_scores.max() if photos is None else max(photos.good_scores.max(), photos.bad_scores.max())
@@ -255,18 +263,19 @@ def describe_seen(recalibration: Recalibration, limit: Thresholds) -> list[str]:
     thresholds = recalibration.recipe.header.thresholds
     if seen < thresholds.image:
         lines.append(
-            f"  warning: the threshold lies above everything seen, the highest at "
-            f"{format_score(thresholds.score(float(seen)))} of it: no photo has shown that a bad part reaches it"
+            "  warning: no bad part was shown that reaches the limit (the highest score seen is "
+            f"{format_score(thresholds.score(float(seen)))} of it): check it with --bad PHOTOS"
         )
     if photos is not None:
         proposal = photos.proposal
-        factor = f"{limit.score(proposal.threshold):.4g}"
+        factor = f"{(written or limit).score(proposal.threshold):.4g}"
         lines += [
             f"  good photos score {_spread(photos.good_scores, limit)}, bad ones {_spread(photos.bad_scores, limit)}",
-            f"  at {format_score(limit.score(thresholds.image))} {photos.rejected} of {len(photos.good_scores)} good "
-            f"photos would be rejected and {photos.missed} of {len(photos.bad_scores)} bad ones missed",
-            f"  proposed from both: {factor}, {proposal.rejected} rejected and {proposal.missed} "
-            f"missed; to take it instead: --threshold {factor} with `goodparts calibrate` or `inspect`",
+            f"  a limit of {format_score(limit.score(thresholds.image))} rejects {photos.rejected} of "
+            f"{len(photos.good_scores)} good photos and misses {photos.missed} of {len(photos.bad_scores)} bad ones",
+            f"  the fewest mistakes: a limit of {format_score(limit.score(proposal.threshold))}, {proposal.rejected} "
+            f"rejected and {proposal.missed} missed; to take it: --threshold {factor} with `goodparts calibrate` or "
+            "`inspect`",
         ]
     return lines
 

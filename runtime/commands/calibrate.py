@@ -73,6 +73,13 @@ def run(args: argparse.Namespace) -> int:
     print_lines(describe_proposal(args.recipe, recalibration, args.take))
     if args.sheet is not None:
         _write_sheet(args.sheet, detector, recalibration)
+    if missed := recalibration.missed_more:
+        print(f"  warning: the proposed limit misses {missed} more of the bad photos than today's")
+        if args.take:
+            raise SettingsError(
+                f"{printable(args.recipe)} stays as it is: --take writes no limit that misses more of --bad than "
+                "today's; set one with --threshold T, or leave --bad out"
+            )
     if not recalibration.changes:
         print("the recipe stays as it is")
     elif args.take or ask("write it?"):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.errors import GoodpartsError, SettingsError
-from ..core.files import printable
+from ..core.files import printable, sha256
 from ..core.image_files import find_images
 from ..core.preprocess import load_rgb
 from ..core.scoring import Floats
@@ -185,7 +185,11 @@ def try_product(
     inspected: list[Path] = []
     scores, spans = [], []
     unreadable: list[tuple[Path, str]] = []
+    learned = {shot.sha256 for shot in recipe.header.shots}
     for path in photos.good[count:] + photos.bad:
+        if sha256(path) in learned:
+            log.warning("%s is the same as a photo that was learned from: passed over", printable(path))
+            continue
         try:
             inspection = detector.predict(path)
         except GoodpartsError as error:

@@ -39,19 +39,19 @@ def advise(trial: Trial) -> list[Advice]:
     if missed:
         advice.append(
             Advice(
-                f"The limit lets {missed} of {bad} bad parts pass. Look at them below. Where the defect lights up, the "
-                "limit is too high: settle in on parts of the line, as in the last step here. Where it stays dark, it "
-                f"may be too small: a patch sees {width:.0f}×{height:.0f} pixels of your photo. Look at less of it "
-                "with --roi x,y,width,height, or cut it into tiles.",
+                f"The limit lets {missed} of {bad} bad parts pass. Look at them on the sheet. Where the defect lights "
+                "up, the limit is too high: settle in on parts of the line, as in the last step here. Where it stays "
+                f"dark, it may be too small: a patch sees {width:.0f}×{height:.0f} pixels of your photo. Look at less "
+                "of it with --roi x,y,width,height, or cut it into tiles.",
                 f"{again} --tiles 2x2",
             )
         )
     if rejected:
-        more = min(2 * len(trial.shots), SEVERAL_SHOTS, len(trial.shots) + good - 1)
+        more = min(2 * len(trial.shots), SEVERAL_SHOTS, (len(trial.shots) + good) // 2)
         advice.append(
             Advice(
-                f"The limit rejects {rejected} of {good} good parts. Look at them below. If none of the photos that "
-                "were learned from shows a part that lies or is lit as they are, learn from more photos.",
+                f"The limit rejects {rejected} of {good} good parts. Look at them on the sheet. If they lie or are lit "
+                "differently from the photos it learned from, learn from more photos.",
                 f"{again} --shots {more}" if more > len(trial.shots) else None,
             )
         )

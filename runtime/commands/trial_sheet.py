@@ -122,10 +122,11 @@ def _learned(trial: Trial) -> str:
     """Return what was done, how long it took, and how well scores tell good from bad parts."""
     bad = int(trial.bad.sum())
     good = len(trial.photos) - bad
-    others = f"{good} other good parts" + (f" and {bad} bad ones" if bad else "")
+    shots = len(trial.shots)
+    others = f"{good} other good part{'s'[: good != 1]}" + (f" and {bad} bad one{'s'[: bad != 1]}" if bad else "")
     sentences = (
-        f"Learned from {len(trial.shots)} photos of good parts in {trial.seconds:.1f} s, then inspected {others}, "
-        f"{trial.milliseconds:.0f} ms a photo."
+        f"Learned from {shots} photo{'s'[: shots != 1]} of good parts in {trial.seconds:.1f} s, then inspected "
+        f"{others}, {trial.milliseconds:.0f} ms a photo."
     )
     if bad and good:
         above = int((trial.raw_scores[trial.bad] > trial.raw_scores[~trial.bad].max()).sum())

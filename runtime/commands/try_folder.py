@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shots", type=int, metavar="K",
                         help=f"learn from the first K photos of good parts (default {SHOTS})")  # fmt: skip
     parser.add_argument("--unlabelled", type=Path, nargs="+", default=[], metavar="PATH",
-                        help="photos of parts as they come, a few of them bad, to settle in on")  # fmt: skip
+                        help="unsorted photos of parts, to set the limit from; 20 or more")  # fmt: skip
     add_bad(parser)
     add_view(parser.add_argument_group("where to look"))
     add_false_reject_rate(parser)

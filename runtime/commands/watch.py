@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder, video file, /dev/video0, rtsp://…, http://…, genicam:PRODUCER.cti?serial=N; may be repeated",
     )  # fmt: skip
     parser.add_argument("--policy", choices=get_args(Policy),
-                        help="of pictures that come too fast: newest drops others (default for cameras and streams), "
-                        "every makes the source wait (default for files and folders)")  # fmt: skip
+                        help="when pictures come too fast: newest drops the older ones (default for cameras and "
+                             "streams), every makes the source wait (default for files and folders)")  # fmt: skip
     add_trust(parser)
     add_backend(parser)
     add_threads(parser)

@@ -47,7 +47,8 @@ _SENTENCES: dict[SceneReason, str] = {
     "blurred": "the picture is blurred: check the focus, and clean the lens",
     "moved": "the picture has moved by about {across:+.0f} % of its width and {down:+.0f} % of its height: "
     "check where camera and part are",
-    "unlike": "the picture looks unlike anything that the recipe was learned from: check product, part and camera",
+    "unlike": "the picture is very different from the photos that the recipe was learned from: a large defect, another "
+    "product, or a moved camera",
 }
 
 

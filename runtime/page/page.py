@@ -77,7 +77,9 @@ class ServedPage:
         try:
             self._server = Server(host, port, lambda port: make_app(Guard(host, port, token, page_name)))
         except OSError as error:
-            raise SettingsError(f"page {address}: {error.strerror or error}; name another address or port") from error
+            raise SettingsError(
+                f"page {address}: {error.strerror or error}; another page may run there: give --page HOST:PORT"
+            ) from error
         self.port = int(self._server.server_address[1])
         name = page_name or (host if host not in ("0.0.0.0", "::") else socket.gethostname())
         self.url = f"http://{f'[{name}]' if ':' in name else name}:{self.port}/"

@@ -58,6 +58,14 @@ class Recalibration:
         return np.array(self.recipe.header.calibration.image.scores, np.float32)
 
     @property
+    def missed_more(self) -> int:
+        """How many more of the bad photos the proposed thresholds miss than today's."""
+        if self.bad_photos is None:
+            return 0
+        today = int((self.bad_photos.bad_scores < self.before.header.thresholds.image).sum())
+        return max(0, self.bad_photos.missed - today)
+
+    @property
     def changes(self) -> bool:
         """Whether the recipe would be another one."""
         return self.recipe is not self.before

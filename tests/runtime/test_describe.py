@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from goodparts.runtime.describe import PROVISIONAL, describe_proposal, describe_seen, describe_thresholds
+from goodparts.runtime.inspection import format_score
 from goodparts.runtime.recipe.calibrate import Separation
 from goodparts.runtime.recipe.recalibrate import BadPhotos, Recalibration
 from goodparts.runtime.recipe.recipe import Recipe
@@ -18,7 +19,7 @@ def test_what_other_rates_would_mean_is_told_in_scores_of_today(recipe: Recipe) 
     lines = describe_thresholds(recipe.recalibrate(recipe.header.calibration, 0.05).header)
     for rate, missing in ((0.01, 96), (0.05, 16), (0.1, 6)):
         relative = level.threshold(rate) / level.threshold(0.05)
-        expected = f"{100 * rate:g} %  rejects from {relative:.2f}, about {missing} more good photos would verify it"
+        expected = f"{100 * rate:g} %  {format_score(relative)}, needs about {missing} more good photos to be sure"
         assert any(line.endswith(expected) for line in lines)
     assert any(line.startswith("  3 photos cannot verify a 5 % rate; about 16 more would") for line in lines)
 
@@ -37,7 +38,7 @@ def test_a_threshold_above_everything_seen_is_warned_of(recipe: Recipe) -> None:
     for factor, warned in ((1.01, True), (0.99, False)):
         placed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=highest * factor))
         told = describe_seen(Recalibration(recipe, placed), placed.header.thresholds)
-        assert any("the threshold lies above everything seen" in line for line in told) == warned
+        assert any("no bad part was shown that reaches the limit" in line for line in told) == warned
 
 
 @pytest.mark.parametrize("taken", [False, True])
@@ -47,4 +48,4 @@ def test_a_proposed_threshold_is_relative_to_the_one_that_will_be_in_the_file(re
     scores = np.array([now.image], np.float32)
     photos = BadPhotos(scores, 2 * scores, 0, 0, Separation(1.5 * now.image, 0, 0))
     told = "\n".join(describe_proposal(Path("r"), Recalibration(recipe, after, bad_photos=photos), taken))
-    assert f"to take it instead: --threshold {1.5 / 1.3 if taken else 1.5:.4g} with" in told
+    assert f"to take it: --threshold {1.5 / 1.3 if taken else 1.5:.4g} with" in told

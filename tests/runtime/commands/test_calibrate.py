@@ -53,9 +53,9 @@ def test_bad_photos_show_the_separation(
     assert calibrate(engine_folder, recipe_file, "--bad", photos / "bad", "--out", out) == 0
     assert not out.exists()
     seen = capsys.readouterr().out
-    assert "of 1 bad ones missed" in seen
-    assert "proposed from both" in seen
-    assert "5 %  rejects from 1.00, about 16 more good photos would verify it" in seen
+    assert "of 1 bad ones" in seen
+    assert "the fewest mistakes: a limit of" in seen
+    assert "5 %  1.00, needs about 16 more good photos to be sure" in seen
 
 
 def test_a_threshold_can_be_set_by_hand(engine_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
@@ -98,6 +98,21 @@ def test_what_is_proposed_is_not_written_unless_it_is_taken(
     assert own.read_bytes() == recipe_file.read_bytes()
 
 
+def test_a_limit_that_misses_more_bad_photos_than_todays_is_not_taken(
+    engine_folder: Path, recipe_file: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrate(engine_folder, recipe_file, "--threshold", "0.001") == 0  # rejects everything
+    before = recipe_file.read_bytes()
+    capsys.readouterr()
+    bad = photos / "bad"  # called good here as well, so that the limit lies above it
+    assert calibrate(engine_folder, recipe_file, "--good", bad, "--bad", bad, "--take") == 2
+    shown = capsys.readouterr()
+    assert "a limit from 1 photos is rough" in shown.out
+    assert "the proposed limit misses 1 more of the bad photos than today's" in shown.out
+    assert "--take writes no limit that misses more of --bad than today's" in shown.err
+    assert recipe_file.read_bytes() == before
+
+
 def test_unlabelled_parts_propose_a_threshold_and_name_those_beyond_it(
     engine_folder: Path, recipe_file: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,7 +130,7 @@ def test_unlabelled_parts_propose_a_threshold_and_name_those_beyond_it(
     beyond = seen[seen.index("look at them:") :].splitlines()
     assert beyond[1].endswith("30.png")
     reaching = int(seen.split(" of them reach it")[0].split()[-1])
-    assert f" 0 of {21 - reaching} good photos would be rejected" in seen  # the others may be bad
+    assert f" rejects 0 of {21 - reaching} good photos" in seen  # the others may be bad
     assert sheet.exists()
 
 

@@ -23,7 +23,7 @@ def test_two_commands_from_photos_to_verdicts(
     assert main([*command, "--tiles", "1x2", "--bad", str(photos / "bad")]) == 0
     output = capsys.readouterr().out
     assert "ring.safetensors: recipe for 'ring', taught (clean protocol)" in output
-    assert "to take it instead: --threshold" in output
+    assert "to take it: --threshold" in output
     inspect = ["inspect", "--engine", str(engine_folder), "--recipe", command[-1], str(photos)]
     assert main(inspect) == 0
     assert "4 inspected: 3 good, 1 rejected" in capsys.readouterr().out

@@ -24,7 +24,7 @@ def test_a_sheet_shows_the_worst_first_the_limit_and_what_to_do_next(
     assert main(["try", str(photos), "--product", "ring", "--out", str(sheet)]) == 0
     output = capsys.readouterr().out
     assert "ring: Learned from 2 photos of good parts" in output
-    assert "inspected 1 other good parts and 1 bad ones" in output
+    assert "inspected 1 other good part and 1 bad one," in output
     assert "goodparts teach --images" in output
     page = sheet.read_text()
     scores = [float(score) for score in re.findall(r'<b class="\w+">\w+ ([\d.]+)</b>', page)]
@@ -78,8 +78,15 @@ def test_a_broken_photo_is_listed_and_the_rest_goes_on(folder: Callable[[dict[st
     assert "<script" not in page
 
 
+def test_a_copy_of_a_photo_that_was_learned_from_is_passed_over(folder: Callable[[dict[str, int]], Path]) -> None:
+    tried = folder({"good": 6})
+    shutil.copy(tried / "good" / "1.png", tried / "good" / "copy.png")
+    trial = try_product(tried, "ring", engine=Engine.open())
+    assert [path.name for path in trial.photos] == ["5.png", "6.png"]
+
+
 def test_the_advice_follows_what_was_found(folder: Callable[[dict[str, int]], Path]) -> None:
-    tried, engine = folder({"good": 6, "bad": 2}), Engine.open()
+    tried, engine = folder({"good": 10, "bad": 2}), Engine.open()
     trial = try_product(tried, "a ring", engine=engine)
     assert not any("--tiles" in (advice.command or "") for advice in advise(trial))
     trial.raw_scores[trial.bad] = 0.0
