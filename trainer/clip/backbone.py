@@ -139,7 +139,9 @@ class Backbone:
         check_device(device)
         if name.startswith(IMAGE_ONLY):
             images = open_timm_model(name, pretrained, weights, image_size)
-            backbone = cls(name, images, taps=taps, grid=grid, neighbourhood=neighbourhood, device=device)
+            backbone = cls(
+                name, images, taps=taps, grid=grid, neighbourhood=neighbourhood, tap_outputs=tap_outputs, device=device
+            )
             backbone.is_random = pretrained == RANDOM
             return backbone
         if image_size is not None:

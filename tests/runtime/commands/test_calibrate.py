@@ -99,18 +99,19 @@ def test_what_is_proposed_is_not_written_unless_it_is_taken(
 
 
 def test_a_limit_that_misses_more_bad_photos_than_todays_is_not_taken(
-    engine_folder: Path, recipe_file: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+    engine_folder: Path, recipe_file: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert calibrate(engine_folder, recipe_file, "--threshold", "0.001") == 0  # rejects everything
-    before = recipe_file.read_bytes()
+    recipe = tmp_path / "ring.safetensors"
+    assert calibrate(engine_folder, recipe_file, "--threshold", "0.001", "--out", recipe) == 0  # rejects everything
+    before = recipe.read_bytes()
     capsys.readouterr()
     bad = photos / "bad"  # called good here as well, so that the limit lies above it
-    assert calibrate(engine_folder, recipe_file, "--good", bad, "--bad", bad, "--take") == 2
+    assert calibrate(engine_folder, recipe, "--good", bad, "--bad", bad, "--take") == 2
     shown = capsys.readouterr()
     assert "a limit from 1 photos is rough" in shown.out
     assert "the proposed limit misses 1 more of the bad photos than today's" in shown.out
     assert "--take writes no limit that misses more of --bad than today's" in shown.err
-    assert recipe_file.read_bytes() == before
+    assert recipe.read_bytes() == before
 
 
 def test_unlabelled_parts_propose_a_threshold_and_name_those_beyond_it(
