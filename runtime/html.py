@@ -15,6 +15,8 @@ GOOD, BAD = "#4477aa", "#cc6633"
 """The colours of good and of bad photos' scores, which differ in lightness too."""
 BINS, WIDTH, HEIGHT = 30, 420, 110
 """The bins and the size in pixels of a histogram."""
+TICKS, TICK_HEIGHT, NAME_WIDTH = 5, 18, 40
+"""The labels along its axis, and the pixels that they take below it, and the names of its halves beside it."""
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -59,7 +61,7 @@ def histogram(
         label: What is read out in place of the drawing.
 
     Returns:
-        An svg element, and under it the scale's two ends.
+        An svg element.
     """
     values = np.array([*scores, *limits.values()], np.float64)
     low, high = float(values.min()), float(values.max())
@@ -84,7 +86,13 @@ def histogram(
         shapes.append(
             f'<text x="{beside:.1f}" y="{row * 11}" font-size="11" text-anchor="{anchor}">{text(name)}</text>'
         )
-    return (
-        f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{text(label)}">{"".join(shapes)}</svg><br><small>{low:.4g} … {high:.4g}</small>'
-    )
+    for name, colour, y in (("good", GOOD, middle - 4), ("bad", BAD, middle + 13)):
+        shapes.append(f'<text x="{WIDTH + 6}" y="{y}" font-size="12" fill="{colour}">{name}</text>')
+    for tick in range(TICKS):
+        share = tick / (TICKS - 1)
+        anchor = "start" if tick == 0 else "end" if tick == TICKS - 1 else "middle"
+        place = f'x="{share * WIDTH:.0f}" y="{HEIGHT + 14}" font-size="11" text-anchor="{anchor}" fill="#5a5a5a"'
+        shapes.append(f"<text {place}>{low + share * span:.3g}</text>")
+    width, height = WIDTH + NAME_WIDTH, HEIGHT + TICK_HEIGHT
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    return f'<svg {size} role="img" aria-label="{text(label)}">{"".join(shapes)}</svg>'
