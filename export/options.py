@@ -29,8 +29,8 @@ def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
         help=f"open_clip's or timm's tag of the weights ({LARGE_NAME}: {LARGE_PRETRAINED}), or random",
     )
     parser.add_argument("--weights", type=Path, metavar="FILE",
-                        help="a local file with the weights instead (OpenAI's need a backbone whose name ends in "
-                             "-quickgelu)")  # fmt: skip
+                        help="a local file with the weights instead (OpenAI's, but for its own archives, need a "
+                             "backbone whose name ends in -quickgelu)")  # fmt: skip
     parser.add_argument("--memory-taps", metavar="N,M",
                         help="blocks after whose attention the memory is taken (default: 4,9 of 12), small's "
                              "convolutional blocks (6,13 of 13), a ResNet's layers (2,3 of 4); of timm: a ViT's "

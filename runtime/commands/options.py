@@ -122,6 +122,14 @@ def read_view(args: argparse.Namespace) -> View:
     return View(roi=roi, mask=mask, resize=args.resize, tiles=(rows, columns), overlap=args.overlap)
 
 
+def add_memory(options: Options) -> None:
+    """Add --poses and --memory-share, which say what is remembered of the photos."""
+    options.add_argument("--poses", action="store_true",
+                         help="remember photos turned and mirrored too, for parts that may lie in any way")  # fmt: skip
+    options.add_argument("--memory-share", type=float, default=1.0, metavar="F",
+                         help="remember this share of the patches, the most different first (default 1)")  # fmt: skip
+
+
 def add_rejection(options: Options) -> None:
     """Add the options that say when a product that is learned is rejected; write_recipe.py reads them."""
     add_false_reject_rate(options)

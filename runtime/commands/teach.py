@@ -12,6 +12,7 @@ from ..recipe.teach import teach
 from .options import (
     add_backend,
     add_engine,
+    add_memory,
     add_no_shots,
     add_rejection,
     add_threads,
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     need.add_argument("--out", type=Path, required=True, metavar="FILE", help="the recipe to write (.safetensors)")
     need.add_argument("--shots", type=int, metavar="K", help="learn from the first K photos (default: all)")
     add_no_shots(need)
+    add_memory(need)
     add_view(parser.add_argument_group("where to look"))
     add_rejection(parser.add_argument_group("when to reject"))
     engine = parser.add_argument_group("engine")
@@ -44,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     [photo, *_] = choose_shots(args.images, args.shots)
     engine = Engine.open(args.engine, backend=args.backend, precision=args.precision, threads=args.threads, verify=True)
     recipe = teach(
-        args.images, args.product, engine=engine, view=view, shots=args.shots, false_reject_rate=args.false_reject_rate
-    )
+        args.images, args.product, engine=engine, view=view, shots=args.shots, false_reject_rate=args.false_reject_rate,
+        poses=args.poses, memory_share=args.memory_share,
+    )  # fmt: skip
     write_recipe(args, recipe, engine.encode, args.out, photo)
     return 0

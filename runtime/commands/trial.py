@@ -140,6 +140,8 @@ def try_product(
     view: View | None = None,
     shots: int | None = None,
     false_reject_rate: float = FALSE_REJECT_RATE,
+    poses: bool = False,
+    memory_share: float = 1.0,
     unlabelled: Sequence[Path] = (),
     bad_examples: Sequence[Path] = (),
 ) -> Trial:
@@ -152,6 +154,7 @@ def try_product(
         view: Which part of a photo is looked at; the whole of it where None.
         shots: How many photos of good parts are learned from, the first by name; SHOTS where None and there are more.
         false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
+        poses, memory_share: As in `teach`.
         unlabelled: Photos of parts as they come, or folders of them, for a second limit; none for no such limit.
         bad_examples: Photos of bad parts, or folders of them, for a last limit; none for no such limit.
 
@@ -169,7 +172,10 @@ def try_product(
         )
     chosen = photos.good[:count]
     start = time.perf_counter()
-    recipe = teach(chosen, product, engine=engine, view=view, false_reject_rate=false_reject_rate)
+    recipe = teach(
+        chosen, product, engine=engine, view=view, false_reject_rate=false_reject_rate, poses=poses,
+        memory_share=memory_share,
+    )  # fmt: skip
     seconds = time.perf_counter() - start
     limits = [Limit(f"{count} good photo{'s'[: count > 1]}", recipe.header.thresholds.image)]
     if unlabelled or bad_examples:

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from ..core.files import printable, require_folder_of, write_atomic
 from ..engine.engine import Engine
-from .options import add_backend, add_bad, add_engine, add_false_reject_rate, add_threads, add_view, read_view
+from .options import (
+    add_backend,
+    add_bad,
+    add_engine,
+    add_false_reject_rate,
+    add_memory,
+    add_threads,
+    add_view,
+    read_view,
+)
 from .printing import print_lines
 from .trial import SHOTS, try_product
 from .trial_advice import advise
@@ -27,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bad(parser)
     add_view(parser.add_argument_group("where to look"))
     add_false_reject_rate(parser)
+    add_memory(parser)
     engine = parser.add_argument_group("engine")
     add_engine(engine)
     add_backend(engine)
@@ -45,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         view=view,
         shots=args.shots,
         false_reject_rate=args.false_reject_rate,
+        poses=args.poses,
+        memory_share=args.memory_share,
         unlabelled=args.unlabelled,
         bad_examples=args.bad,
     )

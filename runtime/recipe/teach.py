@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import SettingsError
 from ..core.scoring import RESIDUAL_WEIGHT, Fusion, ImageMaximum, Learned
 from ..core.view import View
 from ..engine.engine import Engine
@@ -38,6 +39,8 @@ def teach(
     view: View | None = None,
     shots: int | None = None,
     false_reject_rate: float = FALSE_REJECT_RATE,
+    poses: bool = False,
+    memory_share: float = 1.0,
 ) -> Recipe:
     """Learn a product from a few photos of good parts, without torch.
 
@@ -48,6 +51,8 @@ def teach(
         view: Which part of a photo is looked at, and in how many tiles; the whole of it where None.
         shots: How many of the photos are learned from, the first by name; all of them where None, up to 64.
         false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
+        poses: Whether the photos are remembered turned and mirrored too, for parts that may lie in any way.
+        memory_share: The share of the photos' patches to remember, the most different first, above 0 and up to 1.
 
     Returns:
         The recipe, which is not written yet; its thresholds rest on the photos themselves.
@@ -59,13 +64,15 @@ def teach(
         BackendError: The inference library is missing or fails.
     """
     name = one_line(product)
+    if not 0.0 < memory_share <= 1.0:
+        raise SettingsError(f"--memory-share {memory_share}: above 0 and up to 1, as in 0.25")
     options = LearningOptions(false_reject_rate=false_reject_rate)
     places = [images] if isinstance(images, (str, Path)) else images
     photos = choose_shots([Path(place) for place in places], shots)
     engine = engine or Engine.open(verify=True)
     view = view or View()
     loaded = load_shots(photos, view, (engine.encoder.image_size,))
-    return teach_product(engine, Product(name, (), view, loaded), options)
+    return teach_product(engine, Product(name, (), view, loaded), options, poses=poses, memory_share=memory_share)
 
 
 def no_prompts(encoder: Encoder, fusion: Fusion = "memory", image_maximum: ImageMaximum = "top") -> Learned:
@@ -78,13 +85,22 @@ def no_prompts(encoder: Encoder, fusion: Fusion = "memory", image_maximum: Image
     return Learned(nothing, nothing, (), TEMPERATURE, image_maximum, fusion=fusion)
 
 
-def teach_product(engine: Engine, product: Product, options: LearningOptions | None = None) -> Recipe:
+def teach_product(
+    engine: Engine,
+    product: Product,
+    options: LearningOptions | None = None,
+    *,
+    poses: bool = False,
+    memory_share: float = 1.0,
+) -> Recipe:
     """Learn a product from its shots and return its recipe, for the graph that is open.
 
     Args:
         engine: The engine that encodes the shots.
         product: The product; it has views of the encoder's side, and its suffixes are not used.
         options: The options of learning; their defaults where None.
+        poses: As in `teach`.
+        memory_share: As in `teach`.
 
     Raises:
         EngineError: The engine's encoder has text, but the engine has no text features.
@@ -113,5 +129,7 @@ def teach_product(engine: Engine, product: Product, options: LearningOptions | N
         prompts=prompts,
         features=engine.encode(product.shots.views[engine.encoder.image_size]),
         encode=engine.encode,
+        poses=poses,
+        memory_share=memory_share,
     )
     return compose_recipe(engine.encoder, learned, engine.graph_id(), options or LearningOptions())

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from goodparts.runtime.recipe.recipe import Recipe
 
 from goodparts.cli import main
 
@@ -41,9 +42,24 @@ def test_the_engine_in_the_package_teaches_accepts_and_inspects(
     assert "1 inspected: 1 good, 0 rejected" in capsys.readouterr().out
 
 
+def test_poses_and_a_share_of_the_patches_are_remembered(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = []
+    for options in ([], ["--poses"], ["--poses", "--memory-share", "0.125"]):
+        assert main([*command, *options]) == 0
+        header = Recipe.open(command[-1]).header
+        assert header.poses == bool(options)
+        sizes.append(len(Recipe.open(command[-1]).banks[0]))
+    assert sizes[1] == 8 * sizes[0]
+    assert sizes[2] == sizes[0]
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--memory-share", "0"], "--memory-share 0.0: above 0 and up to 1"),
         (["--product", " "], "--product is empty"),
         (["--false-reject-rate", "0.7"], "--false-reject-rate 0.7: between 0 and 0.5"),
         (["--shots", "9"], "--shots 9: there are 3 photos"),
