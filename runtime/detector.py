@@ -145,6 +145,11 @@ class Detector:
         """Whether the threshold in use rests on a single photo."""
         return self._product.is_provisional
 
+    @property
+    def takes_yuv(self) -> bool:
+        """Whether a YuvFrame goes to a GPU as it is, and is not made RGB first."""
+        return isinstance(self._product.scorer, GpuScorer)
+
     def predict(self, picture: Picture) -> Inspection:
         """Inspect one picture (preprocess.load_rgb tells what is accepted)."""
         [inspection] = self.predict_batch([picture])

@@ -59,7 +59,16 @@ class Capture(threading.Thread):
             self._reported_error = ""
         now, arrival = time.time(), time.perf_counter()
         self._queue.put(
-            Frame(self._source_name, self._next_number, picture.pixels, picture.path, now, arrival, picture.file)
+            Frame(
+                self._source_name,
+                self._next_number,
+                picture.pixels,
+                picture.path,
+                now,
+                arrival,
+                picture.file,
+                picture.yuv,
+            )
         )
         self._next_number += 1
         self._pictures += 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..core.errors import GoodpartsError
 from ..core.preprocess import Array8
+from ..core.yuv import YuvFrame
 from .picture_file import PictureFile
 from .sources.source import Policy
 
@@ -19,8 +20,8 @@ WAITING = 4
 class Frame:
     """A picture on its way through the line.
 
-    source: name of its source; number: counted from 0, per source, with those that were lost; pixels, path, file: see
-    sources.SourcePicture; time: when it came, in seconds since 1970; arrival: the same moment on time.perf_counter.
+    source: name of its source; number: counted from 0, per source, with those that were lost; pixels, path, file, yuv:
+    see sources.SourcePicture; time: when it came, in seconds since 1970; arrival: the same moment on time.perf_counter.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Frame:
     time: float
     arrival: float
     file: PictureFile | None = None
+    yuv: YuvFrame | None = None
 
 
 class FrameQueue:

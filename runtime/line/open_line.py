@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from ..backends.registry import AUTO
 from ..core.errors import SettingsError
 from ..engine.engine import Engine
 from ..recipe.signing import Trust
@@ -52,7 +53,7 @@ def open_line(settings: LineSettings, report: Report, *, first_delay: float = 1.
     router = Router(meters, depth=4 * len(settings.source))
     pipelines = []
     for source_settings in settings.source:
-        source = _make_source(source_settings, settings.output.json)
+        source = _make_source(source_settings, settings.output.json, keeps_yuv=settings.backend not in ("auto", *AUTO))
         queue = FrameQueue(source_settings.policy or source.default_policy)
         meter = meters[source_settings.name]
         capture = Capture(source_settings.name, source, queue, meter, context)
@@ -88,14 +89,14 @@ def _make_redactor(settings: LineSettings) -> Redactor:
     return Redactor(addresses, [] if settings.output.webhook is None else [settings.output.webhook])
 
 
-def _make_source(settings: SourceSettings, json: str | None) -> Source:
+def _make_source(settings: SourceSettings, json: str | None, *, keeps_yuv: bool) -> Source:
     """Return a source; with backlog, a folder that knows which of its pictures have a line in the JSON file."""
     if not Path(settings.address).is_dir():
         for option, is_given in (("backlog", settings.backlog), ("settle", settings.settle is not None)):
             if is_given:
                 shown = redact_address(settings.address)
                 raise SettingsError(f"source {settings.name}: {option} is for folders, {shown} is none")
-        return make_source(settings.address, settings.timeout)
+        return make_source(settings.address, settings.timeout, keeps_yuv=keeps_yuv)
     inspected = None
     if settings.backlog:
         assert json is not None  # LineSettings sees to it

@@ -98,7 +98,8 @@ class Station(threading.Thread):
             except GoodpartsError as error:
                 return error
             try:
-                inspection = detector.predict(frame.pixels)
+                for_gpu = frame.yuv if detector.takes_yuv else None
+                inspection = detector.predict(frame.pixels if for_gpu is None else for_gpu)
             except Exception as error:  # whatever the inference library raises, its device may be gone
                 self._recover(detector, error)
                 if self._context.stop.is_set() or self._queue.policy == "newest":

@@ -16,13 +16,14 @@ _PATIENCE = 3.0
 _SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtp", "srt", "udp", "tcp"})
 
 
-def make_source(address: str, timeout: float) -> Source:
+def make_source(address: str, timeout: float, *, keeps_yuv: bool = False) -> Source:
     """Return the source of an address; nothing is opened yet.
 
     Args:
         address: a folder; /dev/video0; rtsp://…, http://… and the like; genicam:PRODUCER.cti?serial=NUMBER; a video
             file.
         timeout: seconds without a picture after which a camera or stream counts as lost.
+        keeps_yuv: a video's pictures are handed out in YUV too, where the kernels of a GPU read them.
 
     Raises:
         SettingsError: the address means none of these.
@@ -39,16 +40,16 @@ def make_source(address: str, timeout: float) -> Source:
         raise SettingsError(
             f"source {address}: there is no such folder or video file; a camera is /dev/video0, a stream rtsp://…"
         )
-    video = _make_video(address, timeout)
+    video = _make_video(address, timeout, keeps_yuv)
     return video if Path(address).is_file() else Watchdog(video, _PATIENCE * timeout, redact_address(address))
 
 
-def _make_video(address: str, timeout: float) -> Source:
+def _make_video(address: str, timeout: float, keeps_yuv: bool) -> Source:
     try:
         from .video import Video
     except ImportError as error:
         raise _missing(error, "watch") from error
-    return Video(address, timeout)
+    return Video(address, timeout, keeps_yuv=keeps_yuv)
 
 
 def _make_genicam(address: str, timeout: float) -> Source:

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from ...core.errors import GoodpartsError
 from ...core.preprocess import Array8
+from ...core.yuv import YuvFrame
 from ..picture_file import PictureFile
 
 Policy = Literal["newest", "every"]
@@ -21,12 +22,14 @@ class SourcePicture:
     """A picture from a source.
 
     pixels: uint8 RGB [H,W,3], or why this picture has none; path: its file, where it has one; file: which contents of
-    that file the picture was read from.
+    that file the picture was read from; yuv: the same picture as the source gave it, for a GPU, where that was asked
+    for and can be.
     """
 
     pixels: Array8 | GoodpartsError
     path: str | None = None
     file: PictureFile | None = None
+    yuv: YuvFrame | None = None
 
 
 @dataclass(frozen=True)

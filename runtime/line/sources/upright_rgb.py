@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from av.filter import Graph
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 
 from ...core.preprocess import Array8
+from ...core.yuv import YuvFrame
 
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 """Names in FFmpeg's scale filter of the colour matrices, by their numbers in ITU-T H.273."""
 _RANGES = {1: "limited", 2: "full"}
+_READ_MATRICES, _READ_RANGES = (2, 5, 6), (0, 1)
+"""Matrices and ranges that the kernels read: BT.601, also where none is named, in limited range."""
 _FormatKey = tuple[str, int, int, int, int]
 
 
@@ -41,6 +45,35 @@ class UprightRgb:
         converted = self._graph.pull()
         assert isinstance(converted, VideoFrame)
         return _turn(converted.to_ndarray().astype(np.uint8, copy=False), _display_matrix(frame))
+
+
+def to_yuv(frame: VideoFrame) -> YuvFrame | None:
+    """Return a frame as the kernels of a GPU read it; None for one that they would show otherwise than UprightRgb.
+
+    They read BT.601 in limited range, which FFmpeg takes for frames that name neither, and turn nothing.
+    """
+    is_as_read = int(frame.colorspace) in _READ_MATRICES and int(frame.color_range) in _READ_RANGES
+    if not is_as_read or _display_matrix(frame) != (1, 0, 0, 1) or frame.width % 2 or frame.height % 2:
+        return None
+    height, name = frame.height, frame.format.name
+    if name == "yuyv422":
+        return YuvFrame(_plane(frame.planes[0], height).reshape(height, -1, 2)[:, : frame.width], "yuyv")
+    if name == "nv12":
+        parts = [_plane(frame.planes[0], height), _plane(frame.planes[1], height // 2)]
+        return YuvFrame(np.concatenate([part[:, : frame.width] for part in parts]), "nv12")
+    if name == "yuv420p":
+        pixels = np.empty((height * 3 // 2, frame.width), np.uint8)
+        pixels[:height] = _plane(frame.planes[0], height)[:, : frame.width]
+        for at in (0, 1):
+            pixels[height:, at::2] = _plane(frame.planes[1 + at], height // 2)[:, : frame.width // 2]
+        return YuvFrame(pixels, "nv12")
+    return None
+
+
+def _plane(plane: VideoPlane, rows: int) -> Array8:
+    """Return a copy of a plane's bytes, uint8 [rows,bytes of a row]; the decoder uses its memory again."""
+    pixels: Array8 = np.frombuffer(memoryview(cast("Any", plane)), np.uint8).reshape(-1, plane.line_size)
+    return pixels[:rows].copy()
 
 
 def _make_graph(frame: VideoFrame) -> Graph:

@@ -19,7 +19,7 @@ from ..redact import redact_address
 from .intact_frames import IntactFrames
 from .recording import ReadLength, is_recording
 from .source import Policy, SourceEvent, SourcePicture
-from .upright_rgb import UprightRgb
+from .upright_rgb import UprightRgb, to_yuv
 
 _LOW_LATENCY = {"flags": "low_delay"}  # fflags=nobuffer would lose recordings over HTTP
 _KEYFRAME_PATIENCE = 30.0
@@ -32,11 +32,11 @@ class Video:
     Damaged pictures are dropped, up to the next keyframe, and counted as failed.
 
     address: a file, /dev/video0, or a URL that FFmpeg reads; timeout: seconds without a picture after which a camera or
-    stream counts as lost.
+    stream counts as lost; keeps_yuv: pictures are handed out in YUV too, where to_yuv can.
     """
 
-    def __init__(self, address: str, timeout: float) -> None:
-        self._address, self._timeout = address, timeout
+    def __init__(self, address: str, timeout: float, *, keeps_yuv: bool = False) -> None:
+        self._address, self._timeout, self._keeps_yuv = address, timeout, keeps_yuv
         self._shown_address = redact_address(address)
         self._is_file = Path(address).is_file()
         self.default_policy: Policy = "every" if self._is_file else "newest"
@@ -46,9 +46,10 @@ class Video:
             with self._open() as container:
                 if not container.streams.video:
                     raise SourceError(f"{self._shown_address}: there is no video in it")
-                yield from _Reading(self._shown_address, container, self._timeout, self._is_file, self._is_http).run(
-                    stop, paced and self._is_file
+                reading = _Reading(
+                    self._shown_address, container, self._timeout, self._is_file, self._is_http, self._keeps_yuv
                 )
+                yield from reading.run(stop, paced and self._is_file)
         except av.error.FFmpegError as error:
             raise SourceError(f"{self._shown_address}: {_reason(error, self._timeout)}") from error
 
@@ -71,11 +72,14 @@ class Video:
 class _Reading:
     """One opened video while it is read.
 
-    address: what messages call it; timeout: see Video; is_file, is_http: where it comes from.
+    address: what messages call it; timeout, keeps_yuv: see Video; is_file, is_http: where it comes from.
     """
 
-    def __init__(self, address: str, container: InputContainer, timeout: float, is_file: bool, is_http: bool) -> None:
+    def __init__(
+        self, address: str, container: InputContainer, timeout: float, is_file: bool, is_http: bool, keeps_yuv: bool
+    ) -> None:
         self._address, self._container, self._timeout, self._is_file = address, container, timeout, is_file
+        self._keeps_yuv = keeps_yuv
         self._stream = container.streams.video[0]
         self._finishes = is_recording(container, is_file=is_file, is_http=is_http)
         self._length = ReadLength(container, self._stream)
@@ -114,7 +118,7 @@ class _Reading:
                     stop.wait(max(0.0, start + frame.time - last))
                 if stop.is_set():
                     return
-                yield SourcePicture(to_rgb.convert(frame))
+                yield SourcePicture(to_rgb.convert(frame), yuv=to_yuv(frame) if self._keeps_yuv else None)
                 last, self._pictures = time.monotonic(), self._pictures + 1
             if not self._finishes:
                 self._require_picture_since(last)

@@ -18,6 +18,7 @@ from goodparts.runtime.backends.tensors import Outputs
 from goodparts.runtime.core.conditions import Conditions
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.view import Box, View, read_mask
+from goodparts.runtime.core.yuv import YuvFrame
 from goodparts.runtime.line import open_line as opening
 from goodparts.runtime.line import shared_engine as batching
 from goodparts.runtime.line.open_line import open_line
@@ -164,6 +165,22 @@ def test_a_hook_is_called_with_every_record_in_order_and_again_when_it_fails(
     assert plc.done == [(record["frame"], record["decision"]) for record in records]
     assert plc.calls.count(3) == 2
     assert without_end(said)[0] == "hook: OSError: the bus is busy; tried again from 0.001 s on"
+
+
+def test_a_gpu_s_line_hands_frames_out_as_the_video_has_them(
+    engine_folder: Path, recipe_file: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    predict = Detector.predict
+    monkeypatch.setattr(opening, "open_engine", lambda _: Engine.open(engine_folder))  # there is no GPU here
+    monkeypatch.setattr(Detector, "predict", lambda self, picture: seen.append(picture) or predict(self, picture))
+    for backend, takes_yuv in (("auto", True), ("tensorrt", False), ("tensorrt", True)):
+        monkeypatch.setattr(Detector, "takes_yuv", takes_yuv)
+        told = settings(engine_folder, recipe_file, recording, tmp_path / "out.jsonl")
+        open_line(msgspec.structs.replace(told, backend=backend), print).run(lambda: None)
+        is_yuv = [isinstance(picture, YuvFrame) for picture in seen]
+        assert is_yuv == [backend == "tensorrt" and takes_yuv] * FRAMES
+        seen.clear()
 
 
 def test_a_source_s_own_view_takes_the_place_of_the_recipe_s(

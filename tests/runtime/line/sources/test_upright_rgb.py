@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 from goodparts.runtime.core.preprocess import Array8
-from goodparts.runtime.line.sources.upright_rgb import UprightRgb
+from goodparts.runtime.line.sources.upright_rgb import UprightRgb, to_yuv
 
 from tests.runtime.conftest import FRAMES
 
@@ -85,3 +85,30 @@ def test_a_stream_whose_size_changes_is_converted_on(recording: Path) -> None:
     assert converter.convert(frames[0]).shape == (240, 320, 3)
     assert converter.convert(frames[1].reformat(width=64, height=48)).shape == (48, 64, 3)
     assert converter.convert(frames[2]).shape == (240, 320, 3)
+
+
+def smooth_frame(form: str, width: int = 64, height: int = 48) -> av.VideoFrame:
+    """A frame of slowly changing colours, so that what lies between two colour samples hardly matters."""
+    y, x = np.mgrid[0:height, 0:width]
+    colours = np.stack([40 + 2 * x, 60 + 2 * y, 200 - x - y], axis=2).astype(np.uint8)
+    return av.VideoFrame.from_ndarray(colours, format="rgb24").reformat(format=form)
+
+
+@pytest.mark.parametrize("form", ["yuv420p", "nv12", "yuyv422"])
+def test_a_frame_in_yuv_shows_the_same_as_in_rgb(form: str) -> None:
+    frame = smooth_frame(form)
+    yuv = to_yuv(frame)
+    assert yuv is not None
+    assert yuv.shape == (48, 64)
+    difference = yuv.rgb().astype(np.int32) - UprightRgb().convert(frame)
+    assert np.abs(difference).max() <= 4  # the kernels repeat colours, FFmpeg may interpolate them
+
+
+def test_a_frame_that_the_kernels_would_show_otherwise_stays_rgb() -> None:
+    for form in ("yuvj420p", "yuv444p", "rgb24"):
+        assert to_yuv(smooth_frame(form)) is None
+    assert to_yuv(smooth_frame("yuv420p", width=62, height=47)) is None
+    for name, value in (("colorspace", 1), ("color_range", 2)):
+        frame = smooth_frame("yuv420p")
+        setattr(frame, name, value)
+        assert to_yuv(frame) is None
