@@ -72,8 +72,9 @@ def to_yuv(frame: VideoFrame) -> YuvFrame | None:
 
 def _plane(plane: VideoPlane, rows: int) -> Array8:
     """Return a copy of a plane's bytes, uint8 [rows,bytes of a row]; the decoder uses its memory again."""
-    pixels: Array8 = np.frombuffer(memoryview(cast("Any", plane)), np.uint8).reshape(-1, plane.line_size)
-    return pixels[:rows].copy()
+    pixels = np.frombuffer(memoryview(cast("Any", plane)), np.uint8)
+    copied: Array8 = pixels.reshape(-1, plane.line_size)[:rows].copy()
+    return copied
 
 
 def _make_graph(frame: VideoFrame) -> Graph:
