@@ -336,7 +336,7 @@ def test_tiles_mask_and_further_photos_reach_the_recipe(
     assert recipe.header.thresholds.review == 0.8
     assert len(recipe.header.calibration.image.scores) == 4
     assert recipe.header.shot_calibration.source == "leave-one-out"
-    assert "proposed from both" in capsys.readouterr().out
+    assert "the fewest mistakes: a limit of" in capsys.readouterr().out
 
 
 def test_an_unexpected_error_is_one_line_and_exit_2(

@@ -225,7 +225,7 @@ def test_settings_that_cannot_be_are_one_line() -> None:
 
 
 def test_a_resnet_and_a_long_name_are_refused(backbone: Backbone) -> None:
-    with pytest.raises(BackboneError, match="needs a ViT"):
+    with pytest.raises(BackboneError, match="whose image tower is a ViT"):
         PromptedTower(torch.nn.Identity())  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="use a shorter"):
         PromptedText(backbone.text, ["gear " * 40], 8)
