@@ -24,7 +24,7 @@ _PRECISIONS = {"fp32": "fp16", "bf16": "bf16", "int8": "int8"}
 """Search precision → what the device searches in. Recipes keep their rows in fp16, so fp32 loses nothing of them."""
 
 _IS_GRID = (False, True, False, False, True, True, True)
-"""Of the scores, image and grid and the branches: whether they have a value for every patch."""
+"""Whether each array of scores (image, grid, the five branches) has a value for every patch, not one a view."""
 
 
 def open_gpu_scorer(

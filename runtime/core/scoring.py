@@ -21,8 +21,8 @@ Fusion = Literal["paper", "residual", "prompt", "memory", "subspace"]
 memory's distance is that from the subspace of the remembered patches, which only Python's runtime computes."""
 
 ImageMaximum = Literal["grid", "map", "top"]
-"""Where the memory's image score is taken: the maximum of the grid, of the un-smoothed map (as PromptAD's
-released code does), or the mean of the grid's largest hundredth, which only scores of the memory have."""
+"""What the memory's image score is: the maximum of the grid, the maximum of the map before smoothing (as in PromptAD's
+released code), or the mean of the grid's largest hundredth, which only scores of the memory have."""
 
 TOP_PART = 100
 """"top" averages over one patch in this many, at least over one, as AnomalyDINO and SubspaceAD do."""

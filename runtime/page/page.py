@@ -26,7 +26,7 @@ from .state import PageState
 
 DEFAULT_ADDRESS = "127.0.0.1:8400"
 STUDIO = "/studio/"
-"""Where on a line's page products are taught."""
+"""Products are taught below this path of a line's page."""
 _ADDRESS = re.compile(r"(?:(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>\d{1,5})")
 
 

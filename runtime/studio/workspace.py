@@ -65,7 +65,7 @@ class ProductFolder:
 
     @property
     def recipe_path(self) -> Path:
-        """Where the recipe is, or will be."""
+        """Return the path of the recipe, which may not be there yet."""
         return self.folder / _RECIPE
 
     def settings(self) -> ProductSettings:
