@@ -29,3 +29,20 @@ export function confirmed(text) {
   return new Promise((resolve) =>
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
+
+// Shows why what is seen may be old; an empty text takes that back.
+export function alarm(text) {
+  $("#alarm").textContent = text;
+  $("#alarm").hidden = !text;
+  document.body.classList.toggle("old", Boolean(text));
+}
+
+// Sends the token, and shows in the element `refused` why it was not accepted.
+export async function logIn(token, refused) {
+  try {
+    await ask("login", { token });
+    refused.textContent = "";
+  } catch (error) {
+    refused.textContent = error.message;
+  }
+}

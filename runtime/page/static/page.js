@@ -1,7 +1,7 @@
 // The live page: asks for /state again and again while it is looked at, and shows it. Whatever comes from the line
 // (names, products, messages) becomes text, never markup.
 import { drawChart, drawHistogram, formatScore, span } from "./chart.js";
-import { $, ask, confirmed, make } from "./common.js";
+import { $, alarm, ask, confirmed, logIn, make } from "./common.js";
 
 const PERIOD = 500; // ms between two questions; twice that with many sources
 const short = (value) => Number(value).toPrecision(3);
@@ -392,26 +392,11 @@ async function poll() {
   setTimeout(poll, many ? 2 * PERIOD : PERIOD);
 }
 
-function alarm(text) {
-  $("#alarm").textContent = text;
-  $("#alarm").hidden = !text;
-  document.body.classList.toggle("old", Boolean(text));
-}
-
-async function logIn(token) {
-  try {
-    await ask("login", { token });
-    $("#refused").textContent = "";
-  } catch (error) {
-    $("#refused").textContent = error.message;
-  }
-}
-
 $("#login").addEventListener("submit", async (event) => {
   event.preventDefault();
   const token = $("#token").value;
   $("#token").value = "";
-  await logIn(token);
+  await logIn(token, $("#refused"));
 });
 $("#older").addEventListener("click", async () => {
   gallery.expanded = true;
@@ -427,6 +412,6 @@ $("#newest").addEventListener("click", () => gallery.newest());
 const token = location.hash.slice(1); // never sent as part of the address, and not left in it
 if (token) {
   history.replaceState(null, "", location.pathname);
-  await logIn(decodeURIComponent(token));
+  await logIn(decodeURIComponent(token), $("#refused"));
 }
 poll();

@@ -1,6 +1,6 @@
 // The studio: six steps from a source to a saved product. It asks for the state again and again while it is looked at.
 // Whatever comes from the server (names, messages) becomes text, never markup.
-import { $, ask, make } from "./common.js";
+import { $, alarm, ask, logIn, make } from "./common.js";
 import { collect } from "./collect.js";
 import { products } from "./products.js";
 import { region } from "./region.js";
@@ -158,21 +158,6 @@ async function poll() {
   setTimeout(poll, PERIOD);
 }
 
-function alarm(text) {
-  $("#alarm").textContent = text;
-  $("#alarm").hidden = !text;
-  document.body.classList.toggle("old", Boolean(text));
-}
-
-async function logIn(token) {
-  try {
-    await ask("login", { token });
-    $("#login .refused").textContent = "";
-  } catch (error) {
-    $("#login .refused").textContent = error.message;
-  }
-}
-
 const KEYS = {
   " ": () => collect.take("good"), b: () => collect.take("bad"), u: () => collect.take("settle"), z: () => collect.back(),
   h: () => $("#heat").click(), t: () => settle.teach(),
@@ -210,7 +195,7 @@ $("#login").addEventListener("submit", async (event) => {
   event.preventDefault();
   const token = $("#token").value;
   $("#token").value = "";
-  await logIn(token);
+  await logIn(token, $("#login .refused"));
 });
 $("#language").addEventListener("change", async (event) => {
   await speak(event.target.value);
@@ -224,6 +209,6 @@ app.go("source");
 const token = location.hash.slice(1); // never sent as part of the address, and not left in it
 if (token) {
   history.replaceState(null, "", location.pathname);
-  await logIn(decodeURIComponent(token));
+  await logIn(decodeURIComponent(token), $("#login .refused"));
 }
 poll();
