@@ -11,9 +11,32 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, Protocol, cast
 
 from goodparts import __version__
+
+
+class CommandModule(Protocol):
+    """What the module of a command holds."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments and options.
+
+        It imports no library of the command's extra, so that the command has its help without them.
+
+        Args:
+            parser: The command's parser.
+        """
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Run the command.
+
+        Args:
+            args: The parsed arguments.
+
+        Returns:
+            The exit code, as `run` below lists them.
+        """
 
 
 class Command(NamedTuple):
@@ -75,7 +98,14 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `goodparts COMMAND …` and return the exit code. argv: without the program's name; None takes sys.argv's."""
+    """Run `goodparts COMMAND …`.
+
+    Args:
+        argv: The arguments without the program's name; None takes those of this process.
+
+    Returns:
+        The exit code, as `run` lists them.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = _Parser(prog="goodparts", description="Few-shot visual inspection. Begin with try, then teach.")
     parser.add_argument("--version", action="version", version=__version__)
@@ -87,7 +117,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train_and_export(argv: Sequence[str] | None = None) -> int:
-    """Run `train-and-export …` and return the exit code; argv as in `main`."""
+    """Run `train-and-export …`.
+
+    Args:
+        argv: The arguments without the program's name; None takes those of this process.
+
+    Returns:
+        The exit code, as `run` lists them.
+    """
     return run("train-and-export", TRAIN_AND_EXPORT, sys.argv[1:] if argv is None else argv)
 
 
@@ -134,11 +171,16 @@ def show_log() -> None:
 def run(prog: str, command: Command, argv: Sequence[str]) -> int:
     """Import a command's module, parse its arguments and run it; an error becomes one line on stderr.
 
-    Commands import the libraries of their extra only when they run, so that each has its help without them.
+    If GOODPARTS_TRACEBACK is set in the environment, an error is raised instead, and shows where it came from.
 
-    Exit codes: 0 ran, 1 a reject under --fail-on-reject, 2 error, 3 a part to review and no reject under
-    --fail-on-reject, 130 interrupted, 143 terminated. With GOODPARTS_TRACEBACK set in the environment an error shows
-    where it came from.
+    Args:
+        prog: The program's name in help and errors, such as "goodparts teach".
+        command: The command.
+        argv: The command's arguments, without its name.
+
+    Returns:
+        The exit code: 0 after a run, 1 if --fail-on-reject met a reject, 2 after an error, 3 if --fail-on-reject met
+        a part to review and no reject, 130 after an interruption. SIGTERM exits with 143.
     """
     show_log()
     for stream in (sys.stdout, sys.stderr):
@@ -147,14 +189,14 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that temporary files go
     try:
-        module = importlib.import_module(command.module)
+        module = cast("CommandModule", importlib.import_module(command.module))
         parser = _Parser(prog=prog, description=command.help, add_help=not command.first)
         module.add_arguments(parser)
         if command.first:
             parser.add_argument("-h", "--help", nargs=0, action=_FirstHelp, const=command.first,
                                 help="show the options that people need first, and exit")  # fmt: skip
             parser.add_argument("--help-all", action="help", help="show all options, and exit")
-        code: int = module.run(parser.parse_args(argv))
+        code = module.run(parser.parse_args(argv))
         sys.stdout.flush()
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("goodparts") or os.environ.get("GOODPARTS_TRACEBACK"):
@@ -178,7 +220,11 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
 
 
 def describe_error(error: Exception) -> str:
-    """Return an error as one line that a terminal only shows."""
+    """Return an error as one line that a terminal only shows.
+
+    Args:
+        error: What a command raised.
+    """
     from goodparts.runtime.core.errors import GoodpartsError, one_line
     from goodparts.runtime.core.files import visible
 
