@@ -1,4 +1,4 @@
-"""Engines, plans, recipes, changes and inspections in words and as JSON, the same in every command."""
+"""Describes engines, plans, recipes, changes and inspections, in the same words for every command."""
 
 from __future__ import annotations
 
@@ -21,23 +21,28 @@ from .recipe.recipe import Recipe
 from .recipe.settle import Settlement
 
 SOUND_PHOTOS = 20
-"""A limit from fewer further good photos is rough."""
+"""A threshold from fewer further good photos is rough."""
 RATES = (0.01, 0.02, 0.05, 0.1)
-"""False-reject rates whose thresholds are described."""
+"""The false-reject rates whose thresholds are described."""
 PROVISIONAL = (
-    "provisional: the threshold rests on one photo, which tells nothing of how good parts differ; to end that, teach "
-    "more photos, or settle in on parts of the line (`goodparts calibrate --unlabelled DIR`, "
-    "`goodparts watch --settle 100`)"
+    "provisional: the threshold rests on one photo, which cannot show how good parts differ; teach more photos, or "
+    "settle the threshold on parts of the line (`goodparts calibrate --unlabelled DIR`, `goodparts watch --settle 100`)"
 )
 BAR = 40
 """The longest bar of a histogram, in characters."""
 BEYOND_SHOWN = 20
-"""So many of the unlabelled parts beyond a threshold are named."""
+"""At most this many of the unlabelled parts above a threshold are named."""
 TURNED_SHOWN = 20
-"""So many past rejects that turn good are named."""
+"""At most this many of the past rejects that become good are named."""
 
 
 def describe_engine(path: Path, spec: EngineSpec) -> list[str]:
+    """Return the lines that `goodparts show` prints for an engine.
+
+    Args:
+        path: The engine's folder.
+        spec: Its contract, engine.json.
+    """
     encoder = spec.encoder
     rows, columns = encoder.grid
     taps = ", ".join(f"block {tap} ({tap.width})" for tap in encoder.taps)
@@ -57,14 +62,24 @@ def describe_engine(path: Path, spec: EngineSpec) -> list[str]:
 
 
 def describe_joint(encoder: Encoder) -> str:
-    """Return what the outputs global and local are."""
+    """Return what the outputs `global` and `local` hold.
+
+    Args:
+        encoder: The engine's encoder.
+    """
     if encoder.has_text:
         return f"joint width {encoder.width}"
     return f"no text (recipes of the memory only; global and local are image features of width {encoder.width})"
 
 
 def describe_graph(path: Path, spec: EngineSpec, name: GraphName) -> list[str]:
-    """Describe every precision of a graph: where it runs and how far it is from torch."""
+    """Return lines on every precision of a graph: where it runs, and how far its outputs are from torch's.
+
+    Args:
+        path: The engine's folder, which holds its plans too.
+        spec: The engine's contract.
+        name: Which of the engine's graphs.
+    """
     lines = []
     graph = spec.graph(name)
     for precision in graph.precisions:
@@ -78,9 +93,13 @@ def describe_graph(path: Path, spec: EngineSpec, name: GraphName) -> list[str]:
 
 
 def describe_parity(record: Parity | None) -> str:
-    """Return how far a graph is from torch."""
+    """Return how far a graph's outputs are from torch's.
+
+    Args:
+        record: What was measured; None where nothing was yet.
+    """
     if record is None:
-        return "not checked yet: it is held to torch where it first runs"
+        return "not checked yet: the machine that first runs it compares it with torch"
     text = (
         f"differs from torch by at most {record.feature_difference:.1e} on features, "
         f"{record.score_difference:.1e} on scores"
@@ -95,7 +114,13 @@ def describe_parity(record: Parity | None) -> str:
 
 
 def describe_plans(path: Path, graph: str, precision: Precision) -> list[str]:
-    """Return the plans that were built for a graph, and records too damaged to tell."""
+    """Return a line for each plan that was built for a graph, and for each record that cannot be read.
+
+    Args:
+        path: The engine's folder.
+        graph: The graph's id.
+        precision: The precision whose plans are described.
+    """
     lines = []
     for _, plan in read_plans(path, graph):
         if not isinstance(plan, Plan):
@@ -107,7 +132,11 @@ def describe_plans(path: Path, graph: str, precision: Precision) -> list[str]:
 
 
 def describe_plan(plan: Plan) -> str:
-    """What a plan is for, how large, how far from torch, and how far the CUDA kernels are from the CPU."""
+    """Return what a plan is for, its size, and how far its outputs are from torch's and its kernels' from the CPU's.
+
+    Args:
+        plan: The plan.
+    """
     kernels = ""
     if plan.kernels is not None:
         worst = max(plan.kernels.score_differences.values(), default=0.0)
@@ -120,20 +149,62 @@ def describe_plan(plan: Plan) -> str:
 
 
 def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
+    """Return the lines that `goodparts show` prints for a recipe.
+
+    Args:
+        path: The recipe's file.
+        recipe: The recipe.
+    """
     header = recipe.header
-    kept = "kept" if recipe.shots is not None else "left out"
+    kept = "kept in the recipe" if recipe.shots is not None else "left out of the recipe"
     learned = header.shots[: header.learned_shots]
     posed = ", also turned and mirrored" if header.poses else ""
-    graph = "" if recipe.conditions is None else ", by its prompted graph"
+    graph = "" if recipe.conditions is None else ", its prompted graph"
     return [
-        f"{path}: recipe for {header.product!r}, {header.method} ({header.protocol} protocol), seed {header.seed}",
-        f"  made for {header.encoder}{graph}",
-        f"  {len(learned)} shots ({kept}{posed}): {', '.join(shot.name for shot in learned)}",
-        f"  scored by {_describe_fusion(header)}",
+        f"{path}: recipe for {header.product!r}",
+        f"  learned by {header.method} ({header.protocol} protocol, seed {header.seed}) from {len(learned)} photos "
+        f"({kept}{posed}): {', '.join(shot.name for shot in learned)}",
+        f"  needs the engine of {header.encoder}{graph}",
+        f"  scores by {_describe_fusion(header)}",
         *describe_accepts(header),
         *describe_thresholds(header),
         f"  digest {recipe.digest}" + (", signed" if header.signature else ""),
     ]
+
+
+def describe_learned(path: Path, recipe: Recipe) -> list[str]:
+    """Return the lines that a command prints after it has learned a product: what to expect, and what to do next.
+
+    Args:
+        path: The recipe's file.
+        recipe: The recipe.
+    """
+    header = recipe.header
+    learned = header.shots[: header.learned_shots]
+    calibration, thresholds, rate = header.calibration, header.thresholds, header.false_reject_rate
+    scores = calibration.image.scores
+    photos = {
+        "leave-one-out": f"These {len(learned)} photos, each compared with the others,",
+        "copies": "Shifted copies of the photo",
+        "further photos": f"{len(scores)} further good photos",
+        "unlabelled parts": f"{len(scores)} unlabelled parts",
+    }[calibration.source]
+    lines = [
+        f"{path}: recipe for {header.product!r}, learned from {', '.join(shot.name for shot in learned)}",
+        f"  A part is rejected from score 1.00. {photos} score {format_score(thresholds.score(min(scores)))} to "
+        f"{format_score(thresholds.score(max(scores)))}.",
+    ]
+    if thresholds.review is not None:
+        lines.append(f"  A part gets the verdict review from score {thresholds.review:g}.")
+    if header.is_provisional:
+        lines.append(f"  {PROVISIONAL}")
+    elif missing := calibration.photos_missing(rate):
+        lines += [
+            f"  The threshold aims to reject {_percent(rate)} of good parts. About {missing} more good photos would "
+            "verify that:",
+            f"    goodparts calibrate --recipe {path} --good DIR (or --unlabelled DIR: parts as they come)",
+        ]
+    return lines
 
 
 def _describe_fusion(header: RecipeHeader) -> str:
@@ -147,11 +218,15 @@ def _describe_fusion(header: RecipeHeader) -> str:
         case "memory":
             return "the memory only"
         case "subspace":
-            return "the distance from the subspace of the remembered patches (the runtime in Python only)"
+            return "the distance from the subspace of the remembered patches (only the runtime in Python has it)"
 
 
 def describe_accepts(header: RecipeHeader) -> list[str]:
-    """Return what was accepted on the line, oldest first."""
+    """Return a line for each accept on the line, oldest first.
+
+    Args:
+        header: The recipe's header.
+    """
     if not header.accepted:
         return []
     ends = itertools.accumulate(header.accepted.accepts, initial=header.learned_shots)
@@ -162,42 +237,46 @@ def describe_accepts(header: RecipeHeader) -> list[str]:
 
 
 def describe_thresholds(header: RecipeHeader) -> list[str]:
-    """Return the thresholds and what they rest on."""
+    """Return the thresholds and what they rest on.
+
+    Args:
+        header: The recipe's header.
+    """
     calibration, rate, thresholds = header.calibration, header.false_reject_rate, header.thresholds
     scores = calibration.image.scores
     lines = [
-        f"  rejects from score 1.00 (raw {thresholds.image:.4g}), outlines from raw pixel score {thresholds.pixel:.4g}",
-        f"  calibrated on {len(scores)} scores of good parts ({calibration.source}), "
-        f"{format_score(thresholds.score(min(scores)))} to {format_score(thresholds.score(max(scores)))}, "
-        f"for a false-reject rate of {_percent(rate)}",
+        f"  rejects parts from score 1.00 (raw image score {thresholds.image:.4g}), outlines from raw pixel score "
+        f"{thresholds.pixel:.4g}",
+        f"  calibrated to reject {_percent(rate)} of good parts, on {len(scores)} scores ({calibration.source}) from "
+        f"{format_score(thresholds.score(min(scores)))} to {format_score(thresholds.score(max(scores)))}",
         *_describe_rates(header, thresholds.image),
     ]
     if thresholds.review is not None:
-        lines.insert(1, f"  to review from score {thresholds.review:g}")
+        lines.insert(1, f"  review from score {thresholds.review:g}")
     if header.is_provisional:
         lines.append(f"  {PROVISIONAL}")
     elif missing := calibration.photos_missing(rate):
         lines.append(
-            f"  {len(scores)} photos cannot verify a {_percent(rate)} rate; about {missing} more would "
-            "(--good, `goodparts calibrate --good`, or settling: `goodparts calibrate --unlabelled`)"
+            f"  {len(scores)} photos cannot verify a rate of {_percent(rate)}; about {missing} more would "
+            "(`goodparts calibrate`, with --good or --unlabelled)"
         )
     return lines
 
 
 def _describe_rates(header: RecipeHeader, today: float) -> list[str]:
-    """Return what other rates would mean: their thresholds, 1.00 being today's, and what would verify them."""
+    """Return the threshold for each of RATES, as a multiple of today's, and how many photos would verify it."""
     calibration = header.calibration
-    lines = ["  the limit for each share of good parts rejected (today's limit is 1.00):"]
+    lines = ["  threshold for each share of good parts rejected (1.00 is today's):"]
     for rate in RATES:
         missing = calibration.photos_missing(rate)
-        verified = f"needs about {missing} more good photos to be sure" if missing else "sure enough with these photos"
+        verified = f"about {missing} more good photos would verify it" if missing else "these photos verify it"
         relative = calibration.image.threshold(rate) / today
-        lines.append(f"    {_percent(rate):>4}  {format_score(relative)}, {verified}")
+        lines.append(f"    {_percent(rate):>4}  {format_score(relative)}; {verified}")
     return lines
 
 
 def describe_proposal(path: Path, recalibration: Recalibration, taken: bool) -> list[str]:
-    """Return what a recalibration would change, what it rests on, and what it would reject of the photos at hand.
+    """Return what a recalibration would change, what it rests on, and how many of the photos it would reject.
 
     Args:
         path: The recipe's file.
@@ -209,19 +288,18 @@ def describe_proposal(path: Path, recalibration: Recalibration, taken: bool) -> 
     calibration, scores = after.calibration, recalibration.good_scores
     rejected = [int((scores >= threshold).sum()) for threshold in (old.image, new.image)]
     lines = [
-        f"{path}: {after.product!r}",
-        f"  limit: 1.00 today → {format_score(old.score(new.image))} (raw image score {old.image:.4g} → "
-        f"{new.image:.4g}), outlines from raw pixel score {old.pixel:.4g} → {new.pixel:.4g}",
-        f"  calibrated on {len(scores)} scores ({calibration.source}) for a false-reject rate of "
-        f"{_percent(after.false_reject_rate)}",
-        f"  of these, {rejected[0]} are rejected today and {rejected[1]} with the proposed threshold",
+        f"{path}: recipe for {after.product!r}",
+        f"  proposed threshold: {format_score(old.score(new.image))}, where 1.00 is today's, to reject "
+        f"{_percent(after.false_reject_rate)} of good parts",
+        f"  of {len(scores)} scores ({calibration.source}), today's threshold rejects {rejected[0]}, the proposed one "
+        f"{rejected[1]}",
         *_describe_rates(after, old.image),
     ]
     if after.is_provisional:
         lines.append(f"  {PROVISIONAL}")
     if calibration.source == "further photos" and len(scores) < SOUND_PHOTOS:
         lines.append(
-            f"  warning: a limit from {len(scores)} photos is rough, and one odd part moves it far: give "
+            f"  warning: a threshold from {len(scores)} photos is rough, and one odd part moves it far: give "
             f"{SOUND_PHOTOS} or more"
         )
     if recalibration.settlement is not None:
@@ -230,7 +308,11 @@ def describe_proposal(path: Path, recalibration: Recalibration, taken: bool) -> 
 
 
 def describe_settlement(settlement: Settlement) -> list[str]:
-    """Return a histogram of unlabelled parts' scores, 1.00 being rejected today, and the parts to look at."""
+    """Return a histogram of unlabelled parts' scores, and the parts that a person should look at.
+
+    Args:
+        settlement: What the parts propose; a score of 1.00 is the threshold in use.
+    """
     edges, counts = settlement.histogram()
     proposed, highest = settlement.threshold / settlement.today, int(counts.max())
     lines = [f"  scores of {len(settlement.scores)} unlabelled parts; {format_score(proposed)} is proposed:"]
@@ -241,7 +323,7 @@ def describe_settlement(settlement: Settlement) -> list[str]:
         lines.append(f"    {low:5.2f} to {high:5.2f} {bar:{BAR}} {count:4d}  {', '.join(marks)}".rstrip())
     beyond = settlement.beyond()
     expected = settlement.rate * len(settlement.scores)
-    lines.append(f"  {len(beyond)} of them reach it, about {expected:.0f} good ones are expected to; look at them:")
+    lines.append(f"  {len(beyond)} of them reach it; about {expected:.0f} good ones are expected to. Look at them:")
     for index in beyond[:BEYOND_SHOWN]:
         lines.append(f"    {format_score(settlement.scores[index] / settlement.today):>5}  {settlement.names[index]}")
     if len(beyond) > BEYOND_SHOWN:
@@ -249,13 +331,13 @@ def describe_settlement(settlement: Settlement) -> list[str]:
     return lines
 
 
-def describe_seen(recalibration: Recalibration, limit: Thresholds, written: Thresholds | None = None) -> list[str]:
-    """Return a warning where no photo reaches the threshold, and how bad photos score beside good ones.
+def describe_seen(recalibration: Recalibration, scale: Thresholds, written: Thresholds | None = None) -> list[str]:
+    """Return how bad photos score beside good ones, and a warning if no photo reaches the threshold.
 
     Args:
         recalibration: What was calibrated, and on which photos.
-        limit: The thresholds on whose scale scores are given.
-        written: The thresholds that the file will hold, which a later `--threshold` multiplies; `limit` where None.
+        scale: The thresholds whose score 1.00 is the scale of the scores.
+        written: The thresholds that the file will hold, which a later `--threshold` multiplies; None: `scale`.
     """
     photos = recalibration.bad_photos
     seen = recalibration.good_scores.max() if photos is None else max(photos.good_scores.max(), photos.bad_scores.max())
@@ -263,19 +345,21 @@ def describe_seen(recalibration: Recalibration, limit: Thresholds, written: Thre
     thresholds = recalibration.recipe.header.thresholds
     if seen < thresholds.image:
         lines.append(
-            "  warning: no bad part was shown that reaches the limit (the highest score seen is "
-            f"{format_score(thresholds.score(float(seen)))} of it): check it with --bad PHOTOS"
+            "  No part seen so far reaches this threshold (the highest score is "
+            f"{format_score(thresholds.score(float(seen)))} of it): try it on bad parts with --bad."
         )
     if photos is not None:
-        proposal = photos.proposal
-        factor = f"{(written or limit).score(proposal.threshold):.4g}"
+        proposal, mistakes = photos.proposal, photos.rejected + photos.missed
+        factor = f"{(written or scale).score(proposal.threshold):.4g}"
+        best = (
+            f"  a threshold of {format_score(scale.score(proposal.threshold))} makes the fewest mistakes, "
+            f"{proposal.rejected} rejected and {proposal.missed} missed: `goodparts calibrate --threshold {factor}`"
+        )
         lines += [
-            f"  good photos score {_spread(photos.good_scores, limit)}, bad ones {_spread(photos.bad_scores, limit)}",
-            f"  a limit of {format_score(limit.score(thresholds.image))} rejects {photos.rejected} of "
+            f"  good photos score {_spread(photos.good_scores, scale)}, bad ones {_spread(photos.bad_scores, scale)}",
+            f"  a threshold of {format_score(scale.score(thresholds.image))} rejects {photos.rejected} of "
             f"{len(photos.good_scores)} good photos and misses {photos.missed} of {len(photos.bad_scores)} bad ones",
-            f"  the fewest mistakes: a limit of {format_score(limit.score(proposal.threshold))}, {proposal.rejected} "
-            f"rejected and {proposal.missed} missed; to take it: --threshold {factor} with `goodparts calibrate` or "
-            "`inspect`",
+            "  no threshold makes fewer mistakes" if proposal.rejected + proposal.missed == mistakes else best,
         ]
     return lines
 
@@ -285,25 +369,31 @@ def _percent(rate: float) -> str:
 
 
 def _spread(raw_scores: Floats, thresholds: Thresholds) -> str:
-    """Return lowest, median and highest score."""
-    spread = (raw_scores.min(), np.median(raw_scores), raw_scores.max())
-    return " … ".join(format_score(thresholds.score(float(raw))) for raw in spread)
+    """Return lowest, highest and median score."""
+    spread = (raw_scores.min(), raw_scores.max(), np.median(raw_scores))
+    lowest, highest, median = (format_score(thresholds.score(float(raw))) for raw in spread)
+    return f"{lowest} to {highest} (median {median})"
 
 
 def describe_change(path: Path, change: Change) -> list[str]:
-    """Say what accepting photos, or taking them back, does to the recipe in a file and to past rejects."""
+    """Return what accepting photos, or taking them back, does to a recipe and to past rejects.
+
+    Args:
+        path: The recipe's file.
+        change: The change.
+    """
     before, after = change.before.header, change.after.header
-    lines = [f"{path}: {before.product!r}", *map(_describe_effect, change.photos)]
-    for action, level in (("rejects", "image"), ("outlines", "pixel")):
+    lines = [f"{path}: recipe for {before.product!r}", *map(_describe_effect, change.photos)]
+    for what, level in (("rejecting parts", "image"), ("outlines", "pixel")):
         old, new = getattr(before.thresholds, level), getattr(after.thresholds, level)
-        outcome = " stays" if old == new else f" → {new:.4g}"
-        lines.append(f"  {action} from raw {level} score {old:.4g}{outcome}")
+        becomes = "stays" if old == new else f"becomes {format_score(new / old)} times today's"
+        lines.append(f"  the threshold for {what} {becomes}")
     rows = [max(map(len, recipe.banks)) for recipe in (change.before, change.after)]
     bound = f", at most {after.accepted.max_rows}" if after.accepted else ""
-    lines.append(f"  memory of {rows[0]} → {rows[1]} rows{bound}; {len(before.shots)} → {len(after.shots)} photos")
+    lines.append(f"  photos: {len(before.shots)} → {len(after.shots)}; rows of memory: {rows[0]} → {rows[1]}{bound}")
     if change.rejects:
         turned = [effect for effect in change.rejects if effect.turns_good]
-        lines.append(f"  of {len(change.rejects)} past rejects {len(turned)} turn good")
+        lines.append(f"  of {len(change.rejects)} past rejects, {len(turned)} become good")
         lines += map(_describe_effect, turned[:TURNED_SHOWN])
         if len(turned) > TURNED_SHOWN:
             lines.append(f"  and {len(turned) - TURNED_SHOWN} more")
@@ -316,7 +406,11 @@ def _describe_effect(effect: Effect) -> str:
 
 
 def as_record(inspection: Inspection) -> dict[str, Any]:
-    """Return an inspection's fields for msgspec.json.encode."""
+    """Return an inspection's fields for msgspec.json.encode; docs/formats.md describes them.
+
+    Args:
+        inspection: The inspection.
+    """
     return {
         "score": inspection.score,
         "verdict": inspection.verdict,

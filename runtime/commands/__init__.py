@@ -1,1 +1,1 @@
-"""The subcommands that run on the line."""
+"""The subcommands that need no torch."""

@@ -1,4 +1,4 @@
-"""`goodparts accept`: "this one is good". Shows what would change, asks, writes the recipe; --undo takes it back."""
+"""`goodparts accept`: adds photos of good parts to a recipe after it has shown the effect; --undo takes them back."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from .options import add_backend, add_engine, add_key, add_recipe, add_region
 from .printing import ask, print_lines
 
 MOST_REJECTS = 100
-"""So many of the newest past rejects are looked at."""
+"""At most this many of the newest past rejects are scored again."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="pictures of good parts, or folders")
     add_recipe(parser)
-    add_engine(parser, default=None, help="engine folder that the line runs, with its --backend and --precision")
+    add_engine(parser, default=None, help="engine folder that the line uses, with its --backend and --precision")
     add_backend(parser)
     parser.add_argument("--rejects", type=Path, metavar="DIR",
-                        help="what watch rejected before, or a folder of photos: lists which turn good")  # fmt: skip
-    parser.add_argument("--source", metavar="NAME", help="of the rejects, only those of this source")
+                        help="what watch rejected before, or a folder of photos: lists which become good")  # fmt: skip
+    parser.add_argument("--source", metavar="NAME", help="score only the rejects of this source again")
     parser.add_argument("--max-rows", type=int, metavar="N",
-                        help="most rows of a memory from now on; beyond it those go that were least new")  # fmt: skip
+                        help="most rows in a memory from now on; the least novel rows go first")  # fmt: skip
     parser.add_argument("--undo", nargs="?", const="", metavar="WHICH",
                         help="take the last accept back, or that of this number, photo's name or SHA-256")  # fmt: skip
     parser.add_argument("--history", action="store_true", help="list what was accepted")
-    add_region(parser, roi_help="region of the photos' source, where it has one of its own",
-               mask_help="mask of the photos' source, likewise")  # fmt: skip
+    add_region(parser, roi_help="region of the photos' source, if it has its own",
+               mask_help="mask of the photos' source, if it has its own")  # fmt: skip
     add_key(parser)
-    parser.add_argument("--yes", action="store_true", help="do it without asking")
+    parser.add_argument("--yes", action="store_true", help="write it without asking")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _propose(args: argparse.Namespace, recipe: Recipe) -> Change:
-    """Return what accepting the photos, or --undo, would do."""
+    """Return the change that accepting the photos, or --undo, would make."""
     photos = [Photo.read(path) for path in find_images(args.photos)]
     if args.undo is not None and photos:
         raise SettingsError(f"--undo takes photos back: accept {photos[0].name} in a call of its own")
@@ -82,7 +82,7 @@ def _propose(args: argparse.Namespace, recipe: Recipe) -> Change:
     if args.undo is not None:
         return undo(recipe, engine, args.undo or None, _read_rejects(args, view, set()), view)
     if engine is None:
-        raise SettingsError("--engine DIR is needed, to see the photos as the line does")
+        raise SettingsError("--engine DIR is needed, so that the photos are scored as on the line")
     rejects = _read_rejects(args, view, {photo.sha256 for photo in photos})
     return preview(recipe, engine, photos, rejects, args.max_rows, view)
 
@@ -99,7 +99,7 @@ def _view(args: argparse.Namespace, view: View) -> View:
 def _read_rejects(args: argparse.Namespace, view: View, accepted: set[str]) -> Iterator[Photo]:
     """Yield the newest rejects that are not among the accepted photos (SHA-256), one at a time.
 
-    What cannot be read, or does not fit the view, is reported and passed over.
+    It reports and skips a picture that cannot be read or does not fit the view.
     """
     if args.rejects is None:
         return

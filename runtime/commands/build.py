@@ -15,7 +15,7 @@ from ..engine.spec import read_spec
 from .options import add_engine, add_precision
 from .printing import print_lines
 
-DEVICES = [name for name in BACKENDS if name != "onnxruntime"]  # which runs graphs as they are
+DEVICES = [name for name in BACKENDS if name != "onnxruntime"]  # ONNX Runtime runs graphs without a plan.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,18 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--opt-batch", type=int, default=defaults.opt_batch, metavar="N",
                         help=f"batch size to be fastest at (default {defaults.opt_batch})")  # fmt: skip
     parser.add_argument("--hardware", default=defaults.hardware, choices=get_args(Hardware),
-                        help="GPUs that may use the plan: the model it is built on (default), all of its compute "
-                             "capability, all from 8.0 on; the more, the slower")  # fmt: skip
+                        help="GPUs that may use the plan: the model it is built on (default), every model of its "
+                             "compute capability, or every model from 8.0 on; more GPUs make it slower")  # fmt: skip
     parser.add_argument("--later-versions", action="store_true", help="later versions of TensorRT may use the plan")
     parser.add_argument("--level", type=int, default=defaults.level, choices=range(6), metavar="0-5",
                         help=f"how long to look for fast kernels (default {defaults.level})")  # fmt: skip
-    parser.add_argument("--workspace", type=int, metavar="MIB", help="bound on scratch memory (default: the GPU's)")
+    parser.add_argument("--workspace", type=int, metavar="MIB", help="most scratch memory (default: all of the GPU's)")
     parser.add_argument("--capability", type=_capability, metavar="X.Y",
-                        help="build for GPUs of this compute capability, as in 8.9, on a machine without one; the plan "
-                             "is checked where it first runs (tensorrt-rtx; default: this machine's GPU)")  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="build even if a plan that fits is there")
+                        help="build for GPUs of this compute capability, as 8.9, on a machine without one; its first "
+                             "run compares it with torch (tensorrt-rtx; default: this machine's GPU)")  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="build even if there is a plan that fits")
     parser.add_argument("--prompted", action="store_true",
-                        help="the prompted graph, which AnoPLe recipes need, in place of the plain one")  # fmt: skip
+                        help="build the prompted graph, which AnoPLe recipes need, not the plain one")  # fmt: skip
     parser.add_argument("--print-trtexec", action="store_true",
                         help="print NVIDIA's command for every precision instead (needs no TensorRT)")  # fmt: skip
 
@@ -71,5 +71,5 @@ def run(args: argparse.Namespace) -> int:
     if built:
         print_lines([describe_plan(plan)])
     else:
-        print_lines([f"{plan.name}, for {plan.batches}, is there and fits: nothing was built (--force builds again)"])
+        print_lines([f"{plan.name}, for {plan.batches}, exists and fits: nothing was built (--force builds again)"])
     return 0

@@ -1,4 +1,4 @@
-"""`goodparts calibrate`: proposes thresholds from more photos, and writes them when it is told to."""
+"""`goodparts calibrate`: proposes thresholds from more photos, and writes them on request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from ..core.errors import SettingsError
 from ..core.files import printable, require_folder_of
 from ..core.preprocess import load_rgb
-from ..describe import describe_proposal, describe_thresholds
+from ..describe import describe_proposal
 from ..detector import Detector
 from ..recipe.recalibrate import Recalibration, recalibrate
 from ..recipe.recipe import Recipe
@@ -31,22 +31,22 @@ from .printing import ask, print_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_engine(parser)
     add_recipe(parser, help="recipe to calibrate")
+    add_engine(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: in place)")
     parser.add_argument("--good", type=Path, nargs="+", default=[], metavar="PATH",
-                        help="good photos other than the shots; 20 to 50 make a sound threshold")  # fmt: skip
+                        help="good photos other than the shots; 20 to 50 make a reliable threshold")  # fmt: skip
     parser.add_argument("--unlabelled", type=Path, nargs="+", default=[], metavar="PATH",
-                        help="photos of parts as they come, a few of them bad; take about 100")  # fmt: skip
+                        help="unsorted photos of parts, a few of them bad; take about 100")  # fmt: skip
     parser.add_argument("--sheet", type=Path, metavar="FILE",
-                        help="picture of the unlabelled parts beyond the proposed threshold, to look at")  # fmt: skip
+                        help="write a picture of the unlabelled parts above the proposed threshold")  # fmt: skip
     add_bad(parser)
     add_false_reject_rate(parser, default=None)
     parser.add_argument("--threshold", type=float, metavar="T",
-                        help="set the limit by hand, at once: 1.2 lets parts pass that score up to 1.2")  # fmt: skip
-    add_review(parser, help="set at once: parts from this score on that are not rejected get the verdict review, as "
-                            "in 0.8; off takes that back")  # fmt: skip
-    parser.add_argument("--take", action="store_true", help="write what is proposed without asking")
+                        help="set the threshold at once: 1.2 lets parts pass that score up to 1.2")  # fmt: skip
+    add_review(parser, help="set at once the score from which a part that is not rejected gets the verdict review, as "
+                            "0.8; off removes it")  # fmt: skip
+    parser.add_argument("--take", action="store_true", help="write the proposal without asking")
     add_key(parser)
     add_backend(parser)
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threshold is not None or args.review is not None:
         recipe = _set_by_hand(args, detector.recipe)
         recipe.save(out, signer)
-        print_lines([f"{out}: the thresholds are set", *describe_thresholds(recipe.header)])
+        print_lines([f"{out} is written: {_describe_setting(args)}"])
         return 0
     rate = args.false_reject_rate
     if rate is None:
@@ -74,27 +74,29 @@ def run(args: argparse.Namespace) -> int:
     if args.sheet is not None:
         _write_sheet(args.sheet, detector, recalibration)
     if missed := recalibration.missed_more:
-        print(f"  warning: the proposed limit misses {missed} more of the bad photos than today's")
+        print(f"  warning: the proposed threshold misses {missed} more of the bad photos than today's")
         if args.take:
             raise SettingsError(
-                f"{printable(args.recipe)} stays as it is: --take writes no limit that misses more of --bad than "
-                "today's; set one with --threshold T, or leave --bad out"
+                f"{printable(args.recipe)} stays as it is: --take writes no threshold that misses more of --bad "
+                "than today's; set one with --threshold T, or leave --bad out"
             )
     if not recalibration.changes:
         print("the recipe stays as it is")
     elif args.take or ask("write it?"):
         recalibration.recipe.save(out, signer)
-        print_lines([f"{out} is written; a running watch takes it by itself"])
+        print_lines([f"{out} is written; a running watch uses it from the next frame"])
     else:
         print("nothing was changed: --take writes it")
     return 0
 
 
 def _set_by_hand(args: argparse.Namespace, recipe: Recipe) -> Recipe:
-    """Return the recipe with the limit and the band to review that were given by hand."""
+    """Return the recipe with the thresholds that --threshold and --review set."""
     if args.good or args.unlabelled or args.false_reject_rate is not None:
         option = "--review" if args.threshold is None else "--threshold"
-        raise SettingsError(f"{option} sets it by hand, at once: leave out what would compute another threshold")
+        raise SettingsError(
+            f"{option} sets a threshold at once: leave out --good, --unlabelled and --false-reject-rate"
+        )
     thresholds = recipe.header.thresholds
     if args.threshold is not None:
         thresholds = thresholds.scaled_by(args.threshold)
@@ -104,14 +106,26 @@ def _set_by_hand(args: argparse.Namespace, recipe: Recipe) -> Recipe:
     return recipe.with_thresholds(thresholds)
 
 
+def _describe_setting(args: argparse.Namespace) -> str:
+    """Return what --threshold and --review changed."""
+    changes = []
+    if args.threshold is not None:
+        changes.append(f"a part that scored {args.threshold:g} now scores 1.00 and is rejected")
+    if args.review is not None:
+        changes.append(
+            "no part gets the verdict review" if args.review == "off" else f"review from score {args.review:g}"
+        )
+    return "; ".join(changes)
+
+
 def _write_sheet(file: Path, detector: Detector, recalibration: Recalibration) -> None:
-    """Draw the parts beyond the proposed threshold into a contact sheet, highest score first."""
+    """Write a contact sheet of the parts above the proposed threshold, highest score first."""
     settlement = recalibration.settlement
-    assert settlement is not None  # run sees to it
+    assert settlement is not None  # `run` requires --unlabelled with --sheet.
     detector.thresholds = recalibration.recipe.header.thresholds
     sheet = OverlayWriter(None, file, [])
     for index in settlement.beyond():
         frame = load_rgb(recalibration.unlabelled[index])
         sheet.add(recalibration.unlabelled[index], frame, detector.predict(frame))
     sheet.close()
-    print_lines([f"  {printable(file)} {'shows them' if settlement.beyond() else 'is not written: there is none'}"])
+    print_lines([f"  {printable(file)} {'shows them' if settlement.beyond() else 'is not written: there are none'}"])

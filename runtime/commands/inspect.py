@@ -1,17 +1,17 @@
-"""`goodparts inspect`: photos in, verdicts out."""
+"""`goodparts inspect`: gives the verdict on each photo."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, get_args
 
 import msgspec
 
 from ..core.errors import GoodpartsError, SettingsError
-from ..core.files import printable, require_folder, require_folder_of, visible, write_atomic
+from ..core.files import printable, require_folder, require_folder_of, sha256, visible, write_atomic
 from ..core.image_files import find_images
 from ..core.preprocess import Array8, load_rgb
 from ..core.scene import SceneReason
@@ -25,11 +25,17 @@ from .options import add_backend, add_engine, add_recipe, add_threads, add_thres
 from .overlay_writer import SHEET_PICTURES, OverlayWriter
 from .printing import print_lines
 
+SHOT_SCORE = 0.05
+"""A photo that scores less may be one that the recipe was learned from."""
+
 
 class Inspected(NamedTuple):
     """A picture, and what was found in it.
 
-    frame: uint8 RGB [H,W,3], None where it could not be read; outcome: the error then.
+    Attributes:
+        path: The picture's file.
+        frame: Its pixels, uint8 RGB [height, width, 3]; None if it could not be read.
+        outcome: The inspection, or the error if the picture could not be inspected.
     """
 
     path: Path
@@ -39,22 +45,27 @@ class Inspected(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of pictures")
-    add_engine(parser)
     add_recipe(parser)
+    add_engine(parser)
     add_trust(parser)
     add_backend(parser)
     add_threads(parser)
     parser.add_argument(
-        "--memory-precision", default="fp32", choices=get_args(BankPrecision), help="of the memory's rows"
+        "--memory-precision",
+        default="fp32",
+        choices=get_args(BankPrecision),
+        help="precision of the memory's rows (default %(default)s)",
     )
     parser.add_argument(
         "--recall", type=float, default=1.0, metavar="SHARE",
-        help="of patches that must find their nearest row in a large memory; below 1 is faster (default 1: exact)",
+        help="share of patches that must find their nearest row in the memory; below 1 is faster (default 1: exact)",
     )  # fmt: skip
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures per encoder pass (default 1)")
     add_threshold(parser)
     parser.add_argument("--json", metavar="FILE", help="one JSON line per picture; - is standard output")
-    parser.add_argument("--overlays", type=Path, metavar="DIR", help="write the pictures with heat-map and verdict")
+    parser.add_argument(
+        "--overlays", type=Path, metavar="DIR", help="write each picture with its heat-map and verdict into this folder"
+    )
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE", help=f"write a contact sheet of the {SHEET_PICTURES} highest scores"
     )
@@ -84,13 +95,13 @@ def run(args: argparse.Namespace) -> int:
     images = find_images(args.paths)
     overlays = OverlayWriter(args.overlays, args.sheet, args.paths)
     inspected, print_line = _with_progress(inspect_all(detector, images, args.batch), len(images))
-    verdicts = Verdicts(args.json, print_line)
+    verdicts = Verdicts(args.json, print_line, {shot.sha256 for shot in detector.recipe.header.shots})
     try:
         for path, frame, outcome in inspected:
             if frame is not None and isinstance(outcome, Inspection):
                 overlays.add(path, frame, outcome)
             verdicts.add(path, outcome)
-    finally:  # an interrupt keeps what was found before it
+    finally:  # After an interrupt, too: what was found before it is written.
         verdicts.close()
         overlays.close()
     verdicts.print_totals()
@@ -102,7 +113,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def inspect_all(detector: Detector, images: list[Path], batch: int) -> Iterator[Inspected]:
-    """Inspect pictures, `batch` of them in one pass; one that cannot be read yields its error, and the rest goes on."""
+    """Inspect pictures.
+
+    Args:
+        detector: The detector.
+        images: The pictures' files.
+        batch: How many pictures are encoded in one pass, 1 or more.
+
+    Yields:
+        Each picture with its inspection, or with the error if it could not be read; the others are inspected all the
+        same.
+    """
     for start in range(0, len(images), batch):
         readable: list[tuple[Path, Array8]] = []
         for path in images[start : start + batch]:
@@ -118,26 +139,36 @@ def inspect_all(detector: Detector, images: list[Path], batch: int) -> Iterator[
 
 
 class Verdicts:
-    """Prints a line per picture and writes its record as JSON, and counts both.
+    """Prints a line for each picture, writes its JSON record, and counts the verdicts.
 
-    json: a file, written on `close`; "-" is standard output, and the table then goes to standard error; None writes no
-    records. print_line: prints text to a stream.
+    Args:
+        json: The file of the records, which `close` writes. "-" is standard output; the lines then go to standard
+            error. None writes no records.
+        print_line: Prints a line to a stream, as `print` does.
+        shots: The SHA-256 of each photo that the recipe was learned from.
     """
 
-    def __init__(self, json: str | None, print_line: Callable[..., None]) -> None:
+    def __init__(self, json: str | None, print_line: Callable[..., None], shots: Set[str]) -> None:
         self.counts = dict.fromkeys(get_args(Verdict), 0)
         self.unreadable = 0
+        self._shots, self._shots_inspected = shots, 0
         self._scenes: dict[SceneReason, list[str]] = {}
         self._json, self._print_line = json, print_line
         self._table: TextIO = sys.stderr if json == "-" else sys.stdout
         self._records: list[bytes] = []
 
     def add(self, path: Path, outcome: Inspection | GoodpartsError) -> None:
-        """Print and record what was found in a picture, or why it could not be inspected."""
+        """Print and record what was found in a picture, or why it could not be inspected.
+
+        Args:
+            path: The picture's file.
+            outcome: The inspection, or the error.
+        """
         name = printable(path)
         record: dict[str, Any]
         if isinstance(outcome, Inspection):
             self.counts[outcome.verdict] += 1
+            self._shots_inspected += outcome.score < SHOT_SCORE and sha256(path) in self._shots
             record = {"path": name, **as_record(outcome)}
             score = format_score(outcome.score)
             scene = ""
@@ -157,12 +188,12 @@ class Verdicts:
             self._records.append(line)
 
     def close(self) -> None:
-        """Write the JSON file, whole."""
+        """Write the JSON file, if there is one."""
         if self._json not in (None, "-"):
             write_atomic(Path(str(self._json)), b"".join(self._records))
 
     def print_totals(self) -> None:
-        """Print how many pictures had each verdict or were unreadable, and how many show another scene, and why."""
+        """Print how many pictures got each verdict or were unreadable, and how many show a changed scene and why."""
         good, review, rejected = (self.counts[verdict] for verdict in get_args(Verdict))
         to_review = f"{review} to review, " if review else ""
         print(
@@ -170,24 +201,30 @@ class Verdicts:
             f"{self.unreadable} unreadable",
             file=self._table,
         )
+        if self._shots_inspected:
+            print(
+                f"the recipe was learned from {self._shots_inspected} of them, which therefore score about 0: inspect "
+                "other parts",
+                file=self._table,
+            )
         for sentences in self._scenes.values():
-            print(f"in {len(sentences)} the scene has changed: {sentences[0]}", file=self._table)
+            print(f"the scene has changed in {len(sentences)}: {sentences[0]}", file=self._table)
 
 
 def _print_what_runs(detector: Detector) -> None:
     header = detector.recipe.header
     lines = [f"{header.product}: {detector.engine.encoder.backbone} on {detector.engine.backend}"]
     if header.protocol == "official":
-        lines.append("note: trained with --protocol official, which reproduces the released code, quirks included")
+        lines.append("note: trained with --protocol official, which reproduces the released code with its faults")
     if detector.is_provisional:
         lines.append(f"note: {PROVISIONAL}")
     print_lines(lines, sys.stderr)
 
 
 def _with_progress(inspected: Iterator[Inspected], total: int) -> tuple[Iterator[Inspected], Callable[..., None]]:
-    """Put a progress bar around the pictures, and return a function that prints a line beside it.
+    """Put a progress bar around the pictures, and return a function that prints a line above it.
 
-    There is a bar only where a terminal shows it and tqdm (the extra cli) is installed to draw it.
+    There is a bar only on a terminal, and only if tqdm (the extra cli) is installed.
     """
     try:
         from tqdm import tqdm

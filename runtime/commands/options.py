@@ -19,7 +19,13 @@ Options = argparse._ActionsContainer
 
 
 def add_renamed(options: Options, old: str, new: str) -> None:
-    """Refuse an option's old name and tell its new one."""
+    """Add an option's old name, which is refused with the new one.
+
+    Args:
+        options: Where the option is added.
+        old: The old name, such as "--calibrate-on".
+        new: The new name.
+    """
     options.add_argument(old, nargs="*", action=_Renamed, const=new, dest=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
@@ -29,42 +35,77 @@ class _Renamed(argparse.Action):
 
 
 def add_engine(options: Options, *, default: Path | None = SHIPPED, help: str = "engine folder") -> None:
-    """Add --engine. default: None for a command that chooses the shipped engine itself where no other is named."""
+    """Add --engine.
+
+    Args:
+        options: Where the option is added.
+        default: The folder by default; None for a command that chooses the shipped engine itself.
+        help: What the folder is for.
+    """
     options.add_argument("--engine", type=Path, default=default, metavar="DIR",
                          help=f"{help} (default: the one that ships with goodparts)")  # fmt: skip
 
 
 def add_recipe(options: Options, *, required: bool = True, help: str = "recipe of the product") -> None:
-    """Add --recipe."""
+    """Add --recipe.
+
+    Args:
+        options: Where the option is added.
+        required: Whether the command needs it.
+        help: What the recipe is for.
+    """
     options.add_argument("--recipe", type=Path, required=required, metavar="FILE", help=help)
 
 
 def add_backend(options: Options) -> None:
-    """Add --backend and --precision, which say how an engine is run."""
+    """Add --backend and --precision, which set how an engine runs.
+
+    Args:
+        options: Where the options are added.
+    """
     options.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
     add_precision(options)
 
 
 def add_precision(options: Options) -> None:
-    """Add --precision."""
+    """Add --precision.
+
+    Args:
+        options: Where the option is added.
+    """
     options.add_argument("--precision", default="fp32", choices=get_args(Precision),
-                         help="which of the engine's graphs (default fp32)")  # fmt: skip
+                         help="precision of the engine's graph (default fp32)")  # fmt: skip
 
 
 def add_threads(options: Options) -> None:
-    """Add --threads."""
-    options.add_argument("--threads", type=int, metavar="N", help="of the inference library")
+    """Add --threads.
+
+    Args:
+        options: Where the option is added.
+    """
+    options.add_argument(
+        "--threads", type=int, metavar="N", help="threads of the inference library (default: it chooses)"
+    )
 
 
 def add_threshold(options: Options) -> None:
-    """Add --threshold, by which the recipe's limit is multiplied while the command runs."""
+    """Add --threshold, which multiplies the recipe's threshold while the command runs.
+
+    Args:
+        options: Where the option is added.
+    """
     options.add_argument("--threshold", type=float, metavar="T",
-                         help="score from which a part is rejected: 1 is the recipe's limit, "
-                              "1.2 lets parts pass that score up to 1.2 (default 1)")  # fmt: skip
+                         help="score from which a part is rejected (default 1, the recipe's threshold); "
+                              "1.2 lets parts pass that score up to 1.2")  # fmt: skip
 
 
 def add_review(options: Options, *, help: str) -> None:
-    """Add --review, the lower limit of the band of parts that a person looks at: a float, or "off"."""
+    """Add --review, the score from which a part that is not rejected gets the verdict review: a float, or "off".
+
+    Args:
+        options: Where the option is added.
+        help: What the command does with it.
+    """
     options.add_argument("--review", type=_parse_review, metavar="SCORE", help=help)
 
 
@@ -81,38 +122,64 @@ def _parse_review(text: str) -> float | Literal["off"]:
 
 
 def add_false_reject_rate(options: Options, *, default: float | None = FALSE_REJECT_RATE) -> None:
-    """Add --false-reject-rate. default: None leaves the recipe's rate as it is."""
+    """Add --false-reject-rate.
+
+    Args:
+        options: Where the option is added.
+        default: The rate by default, above 0 and below 0.5; None keeps the recipe's.
+    """
     shown = "default: the recipe's" if default is None else f"default {default}"
     options.add_argument("--false-reject-rate", type=float, default=default, metavar="P",
                          help=f"share of good parts that may be rejected ({shown})")  # fmt: skip
 
 
 def add_bad(options: Options) -> None:
-    """Add --bad."""
+    """Add --bad.
+
+    Args:
+        options: Where the option is added.
+    """
     options.add_argument("--bad", type=Path, nargs="+", default=[], metavar="PATH",
-                         help="bad photos: shows how far off they are and proposes a threshold")  # fmt: skip
+                         help="photos of bad parts: shows how they score, and proposes a threshold")  # fmt: skip
 
 
 def add_region(options: Options, *, roi_help: str, mask_help: str) -> None:
-    """Add --roi and --mask, which say where in a frame to look."""
+    """Add --roi and --mask, which set which part of a frame is inspected.
+
+    Args:
+        options: Where the options are added.
+        roi_help: What --roi means for the command.
+        mask_help: What --mask means for the command.
+    """
     options.add_argument("--roi", metavar="X,Y,W,H", help=roi_help)
     options.add_argument("--mask", type=Path, metavar="FILE", help=mask_help)
 
 
 def add_view(options: Options) -> None:
-    """Add the options that `read_view` reads."""
+    """Add the options that `read_view` reads.
+
+    Args:
+        options: Where the options are added.
+    """
     add_region(options, roi_help="region of interest in frame pixels (default: the whole frame)",
-               mask_help="a picture of the frame's size, white where to look, black elsewhere")  # fmt: skip
+               mask_help="picture of the frame's size: white is inspected, black is not")  # fmt: skip
     options.add_argument("--tiles", metavar="RxC", default="1x1",
-                         help="cut the region into rows x columns, for small defects (default 1x1)")  # fmt: skip
+                         help="cut the region into rows x columns, to find smaller defects (default 1x1)")  # fmt: skip
     options.add_argument("--overlap", type=float, default=0.1, metavar="F",
-                         help="what neighbouring tiles share, as a part of their side (default 0.1)")  # fmt: skip
+                         help="overlap of neighbouring tiles, as a share of their side (default 0.1)")  # fmt: skip
     options.add_argument("--resize", choices=["squash", "letterbox"], default="squash",
-                         help="fill the encoder's square, or keep the aspect ratio (default squash)")  # fmt: skip
+                         help="letterbox keeps the aspect ratio of the encoder's input (default squash)")  # fmt: skip
 
 
 def read_view(args: argparse.Namespace) -> View:
-    """Return the view that --roi, --mask, --tiles, --overlap and --resize describe."""
+    """Return the view that --roi, --mask, --tiles, --overlap and --resize describe.
+
+    Args:
+        args: The parsed arguments.
+
+    Raises:
+        SettingsError: A value is malformed or out of range.
+    """
     roi = None if args.roi is None else Box.parse(args.roi)
     try:
         rows, columns = (int(count) for count in args.tiles.lower().split("x"))
@@ -123,36 +190,59 @@ def read_view(args: argparse.Namespace) -> View:
 
 
 def add_memory(options: Options) -> None:
-    """Add --poses and --memory-share, which say what is remembered of the photos."""
+    """Add --poses and --memory-share, which set what is remembered of the photos.
+
+    Args:
+        options: Where the options are added.
+    """
     options.add_argument("--poses", action="store_true",
-                         help="remember photos turned and mirrored too, for parts that may lie in any way")  # fmt: skip
+                         help="also remember the photos turned and mirrored, if parts may lie in any way")  # fmt: skip
     options.add_argument("--memory-share", type=float, default=1.0, metavar="F",
                          help="remember this share of the patches, the most different first (default 1)")  # fmt: skip
 
 
 def add_rejection(options: Options) -> None:
-    """Add the options that say when a product that is learned is rejected; write_recipe.py reads them."""
+    """Add the options that set a learned product's thresholds; write_recipe.py reads them.
+
+    Args:
+        options: Where the options are added.
+    """
     add_false_reject_rate(options)
     add_renamed(options, "--calibrate-on", "--good")
     options.add_argument("--good", type=Path, nargs="+", default=[], metavar="PATH",
-                         help="further good photos, to set the thresholds by; 20 to 50 make them sound")  # fmt: skip
+                         help="further good photos, which set the thresholds; 20 to 50 make them reliable")  # fmt: skip
     add_bad(options)
-    add_review(options, help="parts from this score on that are not rejected get the verdict review, as in 0.8 "
+    add_review(options, help="score from which a part that is not rejected gets the verdict review, as 0.8 "
                              "(default: off)")  # fmt: skip
 
 
 def add_no_shots(options: Options) -> None:
-    """Add --no-shots."""
+    """Add --no-shots.
+
+    Args:
+        options: Where the option is added.
+    """
     options.add_argument("--no-shots", action="store_true",
                          help="leave the shots out of the recipe; it then fits only this engine's graph")  # fmt: skip
 
 
 def add_key(options: Options, *, required: bool = False) -> None:
-    """Add --key, for a command that writes a recipe which may be signed."""
-    options.add_argument("--key", type=Path, required=required, metavar="FILE", help="private key to sign it with")
+    """Add --key, for a command that may sign the recipe that it writes.
+
+    Args:
+        options: Where the option is added.
+        required: Whether the command needs it.
+    """
+    options.add_argument(
+        "--key", type=Path, required=required, metavar="FILE", help="private key that signs the recipe"
+    )
 
 
 def add_trust(options: Options) -> None:
-    """Add --accept-signed, for a command that only reads recipes."""
+    """Add --accept-signed, for a command that only reads recipes.
+
+    Args:
+        options: Where the option is added.
+    """
     options.add_argument("--accept-signed", type=Path, metavar="FILE",
-                         help="take only recipes that are signed with a public key of this file")  # fmt: skip
+                         help="accept only recipes that are signed with a public key of this file")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pictures that `goodparts inspect` writes: overlays in a folder, and a contact sheet of the highest scores."""
+"""Writes the pictures of `goodparts inspect`: overlays in a folder, and a contact sheet of the highest scores."""
 
 from __future__ import annotations
 
@@ -15,27 +15,35 @@ from ..inspection import Inspection
 from ..overlay import TILE, draw_contact_sheet, draw_overlay, to_png
 
 SHEET_PICTURES = 60
-"""A contact sheet shows the pictures with the highest scores, up to this many."""
+"""A contact sheet shows at most this many pictures, those with the highest scores."""
 
 
 class OverlayWriter:
-    """Writes overlays and a contact sheet; either, both or neither.
+    """Writes overlays, a contact sheet, both or neither.
 
-    folder: where overlays go, made if it is not there; None writes none. sheet: the contact sheet's file; None writes
-    none. roots: the files and folders that the pictures were found in; names of overlays start below them.
+    Args:
+        folder: The folder of the overlays, made if it does not exist; None writes no overlays.
+        sheet: The file of the contact sheet; None writes none.
+        roots: The files and folders in which the pictures were found; an overlay's name begins below them.
     """
 
     def __init__(self, folder: Path | None, sheet: Path | None, roots: list[Path]) -> None:
         self._folder, self._sheet, self._roots = folder, sheet, roots
         self._highest: list[tuple[float, int, str, Image.Image]] = []
         self._names: set[str] = set()
-        self._count = itertools.count()  # of equal scores the later goes first
+        self._count = itertools.count()  # Of two equal scores the earlier picture stays.
         if folder:
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, path: Path, frame: Array8, inspection: Inspection) -> None:
-        """Write a picture's overlay, and keep a small one if the sheet may show it."""
+        """Write a picture's overlay, and keep a small one if the sheet may show it.
+
+        Args:
+            path: The picture's file.
+            frame: Its pixels, uint8 RGB [height, width, 3].
+            inspection: What was found in it.
+        """
         name = self._unused(overlay_name(path, self._roots))
         if self._folder:
             write_atomic(self._folder / name, to_png(draw_overlay(frame, inspection)))
@@ -51,7 +59,7 @@ class OverlayWriter:
             write_atomic(self._sheet, to_png(sheet))
 
     def _unused(self, name: str) -> str:
-        """Return the name, numbered where another picture has it already."""
+        """Return the name, with a number if another picture already has it."""
         unused, stem = name, name.removesuffix(".png")
         for number in itertools.count(2):
             if unused not in self._names and not self._would_replace_a_photo(unused):
@@ -61,13 +69,18 @@ class OverlayWriter:
         return unused
 
     def _would_replace_a_photo(self, name: str) -> bool:
-        """Return whether a file of this name is there that goodparts did not draw, as in the inspected folder."""
+        """Return whether the folder has a file of this name that goodparts did not draw, such as an inspected photo."""
         target = None if self._folder is None else self._folder / name
         return target is not None and target.exists() and not is_drawing(target)
 
 
 def overlay_name(path: Path, roots: list[Path]) -> str:
-    """Return a flat file name that shows the folders between the root and the picture."""
+    """Return a file name that holds the folders between the root and the picture, joined by underscores.
+
+    Args:
+        path: The picture's file.
+        roots: The files and folders in which the pictures were found.
+    """
     inside = next((path.relative_to(root) for root in roots if root.is_dir() and path.is_relative_to(root)), None)
     name = printable(Path("_".join((inside or Path(path.name)).parts)))
     return name if path.suffix.lower() == ".png" else f"{name}.png"

@@ -1,4 +1,4 @@
-"""What `goodparts watch` shows while it runs: messages, and a table of how things stand."""
+"""Shows messages and a table of the sources while `goodparts watch` runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from typing import TextIO
 
 
 class Screen:
-    """Shows messages and a table on a stream. For several threads.
+    """Shows messages and a table on a stream. Several threads may use it.
 
-    draws: whether the stream is a terminal of its own, on which the table stays below the messages and is written over
-    itself; elsewhere, as in a journal or among JSON lines, the table is shown every QUIET seconds.
+    Args:
+        stream: Where it writes.
+        draws: Whether the stream is a terminal that nothing else writes to. There the table stays below the messages
+            and is updated in place. Elsewhere, such as in a journal, the table is written every QUIET seconds.
     """
 
     QUIET = 600.0
+    """Seconds between two tables on a stream that is not drawn on."""
 
     def __init__(self, stream: TextIO, draws: bool) -> None:
         self._stream, self._draws = stream, draws
@@ -26,12 +29,20 @@ class Screen:
         self._lock = threading.Lock()
 
     def print(self, message: str) -> None:
-        """Show a message that stays."""
+        """Write a message above the table.
+
+        Args:
+            message: The message, one line without its end.
+        """
         with self._lock:
             self._write(f"{self._cleared()}{message}\n{self._drawn()}")
 
     def show(self, table: list[str]) -> None:
-        """Show how things stand now."""
+        """Show the table as it is now.
+
+        Args:
+            table: Its lines, without line ends.
+        """
         with self._lock:
             if self._draws:
                 self._table = table
@@ -41,18 +52,18 @@ class Screen:
                 self._write("\n".join([*table, ""]))
 
     def _cleared(self) -> str:
-        """Return what takes the table off a terminal."""
+        """Return the control sequence that removes the table from a terminal."""
         lines, self._lines_drawn = self._lines_drawn, 0
         return f"\r\x1b[{lines}A\x1b[J" if lines else ""
 
     def _drawn(self) -> str:
-        """Return the table, cut to the terminal: a line that wraps could not be taken off."""
+        """Return the table, cut to the terminal, because `_cleared` cannot remove a line that wraps."""
         columns, rows = shutil.get_terminal_size()
         lines = [line[: columns - 1] for line in self._table[: max(1, rows - 2)]]
         self._lines_drawn = len(lines)
         return "".join(f"{line}\n" for line in lines)
 
     def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # whoever looked has gone, or a disk is full: the line goes on
+        with contextlib.suppress(OSError):  # The terminal is gone or the disk is full; the line goes on.
             self._stream.write(text)
             self._stream.flush()

@@ -1,4 +1,4 @@
-"""`goodparts show`: what a recipe or an engine is."""
+"""`goodparts show`: describes recipes and engines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .printing import print_lines
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="*", type=Path, default=[SHIPPED], metavar="PATH",
                         help="recipe files or engine folders (default: the engine in the package)")  # fmt: skip
-    parser.add_argument("--verify", action="store_true", help="check the digest of every file of an engine")
+    parser.add_argument("--verify", action="store_true", help="check the digest of every file of the engines")
 
 
 def run(args: argparse.Namespace) -> int:

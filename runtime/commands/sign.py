@@ -1,4 +1,4 @@
-"""`goodparts sign`: sign recipes in place, with a key that `goodparts keygen` made."""
+"""`goodparts sign`: signs recipes in place with a key that `goodparts keygen` made."""
 
 from __future__ import annotations
 

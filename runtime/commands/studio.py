@@ -1,4 +1,4 @@
-"""`goodparts studio`: products are taught in the browser."""
+"""`goodparts studio`: serves the page on which products are taught in a browser."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .options import add_backend, add_engine, add_key, add_threads
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("products"), metavar="FOLDER",
-                        help="the products, each a folder; made where there is none (default products)")  # fmt: skip
+                        help="folder of the products, made if it does not exist (default products)")  # fmt: skip
     parser.add_argument("--source", action="append", default=[], metavar="ADDRESS",
-                        help="a camera, stream, video or folder that the page offers; may be repeated, the first one "
-                        "is shown at once")  # fmt: skip
+                        help="camera, stream, video or folder that the page offers; may be repeated, the first is "
+                        "shown at once")  # fmt: skip
     parser.add_argument("--page", default=DEFAULT_ADDRESS, metavar="HOST:PORT",
-                        help=f"where the page is served (default {DEFAULT_ADDRESS}); on an address that other machines "
-                        "reach it needs a token: --page-token, or one that is made and shown once")  # fmt: skip
-    parser.add_argument("--page-token", metavar="FILE", help="the page's token is in this file")
+                        help=f"address of the page (default {DEFAULT_ADDRESS}); one that other machines reach needs a "
+                        "token: --page-token, or one that is made and shown once")  # fmt: skip
+    parser.add_argument("--page-token", metavar="FILE", help="file that holds the page's token")
     parser.add_argument("--page-name", metavar="NAME",
-                        help="open the page under this name too, as a proxy's; it then needs a token")  # fmt: skip
+                        help="serve the page under this name too, such as a proxy's; it needs a token")  # fmt: skip
     add_key(parser)
     add_engine(parser)
     add_backend(parser)
@@ -34,8 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the studio until SIGINT or SIGTERM."""
-
     def report(text: str) -> None:
         print(f"goodparts: {visible(text)}", flush=True)
 
@@ -52,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     page = ServedPage(args.page, args.page_token, args.page_name, studio.app, report, "studio")
     try:
         while True:
-            time.sleep(3600)  # a wait that Windows lets a signal end
+            time.sleep(3600)  # On Windows a signal ends this wait.
     except KeyboardInterrupt:
         return 0
     finally:

@@ -1,4 +1,4 @@
-"""`goodparts teach`: a few photos of good parts in, a recipe out, without torch."""
+"""`goodparts teach`: learns a product from a few photos of good parts, without torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     need = parser.add_argument_group("what to learn")
     need.add_argument("--images", type=Path, nargs="+", required=True, metavar="PATH",
                       help="photos of good parts, or folders of them")  # fmt: skip
-    need.add_argument("--product", required=True, metavar="TEXT", help='what it is called: "metal nut"')
+    need.add_argument("--product", required=True, metavar="TEXT", help='name of the product, such as "metal nut"')
     need.add_argument("--out", type=Path, required=True, metavar="FILE", help="the recipe to write (.safetensors)")
     need.add_argument("--shots", type=int, metavar="K", help="learn from the first K photos (default: all)")
     add_no_shots(need)
@@ -40,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Learn a product, write its recipe, and print what it is."""
     require_folder_of(args.out)
     view = read_view(args)
     [photo, *_] = choose_shots(args.images, args.shots)

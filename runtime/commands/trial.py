@@ -1,4 +1,4 @@
-"""Trying a product out: some photos of a folder are learned from, the others are inspected."""
+"""Learns a product from some photos of a folder, and inspects the others."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from ..recipe.teach import teach
 log = logging.getLogger(__name__)
 
 SHOTS = 4
-"""How many photos are learned from where nobody says."""
+"""The number of photos that are learned from by default."""
 
 
 class TryPhotos(NamedTuple):
     """The photos of a folder.
 
     Attributes:
-        folder: Where those of good parts lie, at least the ones that are learned from.
-        good: Those of good parts, in the order in which they are learned from.
-        bad: Those of bad parts.
+        folder: The folder of the good parts' photos that are learned from.
+        good: The photos of good parts, in the order in which they are learned from.
+        bad: The photos of bad parts.
     """
 
     folder: Path
@@ -46,31 +46,36 @@ class TryPhotos(NamedTuple):
     bad: list[Path]
 
 
-class Limit(NamedTuple):
-    """A threshold for raw image scores, and what it rests on."""
+class TriedThreshold(NamedTuple):
+    """A threshold, and the photos that set it.
+
+    Attributes:
+        basis: What it rests on, such as "4 good photos".
+        raw: The raw image score from which a part is rejected.
+    """
 
     basis: str
-    raw_threshold: float
+    raw: float
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What came of trying a product.
+    """The results of trying a product.
 
     Attributes:
-        product: What it is called.
+        product: The product's name.
         folder: The folder that was tried.
-        images: The folder that it was learned from, as it would be given to `goodparts teach`.
-        detector: It finds the product's bad parts, with the first of `limits`.
+        images: The folder of the shots, for `goodparts teach --images`.
+        detector: The product's detector, with the first of `thresholds`.
         shots: The photos that were learned from.
         photos: The photos that were inspected, N of them.
         bad: Whether each shows a bad part, bool [N].
         raw_scores: Their raw image scores [N].
         unreadable: The photos that could not be inspected, each with the reason.
-        limits: The thresholds that were tried, the one from the shots first.
-        patch: The height and width of a patch in pixels of the first shot.
-        seconds: How long learning took.
-        milliseconds: How long inspecting a frame took, the median.
+        thresholds: The thresholds that were tried, the one from the shots first.
+        patch: The height and width of a patch, in pixels of the first shot.
+        seconds: The time that learning took.
+        milliseconds: The median time that inspecting a photo took.
     """
 
     product: str
@@ -82,25 +87,33 @@ class Trial:
     bad: npt.NDArray[np.bool_]
     raw_scores: Floats
     unreadable: list[tuple[Path, str]]
-    limits: list[Limit]
+    thresholds: list[TriedThreshold]
     patch: tuple[float, float]
     seconds: float
     milliseconds: float
 
     @property
     def scores(self) -> Floats:
-        """The scores [N], of which the detector rejects 1 and more."""
+        """The scores, float32 [N]; the detector rejects a part from 1.00."""
         scores: Floats = self.raw_scores / np.float32(self.detector.thresholds.image)
         return scores
 
-    def errors(self, limit: Limit) -> tuple[int, int]:
-        """Return how many good parts a limit rejects, and how many bad ones it lets pass."""
-        rejected = self.raw_scores >= limit.raw_threshold
+    def errors(self, threshold: TriedThreshold) -> tuple[int, int]:
+        """Return how many good parts a threshold rejects, and how many bad parts it misses.
+
+        Args:
+            threshold: One of `thresholds`.
+        """
+        rejected = self.raw_scores >= threshold.raw
         return int((rejected & ~self.bad).sum()), int((~rejected & self.bad).sum())
 
 
 def find_try_photos(folder: Path) -> TryPhotos:
-    """Return the photos of a folder with `good` and `bad`, of MVTec's `train` and `test`, or of good parts only.
+    """Return the photos of a folder.
+
+    Args:
+        folder: A folder with `good` and, where there are bad parts, `bad`; or with MVTec's `train` and `test`; or with
+            photos of good parts only.
 
     Raises:
         SettingsError: The folder has `bad` and no `good`, or fewer than two photos of good parts.
@@ -149,14 +162,19 @@ def try_product(
 
     Args:
         folder: What `find_try_photos` reads.
-        product: What the product is called.
+        product: The product's name.
         engine: The engine that encodes the photos.
-        view: Which part of a photo is looked at; the whole of it where None.
-        shots: How many photos of good parts are learned from, the first by name; SHOTS where None and there are more.
+        view: The part of a photo that is inspected; None: the whole photo.
+        shots: How many photos of good parts are learned from, the first by name; None: SHOTS, or all but one if there
+            are fewer.
         false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
-        poses, memory_share: As in `teach`.
-        unlabelled: Photos of parts as they come, or folders of them, for a second limit; none for no such limit.
-        bad_examples: Photos of bad parts, or folders of them, for a last limit; none for no such limit.
+        poses: Whether the photos are also remembered turned and mirrored.
+        memory_share: The share of the patches that is remembered, above 0, at most 1.
+        unlabelled: Unsorted photos of parts, or folders of them, which set a second threshold.
+        bad_examples: Photos of bad parts, or folders of them, which set a last threshold.
+
+    Returns:
+        The results.
 
     Raises:
         SettingsError: A value is out of range, or no photo is left to be inspected.
@@ -177,16 +195,18 @@ def try_product(
         memory_share=memory_share,
     )  # fmt: skip
     seconds = time.perf_counter() - start
-    limits = [Limit(f"{count} good photo{'s'[: count > 1]}", recipe.header.thresholds.image)]
+    thresholds = [TriedThreshold(f"{count} good photo{'s'[: count > 1]}", recipe.header.thresholds.image)]
     if unlabelled or bad_examples:
         rate = SETTLING_RATE if unlabelled else false_reject_rate
         proposed = recalibrate(recipe, engine.encode, [], bad_examples, rate, unlabelled)
         if proposed.settlement is not None:
             parts = len(proposed.settlement.scores)
-            limits.append(Limit(f"settling in on {parts} parts", proposed.recipe.header.thresholds.image))
+            thresholds.append(TriedThreshold(f"settling in on {parts} parts", proposed.recipe.header.thresholds.image))
         if proposed.bad_photos is not None:
             examples = len(proposed.bad_photos.bad_scores)
-            limits.append(Limit(f"{examples} bad examples as well", proposed.bad_photos.proposal.threshold))
+            thresholds.append(
+                TriedThreshold(f"{examples} bad examples as well", proposed.bad_photos.proposal.threshold)
+            )
     detector = Detector(engine, recipe)
     inspected: list[Path] = []
     scores, spans = [], []
@@ -194,7 +214,7 @@ def try_product(
     learned = {shot.sha256 for shot in recipe.header.shots}
     for path in photos.good[count:] + photos.bad:
         if sha256(path) in learned:
-            log.warning("%s is the same as a photo that was learned from: passed over", printable(path))
+            log.warning("%s is the same as a photo that was learned from: skipped", printable(path))
             continue
         try:
             inspection = detector.predict(path)
@@ -219,7 +239,7 @@ def try_product(
         bad=np.array([path in of_bad for path in inspected]),
         raw_scores=np.array(scores, np.float32),
         unreadable=unreadable,
-        limits=limits,
+        thresholds=thresholds,
         patch=recipe.header.view.patch(height, width, recipe.header.encoder.grid),
         seconds=seconds,
         milliseconds=statistics.median(spans),

@@ -1,4 +1,4 @@
-"""What to do after a product was tried, by what was found."""
+"""Advises what to do after a product was tried."""
 
 from __future__ import annotations
 
@@ -8,21 +8,30 @@ from typing import NamedTuple
 from .trial import Trial
 
 FEW_GOOD = 20
-"""With fewer good photos inspected, the share of them that is rejected is a rough guess."""
+"""If fewer good photos were inspected, the share that is rejected is a rough guess."""
 SEVERAL_SHOTS = 16
-"""More photos to learn from are advised up to this many."""
+"""The advice is to learn from at most this many photos."""
 
 
 class Advice(NamedTuple):
-    """What to do next, and the command that does it; None where there is none."""
+    """What to do next.
+
+    Attributes:
+        sentence: The advice.
+        command: The command that does it; None if there is none.
+    """
 
     sentence: str
     command: str | None = None
 
 
 def advise(trial: Trial) -> list[Advice]:
-    """Return what to do next, the most useful first."""
-    rejected, missed = trial.errors(trial.limits[0])
+    """Return what to do next, the most useful first.
+
+    Args:
+        trial: The results.
+    """
+    rejected, missed = trial.errors(trial.thresholds[0])
     good, bad = int((~trial.bad).sum()), int(trial.bad.sum())
     tried, images, name = (shlex.quote(str(word)) for word in (trial.folder, trial.images, trial.product))
     recipe = shlex.quote(f"{trial.product.replace(' ', '_').replace('/', '_')}.safetensors")
@@ -39,10 +48,10 @@ def advise(trial: Trial) -> list[Advice]:
     if missed:
         advice.append(
             Advice(
-                f"The limit lets {missed} of {bad} bad parts pass. Look at them on the sheet. Where the defect lights "
-                "up, the limit is too high: settle in on parts of the line, as in the last step here. Where it stays "
-                f"dark, it may be too small: a patch sees {width:.0f}×{height:.0f} pixels of your photo. Look at less "
-                "of it with --roi x,y,width,height, or cut it into tiles.",
+                f"The threshold misses {missed} of {bad} bad parts. Look at them on the sheet. If the defect lights "
+                "up, the threshold is too high: settle in on parts of the line, as in the last step here. If it stays "
+                f"dark, it may be too small: a patch covers {width:.0f}×{height:.0f} pixels of your photo. Inspect "
+                "less of the photo with --roi x,y,width,height, or cut it into tiles.",
                 f"{again} --tiles 2x2",
             )
         )
@@ -50,8 +59,8 @@ def advise(trial: Trial) -> list[Advice]:
         more = min(2 * len(trial.shots), SEVERAL_SHOTS, (len(trial.shots) + good) // 2)
         advice.append(
             Advice(
-                f"The limit rejects {rejected} of {good} good parts. Look at them on the sheet. If they lie or are lit "
-                "differently from the photos it learned from, learn from more photos.",
+                f"The threshold rejects {rejected} of {good} good parts. Look at them on the sheet. If they lie or are "
+                "lit differently from the photos it learned from, learn from more photos.",
                 f"{again} --shots {more}" if more > len(trial.shots) else None,
             )
         )

@@ -1,4 +1,4 @@
-"""What came of trying products, as one HTML file that opens offline and runs nothing."""
+"""Shows the results of trying products in one HTML file, which opens offline and runs no script."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .trial_advice import advise
 SIDE = 260
 """The longest side of a picture, in pixels."""
 SHOT_SIDE = 130
-"""The same, of a photo that was learned from."""
+"""The longest side of a photo that was learned from, in pixels."""
 SHOWN = 40
-"""How many photos are shown, those with the highest scores; bad parts that pass are always shown."""
+"""The number of photos that are shown, those with the highest scores; missed bad parts are always shown."""
 SCALE_END = 4.0
-"""Scores beyond this are drawn at the end of the histogram."""
+"""Higher scores are drawn at the end of the histogram."""
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1180px; padding: 1em; }
 body { color: #1a1a1a; background: #f4f4f1; }
@@ -45,11 +45,15 @@ li { margin: .5em 0; }
 .wrong { border-color: #000; border-style: dashed; }
 .shots { display: flex; gap: .6em; flex-wrap: wrap; }
 """
-_HEADINGS = "<th>limit from</th><th>limit</th><th>good rejected</th><th>bad missed</th>"
+_HEADINGS = "<th>threshold from</th><th>threshold</th><th>good rejected</th><th>bad missed</th>"
 
 
 def to_html(trials: Sequence[Trial]) -> str:
-    """Return the HTML file that shows products that were tried, the photos with the highest scores first."""
+    """Return an HTML file that shows the products that were tried, with the highest scores first.
+
+    Args:
+        trials: The results of each product.
+    """
     title = ", ".join(trial.product for trial in trials)
     parts = [] if len(trials) == 1 else [f"<h1>{text(title)}</h1>", _contents(trials)]
     for number, trial in enumerate(trials):
@@ -58,9 +62,13 @@ def to_html(trials: Sequence[Trial]) -> str:
 
 
 def describe_trial(trial: Trial) -> list[str]:
-    """Return what came of a trial in lines of text: what was learned, and the errors of every limit."""
+    """Return lines of text that tell what was learned, and the errors of every threshold.
+
+    Args:
+        trial: The results.
+    """
     rows = [
-        f"  limit {relative} from {basis}: good rejected {rejected}, bad missed {missed}"
+        f"  threshold {relative} from {basis}: good rejected {rejected}, bad missed {missed}"
         for basis, relative, rejected, missed in _error_rows(trial)
     ]
     return [f"{trial.product}: {_learned(trial)}", *rows]
@@ -83,11 +91,11 @@ def _section(trial: Trial) -> Iterator[str]:
     yield f"<p>{text(_learned(trial))}</p>"
     rows = "".join(f"<tr>{_cells(row)}</tr>" for row in _error_rows(trial))
     yield f"<table><tr>{_HEADINGS}</tr>{rows}</table>"
-    limits = {f"{value:.2f}": min(value, SCALE_END) for value in _relative_limits(trial)}
-    label = "Scores: good parts above the line, bad ones below it, limits dashed"
+    thresholds = {f"{value:.2f}": min(value, SCALE_END) for value in _relative_thresholds(trial)}
+    label = "Scores: good parts above the line, bad ones below it, thresholds dashed"
     if beyond := int((trial.scores > SCALE_END).sum()):
-        label += f"; {beyond} beyond {SCALE_END:g} stand at the end"
-    chart = histogram(np.minimum(trial.scores, SCALE_END), trial.bad, limits, label)
+        label += f"; {beyond} above {SCALE_END:g} are drawn at the end"
+    chart = histogram(np.minimum(trial.scores, SCALE_END), trial.bad, thresholds, label)
     yield f'<figure class="chart">{chart}<figcaption><small>{text(label)}</small></figcaption></figure>'
     yield "<h2>What to do next</h2><ol>"
     for sentence, command in advise(trial):
@@ -100,7 +108,7 @@ def _section(trial: Trial) -> Iterator[str]:
     left_out = len(order) - len(chosen)
     note = f" Photos with lower scores are left out: {left_out}." if left_out else ""
     yield "<h2>Highest scores first</h2>"
-    yield f"<p>1.00 is the limit. A dashed frame marks a wrong verdict.{note}</p>"
+    yield f"<p>A part is rejected from score 1.00. A dashed frame marks a wrong verdict.{note}</p>"
     yield '<div class="parts">'
     for index in chosen:
         yield _part(trial, int(index))
@@ -119,7 +127,7 @@ def _cells(row: Sequence[str]) -> str:
 
 
 def _learned(trial: Trial) -> str:
-    """Return what was done, how long it took, and how well scores tell good from bad parts."""
+    """Return what was learned, how long it took, and how well the scores separate good from bad parts."""
     bad = int(trial.bad.sum())
     good = len(trial.photos) - bad
     shots = len(trial.shots)
@@ -134,25 +142,25 @@ def _learned(trial: Trial) -> str:
     return sentences
 
 
-def _relative_limits(trial: Trial) -> list[float]:
-    """Return the limits as scores, of which the first is 1."""
-    return [limit.raw_threshold / trial.limits[0].raw_threshold for limit in trial.limits]
+def _relative_thresholds(trial: Trial) -> list[float]:
+    """Return the thresholds as multiples of the first."""
+    return [threshold.raw / trial.thresholds[0].raw for threshold in trial.thresholds]
 
 
 def _error_rows(trial: Trial) -> list[tuple[str, str, str, str]]:
-    """Return what every limit rests on, the limit as a score, and its errors in words."""
+    """Return what every threshold rests on, the threshold as a score, and its errors in words."""
     bad = int(trial.bad.sum())
     good = len(trial.photos) - bad
     rows = []
-    for limit, relative in zip(trial.limits, _relative_limits(trial), strict=True):
-        rejected, missed = trial.errors(limit)
+    for threshold, relative in zip(trial.thresholds, _relative_thresholds(trial), strict=True):
+        rejected, missed = trial.errors(threshold)
         shown = f"{missed} of {bad}" if bad else "(none shown)"
-        rows.append((limit.basis, f"{relative:.2f}", f"{rejected} of {good}", shown))
+        rows.append((threshold.basis, f"{relative:.2f}", f"{rejected} of {good}", shown))
     return rows
 
 
 def _part(trial: Trial, index: int) -> str:
-    """Return a photo beside the same photo with what was found in it, its score and its verdict."""
+    """Return a photo beside the same photo with its heat-map, its score and its verdict."""
     path, bad = trial.photos[index], bool(trial.bad[index])
     frame = load_rgb(path)
     inspection = trial.detector.predict(frame)

@@ -26,13 +26,13 @@ from .trial_sheet import describe_trial, to_html
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR",
                         help="folder with photos of good parts, or with good/ and bad/")  # fmt: skip
-    parser.add_argument("--product", metavar="TEXT", help="what it is called (default: the folder's name)")
+    parser.add_argument("--product", metavar="TEXT", help="name of the product (default: the folder's)")
     parser.add_argument("--out", type=Path, default=Path("try.html"), metavar="FILE",
                         help="the sheet to write (default %(default)s)")  # fmt: skip
     parser.add_argument("--shots", type=int, metavar="K",
                         help=f"learn from the first K photos of good parts (default {SHOTS})")  # fmt: skip
     parser.add_argument("--unlabelled", type=Path, nargs="+", default=[], metavar="PATH",
-                        help="unsorted photos of parts, to set the limit from; 20 or more")  # fmt: skip
+                        help="unsorted photos of parts, which set a second threshold; 20 or more")  # fmt: skip
     add_bad(parser)
     add_view(parser.add_argument_group("where to look"))
     add_false_reject_rate(parser)
@@ -44,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Try a folder, write the sheet, and print what came of it."""
     require_folder_of(args.out)
     view = read_view(args)
     engine = Engine.open(args.engine, backend=args.backend, precision=args.precision, threads=args.threads, verify=True)

@@ -1,4 +1,4 @@
-"""`goodparts watch`: cameras, streams and watched folders in, verdicts out, until it is told to stop."""
+"""`goodparts watch`: inspects cameras, streams and watched folders until it is stopped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .screen import Screen
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--line", type=Path, metavar="FILE", help="a TOML file that names all of it, instead of what follows"
+        "--line", type=Path, metavar="FILE", help="TOML file with all settings, instead of the options below"
     )
     add_engine(parser, default=None)
     add_recipe(parser, required=False)
@@ -42,34 +42,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder, video file, /dev/video0, rtsp://…, http://…, genicam:PRODUCER.cti?serial=N; may be repeated",
     )  # fmt: skip
     parser.add_argument("--policy", choices=get_args(Policy),
-                        help="when pictures come too fast: newest drops the older ones (default for cameras and "
-                             "streams), every makes the source wait (default for files and folders)")  # fmt: skip
+                        help="what to do when pictures come too fast: newest drops the older ones (default for cameras "
+                             "and streams), every makes the source wait (default for files and folders)")  # fmt: skip
     add_trust(parser)
     add_backend(parser)
     add_threads(parser)
     add_threshold(parser)
     parser.add_argument("--settle", type=int, metavar="N",
-                        help="propose a threshold from the next N parts, of which a few are bad, as 100")  # fmt: skip
+                        help="propose a threshold from the next N parts, as 100; a few of them may be bad")  # fmt: skip
     parser.add_argument(
         "--take", action="store_true", help="write the threshold that --settle proposes into the recipe"
     )
     parser.add_argument(
         "--json", default="-", metavar="FILE", help="one JSON line per frame; - is standard output (default)"
     )
-    parser.add_argument("--rejects", metavar="DIR", help="keep rejected frames and their heat-maps, up to 1 GB")
-    parser.add_argument("--metrics", type=int, metavar="PORT", help="Prometheus metrics on 127.0.0.1")
+    parser.add_argument(
+        "--rejects", metavar="DIR", help="keep rejected frames and their heat-maps in this folder, up to 1 GB"
+    )
+    parser.add_argument(
+        "--metrics", type=int, metavar="PORT", help="serve Prometheus metrics on this port of 127.0.0.1"
+    )
     parser.add_argument(
         "--page", nargs="?", const=DEFAULT_ADDRESS, metavar="HOST:PORT",
-        help=f"a live page to look at and to set thresholds on (default {DEFAULT_ADDRESS}); on an address that other "
-        "machines reach it needs a token: --page-token, or one that is made and shown once",
+        help=f"serve a live page, on which thresholds can be set (default {DEFAULT_ADDRESS}); an address that other "
+        "machines reach needs a token: --page-token, or one that is made and shown once",
     )  # fmt: skip
-    parser.add_argument("--page-token", metavar="FILE", help="the page's token is in this file")
+    parser.add_argument("--page-token", metavar="FILE", help="file that holds the page's token")
     parser.add_argument(
         "--page-name", metavar="NAME",
-        help="open the page under this name too, as a proxy's or one in a name server; the page then needs a token",
+        help="serve the page under this name too, such as a proxy's; the page then needs a token",
     )  # fmt: skip
     parser.add_argument("--page-teach", metavar="FOLDER",
-                        help="let products be taught on the page too, kept in this folder (default: off)")  # fmt: skip
+                        help="teach products on the page too, and keep them in this folder (default: off)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,16 +108,21 @@ def run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def handle_signals(line: Line, *, on_terminal: bool) -> Iterator[None]:
-    """Let signals end a line in order while the block runs, however often they come.
+    """Return a context in which signals end the line.
 
-    SIGINT and SIGTERM ask it to end, a second one to hurry. SIGHUP opens renamed files anew; on a terminal, which it
-    says is gone, it ends the line as well.
+    The first SIGINT or SIGTERM ends the line in order, a second one without delay. SIGHUP tells a service that log
+    files were renamed, so the outputs are opened again; on a terminal it tells that the terminal is gone, so the line
+    ends.
+
+    Args:
+        line: The line.
+        on_terminal: Whether the process runs on a terminal.
     """
     handlers: dict[int, Callable[[], None]] = {signal.SIGINT: line.stop, signal.SIGTERM: line.stop}
     if sys.platform != "win32":
         handlers[signal.SIGHUP] = line.stop if on_terminal else line.reopen_outputs
     if threading.current_thread() is not threading.main_thread():
-        handlers = {}  # Python gives them to the main thread only
+        handlers = {}  # Python delivers signals only to the main thread.
 
     def handle(number: int, frame: object) -> None:  # noqa: ARG001
         handlers[number]()
@@ -127,7 +136,7 @@ def handle_signals(line: Line, *, on_terminal: bool) -> Iterator[None]:
 
 
 def _exit_at_once(code: int) -> None:
-    """End the process without destroying what threads still use, as one that waits for a camera does."""
+    """End the process at once, because a thread that waits for a camera still uses what Python would destroy."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -143,7 +152,7 @@ def _serve_metrics(port: int, line: Line) -> MetricsServer:
 
 
 def _open_studio(folder: Path, line: Line) -> Studio:
-    """Return a studio over a line's sources, whose frames it shows and collects."""
+    """Return a studio that shows and collects the frames of a line's sources."""
     names = [pipeline.settings.name for pipeline in line.pipelines]
     studio = Studio(folder, line.shared_engine, names, None, line.messages.report, is_line=True)
     studio.live.choose(names[0])
@@ -152,7 +161,7 @@ def _open_studio(folder: Path, line: Line) -> Studio:
 
 
 def _settling(args: argparse.Namespace) -> SettlingSettings | None:
-    """Return what --settle and --take ask for; None where they ask for nothing."""
+    """Return the settings of --settle and --take; None without --settle."""
     if args.settle is None:
         return None
     try:
@@ -162,12 +171,16 @@ def _settling(args: argparse.Namespace) -> SettlingSettings | None:
 
 
 def make_settings(args: argparse.Namespace) -> LineSettings:
-    """Return the settings in the file that --line names, or else those that the other options make.
+    """Return the settings in the file of --line, or without --line those of the other options.
 
-    Raises SettingsError for options that do not go together, and for values out of range.
+    Args:
+        args: The parsed arguments.
+
+    Raises:
+        SettingsError: Options exclude each other, or a value is out of range.
     """
     if args.take and args.settle is None:
-        raise SettingsError("--take writes what settling proposes: give --settle N as well")
+        raise SettingsError("--take writes the threshold that settling proposes: give --settle N as well")
     if args.line is not None:
         if args.engine or args.recipe or args.source:
             raise SettingsError("--line FILE names engine, recipes and sources: leave --engine, --recipe, --source out")

@@ -1,4 +1,4 @@
-"""The end of every command that learns: thresholds on what photos there are, the recipe written, and what it is."""
+"""The last step of every command that learns: it sets the thresholds, writes the recipe and prints what to expect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from ..core.files import printable
 from ..core.preprocess import load_rgb
 from ..core.view import View
-from ..describe import describe_recipe, describe_seen
+from ..describe import describe_learned, describe_seen
 from ..recipe.calibrate import Encode
 from ..recipe.recalibrate import recalibrate
 from ..recipe.recipe import Recipe
@@ -19,14 +19,14 @@ from .printing import print_lines
 
 
 def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: Path, photo: Path | None) -> None:
-    """Place a learned recipe's thresholds on the photos that the options name, write it, and print what it is.
+    """Set a learned recipe's thresholds by the photos that the options name, write it, and print what to expect.
 
     Args:
         args: The command's options, those of `add_rejection` and `add_no_shots` among them.
         recipe: The recipe, calibrated on its shots.
         encode: Encodes views with the recipe's graph.
         out: Where the recipe goes.
-        photo: One of the shots, by whose size it is told how small a defect may be; None where there is no file.
+        photo: One of the shots, whose size tells how small a defect may be; None where there is no file.
     """
     recalibration = recalibrate(recipe, encode, args.good, args.bad, recipe.header.false_reject_rate)
     recipe = recalibration.recipe
@@ -36,12 +36,13 @@ def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: 
         recipe = dataclasses.replace(recipe, shots=None)
     recipe.save(out)
     patch = [] if photo is None else [_describe_patch(photo, recipe.header.view, recipe.header.encoder.grid)]
-    print_lines([*describe_recipe(out, recipe), *patch, *describe_seen(recalibration, recipe.header.thresholds)])
+    told = describe_seen(recalibration, recipe.header.thresholds)
+    print_lines([*describe_learned(out, recipe), *patch, *told, f"  goodparts show {out} prints the details."])
 
 
 def _describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:
-    """Return a line that says how small a defect may be, given a photo and the rows and columns of patches."""
+    """Return a line that tells how small a defect may be, given a photo and the rows and columns of patches."""
     shape = load_rgb(photo).shape
     height, width = view.patch(shape[0], shape[1], grid)
     name, advice = printable(Path(photo.name)), "--tiles" if view.count == 1 else "more --tiles"
-    return f"  a patch sees {width:.0f}×{height:.0f} pixels of {name}: for much smaller defects give {advice}"
+    return f"  A patch covers {width:.0f}×{height:.0f} pixels of {name}. For much smaller defects give {advice}."

@@ -19,9 +19,9 @@ def test_what_other_rates_would_mean_is_told_in_scores_of_today(recipe: Recipe) 
     lines = describe_thresholds(recipe.recalibrate(recipe.header.calibration, 0.05).header)
     for rate, missing in ((0.01, 96), (0.05, 16), (0.1, 6)):
         relative = level.threshold(rate) / level.threshold(0.05)
-        expected = f"{100 * rate:g} %  {format_score(relative)}, needs about {missing} more good photos to be sure"
+        expected = f"{100 * rate:g} %  {format_score(relative)}; about {missing} more good photos would verify it"
         assert any(line.endswith(expected) for line in lines)
-    assert any(line.startswith("  3 photos cannot verify a 5 % rate; about 16 more would") for line in lines)
+    assert any(line.startswith("  3 photos cannot verify a rate of 5 %; about 16 more would") for line in lines)
 
 
 def test_a_recipe_of_one_photo_is_provisional_until_its_threshold_is_set_by_hand(recipe: Recipe) -> None:
@@ -38,7 +38,7 @@ def test_a_threshold_above_everything_seen_is_warned_of(recipe: Recipe) -> None:
     for factor, warned in ((1.01, True), (0.99, False)):
         placed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=highest * factor))
         told = describe_seen(Recalibration(recipe, placed), placed.header.thresholds)
-        assert any("no bad part was shown that reaches the limit" in line for line in told) == warned
+        assert any("No part seen so far reaches this threshold" in line for line in told) == warned
 
 
 @pytest.mark.parametrize("taken", [False, True])
@@ -46,6 +46,6 @@ def test_a_proposed_threshold_is_relative_to_the_one_that_will_be_in_the_file(re
     now = recipe.header.thresholds
     after = recipe.with_thresholds(now.scaled_by(1.3))
     scores = np.array([now.image], np.float32)
-    photos = BadPhotos(scores, 2 * scores, 0, 0, Separation(1.5 * now.image, 0, 0))
+    photos = BadPhotos(scores, 2 * scores, 1, 0, Separation(1.5 * now.image, 0, 0))
     told = "\n".join(describe_proposal(Path("r"), Recalibration(recipe, after, bad_photos=photos), taken))
-    assert f"to take it: --threshold {1.5 / 1.3 if taken else 1.5:.4g} with" in told
+    assert f"`goodparts calibrate --threshold {1.5 / 1.3 if taken else 1.5:.4g}`" in told

@@ -48,13 +48,13 @@ def test_a_change_is_shown_first_and_written_when_told_to(
     lines = seen.out.splitlines()
     assert lines[1].split()[1] == "reject"
     assert lines[1].split()[4:] == ["good", photo.name]
-    assert "  memory of 2700 → 3600 rows, at most 13500; 3 → 4 photos" in lines
-    assert "  of 2 past rejects 2 turn good" in lines  # the accepted one, the map and the foreign file are none
+    assert "  photos: 3 → 4; rows of memory: 2700 → 3600, at most 13500" in lines
+    assert "  of 2 past rejects, 2 become good" in lines  # the accepted one, the map and the foreign file are none
     assert lines[-1] == "nothing was changed: --yes writes it"
     assert path.read_bytes() == before
 
     assert accept(path, *told, "--source", "right", "--yes") == 0
-    assert "of 1 past rejects 1 turn good" in capsys.readouterr().out
+    assert "of 1 past rejects, 1 become good" in capsys.readouterr().out
     assert Recipe.open(path).header.shots[-1].name == photo.name
     assert accept(path, "--history") == 0
     assert capsys.readouterr().out.startswith(f"  accepted 1: {photo.name} (")

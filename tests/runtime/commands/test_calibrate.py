@@ -54,8 +54,8 @@ def test_bad_photos_show_the_separation(
     assert not out.exists()
     seen = capsys.readouterr().out
     assert "of 1 bad ones" in seen
-    assert "the fewest mistakes: a limit of" in seen
-    assert "5 %  1.00, needs about 16 more good photos to be sure" in seen
+    assert "no threshold makes fewer mistakes" in seen
+    assert "5 %  1.00; about 16 more good photos would verify it" in seen
 
 
 def test_a_threshold_can_be_set_by_hand(engine_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_band_to_review_is_set_shown_kept_and_taken_back(
     before, after = Recipe.open(recipe_file).header.thresholds, Recipe.open(out).header.thresholds
     assert after == msgspec.structs.replace(before, review=0.8)
     assert main(["show", str(out)]) == 0
-    assert "  to review from score 0.8\n" in capsys.readouterr().out
+    assert "  review from score 0.8\n" in capsys.readouterr().out
     assert calibrate(engine_folder, out, "--good", further, "--take") == 0
     assert Recipe.open(out).header.thresholds.review == 0.8
     assert calibrate(engine_folder, out, "--review", "off") == 0
@@ -98,19 +98,19 @@ def test_what_is_proposed_is_not_written_unless_it_is_taken(
     assert own.read_bytes() == recipe_file.read_bytes()
 
 
-def test_a_limit_that_misses_more_bad_photos_than_todays_is_not_taken(
+def test_a_threshold_that_misses_more_bad_photos_than_todays_is_not_taken(
     engine_folder: Path, recipe_file: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = tmp_path / "ring.safetensors"
     assert calibrate(engine_folder, recipe_file, "--threshold", "0.001", "--out", recipe) == 0  # rejects everything
     before = recipe.read_bytes()
     capsys.readouterr()
-    bad = photos / "bad"  # called good here as well, so that the limit lies above it
+    bad = photos / "bad"  # called good here as well, so that the threshold lies above it
     assert calibrate(engine_folder, recipe, "--good", bad, "--bad", bad, "--take") == 2
     shown = capsys.readouterr()
-    assert "a limit from 1 photos is rough" in shown.out
-    assert "the proposed limit misses 1 more of the bad photos than today's" in shown.out
-    assert "--take writes no limit that misses more of --bad than today's" in shown.err
+    assert "a threshold from 1 photos is rough" in shown.out
+    assert "the proposed threshold misses 1 more of the bad photos than today's" in shown.out
+    assert "--take writes no threshold that misses more of --bad than today's" in shown.err
     assert recipe.read_bytes() == before
 
 
@@ -128,7 +128,7 @@ def test_unlabelled_parts_propose_a_threshold_and_name_those_beyond_it(
     assert header.calibration.source == "unlabelled parts"
     assert len(header.calibration.image.scores) == 21
     assert header.false_reject_rate == SETTLING_RATE
-    beyond = seen[seen.index("look at them:") :].splitlines()
+    beyond = seen[seen.index("Look at them:") :].splitlines()
     assert beyond[1].endswith("30.png")
     reaching = int(seen.split(" of them reach it")[0].split()[-1])
     assert f" rejects 0 of {21 - reaching} good photos" in seen  # the others may be bad
@@ -142,8 +142,8 @@ def test_unlabelled_parts_propose_a_threshold_and_name_those_beyond_it(
         (["--false-reject-rate", "0"], "--false-reject-rate 0.0: between 0 and 0.5"),
         (["--false-reject-rate", "0.7"], "--false-reject-rate 0.7: between 0 and 0.5"),
         (["--threshold", "nan"], "threshold nan: a finite number above 0"),
-        (["--threshold", "0.2", "--good", "PHOTOS/good"], "--threshold sets it by hand, at once: leave out"),
-        (["--review", "0.8", "--good", "PHOTOS/good"], "--review sets it by hand, at once: leave out"),
+        (["--threshold", "0.2", "--good", "PHOTOS/good"], "--threshold sets a threshold at once: leave out"),
+        (["--review", "0.8", "--good", "PHOTOS/good"], "--review sets a threshold at once: leave out"),
         (["--unlabelled", "PHOTOS/bad"], "1 unlabelled parts: at least 20 are needed"),
         (["--sheet", "sheet.png"], "--sheet shows unlabelled parts"),
         (["--out", "/nowhere/at/all"], "folder /nowhere/at does not exist"),

@@ -97,9 +97,10 @@ def test_parts_to_review_are_counted_and_have_an_exit_code_of_their_own(
     recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=1e-4)).save(tmp_path / "band")
     command = Command(engine_folder, tmp_path / "band")
     assert command(photos, "--threshold", "1000", "--overlays", tmp_path / "pictures") == 0
-    seen = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in seen[:-1]] == ["review", "good", "good", "good"]  # the shots score next to 0
-    assert seen[-1] == "4 inspected: 3 good, 1 to review, 0 rejected, 0 unreadable"
+    *lines, total, hint = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["review", "good", "good", "good"]  # The shots score about 0.
+    assert total == "4 inspected: 3 good, 1 to review, 0 rejected, 0 unreadable"
+    assert hint == "the recipe was learned from 3 of them, which therefore score about 0: inspect other parts"
     with Image.open(tmp_path / "pictures" / "bad_4.png") as picture:
         assert picture.convert("RGB").getpixel((0, 0)) == _BANNER["review"][0]
     assert command(photos, "--threshold", "1000", "--fail-on-reject") == 3
@@ -192,7 +193,7 @@ def test_show_describes_and_verifies(
     assert "every digest matches" in seen
     assert Recipe.open(recipe_file).header.digest in seen
     assert "official protocol" in seen
-    assert "scored by prompts and memory" in seen
+    assert "scores by prompts and memory" in seen
 
 
 @pytest.mark.skipif(os.name != "posix", reason="such names cannot be elsewhere")
@@ -235,4 +236,4 @@ def test_a_changed_scene_is_told_beside_the_verdict(
     first, second, _, total = capsys.readouterr().out.splitlines()
     assert first.endswith("a.png")
     assert second.endswith("b.png  scene changed: darker")
-    assert total == f"in 1 the scene has changed: {scenes[1]['sentence']}"
+    assert total == f"the scene has changed in 1: {scenes[1]['sentence']}"

@@ -23,8 +23,8 @@ def test_two_commands_from_photos_to_verdicts(
 ) -> None:
     assert main([*command, "--tiles", "1x2", "--bad", str(photos / "bad")]) == 0
     output = capsys.readouterr().out
-    assert "ring.safetensors: recipe for 'ring', taught (clean protocol)" in output
-    assert "to take it: --threshold" in output
+    assert "ring.safetensors: recipe for 'ring', learned from 1.png, 2.png, 3.png" in output
+    assert "no threshold makes fewer mistakes" in output
     inspect = ["inspect", "--engine", str(engine_folder), "--recipe", command[-1], str(photos)]
     assert main(inspect) == 0
     assert "4 inspected: 3 good, 1 rejected" in capsys.readouterr().out
