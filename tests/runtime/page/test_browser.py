@@ -58,7 +58,7 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     )
     assert station.detector.thresholds.image == before
     browser.run("document.querySelector('.apply').click()")
-    assert "Undo: limit 1 → " in browser.wait("document.querySelector('.undo:not([hidden])').innerText")
+    assert "Undo: threshold 1 → " in browser.wait("document.querySelector('.undo:not([hidden])').innerText")
     assert station.detector.thresholds.image == wanted
     browser.run("document.querySelector('.keep').click()")
     assert "own.safetensors" in browser.wait("document.querySelector('#confirm[open] p').innerText")

@@ -94,7 +94,7 @@ def test_what_was_changed_meanwhile_is_not_overwritten(open_line: OpenLine, own:
     first = seen(client)["raw_threshold"]
     assert act(client, "/threshold", score=0.4).status == 200
     late = client.post("/threshold", {"source": "left", "score": 0.3, "seen": first})
-    assert (late.status, b"limit was changed meanwhile, to raw" in late.body) == (409, True)
+    assert (late.status, b"threshold was changed meanwhile, to raw" in late.body) == (409, True)
     assert act(client, "/keep").status == 200
     changed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=0.9))
     changed.save(own)
