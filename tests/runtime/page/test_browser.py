@@ -53,7 +53,7 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
         f"""(() => {{ const exact = document.querySelector(".exact"); exact.focus(); exact.value = {factor};
         exact.dispatchEvent(new Event("input")) }})()"""
     )
-    assert "31 of the last 31 frames rejected" in browser.wait(
+    assert "31 of the last 31 frames would be rejected" in browser.wait(
         "document.querySelector('.effect b').parentNode.innerText"
     )
     assert station.detector.thresholds.image == before
