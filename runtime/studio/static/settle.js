@@ -1,4 +1,4 @@
-// Teaching, and settling in: the scores of the collected pictures, and the limit.
+// Teaching, and settling in: the scores of the collected pictures, and the threshold.
 import { $, ask, make } from "./common.js";
 import { SIGNS, collect, tile } from "./collect.js";
 import { number, t } from "./text.js";
@@ -11,7 +11,7 @@ const [LEFT, RIGHT, LANE, AXIS] = [92, 14, 46, 24]; // pixels: margins, height o
 
 export const settle = {
   scores: null, // the server's last answer
-  limit: null, // the limit that the user tries, as a share of the threshold in use; null for none
+  limit: null, // the threshold that the user tries, as a share of the threshold in use; null for none
   review: undefined, // the review score that the user tries, null for no review; undefined while the user tries none
   gathering: 0, // how many pictures are still to be gathered
   asking: false, // whether a request for scores is running
@@ -75,7 +75,7 @@ export const settle = {
     if (this.scores.pending) setTimeout(() => this.update(this.app.step), 50);
   },
 
-  // Tries another limit.
+  // Tries another threshold.
   consider(limit) {
     this.limit = limit;
     this.show();
@@ -88,14 +88,14 @@ export const settle = {
     this.show();
   },
 
-  // Returns to the limit and the review score in use.
+  // Returns to the threshold and the review score in use.
   forget() {
     this.limit = null;
     this.review = undefined;
     this.show();
   },
 
-  // Sets the limit and the review score that the user tried.
+  // Sets the threshold and the review score that the user tried.
   async apply() {
     const { digest, threshold, review } = this.scores;
     const wanted = { threshold: threshold * (this.limit ?? 1), review: this.review === undefined ? review : this.review };
@@ -129,7 +129,7 @@ export const settle = {
     if (!$("#judged").hidden) this.showScores(product);
   },
 
-  // Shows what the limit in use, or the one that the user tries, decides about the collected pictures.
+  // Shows what the threshold in use, or the one that the user tries, decides about the collected pictures.
   showScores(product) {
     const { scores, threshold, review, pending, proposal } = this.scores;
     const limit = this.limit ?? 1;
@@ -166,7 +166,7 @@ export const settle = {
     $("#changing").replaceChildren(...(tiles.length ? tiles : [make("p", t(this.limit === null ? "settle.move" : "settle.nobody"), "hint")]));
   },
 
-  // Shows the limits that the server proposes, as buttons.
+  // Shows the thresholds that the server proposes, as buttons.
   propose({ settled, separated, fewest }, threshold) {
     const have = this.app.state.product.pictures.settle.length;
     const offers = [];
@@ -184,13 +184,13 @@ export const settle = {
     $("#proposals").replaceChildren(...buttons);
   },
 
-  // Sets the limit that the unsorted parts propose.
+  // Sets the threshold that the unsorted parts propose.
   async take() {
     const done = await this.app.act("settle", { product: this.app.product, seen: this.scores.digest });
     if (done !== undefined) this.update("settle");
   },
 
-  // Draws a row of bars for each kind, over the logarithm of the score. The limit is a line through all rows.
+  // Draws a row of bars for each kind, over the logarithm of the score. The threshold is a line through all rows.
   draw(scores, limit, band) {
     const canvas = $("#histogram");
     const kinds = ["good", "settle", "bad"].filter((kind) => scores.some((one) => one.kind === kind));

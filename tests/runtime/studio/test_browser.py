@@ -235,7 +235,7 @@ def test_a_product_is_taught_from_a_video_and_finds_a_defect(
     keep(browser, f"{name}-7-products")
     browser.click("#undo")
     browser.click("#confirm button[value=yes]")
-    text(browser, "#undo", "limit moved")
+    text(browser, "#undo", "threshold moved")
     assert Recipe.open(recipe).header.product == "Nut M8"
     assert Recipe.open(recipe.parents[1] / "Nut-M8-brass" / recipe.name).header.product == "Nut M8 zinc"
     nothing_odd(browser, client.port)
