@@ -23,7 +23,7 @@ from ..recipe.recipe import Recipe
 from .gallery import Gallery
 
 _MOST_UNDOABLE = 50
-"""The last changes of a source that can be undone."""
+"""How many of a source's last changes can be undone."""
 COMPARED = 16
 """How many of the source's newest other rejects are inspected again before a reject is accepted."""
 

@@ -156,7 +156,8 @@ class Guard:
     def _is_ours(self, host: str) -> bool:
         """Return whether a Host header names this machine, by one of its names or by an IP address.
 
-        No name server can turn an IP address into this machine's. Without a token only a loopback address is accepted.
+        An IP address is safe, since no name server can point it to this machine. Without a token, only a loopback
+        address is accepted.
         """
         match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?", host)
         name = "" if match is None else match[1].strip("[]").lower()

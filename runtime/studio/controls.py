@@ -33,7 +33,7 @@ from .verdicts import Inspector, settled_recipe, to_png
 from .workspace import KINDS, Kind, ProductFolder, Workspace, open_recipe, revision_of, safe_stem
 
 MOST_PICTURES = 2000
-"""Pictures of one kind that a product may have. So many are a mistake: something collects them unwatched."""
+"""Pictures of one kind that a product may have. More are a mistake, such as a collection that nobody stopped."""
 
 
 @dataclass(frozen=True)
