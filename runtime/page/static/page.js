@@ -118,7 +118,8 @@ class Card {
       if (document.activeElement !== this.part("exact")) this.part("exact").value = "1.00";
       const origins = { recipe: "", line: ", from the line's settings", page: ", set on this page, until the line ends" };
       const review = state.review === null ? "" : `; to review from ${formatScore(state.review)}`;
-      this.part("effect").textContent = `1.00 is ${times(state.threshold)}the recipe's threshold${origins[state.origin]}${review}`;
+      this.part("effect").textContent =
+        `1.00 is ${times(state.threshold)}the recipe's threshold${origins[state.origin]}${review}`;
     }
     this.part("apply").disabled = !(this.asked > 0);
     this.part("cancel").disabled = !pending;
@@ -151,7 +152,8 @@ class Card {
         const found = await ask(`preview?source=${this.name}&threshold=${of}`);
         if (this.asked === null) return;
         const effect = this.part("effect");
-        effect.replaceChildren(`At ${short(of)}: `, make("b", `${found.would} of the last ${found.frames} frames would be rejected`),
+        effect.replaceChildren(`At ${short(of)}: `,
+          make("b", `${found.would} of the last ${found.frames} frames would be rejected`),
           `; ${found.rejected} of them were rejected. Nothing is changed yet.`);
       } while (this.asked !== null && this.asked !== of);
     } catch (error) {
@@ -165,7 +167,8 @@ class Card {
   async keep() {
     const { state } = this;
     const others = state.sharing.length ? ` On this line it then also holds for ${state.sharing.join(", ")}.` : "";
-    const text = `Write ${times(state.threshold)}the recipe's threshold into ${state.recipe}? It then holds wherever this recipe is used.${others}`;
+    const text = `Write ${times(state.threshold)}the recipe's threshold into ${state.recipe}? ` +
+      `It then holds wherever this recipe is used.${others}`;
     if (await confirmed(text)) this.act("/keep", { seen: state.raw_threshold });
   }
 
@@ -183,7 +186,8 @@ class Card {
     }
     const relative = (score) => (score / proposal.today).toFixed(2);
     this.part("gathered").textContent = `${parts} parts propose to reject from 1.00 → ${relative(proposal.threshold)} ` +
-      `(raw ${short(proposal.today)} → ${short(proposal.threshold)}), so that ${short(100 * proposal.rate)} % of good parts are rejected. ` +
+      `(raw ${short(proposal.today)} → ${short(proposal.threshold)}), ` +
+      `so that ${short(100 * proposal.rate)} % of good parts are rejected. ` +
       `Today ${proposal.rejected} of the parts are rejected, then ${proposal.would} would be. Look at these:`;
     drawHistogram(canvas, proposal);
     const shown = `${proposal.threshold} ${parts}`;
@@ -200,7 +204,8 @@ class Card {
   // Writes the proposed threshold into the recipe, if the user confirms it.
   async take() {
     const { proposal } = this.state.settling;
-    const text = `Write ${short(proposal.threshold / proposal.today)} times today's threshold into ${this.state.recipe}? ` +
+    const factor = short(proposal.threshold / proposal.today);
+    const text = `Write ${factor} times today's threshold into ${this.state.recipe}? ` +
       "It then holds wherever this recipe is used.";
     if (await confirmed(text)) this.act("/take", { threshold: proposal.threshold });
   }
