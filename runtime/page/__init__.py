@@ -1,5 +1,5 @@
-"""The live page of `goodparts watch`: what the line sees, and the few things that may be changed while it runs.
+"""The live page of `goodparts watch`: it shows what the line inspects and allows a few changes while the line runs.
 
-The page polls, over the standard library's HTTP server: a request a second is bounded and starts again by itself. As
-whoever watches asks, nothing is drawn, encoded or sent while nobody does.
+The browser polls an HTTP server of the standard library. A poll is bounded and recovers by itself after a failure.
+Pictures are drawn, encoded and sent only when a browser asks for them.
 """

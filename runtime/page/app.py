@@ -1,4 +1,4 @@
-"""What the page asks for, and what it is answered."""
+"""The requests of a line's page, and their answers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .server import Answer
 from .state import PageState
 
 
+# Each struct is the body of an action. Its fields are the arguments of a method of Controls.
 class SetThreshold(msgspec.Struct, forbid_unknown_fields=True):
     source: str
     score: float
@@ -53,7 +54,14 @@ class Undo(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PageApp(GuardedApp):
-    """Answers what is asked of the page of a line. gallery: None where rejects are not saved."""
+    """The app that answers the requests of a line's page.
+
+    Args:
+        guard: Checks each request.
+        state: Reads what the page shows.
+        controls: Does the actions.
+        gallery: The saved rejects; None if the line saves none.
+    """
 
     def __init__(self, guard: Guard, state: PageState, controls: Controls, gallery: Gallery | None) -> None:
         self._state, self._controls, self._gallery = state, controls, gallery
@@ -82,7 +90,7 @@ class PageApp(GuardedApp):
         )
 
     def _then_state(self, act: Callable[..., Considered | None]) -> Callable[..., Any]:
-        """Return an action that is answered by how everything stands now, where it has no answer of its own."""
+        """Return an action that answers with the page's new state if the given action returns nothing."""
 
         def act_and_read(**fields: Any) -> Any:
             considered = act(**fields)
@@ -103,7 +111,8 @@ class PageApp(GuardedApp):
         return to_json(recent.preview(raw_threshold))
 
     def _frame(self, query: dict[str, str], source: str, number: str, kind: str) -> Answer:  # noqa: ARG002
-        return to_picture(JPEG, self._recent(source).picture(int(number), kind == "heat"), lasting=False)  # of this run
+        # Not lasting: the next run of the line gives the same numbers to other frames.
+        return to_picture(JPEG, self._recent(source).picture(int(number), kind == "heat"), lasting=False)
 
     def _settled_part(self, query: dict[str, str], source: str, index: str) -> Answer:  # noqa: ARG002
         picture = self._controls.settled_part(source, int(index))

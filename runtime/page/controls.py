@@ -1,4 +1,4 @@
-"""What may be changed from the page, and changed back."""
+"""The changes that the page can make to a running line, and their undo."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ from ..recipe.recipe import Recipe
 from .gallery import Gallery
 
 _MOST_UNDOABLE = 50
-"""Changes of a source that can be undone."""
+"""How many of a source's last changes can be undone."""
 COMPARED = 16
-"""So many of the source's newest other rejects are looked at again before one is accepted."""
+"""How many of the source's newest other rejects are inspected again before a reject is accepted."""
 
 
 class ChangedError(GoodpartsError):
-    """What was to be changed is no longer what was seen on the page."""
+    """The thing to change is no longer in the state that the browser last read."""
 
 
 @dataclass(frozen=True)
 class _Undoable:
-    """A change that was made, and what was there before.
+    """A change that was made, and the state before it.
 
-    threshold: the source's own threshold before, None for the recipe's; old_recipe, new_recipe: the recipe file's
-    bytes before and after, None where the change did not touch it.
+    Attributes:
+        label: The change in words.
+        threshold: The source's own factor before the change; None if it used the recipe's threshold.
+        old_recipe: The bytes of the recipe's file before the change; None if the change did not touch the file.
+        new_recipe: The bytes of the recipe's file after the change, likewise.
     """
 
     label: str
@@ -47,11 +50,16 @@ class _Undoable:
 
 
 class Considered(msgspec.Struct):
-    """What accepting a reject would do.
+    """The effects that accepting a reject would have.
 
-    change: names it; photo: the reject's scores and verdicts by the recipe's own limit, before and after; compared: how
-    many other rejects were looked at again; turning: names of those that turn good; limit_change: the factor by which
-    the recipe's raw threshold changes; own_threshold: the source's, where it is not the recipe's, and stays.
+    Attributes:
+        source: The source of the reject.
+        change: The digest of the recipe after the change, by which `accept` names the change.
+        photo: The reject's scores and verdicts before and after, by the recipe's own threshold.
+        compared: How many other rejects were inspected again.
+        turning: The names of those among them that turn good.
+        limit_change: The factor by which the recipe's raw threshold changes.
+        own_threshold: The source's own factor, which stays; None if the source uses the recipe's threshold.
     """
 
     source: str
@@ -64,16 +72,23 @@ class Considered(msgspec.Struct):
 
 
 class Controls:
-    """Changes to a running line. Each is reported in a line, as everything that happens to it is.
+    """The changes that the page can make to a running line. Each change is reported in one line of text.
 
-    A source's threshold is what the limit of its recipe is multiplied by (InspectionSettings). It is set in two steps,
-    as it is on a machine's panel. `set_threshold` changes what the source does from its next frame on; it outlasts a
-    change of the recipe, as one from the line file does, and ends with the line. `keep_threshold` writes it into the
-    recipe, for every line and source that reads it. So does `accept`, with a reject that is good after all, once
-    `consider` has shown what that changes.
+    A source's threshold is a factor by which the threshold of its recipe is multiplied (InspectionSettings). It is
+    changed in two steps, as on the panel of a machine. `set_threshold` takes effect with the source's next frame; the
+    threshold then also holds for a recipe that replaces the present one, until the line ends. `keep_threshold` writes
+    it into the recipe, for every line and source that reads the recipe.
 
-    gallery: None where rejects are not saved. Every method raises SettingsError for a source that there is not, and
-    ChangedError where something else was changed since it was seen.
+    `accept` adds a reject that is good after all to the recipe; `consider` shows the effects before.
+
+    Every action raises SettingsError if there is no such source, and ChangedError if something else was changed since
+    the browser read the state.
+
+    Args:
+        settlings: The settling in of each source.
+        shared_engine: The line's engine.
+        gallery: The saved rejects; None if the line saves none.
+        report: Takes one line of text about each change.
     """
 
     def __init__(
@@ -90,14 +105,22 @@ class Controls:
         self._lock = threading.Lock()  # one change at a time
 
     def origin(self, source: str) -> str:
-        """Return where a source's threshold comes from: "recipe", "line" (its settings), or "page"."""
+        """Return where a source's threshold comes from: "recipe", "line" (the line's settings), or "page".
+
+        Args:
+            source: The source's name.
+        """
         threshold = self._stations[source].settings.threshold
         if threshold == self._line_thresholds[source]:
             return "recipe" if threshold is None else "line"
         return "page"
 
     def sharing(self, source: str) -> list[str]:
-        """Return the other sources that a threshold in this one's recipe holds for."""
+        """Return the names of the other sources that use the threshold of this source's recipe.
+
+        Args:
+            source: The source's name.
+        """
         recipe = self._stations[source].settings.recipe
         return [
             name
@@ -106,54 +129,94 @@ class Controls:
         ]
 
     def undoable(self, source: str) -> str | None:
-        """Return the label of the change that `undo` would take back; None where there is none."""
+        """Return the label of the change that `undo` would take back; None if there is none.
+
+        Args:
+            source: The source's name.
+        """
         changes = self._undoable[source]
         return changes[-1].label if changes else None
 
     def threshold(self, source: str) -> float:
-        """Return what a source multiplies the limit of its recipe by; 1 where it takes the recipe's."""
+        """Return the factor by which a source multiplies its recipe's threshold; 1 if it has no factor of its own.
+
+        Args:
+            source: The source's name.
+        """
         threshold = self._stations[source].settings.threshold
         return 1.0 if threshold is None else threshold
 
     def raw_threshold(self, source: str) -> float:
-        """Return the raw image score from which a source rejects."""
+        """Return the raw image score from which a source rejects.
+
+        Args:
+            source: The source's name.
+        """
         return self._stations[source].detector.thresholds.image
 
     def set_threshold(self, source: str, score: float, seen: float) -> None:
-        """Reject from what has this score now. seen: the raw threshold that the page had when this was asked for."""
+        """Let the source reject from another score, beginning with its next frame.
+
+        Args:
+            source: The source's name.
+            score: The score, as scores are shown now, from which the source shall reject; above 0.
+            seen: The raw threshold that the browser showed.
+
+        Raises:
+            SettingsError: There is no such source, or the score is not a finite number above 0.
+            ChangedError: The raw threshold is no longer `seen`.
+        """
         with self._lock:
             station = self._station(source, seen)
             check_factor(score)
             before = self.threshold(source)
             after = before * score
-            label = f"limit {before:.4g} → {after:.4g} times the recipe's"
+            label = f"threshold {before:.4g} → {after:.4g} times the recipe's"
             undoable = _Undoable(label, station.settings.threshold)
             station.adjust(after)
             self._undoable[source].append(undoable)
         self._report(f"{source}: {label}, set on the page")
 
     def keep_threshold(self, source: str, seen: float) -> None:
-        """Write the threshold that was set on the page into the recipe's file. seen: see set_threshold."""
+        """Write the threshold that was set on the page into the recipe's file.
+
+        Args:
+            source: The source's name.
+            seen: The raw threshold that the browser showed.
+
+        Raises:
+            SettingsError: No threshold was set on the page, the line's settings name one, or the recipe is signed.
+            ChangedError: The raw threshold is no longer `seen`, or the recipe's file is not the one in use.
+        """
         with self._lock:
             station = self._station(source, seen)
             if self.origin(source) != "page":
-                raise SettingsError(f"{source}: no threshold was set on the page that could be kept")
+                raise SettingsError(f"{source}: there is no threshold to keep, since none was set on the page")
             threshold = self.threshold(source)
             self._check_recipe_decides(source, threshold)
             old, recipe = self._open_recipe(station)
             kept = recipe.with_thresholds(recipe.header.thresholds.scaled_by(threshold))
-            label = f"{threshold:.4g} times the limit written into {station.settings.recipe.name}"
+            label = f"{threshold:.4g} times the recipe's threshold, written into {station.settings.recipe.name}"
             self._replace_recipe(station, old, kept.to_bytes(), label)
             station.adjust(None)
         self._report(f"{source}: {label}, from the page")
 
     def consider(self, reject: str) -> Considered:
-        """Return what it would change to accept a saved reject as good; nothing is changed."""
+        """Return the effects that accepting a saved reject as good would have. Nothing is changed.
+
+        Args:
+            reject: The reject's name.
+
+        Raises:
+            SettingsError: There is no such reject or no such source, the recipe is signed, or the line's settings
+                name a region or a mask.
+            ChangedError: The recipe's file is not the one in use.
+        """
         gallery = self._gallery
         source = None if gallery is None else gallery.source(reject)
         if gallery is None or source is None:
             raise SettingsError("there is no such reject")
-        with self._considering:  # takes a while: the engine looks at the last rejects again
+        with self._considering:  # takes a while, because the engine inspects the last rejects again
             station = self._station(source)
             _, recipe = self._open_recipe(station)
             if station.settings.roi or station.settings.mask:
@@ -180,7 +243,16 @@ class Controls:
         )
 
     def accept(self, source: str, change: str) -> None:
-        """Accept the reject that was considered last. change: as `consider` named it."""
+        """Accept the reject that was considered last.
+
+        Args:
+            source: The source's name.
+            change: The change's name, Considered.change.
+
+        Raises:
+            SettingsError: There is no such source, or the recipe is signed.
+            ChangedError: Another reject was considered, or the recipe was changed, since `consider` was called.
+        """
         with self._lock:
             station = self._station(source)
             considered = self._considered.get(source)
@@ -196,18 +268,43 @@ class Controls:
         self._report(f"{source}: {label} on the page")
 
     def settled_part(self, source: str, index: int) -> Image.Image | None:
-        """Return a part that a proposed threshold rests on, with its heat-map; None where there is no picture of it."""
+        """Return the picture of a part from which a threshold was proposed, with its heat-map.
+
+        Args:
+            source: The source's name.
+            index: The part's index in the proposal.
+
+        Returns:
+            The picture; None if no picture of the part was kept.
+        """
         settling = self._settlings.get(source)
         return None if settling is None else settling.picture(index)
 
     def settle(self, source: str, parts: int) -> None:
-        """Have the source's next parts propose a threshold; a proposal from before is dropped."""
+        """Begin to gather the source's next parts, which then propose a threshold. An earlier proposal is dropped.
+
+        Args:
+            source: The source's name.
+            parts: How many parts to gather.
+
+        Raises:
+            SettingsError: There is no such source, or a threshold cannot rest on so few parts.
+        """
         self._station(source)
         self._settlings[source].start(parts)
         self._report(f"{source}: settling in on the next {parts} parts, asked for on the page")
 
     def take(self, source: str, threshold: float) -> None:
-        """Write the proposed threshold into the recipe's file. threshold: the raw one that the page showed."""
+        """Write the proposed threshold into the recipe's file.
+
+        Args:
+            source: The source's name.
+            threshold: The proposed raw threshold that the browser showed.
+
+        Raises:
+            SettingsError: There is no such source, the line's settings name a threshold, or the recipe is signed.
+            ChangedError: Another threshold was proposed meanwhile, or the recipe's file is not the one in use.
+        """
         with self._lock:
             station, settling = self._station(source), self._settlings[source]
             proposal = settling.proposal
@@ -217,7 +314,7 @@ class Controls:
             self._check_recipe_decides(source, threshold / limit)
             old, recipe = self._open_recipe(station)
             label = (
-                f"{threshold / limit:.4g} times the limit, of {len(proposal.names)} parts, written into "
+                f"{threshold / limit:.4g} times the recipe's threshold, from {len(proposal.names)} parts, written into "
                 f"{station.settings.recipe.name}"
             )
             self._replace_recipe(station, old, settling.propose(recipe).to_bytes(), label)
@@ -226,7 +323,16 @@ class Controls:
         self._report(f"{source}: {label}, from the page")
 
     def undo(self, source: str, label: str) -> None:
-        """Take the last change back. label: as `undoable` returned it."""
+        """Take the source's last change back.
+
+        Args:
+            source: The source's name.
+            label: The change's label, as `undoable` returned it.
+
+        Raises:
+            SettingsError: There is no such source.
+            ChangedError: The last change has another label, or the recipe's file was changed since.
+        """
         with self._lock:
             station = self._station(source)
             if self.undoable(source) != label:
@@ -234,7 +340,7 @@ class Controls:
             change = self._undoable[source][-1]
             path = station.settings.recipe
             if change.new_recipe is not None and read_bytes(path) != change.new_recipe:
-                raise ChangedError(f"{path.name} was changed since by something else, and stays as it is")
+                raise ChangedError(f"{path.name} was changed since by something else; it stays as it is")
             station.adjust(change.threshold)
             if change.old_recipe is not None:
                 write_atomic(path, change.old_recipe)
@@ -243,17 +349,17 @@ class Controls:
         self._report(f"{source}: {label}: undone on the page")
 
     def _station(self, source: str, seen: float | None = None) -> Station:
-        """Return a source's station; refuse where its threshold is no longer the one that was seen."""
+        """Return a source's station; raise ChangedError if its raw threshold is no longer the one in `seen`."""
         station = self._stations.get(source)
         if station is None:
             raise SettingsError(f"there is no source {source!r}")
         threshold = station.detector.thresholds.image
         if seen is not None and seen != threshold:
-            raise ChangedError(f"{source}: the limit was changed meanwhile, to raw {threshold:.4g}; look again")
+            raise ChangedError(f"{source}: the threshold was changed meanwhile, to raw {threshold:.4g}; look again")
         return station
 
     def _check_recipe_decides(self, source: str, threshold: float) -> None:
-        """Raise SettingsError where the line's settings name a threshold, which rules over the recipe's."""
+        """Raise SettingsError if the line's settings name a threshold, which has priority over the recipe's."""
         if self._line_thresholds[source] is not None:
             raise SettingsError(
                 f"{source}: its threshold comes from the line's settings, not from the recipe: "
@@ -261,35 +367,42 @@ class Controls:
             )
 
     def _open_recipe(self, station: Station) -> tuple[bytes, Recipe]:
-        """Return the bytes of the recipe's file, which is to be changed, and the recipe in it, which must be in use."""
+        """Return the bytes of the recipe's file and the recipe, before it is changed.
+
+        Raises SettingsError if the recipe is signed, and ChangedError if the station does not use it.
+        """
         path = station.settings.recipe
         data = read_bytes(path)
         recipe = Recipe.from_bytes(data, str(path), station.settings.trust)
         if recipe.header.signature:
-            raise SettingsError(f"{path} is signed: it is changed where its key is")
+            raise SettingsError(
+                f"{path} is signed, and the line has no key: change it with `goodparts calibrate` or "
+                "`goodparts accept` and --key FILE"
+            )
         station.refresh()
         if recipe.digest != station.detector.recipe.digest:
             raise ChangedError(f"{station.source}: the recipe's file is not the one in use; nothing was changed")
         return data, recipe
 
     def _replace_recipe(self, station: Station, old: bytes, new: bytes, label: str) -> None:
-        """Write a recipe in the place of the old one, so that it can be undone."""
+        """Replace a recipe in such a way that the change can be undone."""
         change = _Undoable(label, station.settings.threshold, old, new)
         write_atomic(station.settings.recipe, new)
         self._undoable[station.source].append(change)
         self._take_recipe(station, new)
 
     def _take_recipe(self, station: Station, data: bytes) -> None:
-        """Have the station read its recipe's file now, which holds these bytes."""
+        """Let the station read its recipe's file now, which holds `data`."""
         station.refresh()
         if station.detector.recipe.digest != Recipe.from_bytes(data).digest:
             raise FileError(
-                f"{station.source}: {station.settings.recipe} was written, and is not taken; see the messages"
+                f"{station.source}: {station.settings.recipe} was written, but the line does not use it; see the "
+                "messages"
             )
 
 
 def _read_photo(gallery: Gallery, name: str) -> Photo | None:
-    """Return a saved reject's photo, by the name that it has where it is saved; None if it cannot be read."""
+    """Return the photo of a saved reject, under its file's name; None if it cannot be read."""
     data = gallery.photo(name)
     try:
         return None if data is None else Photo.decode(name + FRAME_ENDING, data)

@@ -1,4 +1,4 @@
-"""The saved rejects (line/outputs/rejects.py), read for the page. What is in the folder is not trusted."""
+"""The saved rejects (line/outputs/rejects.py), read for the page. The files in the folder are not trusted."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from ..line.smoothing import Decision
 from .recent_frames import to_jpeg
 
 SHOWN = 48
-"""Rejects in a list."""
+"""Rejects in one listing."""
 THUMBNAIL = 320
-"""Longest side, in pixels."""
+"""Longest side of a thumbnail, in pixels."""
 _LARGEST = 64_000_000
-"""Bytes of a file that is read."""
+"""Bytes of the largest file that is read."""
 
 
 class _Record(msgspec.Struct):
-    """What the page shows of a reject's record; everything else in it is passed over.
+    """The part of a reject's record that the page shows; all other fields are ignored.
 
-    raw_score: lacking in records of old versions, whose score was the raw one, and which are shown without a score.
+    In records of old versions `score` is the raw score and `raw_score` is missing. Such a record does not decode, and
+    its reject is shown without a score.
     """
 
     source: str
@@ -40,10 +41,13 @@ class _Record(msgspec.Struct):
 
 
 class Gallery:
-    """The rejects that an index names: TIME_SOURCE_NUMBER. Under any other name there is nothing, so that no path can
-    be asked for.
+    """The saved rejects of a line, each by its name TIME_SOURCE_NUMBER.
 
-    A reject's files never change, so what was read or drawn of the last ones is kept.
+    A name of another form has no files here, so a request cannot name a path outside the folder. A reject's files never
+    change, so the records and thumbnails of the last ones are kept in memory.
+
+    Args:
+        index: The index of the rejects in the folder.
     """
 
     def __init__(self, index: RejectIndex) -> None:
@@ -57,17 +61,23 @@ class Gallery:
         return self._index.names()[::-1]
 
     def summary(self) -> dict[str, Any]:
-        """Return how many rejects there are, how many of them are to be reviewed, and the name of the newest.
+        """Return the number of rejects (total), the number of those to review (reviews), and the newest's name.
 
-        The name is empty where there is none.
+        The name is empty if there is no reject.
         """
         total, newest = self._index.count_and_newest()
         return {"total": total, "reviews": self._index.count_reviews(), "newest": newest}
 
     def listing(self, before: str, decision: Decision | None = None) -> dict[str, Any]:
-        """Return SHOWN rejects: the newest that come before the name `before`, or the newest of all.
+        """Return one page of the list of rejects, newest first.
 
-        decision: "review" or "reject" for only these, None for both.
+        Args:
+            before: The name of a reject, for the SHOWN newest that are older; empty for the newest of all.
+            decision: "review" or "reject" for only these; None for both.
+
+        Returns:
+            The number of all rejects (total), the rejects of this page (rejects), and whether there are older ones
+            (more).
         """
         names, more = self._index.before(before, SHOWN, decision)
         return {
@@ -77,20 +87,48 @@ class Gallery:
         }
 
     def source(self, name: str) -> str | None:
-        """Return the source that a reject is of; None for what is no name of one."""
+        """Return the name of the source of a reject.
+
+        Args:
+            name: The reject's name.
+
+        Returns:
+            The source's name; None if `name` is not the name of a reject.
+        """
         match = REJECT_FILE.fullmatch(name + FRAME_ENDING)
         return None if match is None else match["source"]
 
     def photo(self, name: str) -> bytes | None:
-        """Return the photo as PNG; None when there is none."""
+        """Return the frame of a reject as a PNG file.
+
+        Args:
+            name: The reject's name.
+
+        Returns:
+            The file's bytes; None if there is no such file.
+        """
         return self._read(name + FRAME_ENDING)
 
     def overlay(self, name: str) -> bytes | None:
-        """Return the photo with its heat-map, as PNG; None when there is none."""
+        """Return the frame of a reject with its heat-map, as a PNG file.
+
+        Args:
+            name: The reject's name.
+
+        Returns:
+            The file's bytes; None if there is no such file.
+        """
         return self._read(name + OVERLAY_ENDING)
 
     def thumbnail(self, name: str) -> bytes | None:
-        """Return the overlay as a small JPEG; None when there is none."""
+        """Return the overlay of a reject as a small JPEG file.
+
+        Args:
+            name: The reject's name.
+
+        Returns:
+            The file's bytes; None if there is no overlay or it is damaged.
+        """
         with self._drawing:
             return self._shrink(name)
 
@@ -112,7 +150,7 @@ class Gallery:
         return to_jpeg(picture)
 
     def _read(self, file: str) -> bytes | None:
-        """Return the bytes of a file in the folder itself: through no link, from no device."""
+        """Return the bytes of a regular file in the folder; None for a link, a device, or a file that is too large."""
         if not REJECT_FILE.fullmatch(file):
             return None
         try:
@@ -124,5 +162,5 @@ class Gallery:
 
 
 def _open_no_link(path: str, flags: int) -> int:
-    """Open a file, but not through a link; a pipe does not hold it up."""
+    """Open a file without following a link and without waiting for a pipe's other end."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))

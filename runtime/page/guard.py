@@ -1,9 +1,14 @@
-"""Who may ask the page for what. Whatever is not named here is refused.
+"""The guard that decides which requests a page answers. It refuses every request that it does not expressly accept.
 
-Without a token the page is only for this machine and for pages of its own: other sites that a browser on this machine
-visits reach it neither under a name of theirs that points here (DNS rebinding: the Host header) nor from their own
-scripts and forms (Sec-Fetch-Site, Origin, and a header that only a script of the same origin can set). With a token, a
-browser shows it once and gets a cookie that scripts cannot read and other sites' requests do not carry.
+Without a token, only this machine may use the page, and only through the page itself. A web site that a browser on this
+machine visits could try two ways in, and the guard closes both:
+
+* The site lets a name of its own point to this machine (DNS rebinding). The guard checks the Host header.
+* The site's scripts and forms send requests to the page. The guard checks Sec-Fetch-Site and Origin, and asks for a
+  header that only a script of the same origin can set.
+
+With a token, the browser sends the token once and gets a cookie. Scripts cannot read this cookie, and requests from
+other sites do not carry it.
 """
 
 from __future__ import annotations
@@ -20,13 +25,18 @@ from ..core.errors import SettingsError
 from ..core.files import read_bytes
 
 HEADER = "X-Goodparts"
-"""Every action carries it, with any value."""
+"""The header that every action must have, with any value."""
 SHORTEST_TOKEN = 16
 _WEEKS = 4 * 7 * 24 * 3600
 
 
 class RefusedError(Exception):
-    """A request is refused. status: of HTTP; the message is shown to who asked."""
+    """A request was refused.
+
+    Args:
+        status: The HTTP status of the answer.
+        message: The reason, which the client is shown.
+    """
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -34,24 +44,34 @@ class RefusedError(Exception):
 
 
 def read_token(file: Path) -> str:
-    """Return the token in a file. It is not an option, as a command line can be read by everybody on the machine.
+    """Return the token that a file holds.
 
-    Raises SettingsError for a token that is too short or holds other characters, FileError for an unreadable file.
+    The token is no option of the command line, because everybody on the machine can read command lines.
+
+    Args:
+        file: The file; white space around the token is ignored.
+
+    Raises:
+        SettingsError: The token is too short, or has characters other than visible ASCII.
+        FileError: The file cannot be read.
     """
     token = read_bytes(file).decode("utf-8", "replace").strip()
     if len(token) < SHORTEST_TOKEN or not re.fullmatch("[!-~]+", token):
         raise SettingsError(
-            f"{file}: a token of {SHORTEST_TOKEN} or more letters, digits and signs, without spaces, is needed in it; "
+            f"{file} must hold a token of {SHORTEST_TOKEN} or more letters, digits and signs, without spaces: "
             "`openssl rand -hex 24` makes one"
         )
     return token
 
 
 class Guard:
-    """Decides which requests are answered. Every check raises RefusedError.
+    """The checks that a request must pass. Every check raises RefusedError if the request fails it.
 
-    host: the name or address that the page listens on; port: its port; token: None where the page needs none; name:
-    another name under which the page is opened, None without one.
+    Args:
+        host: The name or address that the page listens on.
+        port: The port that the page listens on.
+        token: The token that a client must know; None if the page needs none.
+        name: Another name under which browsers open the page; None without one.
     """
 
     def __init__(self, host: str, port: int, token: str | None, name: str | None = None) -> None:
@@ -59,12 +79,21 @@ class Guard:
         self._names = {"localhost", host.lower(), socket.gethostname().lower()}
         if name is not None:
             self._names.add(name.lower())
-        self._cookie = f"goodparts_{port}"  # browsers share cookies between the ports of a host
-        # Stands for the token: it is as good for as long, and cannot be turned back into it.
+        self._cookie = f"goodparts_{port}"  # with the port, because the ports of a host share their cookies
+        # The cookie's value is valid as long as the token, and the token cannot be computed from it.
         self._session = "" if token is None else hmac.new(token.encode(), b"goodparts page", hashlib.sha256).hexdigest()
 
     def check_address(self, headers: Message) -> None:
-        """Refuse what came under a foreign name, or from a foreign page."""
+        """Refuse a request to a foreign host name, and a request that a page of another site sent.
+
+        Following a link from another site to the page is accepted.
+
+        Args:
+            headers: The request's headers.
+
+        Raises:
+            RefusedError: The Host header does not name this machine (421), or another site sent the request (403).
+        """
         hosts = headers.get_all("Host", [])
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
             raise RefusedError(
@@ -75,17 +104,32 @@ class Guard:
         if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not (
             headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
         ):
-            raise RefusedError(403, "not from another page")
+            raise RefusedError(403, "requests from another web site are refused: open this page by its own address")
 
     def check_action(self, headers: Message, kind: str = "application/json") -> None:
-        """Refuse an action that a foreign page could have sent. kind: the media type of its body."""
+        """Refuse an action that a page of another site could have sent.
+
+        Args:
+            headers: The request's headers.
+            kind: The media type that the body must have.
+
+        Raises:
+            RefusedError: The Origin is another one, the media type is another one, or HEADER is missing (403).
+        """
         origin, host = headers.get("Origin"), headers.get("Host", "")
         same = origin is None or re.sub("^https?://", "", origin) == host
         if not same or headers.get(HEADER) is None or headers.get_content_type() != kind:
-            raise RefusedError(403, f"an action is {kind} from this page itself, with the header {HEADER}")
+            raise RefusedError(403, f"an action must come from this page itself, as {kind} with the header {HEADER}")
 
     def check_token(self, headers: Message) -> None:
-        """Refuse who has shown no token: neither by the cookie nor as `Authorization: Bearer TOKEN`."""
+        """Refuse a request with neither the cookie nor `Authorization: Bearer TOKEN`, if the page has a token.
+
+        Args:
+            headers: The request's headers.
+
+        Raises:
+            RefusedError: Both are missing or wrong (401).
+        """
         if self._token is None:
             return
         cookies = dict(part.strip().partition("=")[::2] for part in headers.get("Cookie", "").split(";"))
@@ -95,15 +139,26 @@ class Guard:
             raise RefusedError(401, "the token is needed")
 
     def log_in(self, token: str, headers: Message) -> str:
-        """Return the value of Set-Cookie for who knows the token."""
+        """Return the value of the Set-Cookie header for a client that knows the token.
+
+        Args:
+            token: The token that the client sent.
+            headers: The request's headers.
+
+        Raises:
+            RefusedError: It is not the page's token, or the page has none (401).
+        """
         if self._token is None or not _equal(token, self._token):
             raise RefusedError(401, "that is not the token")
         secure = "; Secure" if headers.get("Origin", "").startswith("https:") else ""  # behind a proxy with TLS
         return f"{self._cookie}={self._session}; Path=/; Max-Age={_WEEKS}; HttpOnly; SameSite=Strict{secure}"
 
     def _is_ours(self, host: str) -> bool:
-        """Return whether a Host header names this machine: by an address, which no name server can point here, or by
-        the name that the page listens on or that the machine has."""
+        """Return whether a Host header names this machine, by one of its names or by an IP address.
+
+        An IP address is safe, since no name server can point it to this machine. Without a token, only a loopback
+        address is accepted.
+        """
         match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?", host)
         name = "" if match is None else match[1].strip("[]").lower()
         if name in self._names:
@@ -116,5 +171,5 @@ class Guard:
 
 
 def _equal(given: str, expected: str) -> bool:
-    """Compare in a time that tells nothing about where they differ."""
+    """Return whether two texts are equal, in a time that does not depend on where they differ."""
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())

@@ -1,4 +1,4 @@
-"""What every page's app has in common: who may ask is asked first, then comes the answer that the address names."""
+"""What the apps of all pages share: the guard checks each request, and then the path selects the answer."""
 
 from __future__ import annotations
 
@@ -23,25 +23,30 @@ STATIC = Path(__file__).with_name("static")
 
 
 class LogIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `/login`."""
+
     token: str
 
 
 Question = Callable[..., Answer]
-"""Answers a question. It takes the query, a dict of texts, and the groups of the path's pattern."""
+"""Answers a GET request. It takes the query, a dict of texts, and then the groups of the path's pattern."""
 Action = tuple[type, Callable[..., Any]]
-"""What an action holds, a msgspec.Struct, and what it does: it takes the fields, and returns what is answered."""
+"""The msgspec.Struct that a POST request's JSON body is decoded to, and the function that does the action.
+
+The function takes the struct's fields by name. What it returns is the answer's JSON.
+"""
 
 
 class GuardedApp:
-    """Answers what is asked of a page.
+    """An app that answers the requests of a page.
 
-    The page's own files are for everybody who may come here, all else is behind the token.
+    Its own files need no token, since the browser needs them to ask for the token. Everything else needs it.
 
     Args:
-        guard: Decides who may ask.
-        files: The page's own files, by path.
-        questions: What may be asked, by a pattern of the path.
-        actions: What may be done, by path.
+        guard: Checks each request.
+        files: The page's own files (HTML, JavaScript, CSS), by path.
+        questions: The GET requests, by a regular expression that the whole path matches.
+        actions: The POST requests, by path.
     """
 
     def __init__(
@@ -80,7 +85,13 @@ class GuardedApp:
 
 
 class MountedApp:
-    """An app below whose address there is another one. prefix: the other one's address, with a slash at both ends."""
+    """An app with a second app below one of its paths.
+
+    Args:
+        app: The app that answers all other paths.
+        prefix: The path of the second app, with a slash at both ends. The second app does not get this prefix.
+        inner: The second app.
+    """
 
     def __init__(self, app: App, prefix: str, inner: App) -> None:
         self._app, self._prefix, self._inner = app, prefix, inner
@@ -104,10 +115,17 @@ class MountedApp:
 
 
 def done(act: Callable[[], Any]) -> Any:
-    """Do something and return what it returns; what goodparts raises becomes a refusal.
+    """Call a function and turn the errors that goodparts raises into refusals.
+
+    Args:
+        act: The function.
+
+    Returns:
+        What the function returns.
 
     Raises:
-        RefusedError: 409 where something was changed since it was seen, 422 where it cannot be done.
+        RefusedError: With status 409, something was changed since the browser read it (ChangedError). With status 422,
+            the action cannot be done (any other GoodpartsError).
     """
     try:
         return act()
@@ -118,26 +136,51 @@ def done(act: Callable[[], Any]) -> Any:
 
 
 def to_json(value: Any) -> Answer:
-    """Return an answer in JSON."""
+    """Return a value as an answer in JSON.
+
+    Args:
+        value: Anything that msgspec encodes.
+    """
     return Answer(JSON, msgspec.json.encode(value))
 
 
 def to_picture(kind: str, data: bytes | None, lasting: bool) -> Answer:
-    """Return a picture as an answer; RefusedError where there is none any more."""
+    """Return a picture as an answer.
+
+    Args:
+        kind: The media type, JPEG or PNG.
+        data: The bytes of the picture's file; None if the picture no longer exists.
+        lasting: See Answer.
+
+    Raises:
+        RefusedError: The picture no longer exists (404).
+    """
     if data is None:
         raise RefusedError(404, "that picture is gone")
     return Answer(kind, data, lasting=lasting)
 
 
 def split(target: str) -> tuple[str, dict[str, str]]:
-    """Return path and query. No path that there is needs percent signs; none is decoded."""
+    """Split a request's target into path and query.
+
+    Percent signs in the path are not decoded, since no path of the pages needs any.
+
+    Args:
+        target: The target, at most LONGEST_TARGET characters.
+
+    Returns:
+        The path, and the query's last value of each key.
+
+    Raises:
+        RefusedError: The target is too long (414), or the query has too many fields (400).
+    """
     if len(target) > LONGEST_TARGET:
         raise RefusedError(414, "that address is too long")
     path, _, query = target.partition("?")
     try:
         return path, {key: values[-1] for key, values in parse_qs(query, max_num_fields=6).items()}
     except ValueError:
-        raise RefusedError(400, "that is no question") from None
+        raise RefusedError(400, "the query has too many fields: at most 6 are accepted") from None
 
 
 def _read_file(file: Path) -> Answer:

@@ -1,4 +1,4 @@
-"""Pages that are served at an address until they are closed, and the page of a running line."""
+"""A page that is served at an address until it is closed, and the page of a running line."""
 
 from __future__ import annotations
 
@@ -26,14 +26,21 @@ from .state import PageState
 
 DEFAULT_ADDRESS = "127.0.0.1:8400"
 STUDIO = "/studio/"
-"""Products are taught below this path of a line's page."""
+"""The path on a line's page below which products are taught."""
 _ADDRESS = re.compile(r"(?:(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>\d{1,5})")
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Return host (without brackets) and port of "HOST:PORT", or of "PORT" on the loopback address.
+    """Return the host and the port of an address.
 
-    Raises SettingsError for anything else.
+    Args:
+        text: "HOST:PORT", or "PORT" on the loopback address 127.0.0.1.
+
+    Returns:
+        The host, an IPv6 address without its brackets, and the port.
+
+    Raises:
+        SettingsError: The text is neither.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match["port"]) > 65535:
@@ -44,16 +51,19 @@ def parse_address(text: str) -> tuple[str, int]:
 class ServedPage:
     """An app that is served at an address until it is closed.
 
-    port: where it listens; url: where it is opened.
-
     Args:
         address: HOST:PORT, or a port on the loopback address.
-        token_file: Holds the page's token. Without one, an address that other machines reach gets a new token.
-        page_name: Another name under which browsers open the page, as a proxy's; the page then has a token.
-        make_app: Makes the app, given the guard that decides who may ask.
-        report: Takes the page's address, with the token that was made for it, once; this goes to whoever started the
-            program, and not into the messages that the page shows.
-        called: What the report calls the page.
+        token_file: The file that holds the page's token. Without one, a page that other machines can reach gets a new
+            token.
+        page_name: Another name under which browsers open the page, such as a proxy's. The page then needs a token.
+        make_app: Makes the app from the guard that checks its requests.
+        report: Takes one line with the page's address and, if a token was made, the token. The line is for whoever
+            started the program; the page does not show it among its messages.
+        called: The name of the page in that line.
+
+    Attributes:
+        port: The port that the page listens on.
+        url: The address at which a browser opens the page.
 
     Raises:
         SettingsError: The address or the token cannot be used.
@@ -88,7 +98,7 @@ class ServedPage:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving."""
+        """Stop serving the page and wait until its thread has ended."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -97,10 +107,17 @@ class ServedPage:
 class Page(ServedPage):
     """The page of a line. It subscribes to the line's results.
 
-    settings: of the line's outputs; `page` is the address. report: see ServedPage. make_studio: makes the app below
-    STUDIO, on which products are taught; None where nothing may be taught. recent_frames: by name of source.
+    Args:
+        line: The line that the page shows.
+        settings: The settings of the line's outputs; `page` is the address.
+        report: See ServedPage.
+        make_studio: Makes the app that teaches products below STUDIO; None if nothing may be taught on this page.
 
-    Raises SettingsError where the address or the token cannot be used.
+    Attributes:
+        recent_frames: The last frames of each source, by the source's name.
+
+    Raises:
+        SettingsError: The address or the token cannot be used.
     """
 
     def __init__(
@@ -131,12 +148,16 @@ class Page(ServedPage):
         line.router.subscribe(self.note)
 
     def note(self, result: Result) -> None:
-        """Take the result of a frame, which may be shown."""
+        """Keep the result of a frame, so that the page can show it.
+
+        Args:
+            result: The result; its source is one of the line's.
+        """
         self.recent_frames[result.source].note(result)
 
 
 def _is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches an address."""
+    """Return whether only this machine can reach an address."""
     try:
         return all(ip_address(info[4][0]).is_loopback for info in socket.getaddrinfo(host, None))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The last frames of one source: their scores, and the one that is shown."""
+"""The last frames of one source: their scores, and the frame that the page shows."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ from ..overlay import draw_found
 KEPT = 5000
 """Frames whose scores are kept."""
 SIDE = 720
-"""Longest side of a picture, in pixels."""
+"""Longest side of a picture on the page, in pixels."""
 PERIOD = 0.25
-"""Seconds between two frames shown, however many watch."""
+"""Seconds for which a frame stays the one that is shown, however many browsers are open."""
 FRESH = 3.0
-"""Seconds for which a reject that nobody has seen yet is shown rather than the frames after it."""
+"""Seconds for which a reject that no browser has shown yet goes before the frames after it."""
 
 
 class Point(NamedTuple):
     """A frame's number, scores and decision.
 
-    score: by the limit that held then; raw_score: which another limit is compared with; recipe: digest of the recipe it
-    was scored with.
+    Attributes:
+        number: The frame's number.
+        score: The score by the threshold in use when the frame was inspected.
+        raw_score: The raw image score, which can be compared with any other raw threshold.
+        decision: The decision, after smoothing.
+        recipe: The digest of the recipe that the frame was inspected with.
     """
 
     number: int
@@ -41,15 +45,23 @@ class Point(NamedTuple):
     recipe: str
 
     def score_by(self, recipe: str, raw_threshold: float) -> float:
-        """Return the score by the limit that holds now; a frame of another recipe keeps the score that it had."""
+        """Return the score by another threshold. If the frame was inspected with another recipe, its score stays.
+
+        Args:
+            recipe: The digest of the recipe in use now.
+            raw_threshold: The raw image threshold in use now.
+        """
         return self.raw_score / raw_threshold if self.recipe == recipe else self.score
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a threshold would have done.
+    """The decisions that another threshold would have led to.
 
-    frames: the last frames with the recipe in use; rejected: those that were rejected; would: those that would be.
+    Attributes:
+        frames: How many of the last frames were inspected with the recipe in use.
+        rejected: How many of them were rejected.
+        would: How many of them the other threshold would have rejected.
     """
 
     frames: int
@@ -59,6 +71,8 @@ class Preview:
 
 @dataclass(frozen=True, eq=False)
 class _TimedResult:
+    """A result, and when it came or was shown."""
+
     result: Result
     time: float  # on time.monotonic
 
@@ -68,11 +82,12 @@ class _TimedResult:
 
 
 class RecentFrames:
-    """The last frames of one source. For several threads.
+    """The last frames of one source. Several threads may use it.
 
-    A frame costs an append; a picture is drawn only when somebody asks for it, and only once.
+    Keeping a frame costs only an append. A picture is drawn when a browser asks for it, once for all browsers.
 
-    smoothing: reject while n of the last m frames are rejected.
+    Args:
+        smoothing: The source's n and m: its decision is reject while n of the last m frames are rejected.
     """
 
     def __init__(self, smoothing: tuple[int, int]) -> None:
@@ -86,7 +101,11 @@ class RecentFrames:
         self._pictures: deque[tuple[tuple[int, bool], bytes]] = deque(maxlen=4)
 
     def note(self, result: Result) -> None:
-        """Keep the result of a frame that was inspected, or that could not be."""
+        """Keep the result of a frame, with or without a verdict.
+
+        Args:
+            result: The result of the source's next frame.
+        """
         record, timed = result.record, _TimedResult(result, time.monotonic())
         with self._lock:
             self._last = timed
@@ -98,7 +117,7 @@ class RecentFrames:
                 self._reject, self._reject_is_unseen = timed, True
 
     def show(self) -> Result | None:
-        """Return the frame to look at now: a reject that nobody has seen yet, or else the newest."""
+        """Return the frame to show now: a reject that was not shown yet, or else the newest; None before the first."""
         now = time.monotonic()
         with self._lock:
             if self._last is None:
@@ -114,20 +133,32 @@ class RecentFrames:
             return frame.result
 
     def ages(self) -> tuple[float | None, float | None]:
-        """Return the seconds since the last frame and since the last reject; None where there was none."""
+        """Return the seconds since the last frame and since the last reject; None if there was none."""
         now = time.monotonic()
         with self._lock:
             last, reject = self._last, self._reject
         return (None if last is None else now - last.time, None if reject is None else now - reject.time)
 
     def points(self, count: int) -> list[Point]:
-        """Return the last `count` frames, oldest first."""
+        """Return the last frames that have a verdict, oldest first.
+
+        Args:
+            count: How many frames to return at most.
+        """
         with self._lock:
             return list(self._points)[-count:]
 
     def picture(self, number: int, heat: bool) -> bytes | None:
-        """Return a frame that `show` gave lately, as JPEG, with or without its heat-map; None when it is gone."""
-        with self._drawing:  # who comes second finds it drawn
+        """Return the picture of a frame as JPEG.
+
+        Args:
+            number: The frame's number; `show` must have returned it as one of its last two frames.
+            heat: Whether the heat-map is drawn over the picture.
+
+        Returns:
+            The JPEG file's bytes; None if the frame is no longer kept or has no verdict.
+        """
+        with self._drawing:  # the second browser that asks finds the picture drawn
             for key, data in self._pictures:
                 if key == (number, heat):
                     return data
@@ -140,7 +171,11 @@ class RecentFrames:
             return data
 
     def preview(self, raw_threshold: float) -> Preview:
-        """Return what a limit would have decided on the frames of the recipe in use, smoothed as by Smoothing."""
+        """Return the decisions that another threshold would have led to, after smoothing as Smoothing does it.
+
+        Args:
+            raw_threshold: The raw image score from which a frame would be rejected.
+        """
         points = self.points(KEPT)
         points = [point for point in points if point.recipe == points[-1].recipe]
         n, m = self._smoothing
@@ -159,7 +194,11 @@ def _draw(pixels: Array8, inspection: Inspection, heat: bool) -> bytes:
 
 
 def to_jpeg(picture: Image.Image) -> bytes:
-    """Return a picture as JPEG, as the page shows it."""
+    """Return a picture as the bytes of a JPEG file.
+
+    Args:
+        picture: The picture, in any mode that converts to RGB.
+    """
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, "JPEG", quality=82)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""An HTTP server that bounds its clients: in time, in bytes, in number. A connection is for one request."""
+"""An HTTP server that limits its clients in time, in bytes and in number. Each connection carries one request."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Any, NamedTuple, Protocol
 from .guard import RefusedError
 
 CONNECTIONS = 32
-"""At the same time; more are closed at once."""
+"""Connections that are open at the same time; the server closes any further one immediately."""
 SECONDS = 10.0
-"""For a request to come in whole, and again for the answer to be taken."""
+"""Seconds within which a whole request must arrive, and again within which the client must take the answer."""
 LARGEST = 16_384
-"""Bytes of a request, with its headers."""
+"""Bytes that a request may have, its headers included."""
 UPLOAD_SECONDS = 120.0
-"""For a body that may be larger, once the app has said so."""
+"""Seconds within which a body of more than LARGEST bytes must arrive, if the app allows such a body."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
+"""The Content-Security-Policy of every answer."""
 _HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -36,8 +37,15 @@ _HEADERS = {
 
 
 class Answer(NamedTuple):
-    """What a request is answered. kind: the body's media type; lasting: whether what stands at this address never
-    changes; cookie: the value of Set-Cookie."""
+    """The answer to a request.
+
+    Attributes:
+        kind: The body's media type.
+        body: The body.
+        status: The HTTP status.
+        lasting: Whether the content at this address never changes, so that browsers may cache it.
+        cookie: The value of the Set-Cookie header; None for no cookie.
+    """
 
     kind: str
     body: bytes
@@ -47,18 +55,47 @@ class Answer(NamedTuple):
 
 
 class App(Protocol):
-    """Answers requests, or raises RefusedError. target: path and query."""
+    """What a server needs of an app: it answers requests, or refuses them."""
 
-    def get(self, target: str, headers: Any) -> Answer: ...
+    def get(self, target: str, headers: Any) -> Answer:
+        """Return the answer to a GET request.
+
+        Args:
+            target: The request's path and query.
+            headers: The request's headers, an email.message.Message.
+
+        Raises:
+            RefusedError: The request is refused.
+        """
 
     def largest_body(self, target: str, headers: Any) -> int:
-        """Return how many bytes the body of an action may have; it is asked before any of them is read."""
+        """Return how many bytes the body of a POST request may have.
 
-    def post(self, target: str, headers: Any, body: bytes) -> Answer: ...
+        The server calls this before it reads any byte of the body.
+
+        Args:
+            target: The request's path and query.
+            headers: The request's headers, an email.message.Message.
+
+        Raises:
+            RefusedError: The request is refused.
+        """
+
+    def post(self, target: str, headers: Any, body: bytes) -> Answer:
+        """Return the answer to a POST request.
+
+        Args:
+            target: The request's path and query.
+            headers: The request's headers, an email.message.Message.
+            body: The request's body.
+
+        Raises:
+            RefusedError: The request is refused.
+        """
 
 
 class _BoundedRequest(io.RawIOBase):
-    """What comes from a connection until SECONDS are over, and no more than LARGEST bytes."""
+    """The bytes that a connection receives within SECONDS, and at most LARGEST of them."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -77,15 +114,21 @@ class _BoundedRequest(io.RawIOBase):
         return count
 
     def allow(self, length: int) -> None:
-        """Let so many bytes more come, and take UPLOAD_SECONDS for it."""
+        """Accept `length` bytes more, and allow UPLOAD_SECONDS for them."""
         self._left += length
         self._end = time.monotonic() + UPLOAD_SECONDS
 
 
 class Server(ThreadingHTTPServer):
-    """Serves an app. make_app: makes it once the port is known.
+    """A server for one app.
 
-    host, port: where it listens; port 0 takes a free one. Raises OSError where that is not possible.
+    Args:
+        host: The name or address to listen on.
+        port: The port to listen on; 0 takes a free one.
+        make_app: Makes the app from the port that the server listens on.
+
+    Raises:
+        OSError: The server cannot listen on this address.
     """
 
     daemon_threads = True
@@ -98,25 +141,42 @@ class Server(ThreadingHTTPServer):
         self.app = make_app(self.server_address[1])
 
     def server_bind(self) -> None:
-        """Bind without asking a name server, as the base class does, and which may take long."""
+        """Bind the socket. The base class would also ask a name server for the host's name, which may take long."""
         socket.socket.setsockopt(self.socket, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a request in a thread of its own, or close the connection if CONNECTIONS are open already.
+
+        Args:
+            request: The client's socket.
+            client_address: The client's address.
+        """
         if self._free.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer a request in this thread; afterwards the next connection may take its place.
+
+        Args:
+            request: The client's socket.
+            client_address: The client's address.
+        """
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over a connection that broke: it is its client's affair."""
+        """Ignore a connection that broke. The base class would print a traceback for it.
+
+        Args:
+            request: The client's socket.
+            client_address: The client's address.
+        """
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -135,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(lambda: self.server.app.post(self.path, self.headers, self._body()))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """Answer what the base class does not understand, and methods that there are not (501)."""
+        """Answer requests that the base class cannot parse. A method other than GET and POST gets 405, not its 501."""
         status = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
         self._send(Answer("text/plain; charset=utf-8", status.phrase.encode(), status))
 
@@ -145,8 +205,8 @@ class _Handler(BaseHTTPRequestHandler):
         except RefusedError as refusal:
             answer = Answer("text/plain; charset=utf-8", str(refusal).encode(), refusal.status)
         except OSError:
-            raise  # the connection's
-        except Exception as error:  # an engine that fails just now, say
+            raise  # the connection failed: nobody can be answered
+        except Exception as error:  # for example, the engine failed
             answer = Answer("text/plain; charset=utf-8", f"that failed: {type(error).__name__}".encode(), 500)
         self._send(answer)
 

@@ -1,4 +1,7 @@
-"""All that the page shows, except pictures, as one JSON object. Times are ages in seconds: clocks differ."""
+"""Everything that the page shows, except pictures, as one JSON object.
+
+Times are ages in seconds, because the clocks of the line and of the browser may differ.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,20 @@ from .gallery import Gallery
 from .recent_frames import RecentFrames
 
 CHARTED = 300
-"""Frames whose scores the page draws."""
+"""Frames of each source whose scores the page draws."""
 
 
 class PageState:
-    """Reads a line; changes nothing. recent_frames: by name of source; gallery: None where rejects are not saved;
-    teaches: whether products may be taught on the page."""
+    """The state of a line, as the page shows it. It changes nothing on the line.
+
+    Args:
+        line: The line.
+        output: The settings of the line's outputs.
+        recent_frames: The last frames of each source, by the source's name.
+        controls: The changes that the page can make.
+        gallery: The saved rejects; None if the line saves none.
+        teaches: Whether products may be taught on the page.
+    """
 
     def __init__(
         self,
@@ -45,9 +56,9 @@ class PageState:
         self._output_folders = _output_folders(output)
 
     def read(self) -> dict[str, Any]:
-        """Return how everything stands now.
+        """Return the line's state now, as page.js reads it.
 
-        Asking for it is watching: it decides which frames are shown (RecentFrames.show).
+        The call also selects the frame of each source that is shown (RecentFrames.show).
         """
         line, engine = self._line, self._line.shared_engine.engine
         return {
@@ -119,13 +130,13 @@ class PageState:
 
 
 def _summarise(result: Result) -> dict[str, Any]:
-    """Return what the page shows of a frame's record."""
+    """Return the part of a frame's record that the page shows."""
     keys = ("frame", "score", "verdict", "error")
     return {key: result.record[key] for key in keys if key in result.record} | {"decision": result.decision}
 
 
 def _describe_settling(settling: Settling) -> dict[str, Any]:
-    """Return how many parts were gathered of those asked for, and what they propose. Scores are raw."""
+    """Return how many of the requested parts were gathered, and the threshold that they propose. Scores are raw."""
     gathered, parts = settling.progress
     proposal = settling.proposal
     found: dict[str, Any] = {"gathered": gathered, "parts": parts, "proposal": None}
@@ -148,13 +159,13 @@ def _describe_settling(settling: Settling) -> dict[str, Any]:
 
 
 def _output_folders(output: OutputSettings) -> list[Path]:
-    """Return the folders that grow."""
+    """Return the folders to which the outputs write, and whose disks may therefore become full."""
     folders = [] if output.json in (None, "-") else [Path(str(output.json)).absolute().parent]
     return folders + ([] if output.rejects is None else [Path(output.rejects).absolute()])
 
 
 def _disks(folders: list[Path]) -> list[dict[str, Any]]:
-    """Return free and total bytes of the disks that hold the folders, each disk once."""
+    """Return the free and total bytes of the disks that hold the folders, each disk once."""
     disks: dict[tuple[int, int], dict[str, Any]] = {}
     for folder in folders:
         try:

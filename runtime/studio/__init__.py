@@ -1,4 +1,4 @@
-"""The studio: products are taught in the browser, by the person who knows the part.
+"""The studio, in which the person who knows a part teaches it as a product, in the browser.
 
-All of it is ordinary files in a folder, the workspace: what lies there is what the studio shows.
+A folder, the workspace, holds everything as ordinary files. The studio shows whatever files are in it.
 """

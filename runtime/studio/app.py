@@ -1,4 +1,4 @@
-"""What the studio's page asks for, and what it is answered."""
+"""The requests of the studio's page, and their answers."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ _UPLOAD_TYPE = "application/octet-stream"
 _MOST_DRAWN = 8
 
 
+# Each struct is the body of an action. Its fields are the arguments of a method of StudioControls.
 class Choose(msgspec.Struct, forbid_unknown_fields=True):
     address: str
 
@@ -82,14 +83,14 @@ class Move(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class OfSettings(msgspec.Struct, forbid_unknown_fields=True):
-    """Teaches a product whose settings were seen."""
+    """The body of an action on a product. `seen` is the revision of the settings that the browser showed."""
 
     product: str
     seen: str
 
 
 class OfRecipe(msgspec.Struct, forbid_unknown_fields=True):
-    """Does something to a recipe that was seen."""
+    """The body of an action on a recipe. `seen` is the digest of the recipe that the browser showed."""
 
     product: str
     seen: str
@@ -103,7 +104,18 @@ class SetThreshold(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StudioApp(GuardedApp):
-    """Answers what is asked of the studio. It goes below any address that ends in a slash."""
+    """The app that answers the requests of the studio's page.
+
+    Its page uses relative addresses only, so the app can be mounted below any path that ends in a slash.
+
+    Args:
+        guard: Checks each request.
+        workspace: The products' files.
+        live: The live picture.
+        inspector: Inspects pictures with the products' recipes.
+        state: Reads what the page shows.
+        controls: Does the actions.
+    """
 
     def __init__(
         self,
@@ -147,10 +159,9 @@ class StudioApp(GuardedApp):
         )
 
     def largest_body(self, target: str, headers: Message) -> int:
-        """Return a photo's size for who may send one, before anything of it is read."""
         if split(target)[0] not in _UPLOADS:
             return super().largest_body(target, headers)
-        self._check_sender(headers)
+        self._check_sender(headers)  # before any byte of a large body is read
         return LARGEST_PHOTO
 
     def post(self, target: str, headers: Message, body: bytes) -> Answer:
@@ -159,15 +170,15 @@ class StudioApp(GuardedApp):
             return super().post(target, headers, body)
         self._check_sender(headers)
         if len(body) != int(headers["Content-Length"]):
-            raise RefusedError(400, "the photo did not come whole")
+            raise RefusedError(400, "the photo did not arrive completely: send it again")
         name = query.get("name", "photo")
         if path == "/show":
             return to_json(done(lambda: self._controls.show(name, body)))
-        kind = cast("Kind", query.get("kind"))  # upload refuses what is none
+        kind = cast("Kind", query.get("kind"))  # upload refuses any other text
         return to_json(done(lambda: self._controls.upload(query.get("product", ""), kind, name, body)))
 
     def _check_sender(self, headers: Message) -> None:
-        """Refuse a photo from who may not send one."""
+        """Refuse a photo if its sender may not do actions."""
         self._guard.check_address(headers)
         self._guard.check_action(headers, _UPLOAD_TYPE)
         self._guard.check_token(headers)
@@ -187,7 +198,11 @@ class StudioApp(GuardedApp):
         return to_picture(JPEG, self._drawn.get(key), lasting=False)
 
     def _picture(self, query: dict[str, str], how: str) -> Answer:
-        """Answer a collected picture, which lasts under its version; with a heat-map it does not."""
+        """Return a collected picture as an answer.
+
+        The address contains the picture's version, so browsers may cache it. With a heat-map they may not, since the
+        recipe may change.
+        """
 
         def draw() -> bytes:
             product = self._workspace.product(query.get("product", ""))

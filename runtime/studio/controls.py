@@ -1,4 +1,7 @@
-"""What may be done in the studio. Every action names what was seen, and is refused where that has changed since."""
+"""The actions of the studio.
+
+Each action names the state that its browser showed, and is refused if that state has changed since.
+"""
 
 from __future__ import annotations
 
@@ -30,34 +33,39 @@ from .verdicts import Inspector, settled_recipe, to_png
 from .workspace import KINDS, Kind, ProductFolder, Workspace, open_recipe, revision_of, safe_stem
 
 MOST_PICTURES = 2000
-"""Pictures of one kind in a product; with so many, something takes them that nobody looks at."""
+"""Pictures of one kind that a product may have. More are a mistake, such as a collection that nobody stopped."""
 
 
 @dataclass(frozen=True)
 class Teaching:
-    """How far a product's teaching is: when it began, in monotonic seconds; why it failed, once it has."""
+    """The teaching of a product that runs or has failed.
+
+    Attributes:
+        started: When it began, in seconds of time.monotonic.
+        error: Why it failed; empty while it runs.
+    """
 
     started: float
     error: str = ""
 
     @property
     def runs(self) -> bool:
-        """Whether it is not over yet."""
+        """Whether the teaching is still running."""
         return not self.error
 
 
 class StudioControls:
-    """The studio's actions. For several threads and several browsers; each change of a product holds its lock.
+    """The studio's actions. Several threads and browsers may use them; each change of a product holds its lock.
 
-    Every method raises ChangedError where what was seen is no longer so, and another GoodpartsError where it cannot be
-    done.
+    Every action raises ChangedError if the state that the browser showed has changed, and another GoodpartsError if it
+    cannot be done.
 
     Args:
-        workspace: The products.
+        workspace: The products' files.
         live: The live picture.
-        inspector: Inspects pictures.
+        inspector: Inspects pictures with the products' recipes.
         shared_engine: The engine.
-        signer: Signs recipes; None where no key was given.
+        signer: Signs recipes; None if no key was given.
         report: Takes one line of text about each change.
     """
 
@@ -81,11 +89,19 @@ class StudioControls:
         return self._signer is not None
 
     def teaching(self, product: ProductFolder) -> Teaching | None:
-        """Return how a product's teaching stands; None where none was started, and after one that ended well."""
+        """Return the teaching of a product; None if none was started since the last one succeeded.
+
+        Args:
+            product: The product.
+        """
         return self._teachings.get(product.id)
 
     def choose(self, address: str) -> None:
-        """Show a source."""
+        """Show the frames of a source.
+
+        Args:
+            address: See Live.choose.
+        """
         self._live.choose(address)
 
     def close_source(self) -> None:
@@ -93,15 +109,36 @@ class StudioControls:
         self._live.close()
 
     def create(self, name: str) -> str:
-        """Make a product and return its id."""
+        """Make a product.
+
+        Args:
+            name: The product's name.
+
+        Returns:
+            The product's id.
+        """
         return self._workspace.create(name).id
 
     def copy(self, product: str, name: str) -> str:
-        """Copy a product and return the copy's id."""
+        """Copy a product.
+
+        Args:
+            product: The product's id.
+            name: The copy's name.
+
+        Returns:
+            The copy's id.
+        """
         return self._workspace.copy(self._workspace.product(product), name).id
 
     def rename(self, product: str, name: str, seen: str) -> None:
-        """Give a product another name, in its recipe too. seen: revision of the settings."""
+        """Give a product another name, in its recipe too.
+
+        Args:
+            product: The product's id.
+            name: The new name.
+            seen: The revision of the settings that the browser showed.
+        """
         with self._seen(product, settings=seen) as folder:
             recipe = open_recipe(folder)
             if recipe is not None:
@@ -118,13 +155,34 @@ class StudioControls:
         polygon: tuple[tuple[int, int], ...],
         smallest_defect: int | None,
     ) -> None:
-        """Say where to look, and how small a defect may be. seen: revision of the settings."""
+        """Set the region of a product, and its smallest defect.
+
+        Args:
+            product: The product's id.
+            seen: The revision of the settings that the browser showed.
+            frame: Width and height in pixels of the frame on which the region was drawn.
+            roi: The region as a rectangle in frame pixels; None for the whole frame.
+            polygon: The region's corners x, y in frame pixels; empty for none.
+            smallest_defect: The side of the smallest defect in frame pixels; None for any size.
+        """
         with self._seen(product, settings=seen) as folder:
             grid = self._shared_engine.engine.encoder.grid
             folder.write_settings(folder.settings().with_region(frame, roi, polygon, smallest_defect, grid))
 
     def collect(self, product: str, kind: Kind, frame: int) -> str:
-        """Keep the live frame of this number as a picture of the product, and return its name."""
+        """Keep a live frame as a picture of a product.
+
+        Args:
+            product: The product's id.
+            kind: The kind of the picture.
+            frame: The frame's number.
+
+        Returns:
+            The name of the picture's file.
+
+        Raises:
+            ChangedError: The frame was collected already, or is no longer kept.
+        """
         folder, shown = self._workspace.product(product), self._live.shown(frame)
         with folder.lock:
             self._check_room(folder, kind)
@@ -136,7 +194,17 @@ class StudioControls:
             return name
 
     def upload(self, product: str, kind: Kind, name: str, data: bytes) -> str:
-        """Keep a photo that was dropped into the page as a picture of the product, and return its name."""
+        """Keep a photo that was dropped into the page as a picture of a product.
+
+        Args:
+            product: The product's id.
+            kind: The kind of the picture.
+            name: The name of the dropped file.
+            data: The bytes of the dropped file.
+
+        Returns:
+            The name of the picture's file.
+        """
         folder = self._workspace.product(product)
         photo = read_photo(data, shown_name(name))
         with folder.lock:
@@ -144,18 +212,45 @@ class StudioControls:
             return folder.add(kind, safe_stem(name.rpartition(".")[0] or name), photo.suffix, photo.data)
 
     def show(self, name: str, data: bytes) -> int:
-        """Show a photo that was dropped into the page as the live picture, and return its number."""
+        """Show a photo that was dropped into the page as the live picture.
+
+        Args:
+            name: The name of the dropped file.
+            data: The bytes of the dropped file.
+
+        Returns:
+            The number of the photo's frame.
+        """
         return self._live.show(read_photo(data, shown_name(name)).pixels, shown_name(name))
 
     def move(self, product: str, name: str, source: str, target: Kind) -> str:
-        """Make a picture one of another kind, "removed" among them, and return its name there."""
+        """Move a picture to another kind.
+
+        Args:
+            product: The product's id.
+            name: The name of the picture's file.
+            source: The present kind.
+            target: The new kind; "removed" takes the picture out.
+
+        Returns:
+            The name of the picture's file in its new folder.
+        """
         folder = self._workspace.product(product)
         with folder.lock:
             self._check_room(folder, target)
             return folder.move(name, source, target)
 
     def teach(self, product: str, seen: str) -> None:
-        """Begin to learn the product from its good pictures. seen: revision of the settings."""
+        """Begin to teach a product from its good pictures, in a thread of its own.
+
+        Args:
+            product: The product's id.
+            seen: The revision of the settings that the browser showed.
+
+        Raises:
+            ChangedError: The product is being taught already.
+            SettingsError: The product has no good picture.
+        """
         with self._seen(product, settings=seen) as folder:
             running = self._teachings.get(folder.id)
             if running is not None and running.runs:
@@ -185,13 +280,20 @@ class StudioControls:
                     recipe = recipe.with_thresholds(kept)
                 self._write(folder, recipe, "teach")
                 del self._teachings[folder.id]
-        except Exception as error:  # whatever the engine raises: it is shown, and the studio goes on
+        except Exception as error:  # the engine may raise anything; the page shows it, and the studio goes on
             reason = one_line(error).replace(f"{folder.folder}{os.sep}", "")
             self._teachings[folder.id] = Teaching(time.monotonic(), reason)
             self._report(f"{folder.id}: teaching failed: {reason}")
 
     def set_threshold(self, product: str, seen: str, threshold: float, review: float | None) -> None:
-        """Reject from another raw image score. seen: digest of the recipe; review: see Thresholds."""
+        """Set the threshold of a product's recipe. The pixel threshold changes by the same factor.
+
+        Args:
+            product: The product's id.
+            seen: The digest of the recipe that the browser showed.
+            threshold: The raw image score from which a part is rejected.
+            review: The score from which a part is to be reviewed, above 0 and below 1; None for no review.
+        """
         with self._seen(product, recipe=seen) as folder:
             recipe = self._recipe(folder)
             now = recipe.header.thresholds
@@ -200,7 +302,15 @@ class StudioControls:
             self._write(folder, recipe.with_thresholds(moved), "threshold")
 
     def settle(self, product: str, seen: str) -> None:
-        """Take the thresholds that the product's unsorted parts propose. seen: digest of the recipe."""
+        """Set the thresholds that the product's unsorted parts propose.
+
+        Args:
+            product: The product's id.
+            seen: The digest of the recipe that the browser showed.
+
+        Raises:
+            ChangedError: Some of the parts are not inspected yet.
+        """
         with self._seen(product, recipe=seen) as folder:
             scores, pending = self._inspector.scores(folder, folder.pictures("settle"), 0.0)
             if pending:
@@ -208,7 +318,15 @@ class StudioControls:
             self._write(folder, settled_recipe(self._recipe(folder), scores), "settle")
 
     def sign(self, product: str, seen: str) -> None:
-        """Sign the recipe. seen: its digest."""
+        """Sign a product's recipe.
+
+        Args:
+            product: The product's id.
+            seen: The digest of the recipe that the browser showed.
+
+        Raises:
+            SettingsError: The studio was started without a key.
+        """
         if self._signer is None:
             raise SettingsError("no key was given: start the studio with --key FILE (`goodparts keygen` makes one)")
         with self._seen(product, recipe=seen) as folder:
@@ -216,7 +334,15 @@ class StudioControls:
         self._report(f"{folder.id}: signed")
 
     def undo(self, product: str, seen: str) -> str:
-        """Bring the recipe before the last change back, and return what that was. seen: digest of the recipe."""
+        """Bring back the recipe from before the last change.
+
+        Args:
+            product: The product's id.
+            seen: The digest of the recipe that the browser showed.
+
+        Returns:
+            The change that was taken back, in one word, such as "teach".
+        """
         with self._seen(product, recipe=seen) as folder:
             what = folder.undo()
         self._report(f"{folder.id}: {what} is taken back")
@@ -224,7 +350,7 @@ class StudioControls:
 
     @contextlib.contextmanager
     def _seen(self, product: str, *, settings: str | None = None, recipe: str | None = None) -> Iterator[ProductFolder]:
-        """Hold the lock of a product whose settings, or recipe, are still those that were seen."""
+        """Hold the lock of a product; raise ChangedError if its settings or recipe are not those that were seen."""
         folder = self._workspace.product(product)
         with folder.lock:
             if settings is not None and revision_of(folder.settings()) != settings:
@@ -240,7 +366,7 @@ class StudioControls:
         return recipe
 
     def _write(self, folder: ProductFolder, recipe: Recipe, what: str) -> None:
-        """Write a recipe, signed again where it was signed."""
+        """Write a recipe, and sign it again if it was signed."""
         if recipe.header.signature and self._signer is None:
             raise RecipeError("the recipe is signed: start the studio with --key FILE to change it and sign it again")
         folder.write_recipe(recipe.to_bytes(self._signer if recipe.header.signature else None), what)
@@ -248,11 +374,15 @@ class StudioControls:
 
     def _check_room(self, folder: ProductFolder, kind: Kind) -> None:
         if kind not in KINDS:
-            raise SettingsError(f"{kind!r} is none of {', '.join(KINDS)}")
+            raise SettingsError(f"kind {kind!r}: one of {', '.join(KINDS)} is needed")
         if len(folder.pictures(kind)) >= MOST_PICTURES:
-            raise SettingsError(f"there are {MOST_PICTURES} pictures of that kind already: remove some")
+            raise SettingsError(f"the product has {MOST_PICTURES} pictures of that kind, the most allowed: remove some")
 
 
 def shown_name(name: str) -> str:
-    """Return the name of a dropped file as messages show it."""
+    """Return the name of a dropped file as messages show it: printable and of bounded length.
+
+    Args:
+        name: The name that the browser sent.
+    """
     return visible(name)[:80] or "the photo"

@@ -1,4 +1,4 @@
-"""The live picture: frames of the source that was chosen, of which the last few can still be collected."""
+"""The live picture: the frames of the chosen source. The last few that were shown can still be collected."""
 
 from __future__ import annotations
 
@@ -24,21 +24,29 @@ from ..line.sources.source import Source
 from ..page.controls import ChangedError
 
 KEPT_FRAMES = 8
-"""Frames that were shown and can still be collected: who presses a key saw one of them."""
+"""Frames that were shown and can still be collected. The frame that a user saw when pressing a key is one of them."""
 PERIOD = 0.2
-"""Seconds between two frames that are shown, however many look."""
+"""Seconds for which a frame stays the one that is shown, however many browsers are open."""
 FOLDER_PERIOD = 1.0
 """Seconds for which each picture of a folder is shown."""
 TIMEOUT = 10.0
+"""Seconds without a picture after which a camera or stream counts as lost."""
 LONGEST_ADDRESS = 400
+"""Characters of the longest address that a page may send."""
 PHOTOS = "photos"
-"""The source of photos that were dropped into the page."""
+"""The name of the source whose frames are photos that were dropped into the page."""
 
 
 @dataclass(frozen=True, eq=False)
 class LiveFrame:
-    """A frame: its number, counted through all sources; pixels uint8 RGB [H,W,3]; when it came, in monotonic seconds;
-    what it is called, which is a photo's name."""
+    """A frame of the live picture.
+
+    Attributes:
+        number: The frame's number, counted over all sources.
+        pixels: The picture, [height, width, 3], uint8, RGB.
+        arrival: When the frame came, in seconds of time.monotonic.
+        name: The source's name; a photo's own name if the frame is a photo.
+    """
 
     number: int
     pixels: Array8
@@ -47,7 +55,14 @@ class LiveFrame:
 
 
 class _Running(NamedTuple):
-    """A source while it runs: its address, its name, what ends it, and its messages without secrets."""
+    """A source while it runs.
+
+    Attributes:
+        address: The source's address.
+        name: The source's name, as the page shows it.
+        stop: Ends the source once it is set.
+        redactor: Removes the address's secrets from messages.
+    """
 
     address: str
     name: str
@@ -56,12 +71,14 @@ class _Running(NamedTuple):
 
 
 class Live:
-    """Shows one source at a time, chosen by whoever uses the studio. For several threads.
+    """The live picture of one source at a time, which the user chooses. Several threads may use it.
 
     Args:
-        named: Addresses that may be chosen besides those that a page may name.
-        report: Takes one line of text about each thing that happens.
-        is_line: Whether the named ones are sources of a line, whose frames `feed` takes; no other may be chosen then.
+        named: The addresses that the program was started with. They need not pass the checks of addresses that a page
+            sends.
+        report: Takes one line of text about each event.
+        is_line: Whether the named ones are the sources of a line, whose frames are passed to `feed`. Then no other
+            source can be chosen.
     """
 
     def __init__(self, named: Sequence[str], report: Callable[[str], None], *, is_line: bool = False) -> None:
@@ -76,10 +93,14 @@ class Live:
         self._count = 0
 
     def choose(self, address: str) -> None:
-        """Show the pictures of a source in place of the one before.
+        """Show the frames of a source in place of the present one.
+
+        Args:
+            address: The address of a camera, a stream, a video or a folder; or a named source, as `named_shown` lists
+                it.
 
         Raises:
-            SettingsError: The address means no source, or one that a page may not open.
+            SettingsError: The address names no source, or one that a page may not open.
             SourceError: The library that reads such a source is not installed.
         """
         address = dict(zip(self.named_shown(), self.named, strict=True)).get(address, address)
@@ -93,7 +114,15 @@ class Live:
         threading.Thread(target=self._run, args=(running, source), name="live", daemon=True).start()
 
     def show(self, pixels: Array8, name: str) -> int:
-        """Show a photo that was dropped into the page in place of a source, and return its number."""
+        """Show a photo that was dropped into the page, in place of the present source.
+
+        Args:
+            pixels: The photo, [height, width, 3], uint8, RGB.
+            name: The photo's name.
+
+        Returns:
+            The number of the photo's frame.
+        """
         with self._lock:
             is_photo = self._running is not None and self._running.address == PHOTOS
         if not is_photo:
@@ -102,18 +131,23 @@ class Live:
             return self._put(pixels, name).number
 
     def feed(self, source: str, pixels: Array8) -> None:
-        """Take a frame of a line's source, which is shown where this source was chosen."""
+        """Take a frame of a line's source. It is shown if this source is the chosen one.
+
+        Args:
+            source: The source's name.
+            pixels: The frame, [height, width, 3], uint8, RGB.
+        """
         with self._lock:
             if self._running is not None and self._running.name == source:
                 self._put(pixels, source)
 
     def close(self) -> None:
-        """Show nothing any more."""
+        """Stop the source and show nothing any more."""
         with self._lock:
             self._end()
 
     def newest(self) -> LiveFrame | None:
-        """Return the frame to look at now; it can be collected for a while."""
+        """Return the frame to show now; None before the first. It can be collected for a while."""
         with self._lock:
             newest = self._newest
             if newest is None:
@@ -127,21 +161,24 @@ class Live:
     def shown(self, number: int) -> LiveFrame:
         """Return a frame that was shown a moment ago.
 
+        Args:
+            number: The frame's number.
+
         Raises:
-            ChangedError: It is gone.
+            ChangedError: The frame is no longer kept.
         """
         with self._lock:
             for frame in self._shown:
                 if frame.number == number:
                     return frame
-        raise ChangedError("that picture is gone; look at the newest one")
+        raise ChangedError("that picture is no longer kept; use the one that is shown now")
 
     def named_shown(self) -> list[str]:
-        """Return the named addresses as they may be shown."""
+        """Return the named addresses without their secrets."""
         return [redact_address(address) for address in self.named]
 
     def status(self) -> dict[str, Any] | None:
-        """Return how the source stands; None where none was chosen."""
+        """Return the source's name, address, age of its last frame in seconds, and errors; None without a source."""
         with self._lock:
             running, capture = self._running, self._capture
             if running is None:
@@ -156,7 +193,7 @@ class Live:
             }
 
     def _check(self, address: str) -> None:
-        """Refuse what a page may not open; what was named when the studio was started is opened as it is."""
+        """Refuse an address that a page may not open. The named addresses are always accepted."""
         if address in self.named:
             return
         if self._is_line:
@@ -165,12 +202,12 @@ class Live:
             raise SettingsError(f"an address of 1 to {LONGEST_ADDRESS} printable characters is needed")
         if address.startswith("genicam:"):
             raise SettingsError(
-                "a GenICam camera's producer is a program that is loaded: name the camera with --source where the "
-                "studio is started"
+                "a page cannot open a GenICam camera, because its producer is a program that would be loaded: start "
+                "the studio with --source ADDRESS for this camera"
             )
 
     def _run(self, running: _Running, source: Source) -> None:
-        """Take a source's pictures until another one is chosen; a recording is shown again and again."""
+        """Read the source until another one is chosen. A recording starts again when it has ended."""
         is_folder = isinstance(source, WatchedFolder)
         reports = _Reports(lambda text: self._report(running.redactor.redact(text)))
         while not running.stop.is_set():
@@ -206,7 +243,7 @@ class Live:
         return self._newest
 
     def _end(self) -> None:
-        """Let the source go, and what it has shown."""
+        """Stop the source and forget its frames."""
         if self._running is not None:
             self._running.stop.set()
         self._running = self._capture = self._newest = None
@@ -215,7 +252,7 @@ class Live:
 
 
 class _Reports:
-    """Passes a text on, unless it is the same as the one before: a recording that is shown again ends as it did."""
+    """Reports a text unless it repeats the last one. A recording that is shown again ends with the same text."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report, self._last = report, ""

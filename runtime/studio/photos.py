@@ -1,4 +1,4 @@
-"""Photos that somebody drops into the page: of which formats and sizes they may be."""
+"""Photos that are dropped into the page: checks of their format and size, and decoding."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ from ..core.image_files import MARK
 from ..core.preprocess import Array8, decode
 
 LARGEST_PHOTO = 32 << 20
-"""Bytes of a photo's file."""
+"""Bytes of the largest photo file."""
 MOST_PIXELS = 64_000_000
+"""Pixels of the largest photo."""
 _SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "TIFF": ".tif", "BMP": ".bmp", "WEBP": ".webp"}
 _OPENED = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
-"""Decoders that a dropped file gets to see; the JPEG one finds the format MPO by itself."""
+"""The decoders that may read a dropped file. The one for JPEG recognizes MPO by itself."""
 _decoding = threading.Lock()
-"""One photo is decoded at a time: each may take hundreds of megabytes."""
+"""Lets one photo be decoded at a time, because each may take hundreds of megabytes of memory."""
 
 
 class DroppedPhoto(NamedTuple):
-    """A photo that is kept as it came: the ending of its file's name, its bytes, its pixels uint8 RGB [H,W,3]."""
+    """A photo that was dropped into the page.
+
+    Attributes:
+        suffix: The ending that its file gets, such as ".jpg".
+        data: The bytes of its file, unchanged.
+        pixels: The photo, [height, width, 3], uint8, RGB.
+    """
 
     suffix: str
     data: bytes
@@ -32,14 +39,17 @@ class DroppedPhoto(NamedTuple):
 
 
 def read_photo(data: bytes, name: str) -> DroppedPhoto:
-    """Decode a photo, whatever it pretends to be.
+    """Decode a photo. Its format is the one that its bytes show, whatever its name ends with.
 
     Args:
         data: The bytes of its file.
-        name: What errors call it.
+        name: The photo's name in errors.
+
+    Returns:
+        The photo.
 
     Raises:
-        ImageError: It is of another format, too large, damaged, or a drawing of goodparts' own.
+        ImageError: The file is of another format, too large, damaged, or a picture that goodparts drew.
     """
     suffix = _SUFFIXES[_read_format(data, name)]
     with _decoding:
@@ -47,20 +57,22 @@ def read_photo(data: bytes, name: str) -> DroppedPhoto:
 
 
 def _read_format(data: bytes, name: str) -> str:
-    """Return the format that the header tells; only decoders of the accepted formats see the bytes."""
+    """Return the format that the file's header shows. Only decoders of the accepted formats read the bytes."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=_OPENED)
     except Image.DecompressionBombError:
         raise ImageError(f"{name} is too large: up to {MOST_PIXELS // 10**6} megapixels are accepted") from None
-    except Exception:  # decoders raise nearly any at what is none of theirs
-        raise ImageError(f"{name} is no picture of a known format: JPEG, PNG, TIFF, BMP and WebP are") from None
+    except Exception:  # decoders raise nearly every exception at foreign bytes
+        raise ImageError(
+            f"{name} is no picture of a known format: JPEG, PNG, TIFF, BMP and WebP are accepted"
+        ) from None
     with image:
         if image.width * image.height > MOST_PIXELS:
             raise ImageError(
                 f"{name} has {image.width}×{image.height} pixels: up to {MOST_PIXELS // 10**6} megapixels are accepted"
             )
         if image.info.get("Software") == MARK:
-            raise ImageError(f"{name} is a drawing of goodparts, not a photo of a part")
+            raise ImageError(f"{name} is a drawing of goodparts, not a photo of a part: give the photo itself")
         return str(image.format)

@@ -1,4 +1,4 @@
-"""What a product is called and where in its pictures to look, in words of the person who drew it."""
+"""The settings of a product: its name, its region as the user drew it, and its smallest defect."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from ..core.view import Box, View, encode_mask
 from ..recipe.calibrate import FALSE_REJECT_RATE
 
 MOST_TILES = 64
-"""The studio proposes no more tiles: each is a pass of the encoder, for every picture."""
+"""Tiles that the studio divides a region into at most. Each tile costs a pass of the encoder for every picture."""
 MOST_CORNERS = 100
+"""Corners of a polygon at most."""
 LONGEST_NAME = 80
+"""Characters of a name at most."""
 LARGEST_SIDE = 20_000
-"""Pixels of a frame."""
+"""Pixels of a frame's side at most."""
 
 
 class ProductSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The contents of a product's `product.json`.
 
     Attributes:
-        name: What the product is called.
+        name: The product's name.
         frame: Width and height in pixels of the pictures that the region was drawn on; None without a region.
         roi: The region as a rectangle in frame pixels; None for the whole frame.
         polygon: The region's corners x, y in frame pixels, in place of a rectangle; empty for none.
-        smallest_defect: Side in frame pixels of the smallest defect that is to be found; None where nobody said.
-        tiles: Rows and columns that the region is cut into.
-        false_reject_rate: The share of good parts that may be rejected.
+        smallest_defect: The side in frame pixels of the smallest defect to find; None if it was not given.
+        tiles: Rows and columns of tiles that the region is cut into.
+        false_reject_rate: The share of good parts that may be rejected, 0 to 1.
     """
 
     name: str
@@ -103,27 +105,40 @@ class ProductSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return changed.changed(tiles=choose_tiles(view, frame, grid, smallest_defect))
 
     def patch(self, grid: tuple[int, int]) -> tuple[int, int] | None:
-        """Return width and height in pixels that a patch sees; None where no frame is known. grid: see with_region."""
+        """Return width and height in frame pixels that one patch covers; None if the frame's size is not known.
+
+        Args:
+            grid: Rows and columns of the encoder's patches.
+        """
         if self.frame is None:
             return None
         height, width = self.view().patch(self.frame[1], self.frame[0], grid)
         return round(width), round(height)
 
     def changed(self, **fields: Any) -> ProductSettings:
-        """Return the settings with other values of some fields; ValueError where they do not go together."""
+        """Return the settings with other values of some fields.
+
+        Args:
+            **fields: The new values, by the names of the fields.
+
+        Raises:
+            ValueError: The values do not fit together.
+        """
         return msgspec.structs.replace(self, **fields)
 
 
 def choose_tiles(
     view: View, frame: tuple[int, int], grid: tuple[int, int], smallest_defect: int | None
 ) -> tuple[int, int]:
-    """Return the fewest rows and columns with which a patch sees no more than the smallest defect, up to MOST_TILES.
+    """Return the fewest rows and columns of tiles with which a patch covers no more than the smallest defect.
+
+    If more than MOST_TILES tiles would be needed, return as many as MOST_TILES allows.
 
     Args:
         view: The view, without tiles.
         frame: Width and height of the pictures in pixels.
         grid: Rows and columns of the encoder's patches.
-        smallest_defect: Its side in frame pixels; None needs no tiles.
+        smallest_defect: The side of the smallest defect in frame pixels; None needs no tiles.
 
     Raises:
         SettingsError: The side is below 1.
@@ -135,7 +150,7 @@ def choose_tiles(
     region = view.region(frame[1], frame[0])
     counts = []
     for length, patches in ((region.height, grid[0]), (region.width, grid[1])):
-        shortest = smallest_defect * patches  # a tile may have this length; neighbours share a part of it
+        shortest = smallest_defect * patches  # the length that a tile may have; neighbouring tiles overlap
         counts.append(max(1, math.ceil((length / shortest - view.overlap) / (1.0 - view.overlap) - 1e-9)))
     while counts[0] * counts[1] > MOST_TILES:
         counts[counts.index(max(counts))] -= 1
@@ -143,10 +158,13 @@ def choose_tiles(
 
 
 def clean_name(name: str) -> str:
-    """Return a product's name in one line.
+    """Return a product's name in one line, with single spaces.
+
+    Args:
+        name: The name as the user typed it.
 
     Raises:
-        SettingsError: It is empty, too long, or holds what is no text.
+        SettingsError: The name is empty, too long, or has characters that cannot be printed.
     """
     name = " ".join(name.split())
     if not name or len(name) > LONGEST_NAME or not name.isprintable():

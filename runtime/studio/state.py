@@ -1,4 +1,4 @@
-"""What the studio shows, except pictures, as JSON."""
+"""Everything that the studio shows, except pictures, as JSON."""
 
 from __future__ import annotations
 
@@ -21,12 +21,20 @@ from .verdicts import Inspector, propose
 from .workspace import KINDS, PictureEntry, ProductFolder, Workspace, revision_of, what_of
 
 _BUDGET = 0.25
-"""Seconds for which collected pictures are measured, or inspected, while an answer is waited for; the rest comes with
-the next ones."""
+"""Seconds for which one answer may measure or inspect collected pictures. The next answers do the remaining ones."""
 
 
 class StudioState:
-    """Reads how everything stands; changes nothing. The arguments are those of StudioControls."""
+    """The state of the studio, as its page shows it. It changes nothing.
+
+    Args:
+        workspace: The products' files.
+        live: The live picture.
+        inspector: Inspects pictures with the products' recipes.
+        shared_engine: The engine.
+        controls: The actions; they tell how the teaching of a product is going.
+        is_line: Whether the studio is part of a line's page.
+    """
 
     def __init__(
         self,
@@ -43,7 +51,11 @@ class StudioState:
         self._examiner = Examiner(shared_engine.engine.encoder.image_size)
 
     def read(self, product: str | None) -> dict[str, Any]:
-        """Return the source, the products, and one of them whole. product: its id; None for none."""
+        """Return the source, a summary of each product, and all of one product.
+
+        Args:
+            product: The id of that one product; None for none.
+        """
         engine = self._shared_engine.engine
         products = self._workspace.products()
         chosen = next((folder for folder in products if folder.id == product), None)
@@ -60,7 +72,11 @@ class StudioState:
         }
 
     def read_live(self, product: str | None) -> dict[str, Any]:
-        """Return the live frame and what the product's recipe says of it."""
+        """Return the number, size and age of the live frame, and its verdict by a product's recipe.
+
+        Args:
+            product: The product's id; None for no verdict.
+        """
         frame = self._live.newest()
         if frame is None:
             return {"number": None}
@@ -80,7 +96,14 @@ class StudioState:
         return found
 
     def read_scores(self, product: str) -> dict[str, Any]:
-        """Return the scores of the product's pictures, and what they propose."""
+        """Return the raw scores of a product's pictures, and the thresholds that they propose.
+
+        Args:
+            product: The product's id.
+
+        Raises:
+            GoodpartsError: There is no such product (ChangedError), or its recipe cannot be used.
+        """
         folder = self._workspace.product(product)
         detector = self._inspector.detector(folder)
         if detector is None:
@@ -159,7 +182,14 @@ class StudioState:
 
 @functools.lru_cache(maxsize=64)
 def view_of(settings: ProductSettings) -> View:
-    """Return the view of a product's settings, whose mask takes a while to draw."""
+    """Return the view of a product's settings. It is cached, because drawing the mask takes a while.
+
+    Args:
+        settings: The settings.
+
+    Raises:
+        SettingsError: The polygon lies outside the frame, or is too small.
+    """
     return settings.view()
 
 
@@ -167,7 +197,7 @@ def _summarise(folder: ProductFolder) -> dict[str, Any]:
     try:
         name = folder.settings().name
     except GoodpartsError:
-        name = folder.id  # what is wrong is told where the product is opened
+        name = folder.id  # the error is shown when the product is opened
     counts = {kind: len(folder.pictures(kind)) for kind in KINDS[:3]}
     first = next(iter(folder.pictures("good")), None)
     return {

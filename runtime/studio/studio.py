@@ -1,4 +1,4 @@
-"""The studio, put together and served."""
+"""The studio as a whole: its parts, and the app that serves them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from .workspace import Workspace
 
 
 class Studio:
-    """The products of a workspace, and all that is done with them.
-
-    live: the live picture.
+    """The products of a workspace, and everything that can be done with them.
 
     Args:
-        folder: The workspace; it is made where there is none.
-        shared_engine: The engine, for several threads.
-        named: Sources that may be chosen besides those that a page may name.
-        signer: Signs recipes; None where no key was given.
-        report: Takes one line of text about each thing that happens.
-        is_line: Whether the sources are those of a line, whose frames `live.feed` takes.
+        folder: The workspace; it is made if it does not exist.
+        shared_engine: The engine, which several threads share.
+        named: The addresses of the sources that the program was started with. The page offers them, and they need not
+            pass the checks of addresses that a page sends.
+        signer: Signs recipes; None if no key was given.
+        report: Takes one line of text about each event.
+        is_line: Whether the named sources are those of a line, which passes its frames to `note`.
+
+    Attributes:
+        workspace: The products' files.
+        live: The live picture.
 
     Raises:
         FileError: The folder cannot be used, or another studio has it open.
@@ -53,15 +56,23 @@ class Studio:
         )
 
     def app(self, guard: Guard) -> StudioApp:
-        """Return the studio's page, for those whom the guard lets in."""
+        """Return the app that serves the studio's page.
+
+        Args:
+            guard: Checks each request.
+        """
         return StudioApp(guard, self.workspace, self.live, self._inspector, self._state, self._controls)
 
     def note(self, result: Result) -> None:
-        """Take the result of a line's frame, whose picture may be shown."""
+        """Pass the picture of a line's frame to the live picture.
+
+        Args:
+            result: The frame's result.
+        """
         if result.pixels is not None:
             self.live.feed(result.source, result.pixels)
 
     def close(self) -> None:
-        """Let the source and the workspace go."""
+        """Stop the source, and release the workspace for another studio."""
         self.live.close()
         self.workspace.close()

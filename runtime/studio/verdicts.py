@@ -1,4 +1,4 @@
-"""What a product's recipe says of pictures: of the live one, and of those that were collected."""
+"""The verdicts of a product's recipe on the live picture, and its scores of the collected pictures."""
 
 from __future__ import annotations
 
@@ -33,14 +33,22 @@ from .workspace import Kind, PictureEntry, ProductFolder, file_state, open_recip
 SIDE = 1100
 """Longest side of a large picture, in pixels."""
 THUMBNAIL = 240
-"""Longest side of a small one."""
+"""Longest side of a small picture, in pixels."""
+# How many detectors, inspections of live frames, and scores are kept in memory.
 _MOST_DETECTORS = 4
 _MOST_LOOKS = 8
 _MOST_SCORES = 20_000
 
 
 class Scored(NamedTuple):
-    """A collected picture's raw image score, and the maximum of its map; None where it cannot be inspected."""
+    """The scores of a collected picture.
+
+    Attributes:
+        kind: The picture's kind.
+        name: The name of the picture's file.
+        image: The raw image score; None if the picture cannot be inspected.
+        pixel: The maximum of the anomaly map; None if the picture cannot be inspected.
+    """
 
     kind: Kind
     name: str
@@ -49,7 +57,14 @@ class Scored(NamedTuple):
 
 
 class _Opened(NamedTuple):
-    """A product's detector; of which file its recipe was read; and what stays the same while only thresholds change."""
+    """A product's detector.
+
+    Attributes:
+        state: The state of the recipe's file when it was read (workspace.file_state).
+        detector: The detector.
+        memory: A digest of everything in the recipe that raw scores depend on. It stays the same if only thresholds
+            change.
+    """
 
     state: tuple[int, int, int] | None
     detector: Detector
@@ -57,7 +72,11 @@ class _Opened(NamedTuple):
 
 
 class Inspector:
-    """Inspects pictures with the recipes of products. For several threads; the engine takes one pass after another."""
+    """Inspects pictures with the recipes of products. Several threads may use it.
+
+    Args:
+        shared_engine: The engine.
+    """
 
     def __init__(self, shared_engine: SharedEngine) -> None:
         self._shared_engine = shared_engine
@@ -69,7 +88,10 @@ class Inspector:
         self._scores: OrderedDict[tuple[str, str, str], Scored] = OrderedDict()
 
     def detector(self, product: ProductFolder) -> Detector | None:
-        """Return the detector of a product; None where it has no recipe yet.
+        """Return the detector of a product; None if it has no recipe yet.
+
+        Args:
+            product: The product.
 
         Raises:
             GoodpartsError: The recipe is damaged, or does not fit the engine.
@@ -95,7 +117,18 @@ class Inspector:
             return opened
 
     def look(self, product: ProductFolder, frame: LiveFrame) -> Inspection | None:
-        """Inspect a live frame, once for all who look at it; None where the product has no recipe yet."""
+        """Inspect a live frame, once for all browsers.
+
+        Args:
+            product: The product whose recipe is used.
+            frame: The frame.
+
+        Returns:
+            The inspection; None if the product has no recipe yet.
+
+        Raises:
+            GoodpartsError: The recipe cannot be used, or the frame does not fit its view.
+        """
         detector = self.detector(product)
         if detector is None:
             return None
@@ -109,7 +142,16 @@ class Inspector:
             return self._looks[key]
 
     def draw(self, product: ProductFolder, pixels: Array8, side: int = SIDE) -> bytes:
-        """Return a picture as JPEG with its heat-map; without one where the product has no recipe yet."""
+        """Return a picture with its heat-map. If the product has no recipe yet, the picture is plain.
+
+        Args:
+            product: The product whose recipe is used.
+            pixels: The picture, [height, width, 3], uint8, RGB.
+            side: The longest side of the result, in pixels.
+
+        Returns:
+            The bytes of a JPEG file.
+        """
         detector = self.detector(product)
         if detector is None:
             return draw_plain(pixels, side)
@@ -118,15 +160,18 @@ class Inspector:
     def scores(
         self, product: ProductFolder, pictures: Sequence[PictureEntry], seconds: float
     ) -> tuple[list[Scored], int]:
-        """Return the scores of collected pictures by the product's recipe, and of how many they are not known yet.
+        """Return the scores of collected pictures by the product's recipe.
 
-        A photo that the recipe was learned from has the score that it had against the memory of the others.
+        A shot of the recipe has the score from its calibration: it was scored against the memory of the other shots.
 
         Args:
-            product: Whose pictures they are.
+            product: The product of the pictures.
             pictures: The pictures.
-            seconds: How long may be inspected now; at least one picture is, or nothing would ever be done while the
-                engine is busy.
+            seconds: How long the call may inspect. It inspects at least one picture, so that a busy engine cannot stop
+                the work completely.
+
+        Returns:
+            The scores that are known, and the number of pictures that are still to be inspected.
         """
         opened = self._open(product)
         if opened is None:
@@ -161,7 +206,7 @@ def _score(
         detector.recipe.header.view.check(*pixels.shape[:2])
         inspection = detector.predict(pixels)
     except GoodpartsError:
-        return Scored(picture.kind, picture.name, None, None)  # its note tells why
+        return Scored(picture.kind, picture.name, None, None)  # the picture's note tells the reason
     with one_blas_thread():
         pixel = max(float(anomaly_map(grid).max()) for grid in inspection.grids)
     return Scored(picture.kind, picture.name, inspection.raw_score, pixel)
@@ -170,7 +215,7 @@ def _score(
 def _shot_scores(header: RecipeHeader) -> dict[str, tuple[float, float]]:
     """Return image and pixel scores of the recipe's shots, by the SHA-256 of their files."""
     calibration = header.shot_calibration
-    if calibration.source != "leave-one-out":  # copies of a single photo: they have scores, the photo has none
+    if calibration.source != "leave-one-out":  # a single shot has no score of its own, only its changed copies do
         return {header.shots[0].sha256: (calibration.image.scores[0], calibration.pixel.scores[0])}
     scores = zip(calibration.image.scores, calibration.pixel.scores, strict=True)
     return {shot.sha256: score for shot, score in zip(header.shots, scores, strict=False)}
@@ -188,12 +233,13 @@ def propose(scores: Sequence[Scored], threshold: float) -> dict[str, Any]:
     """Return the raw thresholds that collected pictures propose.
 
     Args:
-        scores: Of the pictures.
-        threshold: The raw one in use.
+        scores: The scores of the pictures.
+        threshold: The raw image threshold in use.
 
     Returns:
-        settled: what unsorted parts propose, None with fewer than FEWEST_PARTS; separated: what tells the good from the
-        bad ones best, None without bad ones, with how many good ones it rejects and bad ones it misses.
+        settled: the threshold from the unsorted parts, None with fewer than FEWEST_PARTS of them; separated: the
+        threshold that separates good from bad pictures with the fewest mistakes, with the number of good ones that it
+        rejects and of bad ones that it misses, None without both; fewest: FEWEST_PARTS.
     """
     image = {kind: _values(scores, kind, "image") for kind in ("good", "bad", "settle")}
     proposal: dict[str, Any] = {"settled": None, "separated": None, "fewest": FEWEST_PARTS}
@@ -207,7 +253,15 @@ def propose(scores: Sequence[Scored], threshold: float) -> dict[str, Any]:
 
 
 def settled_recipe(recipe: Recipe, scores: Sequence[Scored]) -> Recipe:
-    """Return the recipe with the thresholds that unsorted parts propose; SettingsError for too few of them."""
+    """Return a recipe with the thresholds that unsorted parts propose.
+
+    Args:
+        recipe: The recipe.
+        scores: The scores of the product's pictures; only those of kind "settle" count.
+
+    Raises:
+        SettingsError: There are too few unsorted parts.
+    """
     image, pixel = (_values(scores, "settle", level) for level in ("image", "pixel"))
     return recipe.recalibrate(settle(image, pixel, SETTLING_RATE), SETTLING_RATE)
 
@@ -218,14 +272,23 @@ def _values(scores: Sequence[Scored], kind: str, level: str) -> np.ndarray[Any, 
 
 
 def draw_plain(pixels: Array8, side: int = SIDE) -> bytes:
-    """Return a picture as JPEG, no larger than `side`."""
+    """Return a picture as the bytes of a JPEG file.
+
+    Args:
+        pixels: The picture, [height, width, 3], uint8, RGB.
+        side: The longest side of the result, in pixels; a smaller picture keeps its size.
+    """
     picture = Image.fromarray(pixels)
     picture.thumbnail((side, side))
     return to_jpeg(picture)
 
 
 def to_png(pixels: Array8) -> bytes:
-    """Return a frame as a PNG file, without loss, soon done."""
+    """Return a frame as the bytes of a PNG file, compressed quickly rather than much.
+
+    Args:
+        pixels: The frame, [height, width, 3], uint8, RGB.
+    """
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

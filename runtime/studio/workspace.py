@@ -1,14 +1,14 @@
-"""The workspace: a folder with a folder for each product, of ordinary pictures, a recipe, and the recipes before it.
+"""The workspace: a folder that holds, for each product, a folder with pictures, the recipe, and earlier recipes.
 
     workspace/metal-nut/product.json            name, region, smallest defect (settings.ProductSettings)
     workspace/metal-nut/good/*.png              photos of good parts, which `goodparts teach` takes as well
     workspace/metal-nut/bad/*.png, settle/*.png bad parts, and parts that nobody has sorted
-    workspace/metal-nut/removed/*.png           what was taken out of these
+    workspace/metal-nut/removed/*.png           pictures that were taken out of these
     workspace/metal-nut/recipe.safetensors      the recipe
-    workspace/metal-nut/former/0001-teach.safetensors   recipes before it, which undo brings back
+    workspace/metal-nut/former/0001-teach.safetensors   earlier recipes, which undo brings back
 
-Every file is written under another name, flushed to the disk and renamed, so that a kill at any moment leaves whole
-files only.
+Every file is written under a temporary name, flushed to the disk and renamed. If the process is killed at any moment,
+it leaves complete files only.
 """
 
 from __future__ import annotations
@@ -33,16 +33,23 @@ from ..recipe.recipe import Recipe
 from .settings import ProductSettings, clean_name
 
 Kind = Literal["good", "bad", "settle", "removed"]
-"""What a picture shows: a good part, a bad one, one that nobody has sorted, or one that was taken out."""
+"""The kind of a picture: a good part, a bad part, a part that nobody has sorted, or a picture that was taken out."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _SETTINGS, _RECIPE, _FORMER, _LOCK = "product.json", "recipe.safetensors", "former", ".studio.lock"
 _KEPT_RECIPES = 20
-"""Recipes that undo can bring back; older ones are removed."""
+"""Earlier recipes of a product that undo can bring back; older ones are deleted."""
 
 
 class PictureEntry(NamedTuple):
-    """A picture of a product: its kind, its file's name and size, and what changes when the file is replaced."""
+    """A picture of a product.
+
+    Attributes:
+        kind: The picture's kind.
+        name: The name of its file.
+        size: The bytes of its file.
+        version: A text that changes when the file is replaced.
+    """
 
     kind: Kind
     name: str
@@ -51,7 +58,14 @@ class PictureEntry(NamedTuple):
 
 
 class ProductFolder:
-    """The files of one product. lock: whoever changes them holds it."""
+    """The files of one product.
+
+    Args:
+        folder: The product's folder.
+
+    Attributes:
+        lock: The lock that a thread holds while it changes the files.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,16 +74,16 @@ class ProductFolder:
 
     @property
     def id(self) -> str:
-        """The folder's name, by which the product goes."""
+        """The product's id, which is the folder's name."""
         return self.folder.name
 
     @property
     def recipe_path(self) -> Path:
-        """Return the path of the recipe, which may not be there yet."""
+        """The path of the recipe's file, which may not exist yet."""
         return self.folder / _RECIPE
 
     def settings(self) -> ProductSettings:
-        """Return what product.json holds; without one, the folder's name.
+        """Return the settings in product.json; without that file, settings with the folder's name.
 
         Raises:
             SettingsError: The file is damaged.
@@ -84,11 +98,19 @@ class ProductFolder:
         return settings
 
     def write_settings(self, settings: ProductSettings) -> None:
-        """Write product.json."""
+        """Write product.json.
+
+        Args:
+            settings: The settings.
+        """
         write_atomic(self.folder / _SETTINGS, _encode(settings))
 
     def pictures(self, kind: Kind) -> list[PictureEntry]:
-        """Return the pictures of a kind, sorted by name, which begins with the time for those that the studio took."""
+        """Return the pictures of a kind, sorted by name. The names of collected frames begin with the time.
+
+        Args:
+            kind: The kind.
+        """
         found = []
         try:
             with os.scandir(self.folder / kind) as entries:
@@ -103,10 +125,14 @@ class ProductFolder:
         return sorted(found, key=lambda picture: picture.name)
 
     def path(self, kind: str, name: str) -> Path:
-        """Return the file of a picture that is there.
+        """Return the path of an existing picture.
+
+        Args:
+            kind: The picture's kind; any other text has no pictures.
+            name: The name of the picture's file.
 
         Raises:
-            ChangedError: There is none of that kind and name.
+            ChangedError: There is no picture of that kind and name.
         """
         for known in KINDS:
             if known == kind and any(picture.name == name for picture in self.pictures(known)):
@@ -114,25 +140,43 @@ class ProductFolder:
         raise ChangedError("that picture is no longer where it was")
 
     def add(self, kind: Kind, stem: str, suffix: str, data: bytes) -> str:
-        """Write a picture's bytes under a free name that begins with the stem, and return the name.
+        """Write a new picture under a free name.
+
+        Args:
+            kind: The picture's kind.
+            stem: The text that the file's name begins with.
+            suffix: The ending of the file's name, such as ".png".
+            data: The bytes of the file.
+
+        Returns:
+            The name of the file.
 
         Raises:
-            SettingsError: A good picture has the same bytes already; the second one would falsify the calibration.
+            SettingsError: A good picture with the same bytes exists. The same photo twice would make the calibration
+                wrong.
         """
         with self.lock:
             for other in self.pictures(kind) if kind == "good" else ():
                 if other.size == len(data) and read_bytes(self.folder / kind / other.name) == data:
-                    raise SettingsError(f"it is the same picture as {other.name}, which is there already")
+                    raise SettingsError(f"this is the same picture as {other.name}, which was collected already")
             path = _free(self._make(kind), stem, suffix)
             write_atomic(path, data)
             return path.name
 
     def move(self, name: str, source: str, target: Kind) -> str:
-        """Make a picture one of another kind, and return its name there.
+        """Move a picture to another kind.
+
+        Args:
+            name: The name of the picture's file.
+            source: The present kind.
+            target: The new kind.
+
+        Returns:
+            The name of the file in its new folder.
 
         Raises:
-            ChangedError: It is no longer where it was.
-            FileError: It cannot be moved.
+            ChangedError: The picture is no longer in the folder of its present kind.
+            FileError: The file cannot be moved.
         """
         with self.lock:
             old = self.path(source, name)
@@ -144,24 +188,24 @@ class ProductFolder:
             return new.name
 
     def former(self) -> Path | None:
-        """Return the recipe that undo would bring back; None where there is none.
+        """Return the path of the earlier recipe that undo would bring back; None if there is none.
 
-        A kill may have left a copy of the recipe in use as the newest one; it is passed over.
+        After a kill during a change, the newest earlier recipe may be a copy of the one in use. Such a copy is skipped.
         """
         with self.lock:
             paths = self._former()
             state = file_state(self.recipe_path), paths
-            if self._looked_at[0] != state:  # the files are large, and this is asked for often
+            if self._looked_at[0] != state:  # the files are large, and the page calls this every second
                 now = read_bytes(self.recipe_path) if self.recipe_path.exists() else b""
                 self._looked_at = state, next((path for path in reversed(paths) if read_bytes(path) != now), None)
             return self._looked_at[1]
 
     def write_recipe(self, data: bytes, what: str) -> None:
-        """Replace the recipe; the one that it replaces is kept.
+        """Write the recipe, and keep the present one among the earlier recipes.
 
         Args:
-            data: The recipe's bytes.
-            what: What is done, in one word, which the kept recipe's name has.
+            data: The bytes of the new recipe's file.
+            what: The change in one word, which becomes part of the kept recipe's name.
         """
         with self.lock:
             if self.recipe_path.exists():
@@ -173,10 +217,13 @@ class ProductFolder:
             write_atomic(self.recipe_path, data)
 
     def undo(self) -> str:
-        """Bring the recipe back that was there before the last change, and return what that change was.
+        """Bring back the recipe from before the last change.
+
+        Returns:
+            The change that was taken back, in one word.
 
         Raises:
-            ChangedError: There is none.
+            ChangedError: There is no earlier recipe.
         """
         with self.lock:
             former = self.former()
@@ -189,7 +236,7 @@ class ProductFolder:
             return what_of(former)
 
     def sweep(self) -> None:
-        """Remove what a kill left half-written."""
+        """Delete incomplete files that a killed process left."""
         for folder in (self.folder, *(self.folder / name for name in (*KINDS, _FORMER))):
             remove_orphans_in(folder)
 
@@ -206,7 +253,14 @@ class ProductFolder:
 
 
 def file_state(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when a file is replaced; None while there is none."""
+    """Return a value that changes when a file is replaced; None if the file does not exist.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The inode, the size in bytes, and the time of the last change in nanoseconds.
+    """
     try:
         status = path.stat()
     except OSError:
@@ -215,15 +269,22 @@ def file_state(path: Path) -> tuple[int, int, int] | None:
 
 
 def what_of(former: Path) -> str:
-    """Return what was done to a former recipe when it was replaced, in one word."""
+    """Return the change that replaced an earlier recipe, in one word.
+
+    Args:
+        former: The path of the earlier recipe.
+    """
     return former.stem.partition("-")[2]
 
 
 class Workspace:
-    """The folder of all products; it is made where there is none, and locked against a second studio.
+    """The folder of all products. A lock keeps a second studio from opening it.
+
+    Args:
+        folder: The folder; it is made if it does not exist.
 
     Raises:
-        FileError: It cannot be made, or another studio has it open.
+        FileError: The folder cannot be made, or another studio has it open.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -241,11 +302,11 @@ class Workspace:
             product.sweep()
 
     def close(self) -> None:
-        """Let another studio have the folder."""
+        """Release the folder for another studio."""
         self._lock_file.close()
 
     def products(self) -> list[ProductFolder]:
-        """Return the products that lie in the folder now, sorted by the name of their folder."""
+        """Return the products that are in the folder now, sorted by the names of their folders."""
         names = sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
         with self._lock:
             self._known = {name: self._known.get(name) or ProductFolder(self.folder / name) for name in names}
@@ -254,8 +315,11 @@ class Workspace:
     def product(self, id: str) -> ProductFolder:
         """Return a product.
 
+        Args:
+            id: The name of the product's folder.
+
         Raises:
-            ChangedError: There is none in such a folder.
+            ChangedError: There is no such product.
         """
         for product in self.products():
             if product.id == id:
@@ -263,12 +327,33 @@ class Workspace:
         raise ChangedError("there is no such product any more")
 
     def create(self, name: str) -> ProductFolder:
-        """Make a product of this name and return it."""
+        """Make a product.
+
+        Args:
+            name: The product's name.
+
+        Returns:
+            The product.
+
+        Raises:
+            SettingsError: The name is empty, too long, or has characters that cannot be printed.
+        """
         settings = ProductSettings(name=clean_name(name))
         return self._make(settings, None)
 
     def copy(self, product: ProductFolder, name: str) -> ProductFolder:
-        """Make a product of this name with another one's pictures, settings and recipe, and return it."""
+        """Make a product with the pictures, the settings and the recipe of another one.
+
+        Args:
+            product: The product to copy.
+            name: The copy's name.
+
+        Returns:
+            The copy.
+
+        Raises:
+            SettingsError: The name is empty, too long, or has characters that cannot be printed.
+        """
         with product.lock:
             return self._make(product.settings().changed(name=clean_name(name)), product)
 
@@ -285,16 +370,23 @@ class Workspace:
 
 
 def open_recipe(product: ProductFolder) -> Recipe | None:
-    """Return a product's recipe; None where it has none yet.
+    """Return a product's recipe; None if it has none yet.
+
+    Args:
+        product: The product.
 
     Raises:
-        RecipeError: It is damaged.
+        RecipeError: The recipe is damaged.
     """
     return Recipe.open(product.recipe_path) if product.recipe_path.exists() else None
 
 
 def safe_stem(text: str) -> str:
-    """Return a text as a file's name without its ending: of letters, digits and a few signs, whatever it held."""
+    """Return a text as the name of a file without its ending.
+
+    Args:
+        text: Any text. Everything but ASCII letters, digits, "_" and "-" is replaced.
+    """
     stem = re.sub("[^A-Za-z0-9_-]+", "-", text)[:60].strip("-")
     return stem or "photo"
 
@@ -315,5 +407,9 @@ def _encode(settings: ProductSettings) -> bytes:
 
 
 def revision_of(settings: ProductSettings) -> str:
-    """Return what changes when a product's settings do."""
+    """Return a text that changes when a product's settings do.
+
+    Args:
+        settings: The settings.
+    """
     return hashlib.sha256(_encode(settings)).hexdigest()[:12]

@@ -1,11 +1,10 @@
-// A source's last scores, oldest left, with the limit as a dashed line, where parts are to be reviewed from as a dotted
-// one, and a limit that is considered as a full one.
+// The two charts of a source: its last scores, and the histogram of settling in.
 
 const [GOOD, REVIEW, BAD, INK] = ["#00508f", "#ffe14d", "#d96a00", "#1a1a1a"];
 const LEFT = 46;
 const EDGE = 12;
 
-// A score in few digits, rounded down, so that 1.00 is never shown for a part below the limit.
+// Returns a score in few digits. It is rounded down, so that 1.00 is never shown for a part below the limit.
 export function formatScore(score) {
   if (score > 1000) return "> 1000";
   const digits = score < 10 ? 2 : score < 100 ? 1 : 0;
@@ -13,7 +12,7 @@ export function formatScore(score) {
   return Number(text) <= score ? text : (Number(text) - 10 ** -digits).toFixed(digits);
 }
 
-// Lowest and highest score to show: all of them, but for those far above the limit.
+// Returns the lowest and the highest score of a chart. Scores far above the limit are left out.
 export function span(scores) {
   const low = Math.min(...scores, 1);
   const high = Math.min(Math.max(...scores, 1), 3);
@@ -21,6 +20,8 @@ export function span(scores) {
   return [Math.max(low - room, low / 2), high + room];
 }
 
+// Draws a source's last scores, the oldest at the left. The limit is a dashed line, the score from which parts are to
+// be reviewed a dotted one, and the threshold that the user tries (considered, null for none) a solid one.
 export function drawChart(canvas, state, considered) {
   const { clientWidth: width, clientHeight: height } = canvas;
   const ratio = devicePixelRatio || 1;
@@ -58,11 +59,12 @@ export function drawChart(canvas, state, considered) {
   scores.forEach((score, index) => (index ? pen.lineTo(x(index), y(score)) : pen.moveTo(x(index), y(score))));
   pen.stroke();
   scores.forEach((score, index) => {
-    if (decisions[index] === "reject") square(x(index), y(score), 7, BAD); // squares and triangles: not by colour alone
+    if (decisions[index] === "reject") square(x(index), y(score), 7, BAD); // shapes, not only colours, tell them apart
     else if (decisions[index] === "review") triangle(x(index), y(score), 5);
     else if (step > 3) square(x(index), y(score), 3, GOOD);
   });
 
+  // Draws a horizontal line at a score.
   const level = (value, dashes, wide, labelled) => {
     pen.strokeStyle = INK;
     pen.lineWidth = wide;
@@ -78,11 +80,12 @@ export function drawChart(canvas, state, considered) {
     if (labelled) pen.fillText(formatScore(value), 6, y(value));
   };
   level(1, [6, 4], 1.5, true);
-  if (review !== null) level(review, [2, 4], 1.5, y(review) - y(1) > 14); // its number would cover that of the limit
-  if (considered > 0) level(considered, [], 2.5, false); // its value stands below, in words
+  if (review !== null) level(review, [2, 4], 1.5, y(review) - y(1) > 14); // nearer, its number would cover the limit's
+  if (considered > 0) level(considered, [], 2.5, false); // the form below shows its value
 }
 
-// Scores of unlabelled parts as bars, with today's threshold as a dashed line and the proposed one as a full one.
+// Draws the scores of unsorted parts as bars, with today's threshold as a dashed line and the proposed one as a solid
+// line.
 export function drawHistogram(canvas, { edges, counts, threshold, today }) {
   const { clientWidth: width, clientHeight: height } = canvas;
   const ratio = devicePixelRatio || 1;

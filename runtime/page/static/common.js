@@ -1,8 +1,11 @@
-// What every page needs: elements, questions to the server, and a question to the person.
+// The functions that both pages need: finding and making elements, requests to the server, the dialog for a yes or no.
 
+// The first element that a CSS selector matches.
 export const $ = (selector, inside = document) => inside.querySelector(selector);
+// A new element with a text.
 export const make = (tag, text = "", className = "") => Object.assign(document.createElement(tag), { textContent: text, className });
 
+// The server refused a request; the message is the reason, the status is HTTP's.
 export class Refused extends Error {
   constructor(status, text) {
     super(text);
@@ -10,6 +13,8 @@ export class Refused extends Error {
   }
 }
 
+// Sends a request and returns the decoded JSON answer. With an action it is a POST request, otherwise GET. A request
+// that has no answer after `patience` milliseconds fails.
 export async function ask(path, action, patience = 8000) {
   const options = action && {
     method: "POST",
@@ -21,6 +26,7 @@ export async function ask(path, action, patience = 8000) {
   return answer.json();
 }
 
+// Shows a question in a dialog and returns whether the user answered yes.
 export function confirmed(text) {
   const dialog = $("#confirm");
   $("p", dialog).textContent = text;
@@ -30,14 +36,14 @@ export function confirmed(text) {
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 
-// Shows why what is seen may be old; an empty text takes that back.
+// Shows the alarm that the page is out of date, with a text; an empty text removes the alarm.
 export function alarm(text) {
   $("#alarm").textContent = text;
   $("#alarm").hidden = !text;
   document.body.classList.toggle("old", Boolean(text));
 }
 
-// Sends the token, and shows in the element `refused` why it was not accepted.
+// Sends the token to the server. If the server refuses it, the element `refused` shows the reason.
 export async function logIn(token, refused) {
   try {
     await ask("login", { token });

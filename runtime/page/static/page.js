@@ -1,10 +1,11 @@
-// The live page: asks for /state again and again while it is looked at, and shows it. Whatever comes from the line
-// (names, products, messages) becomes text, never markup.
+// The live page. While it is visible, it asks the server for /state again and again and shows the answer. Everything
+// that comes from the line (names, products, messages) is shown as text, never as markup.
 import { drawChart, drawHistogram, formatScore, span } from "./chart.js";
 import { $, alarm, ask, confirmed, logIn, make } from "./common.js";
 
-const PERIOD = 500; // ms between two questions; twice that with many sources
+const PERIOD = 500; // milliseconds between two requests; twice as many with many sources
 const short = (value) => Number(value).toPrecision(3);
+// A factor before the thing that it multiplies, as in "0.5 × the threshold"; nothing for 1.
 const times = (factor) => (factor === 1 ? "" : `${Number(factor.toPrecision(3))} × `);
 const ago = (seconds) =>
   seconds < 1.5 ? "now" : seconds < 90 ? `${Math.round(seconds)} s ago`
@@ -12,13 +13,13 @@ const ago = (seconds) =>
   : `${Math.round(seconds / 86400)} days ago`;
 const gigabytes = (bytes) => `${(bytes / 1e9).toFixed(1)} GB`;
 
-// One source: what it sees, its scores, its threshold.
+// The card of one source: its picture, verdict, scores and threshold, and settling in.
 class Card {
   constructor(name) {
     this.name = name;
     this.root = $("#card").content.cloneNode(true).firstElementChild;
-    this.asked = null; // a threshold that is looked at, and not applied
-    this.pictured = "";
+    this.asked = null; // the threshold that the user tries, which is not applied yet; null for none
+    this.pictured = ""; // the address of the picture that is shown
     const [slider, exact] = [this.part("slider"), this.part("exact")];
     slider.addEventListener("input", () => this.consider(slider.valueAsNumber));
     exact.addEventListener("input", () => this.consider(exact.valueAsNumber));
@@ -36,10 +37,12 @@ class Card {
     this.part("take").addEventListener("click", () => this.take());
   }
 
+  // The element of the card with a class.
   part(name) {
     return $(`.${name}`, this.root);
   }
 
+  // Shows the source's state, as the server sent it.
   show(state) {
     this.state = state;
     $("h2", this.root).textContent = state.name;
@@ -55,7 +58,7 @@ class Card {
     const scored = shown && shown.score !== undefined;
     this.part("number").textContent = scored ? `${formatScore(shown.score)}\nlimit 1.00` : "";
     this.part("said").textContent = [state.lost_because, shown ? this.describe(state, shown)
-      : state.ended ? "it had no picture" : "no picture has come yet"].filter(Boolean).join(" · ");
+      : state.ended ? "the source sent no picture" : "no picture was received yet"].filter(Boolean).join(" · ");
     this.showScene(state);
     if (scored) this.picture(shown.frame);
     this.showThreshold();
@@ -63,16 +66,17 @@ class Card {
     if (this.asked !== null) this.preview();
   }
 
+  // Returns the line of text below the verdict.
   describe(state, shown) {
     const parts = [`frame ${shown.frame}, ${ago(state.age)}`];
     const [n, m] = state.smoothing;
     if (shown.error) parts.push(shown.error);
-    else if (m > 1) parts.push(`alone ${shown.verdict}, decided by ${n} of ${m}`);
+    else if (m > 1) parts.push(`this frame by itself ${shown.verdict}, decided by ${n} of ${m} frames`);
     if (state.reject_age !== null) parts.push(`last reject ${ago(state.reject_age)}`);
     return parts.join(" · ");
   }
 
-  // The verdicts go on, but nobody should trust them before this is looked at.
+  // Shows a banner if the scene has changed or the scores drift. Verdicts go on, but they are not to be trusted then.
   showScene(state) {
     const lines = [state.scene && `Scene changed: ${state.scene.sentence}.`, state.drift && `Scores drift: ${state.drift}.`];
     const text = lines.filter(Boolean).join(" ");
@@ -81,26 +85,28 @@ class Card {
     if (scene.textContent !== text) scene.textContent = text;
   }
 
+  // Loads and shows the picture of a frame.
   async picture(frame) {
     const address = `frame/${this.name}/${frame}/${$("#heat").checked ? "heat" : "plain"}.jpg`;
     this.part("picture").classList.toggle("late", address !== this.pictured);
     if (address === this.pictured || this.loading) return;
     this.loading = true;
     const next = new Image();
-    next.alt = `what ${this.name} sees`;
+    next.alt = `picture of ${this.name}`;
     next.src = address;
     try {
-      await next.decode(); // the old picture stays until the new one is there
+      await next.decode(); // the old picture stays until the new one is loaded
       this.part("picture").replaceChildren(next);
       this.part("picture").classList.remove("late");
       this.pictured = address;
     } catch {
-      // gone already: the next state names another
+      // The frame is no longer kept; the next state names a newer one.
     } finally {
       this.loading = false;
     }
   }
 
+  // Shows the threshold in use and its origin, and the buttons that are possible now.
   showThreshold() {
     const { state } = this;
     const [low, high] = span(state.scores);
@@ -112,7 +118,8 @@ class Card {
       if (document.activeElement !== this.part("exact")) this.part("exact").value = "1.00";
       const origins = { recipe: "", line: ", from the line's settings", page: ", set on this page, until the line ends" };
       const review = state.review === null ? "" : `; to review from ${formatScore(state.review)}`;
-      this.part("effect").textContent = `1.00 is ${times(state.threshold)}the recipe's limit${origins[state.origin]}${review}`;
+      this.part("effect").textContent =
+        `1.00 is ${times(state.threshold)}the recipe's threshold${origins[state.origin]}${review}`;
     }
     this.part("apply").disabled = !(this.asked > 0);
     this.part("cancel").disabled = !pending;
@@ -122,7 +129,7 @@ class Card {
     drawChart(this.part("scores"), state, this.asked);
   }
 
-  // Look at what another threshold would do, or (null) at the one in use again.
+  // Tries another threshold, given as a score; null returns to the threshold in use.
   consider(threshold) {
     this.asked = Number.isNaN(threshold) ? null : threshold;
     this.part("refused").textContent = "";
@@ -134,6 +141,7 @@ class Card {
     this.showThreshold();
   }
 
+  // Asks the server what the tried threshold would have decided, and shows it.
   async preview() {
     if (this.previewing) return;
     this.previewing = true;
@@ -144,8 +152,9 @@ class Card {
         const found = await ask(`preview?source=${this.name}&threshold=${of}`);
         if (this.asked === null) return;
         const effect = this.part("effect");
-        effect.replaceChildren(`At ${short(of)}: `, make("b", `${found.would} of the last ${found.frames} frames rejected`),
-          `; ${found.rejected} were. Nothing is changed yet.`);
+        effect.replaceChildren(`At ${short(of)}: `,
+          make("b", `${found.would} of the last ${found.frames} frames would be rejected`),
+          `; ${found.rejected} of them were rejected. Nothing is changed yet.`);
       } while (this.asked !== null && this.asked !== of);
     } catch (error) {
       this.part("refused").textContent = error.message;
@@ -154,14 +163,16 @@ class Card {
     }
   }
 
+  // Writes the threshold that was set on the page into the recipe, if the user confirms it.
   async keep() {
     const { state } = this;
-    const others = state.sharing.length ? ` Here it then holds for ${state.sharing.join(", ")} too.` : "";
-    const text = `Write ${times(state.threshold)}the limit of ${state.recipe} into it? It then holds wherever this recipe is used.${others}`;
+    const others = state.sharing.length ? ` On this line it then also holds for ${state.sharing.join(", ")}.` : "";
+    const text = `Write ${times(state.threshold)}the recipe's threshold into ${state.recipe}? ` +
+      `It then holds wherever this recipe is used.${others}`;
     if (await confirmed(text)) this.act("/keep", { seen: state.raw_threshold });
   }
 
-  // What the source's next parts propose. Scores are shown with today's threshold as 1.
+  // Shows how many parts were gathered, and the threshold that they propose. Scores are relative to today's threshold.
   showSettling() {
     const { gathered, parts, proposal } = this.state.settling;
     const canvas = this.part("histogram");
@@ -175,11 +186,12 @@ class Card {
     }
     const relative = (score) => (score / proposal.today).toFixed(2);
     this.part("gathered").textContent = `${parts} parts propose to reject from 1.00 → ${relative(proposal.threshold)} ` +
-      `(raw ${short(proposal.today)} → ${short(proposal.threshold)}), for ${short(100 * proposal.rate)} % of good parts. ` +
-      `${proposal.rejected} of them reach it today, ${proposal.would} would; look at those:`;
+      `(raw ${short(proposal.today)} → ${short(proposal.threshold)}), ` +
+      `so that ${short(100 * proposal.rate)} % of good parts are rejected. ` +
+      `Today ${proposal.rejected} of the parts are rejected, then ${proposal.would} would be. Look at these:`;
     drawHistogram(canvas, proposal);
     const shown = `${proposal.threshold} ${parts}`;
-    if (shown === this.settled) return; // the pictures stay
+    if (shown === this.settled) return; // the same proposal: its pictures are shown already
     this.settled = shown;
     this.part("beyond").replaceChildren(...proposal.beyond.map((part) => {
       const item = make("li");
@@ -189,13 +201,16 @@ class Card {
     }));
   }
 
+  // Writes the proposed threshold into the recipe, if the user confirms it.
   async take() {
     const { proposal } = this.state.settling;
-    const text = `Write ${short(proposal.threshold / proposal.today)} times today's limit into ${this.state.recipe}? ` +
+    const factor = short(proposal.threshold / proposal.today);
+    const text = `Write ${factor} times today's threshold into ${this.state.recipe}? ` +
       "It then holds wherever this recipe is used.";
     if (await confirmed(text)) this.act("/take", { threshold: proposal.threshold });
   }
 
+  // Does an action on the source, and shows the new state or the reason of a refusal.
   async act(path, action) {
     this.part("refused").textContent = "";
     try {
@@ -208,10 +223,13 @@ class Card {
   }
 }
 
-// Saved rejects, newest first.
+// The saved rejects, newest first.
 const gallery = {
-  known: "", expanded: false, decision: "",
+  known: "", // number and newest of the rejects that are shown
+  expanded: false, // whether older ones were loaded; then new ones are not added above them
+  decision: "", // "reject" or "review" to show only these
 
+  // Shows the newest rejects if there are new ones. rejects: the summary in the state; null if none are saved.
   async show(rejects) {
     $("#saved").hidden = rejects === null;
     if (rejects === null) return;
@@ -224,13 +242,14 @@ const gallery = {
     await this.load("");
   },
 
-  // Show the newest again; the next state brings them.
+  // Returns to the newest rejects; the next state loads them.
   newest() {
     this.expanded = false;
     this.known = "";
     $("#newest").hidden = true;
   },
 
+  // Adds the rejects that are older than the one named `before`; the newest for an empty name.
   async load(before) {
     const found = await ask(`rejects?before=${before}${this.decision && `&decision=${this.decision}`}`);
     $("#rejects").append(...found.rejects.map((reject) => this.tile(reject)));
@@ -238,6 +257,7 @@ const gallery = {
     this.last = found.rejects.at(-1)?.name;
   },
 
+  // Returns the button that shows a reject small.
   tile(reject) {
     const tile = make("button");
     const picture = Object.assign(new Image(), { loading: "lazy", alt: reject.review ? "to review" : "reject", src: `rejects/${reject.name}/small.jpg` });
@@ -245,7 +265,7 @@ const gallery = {
     const when = known ? new Date(reject.time) : NaN;
     const moment = Number.isNaN(Number(when)) ? "" : when.toLocaleString();
     const decision = reject.review ? "review" : "reject";
-    const alone = known && reject.verdict !== decision ? `, this frame alone ${reject.verdict}` : "";
+    const alone = known && reject.verdict !== decision ? `, this frame by itself ${reject.verdict}` : "";
     const caption = known ? [`${reject.source} · ${moment}`, `score ${formatScore(reject.score)}${alone}`]
       : [reject.name];
     const mark = reject.review ? [make("span", "? to review", "mark")] : [];
@@ -254,6 +274,7 @@ const gallery = {
     return tile;
   },
 
+  // Opens the dialog that shows a reject large, with and without its heat-map.
   view(reject, caption) {
     const dialog = $("#viewer");
     const pair = ["plain", "heat"].map((kind) =>
@@ -265,7 +286,7 @@ const gallery = {
     dialog.showModal();
   },
 
-  // What accepting the reject that is viewed would change, or (null) nothing yet.
+  // Shows what accepting the open reject would change; null if the user has not asked for it.
   offer(found) {
     const dialog = $("#viewer");
     $(".refused", dialog).textContent = "";
@@ -277,17 +298,18 @@ const gallery = {
     if (found === null) return;
     const { photo } = found;
     const own = found.own_threshold === null ? ""
-      : ` This source has a limit of its own, ${times(found.own_threshold)}the recipe's, which stays so.`;
+      : ` This source has its own threshold, ${times(found.own_threshold)}the recipe's, and keeps that factor.`;
     $(".effect", dialog).replaceChildren(
       make("b", { good: "It turns good. ", review: "It is still to review. ", reject: "It is still a reject. " }[photo.becomes]),
-      `Score ${formatScore(photo.before)} → ${formatScore(photo.after)}, the recipe's limit becomes ` +
-      `${short(found.limit_change)} × what it is.${own} `,
+      `Score ${formatScore(photo.before)} → ${formatScore(photo.after)}, the recipe's threshold becomes ` +
+      `${short(found.limit_change)} × today's.${own} `,
       make("b", `${found.turning.length} of the last ${found.compared} other rejects turn good too`),
-      found.turning.length ? ": are they?" : ".");
+      found.turning.length ? ": are these parts good?" : ".");
     $(".turning", dialog).replaceChildren(...found.turning.map((name) =>
       Object.assign(new Image(), { alt: "turns good", src: `rejects/${name}/small.jpg` })));
   },
 
+  // Does an action of the dialog, and returns its answer; null if it was refused, with the reason shown.
   async act(path, action, patience) {
     const buttons = [...$("#viewer").querySelectorAll(".consider, .accept")];
     for (const button of buttons) button.disabled = true;
@@ -316,10 +338,11 @@ $("#viewer .accept").addEventListener("click", async () => {
   show(state);
 });
 
+// Shows the table of rates and latencies, the outputs, the disks and the messages.
 function showHealth(state) {
-  const review = state.sources.some((one) => one.review !== null || one.reviewed); // else nobody asks for it
+  const review = state.sources.some((one) => one.review !== null || one.reviewed); // whether the column is needed
   const head = ["source", "pictures/s", "inspected", ...(review ? ["to review"] : []), "rejected", "failed", "dropped",
-    "in all, ms", "p99", "waiting", "encoding"];
+    "total, ms", "p99", "waiting", "encoding"];
   const rows = state.sources.map((one) => {
     const time = (stage, which) => (one.latency[stage] ? one.latency[stage][which].toFixed(1) : "–");
     return [one.name, one.rate.toFixed(1), one.inspected, ...(review ? [one.reviewed] : []), one.rejected, one.failed, one.dropped,
@@ -332,7 +355,7 @@ function showHealth(state) {
   };
   $("#health").replaceChildren(row(head, "th"), ...rows.map((cells) => row(cells, "td")));
   const outputs = state.outputs.map((one) =>
-    `${one.name}: ${one.failing ? "FAILING, tried again" : "works"}, ${one.waiting} waiting, ${one.lost} lost`);
+    `${one.name}: ${one.failing ? "FAILING, being tried again" : "works"}, ${one.waiting} waiting, ${one.lost} lost`);
   const disks = state.disks.map((one) => `${one.path}: ${gigabytes(one.free)} of ${gigabytes(one.total)} free`);
   $("#rest").replaceChildren(...[...outputs, ...disks].map((text) => make("li", text)));
   $("#messages").replaceChildren(...state.messages.map((one) => {
@@ -343,7 +366,7 @@ function showHealth(state) {
   if (!state.messages.length) $("#messages").append(make("li", "none"));
 }
 
-// What is not delivered must not be found only by who reads on to the end of the page.
+// Shows outputs that fail at the top of the page, where nobody overlooks them.
 function showFailing(outputs) {
   const lines = outputs.map((output) =>
     `${output.name} FAILS: ${output.error}. ${output.waiting} results wait, ${output.lost} are lost.`);
@@ -351,9 +374,10 @@ function showFailing(outputs) {
   $("#failing").hidden = !lines.length;
 }
 
-const cards = new Map();
-let many = false;
+const cards = new Map(); // by name of the source
+let many = false; // whether there are many sources
 
+// Shows the line's state, as the server sent it.
 function show(state) {
   showFailing(state.outputs.filter((output) => output.failing));
   $("#studio").hidden = !state.teaches;
@@ -371,8 +395,9 @@ function show(state) {
   gallery.show(state.rejects).catch(() => (gallery.known = ""));
 }
 
-let answered = new Date();
+let answered = new Date(); // when the server last answered
 
+// Asks for the state and shows it, or the login, or the alarm; then does so again after a while.
 async function poll() {
   try {
     if (!document.hidden) {
@@ -409,7 +434,7 @@ $("#filter").addEventListener("change", (event) => {
 });
 $("#newest").addEventListener("click", () => gallery.newest());
 
-const token = location.hash.slice(1); // never sent as part of the address, and not left in it
+const token = location.hash.slice(1); // browsers do not send this part of an address; it is removed from it now
 if (token) {
   history.replaceState(null, "", location.pathname);
   await logIn(decodeURIComponent(token), $("#refused"));

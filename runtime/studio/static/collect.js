@@ -1,19 +1,21 @@
-// Collecting pictures: of the live picture by a key or a click, by dropping photos, every n seconds; and looking at them.
+// Collecting pictures: from the live picture by a key, a click or every few seconds, and by dropping photos. Also the
+// list of the collected pictures, and the dialog that shows one of them large.
 import { $, Refused, make } from "./common.js";
 import { stage } from "./stage.js";
 import { t } from "./text.js";
 
 export const KINDS = ["good", "bad", "settle", "removed"];
 export const SIGNS = { good: "✓", bad: "✕", settle: "?", removed: "–" };
-const LARGEST = 32 * 2 ** 20; // bytes of a photo
+const LARGEST = 32 * 2 ** 20; // bytes of the largest photo
 
+// Returns the address of a collected picture. With its version in it, the browser may cache the picture.
 export const addressOf = (product, kind, picture, how) =>
   `picture/${how}.jpg?product=${encodeURIComponent(product)}&kind=${kind}&name=${encodeURIComponent(picture.name)}` +
   (how === "heat" ? "" : `&v=${picture.version}`);
 
 export const noteText = (note) => note.text ?? t(`note.${note.code}`, { other: note.other });
 
-// Photos that wait to be looked at, one after another, as the live picture.
+// The photos that were dropped onto the live picture. They are shown one after another in its place.
 const tray = {
   files: [], index: 0,
 
@@ -22,6 +24,7 @@ const tray = {
     await this.go(0);
   },
 
+  // Shows the photo with this index; nothing happens beyond the last one.
   async go(index) {
     if (!this.files[index]) return;
     this.index = index;
@@ -39,6 +42,7 @@ const tray = {
   },
 };
 
+// Sends a photo to the server, and returns the answer.
 async function upload(file, path, query = {}) {
   if (file.size > LARGEST) throw new Refused(413, t("collect.tooLarge", { name: file.name }));
   const asked = new URLSearchParams({ ...query, name: file.name.slice(-80) });
@@ -52,9 +56,9 @@ async function upload(file, path, query = {}) {
 }
 
 export const collect = {
-  last: null, // what "take back" takes back
-  timer: null,
-  shown: "",
+  last: null, // the picture that "Take back" removes; null for none
+  timer: null, // runs while pictures are collected every few seconds
+  shown: "", // the product, pictures and language that are shown
 
   start(app) {
     this.app = app;
@@ -80,6 +84,7 @@ export const collect = {
     for (const kind of KINDS) $("#groups").append(this.group(kind));
   },
 
+  // Makes the empty list of the pictures of one kind.
   group(kind) {
     const group = make("details", "", "group");
     group.dataset.kind = kind;
@@ -97,11 +102,11 @@ export const collect = {
     return group;
   },
 
-  // Run something every few seconds, until it is paused or returns false.
+  // Calls a function every few seconds, until it is paused or the function returns false.
   run(seconds, action) {
     this.pause();
     const period = Math.max(0.2, seconds || 1) * 1000;
-    let frame = null; // the last one that was taken: the same picture is not taken twice
+    let frame = null; // the number of the last frame that was collected, so that none is collected twice
     const next = async () => {
       const timer = this.timer;
       const isNew = !document.hidden && stage.frame && stage.frame.number !== frame;
@@ -118,7 +123,7 @@ export const collect = {
     this.timer = null;
   },
 
-  // Keep the picture that is shown; returns whether that went well.
+  // Collects the frame that is shown, and returns whether the server accepted it.
   async take(kind) {
     const { product } = this.app;
     if (!product || !stage.frame) return false;
@@ -130,6 +135,7 @@ export const collect = {
     return true;
   },
 
+  // Removes the picture that was collected last.
   async back() {
     if (!this.last) return;
     const { last } = this;
@@ -137,6 +143,7 @@ export const collect = {
     await this.app.act("move", { product: this.app.product, ...last, target: "removed" });
   },
 
+  // Collects photos that were dropped onto the list of a kind, or chosen for it.
   async add(files, kind) {
     for (const file of files) await this.app.doing(upload(file, "upload", { product: this.app.product, kind }));
     this.app.refresh();
@@ -152,7 +159,7 @@ export const collect = {
     $("#advice").hidden = good >= 4;
     $("#advice").textContent = t("collect.advice", { count: good });
     const shown = JSON.stringify([product.id, product.pictures, document.documentElement.lang]);
-    if (shown === this.shown) return; // the pictures stay
+    if (shown === this.shown) return; // nothing has changed, so the pictures need not be made again
     this.shown = shown;
     for (const group of $("#groups").children) {
       const { kind } = group.dataset;
@@ -165,6 +172,7 @@ export const collect = {
     }
   },
 
+  // Opens the dialog that shows a picture large, with its notes and the buttons that move it to another kind.
   view(kind, picture) {
     const dialog = $("#viewer");
     const product = this.app.state.product;
@@ -189,7 +197,7 @@ export const collect = {
   },
 };
 
-// A small picture as a button, with what is to be said of it.
+// Returns a button that shows a picture small, with short notes and a caption.
 export function tile(product, kind, picture, view, caption = "") {
   const button = make("button", "", "tile");
   button.title = picture.name;
@@ -204,6 +212,7 @@ export function tile(product, kind, picture, view, caption = "") {
   return button;
 }
 
+// Lets files be dropped onto an element, and passes them to `take`.
 function accept(element, take) {
   element.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -218,6 +227,7 @@ function accept(element, take) {
   });
 }
 
+// Lights up the frame's border for a moment, to confirm that a picture was collected.
 function flash(kind) {
   const view = $("#view");
   view.dataset.flash = kind;

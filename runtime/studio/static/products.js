@@ -1,10 +1,10 @@
-// The products: name and save, switch, copy, sign, export, undo. All of them are files of the workspace.
+// The products: making, naming, choosing and copying them, and signing, exporting and undoing their recipes.
 import { $, confirmed, make } from "./common.js";
 import { addressOf } from "./collect.js";
 import { number, t } from "./text.js";
 
 export const products = {
-  listed: "",
+  listed: "", // the products and the language that are shown
 
   start(app) {
     this.app = app;
@@ -29,12 +29,14 @@ export const products = {
     });
   },
 
+  // Makes a product on the server and opens it. Returns its id; undefined if the server refused.
   async create(name) {
     const id = await this.app.act("create", { name });
     if (id !== undefined) await this.app.open(id);
     return id;
   },
 
+  // Asks for a name, makes a product and goes to the first step.
   async make() {
     const name = await named(t("source.name"), "");
     if (name && (await this.create(name)) !== undefined) this.app.go("source");
@@ -47,6 +49,7 @@ export const products = {
     if (id !== undefined) await this.app.open(id);
   },
 
+  // Does an action on the recipe: "sign" or "undo".
   change(what) {
     const { product } = this.app.state;
     return this.app.act(what, { product: product.id, seen: product.recipe.digest });
@@ -85,6 +88,7 @@ export const products = {
     $("#undo").textContent = recipe?.undo ? t("products.undo", { what: t(`what.${recipe.undo}`) }) : "";
   },
 
+  // Returns the button that opens a product.
   card(one) {
     const card = make("button", "", "card");
     card.ariaCurrent = String(one.id === this.app.product);
@@ -99,6 +103,7 @@ export const products = {
   },
 };
 
+// Asks the user for a name in a dialog, and returns it; null if the user cancelled.
 function named(question, proposal) {
   const dialog = $("#naming");
   $("span", dialog).textContent = question;

@@ -1,16 +1,16 @@
-// The region: a rectangle or a polygon, drawn on the live picture, and the side of the smallest defect.
+// The region, a rectangle or a polygon that the user draws on the live picture, and the size of the smallest defect.
 import { $ } from "./common.js";
 import { stage } from "./stage.js";
 import { t } from "./text.js";
 
-const NEAR = 14; // screen pixels within which a corner is taken hold of
-const LEAST = 8; // frame pixels
+const NEAR = 14; // screen pixels from a corner within which the pointer takes hold of it
+const LEAST = 8; // frame pixels of the smallest side of a rectangle
 
 export const region = {
-  tool: "rectangle", // or polygon, defect
-  corners: [], // of a polygon that is being drawn
-  drag: null, // where a rectangle or a defect began and where it is now, or which corner is moved
-  active: false,
+  tool: "rectangle", // or "polygon" or "defect"
+  corners: [], // the corners of a polygon that is being drawn
+  drag: null, // start and end of a rectangle or defect, or the corner that is moved; null while nothing is dragged
+  active: false, // whether the user can draw now
 
   start(app) {
     this.app = app;
@@ -34,6 +34,7 @@ export const region = {
     return this.app.state?.product;
   },
 
+  // Chooses a tool, and drops what was begun with another one.
   take(tool) {
     this.tool = tool;
     this.drop();
@@ -44,11 +45,13 @@ export const region = {
     stage.redraw();
   },
 
+  // Drops a drag that was begun.
   drop() {
     this.drag = null;
     stage.redraw();
   },
 
+  // Begins a rectangle or a defect, adds a corner, takes hold of a corner, or closes the polygon.
   down(event) {
     if (!this.active || !stage.frame || !this.product) return;
     event.preventDefault();
@@ -77,6 +80,7 @@ export const region = {
     stage.redraw();
   },
 
+  // Ends a drag and sends its result to the server.
   up() {
     const { drag } = this;
     if (!drag) return;
@@ -95,6 +99,7 @@ export const region = {
     stage.redraw();
   },
 
+  // Sends changes of the region or the smallest defect. A region that was drawn on frames of another size is dropped.
   send(changes) {
     if (!this.product || !stage.frame) return;
     const { width, height } = stage.frame;
@@ -123,6 +128,7 @@ export const region = {
     $("#reteach").hidden = !(product.recipe && !product.recipe.fresh);
   },
 
+  // Draws the region and the smallest defect over the frame.
   draw(pen, scale) {
     const { product } = this;
     const frame = stage.frame;
@@ -139,7 +145,7 @@ export const region = {
     };
     const open = this.corners.length && !this.drag;
     if (roi || corners.length) {
-      if (this.active && !open) { // what is not looked at lies in the dark
+      if (this.active && !open) { // darkens everything outside the region
         shape();
         pen.rect(0, 0, frame.width, frame.height);
         pen.fillStyle = "rgb(0 0 0 / .5)";
@@ -162,7 +168,7 @@ export const region = {
       pen.beginPath();
       pen.rect(drawing.x, drawing.y, drawing.width, drawing.height);
       outline();
-    } else if (side) { // its size, in a corner
+    } else if (side) { // shows the size of the smallest defect in a corner of the frame
       pen.beginPath();
       pen.rect(12 / scale, frame.height - side - 12 / scale, side, side);
       pen.fillStyle = "#ffe14d";
@@ -172,6 +178,7 @@ export const region = {
   },
 };
 
+// Returns the rectangle between two points.
 function boxOf({ from, to }) {
   const [x, y] = [Math.min(from[0], to[0]), Math.min(from[1], to[1])];
   return { x, y, width: Math.abs(from[0] - to[0]), height: Math.abs(from[1] - to[1]) };

@@ -1,4 +1,4 @@
-// Teaching, and settling in: how the collected pictures score, and where the limit is.
+// Teaching, and settling in: the scores of the collected pictures, and the threshold.
 import { $, ask, make } from "./common.js";
 import { SIGNS, collect, tile } from "./collect.js";
 import { number, t } from "./text.js";
@@ -6,15 +6,15 @@ import { number, t } from "./text.js";
 const COLOURS = { good: "#00508f", settle: "#6b6b6b", bad: "#d96a00" };
 const INK = "#1a1a1a";
 const BINS = 32;
-const [LOWEST, HIGHEST] = [0.05, 20]; // scores beyond these stand at the ends
-const [LEFT, RIGHT, LANE, AXIS] = [92, 14, 46, 24];
+const [LOWEST, HIGHEST] = [0.05, 20]; // scores beyond these are drawn at the ends of the chart
+const [LEFT, RIGHT, LANE, AXIS] = [92, 14, 46, 24]; // pixels: margins, height of a row of bars, height of the axis
 
 export const settle = {
-  scores: null, // as they were answered last
-  limit: null, // a limit that is looked at, as a share of the one in use, or null
-  review: undefined, // a review band that is looked at
-  gathering: 0, // pictures that are still to be gathered
-  asking: false,
+  scores: null, // the server's last answer
+  limit: null, // the threshold that the user tries, as a share of the threshold in use; null for none
+  review: undefined, // the review score that the user tries, null for no review; undefined while the user tries none
+  gathering: 0, // how many pictures are still to be gathered
+  asking: false, // whether a request for scores is running
 
   start(app) {
     this.app = app;
@@ -44,6 +44,7 @@ export const settle = {
     if (product) this.app.act("teach", { product: product.id, seen: product.revision });
   },
 
+  // Begins to collect unsorted parts every few seconds, or stops it.
   gather(form) {
     if (this.gathering) {
       this.gathering = 0;
@@ -58,7 +59,7 @@ export const settle = {
     this.show();
   },
 
-  // Ask for the scores; those that are not known yet come with later answers.
+  // Asks for the scores. Scores that are not computed yet come with later answers, so it asks again.
   async update(step) {
     const { product } = this.app.state;
     if (!product?.recipe || !["settle", "teach"].includes(step) || this.asking) return;
@@ -74,23 +75,27 @@ export const settle = {
     if (this.scores.pending) setTimeout(() => this.update(this.app.step), 50);
   },
 
+  // Tries another threshold.
   consider(limit) {
     this.limit = limit;
     this.show();
   },
 
+  // Tries the review score in the form.
   band() {
     const from = $("#from").valueAsNumber;
     this.review = $("#review").checked && from > 0 && from < 100 ? from / 100 : null;
     this.show();
   },
 
+  // Returns to the threshold and the review score in use.
   forget() {
     this.limit = null;
     this.review = undefined;
     this.show();
   },
 
+  // Sets the threshold and the review score that the user tried.
   async apply() {
     const { digest, threshold, review } = this.scores;
     const wanted = { threshold: threshold * (this.limit ?? 1), review: this.review === undefined ? review : this.review };
@@ -124,6 +129,7 @@ export const settle = {
     if (!$("#judged").hidden) this.showScores(product);
   },
 
+  // Shows what the threshold in use, or the one that the user tries, decides about the collected pictures.
   showScores(product) {
     const { scores, threshold, review, pending, proposal } = this.scores;
     const limit = this.limit ?? 1;
@@ -160,6 +166,7 @@ export const settle = {
     $("#changing").replaceChildren(...(tiles.length ? tiles : [make("p", t(this.limit === null ? "settle.move" : "settle.nobody"), "hint")]));
   },
 
+  // Shows the thresholds that the server proposes, as buttons.
   propose({ settled, separated, fewest }, threshold) {
     const have = this.app.state.product.pictures.settle.length;
     const offers = [];
@@ -177,12 +184,13 @@ export const settle = {
     $("#proposals").replaceChildren(...buttons);
   },
 
+  // Sets the threshold that the unsorted parts propose.
   async take() {
     const done = await this.app.act("settle", { product: this.app.product, seen: this.scores.digest });
     if (done !== undefined) this.update("settle");
   },
 
-  // Three rows of bars, one a kind, over the logarithm of the score; the limit goes through all of them.
+  // Draws a row of bars for each kind, over the logarithm of the score. The threshold is a line through all rows.
   draw(scores, limit, band) {
     const canvas = $("#histogram");
     const kinds = ["good", "settle", "bad"].filter((kind) => scores.some((one) => one.kind === kind));
@@ -218,7 +226,7 @@ export const settle = {
       pen.fillRect(LEFT, bottom, width - LEFT - RIGHT, 1);
     });
     const floor = kinds.length * LANE;
-    if (band) { // to review: from here to the limit
+    if (band) { // the scores of parts to review
       pen.fillStyle = "rgb(255 225 77 / .45)";
       pen.fillRect(x(Math.log(limit * band)), 0, x(Math.log(limit)) - x(Math.log(limit * band)), floor);
     }

@@ -1,17 +1,17 @@
-// The live picture in the middle: it asks for the newest frame again and again while it is looked at.
+// The live picture in the middle. While the page is visible, it asks the server for the newest frame again and again.
 import { $, ask } from "./common.js";
 import { number, t } from "./text.js";
 
-const PERIOD = 200; // ms between two questions
+const PERIOD = 200; // milliseconds between two requests
 const SIGNS = { good: "✓", review: "?", reject: "✕" };
 
 export const stage = {
-  frame: null, // what live said of the frame that is shown
+  frame: null, // the server's answer about the frame that is shown; null for none
   plain: false, // whether heat-maps are left out, as while a region is drawn
-  pictured: "",
-  changed: [], // called after a frame was shown
+  pictured: "", // the address of the picture that is shown
+  changed: [], // functions that draw over the frame; called whenever it changes
 
-  // app: holds the product's id and the state.
+  // Begins to show frames. app: holds the product's id and the state.
   start(app) {
     this.app = app;
     new ResizeObserver(() => this.redraw()).observe($("#view"));
@@ -22,11 +22,12 @@ export const stage = {
     try {
       if (!document.hidden && this.app.state) await this.look();
     } catch {
-      // the state's question tells that nobody answers
+      // The poll of the state (studio.js) reports that the server does not answer.
     }
     setTimeout(() => this.poll(), PERIOD);
   },
 
+  // Asks for the newest frame, and shows its picture and verdict.
   async look() {
     const product = this.app.product;
     const query = product ? `?product=${encodeURIComponent(product)}` : "";
@@ -36,6 +37,7 @@ export const stage = {
     this.describe(found);
   },
 
+  // Loads and shows the picture of a frame, with its heat-map if the user wants it.
   async picture(found, query) {
     const how = $("#heat").checked && !this.plain && found.recipe ? "heat" : "plain";
     const address = `frame/${found.number}/${how}.jpg${query}${how === "heat" ? `&recipe=${found.recipe}` : ""}`;
@@ -43,9 +45,9 @@ export const stage = {
       const next = new Image();
       next.src = address;
       try {
-        await next.decode(); // the old picture stays until the new one is there
+        await next.decode(); // the old picture stays until the new one is loaded
       } catch {
-        return; // gone already: the next answer names another
+        return; // the frame is no longer kept; the next answer names a newer one
       }
       $("#live").src = next.src;
       this.pictured = address;
@@ -63,6 +65,7 @@ export const stage = {
     this.redraw();
   },
 
+  // Shows the verdict, the scene's change, and what is known about the frame and the source.
   describe(found) {
     const verdict = this.plain ? undefined : found.verdict;
     $("#verdict").hidden = !verdict;
@@ -84,7 +87,7 @@ export const stage = {
         .filter(Boolean).join(" · ");
   },
 
-  // The scale from frame pixels to the canvas, and where the picture begins in it.
+  // Returns the scale from frame pixels to the canvas, the left and top of the picture in it, and the canvas's size.
   place() {
     const { clientWidth: width, clientHeight: height } = $("#drawing");
     const frame = this.frame ?? { width: 4, height: 3 };
@@ -92,7 +95,7 @@ export const stage = {
     return { scale, left: (width - scale * frame.width) / 2, top: (height - scale * frame.height) / 2, width, height };
   },
 
-  // A pointer's place in frame pixels.
+  // Returns the position of a pointer in frame pixels.
   at(event) {
     const box = $("#drawing").getBoundingClientRect();
     const { scale, left, top } = this.place();

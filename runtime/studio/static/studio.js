@@ -1,5 +1,5 @@
-// The studio: six steps from a source to a saved product. It asks for the state again and again while it is looked at.
-// Whatever comes from the server (names, messages) becomes text, never markup.
+// The studio: six steps from a source to a saved product. While the page is visible, it asks the server for the state
+// again and again. Everything that comes from the server (names, messages) is shown as text, never as markup.
 import { $, alarm, ask, logIn, make } from "./common.js";
 import { collect } from "./collect.js";
 import { products } from "./products.js";
@@ -8,14 +8,17 @@ import { settle } from "./settle.js";
 import { stage } from "./stage.js";
 import { preferred, speak, t } from "./text.js";
 
-const PERIOD = 1000; // ms between two questions
+const PERIOD = 1000; // milliseconds between two requests
 const STEPS = ["source", "region", "collect", "teach", "settle", "products"];
 
 const app = {
-  state: null, product: null, step: "source", acting: Promise.resolve(),
+  state: null, // the server's last answer
+  product: null, // the id of the open product
+  step: "source",
+  acting: Promise.resolve(), // the last action, which the next one waits for
 
-  // Do something on the server, after what was done before. Returns what it answers; undefined where it was refused,
-  // which is shown. action: what is sent, or a function that makes it of the newest state.
+  // Does an action on the server, after all earlier actions. Returns the server's answer; if the server refuses, shows
+  // the reason and returns undefined. action: the request's content, or a function that makes it from the newest state.
   act(path, action = {}) {
     const act = async () => {
       const answer = await this.doing(ask(path, typeof action === "function" ? action() : action, 60000));
@@ -26,6 +29,7 @@ const app = {
     return this.acting;
   },
 
+  // Waits for a request and returns its answer; if it fails, shows the reason and returns undefined.
   async doing(promise) {
     try {
       const answer = await promise;
@@ -37,6 +41,7 @@ const app = {
     }
   },
 
+  // Opens a product, by its id.
   async open(product) {
     this.product = product;
     settle.scores = null;
@@ -46,6 +51,7 @@ const app = {
     await this.refresh();
   },
 
+  // Goes to a step, and ends what was running in the step before.
   go(step) {
     this.step = step;
     collect.pause();
@@ -60,6 +66,7 @@ const app = {
     stage.redraw();
   },
 
+  // Asks for the state and shows it. If no product is open, opens the one that was open last, or the first.
   async refresh() {
     const wanted = this.product ? `?product=${encodeURIComponent(this.product)}` : "";
     const state = await ask(`state${wanted}`);
@@ -119,6 +126,7 @@ const app = {
   },
 };
 
+// Returns whether a step is done, by the state.
 function isDone(step, { source, product }) {
   const recipe = product?.recipe;
   return {
@@ -128,6 +136,7 @@ function isDone(step, { source, product }) {
   }[step];
 }
 
+// Returns the short text below the name of a step.
 function summary(step, { source, product }) {
   if (step === "source") return source?.name ?? "";
   if (!product) return "";
@@ -141,6 +150,7 @@ function summary(step, { source, product }) {
   }[step];
 }
 
+// Refreshes the page, or shows the login or the alarm; then does so again after a while.
 async function poll() {
   try {
     if (!document.hidden) {
@@ -168,7 +178,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !app.state) return;
   if (event.target.closest("input:not([type=checkbox]), select, textarea, dialog")) return;
   const key = event.key.toLowerCase();
-  if (key === " " && event.target.closest("button, a, summary, input")) return; // that one is pressed
+  if (key === " " && event.target.closest("button, a, summary, input")) return; // space presses this element
   const takes = " buz".includes(key);
   if (takes && $("#take").hidden) return;
   if (key === "t" && app.step !== "teach") return;
@@ -206,7 +216,7 @@ await speak(preferred());
 $("#language").value = document.documentElement.lang;
 for (const part of [products, region, collect, settle, stage]) part.start(app);
 app.go("source");
-const token = location.hash.slice(1); // never sent as part of the address, and not left in it
+const token = location.hash.slice(1); // browsers do not send this part of an address; it is removed from it now
 if (token) {
   history.replaceState(null, "", location.pathname);
   await logIn(decodeURIComponent(token), $("#login .refused"));

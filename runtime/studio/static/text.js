@@ -1,21 +1,24 @@
-// The words of the page, in the language that was chosen; each language is a file of the same keys.
+// The words of the page in the chosen language. Each language has a file, and all files have the same keys.
 
 const LANGUAGES = ["en", "de"];
 let words = {};
 
 export const language = () => document.documentElement.lang;
 
-// A text, with {names} filled in. Where a number comes as {count}, "key.one" is the text for 1.
+// Returns the text of a key, with values in place of {names}. If the value of {count} is 1, the text of "key.one" is
+// used where there is one.
 export function t(key, values = {}) {
   const text = (values.count === 1 && words[`${key}.one`]) || words[key] || key;
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
+// Returns the language that the user chose before, or else the browser's first one that the page has.
 export function preferred() {
   const wanted = [localStorage.getItem("language"), ...navigator.languages.map((code) => code.slice(0, 2))];
   return wanted.find((code) => LANGUAGES.includes(code)) ?? "en";
 }
 
+// Changes the page to a language.
 export async function speak(code) {
   words = await (await fetch(`strings.${code}.json`)).json();
   localStorage.setItem("language", code);
@@ -23,5 +26,6 @@ export async function speak(code) {
   for (const element of document.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
 }
 
+// Returns a number as the chosen language writes it.
 export const number = (value, digits = 2) =>
   new Intl.NumberFormat(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);

@@ -16,12 +16,16 @@ from websockets.sync.client import connect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE = 60.0
-"""Seconds for which something is waited for."""
+"""Seconds after which a wait fails."""
 _OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 
 
 class Browser:
-    """One tab. events: what it told of itself: requests, dialogs, exceptions, entries of its log."""
+    """One tab of the browser.
+
+    Attributes:
+        events: The tab's events so far: requests, dialogs, exceptions, entries of its log.
+    """
 
     def __init__(self, profile: Path) -> None:
         options = [*_OPTIONS, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
@@ -49,35 +53,36 @@ class Browser:
         self.call("Page.navigate", url=url)
 
     def run(self, script: str) -> Any:
-        """The value of a script."""
+        """Run a script and return its value."""
         answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def wait(self, script: str) -> Any:
-        """The value of a script, once it is one."""
+        """Run a script again and again until its value is truthy, and return that value."""
         end = time.monotonic() + PATIENCE
         while not (value := self.run(f"(() => {{ try {{ return {script} }} catch {{ return null }} }})()")):
-            assert time.monotonic() < end, f"never came: {script}; the page says: {self.run('document.body.innerText')}"
+            assert time.monotonic() < end, f"never true: {script}; the page shows {self.run('document.body.innerText')}"
             time.sleep(0.05)
         return value
 
     def told(self, method: str) -> list[dict[str, Any]]:
+        """Return the parameters of all events of one kind."""
         return [event["params"] for event in self.events if event.get("method") == method]
 
     def screenshot(self, path: Path) -> None:
-        """Write what is seen as JPEG."""
+        """Write a screenshot of the tab as a JPEG file."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="jpeg", quality=85)["data"]))
 
     def press(self, key: str) -> None:
-        """Press and let go of a key, as a person does."""
+        """Press and release a key."""
         code = {" ": "Space"}.get(key, key)
         for kind in ("keyDown", "keyUp"):
             text = {"text": key} if kind == "keyDown" and len(key) == 1 else {}
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=code, **text)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Press the mouse at one place and let go of it at another; the same place is a click."""
+        """Press the mouse at one place and release it at another; at the same place this is a click."""
         mouse = {"button": "left", "buttons": 1, "clickCount": 1}
         moved = [] if start == end else [("mouseMoved", end)]
         for kind, (x, y) in (("mousePressed", start), *moved, ("mouseReleased", end)):
@@ -92,19 +97,19 @@ class Browser:
             self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
     def click(self, selector: str) -> None:
-        """Click on an element that is in view or is scrolled to."""
+        """Scroll to an element and click on it."""
         self.wait(f"document.querySelector({json.dumps(selector)}) !== null")
         self.run(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'nearest'}})")
         self.drag(self.centre(selector), self.centre(selector))
 
     def centre(self, selector: str) -> tuple[float, float]:
-        """Where an element's middle is."""
+        """Return the position of an element's centre."""
         box = self.run(f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
-        assert box["width"] > 0, f"{selector} is not to be seen"
+        assert box["width"] > 0, f"{selector} is not visible"
         return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
     def type(self, selector: str, text: str) -> None:
-        """Write a text into a field in place of what is there."""
+        """Replace the text of a field."""
         field = f"document.querySelector({json.dumps(selector)})"
         self.run(f"{field}.focus(), {field}.select()")
         self.call("Input.insertText", text=text)
@@ -118,7 +123,7 @@ class Browser:
 
 
 def nothing_odd(browser: Browser, port: int) -> None:
-    """No script failed, no dialog came up, no policy was violated, nothing was asked of anybody else."""
+    """Check that no script failed, no dialog opened, no policy was violated, and no other server got a request."""
     assert browser.told("Runtime.exceptionThrown") == []
     assert browser.told("Page.javascriptDialogOpening") == []
     assert [one for one in browser.told("Log.entryAdded") if one["entry"]["source"] in ("security", "violation")] == []

@@ -1,4 +1,4 @@
-"""A line with a page that is asked over HTTP; results are noted by hand, so that nothing has to be waited for."""
+"""A line with a page that tests ask over HTTP. Tests pass results to the page themselves, so they need not wait."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Reply(NamedTuple):
 
 
 class Client:
-    """Asks a line's page."""
+    """An HTTP client of a line's page."""
 
     def __init__(self, line: Line, page: Page) -> None:
         self.line, self.page, self.port = line, page, page.port
@@ -76,7 +76,10 @@ def _close_at_once() -> Iterator[None]:
 
 @pytest.fixture
 def open_line(engine: Engine, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenLine]:
-    """Make a line with a page on a free port: sources by name, settings of each, and of the output."""
+    """Return a function that makes a line with a page on a free port.
+
+    It takes the settings of each source by the source's name, a report, and settings of the output.
+    """
     clients: list[Client] = []
     monkeypatch.setattr(opening, "open_engine", lambda _: engine)
 
@@ -104,7 +107,7 @@ def open_line(engine: Engine, recipe_file: Path, tmp_path: Path, monkeypatch: py
 
 @pytest.fixture(scope="session")
 def client(engine: Engine, recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """One line for the tests that change nothing."""
+    """One line for all tests that change nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "open_engine", lambda _: engine)
         folder = tmp_path_factory.mktemp("in")
@@ -117,7 +120,7 @@ def client(engine: Engine, recipe_file: Path, tmp_path_factory: pytest.TempPathF
 
 
 def scored(result: Result, number: int, factor: float) -> Result:
-    """A result of another frame whose image score is so many times as high."""
+    """Return a copy of a result with another frame number, and with the raw image score times a factor."""
     assert result.inspection is not None
     inspection = dataclasses.replace(result.inspection, raw_score=result.inspection.raw_score * factor)
     return dataclasses.replace(result, inspection=inspection, record=result.record | {"frame": number})
@@ -125,7 +128,7 @@ def scored(result: Result, number: int, factor: float) -> Result:
 
 @pytest.fixture(scope="session")
 def results(engine: Engine, recipe: Recipe) -> dict[str, Result]:
-    """A good and a bad part, inspected, and a frame that could not be, of a source "left"."""
+    """The results of a source "left": of a good part, of a bad part, and of a frame that could not be inspected."""
     detector = Detector(engine, recipe)
     found = {}
     for number, kind in enumerate(("good", "reject", "error")):

@@ -1,4 +1,4 @@
-"""The page as a browser shows it, and as an operator uses it."""
+"""The page in a browser, used as an operator uses it."""
 
 from __future__ import annotations
 
@@ -40,9 +40,8 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     browser.open(client.page.url)
     assert browser.wait("document.querySelector('.picture img').naturalWidth") == 320
     assert browser.run("document.querySelector('.verdict').innerText.replace(/\\s+/g, ' ')").startswith("✕ REJECT")
-    assert (
-        browser.run("parseFloat(getComputedStyle(document.querySelector('.word')).fontSize)") >= 48
-    )  # from two metres
+    # Large enough to read from two metres.
+    assert browser.run("parseFloat(getComputedStyle(document.querySelector('.word')).fontSize)") >= 48
     drawn = "document.querySelector('canvas').getContext('2d').getImageData(0, 0, 400, 130).data"
     assert browser.run(f"{drawn}.some((value) => value > 0)")
 
@@ -53,12 +52,12 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
         f"""(() => {{ const exact = document.querySelector(".exact"); exact.focus(); exact.value = {factor};
         exact.dispatchEvent(new Event("input")) }})()"""
     )
-    assert "31 of the last 31 frames rejected" in browser.wait(
+    assert "31 of the last 31 frames would be rejected" in browser.wait(
         "document.querySelector('.effect b').parentNode.innerText"
     )
     assert station.detector.thresholds.image == before
     browser.run("document.querySelector('.apply').click()")
-    assert "Undo: limit 1 → " in browser.wait("document.querySelector('.undo:not([hidden])').innerText")
+    assert "Undo: threshold 1 → " in browser.wait("document.querySelector('.undo:not([hidden])').innerText")
     assert station.detector.thresholds.image == wanted
     browser.run("document.querySelector('.keep').click()")
     assert "own.safetensors" in browser.wait("document.querySelector('#confirm[open] p').innerText")
@@ -187,7 +186,7 @@ def test_a_token_opens_it_and_does_not_stay_in_the_address(
 
 
 @pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 844)])
-def test_it_fits_and_says_when_the_line_is_gone(
+def test_it_fits_and_warns_when_the_line_is_gone(
     browser: Browser, open_line: OpenLine, results: dict[str, Result], width: int, height: int
 ) -> None:
     client = open_line({"left": {}, "right": {}})

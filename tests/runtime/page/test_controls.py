@@ -73,7 +73,7 @@ def test_a_kept_threshold_is_in_the_recipe_for_all_who_read_it_and_is_undone(
     same = {"recipe": str(own)}
     client = open_line({"left": same, "right": same, "own": same | {"threshold": 0.7}})
     left, right, other = (pipeline.station for pipeline in client.line.pipelines)
-    assert act(client, "/keep").status == 422  # nothing was set
+    assert act(client, "/keep").status == 422  # no threshold was set
     act(client, "/threshold", score=0.4)
     assert seen(client)["sharing"] == ["right"]
     assert act(client, "/keep").status == 200
@@ -94,7 +94,7 @@ def test_what_was_changed_meanwhile_is_not_overwritten(open_line: OpenLine, own:
     first = seen(client)["raw_threshold"]
     assert act(client, "/threshold", score=0.4).status == 200
     late = client.post("/threshold", {"source": "left", "score": 0.3, "seen": first})
-    assert (late.status, b"limit was changed meanwhile, to raw" in late.body) == (409, True)
+    assert (late.status, b"threshold was changed meanwhile, to raw" in late.body) == (409, True)
     assert act(client, "/keep").status == 200
     changed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=0.9))
     changed.save(own)
@@ -142,7 +142,7 @@ def test_a_signed_recipe_is_left_alone(open_line: OpenLine, own: Path, recipe: R
 
 @pytest.fixture
 def rejected(tmp_path: Path, results: dict[str, Result]) -> Path:
-    """A folder with two saved rejects of left, and one of a source that there is not."""
+    """A folder with two saved rejects of the source left, and one of a source that does not exist."""
     saved = Rejects(tmp_path / "rejects", 10**9)
     for number, source in ((1, "left"), (2, "left"), (3, "gone")):
         record = results["reject"].record | {"frame": number, "source": source}
@@ -190,7 +190,7 @@ def test_a_recipe_that_changed_since_a_look_is_looked_at_again(
     assert own.read_bytes() == changed.to_bytes()
 
 
-def test_an_engine_that_fails_is_said_and_nothing_changed(
+def test_an_engine_that_fails_is_reported_and_nothing_changes(
     open_line: OpenLine, own: Path, recipe: Recipe, rejected: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = open_line({"left": {"recipe": str(own)}}, rejects=str(rejected))
@@ -205,7 +205,7 @@ def test_an_engine_that_fails_is_said_and_nothing_changed(
 
 
 def settle_in(client: Client, results: dict[str, Result], parts: int = 20) -> dict[str, Any]:
-    """Ask for settling in, hand the source so many good parts, the last of which looks bad, and return the proposal."""
+    """Start settling in, pass that many good parts to it, of which the last looks bad, and return the proposal."""
     assert client.post("/settle", {"source": "left", "parts": parts}).status == 200
     for number in range(parts):
         factor = 5.0 if number == parts - 1 else 1.0 + number / 100
@@ -215,7 +215,7 @@ def settle_in(client: Client, results: dict[str, Result], parts: int = 20) -> di
     return proposal
 
 
-def test_what_the_next_parts_propose_is_shown_written_when_told_and_undone(
+def test_a_proposed_threshold_is_shown_written_on_request_and_undone(
     open_line: OpenLine, own: Path, results: dict[str, Result], recipe: Recipe
 ) -> None:
     client = open_line({"left": {"recipe": str(own)}})

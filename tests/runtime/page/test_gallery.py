@@ -1,4 +1,4 @@
-"""The gallery shows what rejects.py wrote, and nothing else that can be reached from its folder."""
+"""The gallery shows the rejects that rejects.py wrote, and no other file."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_no_path_leads_out_of_the_folder(client: Client) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are POSIX's")
-def test_links_pipes_and_what_is_no_picture_are_not_shown(client: Client, folder: Path, tmp_path: Path) -> None:
+def test_links_pipes_and_files_that_are_no_pictures_are_not_shown(client: Client, folder: Path, tmp_path: Path) -> None:
     (folder / f"{NASTY}.frame.png").symlink_to(tmp_path / "secret.json")
     os.mkfifo(folder / f"{NASTY}.map.png")
     (folder / f"{NASTY}.json").symlink_to(tmp_path / "secret.json")
@@ -96,7 +96,7 @@ def test_links_pipes_and_what_is_no_picture_are_not_shown(client: Client, folder
     assert (raw.headers["Content-Type"], raw.headers["X-Content-Type-Options"]) == ("image/png", "nosniff")
 
 
-def test_a_record_that_is_none_costs_its_caption_alone(client: Client, folder: Path) -> None:
+def test_a_reject_with_a_damaged_record_is_listed_without_caption(client: Client, folder: Path) -> None:
     texts = ("", "[]", "{", '{"source": 1}', '{"score": "x"}', "\xff", "[" * 100_000)
     for number, text in enumerate(texts):
         (folder / f"{NASTY}{number}.json").write_text(text, "latin-1")

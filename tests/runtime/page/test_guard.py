@@ -1,4 +1,4 @@
-"""Who gets in, and who does not."""
+"""Which requests the guard accepts, and which it refuses."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_foreign_host_name_is_refused(host: str, accepted: bool) -> None:
     else:
         with pytest.raises(RefusedError, match="not served under that name"):
             guard.check_address(headers)
-    headers["Host"] = "127.0.0.1:8400"  # twice: proxies may believe the other one
+    headers["Host"] = "127.0.0.1:8400"  # a second Host header: a proxy may use the other one
     with pytest.raises(RefusedError):
         guard.check_address(headers)
 
@@ -65,7 +65,7 @@ def test_with_a_token_an_address_is_enough_and_names_are_not() -> None:
                 guard.check_address(headers)
 
 
-def test_a_name_of_its_own_is_accepted_beside_the_address() -> None:
+def test_the_page_name_is_accepted_besides_the_address() -> None:
     guard = Guard("0.0.0.0", 8400, TOKEN, "Line1.factory.example")
     for host, accepted in (("line1.FACTORY.example:8400", True), ("line2.factory.example", False)):
         headers = Message()
@@ -95,19 +95,19 @@ def test_rebinding_and_foreign_pages_get_nothing_from_a_running_page(client: Cli
         ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, 403),
     ):
         assert client.get("/state", headers).status == status, headers
-    # a link from elsewhere opens the page
+    # A link on another site may open the page.
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     assert client.get("/", link).status == 200
 
 
-def test_an_action_is_taken_from_the_page_alone(open_line: OpenLine) -> None:
+def test_an_action_is_accepted_only_from_the_page_itself(open_line: OpenLine) -> None:
     client = open_line()
     station = client.line.pipelines[0].station
     before = station.detector.thresholds.image
     action = LEFT | {"seen": before}
     own = f"http://127.0.0.1:{client.port}"
     for headers in (
-        {"Content-Type": "application/json"},  # a fetch from elsewhere, without leave
+        {"Content-Type": "application/json"},  # a fetch by another site, without the header
         {"X-Goodparts": "1", "Content-Type": "text/plain"},
         ACTION | {"Origin": "http://evil.example"},
         ACTION | {"Origin": "null"},
@@ -121,7 +121,7 @@ def test_an_action_is_taken_from_the_page_alone(open_line: OpenLine) -> None:
     assert station.detector.thresholds.image == before * 0.5
 
 
-def test_the_token_is_asked_for_everything_but_the_empty_page(open_line: OpenLine, token_file: Path) -> None:
+def test_everything_but_the_empty_page_needs_the_token(open_line: OpenLine, token_file: Path) -> None:
     client = open_line(page_token=str(token_file), rejects=str(token_file.parent / "rejects"))
     for path in ("/", "/page.js", "/page.css", "/chart.js"):
         assert client.get(path).status == 200
@@ -157,10 +157,10 @@ def test_another_address_never_goes_without_a_token(open_line: OpenLine, monkeyp
     assert client.get("/state").status == 401
     state = client.get("/state", {"Authorization": f"Bearer {token}"})
     assert state.status == 200
-    assert token.encode() not in state.body  # it is said once, and not on the page
+    assert token.encode() not in state.body  # it is printed once, and the page does not show it
 
 
-def test_which_addresses_are_this_machine_alone() -> None:
+def test_which_addresses_only_this_machine_can_reach() -> None:
     assert [_is_loopback(host) for host in ("127.0.0.1", "127.8.9.1", "::1", "localhost")] == [True] * 4
     assert [_is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.2", "no.such.host.invalid")] == [False] * 4
     assert parse_address("8400") == ("127.0.0.1", 8400)

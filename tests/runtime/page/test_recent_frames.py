@@ -1,4 +1,5 @@
-"""Nothing is drawn for nobody; what is shown is one frame, not a mixture; a threshold is tried before it is applied."""
+"""Pictures are drawn only on request; picture and verdict are of the same frame; a threshold is tried before it is
+applied."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ def numbered(result: Result, number: int, **changed: object) -> Result:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[Image.Image]:
-    """The pictures that were encoded."""
+    """The pictures that were encoded during the test."""
     pictures: list[Image.Image] = []
     real = recent_frames.to_jpeg
     monkeypatch.setattr(recent_frames, "to_jpeg", lambda picture: (pictures.append(picture), real(picture))[1])
@@ -39,7 +40,7 @@ def test_nothing_is_drawn_while_nobody_watches_and_once_for_all_who_do(
         client.page.note(numbered(results["reject"], number))
     assert encoded == []
     shown = client.get("/state").json["sources"][0]["shown"]
-    assert encoded == []  # a number alone
+    assert encoded == []  # the state contains only the frame's number
     path = f"/frame/left/{shown['frame']}"
     first, second = (client.get(f"{path}/heat.jpg") for _ in range(2))
     assert first.body == second.body
@@ -58,7 +59,7 @@ def test_the_picture_is_of_the_frame_whose_verdict_is_shown(results: Results, mo
     recent = RecentFrames((1, 1))
     assert (recent.show(), recent.picture(0, True)) == (None, None)
     recent.note(numbered(results["good"], 7))
-    assert recent.picture(7, True) is None  # nobody was told of it
+    assert recent.picture(7, True) is None  # `show` has not returned it
     shown = recent.show()
     assert shown is not None
     recent.note(numbered(results["reject"], 8))
@@ -90,12 +91,12 @@ def test_a_reject_between_two_looks_is_not_missed(results: Results, monkeypatch:
         recent.note(numbered(results[kind], number))
     assert look() == 1
     now[0] += recent_frames.PERIOD / 2
-    assert look() == 1  # for another viewer too
+    assert look() == 1  # another browser is shown the same frame
     now[0] += recent_frames.PERIOD
     assert look() == 3
     recent.note(numbered(results["reject"], 4))
     recent.note(numbered(results["good"], 5))
-    now[0] += 2 * recent_frames.FRESH  # nobody looked for long: it is history, and not what happens now
+    now[0] += 2 * recent_frames.FRESH  # nobody looked for a long time, so the reject is too old to be shown
     assert look() == 5
     assert recent.ages() == (2 * recent_frames.FRESH, 2 * recent_frames.FRESH)
 
@@ -104,7 +105,7 @@ def test_a_reject_between_two_looks_is_not_missed(results: Results, monkeypatch:
 def test_a_preview_decides_as_the_station_would(results: Results, smoothing: tuple[int, int]) -> None:
     scores = np.random.default_rng(0).random(200)
     recent = RecentFrames(smoothing)
-    recent.note(numbered(results["reject"], 0, raw_score=9.0, recipe="older"))  # of another recipe: says nothing
+    recent.note(numbered(results["reject"], 0, raw_score=9.0, recipe="older"))  # another recipe: does not count
     for number, score in enumerate(scores):
         recent.note(numbered(results["good"], number, raw_score=float(score)))
     decider = Smoothing(*smoothing)
@@ -113,7 +114,7 @@ def test_a_preview_decides_as_the_station_would(results: Results, smoothing: tup
     assert recent.preview(0.6) == Preview(frames=200, rejected=0, would=expected)
 
 
-def test_scores_follow_the_limit_that_holds_now_and_those_of_another_recipe_stay() -> None:
+def test_scores_follow_the_threshold_in_use_and_those_of_another_recipe_stay() -> None:
     point = Point(number=1, score=0.5, raw_score=0.2, decision="good", recipe="now")
     assert (point.score_by("now", 0.1), point.score_by("other", 0.1)) == (2.0, 0.5)
 
@@ -137,5 +138,5 @@ def test_a_preview_of_nothing_is_nothing() -> None:
         ("/frame/%2e%2e/0/heat.jpg", 404),
     ],
 )
-def test_questions_that_have_no_answer(client: Client, path: str, status: int) -> None:
+def test_status_of_wrong_requests(client: Client, path: str, status: int) -> None:
     assert client.get(path).status == status

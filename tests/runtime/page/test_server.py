@@ -1,4 +1,4 @@
-"""Whatever is sent, the page answers in bounds or not at all, and goes on."""
+"""The server answers any request within its bounds, or closes the connection, and continues to serve."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOST = "Host: 127.0.0.1\r\n"
 
 
 def talk(client: Client, sent: bytes, timeout: float = 30.0) -> bytes:
-    """All that comes back; b"" where the connection is closed without an answer."""
+    """Send bytes and return everything that is received; b"" if the connection is closed without an answer."""
     with socket.create_connection(("127.0.0.1", client.port), timeout) as connection:
         received = b""
         try:
@@ -31,7 +31,7 @@ def status(reply: bytes) -> int:
     return int(reply.split(b" ", 2)[1]) if reply else 0
 
 
-def test_every_answer_carries_its_defences(client: Client) -> None:
+def test_every_answer_has_the_security_headers(client: Client) -> None:
     for reply in (client.get("/"), client.get("/state"), client.get("/no"), client.get("/", method="PUT")):
         policy = reply.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
@@ -72,7 +72,7 @@ def test_other_methods_are_refused(client: Client, method: str) -> None:
     ],
     ids=["target", "header", "line", "headers", "0.9", "no host", "version", "words", "tls", "half"],
 )
-def test_odd_questions(client: Client, sent: str, expected: int | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_requests(client: Client, sent: str, expected: int | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SECONDS", 0.3)
     reply = talk(client, sent.encode())
     assert reply == expected if isinstance(expected, bytes) else status(reply) == expected
@@ -92,7 +92,7 @@ def test_odd_questions(client: Client, sent: str, expected: int | bytes, monkeyp
         ("Content-Length: 2\r\n", 400),
     ],
 )
-def test_bodies(client: Client, headers: str, expected: int) -> None:
+def test_malformed_bodies(client: Client, headers: str, expected: int) -> None:
     action = "".join(f"{name}: {value}\r\n" for name, value in ACTION.items())
     assert status(talk(client, f"POST /undo HTTP/1.1\r\n{HOST}{action}{headers}\r\n{{}}".encode())) == expected
 
@@ -100,15 +100,15 @@ def test_bodies(client: Client, headers: str, expected: int) -> None:
 @pytest.mark.parametrize(
     "body", [{}, {"source": 1}, {"source": "left", "label": "x", "more": 1}, {"source": "../x", "label": ""}]
 )
-def test_actions_that_are_none(client: Client, body: dict[str, object]) -> None:
+def test_malformed_actions(client: Client, body: dict[str, object]) -> None:
     assert client.post("/undo", body).status in (400, 422)
 
 
-def test_slow_clients_are_let_go_and_hold_up_nobody(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_clients_are_disconnected_and_delay_nobody(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SECONDS", 0.4)
     begin = time.monotonic()
     with socket.create_connection(("127.0.0.1", client.port), 10) as slow:
-        for _ in range(100):  # a byte now and then keeps no connection
+        for _ in range(100):  # a byte now and then does not keep the connection open
             try:
                 slow.sendall(b"a")
             except OSError:

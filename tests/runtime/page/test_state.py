@@ -1,4 +1,4 @@
-"""The state is whole, and says no password."""
+"""The state is complete and contains no password."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_state_of_a_line(open_line: OpenLine, tmp_path: Path, results: dict[str,
     assert reply.json["outputs"] == [{"name": "json", "lost": 0, "waiting": 0, "failing": False, "error": ""}]
 
 
-def test_a_running_line_tells_its_page_of_every_frame(open_line: OpenLine, recording: Path) -> None:
+def test_a_running_line_passes_every_frame_to_its_page(open_line: OpenLine, recording: Path) -> None:
     client = open_line({"left": {"address": str(recording), "threshold": 2.0}})
     client.line.run(lambda: None)
     assert [point.number for point in client.page.recent_frames["left"].points(100)] == list(range(FRAMES))
 
 
-def test_the_page_is_asked_for_by_an_option_or_in_the_lines_file(tmp_path: Path) -> None:
+def test_the_page_is_turned_on_by_an_option_or_in_the_lines_file(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     common = ["--engine", "e", "--recipe", "r", "--source", "s"]
@@ -56,7 +56,7 @@ def test_the_page_is_asked_for_by_an_option_or_in_the_lines_file(tmp_path: Path)
     assert (output.page, output.page_token) == ("80", str(tmp_path / "t"))
 
 
-def test_a_lost_source_tells_why_and_a_finished_one_that_it_ended(open_line: OpenLine, recording: Path) -> None:
+def test_the_state_tells_why_a_source_is_lost_and_that_another_one_ended(open_line: OpenLine, recording: Path) -> None:
     client = open_line({"left": {"address": str(recording)}, "right": {"address": STREAM}})
     client.line.pipelines[1].capture.error = f"cannot open {STREAM}: refused"
     capture = client.line.pipelines[0].capture
@@ -68,7 +68,7 @@ def test_a_lost_source_tells_why_and_a_finished_one_that_it_ended(open_line: Ope
     assert (right["ended"], right["lost_because"]) == (False, "cannot open rtsp://camera.local/live: refused")
 
 
-def test_an_output_that_fails_tells_why_without_secrets(open_line: OpenLine) -> None:
+def test_the_state_tells_why_an_output_fails_without_secrets(open_line: OpenLine) -> None:
     client = open_line(webhook="http://me:hunter2@host/hunter3")
     client.line.outlets[0].error = "URLError: http://host/hunter3 with hunter2 failed"
     (output,) = client.get("/state").json["outputs"]

@@ -1,4 +1,4 @@
-"""A studio that is asked over HTTP, with the engine that ships with goodparts."""
+"""A studio that tests ask over HTTP, with the engine that ships with goodparts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def to_png(picture: Image.Image) -> bytes:
 
 
 class StudioClient:
-    """Asks a studio's page. product: the id that `state` asks for."""
+    """An HTTP client of a studio.
+
+    Attributes:
+        product: The id of the product that `state` returns.
+    """
 
     def __init__(self, studio: Studio, page: ServedPage) -> None:
         self.studio, self.page, self.port, self.product = studio, page, page.port, ""
@@ -52,7 +56,7 @@ class StudioClient:
         return self.ask("POST", f"{path}?{query}", data, UPLOAD)
 
     def create(self, name: str, good: int = 0) -> str:
-        """Make a product with drawn good parts, and look at it."""
+        """Make a product with photos of drawn good parts, select it and return its id."""
         self.product = self.act("/create", name=name).json
         for seed in range(good):
             query = f"product={self.product}&kind=good&name={seed}.png"
@@ -86,7 +90,7 @@ def shared_engine() -> SharedEngine:
 
 @pytest.fixture
 def open_studio(shared_engine: SharedEngine, tmp_path: Path) -> Iterator[OpenStudio]:
-    """Open a studio over a folder, on a free port."""
+    """Return a function that opens a studio on a folder, with its page on a free port."""
     with contextlib.ExitStack() as stack:
 
         def make(

@@ -1,4 +1,4 @@
-"""Who may do what in the studio, and what comes of odd requests."""
+"""Which requests the studio accepts, and what malformed requests lead to."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_languages_have_the_same_words_and_the_page_knows_all_of_them() -> N
     assert {first or second for first, second in asked} <= english.keys()
 
 
-def test_everything_but_the_empty_page_wants_the_token(open_studio: OpenStudio, tmp_path: Path) -> None:
+def test_everything_but_the_empty_page_needs_the_token(open_studio: OpenStudio, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN)
     client = open_studio(token=tmp_path / "token")
     for path in ("/", "/studio.js", "/strings.de.json", "/studio.css", "/page.css", "/common.js"):
@@ -61,7 +61,7 @@ def test_everything_but_the_empty_page_wants_the_token(open_studio: OpenStudio, 
     assert client.ask("POST", "/show", photo, UPLOAD | {"Authorization": f"Bearer {TOKEN}"}).status == 200
 
 
-def test_a_photo_comes_from_the_page_itself_only(client: StudioClient) -> None:
+def test_a_photo_is_accepted_only_from_the_page_itself(client: StudioClient) -> None:
     client.create("ring")
     photo, path = to_png(draw_part(1)), "/upload?product=ring&kind=good&name=a.png"
     for headers in (
@@ -77,7 +77,7 @@ def test_a_photo_comes_from_the_page_itself_only(client: StudioClient) -> None:
     assert client.state()["pictures"]["good"] == []
 
 
-def test_only_a_photo_may_be_large_and_only_for_who_may_send_one(
+def test_only_a_photo_may_be_large_and_only_from_a_permitted_sender(
     client: StudioClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "SECONDS", 0.5)
@@ -87,8 +87,8 @@ def test_only_a_photo_may_be_large_and_only_for_who_may_send_one(
     for path, length, given, expected in (
         ("/create", server.LARGEST + 1, ACTION, 413),
         (f"/upload?{query}", dropped.LARGEST_PHOTO + 1, UPLOAD, 413),
-        (f"/upload?{query}", server.LARGEST + 1, ACTION, 403),  # refused before anything of it is read
-        (f"/upload?{query}", 100_000, UPLOAD, 400),  # half of it only
+        (f"/upload?{query}", server.LARGEST + 1, ACTION, 403),  # refused before the body is read
+        (f"/upload?{query}", 100_000, UPLOAD, 400),  # only a part of the body is sent
     ):
         headers = "".join(f"{name}: {value}\r\n" for name, value in given.items())
         begin = f"POST {path} HTTP/1.1\r\n{HOST}{headers}Content-Length: {length}\r\n\r\n"
@@ -98,7 +98,7 @@ def test_only_a_photo_may_be_large_and_only_for_who_may_send_one(
 
 
 def hostile_pictures() -> dict[str, tuple[bytes, str]]:
-    """Bytes that come as photos, and what is said of them."""
+    """Return files that are not accepted as photos, each with a pattern of its error."""
     drawing = io.BytesIO()
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", "goodparts drawing")
@@ -120,7 +120,7 @@ def hostile_pictures() -> dict[str, tuple[bytes, str]]:
     }
 
 
-def test_hostile_pictures_are_refused_in_a_line_and_nothing_is_kept(client: StudioClient) -> None:
+def test_hostile_pictures_are_refused_in_one_line_and_not_kept(client: StudioClient) -> None:
     client.create("ring")
     for name, (data, message) in hostile_pictures().items():
         for path in ("/upload", "/show"):
@@ -155,7 +155,7 @@ def test_hostile_pictures_are_refused_in_a_line_and_nothing_is_kept(client: Stud
         ("/no/such", {}, 404),
     ],
 )  # fmt: skip
-def test_odd_actions_change_nothing(client: StudioClient, path: str, action: dict[str, Any], expected: int) -> None:
+def test_wrong_actions_change_nothing(client: StudioClient, path: str, action: dict[str, Any], expected: int) -> None:
     client.create("ring", good=1)
     before = client.state()
     body = json.dumps(action).replace("Infinity", "1e999").encode()
@@ -163,7 +163,7 @@ def test_odd_actions_change_nothing(client: StudioClient, path: str, action: dic
     assert client.state() == before
 
 
-def test_pictures_outside_the_products_are_not_to_be_had(client: StudioClient, tmp_path: Path) -> None:
+def test_files_outside_the_products_cannot_be_read(client: StudioClient, tmp_path: Path) -> None:
     draw_part(1).save(tmp_path / "secret.png")
     client.create("ring", good=1)
     for query in (
@@ -187,10 +187,10 @@ def test_passwords_of_sources_are_not_shown(open_studio: OpenStudio) -> None:
     reply = client.get("/state")
     assert reply.json["named"] == ["rtsp://127.0.0.1:9/live"]
     assert b"hunter" not in reply.body
-    assert client.act("/choose", address="rtsp://127.0.0.1:9/live").status == 200  # it stands for the whole one
+    assert client.act("/choose", address="rtsp://127.0.0.1:9/live").status == 200  # means the complete address
 
 
-def test_a_folder_shows_what_is_in_it_one_picture_after_another(client: StudioClient, tmp_path: Path) -> None:
+def test_the_pictures_of_a_folder_are_shown_one_after_another(client: StudioClient, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for name, seed in (("a", 1), ("b", 2)):
@@ -202,7 +202,7 @@ def test_a_folder_shows_what_is_in_it_one_picture_after_another(client: StudioCl
     assert client.get("/live").json == {"number": None}
 
 
-def test_two_browsers_do_not_undo_each_others_work(client: StudioClient) -> None:
+def test_two_browsers_do_not_overwrite_each_others_changes(client: StudioClient) -> None:
     client.create("ring", good=3)
     recipe, seen = client.teach(), client.state()["revision"]
     one = {"product": "ring", "seen": recipe["digest"], "review": None}
@@ -220,7 +220,7 @@ def test_two_browsers_do_not_undo_each_others_work(client: StudioClient) -> None
     assert [client.act("/move", **move).status for _ in range(2)] == [200, 409]
 
 
-def test_many_hands_at_once_leave_every_picture_and_one_recipe(client: StudioClient, tmp_path: Path) -> None:
+def test_many_requests_at_once_keep_every_picture_and_one_recipe(client: StudioClient, tmp_path: Path) -> None:
     client.create("ring", good=2)
     client.teach()
     answers: list[int] = []
@@ -247,7 +247,7 @@ def test_many_hands_at_once_leave_every_picture_and_one_recipe(client: StudioCli
         Recipe.open(former)
 
 
-def test_a_signed_recipe_stays_signed_or_as_it_is(open_studio: OpenStudio, tmp_path: Path) -> None:
+def test_a_signed_recipe_is_signed_again_or_not_changed(open_studio: OpenStudio, tmp_path: Path) -> None:
     pytest.importorskip("cryptography")
     trust = Trust.read(generate(tmp_path / "key"))
     client = open_studio(tmp_path / "products", signer=Signer.read(tmp_path / "key"))
@@ -269,7 +269,7 @@ def test_a_signed_recipe_stays_signed_or_as_it_is(open_studio: OpenStudio, tmp_p
     assert Recipe.open(path, trust).digest == signed.digest
 
 
-def test_pictures_that_teach_little_are_pointed_out(client: StudioClient) -> None:
+def test_pictures_that_add_little_get_a_note(client: StudioClient) -> None:
     client.create("ring", good=5)
     first = draw_part(0)
     noisy = first.copy()
@@ -284,7 +284,7 @@ def test_pictures_that_teach_little_are_pointed_out(client: StudioClient) -> Non
     assert notes == {"noisy.png": ["alike"], "dark.png": ["darker"]}
 
 
-def test_a_failed_teaching_tells_why_and_leaves_the_recipe(client: StudioClient) -> None:
+def test_failed_teaching_is_explained_and_leaves_the_recipe(client: StudioClient) -> None:
     client.create("ring", good=2)
     digest = client.teach()["digest"]
     client.upload(to_png(draw_part(1, size=(64, 64))), "product=ring&kind=good&name=small.png")
@@ -322,7 +322,7 @@ def test_a_line_is_taught_on_its_page_only_where_that_was_allowed(
             line.run(lambda: None)
             state = client.get("/studio/state").json
             assert (state["line"], state["named"], state["source"]["name"]) == (True, ["left"], "left")
-            assert client.act("/studio/choose", address=str(recording)).status == 422  # a line's sources only
+            assert client.act("/studio/choose", address=str(recording)).status == 422  # only the line's sources
             number = client.get("/studio/live?product=ring").json["number"]
             assert client.act("/studio/collect", product="ring", kind="good", frame=number).status == 200
             assert len(list((tmp_path / "products" / "ring" / "good").iterdir())) == 1

@@ -1,6 +1,6 @@
-"""The studio as a browser shows it, walked through as a person does.
+"""The studio in a browser, used step by step as a person uses it.
 
-With GOODPARTS_SCREENSHOTS=docs/studio in the environment, every step is kept as a picture there.
+With GOODPARTS_SCREENSHOTS=docs/studio in the environment, a screenshot of every step is written to that folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DESKTOP, TABLET, UPRIGHT = (1440, 900), (1180, 820), (820, 1180)
 
 
 class Parts:
-    """Drawn nuts under one camera: files of good pieces and of bad ones, and a video of each."""
+    """Drawn nuts under one camera: photos of good and of bad pieces, and a video of each."""
 
     def __init__(self, folder: Path) -> None:
         product = DrawnProduct("nut", 3)
@@ -53,12 +53,12 @@ class Parts:
         return path
 
     def varied(self, number: int) -> bytes:
-        """Return a photo of another good piece, which lies a little elsewhere."""
+        """Return a photo of another good piece, which lies at a slightly different place."""
         with Image.open(self.good[GOOD + number % (PIECES - GOOD)]) as photo:
             return to_png(ImageChops.offset(photo.convert("RGB"), number % 5 - 2, number // 5 - 1))
 
     def _record(self, path: Path, pieces: list[Path]) -> Path:
-        """Show each piece for a third of a second."""
+        """Write a video that shows each piece for a third of a second."""
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=3, options={"crf": "12"})
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -75,7 +75,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
 
 
 def keep(browser: Browser, name: str) -> None:
-    """Keep what is seen, where that was asked for."""
+    """Write a screenshot, if the environment asks for screenshots."""
     if SCREENSHOTS is not None:
         browser.run("scrollTo(0, 0), new Promise((done) => setTimeout(done, 1300))")
         browser.screenshot(SCREENSHOTS / f"{name}.jpg")
@@ -86,7 +86,7 @@ def fits(browser: Browser) -> None:
 
 
 def in_picture(browser: Browser, x: float, y: float) -> tuple[float, float]:
-    """Where a pixel of the frame is on the page."""
+    """Return the position on the page of a pixel of the frame."""
     box = browser.run("document.querySelector('#drawing').getBoundingClientRect().toJSON()")
     scale = min(box["width"] / WIDTH, box["height"] / HEIGHT)
     left, top = (box["width"] - scale * WIDTH) / 2, (box["height"] - scale * HEIGHT) / 2
@@ -94,13 +94,13 @@ def in_picture(browser: Browser, x: float, y: float) -> tuple[float, float]:
 
 
 def text(browser: Browser, selector: str, part: str) -> str:
-    """Wait until an element has a text in it, and return all of it."""
+    """Wait until the text of an element contains `part`, and return the whole text."""
     found = f"document.querySelector({selector!r}).innerText"
     return str(browser.wait(f"{found}.includes({part!r}) && {found}"))
 
 
 def go(browser: Browser, step: int, name: str) -> None:
-    """Go to a step by its key, as from anywhere but a field."""
+    """Go to a step by its key, with no field in focus."""
     browser.run("document.activeElement.blur()")
     browser.press(str(step))
     browser.wait(f"document.body.dataset.step === {name!r}")
@@ -186,7 +186,7 @@ def test_a_product_is_taught_from_a_video_and_finds_a_defect(
     browser.type("#gather [name=seconds]", "0.2")
     browser.click("#gather button")
     text(browser, "#gathered", "3 unsorted parts so far")
-    for number in range(FEWEST_PARTS - 3):  # the others come by another way, and sooner
+    for number in range(FEWEST_PARTS - 3):  # uploading the others is faster
         client.upload(parts.varied(number), f"product=Nut-M8&kind=settle&name={number}.png")
     for photo in parts.bad:
         client.upload(photo.read_bytes(), f"product=Nut-M8&kind=bad&name={photo.name}")
@@ -235,7 +235,7 @@ def test_a_product_is_taught_from_a_video_and_finds_a_defect(
     keep(browser, f"{name}-7-products")
     browser.click("#undo")
     browser.click("#confirm button[value=yes]")
-    text(browser, "#undo", "limit moved")
+    text(browser, "#undo", "threshold moved")
     assert Recipe.open(recipe).header.product == "Nut M8"
     assert Recipe.open(recipe.parents[1] / "Nut-M8-brass" / recipe.name).header.product == "Nut M8 zinc"
     nothing_odd(browser, client.port)

@@ -1,4 +1,4 @@
-"""The files of the workspace, at any moment."""
+"""The files of the workspace, also after the process was killed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     opened.close()
 
 
-def test_names_become_folders_that_lie_in_the_workspace(workspace: Workspace) -> None:
+def test_names_become_folders_in_the_workspace(workspace: Workspace) -> None:
     names = ["../../etc", "a/b", "Schraube M3 – verzinkt", "螺丝", ".hidden", "a/b"]
     ids = [workspace.create(name).id for name in names]
     assert ids == ["etc", "a-b", "Schraube-M3-verzinkt", "photo", "hidden", "a-b-2"]
@@ -55,7 +55,7 @@ def test_a_second_studio_is_refused(workspace: Workspace) -> None:
         Workspace(workspace.folder)
 
 
-def test_what_lies_in_the_folder_is_what_is_shown(open_studio: OpenStudio, tmp_path: Path) -> None:
+def test_files_that_were_put_into_the_folder_are_shown(open_studio: OpenStudio, tmp_path: Path) -> None:
     good = tmp_path / "products" / "by hand" / "good"
     good.mkdir(parents=True)
     draw_part(1).save(good / "a & b.jpg")
@@ -77,7 +77,7 @@ def test_the_command_line_teaches_what_was_collected(client: StudioClient, tmp_p
     assert Recipe.open(out).digest == recipe["digest"] == Recipe.open(folder / "recipe.safetensors").digest
 
 
-def test_undo_goes_back_recipe_by_recipe_and_passes_over_what_a_kill_left(workspace: Workspace) -> None:
+def test_undo_goes_back_recipe_by_recipe_and_skips_a_copy_that_a_kill_left(workspace: Workspace) -> None:
     product = workspace.create("ring")
     for data in (b"one", b"two", b"three"):
         product.write_recipe(data, "threshold")
@@ -122,8 +122,8 @@ main(["studio", sys.argv[1], "--page", "0"])
 
 
 @pytest.mark.parametrize("moment", ["collect", "teach"])
-def test_a_kill_leaves_whole_pictures_and_whole_recipes(tmp_path: Path, moment: str) -> None:
-    """The process is killed again and again, each time a little later in what it does."""
+def test_a_kill_leaves_complete_pictures_and_complete_recipes(tmp_path: Path, moment: str) -> None:
+    """The process is killed three times, each time a little later in its work."""
     folder = tmp_path / "products"
     kept: set[str] = set()
     seeds = itertools.count(10)  # the same picture twice is refused
@@ -160,7 +160,7 @@ def test_a_kill_leaves_whole_pictures_and_whole_recipes(tmp_path: Path, moment: 
 
 
 class _Remote(StudioClient):
-    """Asks a studio in another process."""
+    """An HTTP client of a studio in another process."""
 
     def __init__(self, port: int) -> None:
         self.port, self.product = port, ""
@@ -175,12 +175,12 @@ def _check_whole(product: Path, kept: set[str]) -> None:
         Recipe.open(recipe)
 
 
-def test_what_a_kill_left_half_written_is_removed_at_the_next_start(workspace: Workspace) -> None:
+def test_incomplete_files_of_a_kill_are_removed_at_the_next_start(workspace: Workspace) -> None:
     product = workspace.create("ring")
     product.add("good", "a", ".png", to_png(draw_part(1)))
     with scratch(product.folder / "good" / "b.png") as half:
         half.write_bytes(b"half")
-        name = half.name.replace(f"{os.getpid():08x}", "7fffffff")  # a process that is no more
+        name = half.name.replace(f"{os.getpid():08x}", "7fffffff")  # a process that no longer exists
         half.rename(half.with_name(name))
     workspace.close()
     Workspace(workspace.folder).close()
