@@ -138,7 +138,7 @@ def test_a_wrong_list_of_products_is_one_clear_line(
         (["--method", "anople", "--margin", "0.1"], "--margin is no setting of anople"),
         (["--depth", "2"], "--depth is no setting of promptad"),
         (["--method", "anople", "--protocol", "official"], "AnoPLe has none, leave it out"),
-        (["--method", "anople", "--suffixes", "generic"], "AnoPLe knows no defects but those it paints"),
+        (["--method", "anople", "--suffixes", "generic"], "AnoPLe learns from painted defects and takes no suffixes"),
         (
             ["--method", "anople", "--memory", "plain"],
             "an engine's prompted graph has only memory 'prompted'",

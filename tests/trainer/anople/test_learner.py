@@ -169,7 +169,7 @@ def test_killed_learning_ends_as_if_it_had_not_been(
     assert left == [2]
     assert all(map(torch.equal, whole.model.state_dict().values(), resumed.model.state_dict().values()))
 
-    with pytest.raises(SettingsError, match="kept.checkpoint is of other photos"):
+    with pytest.raises(SettingsError, match="kept.checkpoint is from a run with other photos"):
         learner(backbone, shots, settings, seed=1).learn(checkpoint=kept)
     kept.write_bytes(kept.read_bytes()[:-1])
     with pytest.raises(FileError, match="is damaged"):
