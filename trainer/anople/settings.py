@@ -96,7 +96,7 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         bool,
         Meta(
             description="also remember the seven other turned and mirrored views of each shot; not for a part that is "
-            "bad when it is turned or mirrored; memory and search time grow eightfold"
+            "bad when turned or mirrored; memory and search time grow eightfold"
         ),
     ] = False
     image_maximum: Annotated[

@@ -40,7 +40,7 @@ def test_wrong_choices_are_named(tmp_path: Path) -> None:
         resolve("nothing")
     empty = tmp_path / "empty.txt"
     empty.write_text("# nothing\n")
-    with pytest.raises(SettingsError, match="holds no suffix: write one a line"):
+    with pytest.raises(SettingsError, match="holds no suffix: write one per line"):
         resolve(str(empty))
     binary = tmp_path / "binary.txt"
     binary.write_bytes(b"\xff\xfe\x00")
