@@ -250,7 +250,7 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--tiles", "many"], "--tiles many: give rows x columns"),
         (["--tiles", "0x1"], "tiles 0x1: from 1x1"),
         (["--memory-taps", "a"], "--memory-taps a: give block numbers"),
-        (["--memory-taps", "6+13"], "memory taps that are joined by + are of timm: backbones"),
+        (["--memory-taps", "6+13"], "memory taps joined by + need a timm: backbone"),
         (["--image-maximum", "top"], "image_maximum top: for fusion memory or subspace, not residual"),
         (["--memory-grid", "0"], "memory grid 0: its side is from 1 to 240 patches"),
         (["--neighbourhood", "2"], "neighbourhood 2: give an odd number"),

@@ -91,7 +91,7 @@ class AnoPLeLearner:
             batch: The views of a step.
 
         Returns:
-            [3]: the pixel loss L_pixel, the image loss L_img, and the alignment loss L_align before its weight.
+            [3]: L_pixel (Dice and focal loss of the map), L_img (contrastive), and L_align before its weight.
         """
         settings, temperature = self.settings, self.settings.temperature
         with self._precision():
@@ -121,7 +121,8 @@ class AnoPLeLearner:
     def _disturb(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Turn good views' features into anomalies as SimpleNet does: add Gaussian noise and l2-normalise them again.
 
-        The features are those that the image tower returns: global [G, D], and what the decoder reads, [G, P, W] each.
+        That is A8 of docs/anople.md. The features are those that the image tower returns: global [G, D], and what the
+        decoder reads, [G, P, W] each.
         """
         generator = torch.Generator().manual_seed(self._seed + self.done)
         disturbed = []

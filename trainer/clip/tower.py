@@ -159,8 +159,8 @@ def check_taps(taps: Taps, blocks: int) -> tuple[int, ...]:
     """
     single = tuple(tap for tap in taps if isinstance(tap, int))
     if len(single) < len(taps):
-        raise SettingsError("memory taps that are joined by + are of timm: backbones: separate them by commas")
+        raise SettingsError("memory taps joined by + need a timm: backbone: separate them by commas")
     taps = single
     if not taps or not all(1 <= tap <= blocks for tap in taps) or list(taps) != sorted(taps):
-        raise SettingsError(f"memory taps {taps}: block numbers from 1 to {blocks} in rising order")
+        raise SettingsError(f"memory taps {taps}: give block numbers from 1 to {blocks} in rising order")
     return taps

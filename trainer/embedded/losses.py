@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 DAMAGED, CLEAN = 0.12, 0.005
-"""A patch counts as damaged above the first share of it under the mask, and as flawless below the second."""
+"""Shares of a patch under the mask: above the first it counts as damaged, below the second as flawless."""
 
 
 def matching_loss(logits: Tensor, truth: Tensor) -> Tensor:
