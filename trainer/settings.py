@@ -23,7 +23,7 @@ SettingsT = TypeVar("SettingsT", bound=msgspec.Struct)
 
 @dataclass(frozen=True)
 class RunOptions(LearningOptions):
-    """How a run learns, whatever its products are.
+    """The options of a run that do not depend on its products.
 
     Attributes:
         textures: Picture files that fill painted defects; if empty, textures are drawn or cut out of the shots.

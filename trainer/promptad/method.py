@@ -24,7 +24,7 @@ class PromptAD(Method):
     """
 
     title = "PromptAD"
-    description = "in brackets: the default of the clean protocol | of the official one; of other methods that have it"
+    description = "defaults are in brackets: clean protocol | official protocol; other methods with the setting"
     protocols: ClassVar[Mapping[Protocol, PromptADSettings]] = PROTOCOLS
     learns_together = False
 
