@@ -41,9 +41,9 @@ class Caption:
 
     Attributes:
         text: The text.
-        kind: The kind of product; None for any.
+        kind: The kind of product that the text names; None if it fits any kind.
         damaged: Whether the product is damaged.
-        defect: The defect; None for any, or for none.
+        defect: The defect that the text names; None if it names none.
     """
 
     text: str

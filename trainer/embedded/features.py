@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 SHARD = 100
 """Products per shard."""
 HELD_OUT_FROM = 1_000_000
-"""The number of the first held-out product; its kind, surface, picture and defect are held out too."""
+"""Products from this number on are held out: no training product has their kinds, surfaces, pictures or defects."""
 
 Half = npt.NDArray[np.float16]
 

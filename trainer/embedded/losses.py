@@ -62,7 +62,7 @@ def pair_loss(values: Tensor) -> Tensor:
 class Flaw(nn.Module):
     """A direction of the joint space that separates good from bad pictures, captions and patches.
 
-    Without it, in the first third of the training the text tower has nothing on which to agree with the pictures.
+    Without it the text tower finds no common ground with the pictures in the first third of the training.
 
     Args:
         width: D, the width of the joint space.

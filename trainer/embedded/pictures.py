@@ -30,10 +30,10 @@ class Choice:
     """Names that products and defects are drawn from.
 
     Attributes:
-        kinds: Of parts.
-        surfaces: Of surfaces.
-        pictures: Of photographs that crops are taken from.
-        defects: Of defects.
+        kinds: The kinds of parts.
+        surfaces: The surfaces.
+        pictures: The photographs that crops are taken from.
+        defects: The defects.
     """
 
     kinds: tuple[str, ...]
