@@ -1,1 +1,1 @@
-"""What runs on the workstation: the CLIP backbone in torch, and the methods that learn a product."""
+"""Everything that runs on the workstation: the backbones in torch, and the methods that learn a product."""

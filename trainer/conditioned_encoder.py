@@ -9,15 +9,27 @@ from torch import Tensor, nn
 
 
 class ConditionedEncoder(nn.Module, ABC):
-    """An image tower that also reads what a method learned: the torch module of an engine's prompted graph."""
+    """An image tower that also reads what a method learned, for an engine's prompted graph."""
 
     shapes: dict[str, tuple[int, ...]]
-    """Name of a condition → its shape, in the order in which `forward` reads them."""
+    """Name of a condition → its shape, in the order in which `forward` takes them."""
 
     @abstractmethod
     def forward(self, image: Tensor, conditions: list[Tensor]) -> tuple[Tensor, ...]:
-        """Encode images uint8 [B,S,S,3]: l2-normalised global [B,D], local [B,P,D], and memory [B,P,W] per tap."""
+        """Encode images under conditions.
+
+        Args:
+            image: [B, S, S, 3], uint8, RGB.
+            conditions: The learned tensors, float32, in the order of `shapes`.
+
+        Returns:
+            Global [B, D], local [B, P, D], and memory [B, P, W] for each tap, all l2-normalised.
+        """
 
     @abstractmethod
     def example(self, seed: int = 0) -> Conditions:
-        """Return random conditions that are as large as learned ones."""
+        """Return random conditions that are as large as learned ones.
+
+        Args:
+            seed: The seed of the random numbers.
+        """

@@ -1,6 +1,6 @@
-"""What a method of learning products is: it prepares a run, learns, and hands back what recipes are composed of.
+"""The interface of methods that learn products: a method prepares a run, learns, and returns what recipes are made of.
 
-Methods and their settings are described without torch, so that the command line has its help without it.
+Methods and their settings are described without importing torch, so that the command line shows its help without it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ class Preparation(ABC):
 
     @abstractmethod
     def learn(self, progress: Progress = iter) -> list[LearnedProduct]:
-        """Take all steps and return what was learned of each product, in their order.
+        """Take all steps of learning.
+
+        Args:
+            progress: Shows how many steps are done.
+
+        Returns:
+            What was learned of each product, in their order.
 
         Raises:
             SettingsError: Learning diverged.
@@ -41,18 +47,22 @@ class Method(ABC):
     title: ClassVar[str]
     """The method's name for readers."""
     description: ClassVar[str]
-    """What the help of the command line says above the method's settings."""
+    """The line above the method's settings in the command line's help."""
     protocols: ClassVar[Mapping[Protocol, msgspec.Struct]]
-    """Protocol → the method's settings by default, for the protocols that it has."""
+    """Protocol → the method's default settings, for the protocols that it has."""
     run_options: ClassVar[frozenset[str]] = frozenset()
-    """Those of RunOptions that only some methods have and this one does: of textures and resume."""
+    """Which of textures and resume, the fields of RunOptions that not every method uses, this method uses."""
     learns_together: ClassVar[bool]
-    """Whether the products of a run are learned together; if not, each one is prepared and learned on its own."""
+    """Whether the products of a run are learned together; if not, each is prepared and learned by itself."""
 
     @classmethod
     @abstractmethod
     def configure(cls, protocol: Protocol, changes: Mapping[str, Any]) -> Method:
-        """Return the method with a protocol's settings, some of which are changed.
+        """Return the method with a protocol's settings, some of them changed.
+
+        Args:
+            protocol: The protocol.
+            changes: Field of the settings → its value.
 
         Raises:
             SettingsError: A setting is out of range, or the method does not have the protocol.
@@ -60,11 +70,11 @@ class Method(ABC):
 
     @abstractmethod
     def word(self, text: str, suffixes: str | None, protocol: Protocol) -> tuple[str, tuple[str, ...]]:
-        """Return the text of a product's prompts and the anomaly suffixes that belong to them.
+        """Return the text of a product's prompts and its anomaly suffixes, which are templates with {} for the product.
 
         Args:
             text: The product in the user's words.
-            suffixes: Which suffixes the user chose, or None.
+            suffixes: The user's choice of suffixes, or None.
             protocol: The protocol of the run.
 
         Raises:
@@ -73,20 +83,35 @@ class Method(ABC):
 
     @abstractmethod
     def shot_sides(self, image_size: int) -> tuple[int, ...]:
-        """Return the side lengths of the views that are learned from, given the encoder's, which comes first."""
+        """Return the sides in pixels of the views that are learned from; the encoder's side is the first.
+
+        Args:
+            image_size: The side of the encoder's pictures in pixels.
+        """
 
     @abstractmethod
     def prompted_encoder(self, backbone: Backbone) -> ConditionedEncoder | None:
-        """Return the encoder of the prompted graph that the recipes need; None where they need the plain graph.
+        """Return the encoder of the prompted graph that the recipes need; None if they need the plain graph.
+
+        Args:
+            backbone: The backbone.
 
         Raises:
-            SettingsError: No graph serves these settings.
+            SettingsError: No graph serves the method's settings.
             BackboneError: The method cannot learn with this backbone.
         """
 
     @abstractmethod
     def prepare(self, backbone: Backbone, products: Sequence[Product], options: RunOptions) -> Preparation:
         """Check products and make them ready to be learned.
+
+        Args:
+            backbone: The backbone.
+            products: The products.
+            options: The options of the run.
+
+        Returns:
+            The products, ready to be learned.
 
         Raises:
             SettingsError: A prompt does not fit into the text tower, or there is no prompt.
@@ -96,7 +121,18 @@ class Method(ABC):
 def learn_recipe(
     method: Method, backbone: Backbone, product: Product, graph: str, options: RunOptions | None = None
 ) -> Recipe:
-    """Learn one product and return its recipe for the graph with the id `graph`, without showing progress."""
+    """Learn one product without showing progress.
+
+    Args:
+        method: The method.
+        backbone: The backbone.
+        product: The product.
+        graph: The id of the engine's graph that the recipe is for.
+        options: The options of the run; None for the defaults.
+
+    Returns:
+        The product's recipe.
+    """
     options = options or RunOptions()
     [learned] = method.prepare(backbone, [product], options).learn()
     return compose_recipe(backbone.encoder, learned, graph, options)

@@ -1,4 +1,4 @@
-"""The methods by the names that --method takes."""
+"""The methods, by the names that --method accepts."""
 
 from __future__ import annotations
 
@@ -15,5 +15,9 @@ METHODS: Mapping[str, type[Method]] = {"promptad": PromptAD, "anople": AnoPLe, "
 
 
 def default_method(backbone: str) -> str:
-    """Return the name of the method that a backbone of this name is taken with unless another is asked for."""
+    """Return the name of a backbone's default method.
+
+    Args:
+        backbone: The backbone's name.
+    """
     return "memory" if backbone.startswith(IMAGE_ONLY) else "promptad"

@@ -1,4 +1,4 @@
-"""What every method shares: the options of a run, and how settings are changed and checked."""
+"""What the settings of all methods share: the options of a run, and how settings are changed and checked."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.recipe.product import LearningOptions
 
 Protocol = Literal["clean", "official"]
-"""clean: what we stand behind; official: as a method's authors' released code does it."""
+"""clean is what we stand behind; official does what the released code of a method's authors does."""
 
 LIBRARIES = ("torch", "open_clip_torch")
-"""The packages that every method learns with."""
+"""The packages that every method with prompts learns with."""
 
 SettingsT = TypeVar("SettingsT", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True)
 class RunOptions(LearningOptions):
-    """How a run learns, whatever its products are.
+    """The options of a run that do not depend on its products.
 
     Attributes:
-        textures: Pictures that painted defects are filled with; without any, drawn ones and pieces of the shots.
-        resume: The file in which the state of learning is kept, from which a killed run goes on; None keeps none.
+        textures: Picture files that fill painted defects; if empty, textures are drawn or cut out of the shots.
+        resume: A file that keeps the state of learning, from which a killed run continues; None keeps none.
     """
 
     textures: Sequence[Path] = ()
@@ -35,7 +35,11 @@ class RunOptions(LearningOptions):
 
 
 def change_settings(defaults: SettingsT, changes: Mapping[str, Any]) -> SettingsT:
-    """Return the defaults with some fields changed.
+    """Return settings with some fields changed.
+
+    Args:
+        defaults: The settings to start from.
+        changes: Field → its value.
 
     Raises:
         SettingsError: A value is not finite, has the wrong type or is out of range.

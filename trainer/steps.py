@@ -1,4 +1,4 @@
-"""What the learning steps of every method share: how progress is shown, and how the processor treats tiny numbers."""
+"""What the learning steps of all methods share: how progress is shown, and how the processor treats tiny numbers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 
 Progress = Callable[[range], Iterable[int]]
-"""Yields the numbers of the steps one by one, and shows how many are done; `iter` shows nothing."""
+"""A function that yields the numbers of the steps one by one and shows how many are done; `iter` shows nothing."""
 
 
 @contextlib.contextmanager
 def flushed_denormals() -> Iterator[None]:
     """Let torch treat float32 numbers below 1e-38 as 0.
 
-    The gradients behind a GELU hold many of them. A matrix product of such numbers takes 400 times as long as of
-    others, which was a third of a training step.
+    The gradients after a GELU hold many of them. A matrix product of such numbers takes 400 times as long as one of
+    others, which was a third of the time of a training step.
+
+    Yields:
+        Nothing; the setting ends with the context.
     """
     torch.set_flush_denormal(True)
     try:

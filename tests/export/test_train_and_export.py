@@ -138,7 +138,7 @@ def test_a_wrong_list_of_products_is_one_clear_line(
         (["--method", "anople", "--margin", "0.1"], "--margin is no setting of anople"),
         (["--depth", "2"], "--depth is no setting of promptad"),
         (["--method", "anople", "--protocol", "official"], "AnoPLe has none, leave it out"),
-        (["--method", "anople", "--suffixes", "generic"], "AnoPLe knows no defects but those it paints"),
+        (["--method", "anople", "--suffixes", "generic"], "AnoPLe learns from painted defects and takes no suffixes"),
         (
             ["--method", "anople", "--memory", "plain"],
             "an engine's prompted graph has only memory 'prompted'",
@@ -250,7 +250,7 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--tiles", "many"], "--tiles many: give rows x columns"),
         (["--tiles", "0x1"], "tiles 0x1: from 1x1"),
         (["--memory-taps", "a"], "--memory-taps a: give block numbers"),
-        (["--memory-taps", "6+13"], "memory taps that are joined by + are of timm: backbones"),
+        (["--memory-taps", "6+13"], "memory taps joined by + need a timm: backbone"),
         (["--image-maximum", "top"], "image_maximum top: for fusion memory or subspace, not residual"),
         (["--memory-grid", "0"], "memory grid 0: its side is from 1 to 240 patches"),
         (["--neighbourhood", "2"], "neighbourhood 2: give an odd number"),

@@ -1,4 +1,4 @@
-"""open_clip's own names at a fraction of their width: creating, drawing and hashing the real weights takes seconds."""
+"""open_clip's models at a fraction of their width: creating, drawing and hashing the real ones takes seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ViT-B-32 has its 12 layers, of 64 channels; RN50 its image tower; the text towers have one layer."""
+    """Make ViT-B-32 64 channels wide in its 12 layers, and all text towers one layer deep; RN50's image tower stays."""
     for name in ("ViT-B-32", "RN50", "RN50-quickgelu"):
         config = open_clip.get_model_config(name)
         assert config is not None

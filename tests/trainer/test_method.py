@@ -1,4 +1,4 @@
-"""The methods of the registry, as the command asks them."""
+"""The registry's methods, through the interface that the command uses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_encoders_own_side_comes_first() -> None:
     assert sides == {"promptad": (192,), "anople": (192, 384), "memory": (192,)}
 
 
-def test_only_the_official_protocol_words_a_benchmarks_object_in_its_own_way() -> None:
+def test_only_the_official_protocol_rewords_a_benchmark_object() -> None:
     method = METHODS["promptad"].configure("clean", {})
     text, suffixes = method.word("metal_nut", None, "official")
     assert (text, suffixes[-1]) == ("metal nut", "{} with scratch")

@@ -1,4 +1,4 @@
-"""The photos of a training step: good ones and ones with painted defects, varied, whole and in tiles."""
+"""The batch of a training step: photos of good parts and photos with painted defects, varied, whole or in tiles."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .variation import vary
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The V views of a step.
+    """The views of one training step: V views of S×S pixels, each with h×w patches.
 
     Attributes:
-        views: uint8 [V,S,S,3].
-        masks: bool [V,h,w], which patches are anomalous.
-        places: int [V], 0 for a whole photo and 1 to 4 for its tiles.
-        products: int [V], the number of the product that a view shows.
+        views: [V, S, S, 3], uint8, RGB.
+        masks: [V, h, w], bool: whether a patch is anomalous.
+        places: [V], int64: 0 for a whole photo, 1 to 4 for its tiles.
+        products: [V], int64: the number of the product that a view shows, counted from 0.
     """
 
     views: Tensor
@@ -34,7 +34,16 @@ class Batch:
 
 
 class BatchSource:
-    """Draws the batch of every step; a batch depends on the seed and the step, whatever was drawn before."""
+    """Draws the batch of every step; a batch depends on the seed and the step only, not on earlier batches.
+
+    Args:
+        subjects: The products.
+        settings: The method's settings.
+        grid: (h, w), the rows and columns of patches in a view.
+        seed: The seed of every draw.
+        textures: Picture files that fill painted defects; if empty, textures are drawn or cut out of the shots.
+        device: The device of the batches' tensors.
+    """
 
     def __init__(
         self,
@@ -45,26 +54,20 @@ class BatchSource:
         textures: Sequence[Path],
         device: torch.device,
     ) -> None:
-        """Prepare the shots.
-
-        Args:
-            subjects: The products.
-            settings: The method's settings.
-            grid: The rows and columns of patches in a view.
-            seed: The seed of every draw.
-            textures: Pictures that painted defects are filled with; without any, drawn ones and pieces of the shots.
-            device: Where the batches go.
-        """
         self._settings = settings
         self._grid = grid
         self._seed = seed
         self._device = device
-        # Tiles show a photo at twice the resolution of the whole, which does not need it.
+        # Only tiles need the shots' full resolution, which is twice that of a whole view.
         self._shots = [subject.shots if settings.tiles else halved(subject.shots) for subject in subjects]
         self._painters = [PseudoAnomalies(shots, textures, foreground=settings.foreground) for shots in self._shots]
 
     def draw(self, step: int) -> Batch:
-        """Return the batch of a step, counted from 0."""
+        """Return the batch of a step.
+
+        Args:
+            step: The step's number, counted from 0.
+        """
         settings, rng = self._settings, np.random.default_rng((self._seed, step))
         painted = min(round(settings.anomaly_share * settings.batch), settings.batch - 1)
         rows, columns = self._grid

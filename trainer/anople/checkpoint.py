@@ -1,4 +1,4 @@
-"""The state of learning in one file, from which a killed run goes on: what is learned, AdamW's moments, the step.
+"""A checkpoint of AnoPLe's learning, from which a killed run continues: what is learned, AdamW's moments, the step.
 
 A step's batch depends on the seed and the step only, so a resumed run ends as if it had never stopped.
 """
@@ -19,11 +19,11 @@ HEADER = "header"
 
 
 class CheckpointHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a checkpoint says of itself.
+    """The header of a checkpoint.
 
     Attributes:
-        steps: The steps so far.
-        digest: The digest of everything that learning depends on.
+        steps: The number of steps taken.
+        digest: The digest of everything that learning depends on (`AnoPLeLearner.digest`).
     """
 
     steps: int = msgspec.field(name="done")
@@ -33,8 +33,14 @@ class CheckpointHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def write_checkpoint(path: Path, header: CheckpointHeader, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
     """Write a checkpoint, whole or not at all.
 
+    Args:
+        path: The file.
+        header: The header.
+        model: The model.
+        optimiser: The model's optimiser.
+
     Raises:
-        FileError: The file cannot be written; it then holds what it held before.
+        FileError: The file cannot be written; its former content is kept.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for number, moments in optimiser.state_dict()["state"].items():
@@ -44,17 +50,20 @@ def write_checkpoint(path: Path, header: CheckpointHeader, model: nn.Module, opt
 
 
 def read_checkpoint(path: Path, digest: str, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    """Put a checkpoint's state into a model and its optimiser, and return the steps so far.
+    """Load a checkpoint into a model and its optimiser.
 
     Args:
         path: The file.
         digest: The digest of everything that this run depends on.
         model: The model, which is overwritten.
-        optimiser: Its optimiser, which is overwritten.
+        optimiser: The model's optimiser, which is overwritten.
+
+    Returns:
+        The number of steps taken.
 
     Raises:
         FileError: The file is damaged.
-        SettingsError: The file belongs to other products, another seed or other settings.
+        SettingsError: The file belongs to a run with other products, another seed or other settings.
     """
     data = read_bytes(path)
     try:
@@ -62,7 +71,7 @@ def read_checkpoint(path: Path, digest: str, model: nn.Module, optimiser: torch.
         header = msgspec.json.decode(bytes(tensors.pop(HEADER).tolist()), type=CheckpointHeader)
         if header.digest != digest:
             raise SettingsError(
-                f"{path} is of other photos, settings or another seed or backbone: give those again, or another file"
+                f"{path} is from a run with other photos, settings, seed or backbone: use those again, or another file"
             )
         states: dict[int, dict[str, Tensor]] = {}
         for name in [name for name in tensors if name.startswith("optimiser.")]:
@@ -71,5 +80,5 @@ def read_checkpoint(path: Path, digest: str, model: nn.Module, optimiser: torch.
         model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items()})
         optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
     except (SafetensorError, msgspec.MsgspecError, KeyError, ValueError, RuntimeError) as error:
-        raise FileError(f"{path} is damaged, or no checkpoint ({error}): remove it and start again") from error
+        raise FileError(f"{path} is damaged, or is no checkpoint ({error}): remove it and start again") from error
     return header.steps

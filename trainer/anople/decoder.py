@@ -1,6 +1,7 @@
-"""The decoder: what makes of patches the features that are compared with the text, in 1×1 and depth-wise operations.
+"""The decoder: it turns patches into the features that are compared with the text (docs/anople.md, A9).
 
-For ViT-B-16-plus-240, 0.36 GFLOP a view; convolutions over all channels, as it first had, would take 26.
+It has only 1×1 and depth-wise convolutions. For ViT-B-16-plus-240 it takes 0.36 GFLOP per view; 3×3 convolutions over
+all channels would take 26.
 """
 
 from __future__ import annotations
@@ -10,19 +11,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 HIDDEN = 256
-"""Channels inside."""
+"""Channels of the hidden layers."""
 MIXERS = 2
-"""Depth-wise layers: each lets a patch see its eight neighbours."""
+"""Depth-wise layers; each mixes a patch with its eight neighbours."""
 
 
 class Decoder(nn.Module):
-    """D = normalise(local + expand(mix(reduce(memory, local)))).
+    """The decoder: normalise(local + expand(mix(reduce(memory, local)))).
 
-    `expand` starts at zero, so learning begins with CLIP's own patches; a decoder that does not learn stays there.
+    `expand` starts at zero, so an untrained decoder returns CLIP's own patches, and learning begins with them.
+
+    Args:
+        width: D, the width of the joint space.
+        taps: W of each memory tap.
+        grid: (h, w), the rows and columns of patches; P = h·w.
+        generator: Draws the first weights.
     """
 
     def __init__(self, width: int, taps: tuple[int, ...], grid: tuple[int, int], generator: torch.Generator) -> None:
-        """width: of the joint space, D; taps: W of each memory tap; grid: (h, w) of the patches."""
         super().__init__()
         self.grid = grid
         inputs = sum(taps) + width
@@ -34,7 +40,15 @@ class Decoder(nn.Module):
         self.expand_bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, local: Tensor, *memory: Tensor) -> Tensor:
-        """Decode local [B,P,D] and memory [B,P,W], all l2-normalised, as l2-normalised [B,P,D]."""
+        """Decode patches.
+
+        Args:
+            local: [B, P, D], the local path's patches, l2-normalised.
+            *memory: [B, P, W] for each tap, l2-normalised.
+
+        Returns:
+            [B, P, D], l2-normalised.
+        """
         mixed = torch.cat([part * part.shape[-1] ** 0.5 for part in (*memory, local)], dim=-1)
         mixed = F.gelu(mixed @ self.reduce + self.reduce_bias)
         grids = mixed.reshape(-1, *self.grid, HIDDEN)
@@ -44,11 +58,20 @@ class Decoder(nn.Module):
 
     @staticmethod
     def depthwise(grids: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Convolve grids [B,h,w,C] by channel with weight [3,3,C] → [B,h,w,C]."""
+        """Convolve each channel with a 3×3 kernel of its own, with zeros around the grid.
+
+        Args:
+            grids: [B, h, w, C].
+            weight: [3, 3, C].
+            bias: [C].
+
+        Returns:
+            [B, h, w, C].
+        """
         kernels = weight.permute(2, 0, 1)[:, None]
         return F.conv2d(grids.permute(0, 3, 1, 2), kernels, bias, padding=1, groups=len(bias)).permute(0, 2, 3, 1)
 
     def flops(self) -> int:
-        """Count the multiplications and additions for one view."""
+        """Return the number of multiplications and additions for one view."""
         weights = self.reduce.numel() + self.mix.numel() + self.expand.numel()
         return 2 * weights * self.grid[0] * self.grid[1]

@@ -1,4 +1,4 @@
-"""AnoPLe's image side as a function of a picture and of what was learned, which is how an engine's graph has it."""
+"""AnoPLe's image side as a function of a picture and of the learned tensors, as an engine's prompted graph has it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,26 @@ from .settings import AnoPLeSettings
 from .tower import PromptedTower
 
 PROMPTS, PREFIX, DECODER = "prompts", "prefix", "decoder."
-"""Names of conditions: the visual prompts [J,n,W], the whole photo's prefix [1,W], and the decoder's weights."""
+"""Names of the conditions: the visual prompts [J, n, W], the whole photo's prefix [1, W], and what the names of the
+decoder's weights begin with."""
 
 
 class PromptedEncoder(ConditionedEncoder):
-    """AnoPLe's encoder: conditions are the prompts, the prefix of a whole photo and the decoder's weights."""
+    """AnoPLe's image encoder; its conditions are the visual prompts, a whole photo's prefix and the decoder's weights.
+
+    Args:
+        backbone: The backbone, whose image tower has to be a ViT.
+        settings: The method's settings.
+
+    Raises:
+        BackboneError: The image tower is no ViT.
+        SettingsError: One pass with these conditions cannot serve the settings.
+    """
 
     def __init__(self, backbone: Backbone, settings: AnoPLeSettings) -> None:
-        """Raise SettingsError for settings that one pass with these conditions does not serve."""
         super().__init__()
         tower = PromptedTower(backbone.visual)
-        self.visual = cast("VVTower", backbone.visual)  # PromptedTower takes no other
+        self.visual = cast("VVTower", backbone.visual)  # PromptedTower accepts no other
         for name, served in (("memory", "prompted"), ("prefix", "tower")):
             if getattr(settings, name) != served:
                 raise SettingsError(
@@ -39,11 +48,14 @@ class PromptedEncoder(ConditionedEncoder):
                 )
         tokens = settings.visual_tokens + settings.text_tokens * (settings.coupling in ("both", "text-to-visual"))
         if not tokens:
-            raise SettingsError("visual_tokens 0 without text prompts projected to them: the graph needs at least 1")
+            raise SettingsError(
+                "visual_tokens 0, and no text prompts are projected into the image tower: the graph needs at least "
+                "one token"
+            )
         levels = prompt_levels(backbone, self.visual, settings)
         generator = torch.Generator().manual_seed(0)
         self._tower = tower
-        # In a tuple, for its own weights are not the graph's: they are replaced by conditions.
+        # In a tuple, so that torch does not register its weights: `forward` replaces them by conditions.
         self._decoder = (ShiftedDecoder(self.visual.out_width, self.visual.tap_widths, self.visual.grid, generator),)
         self.shapes = {
             PROMPTS: (levels, tokens, self.visual.width),
@@ -59,10 +71,10 @@ class PromptedEncoder(ConditionedEncoder):
         return whole, functional_call(self._decoder[0], weights, (local, *taps)), *taps
 
     def example(self, seed: int = 0) -> Conditions:
-        """Return random conditions as large as learned ones: first prompts, and a decoder that changes the patches."""
         generator = torch.Generator().manual_seed(seed)
 
         def draw(name: str, shape: tuple[int, ...]) -> Tensor:
+            # Prompts as they are drawn at first, and decoder weights that are large enough to change the patches.
             spread = shape[-2] ** -0.5 if name.startswith(DECODER) and len(shape) > 1 else 0.02
             return torch.randn(shape, generator=generator) * spread
 
@@ -72,7 +84,7 @@ class PromptedEncoder(ConditionedEncoder):
 class ShiftedDecoder(Decoder):
     """The decoder with its depth-wise layers as products and sums of shifted grids.
 
-    Not every inference library takes a convolution's weights as an input.
+    Some inference libraries do not accept a convolution's weights as an input.
     """
 
     @staticmethod
@@ -88,7 +100,11 @@ class ShiftedDecoder(Decoder):
 
 
 def conditions_of(model: Model) -> Conditions:
-    """Return what was learned as the conditions that PromptedEncoder reads."""
+    """Return the learned tensors as the conditions that `PromptedEncoder` reads, in float32.
+
+    Args:
+        model: The model, whose prompts and decoder are read.
+    """
     with torch.inference_mode():
         tensors: Mapping[str, Tensor] = {
             PROMPTS: model.prompts.of_visual(),

@@ -1,4 +1,4 @@
-"""Learning: frozen towers, prompts, prefix and decoder trained to tell painted defects from good parts."""
+"""AnoPLe's learning: with frozen towers, prompts, prefix and decoder learn to tell painted defects from good parts."""
 
 from __future__ import annotations
 
@@ -31,11 +31,23 @@ from .settings import AnoPLeSettings
 WARM_UP = 0.1
 """The share of the steps over which the learning rate rises."""
 WRITE_EVERY = 30.0
-"""Seconds between two checkpoints: a kill costs as much at most, and a step more."""
+"""Seconds between two checkpoints; a killed run loses at most this time and one step."""
 
 
 class AnoPLeLearner:
-    """Learns one set of prompts and one decoder for one product or many; `step` once, or `learn` to the end."""
+    """Learns one set of prompts and one decoder for one or more products. Call `step` once, or `learn` to the end.
+
+    Args:
+        backbone: The backbone with the frozen towers, whose image tower has to be a ViT.
+        subjects: The products.
+        settings: The method's settings.
+        seed: The seed of everything that is drawn.
+        textures: Picture files that fill painted defects; if empty, textures are drawn or cut out of the shots.
+
+    Raises:
+        BackboneError: The image tower is no ViT.
+        SettingsError: A product's text does not fit into the text tower.
+    """
 
     def __init__(
         self,
@@ -45,22 +57,9 @@ class AnoPLeLearner:
         seed: int = 0,
         textures: Sequence[Path] = (),
     ) -> None:
-        """Make everything ready for the first step.
-
-        Args:
-            backbone: The backbone with the frozen towers, whose image tower is a ViT.
-            subjects: The products.
-            settings: The method's settings.
-            seed: The seed of everything that is drawn.
-            textures: Pictures that painted defects are filled with; without any, drawn ones and pieces of the shots.
-
-        Raises:
-            BackboneError: The image tower is no ViT.
-            SettingsError: A product's text does not fit into the text tower.
-        """
         self.settings = settings
         self.done = 0
-        """Steps so far."""
+        """The number of steps taken."""
         self.model = Model(backbone, subjects, settings, seed)
         self.batches = BatchSource(subjects, settings, self.model.grid, seed, textures, backbone.device)
         self._backbone = backbone
@@ -77,7 +76,7 @@ class AnoPLeLearner:
 
     @functools.cached_property
     def digest(self) -> str:
-        """The SHA-256 of everything that learning depends on; of textures it covers the file names only."""
+        """The SHA-256 of everything that learning depends on; of the textures it covers only the file names."""
         weights, texts = self._backbone.encoder.weights, [subject.text for subject in self._subjects]
         names = [path.name for path in self._textures]
         digest = hashlib.sha256(msgspec.json.encode([weights, self.settings, self._seed, texts, names]))
@@ -86,7 +85,14 @@ class AnoPLeLearner:
         return digest.hexdigest()
 
     def losses(self, batch: Batch) -> Tensor:
-        """Return L_pixel, L_img, and L_align before its weight, [3], with gradients."""
+        """Compute the three losses of a batch, with gradients.
+
+        Args:
+            batch: The views of a step.
+
+        Returns:
+            [3]: L_pixel (Dice and focal loss of the map), L_img (contrastive), and L_align before its weight.
+        """
         settings, temperature = self.settings, self.settings.temperature
         with self._precision():
             features = self.model.encode(batch.views, batch.places)
@@ -113,19 +119,24 @@ class AnoPLeLearner:
         return torch.stack([pixel_loss, image_loss, alignment_loss])
 
     def _disturb(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Make anomalies of good photos' features as SimpleNet does: add Gaussian noise and normalise again.
+        """Turn good views' features into anomalies as SimpleNet does: add Gaussian noise and l2-normalise them again.
 
-        features: what the image tower puts out, l2-normalised: global [G,D], and what the decoder reads, [G,P,W] each.
+        That is A8 of docs/anople.md. The features are those that the image tower returns: global [G, D], and what the
+        decoder reads, [G, P, W] each.
         """
         generator = torch.Generator().manual_seed(self._seed + self.done)
         disturbed = []
         for part in features:
-            noise = torch.randn(part.shape, generator=generator).to(part) / part.shape[-1] ** 0.5  # of length 1
+            noise = torch.randn(part.shape, generator=generator).to(part) / part.shape[-1] ** 0.5  # of length about 1
             disturbed.append(nn.functional.normalize(part + self.settings.latent_noise * noise, dim=-1))
         return disturbed
 
     def step(self) -> Tensor:
-        """Take one step of AdamW and return the losses before it, [3]."""
+        """Take one step of AdamW.
+
+        Returns:
+            [3]: the losses before the step, in the order of `losses`.
+        """
         settings = self.settings
         warm = max(1, round(WARM_UP * settings.steps))
         progress = (self.done - warm) / max(1, settings.steps - warm)
@@ -142,15 +153,15 @@ class AnoPLeLearner:
         return step_losses.detach()
 
     def learn(self, progress: Progress = iter, checkpoint: Path | None = None) -> None:
-        """Take all steps that are left.
+        """Take all remaining steps.
 
         Args:
             progress: Shows how many steps are done.
-            checkpoint: A file in which the state is kept; if it exists, learning goes on from what it holds.
+            checkpoint: A file that keeps the state of learning; if it exists, learning continues from it.
 
         Raises:
             SettingsError: Learning diverged, or the checkpoint belongs to another run.
-            FileError: The checkpoint is damaged, or cannot be written.
+            FileError: The checkpoint is damaged or cannot be written.
         """
         if checkpoint is not None and checkpoint.exists():
             self.done = read_checkpoint(checkpoint, self.digest, self.model, self.optimiser)
@@ -168,7 +179,15 @@ class AnoPLeLearner:
             raise SettingsError(f"learning diverged at a learning rate of {self.settings.lr}: lower it")
 
     def encode(self, views: Array8) -> Features:
-        """Encode views uint8 RGB [B,S,S,3] through torch with the prompts as they stand; `local` is decoded."""
+        """Encode views through torch with the current prompts.
+
+        Args:
+            views: [B, S, S, 3], uint8, RGB.
+
+        Returns:
+            The features, where `local` holds the decoded patches. With the setting memory="plain", the memory comes
+            from a second pass without prompts.
+        """
         device = self._backbone.device
 
         def run(part: Array8) -> Outputs:
@@ -183,12 +202,15 @@ class AnoPLeLearner:
         return features
 
     def prototypes(self) -> Floats:
-        """Return the prototypes, which are the same for both levels: l2-normalised float32 [products,2,D]."""
+        """Return each product's prototypes for both levels, [products, 2, D], float32, l2-normalised.
+
+        The first of a product is normal, the second anomalous.
+        """
         with torch.inference_mode():
             return np.asarray(self.model.text().float().cpu().numpy())
 
     def _precision(self) -> contextlib.AbstractContextManager[object]:
-        """Use bf16 on a GPU, with the learned weights in fp32; fp32 on a CPU."""
+        """Return a context that computes in bf16 on a GPU and fp32 on a CPU; the learned weights are always fp32."""
         if self._backbone.device.type == "cuda":
             return torch.autocast("cuda", torch.bfloat16)
         return contextlib.nullcontext()

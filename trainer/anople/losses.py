@@ -1,6 +1,6 @@
-"""AnoPLe's losses: Dice and focal on the map, contrastive on the image, alignment of the two.
+"""AnoPLe's losses: Dice and focal loss of the map, contrastive loss of the image, and alignment of image and map.
 
-probability: of being anomalous, [V,h,w] for V views; target: bool [V,h,w]. Features are l2-normalised.
+There are V views of h×w patches; features have D numbers and are l2-normalised.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ FOCUS = 2.0
 
 
 def dice(probability: Tensor, target: Tensor) -> Tensor:
-    """Return 1 − Dice of each view's map, the mean over bad and good patches and over the views."""
+    """Return 1 − Dice of each view's map, averaged over anomalous and good patches and over the views.
+
+    Args:
+        probability: [V, h, w], 0 to 1: the probability that a patch is anomalous.
+        target: [V, h, w], bool: whether a patch is anomalous.
+    """
     losses = []
     for predicted, true in ((probability, target.float()), (1.0 - probability, 1.0 - target.float())):
         shared = (predicted * true).flatten(1).sum(dim=1)
@@ -24,23 +29,38 @@ def dice(probability: Tensor, target: Tensor) -> Tensor:
 
 
 def focal(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the cross-entropy of logits [V,h,w] of being anomalous, weighted by (1 − p)^γ of the right class."""
+    """Return the focal loss: the mean of cross-entropy times (1 − p)^γ, where p is the right class's probability.
+
+    Args:
+        logits: [V, h, w]: the logits of being anomalous.
+        target: [V, h, w], bool: whether a patch is anomalous.
+    """
     loss = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
     return ((1.0 - torch.exp(-loss)) ** FOCUS * loss).mean()
 
 
 def contrastive(images: Tensor, text: Tensor, bad: Tensor, temperature: float) -> Tensor:
-    """Return the cross-entropy of image features [V,D] against text features [2,D] or [V,2,D], normal and anomalous.
+    """Return the cross-entropy of image features against the normal and the anomalous text feature.
 
-    bad: bool [V], which views are anomalous.
+    Args:
+        images: [V, D].
+        text: [2, D], or [V, 2, D] with the text of each view's product: normal, anomalous.
+        bad: [V], bool: whether a view is anomalous.
+        temperature: The multiplier of the cosine.
     """
     return F.binary_cross_entropy_with_logits(logits(images, text, temperature), bad.float())
 
 
 def logits(features: Tensor, text: Tensor, temperature: float) -> Tensor:
-    """Return the logits [V,…] of being anomalous of features [V,…,D], given text features [2,D] or [V,2,D].
+    """Compute the logits of being anomalous; their sigmoid is `scoring.prompt_scores`.
 
-    Their sigmoid is scoring.prompt_scores.
+    Args:
+        features: [V, …, D].
+        text: [2, D], or [V, 2, D] with the text of each view's product: normal, anomalous.
+        temperature: The multiplier of the cosine.
+
+    Returns:
+        [V, …].
     """
     difference = text[..., 1, :] - text[..., 0, :]
     if difference.ndim == 1:
@@ -49,10 +69,15 @@ def logits(features: Tensor, text: Tensor, temperature: float) -> Tensor:
 
 
 def alignment(images: Tensor, patches: Tensor, probability: Tensor, normalise: bool) -> Tensor:
-    """Return 1 − ⟨z₀, s⟩ with s = Σ M̂·D, the mean over the views.
+    """Return 1 − ⟨z₀, s⟩ with s = Σ pᵢ·dᵢ over the patches i, averaged over the views; 0 without views.
 
-    It is small where the image feature [V,D] agrees with the patches [V,h,w,D] that are held anomalous. normalise
-    brings s to length 1; without it the loss has no lower bound (docs/anople.md, A10).
+    It is small where the image feature agrees with the patches that the map calls anomalous.
+
+    Args:
+        images: z₀, [V, D].
+        patches: d, the decoded patches, [V, h, w, D].
+        probability: p, the map, [V, h, w], 0 to 1.
+        normalise: Whether s is scaled to length 1; if not, the loss has no lower bound (docs/anople.md, A10).
     """
     if not len(images):
         return patches.sum() * 0.0

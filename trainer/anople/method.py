@@ -1,4 +1,4 @@
-"""AnoPLe as a method of learning products: all of them together, with recipes for an engine's prompted graph."""
+"""AnoPLe as a method: it learns all products of a run together, with recipes for an engine's prompted graph."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 
 class AnoPLe(Method):
-    """AnoPLe with its settings."""
+    """AnoPLe with its settings.
+
+    Args:
+        settings: The settings.
+    """
 
     title = "AnoPLe"
-    description = "with --method anople; docs/anople.md tells what is assumed"
+    description = "for --method anople; docs/anople.md lists the assumptions"
     protocols: ClassVar[Mapping[Protocol, AnoPLeSettings]] = {"clean": DEFAULT}
     run_options = frozenset({"textures", "resume"})
     learns_together = True
@@ -39,7 +43,7 @@ class AnoPLe(Method):
 
     def word(self, text: str, suffixes: str | None, protocol: Protocol) -> tuple[str, tuple[str, ...]]:  # noqa: ARG002
         if suffixes is not None:
-            raise SettingsError("--suffixes: AnoPLe knows no defects but those it paints, leave it out")
+            raise SettingsError("--suffixes: AnoPLe learns from painted defects and takes no suffixes; leave it out")
         return text, ()
 
     def shot_sides(self, image_size: int) -> tuple[int, ...]:

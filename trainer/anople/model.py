@@ -1,4 +1,4 @@
-"""What AnoPLe learns, in one torch module: coupled prompts and the decoder, for frozen towers."""
+"""Everything that AnoPLe learns, in one torch module for frozen towers: the coupled prompts and the decoder."""
 
 from __future__ import annotations
 
@@ -20,26 +20,36 @@ from .tower import PromptedTower
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A product to learn: its text, and its shots at twice the encoder's size, uint8 [k,2S,2S,3]."""
+    """A product to learn.
+
+    Attributes:
+        text: The product in words.
+        shots: [k, 2S, 2S, 3], uint8, RGB: the shots at twice the encoder's side S.
+    """
 
     text: str
     shots: Array8
 
 
 class Model(nn.Module):
-    """All that is learned, and the frozen towers it is learned for."""
+    """The prompts and the decoder, as they are before the first step, and the frozen towers that they are learned for.
+
+    Args:
+        backbone: The backbone with the frozen towers, whose image tower has to be a ViT.
+        subjects: The products.
+        settings: The method's settings.
+        seed: The seed of the first weights.
+
+    Raises:
+        BackboneError: The image tower is no ViT.
+        SettingsError: A product's text does not fit into the text tower.
+    """
 
     def __init__(self, backbone: Backbone, subjects: Sequence[Subject], settings: AnoPLeSettings, seed: int) -> None:
-        """Draw what is learned as it is before the first step.
-
-        Raises:
-            BackboneError: The image tower is no ViT.
-            SettingsError: A product's text does not fit into the text tower.
-        """
         super().__init__()
         visual = backbone.visual
-        self._tower = PromptedTower(visual, settings.recompute)  # frozen, and none of the model's own parameters
-        assert isinstance(visual, VVTower)  # PromptedTower takes no other
+        self._tower = PromptedTower(visual, settings.recompute)  # frozen, not a submodule
+        assert isinstance(visual, VVTower)  # PromptedTower accepts no other
         levels = prompt_levels(backbone, visual, settings)
         with torch.no_grad():
             averages = [
@@ -58,25 +68,52 @@ class Model(nn.Module):
         )
 
     def text(self) -> Tensor:
-        """Return the text features of each product, l2-normalised [products,2,D]: normal, anomalous."""
+        """Return each product's text features, [products, 2, D], l2-normalised: normal and anomalous."""
         return self._text(self.prompts.of_text())
 
     def forward(self, views: Tensor, places: Tensor) -> tuple[Tensor, ...]:
-        """Encode views uint8 [V,S,S,3] at places int [V]: global [V,D], decoded patches [V,P,D], memories [V,P,W]."""
+        """Encode views.
+
+        Args:
+            views: [V, S, S, 3], uint8, RGB.
+            places: [V], int64: 0 for a whole photo, 1 to 4 for its tiles.
+
+        Returns:
+            Global [V, D], decoded patches [V, P, D], and memory [V, P, W] for each tap, all l2-normalised.
+        """
         image, local, *taps = self.encode(views, places)
         return image, self.decoder(local, *taps), *taps
 
     def encode(self, views: Tensor, places: Tensor) -> tuple[Tensor, ...]:
-        """Encode views as forward does, but for the decoder: its inputs are the second output and those after it."""
+        """Encode views without the decoder.
+
+        Args:
+            views: [V, S, S, 3], uint8, RGB.
+            places: [V], int64: 0 for a whole photo, 1 to 4 for its tiles.
+
+        Returns:
+            Global [V, D], the local path's patches [V, P, D], and memory [V, P, W] for each tap, all l2-normalised. All
+            but the first are the decoder's inputs.
+        """
         return self._tower(views, self.prompts.of_visual(), self.prompts.prefix[places])
 
 
 def prompt_levels(backbone: Backbone, visual: VVTower, settings: AnoPLeSettings) -> int:
-    """Return the number of layers that get prompts: the depth, or the layers of the shallower tower."""
+    """Return the number of layers that get prompts: the depth, at most the layers of the shallower tower.
+
+    Args:
+        backbone: The backbone, whose text tower is read.
+        visual: The backbone's image tower.
+        settings: The method's settings.
+    """
     return min(settings.depth, len(visual.blocks), len(backbone.text.text["transformer"].resblocks))
 
 
 def halved(shots: Array8) -> Array8:
-    """Return shots uint8 [k,2S,2S,3] as the encoder sees them whole, [k,S,S,3]."""
+    """Return shots at half their side, [k, S, S, 3], as the encoder reads them whole.
+
+    Args:
+        shots: [k, 2S, 2S, 3], uint8, RGB.
+    """
     side = shots.shape[1] // 2
     return np.stack([resize(shot, (side, side)) for shot in shots])

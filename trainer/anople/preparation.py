@@ -1,4 +1,4 @@
-"""Products that AnoPLe is ready to learn, all of them together."""
+"""Products that are ready to be learned by AnoPLe, all of them together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from .learner import AnoPLeLearner
 
 
 class AnoPLePreparation(Preparation):
-    """Products and the learner of all of them."""
+    """Products and the learner of all of them.
+
+    Args:
+        backbone: The backbone that the learner uses.
+        products: The products.
+        learner: The learner of these products, in their order.
+        checkpoint: A file that keeps the state of learning; None keeps none.
+    """
 
     def __init__(
         self, backbone: Backbone, products: Sequence[Product], learner: AnoPLeLearner, checkpoint: Path | None
@@ -34,7 +41,13 @@ class AnoPLePreparation(Preparation):
 
 
 def learned_products(backbone: Backbone, learner: AnoPLeLearner, products: Sequence[Product]) -> list[LearnedProduct]:
-    """Return what a learner knows of each of its products, in their order, as its prompts stand."""
+    """Return what a learner has learned of each product up to now.
+
+    Args:
+        backbone: The backbone that the learner uses.
+        learner: The learner.
+        products: The learner's products, in their order.
+    """
     settings = learner.settings
     conditions = conditions_of(learner.model)
     return [

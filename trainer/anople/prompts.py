@@ -1,7 +1,8 @@
-"""Deep learnable prompts of both towers, and the text tower run with them.
+"""Deep learnable prompts of both towers, and the text tower that reads them.
 
-At each of the first J layers P̃ᵗ = [Pᵗ ; f_v→t(Pᵛ)] and P̃ᵛ = [Pᵛ ; f_t→v(Pᵗ)]: each tower's own tokens, and the other's
-through a linear map. None depends on an image, so what the text says is encoded once.
+At each of the first J layers, P̃ᵗ = [Pᵗ ; f_v→t(Pᵛ)] and P̃ᵛ = [Pᵛ ; f_t→v(Pᵗ)]: a tower reads its own tokens, and
+those of the other tower through a linear map (docs/anople.md, A1 to A3). No prompt depends on an image, so text is
+encoded once.
 """
 
 from __future__ import annotations
@@ -19,16 +20,27 @@ from .settings import AnoPLeSettings
 ABNORMAL = "abnormal"
 WORDS = "a photo of a"
 VIEWS = 5
-"""The whole photo and its four tiles, each with a prefix of its own."""
+"""The views that have a prefix of their own: the whole photo and its four tiles."""
 
 
 class CoupledPrompts(nn.Module):
-    """text [J,n_t,W_t] and visual [J,n_v,W_v], the maps between them, and the prefix [V,1,W_v], or [V,0,W_v]
-    without one; V is 5 where tiles are learned from, otherwise 1."""
+    """The prompts of both towers, the linear maps between them, and the prefixes.
+
+    Everything is drawn on the CPU, so that a seed gives the same numbers on every device.
+
+    Attributes:
+        text: [J, n_t, W_t], the text tower's own tokens.
+        visual: [J, n_v, W_v], the visual tower's own tokens.
+        prefix: [views, 1, W_v], or [views, 0, W_v] without a prefix; 5 views where tiles are learned from, else 1.
+
+    Args:
+        text: The text tower.
+        average: [J, W_v], the shots' average patch at the entry of each layer.
+        settings: The method's settings.
+        seed: The seed of the first values.
+    """
 
     def __init__(self, text: TextTower, average: Tensor, settings: AnoPLeSettings, seed: int) -> None:
-        """average: [J,W_v], the shots' average patch at each layer. Drawn on the CPU, so that a seed means the same on
-        every device."""
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
 
@@ -55,8 +67,11 @@ class CoupledPrompts(nn.Module):
 
     @torch.no_grad()
     def _start_beside(self, patch: Tensor) -> None:
-        """Let visual tokens, projected ones and the prefix begin at this patch [J,1,W_v], so that a tower that looks
-        at them sees what it sees anyway. What is projected into the text stays as large as what is drawn there."""
+        """Add this patch [J, 1, W_v] to the visual tokens, to the projected ones and to the prefix.
+
+        Prompts that resemble the patches hardly change what the tower computes. The map to the text shrinks by as much
+        as the visual tokens grow, so tokens projected into the text stay as large as drawn ones.
+        """
         self.visual.add_(patch)
         self.to_visual_bias.add_(patch if len(self.to_visual_bias) == len(patch) else patch.mean(dim=0))
         self.prefix.add_(patch[0])
@@ -64,23 +79,31 @@ class CoupledPrompts(nn.Module):
             self.to_text.mul_(INITIAL_SPREAD / self.visual.square().mean().sqrt())
 
     def of_text(self) -> Tensor:
-        """Return the prompts that the text tower reads, [J,n,W_t]."""
+        """Return the prompts that the text tower reads, [J, n, W_t]."""
         if not self._to_text:
             return self.text
         return torch.cat([self.text, self.visual @ self.to_text + self.to_text_bias], dim=1)
 
     def of_visual(self) -> Tensor:
-        """Return the prompts that the visual tower reads, [J,n,W_v]."""
+        """Return the prompts that the visual tower reads, [J, n, W_v]."""
         if not self._to_visual:
             return self.visual
         return torch.cat([self.visual, self.text @ self.to_visual + self.to_visual_bias], dim=1)
 
 
 class PromptedText:
-    """Encodes "[prompts] product." and "[prompts] abnormal product." for several products."""
+    """Encodes "[prompts] product." and "[prompts] abnormal product." for several products.
+
+    Args:
+        text: The text tower.
+        products: The products in words.
+        tokens: n, the number of prompts at each layer.
+
+    Raises:
+        SettingsError: A product's text does not fit into the text tower.
+    """
 
     def __init__(self, text: TextTower, products: Sequence[str], tokens: int) -> None:
-        """tokens: prompts per layer, n. SettingsError for a product whose text does not fit."""
         tokenizer = open_tokenizer()
         rows = [
             [*tokenizer.encode(words), tokenizer.eot_token_id]
@@ -98,14 +121,14 @@ class PromptedText:
         self._text = text
         self._tokens = tokens
         self._ends = torch.tensor([tokens + len(row) for row in rows], device=device)
-        # The tower is causal, so what stands behind [EOS] cannot matter.
+        # The tower is causal, so tokens after [EOS] do not change the feature at [EOS].
         ids = torch.tensor([[tokenizer.sot_token_id] + [0] * tokens + row + [0] * (length - 1 - tokens - len(row))
                             for row in rows], device=device)  # fmt: skip
         self._embedding = text.embed(ids).detach()
         self._mask = torch.full((length, length), float("-inf"), device=device).triu(1)
 
     def __call__(self, prompts: Tensor) -> Tensor:
-        """Encode prompts [J,n,W]; return l2-normalised [products,2,D]: normal, anomalous."""
+        """Encode prompts [J, n, W] as [products, 2, D], l2-normalised: normal and anomalous."""
         text, own = self._text, slice(1, 1 + self._tokens)
         tokens = self._place(self._embedding, prompts[0], own)
         tokens = tokens + text.positional_embedding[: tokens.shape[1]]

@@ -1,8 +1,8 @@
-"""Pseudo-anomalies in pixel space: defects painted onto photos of good parts, with exact masks.
+"""Pseudo-anomalies in pixel space: defects painted onto photos of good parts, with exact masks (docs/anople.md, A7).
 
-After DRAEM (Zavrtanik et al., ICCV 2021): a mask of Perlin noise, filled with a texture that shows through. Textures
-come from a folder such as DTD, or, without one, are drawn or cut out of the shots themselves (CutPaste, Li et al.,
-CVPR 2021). A defect lies on the part, not beside it.
+As in DRAEM (Zavrtanik et al., ICCV 2021), Perlin noise gives the mask, and a partly transparent texture fills it.
+Textures come from a folder such as DTD. Without one they are drawn, or cut out of the shots (CutPaste, Li et al., CVPR
+2021). A defect lies on the part, not beside it.
 """
 
 from __future__ import annotations
@@ -20,29 +20,34 @@ from PIL import Image, ImageEnhance, ImageOps
 Mask = npt.NDArray[np.bool_]
 
 CELLS = (1, 2, 4, 8, 16, 32)
-"""The number of cells of the noise along an axis (DRAEM)."""
+"""The numbers of noise cells along an axis that are drawn from (DRAEM)."""
 NOISE_THRESHOLD = 0.5
 OPACITY = 0.2, 1.0
 """The smallest and the largest opacity of the texture: DRAEM's 1 − β, with β up to 0.8."""
 AREA = 0.001, 0.25
-"""The smallest and the largest share of the photo that a defect covers. Smaller ones are lost in a patch."""
+"""The smallest and the largest share of the photo that a defect covers. A patch would hardly show a smaller one."""
 TRIES = 8
+"""Noise masks that are drawn before a disc is taken instead."""
 TILES = 2
-"""Rows and columns of tiles in a photo that is seen whole and in tiles."""
+"""Rows, and columns, of tiles in a photo."""
 
 
 class PseudoAnomalies:
-    """Paints defects onto good photos. All chance comes from the generator that a call is given."""
+    """Paints defects onto photos of good parts. A call draws everything from the generator that it is given.
+
+    Args:
+        shots: [k, S, S, 3], uint8, RGB.
+        textures: Picture files that fill defects; if empty, textures are drawn or cut out of the shots.
+        foreground: Whether defects are kept on the part, where the part stands out from its background.
+    """
 
     def __init__(self, shots: Array8, textures: Sequence[Path] = (), *, foreground: bool = True) -> None:
-        """shots: uint8 [k,S,S,3], which pieces are cut out of; textures: pictures to fill defects with, drawn and
-        cut-out ones without any; foreground: keep to the part where it stands out from what is around it."""
         self._shots = shots
         self._files = textures
         self._parts = [find_foreground(shot) if foreground else None for shot in shots]
 
     def __call__(self, shot: int, rng: Generator) -> tuple[Array8, Mask]:
-        """Return the shot of this number with a defect, uint8 [S,S,3], and where it is, bool [S,S]: never empty."""
+        """Return the shot of this number with a defect, [S, S, 3], and the mask of it, [S, S], which is never empty."""
         photo, part = self._shots[shot], self._parts[shot]
         mask = draw_mask(photo.shape[0], rng, part)
         texture = self._texture(photo.shape[0], rng).astype(np.float32)
@@ -61,7 +66,16 @@ class PseudoAnomalies:
 
 
 def perlin(size: int, cells: tuple[int, int], rng: Generator) -> Floats:
-    """Draw Perlin noise [size,size], about −1 to 1, of cells (rows, columns); any number of cells fits any size."""
+    """Draw Perlin noise; any number of cells fits any size.
+
+    Args:
+        size: The side in pixels.
+        cells: Rows and columns of cells.
+        rng: The source of randomness.
+
+    Returns:
+        [size, size], float32, about −1 to 1.
+    """
     angle = rng.uniform(0.0, 2.0 * np.pi, (cells[0] + 1, cells[1] + 1)).astype(np.float32)
     rows, columns = ((np.arange(size, dtype=np.float32) + 0.5) * (count / size) for count in cells)
     i, j = rows.astype(np.intp), columns.astype(np.intp)
@@ -78,9 +92,18 @@ def perlin(size: int, cells: tuple[int, int], rng: Generator) -> Floats:
 
 
 def draw_mask(size: int, rng: Generator, inside: Mask | None = None) -> Mask:
-    """Draw where a defect is, bool [size,size], of AREA; within `inside`, where that leaves enough of it.
+    """Draw the place of a defect, whose share of the photo is within AREA.
 
-    Half of the time every blob of the noise, half of the time one of them: a single small defect.
+    Half of the time it is every blob of the noise, half of the time only what lies in a small disc. After TRIES masks
+    that are too small or too large it is a disc, which may reach beyond `inside`.
+
+    Args:
+        size: The side in pixels.
+        rng: The source of randomness.
+        inside: [size, size], bool: where the defect has to be; None for anywhere.
+
+    Returns:
+        [size, size], bool.
     """
     smallest, largest = (share * size * size for share in AREA)
     for _ in range(TRIES):
@@ -99,7 +122,7 @@ def draw_mask(size: int, rng: Generator, inside: Mask | None = None) -> Mask:
 
 
 def _window(size: int, rng: Generator, mask: Mask) -> Mask:
-    """Return a disc about one place of the mask."""
+    """Return a disc around a random place of the mask."""
     places = np.argwhere(mask)
     if not len(places):
         return mask
@@ -109,9 +132,12 @@ def _window(size: int, rng: Generator, mask: Mask) -> Mask:
 
 
 def find_foreground(photo: Array8) -> Mask | None:
-    """Return where the part is, bool [S,S]; None where it does not stand out: a texture, or a crowded picture.
+    """Return where the part is, [S, S], bool; None if it does not stand out, as in a texture or a crowded picture.
 
-    What differs from the photo's border by more than what the border differs from itself (Otsu's threshold).
+    The part is what differs from the median colour of the photo's border by more than Otsu's threshold.
+
+    Args:
+        photo: [S, S, 3], uint8, RGB.
     """
     pixels = photo.astype(np.float32)
     edge = max(1, len(photo) // 48)
@@ -126,7 +152,11 @@ def find_foreground(photo: Array8) -> Mask | None:
 
 
 def otsu(values: Floats) -> float:
-    """Return the threshold that parts values 0…255 into two classes with the largest variance between them."""
+    """Return the threshold that divides values into two classes with the largest variance between them.
+
+    Args:
+        values: Any shape, 0 to 255.
+    """
     counts, edges = np.histogram(values, bins=256, range=(0.0, 256.0))
     weight = np.cumsum(counts) / counts.sum()
     mean = np.cumsum(counts * edges[:-1]) / counts.sum()
@@ -135,7 +165,12 @@ def otsu(values: Floats) -> float:
 
 
 def soften(mask: Mask, radius: float) -> Floats:
-    """Return the mask 0…1 with an edge `radius` pixels wide inside it; outside it stays 0."""
+    """Return the mask as 0 to 1, float32, with a soft edge inside it; outside it stays 0.
+
+    Args:
+        mask: [S, S], bool.
+        radius: The width of the edge in pixels.
+    """
     reach = round(radius)
     if reach < 1:
         return mask.astype(np.float32)
@@ -149,7 +184,15 @@ def soften(mask: Mask, radius: float) -> Floats:
 
 
 def draw_texture(size: int, rng: Generator) -> Array8:
-    """Draw a texture uint8 [size,size,3]: two colours mixed by noise, by stripes or by grain."""
+    """Draw a texture of two colours that are mixed by noise, by stripes or by grain.
+
+    Args:
+        size: The side in pixels.
+        rng: The source of randomness.
+
+    Returns:
+        [size, size, 3], uint8, RGB.
+    """
     first, second = rng.uniform(0, 255, (2, 3)).astype(np.float32)
     kind = rng.integers(3)
     if kind == 0:
@@ -169,8 +212,15 @@ def draw_texture(size: int, rng: Generator) -> Array8:
 
 
 def cut_out(shot: Array8, rng: Generator) -> Array8:
-    """A good photo moved, turned and a little lighter or darker: what is cut out of it does not belong where it
-    comes to lie."""
+    """Move, turn and brighten or darken a photo of a good part, so that a piece of it lies where it does not belong.
+
+    Args:
+        shot: [S, S, 3], uint8, RGB.
+        rng: The source of randomness.
+
+    Returns:
+        [S, S, 3], uint8, RGB.
+    """
     size = len(shot)
     shift = rng.integers(size // 8, size - size // 8, 2)
     moved = np.rot90(np.roll(shot, tuple(shift), (0, 1)), int(rng.integers(4)))
@@ -178,7 +228,12 @@ def cut_out(shot: Array8, rng: Generator) -> Array8:
 
 
 def fit(picture: Array8, size: int) -> Array8:
-    """Return the middle square of a picture at this size."""
+    """Return the middle square of a picture, resized to [size, size, 3].
+
+    Args:
+        picture: [H, W, 3], uint8, RGB.
+        size: The side in pixels.
+    """
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -197,7 +252,7 @@ AUGMENTATIONS: Sequence[Callable[[Image.Image, Generator], Image.Image]] = (
     lambda image, _: ImageOps.equalize(image),
     lambda image, rng: image.rotate(rng.uniform(-45, 45), Image.Resampling.BILINEAR),
 )
-"""DRAEM's ten, of which a texture goes through three."""
+"""DRAEM's ten augmentations; three of them are applied to a texture."""
 
 
 def _gamma(gamma: float) -> list[int]:
@@ -205,7 +260,15 @@ def _gamma(gamma: float) -> list[int]:
 
 
 def augment(texture: Array8, rng: Generator) -> Array8:
-    """Apply three different changes to a texture uint8 [size,size,3], one after another."""
+    """Apply three different augmentations to a texture, one after another.
+
+    Args:
+        texture: [S, S, 3], uint8, RGB.
+        rng: The source of randomness.
+
+    Returns:
+        [S, S, 3], uint8, RGB.
+    """
     image = Image.fromarray(texture)
     for number in rng.choice(len(AUGMENTATIONS), 3, replace=False):
         image = AUGMENTATIONS[number](image, rng)
@@ -213,8 +276,17 @@ def augment(texture: Array8, rng: Generator) -> Array8:
 
 
 def whole_and_tiles(photo: Array8, mask: Mask) -> tuple[Array8, Mask]:
-    """A photo [2S,2S,3] and its mask as five views, uint8 [5,S,S,3] and bool [5,S,S]: the whole at half size, where a
-    pixel is bad that has a bad one in it, then its four tiles."""
+    """Divide a photo and its mask into five views: the whole at half size, then its four tiles.
+
+    A pixel of the small mask is set where any of its four pixels in the large one is.
+
+    Args:
+        photo: [2S, 2S, 3], uint8, RGB.
+        mask: [2S, 2S], bool.
+
+    Returns:
+        [5, S, S, 3], uint8, RGB, and [5, S, S], bool.
+    """
     size = len(photo) // TILES
     places = [(slice(top, top + size), slice(left, left + size)) for top in (0, size) for left in (0, size)]
     small = mask.reshape(size, TILES, size, TILES).any(axis=(1, 3))

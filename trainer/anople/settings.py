@@ -1,4 +1,4 @@
-"""The settings of AnoPLe. docs/anople.md lists the open questions that they answer."""
+"""The settings of AnoPLe; docs/anople.md lists the open questions that they answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Coupling = Literal["both", "text-to-visual", "visual-to-text", "none"]
 
 
 class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The defaults are what `train-and-export --method anople` takes."""
+    """The method's settings; the defaults are those of `train-and-export --method anople`."""
 
     text_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable text tokens per layer, n_t")] = 4
     visual_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable visual tokens per layer, n_v")] = 4
@@ -49,21 +49,21 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     tiles: Annotated[bool, Meta(description="train on the four tiles of a photo besides the whole one")] = False
     anomaly_share: Annotated[
         float,
-        Meta(ge=0, lt=1, description="of the photos that get a painted pseudo-anomaly; one of a step is left good"),
+        Meta(ge=0, lt=1, description="share of photos that get a painted defect; at least one of a step stays good"),
     ] = 0.5
     foreground: Annotated[
-        bool, Meta(description="keep pseudo-anomalies on the part where it stands out from its background")
+        bool, Meta(description="keep painted defects on the part, where it stands out from its background")
     ] = True
     variation: Annotated[
         float,
-        Meta(ge=0, le=1, description="how far photos are turned, shifted and lit otherwise in training"),
+        Meta(ge=0, le=1, description="how much photos are turned, shifted and relit in training: 0 is not at all"),
     ] = 0.5
     latent_noise: Annotated[
         float,
         Meta(
             ge=0,
-            description="length of the noise that makes further anomalies of good photos' features, whose own length "
-            "is 1, before the decoder; below 0.5 they are hardly anomalies",
+            description="length of the noise that turns good photos' features, of length 1, into further anomalies "
+            "before the decoder; 0 makes none, and below 0.5 they are hardly anomalous",
         ),
     ] = 0.0
     decoder: Annotated[
@@ -71,19 +71,19 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Meta(description="1×1 and depth-wise convolutions on the patches, or the patches as they are"),
     ] = "light"
     normalise_alignment: Annotated[
-        bool, Meta(description="of the aligned sum: weights sum to 1 and the sum has length 1")
+        bool, Meta(description="scale the sum of patches in the alignment loss to length 1")
     ] = True
-    align: Annotated[Literal["anomalous", "all"], Meta(description="views the alignment loss is taken over")] = (
+    align: Annotated[Literal["anomalous", "all"], Meta(description="views that the alignment loss is taken over")] = (
         "anomalous"
     )
-    alignment_weight: Annotated[float, Meta(ge=0, description="of the alignment loss")] = 0.1
+    alignment_weight: Annotated[float, Meta(ge=0, description="weight of the alignment loss")] = 0.1
     steps: Annotated[int, Meta(ge=1, description="steps of AdamW")] = 100
     lr: Annotated[float, Meta(gt=0, description="learning rate after a warm-up of a tenth of the steps")] = 2e-3
-    decoder_lr: Annotated[float, Meta(gt=0, description="the same of the decoder")] = 3e-4
-    weight_decay: Annotated[float, Meta(ge=0, description="of AdamW")] = 5e-4
+    decoder_lr: Annotated[float, Meta(gt=0, description="learning rate of the decoder, after the same warm-up")] = 3e-4
+    weight_decay: Annotated[float, Meta(ge=0, description="weight decay of AdamW")] = 5e-4
     memory: Annotated[
         Literal["prompted", "plain"],
-        Meta(description="features the memory holds: of the prompted pass, or of a second pass without prompts"),
+        Meta(description="features that the memory holds: of the prompted pass, or of a second pass without prompts"),
     ] = "prompted"
     fusion: Annotated[
         Fusion,
@@ -95,8 +95,8 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     poses: Annotated[
         bool,
         Meta(
-            description="remember each shot also in its seven other turned and mirrored views: not for a part that is "
-            "bad when it lies otherwise; memory and its search grow eightfold"
+            description="also remember the seven other turned and mirrored views of each shot; not for a part that is "
+            "bad when turned or mirrored; memory and search time grow eightfold"
         ),
     ] = False
     image_maximum: Annotated[
@@ -105,13 +105,11 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = "grid"
     temperature: Annotated[float, Meta(gt=0, description="multiplier of the cosine; CLIP's own is 100")] = 20.0
     local: Annotated[
-        Literal["vv"], Meta(description="patches that the decoder reads besides the memory's: of the V-V path")
+        Literal["vv"], Meta(description="patches that the decoder reads besides the memory's: those of the V-V path")
     ] = "vv"
-    batch: Annotated[
-        int, Meta(ge=2, description="photos of a step, drawn uniformly over products, then over shots")
-    ] = 4
+    batch: Annotated[int, Meta(ge=2, description="photos per step, drawn uniformly over products, then over shots")] = 4
     recompute: Annotated[
-        bool, Meta(description="keep no activations of the towers: less memory on a GPU, a third more time")
+        bool, Meta(description="compute the towers again for the gradient: less memory on a GPU, a third more time")
     ] = False
 
 
@@ -121,8 +119,11 @@ DEFAULT = AnoPLeSettings()
 def anople_settings(**changes: Any) -> AnoPLeSettings:
     """Return the defaults with some fields changed.
 
+    Args:
+        **changes: Field → its value.
+
     Raises:
-        SettingsError: A value is out of range, or two settings clash.
+        SettingsError: A value is out of range, or two settings contradict each other.
     """
     settings = change_settings(DEFAULT, changes)
     projected = {"both": ("text", "visual"), "text-to-visual": ("text",), "visual-to-text": ("visual",), "none": ()}

@@ -1,4 +1,4 @@
-"""The visual tower with deep prompts, as a V-V tower whose sequence carries learnable tokens in its first layers."""
+"""The visual tower with deep prompts: a V-V tower whose sequence carries learnable tokens in its first layers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ from ..clip.vv_tower import VVTower, dual_attention
 class PromptedTower:
     """Runs a VVTower's blocks over [CLS], the patches, the prefix and the prompts of the layer.
 
-    Prefix and first prompts enter after the tower's first LayerNorm; the prompts of layer j overwrite those of the
-    layer before, and those of the last layer that has some stay to the end (MaPLe). V-V attention sees them too.
+    Prefix and first prompts enter after the tower's first LayerNorm. The prompts of a layer replace those of the layer
+    before; the last ones stay to the end (MaPLe). V-V attention reads prefix and prompts too.
+
+    Args:
+        tower: The tower, which has to be a ViT's.
+        recompute: Whether blocks are run again for the gradient instead of keeping their activations.
+
+    Raises:
+        BackboneError: The tower is no ViT's.
     """
 
     def __init__(self, tower: Tower, recompute: bool = False) -> None:
-        """recompute: run blocks again for the gradient, which saves memory. BackboneError for a ResNet."""
         if not isinstance(tower, VVTower):
             raise BackboneError(
                 "AnoPLe needs a CLIP whose image tower is a ViT, such as --backbone ViT-B-16-plus-240: it puts prompts "
@@ -33,8 +39,16 @@ class PromptedTower:
         self._recompute = recompute
 
     def __call__(self, image: Tensor, prompts: Tensor, prefix: Tensor) -> tuple[Tensor, ...]:
-        """image uint8 [B,S,S,3]; prompts [J,n,W]; prefix [B,p,W]. Returns, all l2-normalised, global [B,D], the local
-        path's patches [B,P,D], and the patches [B,P,W] at each memory tap."""
+        """Encode images.
+
+        Args:
+            image: [B, S, S, 3], uint8, RGB.
+            prompts: [J, n, W].
+            prefix: [B, p, W].
+
+        Returns:
+            Global [B, D], the local path's patches [B, P, D], and memory [B, P, W] for each tap, all l2-normalised.
+        """
         tower = self.tower
         local = tower.embed(image)
         batch, own, _ = local.shape
@@ -45,7 +59,7 @@ class PromptedTower:
             if index <= len(prompts):
                 tokens = torch.cat([tokens[:, :kept], prompts[index - 1].expand(batch, -1, -1)], dim=1)
             run = partial(checkpoint, _run, use_reentrant=False) if self._recompute else _run
-            # Only [CLS] leaves the last block. As in VVTower, it is the only query there, unless the block is tapped.
+            # Only [CLS] is needed after the last block. It is the only query there, unless the block is tapped.
             last = 1 if index == len(tower.blocks) else None
             queries = None if index in tower.taps else last
             leaving = queries if tower.tap_outputs else last
@@ -61,7 +75,12 @@ class PromptedTower:
         )
 
     def average(self, image: Tensor, levels: int) -> Tensor:
-        """Return the average patch of images uint8 [B,S,S,3] at the entry of each of the first blocks, [levels,W]."""
+        """Return the average patch at the entry of each of the first blocks, [levels, W].
+
+        Args:
+            image: [B, S, S, 3], uint8, RGB.
+            levels: The number of blocks.
+        """
         tokens, averages = self.tower.embed(image), []
         for block in self.tower.blocks[:levels]:
             averages.append(tokens[:, 1:].mean(dim=(0, 1)))
@@ -72,8 +91,12 @@ class PromptedTower:
 def _run(
     block: Any, tokens: Tensor, queries: int | None = None, leaving: int | None = None, own: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a block; return the first `queries` tokens after its attention, the V-V residual of the first `own` tokens,
-    and the first `leaving` tokens after its MLP."""
+    """Run a block on tokens [B, N, W].
+
+    Returns:
+        The first `queries` tokens after the attention, the V-V residual of the first `own` tokens, and the first
+        `leaving` tokens after the MLP. None stands for all tokens.
+    """
     step, local = dual_attention(block, tokens, queries, own)
     attended = tokens[:, :queries] + step
     rest = attended[:, :leaving]

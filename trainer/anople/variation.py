@@ -1,4 +1,4 @@
-"""How a photo may differ from another shot of the same part, so that a few shots stand for more."""
+"""Variation of the training photos: a few shots then stand for more differences between good parts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ from .pseudo import Mask
 TURN, SHIFT = 15.0, 0.06
 """The largest turn in degrees, and the largest shift as a share of the side."""
 LIGHT, TINT = 0.2, 0.05
-"""The largest changes of light: of a photo's brightness, and of each colour, as a factor and as a share of white."""
+"""The largest change of brightness, and the largest change of each colour, as a factor and as a share of white."""
 
 
 def vary(photo: Array8, mask: Mask, strength: float, rng: Generator) -> tuple[Array8, Mask]:
-    """Return a photo uint8 [S,S,3] and its mask bool [S,S], turned, shifted and lit otherwise.
+    """Return a photo, [S, S, 3], uint8, and its mask, [S, S], bool, turned, shifted and relit.
 
-    strength: 0 leaves it as it is, 1 goes up to the bounds. What comes in at an edge is the photo's mirror image.
+    Beyond an edge of the photo lies its mirror image.
+
+    Args:
+        photo: [S, S, 3], uint8, RGB.
+        mask: [S, S], bool.
+        strength: 0 to 1: 0 returns both unchanged, 1 goes up to the largest changes.
+        rng: The source of randomness.
     """
     if not strength:
         return photo, mask
@@ -30,7 +36,7 @@ def vary(photo: Array8, mask: Mask, strength: float, rng: Generator) -> tuple[Ar
     light = (1.0 + strength * rng.uniform(-LIGHT, LIGHT)) * (1.0 + strength * rng.uniform(-TINT, TINT, 3))
     haze = 255.0 * strength * rng.uniform(-TINT, TINT, 3)
     cos, sin = np.cos(angle), np.sin(angle)
-    origin = edge + middle  # what is shifted to (right, down) was in the middle
+    origin = edge + middle  # the photo's centre, which moves to (right, down)
     source = (cos, -sin, origin - cos * right + sin * down, sin, cos, origin - sin * right - cos * down)
 
     def move(pixels: npt.NDArray[np.uint8], resampling: Image.Resampling) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""The backbone: a frozen CLIP, or an image tower without text, whose features everything is learned from."""
+"""The backbone: a frozen CLIP, or an image tower without text, that computes every feature."""
 
 from __future__ import annotations
 
@@ -34,9 +34,27 @@ from .weights import HUB, open_model, read_config
 
 
 class Backbone:
-    """A frozen CLIP on a device: the V-V image tower, the text tower, and what identifies them.
+    """A frozen CLIP on a device: the image tower with V-V attention, the text tower, and the encoder's description.
 
-    An image-only one has no text tower.
+    An image-only backbone has no text tower.
+
+    Args:
+        name: The backbone's name.
+        model: An open_clip model, or an ImageOnlyModel.
+        known_tokens: The ids of the tokens that the text tower has learned; None for all.
+        taps: The blocks that the memory is taken from, counted from 1; those in a tuple are joined to one output. None
+            for the tower's own choice.
+        grid: The side of the grid of patches; None for the tower's own.
+        neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None for
+            the tower's own.
+        tap_outputs: Whether a ViT's memory is taken from its blocks' plain outputs, not after their attention
+            (docs/promptad.md, D7).
+        device: A torch device.
+
+    Raises:
+        BackboneError: A tower of the model is not supported.
+        SettingsError: The taps are no blocks of the image tower, grid or neighbourhood is out of range, or tap_outputs
+            is given for an image tower that is no ViT.
     """
 
     def __init__(
@@ -51,32 +69,13 @@ class Backbone:
         tap_outputs: bool = False,
         device: str = "cpu",
     ) -> None:
-        """Freeze a model and move it to a device.
-
-        Args:
-            name: The backbone's name.
-            model: An open_clip model, or an ImageOnlyModel.
-            known_tokens: The ids of the tokens that the text tower has learned; None for all.
-            taps: The blocks that the memory is taken from, counted from 1, those in a tuple together; None for the
-                tower's own choice.
-            grid: The side of the grid of patches; None for the tower's own.
-            neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None
-                for the tower's own.
-            tap_outputs: The memory of a ViT is its blocks' plain outputs, not what is behind their attention.
-            device: A torch device.
-
-        Raises:
-            BackboneError: A tower of the model is not supported.
-            SettingsError: The taps are no blocks of the image tower, grid or neighbourhood is out of range, or
-                tap_outputs is given for an image tower that is no ViT.
-        """
         model.requires_grad_(False).eval()
         self.device = torch.device(device)
         self._known_tokens = known_tokens
         self.visual = wrap(model.visual, taps, grid, neighbourhood).to(self.device).eval()
         self._text: TextTower | None = None
         self.logit_scale = 0.0
-        """CLIP's temperature as the checkpoint stores it: a logarithm, ln 100 for most; 0 without a text tower."""
+        """The logarithm of CLIP's temperature, as the checkpoint stores it: ln 100 for most; 0 without a text tower."""
         if not isinstance(model, ImageOnlyModel):
             self._text = TextTower(getattr(model, "text", model)).to(self.device).eval()
             self.logit_scale = float(model.logit_scale)
@@ -89,7 +88,7 @@ class Backbone:
         self.residual_weight = RESIDUAL_WEIGHT * math.exp(self.logit_scale)
         """The weight of a residual margin in a product's scores (scoring.Learned)."""
         self.is_random = False
-        """Whether the weights are random ones: their speed is an encoder's, their features mean nothing."""
+        """Whether the weights are random. Such a backbone is only good for measuring speed and for tests."""
         self.encoder = Encoder(
             backbone=name,
             weights=weights_hash(model, self.visual.describe()),
@@ -117,24 +116,28 @@ class Backbone:
         """Open `small`, any open_clip ViT or CLIP ResNet, or one of timm's image-only models.
 
         Args:
-            name: `small`, a name of open_clip, a repository of the hub behind `hf-hub:`, or a name of timm behind
-                `timm:`.
+            name: `small`, a name of open_clip, `hf-hub:` and a repository of the Hugging Face hub, or `timm:` and a
+                name of timm.
             pretrained: The tag of the weights, or `random`.
-            weights: A local file with the weights instead (safetensors, .pt).
-            taps: The blocks that the memory is taken from, counted from 1, those in a tuple together; None for the
-                backbone's own choice.
+            weights: A local file with the weights (safetensors, .pt), in place of a tag.
+            taps: The blocks that the memory is taken from, counted from 1; those in a tuple are joined to one output.
+                None for the backbone's own choice.
             grid: The side of the grid of patches; None for the backbone's own.
             neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None
                 for the backbone's own.
-            image_size: The side of the square pictures in pixels, of a timm model; None for its own.
-            tap_outputs: The memory of a ViT is its blocks' plain outputs, not what is behind their attention.
+            image_size: The side of a timm model's square pictures in pixels; None for its own.
+            tap_outputs: Whether a ViT's memory is taken from its blocks' plain outputs, not after their attention
+                (docs/promptad.md, D7).
             device: A torch device.
+
+        Returns:
+            The backbone.
 
         Raises:
             BackboneError: The name or tag is unknown, the weights cannot be had or do not fit, or a tower is not
                 supported.
-            SettingsError: The device cannot be used, the taps are no blocks, grid or neighbourhood is out of range, or
-                two sources of weights are given.
+            SettingsError: The device cannot be used, the taps are no blocks, grid or neighbourhood is out of range, an
+                option does not apply to the backbone, or two sources of weights are given.
         """
         check_device(device)
         if name.startswith(IMAGE_ONLY):
@@ -164,21 +167,32 @@ class Backbone:
 
     @property
     def has_text(self) -> bool:
-        """Whether there is a text tower, which prompts are made with."""
+        """Whether the backbone has a text tower, which prompts need."""
         return self._text is not None
 
     @property
     def text(self) -> TextTower:
-        """The text tower; SettingsError where the backbone has none."""
+        """The text tower.
+
+        Raises:
+            SettingsError: The backbone has none.
+        """
         if self._text is None:
             raise SettingsError(
-                f"{self.encoder.backbone} has no text tower, so it learns no prompts: take its memory only (--method "
+                f"{self.encoder.backbone} has no text tower, so it learns no prompts: use its memory only (--method "
                 "memory, or `goodparts teach`), or another --backbone"
             )
         return self._text
 
     def encode(self, views: Array8) -> Features:
-        """Encode views uint8 RGB [B,S,S,3] through torch."""
+        """Encode views through torch.
+
+        Args:
+            views: [B, S, S, 3], uint8, RGB.
+
+        Returns:
+            The features of the views.
+        """
 
         def run(part: Array8) -> Outputs:
             outputs = self.visual(torch.tensor(part, device=self.device))
@@ -188,7 +202,11 @@ class Backbone:
             return to_features(in_parts(views, VIEWS_AT_ONCE, run), self.encoder.grid)
 
     def unknown_words(self, texts: Iterable[str]) -> list[str]:
-        """Return the words of these texts that the text tower has not learned: a small one's vocabulary has gaps."""
+        """Return the words that the text tower has not learned; the vocabulary of a small one has gaps.
+
+        Args:
+            texts: Texts, in which {} stands for the product.
+        """
         if self._known_tokens is None:
             return []
         words = sorted({word for text in texts for word in text.replace("{}", " ").split()})
@@ -197,7 +215,14 @@ class Backbone:
 
 
 def wrap(visual: Any, taps: Taps | None = None, grid: int | None = None, neighbourhood: int | None = None) -> Tower:
-    """Return an image tower with its local path; what is None is the tower's own choice.
+    """Return an image tower with the local path and the memory.
+
+    Args:
+        visual: The image tower of open_clip, of the embedded backbone, or of a timm model.
+        taps: The blocks that the memory is taken from, counted from 1; None for the tower's own choice.
+        grid: The side of the grid of patches; None for the tower's own.
+        neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None for
+            the tower's own.
 
     Raises:
         BackboneError: The tower is neither a ViT with a class token, nor a ResNet of CLIP, nor that of the embedded
@@ -218,6 +243,12 @@ def check_architecture(
 ) -> None:
     """Check that an open_clip model is supported, before its weights are read or downloaded.
 
+    Args:
+        name: The model's name.
+        taps: As `wrap` takes them.
+        grid: As `wrap` takes it.
+        neighbourhood: As `wrap` takes it.
+
     Raises:
         BackboneError: There is no model of this name, or one of its towers is not supported.
         SettingsError: The taps are no blocks of the image tower, or grid or neighbourhood is out of range.
@@ -226,9 +257,9 @@ def check_architecture(
     if hugging_face := config["text_cfg"].get("hf_model_name"):
         raise BackboneError(f"{name}: text tower {hugging_face} is not supported: CLIP's causal one is")
     if name.startswith(HUB):
-        return  # open_clip would fetch its weights as well
+        return  # open_clip would download its weights too
     try:
-        with torch.device("meta"):  # shapes without values, in a moment however large the model is
+        with torch.device("meta"):  # shapes without values: fast even for a large model
             model: Any = open_clip.create_model(name, device="meta")
             wrap(model.visual, taps, grid, neighbourhood)
             TextTower(getattr(model, "text", model))
@@ -237,15 +268,21 @@ def check_architecture(
 
 
 def check_device(device: str) -> None:
-    """Raise SettingsError unless torch can use the device.
+    """Check that torch can use a device.
 
-    On a GPU convolutions are also kept in fp32 from here on, as the parity gate expects.
+    On a GPU it also switches TF32 off for convolutions, for as long as the process runs: the parity gate expects fp32.
+
+    Args:
+        device: A torch device, such as cpu or cuda.
+
+    Raises:
+        SettingsError: Torch cannot use it.
     """
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(
-            f"--device {device}: torch {torch.__version__} cannot use it ({first_line(error)[:200]}); cpu or cuda"
+            f"--device {device}: torch {torch.__version__} cannot use it ({first_line(error)[:200]}); give cpu or cuda"
         ) from error
     torch.backends.cudnn.allow_tf32 = False
 
@@ -254,6 +291,10 @@ def weights_hash(model: nn.Module, more: str) -> str:
     """Return the SHA-256 of every tensor of a model, by name, and of what else its features depend on.
 
     It does not depend on the file that the tensors came from.
+
+    Args:
+        model: The model.
+        more: What else the features depend on (`Tower.describe`).
     """
     digest = hashlib.sha256(more.encode())
     state: dict[str, Any] = model.state_dict()

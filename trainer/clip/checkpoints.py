@@ -1,6 +1,6 @@
-"""Files of CLIP's weights as people have them, under open_clip's names of tensors.
+"""Files of CLIP weights in the forms that people have, read as tensors under open_clip's names.
 
-No code of a file is run: pickles may hold tensors only, and of a TorchScript archive only the tensors are read.
+No code in a file is run: a pickle may hold tensors only, and only the tensors of a TorchScript archive are read.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from goodparts.runtime.core.errors import BackboneError, first_line
 from torch import Tensor
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
-"""Under one of these keys training checkpoints hold the weights."""
+"""Keys under which training checkpoints hold the weights."""
 PREFIXES = ("module.", "_orig_mod.", "clip.", "clip_model.", "model.")
-"""These prefixes come from data-parallel training, from torch.compile, and from models that contain a CLIP."""
+"""Prefixes of names: of data-parallel training, of torch.compile, and of models that contain a CLIP."""
 NO_WEIGHTS = re.compile(r"^(input_resolution|context_length|vocab_size|(.*\.)?attn_mask)$")
-"""Archives hold these settings and masks among the weights."""
+"""Names of settings and masks that TorchScript archives hold among the weights."""
 _HUGGING_FACE = (
     (r"^text_model\.embeddings\.token_embedding\.weight$", "token_embedding.weight"),
     (r"^text_model\.embeddings\.position_embedding\.weight$", "positional_embedding"),
@@ -33,7 +33,7 @@ _HUGGING_FACE = (
     (r"^vision_model\.embeddings\.class_embedding$", "visual.class_embedding"),
     (r"^vision_model\.embeddings\.patch_embedding\.weight$", "visual.conv1.weight"),
     (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.positional_embedding"),
-    (r"^vision_model\.pre_layrnorm\.", "visual.ln_pre."),  # spelt so there
+    (r"^vision_model\.pre_layrnorm\.", "visual.ln_pre."),  # spelt like this in the library
     (r"^vision_model\.post_layernorm\.", "visual.ln_post."),
     (r"^visual_projection\.weight$", "visual.proj"),
     (r"^text_model\.encoder\.layers\.", "transformer.resblocks."),
@@ -43,7 +43,7 @@ _HUGGING_FACE = (
     (r"\.mlp\.fc1\.", ".mlp.c_fc."),
     (r"\.mlp\.fc2\.", ".mlp.c_proj."),
 )
-"""The transformers library's names of CLIP's tensors, as patterns, and what open_clip calls them."""
+"""Patterns of the transformers library's names of CLIP's tensors, and their replacements, open_clip's names."""
 _STORAGES = {
     "FloatStorage": torch.float32,
     "HalfStorage": torch.float16,
@@ -57,11 +57,11 @@ _STORAGES = {
 
 
 class Checkpoint(NamedTuple):
-    """What a file holds.
+    """The content of a file of weights.
 
     Attributes:
-        tensors: Tensors by open_clip's names.
-        quick_gelu: Whether the model computes GELU as OpenAI's do; None where the file does not tell.
+        tensors: Tensors in float32 by open_clip's names.
+        quick_gelu: Whether the model approximates GELU as OpenAI's models do; None if the file does not tell.
     """
 
     tensors: dict[str, Tensor]
@@ -71,10 +71,16 @@ class Checkpoint(NamedTuple):
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read the weights of a CLIP from a file: safetensors, a pickle of tensors, or OpenAI's TorchScript archive.
 
-    The names may be open_clip's or the transformers library's, behind the prefixes and keys that training adds.
+    The names may be open_clip's or the transformers library's. Prefixes and keys that training adds are removed.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The weights.
 
     Raises:
-        BackboneError: The file is of none of these kinds, or holds an image tower only.
+        BackboneError: The file does not exist, is of none of these kinds, or holds an image tower only.
     """
     if not path.is_file():
         raise BackboneError(f"weights file {path} does not exist")
@@ -90,7 +96,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path} holds more than tensors, which is not read because its code would run: save the model's "
             "state_dict() instead"
         ) from error
-    except Exception as error:  # safetensors, zipfile and torch each raise their own
+    except Exception as error:  # safetensors, zipfile and torch raise errors of their own
         raise BackboneError(f"{path} is no file of weights that can be read: {first_line(error)[:200]}") from error
     tensors = _strip_prefixes(tensors)
     tensors = {name: tensor for name, tensor in tensors.items() if not NO_WEIGHTS.match(name)}
@@ -101,7 +107,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _unwrap(content: Any) -> dict[str, Tensor]:
-    """Return the tensors in a training checkpoint."""
+    """Return the tensors of a training checkpoint."""
     for _ in range(len(WRAPPERS)):
         if not isinstance(content, dict):
             break
@@ -125,7 +131,7 @@ def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_towers(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Raise BackboneError for a file that holds an image tower only."""
+    """Raise BackboneError if the file holds an image tower only."""
     is_bare = "conv1.weight" in tensors and not any(name.startswith("visual.") for name in tensors)
     has_text = any("token_embedding" in name or name.startswith("text.") for name in tensors)
     if is_bare or (not has_text and any(name.startswith("visual.") for name in tensors)):
@@ -155,7 +161,10 @@ def _from_hugging_face(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _hugging_face_activation(path: Path) -> bool | None:
-    """Return whether config.json beside a file of the transformers library asks for QuickGELU, its default."""
+    """Return whether config.json beside a file of the transformers library asks for QuickGELU, which is its default.
+
+    Without config.json it is None.
+    """
     config = path.with_name("config.json")
     if not config.is_file():
         return None
@@ -172,7 +181,7 @@ def _is_torchscript(path: Path) -> bool:
 
 
 class _ScriptedModule:
-    """Stands for any class of a TorchScript archive; its attributes are submodules, tensors and settings."""
+    """A stand-in for any class of a TorchScript archive; its attributes are submodules, tensors and settings."""
 
 
 class _ScriptUnpickler(pickle.Unpickler):
@@ -204,7 +213,7 @@ def _rebuild(storage: Tensor, offset: int, shape: tuple[int, ...], stride: tuple
 
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a TorchScript archive by their modules' names."""
+    """Return the tensors of a TorchScript archive by name, with the names of their modules before it."""
     with zipfile.ZipFile(path) as archive:
         [root] = {name.partition("/")[0] for name in archive.namelist() if name.endswith("/data.pkl")}
         model = _ScriptUnpickler(archive, root).load()

@@ -1,4 +1,4 @@
-"""The V-V image tower over timm's class-token ViTs, which open_clip builds EVA's and some other CLIPs on."""
+"""The V-V image tower over timm's ViTs with a class token, on which open_clip builds EVA's and some other CLIPs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,21 @@ from .vv_tower import attend, default_taps
 
 
 class ClassTokenTower(Tower):
-    """Wraps an open_clip TimmModel whose trunk is a ViT that is read at its class token.
+    """Wraps an open_clip TimmModel whose trunk is a ViT with a class token.
 
-    What it computes is what VVTower does for CLIP's own ViTs (PromptAD, eqs. 4-7): a local stream adds up attentions of
-    values to values, which have no rotary position, and the memory is taken after the attention of the tapped blocks.
+    It computes what VVTower computes for CLIP's own ViTs (PromptAD, eqs. 4-7): a local stream adds up V-V attentions,
+    whose values have no rotary position, and the memory is taken after the attention of the tapped blocks.
+
+    Args:
+        visual: The TimmModel.
+        taps: The blocks that the memory is taken from, counted from 1, in rising order; None for those of
+            `default_taps`.
+        grid: The side of the grid of patches of every output; None for the grid of the tokens.
+        neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None for 1.
+
+    Raises:
+        BackboneError: The trunk is not supported.
+        SettingsError: The taps are no blocks of the tower, or grid or neighbourhood is out of range.
     """
 
     def __init__(
@@ -29,10 +40,6 @@ class ClassTokenTower(Tower):
         grid: int | None = None,
         neighbourhood: int | None = None,
     ) -> None:
-        """taps: by default those of default_taps; grid: by default that of the tokens; neighbourhood: 1 by default.
-
-        Raises BackboneError for another trunk.
-        """
         self.check_supported(visual)
         super().__init__(visual, visual.trunk.blocks[0].mlp.act)
         self.trunk = visual.trunk
@@ -47,7 +54,14 @@ class ClassTokenTower(Tower):
 
     @staticmethod
     def check_supported(visual: Any) -> None:
-        """Raise BackboneError unless the trunk is a ViT that is read at its only class token."""
+        """Check that the trunk is a ViT with a single class token, which gives the global feature.
+
+        Args:
+            visual: A TimmModel of open_clip.
+
+        Raises:
+            BackboneError: It is not.
+        """
         trunk = visual.trunk
         name = type(trunk).__name__
         if not isinstance(trunk, (Eva, VisionTransformer)):
@@ -82,13 +96,26 @@ class ClassTokenTower(Tower):
         )
 
     def project(self, tokens: Tensor) -> Tensor:
-        """Map tokens […,W] into the joint space […,D]; the class token and patches share norm and projection."""
+        """Map tokens into the joint space; class token and patches share norm and projection.
+
+        Args:
+            tokens: […, W].
+
+        Returns:
+            […, D].
+        """
         projected: Tensor = self.trunk.head(self.trunk.fc_norm(self.trunk.norm(tokens)))
         return projected
 
 
 def block_attentions(block: Any, tokens: Tensor, rope: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the residuals of a block's ordinary attention and of its V-V attention, [B,N,W] each."""
+    """Return the residuals of a block's ordinary attention and of its V-V attention, [B, N, W] each.
+
+    Args:
+        block: A block of a timm ViT.
+        tokens: [B, N, W].
+        rope: The rotary position embedding of the ordinary attention, or None.
+    """
     post_norm = isinstance(block, EvaBlockPostNorm)
     read = tokens if post_norm else block.norm1(tokens)
     attention = block.attn
@@ -103,7 +130,12 @@ def block_attentions(block: Any, tokens: Tensor, rope: Tensor | None) -> tuple[T
 
 
 def feed_forward(block: Any, tokens: Tensor) -> Tensor:
-    """Return the residual of a block's MLP."""
+    """Return the residual of a block's MLP, [B, N, W].
+
+    Args:
+        block: A block of a timm ViT.
+        tokens: [B, N, W].
+    """
     if isinstance(block, EvaBlockPostNorm):
         normed: Tensor = block.norm2(block.mlp(tokens))
         return normed
@@ -111,7 +143,16 @@ def feed_forward(block: Any, tokens: Tensor) -> Tensor:
 
 
 def scale(block: Any, number: int, residual: Tensor) -> Tensor:
-    """Scale a residual as the block does, by a gamma of its own or a LayerScale, where it has one."""
+    """Scale a residual as the block does, by its gamma or its LayerScale if it has one.
+
+    Args:
+        block: A block of a timm ViT.
+        number: 1 for the attention's residual, 2 for the MLP's.
+        residual: […, W].
+
+    Returns:
+        […, W].
+    """
     gamma = getattr(block, f"gamma_{number}", None)
     layer_scale = getattr(block, f"ls{number}", None)
     if layer_scale is not None:
@@ -120,7 +161,14 @@ def scale(block: Any, number: int, residual: Tensor) -> Tensor:
 
 
 def project_values(attention: Any, tokens: Tensor) -> Tensor:
-    """Return the values [B,N,W] of an attention whose projections are separate or one."""
+    """Return the values of an attention, [B, N, W].
+
+    Its queries, keys and values may come from one projection or from three.
+
+    Args:
+        attention: The attention of a timm block.
+        tokens: [B, N, W].
+    """
     if attention.qkv is None:
         separate: Tensor = attention.v_proj(tokens)
         return separate

@@ -1,14 +1,14 @@
 """CLIP's ResNet with V-V attention in its attention pool (PromptAD, Table 8; the attention is CLIP Surgery's).
 
-A CLIP ResNet has one attention, the pool at its end. There the local path is not a sum over blocks but that one
-V-V attention itself, with what CLIP Surgery found to suit it: queries and keys are the l2-normalised values of a
-head, and their products are scaled eight times as much as usual.
+A CLIP ResNet has one attention, the pool at its end. So the local path is not a sum over blocks, but this one V-V
+attention itself, in the form that CLIP Surgery found to suit it: queries and keys are a head's l2-normalised values,
+and their products are scaled eight times as much as usual.
 
-Scoring fuses prompt and memory cell by cell, so every output is on one grid, by default the finest tap's: 28×28 of a
-224-pixel image for layer2. The other maps, layer3's 14×14 and the local features' 7×7, are resized to it bilinearly
-before they are normalised, as PatchCore does with layer3. A coarser grid would be cheaper, but would give up the
-resolution that layer2 is tapped for. The price is a memory of 784 rows a photo: with four photos its search takes 7.6
-GFLOP, RN50 itself 11.9.
+Scoring fuses prompts and memory cell by cell, so every output has the same grid, by default the finest tap's: 28×28 for
+layer2 of a 224-pixel image. The other maps, 14×14 of layer3 and 7×7 of the local features, are resized to it
+bilinearly before they are normalised, as PatchCore does with layer3. A coarser grid would be cheaper, but would give up
+the resolution that layer2 is tapped for. The price is a memory of 784 rows a photo: with four photos its search takes
+7.6 GFLOP, RN50 itself 11.9.
 """
 
 from __future__ import annotations
@@ -26,14 +26,25 @@ from torch import Tensor
 from .tower import Taps, Tower, check_taps
 
 DEFAULT_TAPS = (2, 3)
-"""The layers that PatchCore takes its memory from; the paper does not say which ones PromptAD does."""
+"""The layers that PatchCore takes its memory from. PromptAD's paper does not tell its own."""
 
 VALUE_SCALE = 8.0
 """The factor by which CLIP Surgery multiplies the usual scale of attention, head width^-1/2."""
 
 
 class ResNetTower(Tower):
-    """Wraps an open_clip ModifiedResNet; its memory is what the tapped ones of its four layers put out."""
+    """Wraps an open_clip ModifiedResNet; its memory is the outputs of the tapped layers, of which there are four.
+
+    Args:
+        visual: The ModifiedResNet.
+        taps: The layers that the memory is taken from, counted from 1, in rising order; None for DEFAULT_TAPS.
+        grid: The side of the grid of patches of every output; None for the finest tap's.
+        neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None for 1.
+
+    Raises:
+        BackboneError: The image tower is no ResNet with CLIP's attention pool.
+        SettingsError: The taps are no layers of the tower, or grid or neighbourhood is out of range.
+    """
 
     def __init__(
         self,
@@ -42,7 +53,6 @@ class ResNetTower(Tower):
         grid: int | None = None,
         neighbourhood: int | None = None,
     ) -> None:
-        """taps: by default DEFAULT_TAPS; grid: by default the finest tap's; neighbourhood: 1 by default."""
         check_supported(visual)
         super().__init__(visual, visual.act1)
         self.layers = visual.layer1, visual.layer2, visual.layer3, visual.layer4
@@ -80,14 +90,22 @@ class ResNetTower(Tower):
 
 
 def to_cells(maps: Tensor) -> Tensor:
-    """Return maps [B,C,h,w] as cells [B,h·w,C]."""
+    """Return maps as cells, [B, h·w, C].
+
+    Args:
+        maps: [B, C, h, w].
+    """
     return maps.flatten(2).transpose(1, 2)
 
 
 def pool(attention: Any, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Return CLIP's own global feature [B,D] of cells [B,p,C], and local ones [B,p,D] by V-V attention.
+    """Return CLIP's own global feature, [B, D], and local features by V-V attention, [B, p, D].
 
     Both attentions share the output projection, so their results go through it as one matrix product.
+
+    Args:
+        attention: The attention pool.
+        cells: [B, p, C], the cells of the last layer.
     """
     batch, _, width = cells.shape
     tokens = torch.cat([cells.mean(dim=1, keepdim=True), cells], dim=1) + attention.positional_embedding
@@ -106,6 +124,13 @@ def pool(attention: Any, cells: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_supported(visual: Any) -> None:
-    """Raise BackboneError unless this is a ResNet with CLIP's attention pool."""
+    """Check that an image tower is a ResNet with CLIP's attention pool.
+
+    Args:
+        visual: The image tower.
+
+    Raises:
+        BackboneError: It is not.
+    """
     if not isinstance(getattr(visual, "attnpool", None), AttentionPool2d):
         raise BackboneError(f"image tower {type(visual).__name__} is not supported without CLIP's attention pool")

@@ -1,8 +1,8 @@
-"""The text tower, run on token vectors rather than token ids, and packed.
+"""The text tower, which reads token vectors instead of token ids, in packed rows.
 
-The tower is causal, so what follows [EOS] cannot matter, and prompts that begin alike share what they begin
-with. `PackedLayout` (prompts.py) uses both exactly: one row holds a common prefix once, and behind it every
-continuation, each of which sees the prefix and itself.
+The tower is causal, so tokens after [EOS] do not change a prompt's feature, and prompts that begin alike share the
+computation of what they begin with. `PackedLayout` (promptad/prompts.py) uses both, and the features stay the same: a
+row holds the common prefix once, then one continuation after another, each of which attends to the prefix and itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ INITIAL_SPREAD = 0.02
 
 
 class TextTower(nn.Module):
-    """Wraps the text side of an open_clip CLIP."""
+    """Wraps the text side of an open_clip CLIP.
+
+    Args:
+        text: The open_clip model, or its text tower.
+
+    Raises:
+        BackboneError: It is not CLIP's causal text tower.
+    """
 
     text: Any  # open_clip is untyped
 
@@ -38,16 +45,25 @@ class TextTower(nn.Module):
         self.context_length, self.width = self.positional_embedding.shape
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Return the token vectors [T,W] of token ids int64 [T]."""
+        """Return the token vectors of token ids, [T, W].
+
+        Args:
+            ids: [T], int64.
+        """
         vectors: Tensor = self.text["token_embedding"](ids)
         return vectors
 
     def forward(self, vectors: Tensor, positions: Tensor, mask: Tensor, read: Tensor) -> Tensor:
-        """Encode packed rows of token vectors as raw text features, which are not normalised.
+        """Encode packed rows of token vectors.
 
-        vectors [N,T,W]; positions int64 [T]: each token's place in its own prompt; mask [T,T]: 0 where a
-        token (row) may see another (column), −inf elsewhere; read int64 [B]: where each prompt's [EOS] is.
-        Returns [N,B,D].
+        Args:
+            vectors: [N, T, W].
+            positions: [T], int64: each token's position in its own prompt.
+            mask: [T, T]: 0 where a token (row) may attend to another (column), −inf elsewhere.
+            read: [B], int64: where each prompt's [EOS] is in a row.
+
+        Returns:
+            [N, B, D], the raw text features, which are not normalised.
         """
         tokens = vectors + self.positional_embedding[positions]
         *blocks, last = self.text["transformer"].resblocks
@@ -59,9 +75,18 @@ class TextTower(nn.Module):
 
 
 def run_block(block: Any, tokens: Tensor, mask: Tensor, read: Tensor | None = None) -> Tensor:
-    """Run a residual attention block on tokens [N,T,W]; return only the tokens at the places `read`, all where None.
+    """Run a residual attention block.
 
-    The arithmetic is open_clip's, without its way to [T,N,W] and back. A last block need only give what is read.
+    It computes what open_clip's block computes, without transposing the tokens to [T, N, W] and back.
+
+    Args:
+        block: The block.
+        tokens: [N, T, W].
+        mask: [T, T], which is added to the attention's logits.
+        read: [B], int64: the positions of the tokens that are returned, which saves work in a last block; None for all.
+
+    Returns:
+        [N, B, W], or [N, T, W] for all.
     """
     attention = block.attn
     mixed = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
@@ -76,12 +101,19 @@ def run_block(block: Any, tokens: Tensor, mask: Tensor, read: Tensor | None = No
 
 @functools.cache
 def open_tokenizer() -> SimpleTokenizer:
-    """Return CLIP's tokenizer, which is opened once: reading its merges takes a tenth of a second."""
+    """Return CLIP's tokenizer. It is opened once, since reading its merges takes a tenth of a second."""
     return SimpleTokenizer()
 
 
 def check_supported(text: Any) -> None:
-    """Raise BackboneError unless this is CLIP's causal text tower with CLIP's vocabulary, read at [EOS]."""
+    """Check that a text tower is CLIP's causal one with CLIP's vocabulary, which is read at [EOS].
+
+    Args:
+        text: The open_clip model, or its text tower.
+
+    Raises:
+        BackboneError: It is not.
+    """
     whole = all(hasattr(text, name) for name in _PARTS) and text.attn_mask is not None
     whole = whole and all(isinstance(block.attn, nn.MultiheadAttention) for block in text.transformer.resblocks)
     pool = getattr(text, "text_pool_type", getattr(text, "pool_type", "argmax"))

@@ -1,4 +1,4 @@
-"""What every image tower shares: uint8 pixels in, l2-normalised features out, and what the engine says about them."""
+"""What every image tower shares: it reads uint8 pixels, returns l2-normalised features and describes them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,30 @@ import torch.nn.functional as F
 from goodparts.runtime.core.errors import SettingsError
 from torch import Tensor, nn
 
-# CLIP's own; some checkpoints bring others.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-
+"""The mean and standard deviation of CLIP's pixels in 0 to 1; some checkpoints have their own."""
 
 Taps = tuple[int | tuple[int, ...], ...]
-"""What the memory is taken from: an output for each block, counted from 1, or for several blocks together."""
+"""The blocks that the memory is taken from, counted from 1: one output for each entry; a tuple joins several blocks."""
 
 
 class Tower(nn.Module):
-    """Wraps a frozen open_clip image tower; image uint8 [B,S,S,3] → global, local, and one memory per tap.
+    """Wraps a frozen open_clip image tower.
 
-    image_size: S; grid: (rows, columns) with rows·columns = P, of every output; neighbourhood: odd side of the square
-    of patches that each patch of the memory is averaged over, 1 for none; out_width: of the joint space, D; taps: the
-    blocks that the memory is taken from, counted from 1, and tap_widths, W of each; joined: the blocks before each tap
-    whose features lie in the same output.
+    Shapes are written with B images, S pixels a side, P patches, D numbers in the joint space, and W in a memory tap.
+
+    Attributes:
+        image_size: S.
+        grid: (rows, columns) of every output; their product is P.
+        neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; 1 for none.
+        out_width: D.
+        taps: The blocks that the memory is taken from, counted from 1; of joined blocks, the last.
+        tap_widths: W of each tap.
+
+    Args:
+        visual: The image tower.
+        activation: One of the tower's nonlinearities, which are all alike.
     """
 
     visual: Any  # open_clip is untyped
@@ -39,10 +47,10 @@ class Tower(nn.Module):
 
     @property
     def joined(self) -> tuple[tuple[int, ...], ...]:
+        """For each tap, the earlier blocks whose features are joined to it in the same output."""
         return ((),) * len(self.taps)
 
     def __init__(self, visual: Any, activation: nn.Module) -> None:
-        """activation: one of the model's nonlinearities; all are alike."""
         super().__init__()
         self.visual = visual
         self._activation = type(activation).__name__
@@ -51,15 +59,26 @@ class Tower(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessing.get("std") or STD), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Encode image uint8 RGB [B,S,S,3]: l2-normalised global [B,D], local [B,P,D], and [B,P,W] per tap."""
+        """Encode images.
+
+        Args:
+            image: [B, S, S, 3], uint8, RGB.
+
+        Returns:
+            Global [B, D], local [B, P, D], and memory [B, P, W] for each tap, all l2-normalised.
+        """
         raise NotImplementedError
 
     def set_grid(self, grid: int, neighbourhood: int) -> None:
-        """Set the side of the grid of every output, and of the neighbourhood that the memory is averaged over.
+        """Set the grid of every output, and the neighbourhood that the memory is averaged over.
+
+        Args:
+            grid: The side of the grid in patches.
+            neighbourhood: The odd side of the neighbourhood in patches; 1 averages nothing.
 
         Raises:
-            SettingsError: The grid has no patch or more patches than pixels, or the neighbourhood has no patch in its
-                middle or is larger than the grid.
+            SettingsError: The grid has no patch or more patches than pixels, or the neighbourhood has an even side or
+                is larger than the grid.
         """
         if not 1 <= grid <= self.image_size:
             raise SettingsError(
@@ -73,45 +92,75 @@ class Tower(nn.Module):
         self.grid, self.neighbourhood = (grid, grid), neighbourhood
 
     def on_grid(self, cells: Tensor, side: int, neighbourhood: int = 1) -> Tensor:
-        """Bring the cells of a map [B,side·side,W] to the grid, average neighbours, and l2-normalise: [B,P,W]."""
+        """Resize a map to the grid, average each patch with its neighbours, and l2-normalise it.
+
+        Args:
+            cells: [B, side·side, W].
+            side: The side of the map.
+            neighbourhood: The odd side of the square of patches that is averaged over; 1 averages nothing.
+
+        Returns:
+            [B, P, W].
+        """
         if side != self.grid[0] or neighbourhood > 1:
             maps = cells.transpose(1, 2).reshape(-1, cells.shape[2], side, side)
             return grid_features(maps, self.grid, neighbourhood)
         return F.normalize(cells, dim=-1)
 
     def describe(self) -> str:
-        """Return what the features depend on besides the weights: activation, mean and standard deviation of pixels."""
+        """Return what the features depend on besides the weights: activation, and mean and deviation of the pixels."""
         return f"{self._activation} {self.mean.tolist()} {self.std.tolist()}"
 
     def standardise(self, pixels: Tensor) -> Tensor:
-        """Scale RGB from 0 to 255, pixel beside pixel [B,…,n·3], to what the model was trained on.
+        """Subtract the mean from RGB values and divide by the deviation, as the model was trained.
 
-        A row holds many pixels: for a last dimension of 3, libraries take three steps where one vector would do.
+        Args:
+            pixels: […, n·3], 0 to 255: the colours of n pixels in a row. With only 3 numbers in the last dimension,
+                libraries take three steps where one vector operation would do.
+
+        Returns:
+            […, n·3].
         """
         count = pixels.shape[-1] // len(self.mean)
         return (pixels / 255.0 - self.mean.repeat(count)) / self.std.repeat(count)
 
 
 def grid_features(maps: Tensor, grid: tuple[int, int], neighbourhood: int = 1) -> Tensor:
-    """Bring maps [B,W,h,w] to a grid bilinearly, average each patch with its neighbours, l2-normalise: [B,P,W].
+    """Resize maps to a grid bilinearly, average each patch with its neighbours, and l2-normalise it.
 
-    The mean leaves out what lies beyond the border.
+    The average takes only patches inside the map.
+
+    Args:
+        maps: [B, W, h, w].
+        grid: (rows, columns), whose product is P.
+        neighbourhood: The odd side of the square of patches that is averaged over; 1 averages nothing.
+
+    Returns:
+        [B, P, W].
     """
     if tuple(maps.shape[2:]) != grid:
         maps = F.interpolate(maps, size=grid, mode="bilinear", align_corners=False)
     if neighbourhood > 1:
         maps = F.avg_pool2d(maps, neighbourhood, 1, neighbourhood // 2, count_include_pad=False)
-    # F.normalize would write the norms out as wide as the features, and OpenVINO would take a power of each.
+    # F.normalize would expand the norms to the features' width, and OpenVINO would compute a power of each number.
     norm: Tensor = torch.linalg.vector_norm(maps, dim=1, keepdim=True)
     return (maps / norm.clamp_min(1e-12)).flatten(2).transpose(1, 2).contiguous()
 
 
 def check_taps(taps: Taps, blocks: int) -> tuple[int, ...]:
-    """Return the taps; raise SettingsError unless they are numbers of blocks in rising order."""
+    """Return the taps, once they are checked.
+
+    Args:
+        taps: Numbers of blocks, counted from 1, in rising order.
+        blocks: How many blocks there are.
+
+    Raises:
+        SettingsError: The taps are none, out of range, out of order, or joined, which only timm's towers support.
+    """
     single = tuple(tap for tap in taps if isinstance(tap, int))
     if len(single) < len(taps):
-        raise SettingsError("memory taps that are joined by + are of timm: backbones: separate them by commas")
+        raise SettingsError("memory taps joined by + need a timm: backbone: separate them by commas")
     taps = single
     if not taps or not all(1 <= tap <= blocks for tap in taps) or list(taps) != sorted(taps):
-        raise SettingsError(f"memory taps {taps}: block numbers from 1 to {blocks} in rising order")
+        raise SettingsError(f"memory taps {taps}: give block numbers from 1 to {blocks} in rising order")
     return taps

@@ -1,7 +1,7 @@
 """The V-V image tower: CLIP's ViT with a second stream of value-value attention (PromptAD, eqs. 4-7).
 
-Both attentions of a block read the original stream. The local stream adds up projections and has neither
-LayerNorm nor MLP of its own, so it costs one more attention per block and nothing else.
+Both attentions of a block read the original stream. The local stream adds up the V-V attentions' projections and has no
+LayerNorm or MLP of its own, so it costs one more attention per block and nothing else.
 """
 
 from __future__ import annotations
@@ -18,14 +18,30 @@ from .tower import Taps, Tower, check_taps
 
 
 def default_taps(layers: int) -> tuple[int, int]:
-    """Return the blocks after whose attention the memory features are taken: 4 and 9 of 12 (docs/promptad.md, D7)."""
+    """Return the blocks after whose attention the memory is taken: 4 and 9 of 12 (docs/promptad.md, D7).
+
+    Args:
+        layers: How many blocks there are.
+    """
     return layers // 4 + 1, 2 * layers // 3 + 1
 
 
 class VVTower(Tower):
     """Wraps an open_clip VisionTransformer; its memory is taken after the attention of the tapped blocks.
 
-    tap_outputs: the memory is the tapped blocks' plain outputs instead (tap_block_outputs).
+    Attributes:
+        tap_outputs: Whether the memory is the tapped blocks' plain outputs instead (`tap_block_outputs`).
+
+    Args:
+        visual: The VisionTransformer.
+        taps: The blocks that the memory is taken from, counted from 1, in rising order; None for those of
+            `default_taps`.
+        grid: The side of the grid of patches of every output; None for the grid of the tokens.
+        neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None for 1.
+
+    Raises:
+        BackboneError: The image tower is no plain CLIP ViT, or its images are not square.
+        SettingsError: The taps are no blocks of the tower, or grid or neighbourhood is out of range.
     """
 
     tap_outputs = False
@@ -37,7 +53,6 @@ class VVTower(Tower):
         grid: int | None = None,
         neighbourhood: int | None = None,
     ) -> None:
-        """taps: by default those of default_taps; grid: by default that of the tokens; neighbourhood: 1 by default."""
         check_supported(visual)
         super().__init__(visual, visual.transformer.resblocks[0].mlp.gelu)
         self.blocks = visual.transformer.resblocks
@@ -56,11 +71,12 @@ class VVTower(Tower):
         self.out_width = int(visual.proj.shape[1])
 
     def tap_block_outputs(self, *, own_taps: bool) -> None:
-        """Take the memory from the tapped blocks' plain outputs, where the released code means to take it.
+        """Take the memory from the tapped blocks' plain outputs, as the released code means to do.
 
-        docs/promptad.md, D7, tells where it takes it.
+        docs/promptad.md, D7, tells where the released code really takes it, as this tower does by default.
 
-        own_taps: the taps are the tower's own choice, which then lies one block earlier.
+        Args:
+            own_taps: Whether the taps are the tower's own choice. If so, each tap moves one block earlier.
         """
         self.tap_outputs = True
         if own_taps:
@@ -75,7 +91,7 @@ class VVTower(Tower):
         memory: list[Tensor] = []
         last = len(self.blocks)
         for index, block in enumerate(self.blocks, start=1):
-            # In the last block only [CLS] is still needed of the original stream, unless it is tapped.
+            # After the last block only [CLS] of the original stream is needed, unless the block is tapped.
             queries = 1 if index == last and last not in self.taps else None
             step, local_step = dual_attention(block, original, queries)
             local = local + local_step
@@ -92,10 +108,13 @@ class VVTower(Tower):
         )
 
     def embed(self, image: Tensor) -> Tensor:
-        """Return the tokens [B,1+P,W] of images uint8 [B,S,S,3] before the first block.
+        """Return the tokens before the first block, [B, 1+P, W].
 
-        CLIP's first convolution as a product of patches: their pixels lie as a camera delivers them, so a patch is
-        moved row by row, and the standardisation runs over whole patches.
+        CLIP's first convolution is computed as a matrix product of patches. A patch's pixels are gathered row by row
+        from the camera's layout, and the standardisation runs over whole patches.
+
+        Args:
+            image: [B, S, S, 3], uint8, RGB. Pixels beyond the last whole patch are ignored.
         """
         visual = self.visual
         count, side = self.token_side, visual.conv1.kernel_size[0]
@@ -110,7 +129,14 @@ class VVTower(Tower):
         return normed
 
     def project(self, tokens: Tensor) -> Tensor:
-        """Map tokens […,W] into the joint space […,D]; [CLS] and patches share LayerNorm and projection."""
+        """Map tokens into the joint space; [CLS] and patches share LayerNorm and projection.
+
+        Args:
+            tokens: […, W].
+
+        Returns:
+            […, D].
+        """
         projected: Tensor = self.visual.ln_post(tokens) @ self.visual.proj
         return projected
 
@@ -118,9 +144,15 @@ class VVTower(Tower):
 def dual_attention(
     block: Any, tokens: Tensor, queries: int | None = None, local: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the residuals of a block's attentions: ordinary of the first `queries` tokens, V-V of the first `local`.
+    """Return the residuals of a block's ordinary attention and of its V-V attention (PromptAD, eqs. 4-7).
 
     Both share the output projection, so their results go through it as one matrix product.
+
+    Args:
+        block: The block.
+        tokens: [B, N, W].
+        queries: How many of the first tokens the ordinary attention is computed for; None for all.
+        local: How many of the first tokens the V-V attention is computed for; None for all.
     """
     attention = block.attn
     mixed = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
@@ -133,10 +165,16 @@ def dual_attention(
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Return the attention of all heads, [B,H,N,d] each, as [B,N,H·d].
+    """Return the attention of all heads, [B, N, H·d].
 
-    Torch's own, which keeps no [N,N] for the gradient, but in an exported graph: there it would become two factors, one
-    on either side of the product. One, and on the keys, costs OpenVINO the fewest passes over memory.
+    In an exported graph it is written out, with the scale on the keys, because that costs OpenVINO the fewest passes
+    over memory; torch's own function would become two factors, one on either side of the product. Otherwise torch's own
+    is used, which keeps no [N, N] matrix for the gradient.
+
+    Args:
+        q: [B, H, N, d], the queries.
+        k: [B, H, M, d], the keys.
+        v: [B, H, M, d], the values.
     """
     if torch.compiler.is_exporting():
         mixed = (q @ (k * (1 / math.sqrt(q.shape[3]))).transpose(2, 3)).softmax(dim=-1) @ v
@@ -146,7 +184,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def check_supported(visual: Any) -> None:
-    """Raise BackboneError unless this is a plain CLIP ViT: class token, standard attention blocks."""
+    """Check that an image tower is a plain CLIP ViT, with a class token and standard attention blocks.
+
+    Args:
+        visual: The image tower.
+
+    Raises:
+        BackboneError: It is not.
+    """
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is None or not hasattr(visual, "class_embedding"):
         raise BackboneError(f"image tower {type(visual).__name__} is not supported: CLIP's ViTs and ResNets are")

@@ -1,4 +1,4 @@
-"""Where the weights of an open_clip model come from: the hub, a local file, or a seed."""
+"""Where the weights of an open_clip model come from: the Hugging Face hub, a local file, or a seed."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from .names import DEFAULT_NAME, LARGE_NAME, LARGE_PRETRAINED, RANDOM
 
 CONNECT_SECONDS = 5.0
 HUB = "hf-hub:"
-"""Names that begin so are repositories of the hub."""
+"""What names of the hub's repositories begin with."""
 NAMES_SHOWN = 3
-"""So many of the weights that do not fit are named."""
+"""How many weights that do not fit are named in a message."""
 
 
 def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
@@ -38,11 +38,11 @@ def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
     Args:
         name: A name of open_clip, or `hf-hub:` and a repository of the hub, which has weights of its own.
         pretrained: The tag of the weights, `random`, or None for the recommended weights of LARGE_NAME.
-        weights: A local file with the weights instead.
+        weights: A local file with the weights, in place of a tag.
 
     Raises:
         BackboneError: The tag is unknown, or the weights cannot be had or do not fit.
-        SettingsError: Both a tag and a file are given.
+        SettingsError: Both a tag and a file are given, or either of them with a repository of the hub.
     """
     if weights is not None and pretrained is not None:
         raise SettingsError("--weights and --pretrained both given: choose one")
@@ -67,9 +67,13 @@ def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """Return the configuration of an open_clip model, that of the hub from its local cache or over the network.
+    """Return the configuration of an open_clip model; the hub's is read from its local cache or over the network.
 
-    Raises BackboneError where open_clip has no model of this name, or the configuration cannot be had.
+    Args:
+        name: A name of open_clip, or `hf-hub:` and a repository of the hub.
+
+    Raises:
+        BackboneError: Open_clip has no model of this name, or the configuration cannot be had.
     """
     if not name.startswith(HUB):
         check_name(name)
@@ -77,12 +81,19 @@ def read_config(name: str) -> dict[str, Any]:
     with hub_within_reach() as obstacle:
         try:
             return dict(open_clip.get_model_config(name))
-        except Exception as error:  # whatever the download raises
+        except Exception as error:  # a download raises many kinds
             raise BackboneError(explain_missing(f"the configuration of {name}", first_line(error), obstacle)) from error
 
 
 def check_name(name: str) -> None:
-    """Raise BackboneError unless open_clip has a model of this name."""
+    """Check that open_clip has a model of this name.
+
+    Args:
+        name: The name.
+
+    Raises:
+        BackboneError: It has no such model.
+    """
     if name == GONE_BACKBONE:
         raise BackboneError(
             "the backbone demo is gone, small replaced it: leave out --backbone, or give --backbone small"
@@ -97,7 +108,7 @@ def check_name(name: str) -> None:
 
 
 def _from_file(name: str, path: Path) -> Any:
-    """Return a model with the weights of a file; position embeddings of another length are resampled."""
+    """Return a model with the weights of a file; position embeddings of another length are interpolated."""
     checkpoint = read_checkpoint(path)
     try:
         model: Any = open_clip.create_model(name, force_quick_gelu=bool(checkpoint.quick_gelu))
@@ -115,9 +126,10 @@ def _from_file(name: str, path: Path) -> Any:
 
 
 def describe_mismatch(error: Exception) -> str:
-    """Return why weights do not fit a model, in one line: how many are missing, unexpected or of another shape.
+    """Return in one line why weights do not fit a model: how many are missing, unexpected or of another shape.
 
-    error: what loading them raised. torch lists every weight on lines of their own; others' first line is returned.
+    Args:
+        error: The error of loading them. If it does not list weights as torch's does, its first line is returned.
     """
     text = str(error)
     parts = []
@@ -136,23 +148,27 @@ def _count_names(kind: str, names: list[str]) -> str:
 
 
 def _from_hub(name: str, tag: str | None) -> Any:
-    """Return a model with weights from the hub's local cache, or over the network where there is one.
+    """Return a model with weights from the hub's local cache or, if they are not there, from the network.
 
-    tag: None for a repository of the hub, which has weights of its own.
+    A repository of the hub has weights of its own; its tag is None.
     """
     with hub_within_reach() as obstacle:
         try:
-            # Some tags were trained with QuickGELU under a name whose configuration does not say so.
+            # Some tags were trained with QuickGELU although their model's configuration does not tell.
             quick = tag is not None and bool((open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"))
             return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick, require_pretrained=True)
-        except Exception as error:  # whatever the download raises
+        except Exception as error:  # a download raises many kinds
             what = f"the weights of {name}" if tag is None else f"the weights {tag} of {name}"
             raise BackboneError(explain_missing(what, first_line(error), obstacle)) from error
 
 
 @contextlib.contextmanager
 def hub_within_reach() -> Iterator[str | None]:
-    """Let the hub's client read only its cache where the hub cannot be reached; yield the reason, None where it can."""
+    """Let the hub's client read only its local cache while the hub cannot be reached.
+
+    Yields:
+        Why it cannot be reached, or None.
+    """
     hub = huggingface_hub.constants
     if hub.HF_HUB_OFFLINE:
         yield "HF_HUB_OFFLINE is set"
@@ -166,9 +182,12 @@ def hub_within_reach() -> Iterator[str | None]:
 
 
 def explain_missing(what: str, cause: str, obstacle: str | None) -> str:
-    """Return in one line why weights could not be had, and what to do.
+    """Return in one line why weights cannot be had, and what to do.
 
-    what: the weights; cause: what their download reported; obstacle: what hub_within_reach yielded.
+    Args:
+        what: The weights, in words.
+        cause: What the download reported.
+        obstacle: What `hub_within_reach` yielded.
     """
     cause = cause[:200] if obstacle is None else f"the local cache has no such file, and {obstacle}"
     return (
@@ -178,9 +197,9 @@ def explain_missing(what: str, cause: str, obstacle: str | None) -> str:
 
 
 def silent_host() -> str | None:
-    """Return what stands in the way of the hub, itself or the proxy, as host and port; None where it can be reached.
+    """Return which of the proxy and the hub does not answer, as host and port; None if the hub can be reached.
 
-    It is asked once and briefly; the hub's client would retry for a minute.
+    It tries to connect once, for CONNECT_SECONDS at most; the hub's client would try for a minute.
     """
     hub = urllib.parse.urlsplit(huggingface_hub.constants.ENDPOINT)
     proxies = urllib.request.getproxies()
@@ -199,10 +218,14 @@ def silent_host() -> str | None:
 
 
 def randomise(model: nn.Module, seed: int) -> None:
-    """Replace every weight by one that depends on nothing but the seed, the tensor's name and its shape.
+    """Replace every weight by one that depends only on the seed, the tensor's name and its shape.
 
-    n ~ Normal(0,1) from numpy: LayerNorm and BatchNorm weights 1 + 0.1·n, a BatchNorm's variances exp(0.1·n),
-    other tensors of two or more dimensions n / √fan-in, the rest 0.1·n; logit_scale = ln 100.
+    With n from Normal(0, 1) by numpy: weights of LayerNorm and BatchNorm are 1 + 0.1·n, a BatchNorm's variances
+    exp(0.1·n), other tensors of two or more dimensions n / √fan-in, and the rest 0.1·n; logit_scale is ln 100.
+
+    Args:
+        model: The model, which is changed.
+        seed: The seed.
     """
     batch_norms = {name for name, part in model.named_modules() if isinstance(part, nn.BatchNorm2d)}
     layer_norms = {name for name, part in model.named_modules() if isinstance(part, nn.LayerNorm)}

@@ -1,1 +1,1 @@
-"""The embedded CLIP, `small` to its users: its towers, and the training that made its weights."""
+"""The embedded CLIP, which users know as `small`: its towers, and the training that made its weights."""

@@ -1,4 +1,4 @@
-"""Captions for drawn parts and surfaces: what a picture shows, in many ways, and which captions are true of it."""
+"""Captions for drawn parts and surfaces: random descriptions of a picture, and which captions are true of it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,25 @@ THINGS = ("part", "object", "item", "product", "surface", "component", "piece", 
           "rubber", "glass", "rail", "weld", "wafer", "printed circuit board", *parts.HELD_OUT_KINDS,
           *parts.HELD_OUT_SURFACES)  # fmt: skip
 NOUNS = tuple(adjective + thing for adjective, thing in itertools.product(dict.fromkeys(ADJECTIVES), THINGS))
-"""Names that fit any picture as well or as badly as any other: a caption with one of them speaks only of the state.
+"""Names that stand for any product, so a caption with one of them tells only the state.
 
-They teach the text tower to read the state beside a name that it has no picture of.
+They teach the text tower to read the state beside the name of a product that no picture shows.
 """
 NAMED = tuple(dict.fromkeys(parts.KINDS + tuple(parts.SURFACES)))
-"""Kinds of products whose captions name them; of crops of other people's pictures they do not."""
+"""Kinds of products that captions may name. They are parts and surfaces, not crops of photographs."""
 DEFECTS = parts.DEFECTS + parts.BLEMISHES
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A text and what it claims: its kind (None for any), whether it is damaged, and its defect (None for any)."""
+    """A text and what it claims.
+
+    Attributes:
+        text: The text.
+        kind: The kind of product that the text names; None if it fits any kind.
+        damaged: Whether the product is damaged.
+        defect: The defect that the text names; None if it names none.
+    """
 
     text: str
     kind: str | None
@@ -45,14 +52,25 @@ class Caption:
     defect: str | None = None
 
     def is_true_of(self, kind: str, defect: str | None) -> bool:
-        """Return whether it is true of a picture of this kind with this defect, None for a good one."""
+        """Return whether the caption is true of a picture.
+
+        Args:
+            kind: The kind of the product in the picture.
+            defect: The product's defect; None for a good one.
+        """
         if self.kind not in (None, kind) or self.damaged != (defect is not None):
             return False
         return self.defect in (None, defect)
 
 
 def describe(kind: str, defect: str | None, rng: np.random.Generator) -> Caption:
-    """Return a random caption that is true of a picture of this kind with this defect, None for a good one."""
+    """Return a random caption that is true of a picture.
+
+    Args:
+        kind: The kind of the product in the picture.
+        defect: The product's defect; None for a good one.
+        rng: The source of randomness.
+    """
     anonymous = kind not in NAMED or rng.random() < 0.5
     name = str(rng.choice(NOUNS)) if anonymous else kind
     claimed = None
@@ -67,15 +85,19 @@ def describe(kind: str, defect: str | None, rng: np.random.Generator) -> Caption
 
 
 def contradict(kind: str, rng: np.random.Generator) -> Caption:
-    """Return a random caption that calls a good picture of this kind damaged.
+    """Return a random caption that calls a good product damaged.
 
-    Held-out defects are among them: their words are read here, though no picture shows one.
+    Its defect may be a held-out one: the text tower learns the words of those too, though no picture shows them.
+
+    Args:
+        kind: The kind of the product in the picture.
+        rng: The source of randomness.
     """
     return describe(kind, str(rng.choice(DEFECTS)), rng)
 
 
 def caption_tokens() -> list[int]:
-    """Return the ids of every token that a caption can hold, in order; the padding is 0 and [EOS] is the last."""
+    """Return the sorted ids of every token that a caption can hold; the padding, 0, is the first and [EOS] the last."""
     tokenizer = SimpleTokenizer()
     words = " ".join((*FRAMES, *GOOD, *BAD, *WITH, *NOUNS, *NAMED, *DEFECTS)).replace("{defect}", "").replace("{}", "")
     return sorted({0, *tokenizer.encode(words), tokenizer.sot_token_id, tokenizer.eot_token_id})

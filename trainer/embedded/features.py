@@ -1,6 +1,6 @@
-"""What the frozen trunk makes of the training pictures, kept on disk: the pictures are drawn once, whatever is learned.
+"""The frozen trunk's features of the training pictures, kept on disk, so that every picture is drawn once.
 
-A shard is a folder of .npy files; one that is complete is never made again, so an interrupted run goes on where it was.
+A shard is a folder of .npy files. A complete one is never made again, so an interrupted run continues where it was.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 SHARD = 100
 """Products per shard."""
 HELD_OUT_FROM = 1_000_000
-"""Number of the first product of the held-out kinds, surfaces, pictures and defects."""
+"""Products from this number on are held out: no training product has their kinds, surfaces, pictures or defects."""
 
 Half = npt.NDArray[np.float16]
 
@@ -35,8 +35,12 @@ Half = npt.NDArray[np.float16]
 class Cache:
     """Features of N products of n pieces, each without and with its defect.
 
-    taps: one float16 [N,n,2,h,w,W] per tap. coverage: uint8 [N,n,g,g], each patch's share under the mask of 255, on
-    the finest tap's grid. kinds: the products' names [N]. defects: their defects' names [N,n].
+    Attributes:
+        taps: [N, n, 2, h, w, W] for each tap, float16.
+        coverage: [N, n, g, g], uint8: the share of each patch under the defect's mask, times 255, on the finest tap's
+            grid.
+        kinds: The N products' kinds.
+        defects: For each product, its n defects.
     """
 
     taps: tuple[Half, ...]
@@ -46,7 +50,15 @@ class Cache:
 
 
 def encode(trunk: MobileNetV2Trunk, images: Array8) -> tuple[Half, ...]:
-    """Run the trunk on uint8 [B,S,S,3]; return one float16 [B,h,w,W] per tap."""
+    """Run the trunk on pictures.
+
+    Args:
+        trunk: The trunk.
+        images: [B, S, S, 3], uint8, RGB.
+
+    Returns:
+        [B, h, w, W] for each tap, float16.
+    """
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     with torch.inference_mode():
@@ -55,7 +67,14 @@ def encode(trunk: MobileNetV2Trunk, images: Array8) -> tuple[Half, ...]:
 
 
 def make_shard(folder: Path, first: int, products: int, trunk: MobileNetV2Trunk) -> None:
-    """Draw so many products from number `first` on, and write what the trunk makes of them."""
+    """Draw products and write the trunk's features of them.
+
+    Args:
+        folder: The shard's folder, which appears when it is complete.
+        first: The number of the first product; HELD_OUT_FROM and above are held-out products.
+        products: How many products to draw.
+        trunk: The trunk.
+    """
     choice = TRAINING if first < HELD_OUT_FROM else HELD_OUT
     drawn = [draw_product(seed, choice) for seed in range(first, first + products)]
     shape = products, PIECES, 2
@@ -75,7 +94,13 @@ def make_shard(folder: Path, first: int, products: int, trunk: MobileNetV2Trunk)
 
 
 def open_cache(folder: Path, products: int, trunk: MobileNetV2Trunk, first: int = 0) -> Cache:
-    """Return the features of so many products; those not in `folder` yet are made.
+    """Return the features of some products; shards that are missing in the folder are made.
+
+    Args:
+        folder: The folder of the shards.
+        products: How many products: up to SHARD, or a multiple of it.
+        trunk: The trunk.
+        first: The number of the first product.
 
     Raises:
         ValueError: `products` is above SHARD and no multiple of it.

@@ -1,4 +1,4 @@
-"""What the embedded CLIP's training asks for: captions that match, states told apart, patches told apart."""
+"""The losses of the embedded CLIP's training: captions match pictures, and states and patches are told apart."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 DAMAGED, CLEAN = 0.12, 0.005
-"""Share of a patch under the mask from which it counts as damaged, and up to which as flawless."""
+"""Shares of a patch under the mask: above the first it counts as damaged, below the second as flawless."""
 
 
 def matching_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Return a contrastive loss for captions that may be true of several pictures, several of one picture.
+    """Return a contrastive loss, where a caption may be true of several pictures and a picture have several captions.
 
     Args:
         logits: [pictures, captions].
-        truth: bool [pictures, captions].
+        truth: [pictures, captions], bool: whether a caption is true of a picture.
     """
 
     def one_way(scores: Tensor, positive: Tensor) -> Tensor:
@@ -28,36 +28,44 @@ def matching_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def state_loss(logits: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
-    """Ask which of two captions about a picture's state is right.
+    """Return a loss that asks each picture to agree more with the right caption of its state than with the wrong one.
 
     Args:
         logits: [pictures, captions].
-        right, wrong: int [pictures], the captions' numbers.
+        right: [pictures], int64: the number of the right caption.
+        wrong: [pictures], int64: the number of the wrong caption.
     """
     return F.softplus(logits.gather(1, wrong[:, None]) - logits.gather(1, right[:, None])).mean()
 
 
 def patch_loss(margin: Tensor, coverage: Tensor) -> Tensor:
-    """Tell damaged patches from flawless ones; both weigh the same, and those in between do not count.
+    """Return the logistic loss of patches; damaged and flawless ones weigh the same, those in between do not count.
 
     Args:
-        margin: [...], by how much more damaged than flawless each patch looks.
-        coverage: [...], its share under the mask, 0…1.
+        margin: […]: by how much a patch looks more damaged than flawless.
+        coverage: […], 0 to 1: the share of the patch under the mask.
     """
     bad, good = coverage > DAMAGED, coverage < CLEAN
     return (F.softplus(-margin[bad]).mean() + F.softplus(margin[good]).mean()) / 2
 
 
 def pair_loss(values: Tensor) -> Tensor:
-    """Ask that every damaged picture of a product scores above every good one: values [B,n,2], without and with."""
+    """Return a loss that asks every damaged piece of a product to score above every good one.
+
+    Args:
+        values: [B, n, 2]: the scores of n pieces of B products, without and with a defect.
+    """
     good, bad = values.unbind(2)
     return F.softplus(good[:, None] - bad[:, :, None]).mean()
 
 
 class Flaw(nn.Module):
-    """One direction of the joint space along which good and bad pictures, captions and patches are told to part.
+    """A direction of the joint space that separates good from bad pictures, captions and patches.
 
-    Without it the text tower has nothing to agree with the pictures about for the first third of the training.
+    Without it the text tower finds no common ground with the pictures in the first third of the training.
+
+    Args:
+        width: D, the width of the joint space.
     """
 
     def __init__(self, width: int) -> None:
@@ -66,6 +74,10 @@ class Flaw(nn.Module):
         self.offset = nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the components of vectors [...,D] along it: [...]."""
+        """Return the components of features along the direction, […].
+
+        Args:
+            features: […, D].
+        """
         along: Tensor = features @ F.normalize(self.direction, dim=0)
         return along

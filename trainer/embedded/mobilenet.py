@@ -1,4 +1,4 @@
-"""The trunk of MobileNetV2: its first blocks as they were trained on ImageNet, with BatchNorm folded into convolutions.
+"""MobileNetV2's trunk: its first blocks with their ImageNet weights, and BatchNorm folded into the convolutions.
 
 Source: Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018, table 2.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""Mean and standard deviation of ImageNet's pixels in 0…1; the network was trained with them."""
+"""Mean and standard deviation of ImageNet's pixels in 0 to 1; the network was trained with them."""
 
 STEM_WIDTH = 32
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -22,11 +22,18 @@ _EPSILON = 1e-5
 """The epsilon of the BatchNorms."""
 
 LARGEST_PIXEL = 2.65
-"""Above every standardised pixel's absolute value."""
+"""A bound: the absolute value of every standardised pixel is below it."""
 
 
 class InvertedResidual(nn.Module):
-    """A block: 1×1 convolution to a wider layer, 3×3 depthwise convolution, 1×1 convolution back, and a residual."""
+    """A block: 1×1 convolution to a wider layer, 3×3 depth-wise convolution, 1×1 convolution back, and a residual.
+
+    Args:
+        width: The channels that go in.
+        out_width: The channels that come out.
+        stride: The stride of the depth-wise convolution.
+        expansion: How many times as wide the inner layer is; with 1 there is no first convolution.
+    """
 
     def __init__(self, width: int, out_width: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -37,24 +44,34 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and width == out_width
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Run the block: [B,width,h,w] → [B,out_width,h/stride,w/stride]."""
+        """Run the block.
+
+        Args:
+            maps: [B, width, h, w].
+
+        Returns:
+            [B, out_width, h/stride, w/stride].
+        """
         hidden = maps if self.expand is None else F.relu6(self.expand(maps))
         projected: Tensor = self.project(F.relu6(self.depthwise(hidden)))
         return maps + projected if self.residual else projected
 
 
 class MobileNetV2Trunk(nn.Module):
-    """The stem and the first `depth` blocks, counted from 1; a tap is a block whose output is handed out."""
+    """The stem and the first blocks; the outputs of the tapped blocks are returned.
+
+    Args:
+        taps: Numbers of blocks, 1 to 17, in rising order; the trunk ends at the last one.
+    """
 
     def __init__(self, taps: tuple[int, ...]) -> None:
-        """taps: numbers of blocks from 1 to 17 in rising order; the trunk ends at the last one."""
         super().__init__()
         self.taps = taps
         self.stem = nn.Conv2d(3, STEM_WIDTH, 3, 2, 1)
         blocks: list[InvertedResidual] = []
         stride, width = 2, STEM_WIDTH
         self.strides: tuple[int, ...] = ()
-        """For each block, how many pixels of the picture one step on its output's grid is."""
+        """For each block, the pixels of the picture that one step on its output's grid covers."""
         self.widths: tuple[int, ...] = ()
         for expansion, out_width, count, first_stride in STAGES:
             for index in range(count):
@@ -65,7 +82,15 @@ class MobileNetV2Trunk(nn.Module):
         self.blocks = nn.ModuleList(blocks[: taps[-1]])
 
     def forward(self, pixels: Tensor, taps: tuple[int, ...] | None = None) -> tuple[Tensor, ...]:
-        """Return a map [B,W,S/stride,S/stride] per tap of standardised pixels [B,3,S,S]; taps None: the trunk's."""
+        """Run the trunk.
+
+        Args:
+            pixels: [B, 3, S, S], standardised.
+            taps: Numbers of blocks, in rising order; None for the trunk's own.
+
+        Returns:
+            [B, W, S/stride, S/stride] for each tap.
+        """
         taps = self.taps if taps is None else taps
         first = self.blocks[0]
         assert isinstance(first, InvertedResidual)
@@ -78,19 +103,20 @@ class MobileNetV2Trunk(nn.Module):
         return tuple(tapped)
 
     def _centred_start(self, pixels: Tensor, depthwise: nn.Conv2d) -> Tensor:
-        """Return what the first block's depthwise convolution gives of the stem, in a form that bf16 can compute.
+        """Return the output of the first block's depth-wise convolution on the stem, in a form that bf16 can compute.
 
-        Many channels of the stem vary little about their bias, and the depthwise convolution takes differences of
-        neighbours times up to 15: rounded to 8 bits, the bias leaves little of them. So each channel is carried
-        without its bias, which the depthwise convolution adds again. Where that one pads with 0, a channel without
-        its bias has to be -bias: the stem also computes the ring around the picture, and there two further channels
-        of the pixels, 1 in the picture and 0 around it, leave every channel below the ReLU's 0.
+        Many channels of the stem vary little around their bias, and the depth-wise convolution takes differences of
+        neighbours times up to 15. Rounded to bf16's 8 bits, a large bias leaves little of these differences. So each
+        channel is carried without its bias, and the depth-wise convolution adds it again. Where that convolution pads
+        with 0, a channel without its bias has to be −bias. To get this, the stem also computes the ring around the
+        picture, from two further channels of the pixels: they are 1 in the picture and 0 around it, which leaves every
+        channel below the ReLU's 0 there.
         """
         bias = self.stem.bias
         assert bias is not None
         assert depthwise.bias is not None
         most = LARGEST_PIXEL * self.stem.weight.abs().sum((1, 2, 3))
-        outside = (4 * most).ceil() / 4  # few digits, which every precision holds
+        outside = (4 * most).ceil() / 4  # a number of few digits, exact in every precision
         weight = F.pad(self.stem.weight, (0, 0, 0, 0, 0, 2))
         weight[:, 3, 1, 1], weight[:, 4, 1, 1] = outside, bias
         started = F.relu6(F.conv2d(F.pad(pixels, (0, 0, 0, 0, 0, 2), value=1.0), weight, -outside, 2, 3))
@@ -100,9 +126,17 @@ class MobileNetV2Trunk(nn.Module):
 
 
 def fold_torchvision(state: Mapping[str, Tensor], blocks: int) -> dict[str, Tensor]:
-    """Turn torchvision's `mobilenet_v2` weights into those of a MobileNetV2Trunk of so many blocks.
+    """Turn torchvision's `mobilenet_v2` weights into those of a MobileNetV2Trunk.
 
-    Every convolution's BatchNorm, in inference a scale and a shift per channel, goes into its weight and a bias.
+    A BatchNorm is a scale and a shift per channel in inference; they are folded into the weight and bias of the
+    convolution before it.
+
+    Args:
+        state: torchvision's weights by name.
+        blocks: The number of the trunk's blocks.
+
+    Returns:
+        The trunk's weights by name.
     """
 
     def fold(convolution: str, norm: str) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The embedded CLIP named `small`: a hybrid image tower and a text tower, and the one file that holds their weights."""
+"""The embedded CLIP `small`: a hybrid image tower, a text tower, and the file that holds their weights."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ SHAPE = HybridShape()
 CONTEXT_LENGTH, TEXT_WIDTH, TEXT_HEADS, TEXT_LAYERS = 32, 128, 4, 3
 
 WEIGHTS = Path(engine.__file__).with_name("embedded") / "small.safetensors"
-"""The weights lie in the runtime, so that a program without torch can read them."""
+"""The file of the weights; it lies in the runtime, where programs without torch read it."""
 
 _EMBEDDING = "text.token_embedding.weight"
 
 
 class HybridCLIP(nn.Module):
-    """visual, text and logit_scale, as an open_clip model with a text tower of its own has them."""
+    """A CLIP with the names of an open_clip model that has a text tower of its own: visual, text and logit_scale.
+
+    Args:
+        vocabulary: How many tokens the text tower's embedding has rows for.
+    """
 
     def __init__(self, vocabulary: int = VOCABULARY) -> None:
         super().__init__()
@@ -40,14 +44,27 @@ class HybridCLIP(nn.Module):
 
 
 def save(state: dict[str, Tensor], tokens: list[int], path: Path) -> None:
-    """Write the weights in float16; `tokens` are the ids that the rows of the text tower's embedding stand for."""
+    """Write the weights in float16.
+
+    Args:
+        state: The model's weights by name.
+        tokens: The token ids that the rows of the text tower's embedding stand for.
+        path: The file.
+    """
     half = {name: tensor.detach().half().contiguous() for name, tensor in state.items() if name != "text.attn_mask"}
     rows = half.pop(_EMBEDDING)
     save_file({**half, "token_ids": torch.tensor(tokens, dtype=torch.int32), "token_rows": rows}, path)
 
 
 def load(path: Path = WEIGHTS) -> tuple[HybridCLIP, frozenset[int]]:
-    """Return the model, and the token ids it has learned; every other token has the mean of their rows."""
+    """Return the model and the ids of the tokens that it has learned; every other token has the mean of their rows.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: The file does not hold the model's weights.
+    """
     state = {name: tensor.float() for name, tensor in load_file(path).items()}
     tokens, rows = state.pop("token_ids").long(), state.pop("token_rows")
     model = HybridCLIP()

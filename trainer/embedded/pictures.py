@@ -1,7 +1,7 @@
 """The pictures that the embedded CLIP learns from: parts and surfaces, each without and with a painted defect.
 
-goodparts.drawn draws each product under one camera. Variety is worth more than number, so each product gives only two
-pieces. Kinds, surfaces, pictures and defects that parts.py holds out are never drawn here.
+goodparts.drawn draws each product under one camera. Different products teach more than many pictures of one, so each
+product gives only two pieces. Kinds, surfaces, pictures and defects that parts.py holds out are not drawn for training.
 """
 
 from __future__ import annotations
@@ -18,16 +18,23 @@ from numpy.random import Generator, default_rng
 SEED = 20261130
 IMAGE_SIZE = 240
 PIECES = 2
-"""Per product."""
+"""Pieces of each product."""
 EXTENTS = 7.0, 100.0
-"""Shortest and longest side of a defect in pixels of the encoder's square."""
+"""The smallest and the largest extent of a defect, in pixels of the encoder's square."""
 FAINTEST = 0.35
-"""Least strength of a defect; 1 is as goodparts.drawn paints it."""
+"""The least strength of a defect; with 1, goodparts.drawn paints it as usual."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Names that products and defects are drawn from: of parts, of surfaces, of pictures, and of defects."""
+    """Names that products and defects are drawn from.
+
+    Attributes:
+        kinds: The kinds of parts.
+        surfaces: The surfaces.
+        pictures: The photographs that crops are taken from.
+        defects: The defects.
+    """
 
     kinds: tuple[str, ...]
     surfaces: tuple[str, ...]
@@ -35,7 +42,11 @@ class Choice:
     defects: tuple[str, ...]
 
     def without(self, other: Choice) -> Choice:
-        """Return the names that the other choice does not have."""
+        """Return the names that are not in another choice.
+
+        Args:
+            other: The other choice.
+        """
         rest = ([name for name in getattr(self, group) if name not in getattr(other, group)] for group in GROUPS)
         return Choice(*map(tuple, rest))
 
@@ -53,10 +64,13 @@ TRAINING = ALL.without(HELD_OUT)
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Pictures of one product.
+    """Pictures of one product: n pieces, each without and with its defect.
 
-    images: uint8 [n,2,S,S,3], n pieces, each without and with its defect. coverage: uint8 [n,S,S], 255 where the
-    defect is. kind: the product's name; defects: the n defects' names.
+    Attributes:
+        images: [n, 2, S, S, 3], uint8, RGB: a piece without and with its defect.
+        coverage: [n, S, S], uint8: 255 where the defect is, 0 elsewhere, and between them at its edge.
+        kind: The product's kind.
+        defects: The n defects.
     """
 
     images: Array8
@@ -66,10 +80,18 @@ class Pictures:
 
 
 def draw_product(seed: int, choice: Choice = TRAINING) -> Pictures:
-    """Draw the product of this number; the same number gives the same pictures."""
+    """Draw a product; the same number gives the same pictures.
+
+    Args:
+        seed: The product's number.
+        choice: The names to draw from.
+
+    Returns:
+        The pictures.
+    """
     rng = default_rng([SEED, seed])
     product = random_product(rng, seed, choice)
-    # Photos that are longer than wide are squashed into the encoder's square.
+    # The encoder squashes photos that are not square, so the training has some too.
     stretch = rng.uniform(1.0, 2.6) if rng.random() < 0.25 else 1.0
     size = (
         (IMAGE_SIZE, round(IMAGE_SIZE * stretch)) if rng.random() < 0.5 else (round(IMAGE_SIZE * stretch), IMAGE_SIZE)
@@ -90,7 +112,13 @@ def draw_product(seed: int, choice: Choice = TRAINING) -> Pictures:
 
 
 def random_product(rng: Generator, seed: int, choice: Choice) -> DrawnProduct:
-    """Return a surface, a picture, a plain part, or a part with surfaces on and under it, by chance."""
+    """Return a surface, a picture, a plain part, or a part with a surface on it and maybe one under it.
+
+    Args:
+        rng: The source of randomness.
+        seed: The product's number.
+        choice: The names to draw from.
+    """
     share = rng.random()
     if share < 0.4:
         return DrawnProduct(str(rng.choice(choice.surfaces)), seed)
@@ -104,7 +132,14 @@ def random_product(rng: Generator, seed: int, choice: Choice) -> DrawnProduct:
 
 
 def square(image: Array8) -> Array8:
-    """Squash uint8 [H,W,3] into the encoder's square."""
+    """Squash a picture into the encoder's square.
+
+    Args:
+        image: [H, W, 3], uint8, RGB.
+
+    Returns:
+        [IMAGE_SIZE, IMAGE_SIZE, 3], uint8, RGB.
+    """
     if image.shape[:2] == (IMAGE_SIZE, IMAGE_SIZE):
         return image
     return resize(np.ascontiguousarray(image), (IMAGE_SIZE, IMAGE_SIZE))
@@ -112,17 +147,29 @@ def square(image: Array8) -> Array8:
 
 @dataclass(frozen=True)
 class Look:
-    """How the camera of a product lies and what it makes of colours, alike for all its pictures."""
+    """How the camera of a product is turned and renders colours; it is the same for all pictures of the product.
+
+    Attributes:
+        turns: Quarter turns.
+        mirrored: Whether pictures are mirrored.
+        power: The exponent of each colour, whose values are 0 to 1.
+        gain: [3], float32: the factor of each colour.
+        saturation: The factor of the difference from grey; 0 makes pictures grey.
+    """
 
     turns: int
     mirrored: bool
     power: float
     gain: npt.NDArray[np.float32]
-    """The factor of each colour channel, float32 [3]."""
     saturation: float
 
     @classmethod
     def random(cls, rng: Generator) -> Look:
+        """Return a random look.
+
+        Args:
+            rng: The source of randomness.
+        """
         saturation = 0.0 if rng.random() < 0.35 else rng.uniform(0.3, 1.3)
         gain = rng.uniform(0.75, 1.2) * rng.uniform(0.93, 1.07, 3)
         return cls(
@@ -130,12 +177,26 @@ class Look:
         )
 
     def turn(self, image: Array8) -> Array8:
-        """Turn and mirror [S,S,3]."""
+        """Turn and mirror a picture.
+
+        Args:
+            image: [S, S, 3], uint8.
+
+        Returns:
+            [S, S, 3], uint8.
+        """
         turned = np.rot90(image, self.turns)
         return np.ascontiguousarray(turned[:, ::-1] if self.mirrored else turned)
 
     def apply(self, image: Array8) -> Array8:
-        """Turn, mirror and tint uint8 [S,S,3]."""
+        """Turn and mirror a picture, and change its colours.
+
+        Args:
+            image: [S, S, 3], uint8, RGB.
+
+        Returns:
+            [S, S, 3], uint8, RGB.
+        """
         values = (self.turn(image).astype(np.float32) / 255) ** np.float32(self.power) * self.gain
         grey = values.mean(axis=2, keepdims=True)
         tinted = grey + np.float32(self.saturation) * (values - grey)

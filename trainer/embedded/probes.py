@@ -1,4 +1,4 @@
-"""Where the training of the embedded CLIP begins: probes that tell damaged from flawless patches of the trunk."""
+"""The start of the embedded CLIP's training: probes that tell damaged from flawless patches of the trunk."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ from .losses import CLEAN, DAMAGED
 from .tower import HybridVisual
 
 GOOD_PATCHES = 12
-"""Flawless patches per picture."""
+"""Flawless patches that are taken of each picture."""
 LINEAR_DECAY = 1e-3
-"""How much the linear probe pays for large weights."""
+"""The linear probe's penalty on the squares of its weights."""
 ROUNDS, ROWS, LR, DROPOUT, BENT_DECAY = 8, 1024, 1e-3, 0.2, 0.3
-"""How the bent probe learns: rounds over all patches, patches in a step, learning rate, dropout and weight decay."""
+"""The bent probe's rounds over all patches, patches in a step, learning rate, dropout and weight decay."""
 
 
 def sample_patches(
     visual: HybridVisual, cache: Cache, products: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return patches [N,patch_width] of the first products and whether they are damaged, float [N].
+    """Return patches, [N, patch_width], and whether they are damaged, [N], float32, 0 or 1.
 
-    All damaged ones, and of each picture a few flawless ones.
+    It takes all damaged patches, and a few flawless ones of each picture.
+
+    Args:
+        visual: The image tower, whose patches are taken.
+        cache: The trunk's features.
+        products: How many of the cache's first products to take.
+        rng: The source of randomness.
     """
     patches, damaged = [], []
     for start in range(0, products, 25):
@@ -42,13 +48,27 @@ def sample_patches(
 
 
 def balanced_loss(log_odds: Tensor, damaged: Tensor, share: Tensor) -> Tensor:
-    """Return the logistic loss of patches, the damaged `share` of them weighing as much as all the others."""
+    """Return the logistic loss of patches, where all damaged ones together weigh as much as all others together.
+
+    Args:
+        log_odds: [N]: the log-odds that a patch is damaged.
+        damaged: [N], float32: 1 for a damaged patch, else 0.
+        share: The share of damaged patches, a tensor of one number.
+    """
     weight = torch.where(damaged > 0, 0.5 / share, 0.5 / (1 - share))
     return F.binary_cross_entropy_with_logits(log_odds, damaged, weight=weight)
 
 
 def fit_linear_probe(patches: Tensor, damaged: Tensor) -> nn.Linear:
-    """Fit the log-odds that a patch [N,W] is damaged [N] as a linear function of it."""
+    """Fit the log-odds that a patch is damaged as a linear function of it.
+
+    Args:
+        patches: [N, patch_width].
+        damaged: [N], float32: 1 for a damaged patch, else 0.
+
+    Returns:
+        The linear map, frozen.
+    """
     probe = nn.Linear(patches.shape[1], 1)
     nn.init.zeros_(probe.weight)
     nn.init.zeros_(probe.bias)
@@ -66,7 +86,16 @@ def fit_linear_probe(patches: Tensor, damaged: Tensor) -> nn.Linear:
 
 
 def fit_bent_probe(patches: Tensor, damaged: Tensor, width: int) -> tuple[nn.Linear, nn.Linear]:
-    """Fit the same with a hidden layer of this width between two linear maps, which are returned."""
+    """Fit the log-odds that a patch is damaged with a hidden layer between two linear maps.
+
+    Args:
+        patches: [N, patch_width].
+        damaged: [N], float32: 1 for a damaged patch, else 0.
+        width: The width of the hidden layer.
+
+    Returns:
+        The two linear maps, frozen.
+    """
     hidden, out = nn.Linear(patches.shape[1], width), nn.Linear(width, 1)
     optimiser = torch.optim.AdamW([*hidden.parameters(), *out.parameters()], LR, weight_decay=BENT_DECAY)
     steps = ROUNDS * -(-len(patches) // ROWS)

@@ -1,9 +1,9 @@
-"""The image tower of the embedded CLIP: an ImageNet trunk as patch embedding and memory, and thin maps to the prompts.
+"""The embedded CLIP's image tower: an ImageNet trunk as patch embedding and memory, and small maps to the prompts.
 
-The trunk's taps are the memory. Laid side by side on the coarser tap's grid, each patch together with what it differs
-by from its surround, they reach the joint space on two ways that are added up: one linear map and one hidden layer.
-Transformer blocks with the dual path of vv_tower.py on top of them were measured and left out: they fit painted defects
-better and real ones worse.
+The taps of the trunk are the memory. For the prompts they are laid side by side on the coarser tap's grid, and each
+patch gets its difference from its surround beside it. Two maps take the patches to the joint space and are added up: a
+linear one, and one with a hidden layer. Transformer blocks on top, with the two streams of vv_tower.py, were measured
+and left out: they fitted painted defects better and real ones worse.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from ..clip.tower import Taps, Tower, check_taps, grid_features
 from .mobilenet import MEAN, STD, MobileNetV2Trunk
 
 GRID, NEIGHBOURHOOD = 30, 3
-"""The tower's own grid, of every output, and the neighbourhood that its memory is averaged over."""
+"""The side of the grid of every output, and the neighbourhood that the memory is averaged over, by default."""
 
 
 @dataclass(frozen=True)
 class HybridShape:
-    """How large a hybrid tower is.
+    """The sizes of a hybrid tower.
 
-    image_size: side of the square input in pixels. taps: blocks of the trunk, counted from 1, in rising order; the last
-    one's grid is the prompts'. surround: odd side of the neighbourhood whose mean is subtracted from each patch; the
-    difference is laid beside the patch, so that a linear map sees contrast; 0 for none. hidden: width of the hidden
-    layer. out_width: of the joint space.
+    Attributes:
+        image_size: The side of the square picture in pixels.
+        taps: Blocks of the trunk, counted from 1, in rising order; the prompts use the last one's grid.
+        surround: The odd side of the square of patches whose mean is subtracted from each patch. The difference is put
+            beside the patch, so that a linear map reads contrast. 0 leaves it out.
+        hidden: The width of the hidden layer.
+        out_width: D, the width of the joint space.
     """
 
     image_size: int = 240
@@ -39,7 +42,11 @@ class HybridShape:
 
 
 class HybridVisual(nn.Module):
-    """The weights of the tower, under the names that the file gives them."""
+    """The weights of the tower, under the names that the file gives them.
+
+    Args:
+        shape: The tower's sizes.
+    """
 
     patch_mean: Tensor
     patch_scale: Tensor
@@ -51,7 +58,7 @@ class HybridVisual(nn.Module):
         self.trunk = MobileNetV2Trunk(shape.taps)
         strides = [self.trunk.strides[tap - 1] for tap in shape.taps]
         self.grids = tuple(-(-shape.image_size // stride) for stride in strides)
-        """Side of each tap's grid."""
+        """The side of each tap's grid."""
         self.grid = self.grids[-1]
         self.tap_widths = tuple(self.trunk.widths[tap - 1] for tap in shape.taps)
         cells = [(side // self.grid) ** 2 for side in self.grids]
@@ -63,10 +70,17 @@ class HybridVisual(nn.Module):
         self.hidden = nn.Linear(patch_width, shape.hidden)
         self.bent = nn.Linear(shape.hidden, shape.out_width, bias=False)
         self.attend = nn.Linear(shape.out_width, 1)
-        """How much each patch of the local path counts in the global feature, before the softmax over patches."""
+        """The weight of each local patch in the global feature, before a softmax over the patches."""
 
     def patches(self, taps: tuple[Tensor, ...]) -> Tensor:
-        """Lay the taps' maps [B,W,h,w] side by side on the last one's grid: standardised [B,P,patch_width]."""
+        """Lay the taps' maps side by side on the last one's grid, and standardise them.
+
+        Args:
+            taps: [B, W, h, w] for each tap.
+
+        Returns:
+            [B, P, patch_width].
+        """
         parts = []
         for maps in taps:
             cells = maps.shape[2] // self.grid
@@ -79,9 +93,15 @@ class HybridVisual(nn.Module):
         return standard
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Map each patch [B,P,patch_width] by itself, and pool them: global [B,D] and local [B,P,D], not normalised.
+        """Map each patch into the joint space by itself, and pool the patches.
 
-        The pool's weights come from the patches themselves, so a small defect is not averaged away.
+        The pool's weights are computed from the patches, so a small defect is not averaged away.
+
+        Args:
+            patches: [B, P, patch_width], as `patches` returns them.
+
+        Returns:
+            Global [B, D] and local [B, P, D], not normalised.
         """
         local = self.linear(patches) + self.bent(F.gelu(self.hidden(patches)))
         share = self.attend(local).softmax(dim=1)
@@ -89,7 +109,19 @@ class HybridVisual(nn.Module):
 
 
 class HybridTower(Tower):
-    """Wraps a HybridVisual; its memory is what the tapped blocks of the trunk put out."""
+    """Wraps a HybridVisual; its memory is the outputs of the trunk's tapped blocks.
+
+    Args:
+        visual: The weights.
+        taps: The blocks that the memory is taken from, counted from 1, in rising order; None for those that the prompts
+            read.
+        grid: The side of the grid of patches of every output; None for GRID.
+        neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None for
+            NEIGHBOURHOOD.
+
+    Raises:
+        SettingsError: The taps are no blocks of the trunk, or grid or neighbourhood is out of range.
+    """
 
     def __init__(
         self,
@@ -98,7 +130,6 @@ class HybridTower(Tower):
         grid: int | None = None,
         neighbourhood: int | None = None,
     ) -> None:
-        """taps: the memory's, by default those that the prompts read too; grid, neighbourhood: see Tower.set_grid."""
         super().__init__(visual, nn.ReLU6())
         self.image_size = visual.shape.image_size
         self.set_grid(GRID if grid is None else grid, NEIGHBOURHOOD if neighbourhood is None else neighbourhood)

@@ -1,6 +1,6 @@
 """Train the embedded CLIP `small`: `python -m goodparts.trainer.embedded.training --trunk FILE --cache DIR --out F`.
 
-The trunk is frozen; what it makes of the drawn pictures is kept in --cache, so an interrupted run goes on from there
+The trunk is frozen. Its features of the drawn pictures are kept in --cache, so an interrupted run continues from there
 and from the last checkpoint. The pictures come in pairs, a piece without and with its defect, with exact masks.
 """
 
@@ -37,21 +37,21 @@ PRODUCTS, HELD_OUT_PRODUCTS = 2000, 300
 STEPS, BATCH = 150, 12
 LR, WARMUP, WEIGHT_DECAY = 1e-3, 30, 0.05
 VISUAL_SHARE = 0.3
-"""The image side learns at this share of the learning rate."""
+"""The share of the learning rate with which the image side learns."""
 AVERAGED = 0.97
-"""How much of the running mean of the weights stays in each step."""
+"""The share of the weights' running mean that each step keeps."""
 CHECK_EVERY = 50
 LOSSES = {"matching": 0.3, "state": 1.0, "patches": 1.0, "flaw": 1.0, "pairs": 1.0}
-"""Names and weights."""
+"""The losses' names and weights."""
 PROBE_CONSTANT = 6.0
-"""Beside the probes' log-odds."""
+"""The constant beside the probes' log-odds in the joint space (`Trainee.start_from_probes`)."""
 
 
 def load_trunk(path: Path | None) -> MobileNetV2Trunk:
-    """Read the first blocks of torchvision's MobileNetV2, frozen.
+    """Return the first blocks of torchvision's MobileNetV2, frozen.
 
     Args:
-        path: torchvision's weights; None for those in the embedded file, which are rounded to float16.
+        path: The file of torchvision's weights; None for those in the embedded file, which are rounded to float16.
 
     Raises:
         ValueError: The file is another one.
@@ -60,9 +60,7 @@ def load_trunk(path: Path | None) -> MobileNetV2Trunk:
         return small.load()[0].visual.trunk.requires_grad_(False).eval()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != TRUNK_SHA256:
-        raise ValueError(
-            f"{path} has SHA-256 {digest}: torchvision's mobilenet_v2-b0353104.pth, {TRUNK_SHA256}, is used"
-        )
+        raise ValueError(f"{path} has SHA-256 {digest}: give torchvision's mobilenet_v2-b0353104.pth, {TRUNK_SHA256}")
     trunk = MobileNetV2Trunk(small.SHAPE.taps)
     trunk.load_state_dict(fold_torchvision(torch.load(path, weights_only=True), small.SHAPE.taps[-1]))
     return trunk.requires_grad_(False).eval()
@@ -70,11 +68,14 @@ def load_trunk(path: Path | None) -> MobileNetV2Trunk:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B products, of each two pieces without and with a defect: 4·B pictures in that order.
+    """B products of two pieces, each without and with its defect: 4·B pictures in this order.
 
-    taps: float [4·B,W,h,w] each. coverage: [4·B,P], 0…1, of the prompts' patches. captions: distinct ones. truth: bool
-    [4·B,captions]. right: int [4·B], a true caption of each picture; what is right of one of a piece's two pictures is
-    wrong of the other.
+    Attributes:
+        taps: [4·B, W, h, w] for each tap, float32.
+        coverage: [4·B, P], 0 to 1: the share of each of the prompts' patches under the mask.
+        captions: Captions, all different.
+        truth: [4·B, captions], bool: whether a caption is true of a picture.
+        right: [4·B], int64: the number of a true caption of each picture, which is wrong of the piece's other picture.
     """
 
     taps: tuple[Tensor, ...]
@@ -85,7 +86,18 @@ class Batch:
 
 
 def draw_batch(cache: Cache, products: int, rng: np.random.Generator) -> Batch:
-    """Take random products of the cache, and captions: true ones, and one for each that no good picture deserves."""
+    """Draw random products of the cache and captions for them.
+
+    Every picture gets a true caption, and every product one more that calls a good picture damaged.
+
+    Args:
+        cache: The trunk's features.
+        products: How many products to draw; all if the cache has fewer.
+        rng: The source of randomness.
+
+    Returns:
+        The batch.
+    """
     drawn = rng.choice(len(cache.kinds), min(products, len(cache.kinds)), replace=False)
     faults = [(cache.kinds[product], fault) for product in drawn for fault in cache.defects[product]]
     named = [(kind, defect) for kind, fault in faults for defect in (None, fault)]
@@ -106,7 +118,11 @@ def draw_batch(cache: Cache, products: int, rng: np.random.Generator) -> Batch:
 
 
 class Trainee(nn.Module):
-    """The model, and what only its training needs. Its text tower has rows for the captions' tokens only."""
+    """The model, and what only its training needs. Its text tower has rows for the captions' tokens only.
+
+    Args:
+        trunk: The frozen trunk.
+    """
 
     tokens: Tensor
 
@@ -119,7 +135,12 @@ class Trainee(nn.Module):
         self.flaw = Flaw(small.SHAPE.out_width)
 
     def standardise_on(self, cache: Cache, products: int = 500) -> None:
-        """Set the patches' mean and scale to what the first products of the cache have."""
+        """Set the patches' mean and scale to those of a cache.
+
+        Args:
+            cache: The trunk's features.
+            products: How many of the cache's first products to measure.
+        """
         visual = self.clip.visual
         taps = (torch.from_numpy(maps[:products]).flatten(0, 2).permute(0, 3, 1, 2).float() for maps in cache.taps)
         patches = visual.patches(tuple(taps)).flatten(0, 1)
@@ -127,10 +148,14 @@ class Trainee(nn.Module):
         visual.patch_scale.copy_(1 / patches.std(dim=0).clamp(min=1e-3))
 
     def start_from_probes(self, cache: Cache, products: int) -> None:
-        """Let the maps begin as the mean of a linear and a bent probe, along the flaw's direction of the joint space.
+        """Start the maps as the mean of a linear and a bent probe, along the flaw's direction of the joint space.
 
-        Another direction gets a constant, so that the probes' value survives the normalisation; the pool over patches
-        begins as a soft maximum of that value.
+        Another direction gets a constant, so that the probes' value survives the normalisation. The pool over patches
+        starts as a soft maximum of that value.
+
+        Args:
+            cache: The trunk's features.
+            products: How many of the cache's first products the probes are fitted to.
         """
         visual = self.clip.visual
         patches, damaged = sample_patches(visual, cache, products, np.random.default_rng(SEED))
@@ -145,16 +170,24 @@ class Trainee(nn.Module):
             visual.hidden.load_state_dict(hidden.state_dict())
             visual.bent.weight.zero_()[0] = out.weight[0] / 2
             visual.attend.weight.zero_()[0, 0] = 1.0
-        visual.attend.bias.requires_grad_(False)  # a softmax does not see it
+        visual.attend.bias.requires_grad_(False)  # a softmax does not depend on it
 
     def encode_text(self, captions: list[Caption]) -> Tensor:
-        """Return l2-normalised features [captions,D]."""
+        """Return the text features of captions, [captions, D], l2-normalised.
+
+        Args:
+            captions: The captions.
+        """
         ids = open_clip.tokenize([caption.text for caption in captions], small.CONTEXT_LENGTH)
         features: Tensor = self.clip.text(torch.searchsorted(self.tokens, ids))
         return F.normalize(features.float(), dim=-1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the LOSSES."""
+        """Return the losses of a batch before their weights, [5], in the order of LOSSES.
+
+        Args:
+            batch: The batch.
+        """
         visual = self.clip.visual
         patches = visual.patches(batch.taps)
         with torch.autocast("cpu", torch.bfloat16):
@@ -180,11 +213,15 @@ class Trainee(nn.Module):
 
 @torch.no_grad()
 def measure_held_out(trainee: Trainee, held_out: Cache) -> dict[str, float]:
-    """Measure prompts that nothing was learned for on products, defects and names that training never saw.
+    """Measure unlearned prompts on products, defects and names that training never saw.
+
+    Args:
+        trainee: The model.
+        held_out: The trunk's features of held-out products.
 
     Returns:
-        How often a product's damaged picture scores above a good one: by its global feature (`global`), and by its
-        largest patch (`patch`).
+        How often a product's damaged picture scores above a good one, 0 to 1: by its global feature (`global`), and by
+        its largest patch (`patch`).
     """
     normal, anomalous = compose("surface")
     phrases = [Caption(text, None, False) for text in (*normal, *anomalous)]
@@ -203,14 +240,22 @@ def measure_held_out(trainee: Trainee, held_out: Cache) -> dict[str, float]:
 
 
 class Run:
-    """A training that can be interrupted: everything that the next step depends on goes into its checkpoint."""
+    """A training that can be interrupted: its checkpoint holds everything that the next step depends on.
+
+    Args:
+        trainee: The model, which is changed.
+        cache: The trunk's features of the training products.
+        held_out: The trunk's features of the held-out products.
+        steps: How many steps to take.
+        batch: Products per step.
+    """
 
     def __init__(self, trainee: Trainee, cache: Cache, held_out: Cache, steps: int, batch: int) -> None:
         self.trainee, self.cache, self.held_out, self.steps, self.batch = trainee, cache, held_out, steps, batch
         self.averaged = copy.deepcopy(trainee).requires_grad_(False)
-        """The running mean of the weights, which is what is measured and kept."""
+        """The model with the running mean of the weights, which is measured and kept."""
         self.weights = [weight for weight in trainee.parameters() if weight.requires_grad]
-        # The image side begins where a linear probe is, and only follows.
+        # The image side starts from the probes and needs only small changes.
         visual = {id(weight) for weight in trainee.clip.visual.parameters()}
         groups = [
             {
@@ -228,11 +273,11 @@ class Run:
         self.loss_weights = torch.tensor(list(LOSSES.values()))
 
     def rate(self) -> float:
-        """Return the next step's learning rate: it warms up and falls along a cosine."""
+        """Return the next step's learning rate, which warms up and then falls along a cosine."""
         return LR * min((self.step + 1) / WARMUP, 0.5 + 0.5 * math.cos(math.pi * self.step / self.steps))
 
     def advance(self) -> None:
-        """Take one step. Its pictures and captions depend on the seed and its number only."""
+        """Take one step, whose pictures and captions depend on the seed and the step's number only."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate() * group["share"]
         losses = self.trainee(draw_batch(self.cache, self.batch, np.random.default_rng([SEED, self.step])))
@@ -249,7 +294,7 @@ class Run:
         self.seen = 0.98 * self.seen + 0.02 * losses.detach()
 
     def check(self) -> None:
-        """Measure the held-out products, and keep the weights if they are the best so far."""
+        """Measure the held-out products, log the result, and keep the weights if they are the best so far."""
         found = measure_held_out(self.averaged, self.held_out)
         quality = sum(found.values())
         if quality > self.best:
@@ -261,7 +306,7 @@ class Run:
                  ", ".join(f"{name} {value:.3f}" for name, value in found.items()))  # fmt: skip
 
     def state(self) -> dict[str, object]:
-        """Return what a checkpoint holds."""
+        """Return the content of a checkpoint."""
         return {
             "trainee": self.trainee.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -274,7 +319,11 @@ class Run:
         }
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint.
+
+        Args:
+            path: The checkpoint.
+        """
         state = torch.load(path, weights_only=True)
         self.trainee.load_state_dict(state["trainee"])
         self.averaged.load_state_dict(state["averaged"])
@@ -284,10 +333,18 @@ class Run:
 
 
 def train(run: Run, checkpoint: Path | None = None) -> dict[str, Tensor]:
-    """Train to the end and return the weights that were best on the held-out products."""
+    """Train to the end.
+
+    Args:
+        run: The training.
+        checkpoint: A file that keeps the training's state; if it exists, the training continues from it.
+
+    Returns:
+        The weights by name that were best on the held-out products.
+    """
     if checkpoint is not None and checkpoint.is_file():
         run.resume(checkpoint)
-        log.info("going on from step %d", run.step)
+        log.info("continuing from step %d", run.step)
     while run.step < run.steps:
         run.advance()
         if run.step % CHECK_EVERY == 0 or run.step == run.steps:
@@ -300,6 +357,7 @@ def train(run: Run, checkpoint: Path | None = None) -> dict[str, Tensor]:
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Train the embedded CLIP.")
     parser.add_argument(
         "--trunk",
@@ -321,7 +379,7 @@ def main() -> None:
     trunk = load_trunk(args.trunk)
     cache = open_cache(args.cache, args.products, trunk)
     held_out = open_cache(args.cache, args.held_out_products, trunk, HELD_OUT_FROM)
-    log.info("features of %d pictures are there after %.0f s", 4 * args.products, time.perf_counter() - start)
+    log.info("features of %d pictures are ready after %.0f s", 4 * args.products, time.perf_counter() - start)
     torch.manual_seed(SEED)
     trainee = Trainee(trunk)
     trainee.standardise_on(cache)

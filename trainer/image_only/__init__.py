@@ -1,1 +1,1 @@
-"""Image-only backbones: any of timm's ViTs and CNNs, whose features no text describes."""
+"""Image-only backbones: timm's ViTs and CNNs, which have no text tower."""

@@ -1,9 +1,9 @@
-"""The tower of a backbone without text: one of timm's ViTs or CNNs, and the memory that its taps give.
+"""The tower of a backbone without text: a ViT or CNN of timm, whose taps give the memory.
 
-A ViT's taps are the patch tokens behind blocks, through the model's last norm; class and register tokens are left out.
-A CNN's taps are its feature levels, each half as fine as the one before. There is no joint space: the local features
-are the deepest tap's, and the global one is the class token behind it, or the mean of the patches where a model has no
-class token.
+A ViT's taps are the patch tokens after blocks, through the model's last norm, without class and register tokens. A
+CNN's taps are its feature levels, each half as fine as the one before. There is no joint space: the local features are
+the deepest tap's, and the global feature is the class token after it, or the mean of the patches in a model without
+one.
 """
 
 from __future__ import annotations
@@ -21,21 +21,25 @@ from torch import Tensor, nn
 from ..clip.tower import Taps, Tower, check_taps, grid_features
 
 CNN_STRIDES = (8, 16)
-"""A CNN's taps by default: the last levels of these strides, which are the layers 2 and 3 of a ResNet (PatchCore)."""
+"""The strides of a CNN's default taps, which are the last level of each; in a ResNet layers 2 and 3 (PatchCore)."""
 
 
 class TimmVisual(nn.Module):
     """A timm model without its classifier, for square pictures of one size.
 
-    is_vit: whether it is a ViT, whose taps are blocks. levels: how many blocks or feature levels it has.
+    Attributes:
+        is_vit: Whether it is a ViT, whose taps are blocks.
+        levels: How many blocks or feature levels it has.
+
+    Args:
+        model: The timm model, made for this size.
+        image_size: The side of the pictures in pixels.
+
+    Raises:
+        BackboneError: The model does not return its feature maps.
     """
 
     def __init__(self, model: Any, image_size: int) -> None:
-        """model: of timm, made for pictures of image_size pixels a side.
-
-        Raises:
-            BackboneError: The model does not hand out its feature maps.
-        """
         super().__init__()
         self.model = model
         self.image_size = image_size
@@ -43,13 +47,13 @@ class TimmVisual(nn.Module):
         self.preprocess_cfg = {"mean": config["mean"], "std": config["std"]}
         self.is_vit = isinstance(model, VisionTransformer | Eva)
         if not (hasattr(model, "forward_intermediates") and hasattr(model, "prune_intermediate_layers")):
-            raise BackboneError(f"{type(model).__name__} of timm does not hand out its feature maps")
+            raise BackboneError(f"{type(model).__name__} of timm does not return its feature maps")
         self.strides = tuple(info["reduction"] for info in model.feature_info)
         self.widths = tuple(int(info["num_chs"]) for info in model.feature_info)
         self.levels = len(self.widths)
 
     def default_taps(self) -> Taps:
-        """Return a ViT's last block (AnomalyDINO), or a CNN's last levels of CNN_STRIDES, joined."""
+        """Return a ViT's last block (AnomalyDINO), or a CNN's last levels of CNN_STRIDES, joined to one output."""
         if self.is_vit:
             return (self.levels,)
         levels = tuple(
@@ -60,11 +64,22 @@ class TimmVisual(nn.Module):
         return (levels,) if len(levels) > 1 else levels or (self.levels,)
 
     def keep_until(self, level: int) -> None:
-        """Drop the classifier and what lies behind a block or level, counted from 1."""
+        """Drop the classifier and everything after a block or level.
+
+        Args:
+            level: The block or level, counted from 1.
+        """
         self.model.prune_intermediate_layers([level - 1], prune_norm=False, prune_head=True)
 
     def forward(self, pixels: Tensor, levels: tuple[int, ...]) -> tuple[dict[int, Tensor], Tensor]:
-        """Return maps [B,W,h,w] by level of standardised pixels [B,3,S,S], and the deepest one's summary [B,W]."""
+        """Return maps by level, [B, W, h, w] each, and the deepest one's summary, [B, W].
+
+        The summary is the class token, or the mean of the patches in a model without one.
+
+        Args:
+            pixels: [B, 3, S, S], standardised.
+            levels: Blocks or levels, counted from 1, in rising order.
+        """
         indices = [level - 1 for level in levels]
         options: dict[str, Any] = {"stop_early": True, "intermediates_only": True, "output_fmt": "NCHW"}
         if not self.is_vit:
@@ -79,7 +94,18 @@ class TimmVisual(nn.Module):
 
 
 class TimmTower(Tower):
-    """Wraps a TimmVisual."""
+    """Wraps a TimmVisual; its memory is the maps of the tapped blocks or levels.
+
+    Args:
+        visual: The model.
+        taps: The blocks or levels that the memory is taken from, counted from 1, in rising order; those in a tuple are
+            joined to one output. None for those of `default_taps`.
+        grid: The side of the grid of patches of every output; None for the finest tap's.
+        neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None for 1.
+
+    Raises:
+        SettingsError: The taps are no blocks or levels of the model, or grid or neighbourhood is out of range.
+    """
 
     def __init__(
         self,
@@ -88,7 +114,6 @@ class TimmTower(Tower):
         grid: int | None = None,
         neighbourhood: int | None = None,
     ) -> None:
-        """taps: by default those of default_taps; grid: by default the finest tap's; neighbourhood: 1 by default."""
         activations = (part for part in visual.modules() if type(part).__module__.startswith("torch.nn.modules.activ"))
         super().__init__(visual, next(activations, GELU()))
         chosen = visual.default_taps() if taps is None else taps

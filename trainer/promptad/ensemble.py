@@ -1,8 +1,8 @@
-"""The compositional prompt ensemble (CPE): prompts that nothing has to be learned for.
+"""The compositional prompt ensemble (CPE): prompts that need no learning (Jeong et al., WinCLIP, CVPR 2023, §4.1).
 
-Every way of saying that a part is in order, or that it is not, in every way of saying that there is a photo of it;
-the features of each kind are averaged. Source: Jeong et al., WinCLIP, CVPR 2023, §4.1, whose phrases these are; on V-V
-attention's local features without windows it is a row of PromptAD's tables ("CPE + VV-CLIP").
+Each state (a part is good, or it is damaged) is worded in several ways, and each wording is put into every template of
+a sentence about a photo. The features of a state's sentences are averaged. The words are WinCLIP's. With the local
+features of V-V attention instead of windows, this is the row "CPE + VV-CLIP" of PromptAD's tables.
 """
 
 from __future__ import annotations
@@ -32,11 +32,15 @@ TEMPLATES = (
     *(f"a photo of {article} {size}{{}}" for size, article in itertools.product(_SIZES, _ARTICLES)),
     *(f"a photo of {article} {{}}{purpose}" for purpose, article in itertools.product(_PURPOSES, _ARTICLES)),
 )
-"""22 of them."""
+"""The 22 templates of sentences, with {} for the product in its state."""
 
 
 def compose(product: str) -> tuple[list[str], list[str]]:
-    """Return all normal and all anomalous prompts for a product."""
+    """Return all normal and all anomalous prompts for a product.
+
+    Args:
+        product: The product in words.
+    """
     normal, anomalous = (
         [template.format(state.format(product)) for state in states for template in TEMPLATES]
         for states in (NORMAL, ANOMALOUS)
@@ -45,12 +49,12 @@ def compose(product: str) -> tuple[list[str], list[str]]:
 
 
 def encode_states(text: TextTower, product: str, states: Sequence[str]) -> Floats:
-    """Return the mean of the l2-normalised features of each state's sentences, float32 [states,D].
+    """Return the mean of the l2-normalised features of each state's sentences, [states, D], float32.
 
     Args:
         text: The text tower.
         product: The product in words.
-        states: Templates that say in which state the product is, with {} for it.
+        states: Templates that tell the state of the product, with {} for the product.
 
     Raises:
         SettingsError: A sentence is longer than the tower reads.
@@ -62,14 +66,27 @@ def encode_states(text: TextTower, product: str, states: Sequence[str]) -> Float
 
 
 def ensemble(text: TextTower, product: str) -> Prototypes:
-    """Return the prototypes, which are the same for both levels: features l2-normalised, averaged, l2-normalised."""
+    """Return the prototypes, which are the same for both levels.
+
+    Each is the l2-normalised mean of its sentences' l2-normalised features.
+
+    Args:
+        text: The text tower.
+        product: The product in words.
+    """
     means = [nn.functional.normalize(encode_texts(text, texts), dim=-1).mean(dim=0) for texts in compose(product)]
     prototypes: Floats = nn.functional.normalize(torch.stack(means), dim=-1).float().cpu().numpy()
     return Prototypes(np.ascontiguousarray(prototypes), np.ascontiguousarray(prototypes))
 
 
 def encode_texts(text: TextTower, texts: Sequence[str]) -> Tensor:
-    """Return the raw text features [N,D] of whole texts; texts of one length go through the tower together.
+    """Return the raw text features of texts, [N, D], not normalised.
+
+    Texts of the same length go through the tower together.
+
+    Args:
+        text: The text tower.
+        texts: The N texts.
 
     Raises:
         SettingsError: A text is longer than the tower reads.

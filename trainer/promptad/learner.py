@@ -1,8 +1,8 @@
-"""PromptAD: learn prompts for one product from the features of a few good photos.
+"""PromptAD's learning: it learns prompts for one product from the features of a few photos of good parts.
 
-A hundred steps of SGD move a handful of token vectors so that normal features lie nearer to the normal prompt
-prototype than to any anomaly prompt. The image tower is frozen, so the photos are encoded once; the prompts
-of both levels go through the text tower together.
+A hundred steps of SGD move a few token vectors, so that the features of good parts come nearer to the prototype of the
+normal prompts than to any anomaly prompt. The image tower is frozen, so the photos are encoded once. The prompts of
+both levels go through the text tower together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ from .suffixes import GENERIC
 
 
 def resolve_temperature(settings: PromptADSettings, logit_scale: float) -> float:
-    """Return the multiplier t of the cosine for a backbone whose checkpoint holds this logit scale, a logarithm."""
+    """Return the multiplier t of the cosine (docs/promptad.md, D10).
+
+    Args:
+        settings: The method's settings.
+        logit_scale: The logarithm of CLIP's temperature, as the checkpoint stores it.
+    """
     if isinstance(settings.temperature, str):
         return math.exp(logit_scale) if settings.temperature == "exp" else logit_scale
     return settings.temperature
@@ -33,6 +38,12 @@ def resolve_temperature(settings: PromptADSettings, logit_scale: float) -> float
 
 def lay_out(product: str, suffixes: tuple[str, ...], settings: PromptADSettings, context_length: int) -> PackedLayout:
     """Return the layout of a product's prompts.
+
+    Args:
+        product: The product in words.
+        suffixes: What can be wrong with it, as templates with {} for the product.
+        settings: The method's settings.
+        context_length: How many tokens the text tower reads.
 
     Raises:
         SettingsError: There is no anomaly prompt, or one that does not fit into `context_length` tokens.
@@ -52,7 +63,12 @@ def lay_out(product: str, suffixes: tuple[str, ...], settings: PromptADSettings,
 
 @dataclass(frozen=True)
 class Prototypes:
-    """What is learned: float32 [2,D] per level (normal, anomalous), l2-normalised."""
+    """What is learned: for each level the normal and the anomalous prototype, [2, D], float32, l2-normalised.
+
+    Attributes:
+        image: The prototypes at image level.
+        pixel: The prototypes at pixel level.
+    """
 
     image: Floats
     pixel: Floats
@@ -60,7 +76,13 @@ class Prototypes:
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of one task in one step: eq. 12, eq. 13, and eq. 15 before λ."""
+    """The losses of one task in one step, tensors of one number.
+
+    Attributes:
+        contrastive: Eq. 12.
+        margin: Eq. 13, the explicit anomaly margin.
+        alignment: Eq. 15 before its weight λ.
+    """
 
     contrastive: Tensor
     margin: Tensor
@@ -68,7 +90,24 @@ class Losses:
 
 
 class PromptLearner:
-    """Learns the prompts of both levels for one product; `step` once, or `learn` to the end."""
+    """Learns the prompts of both levels for one product. Call `step` once, or `learn` to the end.
+
+    Attributes:
+        tasks: The prompts at image level and at pixel level.
+        temperature: The multiplier t of the cosine.
+
+    Args:
+        backbone: The backbone with the frozen text tower.
+        features: The features of the shots.
+        product: The product in words.
+        suffixes: What can be wrong with it, as templates with {} for the product.
+        settings: The method's settings.
+        seed: The seed of the first prompts.
+        initial: Prompts at image level and at pixel level to start from; None draws them.
+
+    Raises:
+        SettingsError: There is no anomaly prompt, or one that does not fit into the text tower.
+    """
 
     def __init__(
         self,
@@ -80,20 +119,6 @@ class PromptLearner:
         seed: int = 0,
         initial: tuple[Prompts, Prompts] | None = None,
     ) -> None:
-        """Make everything ready for the first step.
-
-        Args:
-            backbone: The backbone with the frozen text tower.
-            features: The features of the shots.
-            product: The product in words.
-            suffixes: What can be wrong with it, as templates with {} for the product.
-            settings: The method's settings.
-            seed: The seed of the first prompts.
-            initial: Image- and pixel-level prompts to start from; None draws them.
-
-        Raises:
-            SettingsError: There is no anomaly prompt, or one that does not fit into the text tower.
-        """
         device = backbone.device
         self.settings = settings
         self.temperature = resolve_temperature(settings, backbone.logit_scale)
@@ -119,15 +144,18 @@ class PromptLearner:
         )
 
     def text_features(self) -> list[TextFeatures]:
-        """Return the text features of the image-level and of the pixel-level prompts, as they stand."""
+        """Return the text features of the current prompts, at image level and at pixel level."""
         return self._encode(*self.tasks)
 
     def targets(self) -> tuple[Tensor, ...]:
-        """Return the shots' features that the image-level [k,D] and pixel-level [k,P,D] prompts are learned from."""
+        """Return the shots' features that the prompts are learned from.
+
+        They are [k, D] at image level and [k, P, D] at pixel level, l2-normalised.
+        """
         return self._targets
 
     def losses(self) -> list[Losses]:
-        """Return the losses of both tasks, with gradients to their prompts."""
+        """Return the losses at image level and at pixel level, with gradients."""
         settings = self.settings
         task_losses = []
         for z, text in zip(self.targets(), self.text_features(), strict=True):
@@ -142,10 +170,14 @@ class PromptLearner:
         return task_losses
 
     def step(self) -> list[Losses]:
-        """Take one step of SGD for both tasks and return the losses before it."""
+        """Take one step of SGD for both levels.
+
+        Returns:
+            The losses before the step, at image level and at pixel level.
+        """
         task_losses = self.losses()
         weight = self.settings.alignment_weight
-        # The tasks share no parameter, so the gradient of the sum is each task's own.
+        # The levels share no parameter, so the gradient of the sum is each level's own.
         total = torch.stack([loss.contrastive + loss.margin + weight * loss.alignment for loss in task_losses]).sum()
         self._optimiser.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
@@ -154,7 +186,14 @@ class PromptLearner:
         return task_losses
 
     def learn(self, progress: Progress = iter) -> Prototypes:
-        """Take all steps and return the prototypes after the last one (docs/promptad.md, D13).
+        """Take all steps.
+
+        Args:
+            progress: Shows how many steps are done.
+
+        Returns:
+            The prototypes after the last step; the released code takes the step that is best on the test data
+            (docs/promptad.md, D13).
 
         Raises:
             SettingsError: Learning diverged.
@@ -165,7 +204,11 @@ class PromptLearner:
         return self.prototypes()
 
     def prototypes(self) -> Prototypes:
-        """Return the prototypes of both levels, as the prompts stand."""
+        """Return the prototypes of the current prompts.
+
+        Raises:
+            SettingsError: Learning diverged.
+        """
         with torch.no_grad():
             image, pixel = (text.prototypes().float().cpu().numpy() for text in self.text_features())
         if not (np.isfinite(image).all() and np.isfinite(pixel).all()):

@@ -1,4 +1,4 @@
-"""PromptAD as a method of learning products: each product on its own, with recipes for an engine's plain graph."""
+"""PromptAD as a method: it learns each product by itself, with recipes for an engine's plain graph."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 
 class PromptAD(Method):
-    """PromptAD with its settings."""
+    """PromptAD with its settings.
+
+    Args:
+        settings: The settings.
+    """
 
     title = "PromptAD"
-    description = "defaults: of the clean protocol | of the official one; AnoPLe's, where it has it too"
+    description = "defaults are in brackets: clean protocol | official protocol; other methods with the setting"
     protocols: ClassVar[Mapping[Protocol, PromptADSettings]] = PROTOCOLS
     learns_together = False
 
@@ -33,7 +37,7 @@ class PromptAD(Method):
 
     def word(self, text: str, suffixes: str | None, protocol: Protocol) -> tuple[str, tuple[str, ...]]:
         benchmark_object = suffix_lists.find_object(text) if protocol == "official" else None
-        if benchmark_object is not None:  # it has a text and a list of its own (docs/promptad.md, D20)
+        if benchmark_object is not None:  # it has its own text and suffixes (docs/promptad.md, D20)
             text = suffix_lists.OBJECT_NAMES.get(benchmark_object, benchmark_object)
         return text, suffix_lists.resolve(suffixes or benchmark_object or "generic")
 

@@ -1,4 +1,4 @@
-"""Products that PromptAD is ready to learn, each on its own."""
+"""Products that are ready to be learned by PromptAD, each by itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,17 @@ log = logging.getLogger(__name__)
 
 
 class PromptADPreparation(Preparation):
-    """Products whose prompts fit into the text tower."""
+    """Products whose prompts fit into the text tower.
+
+    Args:
+        backbone: The backbone, which has to have a text tower.
+        products: The products.
+        settings: The method's settings.
+        seed: The seed of the first prompts.
+
+    Raises:
+        SettingsError: The backbone has no text tower, a prompt does not fit into it, or there is no anomaly prompt.
+    """
 
     def __init__(self, backbone: Backbone, products: Sequence[Product], settings: PromptADSettings, seed: int) -> None:
         for product in products:
@@ -36,7 +46,7 @@ class PromptADPreparation(Preparation):
     def _learn_product(self, product: Product, progress: Progress) -> LearnedProduct:
         backbone, settings = self._backbone, self._settings
         if unknown := backbone.unknown_words([product.text, *product.suffixes]):
-            log.info("%s has no meaning for: %s", backbone.encoder.backbone, ", ".join(unknown))
+            log.info("%s has not learned these words: %s", backbone.encoder.backbone, ", ".join(unknown))
         features = backbone.encode(product.shots.views[backbone.encoder.image_size])
         learner = PromptLearner(backbone, features, product.text, product.suffixes, settings, self._seed)
         prototypes = learner.learn(progress)

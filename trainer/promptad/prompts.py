@@ -1,7 +1,10 @@
-"""Prompts: semantic concatenation (PromptAD §3.2) over one packed layout.
+"""Prompts: semantic concatenation (PromptAD, §3.2) in one packed layout.
 
-A prompt is [SOS] P_1…P_E, then its own continuation, then [EOS]. Normal, manual anomaly and learnable anomaly
-prompts share the learnable prefix P; the continuations are the same for every prefix.
+A prompt is [SOS] P_1…P_E, then a continuation, then [EOS]. Normal, manual anomaly and learnable anomaly prompts share
+the learnable prefix P, and every prefix has the same continuations.
+
+Shapes are written with N prefixes of E_N tokens, M manual suffixes, L learnable suffixes of E_A tokens, J learnable
+anomaly prompts, token vectors of W numbers, rows of T tokens, and D numbers in the joint space.
 """
 
 from __future__ import annotations
@@ -16,11 +19,18 @@ from torch import Tensor, nn
 from ..clip.text_tower import INITIAL_SPREAD, TextTower, open_tokenizer
 
 Pairing = Literal["product", "cyclic"]
+"""How learnable suffixes meet prefixes (`Prompts.by_kind`)."""
 
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """Raw text features: normal [N,D]; manual [M·N,D], prefixes within suffixes; learned [J,D]."""
+    """Raw text features of the prompts of one task.
+
+    Attributes:
+        normal: [N, D].
+        manual: [M·N, D]; for each suffix, one after another, all prefixes.
+        learned: [J, D].
+    """
 
     normal: Tensor
     manual: Tensor
@@ -28,20 +38,40 @@ class TextFeatures:
 
     @property
     def anomalous(self) -> Tensor:
-        """The features of all anomaly prompts, [M·N+J,D]."""
+        """The features of all anomaly prompts, [M·N+J, D]."""
         return torch.cat([self.manual, self.learned])
 
     def prototypes(self) -> Tensor:
-        """Return the prototypes [2,D], normal and anomalous: means of un-normalised features, l2-normalised."""
+        """Return the normal and the anomalous prototype, [2, D]: means of raw features, then l2-normalised."""
         means = torch.stack([self.normal.mean(dim=0), self.anomalous.mean(dim=0)])
         return nn.functional.normalize(means, dim=-1)
 
 
 class PackedLayout:
-    """The tokens of a row: [SOS], E prefix places, then one continuation after another.
+    """The tokens of a row: [SOS], the prefix's places, then B = 1+M+L continuations: normal, manual, learnable.
 
-    ids [T] (0 where a learnable vector goes), positions [T], mask [T,T], eos [B], learnable [L·E_A] as
-    TextTower takes them; B = 1 + M + L continuations: normal, manual, learnable.
+    The tensors are what `TextTower.forward` takes.
+
+    Attributes:
+        ids: [T], int64; 0 where a learnable vector goes.
+        positions: [T], int64: each token's position in its own prompt.
+        mask: [T, T]: 0 where a token (row) may attend to another (column), −inf elsewhere.
+        eos: [B], int64: where each prompt's [EOS] is.
+        learnable: [L·E_A], int64: where the learnable suffixes' vectors go.
+        prefix: The slice where the prefix's vectors go.
+
+    Args:
+        product: The product in words.
+        suffixes: The manual suffixes, as templates with {} for the product.
+        prefix_length: E_N, the number of tokens of a prefix.
+        learned: L, the number of learnable suffixes.
+        suffix_length: E_A, the number of tokens of a learnable suffix.
+        suffix_place: Whether a learnable suffix stands after the product, as in the paper, or before it, as in the
+            released code (docs/promptad.md, D8).
+        context_length: How many tokens the text tower reads.
+
+    Raises:
+        SettingsError: A prompt is longer than that.
     """
 
     def __init__(
@@ -57,13 +87,13 @@ class PackedLayout:
     ) -> None:
         tokenizer = open_tokenizer()
         start, end = tokenizer.sot_token_id, tokenizer.eot_token_id
-        place = -1  # of a learnable vector
+        place = -1  # stands for a learnable vector
 
         def words(text: str) -> list[int]:
             return list(tokenizer.encode(text))
 
         free = [place] * suffix_length
-        # The full stop belongs to the last word's text: byte-pair tokens may span "(M8)" and ".".
+        # The full stop is tokenised with the last word: one byte-pair token may span the end of "(M8)" and ".".
         own = [*words(product), *free, *words(".")] if suffix_place == "after" else [*free, *words(f"{product}.")]
         continuations = [
             words(f"{product}."),
@@ -100,7 +130,9 @@ class PackedLayout:
 class Prompts(nn.Module):
     """The learnable prompts of one task (image or pixel level).
 
-    normal_ctx [N,E_N,W], the prefixes; abnormal_ctx [L,E_A,W], the learnable suffixes.
+    Args:
+        normal_ctx: [N, E_N, W], the prefixes.
+        abnormal_ctx: [L, E_A, W], the learnable suffixes.
     """
 
     def __init__(self, normal_ctx: Tensor, abnormal_ctx: Tensor) -> None:
@@ -115,26 +147,48 @@ class Prompts(nn.Module):
         generator: torch.Generator,
         device: torch.device,
     ) -> Prompts:
-        """Drawn from Normal(0, 0.02); shape: prefixes N, E_N, suffixes L, E_A, W. Drawn on the CPU, so that a
-        seed means the same on every device."""
+        """Draw prompts from Normal(0, 0.02).
+
+        They are drawn on the CPU, so that a seed gives the same numbers on every device.
+
+        Args:
+            shape: (N, E_N, L, E_A, W).
+            generator: The source of randomness, on the CPU.
+            device: Where the prompts go.
+
+        Returns:
+            The prompts.
+        """
         prefixes, prefix_length, suffixes, suffix_length, width = shape
         normal = torch.randn(prefixes, prefix_length, width, generator=generator) * INITIAL_SPREAD
         abnormal = torch.randn(suffixes, suffix_length, width, generator=generator) * INITIAL_SPREAD
         return cls(normal.to(device), abnormal.to(device))
 
     def vectors(self, layout: PackedLayout, embedding: Tensor) -> Tensor:
-        """Return one packed row per prefix, [N,T,W]; embedding: the token vectors of layout.ids, [T,W]."""
+        """Return one packed row for each prefix, [N, T, W].
+
+        Args:
+            layout: The layout of the rows.
+            embedding: [T, W], the token vectors of `layout.ids`.
+        """
         rows = embedding.expand(len(self.normal_ctx), -1, -1).clone()
         rows[:, layout.prefix] = self.normal_ctx
         rows[:, layout.learnable] = self.abnormal_ctx.flatten(0, 1)
         return rows
 
     def by_kind(self, features: Tensor, pairing: Pairing) -> TextFeatures:
-        """Sort the features of the packed rows [N,1+M+L,D] by kind.
+        """Sort the features of the packed rows by kind.
 
-        Learnable anomaly prompts pair every prefix with every suffix ("product"); "cyclic" walks both lists
-        together N·L times, as the released code does, which meets every pair only where N and L have no common
-        divisor (docs/promptad.md, D9).
+        With the pairing "product", learnable anomaly prompts pair every prefix with every suffix. "cyclic" steps
+        through both lists together N·L times, as the released code does, so every pair appears only if N and L have no
+        common divisor (docs/promptad.md, D9).
+
+        Args:
+            features: [N, 1+M+L, D].
+            pairing: How learnable suffixes meet prefixes.
+
+        Returns:
+            The text features, with J = N·L.
         """
         prefixes, suffixes = len(self.normal_ctx), len(self.abnormal_ctx)
         manual = features.shape[1] - 1 - suffixes
@@ -149,7 +203,13 @@ class Prompts(nn.Module):
 
 
 class PromptEncoder:
-    """Encodes the prompts of several tasks in one pass of the text tower."""
+    """Encodes the prompts of several tasks in one pass of the text tower.
+
+    Args:
+        text: The text tower.
+        layout: The layout of the rows.
+        pairing: How learnable suffixes meet prefixes.
+    """
 
     def __init__(self, text: TextTower, layout: PackedLayout, pairing: Pairing) -> None:
         device = text.positional_embedding.device

@@ -1,4 +1,4 @@
-"""The settings of PromptAD, and what its two protocols mean in them."""
+"""The settings of PromptAD and their values in its two protocols."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from msgspec import Meta
 from ..settings import Protocol, change_settings
 
 CLEAN_TEMPERATURE = 4.6052
-"""The default multiplier of the cosine: ln 100, which the released code makes of CLIP's 100 (docs/promptad.md, D10).
-With 100 itself the prompt score is so far below the memory's that the harmonic mean is the prompt score."""
+"""The default multiplier of the cosine: ln 100, which the released code takes for CLIP's 100.
+
+This is D10 of docs/promptad.md. With 100 the prompt score is so far below the memory's that their harmonic mean is the
+prompt score.
+"""
 
 
 class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every setting of the method. docs/promptad.md lists where the paper and its released code differ."""
+    """The method's settings; docs/promptad.md lists where the paper and its released code differ."""
 
     prefix_length: Annotated[int, Meta(ge=1, description="tokens of a learnable prefix, E_N")] = 4
     image_prefixes: Annotated[int, Meta(ge=1, description="normal prompts at image level, N")] = 3
@@ -27,25 +30,26 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     suffix_length: Annotated[int, Meta(ge=1, description="tokens of a learnable suffix, E_A")] = 1
     suffix_place: Annotated[
         Literal["after", "before"],
-        Meta(description="learnable suffix after (paper) or before the product text"),
+        Meta(description="learnable suffix after the product text (paper) or before it"),
     ] = "after"
-    pairing: Annotated[Literal["product", "cyclic"], Meta(description="prefixes × suffixes, all pairs or cyclic")] = (
-        "product"
-    )
+    pairing: Annotated[
+        Literal["product", "cyclic"], Meta(description="pair prefixes with suffixes: all pairs, or in step")
+    ] = "product"
     temperature: Annotated[
         Literal["exp", "log"] | float,
         Meta(
-            description='multiplier of the cosine: a number, "exp" of CLIP\'s logit scale (100), or the scale as it '
-            'stands, "log"'
+            description='multiplier of the cosine: a number, "exp" for CLIP\'s own (100), or "log" for its logarithm '
+            "(4.6)"
         ),
     ] = CLEAN_TEMPERATURE
     margin: Annotated[
-        float | None, Meta(description="by how much normal features are nearer to the normal prototype; none: no loss")
+        float | None,
+        Meta(description="by how much good features must be nearer to the normal prototype; none: no loss"),
     ] = 0.0
     margin_distance: Annotated[Literal["euclidean", "squared"], Meta(description="distance in the margin loss")] = (
         "euclidean"
     )
-    margin_axis: Annotated[Literal["channels", "second"], Meta(description="axis the margin loss sums over")] = (
+    margin_axis: Annotated[Literal["channels", "second"], Meta(description="axis that the margin loss sums over")] = (
         "channels"
     )
     alignment_weight: Annotated[float, Meta(ge=0, description="λ of the alignment loss")] = 0.001
@@ -59,25 +63,26 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     fusion: Annotated[
         Fusion,
         Meta(
-            description="fuse the branches' raw scores, weigh the memory's distances by the prompts' residual "
-            "margins, or use one branch only"
+            description="harmonic mean of both branches' raw scores (paper), the memory's distances weighed by the "
+            "prompts' residual margins (residual), or one branch only"
         ),
     ] = "residual"
     memory_share: Annotated[
-        float, Meta(gt=0, le=1, description="of the shots' patches to remember, the most different first (coreset)")
+        float,
+        Meta(gt=0, le=1, description="share of the shots' patches to remember, the most different first (coreset)"),
     ] = 1.0
     poses: Annotated[
         bool,
         Meta(
-            description="remember each shot also in its seven other turned and mirrored views: not for a part that is "
-            "bad when it lies otherwise; memory and its search grow eightfold, unless --memory-share bounds them"
+            description="also remember the seven other turned and mirrored views of each shot; not for a part that is "
+            "bad when turned or mirrored; memory and search time grow eightfold, unless --memory-share bounds them"
         ),
     ] = False
     steps: Annotated[int, Meta(ge=1, description="steps of SGD over all shots")] = 100
     lr: Annotated[float, Meta(gt=0, description="learning rate at the start")] = 0.002
     final_lr: Annotated[float, Meta(ge=0, description="learning rate at the end of the cosine")] = 1e-5
-    momentum: Annotated[float, Meta(ge=0, lt=1, description="of SGD")] = 0.9
-    weight_decay: Annotated[float, Meta(ge=0, description="of SGD")] = 0.0005
+    momentum: Annotated[float, Meta(ge=0, lt=1, description="momentum of SGD")] = 0.9
+    weight_decay: Annotated[float, Meta(ge=0, description="weight decay")] = 0.0005
 
 
 PROTOCOLS: Mapping[Protocol, PromptADSettings] = {
@@ -92,15 +97,19 @@ PROTOCOLS: Mapping[Protocol, PromptADSettings] = {
         image_maximum="map",
     ),
 }
-"""Protocol → its settings: official does what the released code does; docs/promptad.md lists where clean leaves the
-paper, and why."""
+"""Protocol → its settings. official does what the released code does; docs/promptad.md lists where clean differs from
+the paper, and why."""
 
 
 def promptad_settings(protocol: Protocol, **changes: Any) -> PromptADSettings:
     """Return a protocol's settings with some fields changed.
 
+    Args:
+        protocol: The protocol.
+        **changes: Field → its value.
+
     Raises:
-        SettingsError: A value is out of range.
+        SettingsError: A value is out of range, or two settings contradict each other.
     """
     temperature = changes.get("temperature")
     if isinstance(temperature, int | float) and temperature <= 0:

@@ -1,8 +1,8 @@
-"""Manual anomaly suffixes: what can be wrong with a part, in words; {} is the product.
+"""Manual anomaly suffixes: what can be wrong with a part, in words; {} stands for the product.
 
-The generic ones and the benchmark objects' are facts of the published method (PromptAD, CVPR 2024, released
-code), spelling included, because text features depend on every character. The objects' lists are reworded
-labels of the benchmarks' test defects: use them to reproduce, not to judge.
+The generic suffixes and those of benchmark objects are facts of the published method (PromptAD, CVPR 2024, released
+code). Their spelling is kept, because text features depend on every character. The objects' suffixes are reworded
+labels of the benchmarks' test defects: use them to reproduce results, not to judge the method (docs/promptad.md, D20).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OBJECT_NAMES = {
     "pcb4": "printed circuit board",
     "pipe_fryum": "pipe fryum",
 }
-"""Benchmark object → the product text of its prompts, where it is not the object's own name."""
+"""Benchmark object → the product text of its prompts, where this is not the object's own name."""
 
 _MACARONI = "color spot, small chip around edge, small scratches, breakage, cracks"
 _PCB = "bent, scratch, missing, melt"
@@ -72,7 +72,11 @@ _DEFECTS = {
 
 
 def template(text: str) -> str:
-    """Return a suffix that the user wrote, "scratch" or "bent {}", as a template: "{} with scratch", "bent {}"."""
+    """Return a suffix that the user wrote as a template: "scratch" becomes "{} with scratch", "bent {}" stays.
+
+    Args:
+        text: The suffix.
+    """
     return text if "{}" in text else f"{{}} with {text}"
 
 
@@ -81,9 +85,12 @@ OBJECTS = {name: tuple(template(text) for text in texts.split(", ")) for name, t
 
 
 def find_object(text: str) -> str | None:
-    """Return the benchmark object that a product text names, as folder or in words ("metal_nut", "Chewing gum").
+    """Return the benchmark object that a product text names, as a folder ("metal_nut") or in words ("Chewing gum").
 
-    Return None where it names none, and where objects of one name have different lists (printed circuit board).
+    It is None if the text names none, or several with different suffixes (printed circuit board).
+
+    Args:
+        text: The product text.
     """
     words = text.casefold().replace("_", " ")
     names = [name for name in OBJECTS if words in (name.replace("_", " "), OBJECT_NAMES.get(name))]
@@ -91,10 +98,13 @@ def find_object(text: str) -> str | None:
 
 
 def resolve(choice: str) -> tuple[str, ...]:
-    """Return the suffixes of a choice: "generic", a benchmark object (generic and its own), or a text file.
+    """Return the suffixes of a choice, as templates with {} for the product.
 
-    A file has one suffix a line: a template with {} for the product, or just the defect's name. It replaces
-    the generic suffixes. Empty lines and lines that begin with # are passed over.
+    A file has one suffix per line: a template, or only the defect's name. It replaces the generic suffixes. Empty lines
+    and lines that begin with # are ignored.
+
+    Args:
+        choice: "generic", a benchmark object (the generic suffixes and its own), or a text file.
 
     Raises:
         SettingsError: There is no such choice, or the file holds no suffix.
@@ -115,5 +125,5 @@ def resolve(choice: str) -> tuple[str, ...]:
         raise FileError(f"cannot read {path} as UTF-8 text: {error}") from error
     suffixes = tuple(template(line) for line in lines if line and not line.startswith("#"))
     if not suffixes:
-        raise SettingsError(f"{path} holds no suffix: write one a line, for example: scratch")
+        raise SettingsError(f"{path} holds no suffix: write one per line, for example: scratch")
     return suffixes

@@ -51,7 +51,7 @@ def test_without_prompts_the_towers_are_clips_own(backbone: Backbone, shots: np.
         )
     plain = backbone.encode(shots)
     for seen, expected in zip(outputs, (plain.global_, plain.local, *plain.memory), strict=True):
-        assert np.abs(seen.numpy() - expected).max() < 1e-5  # one order of sums, or another
+        assert np.abs(seen.numpy() - expected).max() < 1e-5  # fp32 sums in another order
     text = PromptedText(backbone.text, ["gear", "metal nut"], 0)
     found = text(torch.empty(1, 0, backbone.text.width)).flatten(0, 1)
     words = ["gear.", "abnormal gear.", "metal nut.", "abnormal metal nut."]
@@ -76,7 +76,7 @@ def test_prompts_go_where_the_coupling_says(backbone: Backbone, coupling: str, t
         assert torch.equal(prompts.of_visual()[:, 4:], before[1][:, 4:]) != to_visual
 
 
-def test_visual_prompts_begin_where_the_tower_hardly_notices_them(backbone: Backbone, shots: np.ndarray) -> None:
+def test_visual_prompts_start_where_they_hardly_change_the_features(backbone: Backbone, shots: np.ndarray) -> None:
     plain = backbone.encode(shots).global_
     drift = {
         start: 1.0
@@ -86,14 +86,14 @@ def test_visual_prompts_begin_where_the_tower_hardly_notices_them(backbone: Back
     assert drift["patches"].max() < 0.3 * drift["normal"].min()
 
 
-def test_a_decoder_begins_as_the_patches_and_is_light() -> None:
+def test_a_new_decoder_returns_the_patches_and_is_light() -> None:
     decoder = Decoder(640, (896, 896), (15, 15), torch.Generator().manual_seed(0))  # ViT-B-16-plus-240
     patches = torch.nn.functional.normalize(torch.randn(1, 225, 640), dim=-1)
     assert torch.allclose(decoder(patches, *torch.randn(2, 1, 225, 896)), patches, atol=1e-6)
     assert decoder.flops() < 1e9
 
 
-def test_learning_moves_what_is_learned_and_nothing_else(backbone: Backbone, shots: np.ndarray) -> None:
+def test_learning_changes_the_learned_tensors_and_nothing_else(backbone: Backbone, shots: np.ndarray) -> None:
     frozen = [parameter.detach().clone() for parameter in backbone.visual.parameters()]
     made = learner(backbone, shots)
     before = {name: value.clone() for name, value in made.model.state_dict().items()}
@@ -104,11 +104,9 @@ def test_learning_moves_what_is_learned_and_nothing_else(backbone: Backbone, sho
 
 
 @pytest.mark.parametrize("changes", [{}, {"tiles": True, "latent_noise": 1.0}])
-def test_every_row_of_what_is_learned_has_a_gradient(
-    backbone: Backbone, shots: np.ndarray, changes: dict[str, object]
-) -> None:
+def test_every_learned_row_has_a_gradient(backbone: Backbone, shots: np.ndarray, changes: dict[str, object]) -> None:
     made = learner(backbone, shots, anople_settings(steps=2, batch=2, **changes))
-    made.step()  # the decoder begins at zero, where what is before it has no gradient
+    made.step()  # the decoder starts at zero, so layers before it have no gradient in the first step
     made.losses(made.batches.draw(1)).sum().backward()  # type: ignore[no-untyped-call]
     assert len(made.model.prompts.prefix) == (5 if changes else 1)
     for name, parameter in made.model.prompts.named_parameters():
@@ -116,7 +114,7 @@ def test_every_row_of_what_is_learned_has_a_gradient(
         assert (parameter.grad.flatten(1) != 0).any(dim=1).all(), name
 
 
-def test_some_photo_of_a_step_is_left_good(backbone: Backbone, shots: np.ndarray) -> None:
+def test_at_least_one_photo_of_a_step_stays_good(backbone: Backbone, shots: np.ndarray) -> None:
     made = learner(backbone, shots, anople_settings(anomaly_share=0.9, latent_noise=1.0))
     for step in range(3):
         assert not made.batches.draw(step).masks.flatten(1).any(dim=1).all()
@@ -140,7 +138,7 @@ def test_the_decoder_reads_the_latent_noise(backbone: Backbone, shots: np.ndarra
     assert read == [4]  # two good photos, and both once more with noise
 
 
-def test_one_seed_learns_one_thing(backbone: Backbone, shots: np.ndarray) -> None:
+def test_the_same_seed_learns_the_same(backbone: Backbone, shots: np.ndarray) -> None:
     first, second, other = (learner(backbone, shots, seed=seed) for seed in (0, 0, 1))
     for made in (first, second, other):
         made.learn()
@@ -149,7 +147,7 @@ def test_one_seed_learns_one_thing(backbone: Backbone, shots: np.ndarray) -> Non
     assert not np.array_equal(first.prototypes(), other.prototypes())
 
 
-def test_killed_learning_ends_as_if_it_had_not_been(
+def test_killed_learning_resumes_to_the_same_result(
     backbone: Backbone, shots: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(anople_learner, "WRITE_EVERY", 0.0)
@@ -169,7 +167,7 @@ def test_killed_learning_ends_as_if_it_had_not_been(
     assert left == [2]
     assert all(map(torch.equal, whole.model.state_dict().values(), resumed.model.state_dict().values()))
 
-    with pytest.raises(SettingsError, match="kept.checkpoint is of other photos"):
+    with pytest.raises(SettingsError, match="kept.checkpoint is from a run with other photos"):
         learner(backbone, shots, settings, seed=1).learn(checkpoint=kept)
     kept.write_bytes(kept.read_bytes()[:-1])
     with pytest.raises(FileError, match="is damaged"):
@@ -215,7 +213,7 @@ def test_every_part_can_be_left_out(backbone: Backbone, shots: np.ndarray, chang
     )
 
 
-def test_settings_that_cannot_be_are_one_line() -> None:
+def test_impossible_settings_are_one_line_errors() -> None:
     with pytest.raises(SettingsError, match="batch is out of range"):
         anople_settings(batch=1)
     with pytest.raises(SettingsError, match="text_tokens 0 with coupling both"):

@@ -13,7 +13,7 @@ def unit(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-def test_dice_is_nothing_for_the_right_map_and_near_one_for_its_opposite() -> None:
+def test_dice_is_zero_for_the_right_map_and_near_one_for_its_opposite() -> None:
     assert losses.dice(TARGET.float(), TARGET).item() == pytest.approx(0.0, abs=1e-6)
     assert losses.dice(1.0 - TARGET.float(), TARGET).item() > 0.8
 
@@ -33,7 +33,7 @@ def test_logits_are_those_of_the_runtimes_prompt_score() -> None:
     assert torch.allclose(losses.logits(features, text.expand(3, 2, 8), 20.0), losses.logits(features, text, 20.0))
 
 
-def test_alignment_is_between_nothing_and_two_where_the_sum_is_normalised() -> None:
+def test_alignment_is_between_zero_and_two_where_the_sum_is_normalised() -> None:
     image, patches = unit(2, 8), unit(2, 4, 4, 8, seed=1)
     same = image[:, None, None].expand(2, 4, 4, 8)
     assert losses.alignment(image, same, TARGET.float()[:1].expand(2, 4, 4), True).item() == pytest.approx(0, abs=1e-6)
@@ -41,7 +41,7 @@ def test_alignment_is_between_nothing_and_two_where_the_sum_is_normalised() -> N
     assert losses.alignment(image, 9 * same, torch.ones(2, 4, 4), False).item() < -100
 
 
-def test_alignment_of_no_view_is_nothing_and_has_a_gradient() -> None:
+def test_alignment_of_no_view_is_zero_and_has_a_gradient() -> None:
     patches = unit(0, 4, 4, 8).requires_grad_()
     loss = losses.alignment(unit(0, 8), patches, torch.rand(0, 4, 4), True)
     assert loss.item() == 0.0

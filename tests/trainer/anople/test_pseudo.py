@@ -76,7 +76,7 @@ def test_textures_are_the_pictures_that_are_given(tmp_path: Path) -> None:
     photo = np.full((SIZE, SIZE, 3), 128, np.uint8)
     for seed in range(6):
         painted, mask = PseudoAnomalies(photo[None], [path])(0, np.random.default_rng(seed))
-        # Grey stays grey whatever is done to it; a drawn texture has colours.
+        # No augmentation gives grey a colour; a drawn texture has colours.
         assert (painted[mask].max(axis=1) - painted[mask].min(axis=1)).max() <= 1
 
 

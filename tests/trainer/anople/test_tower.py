@@ -1,4 +1,4 @@
-"""The prompted tower beside the V-V tower that it runs."""
+"""The prompted tower, compared with the V-V tower that it runs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def test_without_prompts_it_is_the_vv_tower(taps: tuple[int, ...]) -> None:
             torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
-def test_what_the_last_block_leaves_out_is_not_read() -> None:
-    """Tapped it does everything, untapped what is needed: global, local and the earlier tap are the same."""
+def test_what_an_untapped_last_block_skips_is_not_needed() -> None:
+    """A tapped last block computes everything, an untapped one only what is needed; the other outputs are the same."""
     generator = torch.Generator().manual_seed(1)
     prompts, prefix = (torch.randn(size, generator=generator) for size in ((3, 8, 128), (2, 1, 128)))
     whole, least = (PromptedTower(open_vit(taps).visual) for taps in ((1, LAYERS), (1,)))

@@ -38,7 +38,7 @@ def test_small_brings_its_own_weights_and_memory(small: Backbone) -> None:
         Backbone.open("small", pretrained="openai")
 
 
-def test_prompts_of_small_find_defects_in_products_that_nothing_was_learned_of(small: Backbone) -> None:
+def test_prompts_of_small_find_defects_in_unlearned_products(small: Backbone) -> None:
     prompts = ensemble(small.text, "surface").image
     margins = {}
     for defect in (None, "rust"):
@@ -49,7 +49,7 @@ def test_prompts_of_small_find_defects_in_products_that_nothing_was_learned_of(s
     assert above.mean() > 0.8  # 0.5 is chance; turned metal and rust are held out of the training
 
 
-def test_words_that_small_has_no_meaning_for_are_named(small: Backbone) -> None:
+def test_words_that_small_has_not_learned_are_named(small: Backbone) -> None:
     assert small.unknown_words(["damaged metal nut", "{} with scratch", "a circuit board", "leather gear"]) == []
     assert small.unknown_words(["flugelhorn with {} scratch", "nut"]) == ["flugelhorn"]
 
@@ -82,7 +82,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("narrow")
-def test_wrong_weights_are_one_line(tmp_path: Path) -> None:
+def test_wrong_weights_are_a_one_line_error(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"x": torch.zeros(1)}, path)
     missing = r"does not hold weights for ViT-B-32: \d+ missing \(positional_embedding, .*, …\); 1 unexpected \(x\)"
@@ -166,7 +166,7 @@ def test_a_proxy_that_does_not_answer_is_named_at_once(variable: str, monkeypatc
         assert silent_host() is None
 
 
-def test_without_a_network_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_network_the_error_tells_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from goodparts.trainer.clip import weights
 
     monkeypatch.setattr(weights, "silent_host", lambda: "hub.example:443")
@@ -184,14 +184,14 @@ def test_a_missing_device_is_named() -> None:
         Backbone.open("small", device="cuda")
 
 
-def test_random_weights_depend_on_seed_name_and_shape_alone() -> None:
+def test_random_weights_depend_only_on_seed_name_and_shape() -> None:
     layers = [torch.nn.Linear(3, 2) for _ in range(2)]
     for layer in layers:
         randomise(layer, seed=4)
     np.testing.assert_array_equal(layers[0].weight.detach(), layers[1].weight.detach())
 
 
-def test_random_statistics_are_those_of_a_batch() -> None:
+def test_random_batch_statistics_are_plausible() -> None:
     norm = torch.nn.BatchNorm2d(1000)
     randomise(norm, seed=4)
     assert norm.running_var.min() > 0.5

@@ -1,4 +1,4 @@
-"""Weights of a CLIP in the forms that people have them in: each loads, or is named for what it is."""
+"""Files of CLIP weights in every form that people have: each loads, or the error tells what it is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def model() -> Any:
 
 
 def named_as_by_hugging_face(tensors: Tensors) -> Tensors:
-    """Name the tensors of a CLIP as the transformers library does, which splits the projections of attention."""
+    """Rename the tensors of a CLIP as the transformers library does, which splits the projections of attention."""
     named: Tensors = {"text_model.embeddings.position_ids": torch.arange(4)}
     towers = {"visual.": ("vision_model", "pre_layrnorm", "post_layernorm"), "": ("text_model", "", "final_layer_norm")}
     for name, tensor in tensors.items():
@@ -92,7 +92,7 @@ def test_the_model_is_the_same_however_its_weights_are_saved(
         torch.testing.assert_close(loaded[name], tensor, rtol=1e-3, atol=1e-4)  # half precision keeps 11 bits
 
 
-@pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and its archives stay
+@pytest.mark.filterwarnings("ignore")  # TorchScript is deprecated, but its archives stay in use
 def test_an_archive_of_torchscript_gives_its_tensors_and_runs_no_code(model: Any, tmp_path: Path) -> None:
     file = tmp_path / "ViT.pt"
     torch.jit.save(torch.jit.script(Weights(model.state_dict())), str(file))
@@ -139,7 +139,9 @@ class Harmful:
         return (Path.touch, (Path("harmed"),))
 
 
-def test_what_is_no_clip_is_named_for_what_it_is(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_tells_what_a_file_is_that_holds_no_whole_clip(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "weights.pt"
     tower = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("visual.")}

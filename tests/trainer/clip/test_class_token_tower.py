@@ -1,4 +1,4 @@
-"""The V-V tower over timm's ViTs: the model's own global feature, and attention of values to values beside it."""
+"""The V-V tower over timm's ViTs: its global feature is the model's own, and V-V attention runs beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ResNet tower against an independent reference: float64 numpy, straight from the formulas of the attention."""
+"""The ResNet tower against an independent reference: float64 in numpy, written from the attention's formulas."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZE, HEADS = 64, 4
 
 
 def tiny_clip(layers: tuple[int, ...] = (1, 2, 1, 1), size: int = SIZE) -> Any:
-    """Maps of 16, 8, 4 and 2 cells a side for 64 pixels, and of 16, 32, 64 and 128 channels."""
+    """Return a CLIP with maps of 16, 8, 4 and 2 cells a side for 64 pixels, and of 16, 32, 64 and 128 channels."""
     model = open_clip.CLIP(
         embed_dim=12,
         vision_cfg={"image_size": size, "width": 4, "head_width": 128 // HEADS, "layers": layers},
@@ -38,7 +38,7 @@ def noise(count: int, size: int = SIZE) -> npt.NDArray[np.uint8]:
 
 
 def convolve(x: Doubles, kernel: Doubles, stride: int = 1) -> Doubles:
-    """[C,h,w] by [D,C,k,k], zeros around it so that the size stays."""
+    """Convolve [C, h, w] with [D, C, k, k]; zeros around it keep the size."""
     size = kernel.shape[-1]
     edge = size // 2
     padded = np.pad(x, ((0, 0), (edge, edge), (edge, edge)))
@@ -78,7 +78,7 @@ def unit(x: Doubles) -> Doubles:
 
 
 def resize(x: Doubles, side: int) -> Doubles:
-    """Bilinear [C,h,h] → [C,side,side]: the centres of cells keep their places, the edge is held."""
+    """Resize [C, h, h] bilinearly to [C, side, side]; cells keep their centres, and the edge's values go on outside."""
     last = x.shape[1] - 1
     out = np.zeros((len(x), side, side))
     for row, column in np.ndindex(side, side):
@@ -94,7 +94,7 @@ def attend(query: Doubles, keys: list[Doubles], values: list[Doubles], scale: fl
 
 
 def attention_pool(x: Doubles, state: State) -> tuple[Doubles, Doubles]:
-    """[C,h,h] → global [D], local [D,h,h]."""
+    """Return the global feature [D] and the local ones [D, h, h] of a map [C, h, h]."""
     tokens = [x.mean(axis=(1, 2)), *x.reshape(len(x), -1).T] + state["positional_embedding"]
     q, k, v = (
         [state[f"{part}_proj.weight"] @ token + state[f"{part}_proj.bias"] for token in tokens] for part in "qkv"
@@ -116,7 +116,7 @@ def attention_pool(x: Doubles, state: State) -> tuple[Doubles, Doubles]:
 
 
 def reference(visual: Any, image: npt.NDArray[np.uint8], taps: tuple[int, ...]) -> list[Doubles]:
-    """One image [S,S,3] → global, local, memories, each l2-normalised."""
+    """Return global, local and memory features of one image [S, S, 3], each l2-normalised."""
     state = {name: tensor.double().numpy() for name, tensor in visual.state_dict().items()}
     x = ((image / 255.0 - np.array(MEAN)) / np.array(STD)).transpose(2, 0, 1)
     for number, stride in ((1, 2), (2, 1), (3, 1)):
@@ -165,7 +165,7 @@ def test_every_output_is_on_the_finest_taps_grid() -> None:
 
 
 def test_a_view_is_encoded_alike_in_every_batch() -> None:
-    # BatchNorm keeps to its recorded statistics.
+    # BatchNorm uses its recorded statistics, not the batch's.
     backbone = Backbone("tiny", tiny_clip())
     views = noise(3)
     alone, together = backbone.encode(views[:1]), backbone.encode(views)
@@ -189,7 +189,7 @@ def test_queries_and_keys_do_not_reach_the_local_features(attention: Any) -> Non
     torch.testing.assert_close(before[1], after[1])
 
 
-def test_only_the_direction_of_a_value_decides_who_listens_to_whom(attention: Any) -> None:
+def test_only_the_direction_of_values_decides_the_attention(attention: Any) -> None:
     attention.c_proj.bias.zero_()
     before = pool(attention, CELLS)[1]
     attention.v_proj.weight.mul_(3)
@@ -197,7 +197,7 @@ def test_only_the_direction_of_a_value_decides_who_listens_to_whom(attention: An
     torch.testing.assert_close(pool(attention, CELLS)[1], 3 * before)
 
 
-def test_where_all_cells_agree_both_attentions_do(attention: Any) -> None:
+def test_both_attentions_agree_where_all_cells_are_equal(attention: Any) -> None:
     attention.positional_embedding.zero_()
     summary, local = pool(attention, CELLS[:, :1].expand(-1, 4, -1))
     torch.testing.assert_close(local, summary[:, None].expand_as(local))

@@ -1,4 +1,4 @@
-"""The engine's grid and the memory's neighbourhood, in every kind of tower, against loops."""
+"""The engine's grid and the memory's neighbourhood in every kind of tower, compared with plain loops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .test_vv_tower import small_clip
 
 
 def average(maps: Doubles, side: int) -> Doubles:
-    """The mean over the places of a window of [C,h,h] that lie inside the map."""
+    """Average [C, h, h] over a window; beyond the border there is nothing to average."""
     means, reach = np.zeros_like(maps), side // 2
     for row, column in np.ndindex(maps.shape[1:]):
         window = maps[:, max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1]
@@ -32,7 +32,7 @@ def images(tower: Tower) -> torch.Tensor:
 
 
 def cells_of(tower: Tower, pixels: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
-    """What the tower lays on its grid, each as the side of its own map, and cells [B,side·side,W]."""
+    """Return what the tower puts on its grid: for each map its side and its cells [B, side·side, W]."""
     seen: list[tuple[int, torch.Tensor]] = []
 
     def record(cells: torch.Tensor, side: int, *_: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The dual-path tower against an independent reference: float64, plain loops, straight from spec §4."""
+"""The V-V tower against an independent reference: float64 and plain loops, written from PromptAD's equations 4-7."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ def reference(
     taps: tuple[int, ...],
     outputs: bool = False,
 ) -> list[Any]:
-    """One image [S,S,3] → global, local, memories, each l2-normalised; outputs: memories are the blocks' outputs."""
+    """Return global, local and memory features of one image [S, S, 3], each l2-normalised.
+
+    With `outputs`, the memory is the blocks' plain outputs.
+    """
     kernel = state["conv1.weight"]  # [W,3,p,p]
     patch = kernel.shape[-1]
     tokens = [state["class_embedding"]]
@@ -126,8 +129,8 @@ def test_taps_may_be_the_plain_outputs_of_blocks(taps: tuple[int, ...] | None) -
         np.testing.assert_allclose(theirs[0], np.array(found), atol=2e-6)
 
 
-def test_pixels_beyond_the_last_patch_are_not_seen() -> None:
-    """As with CLIP's own convolution, where the side is no multiple of the patch's."""
+def test_pixels_beyond_the_last_patch_are_not_read() -> None:
+    """CLIP's own convolution ignores them too, where the side is no multiple of the patch's."""
     larger, fitting = (VVTower(small_clip(2, image_size=size).visual).eval() for size in (29, 24))
     images = torch.randint(0, 256, (2, 29, 29, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -170,7 +173,7 @@ def test_other_towers_are_refused(vision: dict[str, Any], message: str) -> None:
 
 
 def test_layer_scale_is_applied() -> None:
-    # LayerScale of 1 is no scale; anything else must change the features.
+    # A LayerScale of 1 changes nothing; any other must change the features.
     images = torch.tensor(np.random.default_rng(0).integers(0, 256, (1, 24, 24, 3), np.uint8))
     model = small_clip(2, ls_init_value=1.0)
     plain = small_clip(2)

@@ -23,7 +23,7 @@ def test_outputs_are_unit_vectors_of_the_stated_shapes() -> None:
         torch.testing.assert_close(output.norm(dim=-1), torch.ones(output.shape[:-1]))
 
 
-def test_pixels_are_standardised_as_imagenet_s() -> None:
+def test_pixels_are_standardised_as_imagenets() -> None:
     tower = open_tower()
     image = torch.randint(0, 256, (1, 240, 240, 3), dtype=torch.uint8)
     seen: list[torch.Tensor] = []
@@ -66,7 +66,7 @@ def test_saved_weights_come_back_and_unknown_tokens_have_the_mean_row(tmp_path: 
     torch.testing.assert_close(loaded.visual.linear.weight, model.visual.linear.weight, rtol=1e-3, atol=1e-4)
 
 
-def test_beside_a_patch_lies_what_it_differs_by_from_its_surround() -> None:
+def test_a_patch_has_its_difference_from_its_surround_beside_it() -> None:
     visual = HybridVisual(HybridShape(surround=3))
     fine, coarse = torch.zeros(1, 32, 30, 30), torch.zeros(1, 96, 15, 15)
     coarse[0, 7] = 2.0
@@ -94,5 +94,5 @@ def test_without_its_bias_the_stem_gives_the_same_up_to_the_border() -> None:
     pixels = torch.randn(1, 3, 240, 240, generator=torch.Generator().manual_seed(0)).clamp(-2.6, 2.6)
     with torch.inference_mode():
         expected = trunk.blocks[0].depthwise(torch.nn.functional.relu6(trunk.stem(pixels)))
-        # Filters of up to 15 make roundings of fp32 as much larger.
+        # Filters of up to 15 enlarge fp32's rounding errors as much.
         torch.testing.assert_close(trunk._centred_start(pixels, trunk.blocks[0].depthwise), expected, rtol=0, atol=2e-4)

@@ -34,7 +34,7 @@ def start(trunk: MobileNetV2Trunk, caches: tuple[Cache, Cache], steps: int) -> R
     return Run(Trainee(trunk), *caches, steps, batch=2)
 
 
-def test_a_product_s_pictures_differ_where_its_mask_is() -> None:
+def test_a_products_pictures_differ_where_its_mask_is() -> None:
     product = draw_product(3)
     changed = (product.images[:, 0] != product.images[:, 1]).any(axis=-1)
     inside, outside = changed[product.coverage > 127].mean(), changed[product.coverage == 0].mean()

@@ -1,4 +1,4 @@
-"""Towers of timm against timm's own forward pass."""
+"""Towers of timm's models, compared with timm's own forward pass."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_vits_memory_is_its_last_patch_tokens_without_class_and_registers(name
         tokens = model.forward_features(standardised(backbone, size))
     assert tokens.shape[1] == 4 + prefix
     [memory] = features.memory
-    # The order of fp32 sums differs between batches; unit vectors are far coarser.
+    # fp32 sums in another order; features are unit vectors.
     np.testing.assert_allclose(memory, unit(tokens[:, prefix:]), atol=1e-5)
     np.testing.assert_allclose(features.local, memory, atol=0)
     np.testing.assert_allclose(features.global_, unit(tokens[:, 0]), atol=1e-5)
@@ -62,7 +62,7 @@ def test_a_cnns_memory_is_its_levels_of_strides_8_and_16_joined() -> None:
     assert str(backbone.encoder.taps[0]) == "3+4"
 
 
-def test_levels_are_separate_memories_and_averaged_over_neighbours_where_it_is_told() -> None:
+def test_levels_may_be_separate_memories_and_averaged_over_neighbours() -> None:
     joined = open_random("mobilenetv3_small_050").encode(noise()).memory[0][:, :, :16]
     single, _ = open_random("mobilenetv3_small_050", taps=(3, 4)).encode(noise()).memory
     np.testing.assert_allclose(single, np.sqrt(2) * joined, atol=1e-6)
@@ -77,7 +77,7 @@ def test_what_lies_behind_the_last_tap_is_dropped() -> None:
     np.testing.assert_array_equal(short.encode(noise()).memory[0], whole.encode(noise()).memory[0])
 
 
-def test_a_size_is_a_multiple_of_the_patch() -> None:
+def test_an_image_size_has_to_be_a_multiple_of_the_patch() -> None:
     with pytest.raises(SettingsError, match="--image-size 60 is no multiple of the 14 pixels .* give 56 or 70"):
         open_random("vit_small_patch14_dinov2", 60)
     with pytest.raises(SettingsError, match="--image-size 320: small reads pictures of one size"):

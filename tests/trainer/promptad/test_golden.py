@@ -1,6 +1,6 @@
-"""The official protocol against numbers recorded from the released PromptAD code (fp32, CPU).
+"""The official protocol, compared with numbers recorded from the released PromptAD code (fp32, CPU).
 
-Tolerance 1e-4 or better throughout; the values are of order 1, the sums in them of about 100 terms in float32.
+The tolerance is at most 1e-4; the values are of order 1 and come from sums of about 100 terms in float32.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from goodparts.trainer.promptad.suffixes import resolve
 
 DATA = Path(__file__).parents[2] / "data"
 GOLDEN = np.load(DATA / "promptad_official_seed0.npz")
-# As many prefixes as divide the suffixes (docs/promptad.md, D9), two-token suffixes, one shot, a product of two words;
-# recorded with the released PromptLearner class and its loss formulas.
+# Recorded with the released PromptLearner class and its loss formulas. Two prefixes and four suffixes, which have a
+# common divisor (docs/promptad.md, D9), suffixes of two tokens, one shot, and a product of two words.
 METAL_NUT = np.load(DATA / "promptad_official_metal_nut.npz")
 TASKS = ("cls", "seg")
 

@@ -53,8 +53,8 @@ def test_margin_of_the_released_code_sums_over_the_patches() -> None:
     )
 
 
-def test_without_a_margin_nothing_is_lost() -> None:
-    z = 40 * Z  # far enough that no margin that bounds two directions would do
+def test_without_a_margin_the_loss_is_zero() -> None:
+    z = 40 * Z  # with unit vectors a margin of −4 leaves no loss
     assert losses.margin(z, PROTOTYPES, -4.0, "squared", "second").item() > 0
     assert losses.margin(z, PROTOTYPES, None, "squared", "second").item() == 0
 

@@ -50,8 +50,8 @@ def test_the_learning_rate_follows_a_cosine_to_its_end(small: Backbone, features
     np.testing.assert_allclose(rates, expected)
 
 
-def test_each_level_learns_alone(small: Backbone, features: Features) -> None:
-    """What one level learns does not depend on the other's being there."""
+def test_the_levels_learn_independently(small: Backbone, features: Features) -> None:
+    """What one level learns does not depend on the features that the other learns from."""
     settings = promptad_settings("clean", steps=3, lr=0.1)
     both = PromptLearner(small, features, "ring", settings=settings)
     other = Features(features.global_[::-1] * -1, features.local, features.memory, features.grid)
@@ -61,7 +61,7 @@ def test_each_level_learns_alone(small: Backbone, features: Features) -> None:
     assert np.abs(one.image - two.image).max() > 1e-3
 
 
-def test_protocols_differ_where_the_register_says() -> None:
+def test_protocols_differ_where_the_documentation_lists_it() -> None:
     clean, official = PROTOCOLS["clean"], PROTOCOLS["official"]
     changed = {name for name in clean.__struct_fields__ if getattr(clean, name) != getattr(official, name)}
     assert changed == {
@@ -96,13 +96,13 @@ def test_settings_out_of_range_are_named(change: dict[str, Any], message: str) -
         promptad_settings("clean", **change)
 
 
-def test_learning_that_diverges_says_so(small: Backbone, features: Features) -> None:
+def test_diverged_learning_is_an_error(small: Backbone, features: Features) -> None:
     learner = PromptLearner(small, features, "ring", settings=promptad_settings("clean", steps=3, lr=1e30))
     with pytest.raises(SettingsError, match="learning diverged at a learning rate of 1e.30: lower --lr"):
         learner.learn()
 
 
-def test_without_any_anomaly_prompt_there_is_nothing_to_learn(small: Backbone, features: Features) -> None:
+def test_learning_needs_at_least_one_anomaly_prompt(small: Backbone, features: Features) -> None:
     with pytest.raises(SettingsError, match="no anomaly prompt is left"):
         PromptLearner(small, features, "ring", (), promptad_settings("clean", learned_suffixes=0))
     PromptLearner(small, features, "ring", (), promptad_settings("clean", steps=1)).learn()

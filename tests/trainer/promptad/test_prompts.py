@@ -41,7 +41,7 @@ def layout(place: Literal["after", "before"], context: int = 77, product: str = 
 
 
 def unpacked(model: open_clip.CLIP, text: str, learnable: dict[int, Tensor]) -> Tensor:
-    """One prompt alone, at the full context of 77, through open_clip's own text tower."""
+    """Encode one prompt by itself, at the full context of 77, with open_clip's own text tower."""
     ids = tokenize([text])
     vectors = model.token_embedding(ids)
     for place, vector in learnable.items():
@@ -75,7 +75,7 @@ def test_packing_changes_nothing(model: open_clip.CLIP, place: Literal["after", 
 
 
 def test_cyclic_pairing_walks_both_lists_together() -> None:
-    # Features that say which prefix (row) and which continuation (column) they are of.
+    # Each feature holds the numbers of its prefix (row) and of its continuation (column).
     features = torch.stack(torch.meshgrid(torch.arange(2), torch.arange(1 + 1 + 4), indexing="ij"), dim=-1)
     prompts = Prompts(torch.zeros(2, 1, 1), torch.zeros(4, 1, 1))
     pairs = [(int(prefix), int(column) - 2) for prefix, column in prompts.by_kind(features, "cyclic").learned]

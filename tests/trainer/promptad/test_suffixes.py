@@ -35,12 +35,12 @@ def test_a_file_replaces_the_generic_ones(tmp_path: Path) -> None:
     assert resolve(str(path)) == ("{} with scratch", "bent {}")
 
 
-def test_wrong_choices_are_named(tmp_path: Path) -> None:
+def test_wrong_choices_are_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--suffixes nothing: neither a file, nor generic, nor a benchmark object"):
         resolve("nothing")
     empty = tmp_path / "empty.txt"
     empty.write_text("# nothing\n")
-    with pytest.raises(SettingsError, match="holds no suffix: write one a line"):
+    with pytest.raises(SettingsError, match="holds no suffix: write one per line"):
         resolve(str(empty))
     binary = tmp_path / "binary.txt"
     binary.write_bytes(b"\xff\xfe\x00")
