@@ -56,7 +56,7 @@ class Card {
     this.part("sign").textContent = sign;
     this.part("word").textContent = word;
     const scored = shown && shown.score !== undefined;
-    this.part("number").textContent = scored ? `${formatScore(shown.score)}\nlimit 1.00` : "";
+    this.part("number").textContent = scored ? `${formatScore(shown.score)}\nthreshold 1.00` : "";
     this.part("said").textContent = [state.lost_because, shown ? this.describe(state, shown)
       : state.ended ? "the source sent no picture" : "no picture was received yet"].filter(Boolean).join(" · ");
     this.showScene(state);

@@ -1,6 +1,6 @@
 // The live picture in the middle. While the page is visible, it asks the server for the newest frame again and again.
 import { $, ask } from "./common.js";
-import { number, t } from "./text.js";
+import { score, t } from "./text.js";
 
 const PERIOD = 200; // milliseconds between two requests
 const SIGNS = { good: "✓", review: "?", reject: "✕" };
@@ -72,7 +72,7 @@ export const stage = {
     $("#verdict").className = verdict ?? "nothing";
     $("#verdict .sign").textContent = SIGNS[verdict] ?? "";
     $("#verdict .word").textContent = verdict ? t(`verdict.${verdict}`) : "";
-    $("#verdict .number").textContent = verdict ? `${number(Math.min(found.score, 999))}\n${t("verdict.limit")}` : "";
+    $("#verdict .number").textContent = verdict ? `${score(found.score)}\n${t("verdict.threshold")}` : "";
     $("#heating").hidden = !found.verdict || this.plain;
     const scene = !this.plain && (found.error || (found.scene && t("scene", { reason: t(`scene.${found.scene}`) })));
     $("#scene").hidden = !scene;

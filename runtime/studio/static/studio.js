@@ -68,8 +68,9 @@ const app = {
 
   // Asks for the state and shows it. If no product is open, opens the one that was open last, or the first.
   async refresh() {
-    const wanted = this.product ? `?product=${encodeURIComponent(this.product)}` : "";
-    const state = await ask(`state${wanted}`);
+    const { product } = this;
+    const state = await ask(product ? `state?product=${encodeURIComponent(product)}` : "state");
+    if (product !== this.product) return undefined; // another product was opened meanwhile; its state was asked for
     if (!state.product && state.products.length) {
       const known = sessionStorage.getItem("product");
       this.product = (state.products.find((one) => one.id === known) ?? state.products[0]).id;

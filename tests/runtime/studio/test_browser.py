@@ -298,6 +298,7 @@ def test_a_product_is_taught_from_dropped_photos_in_german(
     text(browser, "#teaching", "Aus 7 Bildern gelernt")
     browser.drop("#view", parts.bad)
     text(browser, "#verdict", "AUSSCHUSS")
+    assert browser.run("import('./text.js').then(({ score }) => score(0.9999))") == "0,99"  # below the threshold
     fits(browser)
     keep(browser, "upright-4-teach")
     nothing_odd(browser, client.port)
