@@ -217,8 +217,8 @@ class Soak:
             if "path" in record:
                 assert ("error" in record) == ("broken" in record["path"]), record
         assert "Traceback" not in told, told[-3000:]
-        reported = told.count(": the stream ended; tried again from")
-        returned = told.count("recorder: pictures again")
+        reported = told.count(": the stream ended; trying again in")
+        returned = told.count("recorder: pictures arrive again")
         assert returned > 0, told[-3000:]
         assert reported > 0, told[-3000:]
         assert self._recorder.connections - 1 <= returned + 1

@@ -37,10 +37,10 @@ def test_a_lost_source_is_reported_once_and_opened_again() -> None:
     capture(Flaky(), queue, messages)
     assert [frame.number for frame in iter(queue.take, None)] == [0, 1]
     assert messages == [
-        "left: unplugged; tried again from 0.001 s on",
-        "left: pictures again",
-        "left: OSError: cable; tried again from 0.001 s on",
-        "left: pictures again",
+        "left: unplugged; trying again in 0.001 s, then less often",
+        "left: pictures arrive again",
+        "left: OSError: cable; trying again in 0.001 s, then less often",
+        "left: pictures arrive again",
         "left: finished after 2 pictures",
     ]
 

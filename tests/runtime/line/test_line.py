@@ -75,8 +75,8 @@ def test_an_engine_that_fails_is_opened_again_and_no_frame_is_lost(
     assert [record["frame"] for record in records] == list(range(FRAMES))
     assert len(opened) == 2
     assert without_end(said) == [
-        "left: inspection failed (RuntimeError: device lost); the engine is opened again from 0.001 s on",
-        "left: inspected again",
+        "left: inspection failed (RuntimeError: device lost); opening the engine again in 0.001 s, then less often",
+        "left: inspection works again",
     ]
 
 
@@ -164,7 +164,7 @@ def test_a_hook_is_called_with_every_record_in_order_and_again_when_it_fails(
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert plc.done == [(record["frame"], record["decision"]) for record in records]
     assert plc.calls.count(3) == 2
-    assert without_end(said)[0] == "hook: OSError: the bus is busy; tried again from 0.001 s on"
+    assert without_end(said)[0] == "hook: OSError: the bus is busy; trying again in 0.001 s, then less often"
 
 
 def test_a_gpu_s_line_hands_frames_out_as_the_video_has_them(

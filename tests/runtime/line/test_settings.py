@@ -47,7 +47,7 @@ def test_a_mask_is_relative_too(tmp_path: Path) -> None:
     [
         ("smoothing = [4, 3]", r"smoothing \[4, 3\]: n of m frames"),
         ("treshold = 1.0", "unknown field `treshold`.*source"),
-        ("backlog = true", "backlog goes by the lines of a JSON file"),
+        ("backlog = true", "backlog needs the lines of a JSON file"),
         ('policy = "oldest"', "Invalid enum value 'oldest'.*policy"),
         ("roi = [1, 2, 3]", "Expected `array` of length 4.*roi"),
         ("timeout = 0", "timeout 0.0: seconds above 0"),

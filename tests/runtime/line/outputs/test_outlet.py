@@ -74,7 +74,7 @@ def test_a_failing_output_is_reported_once_tried_again_and_loses_nothing() -> No
     assert output.got == [0, 1, 2, 3]
     assert output.closed
     assert messages == [
-        "double: No space left on device; tried again from 0.001 s on",
+        "double: No space left on device; trying again in 0.001 s, then less often",
         "double: works again, 0 results lost so far",
     ]
 
@@ -83,7 +83,7 @@ def test_of_too_many_results_the_oldest_are_lost_and_counted() -> None:
     output, messages = Failing(0), list[str]()
     end(deliver(output, 7, messages))
     assert output.got == [3, 4, 5, 6]
-    first = "double: 1 results lost so far, the oldest that waited; it is too slow: 4 results wait"
+    first = "double: 1 results lost so far, the oldest first; deliveries are too slow: 4 results wait"
     assert messages == [first, "double: 3 results were not delivered"]
 
 

@@ -53,7 +53,7 @@ def test_a_live_stream_that_announces_a_duration_is_lost_when_it_ends_and_opened
 
     def report(text: str) -> None:
         messages.append(text)
-        if text.endswith("pictures again"):
+        if text.endswith("pictures arrive again"):
             stop.set()
 
     context = LineContext(report, first_delay=0.01, stop=stop)
@@ -61,8 +61,8 @@ def test_a_live_stream_that_announces_a_duration_is_lost_when_it_ends_and_opened
     Capture("left", make_source(server.address, 5.0), queue, meter, context).run()
     server.close()
     assert messages == [
-        f"left: {server.address}: the stream ended; tried again from 0.01 s on",
-        "left: pictures again",
+        f"left: {server.address}: the stream ended; trying again in 0.01 s, then less often",
+        "left: pictures arrive again",
     ]
     assert server.connections == 2
 
