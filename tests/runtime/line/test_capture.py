@@ -15,7 +15,7 @@ PIXELS = np.zeros((8, 8, 3), np.uint8)
 
 
 class Flaky:
-    """Cannot be opened twice, gives a picture and is lost, then gives another and ends."""
+    """A source that fails at the first two openings, then gives a picture and is lost, then gives another and ends."""
 
     default_policy: Policy = "every"
 
@@ -53,7 +53,7 @@ def capture(source: Source, queue: FrameQueue, messages: list[str]) -> Meter:
 
 
 class Damaged:
-    """Gives a picture, loses two, and gives another."""
+    """A source that gives a picture, loses two, and gives another."""
 
     default_policy: Policy = "every"
 
