@@ -55,7 +55,7 @@ class Capture(threading.Thread):
                 delay = self._backoff.next()
                 self.error = message = one_line(error)
                 if message != self._reported_error:
-                    self._report(f"{message}; trying again in {delay:g} s, then less often")
+                    self._report(f"{message}; will keep trying, first in {delay:g} s")
                     self._reported_error = message
                 stop.wait(delay)
         self.up = False

@@ -27,7 +27,7 @@ class Frame:
         path: The file of the picture; None if there is none.
         time: When it arrived, in seconds since 1970.
         arrival: The same moment on time.perf_counter, in seconds.
-        file: The contents of the file that the picture was read from.
+        file: The identity of the file contents that the picture was read from.
         yuv: The same picture in YUV, for a GPU; None if it was not asked for or not possible.
     """
 

@@ -64,14 +64,14 @@ class Line:
         self._reopen_is_asked = False
 
     def stop(self) -> None:
-        """Ask the line to end after it has delivered all results. A second call makes it hurry.
+        """Ask the line to end. It first inspects and delivers what still waits; a second call shortens that.
 
-        It may be called from a signal handler: it takes no lock and never waits.
+        `stop` may be called from a signal handler: it takes no lock and never waits.
         """
         self._stop_count += 1
 
     def reopen_outputs(self) -> None:
-        """Ask the outputs to open files that were renamed anew. It may be called from a signal handler."""
+        """Ask the outputs to open their files anew if these were renamed. As `stop`, it suits signal handlers."""
         self._reopen_is_asked = True
 
     @property

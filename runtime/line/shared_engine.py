@@ -31,7 +31,7 @@ class _Request:
 
 
 class Turn(threading.Condition):
-    """A lock for passes of the encoder: of all sessions that share one, only one runs at a time."""
+    """A lock for passes of the encoder. Of all sessions that share a turn, only one runs at a time."""
 
     taken = False
     """Whether a pass is running."""

@@ -134,7 +134,7 @@ class Outlet(threading.Thread):
                     delay = self._backoff.next()
                     self._changed.notify_all()
                     if self._backoff.failures == 1:
-                        self._report(f"{self.output_name}: {self.error}; trying again in {delay:g} s, then less often")
+                        self._report(f"{self.output_name}: {self.error}; will keep trying, first in {delay:g} s")
                     if self._closing:
                         self.lost += 1
                         return

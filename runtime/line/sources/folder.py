@@ -47,7 +47,7 @@ class _State(NamedTuple):
 
 @dataclass
 class _Done:
-    """A picture that was taken. digest is that of its bytes; None if they were not read."""
+    """A picture that was taken, with the digest of its bytes; None if they were not read."""
 
     state: _State
     digest: bytes | None = None

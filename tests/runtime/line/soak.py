@@ -218,7 +218,7 @@ class Soak:
             if "path" in record:
                 assert ("error" in record) == ("broken" in record["path"]), record
         assert "Traceback" not in told, told[-3000:]
-        reported = told.count(": the stream ended; trying again in")
+        reported = told.count(": the stream ended; will keep trying")
         returned = told.count("recorder: pictures arrive again")
         assert returned > 0, told[-3000:]
         assert reported > 0, told[-3000:]

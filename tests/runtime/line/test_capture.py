@@ -37,9 +37,9 @@ def test_a_lost_source_is_reported_once_and_opened_again() -> None:
     capture(Flaky(), queue, messages)
     assert [frame.number for frame in iter(queue.take, None)] == [0, 1]
     assert messages == [
-        "left: unplugged; trying again in 0.001 s, then less often",
+        "left: unplugged; will keep trying, first in 0.001 s",
         "left: pictures arrive again",
-        "left: OSError: cable; trying again in 0.001 s, then less often",
+        "left: OSError: cable; will keep trying, first in 0.001 s",
         "left: pictures arrive again",
         "left: finished after 2 pictures",
     ]

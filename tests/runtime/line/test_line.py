@@ -75,7 +75,7 @@ def test_an_engine_that_fails_is_opened_again_and_no_frame_is_lost(
     assert [record["frame"] for record in records] == list(range(FRAMES))
     assert len(opened) == 2
     assert without_end(said) == [
-        "left: inspection failed (RuntimeError: device lost); opening the engine again in 0.001 s, then less often",
+        "left: inspection failed (RuntimeError: device lost); will keep trying to reopen the engine, first in 0.001 s",
         "left: inspection works again",
     ]
 
@@ -164,7 +164,7 @@ def test_a_hook_is_called_with_every_record_in_order_and_again_when_it_fails(
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert plc.done == [(record["frame"], record["decision"]) for record in records]
     assert plc.calls.count(3) == 2
-    assert without_end(said)[0] == "hook: OSError: the bus is busy; trying again in 0.001 s, then less often"
+    assert without_end(said)[0] == "hook: OSError: the bus is busy; will keep trying, first in 0.001 s"
 
 
 def test_for_a_gpu_a_line_gives_frames_in_the_yuv_of_the_video(

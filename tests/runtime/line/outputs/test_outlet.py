@@ -74,7 +74,7 @@ def test_a_failing_output_is_reported_once_tried_again_and_loses_nothing() -> No
     assert output.got == [0, 1, 2, 3]
     assert output.closed
     assert messages == [
-        "double: No space left on device; trying again in 0.001 s, then less often",
+        "double: No space left on device; will keep trying, first in 0.001 s",
         "double: works again, 0 results lost so far",
     ]
 

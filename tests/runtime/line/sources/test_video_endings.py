@@ -61,7 +61,7 @@ def test_a_live_stream_that_announces_a_duration_is_lost_when_it_ends_and_opened
     Capture("left", make_source(server.address, 5.0), queue, meter, context).run()
     server.close()
     assert messages == [
-        f"left: {server.address}: the stream ended; trying again in 0.01 s, then less often",
+        f"left: {server.address}: the stream ended; will keep trying, first in 0.01 s",
         "left: pictures arrive again",
     ]
     assert server.connections == 2
