@@ -132,8 +132,8 @@ class Station(threading.Thread):
         delay = self._backoff.next()
         if self._backoff.failures == 1:
             report(
-                f"{self.source}: inspection failed ({one_line(error)}); will keep trying to reopen the engine, first in "
-                f"{delay:g} s"
+                f"{self.source}: inspection failed ({one_line(error)}); will keep trying to reopen the engine, first "
+                f"in {delay:g} s"
             )
         self._context.stop.wait(delay)
         try:
