@@ -1,5 +1,5 @@
-"""A production line that runs for months: pictures from sources are inspected, and their results handed on.
+"""A production line that runs for months: it inspects the pictures of its sources and delivers the results.
 
-capture → queue → station → router → outlets, in threads of their own: open_line.py puts them together, line.py runs
-them.
+A frame's way is capture → queue → station → router → outlets. Each capture, station and outlet, and the router, is a
+thread. open_line.py makes these parts and connects them, and line.py runs them.
 """

@@ -1,12 +1,17 @@
-"""How long to wait before something that failed is tried again."""
+"""Delays before something that failed is tried again."""
 
 from __future__ import annotations
 
 
 class Backoff:
-    """Delays that double with every failure, from `first` up to `longest` seconds.
+    """Delays that double with every failure.
 
-    failures: how many there were since it last worked.
+    Args:
+        first: Seconds after the first failure.
+        longest: Most seconds.
+
+    Attributes:
+        failures: The number of failures since the last success.
     """
 
     def __init__(self, first: float, longest: float = 30.0) -> None:
@@ -14,11 +19,19 @@ class Backoff:
         self.failures = 0
 
     def next(self) -> float:
-        """Count a failure and return the seconds to wait."""
+        """Count a failure.
+
+        Returns:
+            The seconds to wait.
+        """
         self.failures += 1
         return min(self._longest, self._first * 2.0 ** min(self.failures - 1, 30))
 
     def reset(self) -> bool:
-        """Note that it works; return whether it did not before."""
+        """Note a success.
+
+        Returns:
+            Whether there were failures before it.
+        """
         failed, self.failures = self.failures > 0, 0
         return failed

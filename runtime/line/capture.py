@@ -1,4 +1,4 @@
-"""Capture: a thread that takes a source's pictures into its queue."""
+"""The capture: a thread that puts a source's pictures into its queue."""
 
 from __future__ import annotations
 
@@ -13,10 +13,19 @@ from .sources.source import Source, SourceEvent, SourcePicture
 
 
 class Capture(threading.Thread):
-    """Takes a source's pictures into its queue. A source that is lost is reported once, and opened again and again.
+    """Puts a source's pictures into its queue. A source that is lost is reported once, and opened again with back-off.
 
-    up: whether pictures are coming; error: why they are not, in one line, empty where nothing is known; ended: whether
-    the source has given its last picture.
+    Args:
+        source_name: The name of the source.
+        source: The source.
+        queue: Receives its pictures as frames.
+        meter: Counts the pictures that were lost on the way.
+        context: The context that the line's threads share.
+
+    Attributes:
+        up: Whether pictures arrive.
+        error: The reason why no pictures arrive, in one line; empty if there is none.
+        ended: Whether the source has given its last picture.
     """
 
     def __init__(self, source_name: str, source: Source, queue: FrameQueue, meter: Meter, context: LineContext) -> None:
@@ -41,12 +50,12 @@ class Capture(threading.Thread):
                     self.ended = True
                     self._report(f"finished after {self._pictures} picture{'' if self._pictures == 1 else 's'}")
                 break
-            except Exception as error:  # whatever a source does, the others go on
+            except Exception as error:  # a failing source must not end its thread
                 self.up = False
                 delay = self._backoff.next()
                 self.error = message = one_line(error)
                 if message != self._reported_error:
-                    self._report(f"{message}; tried again from {delay:g} s on")
+                    self._report(f"{message}; will keep trying, first in {delay:g} s")
                     self._reported_error = message
                 stop.wait(delay)
         self.up = False
@@ -55,7 +64,7 @@ class Capture(threading.Thread):
     def _take(self, picture: SourcePicture) -> None:
         self.up, self.error = True, ""
         if self._backoff.reset():
-            self._report("pictures again")
+            self._report("pictures arrive again")
             self._reported_error = ""
         now, arrival = time.time(), time.perf_counter()
         self._queue.put(
@@ -74,7 +83,7 @@ class Capture(threading.Thread):
         self._pictures += 1
 
     def _note(self, event: SourceEvent) -> None:
-        """Count the pictures that an event tells are lost, each of which has a number too, and report it."""
+        """Count the pictures that were lost, which have numbers too, and report the event's message."""
         self._meter.add_failed(event.failed)
         self._next_number += event.failed
         if event.message is not None:

@@ -1,4 +1,4 @@
-"""What the threads of a line have in common."""
+"""The context that the threads of a line share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from .messages import Report
 
 @dataclass(frozen=True)
 class LineContext:
-    """What every thread of a line is given.
+    """The context that the threads of a line share.
 
-    report: takes a line of text about what happened; first_delay: seconds before the first new try of whatever fails;
-    stop: set when the line is to end.
+    Attributes:
+        report: Receives one line of text about each event.
+        first_delay: Seconds from the first failure of anything to the next try.
+        stop: Set when the line is to end.
     """
 
     report: Report

@@ -13,15 +13,22 @@ from .picture_file import PictureFile
 from .sources.source import Policy
 
 WAITING = 4
-"""Most frames that wait, where every one is inspected."""
+"""Most frames that wait under the policy every."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
     """A picture on its way through the line.
 
-    source: name of its source; number: counted from 0, per source, with those that were lost; pixels, path, file, yuv:
-    see sources.SourcePicture; time: when it came, in seconds since 1970; arrival: the same moment on time.perf_counter.
+    Attributes:
+        source: The name of its source.
+        number: Its number within the source, counted from 0; lost pictures have numbers too.
+        pixels: uint8 RGB [H,W,3], or the reason why it has no pixels.
+        path: The file of the picture; None if there is none.
+        time: When it arrived, in seconds since 1970.
+        arrival: The same moment on time.perf_counter, in seconds.
+        file: The identity of the file contents that the picture was read from.
+        yuv: The same picture in YUV, for a GPU; None if it was not asked for or not possible.
     """
 
     source: str
@@ -35,7 +42,14 @@ class Frame:
 
 
 class FrameQueue:
-    """Frames of one source, bounded by its policy. dropped: frames that a newer one has replaced."""
+    """The waiting frames of one source, as many as its policy allows. It is thread-safe.
+
+    Args:
+        policy: newest keeps only the newest frame; every keeps up to WAITING frames and then makes the source wait.
+
+    Attributes:
+        dropped: The number of frames that a newer one has replaced.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -46,7 +60,11 @@ class FrameQueue:
         self._changed = threading.Condition()
 
     def put(self, frame: Frame) -> None:
-        """Add a frame, unless the queue is closed: by the policy newest at once, by every when there is room."""
+        """Add a frame. Under the policy every, wait for room first. A closed queue drops the frame.
+
+        Args:
+            frame: The frame.
+        """
         with self._changed:
             if self.policy == "every":
                 self._changed.wait_for(lambda: len(self._frames) < self._limit or self._closed)
@@ -59,7 +77,11 @@ class FrameQueue:
             self._changed.notify_all()
 
     def take(self) -> Frame | None:
-        """Wait for the next frame and return it; return None when the queue is closed and empty."""
+        """Wait for the next frame.
+
+        Returns:
+            The frame, or None when the queue is closed and empty.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._closed)
             if not self._frames:
@@ -70,11 +92,11 @@ class FrameQueue:
 
     @property
     def waiting(self) -> int:
-        """Frames that wait."""
+        """The number of frames that wait."""
         return len(self._frames)
 
     def close(self) -> None:
-        """Let no more frames in; those that wait can still be taken."""
+        """Accept no more frames; those that wait can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

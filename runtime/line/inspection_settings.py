@@ -1,4 +1,4 @@
-"""How one source is inspected: its recipe, and what takes the place of the recipe's own values."""
+"""How one source is inspected: its recipe, and the settings that replace the recipe's own values."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ from .settings import SourceSettings
 class InspectionSettings:
     """How one source is inspected.
 
-    recipe: file of its recipe; threshold, pixel_threshold: what the recipe's own are multiplied by, None to leave them;
-    roi and mask (a mask as View.mask holds it): take the place of the recipe's, unless they are None; smoothing: n and
-    m, reject while n of the last m frames are rejected; trust: the keys one of which must have signed the recipe, None
-    to take any recipe.
+    Attributes:
+        recipe: The file of its recipe.
+        threshold: A factor by which the recipe's image threshold is multiplied; None leaves the threshold as it is.
+        pixel_threshold: The same for the pixel threshold; None multiplies it by `threshold` too.
+        roi: The region that replaces the recipe's, in pixels of the frame; None keeps the recipe's.
+        mask: The mask that replaces the recipe's, in the form of View.mask; None keeps the recipe's.
+        smoothing: n and m: the decision is reject while n of the last m frames are rejected.
+        trust: The keys one of which must have signed the recipe; None accepts every recipe.
     """
 
     recipe: Path
@@ -37,9 +41,20 @@ class InspectionSettings:
 
     @classmethod
     def of(cls, source: SourceSettings, trust: Trust | None) -> InspectionSettings:
-        """Read what a line's settings name for a source. Raises what read_mask raises."""
+        """Take the settings of a source from a line's settings, and read its mask.
+
+        Args:
+            source: The source's settings.
+            trust: The keys one of which must have signed the recipe; None accepts every recipe.
+
+        Returns:
+            The settings of the inspection. The recipe is not opened yet.
+
+        Raises:
+            GoodpartsError: The mask cannot be read.
+        """
         return cls(
-            recipe=Path(source.recipe).absolute(),  # read again after a change, whatever the working folder is then
+            recipe=Path(source.recipe).absolute(),  # it is read again later, perhaps from another working folder
             threshold=source.threshold,
             pixel_threshold=source.pixel_threshold,
             roi=None if source.roi is None else Box(*source.roi),
@@ -49,13 +64,28 @@ class InspectionSettings:
         )
 
     def open_detector(self, engine: Engine) -> Detector:
-        """Open the recipe's file and return its detector. Raises what Recipe.open and Detector raise."""
+        """Open the recipe's file and make its detector.
+
+        Args:
+            engine: The engine that the detector uses.
+
+        Returns:
+            The detector, as `make_detector` makes it.
+
+        Raises:
+            GoodpartsError: The recipe cannot be read, is not signed by a trusted key, or does not fit the engine.
+        """
         return self.make_detector(engine, Recipe.open(self.recipe, self.trust))
 
     def make_detector(self, engine: Engine, recipe: Recipe) -> Detector:
-        """Return a detector of the recipe with these settings in the place of its own; its digest stays the file's.
+        """Return a detector of the recipe, in which these settings replace the recipe's own.
 
-        With another region or mask it does not know the scene, of which the recipe has learned its own part.
+        The digest of its recipe stays the file's. With another region or mask the detector does not watch the scene,
+        because the recipe has learned the scene within its own region and mask.
+
+        Args:
+            engine: The engine that the detector uses.
+            recipe: The recipe.
         """
         view = msgspec.structs.replace(recipe.header.view, **_given(roi=self.roi, mask=self.mask))
         scene = recipe.header.scene if view == recipe.header.view else msgspec.UNSET
@@ -65,10 +95,15 @@ class InspectionSettings:
         return detector
 
     def replace_in(self, thresholds: Thresholds) -> Thresholds:
-        """Return a recipe's thresholds, moved as these settings say.
+        """Return a recipe's thresholds, multiplied by the factors of these settings.
 
-        Where only the image threshold is moved, the pixel threshold moves along. Raises SettingsError for a factor that
-        is not a finite number above 0.
+        If there is a factor for the image threshold only, the pixel threshold is multiplied by it too.
+
+        Args:
+            thresholds: The recipe's own thresholds.
+
+        Raises:
+            SettingsError: A factor is not a finite number above 0.
         """
         moved = thresholds if self.threshold is None else thresholds.scaled_by(self.threshold)
         if self.pixel_threshold is None:

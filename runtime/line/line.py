@@ -1,4 +1,4 @@
-"""A production line while it runs: its threads are started, kept going, and brought to an end."""
+"""A production line while it runs: it starts its threads, watches over them, and ends them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,32 @@ from .shared_engine import SharedEngine
 from .status import SourceStatus
 
 _LOOK = 0.1
-"""Seconds between two looks at whether the line is to end: a signal handler may only leave a note."""
+"""Seconds between two checks of whether the line is to end: a signal handler may only set a flag."""
 _STAGE_SECONDS = 10.0
-"""What inspecting, handing on and delivering what still waits may each take at the end."""
+"""Most seconds that each stage may take at the end for what still waits: inspecting, handing on, delivering."""
 _HURRIED_SECONDS = 1.0
 """The same, once the line was asked to end a second time."""
 _CAPTURE_SECONDS = 1.0
+"""Most seconds that the captures may take to end."""
 
 
 class Line:
-    """A production line: pipelines inspect, the router hands results on, outlets deliver them. open_line makes one.
+    """A production line: pipelines inspect, the router hands results on, and outlets deliver them.
 
-    reject_index: the names of the saved rejects; None where they are not saved. poll: seconds between looks at the
-    recipes' files, and between calls of `run`'s argument. threads_left: names of the threads that did not end with
-    `run`, as one that waits for a camera.
+    open_line makes one.
+
+    Args:
+        pipelines: One pipeline for each source, in the order of the settings.
+        shared_engine: The engine of all pipelines.
+        router: Hands results on to the outlets.
+        outlets: One outlet for each output.
+        messages: Keeps the last messages.
+        context: The context that the line's threads share.
+        reject_index: The names of the saved rejects; None if rejects are not saved.
+        poll: Seconds between two checks of the recipes' files, and between two calls of `run`'s argument.
+
+    Attributes:
+        threads_left: Names of the threads that did not end with `run`, such as one that waits for a camera.
     """
 
     def __init__(
@@ -52,11 +64,14 @@ class Line:
         self._reopen_is_asked = False
 
     def stop(self) -> None:
-        """Ask the line to end in order; ask again to hurry. For signal handlers: it takes no lock and never waits."""
+        """Ask the line to end. It first inspects and delivers what still waits; a second call shortens that.
+
+        `stop` may be called from a signal handler: it takes no lock and never waits.
+        """
         self._stop_count += 1
 
     def reopen_outputs(self) -> None:
-        """Ask for files that were renamed to be opened anew. For signal handlers, as `stop`."""
+        """Ask the outputs to open their files anew if these were renamed. As `stop`, it suits signal handlers."""
         self._reopen_is_asked = True
 
     @property
@@ -65,11 +80,15 @@ class Line:
         return self._stop_count > 0
 
     def run(self, every_poll: Callable[[], None]) -> bool:
-        """Run until all sources have ended, or the line is to stop.
+        """Run until all sources have ended or the line is asked to stop.
 
-        every_poll: called every `poll` seconds; what it raises ends the line in order too.
-        Returns whether every picture that was taken has been inspected and every result delivered, as far as there was
-        time when the line ended; what was lost is reported.
+        Args:
+            every_poll: Called every `poll` seconds. An exception from it ends the line as `stop` does, and then goes
+                on to the caller.
+
+        Returns:
+            Whether nothing was lost when the line ended: every picture that was taken has been inspected, and every
+            result has been delivered. Losses are reported.
         """
         refresher = threading.Thread(target=self._refresh_recipes, name="recipes", daemon=True)
         waiter = threading.Thread(target=self._wait_for_stations, name="end", daemon=True)
@@ -92,11 +111,11 @@ class Line:
         return is_complete
 
     def status(self) -> list[SourceStatus]:
-        """Return how each source stands now, in the order of the settings."""
+        """Return the status of each source now, in the order of the settings."""
         return [pipeline.status() for pipeline in self.pipelines]
 
     def _end(self) -> bool:
-        """Let each stage finish what waits in it, one stage after the other; return whether nothing was lost by it."""
+        """Let each stage finish what waits in it, one stage after the other; return whether nothing was lost."""
         report = self._context.report
         self._context.stop.set()
         is_complete = True
@@ -129,19 +148,19 @@ class Line:
         return _STAGE_SECONDS if self._stop_count < 2 else _HURRIED_SECONDS
 
     def _wait_for(self, threads: Sequence[threading.Thread], seconds: float | None = None) -> None:
-        """Wait until threads have ended, for what a stage may take, or for at most so many seconds."""
+        """Wait until threads have ended: at most as long as a stage may take, and at most `seconds`."""
         start = time.monotonic()
         for thread in threads:
             while thread.is_alive() and time.monotonic() - start < min(self._seconds_left(), seconds or _STAGE_SECONDS):
                 thread.join(_LOOK)
 
     def _refresh_recipes(self) -> None:
-        """Take recipes that are replaced."""
+        """Have the stations use recipes whose files were replaced."""
         while not self._context.stop.wait(self._poll):
             for pipeline in self.pipelines:
                 try:
                     pipeline.station.refresh()
-                except Exception as error:  # an engine that fails just now is the station's own affair
+                except Exception as error:  # the station itself recovers from an engine that fails
                     self._context.report(f"{pipeline.station.source}: the recipe cannot be changed now: {error}")
 
     def _wait_for_stations(self) -> None:

@@ -1,4 +1,4 @@
-"""What happens to a line, as lines of text: passed on at once, the last of them kept."""
+"""Messages about a line's events: each is passed on at once, and the last ones are kept."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import NamedTuple
 from .redact import Redactor
 
 Report = Callable[[str], None]
-"""Takes one line of text about what happened, for whoever looks after the line."""
+"""Receives one line of text about an event, for the person who looks after the line."""
 
 KEPT = 50
+"""Number of messages that are kept."""
 
 
 class Message(NamedTuple):
@@ -24,9 +25,11 @@ class Message(NamedTuple):
 
 
 class Messages:
-    """Passes each message on and keeps the last KEPT, without the secrets of addresses. For several threads.
+    """Passes each message on and keeps the last KEPT, without the secrets of addresses. It is thread-safe.
 
-    report: takes each message; redactor: knows the secrets of the line's addresses.
+    Args:
+        report: Receives each message.
+        redactor: Removes the secrets of the line's addresses.
     """
 
     def __init__(self, report: Report, redactor: Redactor) -> None:
@@ -35,18 +38,26 @@ class Messages:
         self._kept: deque[tuple[float, str]] = deque(maxlen=KEPT)
 
     def report(self, text: str) -> None:
-        """Keep a message and pass it on."""
+        """Remove the secrets from a message, keep it and pass it on.
+
+        Args:
+            text: The message, in one line.
+        """
         shown = self.redact(text)
         with self._lock:
             self._kept.append((time.monotonic(), shown))
         self._report(shown)
 
     def redact(self, text: str) -> str:
-        """Return a text without the secrets of the line's addresses."""
+        """Return a text without the secrets of the line's addresses.
+
+        Args:
+            text: Any text.
+        """
         return self._redactor.redact(text)
 
     def newest_first(self) -> list[Message]:
-        """Return the kept messages."""
+        """Return the kept messages, newest first."""
         now = time.monotonic()
         with self._lock:
             return [Message(now - moment, text) for moment, text in reversed(self._kept)]

@@ -1,4 +1,4 @@
-"""What is counted and timed of one source's frames."""
+"""Counts and times of one source's frames."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from typing import NamedTuple
 import numpy as np
 
 STAGES = ("wait", "preprocess", "encode", "score", "output", "total")
-"""Waiting in the queue; the detector's three, of which encode holds the wait for the engine; regions and hand-over to
-the outputs; and from the picture's arrival to there."""
+"""The stages that are timed.
+
+wait: in the queue. preprocess, encode, score: in the detector; encode includes the wait for the engine. output: making
+the result and passing it to the outputs. total: from the picture's arrival to the end of output.
+"""
 WINDOW = 1000
-"""The last frames, whose times the percentiles are of."""
+"""Number of last frames from whose times the percentiles are computed."""
 BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
-"""Milliseconds; a histogram counts the frames that took at most so long, for each of these."""
+"""Upper bounds of a histogram's bins, in milliseconds. A bin includes its upper bound."""
 
 
 class Histogram(NamedTuple):
-    """How long all frames since the start took in one stage.
+    """A histogram of the time that all frames since the start took in one stage.
 
-    counts: frames that took at most BOUNDS[i] and more than the bound before, and at the end those that took longer
-    than any bound; total: milliseconds of all of them together.
+    Attributes:
+        counts: The number of frames in each bin; the last bin has no upper bound.
+        total: The milliseconds of all frames together.
     """
 
     counts: tuple[int, ...]
@@ -32,7 +36,11 @@ class Histogram(NamedTuple):
 
 
 class Meter:
-    """Counts one source's frames, and keeps how many milliseconds its last ones took per stage. For several threads."""
+    """Counts one source's frames and keeps the times of the last ones, per stage. It is thread-safe.
+
+    Args:
+        source: The name of the source.
+    """
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -44,12 +52,21 @@ class Meter:
         self._totals = [0.0] * len(STAGES)
 
     def add_failed(self, frames: int = 1) -> None:
-        """Count frames without verdict."""
+        """Count frames without a verdict.
+
+        Args:
+            frames: The number of frames.
+        """
         with self._lock:
             self._counts["failed"] += frames
 
     def add_inspected(self, milliseconds: Sequence[float], decision: str) -> None:
-        """Count a frame that was inspected, and how long each of STAGES took, in their order."""
+        """Count a frame that was inspected, and note its times.
+
+        Args:
+            milliseconds: The milliseconds that each of STAGES took, in their order.
+            decision: The decision: good, review or reject.
+        """
         with self._lock:
             self._counts["inspected"] += 1
             self._counts["reviewed"] += decision == "review"
@@ -61,12 +78,12 @@ class Meter:
                 self._totals[stage] += spent
 
     def counts(self) -> dict[str, int]:
-        """Return how many frames were inspected, reviewed (decision review), rejected and failed since the start."""
+        """Return the numbers of frames since the start that were inspected, to be reviewed, rejected, and failed."""
         with self._lock:
             return {name: self._counts[name] for name in ("inspected", "reviewed", "rejected", "failed")}
 
     def percentiles(self) -> dict[str, tuple[float, float]]:
-        """Return median and 99th percentile of each stage, in milliseconds; nothing before the first frame."""
+        """Return the median and the 99th percentile of each stage, in milliseconds; empty before the first frame."""
         with self._lock:
             times = np.array(self._times)
         if not len(times):
@@ -75,7 +92,7 @@ class Meter:
         return {stage: (float(median[i]), float(high[i])) for i, stage in enumerate(STAGES)}
 
     def histograms(self) -> dict[str, Histogram]:
-        """Return each stage's times since the start."""
+        """Return the histogram of each stage since the start."""
         with self._lock:
             return {
                 stage: Histogram(tuple(counts), total)
@@ -83,11 +100,16 @@ class Meter:
             }
 
     def rate(self, seconds: float = 5.0) -> float:
-        """Return frames per second over the last `seconds`."""
+        """Return the frames per second over a recent period.
+
+        Args:
+            seconds: The length of the period.
+        """
         now = time.perf_counter()
         with self._lock:
             recent = [moment for moment in self._finished if now - moment < seconds]
         if len(recent) < 2:
             return 0.0
-        # A full window reaches less far back; one that ended a while ago has slowed down since.
+        # A full window may cover less than the period; and the time since the last frame counts, so that the rate falls
+        # when frames stop.
         return len(recent) / max(now - recent[0], 1e-9)

@@ -1,4 +1,4 @@
-"""Metrics over HTTP for Prometheus, only on this machine's loopback address."""
+"""An HTTP server of metrics for Prometheus, on this machine's loopback address only."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from ..core.errors import SettingsError
 
 
 class MetricsServer(ThreadingHTTPServer):
-    """Serves what `make_text` returns at /metrics, in a thread of its own, until it is closed.
+    """Serves metrics at /metrics in its own thread, until it is closed.
 
-    content_type: of that text; port: 0 takes a free one; the attribute of this name holds the one that was taken.
-    Raises SettingsError where the port is not free.
+    Args:
+        port: The port; 0 takes a free one.
+        content_type: The content type of the metrics.
+        make_text: Returns the metrics; called at each request.
+
+    Attributes:
+        port: The port in use.
+
+    Raises:
+        SettingsError: The port is not free.
     """
 
     daemon_threads = True
@@ -22,14 +30,14 @@ class MetricsServer(ThreadingHTTPServer):
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
-            raise SettingsError(f"metrics port {port}: {error.strerror}; name another") from error
+            raise SettingsError(f"metrics port {port}: {error.strerror}; choose another port") from error
         self.content_type, self.make_text = content_type, make_text
         self.port = int(self.server_address[1])
         self._thread = threading.Thread(target=self.serve_forever, name="metrics", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving."""
+        """Stop serving and end the thread."""
         self.shutdown()
         self.server_close()
         self._thread.join()

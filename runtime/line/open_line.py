@@ -1,4 +1,4 @@
-"""Making a line from its settings: everything is opened and checked here, nothing runs yet."""
+"""Making a line from its settings: everything is opened and checked, but no thread is started."""
 
 from __future__ import annotations
 
@@ -33,16 +33,19 @@ from .station import Station
 
 
 def open_line(settings: LineSettings, report: Report, *, first_delay: float = 1.0, poll: float = 1.0) -> Line:
-    """Open everything that the settings name, and return the line.
+    """Open everything that the settings name, and make the line.
 
     Args:
-        settings: what the line is made of.
-        report: takes one line of text about each thing that happens.
-        first_delay: seconds before the first new try of whatever fails.
-        poll: seconds between looks at the recipes' files, and between calls of `Line.run`'s argument.
+        settings: The line's settings.
+        report: Receives one line of text about each event.
+        first_delay: Seconds from the first failure of anything to the next try.
+        poll: Seconds between two checks of the recipes' files, and between two calls of `Line.run`'s argument.
+
+    Returns:
+        The line, ready to run.
 
     Raises:
-        GoodpartsError: an engine, a recipe, a source or an output cannot be used.
+        GoodpartsError: The engine, a recipe, a source or an output cannot be used.
     """
     messages = Messages(report, _make_redactor(settings))
     context = LineContext(messages.report, first_delay)
@@ -75,14 +78,24 @@ def open_line(settings: LineSettings, report: Report, *, first_delay: float = 1.
 
 
 def open_engine(settings: LineSettings) -> Engine:
-    """Open the engine that the settings name, with the digests of its files checked."""
+    """Open the engine that the settings name, and check the digests of its files.
+
+    Args:
+        settings: The line's settings.
+
+    Returns:
+        The engine.
+
+    Raises:
+        GoodpartsError: The engine cannot be opened.
+    """
     return Engine.open(
         settings.engine, backend=settings.backend, precision=settings.precision, threads=settings.threads, verify=True
     )
 
 
 def _make_redactor(settings: LineSettings) -> Redactor:
-    """Return what takes the secrets of the settings' addresses out of messages."""
+    """Return a redactor that removes the secrets of the settings' addresses from messages."""
     addresses = [source.address for source in settings.source]
     if settings.output.mqtt is not None:
         addresses.append(settings.output.mqtt)
@@ -90,15 +103,15 @@ def _make_redactor(settings: LineSettings) -> Redactor:
 
 
 def _make_source(settings: SourceSettings, json: str | None, *, keeps_yuv: bool) -> Source:
-    """Return a source; with backlog, a folder that knows which of its pictures have a line in the JSON file."""
+    """Return a source. With `backlog`, a folder also gives the pictures that have no line in the JSON file."""
     if not Path(settings.address).is_dir():
         for option, is_given in (("backlog", settings.backlog), ("settle", settings.settle is not None)):
             if is_given:
                 shown = redact_address(settings.address)
-                raise SettingsError(f"source {settings.name}: {option} is for folders, {shown} is none")
+                raise SettingsError(f"source {settings.name}: {option} is only for folders, and {shown} is none")
         return make_source(settings.address, settings.timeout, keeps_yuv=keeps_yuv)
     inspected = None
     if settings.backlog:
-        assert json is not None  # LineSettings sees to it
+        assert json is not None  # LineSettings refuses backlog without it
         inspected = read_inspected(Path(json), settings.name)
     return WatchedFolder(Path(settings.address), inspected, settle=settings.settle)

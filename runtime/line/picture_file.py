@@ -1,4 +1,4 @@
-"""Which contents of a file a picture was read from."""
+"""The identity of the file contents that a picture was read from."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import msgspec
 
 
 class PictureFile(msgspec.Struct, frozen=True):
-    """What tells one picture's file from another under the same name.
+    """Values that tell a picture's file from another one under the same name.
 
-    mtime_ns: when its contents were changed last, in ns since 1970; size: in bytes; inode: its number on its disk.
+    Attributes:
+        mtime_ns: The time of the last change of its contents, in nanoseconds since 1970.
+        size: Its size in bytes.
+        inode: Its number in the file system.
     """
 
     mtime_ns: int
@@ -19,5 +22,9 @@ class PictureFile(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, status: os.stat_result) -> PictureFile:
-        """Return what a file's status tells of it."""
+        """Return the identity of a file.
+
+        Args:
+            status: The file's status, from stat.
+        """
         return cls(status.st_mtime_ns, status.st_size, status.st_ino)

@@ -1,4 +1,4 @@
-"""A pipeline: what one source consists of in a running line."""
+"""A pipeline: the parts of a running line that belong to one source."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ from .status import SourceStatus
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """One source: its capture fills the queue, its station inspects what is in it, its meter counts what came of it.
+    """The parts of a running line that belong to one source.
 
-    settling: proposes a threshold from the next parts, when it is asked to.
+    Attributes:
+        settings: The source's settings.
+        capture: Fills the queue with its frames.
+        queue: The frames that wait.
+        station: Inspects the frames of the queue.
+        meter: Counts and times the frames.
+        settling: Proposes a threshold from the next parts when asked.
     """
 
     settings: SourceSettings
@@ -28,5 +34,5 @@ class Pipeline:
     settling: Settling
 
     def status(self) -> SourceStatus:
-        """Return how the source stands now."""
+        """Return the status of the source now."""
         return SourceStatus(self.meter, self.queue.dropped, self.capture.up, self.station.scene_watch)

@@ -1,4 +1,4 @@
-"""How a line stands, as metrics for Prometheus."""
+"""The status of a line as metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ _BUCKETS = [*(str(bound / 1e3) for bound in BOUNDS), "+Inf"]
 
 
 def prometheus_text(line: Line) -> bytes:
-    """Return how a line stands now, in the text format of CONTENT_TYPE_LATEST."""
+    """Return the status of a line now, in the text format of CONTENT_TYPE_LATEST.
+
+    Args:
+        line: The line.
+    """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_LineCollector(line))
     return generate_latest(registry)
 
 
 class _LineCollector(Collector):
-    """Reads the meters of a line's sources, and its outlets, when it is asked."""
+    """Reads the meters of a line's sources and its outlets at each scrape."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
@@ -58,21 +62,21 @@ def _count_frames(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
         ((source.meter.source, source.dropped) for source in sources),
     )
     yield _family(
-        GaugeMetricFamily("goodparts_up", "1 while pictures come.", labels=["source"]),
+        GaugeMetricFamily("goodparts_up", "1 while pictures arrive.", labels=["source"]),
         ((source.meter.source, source.up) for source in sources),
     )
     yield _family(
-        GaugeMetricFamily("goodparts_frames_per_second", "Over the last seconds.", labels=["source"]),
+        GaugeMetricFamily("goodparts_frames_per_second", "Frames per second, over the last 5 s.", labels=["source"]),
         ((source.meter.source, source.meter.rate()) for source in sources),
     )
 
 
 def _time_frames(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
     seconds = HistogramMetricFamily(
-        "goodparts_latency_seconds", "Of each frame since the start.", labels=["source", "stage"]
+        "goodparts_latency_seconds", "Seconds per stage of each frame since the start.", labels=["source", "stage"]
     )
     recent = GaugeMetricFamily(
-        "goodparts_latency_milliseconds", f"Of each source's last {WINDOW} frames.",
+        "goodparts_latency_milliseconds", f"Milliseconds per stage of the last {WINDOW} frames.",
         labels=["source", "stage", "quantile"],
     )  # fmt: skip
     for source in sources:
@@ -89,7 +93,7 @@ def _time_frames(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
 
 def _describe_scenes(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
     counts = CounterMetricFamily(
-        "goodparts_scene_changed", "Frames of another scene than the recipe was learned from.",
+        "goodparts_scene_changed", "Frames that show another scene than the learned one.",
         labels=["source", "reason"],
     )  # fmt: skip
     for source in sources:
@@ -97,13 +101,13 @@ def _describe_scenes(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
             counts.add_metric([source.meter.source, reason], count)
     yield counts
     yield _family(
-        GaugeMetricFamily("goodparts_scene_is_changed", "1 while the scene is another.", labels=["source"]),
+        GaugeMetricFamily("goodparts_scene_is_changed", "1 while another scene is shown.", labels=["source"]),
         ((source.meter.source, source.scene_watch.change is not None) for source in sources),
     )
     ratios = ((source.meter.source, source.scene_watch.ratio) for source in sources)
     yield _family(
         GaugeMetricFamily(
-            "goodparts_score_drift", f"Median score of the last {DRIFT_FRAMES} parts over the calibration's.",
+            "goodparts_score_drift", f"Median score of the last {DRIFT_FRAMES} parts divided by the calibration's.",
             labels=["source"],
         ),
         ((source, ratio) for source, ratio in ratios if ratio is not None),
@@ -128,7 +132,7 @@ def _describe_outputs(outlets: Sequence[Outlet]) -> Iterator[Metric]:
 def _family(
     family: CounterMetricFamily | GaugeMetricFamily, values: Iterable[tuple[str, float]]
 ) -> CounterMetricFamily | GaugeMetricFamily:
-    """Return a family of one label, with its values."""
+    """Add the values of a family with one label, and return the family."""
     for label, value in values:
         family.add_metric([label], value)
     return family

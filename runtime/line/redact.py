@@ -1,4 +1,4 @@
-"""Addresses and texts as they may be shown: without the secrets of addresses."""
+"""Removing the secrets of addresses from addresses and texts before they are shown."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
 HIDDEN = "…"
+"""Replaces a secret."""
 _SHORTEST = 4
-"""Letters that a secret has to be replaced wherever it stands; a shorter one would be found in every other word."""
+"""Fewest letters of a secret that is replaced everywhere in a text; a shorter one would occur in ordinary words."""
 
 
 def redact_address(address: str) -> str:
-    """Return an address without user name, password and query, however odd they are; a path stays as it is.
+    """Return an address without user name, password and query; the path stays.
 
-    Where an @ behind the host leaves open what is a password and what a path, only the scheme is left.
+    If an @ after the host makes it unclear where the password ends, only the scheme stays.
+
+    Args:
+        address: A URL; any other text is returned as it is.
     """
     scheme, separator, rest = address.partition("://")
     if not separator:
@@ -27,15 +31,22 @@ def redact_address(address: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """Return a text with every address in it redacted: libraries quote what they were given."""
+    """Return a text with every URL in it redacted, because libraries quote the addresses they were given.
+
+    Args:
+        text: Any text, such as the message of an error.
+    """
     return re.sub(r"\w+://\S+", lambda match: redact_address(match[0]), text)
 
 
 class Redactor:
-    """Replaces the secrets of known addresses in texts, in whatever form a library quotes them.
+    """Replaces the secrets of known addresses in texts, as they stand, percent-encoded, or decoded.
 
-    addresses: what may hold secrets: user name and password, and query; private_addresses: those whose path is a secret
-    as well, as a webhook's often is. Other addresses in a text are redacted by redact_address.
+    Other addresses in a text are redacted by redact_address.
+
+    Args:
+        addresses: Addresses whose user name, password and query may be secret.
+        private_addresses: Addresses whose path is secret as well, as a webhook's often is.
     """
 
     def __init__(self, addresses: Iterable[str], private_addresses: Iterable[str] = ()) -> None:
@@ -56,17 +67,21 @@ class Redactor:
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
     def redact(self, text: str) -> str:
-        """Return a text without secrets."""
+        """Return a text without secrets.
+
+        Args:
+            text: Any text.
+        """
         return redact_text(self._pattern.sub(lambda match: self._replacements[match[0]], text))
 
 
 def _find_secrets(address: str) -> set[str]:
-    """Return user name with password, password, and query with its values; nothing of an address that is no URL."""
+    """Return user name with password, password, and query with its values; nothing for an address that is no URL."""
     _, separator, rest = address.partition("://")
     if not separator:
         return set()
     user_and_password, _, place = rest.rpartition("@")
-    queries = {text.partition("#")[0].partition("?")[2] for text in (place, rest)}  # also where a query holds an @
+    queries = {text.partition("#")[0].partition("?")[2] for text in (place, rest)}  # a query may hold an @
     values = {pair.partition("=")[2] for query in queries for pair in re.split("[&;]", query)}
     return _forms({user_and_password, user_and_password.partition(":")[2], *queries, *values})
 

@@ -1,4 +1,4 @@
-"""What came of a frame, and the record of it that outputs and the page are given."""
+"""The outcome of a frame's inspection, and the result that outputs and the page receive."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from .frames import Frame
 from .smoothing import Decision
 
 Outcome = tuple[Inspection, Decision] | GoodpartsError
-"""What came of a frame: its inspection and the decision, or why there is none."""
+"""The outcome of a frame: its inspection and the decision, or the error that prevented them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A frame's outcome, ready to be handed on.
+    """A frame's outcome in the form that outputs receive.
 
-    record: as it is written to JSON; line: the record's bytes, ending with a newline; source, decision: see the record
-    ("error" for a frame without verdict); pixels: uint8 RGB [H,W,3]; pixels and inspection are None without verdict.
+    Attributes:
+        source: The name of the source.
+        decision: good, review or reject; error for a frame without a verdict.
+        record: The contents of its JSON line.
+        line: The JSON line, ending with a newline.
+        pixels: The frame, uint8 RGB [H,W,3]; None without a verdict.
+        inspection: The frame's inspection; None without a verdict.
     """
 
     source: str
@@ -36,7 +41,12 @@ class Result:
 
 
 def make_result(frame: Frame, outcome: Outcome) -> Result:
-    """Return a frame's outcome as it is handed on; its time is written in UTC."""
+    """Return the result of a frame. Times in its record are in UTC.
+
+    Args:
+        frame: The frame.
+        outcome: Its outcome.
+    """
     time = datetime.datetime.fromtimestamp(frame.time, datetime.timezone.utc)
     record: dict[str, Any] = {
         "source": frame.source,

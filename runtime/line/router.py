@@ -1,4 +1,4 @@
-"""The router: a thread that makes results of outcomes, hands them to whoever subscribed, and meters them."""
+"""The router: a thread that makes results from outcomes, passes them to subscribers, and counts and times them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ Subscriber = Callable[[Result], None]
 
 
 class Router(threading.Thread):
-    """Hands every result to its subscribers, one after another, and counts it in its source's meter.
+    """Passes every result to its subscribers, one after another, and counts it in its source's meter.
 
-    meters: by name of source; depth: outcomes that wait before `put` does.
+    Args:
+        meters: The meters by the names of their sources.
+        depth: Most outcomes that wait; beyond this number `put` waits for room.
     """
 
     def __init__(self, meters: Mapping[str, Meter], depth: int) -> None:
@@ -29,20 +31,34 @@ class Router(threading.Thread):
         self._subscribers: list[Subscriber] = []
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Have every result from now on given to a function, which is called in the router's thread."""
+        """Call a function with every result from now on.
+
+        Args:
+            subscriber: Called in the router's thread, where it holds up all results until it returns.
+        """
         self._subscribers.append(subscriber)
 
     def put(self, frame: Frame, outcome: Outcome | None, waited: float) -> None:
-        """Take a frame's outcome, None for a frame that was given up, and the milliseconds it waited in its queue."""
+        """Take a frame's outcome; wait while there is no room.
+
+        Args:
+            frame: The frame.
+            outcome: Its outcome; None for a frame that was given up.
+            waited: The milliseconds that the frame waited in its queue.
+        """
         self._outcomes.put((frame, outcome, waited))
 
     @property
     def waiting(self) -> int:
-        """Outcomes that wait to be handed on."""
+        """The number of outcomes that wait to be passed on."""
         return self._outcomes.qsize()
 
     def close(self, seconds: float) -> None:
-        """Let `run` end once what waits is handed on; give up after so many seconds in which there is no room."""
+        """Let `run` end once all waiting outcomes are passed on.
+
+        Args:
+            seconds: Seconds to wait for room in the queue; without room `run` does not end.
+        """
         with contextlib.suppress(queue.Full):
             self._outcomes.put(None, timeout=seconds)
 

@@ -1,4 +1,4 @@
-"""What becomes of the scene before one camera: whether it has changed, and whether parts' scores drift."""
+"""A watch over one camera: it finds out whether the scene has changed, and whether the parts' scores drift."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from ..recipe.calibrate import Level
 from .messages import Report
 
 CHANGED_OF = 3, 5
-"""The scene has changed once so many of so many last frames show another; it is back once none of them does."""
+"""The scene has changed once 3 of the last 5 frames show another scene. It is back once none of the last 5 does."""
 DRIFT_FRAMES = 50
-"""The median of the scores of so many last parts is compared with the calibration."""
+"""Number of last parts whose median score is compared with the calibration."""
 DRIFT_ERRORS = 2.5
-"""A drift is at least so many standard errors of what is compared."""
+"""Least difference that counts as a drift, in standard errors of the difference between median and calibration."""
 _MEDIAN_VARIANCE = math.pi / 2
 """The variance of the median of normally distributed values, divided by the variance of their mean."""
 
 
 class SceneWatch:
-    """Follows one source's frames, and reports when its scene changes or its scores drift. For several threads.
+    """Follows one source's frames, and reports when its scene changes or its scores drift. It is thread-safe.
 
-    Most parts on a line are good, so the median of all parts' scores stands for good parts. Frames of another scene do
-    not count, and another recipe begins anew.
+    Most parts on a line are good, so the median of all parts' scores stands for the good parts. Frames that show
+    another scene are left out. When the recipe changes, the watch starts again from no frames.
+
+    Args:
+        source: The name of the source, with which every report begins.
+        report: Receives one line of text about each change.
     """
 
     def __init__(self, source: str, report: Report) -> None:
@@ -44,7 +48,12 @@ class SceneWatch:
         self._drifts = False
 
     def note(self, inspection: Inspection, level: Level) -> None:
-        """Take the next frame into account. level: what good parts scored when its recipe was calibrated."""
+        """Take the next frame into account.
+
+        Args:
+            inspection: The inspection of the frame.
+            level: The scores of good parts from the calibration of the frame's recipe.
+        """
         with self._lock:
             if inspection.recipe != self._recipe:
                 self._recipe, self._ratio, self._drifts, self._change = inspection.recipe, None, False, None
@@ -55,30 +64,30 @@ class SceneWatch:
             self._report(f"{self._source}: {message}")
 
     def counts(self) -> dict[SceneReason, int]:
-        """Return how many frames showed another scene since the start, for each reason."""
+        """Return the number of frames since the start that showed another scene, for each reason."""
         with self._lock:
             return {reason: self._counts[reason] for reason in get_args(SceneReason)}
 
     @property
     def change(self) -> SceneChange | None:
-        """Why the scene is not the one that was learned; None while it is."""
+        """Why the scene differs from the learned one; None while it does not."""
         with self._lock:
             return self._change
 
     @property
     def ratio(self) -> float | None:
-        """How many times the calibration's typical score the last parts score; None before DRIFT_FRAMES parts."""
+        """The median score of the last parts divided by the calibration's; None before DRIFT_FRAMES parts."""
         with self._lock:
             return self._ratio
 
     @property
     def drift(self) -> str | None:
-        """What has drifted and what to do, as a sentence; None while nothing has."""
+        """A sentence that tells how far the scores have drifted and what to do; None while there is no drift."""
         with self._lock:
             return self._describe_drift() if self._drifts else None
 
     def _follow_scene(self, scene: SceneChange | None) -> list[str]:
-        """Return what is to be reported after the next frame's scene."""
+        """Add the next frame's scene and return the messages to report."""
         self._last.append(scene)
         seen = [one for one in self._last if one is not None]
         if scene is not None:
@@ -94,7 +103,7 @@ class SceneWatch:
         return []
 
     def _follow_scores(self, inspection: Inspection, level: Level) -> list[str]:
-        """Return what is to be reported after the next frame's score."""
+        """Add the next frame's score and return the messages to report."""
         if inspection.scene is not None:
             return []
         self._scores.append(math.log(max(inspection.raw_score, SMALLEST_SCORE)))

@@ -1,4 +1,4 @@
-"""What a line is made of, and the TOML file that describes it."""
+"""The settings of a line, and the TOML file that holds them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,23 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One source.
+    """The settings of one source.
 
-    name: what results and messages call it; address: see sources.address; recipe: its file; policy: by default newest
-    for cameras and streams, every for files and folders; threshold, pixel_threshold: what the recipe's own are
-    multiplied by, as in 1.2 to let parts pass that score up to 1.2; roi ([x, y, width, height] in frame pixels), mask
-    (a picture that is white where to look): take the place of the recipe's; smoothing: [n, m], reject while n of the
-    last m frames are rejected; timeout: seconds without a picture after which a camera or stream counts as lost;
-    backlog: a folder's pictures that the JSON file holds no line of are inspected at the start too; settle: seconds
-    that a file in a folder must stay unchanged before it counts as written, by default as its format needs.
+    Attributes:
+        name: Its name in results and messages: 1 to 64 letters, digits, underscores, dots and hyphens.
+        address: Its address, in a form that sources.address accepts.
+        recipe: The file of its recipe.
+        policy: What happens to pictures that arrive faster than they are inspected; by default newest for cameras and
+            streams, every for files and folders.
+        threshold: A factor for the recipe's threshold: with 1.2, parts that score below 1.2 pass.
+        pixel_threshold: A factor for the recipe's pixel threshold; by default the one for the threshold.
+        roi: The region that replaces the recipe's: x, y, width and height in pixels of the frame.
+        mask: The mask that replaces the recipe's: a picture that is white where to look.
+        smoothing: n and m: the decision is reject while n of the last m frames are rejected.
+        timeout: Seconds without a picture after which a camera or stream counts as lost.
+        backlog: Whether a folder's pictures that have no line in the JSON file are inspected at the start too.
+        settle: Seconds that a file in a folder must stay unchanged before it counts as written; by default the time
+            that its format needs.
     """
 
     name: str
@@ -49,7 +57,7 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"name {self.name!r}: letters, digits and _ . - are accepted, up to 64")
         n, m = self.smoothing
         if not 1 <= n <= m <= 10_000:
-            raise ValueError(f"smoothing [{n}, {m}]: n of m frames, from 1 to m, as in [3, 5]")
+            raise ValueError(f"smoothing [{n}, {m}]: n of m frames are needed, n from 1 to m, as in [3, 5]")
         if not (math.isfinite(self.timeout) and self.timeout > 0):
             raise ValueError(f"timeout {self.timeout}: seconds above 0 are needed")
         if self.settle is not None and not (math.isfinite(self.settle) and self.settle >= 0):
@@ -57,13 +65,20 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where results go, and how a line is looked at.
+    """The settings of the outputs, the metrics and the live page. None turns each of them off.
 
-    json: a file, or - for standard output; rejects: a folder, and rejects_limit_mb, how many megabytes it may hold;
-    webhook, mqtt: URLs (see outputs.webhook, outputs.mqtt); hook: module:function (see outputs.hook); metrics: a port
-    of this machine's loopback address; page: HOST:PORT of the live page; page_token: a file with its token; page_name:
-    a name under which the page is opened too, as a proxy's or one in a name server; page_teach: a folder of products
-    that may be taught on the page, None where nothing may be.
+    Attributes:
+        json: A file for JSON lines, or - for standard output.
+        rejects: A folder for frames of rejects and parts to review.
+        rejects_limit_mb: The megabytes that this folder may hold.
+        webhook: The URL of a webhook, as outputs.webhook describes it.
+        mqtt: The URL of an MQTT broker, as outputs.mqtt describes it.
+        hook: A function, as module:function; outputs.hook describes it.
+        metrics: The port of the metrics, on this machine's loopback address; 0 takes a free port.
+        page: HOST:PORT of the live page.
+        page_token: A file that holds the page's token.
+        page_name: A host name under which browsers also open the page, such as a proxy's.
+        page_teach: A folder of products that may be taught on the page.
     """
 
     json: str | None = None
@@ -84,13 +99,18 @@ class OutputSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if self.metrics is not None and not 0 <= self.metrics <= 65535:
             raise ValueError(f"metrics {self.metrics}: a port from 1 to 65535 is needed, or 0 for a free one")
         if self.page_name is not None and not _HOST_NAME.fullmatch(self.page_name):
-            raise ValueError(f"page_name {self.page_name!r}: a host name is needed, as line1.factory.example")
+            raise ValueError(f"page_name {self.page_name!r}: a host name is needed, such as line1.factory.example")
         if self.page_teach is not None and self.page is None:
-            raise ValueError(f"page_teach {self.page_teach}: products are taught on the page: name page as well")
+            raise ValueError(f"page_teach {self.page_teach}: set page too, on which products are taught")
 
 
 class SettlingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settling in: after so many parts a threshold is proposed, and with take written into the recipe."""
+    """The settings of settling in: a threshold is proposed from each source's first parts.
+
+    Attributes:
+        parts: The number of parts.
+        take: Whether the proposed threshold is written into the recipe.
+    """
 
     parts: int = SETTLING_PARTS
     take: bool = False
@@ -101,12 +121,18 @@ class SettlingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A line.
+    """The settings of a line.
 
-    engine: its folder, by default that of the engine that ships with goodparts; backend, precision, threads: how the
-    engine is run (see Engine.open); batch_ms: milliseconds that a pass which several sources share may take (see
-    shared_engine); accept_signed: a file of public keys, to take only recipes that are signed with one of them;
-    settling: propose a threshold from each source's first parts.
+    Attributes:
+        source: Its sources, at least one.
+        engine: The folder of its engine, by default of the engine that ships with goodparts.
+        output: Its outputs.
+        backend: The inference library that runs the engine, as for Engine.open.
+        precision: The precision of the engine's graph.
+        threads: Most threads of the inference library; None for no bound.
+        batch_ms: Most milliseconds that one pass of the encoder may take for several sources together.
+        accept_signed: A file of public keys: only recipes that are signed with one of them are accepted.
+        settling: Settings for settling in; None proposes no threshold.
     """
 
     source: tuple[SourceSettings, ...]
@@ -124,17 +150,25 @@ class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("there is no source: at least one is needed")
         names = [source.name for source in self.source]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two sources are called {twice[0]!r}: each needs a name of its own")
+            raise ValueError(f"two sources are called {twice[0]!r}: each source needs its own name")
         if any(source.backlog for source in self.source) and self.output.json in (None, "-"):
-            raise ValueError('backlog goes by the lines of a JSON file: name one, as in output.json = "results.jsonl"')
+            raise ValueError('backlog needs the lines of a JSON file: name one, as in output.json = "results.jsonl"')
         if not (math.isfinite(self.batch_ms) and self.batch_ms >= 0):
             raise ValueError(f"batch_ms {self.batch_ms}: 0 or more milliseconds are needed")
 
 
 def read_settings(file: Path) -> LineSettings:
-    """Read a TOML file; names of files in it are relative to its folder.
+    """Read a line's settings from a TOML file.
 
-    Raises SettingsError that tells where the file is wrong, and FileError where it cannot be read.
+    Args:
+        file: The file. Names of files in it are relative to its folder.
+
+    Returns:
+        The settings, with the names of files made relative to the working folder.
+
+    Raises:
+        SettingsError: The file is no TOML, or holds a setting that is unknown or has an invalid value.
+        FileError: The file cannot be read.
     """
     try:
         settings = msgspec.convert(read_toml(file), LineSettings)
@@ -144,7 +178,7 @@ def read_settings(file: Path) -> LineSettings:
 
 
 def _resolved(settings: LineSettings, folder: Path) -> LineSettings:
-    """Return the settings with the names of their files made relative to a folder."""
+    """Return the settings with a folder put before the names of their files."""
 
     def inside(name: str) -> str:
         return str(folder / name)

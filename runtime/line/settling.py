@@ -1,4 +1,4 @@
-"""Settling in on a running line: a source's next parts propose a threshold, written when somebody asks for it."""
+"""Settling in on a running line: a threshold is proposed from a source's next parts and written only on request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .station import Station
 
 @dataclass
 class _Gathered:
-    """The scores of the parts so far, all by the same recipe (its digest), and pictures of those that score highest."""
+    """The scores of the parts so far, the digest of their recipe, and pictures of the parts that score highest."""
 
     recipe: str = ""
     names: list[str] = field(default_factory=list)
@@ -34,7 +34,7 @@ class _Gathered:
     pictures: dict[int, Image.Image] = field(default_factory=dict)
 
     def add(self, result: Result, inspection: Inspection) -> None:
-        """Add a part; draw it if it is among the BEYOND_SHOWN highest so far."""
+        """Add a part, and draw it if it is among the BEYOND_SHOWN highest so far."""
         with one_blas_thread():
             pixel = max(float(anomaly_map(grid).max()) for grid in inspection.grids)
         self.names.append(result.record.get("path") or f"frame {result.record['frame']}")
@@ -45,15 +45,20 @@ class _Gathered:
             if inspection.raw_score <= self.image[lowest]:
                 return
             del self.pictures[lowest]
-        assert result.pixels is not None  # every frame with an inspection has them
+        assert result.pixels is not None  # a frame with an inspection has pixels
         self.pictures[len(self.names) - 1] = draw_found(result.pixels, inspection, TILE)
 
 
 class Settling:
-    """Gathers the scores of a source's next parts and proposes a threshold from them. For several threads.
+    """Gathers the scores of a source's next parts and proposes a threshold from them. It is thread-safe.
 
-    Parts are counted anew where the recipe is replaced meanwhile. station: of the source; report: takes what happens;
-    show: takes the histogram, line by line; takes: whether the recipe is written without asking.
+    If the recipe is replaced meanwhile, counting starts again at 0.
+
+    Args:
+        station: The station that inspects the source.
+        report: Receives one line of text about each event.
+        show: Receives the histogram of the scores, line by line.
+        takes: Whether the proposed threshold is written into the recipe without asking.
     """
 
     def __init__(self, station: Station, report: Report, show: Report, *, takes: bool = False) -> None:
@@ -64,9 +69,13 @@ class Settling:
         self._proposal: Settlement | None = None
 
     def start(self, parts: int) -> None:
-        """Propose a threshold once so many further parts are inspected; a proposal from before is dropped.
+        """Propose a threshold once a number of further parts is inspected. An earlier proposal is dropped.
 
-        Raises SettingsError for fewer parts than a threshold can rest on.
+        Args:
+            parts: The number of parts to gather.
+
+        Raises:
+            SettingsError: There are fewer parts than a threshold can rest on.
         """
         check_parts(parts)
         with self._lock:
@@ -74,22 +83,33 @@ class Settling:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many parts were gathered, and how many are asked for; 0 where nothing was asked for."""
+        """The numbers of parts that were gathered and that were asked for; the second is 0 while none are asked for."""
         with self._lock:
             return len(self._gathered.names), self._parts
 
     @property
     def proposal(self) -> Settlement | None:
-        """What the parts propose, once they are all there."""
+        """The proposal, once all parts were gathered; None before."""
         return self._proposal
 
     def picture(self, index: int) -> Image.Image | None:
-        """Return a part with its heat-map, by its index in the proposal; None for one that scores lower than others."""
+        """Return the picture of a part with its heat-map.
+
+        Args:
+            index: The part's place in the proposal, counted from 0.
+
+        Returns:
+            The picture, or None for a part that is not among the BEYOND_SHOWN highest.
+        """
         with self._lock:
             return self._gathered.pictures.get(index)
 
     def note(self, result: Result) -> None:
-        """Take the result of a frame, which may be one of the parts."""
+        """Add the result of a frame if it is one of the parts to gather.
+
+        Args:
+            result: A result of any source; those of other sources and those without a verdict are ignored.
+        """
         inspection = result.inspection
         if result.source != self.station.source or inspection is None:
             return
@@ -110,54 +130,62 @@ class Settling:
     def propose(self, recipe: Recipe) -> Recipe:
         """Return a recipe with the proposed thresholds.
 
-        Raises SettingsError where there is no proposal, or where it would not hold for the recipe elsewhere.
+        Args:
+            recipe: The recipe by which the parts were inspected.
+
+        Raises:
+            SettingsError: There is no proposal, the line's settings replace the recipe's region or mask, or the recipe
+                is not the one by which the parts were inspected.
         """
         proposal, settings = self._proposal, self.station.settings
         if proposal is None:
             raise SettingsError(f"{self.station.source}: no threshold is proposed yet")
         if settings.roi or settings.mask:
             raise SettingsError(
-                f"{self.station.source}: the line's settings say where to look, in place of the recipe: "
-                f"write threshold = {proposal.threshold / recipe.header.thresholds.image:.6g} there"
+                f"{self.station.source}: the line's settings replace the recipe's region or mask: "
+                f"write threshold = {proposal.threshold / recipe.header.thresholds.image:.6g} into the settings"
             )
         if recipe.digest != self._gathered.recipe:
-            raise SettingsError(f"{self.station.source}: the recipe was changed since; settle in again")
+            raise SettingsError(f"{self.station.source}: the recipe has been changed since; settle in again")
         fitted = fit_to(self.station.detector.engine, recipe)
         return fitted.recalibrate(proposal.calibration, proposal.rate)
 
     def take(self) -> None:
         """Write the proposal into the recipe's file, and have the station use it.
 
-        Raises GoodpartsError where it cannot be written.
+        Raises:
+            SettingsError: The line's settings name a threshold, or `propose` refuses.
+            FileError: The recipe's file cannot be read or written, or the station does not accept the new recipe.
         """
         path, own = self.station.settings.recipe, self.station.settings.threshold
         if own is not None:
             raise SettingsError(
-                f"the line's settings name the threshold {own:.4g}, which rules: write the new one there"
+                f"the line's settings name the threshold {own:.4g}, which overrides the recipe's: change it there"
             )
         recipe = self.propose(Recipe.from_bytes(read_bytes(path), str(path), self.station.settings.trust))
         recipe.save(path)
         self.station.refresh()
         if self.station.detector.recipe.digest != recipe.digest:
-            raise FileError(f"{path} was written, and is not taken; see the messages")
+            raise FileError(f"{path} was written, but the line still uses the old recipe; see the messages")
         self.finish()
 
     def finish(self) -> None:
-        """Drop the proposal, which has been taken or is not wanted."""
+        """Drop the proposal and stop gathering."""
         with self._lock:
             self._parts, self._gathered, self._proposal = 0, _Gathered(), None
 
     def _report_proposal(self, proposal: Settlement) -> None:
-        """Report what is proposed; write it where that was asked for."""
+        """Report the proposal, and write it if the settings ask for that."""
         source, relative = self.station.source, proposal.threshold / proposal.today
         self._report(
-            f"{source}: {len(proposal.names)} parts propose to reject from 1.00 today → {relative:.2f} (raw "
-            f"{proposal.today:.4g} → {proposal.threshold:.4g}), for a false-reject rate of {100 * proposal.rate:g} %"
+            f"{source}: proposed from {len(proposal.names)} parts: reject from {relative:.2f} instead of 1.00 (raw "
+            f"{proposal.threshold:.4g} instead of {proposal.today:.4g}), for a false-reject rate of "
+            f"{100 * proposal.rate:g} %"
         )
         for line in describe_settlement(proposal):
             self._show(line)
         if not self._takes:
-            self._report(f"{source}: nothing is changed: take it on the page, or start with --take")
+            self._report(f"{source}: nothing has been changed: apply the proposal on the page, or start with --take")
             return
         try:
             self.take()

@@ -1,4 +1,4 @@
-"""One engine for all sources: what waits for it at the same moment goes through it together, where that is faster."""
+"""One engine for all sources: requests that wait for it at the same moment share a pass, if that is faster."""
 
 from __future__ import annotations
 
@@ -31,17 +31,23 @@ class _Request:
 
 
 class Turn(threading.Condition):
-    """Whose pass it is; sessions that have one in common run one at a time."""
+    """A lock for passes of the encoder. Of all sessions that share a turn, only one runs at a time."""
 
     taken = False
+    """Whether a pass is running."""
 
 
 class BatchingSession:
-    """A session for several threads. Views that arrived while it was busy share its next pass, whatever product they
-    are of, unless they are conditioned otherwise; nothing ever waits for others to come.
+    """A session that several threads may use.
 
-    bound: seconds that a shared pass may take, by the time a view took in the last one; a request that is longer alone
-    goes alone, and with 0 each does.
+    Requests that arrive while a pass runs share the next pass if their conditions are equal, also those of different
+    products. No request waits for others to arrive.
+
+    Args:
+        session: The session that runs the passes.
+        bound: Most seconds that a shared pass may take, estimated from the time per view of the last pass. A request
+            that takes longer has a pass of its own. With 0, every request has a pass of its own.
+        turn: The lock for passes; None makes a new one.
     """
 
     def __init__(self, session: Session, bound: float, turn: Turn | None = None) -> None:
@@ -55,7 +61,7 @@ class BatchingSession:
         request = _Request(views, conditions)
         with self._turn:
             self._waiting.append(request)
-        while batch := self._lead(request):  # who leads runs for all that wait, perhaps not yet for this one
+        while batch := self._lead(request):  # the pass may hold other requests and not yet this one
             try:
                 self._pass(batch)
             finally:
@@ -68,7 +74,7 @@ class BatchingSession:
         return request.outputs
 
     def _lead(self, request: _Request) -> list[_Request]:
-        """Wait: return nothing once the request is done, or the requests of the next pass once nobody leads."""
+        """Wait for the request or for the turn; return no requests if it is done, else those of the next pass."""
         with self._turn:
             self._turn.wait_for(lambda: request.done or not self._turn.taken)
             if request.done:
@@ -77,7 +83,7 @@ class BatchingSession:
             return self._choose()
 
     def _choose(self) -> list[_Request]:
-        """Take the longest waiting requests with the conditions of the first, as many as the bound allows."""
+        """Remove and return the oldest requests with the conditions of the first, as many as the bound allows."""
         batch: list[_Request] = []
         views = 0
         for request in self._waiting:
@@ -108,11 +114,22 @@ class BatchingSession:
 
 
 TOGETHER, GAIN = 4, 0.9
+"""How `sharing_pays` measures: the number of views in a shared pass, and the most that it may take, as a share of the
+time of single passes."""
 
 
 def sharing_pays(session: Session, size: int) -> bool:
-    """Whether TOGETHER views [S,S,3] in one pass take at most GAIN of what they take one after another: on few cores a
-    pass of one view leaves none idle, and changing the size of passes costs time."""
+    """Measure whether a shared pass is faster than single passes.
+
+    On few cores a pass of one view uses all of them, and then changing the size of passes only costs time.
+
+    Args:
+        session: The session to measure.
+        size: The side of its views, in pixels.
+
+    Returns:
+        Whether TOGETHER views in one pass take at most GAIN times as long as in single passes.
+    """
     views = np.zeros((TOGETHER, size, size, 3), np.uint8)
 
     def fastest(count: int) -> float:
@@ -127,23 +144,40 @@ def sharing_pays(session: Session, size: int) -> bool:
 
 
 class BatchingGraphs(LazyGraphs):
-    """The graphs of an engine, each in a session for several threads.
+    """The graphs of an engine, each in a session that several threads may use.
 
-    graphs: those of the engine; bound: seconds that a shared pass may take (BatchingSession).
+    Args:
+        graphs: The graphs of the engine.
+        bound: Most seconds that a shared pass may take, as for BatchingSession.
     """
 
     def __init__(self, graphs: dict[GraphName, Session], bound: float) -> None:
         super().__init__()
         self._graphs, self._bound = graphs, bound
-        self._turn = Turn()  # a pass of one graph would only slow down one of the other
+        self._turn = Turn()  # shared, because passes of two graphs at once slow each other down
 
     def open(self, name: GraphName) -> Session:
-        """Wrap a graph, which is opened if need be."""
+        """Wrap a graph, which is opened if it is not open yet.
+
+        Args:
+            name: The name of the graph.
+
+        Returns:
+            The session of the graph.
+        """
         return BatchingSession(self._graphs[name], self._bound, self._turn)
 
 
 class SharedEngine:
-    """The engine that all sources use, opened again when it fails, as when a GPU is lost."""
+    """The engine that all sources use. It is opened again when it fails, for example when a GPU is lost.
+
+    Args:
+        open_engine: Opens the engine.
+        bound: Most seconds that a shared pass may take, as for BatchingSession.
+
+    Attributes:
+        engine: The engine in use.
+    """
 
     def __init__(self, open_engine: Callable[[], Engine], bound: float) -> None:
         self._open_engine, self._bound = open_engine, bound
@@ -151,7 +185,11 @@ class SharedEngine:
         self.engine = self._open()
 
     def renew(self, failed: Engine) -> None:
-        """Open the engine again, unless another thread has done so since `failed` was taken."""
+        """Open the engine again, unless another thread has already replaced the failed one.
+
+        Args:
+            failed: The engine that failed.
+        """
         with self._lock:
             if self.engine is failed:
                 self.engine = self._open()
@@ -160,7 +198,7 @@ class SharedEngine:
         engine = self._open_engine()
         plain = engine.graphs["plain"]
         if native.cuda() is not None and isinstance(plain, DeviceSession):
-            return engine  # its frames stay on the GPU from pixels to scores, one product at a time
+            return engine  # its frames stay on the GPU from pixels to scores
         pays = self._bound and sharing_pays(plain, engine.encoder.image_size)
         graphs = BatchingGraphs(engine.graphs, self._bound if pays else 0.0)
         return Engine(engine.spec, engine.precision, graphs, engine.threads, engine.folder)

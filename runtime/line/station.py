@@ -1,4 +1,4 @@
-"""A station: the thread that inspects one source's frames, with a detector that can be replaced while it runs."""
+"""The station: a thread that inspects one source's frames, with a detector that can be replaced while it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .shared_engine import SharedEngine
 from .smoothing import Smoothing
 
 Emit = Callable[[Frame, Outcome | None, float], None]
-"""Takes a frame, what came of it (None where it was given up), and the milliseconds it waited before."""
+"""Receives a frame, its outcome (None for a frame that was given up), and the milliseconds that it waited before."""
 
 _FileState = tuple[int, int, int]  # inode, size, time of change in ns
 
@@ -27,11 +27,24 @@ _FileState = tuple[int, int, int]  # inode, size, time of change in ns
 class Station(threading.Thread):
     """Inspects one source's frames. Its detector is replaced as a whole, between two frames.
 
-    An engine that fails is reported, opened again with back-off, and the frame tried again; by the policy newest it is
-    given up for a newer one.
+    If the engine fails, the station reports it and opens the engine again with back-off. Then it inspects the same
+    frame again; under the policy newest it gives the frame up for a newer one.
 
-    source: name of the source; settings: as they were given, or adjusted since; detector: the one in use; scene_watch:
-    follows whether the scene changes.
+    Args:
+        source: The name of the source.
+        settings: How the source is inspected.
+        queue: The frames of the source.
+        shared_engine: The engine of all stations.
+        emit: Receives each frame with its outcome.
+        context: The context that the line's threads share.
+
+    Attributes:
+        settings: The settings in use, as given or as adjusted since.
+        detector: The detector in use.
+        scene_watch: Follows whether the scene changes or the scores drift.
+
+    Raises:
+        GoodpartsError: The recipe cannot be used.
     """
 
     def __init__(
@@ -45,7 +58,7 @@ class Station(threading.Thread):
     ) -> None:
         super().__init__(name=f"inspect {source}", daemon=True)
         self.source = source
-        self._file_state = _file_state(settings.recipe)  # before it is read: what replaces it meanwhile is a change
+        self._file_state = _file_state(settings.recipe)  # taken first: a replacement while it is read is noticed
         self.detector = settings.open_detector(shared_engine.engine)
         self.settings = settings
         self._queue, self._shared_engine, self._emit = queue, shared_engine, emit
@@ -60,7 +73,7 @@ class Station(threading.Thread):
             self._emit(frame, self._inspect(frame), waited)
 
     def refresh(self) -> None:
-        """Take the recipe's file if it has changed; a broken one is refused and the recipe in use stays."""
+        """Open the recipe's file again if it has changed. An unusable recipe is refused, and the old one stays."""
         with self._changing:
             state = _file_state(self.settings.recipe)
             if state is None or state == self._file_state:
@@ -74,12 +87,15 @@ class Station(threading.Thread):
         self._context.report(f"{self.source}: {message}")
 
     def adjust(self, threshold: float | None) -> None:
-        """Multiply the recipe's limit by a threshold from the next frame on, and move the pixel threshold along.
+        """Multiply the recipe's threshold by a factor from the next frame on.
 
-        It outlasts a change of the recipe, and then holds for the new one's limit.
+        The factor is kept when the recipe is replaced. It then applies to the new recipe's threshold.
 
-        threshold: a factor, as InspectionSettings has it; None returns to the recipe's limit.
-        Raises SettingsError for a value that decides nothing.
+        Args:
+            threshold: The factor, as in InspectionSettings; None returns to the recipe's own threshold.
+
+        Raises:
+            SettingsError: The factor is not a finite number above 0.
         """
         with self._changing:
             settings = dataclasses.replace(self.settings, threshold=threshold)
@@ -87,7 +103,7 @@ class Station(threading.Thread):
             self.settings = settings
 
     def _inspect(self, frame: Frame) -> Outcome | None:
-        """Return what came of a frame; None where it was given up."""
+        """Return the outcome of a frame; None if it was given up."""
         if isinstance(frame.pixels, GoodpartsError):
             return frame.pixels
         while True:
@@ -100,23 +116,24 @@ class Station(threading.Thread):
             try:
                 for_gpu = frame.yuv if detector.takes_yuv else None
                 inspection = detector.predict(frame.pixels if for_gpu is None else for_gpu)
-            except Exception as error:  # whatever the inference library raises, its device may be gone
+            except Exception as error:  # of any type: the device may be gone
                 self._recover(detector, error)
                 if self._context.stop.is_set() or self._queue.policy == "newest":
                     return None
                 continue
             if self._backoff.reset():
-                self._context.report(f"{self.source}: inspected again")
+                self._context.report(f"{self.source}: inspection works again")
             self.scene_watch.note(inspection, detector.recipe.header.calibration.image)
             return inspection, self._smoothing.decide(inspection.verdict)
 
     def _recover(self, failed: Detector, error: Exception) -> None:
-        """Report the first failure, wait, open the engine again and make a detector of the same recipe with it."""
+        """Report the first failure, wait, open the engine again, and make a detector of the same recipe with it."""
         report = self._context.report
         delay = self._backoff.next()
         if self._backoff.failures == 1:
             report(
-                f"{self.source}: inspection failed ({one_line(error)}); the engine is opened again from {delay:g} s on"
+                f"{self.source}: inspection failed ({one_line(error)}); will keep trying to reopen the engine, first "
+                f"in {delay:g} s"
             )
         self._context.stop.wait(delay)
         try:
@@ -124,13 +141,13 @@ class Station(threading.Thread):
             with self._changing:
                 if self.detector is failed:
                     self.detector = self.settings.make_detector(self._shared_engine.engine, failed.recipe)
-        except Exception as next_error:  # tried again with the next frame
+        except Exception as next_error:  # the next frame tries again
             if self._backoff.failures == 1:
-                report(f"{self.source}: the engine does not open: {next_error}")
+                report(f"{self.source}: the engine cannot be opened: {next_error}")
 
 
 def _file_state(path: Path) -> _FileState | None:
-    """Return what changes when a file is replaced; None while there is none."""
+    """Return values that change when a file is replaced; None while there is no file."""
     try:
         status = path.stat()
     except OSError:

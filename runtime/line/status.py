@@ -1,4 +1,4 @@
-"""How a line stands, for people: a table with a row per source, and the totals at the end."""
+"""The status of a line for people: a table with a row per source, and the totals at the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from .scene_watch import SceneWatch
 
 
 class SourceStatus(NamedTuple):
-    """How a source stands: its meter, the frames that newer ones replaced, whether pictures are coming, its scene."""
+    """The status of a source.
+
+    Attributes:
+        meter: Its counts and times.
+        dropped: The number of frames that newer ones replaced.
+        up: Whether pictures arrive.
+        scene_watch: Whether its scene has changed or its scores drift.
+    """
 
     meter: Meter
     dropped: int
@@ -19,9 +26,13 @@ class SourceStatus(NamedTuple):
 
 
 def status_table(sources: Sequence[SourceStatus]) -> list[str]:
-    """Return a head and a line per source: rate, what became of its frames, median/99th percentile per stage in ms.
+    """Return a table as lines of text: a head, and a row per source.
 
-    Frames to be reviewed have a column once there is one.
+    A row holds the frames per second, the numbers of dropped, rejected and failed frames, and for each stage the
+    median and the 99th percentile in milliseconds. A column for frames to review is added once there is such a frame.
+
+    Args:
+        sources: The status of each source.
     """
     counted = ["reviewed"] if any(source.meter.counts()["reviewed"] for source in sources) else []
     counted += ["rejected", "failed"]
@@ -38,7 +49,11 @@ def status_table(sources: Sequence[SourceStatus]) -> list[str]:
 
 
 def describe_totals(sources: Sequence[SourceStatus]) -> str:
-    """Return what became of every source's frames since the start, in one line."""
+    """Return the numbers of every source's frames since the start, in one line.
+
+    Args:
+        sources: The status of each source.
+    """
     return " | ".join(
         f"{source.meter.source}: {_describe_counts(source.meter.counts())}, {source.dropped} dropped"
         for source in sources

@@ -1,1 +1,1 @@
-"""Where the results of a line go."""
+"""The outputs, to which the results of a line go."""

@@ -4,9 +4,10 @@
     def eject(record: dict) -> None:
         pin.value = record.get("decision") == "reject"
 
-`hook = "outputs:eject"` calls it with each frame's record, those of one source in their order, in a thread of its own.
-An exception counts as not delivered: the call is made again with back-off. A record with `error` instead of `decision`
-is a frame without verdict; what a line does with such a part is for the function to say.
+With `hook = "outputs:eject"` the line calls the function with each frame's record, in a thread of its own. The records
+of one source come in their order. If the function raises an exception, it is called again with the same record, with
+back-off. A record with `error` instead of `decision` belongs to a frame without a verdict: the function decides what to
+do with such a part.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ Function = Callable[[dict[str, Any]], None]
 
 
 class Hook:
-    """Calls a function with each result's record."""
+    """Calls a function with each result's record.
+
+    Args:
+        function: The function, which receives the contents of the JSON line as a dict.
+    """
 
     name = "hook"
-    depth = 64  # a pin that is set seconds late is set wrong
+    depth = 64  # small, because a pin that is set seconds late acts on the wrong part
 
     def __init__(self, function: Function) -> None:
         self._function = function
@@ -44,12 +49,19 @@ class Hook:
 
 
 def load_function(name: str) -> Function:
-    """Return the function that "module:function" names. Raises SettingsError where there is none."""
+    """Return a function by its name.
+
+    Args:
+        name: The name as module:function; Python must find the module.
+
+    Raises:
+        SettingsError: There is no such function.
+    """
     module, _, attribute = name.partition(":")
     try:
         function: Function = getattr(importlib.import_module(module), attribute)
     except (ImportError, ValueError, AttributeError) as error:
-        raise SettingsError(f"hook {name!r}: {error}; module:function is needed, on Python's path") from error
+        raise SettingsError(f"hook {name!r}: {error}; name a module:function on Python's path") from error
     if not callable(function):
         raise SettingsError(f"hook {name!r} is a {type(function).__name__}: a function is needed")
     return function

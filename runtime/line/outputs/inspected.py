@@ -1,4 +1,4 @@
-"""Which pictures have a line already, in a file of JSON lines and in those that it was rotated into."""
+"""The pictures that were inspected before, as read from a file of JSON lines and the files it was rotated into."""
 
 from __future__ import annotations
 
@@ -19,20 +19,29 @@ from ..picture_file import PictureFile
 
 
 class Inspected(NamedTuple):
-    """When a picture was last taken, in seconds since 1970, and the file that it was; None in lines of old versions."""
+    """The last inspection of a picture.
+
+    Attributes:
+        time: When it was taken, in seconds since 1970.
+        file: The identity of its file's contents; None in lines of old versions.
+    """
 
     time: float
     file: PictureFile | None
 
     def covers(self, status: os.stat_result) -> bool:
-        """Return whether a file of the picture's name is the one that was inspected, by its status now."""
+        """Return whether the file that has the picture's name now is the one that was inspected.
+
+        Args:
+            status: The file's status now, from stat.
+        """
         if self.file is not None:
             return self.file == PictureFile.of(status)
         return self.time * 1e9 >= status.st_mtime_ns
 
 
 class _Line(msgspec.Struct):
-    """What is read of a line; everything else in it is passed over."""
+    """The fields that are read from a line; all others are ignored."""
 
     source: str
     time: datetime.datetime
@@ -41,11 +50,21 @@ class _Line(msgspec.Struct):
 
 
 def read_inspected(path: Path, source: str) -> dict[str, Inspected]:
-    """Return the pictures of a source that have a line in a file of JSON lines, or in one that it was rotated into.
+    """Return the pictures of a source that have a line in a file of JSON lines or in one that it was rotated into.
 
-    Rotated files lie beside it: results.jsonl.1, results.jsonl-20260102, results-20260102.jsonl, each perhaps with .gz.
-    Where there is no such file, there are no pictures. Anything but such a line, as half a line at the end, is passed
-    over. Raises FileError for a file that cannot be read.
+    Rotated files lie beside it, with names such as results.jsonl.1, results.jsonl-20260102 or results-20260102.jsonl,
+    and .gz after each of these if they are compressed. A line that cannot be read, such as half a line at the end, is
+    ignored.
+
+    Args:
+        path: The file of JSON lines, which need not exist.
+        source: The name of the source.
+
+    Returns:
+        The last inspection of each picture, by the picture's path.
+
+    Raises:
+        FileError: A file cannot be read.
     """
     inspected: dict[str, Inspected] = {}
     decoder = msgspec.json.Decoder(_Line)
@@ -59,20 +78,20 @@ def read_inspected(path: Path, source: str) -> dict[str, Inspected]:
 
 
 def _find_rotated(path: Path) -> list[Path]:
-    """Return the files that a file of JSON lines was rotated into, those changed last at the end."""
+    """Return the files that a file of JSON lines was rotated into, the one that was changed last at the end."""
     stem, suffix = re.escape(path.stem), re.escape(path.suffix)
     rotated = re.compile(rf"(?:{stem}{suffix}[.-]\d[\d.T:_-]*|{stem}[.-]\d[\d.T:_-]*{suffix})(?:\.gz)?")
     try:
         files = [file for file in path.parent.iterdir() if rotated.fullmatch(file.name) and file.is_file()]
         return sorted(files, key=lambda file: (file.stat().st_mtime_ns, file.name))
     except FileNotFoundError:
-        return []  # the folder, or a file that was rotated on just now
+        return []  # the folder is missing, or a file was rotated again just now
     except OSError as error:
         raise _cannot_read(path.parent, error) from error
 
 
 def _read_lines(file: Path) -> Iterable[bytes]:
-    """Yield the lines of a file, compressed or not; what a compressed one lacks at its end is passed over."""
+    """Yield the lines of a file, compressed or not. If a compressed file is damaged, the lines before that are read."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
             yield from lines

@@ -1,4 +1,4 @@
-"""Results as JSON lines, appended to a file or written to standard output."""
+"""Outputs that write results as JSON lines to a file or to standard output."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from ...core.locks import try_lock
 from ..results import Result
 
 _LONGEST = 1 << 20
-"""Bytes that no line exceeds."""
+"""Bytes that no line exceeds, so the tail of this length contains the last line."""
 _BEGIN = b'{"source":'
-"""How every line begins: a tail that begins otherwise was written by something else."""
+"""The beginning of every line. A tail that begins otherwise was written by another program and is kept."""
 
 
 class JsonLines:
-    """Appends to a file; a line is there whole or not at all, and survives the process.
+    """Appends results to a file. A line is written whole or not at all, and it survives a crash of the process.
 
-    A file that was renamed or removed, as when logs are rotated, is left, and one of its name is begun anew.
+    If the file is renamed or removed, as when logs are rotated, the next line goes to a new file of the same name.
 
-    Raises FileError where the file cannot be written, and where another process writes it.
+    Args:
+        path: The file.
+
+    Raises:
+        FileError: The file cannot be written, or another process writes to it.
     """
 
     name = "json"
@@ -49,9 +53,9 @@ class JsonLines:
             try:
                 written = self._file.write(result.line)
                 if written != len(result.line):
-                    self._file.write(result.line[written:])  # raises what stopped the first, as a full disk does
+                    self._file.write(result.line[written:])  # raises the reason, such as a full disk
             except BaseException:
-                with contextlib.suppress(OSError):  # a device has nothing to cut
+                with contextlib.suppress(OSError):  # a device cannot be truncated
                     os.ftruncate(self._file.fileno(), size)
                 raise
 
@@ -64,7 +68,7 @@ class JsonLines:
         self._file.close()
 
     def _was_replaced(self) -> bool:
-        """Return whether the name no longer stands for the open file."""
+        """Return whether the file of this name is no longer the open one."""
         try:
             there = self._path.stat()
         except FileNotFoundError:
@@ -72,7 +76,7 @@ class JsonLines:
         return not os.path.samestat(there, os.fstat(self._file.fileno()))
 
     def _replace_file(self) -> None:
-        """Open the file of this name; the one that was open stays in use if that fails."""
+        """Open the file of this name anew; if that fails, the open file stays in use."""
         if self._was_replaced():
             self._file, old = self._open(), self._file
             old.close()
@@ -90,7 +94,7 @@ class JsonLines:
         return file
 
     def _cut_back(self, file: BinaryIO) -> None:
-        """Remove the half line, or the zeros, that a power cut may have left at the end."""
+        """Remove half a line or zeros at the end, which a power cut may have left."""
         size = os.fstat(file.fileno()).st_size
         with self._path.open("rb") as reader:
             reader.seek(max(0, size - _LONGEST))
@@ -101,7 +105,12 @@ class JsonLines:
 
 
 class StandardOutput:
-    """Writes to a stream that somebody reads. on_reader_gone: called when nobody does any more."""
+    """Writes results to a stream that another process reads.
+
+    Args:
+        stream: The stream.
+        on_reader_gone: Called when that process no longer reads.
+    """
 
     name = "json"
     depth = 1024
@@ -121,7 +130,7 @@ class StandardOutput:
             raise
 
     def reopen(self) -> None:
-        """Do nothing: standard output stays what it is."""
+        """Do nothing: standard output stays open."""
 
     def close(self) -> None:
-        """Do nothing: no line is held back."""
+        """Do nothing: no line is buffered."""

@@ -1,4 +1,4 @@
-"""Making outputs from a line's settings."""
+"""Making the outputs of a line from its settings."""
 
 from __future__ import annotations
 
@@ -18,8 +18,16 @@ from .webhook import Webhook
 def make_outputs(settings: OutputSettings, on_reader_gone: Callable[[], None]) -> list[Output]:
     """Make the outputs that the settings name, and open their files.
 
-    on_reader_gone: called when nobody reads standard output any more, where results go there.
-    Raises SettingsError for an address or a function that cannot be used, FileError for a file that cannot be written.
+    Args:
+        settings: The settings of the outputs.
+        on_reader_gone: Called when standard output is no longer read, if results go there.
+
+    Returns:
+        The outputs.
+
+    Raises:
+        SettingsError: An address or a function cannot be used.
+        FileError: A file cannot be written.
     """
     outputs: list[Output] = []
     if settings.json == "-":

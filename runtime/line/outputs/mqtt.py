@@ -1,4 +1,4 @@
-"""MQTT: every result published to a broker."""
+"""The MQTT output, which publishes every result to a broker."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 _TIMEOUT = 5.0
-"""Seconds for one delivery."""
+"""Most seconds for the connection, and for the acknowledgement of one message."""
 _RECONNECT_DELAYS = (1, 30)
-"""Seconds before the first and between later tries to connect again."""
+"""Seconds before the first try to connect again, and most seconds before later tries."""
 _PORT, _TLS_PORT = 1883, 8883
 _NEEDED = "mqtt://host:1883/topic is needed, the topic without # and +"
 
@@ -25,11 +25,14 @@ _NEEDED = "mqtt://host:1883/topic is needed, the topic without # and +"
 class Mqtt:
     """Publishes every result's JSON line under TOPIC/SOURCE, with quality of service 1: at least once.
 
-    A result that is not acknowledged is not published a second time: the client keeps it and sends it again when the
-    broker is back, and `send` waits for the acknowledgement of that one message.
+    If a message is not acknowledged, it is not published a second time. The client keeps it and sends it again when the
+    broker is back, and the next `send` of the result waits for the acknowledgement of the same message.
 
-    url: mqtt://[user:password@]host[:port]/topic, or mqtts:// for TLS.
-    Raises SettingsError for another URL, and where paho-mqtt is not installed.
+    Args:
+        url: mqtt://[user:password@]host[:port]/topic, or mqtts:// for TLS.
+
+    Raises:
+        SettingsError: The URL has another form, or paho-mqtt is not installed.
     """
 
     name = "mqtt"
@@ -80,14 +83,14 @@ class Mqtt:
         self._pending = None
 
     def reopen(self) -> None:
-        """Do nothing: no file is kept open."""
+        """Do nothing: there is no file."""
 
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
 
     def _connect(self) -> None:
-        """Connect for the first time, or wait for the client, which connects again by itself when it was cut off."""
+        """Connect for the first time, or wait for the client, which restores a lost connection by itself."""
         if not self._is_started:
             try:
                 self._client.connect(self._host, self._port)

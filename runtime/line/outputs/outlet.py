@@ -1,4 +1,4 @@
-"""Outlets: each output in a thread of its own, so that none holds up another, or the inspection."""
+"""The outlet: a thread for one output, so that no output holds up another or the inspection."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ from ..results import Result
 from .output import Output
 
 LOSS_PERIOD = 60.0
-"""Seconds between two reports of results that are lost while they come faster than they are delivered."""
+"""Seconds between two reports of lost results."""
 
 
 class Outlet(threading.Thread):
-    """Delivers results to one output in order, again and again with back-off while it fails.
+    """Delivers results to one output in order. While deliveries fail, it repeats them with back-off.
 
-    may_wait: hold up the line rather than lose a result, where sending is merely slow; while it fails, the oldest are
-    lost. lost: results that were not delivered; error: why the last delivery failed, in one line, empty where it did
-    not.
+    Args:
+        output: The output.
+        context: The context that the line's threads share.
+        may_wait: Whether a slow output holds up the line instead of losing results. While deliveries fail, the oldest
+            waiting results are lost in any case.
+
+    Attributes:
+        lost: The number of results that were not delivered.
+        error: The reason why the last delivery failed, in one line; empty if it succeeded.
     """
 
     def __init__(self, output: Output, context: LineContext, *, may_wait: bool) -> None:
@@ -36,7 +42,7 @@ class Outlet(threading.Thread):
 
     @property
     def output_name(self) -> str:
-        """What messages call the output."""
+        """The name of the output in messages."""
         return self._output.name
 
     @property
@@ -46,11 +52,15 @@ class Outlet(threading.Thread):
 
     @property
     def waiting(self) -> int:
-        """Results that wait, without the one that is being delivered."""
+        """The number of results that wait, without the one that is being delivered."""
         return len(self._results)
 
     def put(self, result: Result) -> None:
-        """Take a result that the output wants."""
+        """Add a result to those that wait, if the output wants it.
+
+        Args:
+            result: The result.
+        """
         if not self._output.wants(result):
             return
         with self._changed:
@@ -66,7 +76,7 @@ class Outlet(threading.Thread):
         self._report_loss()
 
     def reopen(self) -> None:
-        """Have the output open its file anew; a failure is reported, and the next delivery tries again."""
+        """Have the output open its file anew. A failure is reported, and the next delivery tries again."""
         try:
             self._output.reopen()
         except Exception as error:
@@ -76,17 +86,17 @@ class Outlet(threading.Thread):
         while (result := self._next()) is not None:
             self._deliver(result)
             self._report_loss()
-        with contextlib.suppress(Exception):  # every result was delivered or counted
+        with contextlib.suppress(Exception):  # every result is delivered or counted by now
             self._output.close()
 
     def close(self) -> None:
-        """Let `run` end once what waits is delivered; what fails from now on is lost."""
+        """Let `run` end once all waiting results are delivered. A delivery that fails from now on is not repeated."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
 
     def settle(self) -> None:
-        """Count what `run` has not delivered by now as lost, and report how much was since the start."""
+        """Count all results that are not delivered by now as lost, and report the number of losses since the start."""
         with self._changed:
             self.lost += len(self._results) + (self._is_delivering and self.is_alive())
             self._results.clear()
@@ -94,7 +104,7 @@ class Outlet(threading.Thread):
             self._report(f"{self.output_name}: {self.lost} results were not delivered")
 
     def _report_loss(self) -> None:
-        """Report the first result that is lost, and how many are every LOSS_PERIOD seconds in which more are."""
+        """Report the number of lost results if it has grown, at most once in LOSS_PERIOD seconds."""
         now = time.monotonic()
         with self._changed:
             is_due = self.lost > self._loss_reported and now >= self._next_loss_report and not self._closing
@@ -102,8 +112,8 @@ class Outlet(threading.Thread):
                 return
             self._loss_reported, self._next_loss_report = self.lost, now + LOSS_PERIOD
             lost = self.lost
-        reason = "while it fails" if self.failing else f"it is too slow: {self._output.depth} results wait"
-        self._report(f"{self.output_name}: {lost} results lost so far, the oldest that waited; {reason}")
+        reason = "fail" if self.failing else f"are too slow: {self._output.depth} results wait"
+        self._report(f"{self.output_name}: {lost} results lost so far, the oldest first; deliveries {reason}")
 
     def _next(self) -> Result | None:
         """Wait for a result and return it; return None at the end."""
@@ -118,13 +128,13 @@ class Outlet(threading.Thread):
         while True:
             try:
                 self._output.send(result)
-            except BaseException as error:  # of files, networks and other people's code, which may call sys.exit
+            except BaseException as error:  # a user's hook may even call sys.exit
                 with self._changed:
                     self.error = one_line(error)
                     delay = self._backoff.next()
                     self._changed.notify_all()
                     if self._backoff.failures == 1:
-                        self._report(f"{self.output_name}: {self.error}; tried again from {delay:g} s on")
+                        self._report(f"{self.output_name}: {self.error}; will keep trying, first in {delay:g} s")
                     if self._closing:
                         self.lost += 1
                         return

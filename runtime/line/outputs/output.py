@@ -1,4 +1,4 @@
-"""What an output is: something that results are delivered to, one at a time."""
+"""The protocol of outputs, to which results are delivered one at a time."""
 
 from __future__ import annotations
 
@@ -9,27 +9,37 @@ from ..results import Result
 
 
 class DeliveryError(GoodpartsError):
-    """A result could not be handed to whom it was for."""
+    """A result could not be delivered."""
 
 
 class Output(Protocol):
-    """Where results go.
+    """A destination of results.
 
-    name: what messages call it; depth: results that wait while sending fails or is slow, beyond which the oldest are
-    lost, and counted.
+    Attributes:
+        name: Its name in messages.
+        depth: Most results that wait while deliveries fail or are slow. Beyond this number the oldest are lost, and
+            counted.
     """
 
     name: str
     depth: int
 
     def wants(self, result: Result) -> bool:
-        """Return whether this result is sent here."""
+        """Return whether the output is to receive a result.
+
+        Args:
+            result: The result.
+        """
 
     def send(self, result: Result) -> None:
-        """Deliver a result; any exception means that it was not delivered, and it is sent again."""
+        """Deliver a result. Any exception means that it was not delivered, and then it is sent again.
+
+        Args:
+            result: A result that the output wants.
+        """
 
     def reopen(self) -> None:
-        """Open the file of the output's name anew where it was renamed or removed, as when logs are rotated."""
+        """Open the output's file anew if it was renamed or removed, as when logs are rotated."""
 
     def close(self) -> None:
-        """Release what is held; no more results come."""
+        """Release files and connections; no more results come."""

@@ -1,4 +1,4 @@
-"""The names of the rejects in a folder, kept in memory, so that nobody has to search the folder to know them."""
+"""An index of the rejects in a folder, kept in memory to save searches of the folder."""
 
 from __future__ import annotations
 
@@ -13,25 +13,32 @@ from pathlib import Path
 from ..smoothing import Decision
 
 FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING = ".frame.png", ".map.png", ".json"
-"""What the names of a reject's three files end with."""
+"""The endings of the names of a reject's three files."""
 REJECT_FILE = re.compile(
     r"(?P<reject>\d{8}T\d{9}Z_(?P<source>[A-Za-z0-9_.-]+)_\d+(?:-review)?)(?P<ending>\.frame\.png|\.map\.png|\.json)"
 )
-"""Names of a reject's files: TIME_SOURCE_NUMBER, which names the reject, and an ending."""
+"""The pattern of the names of a reject's files: TIME_SOURCE_NUMBER, which is the name of the reject, and an ending."""
 REVIEW_MARK = "-review"
-"""What the name of a part that is to be reviewed ends with, after the number."""
+"""The end of the name of a reject that is a part to review, after the number."""
 
 
 def is_review(name: str) -> bool:
-    """Return whether a reject's name is that of a part that is to be reviewed."""
+    """Return whether a name is that of a part to review.
+
+    Args:
+        name: The name of a reject.
+    """
     return name.endswith(REVIEW_MARK)
 
 
 class RejectIndex:
-    """The names of the complete rejects in a folder, in the order of their time. For several threads.
+    """The names of the complete rejects in a folder, in the order of their time. It is thread-safe.
 
-    The folder is searched at first and whenever something else than `changing` has changed it, as its time of change
-    tells. folder: need not be there yet.
+    The folder is searched at the first use. It is searched again when its modification time shows a change that was not
+    made within `changing`.
+
+    Args:
+        folder: The folder, which need not exist yet.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,18 +55,21 @@ class RejectIndex:
             return list(self._names)
 
     def count_and_newest(self) -> tuple[int, str]:
-        """Return how many rejects there are, and the name of the newest; an empty name where there is none."""
+        """Return the number of rejects and the name of the newest, which is empty if there are none."""
         names = self.names()
         return len(names), names[-1] if names else ""
 
     def count_reviews(self) -> int:
-        """Return how many of the rejects are parts that are to be reviewed."""
+        """Return the number of rejects that are parts to review."""
         return sum(map(is_review, self.names()))
 
     def before(self, name: str, count: int, decision: Decision | None = None) -> tuple[list[str], bool]:
-        """Return the `count` newest names that are older than `name`, newest first, and whether there are more.
+        """Return the newest names that are older than a given one, newest first, and whether there are more.
 
-        name: an empty one is newer than all; decision: "review" or "reject" for only these, None for both.
+        Args:
+            name: The given name; an empty name counts as newer than all.
+            count: Most names to return.
+            decision: "review" or "reject" for only these; None for both.
         """
         names = [one for one in self.names() if decision is None or is_review(one) == (decision == "review")]
         end = bisect.bisect_left(names, name) if name else len(names)
@@ -68,9 +78,12 @@ class RejectIndex:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Let the block change the folder and call `add` and `remove` for it, without a search of the folder after it.
+        """Let a block change the folder and call `add` and `remove`, so that no search of the folder is needed.
 
-        The index does not look at the folder meanwhile.
+        Meanwhile the index does not read the folder.
+
+        Returns:
+            The context manager of the block.
         """
         with self._lock:
             was_known = self._known_state == self._folder_state()
@@ -83,14 +96,22 @@ class RejectIndex:
                 self._known_state = self._folder_state() if was_known else None
 
     def add(self, name: str) -> None:
-        """Note that a reject is complete."""
+        """Add a reject that is now complete.
+
+        Args:
+            name: The name of the reject.
+        """
         with self._lock:
             index = bisect.bisect_left(self._names, name)
             if self._names[index : index + 1] != [name]:
                 self._names.insert(index, name)
 
     def remove(self, name: str) -> None:
-        """Note that a reject is no longer complete."""
+        """Remove a reject that is no longer complete.
+
+        Args:
+            name: The name of the reject.
+        """
         with self._lock:
             index = bisect.bisect_left(self._names, name)
             if self._names[index : index + 1] == [name]:
@@ -100,7 +121,7 @@ class RejectIndex:
         state = self._folder_state()
         if self._is_changing or (state is not None and state == self._known_state):
             return
-        self._known_state = state  # before the search: what changes during it is found by the next one
+        self._known_state = state  # set first: the next search finds changes that happen meanwhile
         try:
             with os.scandir(self.folder) as entries:
                 matches = [REJECT_FILE.fullmatch(entry.name) for entry in entries]
@@ -109,7 +130,7 @@ class RejectIndex:
         self._names = sorted(match["reject"] for match in matches if match and match["ending"] == RECORD_ENDING)
 
     def _folder_state(self) -> int | None:
-        """Return what changes with every file that comes or goes; None while there is no folder."""
+        """Return the folder's modification time, which every new or removed file changes; None without a folder."""
         try:
             return self.folder.stat().st_mtime_ns
         except OSError:

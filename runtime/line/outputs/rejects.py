@@ -1,4 +1,4 @@
-"""Frames of parts that are rejected or to be reviewed, kept in a folder with their heat-maps, within a disk limit."""
+"""The output that keeps frames and heat-maps of rejects and parts to review in a folder of limited size."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from ..smoothing import Decision
 from .reject_index import FRAME_ENDING, OVERLAY_ENDING, RECORD_ENDING, REJECT_FILE, REVIEW_MARK, RejectIndex
 
 _PART_FILE = re.compile(rf"\.{REJECT_FILE.pattern}\.[0-9a-f]+\.part")
-"""Temporary names of a reject's files: see files.write_atomic."""
+"""The pattern of temporary names of a reject's files, as files.write_atomic makes them."""
 _COMPRESSION = 1
-"""The compression level of PNG: the files are large, but quickly written."""
+"""The compression level of PNG: fast, at the price of larger files."""
 
 
 def find_frames(folder: Path, source: str | None = None) -> list[Path]:
-    """Return the frames that Rejects has kept in a folder, oldest first; none if it is no folder.
+    """Return the files of the frames that Rejects has kept in a folder, oldest first.
 
-    source: of only this source; None for those of all.
+    Args:
+        folder: The folder; without it there are no frames.
+        source: The name of a source, to return only its frames; None for those of all sources.
     """
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     matches = [(path, REJECT_FILE.fullmatch(path.name)) for path in paths]
@@ -39,18 +41,23 @@ def find_frames(folder: Path, source: str | None = None) -> list[Path]:
 
 
 class Rejects:
-    """Writes frame, overlay and record of each reject; beyond the limit the oldest rejects are removed first.
+    """Writes frame, overlay and record of each reject. To stay within the limit, it removes the oldest rejects.
 
-    A part that is to be reviewed is kept as a reject is, and marked in its name.
+    A part to review is kept like a reject, and marked in its name.
 
-    folder: made if it is not there; limit: bytes that the files this class has written, in this run or before, take
-    together. Other files stay. index: the names of the rejects in the folder.
+    Args:
+        folder: The folder, which is made if it does not exist.
+        limit: Most bytes of all files of rejects, including those of earlier runs. Other files do not count and stay.
 
-    Raises FileError where the folder cannot be written, and where another process keeps its rejects in it.
+    Attributes:
+        index: The names of the rejects in the folder.
+
+    Raises:
+        FileError: The folder cannot be written, or another process keeps its rejects in it.
     """
 
     name = "rejects"
-    depth = 16  # pictures
+    depth = 16  # few, because they hold pictures
 
     def __init__(self, folder: Path, limit: int) -> None:
         self._folder, self._limit = folder, limit
@@ -85,7 +92,7 @@ class Rejects:
             self._make_room(sum(map(len, files.values())))
             for name, data in files.items():
                 path = self._folder / name
-                is_new = not path.exists()  # a try that failed half-way may have written it
+                is_new = not path.exists()  # an earlier, failed delivery may have written it
                 write_atomic(path, data)
                 if is_new:
                     self._kept.append((path, len(data)))
@@ -93,14 +100,14 @@ class Rejects:
             self.index.add(stem)
 
     def reopen(self) -> None:
-        """Do nothing: no file is kept open."""
+        """Do nothing: no file stays open."""
 
     def close(self) -> None:
-        """Let go of the folder; every file is complete already."""
+        """Unlock the folder."""
         os.close(self._lock)
 
     def _make_room(self, size: int) -> None:
-        """Remove whole rejects, oldest first, until `size` bytes more are within the limit."""
+        """Remove whole rejects, oldest first, until there is room for `size` bytes."""
         removed = None
         while self._kept and (self._bytes + size > self._limit or _reject_name(self._kept[0][0]) == removed):
             path, path_size = self._kept.popleft()
@@ -112,7 +119,7 @@ class Rejects:
 
 
 def _remove_incomplete(folder: Path) -> None:
-    """Remove what a run that was killed had begun: temporary files, and rejects that lack one of their three files."""
+    """Remove the remains of a run that was killed: temporary files, and rejects that lack one of their three files."""
     files_of: dict[str, list[Path]] = {}
     for path in folder.iterdir():
         if _PART_FILE.fullmatch(path.name):
@@ -126,16 +133,16 @@ def _remove_incomplete(folder: Path) -> None:
 
 
 def _reject_name(path: Path) -> str:
-    """Return what the names of a reject's three files have in common."""
+    """Return the name of the reject to which a file belongs."""
     match = REJECT_FILE.fullmatch(path.name)
     assert match is not None
     return match["reject"]
 
 
 def _lock_folder(folder: Path) -> int:
-    """Return a descriptor that locks a folder while it is open. Raises FileError where another process has it."""
+    """Return a file descriptor that locks a folder while it is open; raise FileError if another process locks it."""
     is_posix = os.name == "posix"
-    target = folder if is_posix else folder / ".lock"  # only POSIX opens folders
+    target = folder if is_posix else folder / ".lock"  # only POSIX systems can open a folder
     descriptor = os.open(target, os.O_RDONLY if is_posix else os.O_RDWR | os.O_CREAT)
     if not try_lock(descriptor):
         os.close(descriptor)
@@ -144,7 +151,11 @@ def _lock_folder(folder: Path) -> int:
 
 
 def photo_png(picture: Image.Image) -> bytes:
-    """Return a photo as PNG, compressed little: large, but soon done."""
+    """Return a picture as a PNG file with little compression, which is fast.
+
+    Args:
+        picture: The picture.
+    """
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=_COMPRESSION)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The URL of an output, taken apart once: what may be shown of it, and what is secret."""
+"""The URL of an output, split into parts, with a form that hides its secrets."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from ...core.errors import SettingsError
 from ..redact import HIDDEN, redact_address
 
 _KEPT_IN_PATH = "/%:@!$&'()*+,;=~"
-"""Letters of a path and a query that are not percent-encoded; % begins what is encoded already."""
+"""Characters of a path and a query that are not percent-encoded. % is among them, as the input may be encoded."""
 
 
 @dataclass(frozen=True)
 class OutputUrl:
-    """A URL in its parts.
+    """The parts of a URL.
 
-    scheme; host (without brackets); port, None where none is given; path, from its slash on, and query (without ?): as
-    they are sent, percent-encoded; user: decoded, None where none is given; password: decoded, empty where none is
-    given; shown: what messages may hold.
+    Attributes:
+        scheme: The scheme, in lower case.
+        host: The host, without brackets.
+        port: The port; None if the URL has none.
+        path: The path with its first slash, percent-encoded.
+        query: The query without the question mark, percent-encoded.
+        user: The user name, decoded; None if the URL has none.
+        password: The password, decoded; empty if the URL has none.
+        shown: The URL without secrets, for messages.
     """
 
     scheme: str
@@ -35,23 +41,32 @@ class OutputUrl:
     def parse(
         cls, output_name: str, url: str, schemes: tuple[str, ...], needed: str, *, path_is_secret: bool
     ) -> OutputUrl:
-        """Take a URL apart.
+        """Split a URL into its parts.
 
-        output_name: for messages; schemes: those that are accepted; needed: says what is accepted; path_is_secret:
-        leave the path out of what is shown.
-        Raises SettingsError, which tells no secret, for a URL that is ambiguous or of another kind.
+        Args:
+            output_name: The name of the output, for messages.
+            url: The URL.
+            schemes: The schemes that are accepted, in lower case.
+            needed: The end of the error's message, which tells what is accepted.
+            path_is_secret: Whether `shown` hides the path.
+
+        Returns:
+            The parts.
+
+        Raises:
+            SettingsError: The URL is ambiguous or of another kind. The message holds no secret.
         """
         scheme, _, rest = url.partition("://")
         host_only = re.split("[/?#]", rest.rpartition("@")[2])[0]
         if "@" in "".join(re.split("([/?#])", rest, maxsplit=1)[1:]):
             raise SettingsError(
-                f"{output_name} {scheme}://…@{host_only}: an @ behind the first / ? or # leaves open where the "
+                f"{output_name} {scheme}://…@{host_only}: an @ after the first / ? or # makes it unclear where the "
                 "password ends; write %40 for @, %2F for /, %3F for ? and %23 for # in user, password and path"
             )
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
-        except ValueError:  # brackets or a port that are none
+        except ValueError:  # the brackets or the port are not valid
             host, port = None, None
         if scheme.lower() not in schemes or not host:
             shown = f"{scheme}://{host_only}" if rest else HIDDEN

@@ -1,4 +1,4 @@
-"""A webhook: parts that are rejected or to be reviewed, POSTed to a URL."""
+"""The webhook output, which sends rejects and parts to review to a URL by POST."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from .output import DeliveryError
 from .url import OutputUrl
 
 _TIMEOUT = 5.0
-"""Seconds for one delivery."""
+"""Most seconds for one delivery."""
 
 
 class Webhook:
-    """POSTs the JSON line of each part that is not good to a URL.
+    """Sends the JSON line of each reject and each part to review to a URL by POST.
 
-    Any answer of 2xx counts as delivered, a redirect as a failure.
+    An answer with a status of 2xx counts as delivered. A redirect counts as a failure.
 
-    url: http:// or https://; a user name and a password in it are sent as Basic authentication.
-    Raises SettingsError for another URL.
+    Args:
+        url: An http:// or https:// URL. A user name and a password in it are sent as Basic authentication.
+
+    Raises:
+        SettingsError: The URL has another form.
     """
 
     name = "webhook"
@@ -51,10 +54,10 @@ class Webhook:
                 pass
         except urllib.error.HTTPError as error:
             location = error.headers.get("Location")
-            error.close()  # it holds the connection
+            error.close()  # to release the connection
             reason = f"HTTP {error.code} {error.reason}".rstrip()
             if 300 <= error.code < 400 and location:
-                reason += f" to {redact_address(location).partition('?')[0]}, which is not followed; name that URL"
+                reason += f" to {redact_address(location).partition('?')[0]}, which is not followed; set that URL"
             raise DeliveryError(f"{self._shown_url}: {reason}") from error
         except (OSError, http.client.HTTPException) as error:
             raise DeliveryError(f"{self._shown_url}: {getattr(error, 'reason', None) or error}") from error
@@ -67,7 +70,7 @@ class Webhook:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Takes every redirect for a failure: followed, a POST would become an empty GET."""
+    """Treats every redirect as a failure, because a POST that is redirected would become an empty GET."""
 
     def redirect_request(self, *_: Any) -> None:
         return None

@@ -1,1 +1,1 @@
-"""Where the pictures of a line come from."""
+"""The sources, from which the pictures of a line come."""

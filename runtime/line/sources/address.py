@@ -1,4 +1,4 @@
-"""Which source an address means."""
+"""Making the source that an address means."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .source import Source
 from .watchdog import Watchdog
 
 _PATIENCE = 3.0
-"""Time-outs after which a camera or stream that gives neither picture nor error hangs."""
+"""Number of time-outs without picture or error after which a camera or stream counts as hanging."""
 _SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtp", "srt", "udp", "tcp"})
 
 
@@ -20,14 +20,14 @@ def make_source(address: str, timeout: float, *, keeps_yuv: bool = False) -> Sou
     """Return the source of an address; nothing is opened yet.
 
     Args:
-        address: a folder; /dev/video0; rtsp://…, http://… and the like; genicam:PRODUCER.cti?serial=NUMBER; a video
-            file.
-        timeout: seconds without a picture after which a camera or stream counts as lost.
-        keeps_yuv: a video's pictures are handed out in YUV too, where the kernels of a GPU read them.
+        address: A folder, a video file, /dev/video0, genicam:PRODUCER.cti?serial=NUMBER, or a URL such as rtsp://… or
+            http://….
+        timeout: Seconds without a picture after which a camera or stream counts as lost.
+        keeps_yuv: Whether pictures of a video are given in YUV too, for the kernels of a GPU.
 
     Raises:
-        SettingsError: the address means none of these.
-        SourceError: the library that reads such a source is not installed.
+        SettingsError: The address means none of these.
+        SourceError: The library that reads such a source is not installed.
     """
     if address.startswith("genicam:"):
         return Watchdog(_make_genicam(address, timeout), _PATIENCE * timeout, address)
@@ -35,7 +35,7 @@ def make_source(address: str, timeout: float, *, keeps_yuv: bool = False) -> Sou
         return WatchedFolder(Path(address))
     scheme = urlsplit(address).scheme if "://" in address else ""
     if scheme and scheme not in _SCHEMES:
-        raise SettingsError(f"source {redact_address(address)}: {scheme}:// is none of {' '.join(sorted(_SCHEMES))}")
+        raise SettingsError(f"source {redact_address(address)}: {scheme}:// is not one of {' '.join(sorted(_SCHEMES))}")
     if not scheme and not address.startswith("/dev/") and not Path(address).is_file():
         raise SettingsError(
             f"source {address}: there is no such folder or video file; a camera is /dev/video0, a stream rtsp://…"
@@ -53,7 +53,7 @@ def _make_video(address: str, timeout: float, keeps_yuv: bool) -> Source:
 
 
 def _make_genicam(address: str, timeout: float) -> Source:
-    """Return the camera of genicam:PRODUCER.cti or genicam:PRODUCER.cti?serial=NUMBER."""
+    """Return the camera that genicam:PRODUCER.cti?serial=NUMBER means; without a serial number, the first one."""
     try:
         from .genicam import GenICam
     except ImportError as error:
@@ -61,11 +61,11 @@ def _make_genicam(address: str, timeout: float) -> Source:
     path, _, query = address.removeprefix("genicam:").partition("?")
     parameters = parse_qs(query)
     if not Path(path).is_file() or parameters.keys() - {"serial"}:
-        raise SettingsError(f"source {address}: genicam:PRODUCER.cti?serial=NUMBER, with the producer's .cti file")
+        raise SettingsError(f"source {address}: genicam:PRODUCER.cti?serial=NUMBER is needed, with a .cti file")
     return GenICam(Path(path), parameters.get("serial", [None])[0], timeout)
 
 
 def _missing(error: ImportError, extra: str) -> SourceError:
-    """Return the error for a library that is not installed, or does not load: its name, and the extra that has it."""
+    """Return the error for a library that is not installed or does not load, with the extra that installs it."""
     library = error.name.partition(".")[0] if error.name else error
     return SourceError(f"needs {library}: {install_line(extra)}")

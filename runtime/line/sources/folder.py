@@ -1,4 +1,4 @@
-"""A watched folder: a camera's own software writes pictures into it."""
+"""The watched folder, into which other software writes pictures, such as that of a camera."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from .picture_bytes import count_trailing_zeros, require_end
 from .source import Policy, SourceEvent, SourcePicture
 
 POLL = 0.25
-"""Seconds between two looks at the folder. Looking needs no library, and works where notifications do not, as on
-shares."""
+"""Seconds between two looks at the folder. Polling needs no library, and works where notifications do not, such as on
+network shares."""
 PATIENCE = 5.0
-"""Seconds that a damaged file may stay as it is before it is reported: until then it may still be being written."""
+"""Seconds that a damaged file may stay unchanged before it is reported. Until then it may still be written."""
 SETTLE = 0.25
-"""Seconds that a file stays unchanged before it counts as written, where a half-written one does not decode."""
+"""Seconds that a file must stay unchanged to count as written, in formats whose half-written files do not decode."""
 SETTLE_UNCHECKED = 2.0
-"""The same for formats without checksum or end marker, whose half-written files decode."""
+"""The same for formats without checksum or end marker, whose half-written files do decode."""
 _UNCHECKED_SUFFIXES = frozenset({".bmp", ".tif", ".tiff", ".webp"})
 _MOST_ABSENT = 50_000
-"""Pictures that are remembered after they went away, for a share that is mounted again."""
+"""Most pictures that are remembered after they disappeared, in case a share is mounted again."""
 
 
 class _State(NamedTuple):
-    """What changes when a file is written or replaced. changed_ns: when its contents or its entry changed last."""
+    """Values that change when a file is written or replaced. changed_ns is its ctime in nanoseconds since 1970."""
 
     file: PictureFile
     changed_ns: int
@@ -47,7 +47,7 @@ class _State(NamedTuple):
 
 @dataclass
 class _Done:
-    """A picture that was taken. digest: of its bytes; None where they were not read."""
+    """A picture that was taken, with the digest of its bytes; None if they were not read."""
 
     state: _State
     digest: bytes | None = None
@@ -56,14 +56,22 @@ class _Done:
 class WatchedFolder:
     """The pictures that appear in a folder from now on, oldest first, each once it is completely written.
 
-    A file counts as written when it has not changed for `settle` seconds and can be decoded. Hidden files, other
-    endings, drawings of goodparts' own and folders inside are passed over. A file that is overwritten or replaced is a
-    new picture; one whose owner, rights or links change is not.
+    A file counts as written when it has not changed for `settle` seconds and can be decoded. The source ignores hidden
+    files, files with other endings, drawings that goodparts made, and folders inside. A file that is overwritten or
+    replaced is a new picture. A file of which only the owner, the rights or the links change is not.
 
-    inspected: pictures that have a line already (inspected.read_inspected): whatever is in the folder already and is
-    none of them, or has changed since, is then taken as well; None takes nothing that is there already.
-    settle: seconds; None takes SETTLE, or SETTLE_UNCHECKED where the format has no checksum or end marker.
-    poll: seconds between two looks; patience: seconds that a damaged file may stay as it is before it is reported.
+    Args:
+        folder: The folder.
+        inspected: The pictures that were inspected before, as inspected.read_inspected returns them. With it, files
+            that are in the folder already are taken too, unless they were inspected and have not changed since. None
+            takes no files that are in the folder already.
+        settle: Seconds that a file must stay unchanged; None takes SETTLE, or SETTLE_UNCHECKED for formats without
+            checksum or end marker.
+        poll: Seconds between two looks at the folder.
+        patience: Seconds that a damaged file may stay unchanged before it is reported.
+
+    Raises:
+        SourceError: The folder cannot be read.
     """
 
     default_policy: Policy = "every"
@@ -94,7 +102,7 @@ class WatchedFolder:
             stop.wait(self._poll)
 
     def _find_settled(self) -> list[str]:
-        """Look into the folder and return the new files that have not changed for long enough, oldest first."""
+        """Look at the folder and return the new files that have not changed for long enough, oldest first."""
         present = {name: _State.of(status) for name, status in self._look().items()}
         self._forget_absent(present)
         now, before = time.monotonic(), self._pending
@@ -112,7 +120,7 @@ class WatchedFolder:
         return sorted(settled, key=lambda name: (present[name].file.mtime_ns, name))
 
     def _take(self, name: str) -> Iterator[SourcePicture | SourceEvent]:
-        """Yield a settled file's picture, or why it has none; nothing where it has to be waited for."""
+        """Yield a settled file's picture, or the reason why it has none; nothing if the file may still be written."""
         path = self._folder / name
         shown = printable(path)
         state, since = self._pending[name]
@@ -124,7 +132,7 @@ class WatchedFolder:
                 return
             data = read_bytes(path)
             if _State.of(path.stat()) != state:
-                return  # changed meanwhile: it has to settle again
+                return  # it changed meanwhile and has to settle again
             digest = hashlib.blake2b(data, digest_size=16).digest()
             if self._is_same_picture(name, state, digest):
                 self._mark_done(name, state, digest)
@@ -132,12 +140,12 @@ class WatchedFolder:
             require_end(data, shown)
             pixels = decode(data, shown)
         except FileNotFoundError:
-            return  # it went away again
+            return  # it disappeared again
         except (ImageError, FileError) as damage:
             if not path.exists() or time.monotonic() - since < self._patience:
                 return  # it may still be being written
             error = damage
-        except Exception as other:  # whatever a file or a disk does, later pictures are not held up
+        except Exception as other:  # no file may hold up later pictures
             error = ImageError(f"{shown} cannot be read: {one_line(other)}")
         self._mark_done(name, state, digest)
         if error is not None:
@@ -153,7 +161,7 @@ class WatchedFolder:
         del self._pending[name]
 
     def _is_same_picture(self, name: str, state: _State, digest: bytes) -> bool:
-        """Return whether a file that was taken before holds the same bytes, written at the same time."""
+        """Return whether a file was taken before, with the same bytes and the same time of writing."""
         done = self._done.get(name)
         return done is not None and done.digest == digest and done.state.file.mtime_ns == state.file.mtime_ns
 
@@ -163,12 +171,12 @@ class WatchedFolder:
         return SETTLE_UNCHECKED if Path(name).suffix.lower() in _UNCHECKED_SUFFIXES else SETTLE
 
     def _forget_absent(self, present: Mapping[str, _State]) -> None:
-        """Forget pictures that went away, once there are many."""
+        """Forget pictures that disappeared, once there are many of them."""
         if len(self._done) > len(present) + _MOST_ABSENT:
             self._done = {name: done for name, done in self._done.items() if name in present}
 
     def _look(self) -> dict[str, os.stat_result]:
-        """Return every picture file that there is now, and its status."""
+        """Return the status of every picture file that is in the folder now, by its name."""
         present = {}
         try:
             with os.scandir(self._folder) as entries:
@@ -176,11 +184,11 @@ class WatchedFolder:
                     if not is_image_name(entry.name):
                         continue
                     try:
-                        status = Path(entry.path).stat()  # the entry's own status lacks the inode on Windows
+                        status = Path(entry.path).stat()  # on Windows the entry's own status lacks the inode
                         if entry.is_file():
                             present[entry.name] = status
                     except OSError:
-                        continue  # it went away, or is a link to nothing
+                        continue  # it disappeared, or is a broken link
         except OSError as error:
             raise SourceError(f"cannot look into {printable(self._folder)}: {error.strerror or error}") from error
         return present

@@ -1,7 +1,8 @@
-"""Which H.264 pictures refer to pictures that were lost on the way, by the frame numbers in their slice headers.
+"""Finding lost reference pictures in H.264 streams, by the frame numbers in slice headers (ITU-T H.264, 7.3.3).
 
-FFmpeg fills such gaps with copies of older pictures and flags nothing, so that every picture up to the next keyframe
-shows what was elsewhere before. H.265 names its references in each slice, and FFmpeg drops what misses one.
+FFmpeg fills such a gap with copies of older pictures and does not flag them, so that all pictures up to the next
+keyframe show wrong contents. H.265 needs no such check: each slice names its references, and FFmpeg drops pictures
+whose references are missing.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from collections.abc import Iterator
 
 _SLICE, _IDR_SLICE, _SPS = 1, 5, 7
 _HEAD = 96
-"""Bytes of a unit that are read: more than any slice's header up to the frame number, or a sequence's without scaling
-lists, needs."""
+"""Bytes of a NAL unit that are read. The fields that are needed lie within them, in a slice header as well as in a
+sequence parameter set without scaling lists."""
 _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
 
 class FrameNumbers:
     """Follows the frame numbers of one H.264 stream.
 
-    extradata: what the container tells the decoder beforehand: in the form of MP4 ("avcC") or with start codes.
+    Args:
+        extradata: The decoder configuration from the container, in the form of MP4 ("avcC") or with start codes; None
+            if there is none.
     """
 
     def __init__(self, extradata: bytes | None) -> None:
@@ -34,13 +37,16 @@ class FrameNumbers:
             self.misses_reference(extradata)
 
     def misses_reference(self, packet: bytes) -> bool:
-        """Return whether reference pictures between this packet's picture and the one before it are missing.
+        """Return whether reference pictures are missing between this packet's picture and the one before it.
 
-        A stream that does not tell, or that may leave numbers out, never misses any.
+        The answer is False for a stream whose parameters are unknown or allow gaps in the numbers.
+
+        Args:
+            packet: The bytes of the packet.
         """
         try:
             return self._follow(packet)
-        except (IndexError, ValueError):  # cut short; the decoder tells
+        except (IndexError, ValueError):  # the packet is cut short, which the decoder reports
             return False
 
     def _follow(self, packet: bytes) -> bool:
@@ -68,7 +74,7 @@ class FrameNumbers:
         return number not in (last, (last + 1) % (1 << self._number_bits))
 
     def _read_sequence(self, unit: bytes) -> None:
-        """Take from a sequence parameter set how slices write their frame numbers."""
+        """Read from a sequence parameter set how slices write their frame numbers."""
         self._number_bits = 0
         bits = _Bits(unit[1:])
         profile = bits.take(8)
@@ -100,7 +106,7 @@ class FrameNumbers:
         self._number_bits = number_bits
 
     def _units(self, packet: bytes) -> Iterator[bytes]:
-        """Yield the beginnings of a packet's units, without the bytes that keep start codes out of them."""
+        """Yield the first bytes of a packet's NAL units, without emulation prevention bytes."""
         if self._length_bytes:
             place = 0
             while place + self._length_bytes < len(packet):
@@ -129,7 +135,7 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
 
 
 class _Bits:
-    """Reads numbers from bytes, the highest bit first. Raises ValueError beyond the end."""
+    """Reads numbers from bytes, the highest bit first. Beyond the end it raises ValueError."""
 
     def __init__(self, data: bytes) -> None:
         self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
@@ -142,7 +148,7 @@ class _Bits:
         return self._value >> self._left & ((1 << count) - 1)
 
     def exponential(self) -> int:
-        """Return the next number in exponential Golomb code."""
+        """Return the next number, in unsigned exponential-Golomb code."""
         zeros = 0
         while not self.take(1):
             zeros += 1

@@ -1,6 +1,6 @@
-"""GenICam cameras (GigE Vision, USB3 Vision) through `harvesters` and the maker's GenTL producer.
+"""GenICam cameras (GigE Vision, USB3 Vision), read through `harvesters` and the maker's GenTL producer.
 
-Tested against a double of `harvesters`; not run with a camera.
+The tests use a stand-in for `harvesters`. No real camera has been tested.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ _CHANNELS = {"Mono8": 1, "RGB8": 3, "RGB8Packed": 3, "BGR8": 3, "BGR8Packed": 3}
 class GenICam:
     """One camera of a GenTL producer.
 
-    producer: its .cti file; serial: the camera's serial number, None for the first camera; timeout: seconds without a
-    picture after which it counts as lost.
+    Args:
+        producer: The producer's .cti file.
+        serial: The serial number of the camera; None for the first camera.
+        timeout: Seconds without a picture after which the camera counts as lost.
     """
 
     default_policy: Policy = "newest"
@@ -49,7 +51,7 @@ class GenICam:
                         yield SourcePicture(pixels)
         except GoodpartsError:
             raise
-        except Exception as error:  # what producers raise shares no base class
+        except Exception as error:  # the errors of producers share no base class
             raise SourceError(f"{self._name}: {first_line(error)}") from error
 
     @property
@@ -57,7 +59,7 @@ class GenICam:
         return f"camera {self._serial or 'of'} {self._producer.name}"
 
     def _to_rgb(self, component: Any) -> Array8:
-        """Return a copy of the picture in a buffer, which the camera fills again."""
+        """Return a copy of the picture in a buffer, uint8 RGB [H,W,3]; the camera fills the buffer again."""
         pixel_format = str(component.data_format)
         if pixel_format not in _CHANNELS:
             raise SourceError(f"{self._name} gives {pixel_format}: set its PixelFormat to one of {' '.join(_CHANNELS)}")

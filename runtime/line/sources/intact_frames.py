@@ -1,7 +1,7 @@
-"""The frames of a video stream that are whole: none that shows what a decoder made up in the place of lost data.
+"""Decoding a video stream to whole frames only: none in which a decoder has concealed lost data.
 
-A frame refers to others before it. Once one is damaged, everything up to the next keyframe may be smeared, whether the
-decoder flags it or not: nothing of that is passed on.
+Frames refer to earlier frames. Once a frame is damaged, all frames up to the next keyframe may be damaged too, even if
+the decoder does not flag them. None of them is passed on.
 """
 
 from __future__ import annotations
@@ -19,15 +19,21 @@ from .frame_numbers import FrameNumbers
 from .recording import is_end
 
 _HELD = 4
-"""Frames that wait where frames are reordered: a damaged one may be shown only after others that refer to it."""
+"""Frames that are held back in streams with reordering, where a damaged frame may follow frames that refer to it."""
 _DROPS_SILENTLY = frozenset({"h264", "hevc"})
-"""Codecs whose missing frames are found by the time stamps of their packets, each of which holds a frame."""
+"""Codecs whose decoders drop frames silently. Each of their packets holds a frame, so time stamps show the missing
+ones."""
 _MOST_PENDING = 64
-"""More packets than a decoder takes before it gives their frames."""
+"""More packets than any decoder takes in before it returns their frames."""
 
 
 class Decoded(NamedTuple):
-    """What came of a packet: how many frames were lost, and the whole frames that follow them."""
+    """The result of decoding a packet.
+
+    Attributes:
+        lost: The number of frames that were lost.
+        frames: The whole frames that follow them.
+    """
 
     lost: int
     frames: list[VideoFrame]
@@ -36,17 +42,20 @@ class Decoded(NamedTuple):
 class IntactFrames:
     """Decodes packets one after another and passes on only whole frames.
 
-    context: the stream's decoder, which has decoded nothing yet; is_live: frames before the first keyframe are no loss,
-    as a live stream is joined anywhere.
+    Args:
+        context: The stream's decoder, which has decoded nothing yet.
+        is_live: Whether the stream is live. A live stream is joined at any point, so frames before its first keyframe
+            do not count as lost.
 
-    waits_for_keyframe: whether nothing is passed on before the next keyframe.
+    Attributes:
+        waits_for_keyframe: Whether no frame is passed on before the next keyframe.
     """
 
     def __init__(self, context: VideoCodecContext, *, is_live: bool) -> None:
         self._context = context
-        context.thread_count = 1  # each source has a thread of its own, and frame threads add delay
+        context.thread_count = 1  # each source has its own thread, and frame threads add delay
         if context.name == "mjpeg":
-            context.options = {"err_detect": "explode"}  # half a picture is an error, not a picture that ends in grey
+            context.options = {"err_detect": "explode"}  # else half a picture becomes one that ends in grey
         self._numbers = FrameNumbers(context.extradata) if context.name == "h264" else None
         self._finds_missing = context.name in _DROPS_SILENTLY
         self.waits_for_keyframe = True
@@ -58,7 +67,14 @@ class IntactFrames:
         self._lost = 0
 
     def decode(self, packet: Packet[VideoStream]) -> Decoded:
-        """Decode one packet; the empty one at a stream's end gives what is left."""
+        """Decode one packet.
+
+        Args:
+            packet: The packet. For the empty packet at the end of a stream, the remaining frames are returned.
+
+        Returns:
+            The whole frames that are ready, and the number of lost ones.
+        """
         self._lost = 0
         frames = self._finish(packet) if is_end(packet) else self._decode(packet)
         if self._is_joining:
@@ -68,9 +84,10 @@ class IntactFrames:
 
     def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         if not packet.size:
-            return []  # a place that a camera left out
+            return []  # a frame that the camera left out
         misses_reference = self._numbers is not None and self._numbers.misses_reference(bytes(packet))
-        # FFmpeg's parsers give a frame when they see the next one's begin, and flag it where that one is corrupt.
+        # FFmpeg's parsers return a frame when they read the beginning of the next. If that packet is corrupt, they flag
+        # the frame before it.
         is_corrupt, self._last_was_corrupt = packet.is_corrupt or self._last_was_corrupt, packet.is_corrupt
         if self._keyframe_sent and (is_corrupt or misses_reference):
             self._drop_until_keyframe()
@@ -80,7 +97,7 @@ class IntactFrames:
                 return []
             self._keyframe_sent, self._keyframe_time = True, packet.pts
         if self._leads(packet.pts):
-            self._lost += 1  # shown before the keyframe, and refers to what is before it
+            self._lost += 1  # it is shown before the keyframe and refers to frames before it
         elif self._finds_missing and packet.pts is not None and not packet.is_discard:
             self._pending.add(packet.pts)
         try:
@@ -91,7 +108,7 @@ class IntactFrames:
             return []
 
     def _finish(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
-        """Return what is left at the stream's end."""
+        """Return the remaining frames at the end of the stream."""
         try:
             frames = self._take(self._context.decode(packet)) if self._keyframe_sent else []
         except av.error.InvalidDataError:
@@ -103,7 +120,7 @@ class IntactFrames:
         return frames
 
     def _take(self, decoded: list[VideoFrame]) -> list[VideoFrame]:
-        """Return the frames to pass on now that the decoder gave these."""
+        """Take frames from the decoder and return those to pass on now."""
         ready: list[VideoFrame] = []
         for number, frame in enumerate(decoded):
             self._count_missing(frame)
@@ -131,7 +148,7 @@ class IntactFrames:
         return time is not None and self._keyframe_time is not None and time < self._keyframe_time
 
     def _count_missing(self, frame: VideoFrame) -> None:
-        """Count the frames that should have come before this one."""
+        """Count the frames before this one that are missing."""
         if frame.pts is None:
             return
         self._pending.discard(frame.pts)
@@ -140,11 +157,11 @@ class IntactFrames:
         if len(self._pending) > _MOST_PENDING:  # the stream's clock was set back
             missing |= self._pending
             self._pending = set()
-        if not frame.interlaced_frame:  # whose two fields may be two packets
+        if not frame.interlaced_frame:  # the two fields of such a frame may be two packets
             self._lost += len(missing)
 
     def _drop_until_keyframe(self) -> None:
-        """Lose everything that has not been passed on; what the decoder holds may refer to what is damaged."""
+        """Drop all frames that are not passed on yet, as they may refer to damaged ones, and count them as lost."""
         self._lost += len(self._pending) + len(self._held)
         self._pending.clear()
         self._held.clear()

@@ -1,4 +1,4 @@
-"""Names of sources that were given only by their addresses."""
+"""Names for sources of which only the address is given."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ _LONGEST = 48
 
 
 def name_sources(addresses: Sequence[str]) -> list[str]:
-    """Return a name for each address, none twice: the folder's, the file's, the device's, or the host's.
+    """Return a unique name for each address: that of the folder, file, device, camera or host.
 
-    A name shows nothing of an address that may be a secret.
+    A name contains no part of an address that may be a secret.
+
+    Args:
+        addresses: The addresses of the sources.
     """
     names: list[str] = []
     for address in addresses:

@@ -1,4 +1,4 @@
-"""Which streams are recordings, that finish, and whether one was read to its end. All others are live, and are lost."""
+"""Telling recordings, which finish, from live streams, which can only be lost; and checking that one was read whole."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from av.video.stream import VideoStream
 _LISTS_OF_STREAMS = frozenset({"hls", "dash"})
 _LIVE_FORMATS = frozenset({"sdp", "rtsp", "rtp", "sap", "mpjpeg"})
 _ANNOUNCE_LENGTH = frozenset({"mov", "matroska", "avi", "flv", "asf"})
-"""Formats whose header tells how long they are; for others FFmpeg estimates it from what is there."""
+"""Formats whose header holds the length. For others, FFmpeg estimates the length from the bytes that are there."""
 _AFTER_LAST_PACKET = 1 << 16
-"""Most bytes behind the beginning of a file's last picture, besides that picture: of sound and padding."""
+"""Most bytes of sound and padding after the last picture of a file."""
 _MOST_FRAMES = 0.9
-"""Part of the frames that are announced with which a recording over a network can be whole."""
+"""Least share of the announced frames with which a recording over a network counts as whole."""
 
 
 def is_recording(container: InputContainer, *, is_file: bool, is_http: bool) -> bool:
-    """Return whether a stream is finished when it ends.
+    """Return whether a stream is a recording, which has finished when it ends.
 
-    A file is, and what comes over HTTP with a known length; a list of streams only as a file that tells its duration.
-    A duration that any other transport announces means nothing: recorders announce the one of the day so far.
+    Files and HTTP responses of known length are recordings. A list of streams (HLS, DASH) is one only as a file that
+    tells its duration. A duration that another transport announces proves nothing: recorders announce the duration of
+    the day so far.
+
+    Args:
+        container: The opened stream.
+        is_file: Whether it was opened from a file.
+        is_http: Whether it was opened over HTTP.
     """
     formats = set(container.format.name.split(","))
     if formats & _LIVE_FORMATS:
@@ -31,12 +37,23 @@ def is_recording(container: InputContainer, *, is_file: bool, is_http: bool) -> 
 
 
 def is_end(packet: Packet[VideoStream]) -> bool:
-    """Return whether a packet is the empty one that follows a stream's last; some files have empty ones inside."""
+    """Return whether a packet is the empty one after the last packet of a stream.
+
+    Some files contain other empty packets, which have time stamps.
+
+    Args:
+        packet: The packet.
+    """
     return not packet.size and packet.pts is None and packet.dts is None
 
 
 class ReadLength:
-    """How much of a recording was read, beside what it announces."""
+    """Compares how much of a recording was read with what its header announces.
+
+    Args:
+        container: The opened recording.
+        stream: Its video stream.
+    """
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._container, self._stream = container, stream
@@ -47,11 +64,15 @@ class ReadLength:
         self._last_byte: int | None = None
 
     def add(self, packet: Packet[VideoStream]) -> None:
-        """Note a packet that was read."""
+        """Count a packet that was read.
+
+        Args:
+            packet: The packet.
+        """
         if is_end(packet):
             return
         self._last_byte = None if packet.pos is None or packet.pos < 0 else packet.pos + packet.size
-        if packet.is_corrupt:  # as half a one at the end
+        if packet.is_corrupt:  # such as half a packet at the end
             return
         self._packets += 1
         if packet.pts is not None:
@@ -59,7 +80,7 @@ class ReadLength:
             self._end = max(self._end, packet.pts + (packet.duration or 0))
 
     def shortfall(self) -> str:
-        """Return what is missing, as "71 of 120 frames"; nothing where all that was announced was read."""
+        """Return what was read of what was announced, as in "71 of 120 frames"; an empty text if nothing is missing."""
         if not self._announces:
             return ""
         if self._packets < self._stream.frames:
@@ -69,8 +90,8 @@ class ReadLength:
         return ""
 
     def reached_end(self) -> bool:
-        """Return whether nothing is missing of a recording that comes over a network."""
-        if self._announces:  # an index counts frames that a camera left out, too
+        """Return whether a recording that comes over a network was read to its end."""
+        if self._announces:  # an index also counts frames that the camera left out
             return not self._is_too_short() and self._packets >= _MOST_FRAMES * self._stream.frames
         return self._last_byte is not None and self._last_byte + _AFTER_LAST_PACKET >= self._container.size
 
@@ -86,7 +107,7 @@ class ReadLength:
         frame = 1.0 / float(self._stream.average_rate or 10)
         if self._stream.duration is not None:
             tolerance = 0.5 * frame
-        else:  # what is announced is the longest stream's
+        else:  # the announced duration is that of the longest stream
             tolerance = 2.0 * frame if len(self._container.streams) == 1 else 1.0
         return self._announced_seconds() - self._read_seconds() > tolerance
 

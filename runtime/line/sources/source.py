@@ -1,4 +1,4 @@
-"""What a source is: something that gives pictures, one after another, and tells what it lost."""
+"""The protocol of sources, which give pictures one after another and report the pictures that were lost."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from ...core.yuv import YuvFrame
 from ..picture_file import PictureFile
 
 Policy = Literal["newest", "every"]
-"""What becomes of pictures that come faster than they are inspected: the newest replaces one that nobody has looked at
-yet, which is counted as dropped; or every one is inspected, and the source waits."""
+"""What happens to pictures that arrive faster than they are inspected.
+
+newest: a new picture replaces the one that waits, which counts as dropped. every: the source waits, and every picture
+is inspected.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class SourcePicture:
     """A picture from a source.
 
-    pixels: uint8 RGB [H,W,3], or why this picture has none; path: its file, where it has one; file: which contents of
-    that file the picture was read from; yuv: the same picture as the source gave it, for a GPU, where that was asked
-    for and can be.
+    Attributes:
+        pixels: uint8 RGB [H,W,3], or the reason why the picture has no pixels.
+        path: The picture's file; None if it has none.
+        file: The identity of the file contents that the picture was read from.
+        yuv: The same picture in YUV, for a GPU; None if it was not asked for or not possible.
     """
 
     pixels: Array8 | GoodpartsError
@@ -34,9 +39,11 @@ class SourcePicture:
 
 @dataclass(frozen=True)
 class SourceEvent:
-    """What happened to a source besides its pictures; an empty one only tells that the source is alive.
+    """An event of a source. An event without values tells only that the source is alive.
 
-    failed: pictures that were lost or damaged on the way; message: one line for the log.
+    Attributes:
+        failed: The number of pictures that were lost or damaged on the way.
+        message: One line for the log; None for no message.
     """
 
     failed: int = 0
@@ -44,13 +51,24 @@ class SourceEvent:
 
 
 class Source(Protocol):
-    """Something that gives pictures. default_policy: the policy where none is asked for."""
+    """Something that gives pictures, such as a camera.
+
+    Attributes:
+        default_policy: The policy if the settings name none.
+    """
 
     default_policy: Policy
 
     def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture | SourceEvent]:
-        """Open the source and yield its pictures, until `stop` is set or it has no more.
+        """Open the source and yield its pictures. A second call opens the source again.
 
-        paced: a recording keeps its own time, as a camera would, instead of coming as fast as it can be read.
-        Raises SourceError when the source cannot be opened or is lost; calling again opens it again.
+        Args:
+            stop: Set to end the pictures.
+            paced: Whether a recording plays at its own speed, as a camera would, instead of as fast as it can be read.
+
+        Yields:
+            Pictures and events, until `stop` is set or the source has no more pictures.
+
+        Raises:
+            SourceError: The source cannot be opened, or is lost.
         """

@@ -1,6 +1,6 @@
-"""Decoded video frames as upright RGB, with the pixels that the ffmpeg program gives.
+"""Converting decoded video frames to upright RGB, with the same pixels as the ffmpeg program gives.
 
-PyAV's own conversion takes every frame for BT.601 in some of the versions that goodparts accepts, and turns none.
+PyAV's own conversion treats every frame as BT.601 in some of the versions that goodparts accepts, and turns no frame.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from ...core.preprocess import Array8
 from ...core.yuv import YuvFrame
 
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
-"""Names in FFmpeg's scale filter of the colour matrices, by their numbers in ITU-T H.273."""
+"""Names of colour matrices in FFmpeg's scale filter, by their numbers in ITU-T H.273."""
 _RANGES = {1: "limited", 2: "full"}
+"""Names of colour ranges in FFmpeg's scale filter, by FFmpeg's numbers."""
 _READ_MATRICES, _READ_RANGES = (2, 5, 6), (0, 1)
-"""Matrices and ranges that the kernels read: BT.601, also where none is named, in limited range."""
+"""Matrices and ranges that the kernels of a GPU read: BT.601 in limited range, which also counts if none is named."""
 _FormatKey = tuple[str, int, int, int, int]
 
 
@@ -34,9 +35,13 @@ class UprightRgb:
         self._graph: Graph | None = None
 
     def convert(self, frame: VideoFrame) -> Array8:
-        """Return a frame as uint8 RGB [H,W,3], turned as its display matrix tells.
+        """Return a frame as uint8 RGB [H,W,3], turned according to its display matrix.
 
-        The frame's own colour matrix and range are used; where it names none, those that FFmpeg takes for its format.
+        The conversion uses the frame's own colour matrix and range. If it names none, FFmpeg's defaults for its format
+        apply.
+
+        Args:
+            frame: The frame.
         """
         frame_format = (frame.format.name, frame.width, frame.height, int(frame.colorspace), int(frame.color_range))
         if self._graph is None or frame_format != self._format:
@@ -48,9 +53,12 @@ class UprightRgb:
 
 
 def to_yuv(frame: VideoFrame) -> YuvFrame | None:
-    """Return a frame as the kernels of a GPU read it; None for one that they would show otherwise than UprightRgb.
+    """Return a frame in a form that the kernels of a GPU read; None if they would convert it differently.
 
-    They read BT.601 in limited range, which FFmpeg takes for frames that name neither, and turn nothing.
+    The kernels read BT.601 in limited range, which is also FFmpeg's default, and turn no frame.
+
+    Args:
+        frame: The frame.
     """
     is_as_read = int(frame.colorspace) in _READ_MATRICES and int(frame.color_range) in _READ_RANGES
     if not is_as_read or _display_matrix(frame) != (1, 0, 0, 1) or frame.width % 2 or frame.height % 2:
@@ -71,7 +79,7 @@ def to_yuv(frame: VideoFrame) -> YuvFrame | None:
 
 
 def _plane(plane: VideoPlane, rows: int) -> Array8:
-    """Return a copy of a plane's bytes, uint8 [rows,bytes of a row]; the decoder uses its memory again."""
+    """Return a copy of a plane's bytes, uint8 [rows,bytes of a row], because the decoder reuses its memory."""
     pixels = np.frombuffer(memoryview(cast("Any", plane)), np.uint8)
     copied: Array8 = pixels.reshape(-1, plane.line_size)[:rows].copy()
     return copied
@@ -79,7 +87,7 @@ def _plane(plane: VideoPlane, rows: int) -> Array8:
 
 def _make_graph(frame: VideoFrame) -> Graph:
     """Return the filters that convert frames like this one to RGB."""
-    options = ["out_range=full", "threads=1"]  # each source has a thread of its own
+    options = ["out_range=full", "threads=1"]  # each source has its own thread
     if matrix := _MATRICES.get(int(frame.colorspace)):
         options.append(f"in_color_matrix={matrix}")
     if colour_range := _RANGES.get(int(frame.color_range)):
@@ -98,7 +106,7 @@ def _make_graph(frame: VideoFrame) -> Graph:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """Return how a frame is to be shown: the pixel at x, y belongs at a·x + c·y, b·x + d·y, as signs a, b, c, d."""
+    """Return the signs a, b, c, d of a frame's display matrix; it moves a pixel from x, y to a·x + c·y, b·x + d·y."""
     for data in cast("Iterable[SideData]", frame.side_data):
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = np.sign(np.frombuffer(bytes(data), np.int32)[:5]).tolist()
@@ -107,7 +115,7 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
 
 
 def _turn(pixels: Array8, matrix: tuple[int, int, int, int]) -> Array8:
-    """Return pixels [H,W,3] turned by quarters and mirrored; a matrix of any other kind changes nothing."""
+    """Return pixels [H,W,3] turned by quarters and mirrored. Any other kind of matrix changes nothing."""
     a, b, c, d = matrix
     if (b, c) == (0, 0):
         across, down = a, d

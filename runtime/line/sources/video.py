@@ -1,7 +1,7 @@
-"""Video through PyAV: cameras (V4L2), RTSP, HTTP and files.
+"""Reading video through PyAV: cameras (V4L2), RTSP, HTTP and files.
 
-PyAV, because its wheels bring FFmpeg for x86-64, aarch64 and Windows, and one library then reads all of these, with
-time-outs that OpenCV's reader has not and without an installation of GStreamer.
+PyAV is used because its wheels contain FFmpeg for x86-64, aarch64 and Windows, and so one library reads all of these.
+Unlike OpenCV's reader it has time-outs, and unlike GStreamer it needs no installation besides the wheel.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from .recording import ReadLength, is_recording
 from .source import Policy, SourceEvent, SourcePicture
 from .upright_rgb import UprightRgb, to_yuv
 
-_LOW_LATENCY = {"flags": "low_delay"}  # fflags=nobuffer would lose recordings over HTTP
+_LOW_LATENCY = {"flags": "low_delay"}  # fflags=nobuffer would break recordings over HTTP
 _KEYFRAME_PATIENCE = 30.0
-"""Seconds that a live stream may take to its next keyframe; cameras send one every few seconds."""
+"""Seconds to wait for the next keyframe of a live stream. Cameras send one every few seconds."""
 
 
 class Video:
-    """A camera, a stream or a recording. A recording finishes at its end; anything else that ends was lost.
+    """A camera, a stream or a recording. A recording finishes at its end; a live stream that ends counts as lost.
 
-    Damaged pictures are dropped, up to the next keyframe, and counted as failed.
+    Damaged pictures are dropped, with all others up to the next keyframe, and counted as failed.
 
-    address: a file, /dev/video0, or a URL that FFmpeg reads; timeout: seconds without a picture after which a camera or
-    stream counts as lost; keeps_yuv: pictures are handed out in YUV too, where to_yuv can.
+    Args:
+        address: A file, /dev/video0, or a URL that FFmpeg reads.
+        timeout: Seconds without a picture after which a camera or stream counts as lost.
+        keeps_yuv: Whether pictures are given in YUV too, if to_yuv can convert them.
     """
 
     def __init__(self, address: str, timeout: float, *, keeps_yuv: bool = False) -> None:
@@ -70,10 +72,7 @@ class Video:
 
 
 class _Reading:
-    """One opened video while it is read.
-
-    address: what messages call it; timeout, keeps_yuv: see Video; is_file, is_http: where it comes from.
-    """
+    """One opened video while it is read. `address` is its name in messages; the other arguments are as for Video."""
 
     def __init__(
         self, address: str, container: InputContainer, timeout: float, is_file: bool, is_http: bool, keeps_yuv: bool
@@ -87,7 +86,10 @@ class _Reading:
         self._pictures = self._damaged = 0
 
     def run(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture | SourceEvent]:
-        """Yield what is in it. Raises SourceError where it is lost, or a recording has no picture."""
+        """Yield the pictures and events of the video.
+
+        Raise SourceError if a live stream is lost, or if a recording has no picture.
+        """
         ending = ""
         try:
             yield from self._read(stop, paced)
@@ -130,7 +132,7 @@ class _Reading:
             raise _SilentError(f"no {'keyframe' if waits else 'picture'} for {patience:g} s")
 
     def _report_damage(self) -> Iterator[SourceEvent]:
-        """Yield how many pictures the incident that is over now took; nothing where there was none."""
+        """Yield the number of pictures that were dropped since the last report, if there are any."""
         if self._damaged:
             yield SourceEvent(
                 message=f"{self._address}: data were lost or damaged; {_count(self._damaged)} up to the next keyframe "
@@ -139,9 +141,9 @@ class _Reading:
             self._damaged = 0
 
     def _end(self, ending: str) -> Iterator[SourceEvent]:
-        """Yield what is to be said of a recording's end; raise SourceError for anything else that ended.
+        """Yield a message if a recording is cut short; raise SourceError for a live stream, which is lost.
 
-        ending: what made it end, empty where the stream did by itself.
+        `ending` is the reason for the end; it is empty if the stream ended by itself.
         """
         if not self._finishes:
             raise SourceError(f"{self._address}: {ending or 'the stream ended'}")
@@ -156,7 +158,7 @@ class _Reading:
 
 
 class _SilentError(Exception):
-    """A live stream gives data, but no picture."""
+    """A live stream sends data but no picture."""
 
 
 def _reason(error: av.error.FFmpegError, timeout: float) -> str:

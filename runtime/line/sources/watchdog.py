@@ -1,7 +1,7 @@
-"""A watchdog for sources whose reads may never come back, as a camera's driver or a network share can do.
+"""A watchdog for sources whose reads may never return, as with a faulty camera driver or network share.
 
-FFmpeg's time-outs end a wait for the network; no time-out ends a system call that hangs. Such a thread cannot be ended
-either, so another one opens the source again, and should the first wake up it finds itself given up.
+FFmpeg's time-outs end a wait for the network, but no time-out ends a system call that hangs. The thread of such a call
+cannot be ended, so another thread opens the source again. If the first thread wakes up, its pictures are dropped.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ from ...core.errors import SourceError
 from .source import Source, SourceEvent, SourcePicture
 
 MOST_HANGING = 3
-"""Readers of one source that may hang at the same time; with so many, it is not opened again before one wakes up."""
+"""Most readers of one source that may hang at once. Beyond it, the source is not opened again until one wakes up."""
 _LOOK = 0.25
-"""Seconds between two looks at whether the line stops."""
+"""Seconds between two checks of whether the line stops."""
 
 _Item = SourcePicture | SourceEvent | Exception | None
-"""A picture, an event, what the source raised, or None at its end."""
+"""A picture, an event, an exception that the source raised, or None at its end."""
 
 
 class Watchdog:
     """A source that is read in a thread of its own, and given up when it hangs.
 
-    patience: seconds without a picture, an event or an error after which it hangs; well above the source's own
-    time-out, whose error tells more. shown_address: what errors call the source.
+    Args:
+        source: The source.
+        patience: Seconds without a picture, an event or an error after which the source counts as hanging. This should
+            be well above the source's own time-out, whose error tells more.
+        shown_address: The name of the source in errors, without secrets.
     """
 
     def __init__(self, source: Source, patience: float, shown_address: str) -> None:
@@ -59,7 +62,7 @@ class Watchdog:
                 _hand(items, over, picture)
                 if over.is_set():
                     return
-        except Exception as error:  # raised again where it is waited for
+        except Exception as error:  # _take raises it again
             last = error
         _hand(items, over, last)
 
@@ -84,7 +87,7 @@ class Watchdog:
 
 
 def _hand(items: queue.Queue[_Item], over: threading.Event, item: _Item) -> None:
-    """Put an item when there is room; drop it once nobody takes any more."""
+    """Put an item into the queue when there is room; drop it once `over` is set."""
     while not over.is_set():
         try:
             items.put(item, timeout=_LOOK)

@@ -1,13 +1,15 @@
-"""What a line goes through in months, within minutes: `goodparts watch` is killed with -9 at random moments while its
-camera comes and goes, its recipe is replaced and corrupted, and its disk fills up. Afterwards: nothing that was written
-is lost or half there, and no verdict was wrong.
+"""The faults of months within minutes, for one line.
+
+`goodparts watch` is killed with SIGKILL at random moments. Meanwhile its camera is lost and comes back, its recipe is
+replaced and corrupted, and its disk fills up. Afterwards nothing that was written may be lost or half there, and no
+verdict may be wrong.
 
     python -m tests.runtime.line.faults --engine DIR --recipe FILE --kills 200
 
-A watched folder with `backlog` gets pictures all the time; each must have a line in the end. Every verdict is compared
-with a plain Detector's on the same picture with the same recipe, which must have been on disk then; those of the
-camera, which sends FRAMES pictures over and over, with one of theirs. The disk is a small tmpfs where that may be
-mounted, otherwise the process' limit on the size of files.
+A watched folder with `backlog` gets pictures all the time, and each must have a line in the end. Every verdict is
+compared with that of a plain Detector for the same picture and recipe, and the recipe must have been on disk at that
+time. The camera sends FRAMES pictures again and again; a verdict of one of them must agree. The disk is a small tmpfs
+if one may be mounted, otherwise a limit on the size of the process's files.
 """
 
 from __future__ import annotations
@@ -40,15 +42,16 @@ from tests.runtime.line.sources.camera import Camera, read_stream, record_stream
 
 FRAMES = 6
 POOL = 8
-"""Pictures that are put into the folder again and again under new names."""
+"""Number of pictures that are put into the folder again and again, under new names."""
 SLACK = 6.0
-"""Seconds that a recipe may take from disk to a verdict, on a busy machine."""
+"""Most seconds from the writing of a recipe to its first verdict, on a busy machine."""
 DISK = 8_000_000
+"""Bytes of the small disk."""
 PROGRAM = "import sys; from goodparts.cli import main; sys.exit(main())"
 
 
 class Faults:
-    """One line, what is done to it, and what it must have made of it. seed: of all that is random."""
+    """One line, the faults that it meets, and the checks of what is left. `seed` is that of all random choices."""
 
     def __init__(self, folder: Path, engine: Path, recipe: Recipe, seed: int, has_disk: bool) -> None:
         self.rng = random.Random(seed)
@@ -90,10 +93,10 @@ class Faults:
             """
         )
 
-    # What is done to it.
+    # Faults and other events.
 
     def install(self) -> None:
-        """A good recipe, in place of whatever there is, as a whole or (as `cp` does) while it is being read."""
+        """Install a good recipe: renamed into place, or written over the old one, as `cp` does."""
         digest = self.rng.choice(list(self.recipes))
         data = self.recipes[digest].to_bytes()
         if self.installed and self.rng.random() < 0.3:
@@ -103,7 +106,7 @@ class Faults:
         self.installed.append((time.time(), digest))
 
     def corrupt(self) -> None:
-        """A recipe that must be refused; what it replaces stays in use."""
+        """Install a recipe that must be refused, so that the old one stays in use."""
         data = bytearray(self.recipes[self.rng.choice(list(self.recipes))].to_bytes())
         kind = self.rng.choice(("cut", "flipped", "empty", "other", "gone"))
         if kind == "cut":
@@ -116,7 +119,7 @@ class Faults:
         self._replace({"empty": b"", "other": b"no recipe"}.get(kind, bytes(data)))
 
     def picture(self) -> None:
-        """A picture arrives: renamed into place, or written slowly."""
+        """Put a picture into the folder: renamed into place, or written slowly."""
         number = self.rng.randrange(POOL)
         name = f"{len(self.put):06d}.png"
         data = (self.folder / f"pool-{number}.png").read_bytes()
@@ -134,13 +137,13 @@ class Faults:
         self.put[name] = number
 
     def break_picture(self) -> None:
-        """One that will never be whole."""
+        """Put a picture into the folder that will never be whole."""
         name = f"broken-{len(self.broken)}.png"
         (self.incoming / name).write_bytes((self.folder / "pool-0.png").read_bytes()[:500])
         self.broken.add(name)
 
     def fill(self, process: subprocess.Popen[bytes]) -> None:
-        """The disk is full from now on."""
+        """Make the disk full from now on."""
         if self.has_disk:
             with contextlib.suppress(OSError), (self.disk / "filler").open("ab", buffering=0) as file:
                 for size in (1 << 16, 1 << 8, 1):
@@ -154,14 +157,14 @@ class Faults:
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
     def free(self, process: subprocess.Popen[bytes] | None = None) -> None:
-        """There is room again."""
+        """Make room on the disk again."""
         (self.disk / "filler").unlink(missing_ok=True)
         if not self.has_disk and process is not None:
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def harm(self, process: subprocess.Popen[bytes]) -> None:
-        """One thing that happens while it runs."""
+        """Let one random event happen while the line runs."""
         happenings: dict[str, tuple[int, Callable[[], None]]] = {
             "pictures": (8, self.picture),
             "recipes replaced": (2, self.install),
@@ -176,16 +179,16 @@ class Faults:
         self.done[name] += 1
         happenings[name][1]()
 
-    # Its life.
+    # Starts and ends.
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start it; what it says goes to a file."""
+        """Start the line, with its messages in a file."""
         with (self.folder / "said").open("ab") as said:
             return subprocess.Popen([sys.executable, "-c", PROGRAM, "watch", "--line", "line.toml"], cwd=self.folder,
                                     stderr=said, stdout=said)  # fmt: skip
 
     def live(self) -> None:
-        """Start, harm and kill it once, often after it is ready, at times before."""
+        """Start, harm and kill the line once: most times after it is ready, sometimes before."""
         said = self.folder / "said"
         before = said.stat().st_size if said.exists() else 0
         process = self.start()
@@ -202,7 +205,7 @@ class Faults:
         finally:
             process.kill()
             code = process.wait()
-        if code == 2:  # it refuses a recipe or a disk that is no good when it starts, in one line
+        if code == 2:  # at its start it refuses a bad recipe or a full disk, in one line
             (line,) = said.read_text()[before:].splitlines()
             assert line.startswith("goodparts watch: "), line
             self.install()
@@ -212,7 +215,7 @@ class Faults:
         self.check_prefix()
 
     def finish(self) -> None:
-        """All is well again: what waits is inspected, and it ends in order."""
+        """End all faults, wait until every picture is inspected, and end the line in order."""
         self.free()
         self.install()
         self.camera.revive()
@@ -231,10 +234,10 @@ class Faults:
             process.wait()
             self.camera.close()
 
-    # What it must have made of it.
+    # Checks.
 
     def check_prefix(self) -> None:
-        """Lines that were there are there still, byte for byte, and no more than one at the end is half."""
+        """Check that no earlier line is lost or changed, and that at most the last one is half."""
         now = self.out.read_bytes() if self.out.exists() else b""
         whole = now[: now.rfind(b"\n") + 1]
         assert whole.startswith(self.written), "lines were lost or changed"
@@ -247,7 +250,7 @@ class Faults:
         return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
 
     def check(self) -> dict[str, int]:
-        """Assert all that is promised; returns what was counted."""
+        """Check everything that is left, and return the counts."""
         self.check_prefix()
         records = self.records()
         expected = Expected(self.engine, self.recipes, self.pool, self.seen)
@@ -269,14 +272,14 @@ class Faults:
                 "rejects": rejects, **self.done}  # fmt: skip
 
     def check_recipe(self, record: dict[str, Any]) -> None:
-        """The recipe was the newest good one on disk, give or take SLACK."""
+        """Check that the recipe was the newest good one on disk, with a tolerance of SLACK."""
         taken = datetime.fromisoformat(record["time"].replace("Z", "+00:00")).timestamp()
         before = [digest for moment, digest in self.installed if moment <= taken - SLACK][-1:]
         near = [digest for moment, digest in self.installed if abs(moment - taken) <= SLACK]
         assert record["recipe"] in before + near, "a recipe that was not there at that time"
 
     def check_rejects(self) -> int:
-        """Each reject has its three files, whole."""
+        """Check that each reject has its three files, and that they are whole; return the number of rejects."""
         stems = {path.name.split(".frame.png")[0] for path in self.rejects.glob("*.frame.png")}
         for stem in stems:
             record = json.loads((self.rejects / f"{stem}.json").read_bytes())
@@ -296,7 +299,7 @@ class Faults:
 
 
 class Expected:
-    """What a plain Detector says of each picture with each recipe."""
+    """The inspections by a plain Detector of each picture with each recipe."""
 
     def __init__(self, engine: Path, recipes: dict[str, Recipe], pool: list[Array8], stream: list[Array8]) -> None:
         detector = Detector(Engine.open(engine), next(iter(recipes.values())))
@@ -306,8 +309,11 @@ class Expected:
             self._found[digest] = [detector.predict(each) for each in pool], [detector.predict(each) for each in stream]
 
     def agrees(self, record: dict[str, Any], number: int | None) -> bool:
-        """number: the picture of the pool, None for any of the stream. In a batch with others sums may run in another
-        order."""
+        """Return whether a record agrees with an inspection of the same picture and recipe.
+
+        `number` is that of the picture in the pool; None allows any picture of the stream. The scores may differ a
+        little, because a batch may add up in another order.
+        """
         pool, stream = self._found[record["recipe"]]
         return any(
             record["raw_threshold"] == found.raw_threshold
@@ -318,7 +324,7 @@ class Expected:
 
 
 def variants(recipe: Recipe) -> list[Recipe]:
-    """Recipes of one product that score and decide differently."""
+    """Return recipes of one product that score and decide differently."""
     thresholds = recipe.header.thresholds
     low = msgspec.structs.replace(thresholds, image=thresholds.image * 0.5)
     header = msgspec.structs.replace(recipe.header, temperature=recipe.header.temperature * 1.2)
@@ -331,7 +337,7 @@ def variants(recipe: Recipe) -> list[Recipe]:
 
 @contextlib.contextmanager
 def small_disk(place: Path) -> Iterator[bool]:
-    """A tmpfs of DISK bytes at `place`; False where none may be mounted."""
+    """Mount a tmpfs of DISK bytes at `place`; yield False if that is not allowed."""
     place.mkdir()
     mount = shutil.which("mount")
     mounted = (
@@ -348,10 +354,10 @@ def small_disk(place: Path) -> Iterator[bool]:
 
 
 def run(folder: Path, engine: Path, recipe: Recipe, kills: int, seed: int) -> dict[str, int]:
-    """Kill a line so many times and check what is left; returns what was counted."""
+    """Kill a line a number of times, check what is left, and return the counts."""
     with small_disk(folder / "disk") as has_disk:
         faults = Faults(folder, engine, recipe, seed, has_disk)
-        if kills >= 20:  # the patience with broken pictures takes seconds
+        if kills >= 20:  # a broken picture is reported only after seconds
             faults.break_picture()
         for done in range(1, kills + 1):
             faults.live()

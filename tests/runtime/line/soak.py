@@ -1,7 +1,8 @@
-"""A line of four sources while everything around it fails at random: its cameras and recorders are lost and stall, its
-webhook refuses, its file of lines is rotated, its disk fills up, and pictures arrive slowly, broken or twice.
+"""A line of four sources while everything around it fails at random.
 
-Afterwards every picture that was put into a folder has exactly one line, and every loss of a stream was reported.
+Its cameras and recorders stall and are lost, its webhook refuses results, its JSON file is rotated, its disk fills up,
+and pictures arrive slowly or broken. Afterwards every picture that was put into a folder must have exactly one line,
+and every loss of a stream must have been reported.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ POOL = 6
 
 
 class Webhook:
-    """Takes what is posted, or refuses it."""
+    """A web server that accepts or refuses what is sent to it."""
 
     def __init__(self) -> None:
         self.refuses = False
@@ -63,7 +64,7 @@ class Webhook:
 
 
 class Soak:
-    """The line, what is done to it, and what it must have made of it. seed: of all that is random."""
+    """The line, the faults that it meets, and the checks of what is left. `seed` is that of all random choices."""
 
     def __init__(self, folder: Path, engine: Path, recipe: Path, seed: int) -> None:
         self._rng, self._folder = random.Random(seed), folder
@@ -97,7 +98,7 @@ class Soak:
         )
 
     def run(self, seconds: float) -> dict[str, int]:
-        """Run the line for so long, end it in order, check what is left and return what was counted."""
+        """Run the line for a number of seconds, end it in order, check what is left, and return the counts."""
         with self._log.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, "watch", "--line", "line.toml"],
@@ -129,7 +130,7 @@ class Soak:
             assert time.monotonic() < deadline, self._told()
             time.sleep(0.1)
 
-    # What is done to it.
+    # Faults and other events.
 
     def _harm(self, process: subprocess.Popen[bytes]) -> None:
         happenings: dict[str, tuple[int, Callable[[], None]]] = {
@@ -155,7 +156,7 @@ class Soak:
         self._webhook.refuses = False
 
     def _put_picture(self) -> None:
-        """Put a picture into a folder: renamed into place, written in pieces, or filled after all of its room."""
+        """Put a picture into a folder: renamed into place, written in pieces, or preallocated with zeros and filled."""
         ending, data = self._rng.choice(self._pool)
         path = self._rng.choice(self._incoming) / f"{len(self._put):06d}{ending}"
         way = self._rng.choice(("renamed", "pieces", "preallocated"))
@@ -183,27 +184,27 @@ class Soak:
             (self._folder / self._rng.choice(sorted(self._put))).chmod(self._rng.choice((0o600, 0o644)))
 
     def _rotate(self) -> None:
-        """Rename the file of lines, as logrotate does."""
+        """Rename the JSON file, as logrotate does."""
         with contextlib.suppress(FileNotFoundError):
             self._out.rename(f"{self._out}.{self._rotations + 1}")
             self._rotations += 1
 
     def _limit_files(self, process: subprocess.Popen[bytes], more: int | None) -> None:
-        """Let the line's files grow by a few more bytes, or as they like."""
+        """Let the line's files grow by at most `more` bytes; None removes the limit."""
         size = resource.RLIM_INFINITY
         if more is not None:
             size = max((path.stat().st_size for path in self._folder.glob("results.jsonl*")), default=0) + more
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
-    # What it must have made of it.
+    # Checks.
 
     def _records(self) -> list[dict[str, Any]]:
         lines = b"".join(path.read_bytes() for path in self._folder.glob("results.jsonl*")).splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
     def _lines(self) -> Counter[str]:
-        """Return how many lines each picture of the folders has."""
+        """Return the number of lines of each picture in the folders."""
         paths = [Path(record["path"]) for record in self._records() if "path" in record]
         return Counter(f"{path.parent.name}/{path.name}" for path in paths)
 
@@ -217,8 +218,8 @@ class Soak:
             if "path" in record:
                 assert ("error" in record) == ("broken" in record["path"]), record
         assert "Traceback" not in told, told[-3000:]
-        reported = told.count(": the stream ended; tried again from")
-        returned = told.count("recorder: pictures again")
+        reported = told.count(": the stream ended; will keep trying")
+        returned = told.count("recorder: pictures arrive again")
         assert returned > 0, told[-3000:]
         assert reported > 0, told[-3000:]
         assert self._recorder.connections - 1 <= returned + 1

@@ -15,7 +15,7 @@ PIXELS = np.zeros((8, 8, 3), np.uint8)
 
 
 class Flaky:
-    """Cannot be opened twice, gives a picture and is lost, then gives another and ends."""
+    """A source that fails at the first two openings, then gives a picture and is lost, then gives another and ends."""
 
     default_policy: Policy = "every"
 
@@ -37,10 +37,10 @@ def test_a_lost_source_is_reported_once_and_opened_again() -> None:
     capture(Flaky(), queue, messages)
     assert [frame.number for frame in iter(queue.take, None)] == [0, 1]
     assert messages == [
-        "left: unplugged; tried again from 0.001 s on",
-        "left: pictures again",
-        "left: OSError: cable; tried again from 0.001 s on",
-        "left: pictures again",
+        "left: unplugged; will keep trying, first in 0.001 s",
+        "left: pictures arrive again",
+        "left: OSError: cable; will keep trying, first in 0.001 s",
+        "left: pictures arrive again",
         "left: finished after 2 pictures",
     ]
 
@@ -53,7 +53,7 @@ def capture(source: Source, queue: FrameQueue, messages: list[str]) -> Meter:
 
 
 class Damaged:
-    """Gives a picture, loses two, and gives another."""
+    """A source that gives a picture, loses two, and gives another."""
 
     default_policy: Policy = "every"
 

@@ -1,4 +1,4 @@
-"""A recipe is changed while frames flow: between two of them, and never for one that is refused."""
+"""A recipe is replaced between two frames of a running line, and never by one that is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.conftest import draw_part
 
 PICTURES = [np.asarray(draw_part(seed, defect=seed == 10)) for seed in (10, 11)]
 EACH = 8
-"""Frames inspected between two changes."""
+"""Number of frames that are inspected between two changes."""
 
 
 def test_every_verdict_is_that_of_a_whole_trusted_recipe_and_no_frame_is_lost(

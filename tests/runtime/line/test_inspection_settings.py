@@ -1,4 +1,4 @@
-"""What takes the place of a recipe's own values on a line."""
+"""The settings of a source replace values of its recipe."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_relative_recipe_outlasts_a_change_of_the_working_folder(
 
 
 @pytest.mark.parametrize(("roi", "knows"), [(None, True), (Box(20, 20, 200, 200), False)])
-def test_the_scene_is_known_of_the_recipes_own_region_only(
+def test_the_scene_is_watched_only_in_the_recipe_s_own_region(
     engine_folder: Path, recipe_file: Path, roi: Box | None, knows: bool
 ) -> None:
     detector = InspectionSettings(recipe_file, roi=roi).open_detector(Engine.open(engine_folder))

@@ -1,4 +1,4 @@
-"""The line survives its engine, and changes its product between two frames."""
+"""A line survives the failure of its engine and changes its recipe between two frames."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def settings(engine: Path, recipe: Path, address: Path, out: Path) -> LineSettin
 
 
 def without_end(messages: list[str]) -> list[str]:
-    """Return messages without the one that tells that the recording is finished, which may come at any time."""
+    """Return messages without the one at the end of the recording, which may come at any time."""
     end = f"left: finished after {FRAMES} pictures"
     assert messages.count(end) == 1
     return [message for message in messages if message != end]
 
 
 class LostOnce:
-    """A session whose device goes away at the third pass."""
+    """A session whose device is lost at the third pass."""
 
     def __init__(self, session: Session) -> None:
         self._session, self._passes = session, 0
@@ -75,12 +75,12 @@ def test_an_engine_that_fails_is_opened_again_and_no_frame_is_lost(
     assert [record["frame"] for record in records] == list(range(FRAMES))
     assert len(opened) == 2
     assert without_end(said) == [
-        "left: inspection failed (RuntimeError: device lost); the engine is opened again from 0.001 s on",
-        "left: inspected again",
+        "left: inspection failed (RuntimeError: device lost); will keep trying to reopen the engine, first in 0.001 s",
+        "left: inspection works again",
     ]
 
 
-def test_a_recipe_replaced_on_disk_is_taken_and_a_broken_one_refused(
+def test_a_recipe_replaced_on_disk_is_used_and_a_broken_one_is_refused(
     engine_folder: Path, recipe: Recipe, recipe_file: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "ring.safetensors"
@@ -108,7 +108,7 @@ def test_a_recipe_replaced_on_disk_is_taken_and_a_broken_one_refused(
 
 
 class Slow:
-    """A session whose passes take long enough for others to wait; notes how many views each had."""
+    """A session with slow passes, so that others wait. It notes the number of views of each pass."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -164,10 +164,10 @@ def test_a_hook_is_called_with_every_record_in_order_and_again_when_it_fails(
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert plc.done == [(record["frame"], record["decision"]) for record in records]
     assert plc.calls.count(3) == 2
-    assert without_end(said)[0] == "hook: OSError: the bus is busy; tried again from 0.001 s on"
+    assert without_end(said)[0] == "hook: OSError: the bus is busy; will keep trying, first in 0.001 s"
 
 
-def test_a_gpu_s_line_hands_frames_out_as_the_video_has_them(
+def test_for_a_gpu_a_line_gives_frames_in_the_yuv_of_the_video(
     engine_folder: Path, recipe_file: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[object] = []
@@ -183,7 +183,7 @@ def test_a_gpu_s_line_hands_frames_out_as_the_video_has_them(
         seen.clear()
 
 
-def test_a_source_s_own_view_takes_the_place_of_the_recipe_s(
+def test_a_source_s_own_view_replaces_the_recipe_s(
     engine_folder: Path, recipe: Recipe, recipe_file: Path, recording: Path, tmp_path: Path
 ) -> None:
     roi, mask = Box(40, 0, 240, 240), tmp_path / "look.png"

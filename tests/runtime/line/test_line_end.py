@@ -1,4 +1,4 @@
-"""A line ends within a bounded time, and reports what it could not finish."""
+"""A line ends within a bounded time and reports what it could not finish."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_settings(engine: Path, recipe: Path, source: Path, **output: str) -> Li
     return LineSettings(engine=str(engine), source=sources, output=OutputSettings(**output))
 
 
-def test_an_output_that_hangs_is_given_up_and_what_it_holds_reported(
+def test_an_output_that_hangs_is_given_up_and_its_results_are_reported_as_lost(
     engine_folder: Path, recipe_file: Path, recording: Path, stuck: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line_module, "_STAGE_SECONDS", 0.3)
@@ -54,7 +54,7 @@ def test_an_output_that_hangs_is_given_up_and_what_it_holds_reported(
     assert not stuck.going_on.is_set()
 
 
-def test_who_asks_twice_waits_less(
+def test_a_second_request_to_stop_shortens_the_wait(
     engine_folder: Path, recipe_file: Path, recording: Path, stuck: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line_module, "_STAGE_SECONDS", 1e6)

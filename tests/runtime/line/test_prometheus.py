@@ -18,7 +18,7 @@ from tests.runtime.line.test_scene_watch import DARKER, LEVEL, inspected
 
 @pytest.fixture
 def samples() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """What Prometheus reads of a line with one source and one output."""
+    """The metrics that Prometheus reads from a line with one source and one output."""
     meter = Meter("left")
     for total, decision in ((15.0, "reject"), (15.0, "reject"), (2500.0, "review"), (60_000.0, "good")):
         meter.add_inspected((1.0, 2.0, 3.0, 4.0, 5.0, total), decision)
@@ -45,7 +45,7 @@ def test_large_counts_keep_all_their_digits(samples: Any) -> None:
     assert value(samples, "output_lost_total", output="hook") == 12_345_678
 
 
-def test_sources_and_outputs_are_told(samples: Any) -> None:
+def test_the_metrics_cover_sources_and_outputs(samples: Any) -> None:
     counted = {"inspected": 4, "reviewed": 1, "rejected": 2, "failed": 0}
     assert {name: value(samples, f"{name}_total", source="left") for name in counted} == counted
     assert value(samples, "up", source="left") == 1
@@ -63,7 +63,7 @@ def test_latency_is_a_histogram_of_every_frame_in_seconds(samples: Any) -> None:
     assert value(samples, "latency_seconds_sum", source="left", stage="total") == pytest.approx(62.53)
 
 
-def test_a_changed_scene_and_drift_are_told(samples: Any) -> None:
+def test_a_changed_scene_and_drift_have_metrics(samples: Any) -> None:
     assert value(samples, "scene_changed_total", source="left", reason="darker") == 4
     assert value(samples, "scene_changed_total", source="left", reason="moved") == 0
     assert value(samples, "scene_is_changed", source="left") == 1

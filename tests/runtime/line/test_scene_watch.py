@@ -14,12 +14,12 @@ from goodparts.runtime.recipe.calibrate import Level
 from goodparts.runtime.recipe.header import Thresholds
 
 LEVEL = Level((1.0,) * 40, 0.0, 0.2)
-"""Forty photos with scores of 1 ± 20 %."""
+"""The scores of 40 photos, 1 ± 20 %."""
 DARKER = SceneChange("darker", "it is dark")
 
 
 def inspected(score: float = 1.0, scene: SceneChange | None = None, recipe: str = "a") -> Inspection:
-    """A part of a recipe that rejects from 2."""
+    """Return an inspection with a recipe that rejects from a raw score of 2."""
     return Inspection(
         raw_score=score, thresholds=Thresholds(image=2.0, pixel=2.0),
         grids=np.zeros((1, 2, 2), np.float32), view=View(), frame=(64, 64), milliseconds={}, recipe=recipe, graph="",
@@ -42,7 +42,7 @@ def note(watch: SceneWatch, *inspections: Inspection, level: Level = LEVEL) -> N
         watch.note(inspection, level)
 
 
-def test_one_odd_frame_is_counted_and_is_no_changed_scene(watch: SceneWatch, messages: list[str]) -> None:
+def test_one_odd_frame_is_counted_but_does_not_change_the_scene(watch: SceneWatch, messages: list[str]) -> None:
     note(watch, inspected(), inspected(scene=DARKER), *[inspected()] * 5)
     assert (watch.change, messages, watch.counts()["darker"]) == (None, [], 1)
 
@@ -58,7 +58,7 @@ def test_a_scene_that_stays_changed_is_reported_once_and_so_is_its_return(
     assert messages[1:] == ["left: the scene is the learned one again"]
 
 
-def test_drift_is_told_with_its_size_and_what_to_do_and_ends(watch: SceneWatch, messages: list[str]) -> None:
+def test_drift_is_reported_with_its_size_and_a_remedy_and_ends(watch: SceneWatch, messages: list[str]) -> None:
     note(watch, *[inspected(1.0)] * DRIFT_FRAMES)
     assert watch.ratio == pytest.approx(1.0)
     assert watch.drift is None
@@ -83,7 +83,7 @@ def test_parts_of_which_a_few_are_bad_do_not_drift(watch: SceneWatch) -> None:
     assert set(drifts) == {None}
 
 
-def test_few_photos_show_large_drifts_only(watch: SceneWatch) -> None:
+def test_with_few_photos_only_large_drifts_are_found(watch: SceneWatch) -> None:
     few = [math.exp(2.5 * 0.2 * math.sqrt(1 / 2 + math.pi / 2 / DRIFT_FRAMES)) * factor for factor in (0.99, 1.01)]
     level = Level((1.0, 1.0), 0.0, 0.2)
     note(watch, *[inspected(few[0])] * DRIFT_FRAMES, level=level)

@@ -26,7 +26,7 @@ def write(folder: Path, text: str) -> Path:
     ("address", "inside"),
     [("parts.mp4", True), ("rtsp://camera/live", False), ("genicam:a.cti", False), ("/dev/video0", False)],
 )
-def test_files_are_relative_to_the_file_that_names_them(tmp_path: Path, address: str, inside: bool) -> None:
+def test_names_of_files_are_relative_to_the_settings_file(tmp_path: Path, address: str, inside: bool) -> None:
     settings = read_settings(write(tmp_path, GOOD.format(address=address)))
     assert settings.engine == str(tmp_path / "engine")
     (source,) = settings.source
@@ -47,7 +47,7 @@ def test_a_mask_is_relative_too(tmp_path: Path) -> None:
     [
         ("smoothing = [4, 3]", r"smoothing \[4, 3\]: n of m frames"),
         ("treshold = 1.0", "unknown field `treshold`.*source"),
-        ("backlog = true", "backlog goes by the lines of a JSON file"),
+        ("backlog = true", "backlog needs the lines of a JSON file"),
         ('policy = "oldest"', "Invalid enum value 'oldest'.*policy"),
         ("roi = [1, 2, 3]", "Expected `array` of length 4.*roi"),
         ("timeout = 0", "timeout 0.0: seconds above 0"),
@@ -58,7 +58,7 @@ def test_a_mask_is_relative_too(tmp_path: Path) -> None:
         ("= 3", "is no TOML"),
     ],
 )
-def test_what_is_wrong_in_the_file_is_one_line(tmp_path: Path, more: str, message: str) -> None:
+def test_a_fault_in_the_file_gives_an_error_of_one_line(tmp_path: Path, more: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message) as raised:
         read_settings(write(tmp_path, GOOD.format(address="a") + more))
     assert "line.toml" in str(raised.value)

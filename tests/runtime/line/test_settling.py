@@ -1,4 +1,4 @@
-"""Settling in on a running line."""
+"""A running line settles in: it proposes a threshold from its next parts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def station(engine_folder: Path, recipe_file: Path, tmp_path: Path) -> Station:
 
 
 def inspect(station: Station, count: int) -> list[Result]:
-    """The results of a drawn part, each with a slightly higher score than the one before."""
+    """Return results of a drawn part, each with a slightly higher score than the one before."""
     pixels = np.asarray(draw_part(1))
     inspection = station.detector.predict(pixels)
     return [
@@ -43,7 +43,7 @@ def inspect(station: Station, count: int) -> list[Result]:
     ]
 
 
-def test_a_proposal_is_written_and_used_where_that_was_asked_for(station: Station) -> None:
+def test_a_proposal_is_written_and_used_if_the_settings_ask_for_it(station: Station) -> None:
     said: list[str] = []
     shown: list[str] = []
     settling = Settling(station, said.append, shown.append, takes=True)
@@ -82,7 +82,7 @@ def test_pictures_of_the_highest_scores_are_kept(station: Station) -> None:
     assert kept == list(range(2, BEYOND_SHOWN + 2))
 
 
-def test_nothing_is_gathered_before_it_is_asked_for_or_of_another_source(station: Station) -> None:
+def test_parts_are_gathered_only_on_request_and_only_from_the_station_s_source(station: Station) -> None:
     settling = Settling(station, print, print)
     [result] = inspect(station, 1)
     settling.note(result)

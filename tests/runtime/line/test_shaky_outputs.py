@@ -21,13 +21,13 @@ from tests.runtime.line.outputs.broker import ForgetfulBroker
 pytest.importorskip("paho")
 
 Frame = tuple[str, int]
-"""Name of its source, and its number."""
+"""The name of its source, and its number."""
 SOURCES = ("a", "b", "c", "d")
 
 
 @contextlib.contextmanager
 def shaky_webhook(choose: random.Random) -> Iterator[tuple[str, list[Frame]]]:
-    """Answer well, with an error, with a redirect, or not at all; yield the address and what was answered well."""
+    """Answer with success, an error, a redirect, or not at all; yield the address and the frames that succeeded."""
     taken: list[Frame] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -55,7 +55,7 @@ def shaky_webhook(choose: random.Random) -> Iterator[tuple[str, list[Frame]]]:
 
 
 def rotate(path: Path, is_over: threading.Event) -> None:
-    """Rename a file again and again, at times with a new one in its place."""
+    """Rename a file again and again, sometimes with a new one in its place."""
     choose, number = random.Random(1), 0
     while not is_over.wait(choose.uniform(0.0, 0.05)):
         if path.exists():

@@ -15,7 +15,7 @@ from goodparts.runtime.line.shared_engine import BatchingSession, sharing_pays
 
 
 class Recorder:
-    """Gives each view's first pixel; notes the sizes of its passes, and holds each until it is let go."""
+    """A session that returns each view's first pixel. It notes the sizes of its passes and holds each of them."""
 
     description = "double"
 
@@ -45,7 +45,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def run_while_busy(
     recorder: Recorder, bound: float, counts: list[int], conditions: Sequence[Conditions | None] = (None,) * 4
 ) -> list[object]:
-    """The results of requests of so many views, all but the first of which arrive while the first is running."""
+    """Return the results of requests with these numbers of views; all but the first arrive while the first runs."""
     session = BatchingSession(recorder, bound)
     results: list[object] = [None] * len(counts)
 
@@ -69,7 +69,7 @@ def run_while_busy(
     return results
 
 
-def test_what_waits_shares_the_next_pass_and_each_gets_its_own() -> None:
+def test_waiting_requests_share_the_next_pass_and_each_gets_its_own_result() -> None:
     recorder = Recorder()
     results = run_while_busy(recorder, 1e9, [1, 2, 1, 3])
     assert recorder.sizes == [1, 6]
@@ -77,7 +77,7 @@ def test_what_waits_shares_the_next_pass_and_each_gets_its_own() -> None:
         np.testing.assert_array_equal(result, np.full(count, index, np.float32))
 
 
-def test_only_views_conditioned_alike_share_a_pass() -> None:
+def test_only_views_with_equal_conditions_share_a_pass() -> None:
     recorder = Recorder()
     one, same, other = (Conditions({"prompts": np.full((2, 3), value, np.float32)}) for value in (1, 1, 2))
     results = run_while_busy(recorder, 1e9, [1, 2, 1, 3, 1], [None, one, other, same, None])
@@ -100,11 +100,11 @@ def test_a_failed_pass_fails_for_all_that_shared_it() -> None:
     assert [str(result) for result in results] == ["device lost"] * 3
 
 
-def test_a_session_says_what_really_runs() -> None:
+def test_a_session_has_the_description_of_the_one_that_it_wraps() -> None:
     assert BatchingSession(Recorder(), 1.0).description == "double"
 
 
-def test_what_a_shared_pass_has_done_does_not_wait_for_the_next_pass() -> None:
+def test_the_results_of_a_shared_pass_do_not_wait_for_the_next_pass() -> None:
     recorder = Recorder()
     session = BatchingSession(recorder, 1000.0)
     threads = [threading.Thread(target=session.run, args=(np.zeros((1, 2, 2, 3), np.uint8),)) for _ in range(5)]
@@ -118,7 +118,7 @@ def test_what_a_shared_pass_has_done_does_not_wait_for_the_next_pass() -> None:
     threads[4].start()
     wait_until(lambda: len(session._waiting) == 1)
     recorder.go.release()
-    recorder.entered.acquire()  # the last one's, which is held
+    recorder.entered.acquire()  # the pass of the last one, which is held
     for thread in threads[:4]:
         thread.join(30)
         assert not thread.is_alive()
@@ -128,7 +128,7 @@ def test_what_a_shared_pass_has_done_does_not_wait_for_the_next_pass() -> None:
 
 
 @pytest.mark.parametrize(("each", "further", "pays"), [(4.0, 3.0, True), (4.0, 4.0, False)])
-def test_passes_are_shared_only_where_that_is_faster(
+def test_passes_are_shared_only_if_that_is_faster(
     each: float, further: float, pays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 0.0

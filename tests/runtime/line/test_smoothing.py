@@ -3,7 +3,7 @@ from __future__ import annotations
 from goodparts.runtime.line.smoothing import Smoothing
 
 
-def test_parts_that_are_not_good_are_to_be_reviewed_until_enough_are_rejected() -> None:
+def test_the_decision_is_review_while_enough_frames_are_not_good_and_too_few_are_rejected() -> None:
     smoothing = Smoothing(2, 3)
     verdicts = ("review", "reject", "reject", "good", "good", "review")
     decisions = ("good", "review", "reject", "reject", "good", "good")

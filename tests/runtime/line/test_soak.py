@@ -1,4 +1,4 @@
-"""soak.py for some seconds; `make soak` sets GOODPARTS_SOAK_MINUTES."""
+"""Runs soak.py for some seconds. `make soak` makes it minutes, with GOODPARTS_SOAK_MINUTES."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 if sys.platform != "linux":
-    pytest.skip("limits of another process' files are set on Linux", allow_module_level=True)
+    pytest.skip("limits on the files of another process can be set on Linux only", allow_module_level=True)
 
 from tests.runtime.line.soak import Soak
 

@@ -1,4 +1,4 @@
-"""An MQTT broker that fails as it is told to."""
+"""An MQTT broker that fails on demand."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Published(NamedTuple):
 
 
 class ForgetfulBroker(threading.Thread):
-    """Takes messages, and drops the connection of those that it does not acknowledge.
+    """A broker that closes the connection instead of acknowledging some of its messages.
 
-    acknowledges: asked for each message.
+    `acknowledges` decides for each message.
     """
 
     def __init__(self, acknowledges: Callable[[], bool]) -> None:
@@ -52,7 +52,7 @@ class ForgetfulBroker(threading.Thread):
 
     @staticmethod
     def _read(stream: BinaryIO) -> tuple[int, bytes] | None:
-        """Return a packet's first byte and what follows its length; None at the end."""
+        """Return a packet's first byte and its body, without the length; None at the end."""
         try:
             if not (kind := stream.read(1)):
                 return None

@@ -1,4 +1,4 @@
-"""A result of a drawn line, for tests of outputs."""
+"""Results of an invented line, for tests of outputs."""
 
 from __future__ import annotations
 

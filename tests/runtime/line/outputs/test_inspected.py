@@ -27,7 +27,7 @@ def test_rotated_files_count_too(tmp_path: Path, rotated: str) -> None:
     assert set(read_inspected(tmp_path / "out.jsonl", "left")) == {"a.png", "b.png"}
 
 
-def test_a_damaged_rotated_file_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_a_damaged_rotated_file_is_read_up_to_the_damage(tmp_path: Path) -> None:
     data = gzip.compress(b"".join(line_of(f"{number}.png") for number in range(100)))
     (tmp_path / "out.jsonl.1.gz").write_bytes(data[: len(data) * 9 // 10])
     (tmp_path / "out.jsonl.2.gz").write_bytes(b"not compressed")
@@ -49,7 +49,7 @@ def test_a_picture_is_known_by_its_file_whatever_the_clock_says(tmp_path: Path) 
     assert not known.covers(picture.stat())
 
 
-def test_a_line_of_an_older_version_goes_by_the_time(tmp_path: Path) -> None:
+def test_for_a_line_of_an_older_version_the_time_decides(tmp_path: Path) -> None:
     os.utime(tmp_path, (1000, 1000))
     assert Inspected(1001.0, None).covers(tmp_path.stat())
     assert not Inspected(999.0, None).covers(tmp_path.stat())

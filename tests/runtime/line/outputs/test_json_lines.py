@@ -16,7 +16,7 @@ def numbers(path: Path) -> list[int | None]:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
-def test_a_full_disk_is_one_line() -> None:
+def test_a_full_disk_gives_an_error_of_one_line() -> None:
     output = JsonLines(Path("/dev/full"))
     with pytest.raises(FileError, match="disk full while writing /dev/full"):
         output.send(make_result(0))

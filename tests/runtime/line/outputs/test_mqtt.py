@@ -18,7 +18,7 @@ from tests.runtime.line.outputs.results import make_result
 
 
 async def cancel_the_rest() -> None:
-    """End the tasks that the broker leaves behind."""
+    """Cancel the tasks that the broker leaves behind."""
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()
@@ -48,7 +48,7 @@ def broker() -> Iterator[int]:
     loop.close()
 
 
-def test_mqtt_publishes_under_the_source_s_name(broker: int) -> None:
+def test_mqtt_publishes_under_the_name_of_the_source(broker: int) -> None:
     from paho.mqtt.client import Client
     from paho.mqtt.enums import CallbackAPIVersion
 
@@ -71,7 +71,7 @@ def test_mqtt_publishes_under_the_source_s_name(broker: int) -> None:
     assert json.loads(payload)["frame"] == 3
 
 
-def test_without_a_broker_mqtt_says_so_and_shows_no_password() -> None:
+def test_without_a_broker_the_error_names_the_address_and_shows_no_password() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(DeliveryError, match=f"mqtt://127.0.0.1:{port}/t: ") as raised:

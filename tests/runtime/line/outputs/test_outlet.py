@@ -1,4 +1,4 @@
-"""What carries results to an output."""
+"""An outlet delivers results to its output, also while the output fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.runtime.line.outputs.results import make_result
 
 
 class Failing:
-    """Refuses so many times, then takes everything."""
+    """An output that fails a number of times and then accepts everything."""
 
     name = "double"
     depth = 4
@@ -48,7 +48,7 @@ def end(outlet: Outlet) -> None:
 
 
 def deliver(output: Failing, count: int, messages: list[str]) -> Outlet:
-    """Results that were all put before the output's thread began."""
+    """Return an outlet that is given all results before its thread starts."""
     outlet = Outlet(output, LineContext(messages.append, first_delay=1e-3), may_wait=False)
     for number in range(count):
         outlet.put(make_result(number))
@@ -74,16 +74,16 @@ def test_a_failing_output_is_reported_once_tried_again_and_loses_nothing() -> No
     assert output.got == [0, 1, 2, 3]
     assert output.closed
     assert messages == [
-        "double: No space left on device; tried again from 0.001 s on",
+        "double: No space left on device; will keep trying, first in 0.001 s",
         "double: works again, 0 results lost so far",
     ]
 
 
-def test_of_too_many_results_the_oldest_are_lost_and_counted() -> None:
+def test_beyond_the_depth_the_oldest_results_are_lost_and_counted() -> None:
     output, messages = Failing(0), list[str]()
     end(deliver(output, 7, messages))
     assert output.got == [3, 4, 5, 6]
-    first = "double: 1 results lost so far, the oldest that waited; it is too slow: 4 results wait"
+    first = "double: 1 results lost so far, the oldest first; deliveries are too slow: 4 results wait"
     assert messages == [first, "double: 3 results were not delivered"]
 
 
@@ -113,7 +113,7 @@ def test_a_function_that_wants_to_exit_does_not_end_its_output() -> None:
     assert output.got == [0, 1]
 
 
-def test_what_an_output_that_hangs_holds_is_counted_as_lost() -> None:
+def test_results_that_a_hanging_output_holds_count_as_lost() -> None:
     class Hanging(Failing):
         going_on, reached = threading.Event(), threading.Event()
 

@@ -12,21 +12,21 @@ def name_of(number: int) -> str:
 
 
 def write(folder: Path, number: int) -> None:
-    """Write a record, and let the folder's time of change tell it, however coarse the clock is."""
+    """Write a record, and change the folder's modification time even if the clock is coarse."""
     (folder / f"{name_of(number)}.json").write_text("{}")
     os.utime(folder, ns=(number, number))
 
 
 @pytest.fixture
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The searches of a folder."""
+    """A list that grows with every search of a folder."""
     calls: list[object] = []
     real = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: (calls.append(path), real(path))[1])
     return calls
 
 
-def test_a_folder_is_searched_only_after_somebody_else_changed_it(tmp_path: Path, searches: list[object]) -> None:
+def test_a_folder_is_searched_only_after_another_process_changed_it(tmp_path: Path, searches: list[object]) -> None:
     write(tmp_path, 1)
     index = RejectIndex(tmp_path)
     assert index.count_and_newest() == (1, name_of(1))
@@ -41,7 +41,7 @@ def test_a_folder_is_searched_only_after_somebody_else_changed_it(tmp_path: Path
     assert len(searches) == 2
 
 
-def test_what_somebody_else_changed_before_a_change_of_ours_is_found(tmp_path: Path) -> None:
+def test_a_change_by_another_process_before_our_own_is_found(tmp_path: Path) -> None:
     index = RejectIndex(tmp_path)
     assert index.names() == []
     write(tmp_path, 1)
@@ -60,5 +60,5 @@ def test_names_are_read_from_the_newest_back(tmp_path: Path) -> None:
     assert index.before(name_of(1), 2) == ([name_of(0)], False)
 
 
-def test_without_a_folder_there_are_none(tmp_path: Path) -> None:
+def test_without_a_folder_there_are_no_rejects(tmp_path: Path) -> None:
     assert RejectIndex(tmp_path / "none").count_and_newest() == (0, "")

@@ -21,7 +21,7 @@ MEGABYTE = 1_000_000
 
 @pytest.fixture(scope="module")
 def results(engine_folder: Path, recipe_file: Path) -> list[Result]:
-    """Rejects of one picture, by number."""
+    """Rejects of one picture; each has its place in the list as its number."""
     pixels = np.asarray(draw_part(1, defect=True))
     inspection = Detector.open(engine_folder, recipe_file).predict(pixels)
     return [Result("left", "reject", make_result(number).record, b"{}\n", pixels, inspection) for number in range(5)]
@@ -41,7 +41,7 @@ def test_rejects_stay_within_their_limit_and_the_oldest_go_first(results: list[R
     assert (tmp_path / "notes.txt").exists()
 
 
-def test_what_a_killed_run_left_half_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_incomplete_rejects_of_a_killed_run_are_removed_and_no_other_files(tmp_path: Path) -> None:
     whole, half = "20260102T030405678Z_left_1", "20260102T030405678Z_left_2"
     kept = {f"{whole}.{end}" for end in ("frame.png", "map.png", "json")} | {"notes.txt", ".other.png.0a1b.part"}
     gone = {f"{half}.frame.png", f"{half}.map.png", f".{half}.json.00ff00ff00ff.part"}

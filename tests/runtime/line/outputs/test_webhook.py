@@ -26,7 +26,7 @@ class Request(NamedTuple):
 
 @contextlib.contextmanager
 def serve(*answers: int, location: str = "") -> Iterator[tuple[str, list[Request]]]:
-    """Answer requests with these statuses in turn; yield host and port, and the requests that came."""
+    """Answer requests with these statuses in turn; yield host and port, and the list of requests."""
     requests: list[Request] = []
     left = list(answers)
 
@@ -67,7 +67,7 @@ def test_a_webhook_posts_rejects_and_a_refusal_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
-def test_a_redirect_is_a_failure_that_names_where_to_and_is_not_followed(status: int) -> None:
+def test_a_redirect_is_a_failure_that_names_its_target_and_is_not_followed(status: int) -> None:
     with serve(status, location="http://elsewhere.invalid/new?key=secret") as (host, requests):
         with pytest.raises(DeliveryError, match=f"HTTP {status} .*to http://elsewhere.invalid/new, which") as raised:
             Webhook(f"http://{host}/line").send(make_result(1))
@@ -82,7 +82,7 @@ def test_user_and_password_are_sent_as_basic_authentication_and_odd_letters_enco
     assert requests[0].target == "/a%20token?key=a%20b"
 
 
-def test_a_server_that_speaks_no_http_is_an_error_without_secrets() -> None:
+def test_a_server_that_does_not_speak_http_gives_an_error_without_secrets() -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
 
         def answer() -> None:

@@ -1,4 +1,4 @@
-"""A camera that can be lost, fall silent and come back: an MPEG transport stream over TCP."""
+"""A camera for tests that can be lost, stall and come back. It sends an MPEG transport stream over TCP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FPS = 20
 
 
 def record_stream(path: Path, pictures: Sequence[Array8]) -> Path:
-    """Pictures uint8 RGB [H,W,3] as H.264 in a transport stream, each decoded by itself."""
+    """Write pictures, uint8 RGB [H,W,3], as H.264 keyframes into a transport stream."""
     with av.open(str(path), "w", format="mpegts") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "12", "g": "1", "tune": "zerolatency"})
         stream.height, stream.width = pictures[0].shape[:2]
@@ -30,7 +30,7 @@ def record_stream(path: Path, pictures: Sequence[Array8]) -> Path:
 
 
 def read_video(address: str, timeout: float = 30.0) -> tuple[list[Array8], list[SourceEvent]]:
-    """Return the pictures of a video and the events beside them, without those that only tell that it is alive."""
+    """Return the pictures of a video and its events, without events that tell only that the source is alive."""
     pictures, events = list[Array8](), list[SourceEvent]()
     for item in make_source(address, timeout).pictures(threading.Event(), paced=False):
         if isinstance(item, SourceEvent):
@@ -43,13 +43,13 @@ def read_video(address: str, timeout: float = 30.0) -> tuple[list[Array8], list[
 
 
 def read_stream(path: Path) -> list[Array8]:
-    """Its pictures, as anybody decodes them."""
+    """Return the pictures of a stream, decoded by PyAV alone."""
     with av.open(str(path)) as container:
         return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
 
 
 class Camera:
-    """Sends a transport stream over and over to whoever connects, at about FPS pictures a second."""
+    """Sends a transport stream again and again to each client, at about FPS pictures per second."""
 
     def __init__(self, stream: Path) -> None:
         self._data = stream.read_bytes()
@@ -62,11 +62,11 @@ class Camera:
         self._thread.start()
 
     def lose(self) -> None:
-        """Whoever is connected is cut off, in the middle of a picture, and so is who comes."""
+        """Close the connection, in the middle of a picture, and each new one at once."""
         self._lost.set()
 
     def stall(self) -> None:
-        """Nothing is sent, the connection stays."""
+        """Send nothing more, and keep the connection."""
         self._silent.set()
 
     def revive(self) -> None:

@@ -1,4 +1,4 @@
-"""An RTSP server that announces a duration, as recorders do, and drops its stream when it likes."""
+"""An RTSP server that announces a duration, as recorders do, and closes its connections."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ a=control:track
 
 
 class RtspServer:
-    """Sends an H.264 transport stream once to each client and closes the connection. connections: how many there were.
+    """Sends an H.264 transport stream once to each client and closes the connection.
 
-    seconds: the duration that it announces.
+    `seconds` is the duration that it announces; `connections` counts the clients.
     """
 
     def __init__(self, stream: Path, seconds: float) -> None:
@@ -82,7 +82,7 @@ class RtspServer:
 
 
 def _read_units(stream: Path) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield each picture's time stamp and units."""
+    """Yield the time stamp and the NAL units of each picture."""
     with av.open(str(stream)) as container:
         for packet in container.demux(video=0):
             if packet.size:

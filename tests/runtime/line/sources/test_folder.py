@@ -27,7 +27,7 @@ from PIL.PngImagePlugin import PngInfo
 
 @pytest.fixture
 def folder(tmp_path: Path, photos: Path) -> Path:
-    """A folder with one picture that was there before."""
+    """A folder that already holds one picture."""
     shutil.copy(photos / "good" / "1.png", tmp_path / "before.png")
     return tmp_path
 
@@ -38,7 +38,7 @@ def watch(folder: Path, patience: float = 60.0, settle: float = 0.0) -> Iterator
 
 
 def pictures_of(watched: WatchedFolder, messages: list[str]) -> Iterator[SourcePicture]:
-    """Yield a folder's pictures; what it reports is added to `messages`."""
+    """Yield a folder's pictures, and add its messages to `messages`."""
     for item in watched.pictures(threading.Event(), paced=False):
         if isinstance(item, SourceEvent):
             messages.append(item.message or "")
@@ -64,7 +64,7 @@ def test_new_pictures_come_once_and_overwritten_ones_again(folder: Path, photos:
     assert name_of(next(pictures)) == "a.png"
 
 
-def test_what_a_json_file_tells_of_is_done_and_the_rest_of_the_backlog_is_taken(folder: Path, photos: Path) -> None:
+def test_pictures_with_a_line_are_done_and_the_rest_of_the_backlog_is_taken(folder: Path, photos: Path) -> None:
     for name in ("missed.png", "changed.png"):
         shutil.copy(photos / "good" / "2.png", folder / name)
     lines = tmp_lines(folder, "left", "before.png", "changed.png") + tmp_lines(folder, "right", "missed.png")
@@ -82,13 +82,13 @@ def test_what_a_json_file_tells_of_is_done_and_the_rest_of_the_backlog_is_taken(
 
 
 def tmp_lines(folder: Path, source: str, *names: str) -> str:
-    """Lines of `watch` for pictures taken now."""
+    """Return JSON lines of `watch` for pictures that are taken now."""
     now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=1)
     lines = [{"source": source, "time": now.isoformat(), "path": str(folder / name)} for name in names]
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
-def test_a_half_written_picture_is_waited_for(folder: Path, photos: Path) -> None:
+def test_the_source_waits_for_a_half_written_picture(folder: Path, photos: Path) -> None:
     data = (photos / "good" / "2.png").read_bytes()
     pictures = watch(folder)
     (folder / "slow.png").write_bytes(data[: len(data) // 2])
@@ -116,7 +116,7 @@ def test_a_folder_that_goes_away_is_a_lost_source(folder: Path) -> None:
 
 
 def replace_in_place(path: Path, data: bytes, like: os.stat_result) -> None:
-    """Write other bytes into a file, and put its time of change back."""
+    """Write other bytes into a file, and restore its modification time."""
     with path.open("r+b") as file:
         file.write(data)
     os.utime(path, ns=(like.st_atime_ns, like.st_mtime_ns))
@@ -196,7 +196,7 @@ def test_a_tail_of_zeros_is_reported_and_a_jpeg_without_end_is_damaged(folder: P
 
 
 @pytest.mark.parametrize("error", [struct.error("argument out of range"), ZeroDivisionError(), MemoryError()], ids=str)
-def test_whatever_reading_a_file_raises_is_its_error_and_later_ones_come(
+def test_any_exception_while_reading_becomes_the_picture_s_error_and_later_pictures_come(
     folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def decode(data: bytes, name: str) -> Array8:
@@ -215,9 +215,7 @@ def test_whatever_reading_a_file_raises_is_its_error_and_later_ones_come(
     assert name_of(next(pictures)) == "b.png"
 
 
-def test_a_picture_that_was_handed_on_is_not_handed_on_again_by_a_new_start_of_the_source(
-    folder: Path, photos: Path
-) -> None:
+def test_a_source_that_is_opened_again_gives_no_picture_twice(folder: Path, photos: Path) -> None:
     watched = WatchedFolder(folder, settle=0.0, poll=1e-3)
     shutil.copy(photos / "good" / "2.png", folder / "a.png")
     assert name_of(next(pictures_of(watched, []))) == "a.png"
@@ -225,7 +223,7 @@ def test_a_picture_that_was_handed_on_is_not_handed_on_again_by_a_new_start_of_t
     assert name_of(next(pictures_of(watched, []))) == "b.png"
 
 
-def test_drawings_of_goodparts_own_are_passed_over(folder: Path, photos: Path) -> None:
+def test_drawings_made_by_goodparts_are_ignored(folder: Path, photos: Path) -> None:
     pictures = watch(folder)
     text = PngInfo()
     text.add_text("Software", MARK)
@@ -234,7 +232,7 @@ def test_drawings_of_goodparts_own_are_passed_over(folder: Path, photos: Path) -
     assert name_of(next(pictures)) == "b.png"
 
 
-def test_pictures_carry_what_the_backlog_knows_them_by(folder: Path, photos: Path) -> None:
+def test_pictures_carry_the_identity_by_which_the_backlog_recognises_them(folder: Path, photos: Path) -> None:
     pictures = watch(folder)
     path = folder / "a.png"
     shutil.copy(photos / "good" / "2.png", path)

@@ -1,4 +1,4 @@
-"""GenICam through a double of `harvesters`, which has the calls and names of its version 1.4."""
+"""GenICam cameras, with a stand-in for `harvesters` that has the calls and names of version 1.4."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Context:
 
 
 class Camera(Context):
-    """Gives one picture, then none."""
+    """A camera that gives one picture, then none."""
 
     def __init__(self, component: SimpleNamespace) -> None:
         self._buffers: list[Any] = [Context()]
@@ -88,7 +88,7 @@ def test_grey_is_repeated_and_other_formats_are_refused(component: SimpleNamespa
 
 
 @pytest.mark.usefixtures("component")
-def test_what_the_producer_says_is_one_line(producer: Path) -> None:
+def test_an_error_of_the_producer_is_one_line(producer: Path) -> None:
     with pytest.raises(SourceError, match="no such camera"):
         next(make_source(f"genicam:{producer}?serial=8", 2.0).pictures(threading.Event(), paced=True))
     with pytest.raises(SettingsError, match=r"genicam:PRODUCER.cti\?serial=NUMBER"):

@@ -1,4 +1,4 @@
-"""Damaged video: from lost or invalid data to the next keyframe nothing passes, and everything is counted."""
+"""In damaged video no frame passes from the damage to the next keyframe, and all of them are counted."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from PIL import Image
 FRAMES, GROUP, RATE = 60, 20, 25
 PACKET = 188
 VIDEO = 0x100
-"""The number by which FFmpeg's transport streams mark the packets of video."""
+"""The packet identifier of video in FFmpeg's transport streams."""
 
 
 def draw_scene(number: int) -> Array8:
-    """A picture in which every frame moves everything, so that a wrong reference shows."""
+    """Return a picture that differs everywhere from those of other numbers, so that a wrong reference shows."""
     y, x = np.mgrid[0:120, 0:160]
     scene = np.stack([(x + 3 * number) % 256, (2 * y + 5 * number) % 256, (x * y // 16 + 7 * number) % 256], axis=2)
     return np.asarray(scene, np.uint8)
@@ -47,7 +47,7 @@ def encode(codec: str, b_frames: int, container_format: str = "mpegts", **option
 
 
 class Outcome(NamedTuple):
-    """What passed, by its time stamp; how many frames were lost; and how many packets there were."""
+    """The frames that passed, by their time stamps, and the numbers of lost frames and of packets."""
 
     passed: dict[int, Array8]
     lost: int
@@ -78,12 +78,12 @@ def assert_nothing_smeared_passes(damaged: bytes, whole: Outcome) -> Outcome:
 
 
 def video_packets(data: bytes) -> list[int]:
-    """Where the packets of video begin."""
+    """Return the places where packets of video begin."""
     return [at for at in range(0, len(data), PACKET) if (data[at + 1] & 31) << 8 | data[at + 2] == VIDEO]
 
 
 def lose_packets(data: bytes, seed: int) -> bytes:
-    """Three packets near one another do not arrive."""
+    """Return a stream without three packets near one another."""
     rng = random.Random(seed)
     places = video_packets(data)
     first = rng.randrange(len(places) // 8, len(places) - 40)
@@ -92,7 +92,7 @@ def lose_packets(data: bytes, seed: int) -> bytes:
 
 
 def lose_frame(data: bytes, number: int) -> bytes:
-    """One whole frame does not arrive, and the packets after it are numbered as if it had never been."""
+    """Return a stream without one whole frame, with the later packets renumbered so that the gap is not visible."""
     kept, frame, counter = bytearray(), -1, 0
     places = set(video_packets(data))
     for at in range(0, len(data), PACKET):
@@ -126,7 +126,7 @@ def test_after_lost_packets_nothing_passes_up_to_the_next_keyframe(stream: tuple
 
 
 @pytest.mark.parametrize("number", [22, 23, 24, 25])
-def test_after_a_whole_frame_that_nobody_flags_nothing_smeared_passes(
+def test_after_the_unflagged_loss_of_a_whole_frame_nothing_smeared_passes(
     stream: tuple[bytes, Outcome], number: int
 ) -> None:
     assert_nothing_smeared_passes(lose_frame(stream[0], number), stream[1])
@@ -171,11 +171,11 @@ def test_joining_a_live_stream_between_keyframes_is_no_loss_and_a_recording_s_be
     assert len(recorded.passed) == FRAMES - GROUP
 
 
-# Motion JPEG, of which every picture is a keyframe.
+# Motion JPEG, in which every picture is a keyframe.
 
 
 def jpeg_stream(pictures: list[bytes]) -> bytes:
-    """Pictures as they are, as a webcam's pictures in a container."""
+    """Return a container that holds JPEG pictures unchanged, as a webcam sends them."""
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as container:
         stream = container.add_stream("mjpeg", rate=RATE)

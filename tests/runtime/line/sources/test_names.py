@@ -20,15 +20,15 @@ from goodparts.runtime.line.sources.names import name_sources
         ("/", "source"),
     ],
 )
-def test_a_name_is_what_people_call_the_source(address: str, name: str) -> None:
+def test_a_name_is_that_of_the_host_device_or_folder(address: str, name: str) -> None:
     assert name_sources([address]) == [name]
     SourceSettings(name=name, address=address, recipe="")  # which checks names
 
 
-def test_a_file_is_called_without_its_ending(tmp_path: Path) -> None:
+def test_the_name_of_a_file_leaves_out_its_ending(tmp_path: Path) -> None:
     (tmp_path / "parts.mp4").touch()
     assert name_sources([str(tmp_path / "parts.mp4")]) == ["parts"]
 
 
-def test_no_two_sources_have_one_name() -> None:
+def test_no_two_sources_have_the_same_name() -> None:
     assert name_sources(["a/in", "b/in", "in-2", "c/in"]) == ["in", "in-2", "in-2-2", "in-3"]

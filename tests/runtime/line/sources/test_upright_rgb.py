@@ -34,7 +34,7 @@ SHOWN = {
     "180, mirrored": lambda pixels: np.rot90(pixels, 2)[:, ::-1],
     "270, mirrored": lambda pixels: np.rot90(pixels, 3)[:, ::-1],
 }
-"""What a player shows: counter-clockwise turns, then the mirror."""
+"""The picture that a player shows: turned counter-clockwise, then mirrored."""
 
 
 def convert_first(path: Path) -> Array8:
@@ -43,7 +43,7 @@ def convert_first(path: Path) -> Array8:
 
 
 @pytest.mark.parametrize("turn", TURNS)
-def test_a_frame_is_turned_as_its_display_matrix_tells(recording: Path, tmp_path: Path, turn: str) -> None:
+def test_a_frame_is_turned_according_to_its_display_matrix(recording: Path, tmp_path: Path, turn: str) -> None:
     upright = convert_first(recording)
     data = recording.read_bytes()
     entries = np.zeros(9, ">i4")
@@ -88,7 +88,7 @@ def test_a_stream_whose_size_changes_is_converted_on(recording: Path) -> None:
 
 
 def smooth_frame(form: str, width: int = 64, height: int = 48) -> av.VideoFrame:
-    """A frame of slowly changing colours, so that what lies between two colour samples hardly matters."""
+    """Return a frame whose colours change slowly, so that the interpolation of colours hardly matters."""
     y, x = np.mgrid[0:height, 0:width]
     colours = np.stack([40 + 2 * x, 60 + 2 * y, 200 - x - y], axis=2).astype(np.uint8)
     return av.VideoFrame.from_ndarray(colours, format="rgb24").reformat(format=form)
@@ -104,7 +104,7 @@ def test_a_frame_in_yuv_shows_the_same_as_in_rgb(form: str) -> None:
     assert np.abs(difference).max() <= 4  # the kernels repeat colours, FFmpeg may interpolate them
 
 
-def test_a_frame_that_the_kernels_would_show_otherwise_stays_rgb() -> None:
+def test_a_frame_that_the_kernels_would_convert_differently_stays_rgb() -> None:
     for form in ("yuvj420p", "yuv444p", "rgb24"):
         assert to_yuv(smooth_frame(form)) is None
     assert to_yuv(smooth_frame("yuv420p", width=62, height=47)) is None

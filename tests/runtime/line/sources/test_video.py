@@ -19,7 +19,7 @@ from tests.runtime.line.sources.camera import read_stream, read_video, record_st
 
 @pytest.fixture
 def server(recording: Path) -> Iterator[str]:
-    """The recording's folder over HTTP."""
+    """The address at which the recording's folder is served over HTTP."""
 
     class Silent(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -43,7 +43,7 @@ def test_a_recording_gives_all_its_frames_in_rgb(recording: Path) -> None:
     assert np.abs(difference).mean() < 6
 
 
-def test_pictures_made_up_where_data_was_lost_are_passed_over(tmp_path: Path) -> None:
+def test_pictures_in_which_the_decoder_conceals_lost_data_are_dropped(tmp_path: Path) -> None:
     stream = record_stream(tmp_path / "whole.ts", [np.asarray(draw_part(seed)) for seed in range(4)])
     data, whole = stream.read_bytes(), read_stream(stream)
     middle = len(data) // 2 // 188 * 188
@@ -61,7 +61,7 @@ def test_a_recording_over_http_ends_as_well(server: str, recording: Path) -> Non
     assert events == []
 
 
-def test_what_is_no_video_or_not_there_is_one_line(server: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_or_is_missing_gives_an_error_of_one_line(server: str, tmp_path: Path) -> None:
     (tmp_path / "junk.mp4").write_bytes(b"no video" * 100)
     with pytest.raises(SourceError, match=r"junk.mp4: Invalid data"):
         read_video(str(tmp_path / "junk.mp4"))

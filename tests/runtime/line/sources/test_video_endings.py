@@ -1,4 +1,4 @@
-"""How a video ends: a recording finishes, whole or cut short; everything else is lost."""
+"""The ends of videos: a recording finishes, whole or cut short; everything else counts as lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RATE = 25
 
 
 def record(path: Path, **options: str) -> Path:
-    """FRAMES pictures as H.264 in the container that the file's ending names."""
+    """Write FRAMES pictures as H.264 into a container whose format is that of the file's ending."""
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream("libx264", rate=RATE, options={"bf": "0", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
@@ -53,7 +53,7 @@ def test_a_live_stream_that_announces_a_duration_is_lost_when_it_ends_and_opened
 
     def report(text: str) -> None:
         messages.append(text)
-        if text.endswith("pictures again"):
+        if text.endswith("pictures arrive again"):
             stop.set()
 
     context = LineContext(report, first_delay=0.01, stop=stop)
@@ -61,14 +61,14 @@ def test_a_live_stream_that_announces_a_duration_is_lost_when_it_ends_and_opened
     Capture("left", make_source(server.address, 5.0), queue, meter, context).run()
     server.close()
     assert messages == [
-        f"left: {server.address}: the stream ended; tried again from 0.01 s on",
-        "left: pictures again",
+        f"left: {server.address}: the stream ended; will keep trying, first in 0.01 s",
+        "left: pictures arrive again",
     ]
     assert server.connections == 2
 
 
 @pytest.mark.parametrize("ending", [".mkv", ".ts"])
-def test_what_comes_over_tcp_is_lost_when_it_ends_whatever_it_announces(tmp_path: Path, ending: str) -> None:
+def test_a_stream_over_tcp_is_lost_when_it_ends_even_if_it_announces_a_duration(tmp_path: Path, ending: str) -> None:
     data = record(tmp_path / f"whole{ending}").read_bytes()
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -110,7 +110,10 @@ def test_a_file_that_ends_in_the_middle_is_finished_and_not_begun_again(tmp_path
 
 @pytest.fixture
 def http(tmp_path: Path) -> Iterator[str]:
-    """Serves PATH of a folder, whole; as half/PATH, with the length of the whole; as live/PATH, without a length."""
+    """The address of a folder's files.
+
+    half/NAME sends half a file with the length of the whole; live/NAME sends a file without a length.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -18,7 +18,7 @@ PIXELS = np.zeros((8, 8, 3), np.uint8)
 
 
 class Hanging:
-    """Gives a picture, then hangs until it is let go."""
+    """A source that gives a picture and then hangs until it is released."""
 
     default_policy: Policy = "newest"
 
@@ -42,7 +42,7 @@ def count(source: Watchdog, stop: threading.Event) -> tuple[int, str]:
     return got, ""
 
 
-def test_a_read_that_hangs_is_given_up_and_only_so_many_are_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_that_hangs_is_given_up_and_few_may_hang_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "_LOOK", 0.01)
     camera, stop = Hanging(), threading.Event()
     source = Watchdog(camera, 0.05, "cam")
@@ -56,7 +56,7 @@ def test_a_read_that_hangs_is_given_up_and_only_so_many_are_left_behind(monkeypa
     assert camera.given_up[:MOST_HANGING] == [True] * MOST_HANGING
 
 
-def test_what_a_source_raises_comes_through_and_a_slow_line_is_not_its_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exceptions_of_a_source_come_through_and_a_slow_line_is_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "_LOOK", 0.01)
 
     class Two(Hanging):
@@ -81,12 +81,12 @@ def test_a_system_call_that_never_returns_stops_nothing(recording: Path, tmp_pat
     os.write(writer, recording.read_bytes()[:1000])
     source = Watchdog(Video(str(pipe), timeout=0.1), 0.3, "pipe")
     assert count(source, threading.Event()) == (0, "pipe: a read hangs, given up after 0.3 s")
-    os.close(writer)  # the read comes back, and its thread ends
+    os.close(writer)  # the read returns, and its thread ends
     source._hanging[0].join(30)
     assert not source._hanging[0].is_alive()
 
 
-def test_cameras_and_streams_are_watched_and_recordings_are_not(recording: Path) -> None:
+def test_cameras_and_streams_have_a_watchdog_and_recordings_have_none(recording: Path) -> None:
     assert isinstance(make_source("/dev/video0", 1.0), Watchdog)
     assert isinstance(make_source("rtsp://camera/live", 1.0), Watchdog)
     assert isinstance(make_source(str(recording), 1.0), Video)
