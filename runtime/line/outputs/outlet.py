@@ -113,7 +113,7 @@ class Outlet(threading.Thread):
             self._loss_reported, self._next_loss_report = self.lost, now + LOSS_PERIOD
             lost = self.lost
         reason = "fail" if self.failing else f"are too slow: {self._output.depth} results wait"
-        self._report(f"{self.output_name}: {lost} results lost so far, the oldest first; deliveries {reason}")
+        self._report(f"{self.output_name}: results lost so far: {lost}, the oldest first; deliveries {reason}")
 
     def _next(self) -> Result | None:
         """Wait for a result and return it; return None at the end."""
@@ -142,5 +142,5 @@ class Outlet(threading.Thread):
                 continue
             self.error = ""
             if self._backoff.reset():
-                self._report(f"{self.output_name}: works again, {self.lost} results lost so far")
+                self._report(f"{self.output_name}: works again; results lost so far: {self.lost}")
             return

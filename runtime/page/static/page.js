@@ -185,7 +185,7 @@ class Card {
       return;
     }
     const relative = (score) => (score / proposal.today).toFixed(2);
-    this.part("gathered").textContent = `${parts} parts propose to reject from 1.00 → ${relative(proposal.threshold)} ` +
+    this.part("gathered").textContent = `Proposed from ${parts} parts: reject from ${relative(proposal.threshold)} instead of 1.00 ` +
       `(raw ${short(proposal.today)} → ${short(proposal.threshold)}), ` +
       `so that ${short(100 * proposal.rate)} % of good parts are rejected. ` +
       `Today ${proposal.rejected} of the parts are rejected, then ${proposal.would} would be. Look at these:`;

@@ -122,7 +122,7 @@ def test_an_operator_settles_in_looks_at_the_histogram_and_writes_what_is_propos
         settling.note(scored(results["good"], number, 1 + number / 100))
     proposal = settling.proposal
     assert proposal is not None
-    assert "20 parts propose to reject from 1.00" in browser.wait("document.querySelector('.beyond li') && "
+    assert "Proposed from 20 parts: reject from " in browser.wait("document.querySelector('.beyond li') && "
         "document.querySelector('.gathered').innerText")  # fmt: skip
     assert browser.wait("document.querySelector('.beyond img').naturalWidth") == 320
     drawn = "document.querySelector('.histogram').getContext('2d').getImageData(0, 0, 400, 130).data"

@@ -75,7 +75,7 @@ def test_a_failing_output_is_reported_once_tried_again_and_loses_nothing() -> No
     assert output.closed
     assert messages == [
         "double: No space left on device; will keep trying, first in 0.001 s",
-        "double: works again, 0 results lost so far",
+        "double: works again; results lost so far: 0",
     ]
 
 
@@ -83,7 +83,7 @@ def test_beyond_the_depth_the_oldest_results_are_lost_and_counted() -> None:
     output, messages = Failing(0), list[str]()
     end(deliver(output, 7, messages))
     assert output.got == [3, 4, 5, 6]
-    first = "double: 1 results lost so far, the oldest first; deliveries are too slow: 4 results wait"
+    first = "double: results lost so far: 1, the oldest first; deliveries are too slow: 4 results wait"
     assert messages == [first, "double: 3 results were not delivered"]
 
 
