@@ -1,1 +1,1 @@
-"""The base of the runtime, in numpy and the C++ core: it reads pictures and scores features. No inference library is used."""
+"""The base of the runtime, in numpy and the C++ core, without inference libraries: pictures in, scores out."""

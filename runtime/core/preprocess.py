@@ -139,7 +139,7 @@ def opened(data: bytes, name: str) -> Iterator[Image.Image]:
 
 @contextlib.contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """Turn every exception of the block into an ImageError: decoders raise many kinds of exceptions at damaged files."""
+    """Turn every exception of the block into an ImageError, because decoders raise almost any at damaged files."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of pictures above 89 megapixels, which are accepted here, and of damage, which raises an

@@ -25,7 +25,7 @@ SceneReason = Literal["darker", "brighter", "empty", "blurred", "moved", "unlike
 THUMBNAIL = 24
 """A thumbnail has so many rows and so many columns of cells."""
 PRIOR_SPREADS = {"brightness": 0.07, "contrast": 0.12, "sharpness": 0.045, "distance": 0.2, "difference": 0.3}
-"""The spread of each measure that is expected before any photo is measured. It counts as much as PRIOR_PHOTOS photos."""
+"""The spread that is expected of each measure before any photo is measured. It counts like PRIOR_PHOTOS photos."""
 PRIOR_PHOTOS = 4
 SPREADS = 6.0
 """A picture is of another scene if one of its measures is more than this many spreads from the shots' mean."""

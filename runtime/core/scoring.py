@@ -434,7 +434,7 @@ def map_matrix(
 
 
 def bilinear_matrix(cells: int, place: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return the matrix that interpolates cells linearly at N places: [N,cells]. Outside, the end cells' values continue.
+    """Return the matrix, [N,cells], that interpolates cells linearly at N places. Beyond the end cells it is constant.
 
     Args:
         cells: The number of cells along the axis.

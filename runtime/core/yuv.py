@@ -16,7 +16,7 @@ YuvFormat = Literal["nv12", "yuyv"]
 
 @dataclass(frozen=True, eq=False)
 class YuvFrame:
-    """A frame in YUV, with the BT.601 matrix and limited range. A GPU reads it as it is; elsewhere it becomes RGB first.
+    """A frame in YUV, of BT.601 and limited range. A GPU reads it as it is; elsewhere it is converted to RGB first.
 
     Attributes:
         pixels: uint8. nv12 is [H·3/2,W]: H rows of Y, then H/2 rows of pairs of U and V; H and W are even. yuyv is
