@@ -58,7 +58,7 @@ def _explain(error: Any, name: str, arguments: tuple[Any, ...]) -> str:
         available = "" if state != codes.cudaSuccess else f"; {free / 1e6:.0f} of {total / 1e6:.0f} MB are free"
         requested = f"{arguments[0] / 1e6:.1f} MB" if arguments and isinstance(arguments[0], int) else name
         return (
-            f"too little GPU memory for {requested}{available}: end what else uses the GPU, "
+            f"too little GPU memory for {requested}{available}: end other programs that use the GPU, "
             "or build a plan with a smaller --max-batch"
         )
     if error == codes.cudaErrorInsufficientDriver:

@@ -96,7 +96,7 @@ def _open(graph: Path, stream: int) -> Any:
 def _explain(what: str, error: Exception) -> str:
     reason, advice = first_line(error, "it gave no reason"), ""
     if "memory" in reason.lower():
-        advice = ": end what else uses the GPU, or build with a smaller --max-batch"
+        advice = ": end other programs that use the GPU, or build with a smaller --max-batch"
     return f"ONNX Runtime {ort.__version__} {what}: {reason}{advice}"
 
 

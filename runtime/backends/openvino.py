@@ -61,7 +61,7 @@ class OpenVinoSession:
     def __init__(self, compiled: Any, device: str, precision: str, rest: str) -> None:
         actual, expected = compiled.get_property("INFERENCE_PRECISION_HINT"), _type(device, precision, rest)
         if actual != expected:
-            raise BackendError(f"OpenVINO chose {actual} where {precision} was asked for")
+            raise BackendError(f"OpenVINO chose {actual} where {precision} was requested")
         self._lock = threading.Lock()
         self._request = compiled.create_infer_request()
         self._output_names = [output.any_name for output in compiled.outputs]

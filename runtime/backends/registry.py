@@ -44,7 +44,7 @@ BACKENDS = {
         module="tensorrt",
         package="tensorrt",
         extra="tensorrt",
-        hint="; on a Jetson TensorRT comes with JetPack, seen from environments made with --system-site-packages",
+        hint="; on a Jetson, TensorRT comes with JetPack: make the environment with --system-site-packages",
     ),
     TENSORRT_RTX: Backend("tensorrt", "tensorrt_rtx_bindings", "tensorrt-rtx"),
 }
@@ -127,7 +127,7 @@ def open_session(graph: Path, backend: str, precision: str, threads: int | None,
         BackendError: The backend runs only plans, its library is missing, or it cannot open the graph.
     """
     if backend not in AUTO:
-        raise BackendError(f"{backend} runs what `goodparts build` made, not graph files: choose {' or '.join(AUTO)}")
+        raise BackendError(f"{backend} runs plans of `goodparts build`, not graph files: choose {' or '.join(AUTO)}")
     with _importing(backend) as module:
         open_graph = module.open_session
     session: Session = open_graph(graph, precision, threads, rest)

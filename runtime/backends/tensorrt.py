@@ -69,7 +69,7 @@ class TensorRtSession(GpuSession):
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         modes = {name: engine.get_tensor_mode(name) for name in names}
         if modes.get(IMAGE) != trt.TensorIOMode.INPUT or engine.get_tensor_dtype(IMAGE) != trt.DataType.UINT8:
-            raise EngineError(f"the plan reads no uint8 tensor {IMAGE!r} but {', '.join(names)}: build it again")
+            raise EngineError(f"the plan has no uint8 input {IMAGE!r} (it has {', '.join(names)}): build it again")
         for name in names:
             kind = engine.get_tensor_dtype(name)
             if name != IMAGE and kind != trt.DataType.FLOAT:

@@ -41,7 +41,7 @@ class TensorRtApi:
 
     @functools.cached_property
     def Logger(self) -> type[Any]:  # noqa: N802 - a class, which derives from one of the library's
-        """The class of the library's loggers. A logger keeps errors for `create`, and passes every line to `logging`."""
+        """The class of the library's loggers. A logger keeps errors for `create`, and passes all lines to `logging`."""
         trt = self.trt
 
         class Logger(trt.ILogger):  # type: ignore[misc,name-defined]

@@ -76,7 +76,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
             if not inside:
                 kinds = " ".join(sorted(IMAGE_SUFFIXES))
                 raise FileError(
-                    f"no pictures in {printable(path)}{left_out.reason()}: looked at every depth for {kinds}"
+                    f"no pictures in {printable(path)}{left_out.reason()}: searched at every depth for {kinds}"
                 )
         elif path.exists():
             inside = [path]

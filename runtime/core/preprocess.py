@@ -149,7 +149,7 @@ def _decoding(name: str) -> Iterator[None]:
     except GoodpartsError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"{name} is not a picture in a known format: JPEG, PNG, TIFF, BMP and WebP are") from None
+        raise ImageError(f"{name} is not a picture in a known format: use JPEG, PNG, TIFF, BMP or WebP") from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise ImageError(f"{name} is too large: up to {limit:.0f} megapixels are accepted") from None

@@ -43,7 +43,7 @@ ALIKE = 0.5
 _SENTENCES: dict[SceneReason, str] = {
     "darker": "the picture is darker than the photos that the recipe was learned from: check the light",
     "brighter": "the picture is brighter than the photos that the recipe was learned from: check light and exposure",
-    "empty": "hardly anything is to be seen in the picture: check that a part is in view and nothing covers the lens",
+    "empty": "the picture shows hardly anything: check that a part is in view and nothing covers the lens",
     "blurred": "the picture is blurred: check the focus, and clean the lens",
     "moved": "the picture has moved by about {across:+.0f} % of its width and {down:+.0f} % of its height: "
     "check where camera and part are",

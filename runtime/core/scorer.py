@@ -156,5 +156,5 @@ def fill(bank: Any, rows: Floats, shot_of_row: npt.NDArray[np.int32] | None, rec
     bank.append(rows[~held_out])
     reached = bank.partition(rows[held_out], recall)
     bank.append(rows[held_out])
-    log.info("memory of %d rows: %.1f %% of a good photo's patches find their nearest one", len(rows), 100 * reached)
+    log.info("memory of %d rows: %.1f %% of a good photo's patches find their nearest row", len(rows), 100 * reached)
     return np.concatenate([np.flatnonzero(~held_out), np.flatnonzero(held_out)])

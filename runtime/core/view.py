@@ -88,9 +88,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         rows, columns = self.tiles
         if rows < 1 or columns < 1 or rows * columns > MAX_TILES:
-            raise SettingsError(f"tiles {rows}x{columns}: from 1x1 to {MAX_TILES} in all, as in 2x3")
+            raise SettingsError(f"tiles {rows}x{columns}: give rows x columns, at most {MAX_TILES} tiles, as in 2x3")
         if not 0.0 <= self.overlap <= 0.5:
-            raise SettingsError(f"overlap {self.overlap}: from 0 to 0.5 of a tile")
+            raise SettingsError(f"overlap {self.overlap}: 0 to 0.5 of a tile is accepted")
 
     @property
     def count(self) -> int:

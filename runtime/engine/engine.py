@@ -104,7 +104,7 @@ class Engine:
             EngineError: The engine has none, they are damaged, or the engine has no folder.
         """
         if self.folder is None:
-            raise EngineError("the engine was put together of open graphs and has no text features: open its folder")
+            raise EngineError("this engine was made of open graphs and has no text features: open the engine's folder")
         return read_text_features(self.folder, self.spec)
 
     def graph_id(self, conditions: Conditions | None = None) -> str:

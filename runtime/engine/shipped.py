@@ -30,6 +30,6 @@ def refuse_shipped(folder: Path) -> None:
     """
     if is_shipped(folder):
         raise EngineError(
-            f"{folder} ships with goodparts and stays as it is: make an engine of your own with `goodparts export "
+            f"{folder} ships with goodparts and cannot be changed: make an engine of your own with `goodparts export "
             "--engine DIR`"
         )

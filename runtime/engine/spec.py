@@ -240,7 +240,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for graph in self.graphs.values():
             for precision, variant in graph.variants.items():
                 if not {variant.graph, variant.weights} <= names:
-                    raise ValueError(f"{precision} names {variant.graph!r} and {variant.weights!r}, files has not both")
+                    raise ValueError(f"{precision} names {variant.graph!r} and {variant.weights!r}: files needs both")
 
     def to_bytes(self) -> bytes:
         """Return the bytes of engine.json, with its digest filled in (files.seal)."""

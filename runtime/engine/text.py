@@ -44,7 +44,7 @@ class TextFeatures:
     suffixes: tuple[str, ...]
 
     def prototypes(self) -> Floats:
-        """Return the normal and the anomalous prototype, [2,D], float32, l2-normalised, for views as well as patches."""
+        """Return the normal and the anomalous prototype for views and patches alike, [2,D], float32, l2-normalised."""
         means = np.stack([self.normal.mean(axis=0), self.anomalous.mean(axis=0)])
         prototypes: Floats = means / np.linalg.norm(means, axis=1, keepdims=True)
         return prototypes

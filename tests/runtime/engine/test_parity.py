@@ -56,7 +56,7 @@ def test_scores_have_a_tolerance_of_their_own(reference: Reference) -> None:
         reference.measure(Double(reference, 0.5 * TOLERANCES["fp32"].feature), "double", "fp32")
 
 
-def test_what_is_written_is_read(reference: Reference, tmp_path: Path) -> None:
+def test_a_saved_reference_is_read_back(reference: Reference, tmp_path: Path) -> None:
     reference.save(tmp_path / "again")
     again = Reference.open(tmp_path / "again")
     assert again.what == reference.what
