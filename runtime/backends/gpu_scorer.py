@@ -50,7 +50,7 @@ def open_gpu_scorer(
         grid: Rows and columns of patches in a view.
         view: How frames are cut into views.
         search: How the memory is searched. Only its precision counts.
-        conditions: The conditions of a product of the prompted graph; None for the plain graph.
+        conditions: The product's conditions; None for the plain graph.
         keep_views: Whether the scorer returns the views with the scores.
     """
     cuda = native.cuda()
@@ -75,7 +75,7 @@ class GpuScorer:
         grid: Rows and columns of patches in a view.
         view: How frames are cut into views.
         search: How the memory is searched. Only its precision counts.
-        conditions: The conditions of a product of the prompted graph; None for the plain graph.
+        conditions: The product's conditions; None for the plain graph.
         keep_views: Whether to return the views with the scores.
     """
 
@@ -100,8 +100,8 @@ class GpuScorer:
             frames: The frames, each [height, width, 3], uint8, RGB, or YUV.
 
         Returns:
-            The scores of all their views; the views, [count, size, size, 3], uint8, None if they are not kept; and the
-            seconds that preprocessing, encoding and scoring took.
+            The scores of all their views; the views, [count, size, size, 3], uint8, or None if they were cut on the GPU
+            and are not kept; and the seconds that preprocessing, encoding and scoring took.
         """
         session = self._session
         squares = [(frame, box) for frame in frames for box in self._view.boxes(*frame.shape[:2])]

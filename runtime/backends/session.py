@@ -21,9 +21,7 @@ GraphName = Literal["plain", "prompted"]
 """The graphs of an engine: the plain graph reads only views, the prompted graph reads a product's conditions too."""
 
 WITH_BF16 = " with bf16"
-"""The end of the description of a session that runs an int8 graph and computes its operations that are not quantised in
-bf16.
-"""
+"""The end of Session.description if the operations that an int8 graph does not quantise are computed in bf16."""
 
 VIEWS_AT_ONCE = 8
 """The most views in one run on a CPU. More views need more memory, and do not make an encoder faster."""
@@ -75,14 +73,14 @@ class DeviceSession(Session, Protocol):
         """Return the array that views are read from, [max_batch, size, size, 3], uint8."""
 
     def fill(self, views: Array8) -> None:
-        """Copy views from the host into the input.
+        """Enqueue a copy of views from the host into the input.
 
         Args:
             views: The views, [count, size, size, 3], uint8, RGB.
         """
 
     def condition(self, conditions: Conditions | None) -> None:
-        """Copy the conditions of a prompted graph into its inputs, unless they are there already.
+        """Enqueue a copy of the conditions of a prompted graph into its inputs, unless they are there already.
 
         Args:
             conditions: The conditions; None for a plain graph.
@@ -122,7 +120,7 @@ class DeviceSession(Session, Protocol):
         """
 
     def upload(self, host: Any, device: DeviceArray) -> None:
-        """Copy an array of `buffer` to the GPU.
+        """Enqueue a copy of an array of `buffer` to the GPU.
 
         Args:
             host: The array on the host.
@@ -130,7 +128,7 @@ class DeviceSession(Session, Protocol):
         """
 
     def download(self, host: Any, device: DeviceArray) -> None:
-        """Copy an array of `buffer` from the GPU.
+        """Enqueue a copy of an array of `buffer` from the GPU.
 
         Args:
             host: The array on the host.
@@ -138,7 +136,7 @@ class DeviceSession(Session, Protocol):
         """
 
     def copy(self, to: DeviceArray, array: DeviceArray) -> None:
-        """Copy an array on the GPU to another place there.
+        """Enqueue a copy of an array on the GPU to another place there.
 
         Args:
             to: The array to write to.

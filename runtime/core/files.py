@@ -245,7 +245,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):  # Windows knows no quota error
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):  # Windows has no quota error
             raise FileError(f"disk full while writing {path}: nothing was kept; free some space and retry") from error
         if isinstance(error, FileNotFoundError):
             raise FileError(f"cannot write {path}: folder {path.parent} does not exist; create it first") from error
@@ -259,7 +259,7 @@ def require_folder_of(path: Path) -> None:
         path: The file to be written later.
 
     Raises:
-        FileError: The folder does not exist or is not writable, or `path` is a folder or another special file.
+        FileError: The folder does not exist or is not writable, or `path` is not an ordinary file.
     """
     folder = path.absolute().parent
     if not folder.exists():

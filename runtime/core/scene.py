@@ -27,10 +27,11 @@ THUMBNAIL = 24
 PRIOR_SPREADS = {"brightness": 0.07, "contrast": 0.12, "sharpness": 0.045, "distance": 0.2, "difference": 0.3}
 """The spread that is expected of each measure before any photo is measured. It counts like PRIOR_PHOTOS photos."""
 PRIOR_PHOTOS = 4
+"""The number of photos that the prior counts for."""
 SPREADS = 6.0
 """A picture is of another scene if one of its measures is more than this many spreads from the shots' mean."""
 SHIFT_SPREADS = 3.0
-"""The same for a thumbnail's difference. It is lower, because a shift must also explain the difference."""
+"""The same bound for a thumbnail's difference. It is lower, because a shift must explain the difference as well."""
 DARK, BRIGHT = 20.0, 235.0
 """Mean levels, 0 to 255. A picture without contrast is reported as darker up to the first, brighter from the second."""
 LEAST_SHIFT = 1.5

@@ -110,6 +110,6 @@ class EngineGraphs(LazyGraphs):
         return open_session(graph.path, self._backend, self._precision, self._threads, rests[self._backend])
 
     def _recorded(self, graph: GraphFiles) -> dict[str, str]:
-        """Return the backends that may run a graph file, each with what it computes the rest of an int8 graph in."""
+        """Return the backends that may run a graph file → the precision of what an int8 graph does not quantise."""
         parity = self._spec.graph(graph.name).variant(graph.precision).parity
         return {record.backend: record.rest for record in parity}

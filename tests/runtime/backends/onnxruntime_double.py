@@ -40,7 +40,7 @@ class OnnxRuntime:
     on_capture: Callable[[], None] = lambda: None
     """A function that is called while a run is captured."""
     left_to_cpu: bool = False
-    """Whether sessions run on the CPU without telling it."""
+    """Whether sessions silently run on the CPU."""
     opened: list[dict[str, str]] = field(default_factory=list)
     graphs: dict[tuple[Any, str], tuple[Any, ...]] = field(default_factory=dict)
     """CUDA graph → the addresses that it was recorded with."""

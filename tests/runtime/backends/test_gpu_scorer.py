@@ -84,7 +84,7 @@ def test_frames_that_stay_on_the_gpu_score_as_on_the_cpu(
 
 @pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_conditions_go_up_once_per_change_of_product(
+def test_conditions_are_uploaded_once_per_change_of_product(
     prompted_folder: Path, anople_recipe: Recipe, tmp_path: Path, backend: str
 ) -> None:
     folder = Path(shutil.copytree(prompted_folder, tmp_path / "engine"))
@@ -121,7 +121,7 @@ def test_masked_frames_are_cut_by_the_cpu(folder: Path, recipe: Recipe, cuda: Cu
 
 
 def counted(cuda: CudaOnCpu) -> Counter[str]:
-    """What was asked of the CUDA runtime, by Python and by the device code, since this was last called."""
+    """Return the numbers of CUDA calls by Python and by the device code since the last call of this function."""
     seen, device = Counter(cuda.machine.asked), cuda.on_cpu.counts
     cuda.machine.asked.clear()
     seen.update({"allocate": sum(device.allocations), "free": device.frees, "wait": device.waits})
@@ -136,7 +136,7 @@ def counted(cuda: CudaOnCpu) -> Counter[str]:
         ("tensorrt", View(roi=Box(10, 30, 220, 200), tiles=(1, 3))),  # two passes
     ],
 )
-def test_a_frame_is_its_region_up_and_one_download(
+def test_a_frame_costs_one_upload_of_its_region_and_one_download(
     folder: Path, recipe: Recipe, cuda: CudaOnCpu, backend: str, view: View
 ) -> None:
     detector = Detector.open(folder, changed(recipe, view), backend=backend)
@@ -155,7 +155,7 @@ def test_a_frame_is_its_region_up_and_one_download(
 
 
 @pytest.mark.parametrize("form", get_args(YuvFormat))
-def test_yuv_frames_go_up_as_they_are(folder: Path, recipe: Recipe, cuda: CudaOnCpu, form: YuvFormat) -> None:
+def test_yuv_frames_are_uploaded_as_they_are(folder: Path, recipe: Recipe, cuda: CudaOnCpu, form: YuvFormat) -> None:
     product = changed(recipe, View(roi=Box(41, 21, 201, 181)))
     frame = YuvFrame(draw(np.random.default_rng(0), 240, 320, form), form)
     detector = Detector.open(folder, product, backend=BACKENDS[1])
