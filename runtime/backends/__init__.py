@@ -1,1 +1,1 @@
-"""Backends: inference libraries behind one small interface, each imported only when it is asked for."""
+"""Backends: inference libraries behind one small interface. Each library is imported only when it is used."""

@@ -17,11 +17,15 @@ from ..core.preprocess import Array8
 from .library import Device
 
 DEVICE = 0
-"""The first GPU that the process sees; CUDA_VISIBLE_DEVICES chooses another."""
+"""The first GPU that is visible to the process. CUDA_VISIBLE_DEVICES chooses another."""
 
 
 def current_gpu() -> Device:
-    """Return the GPU that this process uses; BackendError where there is none or its driver is too old."""
+    """Return the GPU that this process uses.
+
+    Raises:
+        BackendError: There is no GPU, or its driver is too old.
+    """
     properties = call(cudart.cudaGetDeviceProperties, DEVICE)
     name = properties.name.split(b"\0")[0].decode(errors="replace")
     memory = round(properties.totalGlobalMem / (1 << 30))
@@ -29,7 +33,18 @@ def current_gpu() -> Device:
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of cuda-python, which returns (error, values…), and return the values; BackendError otherwise."""
+    """Call a function of cuda-python, and check the error that it returns.
+
+    Args:
+        function: The function, which returns (error, values…).
+        arguments: The function's arguments.
+
+    Returns:
+        The function's value if it returns one, and else a tuple of its values.
+
+    Raises:
+        BackendError: The function returned an error.
+    """
     error, *values = function(*arguments)
     if error != cudart.cudaError_t.cudaSuccess:
         raise BackendError(_explain(error, function.__name__, arguments))
@@ -43,7 +58,7 @@ def _explain(error: Any, name: str, arguments: tuple[Any, ...]) -> str:
         available = "" if state != codes.cudaSuccess else f"; {free / 1e6:.0f} of {total / 1e6:.0f} MB are free"
         requested = f"{arguments[0] / 1e6:.1f} MB" if arguments and isinstance(arguments[0], int) else name
         return (
-            f"too little GPU memory for {requested}{available}: end what else uses the GPU, "
+            f"too little GPU memory for {requested}{available}: end other programs that use the GPU, "
             "or build a plan with a smaller --max-batch"
         )
     if error == codes.cudaErrorInsufficientDriver:
@@ -59,10 +74,16 @@ def _explain(error: Any, name: str, arguments: tuple[Any, ...]) -> str:
 
 @contextlib.contextmanager
 def on_gpu() -> Iterator[None]:
-    """Send this thread's calls to the GPU in use, whichever the thread had chosen.
+    """Send this thread's CUDA calls inside the block to the GPU in use, whichever GPU the thread had chosen.
 
-    Inside, the thread may also allocate, free and wait although another one captures a stream, as ONNX Runtime does for
-    the whole process: its calls would otherwise fail, and end that capture.
+    Inside, the thread may also allocate, free and wait while another thread captures a stream. ONNX Runtime captures in
+    a mode that covers the whole process: without this, such calls would fail, and end that capture.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        BackendError: The GPU cannot be used.
     """
     before = call(cudart.cudaGetDevice)
     call(cudart.cudaSetDevice, DEVICE)
@@ -83,12 +104,21 @@ def _capture_mode(mode: Any) -> Iterator[None]:
 
 
 def seconds_between(start: Any, end: Any) -> float:
-    """Return the time between two events, both past."""
+    """Return the time between two events, in seconds. The stream must have passed both.
+
+    Args:
+        start: The first event.
+        end: The second event.
+    """
     return float(call(cudart.cudaEventElapsedTime, start, end)) / 1e3
 
 
 class Resources:
-    """Memory, a stream and recorded launches on the GPU, freed together: by `close`, or with their owner."""
+    """Memory, a stream and recorded launches on the GPU. All are freed together, by `close` or with their owner.
+
+    Raises:
+        BackendError: The GPU has no memory left, or another CUDA error occurred.
+    """
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
@@ -97,57 +127,102 @@ class Resources:
         self._later(cudart.cudaStreamDestroy, self.stream)
 
     def _later(self, free: Callable[..., Any], handle: Any) -> None:
-        self._stack.callback(lambda: free(handle))  # its error has no one left to tell
+        self._stack.callback(lambda: free(handle))  # an error at this point is ignored
 
     def close(self) -> None:
         """Free everything, in reverse order."""
         self._finalize()
 
     def device(self, size: int) -> int:
-        """Allocate `size` bytes on the GPU, 256-byte aligned, and return their address."""
+        """Allocate memory on the GPU.
+
+        Args:
+            size: The size, in bytes.
+
+        Returns:
+            The address, aligned to 256 bytes.
+        """
         address: int = call(cudart.cudaMalloc, size)
         self._later(cudart.cudaFree, address)
         return address
 
     def pinned(self, size: int) -> Array8:
-        """Allocate `size` bytes of page-locked host memory, which the GPU copies from and to without a detour."""
+        """Allocate page-locked host memory, which the GPU reads and writes directly.
+
+        Args:
+            size: The size, in bytes.
+
+        Returns:
+            The memory, [size], uint8.
+        """
         address = call(cudart.cudaMallocHost, size)
         self._later(cudart.cudaFreeHost, address)
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
     def upload(self, address: int, data: Array8) -> None:
-        """Enqueue a copy from pinned memory to the GPU."""
+        """Enqueue a copy from the host to the GPU.
+
+        Args:
+            address: The address on the GPU.
+            data: An array in pinned memory.
+        """
         kind = cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
         call(cudart.cudaMemcpyAsync, address, data.ctypes.data, data.nbytes, kind, self.stream)
 
     def download(self, data: Array8, address: int) -> None:
-        """Enqueue a copy from the GPU to pinned memory."""
+        """Enqueue a copy from the GPU to the host.
+
+        Args:
+            data: An array in pinned memory.
+            address: The address on the GPU.
+        """
         kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
         call(cudart.cudaMemcpyAsync, data.ctypes.data, address, data.nbytes, kind, self.stream)
 
     def copy(self, to: int, address: int, size: int) -> None:
-        """Enqueue a copy of `size` bytes from one place on the GPU to another."""
+        """Enqueue a copy from one place on the GPU to another.
+
+        Args:
+            to: The address to write to.
+            address: The address to read from.
+            size: The size, in bytes.
+        """
         kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
         call(cudart.cudaMemcpyAsync, to, address, size, kind, self.stream)
 
     def event(self) -> Any:
-        """Create an event, which takes the time at which the stream comes to it."""
+        """Create an event, which records the time at which the stream reaches it.
+
+        Returns:
+            The event's handle.
+        """
         event = call(cudart.cudaEventCreate)
         self._later(cudart.cudaEventDestroy, event)
         return event
 
     def mark(self, event: Any) -> None:
-        """Enqueue an event."""
+        """Enqueue an event.
+
+        Args:
+            event: A handle that `event` returned.
+        """
         call(cudart.cudaEventRecord, event, self.stream)
 
     def wait(self) -> None:
-        """Wait until everything that was enqueued is done."""
+        """Wait until all enqueued work is done."""
         call(cudart.cudaStreamSynchronize, self.stream)
 
     def record(self, enqueue: Callable[[], None]) -> Callable[[], None]:
-        """Record what `enqueue` puts on the stream as a CUDA graph, and return a function that launches it again."""
+        """Record work as a CUDA graph.
+
+        Args:
+            enqueue: Puts the work on the stream.
+
+        Returns:
+            A function that launches the recorded work again.
+        """
         mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        with _capture_mode(mode):  # what cannot be recorded is an error
+        with _capture_mode(mode):  # in this mode, a call that cannot be recorded is an error
             call(cudart.cudaStreamBeginCapture, self.stream, mode)
             with self._end_capture() as graphs:
                 enqueue()
@@ -159,7 +234,7 @@ class Resources:
 
     @contextlib.contextmanager
     def _end_capture(self) -> Iterator[list[Any]]:
-        """End the capture whatever happens inside: a stream left capturing could never be used again."""
+        """End the capture also if the block raises. A stream that is left capturing could never be used again."""
         graphs: list[Any] = []
         try:
             yield graphs

@@ -9,11 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """A C-contiguous array in the GPU's memory, as `_native.cuda`, cupy and torch take it.
+    """A C-contiguous array in the GPU's memory. `_native.cuda`, cupy and torch can read it.
 
     The session that it belongs to must outlive it.
 
-    typestr: the type of its elements as numpy writes it, "|u1" or "<f4".
+    Attributes:
+        address: The address of its first element.
+        shape: The shape.
+        typestr: The type of its elements in numpy's notation, "|u1" or "<f4".
     """
 
     address: int
@@ -21,11 +24,20 @@ class DeviceArray:
     typestr: str
 
     def first(self, count: int) -> DeviceArray:
-        """Return the first `count` arrays along the first axis."""
+        """Return the first arrays along the first axis.
+
+        Args:
+            count: How many.
+        """
         return replace(self, shape=(count, *self.shape[1:]))
 
     def part(self, start: int, count: int) -> DeviceArray:
-        """Return `count` arrays along the first axis, from `start` on."""
+        """Return consecutive arrays along the first axis.
+
+        Args:
+            start: The index of the first one.
+            count: How many.
+        """
         return replace(self.first(count), address=self.address + start * self[0].nbytes)
 
     def __getitem__(self, index: int) -> DeviceArray:
@@ -35,7 +47,7 @@ class DeviceArray:
 
     @property
     def nbytes(self) -> int:
-        """Its size in bytes."""
+        """The size in bytes."""
         return math.prod(self.shape) * int(self.typestr[2:])
 
     @property

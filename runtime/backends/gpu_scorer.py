@@ -1,4 +1,4 @@
-"""Frames that stay on the GPU: from the camera's pixels to scores, with nothing but scores coming back."""
+"""Scoring on the GPU: frames go up to the GPU, and only their scores, and views if wanted, come back."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from .session import DeviceSession, Session
 from .tensors import split_outputs
 
 _PRECISIONS = {"fp32": "fp16", "bf16": "bf16", "int8": "int8"}
-"""Search precision → what the device searches in. Recipes keep their rows in fp16, so fp32 loses nothing of them."""
+"""Search precision → the precision that the GPU searches in. Recipes store rows in fp16, so fp32 would add nothing."""
 
 _IS_GRID = (False, True, False, False, True, True, True)
-"""Whether each array of scores (image, grid, the five branches) has a value for every patch, not one a view."""
+"""Whether each array of scores (image, grid, the five branches) has a value for every patch, and not only for every
+view.
+"""
 
 
 def open_gpu_scorer(
@@ -37,10 +39,19 @@ def open_gpu_scorer(
     *,
     keep_views: bool = True,
 ) -> GpuScorer | None:
-    """Return a scorer of frames that stay on the GPU.
+    """Return a scorer whose frames stay on the GPU.
 
-    None means that the graph does not run on a GPU, that the C++ core has no CUDA kernels here, or that the recipe is
-    of a subspace.
+    It is None if the graph does not run on a GPU, if the C++ core has no CUDA kernels here, or if the recipe uses a
+    subspace.
+
+    Args:
+        session: The open graph.
+        learned: The product.
+        grid: Rows and columns of patches in a view.
+        view: How frames are cut into views.
+        search: How the memory is searched. Only its precision counts.
+        conditions: The product's conditions; None for the plain graph.
+        keep_views: Whether the scorer returns the views with the scores.
     """
     cuda = native.cuda()
     if cuda is None or not isinstance(session, DeviceSession) or learned.fusion == "subspace":
@@ -49,13 +60,23 @@ def open_gpu_scorer(
 
 
 class GpuScorer:
-    """Scores the frames of one product with an open graph and the CUDA kernels of the C++ core.
+    """A function from the frames of one product to scores. It uses an open graph and the CUDA kernels of the C++ core.
 
-    Scores are those of scoring.score to about 1e-4, for the memory is multiplied in fp16. A recall below 1 has no
-    effect: every row is searched.
+    Its scores are those of scoring.score to about 1e-4, because the memory is multiplied in fp16. A recall below 1 has
+    no effect: every row is searched.
 
-    Once frames of a size have gone through, a frame is an upload of its region, launches, one download and one wait for
-    it; a library may wait too. keep_views: whether the views are wanted with the scores.
+    After the first frame of a size, each further frame costs an upload of its region, launches, one download and one
+    wait for it. Some libraries wait in a launch too.
+
+    Args:
+        session: The open graph.
+        cuda: The C++ core's code for GPUs (native.cuda).
+        learned: The product.
+        grid: Rows and columns of patches in a view.
+        view: How frames are cut into views.
+        search: How the memory is searched. Only its precision counts.
+        conditions: The product's conditions; None for the plain graph.
+        keep_views: Whether to return the views with the scores.
     """
 
     def __init__(
@@ -73,10 +94,14 @@ class GpuScorer:
                 session.prepare(stop - start)
 
     def __call__(self, frames: Sequence[Array8 | YuvFrame]) -> tuple[Scores, Array8 | None, list[float]]:
-        """Score frames, uint8 RGB [H,W,3] or YUV; several threads may call at once.
+        """Score frames. Several threads may call at once.
 
-        Returns the scores of all their views, the views uint8 [B,S,S,3] where they are kept, and the seconds of
-        preprocessing, encoding and scoring.
+        Args:
+            frames: The frames, each [height, width, 3], uint8, RGB, or YUV.
+
+        Returns:
+            The scores of all their views; the views, [count, size, size, 3], uint8, or None if they were cut on the GPU
+            and are not kept; and the seconds that preprocessing, encoding and scoring took.
         """
         session = self._session
         squares = [(frame, box) for frame in frames for box in self._view.boxes(*frame.shape[:2])]
@@ -91,7 +116,7 @@ class GpuScorer:
                     uploaded = self._resize(squares[start:stop], uploaded)
                 else:
                     if start:
-                        session.wait()  # the views before are still read from where these go
+                        session.wait()  # the graph may still read the views before, which these overwrite
                     session.fill(views[start:stop])
                 session.mark()
                 session.launch(stop - start)
@@ -111,16 +136,16 @@ class GpuScorer:
         return [(start, min(start + size, count)) for start in range(0, count, size)]
 
     def _cut(self, frames: Sequence[Array8 | YuvFrame]) -> Array8:
-        """Cut frames on the CPU, which makes masks and letterboxes."""
+        """Cut frames on the CPU, for views with a mask or a letterbox."""
         size = self._session.input().shape[1]
         return np.concatenate([
             self._view.cut(frame.rgb() if isinstance(frame, YuvFrame) else frame, size) for frame in frames
         ])  # fmt: skip
 
     def _resize(self, squares: Sequence[tuple[Array8 | YuvFrame, Box]], uploaded: _Uploaded | None) -> _Uploaded | None:
-        """Write squares of frames to the graph's input: regions of frames go up and are cut there.
+        """Upload the regions of frames, and write their squares to the graph's input. Return the last upload.
 
-        uploaded: the frame whose region is there already. Returns the last one.
+        A frame whose region is there already, as `uploaded`, is not uploaded again.
         """
         session = self._session
         views = session.input()
@@ -128,7 +153,7 @@ class GpuScorer:
         for slot, (frame, box) in enumerate(squares):
             if uploaded is None or frame is not uploaded.frame:
                 if uploaded is not None:
-                    session.wait()  # the frame before is still read from where this one goes
+                    session.wait()  # the GPU may still read the frame before, which this one overwrites
                 uploaded = self._upload(frame)
             area = (box.x - uploaded.x, box.y - uploaded.y, box.width, box.height)
             self._cuda.resize(uploaded.pixels, size, area, uploaded.format, views[slot], session.stream)
@@ -149,7 +174,7 @@ class GpuScorer:
         return _Uploaded(frame, device, kind, x, y)
 
     def _score(self, results: _Results, start: int, count: int) -> None:
-        """Score the features of the last launch, which are those of `count` views from `start` on."""
+        """Score the features of the last launch: those of `count` views, from the view `start` on."""
         session = self._session
         global_, local, memory = split_outputs(session.outputs(count))
         out = [array.part(start, count) for array in results.arrays]
@@ -160,7 +185,7 @@ class GpuScorer:
 
 @dataclass(frozen=True, eq=False)
 class _Uploaded:
-    """A frame's region on the GPU; x, y: where in the frame it starts."""
+    """A frame's region on the GPU. It starts at x and y in the frame."""
 
     frame: Array8 | YuvFrame
     pixels: DeviceArray
@@ -170,9 +195,13 @@ class _Uploaded:
 
 
 class _Results:
-    """Scores of some views, and the views where they are kept, side by side on the GPU: they come back in one copy.
+    """Scores of some views, and the views if they are kept. They lie side by side on the GPU, so one copy fetches all.
 
-    arrays: image, grid and the branches; views: the views; host, device: all of it.
+    Attributes:
+        arrays: The arrays of scores on the GPU: image, grid and the branches.
+        views: The views on the GPU; None if they are not kept.
+        host: The host memory that everything is copied to.
+        device: Everything on the GPU.
     """
 
     def __init__(self, session: DeviceSession, count: int, grid: tuple[int, int], keep_views: bool) -> None:
@@ -188,7 +217,7 @@ class _Results:
         self.views = DeviceArray(address, views, "|u1") if keep_views else None
 
     def read(self) -> tuple[Scores, Array8 | None]:
-        """Return what has come back."""
+        """Return the scores and the views that were downloaded."""
         *scores, views = np.split(self.host.copy(), np.cumsum([array.nbytes for array in self.arrays]))
         image, grid, *branches = (
             part.view(np.float32).reshape(array.shape) for part, array in zip(scores, self.arrays, strict=True)

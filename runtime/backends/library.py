@@ -1,7 +1,7 @@
-"""What a library that runs plans is: the device it builds for, how it builds, and what it builds from.
+"""The interface of a library that runs plans: the device it builds for, how it builds, and what it builds from.
 
-A new backend of this kind is a module with a class that fulfils Library, a function `library` that makes one, and a
-line in registry.BACKENDS. A GPU's session extends gpu_session.GpuSession.
+To add such a backend, write a module with a class that fulfils Library and a function `library` that returns one, and
+add a line to registry.BACKENDS. On a GPU, its session extends gpu_session.GpuSession.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from ..core.errors import SettingsError
 from .session import GraphName, Precision, Session
 
 Hardware = Literal["same", "same-capability", "ampere-plus"]
-"""Which devices a plan may run on: the model it was built on, GPUs of its compute capability, or of 8.0 and later."""
+"""The devices that a plan may run on: the model that it was built on, GPUs of its compute capability, or GPUs of
+compute capability 8.0 and later.
+"""
 
 
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -27,7 +29,8 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     Attributes:
         name: Its product name.
         capability: The compute capability of an NVIDIA GPU.
-        multiprocessors: How many it has; every Jetson Orin, whatever its size, has the same name and capability.
+        multiprocessors: The number of its multiprocessors. It is needed because all Jetson Orin have the same name and
+            capability, whatever their size.
         memory: Its memory in GiB, rounded.
     """
 
@@ -53,9 +56,14 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 @dataclass(frozen=True)
 class GraphFiles:
-    """A graph of an engine in one precision: its files and its id.
+    """The files of one graph of an engine in one precision.
 
-    path: the ONNX file; weights: its weights beside it; id: EngineSpec.graph_id, which changes with every byte of both.
+    Attributes:
+        name: Which graph.
+        precision: The precision.
+        path: The ONNX file.
+        weights: The file beside it with its weights.
+        id: EngineSpec.graph_id, which changes with every byte of both files.
     """
 
     name: GraphName
@@ -67,12 +75,19 @@ class GraphFiles:
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """How to build a plan. A library knows some of these settings (Library.settings).
+    """How to build a plan. Each library supports some of these settings (Library.settings).
 
-    max_batch: most views in one run; opt_batch: the batch size to be fastest at; hardware: which devices may run the
-    plan; later_versions: whether later versions of the library may; level: TensorRT's optimisation level, 0 to 5;
-    workspace: bound on scratch memory in MiB, None for no bound; capability: the compute capability of the GPUs that
-    the plan is for, None for this machine's GPU. Raises SettingsError for impossible values.
+    Attributes:
+        max_batch: The most views in one run.
+        opt_batch: The batch size to be fastest at.
+        hardware: Which devices may run the plan.
+        later_versions: Whether later versions of the library may run the plan.
+        level: TensorRT's optimisation level, 0 to 5.
+        workspace: The most scratch memory, in MiB; None means no bound.
+        capability: The compute capability of the GPUs that the plan is for; None means this machine's GPU.
+
+    Raises:
+        SettingsError: A value is not accepted.
     """
 
     max_batch: int = 8
@@ -91,11 +106,19 @@ class BuildSettings:
 
     @property
     def target(self) -> Device | None:
-        """The device that the plan is for, None for this machine's."""
+        """The device that the plan is for; None means this machine's."""
         return None if self.capability is None else Device("any GPU", self.capability)
 
     def check(self, backend: str, known: frozenset[str]) -> None:
-        """Raise SettingsError where a setting was changed that `backend`, which knows those in `known`, ignores."""
+        """Check that no setting was changed that the backend ignores.
+
+        Args:
+            backend: The backend's name, for the error.
+            known: The settings that the backend supports.
+
+        Raises:
+            SettingsError: A setting that the backend does not support is not at its default.
+        """
         changed = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
         unknown = [name for name in changed if name not in known]
         if unknown:
@@ -104,63 +127,91 @@ class BuildSettings:
 
 
 class BuiltPlan(Protocol):
-    """What a library needs to know of a plan to open it; engine.plans.Plan has it.
-
-    name: of its file, without the ending; max_batch: most views in one run, None for any number; later_versions:
-    whether later versions of the library may load it.
-    """
+    """What a library must know of a plan to open it. engine.plans.Plan fulfils it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The plan's file name, without the ending."""
 
     @property
-    def precision(self) -> Precision: ...
+    def precision(self) -> Precision:
+        """The precision that the plan computes in."""
 
     @property
-    def device(self) -> Device: ...
+    def device(self) -> Device:
+        """The device that the plan was built for."""
 
     @property
-    def max_batch(self) -> int | None: ...
+    def max_batch(self) -> int | None:
+        """The most views in one run; None means any number."""
 
     @property
-    def later_versions(self) -> bool: ...
+    def later_versions(self) -> bool:
+        """Whether later versions of the library may load the plan."""
 
 
 class Library(Protocol):
     """An inference library that runs plans on one kind of device."""
 
     backend: str
-    """The name in registry.BACKENDS."""
+    """The backend's name in registry.BACKENDS."""
 
     title: str
-    """The library's name as messages give it."""
+    """The library's name in messages."""
 
     version: str
-    """A plan fits this version only, unless it was built for later ones."""
+    """The library's version. A plan fits only this version, unless it was built for later ones too."""
 
     settings: frozenset[str]
-    """The names of the BuildSettings that it knows."""
+    """The names of the BuildSettings that it supports."""
 
     def device(self) -> Device:
-        """Return the device that plans are built for and run on; BackendError where there is none."""
+        """Return the device that plans are built for and run on.
+
+        Raises:
+            BackendError: There is no such device.
+        """
 
     def build(self, graph: GraphFiles, settings: BuildSettings, folder: Path) -> bytes | None:
-        """Build a plan of a graph and return its bytes.
+        """Build a plan of a graph.
 
-        None means that the library runs the graph file itself and only the difference from torch is to be recorded.
+        Args:
+            graph: The graph.
+            settings: How to build.
+            folder: Where the library may store data that shortens the next build.
 
-        folder: where the library may keep what shortens the next build. Raises EngineError for a graph that it cannot
-        read, BackendError where it cannot build.
+        Returns:
+            The plan's bytes. None if the library runs the graph file itself; the plan's record then holds only how far
+            the graph is from torch on this device.
+
+        Raises:
+            EngineError: The library cannot read the graph.
+            BackendError: The library cannot build.
         """
 
     def open(self, graph: GraphFiles, plan: BuiltPlan, data: bytes | None, threads: int | None) -> Session:
-        """Open what `build` made.
+        """Open a plan that `build` made.
 
-        data: what `build` returned; threads: bound on the library's threads, None for no bound. Raises BackendError
-        where the plan is refused or the device has too little memory.
+        Args:
+            graph: The graph that the plan was built of.
+            plan: The plan's record.
+            data: The value that `build` returned.
+            threads: The most threads of the library; None means no bound.
+
+        Returns:
+            The open plan.
+
+        Raises:
+            BackendError: The library refuses the plan, or the device has too little memory.
         """
 
 
 def slug(backend: str, device: Device, version: str) -> str:
-    """Return backend, device and version as part of a file name."""
+    """Return backend, device and version as part of a file name.
+
+    Args:
+        backend: The backend's name.
+        device: The device.
+        version: The library's version.
+    """
     return re.sub(r"[^A-Za-z0-9.]+", "_", f"{backend}_{device.slug}_{version}")

@@ -17,11 +17,20 @@ from .tensors import IMAGE, Outputs
 
 PROVIDER = "CPUExecutionProvider"
 ARITHMETIC = {"fp32": "fp32", "fp16": "fp16, computed in fp32", "int8": "int8"}
-"""Precision → what its kernels do. It has no product in fp16: values are rounded to it, sums are not."""
+"""Precision → how the kernels compute. They multiply fp16 values in fp32: values are rounded to fp16, sums are not."""
 
 
 class OnnxRuntimeSession:
-    """A graph in an ONNX Runtime session."""
+    """A graph in an ONNX Runtime session.
+
+    Args:
+        graph: The ONNX file.
+        precision: The precision of the graph, one of ARITHMETIC.
+        threads: The most threads of the library; None means no bound.
+
+    Raises:
+        BackendError: ONNX Runtime cannot open the graph, or runs it elsewhere than on the CPU.
+    """
 
     def __init__(self, graph: Path, precision: str, threads: int | None) -> None:
         options = ort.SessionOptions()
@@ -48,7 +57,7 @@ class OnnxRuntimeSession:
 
 @contextlib.contextmanager
 def _refusing(what: str) -> Iterator[None]:
-    """Turn an error of ONNX Runtime into a BackendError in one line."""
+    """Turn an error of ONNX Runtime into a BackendError of one line."""
     try:
         yield
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
@@ -58,7 +67,20 @@ def _refusing(what: str) -> Iterator[None]:
 
 
 def open_session(graph: Path, precision: str, threads: int | None, rest: str) -> OnnxRuntimeSession:  # noqa: ARG001
-    """Open a graph (registry.open_session)."""
+    """Open a graph file (registry.open_session).
+
+    Args:
+        graph: The ONNX file.
+        precision: The precision of the graph.
+        threads: The most threads of the library; None means no bound.
+        rest: Ignored: ONNX Runtime computes the operations that an int8 graph does not quantise in fp32.
+
+    Returns:
+        The open graph.
+
+    Raises:
+        BackendError: The precision is not supported, or the graph cannot be opened.
+    """
     if precision not in ARITHMETIC:
         raise BackendError(f"ONNX Runtime's CPU provider cannot run {precision}: {', '.join(ARITHMETIC)} are supported")
     return OnnxRuntimeSession(graph, precision, threads)

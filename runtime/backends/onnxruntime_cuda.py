@@ -1,7 +1,7 @@
-"""ONNX Runtime's CUDA provider, which runs graphs as they are on an NVIDIA GPU.
+"""ONNX Runtime's CUDA provider, which runs graph files on an NVIDIA GPU.
 
-Not run on a GPU yet: tests/runtime/backends drives it through a double of ONNX Runtime's Python API; its options are
-held to the names in onnxruntime-gpu 1.31.
+It has not run on a GPU yet. The tests in tests/runtime/backends use a double of ONNX Runtime's Python API, and compare
+the option names with those in onnxruntime-gpu 1.31.
 """
 
 from __future__ import annotations
@@ -26,14 +26,22 @@ from .tensors import IMAGE
 PROVIDER = "CUDAExecutionProvider"
 
 ARITHMETIC = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8, computed in fp32, attention in fp16"}
-"""Precision → what the provider's kernels do: of quantised products it has none."""
+"""Precision → how the provider's kernels compute. It has no kernels for quantised products."""
 
 
 class CudaProviderSession(GpuSession):
-    """A graph in the CUDA provider, bound to buffers that stay where they are."""
+    """A graph in the CUDA provider, bound to permanent buffers.
+
+    Args:
+        graph: The ONNX file.
+        max_batch: The most views in one launch.
+        description: Library and version, device, precision.
+
+    Raises:
+        BackendError: The provider does not support the whole graph, or the GPU has too little memory.
+    """
 
     def __init__(self, graph: Path, max_batch: int, description: str) -> None:
-        """Raises BackendError where the provider does not take the whole graph or the GPU has too little memory."""
         super().__init__(max_batch)
         self.description = description
         with self._opening():
@@ -65,9 +73,9 @@ class CudaProviderSession(GpuSession):
 
 
 def _open(graph: Path, stream: int) -> Any:
-    """Open a graph in an ONNX Runtime session whose work all lies in the CUDA provider, on this stream."""
+    """Open a graph in an ONNX Runtime session that runs all of it in the CUDA provider, on this stream."""
     settings = ort.SessionOptions()
-    settings.log_severity_level = 4  # what it logs it also raises
+    settings.log_severity_level = 4  # errors need not be logged, because they are raised too
     options = {
         "device_id": str(DEVICE),
         "enable_cuda_graph": "1",
@@ -77,7 +85,7 @@ def _open(graph: Path, stream: int) -> Any:
     }
     try:
         session = ort.InferenceSession(str(graph), settings, providers=[(PROVIDER, options)], enable_fallback=0)
-    except Exception as error:  # see above
+    except Exception as error:  # ONNX Runtime's own exceptions share no base class
         raise BackendError(_explain(f"cannot open {graph.name}", error)) from error
     providers = session.get_providers()
     if providers[:1] != [PROVIDER]:
@@ -88,14 +96,17 @@ def _open(graph: Path, stream: int) -> Any:
 def _explain(what: str, error: Exception) -> str:
     reason, advice = first_line(error, "it gave no reason"), ""
     if "memory" in reason.lower():
-        advice = ": end what else uses the GPU, or build with a smaller --max-batch"
+        advice = ": end other programs that use the GPU, or build with a smaller --max-batch"
     return f"ONNX Runtime {ort.__version__} {what}: {reason}{advice}"
 
 
 class CudaProvider:
     """The CUDA provider as a library that runs plans (library.Library).
 
-    It builds nothing: a plan of it holds only how far the graph is from torch on this GPU.
+    It builds nothing: its plans hold only how far the graph is from torch on this GPU.
+
+    Raises:
+        BackendError: The provider cannot be loaded.
     """
 
     backend = "onnxruntime-cuda"
@@ -104,14 +115,19 @@ class CudaProvider:
     settings = frozenset({"max_batch"})
 
     def __init__(self) -> None:
-        """Raises BackendError where the provider cannot be loaded."""
         load_provider()
 
     def device(self) -> Device:
         return current_gpu()
 
     def build(self, graph: GraphFiles, settings: BuildSettings, folder: Path) -> None:
-        """Build nothing."""
+        """Return None: the provider runs the graph file itself.
+
+        Args:
+            graph: Ignored.
+            settings: Ignored.
+            folder: Ignored.
+        """
 
     def open(self, graph: GraphFiles, plan: BuiltPlan, data: bytes | None, threads: int | None) -> CudaProviderSession:  # noqa: ARG002
         description = f"onnxruntime {self.version} CUDA {plan.device.name} {ARITHMETIC[graph.precision]}"
@@ -120,10 +136,13 @@ class CudaProvider:
 
 
 def load_provider() -> None:
-    """Let ONNX Runtime load its CUDA provider; BackendError with the loader's message where it cannot.
+    """Let ONNX Runtime load its CUDA provider.
 
-    ONNX Runtime itself says no more than that it could not, and must be the first to try: a provider that Python
-    loaded before would not know its host.
+    ONNX Runtime's own error gives no reason, so the loader's message is looked up. ONNX Runtime must try first: if
+    Python loaded the provider before, the provider would not find the functions of ONNX Runtime that it needs.
+
+    Raises:
+        BackendError: The provider cannot be loaded. The message is the loader's.
     """
     if PROVIDER not in ort.get_available_providers():
         raise BackendError(
@@ -132,7 +151,7 @@ def load_provider() -> None:
         )
     ort.set_default_logger_severity(4)
     try:
-        if hasattr(ort, "preload_dlls"):  # 1.21: finds CUDA and cuDNN in NVIDIA's wheels
+        if hasattr(ort, "preload_dlls"):  # since 1.21: loads CUDA and cuDNN from NVIDIA's wheels
             with contextlib.redirect_stdout(io.StringIO()):
                 ort.preload_dlls()
         ort.OrtValue.ortvalue_from_shape_and_type([1], np.uint8, "cuda", DEVICE)
@@ -142,11 +161,11 @@ def load_provider() -> None:
             "or put it on the loader's path (LD_LIBRARY_PATH)"
         ) from error
     finally:
-        ort.set_default_logger_severity(2)  # its default: warnings
+        ort.set_default_logger_severity(2)  # the default: warnings
 
 
 def _why_not(error: Exception) -> str:
-    """Return what the loader says of the provider's file, or else the error of ONNX Runtime, in one line."""
+    """Return the loader's message about the provider's file, or else ONNX Runtime's error, in one line."""
     name = "onnxruntime_providers_cuda.dll" if sys.platform == "win32" else "libonnxruntime_providers_cuda.so"
     try:
         ctypes.CDLL(str(Path(ort.__file__).parent / "capi" / name))
@@ -156,5 +175,9 @@ def _why_not(error: Exception) -> str:
 
 
 def library(_: str) -> CudaProvider:
-    """Return the library behind a backend (registry.AUTO)."""
+    """Return the library of a backend (registry.open_library).
+
+    Args:
+        _: The backend's name, which is ignored.
+    """
     return CudaProvider()

@@ -1,9 +1,9 @@
 """OpenVINO on the CPU or an Intel GPU.
 
-Left alone, OpenVINO runs an fp32 graph in bf16 on processors that have it, and in fp16 on a GPU; the precision is
-therefore always set and always read back.
+By default OpenVINO runs an fp32 graph in bf16 on processors that support it, and in fp16 on a GPU. So the precision is
+always set explicitly, and read back.
 
-Its plans hold no weights, which stay in the engine's file.
+Its plans hold no weights. These stay in the engine's file.
 """
 
 from __future__ import annotations
@@ -29,27 +29,39 @@ _TYPES = {
     "CPU": {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "int8": ov.Type.f32},
     "GPU": {"fp32": ov.Type.f32, "fp16": ov.Type.f16, "int8": ov.Type.f32},
 }
-"""Device → precision → the type of whatever the graph itself does not quantise; see _type."""
+"""Device → precision → the type of operations that the graph itself does not quantise (see _type)."""
 
 REST = "bf16"
-"""What plans compute in that an int8 graph does not quantise (registry.open_session): the record of a plan is measured
-on the device that uses it."""
+"""What plans use for operations that an int8 graph does not quantise (registry.open_session). bf16 is allowed, because
+a plan's parity record is measured on the device that uses the plan.
+"""
 
 UNWRITTEN = -2.0
-"""A value that no feature and no score has: features are vectors of length 1. Where memory has run out, OpenVINO 2026.4
-may return from a run as if nothing were wrong and leave the outputs as they were, of the picture before."""
+"""A value that no feature has: features are vectors of length 1. It is written to the outputs before each run, because
+OpenVINO 2026.4 may return without error if memory has run out, and leave the outputs of the previous picture.
+"""
 
 _WITHOUT_WEIGHTS = {"CACHE_MODE": "OPTIMIZE_SIZE"}
-"""The configuration with which a plan is both made and opened."""
+"""The configuration for building and for opening plans."""
 
 
 class OpenVinoSession:
-    """A compiled OpenVINO model with one inference request, tuned for latency."""
+    """A compiled OpenVINO model with one inference request, configured for latency.
+
+    Args:
+        compiled: The compiled model.
+        device: "CPU" or "GPU".
+        precision: The precision of the graph.
+        rest: What an int8 graph's other operations compute in (registry.open_session).
+
+    Raises:
+        BackendError: OpenVINO chose another precision.
+    """
 
     def __init__(self, compiled: Any, device: str, precision: str, rest: str) -> None:
         actual, expected = compiled.get_property("INFERENCE_PRECISION_HINT"), _type(device, precision, rest)
         if actual != expected:
-            raise BackendError(f"OpenVINO chose {actual} where {precision} was asked for")
+            raise BackendError(f"OpenVINO chose {actual} where {precision} was requested")
         self._lock = threading.Lock()
         self._request = compiled.create_infer_request()
         self._output_names = [output.any_name for output in compiled.outputs]
@@ -58,9 +70,9 @@ class OpenVinoSession:
         self.description = f"openvino {VERSION} {device} {precision}{with_bf16}"
 
     def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:
-        with self._lock:  # one request, one set of buffers: copied before the next call fills them
+        with self._lock:  # there is one set of buffers, so results are copied before the next call fills them
             if conditions is not None and conditions != self._conditions:
-                self._conditions = None  # until all are there
+                self._conditions = None  # until all tensors are set
                 for name, tensor in conditions.tensors.items():
                     self._request.set_tensor(name, ov.Tensor(tensor))  # a copy
                 self._conditions = conditions
@@ -77,14 +89,16 @@ class OpenVinoSession:
         return {name: output.copy() for name, output in outputs.items()}
 
     def _read(self) -> Outputs:
-        """Return the request's own arrays of the outputs; a run of as many views writes to the same arrays."""
+        """Return the request's own output arrays. A further run of as many views writes to the same arrays."""
         return {name: self._request.get_output_tensor(index).data for index, name in enumerate(self._output_names)}
 
 
 class OpenVino:
     """OpenVINO as a library that runs plans (library.Library).
 
-    device: "CPU" or "GPU", as OpenVINO names them.
+    Args:
+        backend: The backend's name in registry.BACKENDS.
+        device: "CPU" or "GPU", as OpenVINO names them.
     """
 
     title = "OpenVINO"
@@ -96,7 +110,7 @@ class OpenVino:
         self._device = device
 
     def device(self) -> Device:
-        """Return the device's name with the types it can compute in, on which OpenVINO's code depends."""
+        """Return the device's name with the types that it can compute in, because OpenVINO's code depends on these."""
         core = ov.Core()
         needs = "" if self._device == "CPU" else ", which needs an Intel GPU and its OpenCL driver (intel-opencl-icd)"
         name = _refusing(f"has no {self._device}{needs}", lambda: core.get_property(self._device, "FULL_DEVICE_NAME"))
@@ -122,7 +136,19 @@ def compile_graph(
 ) -> Any:
     """Compile a graph file into OpenVINO's model.
 
-    further: more of OpenVINO's configuration; see registry.open_session for the rest.
+    Args:
+        path: The ONNX file.
+        device: "CPU" or "GPU".
+        precision: The precision of the graph.
+        rest: What an int8 graph's other operations compute in (registry.open_session).
+        further: Further settings of OpenVINO.
+        threads: The most threads of the library on a CPU; None means no bound.
+
+    Returns:
+        OpenVINO's compiled model.
+
+    Raises:
+        BackendError: The device cannot run the precision, or OpenVINO cannot compile the graph.
     """
     config = _configuration(device, precision, rest, threads) | further
     core = ov.Core()
@@ -140,7 +166,7 @@ def _configuration(device: str, precision: str, rest: str, threads: int | None) 
 
 
 def _type(device: str, precision: str, rest: str) -> ov.Type:
-    """Return the type that OpenVINO is told to compute in; BackendError where the device cannot run the precision."""
+    """Return the type that OpenVINO must compute in. Raise BackendError if the device cannot run the precision."""
     if precision not in _TYPES[device]:
         accepted = ", ".join(_TYPES[device])
         raise BackendError(f"OpenVINO cannot run {precision} on the {device}: {accepted} are supported")
@@ -153,7 +179,7 @@ def _type(device: str, precision: str, rest: str) -> ov.Type:
 
 
 def _refusing(what: str, call: Callable[[], Any]) -> Any:
-    """Return what `call` returns; where OpenVINO refuses, raise BackendError with the last line of its message."""
+    """Return the result of `call`. Turn an error of OpenVINO into a BackendError with the last line of its message."""
     try:
         return call()
     except RuntimeError as error:
@@ -164,10 +190,27 @@ def _refusing(what: str, call: Callable[[], Any]) -> Any:
 
 
 def library(backend: str) -> OpenVino:
-    """Return the library behind a backend (registry.AUTO)."""
+    """Return the library of a backend (registry.open_library).
+
+    Args:
+        backend: The backend's name.
+    """
     return OpenVino(backend, "GPU" if backend == "openvino-gpu" else "CPU")
 
 
 def open_session(graph: Path, precision: str, threads: int | None, rest: str) -> OpenVinoSession:
-    """Open a graph (registry.open_session)."""
+    """Open a graph file on the CPU (registry.open_session).
+
+    Args:
+        graph: The ONNX file.
+        precision: The precision of the graph.
+        threads: The most threads of the library; None means no bound.
+        rest: What an int8 graph's other operations compute in (registry.open_session).
+
+    Returns:
+        The open graph.
+
+    Raises:
+        BackendError: The processor cannot run the precision, or the graph cannot be opened.
+    """
     return OpenVinoSession(compile_graph(graph, "CPU", precision, rest, {}, threads), "CPU", precision, rest)

@@ -1,4 +1,4 @@
-"""The backends: inference libraries by name, each imported only when it is asked for."""
+"""The registry of backends: inference libraries by name. Each library is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from .session import Session
 class Backend:
     """Where a backend comes from.
 
-    module: its module in this folder; package: the package that shows whether its library is installed; extra: the
-    extra of goodparts that installs the library; hint: more help for the error that the library is missing.
+    Attributes:
+        module: Its module in this folder.
+        package: The package that shows whether its library is installed.
+        extra: The extra of goodparts that installs the library.
+        hint: Further advice for the error that the library is missing.
     """
 
     module: str
@@ -41,27 +44,38 @@ BACKENDS = {
         module="tensorrt",
         package="tensorrt",
         extra="tensorrt",
-        hint="; on a Jetson TensorRT comes with JetPack, seen from environments made with --system-site-packages",
+        hint="; on a Jetson, TensorRT comes with JetPack: make the environment with --system-site-packages",
     ),
     TENSORRT_RTX: Backend("tensorrt", "tensorrt_rtx_bindings", "tensorrt-rtx"),
 }
 
 AUTO = ("openvino", "onnxruntime")
-"""What "auto" tries, in this order: OpenVINO was the faster in every precision (benchmarks/results/frame.md).
+"""The backends that "auto" tries, in this order. OpenVINO was faster in every precision (benchmarks/results/frame.md).
 
-Their modules have a function `open_session`, which opens a graph file. The modules of all but "onnxruntime" have a
-function `library`, which returns the Library that builds and runs plans. A GPU's backend is not in AUTO, because it
-runs only what `goodparts build` made for it.
+Their modules have a function `open_session`, which opens a graph file. All modules but "onnxruntime" have a function
+`library`, which returns the Library that builds and runs plans. GPU backends are not in AUTO, because they run only
+plans that `goodparts build` made.
 """
 
 
 def installed(backend: str) -> bool:
-    """Return whether a backend's library can be found, without importing it."""
+    """Return whether a backend's library is installed. The library is not imported.
+
+    Args:
+        backend: The backend's name.
+    """
     return importlib.util.find_spec(BACKENDS[backend].package) is not None
 
 
 def check_name(backend: str) -> None:
-    """Raise BackendError for a name that is no backend's."""
+    """Check that a backend exists.
+
+    Args:
+        backend: The name to check.
+
+    Raises:
+        BackendError: There is no backend of this name.
+    """
     if backend not in BACKENDS:
         raise BackendError(f"unknown backend {backend!r}: choose auto, {', '.join(BACKENDS)}")
 
@@ -69,8 +83,14 @@ def check_name(backend: str) -> None:
 def choose_backend(backend: str, allowed: Sequence[str], precision: str) -> str:
     """Return the named backend, or for "auto" the first of AUTO that is allowed and installed.
 
-    allowed: those that have a parity record for the precision. Raises EngineError for a backend that has none,
-    BackendError where there is no such backend or nothing is installed.
+    Args:
+        backend: The backend's name, or "auto".
+        allowed: The backends that have a parity record for the precision.
+        precision: The precision of the graph, for the error.
+
+    Raises:
+        EngineError: The backend is not allowed.
+        BackendError: There is no backend of this name, or for "auto" none that is allowed is installed.
     """
     if backend != "auto":
         check_name(backend)
@@ -90,13 +110,24 @@ def choose_backend(backend: str, allowed: Sequence[str], precision: str) -> str:
 
 
 def open_session(graph: Path, backend: str, precision: str, threads: int | None, rest: str = "fp32") -> Session:
-    """Open a graph file in a backend of AUTO; BackendError where that cannot be. There is no fallback.
+    """Open a graph file in a backend of AUTO. If that fails, no other backend is tried.
 
-    threads: bound on the library's threads, None for no bound; rest: "bf16" where what an int8 graph does not quantise
-    may be computed in bf16, which OpenVINO does if the processor can.
+    Args:
+        graph: The ONNX file.
+        backend: The backend's name.
+        precision: The precision of the graph.
+        threads: The most threads of the library; None means no bound.
+        rest: What may compute the operations that an int8 graph does not quantise: "fp32" or "bf16". With "bf16",
+            OpenVINO uses bf16 if the processor supports it.
+
+    Returns:
+        The open graph.
+
+    Raises:
+        BackendError: The backend runs only plans, its library is missing, or it cannot open the graph.
     """
     if backend not in AUTO:
-        raise BackendError(f"{backend} runs what `goodparts build` made, not graph files: choose {' or '.join(AUTO)}")
+        raise BackendError(f"{backend} runs plans of `goodparts build`, not graph files: choose {' or '.join(AUTO)}")
     with _importing(backend) as module:
         open_graph = module.open_session
     session: Session = open_graph(graph, precision, threads, rest)
@@ -104,7 +135,14 @@ def open_session(graph: Path, backend: str, precision: str, threads: int | None,
 
 
 def open_library(backend: str) -> Library:
-    """Return the library of a backend that runs plans; BackendError that names what is missing."""
+    """Return the library of a backend that runs plans.
+
+    Args:
+        backend: The backend's name.
+
+    Raises:
+        BackendError: The library is missing or cannot be loaded.
+    """
     with _importing(backend) as module:
         library: Library = module.library(backend)
     return library
@@ -112,13 +150,13 @@ def open_library(backend: str) -> Library:
 
 @contextlib.contextmanager
 def _importing(backend: str) -> Iterator[Any]:
-    """Import a backend's module; BackendError that names what is missing where it or its library cannot be loaded."""
+    """Import a backend's module. If that fails, raise BackendError that names the missing library."""
     entry = BACKENDS[backend]
     try:
         yield importlib.import_module(f".{entry.module}", __package__)
     except ModuleNotFoundError as error:
         raise BackendError(f"{error.name} is not installed: {install_line(entry.extra)}{entry.hint}") from error
-    except ImportError as error:  # what the loader says names the library
+    except ImportError as error:  # the loader's message names the library
         raise BackendError(
             f"{entry.package} cannot be loaded: {first_line(error)}: put it on the loader's path (LD_LIBRARY_PATH)"
         ) from error

@@ -1,4 +1,4 @@
-"""What an open graph is: views in, features out, on the host or on a GPU."""
+"""The interface of an open graph: it takes views and returns features, on the host or on a GPU."""
 
 from __future__ import annotations
 
@@ -15,97 +15,166 @@ from .device_array import DeviceArray
 from .tensors import Outputs
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
-"""What a graph computes in."""
+"""The number format in which a graph computes."""
 
 GraphName = Literal["plain", "prompted"]
-"""Which graph of an engine: the plain one reads views only, the prompted one also what a product learned."""
+"""The graphs of an engine: the plain graph reads only views, the prompted graph reads a product's conditions too."""
 
 WITH_BF16 = " with bf16"
-"""How the description of a session ends that computes in bf16 what its int8 graph does not quantise."""
+"""The end of Session.description if the operations that an int8 graph does not quantise are computed in bf16."""
 
 VIEWS_AT_ONCE = 8
-"""Most views in one pass on a CPU: memory use grows with them, and an encoder is no faster for more."""
+"""The most views in one run on a CPU. More views need more memory, and do not make an encoder faster."""
 
 
 class Session(Protocol):
     """An open graph."""
 
     description: str
-    """What really runs: library and version, device, precision."""
+    """What runs: library and version, device, precision."""
 
     def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:
-        """Run the graph on views uint8 [B,S,S,3] and return its outputs by name.
+        """Run the graph. Several threads may call at once; more views than fit in one run are run in parts.
 
-        conditions: the inputs of a prompted graph besides the views. Several threads may call at once.
+        Args:
+            views: The views, [count, size, size, 3], uint8, RGB.
+            conditions: The inputs of a prompted graph besides the views; None for a plain graph.
+
+        Returns:
+            The outputs by name.
+
+        Raises:
+            BackendError: The library fails.
         """
 
 
 @runtime_checkable
 class DeviceSession(Session, Protocol):
-    """An open graph whose views and features may stay on the GPU: see gpu_session.GpuSession.
+    """An open graph whose views and features may stay on the GPU (see gpu_session.GpuSession).
 
     A `turn` lasts from filling the input to the last use of the outputs. Everything but `wait` is enqueued on `stream`.
     """
 
     max_batch: int
-    """Most views in one launch."""
+    """The most views in one launch."""
 
     @property
     def stream(self) -> int:
-        """The address of a CUDA stream."""
+        """The address of the CUDA stream on which everything is enqueued."""
 
     def turn(self) -> AbstractContextManager[None]:
-        """Keep the buffers and the stream to this thread for one use, with its calls going to their GPU."""
+        """Reserve buffers and stream for this thread, and send its CUDA calls to their GPU.
+
+        Returns:
+            A context, which is entered for the turn.
+        """
 
     def input(self) -> DeviceArray:
-        """Return where views are read from: uint8 [max_batch,S,S,3]."""
+        """Return the array that views are read from, [max_batch, size, size, 3], uint8."""
 
     def fill(self, views: Array8) -> None:
-        """Copy views from the host into the input."""
+        """Enqueue a copy of views from the host into the input.
+
+        Args:
+            views: The views, [count, size, size, 3], uint8, RGB.
+        """
 
     def condition(self, conditions: Conditions | None) -> None:
-        """Copy the conditions of a prompted graph into its inputs, unless they are there."""
+        """Enqueue a copy of the conditions of a prompted graph into its inputs, unless they are there already.
+
+        Args:
+            conditions: The conditions; None for a plain graph.
+        """
 
     def prepare(self, batch: int) -> None:
-        """Prepare runs of `batch` views, which otherwise happens in the first `launch` of so many."""
+        """Prepare runs of a batch size. Otherwise its first `launch` does that.
+
+        Args:
+            batch: The number of views.
+        """
 
     def launch(self, batch: int) -> None:
-        """Run the first `batch` views of the input."""
+        """Enqueue a run of the first views of the input. Some libraries also wait until it is done.
+
+        Args:
+            batch: The number of views.
+        """
 
     def outputs(self, batch: int) -> dict[str, DeviceArray]:
-        """Return where the outputs of the last launch are, by name: float32 [batch,…]."""
+        """Return the arrays that hold the outputs of the last launch, by name: [batch, …], float32.
+
+        Args:
+            batch: The number of views of that launch.
+        """
 
     def buffer(self, name: str, shape: tuple[int, ...], element: Any) -> tuple[Any, DeviceArray]:
-        """Return an array in page-locked host memory and one on the GPU, kept under a name for the next who asks."""
+        """Return an array in page-locked host memory and one on the GPU.
+
+        They are kept under their name: a later call with this name returns the same memory, or larger memory if it
+        needs that.
+
+        Args:
+            name: The buffer's name.
+            shape: The shape of both arrays.
+            element: The type of the elements, as numpy accepts it.
+        """
 
     def upload(self, host: Any, device: DeviceArray) -> None:
-        """Copy an array of `buffer` to the GPU."""
+        """Enqueue a copy of an array of `buffer` to the GPU.
+
+        Args:
+            host: The array on the host.
+            device: The array on the GPU.
+        """
 
     def download(self, host: Any, device: DeviceArray) -> None:
-        """Copy an array of `buffer` from the GPU."""
+        """Enqueue a copy of an array of `buffer` from the GPU.
+
+        Args:
+            host: The array on the host.
+            device: The array on the GPU.
+        """
 
     def copy(self, to: DeviceArray, array: DeviceArray) -> None:
-        """Copy an array on the GPU to another place there."""
+        """Enqueue a copy of an array on the GPU to another place there.
+
+        Args:
+            to: The array to write to.
+            array: The array to read.
+        """
 
     def mark(self) -> None:
-        """Note the time at which what was enqueued so far is done."""
+        """Record the time at which the work that was enqueued so far is done."""
 
     def spans(self) -> list[float]:
-        """Return the seconds between one mark of this turn and the next, all of which `wait` has waited for."""
+        """Return the seconds between consecutive marks of this turn. Call `wait` first."""
 
     def wait(self) -> None:
-        """Wait until all of it is done."""
+        """Wait until all enqueued work is done."""
 
 
 def in_parts(views: Array8, at_once: int, run: Callable[[Array8], Outputs]) -> Outputs:
-    """Run an encoder on any number of views [B,S,S,3], in parts of nearly one size, and join the outputs.
+    """Run an encoder on any number of views, in parts of nearly one size.
 
-    at_once: most views in a part; run: runs the encoder on a part.
+    Args:
+        views: The views, [count, size, size, 3], uint8, RGB.
+        at_once: The most views in a part.
+        run: Runs the encoder on a part.
+
+    Returns:
+        The outputs of all views, by name.
     """
     parts = [run(part) for part in np.array_split(views, max(1, math.ceil(len(views) / at_once)))]
     return parts[0] if len(parts) == 1 else join_outputs(parts)
 
 
 def join_outputs(parts: list[Outputs]) -> Outputs:
-    """Join the outputs of consecutive runs of one graph, each along its first axis."""
+    """Join the outputs of consecutive runs of one graph.
+
+    Args:
+        parts: The outputs of each run.
+
+    Returns:
+        The outputs by name, joined along the first axis.
+    """
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,10 +1,10 @@
-"""NVIDIA TensorRT, 10.3 and later, and TensorRT-RTX: both run plans that `goodparts build` made.
+"""NVIDIA TensorRT, 10.3 and later, and TensorRT-RTX. Both run plans that `goodparts build` made.
 
-TensorRT-RTX runs on the GPUs of PCs. It builds without a GPU too, for a compute capability that is named, and compiles
-the rest where the plan first runs.
+TensorRT-RTX runs on the GPUs of PCs. It can build without a GPU, for a given compute capability. It compiles the
+kernels on the machine where the plan first runs.
 
-No plan has run on a GPU yet: tests/runtime/backends drives both through a double of their Python API, and builds with
-the real TensorRT-RTX where it is installed.
+No plan has run on a GPU yet. The tests in tests/runtime/backends use a double of the Python API for both, and build
+with the real TensorRT-RTX if it is installed.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ log = logging.getLogger(__name__)
 
 
 class TensorRtSession(GpuSession):
-    """A plan on the GPU: per batch size one CUDA graph.
+    """A plan on the GPU, with one CUDA graph for each batch size.
 
-    A graph belongs to the execution context it was recorded from, which must not change afterwards; so each batch
-    size has a context of its own. They run one at a time and share one block of scratch memory.
+    A CUDA graph belongs to the execution context from which it was recorded, and that context must not change
+    afterwards. So each batch size has a context of its own. They run one at a time and share one block of scratch
+    memory.
+
+    Args:
+        api: The library that built the plan.
+        backend: The backend's name.
+        plan: The plan's record.
+        data: The plan's bytes.
+
+    Raises:
+        BackendError: The library refuses the plan, or the GPU has too little memory.
+        EngineError: A tensor of the plan has a type that goodparts does not read or write.
     """
 
     def __init__(self, api: TensorRtApi, backend: str, plan: BuiltPlan, data: bytes | None) -> None:
-        """Open a plan.
-
-        Args:
-            api: The library that built it.
-            backend: The backend's name.
-            plan: The plan's record.
-            data: The plan.
-
-        Raises:
-            BackendError: The library refuses the plan, or the GPU has too little memory.
-        """
         self._api, self._logger = api, api.Logger()
         runtime = api.create(api.trt.Runtime, self._logger, logger=self._logger, failed="does not start")
-        # A plan for later versions carries host code of its own; it is as trusted as the folder it lies in.
+        # A plan for later versions contains host code. It is trusted as much as the folder in which it lies.
         runtime.engine_host_code_allowed = plan.later_versions
         self._engine = api.create(
             runtime.deserialize_cuda_engine, data, logger=self._logger, failed=f"cannot load {plan.name}"
@@ -61,15 +61,15 @@ class TensorRtSession(GpuSession):
             self._allocate(*self._shapes())
 
     def _shapes(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-        """Return the shapes of the input and the outputs, without the batch, and of the conditions.
+        """Return the shapes of the input and the outputs, without the batch, and the shapes of the conditions.
 
-        Raises EngineError where a tensor has another type than goodparts reads and writes.
+        Raise EngineError if a tensor has a type that goodparts does not read or write.
         """
         engine, trt = self._engine, self._api.trt
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         modes = {name: engine.get_tensor_mode(name) for name in names}
         if modes.get(IMAGE) != trt.TensorIOMode.INPUT or engine.get_tensor_dtype(IMAGE) != trt.DataType.UINT8:
-            raise EngineError(f"the plan reads no uint8 tensor {IMAGE!r} but {', '.join(names)}: build it again")
+            raise EngineError(f"the plan has no uint8 input {IMAGE!r} (it has {', '.join(names)}): build it again")
         for name in names:
             kind = engine.get_tensor_dtype(name)
             if name != IMAGE and kind != trt.DataType.FLOAT:
@@ -83,7 +83,7 @@ class TensorRtSession(GpuSession):
         )
 
     def _context_settings(self) -> Any:
-        """Return what a context is created with: it brings no scratch memory of its own."""
+        """Return the argument for creating a context: the context must not allocate scratch memory of its own."""
         return self._api.trt.ExecutionContextAllocationStrategy.USER_MANAGED
 
     def _context(self, batch: int) -> Any:
@@ -110,7 +110,7 @@ class TensorRtSession(GpuSession):
             if not context.execute_async_v3(self.stream):
                 raise BackendError(f"{self._api.title} cannot run {batch} views: {self._logger.reason}")
 
-        enqueue()  # the first run after a change of shape does work that cannot be recorded
+        enqueue()  # the first run with a new shape does work that cannot be recorded
         resources.wait()
         launch = resources.record(enqueue)
         self._users[batch] = context  # kept alive for the recorded graph
@@ -118,7 +118,14 @@ class TensorRtSession(GpuSession):
 
 
 class TensorRtRtxSession(TensorRtSession):
-    """A plan of TensorRT-RTX, whose kernels are compiled on this machine; a file in the user's cache keeps them."""
+    """A plan of TensorRT-RTX. Its kernels are compiled on this machine and kept in a file in the user's cache.
+
+    Args:
+        api: The library that built the plan.
+        backend: The backend's name.
+        plan: The plan's record.
+        data: The plan's bytes.
+    """
 
     def __init__(self, api: TensorRtApi, backend: str, plan: BuiltPlan, data: bytes | None) -> None:
         self._kernels: Any = None
@@ -126,14 +133,14 @@ class TensorRtRtxSession(TensorRtSession):
         super().__init__(api, backend, plan, data)
 
     def _context_settings(self) -> Any:
-        """Compile the kernels of a batch size before its first run, which is then recorded with them."""
+        """Return the argument for creating a context. It makes the library compile kernels before a run is recorded."""
         trt = self._api.trt
         settings = self._engine.create_runtime_config()
         settings.set_execution_context_allocation_strategy(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         settings.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         if self._kernels is None:
             self._kernels = settings.create_runtime_cache()
-            if self._kernels_file.is_file():  # what does not fit this machine any more is refused and compiled again
+            if self._kernels_file.is_file():  # kernels that no longer fit this machine are compiled again
                 self._kernels.deserialize(read_bytes(self._kernels_file))
         settings.set_runtime_cache(self._kernels)
         return settings
@@ -174,7 +181,7 @@ class TensorRt:
 
 
 class TensorRtRtx(TensorRt):
-    """TensorRT-RTX as a library that runs plans (library.Library). Its plans fit every GPU of their capability."""
+    """TensorRT-RTX as a library that runs plans (library.Library). A plan fits every GPU of its compute capability."""
 
     backend, title = "tensorrt-rtx", "TensorRT-RTX"
     settings = frozenset({"max_batch", "opt_batch", "capability"})
@@ -188,5 +195,9 @@ class TensorRtRtx(TensorRt):
 
 
 def library(backend: str) -> TensorRt:
-    """Return the library behind a backend (registry.AUTO)."""
+    """Return the library of a backend (registry.open_library).
+
+    Args:
+        backend: The backend's name.
+    """
     return TensorRtRtx() if backend == TensorRtRtx.backend else TensorRt()

@@ -18,14 +18,20 @@ log = logging.getLogger(__name__)
 class TensorRtApi:
     """One of the two libraries.
 
+    Args:
+        module: The name of its Python module, which is imported.
+        title: Its name in messages.
+
     Attributes:
         trt: Its Python module.
-        title: Its name as messages give it.
+        title: Its name in messages.
         version: Its version, as in "10.3.0".
+
+    Raises:
+        ImportError: The module cannot be imported.
     """
 
     def __init__(self, module: str, title: str) -> None:
-        """Import the module; ImportError where it cannot be imported."""
         self.trt = importlib.import_module(module)
         self.title = title
         self.version: str = self.trt.__version__
@@ -35,7 +41,7 @@ class TensorRtApi:
 
     @functools.cached_property
     def Logger(self) -> type[Any]:  # noqa: N802 - a class, which derives from one of the library's
-        """Create a logger with it: it keeps errors for `create`, and hands the rest to `logging`."""
+        """The class of the library's loggers. A logger keeps errors for `create`, and passes all lines to `logging`."""
         trt = self.trt
 
         class Logger(trt.ILogger):  # type: ignore[misc,name-defined]
@@ -57,16 +63,19 @@ class TensorRtApi:
         return Logger
 
     def create(self, function: Callable[..., Created | None], *arguments: object, logger: Any, failed: str) -> Created:
-        """Call a function of the library that creates an object, and return the object.
+        """Call a function of the library that creates an object.
 
         Args:
-            function: What creates the object.
+            function: The function.
             arguments: The function's arguments.
             logger: The logger that the library reports to.
-            failed: What could not be done, for the error.
+            failed: What has failed if there is no object, for the error.
+
+        Returns:
+            The created object.
 
         Raises:
-            BackendError: There is no object; the bindings then return None or raise TypeError.
+            BackendError: No object was created. The library's Python functions then return None or raise TypeError.
         """
         logger.errors.clear()
         try:

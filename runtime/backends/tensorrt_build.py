@@ -1,4 +1,4 @@
-"""Building a TensorRT plan of a graph, which takes minutes of trying kernels; the progress is shown."""
+"""Building a TensorRT plan of a graph. It takes minutes, because the library tries many kernels; progress is shown."""
 
 from __future__ import annotations
 
@@ -25,13 +25,23 @@ _LEVELS: dict[Hardware, str] = {
 
 
 def build_with_timings(api: TensorRtApi, graph: GraphFiles, settings: BuildSettings, timings_file: Path) -> bytes:
-    """Build the plan of a graph with the kernel timings of earlier builds, and write the timings to their file."""
+    """Build the plan of a graph with the kernel timings of earlier builds, and write the new timings to their file.
+
+    Args:
+        api: The library that builds.
+        graph: The graph.
+        settings: How to build.
+        timings_file: The file with the timings, which need not exist yet.
+
+    Returns:
+        The plan's bytes.
+    """
     log.info("this may take many minutes")
     timings = read_bytes(timings_file) if timings_file.is_file() else b""
     data, timings = build(api, graph.path, settings, Progress(f"building {graph.precision}"), timings)
     try:
         write_atomic(timings_file, timings)
-    except FileError as error:  # the plan is what was asked for
+    except FileError as error:  # the plan is still good without them
         log.info("the kernel timings are not kept: %s", error)
     return data
 
@@ -39,18 +49,18 @@ def build_with_timings(api: TensorRtApi, graph: GraphFiles, settings: BuildSetti
 def build(
     api: TensorRtApi, graph: Path, settings: BuildSettings, progress: Progress, timings: bytes | None = None
 ) -> tuple[bytes, bytes]:
-    """Build the plan of an ONNX graph as a strongly typed network, so that the types are the graph's own.
+    """Build the plan of an ONNX graph as a strongly typed network, so that the types are those of the graph.
 
     Args:
         api: The library that builds.
         graph: The ONNX file.
         settings: How to build.
-        progress: Shows how far the build is, and may end it.
+        progress: Shows the progress of the build, and may end it.
         timings: The kernel timings of an earlier build with the same library for the same GPU, or b""; None for a
-            library that keeps none.
+            library that keeps no timings.
 
     Returns:
-        The plan, and the timings for the next build.
+        The plan's bytes, and the timings for the next build.
 
     Raises:
         EngineError: The library cannot parse the graph.
@@ -90,7 +100,7 @@ def build(
 
 
 def _parse_errors(parser: Any) -> str:
-    """Return the parser's first error and the number of the others, in one line."""
+    """Return the parser's first error and the number of further errors, in one line."""
     count = parser.num_errors
     if not count:
         return "its parser gave no reason"
@@ -102,8 +112,8 @@ def _parse_errors(parser: Any) -> str:
 def _configure(api: TensorRtApi, config: Any, settings: BuildSettings) -> None:
     trt = api.trt
     config.builder_optimization_level = settings.level
-    config.clear_flag(trt.BuilderFlag.TF32)  # on unless cleared; fp32 would quietly be 10 bits of mantissa
-    if log.isEnabledFor(logging.DEBUG):  # the log then lists the kernels
+    config.clear_flag(trt.BuilderFlag.TF32)  # with this default, fp32 would silently have a mantissa of 10 bits
+    if log.isEnabledFor(logging.DEBUG):  # then the log lists the kernels
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if settings.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace << 20)
@@ -121,7 +131,7 @@ def _configure(api: TensorRtApi, config: Any, settings: BuildSettings) -> None:
 
 
 def _target(api: TensorRtApi, config: Any, capability: tuple[int, int]) -> None:
-    """Build for a compute capability; BackendError where the library does not know it."""
+    """Build for a compute capability. Raise BackendError if the library does not support it."""
     known = api.trt.ComputeCapability.__members__
     name = f"SM{capability[0]}{capability[1]}"
     if name not in known:
@@ -133,7 +143,7 @@ def _target(api: TensorRtApi, config: Any, capability: tuple[int, int]) -> None:
 
 
 def _attach_timings(api: TensorRtApi, config: Any, timings: bytes, logger: Any) -> Any:
-    """Give the timings of earlier builds to the builder, or none where it refuses them."""
+    """Give the builder the timings of earlier builds, or empty timings if it refuses them."""
     for data in (timings, b""):
         cache = config.create_timing_cache(data)
         if cache is not None and config.set_timing_cache(cache, False):
@@ -142,7 +152,7 @@ def _attach_timings(api: TensorRtApi, config: Any, timings: bytes, logger: Any) 
 
 
 def _monitor(trt: Any, progress: Progress) -> Any:
-    """Return the object that the library calls, from threads of its own, to tell how far it is."""
+    """Return the object through which the library reports its progress, from threads of its own."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -162,13 +172,18 @@ def _monitor(trt: Any, progress: Progress) -> Any:
 
 
 class Progress:
-    """Shows how far a build is: the library's phases, each with its share in per cent, and the seconds so far.
+    """The display of a build's progress: the library's phases, each with its share in per cent, and the seconds so far.
 
-    It is called through C++, which no exception may cross: `stopped` keeps the one that ended the build.
+    The library calls it through C++, which exceptions must not cross. So an exception that ends the build is kept in
+    `stopped`.
+
+    Args:
+        title: The beginning of the line.
+        clock: Returns the time, in seconds.
     """
 
     INTERVAL = 0.5, 10.0
-    """Seconds between two lines: on a terminal, where each replaces the last, and in a log."""
+    """Seconds between two lines: on a terminal, where each line replaces the last one, and in a log."""
 
     def __init__(self, title: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.stopped: BaseException | None = None
@@ -186,7 +201,13 @@ class Progress:
             print(file=sys.stderr)
 
     def note(self, phase: str, done: int | None, steps: int | None = None) -> None:
-        """Note how many steps of a phase are done, None for all, and show it when it is time to."""
+        """Record how many steps of a phase are done, and show it if enough time has passed.
+
+        Args:
+            phase: The library's name of the phase.
+            done: The number of steps that are done; None means that the phase is finished.
+            steps: The number of steps of the phase; None leaves it as it is.
+        """
         try:
             with self._lock:
                 if done is None:
@@ -194,9 +215,9 @@ class Progress:
                 else:
                     self._phases[phase] = (done, steps or self._phases.get(phase, (0, 1))[1])
                 self._show()
-        except (KeyboardInterrupt, SystemExit) as error:  # come here where the callback runs in the main thread
+        except (KeyboardInterrupt, SystemExit) as error:  # raised here if the callback runs in the main thread
             self.stopped = error
-        except OSError:  # stderr is gone; the build is not
+        except OSError:  # stderr is closed, but the build goes on
             pass
 
     def _show(self) -> None:

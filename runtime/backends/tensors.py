@@ -9,34 +9,46 @@ from ..core.errors import EngineError
 from ..core.scoring import Features, Floats
 
 IMAGE = "image"
-"""The input: views, uint8 [B,S,S,3]."""
+"""The name of the input: views, [B,S,S,3], uint8."""
 
 GLOBAL, LOCAL = "global", "local"
-"""The outputs of the joint space, float32 [B,D] and [B,P,D]."""
+"""The names of the outputs in the joint space: [B,D] and [B,P,D], float32."""
 
 Outputs = dict[str, Floats]
-"""What a run of a graph gives: output name → float32 [B,…]."""
+"""The result of a run of a graph: output name → [B,…], float32."""
 
 T = TypeVar("T")
 
 
 def output_names(taps: int) -> list[str]:
-    """Return the names of an encoder's outputs: global, local and, float32 [B,P,W] each, memory_0 and so on.
+    """Return the names of an encoder's outputs: global, local, and memory_0 and so on, which are [B,P,W], float32.
 
-    taps: how many memory outputs the encoder has.
+    Args:
+        taps: The number of memory outputs.
     """
     return [GLOBAL, LOCAL, *(f"memory_{index}" for index in range(taps))]
 
 
 def name_outputs(values: Sequence[T]) -> dict[str, T]:
-    """Name the outputs of an encoder that gives them by position: global, local, then one per tap."""
+    """Name the outputs of an encoder that returns them by position.
+
+    Args:
+        values: The global output, the local output, and one memory output for each tap.
+
+    Returns:
+        The outputs by name.
+    """
     return dict(zip(output_names(len(values) - 2), values, strict=True))
 
 
 def split_outputs(outputs: Mapping[str, T]) -> tuple[T, T, list[T]]:
     """Return the global output, the local output, and the memory outputs in the order of the taps.
 
-    Raises EngineError where the names are not those of an encoder.
+    Args:
+        outputs: The outputs by name.
+
+    Raises:
+        EngineError: The names are not those of an encoder.
     """
     names = output_names(len(outputs) - 2)
     if outputs.keys() != set(names):
@@ -48,9 +60,17 @@ def split_outputs(outputs: Mapping[str, T]) -> tuple[T, T, list[T]]:
 
 
 def to_features(outputs: Outputs, grid: tuple[int, int]) -> Features:
-    """Make features of an encoder's outputs, without a copy.
+    """Make features from an encoder's outputs, without copying them.
 
-    grid: rows and columns of patches. Raises EngineError where the names are not those of an encoder.
+    Args:
+        outputs: The outputs by name.
+        grid: Rows and columns of patches in a view.
+
+    Returns:
+        The features.
+
+    Raises:
+        EngineError: The names are not those of an encoder.
     """
     global_, local, memory = split_outputs(outputs)
     return Features(global_, local, tuple(memory), grid)

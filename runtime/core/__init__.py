@@ -1,1 +1,1 @@
-"""What everything else stands on: pictures in, scores out, in numpy and the C++ core; no inference library."""
+"""The base of the runtime, in numpy and the C++ core, without inference libraries: pictures in, scores out."""

@@ -1,4 +1,4 @@
-"""Conditions: what a product adds to every frame as inputs of the engine's prompted graph."""
+"""Conditions: the inputs of the engine's prompted graph that a product adds to every frame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from .scoring import Floats
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """Learned tensors by name, float32, the same for every view of a batch. Equal where every byte is."""
+    """Learned tensors, the same for every view of a batch. Two conditions are equal if all their bytes are.
+
+    Attributes:
+        tensors: Name of the graph's input → tensor, float32.
+    """
 
     tensors: Mapping[str, Floats]
 
@@ -32,5 +36,5 @@ class Conditions:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name → shape."""
+        """The shape of each tensor, by name."""
         return {name: tensor.shape for name, tensor in self.tensors.items()}

@@ -1,4 +1,4 @@
-"""What goodparts raises: one class per family, each message one line.
+"""The errors of goodparts: one class for each kind of problem. Every message is one line.
 
 A message tells what was wrong, the value seen, what is accepted, and how to fix it.
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 
 class GoodpartsError(Exception):
-    """Base of every error that goodparts raises on purpose."""
+    """The base class of every error that goodparts raises on purpose."""
 
 
 class ImageError(GoodpartsError):
-    """A picture cannot be read or is of a kind that has no defined conversion."""
+    """A picture cannot be read, or goodparts has no conversion for its kind."""
 
 
 class SettingsError(GoodpartsError):
-    """An option, or a combination of options, is outside what is accepted."""
+    """An option, or a combination of options, is not accepted."""
 
 
 class RecipeError(GoodpartsError):
@@ -23,15 +23,15 @@ class RecipeError(GoodpartsError):
 
 
 class EngineError(GoodpartsError):
-    """An engine folder is damaged, incomplete, or outside its contract."""
+    """An engine folder is damaged or incomplete, or its contract is not supported."""
 
 
 class BackendError(GoodpartsError):
-    """An inference library is missing or cannot run what was asked."""
+    """An inference library is missing or cannot do what was requested."""
 
 
 class BackboneError(GoodpartsError):
-    """A CLIP model is unknown, cannot be had, or is of an unsupported kind."""
+    """A CLIP model is unknown, not available, or of an unsupported kind."""
 
 
 class ParityError(GoodpartsError):
@@ -43,20 +43,27 @@ class FileError(GoodpartsError):
 
 
 class SourceError(GoodpartsError):
-    """A camera, a stream or a watched folder cannot be opened, or has stopped giving pictures."""
+    """A camera, a stream or a watched folder cannot be opened, or no longer delivers pictures."""
 
 
 def first_line(error: BaseException, silent: str | None = None) -> str:
     """Return the first line of an error's message.
 
-    silent: what stands for a message that is empty; None: the name of the error's class.
+    Args:
+        error: The error.
+        silent: The text to return if the message is empty; None returns the name of the error's class.
     """
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else silent or type(error).__name__
 
 
 def one_line(error: BaseException) -> str:
-    """Return any error as one line: a message of ours, the system's reason, or class and first line of a library's."""
+    """Return an error as one line.
+
+    Args:
+        error: An error of goodparts, whose message is returned; an OSError, whose reason and file are returned; or any
+            other error, whose class and first line are returned.
+    """
     if isinstance(error, GoodpartsError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
@@ -65,5 +72,11 @@ def one_line(error: BaseException) -> str:
 
 
 def install_line(*extras: str) -> str:
-    """Return the commands of which each installs one extra; goodparts is on no index, so they are run in a checkout."""
+    """Return the commands that install extras, one command for each extra.
+
+    goodparts is on no package index, so the commands run in a checkout.
+
+    Args:
+        extras: The names of the extras.
+    """
     return " or ".join(f'pip install ".[{extra}]"' for extra in extras) + " in the checkout of goodparts"

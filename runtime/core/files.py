@@ -1,4 +1,4 @@
-"""Files: atomic writes, hashes, TOML, and names that can be shown."""
+"""Files: atomic writes, hashes, TOML, and file names as printable text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ from .errors import FileError, SettingsError
 
 
 def sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Args:
+        path: The file.
+    """
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -32,12 +36,17 @@ def sha256(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` holds either what it held before or all of `data`.
+    """Write a file whole or not at all: on failure `path` keeps what it held before.
 
-    Written under a temporary name in the same folder, flushed to the disk, then renamed: neither a full
-    disk, a kill nor a second writer can leave half a file.
+    The data is written under a temporary name in the same folder, flushed to the disk, and renamed. So neither a full
+    disk, nor a killed process, nor a second writer can leave half a file.
 
-    Raises FileError when the folder is missing or not writable, or the disk is full.
+    Args:
+        path: The file to write. Its folder must exist.
+        data: The whole content.
+
+    Raises:
+        FileError: `path` is not an ordinary file, the folder is missing or not writable, or the disk is full.
     """
     if path.exists() and not path.is_file():
         raise FileError(f"cannot write {path}: it is no ordinary file; name another")
@@ -47,19 +56,24 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def staged(target: Path, ending: str = "") -> Iterator[Path]:
-    """Yield a free path beside `target`, for a file or a folder that takes its place, whole, when the block ends.
+    """Yield a free path beside `target`; what the block writes there replaces `target` when the block ends.
 
-    What the block wrote is flushed to the disk and renamed; an older file or folder is replaced. If the block raises,
-    `target` stays as it was and nothing else remains. ending: of the temporary name, where a library goes by it.
+    The block may write a file or a folder. It is flushed to the disk and renamed, and an older file or folder is
+    replaced. If the block raises, `target` stays as it was and the temporary file is removed.
 
-    Raises FileError when the folder is missing or not writable, or the disk is full.
+    Args:
+        target: The file or folder to replace. Its parent folder must exist.
+        ending: The ending of the temporary name, for libraries that choose the format by it.
+
+    Raises:
+        FileError: The folder is missing or not writable, or the disk is full.
     """
     with writing(target), scratch(target, ending) as part:
         yield part
         for path in [part, *part.rglob("*")] if part.is_dir() else [part]:
             if path.is_file():
                 sync_file(path)
-        if target.is_dir():  # a folder cannot be renamed onto one that holds files
+        if target.is_dir():  # a folder cannot be renamed to the name of a folder that holds files
             with scratch(target) as old:
                 target.rename(old)
                 part.rename(target)
@@ -70,7 +84,12 @@ def staged(target: Path, ending: str = "") -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch(target: Path, ending: str = "") -> Iterator[Path]:
-    """Yield a free path beside `target`, on the same disk; whatever lies there when the block ends is removed."""
+    """Yield a free path beside `target`, on the same disk. What lies there when the block ends is removed.
+
+    Args:
+        target: The file or folder whose name the temporary name begins with.
+        ending: The ending of the temporary name.
+    """
     part = target.with_name(f".{target.name}.{_machine()}{os.getpid():08x}{secrets.token_hex(4)}.part{ending}")
     _in_use.add(part.name)
     try:
@@ -81,16 +100,24 @@ def scratch(target: Path, ending: str = "") -> Iterator[Path]:
 
 
 _in_use: set[str] = set()
-"""Names that `scratch` has given out in this process."""
+"""The names that `scratch` has given out in this process and not yet released."""
 
 
 def remove_orphans(target: Path) -> None:
-    """Remove what processes of this machine that were killed left beside `target` (see scratch)."""
+    """Remove temporary files and folders of `target` (see scratch) that killed processes of this machine left behind.
+
+    Args:
+        target: The file or folder that they were writing.
+    """
     _remove_orphans(target.parent, re.escape(target.name))
 
 
 def remove_orphans_in(folder: Path) -> None:
-    """Remove what processes of this machine that were killed left in a folder, whatever they were writing."""
+    """Remove temporary files and folders (see scratch) that killed processes of this machine left in a folder.
+
+    Args:
+        folder: The folder, which need not exist.
+    """
     _remove_orphans(folder, ".+")
 
 
@@ -104,12 +131,12 @@ def _remove_orphans(folder: Path, name: str) -> None:
 
 
 def _machine() -> str:
-    """Return eight hex digits that tell machines that share a disk apart."""
+    """Return eight hex digits that distinguish the machines that share a disk."""
     return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
 def _is_another_process(pid: int) -> bool:
-    """Return whether a process of this number runs and is not this one; True where the system cannot tell."""
+    """Return whether another running process has this number; True if the system cannot tell."""
     if pid == os.getpid():
         return False
     if os.name != "posix":
@@ -131,13 +158,21 @@ def _remove(path: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Flush a file to the disk."""
+    """Flush a file to the disk.
+
+    Args:
+        path: The file.
+    """
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where the system can (Windows does it by itself)."""
+    """Flush a folder to the disk, so that a rename in it survives a power cut. On Windows, do nothing.
+
+    Args:
+        folder: The folder.
+    """
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -147,23 +182,47 @@ def sync_folder(folder: Path) -> None:
 
 
 NO_DIGEST = "0" * 64
+"""The digest's place in data that is not sealed yet."""
 
 
 def seal(data: bytes, mark: bytes) -> bytes:
-    """Put the SHA-256 of the whole where `mark` and 64 zeros stand, so that a change of any byte shows."""
+    """Return data with its own SHA-256 filled in, so that `is_sealed` detects a change of any byte.
+
+    Args:
+        data: The data, which holds `mark` and directly behind it NO_DIGEST.
+        mark: The bytes before the digest. Their first occurrence counts.
+
+    Returns:
+        The data with the SHA-256 of `data`, 64 hexadecimal digits, in place of NO_DIGEST.
+    """
     return put(data, mark, hashlib.sha256(data).hexdigest())
 
 
 def put(data: bytes, mark: bytes, value: str) -> bytes:
-    """Put `value` in the place of as many bytes behind `mark`."""
+    """Return data with a value written directly behind a mark, over as many bytes as the value has.
+
+    Args:
+        data: The data, which holds `mark`.
+        mark: The bytes before the value. Their first occurrence counts.
+        value: The text to write.
+
+    Returns:
+        The changed data, as long as before.
+    """
     start = data.index(mark) + len(mark)
     return data[:start] + value.encode() + data[start + len(value) :]
 
 
 def is_sealed(data: bytes, mark: bytes, digest: str) -> bool:
-    """Return whether `digest`, read from behind `mark`, is the one that `seal` put there."""
+    """Return whether data is unchanged since `seal` filled in its digest.
+
+    Args:
+        data: The sealed data.
+        mark: The bytes before the digest.
+        digest: The digest that was read from behind `mark`.
+    """
     start = data.find(mark) + len(mark)
-    view = memoryview(data)  # megabytes: hashed in place, not copied
+    view = memoryview(data)  # the data may have many megabytes, so it is not copied
     whole = hashlib.sha256(view[:start])
     whole.update(NO_DIGEST.encode())
     whole.update(view[start + len(NO_DIGEST) :])
@@ -172,11 +231,21 @@ def is_sealed(data: bytes, mark: bytes, digest: str) -> bool:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the system says while `path` is being written into one line."""
+    """Turn an OSError of the block into a FileError of one line that names the file.
+
+    Args:
+        path: The file that the block writes.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        FileError: The block raised an OSError: the disk is full, the folder is missing, or the file cannot be written.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):  # Windows knows no quota error
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):  # Windows has no quota error
             raise FileError(f"disk full while writing {path}: nothing was kept; free some space and retry") from error
         if isinstance(error, FileNotFoundError):
             raise FileError(f"cannot write {path}: folder {path.parent} does not exist; create it first") from error
@@ -184,7 +253,14 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def require_folder_of(path: Path) -> None:
-    """Raise FileError unless `path` could be written as a file: asked before slow work whose result goes there."""
+    """Check that `path` can be written as a file. Call this before slow work whose result goes there.
+
+    Args:
+        path: The file to be written later.
+
+    Raises:
+        FileError: The folder does not exist or is not writable, or `path` is not an ordinary file.
+    """
     folder = path.absolute().parent
     if not folder.exists():
         raise FileError(f"cannot write {path}: folder {folder} does not exist; create it first")
@@ -196,13 +272,20 @@ def require_folder_of(path: Path) -> None:
 
 
 def require_folder(folder: Path) -> None:
-    """Raise FileError unless files could be written into a folder, which need not exist yet; nothing is made."""
+    """Check that files can be written into a folder. The folder need not exist, and it is not created.
+
+    Args:
+        folder: The folder to be written to later.
+
+    Raises:
+        FileError: The folder, or the nearest one above it that exists, is not writable.
+    """
     nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     _require_writable(nearest, folder)
 
 
 def _require_writable(folder: Path, target: Path) -> None:
-    """Raise FileError unless `folder` is one that takes files; target: what is to be written, for the error."""
+    """Raise FileError unless files can be created in `folder`; the message names `target`, which is to be written."""
     if not folder.is_dir():
         raise FileError(f"cannot write {target}: {folder} is a file, not a folder; choose another place")
     with writing(target), tempfile.TemporaryFile(dir=folder):
@@ -210,7 +293,14 @@ def _require_writable(folder: Path, target: Path) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return all bytes of a file; FileError in one line when it is missing or unreadable."""
+    """Return all bytes of a file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileError: The file is missing or unreadable.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -219,7 +309,14 @@ def read_bytes(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file opened for reading; raise FileError in one line when it is missing or unreadable."""
+    """Yield a file opened for reading, in binary mode.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileError: The file is missing or unreadable.
+    """
     try:
         file = path.open("rb")
     except OSError as error:
@@ -233,7 +330,18 @@ def _unreadable(path: Path, error: OSError) -> FileError:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read the tables of a TOML file; FileError where it cannot be read, SettingsError where it is no TOML."""
+    """Read a TOML file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its tables and values by name.
+
+    Raises:
+        FileError: The file cannot be read.
+        SettingsError: The file is not valid TOML, or Python 3.10 lacks the package tomli.
+    """
     try:
         tables: dict[str, Any] = msgspec.toml.decode(read_bytes(path))
     except ImportError as error:
@@ -244,17 +352,25 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def printable(path: Path) -> str:
-    """Return a path as text that every file and terminal takes, whatever bytes its name has."""
+    """Return a path as text that can be written to every file and terminal.
+
+    Args:
+        path: The path. Bytes of its name that are not valid text are escaped with a backslash.
+    """
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def visible(text: str) -> str:
-    """Escape in a text from outside whatever would steer a terminal, and return it as one line."""
+    """Return a text from outside as one line, with escapes in place of characters that could control a terminal.
+
+    Args:
+        text: The text.
+    """
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def cache_folder() -> Path:
-    """Return `goodparts` in the folder where this user's programs keep what can be made again; it is not made here."""
+    """Return goodparts' folder in this user's cache. It holds only what can be made again, and is not created here."""
     if sys.platform == "win32":
         cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     else:

@@ -1,6 +1,6 @@
-"""Which files of a folder are pictures to look at: the one rule for learning, inspecting, measuring and watching.
+"""The rule for which files of a folder are pictures, the same for learning, inspecting, measuring and watching.
 
-What is left out is logged, so that nobody believes a photo was looked at that was not.
+Files that are left out are logged, so that nobody believes that they were looked at.
 """
 
 from __future__ import annotations
@@ -20,40 +20,53 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".
 SYSTEM_FOLDERS = frozenset(
     {"$recycle.bin", "#recycle", "@eadir", "__macosx", "lost+found", "system volume information"}
 )
-"""Folders of a system's own, in lower case: trash, thumbnails, leftovers. Hidden ones begin with a dot."""
+"""Folders that operating systems create (trash, thumbnails, leftovers), in lower case. Hidden ones begin with a dot."""
 
 MARK = "goodparts drawing"
-"""What the PNG files that goodparts draws (overlays, contact sheets, heat-maps) say in their text chunk `Software`."""
+"""The text chunk `Software` of the PNG files that goodparts draws: overlays, contact sheets and heat-maps."""
 _MARKED = b"tEXtSoftware\0" + MARK.encode()
 _MARK_WITHIN = 512
-"""Bytes; Pillow writes text before the pixels."""
+"""The mark lies within this many bytes of the file's start, because Pillow writes text before the pixels."""
 _SUFFIXES_SHOWN = 6
 
 
 def is_image_name(name: str) -> bool:
-    """Return whether a file of this name in a folder is taken for a picture: by its ending, and not hidden."""
+    """Return whether a file in a folder counts as a picture: it has a picture's ending and is not hidden.
+
+    Args:
+        name: The file's name, without its folder.
+    """
     return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def is_drawing(path: Path) -> bool:
-    """Return whether goodparts drew this PNG, as an overlay over a photo; such a file is no photo of a part."""
+    """Return whether a file is a PNG that goodparts drew, such as an overlay. It is then no photo of a part.
+
+    Args:
+        path: The file.
+    """
     if path.suffix.lower() != ".png":
         return False
     try:
         with path.open("rb") as file:
             return _MARKED in file.read(_MARK_WITHIN)
     except OSError:
-        return False  # the error comes with the attempt to decode it
+        return False  # decoding the file will raise the error
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """Return the pictures that `paths` name: files as they stand, folders searched at every depth, sorted by path.
+    """Return the pictures that `paths` name. Folders are searched at every depth, and their pictures sorted by path.
 
-    A folder contributes the files that is_image_name accepts, through links as well, but nothing of hidden folders and
-    of SYSTEM_FOLDERS, and no drawing of goodparts' own. A file named directly is always taken, so that a wrong ending
-    becomes an error about that file. A file that two paths name is taken once. What is left out is logged.
+    A folder contributes the files that `is_image_name` accepts, also behind links, but nothing from hidden folders and
+    SYSTEM_FOLDERS, and no drawing of goodparts. A file that is named directly is always returned: if it has a wrong
+    ending, decoding it gives an error about that file. A file that two paths name is returned once. What is left out is
+    logged.
 
-    Raises FileError for a path that does not exist, and for a folder that cannot be read or holds no picture.
+    Args:
+        paths: Pictures and folders of pictures.
+
+    Raises:
+        FileError: A path does not exist, or a folder cannot be read or holds no picture.
     """
     images: dict[str, Path] = {}
     left_out = _LeftOut()
@@ -63,7 +76,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
             if not inside:
                 kinds = " ".join(sorted(IMAGE_SUFFIXES))
                 raise FileError(
-                    f"no pictures in {printable(path)}{left_out.reason()}: looked at every depth for {kinds}"
+                    f"no pictures in {printable(path)}{left_out.reason()}: searched at every depth for {kinds}"
                 )
         elif path.exists():
             inside = [path]
@@ -77,7 +90,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 
 class _LeftOut:
-    """What a search passed over."""
+    """What a search left out."""
 
     def __init__(self) -> None:
         self.suffixes: Counter[str] = Counter()
@@ -85,7 +98,7 @@ class _LeftOut:
         self.unreadable: list[str] = []
 
     def reason(self) -> str:
-        """Return what was passed over, in brackets; nothing where nothing was."""
+        """Return what was left out, in brackets; empty if nothing was."""
         parts = []
         if self.suffixes:
             shown = [suffix or "without an ending" for suffix, _ in self.suffixes.most_common(_SUFFIXES_SHOWN)]
@@ -109,7 +122,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _search(folder: Path, left_out: _LeftOut) -> Iterator[Path]:
-    """Yield the pictures in a folder at every depth; a folder is searched once, also where links lead in a circle."""
+    """Yield the pictures in a folder at every depth. Each folder is searched once, also if links form a circle."""
     searched: set[str] = set()
 
     def inside(place: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Locks that keep a second process off a file or a folder; the system lets go of them when their process ends."""
+"""Locks that keep other processes off a file or a folder. The system releases them when their process ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 
 _FAR = 1 << 62
-"""Where a file is locked on Windows, which keeps readers from bytes that are locked: no file is so long."""
+"""The byte that is locked on Windows. Windows keeps readers from locked bytes, and no file is as long as this."""
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
 
 if sys.platform == "win32":
@@ -25,9 +25,14 @@ else:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file (on POSIX also a folder) for as long as it stays open; return False where another has it.
+    """Lock an open file, on POSIX also a folder, for as long as it stays open. Do not wait for the lock.
 
-    True also where the file system has no locks, as some shares: nothing can be told there.
+    Args:
+        descriptor: The descriptor of the open file or folder.
+
+    Returns:
+        False if another process holds the lock. True if it was locked, or if the file system has no locks, like some
+        network shares.
     """
     try:
         _lock(descriptor)

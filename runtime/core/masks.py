@@ -1,7 +1,8 @@
-"""Masks: pictures that mark pixels, however the program that drew them stores the mark.
+"""Masks: pictures that mark pixels. Drawing programs store the marks in different ways.
 
-A mask is dark where nothing is marked and bright where something is. That holds for values 0 and 255 as well as for 0
-and 1, 16-bit and float values; for a shape that only the transparency has; and for the colours of a palette, as VOC's.
+A mask is bright where a pixel is marked and dark elsewhere. Accepted are the values 0 and 255, the values 0 and 1,
+16-bit and float values, shapes that only the transparency holds, and the colours of a palette, like the masks of the
+VOC data set.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from .preprocess import opened
 Marks = npt.NDArray[np.bool_]
 
 _LOSSY = frozenset({"JPEG", "MPO", "WEBP"})
-"""Formats that change values a little: in them only the brighter half of all values marks."""
+"""Formats that change values a little. In them only values above 127 mark."""
 
 
 def read_marks(path: Path) -> Marks:
-    """Return which pixels a mask file marks, bool [H,W], turned as its EXIF orientation says.
+    """Return which pixels a mask file marks, [height, width], bool, turned as its EXIF orientation requires.
 
-    Raises ImageError for a file that is no picture.
+    Args:
+        path: The mask file.
+
+    Raises:
+        ImageError: The file is no picture.
     """
     name = printable(path)
     with opened(read_bytes(path), name) as image:
@@ -33,9 +38,13 @@ def read_marks(path: Path) -> Marks:
 
 
 def marked(image: Image.Image) -> Marks:
-    """Return which pixels of a mask are marked, bool [H,W]: those brighter than half of its brightest pixel.
+    """Return which pixels of a mask are marked, [height, width], bool.
 
-    Of a picture in one colour the opacity counts instead; of a palette in colours, every colour but black.
+    A pixel is marked if it is brighter than half of the mask's brightest pixel (see `brightness`), or in a lossy format
+    if it is brighter than 127. In a palette of colours, every colour but black marks.
+
+    Args:
+        image: The mask.
     """
     values = brightness(image)
     if _is_colourful_palette(image):
@@ -45,7 +54,14 @@ def marked(image: Image.Image) -> Marks:
 
 
 def brightness(image: Image.Image) -> npt.NDArray[np.floating]:
-    """Return how bright each pixel of a mask is, float [H,W]: the largest channel, 0 where it is transparent."""
+    """Return how bright each pixel of a mask is, [height, width], float, in the units of the file.
+
+    It is the largest of the pixel's channels, and 0 where the pixel is transparent. If all visible pixels have one
+    brightness and the opacity varies, it is the opacity, 0 to 255.
+
+    Args:
+        image: The mask.
+    """
     if image.mode == "F" or image.mode.startswith("I"):
         return np.nan_to_num(np.asarray(image, np.float64), posinf=np.finfo(np.float64).max, neginf=0.0)
     rgba = np.asarray(image.convert("RGBA"), np.float32)
@@ -57,22 +73,38 @@ def brightness(image: Image.Image) -> npt.NDArray[np.floating]:
 
 
 def defect_numbers(image: Image.Image) -> npt.NDArray[np.floating]:
-    """Return the number of the defect that each pixel of a mask stores, float [H,W]; 0 where there is none.
+    """Return the number of the defect that each pixel of a mask stores, [height, width], float; 0 means none.
 
-    It is the index of a palette in colours, as VOC's, and the brightness of every other picture.
+    It is the palette's index for a palette of colours, like VOC's, and the brightness for every other picture.
+
+    Args:
+        image: The mask.
     """
     return np.asarray(image, np.float32) if _is_colourful_palette(image) else brightness(image)
 
 
 def describe_values(image: Image.Image) -> str:
-    """Return the values that a mask holds, for an error: up to eight of them, with its mode."""
+    """Return the values and the mode of a mask, for an error message. At most eight values are listed.
+
+    Args:
+        image: The mask.
+    """
     values = np.unique(np.asarray(image).reshape(-1))
     listed = " ".join(f"{value:g}" for value in values[:8]) + (" …" if len(values) > 8 else "")
     return f"values {listed}, mode {image.mode}"
 
 
 def require_shape(marks: Marks, image: Image.Image, name: str) -> None:
-    """Raise ImageError for a mask that marks nothing, or everything: it would say nothing of where to look."""
+    """Check that a mask marks some pixels but not all. Any other mask does not tell where to look.
+
+    Args:
+        marks: What `marked` returned for the mask, [height, width], bool.
+        image: The mask.
+        name: The mask's name in the error.
+
+    Raises:
+        ImageError: The mask marks no pixel, or every pixel.
+    """
     if marks.all() or not marks.any():
         what = "marks every pixel" if marks.all() else "marks no pixel"
         raise ImageError(

@@ -1,4 +1,4 @@
-"""The C++ core, where it is there: faster ways to the results that the numpy code of this package defines."""
+"""Access to the C++ core, if it is installed. It computes faster what the numpy code of this package defines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ log = logging.getLogger(__name__)
 
 @functools.cache
 def core() -> ModuleType | None:
-    """Return goodparts._native; None, logged once, where it cannot be loaded: numpy and Pillow then do its work."""
+    """Return the C++ core, goodparts._native. None if it cannot be loaded; numpy and Pillow then do its work.
+
+    That it cannot be loaded is logged once.
+    """
     try:
         from goodparts import _native
     except ImportError as error:
@@ -22,7 +25,7 @@ def core() -> ModuleType | None:
 
 @functools.cache
 def cuda() -> ModuleType | None:
-    """Return the native code for NVIDIA GPUs, goodparts._native.cuda; None where it or a GPU is not there."""
+    """Return the C++ core's code for NVIDIA GPUs, goodparts._native.cuda. None without this code, or without a GPU."""
     loaded = core()
     module: ModuleType | None = getattr(loaded, "cuda", None)
     return module if module is not None and module.available() else None

@@ -1,7 +1,7 @@
-"""From a file or a camera frame to uint8 RGB, and from there to the square the encoder reads.
+"""Preprocessing: from a file or a camera frame to uint8 RGB, and from there to the square that the encoder reads.
 
-The one definition of preprocessing, for trainer and runtime alike: Pillow's bicubic filter with
-antialiasing, in one step. No value is ever guessed at ("max > 1 → divide"): the dtype decides.
+Trainer and runtime both use this one definition: Pillow's bicubic filter with antialiasing, in one step. The dtype
+alone decides how values are scaled; no rule like "divide if the maximum is above 1" guesses it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic] | YuvFr
 Frame = TypeVar("Frame", Array8, YuvFrame)
 
 MIN_SIDE = 8
-"""Pixels; a smaller picture is refused: nothing can be inspected in it."""
+"""The smallest accepted height and width, in pixels: in a smaller picture nothing can be inspected."""
 
 _ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x0112, 0x0100, 0x0101
 """Tags of EXIF and TIFF."""
@@ -44,20 +44,27 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → what makes the picture upright."""
+"""EXIF orientation → the operation that makes the picture upright."""
 _SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 
 
 def load_rgb(picture: Picture) -> Array8:
-    """Read any accepted picture as uint8 RGB [H,W,3].
+    """Read any accepted picture as uint8 RGB.
 
-    Accepted: a path; a Pillow image; a YuvFrame; an array uint8 or uint16 of [H,W] (grey), [H,W,1], [H,W,3] (RGB) or
-    [H,W,4] (RGBA). EXIF orientation is applied. Grey is repeated over the channels; transparency is
-    dropped, its colours kept; palettes, CMYK and other colour spaces go through Pillow's conversion to
-    RGB; 16-bit grey and 16-bit arrays are divided by 257, so that 65535 becomes 255 whatever the picture holds
-    (of 16-bit colour files Pillow hands out the upper byte).
+    EXIF orientation is applied. Grey is repeated over the three channels. Transparency is dropped, and its colours are
+    kept. Pillow converts palettes, CMYK and other colour spaces to RGB. 16-bit grey files and 16-bit arrays are divided
+    by 257, so that 65535 always becomes 255. Of 16-bit colour files Pillow gives only the upper byte.
 
-    Raises ImageError for anything else, FileError for a file that cannot be read.
+    Args:
+        picture: A path; a Pillow image; a YuvFrame; or an array, uint8 or uint16, of shape [H,W] (grey), [H,W,1],
+            [H,W,3] (RGB) or [H,W,4] (RGBA).
+
+    Returns:
+        The picture, [height, width, 3], uint8, RGB.
+
+    Raises:
+        ImageError: The picture is damaged, too small, or of a kind that is not accepted.
+        FileError: The file cannot be read.
     """
     if isinstance(picture, np.ndarray):
         return _large_enough(_array_to_rgb(picture), "picture")
@@ -73,21 +80,37 @@ def load_rgb(picture: Picture) -> Array8:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return width and height of a picture file in pixels, turned as its EXIF orientation says; reads only the header.
+    """Return width and height of a picture file, in pixels, after its EXIF orientation. Only the header is read.
 
-    Raises ImageError for a file that is no picture, FileError for one that cannot be read.
+    Args:
+        path: The file.
+
+    Raises:
+        ImageError: The file is no picture.
+        FileError: The file cannot be read.
     """
     name = printable(path)
     with reading(path) as file, _decoding(name), Image.open(file) as image:
         width, height = image.size
-        if image.format == "TIFF":  # Pillow 13 gives the size turned already, earlier versions as stored
+        if image.format == "TIFF":  # Pillow 13 gives the size after turning, earlier versions as stored
             tags = cast(Any, image).tag_v2
             width, height = int(tags[_TIFF_WIDTH]), int(tags[_TIFF_HEIGHT])
         return (height, width) if _orientation(image) in _SIDES_EXCHANGED else (width, height)
 
 
 def decode(data: bytes, name: str) -> Array8:
-    """Decode the bytes of a picture file to uint8 RGB [H,W,3]; `name` is how errors call it."""
+    """Decode the bytes of a picture file.
+
+    Args:
+        data: The file's bytes.
+        name: The file's name in errors.
+
+    Returns:
+        The picture, [height, width, 3], uint8, RGB, upright.
+
+    Raises:
+        ImageError: The bytes are no accepted picture, or it is damaged or too small.
+    """
     with opened(data, name) as image:
         return _large_enough(_image_to_rgb(image, name), name)
 
@@ -96,31 +119,37 @@ def decode(data: bytes, name: str) -> Array8:
 def opened(data: bytes, name: str) -> Iterator[Image.Image]:
     """Yield the picture in a file's bytes, decoded and upright.
 
-    Whatever a decoder raises, also while the block converts the picture, becomes an ImageError that names the file.
+    Args:
+        data: The file's bytes.
+        name: The file's name in errors.
+
+    Raises:
+        ImageError: The bytes are no accepted picture, or a decoder failed, also while the block converts the picture.
     """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes)")
     with _decoding(name), Image.open(io.BytesIO(data)) as image:
         _require_one_frame(image, name)
-        with contextlib.suppress(Exception):  # EXIF that cannot be read says nothing; the pixels may be fine
+        with contextlib.suppress(Exception):  # the pixels may be fine even if the EXIF cannot be read
             exif = image.getexif()
             for tag in [tag for tag in exif if tag != _ORIENTATION]:
-                del exif[tag]  # Pillow turns a TIFF while it loads it, and writes what is left here again
+                del exif[tag]  # Pillow turns a TIFF while loading it, and then writes the remaining tags again
         yield _upright(image)
 
 
 @contextlib.contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """Turn every exception inside into an ImageError; decoders raise nearly any at damaged files."""
+    """Turn every exception of the block into an ImageError, because decoders raise almost any at damaged files."""
     try:
         with warnings.catch_warnings():
-            # Pillow warns from 89 megapixels on, which are fine here, and of damage, which is an error if it matters.
+            # Pillow warns of pictures above 89 megapixels, which are accepted here, and of damage, which raises an
+            # error if it matters.
             warnings.simplefilter("ignore")
             yield
     except GoodpartsError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"{name} is not a picture in a known format: JPEG, PNG, TIFF, BMP and WebP are") from None
+        raise ImageError(f"{name} is not a picture in a known format: use JPEG, PNG, TIFF, BMP or WebP") from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise ImageError(f"{name} is too large: up to {limit:.0f} megapixels are accepted") from None
@@ -135,12 +164,12 @@ def _require_one_frame(image: Image.Image, name: str) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Load a picture and return it turned as its EXIF orientation says.
+    """Load a picture and return it turned as its EXIF orientation requires.
 
-    Pillow's own way writes all of the EXIF again, and fails where a camera wrote it badly.
+    Pillow's own function writes all of the EXIF again, and fails if a camera wrote it badly.
     """
     image.load()
-    orientation = _orientation(image)  # none in a TIFF, which Pillow has turned by now
+    orientation = _orientation(image)  # a TIFF has none any more: Pillow turned it while loading
     if orientation not in _TURNS:
         return image
     turned = image.transpose(_TURNS[orientation])
@@ -149,14 +178,25 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int | None:
-    """Return the EXIF orientation; None where there is none that can be read."""
+    """Return the EXIF orientation; None if there is none or it cannot be read."""
     with contextlib.suppress(Exception):
         return int(image.getexif()[_ORIENTATION])
     return None
 
 
 def load_frame(picture: Picture) -> Array8 | YuvFrame:
-    """Read any accepted picture as load_rgb does, but leave a YuvFrame as it is."""
+    """Read any accepted picture as load_rgb does, but leave a YuvFrame as it is.
+
+    Args:
+        picture: A picture, as for load_rgb.
+
+    Returns:
+        The picture, [height, width, 3], uint8, RGB; or the given YuvFrame.
+
+    Raises:
+        ImageError: The picture is damaged, too small, or of a kind that is not accepted.
+        FileError: The file cannot be read.
+    """
     return _large_enough(picture, "picture") if isinstance(picture, YuvFrame) else load_rgb(picture)
 
 
@@ -193,14 +233,23 @@ def _array_to_rgb(array: npt.NDArray[np.generic]) -> Array8:
 
 
 def resize(rgb: Array8, size: tuple[int, int], threads: int | None = None) -> Array8:
-    """Resample uint8 RGB [H,W,3] to `size` (height, width): bicubic, antialiased (Pillow's), across, then down.
+    """Resample a picture with Pillow's bicubic filter and antialiasing, first across, then down.
 
-    The C++ core gives the same bytes sooner, on up to `threads` processors, None for all.
+    The C++ core gives the same bytes faster.
+
+    Args:
+        rgb: The picture, [height, width, 3], uint8, RGB.
+        size: The new height and width, in pixels.
+        threads: The most threads that the C++ core uses; None means one for each processor.
+
+    Returns:
+        The resampled picture, [*size, 3], uint8, RGB.
     """
     core = native.core()
     if core is None:
         image = Image.fromarray(np.ascontiguousarray(rgb))
-        # One axis at a time: left to itself Pillow 13 begins with the other one for some shapes, and rounds otherwise.
+        # Resize one axis at a time: by default Pillow 13 begins with the other axis for some shapes, which changes the
+        # rounding.
         across = image.resize((size[1], image.height), Image.Resampling.BICUBIC)
         return np.asarray(across.resize((size[1], size[0]), Image.Resampling.BICUBIC))
     row, *pixel = rgb.strides

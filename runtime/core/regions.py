@@ -1,4 +1,4 @@
-"""Regions: the connected parts of an anomaly map above the pixel threshold, in frame pixels."""
+"""Regions: connected parts of an anomaly map whose scores reach the pixel threshold, in frame pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from .view import Box
 
 
 class Region(msgspec.Struct, frozen=True):
-    """A suspicious place: bounding box and area in frame pixels, and its highest pixel score."""
+    """A suspicious place.
+
+    Attributes:
+        box: The bounding box, in pixels of the frame.
+        area: The area, in pixels of the frame.
+        peak: The highest pixel score in the region.
+    """
 
     box: Box
     area: float
@@ -19,7 +25,17 @@ class Region(msgspec.Struct, frozen=True):
 
 
 def find_regions(scores: Floats, threshold: float, min_area: float, extent: Box) -> list[Region]:
-    """Find regions of a map [H,W] that covers `extent` of the frame, highest peak first (8-connected)."""
+    """Find the regions of an anomaly map. Pixels are connected if they touch at a side or a corner.
+
+    Args:
+        scores: The anomaly map, [rows, columns], float32.
+        threshold: The score from which a pixel belongs to a region.
+        min_area: The smallest area of a region, in pixels of the frame.
+        extent: The part of the frame that the map covers, in pixels of the frame.
+
+    Returns:
+        The regions, highest peak first.
+    """
     labels, count = label(scores >= threshold)
     scale_x, scale_y = extent.width / scores.shape[1], extent.height / scores.shape[0]
     regions = []
@@ -36,9 +52,16 @@ def find_regions(scores: Floats, threshold: float, min_area: float, extent: Box)
 
 
 def label(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], int]:
-    """Number the 8-connected parts of a mask [H,W] from 1; return the labels and how many there are.
+    """Number the 8-connected parts of a mask.
 
-    Works on runs of set pixels per row, joined with a union-find.
+    The algorithm finds the runs of set pixels in each row and joins runs that touch, with a union-find.
+
+    Args:
+        mask: The mask, [height, width], bool.
+
+    Returns:
+        The number of each pixel's part, [height, width], counted from 1, and 0 outside of the mask; and how many parts
+        there are.
     """
     height, width = mask.shape
     padded = np.zeros((height, width + 2), np.int8)

@@ -1,9 +1,9 @@
-"""Whether a picture shows the scene that the recipe was learned from.
+"""A check of whether a picture shows the scene that the recipe was learned from.
 
-A moved camera, a dead lamp, a lens out of focus and an empty station change most of a picture, a defect changes little
-of it. So the scene is judged by what most of the picture says: its brightness, contrast and sharpness, the distance to
-the memory that three quarters of its patches exceed, and a coarse thumbnail. Each is compared with what the shots
-themselves measure, with a margin that is wider where there are few of them.
+A moved camera, a dead lamp, a lens out of focus or an empty station changes most of a picture; a defect changes little
+of it. So the check uses measures of most of the picture: its brightness, contrast and sharpness, the memory score that
+three quarters of its patches exceed, and a coarse thumbnail. Each is compared with the same measure of the shots. The
+margin is wider if there are few shots.
 """
 
 from __future__ import annotations
@@ -23,27 +23,28 @@ from .scoring import SMALLEST_SCORE, Floats
 SceneReason = Literal["darker", "brighter", "empty", "blurred", "moved", "unlike"]
 
 THUMBNAIL = 24
-"""Rows and columns of a thumbnail's cells."""
+"""A thumbnail has so many rows and so many columns of cells."""
 PRIOR_SPREADS = {"brightness": 0.07, "contrast": 0.12, "sharpness": 0.045, "distance": 0.2, "difference": 0.3}
-"""Spread of each measure expected before any photo is seen; counts as much as PRIOR_PHOTOS photos."""
+"""The spread that is expected of each measure before any photo is measured. It counts like PRIOR_PHOTOS photos."""
 PRIOR_PHOTOS = 4
+"""The number of photos that the prior counts for."""
 SPREADS = 6.0
-"""A measure that is more spreads than this from what the shots measure is of another scene."""
+"""A picture is of another scene if one of its measures is more than this many spreads from the shots' mean."""
 SHIFT_SPREADS = 3.0
-"""The same of a thumbnail's difference, where a shift explains it as well."""
+"""The same bound for a thumbnail's difference. It is lower, because a shift must explain the difference as well."""
 DARK, BRIGHT = 20.0, 235.0
-"""A picture without contrast shows no light, or too much of it, below and above these mean levels of 0…255."""
+"""Mean levels, 0 to 255. A picture without contrast is reported as darker up to the first, brighter from the second."""
 LEAST_SHIFT = 1.5
-"""A smaller shift, in a thumbnail's cells, is no move of the camera."""
+"""A smaller shift, in cells of a thumbnail, does not count as a move of the camera."""
 EXPLAINED = 0.5
-"""A shift explains the difference from the shots where it leaves at most this share of it."""
+"""A shift explains the difference from the shots if it leaves at most this share of it."""
 ALIKE = 0.5
-"""A shift is looked for only where the shots' thumbnails correlate at least so much with each other."""
+"""A shift is looked for only if the shots' thumbnails correlate at least this much with each other."""
 
 _SENTENCES: dict[SceneReason, str] = {
     "darker": "the picture is darker than the photos that the recipe was learned from: check the light",
     "brighter": "the picture is brighter than the photos that the recipe was learned from: check light and exposure",
-    "empty": "hardly anything is to be seen in the picture: check that a part is in view and nothing covers the lens",
+    "empty": "the picture shows hardly anything: check that a part is in view and nothing covers the lens",
     "blurred": "the picture is blurred: check the focus, and clean the lens",
     "moved": "the picture has moved by about {across:+.0f} % of its width and {down:+.0f} % of its height: "
     "check where camera and part are",
@@ -54,7 +55,12 @@ _SENTENCES: dict[SceneReason, str] = {
 
 @dataclass(frozen=True)
 class SceneChange:
-    """Why a picture is not of the scene that was learned: a reason for programs, and a sentence for people."""
+    """Why a picture does not show the scene that was learned.
+
+    Attributes:
+        reason: The reason, for programs.
+        sentence: The reason and what to check, for people.
+    """
 
     reason: SceneReason
     sentence: str
@@ -62,11 +68,15 @@ class SceneChange:
 
 @dataclass(frozen=True, eq=False)
 class SceneMeasures:
-    """What a picture measures, over all its views.
+    """The measures of a picture, over all its views.
 
-    brightness, contrast: logarithms of mean and standard deviation of the levels 0…255; sharpness: logarithm of the
-    mean second difference of neighbouring pixels over the mean first one; distance: logarithm of the lower quartile of
-    the patches' memory scores; level: the mean level; thumbnail: mean levels of the cells, float32 [T,24,24].
+    Attributes:
+        brightness: The logarithm of 1 + the mean of the levels 0 to 255.
+        contrast: The logarithm of 1 + the standard deviation of the levels.
+        sharpness: The logarithm of the mean second difference of neighbouring pixels over the mean first difference.
+        distance: The logarithm of the lower quartile of the patches' memory scores.
+        level: The mean level, 0 to 255.
+        thumbnail: The mean levels of the cells, [views, 24, 24], float32.
     """
 
     brightness: float
@@ -78,7 +88,15 @@ class SceneMeasures:
 
 
 class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Mean and spread of a measure over good photos, the spread drawn towards a prior."""
+    """Mean and spread of a measure over good photos. The spread is drawn towards a prior (see expect).
+
+    Attributes:
+        location: The mean.
+        spread: The spread, above 0.
+
+    Raises:
+        ValueError: A number is not finite, or the spread is not above 0.
+    """
 
     location: float
     spread: float
@@ -88,16 +106,29 @@ class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"{self.location} ± {self.spread}: finite numbers are accepted, the spread above 0")
 
     def deviation(self, value: float) -> float:
-        """Return by how many spreads a value is above the location; below it, the number is negative."""
+        """Return by how many spreads a value is above the mean; negative if it is below.
+
+        Args:
+            value: The measure of a picture.
+        """
         return (value - self.location) / self.spread
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the shots of a recipe measure (SceneMeasures).
+    """The measures of a recipe's shots (see SceneMeasures).
 
-    distance: None for a single shot, which does not tell how far from it other good parts are; difference: the
-    logarithm of 1 − the correlation of a shot's thumbnail with the mean of the others, None where the shots do not tell
-    whether parts lie alike; thumbnail: their mean, T·24·24 levels.
+    Attributes:
+        brightness: The shots' brightness.
+        contrast: The shots' contrast.
+        sharpness: The shots' sharpness.
+        distance: The distance of each shot to the memory of the others. None for a single shot, which does not tell how
+            far from it other good parts are.
+        difference: The logarithm of 1 − the correlation of a shot's thumbnail with the mean of the others. None for a
+            single shot, or if the shots' parts do not lie alike (see ALIKE).
+        thumbnail: The mean of the shots' thumbnails, views·24·24 levels, uint8.
+
+    Raises:
+        ValueError: The thumbnail has the wrong size.
     """
 
     brightness: Expected
@@ -113,11 +144,15 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def views(self) -> int:
-        """How many views a picture has."""
+        """The number of views of a picture."""
         return len(self.thumbnail) // THUMBNAIL**2
 
     def judge(self, seen: SceneMeasures) -> SceneChange | None:
-        """Return why a picture is of another scene; None where it is of this one."""
+        """Return why a picture shows another scene; None if it shows this one.
+
+        Args:
+            seen: The picture's measures.
+        """
         brightness = self.brightness.deviation(seen.brightness)
         deviations: dict[SceneReason, float] = {
             "darker": -brightness,
@@ -139,7 +174,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return None
 
     def _shift(self, thumbnail: Floats) -> tuple[int, int] | None:
-        """Return by how many rows and columns of cells the picture has moved; None where it has not."""
+        """Return by how many rows and columns of cells the picture has moved; None if it has not."""
         if self.difference is None:
             return None
         expected = np.frombuffer(self.thumbnail, np.uint8).astype(np.float32).reshape(-1, THUMBNAIL, THUMBNAIL)
@@ -157,8 +192,11 @@ def measure_scene(views: Array8, grid_memory: Floats) -> SceneMeasures:
     """Measure a picture.
 
     Args:
-        views: the picture's views, uint8 [T,S,S,3].
-        grid_memory: memory scores of its patches, [T,h,w] in [0,1].
+        views: The picture's views, [views, size, size, 3], uint8, RGB.
+        grid_memory: The memory scores of its patches, [views, rows, columns], 0 to 1.
+
+    Returns:
+        The measures.
     """
     green = _halved(views[..., 1])
     first = second = 0.0
@@ -180,7 +218,14 @@ def measure_scene(views: Array8, grid_memory: Floats) -> SceneMeasures:
 
 
 def learn_scene(shots: Sequence[SceneMeasures]) -> Scene:
-    """Learn the scene from what each shot measures, its distance that to the memory of the others."""
+    """Learn the scene from the shots.
+
+    Args:
+        shots: The measures of each shot. Its distance is the one to the memory of the other shots.
+
+    Returns:
+        The scene.
+    """
     thumbnails = np.stack([shot.thumbnail for shot in shots])
 
     def expected(name: str) -> Expected:
@@ -206,7 +251,12 @@ def learn_scene(shots: Sequence[SceneMeasures]) -> Scene:
 
 
 def expect(values: npt.NDArray[np.float64], prior: float) -> Expected:
-    """Return mean and spread of a measure, the spread drawn towards its prior as calibrate does."""
+    """Return mean and spread of a measure. The spread is drawn towards its prior, as calibrate does.
+
+    Args:
+        values: The measure of each photo, [photos].
+        prior: The spread that is expected before any photo is measured.
+    """
     count = len(values)
     around = float(((values - values.mean()) ** 2).sum())
     variance = (PRIOR_PHOTOS * prior**2 + around) / (PRIOR_PHOTOS + count - 1)
@@ -214,14 +264,24 @@ def expect(values: npt.NDArray[np.float64], prior: float) -> Expected:
 
 
 def thumbnail_difference(one: Floats, other: Floats) -> float:
-    """Return the logarithm of 1 − the correlation of two thumbnails, at least log 0.01."""
+    """Return the logarithm of 1 − the correlation of two thumbnails, at least log 0.01.
+
+    Args:
+        one: A thumbnail, [views, rows, columns].
+        other: A thumbnail of the same shape.
+    """
     one, other = ((thumbnail - thumbnail.mean()).ravel() for thumbnail in (one, other))
     size = math.sqrt(float(one @ one) * float(other @ other))
     return math.log(max(1.0 - float(one @ other) / (size + 1e-6), 0.01))
 
 
 def best_shift(thumbnail: Floats, expected: Floats) -> tuple[int, int]:
-    """Return by how many rows and columns of cells, a third at most, a thumbnail has moved against another."""
+    """Return by how many rows and columns of cells a thumbnail has moved, at most a third of its side each way.
+
+    Args:
+        thumbnail: The thumbnail of a picture, [views, 24, 24].
+        expected: The thumbnail of the shots, of the same shape.
+    """
     size, most = 2 * THUMBNAIL, THUMBNAIL // 3
     spectra = [np.fft.rfft2(one - one.mean(), (size, size)) for one in (thumbnail, expected)]
     correlation = np.fft.irfft2((spectra[0] * spectra[1].conj()).sum(axis=0), (size, size))
@@ -231,14 +291,14 @@ def best_shift(thumbnail: Floats, expected: Floats) -> tuple[int, int]:
 
 
 def _part(thumbnail: Floats, down: int, across: int) -> Floats:
-    """Return the part of a thumbnail that is still there after the picture has moved."""
+    """Return the part of a thumbnail that is still visible after the picture has moved."""
     rows = slice(max(down, 0), THUMBNAIL + min(down, 0))
     columns = slice(max(across, 0), THUMBNAIL + min(across, 0))
     return thumbnail[:, rows, columns]
 
 
 def _halved(green: Array8) -> Floats:
-    """Average 2×2 pixels: levels [T,S,S] → [T,S/2,S/2]. A last odd row or column is left out."""
+    """Average 2×2 pixels: levels [T,S,S] → [T,S/2,S/2]. An odd last row or column is left out."""
     side = green.shape[1] // 2 * 2
     rows = green[:, 0:side:2, :side].astype(np.float32) + green[:, 1:side:2, :side]
     return np.asarray((rows[:, :, ::2] + rows[:, :, 1::2]) / 4, np.float32)

@@ -1,6 +1,6 @@
-"""Scoring one product again and again: through the C++ core where it is there, else as scoring.py has it.
+"""A scorer for one product: it uses the C++ core if that is installed, and else scoring.py.
 
-Subspaces are scored as scoring.py has it, whether the core is there or not.
+For recipes of a subspace it always uses scoring.py.
 """
 
 from __future__ import annotations
@@ -26,10 +26,15 @@ BankPrecision = Literal["fp32", "bf16", "int8"]
 
 @dataclass(frozen=True)
 class Search:
-    """How the C++ core searches a product's memory; numpy always does it exactly.
+    """How the C++ core searches a product's memory. numpy always searches it exactly, in fp32.
 
-    precision: of the rows that are kept. recall, above 0 and up to 1: the share of a good photo's patches that must
-    find their nearest row; below 1, only a part of a large bank is searched.
+    Attributes:
+        precision: The precision of the rows that are searched.
+        recall: The share of a good photo's patches that must find their nearest row, above 0, up to 1. Below 1, only a
+            part of a large bank is searched.
+
+    Raises:
+        SettingsError: A value is not accepted.
     """
 
     precision: BankPrecision = "fp32"
@@ -47,9 +52,15 @@ EXACT = Search()
 
 
 class Scorer:
-    """Calling it gives what scoring.score gives, to 1e-5 where the search is exact.
+    """A function from features to scores, for one product. The product's banks are prepared once.
 
-    The product's banks are laid out once. threads: bound on those that work on a call, None for all processors.
+    It gives the same scores as scoring.score, to 1e-5 if the search is exact.
+
+    Args:
+        learned: The product.
+        grid: Rows and columns of patches in a view.
+        search: How the C++ core searches the memory.
+        threads: The most threads that work on a call; None means one for each processor.
     """
 
     def __init__(
@@ -70,7 +81,14 @@ class Scorer:
         self._run = core.Scorer(*kernel_arguments(learned, banks, margins, grid)).run
 
     def __call__(self, features: Features) -> Scores:
-        """Score a batch of views. Several threads may call at once."""
+        """Score a batch of views. Several threads may call at once.
+
+        Args:
+            features: The features of the views.
+
+        Returns:
+            The scores of the views.
+        """
         if self._run is None:
             with one_blas_thread():
                 return score(features, self._learned)
@@ -79,7 +97,12 @@ class Scorer:
 
 
 def with_image_maximum(scores: Scores, learned: Learned) -> Scores:
-    """Return what a kernel scored with the image score that it does not know, the mean of the largest patches."""
+    """Return the scores of a kernel with the image scores that "top" needs and that no kernel computes.
+
+    Args:
+        scores: The kernel's scores. They are returned unchanged if `learned.image_maximum` is not "top".
+        learned: The product.
+    """
     if learned.image_maximum != "top":
         return scores
     return combine(dataclasses.replace(scores.branches, image_memory=mean_of_top(scores.branches.grid_memory)), learned)
@@ -88,7 +111,14 @@ def with_image_maximum(scores: Scores, learned: Learned) -> Scores:
 def kernel_arguments(
     learned: Learned, banks: Sequence[Any], margins: Sequence[Floats], grid: tuple[int, int]
 ) -> tuple[Any, ...]:
-    """Return what the C++ core's Scorer is made of, on CPU and GPU; margins are in the order of the banks' rows."""
+    """Return the arguments of the constructors of the C++ core's scorers, for CPU and GPU.
+
+    Args:
+        learned: The product.
+        banks: The C++ core's banks, filled.
+        margins: One array for each bank, [rows], float32, in the order of the bank's rows; empty without margins.
+        grid: Rows and columns of patches in a view.
+    """
     return (
         learned.image_prompts,
         learned.pixel_prompts,
@@ -103,8 +133,20 @@ def kernel_arguments(
 
 
 def fill(bank: Any, rows: Floats, shot_of_row: npt.NDArray[np.int32] | None, recall: float) -> npt.NDArray[np.intp]:
-    """Append rows [R,W], of `shot_of_row` [R], and reach the recall asked for, as measured on the rows of one photo in
-    those of the others; of a single photo, on one row in 16. Returns the rows' order in the bank."""
+    """Append rows to a bank, and prepare it to search only so much of it as the recall needs.
+
+    The recall is measured with held-out rows: those of one photo are searched for among those of the others. If there
+    is only one photo, one row in 16 is held out.
+
+    Args:
+        bank: An empty bank of the C++ core.
+        rows: The rows, [rows, width], float32, l2-normalised.
+        shot_of_row: The shot that each row came from, [rows]; None if unknown.
+        recall: The share of held-out rows that must find their nearest row, above 0, up to 1; 1 searches every row.
+
+    Returns:
+        The index in `rows` of each row of the bank, in the bank's order, [rows].
+    """
     held_out = np.arange(len(rows)) % 16 == 0
     if shot_of_row is not None and shot_of_row.min() < shot_of_row.max():
         held_out = shot_of_row == shot_of_row.max()
@@ -114,5 +156,5 @@ def fill(bank: Any, rows: Floats, shot_of_row: npt.NDArray[np.int32] | None, rec
     bank.append(rows[~held_out])
     reached = bank.partition(rows[held_out], recall)
     bank.append(rows[held_out])
-    log.info("memory of %d rows: %.1f %% of a good photo's patches find their nearest one", len(rows), 100 * reached)
+    log.info("memory of %d rows: %.1f %% of a good photo's patches find their nearest row", len(rows), 100 * reached)
     return np.concatenate([np.flatnonzero(~held_out), np.flatnonzero(held_out)])

@@ -1,7 +1,7 @@
-"""From features to scores: the readable definition that every faster version must agree with.
+"""Scoring: from features to scores. Every faster version must agree with this readable definition.
 
-Equation numbers are those of PromptAD (CVPR 2024). B views, P patches on an h×w grid, D joint width,
-W_m width and R_m rows of memory m. All features and bank rows are l2-normalised float32.
+Equation numbers are those of PromptAD (CVPR 2024). Shapes: B views, P patches on an h×w grid, D width of the joint
+space, W_m width and R_m rows of memory m. All features and bank rows are l2-normalised, float32.
 """
 
 from __future__ import annotations
@@ -17,42 +17,48 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
 Fusion = Literal["paper", "residual", "prompt", "memory", "subspace"]
-"""How both branches become one score: as published, by the residual margin, or one branch only. With "subspace" the
-memory's distance is that from the subspace of the remembered patches, which only Python's runtime computes."""
+"""How both branches become one score: as published ("paper"), by the residual margin, or from one branch only. With
+"subspace" the memory's distance is the one to the subspace of the remembered patches, which only Python computes.
+"""
 
 ImageMaximum = Literal["grid", "map", "top"]
-"""What the memory's image score is: the maximum of the grid, the maximum of the map before smoothing (as in PromptAD's
-released code), or the mean of the grid's largest hundredth, which only scores of the memory have."""
+"""What the memory's image score is: the maximum of the grid; the maximum of the map before smoothing, as in PromptAD's
+released code; or the mean of the grid's largest hundredth ("top"), which only the memory branch supports.
+"""
 
 TOP_PART = 100
-""""top" averages over one patch in this many, at least over one, as AnomalyDINO and SubspaceAD do."""
+""""top" averages over one patch in this many, and at least over one, as AnomalyDINO and SubspaceAD do."""
 
 MAP_SIZE = 400
-"""Side of the anomaly map in pixels, as published."""
+"""The side of the anomaly map in pixels, as published."""
 MAP_SIGMA = 4.0
-"""Standard deviation of the map's Gaussian, in pixels of MAP_SIZE."""
+"""The standard deviation of the map's Gaussian, in pixels of the map."""
 
 SMALLEST_SCORE = 1e-30
-"""Scores below it count as this in logarithms."""
+"""In logarithms, smaller scores are replaced by this one."""
 
 RESIDUAL_WEIGHT = 0.04
-"""What one unit of a residual margin's log odds adds to the logarithm of a patch's distance.
+"""How much the logarithm of a patch's distance grows per unit of the residual margin's log odds.
 
-Log odds are a cosine margin times the scale that a backbone's training ended with (14 for `small`, 100 for CLIP). The
-weight was chosen on drawn and painted parts and on solar cells (docs/accuracy.md).
+Log odds are a cosine margin times the scale at which the training of a backbone ended (14 for `small`, 100 for CLIP).
+The weight was chosen on drawn parts, painted parts and solar cells (docs/accuracy.md).
 """
 
 EXPLAINED = 0.99
-"""The share of the variance of remembered patches that their subspace explains, SubspaceAD's default."""
+"""The share of the variance of remembered patches that their subspace explains: SubspaceAD's default."""
 
-_ROWS_AT_ONCE = 4096  # bank rows per matrix product: keeps the similarity block small for large banks
+_ROWS_AT_ONCE = 4096  # bank rows in a matrix product, which bounds the memory that large banks need
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What the encoder says about B views; every vector l2-normalised, float32.
+    """The encoder's outputs for B views. Every vector is l2-normalised, float32.
 
-    global_: [B,D]; local: [B,P,D]; memory: one [B,P,W_m] per memory tap; grid: (h, w) with h·w = P.
+    Attributes:
+        global_: The features of whole views in the joint space, [B,D].
+        local: The features of patches in the joint space, [B,P,D].
+        memory: The features of patches at each memory tap, [B,P,W_m] each.
+        grid: (h, w), with h·w = P.
     """
 
     global_: Floats
@@ -71,12 +77,17 @@ class Features:
 class Learned:
     """What scoring needs of a recipe.
 
-    image_prompts, pixel_prompts: [2,D], the normal and the anomalous prototype. banks: one [R_m,W_m] per memory.
-    temperature: the multiplier t of the cosine. image_maximum: where the memory's image score is taken. shot_of_row:
-    [R_m] per bank, the shot that each row came from; only leaving one out asks for it. fusion: what the scores are made
-    of. margins: [R_m] per bank, float32, the pixel prompts' margin (prompt_margins) of the patch that each row came
-    from; only the residual fusion asks for it. residual_weight: of the residual margin in the logarithm of a score, 0
-    or more.
+    Attributes:
+        image_prompts: The normal and the anomalous prototype for whole views, [2,D].
+        pixel_prompts: The normal and the anomalous prototype for patches, [2,D].
+        banks: The remembered patches of each memory, [R_m,W_m] each.
+        temperature: The multiplier of cosines.
+        image_maximum: How the memory's image score is made of the patches' scores.
+        shot_of_row: For each bank the shot that each row came from, [R_m]. Only leaving one shot out needs it.
+        fusion: How the branches become one score.
+        margins: For each bank the pixel prompts' margin (prompt_margins) of the patch that each row came from, [R_m],
+            float32. Only the residual fusion needs it.
+        residual_weight: The weight of the residual margin in the logarithm of a score, 0 or more.
     """
 
     image_prompts: Floats
@@ -91,13 +102,18 @@ class Learned:
 
     @functools.cached_property
     def subspaces(self) -> tuple[Subspace, ...]:
-        """The subspaces of the banks, fitted when they are first asked for."""
+        """The subspaces of the banks, fitted at the first access."""
         return tuple(map(fit_subspace, self.banks))
 
 
 @dataclass(frozen=True, eq=False)
 class Subspace:
-    """Mean [W] and orthonormal components [W,k] of remembered patches, float32 (SubspaceAD)."""
+    """A subspace of remembered patches (SubspaceAD), float32.
+
+    Attributes:
+        mean: The mean of the patches, [W].
+        components: Orthonormal directions, [W,k].
+    """
 
     mean: Floats
     components: Floats
@@ -105,35 +121,62 @@ class Subspace:
 
 @dataclass(frozen=True, eq=False)
 class Branches:
-    """Raw scores of B views, each in [0,1], higher is more anomalous; and the residual margin, a difference of cosines.
+    """The scores of B views before fusion. Higher is more anomalous.
 
-    That is a patch's prompt margin minus the mean margin of its nearest remembered patches, one of each bank. Without
-    margins it is 0.
+    Attributes:
+        image_prompt: The prompts' score of each view, [B], 0 to 1.
+        image_memory: The memory's score of each view, [B], 0 to 1, as Learned.image_maximum makes it.
+        grid_prompt: The prompts' score of each patch, [B,h,w], 0 to 1.
+        grid_memory: The memory's score of each patch, [B,h,w], 0 to 1.
+        grid_residual: The residual margin of each patch, [B,h,w], −4 to 4: the patch's prompt margin minus the mean
+            margin of its nearest remembered patches, one of each bank. It is 0 without margins.
     """
 
-    image_prompt: Floats  # [B]
-    image_memory: Floats  # [B]      as Learned.image_maximum takes it
-    grid_prompt: Floats  # [B,h,w]
-    grid_memory: Floats  # [B,h,w]
-    grid_residual: Floats  # [B,h,w], in [-4,4]
+    image_prompt: Floats
+    image_memory: Floats
+    grid_prompt: Floats
+    grid_memory: Floats
+    grid_residual: Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What the branches say together: in [0,1/2] for paper fusion, 0 or more for residual, in [0,1] of one branch."""
+    """The scores of B views after fusion: 0 to 1/2 for the paper fusion, 0 or more for residual, 0 to 1 for one branch.
 
-    image: Floats  # [B]
-    grid: Floats  # [B,h,w]
+    Attributes:
+        image: The score of each view, [B].
+        grid: The score of each patch, [B,h,w].
+        branches: The scores before fusion.
+    """
+
+    image: Floats
+    grid: Floats
     branches: Branches
 
 
 def score(features: Features, learned: Learned) -> Scores:
-    """Score a batch of views."""
+    """Score a batch of views.
+
+    Args:
+        features: The features of B views.
+        learned: The product.
+
+    Returns:
+        The scores of the views.
+    """
     return combine(score_branches(features, learned), learned)
 
 
 def score_branches(features: Features, learned: Learned) -> Branches:
-    """Score both branches at both levels."""
+    """Score a batch of views with both branches, before fusion.
+
+    Args:
+        features: The features of B views.
+        learned: The product.
+
+    Returns:
+        The scores of both branches, for views and patches.
+    """
     if learned.fusion == "subspace":
         distances = zip(features.memory, learned.subspaces, strict=True)
         return with_prompts(features, learned, [subspace_similarity(*pair) for pair in distances], ())
@@ -148,7 +191,17 @@ def score_branches(features: Features, learned: Learned) -> Branches:
 def with_prompts(
     features: Features, learned: Learned, similarities: Sequence[Floats], margins: Sequence[Floats]
 ) -> Branches:
-    """Score both branches from the nearest rows' cosines and margins, [B·P] values of each per bank."""
+    """Score the prompts, and join them with what was found in the memory.
+
+    Args:
+        features: The features of B views.
+        learned: The product.
+        similarities: For each bank the cosine of each patch with its nearest row, [B·P] values.
+        margins: For each bank the margin of the nearest row, [B·P] values; empty without margins.
+
+    Returns:
+        The scores of both branches, for views and patches.
+    """
     grid_shape = (-1, *features.grid)
     grid_memory = mean_distance(similarities).reshape(grid_shape)
     residual = np.zeros_like(grid_memory)
@@ -167,7 +220,15 @@ def with_prompts(
 
 
 def combine(branches: Branches, learned: Learned) -> Scores:
-    """Combine the branches by the fusion and the weight of `learned`."""
+    """Combine the branches by the fusion and the weight of a product.
+
+    Args:
+        branches: The scores of both branches.
+        learned: The product.
+
+    Returns:
+        The scores after fusion.
+    """
     match learned.fusion:
         case "paper":
             image = fuse(branches.image_prompt, branches.image_memory)
@@ -183,54 +244,99 @@ def combine(branches: Branches, learned: Learned) -> Scores:
 
 
 def mean_of_top(grid: Floats) -> Floats:
-    """Return the mean of the largest hundredth of each view's patch scores [B,h,w], at least of one: [B]."""
+    """Return the mean of the largest hundredth of each view's patch scores, and of at least one: [B].
+
+    Args:
+        grid: The patches' scores, [B,h,w].
+    """
     scores = np.sort(grid.reshape(len(grid), -1), axis=1)
     count = max(1, scores.shape[1] // TOP_PART)
     return np.asarray(scores[:, -count:].mean(axis=1), np.float32)
 
 
 def weigh(memory: Floats, residual: Floats, weight: float) -> Floats:
-    """Return memory · exp(weight · residual): prompts raise or lower a distance, and neither bounds the score."""
+    """Return memory · exp(weight · residual). Prompts raise or lower a distance, and neither of them bounds the score.
+
+    Args:
+        memory: The memory's scores, of any shape.
+        residual: The residual margins, of the same shape.
+        weight: The weight of the residual margin, 0 or more.
+    """
     return np.asarray(memory * np.exp(np.float32(weight) * residual), np.float32)
 
 
 def prompt_scores(features: Floats, prototypes: Floats, temperature: float) -> Floats:
-    """Return the anomalous prototype's probability (eq. 16): features [...,D], prototypes [2,D] → [...] in [0,1]."""
+    """Return the probability of the anomalous prototype (eq. 16): [...], 0 to 1.
+
+    Args:
+        features: Features of the joint space, [...,D].
+        prototypes: The normal and the anomalous prototype, [2,D].
+        temperature: The multiplier of cosines.
+    """
     margin = temperature * prompt_margins(features, prototypes)
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(margin, -80.0, 80.0))), np.float32)
 
 
 def prompt_margins(features: Floats, prototypes: Floats) -> Floats:
-    """Return by how much the anomalous prototype's cosine exceeds the normal one's: [...,D], [2,D] → [...]."""
+    """Return by how much the anomalous prototype's cosine exceeds the normal one's: [...].
+
+    Args:
+        features: Features of the joint space, [...,D].
+        prototypes: The normal and the anomalous prototype, [2,D].
+    """
     return np.asarray(features @ (prototypes[1] - prototypes[0]), np.float32)
 
 
 def memory_scores(memory: tuple[Floats, ...], banks: tuple[Floats, ...]) -> Floats:
-    """Return the distance to the nearest remembered patch (eq. 8), averaged over banks: [B,P,W_m] each → [B,P]."""
+    """Return the distance to the nearest remembered patch (eq. 8), averaged over the banks: [B,P], 0 to 1.
+
+    Args:
+        memory: The features of patches at each memory tap, [B,P,W_m] each.
+        banks: The remembered patches of each memory, [R_m,W_m] each.
+    """
     return mean_distance([nearest(queries, bank)[0] for queries, bank in zip(memory, banks, strict=True)])
 
 
 def mean_distance(similarities: Sequence[Floats]) -> Floats:
-    """Average over the banks the distances, in [0,1], that cosines stand for."""
+    """Convert cosines to distances, and average these over the banks.
+
+    Args:
+        similarities: One array of cosines for each bank, all of one shape.
+
+    Returns:
+        The mean of (1 − cosine)/2 over the banks, of the same shape, 0 to 1.
+    """
     distances = [(1.0 - similarity) / 2.0 for similarity in similarities]
     return np.asarray(np.clip(np.mean(distances, axis=0), 0.0, 1.0), np.float32)
 
 
 def nearest(queries: Floats, bank: Floats) -> tuple[Floats, Rows]:
-    """Return each query's largest cosine with a bank and its first row: [...,W] and [R,W] → [...] each."""
+    """Return each query's largest cosine with a bank's rows, and the first row that has it: [...] each.
+
+    Args:
+        queries: The queries, [...,W].
+        bank: The bank's rows, [R,W].
+    """
     flat = queries.reshape(-1, queries.shape[-1])
     best, rows = np.full(len(flat), -np.inf, np.float32), np.zeros(len(flat), np.intp)
     for start in range(0, len(bank), _ROWS_AT_ONCE):
         similarity = flat @ bank[start : start + _ROWS_AT_ONCE].T
         row = similarity.argmax(axis=1)
         largest = np.take_along_axis(similarity, row[:, None], axis=1)[:, 0]
-        is_better = ~(largest <= best)  # NaN is better than a number
+        is_better = ~(largest <= best)  # NaN counts as larger than any number
         best[is_better], rows[is_better] = largest[is_better], start + row[is_better]
     return best.reshape(queries.shape[:-1]), rows.reshape(queries.shape[:-1])
 
 
 def fit_subspace(rows: Floats) -> Subspace:
-    """Fit the mean of rows [R,W], and as many principal components as explain EXPLAINED of their variance."""
+    """Fit the mean of rows, and as many principal components as explain EXPLAINED of their variance.
+
+    Args:
+        rows: The rows of a bank, [R,W].
+
+    Returns:
+        The subspace.
+    """
     mean = rows.mean(axis=0, dtype=np.float64)
     centred = rows - mean
     variances, directions = np.linalg.eigh(centred.T @ centred)
@@ -240,9 +346,13 @@ def fit_subspace(rows: Floats) -> Subspace:
 
 
 def subspace_similarity(queries: Floats, subspace: Subspace) -> Floats:
-    """Return 1 − r²/2 of the distances r of unit vectors […,W] from a subspace: […], in [-1,1].
+    """Return 1 − r²/2 for the distance r of each query from a subspace: [...], −1 to 1.
 
-    mean_distance makes r²/4 of it, as nearest gives the cosine 1 − d²/2 of a row at the distance d.
+    From it mean_distance makes r²/4. That corresponds to `nearest`, whose cosine of a row at distance d is 1 − d²/2.
+
+    Args:
+        queries: Unit vectors, [...,W].
+        subspace: The subspace.
     """
     centred = queries - subspace.mean
     residual = centred - (centred @ subspace.components) @ subspace.components.T
@@ -250,22 +360,43 @@ def subspace_similarity(queries: Floats, subspace: Subspace) -> Floats:
 
 
 def fuse(a: Floats, b: Floats) -> Floats:
-    """Return a·b/(a+b), half the harmonic mean (eqs. 17, 18); f(0,0) = 0. Not negative; NaN stays NaN."""
+    """Return a·b/(a+b), half the harmonic mean (eqs. 17, 18). It is not negative, f(0,0) is 0, and NaN stays NaN.
+
+    Args:
+        a: Scores, 0 or more.
+        b: Scores of the same shape, 0 or more.
+    """
     total = a + b
     fused: Floats = np.divide(a * b, total, out=np.zeros_like(total), where=total != 0)
     return fused
 
 
 def upsample(grids: Floats, size: int) -> Floats:
-    """Resize bilinearly without smoothing: [B,h,w] → [B,size,size] (torch's align_corners=False)."""
+    """Resize grids bilinearly without smoothing (torch's align_corners=False).
+
+    Args:
+        grids: The grids, [B,h,w].
+        size: The side of the result, in pixels.
+
+    Returns:
+        The resized grids, [B,size,size].
+    """
     rows, columns = (map_matrix(side, 1, 0.0, size, 0.0) for side in grids.shape[1:])
     return np.asarray(rows @ grids @ columns.T, np.float32)
 
 
 def anomaly_map(grid: Floats, size: int = MAP_SIZE, sigma: float = MAP_SIGMA) -> Floats:
-    """Resize bilinearly, then smooth by a Gaussian: [h,w] → [size,size].
+    """Resize a grid bilinearly, then smooth it with a Gaussian.
 
-    Both are linear and separable, so the whole is two small matrix products (View.stitch is the general case).
+    Both steps are linear and separable, so two small matrix products do them. View.stitch is the general case.
+
+    Args:
+        grid: The patches' scores, [h,w].
+        size: The side of the map, in pixels.
+        sigma: The Gaussian's standard deviation, in pixels of the map.
+
+    Returns:
+        The map, [size,size].
     """
     rows, columns = (map_matrix(side, 1, 0.0, size, sigma) for side in grid.shape)
     return np.asarray(rows @ grid @ columns.T, np.float32)
@@ -275,14 +406,23 @@ def anomaly_map(grid: Floats, size: int = MAP_SIZE, sigma: float = MAP_SIGMA) ->
 def map_matrix(
     cells: int, tiles: int, overlap: float, size: int, sigma: float, start: float = 0.0, stop: float = 1.0
 ) -> Floats:
-    """Return [size,tiles·cells]: it takes the cells of a row of tiles to a smoothed map, along one axis.
+    """Return the matrix that turns the cells of a row of tiles into a smoothed map, along one axis: [size,tiles·cells].
 
-    Each tile is up-sampled to the part of the axis it covers; where neighbours overlap, their weights rise
-    linearly from their ends. Only [start,stop] ⊂ [0,1] of a tile's cells shows the frame (letterbox).
+    Each tile is up-sampled to the part of the axis that it covers. Where neighbours overlap, the weight of each rises
+    linearly from its end.
+
+    Args:
+        cells: The number of cells of a tile along the axis.
+        tiles: The number of tiles along the axis.
+        overlap: The share of a tile's side that it has in common with its neighbour, 0 to 0.5.
+        size: The length of the map, in pixels.
+        sigma: The Gaussian's standard deviation, in pixels of the map; 0 does not smooth.
+        start: Where the frame begins in a tile, 0 to 1. It is above 0 if a letterbox pads the tile.
+        stop: Where the frame ends in a tile, 0 to 1.
     """
     length = 1.0 / (tiles - (tiles - 1) * overlap)
     place = (np.arange(size) + 0.5) / size
-    inside = np.stack([(place - tile * length * (1.0 - overlap)) / length for tile in range(tiles)])  # 0…1 in a tile
+    inside = np.stack([(place - tile * length * (1.0 - overlap)) / length for tile in range(tiles)])  # 0 to 1 in a tile
     weight = np.where((inside >= 0) & (inside <= 1), np.minimum(inside, 1.0 - inside) + 1e-6, 0.0)
     weight /= weight.sum(axis=0)
     parts = [
@@ -294,14 +434,26 @@ def map_matrix(
 
 
 def bilinear_matrix(cells: int, place: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return [N,cells], which interpolates `cells` cells linearly at N places in [0,1] and holds the ends."""
+    """Return the matrix, [N,cells], that interpolates cells linearly at N places. Beyond the end cells it is constant.
+
+    Args:
+        cells: The number of cells along the axis.
+        place: The places, [N], 0 to 1.
+    """
     position = np.clip(place * cells - 0.5, 0, cells - 1)
     return np.asarray(np.maximum(1.0 - np.abs(position[:, None] - np.arange(cells)[None, :]), 0.0))
 
 
 @functools.lru_cache(maxsize=8)
 def gaussian_matrix(size: int, sigma: float) -> Floats:
-    """Return [size,size]: a Gaussian cut at 4σ with mirrored borders (scipy's gaussian_filter1d, "reflect")."""
+    """Return the matrix of a Gaussian filter, [size,size]: cut at 4σ, with mirrored borders.
+
+    It equals scipy's gaussian_filter1d with the mode "reflect".
+
+    Args:
+        size: The length of the axis, in pixels.
+        sigma: The standard deviation, in pixels; 0 gives the identity.
+    """
     if sigma <= 0:
         return np.eye(size, dtype=np.float32)
     radius = int(4.0 * sigma + 0.5)

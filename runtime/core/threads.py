@@ -1,4 +1,4 @@
-"""How many threads work: a bound for all libraries, and one for numpy, to keep it out of the encoder's way."""
+"""Bounds on threads: one for all libraries, and one for numpy, so that it does not disturb the encoder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ _lock = threading.RLock()
 
 
 def bound_threads(threads: int | None) -> int | None:
-    """Return a bound on threads that every library takes: at most one for each processor; None stays no bound."""
+    """Return a bound on threads that every library accepts: at most one thread for each processor.
+
+    Args:
+        threads: The requested bound; None means no bound, and is returned as None.
+    """
     return None if threads is None else min(threads, os.cpu_count() or 1)
 
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Run numpy's matrix products inside on the thread that asks for them.
+    """Run numpy's matrix products of the block on the calling thread only.
 
-    The helper threads of numpy's BLAS go on spinning after a product and take a core from the encoder's next
-    frame: 30 to 45 ms of 130 to 310 on two cores (`goodparts bench frame`). The setting is the process's and
-    belongs to one thread at a time, so threads take turns.
+    After a product, the helper threads of numpy's BLAS keep spinning and take a core from the encoder's next frame.
+    That costs 30 to 45 ms of 130 to 310 on two cores (`goodparts bench frame`). The setting applies to the whole
+    process, so threads enter the block one after another.
+
+    Yields:
+        Nothing.
     """
     with _lock, _blas.limit(limits=1, user_api="blas"):
         yield

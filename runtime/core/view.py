@@ -1,7 +1,7 @@
 """The view: which part of a frame is inspected, and how it becomes what the encoder reads.
 
-Part of the recipe, and used identically where a product is learned and where it is inspected. Its two
-directions: `cut`, from a frame to the encoder's squares, and `stitch`, from their scores back to the frame.
+It is part of the recipe, and is used in the same way for learning and for inspecting. It works in two directions:
+`cut` turns a frame into the encoder's squares, and `stitch` turns their scores into a map of the frame.
 """
 
 from __future__ import annotations
@@ -23,13 +23,21 @@ from .preprocess import MIN_SIDE, Array8, opened, resize
 from .scoring import MAP_SIGMA, MAP_SIZE, Floats, map_matrix
 
 PADDING = (122, 116, 104)
-"""What is not to be seen: CLIP's mean colour, which standardises to zero."""
+"""The colour of everything that must not be seen: CLIP's mean colour, which standardises to zero."""
 
 MAX_TILES = 256
+"""The most tiles in a frame."""
 
 
 class Box(msgspec.Struct, frozen=True):
-    """A rectangle in frame pixels: left, top, width, height."""
+    """A rectangle in pixels of the frame.
+
+    Attributes:
+        x: The left edge.
+        y: The top edge.
+        width: The width.
+        height: The height.
+    """
 
     x: int
     y: int
@@ -38,7 +46,17 @@ class Box(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Box:
-        """Parse x,y,width,height as it is typed."""
+        """Parse a rectangle as people type it.
+
+        Args:
+            text: "x,y,width,height", in pixels.
+
+        Returns:
+            The rectangle.
+
+        Raises:
+            SettingsError: The text is not four integers with commas between them.
+        """
         try:
             return cls(*(int(part) for part in text.split(",")))
         except (ValueError, TypeError):
@@ -46,13 +64,19 @@ class Box(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Region of interest, what is masked in it, and how it is fitted into the encoder's squares.
+    """The region of interest, its mask, and how it is fitted into the encoder's squares.
 
-    roi: the region, in frame pixels; None is the whole frame. mask: a one-bit PNG of the frame's size, white
-    where to look; the rest is painted over before the encoder and never reported. resize: "squash" fills
-    the square and gives up the aspect ratio (as published); "letterbox" keeps it and pads. tiles: rows and
-    columns that the region is cut into, each a view of its own, so that small defects in large frames
-    survive the resize; neighbours share `overlap` of their sides.
+    Attributes:
+        roi: The region, in pixels of the frame; None means the whole frame.
+        mask: A one-bit PNG of the frame's size, white where to look. The rest is painted over before the encoder and
+            never reported.
+        resize: "squash" fills the square and gives up the aspect ratio, as published. "letterbox" keeps it and pads.
+        tiles: Rows and columns that the region is cut into. Each tile is a view, so that small defects in large frames
+            survive the resize.
+        overlap: The share of a tile's side that it has in common with its neighbour, 0 to 0.5.
+
+    Raises:
+        SettingsError: There are no tiles or too many, or the overlap is out of range.
     """
 
     roi: Box | None = None
@@ -64,17 +88,25 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         rows, columns = self.tiles
         if rows < 1 or columns < 1 or rows * columns > MAX_TILES:
-            raise SettingsError(f"tiles {rows}x{columns}: from 1x1 to {MAX_TILES} in all, as in 2x3")
+            raise SettingsError(f"tiles {rows}x{columns}: give rows x columns, at most {MAX_TILES} tiles, as in 2x3")
         if not 0.0 <= self.overlap <= 0.5:
-            raise SettingsError(f"overlap {self.overlap}: from 0 to 0.5 of a tile")
+            raise SettingsError(f"overlap {self.overlap}: 0 to 0.5 of a tile is accepted")
 
     @property
     def count(self) -> int:
-        """Views per frame."""
+        """The number of views of a frame."""
         return self.tiles[0] * self.tiles[1]
 
     def region(self, height: int, width: int) -> Box:
-        """Return the region of interest in a frame of this size; SettingsError when it does not lie inside."""
+        """Return the region of interest in a frame of this size.
+
+        Args:
+            height: The frame's height, in pixels.
+            width: The frame's width, in pixels.
+
+        Raises:
+            SettingsError: The region does not lie inside the frame, or is smaller than MIN_SIDE.
+        """
         if self.roi is None:
             return Box(0, 0, width, height)
         roi = self.roi
@@ -87,9 +119,18 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return roi
 
     def check(self, height: int, width: int, name: str = "the frame") -> None:
-        """Raise a SettingsError that names the frame unless one of this size can be inspected.
+        """Check that a frame of this size can be inspected.
 
-        The region must lie inside it, and the mask must have its size and leave something of the region to look at.
+        The region must lie inside the frame. The mask must have the frame's size and leave some of the region to look
+        at.
+
+        Args:
+            height: The frame's height, in pixels.
+            width: The frame's width, in pixels.
+            name: The frame's name in the error.
+
+        Raises:
+            SettingsError: The frame cannot be inspected.
         """
         try:
             self.region(height, width)
@@ -100,11 +141,25 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise SettingsError(f"{name}: the mask leaves nothing of the region to look at: mark a part of it")
 
     def cut(self, frame: Array8, size: int, threads: int | None = None) -> Array8:
-        """Cut a frame uint8 RGB [H,W,3] into what the encoder reads, uint8 [rows·columns,size,size,3]."""
+        """Cut a frame into the squares that the encoder reads.
+
+        Args:
+            frame: The frame, [height, width, 3], uint8, RGB.
+            size: The side of a square, in pixels.
+            threads: The most threads to use; None means one for each processor.
+
+        Returns:
+            The views, row by row, [count, size, size, 3], uint8, RGB.
+        """
         return np.stack([self.square(frame, box, size, threads) for box in self.boxes(*frame.shape[:2])])
 
     def boxes(self, height: int, width: int) -> list[Box]:
-        """Return the parts of a frame of this size that become views."""
+        """Return the parts of a frame of this size that become views, row by row, in pixels of the frame.
+
+        Args:
+            height: The frame's height, in pixels.
+            width: The frame's width, in pixels.
+        """
         region, (rows, columns) = self.region(height, width), self.tiles
         return [
             Box(region.x + left, region.y + top, right - left, bottom - top)
@@ -113,14 +168,26 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         ]
 
     def patch(self, height: int, width: int, grid: tuple[int, int]) -> tuple[float, float]:
-        """How much of a frame of this size one of an encoder's patches, (rows, columns) to a view, sees: height and
-        width in pixels."""
+        """Return the height and width that one patch of the encoder covers, in pixels of the frame.
+
+        Args:
+            height: The frame's height, in pixels.
+            width: The frame's width, in pixels.
+            grid: Rows and columns of patches in a view.
+        """
         box = self.boxes(height, width)[0]
         _, _, used_width, used_height = self._placement(box.height, box.width, 1.0)
         return box.height / (grid[0] * used_height), box.width / (grid[1] * used_width)
 
     def square(self, frame: Array8, box: Box, size: int, threads: int | None = None) -> Array8:
-        """Return one of `boxes` as the encoder reads it, uint8 [size,size,3]."""
+        """Return one of `boxes` as the encoder reads it, [size, size, 3], uint8, RGB.
+
+        Args:
+            frame: The frame, [height, width, 3], uint8, RGB.
+            box: The part of the frame, one of `boxes`.
+            size: The side of the square, in pixels.
+            threads: The most threads to use; None means one for each processor.
+        """
         part = frame[box.y : box.y + box.height, box.x : box.x + box.width]
         if self.mask is not None:
             visible = self._mask(frame.shape[:2])[box.y : box.y + box.height, box.x : box.x + box.width]
@@ -129,13 +196,20 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def is_plain(self) -> bool:
-        """Whether a view is its part of the frame, resized, and nothing else."""
+        """Whether each view is only its part of the frame, resized: without mask and padding."""
         return self.mask is None and self.resize == "squash"
 
     def stitch(self, grids: Floats, height: int, width: int) -> Floats:
-        """Join the scores of one frame's views [rows·columns,h,w] into the anomaly map of its region.
+        """Join the scores of one frame's views into the anomaly map of its region.
 
-        The frame was height×width. The map has MAP_SIZE pixels per tile and axis, [400,400] without tiles.
+        Args:
+            grids: The patches' scores, [count, h, w], views row by row.
+            height: The frame's height, in pixels.
+            width: The frame's width, in pixels.
+
+        Returns:
+            The map, float32. It has MAP_SIZE pixels per tile and axis, so [400,400] without tiles. It is 0 where the
+            mask hides the frame.
         """
         (rows, columns), (_, h, w) = self.tiles, grids.shape
         region = self.region(height, width)
@@ -162,21 +236,21 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return square
 
     def _placement(self, height: int, width: int, size: float) -> tuple[float, float, float, float]:
-        """Return where a tile lies in the encoder's square: x, y, width, height."""
+        """Return where the resized tile lies in the encoder's square: x, y, width, height."""
         if self.resize == "squash":
             return 0, 0, size, size
         scale = size / max(width, height)
         return (size - width * scale) / 2, (size - height * scale) / 2, width * scale, height * scale
 
     def _visible(self, frame: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
-        """Return where to look, bool over the region, or None for everywhere."""
+        """Return where to look, [height, width] of the region, bool; None means everywhere."""
         if self.mask is None:
             return None
         region = self.region(*frame)
         return self._mask(frame)[region.y : region.y + region.height, region.x : region.x + region.width]
 
     def _mask(self, frame: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-        """Return where to look, bool over the frame."""
+        """Return where to look, [height, width] of the frame, bool."""
         mask = decode_mask(self.mask or b"")
         if mask.shape != tuple(frame):
             raise SettingsError(
@@ -187,7 +261,19 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def tile_edges(length: int, tiles: int, overlap: float) -> list[tuple[int, int]]:
-    """Start and stop of each tile along an axis, in pixels; the tiles cover it from end to end."""
+    """Divide an axis into tiles that cover it from end to end.
+
+    Args:
+        length: The length of the axis, in pixels.
+        tiles: The number of tiles, 1 or more.
+        overlap: The share of a tile that it has in common with its neighbour, 0 to 0.5.
+
+    Returns:
+        Start and stop of each tile, in pixels.
+
+    Raises:
+        SettingsError: A tile would be shorter than a pixel.
+    """
     tile = length / (tiles - (tiles - 1) * overlap)
     if tile < 1:
         raise SettingsError(f"{tiles} tiles along {length} pixels: at least one pixel a tile is needed")
@@ -196,16 +282,31 @@ def tile_edges(length: int, tiles: int, overlap: float) -> list[tuple[int, int]]
 
 
 def encode_mask(mask: npt.NDArray[np.bool_]) -> bytes:
-    """Encode a mask bool [H,W] as the one-bit PNG that View.mask holds."""
+    """Encode a mask as a PNG.
+
+    Args:
+        mask: The mask, [height, width], bool.
+
+    Returns:
+        A one-bit PNG, as View.mask holds it.
+    """
     buffer = io.BytesIO()
     Image.fromarray(mask).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 def read_mask(path: Path) -> bytes:
-    """Read a picture that is bright where to look (masks.py tells which) as View.mask.
+    """Read a picture that is bright where to look (masks.py defines what is bright).
 
-    Raises ImageError for a file that is no picture, and for a mask that marks nothing or everything.
+    Args:
+        path: The mask file.
+
+    Returns:
+        A one-bit PNG, as View.mask holds it.
+
+    Raises:
+        ImageError: The file is no picture, or the mask marks nothing or everything.
+        FileError: The file cannot be read.
     """
     name = printable(path)
     with opened(read_bytes(path), name) as image:
@@ -216,7 +317,17 @@ def read_mask(path: Path) -> bytes:
 
 @functools.lru_cache(maxsize=8)
 def decode_mask(data: bytes) -> npt.NDArray[np.bool_]:
-    """Decode View.mask as bool [H,W], in which white is True."""
+    """Decode a view's mask.
+
+    Args:
+        data: A PNG, as View.mask holds it.
+
+    Returns:
+        The mask, [height, width], bool, True where the PNG is white.
+
+    Raises:
+        SettingsError: The data is not a PNG, or is damaged.
+    """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             return np.asarray(image.convert("1"))

@@ -1,4 +1,4 @@
-"""Frames as many cameras and decoders give them: brightness for every pixel, colour for two or four of them."""
+"""YUV frames, as many cameras and decoders give them: pixels share their colour in groups of two or four."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ YuvFormat = Literal["nv12", "yuyv"]
 
 @dataclass(frozen=True, eq=False)
 class YuvFrame:
-    """A frame in YUV, of BT.601 and limited range. A GPU takes it as it is; elsewhere it becomes RGB first.
+    """A frame in YUV, of BT.601 and limited range. A GPU reads it as it is; elsewhere it is converted to RGB first.
 
     Attributes:
-        pixels: uint8. Of nv12 [H·3/2,W]: H rows of Y, then H/2 rows of U, V pairs. Of yuyv [H,W,2]: Y, and U and V in
-            turn. The rows may be apart. H and W are even, of yuyv only W.
-        format: How they lie.
+        pixels: uint8. nv12 is [H·3/2,W]: H rows of Y, then H/2 rows of pairs of U and V; H and W are even. yuyv is
+            [H,W,2]: Y, and U and V in turn; W is even. Rows need not be contiguous in memory.
+        format: The layout of the pixels.
 
     Raises:
-        ImageError: The pixels do not lie so.
+        ImageError: The format is unknown, or the pixels do not have its layout.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -46,7 +46,7 @@ class YuvFrame:
         return (rows // 3 * 2 if self.format == "nv12" else rows), width
 
     def rgb(self) -> npt.NDArray[np.uint8]:
-        """Return the frame as uint8 RGB [H,W,3]; pixels that share a colour are given the same one."""
+        """Return the frame as [height, width, 3], uint8, RGB. Pixels that share a colour all get this colour."""
         core = native.core()
         if core is not None:
             converted: npt.NDArray[np.uint8] = core.resize(self.pixels, self.shape, format=self.format)
@@ -62,7 +62,16 @@ class YuvFrame:
         return np.asarray(np.clip(rgb, 0, 255), np.uint8)
 
     def crop(self, x: int, y: int, width: int, height: int) -> YuvFrame:
-        """Return the smallest part that holds this rectangle. It starts where x and y are rounded down to even ones."""
+        """Return the smallest part of the frame that contains a rectangle.
+
+        It starts at x and y, rounded down to even numbers.
+
+        Args:
+            x: The rectangle's left edge, in pixels.
+            y: The rectangle's top edge, in pixels.
+            width: The rectangle's width, in pixels.
+            height: The rectangle's height, in pixels.
+        """
         left, top, right, bottom = x // 2 * 2, y // 2 * 2, (x + width + 1) // 2 * 2, (y + height + 1) // 2 * 2
         part = self.pixels[top : min(bottom, self.shape[0]), left:right]
         if self.format == "nv12":

@@ -1,1 +1,1 @@
-"""The engine: what its folder holds, its open graphs, the plans built of them, and how far they are from torch."""
+"""The engine: the files in its folder, its open graphs, the plans built of them, and their difference from torch."""

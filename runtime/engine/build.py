@@ -1,4 +1,4 @@
-"""Building a plan on the machine that will run it: build, load, compare with torch, and only then keep."""
+"""Building a plan on the machine that will run it: build it, load it, compare it with torch, and only then keep it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,28 @@ def build_plan(
     replace: bool = False,
     name: GraphName = "plain",
 ) -> tuple[Plan, bool]:
-    """Build the plan of an engine's graph for this device, unless one that fits is there.
+    """Build the plan of an engine's graph for this device, unless there is one that fits.
 
-    replace: build it even then; name: which graph.
+    The plan's features are compared with torch's, which lie in the engine, and the CUDA kernels with the CPU. A plan
+    for other GPUs (settings.capability) is checked when it first runs.
 
-    Returns the plan's record and whether it was built. Raises ParityError where the plan differs from the features of
-    torch, which lie in the engine, by more than its precision allows, or the CUDA kernels from the CPU; nothing is
-    kept then. A plan for other GPUs (settings.capability) is checked where it first runs.
+    Args:
+        folder: The engine's folder.
+        precision: The precision.
+        settings: How to build.
+        backend: The backend's name.
+        replace: Whether to build even if there is a plan that fits.
+        name: Which graph.
+
+    Returns:
+        The plan's record, and whether the plan was built now.
+
+    Raises:
+        ParityError: The plan differs from torch by more than its precision allows, or the CUDA kernels differ from the
+            CPU. Nothing is kept.
+        EngineError: The engine is damaged or has no such graph, or the library cannot read the graph.
+        BackendError: The library is missing or cannot build.
+        SettingsError: A setting that the library does not support is not at its default.
     """
     graph = graph_files(folder, verify_files(folder), name, precision)
     reference = Reference.open(folder / REFERENCE_NAMES[name])
@@ -74,9 +89,14 @@ def build_plan(
 
 
 def trtexec_commands(folder: Path, spec: EngineSpec, settings: BuildSettings) -> list[str]:
-    """Return command lines of NVIDIA's trtexec that build the same plans, one for every graph, to try and profile.
+    """Return command lines of NVIDIA's trtexec that build the same plans, one for each graph, for trials and profiling.
 
-    Plans built this way have no record and are not opened by goodparts.
+    Plans that are built this way have no record, and goodparts does not open them.
+
+    Args:
+        folder: The engine's folder.
+        spec: The content of its engine.json.
+        settings: How to build.
     """
     graphs = [
         graph_files(folder, spec, name, precision)
@@ -89,7 +109,7 @@ def trtexec_commands(folder: Path, spec: EngineSpec, settings: BuildSettings) ->
 def _trtexec_command(graph: GraphFiles, size: int, settings: BuildSettings) -> str:
     """Return the command line for one graph, whose views are of size×size pixels.
 
-    Only the batch of the views varies: the conditions of a prompted graph have fixed shapes.
+    Only the batch size of the views varies. The conditions of a prompted graph have fixed shapes.
     """
     batches = {"min": 1, "opt": settings.opt_batch, "max": settings.max_batch}
     plan = graph.precision if graph.name == "plain" else f"{graph.name}.{graph.precision}"

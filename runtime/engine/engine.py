@@ -1,4 +1,4 @@
-"""An open engine, for all products."""
+"""An open engine, which all products share."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from .text import TextFeatures, read_text_features
 
 
 class Engine:
-    """An open engine: uint8 views in, features out. It knows nothing of products.
+    """An open engine: it turns views into features. It contains nothing of a product.
 
-    graphs: the open graphs by name, of which some may be opened when they are first asked for (graphs.LazyGraphs);
-    threads: bound on the threads of what runs beside the inference library, None for no bound; folder: where the
-    engine's files are, None for one that was put together of open graphs.
+    Args:
+        spec: The content of its engine.json.
+        precision: The precision of its graphs.
+        graphs: The open graphs by name. Some may be opened only at their first use (graphs.LazyGraphs).
+        threads: The most threads of the work outside the inference library; None means no bound.
+        folder: The engine's folder; None for an engine that was made of open graphs.
     """
 
     def __init__(
@@ -53,16 +56,29 @@ class Engine:
         threads: int | None = None,
         verify: bool = False,
     ) -> Engine:
-        """Open an engine folder, by default that of the engine that ships with goodparts, and its plain graph.
+        """Open an engine folder and its plain graph.
 
-        backend: one of registry.BACKENDS, or "auto": the first of registry.AUTO that is installed and supports the
-        precision, or with the shipped engine the fastest of them on this machine (fastest.py). Those of AUTO run the
-        graph, or the plan of it that `goodparts build` made for them; the others run plans only. threads: bound on
-        those of the inference library and of what runs beside it, any number from 1 on; None for no bound.
-        verify: check the digest of every file, which takes a third of a second for half a gigabyte.
+        The backends of registry.AUTO run the graph file, or the plan that `goodparts build` made of it. The others run
+        only plans.
 
-        Raises EngineError for a damaged folder or an unsupported pair, BackendError for a missing library,
-        SettingsError for an impossible number of threads.
+        Args:
+            folder: The engine's folder, by default the engine that ships with goodparts.
+            backend: A name in registry.BACKENDS, or "auto": the first of registry.AUTO that is installed and supports
+                the precision. With the engine that ships with goodparts, "auto" is the fastest of them on this machine
+                (fastest.py).
+            precision: The precision.
+            threads: The most threads of the inference library and of the work beside it, 1 or more; None means no
+                bound.
+            verify: Whether to check the SHA-256 of every file, which takes a third of a second for half a gigabyte.
+
+        Returns:
+            The open engine.
+
+        Raises:
+            EngineError: The folder is damaged, or has no graph of the precision or no parity record of the backend.
+            BackendError: The library is missing or cannot open the graph.
+            ParityError: The graph or the plan differs from torch on this machine by more than its precision allows.
+            SettingsError: `threads` is below 1.
         """
         folder = Path(folder)
         if threads is not None and threads < 1:
@@ -70,7 +86,7 @@ class Engine:
         spec = verify_files(folder) if verify else read_spec(folder)
         threads = bound_threads(threads)
         graphs = EngineGraphs(folder, spec, backend, precision, threads)
-        graphs["plain"]  # what can fail fails now
+        graphs["plain"]  # opened now, so that a fault shows now and not at the first frame
         return cls(spec, precision, graphs, threads, folder)
 
     def __reduce__(self) -> NoReturn:
@@ -78,30 +94,54 @@ class Engine:
 
     @property
     def backend(self) -> str:
-        """What really runs: library, device and precision, as the library reports them."""
+        """What runs: library, device and precision, as the library reports them."""
         return self.graphs["plain"].description
 
     def read_text_features(self) -> TextFeatures:
-        """Return the engine's text features; EngineError where it has none, or they are damaged."""
+        """Return the engine's text features.
+
+        Raises:
+            EngineError: The engine has none, they are damaged, or the engine has no folder.
+        """
         if self.folder is None:
-            raise EngineError("the engine was put together of open graphs and has no text features: open its folder")
+            raise EngineError("this engine was made of open graphs and has no text features: open the engine's folder")
         return read_text_features(self.folder, self.spec)
 
     def graph_id(self, conditions: Conditions | None = None) -> str:
         """Return the id of the graph that reads these conditions; without conditions, the plain graph's.
 
-        Raises EngineError where no graph reads them.
+        Args:
+            conditions: A product's conditions; None for the plain graph.
+
+        Raises:
+            EngineError: No graph reads these conditions.
         """
         return self.spec.graph_id(self.spec.graph_for(conditions), self.precision)
 
     def session_for(self, conditions: Conditions | None) -> Session:
-        """Return the open graph that reads these conditions; EngineError where none does."""
+        """Return the open graph that reads these conditions.
+
+        Args:
+            conditions: A product's conditions; None for the plain graph.
+
+        Raises:
+            EngineError: No graph reads these conditions.
+        """
         return self.graphs[self.spec.graph_for(conditions)]
 
     def encode(self, views: Array8, conditions: Conditions | None = None) -> Features:
-        """Encode views uint8 RGB [B,S,S,3], with the prompted graph where there are conditions.
+        """Encode views, with the prompted graph if there are conditions.
 
-        Raises EngineError for other views, or conditions that no graph reads; BackendError where the library fails.
+        Args:
+            views: The views, [count, size, size, 3], uint8, RGB.
+            conditions: A product's conditions; None for the plain graph.
+
+        Returns:
+            The features of the views.
+
+        Raises:
+            EngineError: The views have another type or shape, or no graph reads the conditions.
+            BackendError: The library fails.
         """
         size = self.encoder.image_size
         if views.dtype != np.uint8 or views.ndim != 4 or views.shape[1:] != (size, size, 3):

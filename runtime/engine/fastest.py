@@ -1,6 +1,6 @@
-"""Which backend runs an engine fastest on this machine: measured once and remembered in the user's cache.
+"""The choice of the backend that runs an engine fastest on this machine. The user's cache keeps the measurement.
 
-It is asked for the engine that ships with goodparts, whose parity records were taken on another machine.
+It is used for the engine that ships with goodparts, because its parity records were measured on another machine.
 """
 
 from __future__ import annotations
@@ -28,13 +28,17 @@ from .spec import EngineSpec
 log = logging.getLogger(__name__)
 
 RUNS = 5
-"""The time of a backend is that of the fastest of so many runs."""
+"""Each backend runs so many times, and its fastest run counts."""
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was measured.
+    """The measured times.
 
-    milliseconds: Backend → the time of one view, for the backends that passed the comparison with torch.
+    Attributes:
+        milliseconds: Backend → the time of one view, for the backends that passed the comparison with torch.
+
+    Raises:
+        ValueError: There is no backend.
     """
 
     milliseconds: dict[str, float]
@@ -45,7 +49,7 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def fastest(self) -> str:
-        """The backend that took the least time."""
+        """The backend with the shortest time."""
         return min(self.milliseconds, key=self.milliseconds.__getitem__)
 
 
@@ -58,8 +62,9 @@ def fastest_backend(
         folder: The engine's folder.
         spec: The content of its engine.json.
         precision: The precision of the graph.
-        threads: A bound on the library's threads, None for no bound.
-        rests: The backends to choose from, which are installed, each with what computes the rest of an int8 graph.
+        threads: The most threads of the library; None means no bound.
+        rests: The backends to choose from, which must be installed → what computes the operations that an int8 graph
+            does not quantise: "fp32" or "bf16".
 
     Raises:
         ParityError: No backend agrees with torch on this machine.
@@ -71,18 +76,18 @@ def fastest_backend(
         if choice.milliseconds.keys() <= rests.keys():
             return choice.fastest
     except (FileError, msgspec.MsgspecError):
-        pass  # nothing was measured yet, or what was written cannot be read
+        pass  # nothing was measured yet, or the file cannot be read
     choice = _measure(folder, spec, precision, threads, rests)
     times = ", ".join(f"{backend} {span:.1f} ms" for backend, span in choice.milliseconds.items())
     log.info("measured once on this machine, for one view in %s: %s", precision, times)
-    with contextlib.suppress(OSError, FileError):  # without a cache it is measured again
+    with contextlib.suppress(OSError, FileError):  # without a cache, the next start measures again
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, msgspec.json.encode(choice))
     return choice.fastest
 
 
 def _path(spec: EngineSpec, precision: Precision, threads: int | None, rests: Mapping[str, str]) -> Path:
-    """Return where the choice is remembered: by everything that it depends on."""
+    """Return the file that keeps the choice. Its name depends on everything that the choice depends on."""
     facts = [
         spec.digest, precision, threads, os.cpu_count(), processor_name(),
         {backend: _version(BACKENDS[backend].package) for backend in sorted(rests)},
@@ -91,7 +96,7 @@ def _path(spec: EngineSpec, precision: Precision, threads: int | None, rests: Ma
 
 
 def _version(package: str) -> str:
-    """Return the version of an inference library, under whichever name it is installed."""
+    """Return the version of an inference library, which may be installed under the name of its GPU package."""
     for name in (package, f"{package}-gpu"):
         with contextlib.suppress(PackageNotFoundError):
             return version(name)
@@ -101,7 +106,7 @@ def _version(package: str) -> str:
 def _measure(
     folder: Path, spec: EngineSpec, precision: Precision, threads: int | None, rests: Mapping[str, str]
 ) -> Choice:
-    """Compare each backend with torch's features, which lie in the engine, and take its time."""
+    """Compare each backend with torch's features, which lie in the engine, and measure its time."""
     graph = graph_files(folder, spec, "plain", precision)
     reference = Reference.open(folder / REFERENCE_NAMES["plain"])
     milliseconds: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""The open graphs of an engine: each is opened when it is first asked for."""
+"""The open graphs of an engine. Each graph is opened at its first use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class LazyGraphs(dict[GraphName, Session], ABC):
-    """Open graphs by name. A graph that is not there is opened by the thread that first asks for it."""
+    """Open graphs by name. A missing graph is opened by the thread that uses it first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,18 @@ class LazyGraphs(dict[GraphName, Session], ABC):
 
     @abstractmethod
     def open(self, name: GraphName) -> Session:
-        """Open a graph; EngineError or BackendError where that cannot be."""
+        """Open a graph.
+
+        Args:
+            name: Which graph.
+
+        Returns:
+            The open graph.
+
+        Raises:
+            EngineError: There is no such graph, or it is damaged.
+            BackendError: The library is missing or cannot open it.
+        """
 
     def __missing__(self, name: GraphName) -> Session:
         with self._opening:
@@ -40,11 +51,19 @@ class LazyGraphs(dict[GraphName, Session], ABC):
 class EngineGraphs(LazyGraphs):
     """The graphs of an engine folder in one precision, all on the same backend.
 
-    backend: a name in registry.BACKENDS, or "auto": the first of registry.AUTO that is installed and has a record of
-    the plain graph, or with the engine that ships with goodparts the fastest of them on this machine; threads: bound
-    on the library's threads, None for no bound. Raises EngineError for a precision or backend that the engine has no
-    record of, BackendError where the library is not installed, ParityError where on this machine the shipped engine
-    differs from torch.
+    Args:
+        folder: The engine's folder.
+        spec: The content of its engine.json.
+        backend: A name in registry.BACKENDS, or "auto": the first of registry.AUTO that is installed and has a parity
+            record of the plain graph. With the engine that ships with goodparts, "auto" is the fastest of them on this
+            machine.
+        precision: The precision.
+        threads: The most threads of the library; None means no bound.
+
+    Raises:
+        EngineError: The engine has no parity record of this precision and backend.
+        BackendError: The library is not installed.
+        ParityError: The engine that ships with goodparts differs from torch on this machine.
     """
 
     def __init__(self, folder: Path, spec: EngineSpec, backend: str, precision: Precision, threads: int | None) -> None:
@@ -61,7 +80,19 @@ class EngineGraphs(LazyGraphs):
                 self._backend = fastest_backend(self._folder, spec, precision, threads, candidates)
 
     def open(self, name: GraphName) -> Session:
-        """Open the plan of a graph where there is one that fits, or the graph itself where its backend can run it."""
+        """Open the plan of a graph if there is one that fits, and else the graph file if the backend can run it.
+
+        Args:
+            name: Which graph.
+
+        Returns:
+            The open graph.
+
+        Raises:
+            EngineError: The engine has no such graph, no parity record of it, or no plan that the backend needs.
+            BackendError: The library is missing or cannot open it.
+            ParityError: The plan differs from torch on this machine by more than its precision allows.
+        """
         graph = graph_files(self._folder, self._spec, name, self._precision)
         if self._backend not in AUTO:
             check_name(self._backend)
@@ -79,6 +110,6 @@ class EngineGraphs(LazyGraphs):
         return open_session(graph.path, self._backend, self._precision, self._threads, rests[self._backend])
 
     def _recorded(self, graph: GraphFiles) -> dict[str, str]:
-        """Return the backends that may run a graph file, each with what computes the rest of an int8 graph."""
+        """Return the backends that may run a graph file → the precision of what an int8 graph does not quantise."""
         parity = self._spec.graph(graph.name).variant(graph.precision).parity
         return {record.backend: record.rest for record in parity}

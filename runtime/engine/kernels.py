@@ -1,4 +1,4 @@
-"""The check of the CUDA kernels: what they cut and score is held to the CPU's before anyone may use a plan."""
+"""The check of the CUDA kernels: their views and scores are compared with the CPU's before a plan may be used."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from ..core.view import Box, View
 from .parity import Reference, largest, parity_product, scores_apart
 
 TOLERANCES: dict[BankPrecision, float] = {
-    # A distance is half of 1 minus a cosine, and both of its vectors are rounded to the 11 bits of fp16,
+    # A distance is half of 1 minus a cosine. The GPU rounds both vectors of the cosine to the 11 bits of fp16.
     "fp32": 5e-4,
-    # or to 8 bits.
+    # Here both vectors are rounded to 8 bits.
     "bf16": 4e-3,
-    # Processors without AVX-512 do not round the queries: ten times the deviation that rounding them causes.
+    # Processors without AVX-512 do not round the queries. This is ten times the deviation that the rounding causes.
     "int8": 6e-3,
 }
-"""Precision of the memory → largest allowed difference of any score."""
+"""Precision of the memory → the largest allowed difference of any score."""
 
 PICTURES = 2
-"""How many of the engine's pictures are scored: the first by itself, and all of them at once where they fit."""
+"""The number of the engine's pictures that are scored: first one by itself, then all at once if they fit."""
 
 
 class KernelCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How far the CUDA kernels were from the CPU on a plan's GPU.
+    """The difference between the CUDA kernels and the CPU on a plan's GPU.
 
     Attributes:
-        version: The version of goodparts that the kernels were of; another one is checked again.
+        version: The version of goodparts that the kernels belong to. The kernels of another version are checked again.
         score_differences: The largest difference of any score, for each precision of the memory.
     """
 
@@ -47,26 +47,32 @@ class KernelCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def needs_kernel_check(check: KernelCheck | None, session: Session) -> bool:
-    """Return whether frames of an open graph would be cut and scored by kernels that this check does not cover."""
+    """Return whether an open graph would use CUDA kernels that a check does not cover.
+
+    Args:
+        check: The last check; None if there was none.
+        session: The open graph.
+    """
     runs_kernels = native.cuda() is not None and isinstance(session, DeviceSession)
     return runs_kernels and (check is None or check.version != __version__)
 
 
 def check_kernels(session: Session, reference: Reference, device: Device) -> KernelCheck | None:
-    """Compare the kernels with the CPU on an engine's pictures.
+    """Compare the CUDA kernels with the CPU on an engine's pictures.
 
-    Both get the same features, those of the open graph; so what differs is due to the kernels.
+    Both get the same features, those of the open graph. So every difference is due to the kernels.
 
     Args:
         session: The open graph.
-        reference: The pictures, which are enlarged so that a part of them is cut out and made smaller.
-        device: What the graph runs on.
+        reference: The engine's pictures. They are enlarged first, so that the kernels must cut out a part and shrink
+            it.
+        device: The device that the graph runs on.
 
     Returns:
-        The record; None where the graph does not run on a GPU, or there are no kernels here.
+        The record. None if the graph does not run on a GPU, or there are no kernels here.
 
     Raises:
-        ParityError: The kernels cut other pixels, or a score differs by more than TOLERANCES.
+        ParityError: The kernels cut other pixels than the CPU, or a score differs by more than TOLERANCES.
     """
     if native.cuda() is None or not isinstance(session, DeviceSession):
         return None
@@ -79,7 +85,7 @@ def check_kernels(session: Session, reference: Reference, device: Device) -> Ker
     found: dict[BankPrecision, float] = {}
     for precision, tolerance in TOLERANCES.items():
         if precision == "bf16" and (device.capability or (8, 0)) < (8, 0):
-            continue  # a memory in bf16 is refused there
+            continue  # such GPUs do not support a memory in bf16
         search = Search(precision)
         on_gpu = open_gpu_scorer(session, learned, grid, view, search, conditions)
         assert on_gpu is not None
@@ -92,7 +98,7 @@ def check_kernels(session: Session, reference: Reference, device: Device) -> Ker
             features = to_features(session.run(views[:batch], conditions), grid)
             differences.append(scores_apart(scores, on_cpu(features)))
         found[precision] = largest(differences)
-        if not found[precision] <= tolerance:  # so that a NaN fails
+        if not found[precision] <= tolerance:  # written so that a NaN fails
             raise ParityError(
                 f"the CUDA kernels' scores on {device} differ from the CPU's by {found[precision]:.1e} with a memory "
                 f"in {precision} (at most {tolerance:.0e})"
@@ -101,9 +107,9 @@ def check_kernels(session: Session, reference: Reference, device: Device) -> Ker
 
 
 def _product(reference: Reference) -> Learned:
-    """Return the product that the parity gate scores with, with the residual fusion.
+    """Return the product of the parity gate, with the residual fusion.
 
-    The margins of a bank are all the same: where two rows are nearly as near, rounding decides which one is found.
+    All margins of a bank are equal, because rounding decides which of two almost equally near rows is found.
     """
     learned = parity_product(reference.features)
     margins = tuple(np.full(len(rows), 0.1, np.float32) for rows in learned.banks)

@@ -1,4 +1,4 @@
-"""The parity gate: a graph on a backend is compared with torch on the same pictures, before anyone may use it.
+"""The parity gate: before a graph may be used on a backend, it is compared with torch on the same pictures.
 
 The pictures and torch's features of them lie in the engine, so that a device without torch can compare its own plans.
 """
@@ -26,17 +26,19 @@ REFERENCE_NAMES: dict[GraphName, str] = {"plain": "parity.safetensors", "prompte
 """Graph → the file in the engine's folder that holds its pictures and features."""
 
 TEMPERATURE = 4.6052
-"""The temperature of the product that is scored: the default, at which prompt and memory both count."""
+"""The temperature of the product that is scored. At this default, prompts and memory both count."""
 
 _CONDITION = "condition."
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a precision may lose.
+    """The differences that a precision may have.
 
-    feature, score: largest allowed absolute difference from torch in fp32; auroc: most that may be lost of the image
-    AUROC on labelled photos.
+    Attributes:
+        feature: The largest allowed absolute difference of a feature from torch in fp32.
+        score: The largest allowed absolute difference of a score from torch in fp32.
+        auroc: The largest allowed loss of image AUROC on labelled photos.
     """
 
     feature: float
@@ -44,26 +46,36 @@ class Tolerance:
     auroc: float
 
     def share(self, feature: float, score: float) -> float:
-        """Return the differences as a share of what is allowed, the larger of the two; NaN if one is."""
+        """Return the larger of two differences, each as a share of what is allowed; NaN if one is NaN.
+
+        Args:
+            feature: The largest difference of a feature.
+            score: The largest difference of a score.
+        """
         return largest([feature / self.feature, score / self.score])
 
 
 TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(feature=1e-4, score=1e-5, auroc=1e-3),
-    # 11 bits of each number in the products.
+    # Each number in the products has 11 bits.
     "fp16": Tolerance(feature=5e-3, score=2e-3, auroc=1e-2),
-    # 8 bits, of which the worst channel of the worst patch loses two or three on the way.
+    # Each number has 8 bits, of which the worst channel of the worst patch loses two or three on the way.
     "bf16": Tolerance(feature=4e-2, score=2e-2, auroc=1e-2),
-    # 8 bits for the whole range of a tensor's values.
+    # 8 bits cover the whole range of a tensor's values.
     "int8": Tolerance(feature=6e-2, score=2e-2, auroc=2e-2),
 }
+"""Precision → the differences that it may have."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
     """Pictures and torch's features of them.
 
-    images: uint8 [N,S,S,3]; what: what the pictures are, in words; conditions: those of a prompted graph.
+    Attributes:
+        images: The pictures, [count, size, size, 3], uint8, RGB.
+        what: What the pictures are, in words.
+        features: Torch's features of the pictures.
+        conditions: The conditions of a prompted graph; None for a plain graph.
     """
 
     images: Array8
@@ -72,7 +84,11 @@ class Reference:
     conditions: Conditions | None = None
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file."""
+        """Write a safetensors file.
+
+        Args:
+            path: The file.
+        """
         features = self.features
         arrays = {
             "images": self.images,
@@ -86,7 +102,17 @@ class Reference:
 
     @classmethod
     def open(cls, path: Path) -> Reference:
-        """Read what `save` wrote; EngineError for anything else."""
+        """Read a file that `save` wrote.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The pictures and features.
+
+        Raises:
+            EngineError: The file is damaged or has other content.
+        """
         data = read_bytes(path)
         try:
             arrays = safetensors.numpy.load(data)
@@ -103,9 +129,12 @@ class Reference:
             raise EngineError(f"{path} is damaged ({error}): export the engine again") from error
 
     def differences(self, session: Session) -> tuple[float, float]:
-        """Return how far an open graph is from torch at most, on features and on scores.
+        """Return the largest difference of an open graph from torch, on features and on scores.
 
         It is measured with one picture at a time and with all at once.
+
+        Args:
+            session: The open graph.
         """
         learned = parity_product(self.features)
         expected = score(self.features, learned)
@@ -119,11 +148,19 @@ class Reference:
         return largest(feature_differences), largest(score_differences)
 
     def measure(self, session: Session, backend: str, precision: Precision) -> Parity:
-        """Return the record of an open graph; ParityError where it is outside the precision's tolerance."""
+        """Return the parity record of an open graph.
+
+        Args:
+            session: The open graph.
+            backend: The backend's name.
+            precision: The precision of the graph.
+
+        Raises:
+            ParityError: The graph differs from torch by more than the precision's tolerance.
+        """
         feature_difference, score_difference = self.differences(session)
         tolerance = TOLERANCES[precision]
-        # Written so that a NaN fails.
-        if not tolerance.share(feature_difference, score_difference) <= 1:
+        if not tolerance.share(feature_difference, score_difference) <= 1:  # written so that a NaN fails
             raise ParityError(
                 f"{precision} on {backend} differs from torch by {feature_difference:.1e} on features (at most "
                 f"{tolerance.feature:.0e}) and {score_difference:.1e} on scores (at most {tolerance.score:.0e})"
@@ -140,7 +177,14 @@ class Reference:
 
 
 def parity_product(features: Features) -> Learned:
-    """Make a product to score with: the memory of the first picture, and random prototypes."""
+    """Make a product to score with: its memory is that of the first picture, its prototypes are random.
+
+    Args:
+        features: Torch's features of the pictures.
+
+    Returns:
+        The product.
+    """
     rng = np.random.default_rng(1)
     prompts = rng.standard_normal((2, 2, features.global_.shape[1])).astype(np.float32)
     prompts /= np.linalg.norm(prompts, axis=-1, keepdims=True)
@@ -149,19 +193,35 @@ def parity_product(features: Features) -> Learned:
 
 
 def largest(differences: Sequence[float]) -> float:
-    """Return the largest difference, NaN if one is NaN: Python's own `max` may pass over it."""
+    """Return the largest difference; NaN if one is NaN. Python's own `max` may ignore a NaN.
+
+    Args:
+        differences: The differences.
+    """
     return float(np.max(differences))
 
 
 def features_apart(features: Features, expected: Features) -> float:
-    """Return the largest absolute difference of any feature."""
+    """Return the largest absolute difference of any feature.
+
+    Args:
+        features: Some features.
+        expected: The features to compare them with.
+    """
     return _apart(
         [features.global_, features.local, *features.memory], [expected.global_, expected.local, *expected.memory]
     )
 
 
 def scores_apart(scores: Scores, expected: Scores) -> float:
-    """Return the largest absolute difference of any score, fused or of a branch, which fusion could hide."""
+    """Return the largest absolute difference of any score.
+
+    The branches are compared too, because fusion can hide a difference.
+
+    Args:
+        scores: Some scores.
+        expected: The scores to compare them with.
+    """
     return _apart(
         [scores.image, scores.grid, *vars(scores.branches).values()],
         [expected.image, expected.grid, *vars(expected.branches).values()],

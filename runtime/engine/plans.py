@@ -1,7 +1,8 @@
-"""Plans: what a library built of one graph for one device. A record says what a plan fits and how far it is from torch.
+"""Plans: what a library built of one graph for one device.
 
-A plan and its record lie in `plans/` of the engine folder or, where that cannot be written, in the user's cache; those
-of the engine that ships with goodparts always lie in the cache.
+A plan's record tells what the plan fits, and its difference from torch. A plan and its record lie in `plans/` of the
+engine folder or, if that is not writable, in the user's cache. The plans of the engine that ships with goodparts always
+lie in the cache.
 """
 
 from __future__ import annotations
@@ -34,12 +35,21 @@ _DIGEST_MARK = b'"digest": "'
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The record of a plan.
 
-    graph: EngineSpec.graph_id of the graph that it was built of; backend, version: the library that it is for, and its
-    version; device: where it was built; max_batch: most views in one run, None for any number; hardware: which devices
-    may run it; later_versions: whether later versions may load it; file: the plan, None where the library runs the
-    graph itself; parity: how far it is from torch, None until a plan that was made for other GPUs first runs; kernels:
-    how far the CUDA kernels that cut and score its frames are from the CPU, None where there were none; checked_on: the
-    device on which both were measured.
+    Attributes:
+        contract: The version of this format.
+        graph: EngineSpec.graph_id of the graph that it was built of.
+        precision: The precision.
+        backend: The backend's name.
+        device: The device that it was built for.
+        version: The version of the library that built it.
+        max_batch: The most views in one run; None means any number.
+        hardware: Which devices may run it.
+        later_versions: Whether later versions of the library may load it.
+        file: The plan's file; None if the library runs the graph file itself.
+        parity: Its difference from torch; None for a plan for other GPUs until it first runs.
+        kernels: The difference between the CUDA kernels and the CPU; None if there were no kernels.
+        checked_on: The device on which both were measured.
+        digest: The record's own SHA-256 (files.seal).
     """
 
     contract: int = PLAN_CONTRACT
@@ -58,24 +68,27 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     digest: str = NO_DIGEST
 
     def to_bytes(self) -> bytes:
-        """Return the bytes of the record, its digest filled in (files.seal)."""
+        """Return the bytes of the record, with its digest filled in (files.seal)."""
         text = msgspec.json.encode(msgspec.structs.replace(self, digest=NO_DIGEST), order="sorted")
         return seal(msgspec.json.format(text, indent=2) + b"\n", _DIGEST_MARK)
 
     @property
     def name(self) -> str:
-        """The file name without its ending: one per precision, graph, backend, device and version."""
+        """The file name without its ending: one for each precision, graph, backend, device and version."""
         return f"{self.precision}-{self.graph[:12]}-{slug(self.backend, self.device, self.version)}"
 
     @property
     def batches(self) -> str:
-        """The batch sizes that it takes, in words."""
+        """The batch sizes that it accepts, in words."""
         return "batches of any size" if self.max_batch is None else f"batches of 1 to {self.max_batch}"
 
     def misfit(self, graph: str, library: Library, device: Device) -> str | None:
-        """Return why this plan cannot be used with this graph, library and device; None where it can.
+        """Return why this plan cannot be used; None if it can.
 
-        graph: EngineSpec.graph_id.
+        Args:
+            graph: EngineSpec.graph_id of the graph to run.
+            library: The library to run it with.
+            device: The device to run it on.
         """
         if self.graph != graph:
             return "it is of another graph: the engine was exported again since"
@@ -93,17 +106,38 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def graph_files(folder: Path, spec: EngineSpec, name: GraphName, precision: Precision) -> GraphFiles:
-    """Return the files of an engine's graph in a precision; EngineError where there is none."""
+    """Return the files of an engine's graph in a precision.
+
+    Args:
+        folder: The engine's folder.
+        spec: The content of its engine.json.
+        name: Which graph.
+        precision: The precision.
+
+    Raises:
+        EngineError: There is no such graph.
+    """
     variant = spec.graph(name).variant(precision)
     identity = spec.graph_id(name, precision)
     return GraphFiles(name, precision, folder / variant.graph, folder / variant.weights, identity)
 
 
 def open_plan(folder: Path, graph: GraphFiles, backend: str, threads: int | None) -> Session:
-    """Open the plan of an engine's graph that fits this device and library; it is checked where that was elsewhere.
+    """Open the plan of an engine's graph that fits this device and library. If it was checked elsewhere, check it here.
 
-    Raises EngineError where there is none, or it is damaged; BackendError where library or device cannot be used;
-    ParityError where the plan computes otherwise here than torch does.
+    Args:
+        folder: The engine's folder.
+        graph: The graph.
+        backend: The backend's name.
+        threads: The most threads of the library; None means no bound.
+
+    Returns:
+        The open plan.
+
+    Raises:
+        EngineError: No plan fits, or the plan is damaged.
+        BackendError: The library or the device cannot be used.
+        ParityError: The plan differs from torch on this device by more than its precision allows.
     """
     library = open_library(backend)
     device = library.device()
@@ -115,15 +149,22 @@ def open_plan(folder: Path, graph: GraphFiles, backend: str, threads: int | None
         checked = check_plan(plan, session, Reference.open(folder / REFERENCE_NAMES[graph.name]), device)
         try:
             write_plan(folder, checked, data)
-        except FileError as error:  # the next start checks it again
+        except FileError as error:  # the next start will check again
             log.info("the check of %s is not kept: %s", plan.name, error)
     return session
 
 
 def check_plan(plan: Plan, session: Session, reference: Reference, device: Device) -> Plan:
-    """Return the record of an open plan with what was not checked yet: how far it is from torch, and the kernels.
+    """Return the record of an open plan, after measuring what it lacks: parity with torch, the check of the kernels.
 
-    Raises ParityError where one of them differs by more than it may.
+    Args:
+        plan: The record.
+        session: The open plan.
+        reference: The engine's pictures and torch's features.
+        device: The device that the plan runs on.
+
+    Raises:
+        ParityError: A difference is larger than allowed.
     """
     parity = plan.parity or reference.measure(session, plan.backend, plan.precision)
     kernels = plan.kernels
@@ -133,15 +174,29 @@ def check_plan(plan: Plan, session: Session, reference: Reference, device: Devic
 
 
 def planned_backends(folder: Path, graph: GraphFiles) -> list[str]:
-    """Return the backends that a plan of this graph was built for, whether it fits or not; nothing is loaded."""
+    """Return the backends for which a plan of this graph was built, whether it fits or not. No library is imported.
+
+    Args:
+        folder: The engine's folder.
+        graph: The graph.
+    """
     plans = [plan for _, plan in read_plans(folder, graph.id)]
     return sorted({plan.backend for plan in plans if isinstance(plan, Plan) and plan.precision == graph.precision})
 
 
 def find_plan(folder: Path, graph: GraphFiles, library: Library, device: Device) -> tuple[Plan, bytes | None]:
-    """Return the plan that fits a device and its bytes; EngineError where there is none, or it is damaged.
+    """Return the record of the plan that fits a device, and the plan's bytes; None for bytes if it has no file.
 
-    The bytes are checked, for a damaged plan could take the process down with it.
+    The bytes are checked, because a damaged plan could crash the process.
+
+    Args:
+        folder: The engine's folder.
+        graph: The graph.
+        library: The library to run it with.
+        device: The device to run it on.
+
+    Raises:
+        EngineError: No plan fits, or the plan is damaged.
     """
     prompted = " --prompted" if graph.name == "prompted" else ""
     build = (
@@ -164,9 +219,12 @@ def find_plan(folder: Path, graph: GraphFiles, library: Library, device: Device)
 
 
 def read_plans(folder: Path, graph: str) -> Iterator[tuple[Path, Plan | EngineError]]:
-    """Yield the records of an engine's plans with their paths; for a damaged one, what is wrong with it.
+    """Yield the path and the record of each of an engine's plans; for a damaged record, an EngineError instead.
 
-    graph: EngineSpec.graph_id, by which plans lie in the user's cache; those in the engine may be of other graphs.
+    Args:
+        folder: The engine's folder.
+        graph: EngineSpec.graph_id, under which plans lie in the user's cache. Plans in the engine's folder are yielded
+            for all graphs.
     """
     for place in plan_folders(folder, graph):
         for path in sorted(place.glob("*.json")):
@@ -180,7 +238,7 @@ def read_plans(folder: Path, graph: str) -> Iterator[tuple[Path, Plan | EngineEr
 
 
 def _read(path: Path, file: File, build: str) -> bytes:
-    """Read a plan and hold it to its record; EngineError, with the advice `build`, where it is damaged."""
+    """Read a plan and compare it with its record. Raise EngineError, with the advice `build`, if it is damaged."""
     data = read_bytes(path) if path.is_file() else None
     if data is None or len(data) != file.size:
         actual = "missing" if data is None else f"{len(data)} bytes"
@@ -191,7 +249,13 @@ def _read(path: Path, file: File, build: str) -> bytes:
 
 
 def write_plan(folder: Path, plan: Plan, data: bytes | None) -> None:
-    """Write a plan and then its record, so that a record never stands without its plan."""
+    """Write a plan and then its record, so that there is never a record without its plan.
+
+    Args:
+        folder: The engine's folder.
+        plan: The record.
+        data: The plan's bytes; None if it has no file.
+    """
     place = writable_folder(folder, plan.graph)
     if plan.file is not None and data is not None:
         write_atomic(place / plan.file.name, data)
@@ -199,13 +263,26 @@ def write_plan(folder: Path, plan: Plan, data: bytes | None) -> None:
 
 
 def plan_folders(folder: Path, graph: str) -> tuple[Path, ...]:
-    """Return where the plans of a graph may lie: the engine, which is preferred, and the user's cache."""
+    """Return the folders for the plans of a graph: the one in the engine, which is preferred, and the user's cache.
+
+    Args:
+        folder: The engine's folder.
+        graph: EngineSpec.graph_id.
+    """
     cached = cache_folder() / "plans" / graph[:32]
     return (cached,) if is_shipped(folder) else (folder / "plans", cached)
 
 
 def writable_folder(folder: Path, graph: str) -> Path:
-    """Return the first of plan_folders that can be written, made if need be; FileError where there is none."""
+    """Return the first of plan_folders that is writable. It is created if it does not exist.
+
+    Args:
+        folder: The engine's folder.
+        graph: EngineSpec.graph_id.
+
+    Raises:
+        FileError: No folder is writable.
+    """
     places = plan_folders(folder, graph)
     for place in places:
         try:

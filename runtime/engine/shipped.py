@@ -1,4 +1,4 @@
-"""The engine that ships with goodparts, of the embedded backbone `small`."""
+"""The engine that ships with goodparts. Its backbone is `small`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ from pathlib import Path
 from ..core.errors import EngineError
 
 SHIPPED = Path(__file__).with_name("embedded") / "small"
-"""Its folder, in which nothing is written: it is part of the installed package, and others may use it."""
+"""Its folder. Nothing is written into it, because it is part of the installed package and may be shared."""
 
 
 def is_shipped(folder: Path) -> bool:
-    """Return whether this is the folder of the engine that ships with goodparts."""
+    """Return whether a folder is that of the engine that ships with goodparts.
+
+    Args:
+        folder: The folder.
+    """
     return folder.resolve() == SHIPPED.resolve()
 
 
 def refuse_shipped(folder: Path) -> None:
-    """Raise EngineError for the folder of the engine that ships with goodparts: asked before it would be changed."""
+    """Check that a folder is not that of the engine that ships with goodparts. Call this before changing an engine.
+
+    Args:
+        folder: The folder to change.
+
+    Raises:
+        EngineError: It is the shipped engine's folder.
+    """
     if is_shipped(folder):
         raise EngineError(
-            f"{folder} ships with goodparts and stays as it is: make an engine of your own with `goodparts export "
+            f"{folder} ships with goodparts and cannot be changed: make an engine of your own with `goodparts export "
             "--engine DIR`"
         )

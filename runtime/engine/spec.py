@@ -1,4 +1,4 @@
-"""What an engine is: engine.json, which describes the encoder, its graphs and how far each is from torch."""
+"""The engine's description, engine.json: the encoder, its graphs, and the difference of each graph from torch."""
 
 from __future__ import annotations
 
@@ -14,27 +14,34 @@ from ..core.errors import EngineError
 from ..core.files import NO_DIGEST, is_sealed, read_bytes, seal, sha256
 
 CONTRACT_VERSION = 4
+"""The version of the format of engine.json."""
 
 SPEC_NAME = "engine.json"
+"""The name of the description in an engine's folder."""
 
 GONE_BACKBONE = "demo"
-"""A backbone of earlier versions: its engines and recipes are refused."""
+"""A backbone of earlier versions. Its engines and recipes are refused."""
 
 IMAGE_ONLY = "timm:"
-"""The names of backbones without text begin so: their global and local outputs are image features that no prompt
-describes, and their recipes are of the memory only."""
+"""The beginning of the names of backbones without a text tower. Their global and local outputs are image features that
+no prompt describes, so their recipes have only a memory.
+"""
 
 _DIGEST_MARK = b'"digest": "'
 
 
 class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One memory output: its block, counted from 1, and its width.
+    """A memory output: the block that it is taken from, and its width.
 
-    joined: blocks before it whose features lie before the block's own in the same vectors, each l2-normalised by
-    itself, and the whole again.
+    The memory of a ViT is taken after the block's attention. The blocks of a ResNet are its four layers. The memory of
+    an image-only ViT is taken after the block and the last norm. The blocks of an image-only CNN are its feature
+    levels.
 
-    A ViT's memory is taken after the block's attention; a ResNet's blocks are its four layers. An image-only ViT's is
-    taken after the block and the last norm, an image-only CNN's blocks are its feature levels.
+    Attributes:
+        block: The block, counted from 1.
+        width: The length of the feature vectors.
+        joined: Earlier blocks whose features precede the block's own in the same vectors. The features of each block
+            are l2-normalised by themselves, and then the joined vector again.
     """
 
     block: int
@@ -46,12 +53,18 @@ class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 
 
 class Encoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The identity of a visual encoder. A recipe fits the engines that carry an equal one.
+    """The identity of a visual encoder. A recipe fits every engine whose encoder is equal.
 
-    weights: SHA-256 over every tensor of the CLIP model, its activation and pixel scaling (trainer/clip/backbone.py);
-    image_size: side of the square input in pixels; grid: patches (rows, columns) of every output; width: of the joint
-    space; neighbourhood: odd side of the square of patches that each patch of the memory is averaged over, 1 where it
-    stands by itself, as it does in recipes that do not name it.
+    Attributes:
+        backbone: The name of the backbone.
+        weights: The SHA-256 over every tensor of the CLIP model, its activation and its pixel scaling
+            (trainer/clip/backbone.py).
+        image_size: The side of the square input, in pixels.
+        grid: Rows and columns of patches, the same for every output.
+        width: The width of the joint space.
+        taps: The memory outputs.
+        neighbourhood: The odd side of the square of patches over which each patch of the memory is averaged. 1 means no
+            averaging; it is also the value of recipes that do not name it.
     """
 
     backbone: str
@@ -76,9 +89,15 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of the engine: its name in the folder, its size in bytes, its SHA-256.
+    """A file of the engine.
 
-    Raises ValueError for a name that leads out of the folder.
+    Attributes:
+        name: Its name in the folder.
+        size: Its size, in bytes.
+        sha256: Its SHA-256, in hexadecimal.
+
+    Raises:
+        ValueError: The name leads out of the folder.
     """
 
     name: str
@@ -86,15 +105,21 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
     def __post_init__(self) -> None:
-        if self.name in ("", "..") or PureWindowsPath(self.name).name != self.name:  # which knows / and \ and C:
+        if self.name in ("", "..") or PureWindowsPath(self.name).name != self.name:  # this detects / and \ and C:
             raise ValueError(f"{self.name!r} is no plain file name")
 
 
 class Labelled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How well a graph tells good photos from bad ones by the memory score (export/labelled.py).
 
-    folder: where the photos are; shots: number of good photos in the memory; good, bad: numbers of scored photos;
-    torch, graph: image AUROC with the features of either; tolerance: most that the graph may lose.
+    Attributes:
+        folder: Where the photos are.
+        shots: The number of good photos in the memory.
+        good: The number of good photos that were scored.
+        bad: The number of bad photos that were scored.
+        torch: The image AUROC with torch's features.
+        graph: The image AUROC with the graph's features.
+        tolerance: The largest allowed loss of the graph.
     """
 
     folder: str
@@ -107,9 +132,17 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How far a graph on a backend was from torch, as engine/parity.py measures it.
+    """The parity record: the difference of a graph on a backend from torch (engine/parity.py).
 
-    ran: what really ran (Session.description); images: what the pictures were.
+    Attributes:
+        backend: The backend's name.
+        ran: What ran (Session.description).
+        images: What the pictures were.
+        feature_difference: The largest difference of a feature.
+        feature_tolerance: The largest allowed difference of a feature.
+        score_difference: The largest difference of a score.
+        score_tolerance: The largest allowed difference of a score.
+        labelled: The comparison on labelled photos; None without photos.
     """
 
     backend: str
@@ -123,15 +156,18 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def rest(self) -> str:
-        """What computed the operations that an int8 graph does not quantise, and may do so again: fp32 or bf16."""
+        """What computed the operations that an int8 graph does not quantise, and may do so again: "fp32" or "bf16"."""
         return "bf16" if self.ran.endswith(WITH_BF16) else "fp32"
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A graph in one precision.
 
-    graph, weights: names of its files; parity: one record for each backend that may run it; note: what else its user
-    must know.
+    Attributes:
+        graph: The name of its ONNX file.
+        weights: The name of the file with its weights.
+        parity: One record for each backend that may run it.
+        note: What else a user must know.
     """
 
     graph: str
@@ -141,10 +177,11 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A graph of the encoder in its precisions.
+    """A graph of the encoder, in all its precisions. Two graphs may share files of weights.
 
-    conditions: the inputs that it has besides `image`, all float32, name → shape; none for the plain graph. Two graphs
-    may share files of weights.
+    Attributes:
+        conditions: The inputs besides `image`, name → shape, all float32. The plain graph has none.
+        variants: The graph in each precision.
     """
 
     conditions: dict[str, tuple[int, ...]]
@@ -152,11 +189,18 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def precisions(self) -> list[Precision]:
-        """The precisions that there are, fp32 first."""
+        """The precisions of the graph, fp32 first."""
         return [precision for precision in get_args(Precision) if precision in self.variants]
 
     def variant(self, precision: Precision) -> Variant:
-        """Return the variant of a precision; EngineError where there is none."""
+        """Return the graph in a precision.
+
+        Args:
+            precision: The precision.
+
+        Raises:
+            EngineError: The engine does not have it.
+        """
         if precision not in self.variants:
             have = ", ".join(self.precisions)
             raise EngineError(f"this engine has no {precision} graph: it has {have}; export it with --precision")
@@ -164,7 +208,21 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The content of engine.json. note: what its user must know of the encoder."""
+    """The content of engine.json.
+
+    Attributes:
+        contract: The version of the format.
+        encoder: The encoder.
+        opset: The ONNX opset of the graphs.
+        files: The files of the engine.
+        graphs: The graphs by name. There is always a plain one.
+        versions: The versions of the packages that made the engine, by name.
+        note: What a user must know of the encoder.
+        digest: The description's own SHA-256 (files.seal).
+
+    Raises:
+        ValueError: There is no plain graph, or a graph's file is not in `files`.
+    """
 
     contract: int
     encoder: Encoder
@@ -182,16 +240,23 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for graph in self.graphs.values():
             for precision, variant in graph.variants.items():
                 if not {variant.graph, variant.weights} <= names:
-                    raise ValueError(f"{precision} names {variant.graph!r} and {variant.weights!r}, files has not both")
+                    raise ValueError(f"{precision} names {variant.graph!r} and {variant.weights!r}: files needs both")
 
     def to_bytes(self) -> bytes:
-        """Return the bytes of engine.json, its digest filled in (files.seal)."""
+        """Return the bytes of engine.json, with its digest filled in (files.seal)."""
         blank = msgspec.structs.replace(self, digest=NO_DIGEST)
         text = msgspec.json.format(msgspec.json.encode(blank, order="sorted"), indent=2)
         return seal(text + b"\n", _DIGEST_MARK)
 
     def graph(self, name: GraphName) -> Graph:
-        """Return a graph; EngineError where there is none of this name."""
+        """Return a graph.
+
+        Args:
+            name: Which graph.
+
+        Raises:
+            EngineError: The engine does not have it.
+        """
         if name not in self.graphs:
             raise EngineError(
                 "this engine has no prompted graph, which AnoPLe recipes need: add it with "
@@ -200,9 +265,13 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return self.graphs[name]
 
     def graph_for(self, conditions: Conditions | None) -> GraphName:
-        """Return the name of the graph that reads these conditions: without conditions, the plain one.
+        """Return the name of the graph that reads these conditions; without conditions, "plain".
 
-        Raises EngineError where there is no prompted graph, or it reads other conditions.
+        Args:
+            conditions: A product's conditions; None for the plain graph.
+
+        Raises:
+            EngineError: There is no prompted graph, or it reads other conditions.
         """
         if conditions is None:
             return "plain"
@@ -216,9 +285,16 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return "prompted"
 
     def graph_id(self, name: GraphName, precision: Precision) -> str:
-        """Return what memories and calibrations are valid for: a hash of the precision and of the graph's files.
+        """Return the id of a graph in a precision, for which memories and calibrations are valid.
 
-        Raises EngineError where there is no such graph.
+        It is a hash of the precision and of the graph's files.
+
+        Args:
+            name: Which graph.
+            precision: The precision.
+
+        Raises:
+            EngineError: There is no such graph.
         """
         variant = self.graph(name).variant(precision)
         own = {variant.graph, variant.weights}
@@ -227,9 +303,18 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def read_spec(folder: Path) -> EngineSpec:
-    """Read an engine folder's engine.json, check it and the sizes of its files; EngineError where anything is wrong.
+    """Read the engine.json of a folder, and check it and the sizes of the engine's files.
 
-    `verify_files` checks the digests of the files too, which would cost a cold start most of its time.
+    Their digests are checked only by `verify_files`, because that would take most of the time of a cold start.
+
+    Args:
+        folder: The engine's folder.
+
+    Returns:
+        The content of engine.json.
+
+    Raises:
+        EngineError: The folder is no engine, is of another version, or is damaged.
     """
     if folder.is_file():
         raise EngineError(f"{folder} is a file: an engine is a folder; make one with `goodparts export`")
@@ -265,7 +350,17 @@ def read_spec(folder: Path) -> EngineSpec:
 
 
 def verify_files(folder: Path) -> EngineSpec:
-    """Do what read_spec does, and check the SHA-256 of every file."""
+    """Read the engine.json of a folder as read_spec does, and check the SHA-256 of every file.
+
+    Args:
+        folder: The engine's folder.
+
+    Returns:
+        The content of engine.json.
+
+    Raises:
+        EngineError: The folder is no engine, is of another version, or is damaged.
+    """
     spec = read_spec(folder)
     for file in spec.files:
         digest = sha256(folder / file.name)

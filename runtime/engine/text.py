@@ -1,6 +1,6 @@
-"""The text features in an engine: what a prompt ensemble says of good and of damaged parts, for learning without torch.
+"""The text features in an engine: features of sentences about good and damaged parts, for learning without torch.
 
-The exporter computes them with the text tower of the CLIP model that the encoder belongs to (export/text.py).
+The exporter computes them with the text tower of the encoder's CLIP model (export/text.py).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ TEXT_NAME = "text.safetensors"
 """The file in the engine's folder that holds its text features."""
 
 _STATES = "part and suffixes"
-"""The one key of the file's metadata: several are written in an order that changes from run to run."""
+"""The only key of the file's metadata. There is one key because the library writes several in random order."""
 
 
 @dataclass(frozen=True, eq=False)
 class TextFeatures:
-    """The features of sentences about a generic part, one mean of l2-normalised vectors for each state.
+    """The features of sentences about a generic part. Each row is the mean of l2-normalised vectors for one state.
 
     Attributes:
-        normal: float32 [N,D], one row for each way of saying that the part is in order.
-        anomalous: float32 [M,D], one row for each suffix, a way of saying that it is damaged.
+        normal: [N,D], float32, one row for each expression that the part is in order.
+        anomalous: [M,D], float32, one row for each suffix, an expression that the part is damaged.
         scale: The multiplier of cosines that the CLIP model was trained with, exp(logit_scale).
-        part: What the sentences call the part.
-        suffixes: The M suffixes, with {} for the part.
+        part: The name of the part in the sentences.
+        suffixes: The M suffixes, with {} in place of the part.
     """
 
     normal: Floats
@@ -44,13 +44,17 @@ class TextFeatures:
     suffixes: tuple[str, ...]
 
     def prototypes(self) -> Floats:
-        """Return the prototypes float32 [2,D], normal and anomalous, l2-normalised; they serve both levels."""
+        """Return the normal and the anomalous prototype for views and patches alike, [2,D], float32, l2-normalised."""
         means = np.stack([self.normal.mean(axis=0), self.anomalous.mean(axis=0)])
         prototypes: Floats = means / np.linalg.norm(means, axis=1, keepdims=True)
         return prototypes
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file."""
+        """Write a safetensors file.
+
+        Args:
+            path: The file.
+        """
         arrays = {
             "normal": np.ascontiguousarray(self.normal),
             "anomalous": np.ascontiguousarray(self.anomalous),
@@ -65,6 +69,9 @@ def read_text_features(folder: Path, spec: EngineSpec) -> TextFeatures:
     Args:
         folder: The engine's folder.
         spec: The content of its engine.json.
+
+    Returns:
+        The text features.
 
     Raises:
         EngineError: The engine has none, or they are damaged.
@@ -88,7 +95,7 @@ def read_text_features(folder: Path, spec: EngineSpec) -> TextFeatures:
 
 
 def _check(text: TextFeatures, encoder: Encoder, path: Path) -> None:
-    """Raise EngineError unless scale and features are finite and the features have the shapes that they should."""
+    """Raise EngineError unless scale and features are finite and the features have the shapes that they must have."""
     if not (math.isfinite(text.scale) and text.scale > 0):
         raise EngineError(f"{path} is damaged: scale is {text.scale}, should be above 0: export the engine again")
     for name, array in (("normal", text.normal), ("anomalous", text.anomalous)):

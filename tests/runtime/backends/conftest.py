@@ -1,4 +1,4 @@
-"""An engine to build plans in. It is of the tiny ViT: CUDA is emulated here, and there are few patches to search."""
+"""An engine to build plans of. It is the tiny ViT's, which has few patches to search, because CUDA is emulated here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def recipe(vit_recipe: Recipe) -> Recipe:
 
 @pytest.fixture
 def folder(engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the engine, and a user's cache that is not the user's."""
+    """Return a copy of the engine, and use an empty cache in place of the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return Path(shutil.copytree(engine_folder, tmp_path / "engine"))
 
@@ -40,14 +40,14 @@ def on_cpu() -> OnCpu:
 
 @pytest.fixture
 def runtime() -> Iterator[OnnxRuntime]:
-    """A double of CUDA with a double of each inference library."""
+    """Yield a double of CUDA with a double of each inference library."""
     with installed(Machine()) as runtime:
         yield runtime
 
 
 @pytest.fixture
 def cuda(on_cpu: OnCpu, runtime: OnnxRuntime, monkeypatch: pytest.MonkeyPatch) -> CudaOnCpu:
-    """The CUDA kernels on the CPU, in the memory of the double of CUDA."""
+    """Return the CUDA kernels on the CPU, which use the memory of the double of CUDA."""
     double = CudaOnCpu(on_cpu, runtime.machine)
     monkeypatch.setattr(native, "cuda", lambda: double)
     return double

@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclass
 class Machine:
-    """What the doubles pretend, and what they saw."""
+    """What the doubles pretend to be, and what they recorded."""
 
     gpu: str = "Orin"
     capability: tuple[int, int] = (8, 7)
@@ -29,17 +29,17 @@ class Machine:
     build_error: str | None = None
     starts: bool = True
     offset: float = 0.0
-    """Added to every output, as a wrong kernel would."""
+    """This is added to every output, as a wrong kernel would do."""
     on_step: Callable[[], None] = lambda: None
     same_capability: bool = False
-    """Whether HardwareCompatibilityLevel has SAME_COMPUTE_CAPABILITY; 10.3 does not."""
+    """Whether HardwareCompatibilityLevel has SAME_COMPUTE_CAPABILITY. Version 10.3 does not have it."""
 
     builds: list[dict[str, Any]] = field(default_factory=list)
     kernels: list[bytes] = field(default_factory=list)
-    """The compiled kernels of earlier starts that TensorRT-RTX was given."""
+    """The compiled kernels of earlier starts that TensorRT-RTX received."""
 
     failing_run: int = 0
-    """Which call of execute_async_v3 returns False, counted from 1."""
+    """The call of execute_async_v3 that returns False, counted from 1; 0 for none."""
 
     calls: int = 0
     runs: int = 0
@@ -47,23 +47,23 @@ class Machine:
     allocated: dict[int, Any] = field(default_factory=dict)
     handles: set[int] = field(default_factory=set)
     asked: Counter[str] = field(default_factory=Counter)
-    """How often the runtime was asked for what: allocate, free, wait, upload, download, and bytes up and bytes down."""
+    """The number of calls by kind (allocate, free, wait, upload, download), and the bytes up and the bytes down."""
 
     foreign: int = 0
-    """How often a thread asked for memory, streams or events while another device than the first was its own."""
+    """How often a thread used memory, streams or events while its current device was not the first."""
 
     capturing: int | None = None
-    """The thread that captures for the whole process."""
+    """The thread whose capture covers the whole process."""
 
     captures_ended: int = 0
-    """How many captures a forbidden call has ended."""
+    """The number of captures that a forbidden call ended."""
 
     threads: threading.local = field(default_factory=threading.local)
-    """A thread's device, and its mode of capture."""
+    """Each thread's device, and its mode of capture."""
 
     @contextmanager
     def global_capture(self) -> Iterator[None]:
-        """What a library captures meanwhile forbids other threads to allocate, free or wait."""
+        """Capture inside the block. Other threads must not allocate, free or wait meanwhile."""
         self.capturing, ended = threading.get_ident(), self.captures_ended
         try:
             yield
@@ -82,7 +82,7 @@ class Stream:
         self.queue: list[Callable[[], None]] = []
         self.capture: list[Callable[[], None]] | None = None
         self.thread = 0
-        """The one that captures."""
+        """The thread that captures."""
 
     def enqueue(self, work: Callable[[], None]) -> None:
         (self.queue if self.capture is None else self.capture).append(work)
@@ -95,7 +95,7 @@ STREAMS: dict[int, Stream] = {}
 
 
 def cuda_double(machine: Machine) -> ModuleType:
-    """cuda.bindings.runtime: every function returns a tuple whose first element is the error."""
+    """Return cuda.bindings.runtime. Every function returns a tuple whose first element is the error."""
 
     class cudaError_t(enum.IntEnum):
         cudaSuccess = 0
@@ -108,7 +108,7 @@ def cuda_double(machine: Machine) -> ModuleType:
     ok = cudaError_t.cudaSuccess
 
     def ask(name: str) -> cudaError_t:
-        """Count what is asked for, and refuse what is forbidden while a stream is captured."""
+        """Count a call. Return an error if it is forbidden because a stream is captured."""
         machine.asked[name] += 1
         machine.foreign += getattr(machine.threads, "device", 0) != 0
         mode = getattr(machine.threads, "mode", 0)

@@ -1,6 +1,6 @@
-"""A double of goodparts._native.cuda: its kernels on the CPU (cpp_ext/cuda/on_cpu), in the memory of the CUDA double.
+"""A double of goodparts._native.cuda: its kernels run on the CPU (cpp_ext/cuda/on_cpu), in the CUDA double's memory.
 
-As on a GPU, work happens when its stream is waited for.
+As on a GPU, enqueued work is done at the latest when its stream is waited for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from tests.runtime.backends.cuda_double import STREAMS, Machine
 
 
 class CudaOnCpu:
-    """The module. calls: the kernels that ran, in order."""
+    """The module goodparts._native.cuda.
+
+    Attributes:
+        calls: The names of the kernels that ran, in order.
+    """
 
     def __init__(self, on_cpu: OnCpu, machine: Machine) -> None:
         self.on_cpu = on_cpu
@@ -55,7 +59,7 @@ class CudaOnCpu:
         STREAMS[stream].enqueue(noted)
 
     def array(self, array: Any) -> Any:
-        """What lies at an address, if it lies within something that was allocated."""
+        """Return the array at an address. It must lie inside of allocated memory."""
         interface = array.__cuda_array_interface__
         kind, (address, _) = np.dtype(interface["typestr"]), interface["data"]
         size = int(np.prod(interface["shape"])) * kind.itemsize
@@ -83,7 +87,7 @@ class Scorer:
     def __init__(
         self, module: CudaOnCpu, learned: Learned, banks: Sequence[Bank], grid: tuple[int, int], max_views: int
     ) -> None:
-        self.module, self.banks, self.grid = module, banks, grid  # the banks outlive it
+        self.module, self.banks, self.grid = module, banks, grid  # keeps the banks alive
         self.handle = ctypes.c_void_p()
         handles = (ctypes.c_void_p * len(banks))(*(bank.handle.value for bank in banks))
         arguments = (*module.on_cpu.product(learned, handles, grid), max_views, ctypes.byref(self.handle))

@@ -1,7 +1,7 @@
-"""A double of ONNX Runtime with its CUDA provider, over the double of CUDA; its CPU provider does the arithmetic.
+"""A double of ONNX Runtime with its CUDA provider, over the double of CUDA. ONNX Runtime's CPU provider computes.
 
-It knows the options whose names are in the shared libraries of onnxruntime-gpu 1.31 (test_onnxruntime_cuda.py looks
-into an installed one), and is strict about addresses: memory is looked up, not dereferenced.
+It accepts the options whose names are in the shared libraries of onnxruntime-gpu 1.31 (test_onnxruntime_cuda.py reads
+an installed one). It is strict about addresses: memory is looked up, not dereferenced.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from tests.runtime.backends.tensorrt_double import session as cpu_session
 
 PROVIDER = "CUDAExecutionProvider"
 OPTIONS = {"device_id", "user_compute_stream", "has_user_compute_stream", "enable_cuda_graph", "use_tf32"}
-"""The names of the options that the provider is given."""
+"""The names of the options that the provider receives."""
 
 
 @dataclass
 class OnnxRuntime:
-    """What the double pretends, and what it saw."""
+    """What the double pretends to be, and what it recorded."""
 
     machine: Machine
     providers: list[str] = field(default_factory=lambda: [PROVIDER, "CPUExecutionProvider"])
     missing: str | None = None
-    """What the loader says of the provider's libraries."""
+    """The loader's message about the provider's libraries."""
     refusal: str | None = None
-    """What making a session raises."""
+    """The message of the error when a session is made."""
     failing_run: str | None = None
-    """What the next run raises."""
+    """The message of the error of the next run."""
     on_capture: Callable[[], None] = lambda: None
-    """What happens elsewhere while a run is captured."""
+    """A function that is called while a run is captured."""
     left_to_cpu: bool = False
-    """Whether sessions quietly end up on the CPU."""
+    """Whether sessions silently run on the CPU."""
     opened: list[dict[str, str]] = field(default_factory=list)
     graphs: dict[tuple[Any, str], tuple[Any, ...]] = field(default_factory=dict)
-    """CUDA graph → the addresses it was recorded with."""
+    """CUDA graph → the addresses that it was recorded with."""
 
 
 @contextmanager
 def installed(machine: Machine) -> Iterator[OnnxRuntime]:
-    """Put the doubles where the backend finds them."""
+    """Install the doubles where the backend finds them."""
     state = OnnxRuntime(machine)
     with with_cuda(machine):
         module: Any = importlib.import_module("goodparts.runtime.backends.onnxruntime_cuda")
@@ -58,13 +58,13 @@ def installed(machine: Machine) -> Iterator[OnnxRuntime]:
 
 
 def touch(state: OnnxRuntime, kind: type[Exception] = RuntimeError) -> None:
-    """Load the provider."""
+    """Load the provider, or raise its error."""
     if state.missing:
         raise kind(state.missing if kind is OSError else "Provider not available, can't get interface for it")
 
 
 def onnxruntime_double(state: OnnxRuntime) -> Any:
-    """The module `onnxruntime`, as far as it is used."""
+    """Return the module `onnxruntime`, as far as it is used."""
 
     class IOBinding:
         def __init__(self) -> None:
@@ -117,7 +117,7 @@ def onnxruntime_double(state: OnnxRuntime) -> Any:
             if self.options.get("enable_cuda_graph") == "1":
                 key = run_options.get_run_config_entry("gpu_graph_id")
                 recorded = (len(views), *iobinding.addresses)
-                # The session itself, not its id, which may be another's once it is gone.
+                # The key is the session itself, because its id may be reused after it is freed.
                 if (self, key) not in state.graphs:
                     with state.machine.global_capture():
                         state.on_capture()

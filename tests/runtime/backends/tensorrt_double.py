@@ -1,8 +1,9 @@
-"""A double of TensorRT's Python API and of cuda-python, in which ONNX Runtime does the arithmetic.
+"""A double of TensorRT's Python API and of cuda-python, in which ONNX Runtime computes.
 
-Names, parameters and return conventions are those recorded from the real bindings (test_tensorrt_api.py). It is
-strict where the real ones are merely undefined: work happens when a stream is waited for, not when it is enqueued; a
-CUDA graph may not outlive a change of the context it was recorded from; memory is looked up, not dereferenced.
+Names, parameters and return conventions are those recorded from the real bindings (test_tensorrt_api.py). The double is
+strict where the behaviour of the real ones is undefined: work is done when a stream is waited for, not when it is
+enqueued; a CUDA graph is invalid after a change of the context it was recorded from; memory is looked up, not
+dereferenced.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MODULES = ("cuda", "gpu_session", "onnxruntime_cuda", "tensorrt", "tensorrt_api"
 
 @contextmanager
 def installed(machine: Machine) -> Iterator[Machine]:
-    """Put the doubles where `import` finds them, and forget the modules that were imported with them."""
+    """Install the doubles where `import` finds them, and unload the modules of goodparts that use them."""
     cuda = cuda_double(machine)
     bindings = ModuleType("cuda.bindings")
     bindings.__dict__.update(runtime=cuda, __version__="12.9.0")
@@ -49,7 +50,7 @@ def installed(machine: Machine) -> Iterator[Machine]:
 
 
 def tensorrt_double(machine: Machine, rtx: bool = False) -> ModuleType:
-    """The module `tensorrt`, or with rtx `tensorrt_rtx_bindings`."""
+    """Return the module `tensorrt`, or with rtx `tensorrt_rtx_bindings`."""
 
     class NetworkDefinitionCreationFlag(enum.IntEnum):
         STRONGLY_TYPED = 1
@@ -333,8 +334,8 @@ def tensorrt_double(machine: Machine, rtx: bool = False) -> ModuleType:
             self._engine = engine
             self._addresses: dict[str, int] = {}
             self._shape: tuple[int, ...] = ()
-            self._changes = 0  # of its state, which a recorded graph depends on
-            self._settled = -1  # the state that has run once, from when on it can be recorded
+            self._changes = 0  # counts the changes of state; a recorded graph depends on the state
+            self._settled = -1  # the state that has run once, which must happen before it can be recorded
 
         def set_device_memory(self, memory: int, size: int) -> None:
             assert size >= self._engine.device_memory_size_v2

@@ -1,4 +1,4 @@
-"""What sessions on the CPU do alike."""
+"""What all sessions on the CPU have in common."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ resource.setrlimit(resource.RLIMIT_AS, (used, resource.RLIM_INFINITY))
 hoard = []
 try:
     while True:
-        hoard.append(bytes(2**16))  # what is free in the heap
+        hoard.append(bytes(2**16))  # fills the free part of the heap
 except MemoryError:
     pass
 try:
     engine.encode(views)
 except BackendError as error:
-    said = str(error)
+    message = str(error)
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 del hoard
 np.testing.assert_allclose(engine.encode(views).local[:1], expected, atol=1e-5)
-print(said)
+print(message)
 """
 
 
 @given(st.integers(0, 50), st.integers(1, 20))
-def test_parts_are_in_order_no_larger_than_told_and_of_one_size(count: int, at_once: int) -> None:
+def test_parts_are_in_order_and_nearly_of_one_size(count: int, at_once: int) -> None:
     views, sizes = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1), []
 
     def run(part: np.ndarray) -> Outputs:
@@ -63,7 +63,7 @@ def test_parts_are_in_order_no_larger_than_told_and_of_one_size(count: int, at_o
 
 
 def test_openvino_that_returns_without_having_run_is_not_believed(engine_folder: Path) -> None:
-    """As it may where memory has run out: the outputs are those of the picture before."""
+    """This may happen if memory has run out: the outputs are then those of the picture before."""
     views = np.random.default_rng(0).integers(0, 256, (2, 192, 192, 3), np.uint8)
     session = Engine.open(engine_folder, backend="openvino").graphs["plain"]
     assert isinstance(session, OpenVinoSession)
@@ -77,9 +77,9 @@ def test_openvino_that_returns_without_having_run_is_not_believed(engine_folder:
     assert not np.array_equal(first["global"], second["global"])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="takes memory away as Linux lets it")
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory in Linux's way")
 @pytest.mark.parametrize(("backend", "library"), [("openvino", "OpenVINO"), ("onnxruntime", "ONNX Runtime")])
-def test_too_little_memory_is_said_in_a_line_and_the_engine_stays_usable(
+def test_too_little_memory_gives_one_line_and_the_engine_stays_usable(
     engine_folder: Path, backend: str, library: str
 ) -> None:
     command = [sys.executable, "-c", STARVED, str(engine_folder), backend]

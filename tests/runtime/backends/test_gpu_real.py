@@ -1,4 +1,4 @@
-"""The GPU backends on the real libraries; each skipped, with the reason, where it or its GPU is missing."""
+"""The GPU backends with the real libraries. Each test is skipped, with the reason, if its library or GPU is missing."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def settings(library: Library, **wanted: int) -> BuildSettings:
 
 @pytest.fixture(scope="module")
 def built(library: Library, engine_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An engine with a plan in fp32."""
+    """Return an engine with a plan in fp32."""
     folder = Path(shutil.copytree(engine_folder, tmp_path_factory.mktemp(library.backend) / "engine"))
     build_plan(folder, "fp32", settings(library, max_batch=4, level=1), library.backend)
     return folder
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 9])
-def test_features_are_the_graphs(library: Library, built: Path, batch: int) -> None:
+def test_features_equal_the_graphs(library: Library, built: Path, batch: int) -> None:
     views = np.random.default_rng(batch).integers(0, 256, (batch, 192, 192, 3), np.uint8)
     engine = Engine.open(built, backend=library.backend)
     expected = Engine.open(built).encode(views)
@@ -64,7 +64,7 @@ def test_every_precision_of_the_engine_passes_the_gate(library: Library, built: 
 
 
 def test_parts_are_judged_as_on_the_cpu(library: Library, built: Path, recipe: Recipe, photos: Path) -> None:
-    """Where the CUDA kernels are there too, frames stay on the GPU."""
+    """If the CUDA kernels are installed too, frames stay on the GPU."""
     pictures = sorted(photos.rglob("*.png"))
     seen = Detector.open(built, recipe, backend=library.backend)
     expected = Detector.open(built, recipe).predict_batch(pictures)
@@ -75,10 +75,10 @@ def test_parts_are_judged_as_on_the_cpu(library: Library, built: Path, recipe: R
     assert isinstance(seen._product.scorer, GpuScorer) == on_gpu
 
 
-def test_a_plan_too_large_for_the_gpu_is_one_line(library: Library, built: Path) -> None:
+def test_a_plan_too_large_for_the_gpu_gives_one_line(library: Library, built: Path) -> None:
     if "max_batch" not in library.settings:
         pytest.skip(f"{library.title} takes batches of any size")
     with pytest.raises((BackendError, EngineError)) as caught:
         build_plan(built, "fp32", settings(library, max_batch=10**6, level=0), library.backend, replace=True)
     assert "\n" not in str(caught.value)
-    assert Engine.open(built, backend=library.backend).backend  # the plan that was there still is
+    assert Engine.open(built, backend=library.backend).backend  # the older plan is still there

@@ -1,4 +1,4 @@
-"""Frames that stay on the GPU, with doubles of CUDA and of the inference library and the real kernels on the CPU."""
+"""Frames that stay on the GPU, with doubles of CUDA and of the inference libraries. The real kernels run on the CPU."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ BACKENDS = ("onnxruntime-cuda", "tensorrt")
 
 @pytest.fixture(autouse=True)
 def _unchecked_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plans are kept without the check of the kernels, which test_kernel_check.py is about and takes seconds."""
+    """Keep plans without the check of the kernels, which takes seconds and is tested in test_kernel_check.py."""
     monkeypatch.setattr(kernels, "TOLERANCES", {})
 
 
 @pytest.fixture(scope="module")
 def folder(engine_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An engine with plans for two views at once."""
+    """Return an engine with plans for two views at once."""
     folder = Path(shutil.copytree(engine_folder, tmp_path_factory.mktemp("gpu_scorer") / "engine"))
     with installed(Machine()):
         for backend in BACKENDS:
@@ -56,7 +56,7 @@ def frames() -> list[Array8]:
 
 
 def changed(recipe: Recipe, view: View) -> Recipe:
-    """With another view, as if it had been learned so, but for its scene."""
+    """Return the recipe as if it had been learned with another view, but without a scene."""
     return dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=view, scene=msgspec.UNSET))
 
 
@@ -84,7 +84,7 @@ def test_frames_that_stay_on_the_gpu_score_as_on_the_cpu(
 
 @pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_conditions_go_up_once_per_change_of_product(
+def test_conditions_are_uploaded_once_per_change_of_product(
     prompted_folder: Path, anople_recipe: Recipe, tmp_path: Path, backend: str
 ) -> None:
     folder = Path(shutil.copytree(prompted_folder, tmp_path / "engine"))
@@ -121,7 +121,7 @@ def test_masked_frames_are_cut_by_the_cpu(folder: Path, recipe: Recipe, cuda: Cu
 
 
 def counted(cuda: CudaOnCpu) -> Counter[str]:
-    """What was asked of the CUDA runtime, by Python and by the device code, since this was last called."""
+    """Return the numbers of CUDA calls by Python and by the device code since the last call of this function."""
     seen, device = Counter(cuda.machine.asked), cuda.on_cpu.counts
     cuda.machine.asked.clear()
     seen.update({"allocate": sum(device.allocations), "free": device.frees, "wait": device.waits})
@@ -136,7 +136,7 @@ def counted(cuda: CudaOnCpu) -> Counter[str]:
         ("tensorrt", View(roi=Box(10, 30, 220, 200), tiles=(1, 3))),  # two passes
     ],
 )
-def test_a_frame_is_its_region_up_and_one_download(
+def test_a_frame_costs_one_upload_of_its_region_and_one_download(
     folder: Path, recipe: Recipe, cuda: CudaOnCpu, backend: str, view: View
 ) -> None:
     detector = Detector.open(folder, changed(recipe, view), backend=backend)
@@ -148,14 +148,14 @@ def test_a_frame_is_its_region_up_and_one_download(
     region, (rows, columns) = view.region(*frame.shape[:2]), detector.engine.encoder.grid
     assert counted(cuda) == {
         "upload": 1, "bytes up": 3 * region.width * region.height,
-        "download": 1, "bytes down": 4 * (3 + 4 * rows * columns) * view.count,  # image and grid, and five branches
+        "download": 1, "bytes down": 4 * (3 + 4 * rows * columns) * view.count,  # image, grid and five branches
         "wait": 2 if backend == "onnxruntime-cuda" else 1,  # ONNX Runtime waits for its run
     }  # fmt: skip
     assert cuda.machine.captures_ended == 0
 
 
 @pytest.mark.parametrize("form", get_args(YuvFormat))
-def test_yuv_frames_go_up_as_they_are(folder: Path, recipe: Recipe, cuda: CudaOnCpu, form: YuvFormat) -> None:
+def test_yuv_frames_are_uploaded_as_they_are(folder: Path, recipe: Recipe, cuda: CudaOnCpu, form: YuvFormat) -> None:
     product = changed(recipe, View(roi=Box(41, 21, 201, 181)))
     frame = YuvFrame(draw(np.random.default_rng(0), 240, 320, form), form)
     detector = Detector.open(folder, product, backend=BACKENDS[1])
@@ -200,7 +200,7 @@ def test_the_batches_of_a_frame_are_prepared_with_the_product(folder: Path, reci
 
 
 @pytest.mark.usefixtures("cuda")
-def test_no_scorer_for_the_cpu_is_made_beside(folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_scorer_for_the_cpu_is_made(folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("goodparts.runtime.detector.Scorer", None)
     Detector.open(folder, recipe, backend=BACKENDS[0]).predict(frames()[0])
 
@@ -218,7 +218,7 @@ def test_a_thread_with_another_gpu_of_its_own_uses_this_one(
 def test_a_product_is_changed_while_another_thread_captures(
     folder: Path, recipe: Recipe, cuda: CudaOnCpu, runtime: OnnxRuntime
 ) -> None:
-    """ONNX Runtime captures for the whole process: a plain allocation elsewhere would fail, and end its capture."""
+    """ONNX Runtime captures for the whole process: a plain allocation elsewhere would fail, and end the capture."""
     busy, detector = (Detector.open(folder, recipe, backend=BACKENDS[0]) for _ in range(2))
 
     def elsewhere() -> None:
@@ -230,14 +230,14 @@ def test_a_product_is_changed_while_another_thread_captures(
 
     runtime.on_capture = elsewhere
     counted(cuda)
-    busy.predict_batch(frames())  # two views at once are new
+    busy.predict_batch(frames())  # the first run of two views at once
     assert counted(cuda)["allocate"] > 0
     assert cuda.machine.captures_ended == 0
 
 
 @pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_another_scene_is_told_as_on_the_cpu(folder: Path, recipe: Recipe, backend: str) -> None:
+def test_another_scene_is_reported_as_on_the_cpu(folder: Path, recipe: Recipe, backend: str) -> None:
     detector = Detector.open(folder, recipe, backend=backend)
     good, dark = (seen.scene for seen in detector.predict_batch([frames()[0], frames()[0] // 2]))
     assert good is None

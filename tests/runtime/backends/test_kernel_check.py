@@ -1,4 +1,4 @@
-"""The CUDA kernels are held to the CPU's scores before a plan is kept; here they run on the CPU."""
+"""Before a plan is kept, the CUDA kernels' scores are compared with the CPU's. Here the kernels run on the CPU."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def records(folder: Path) -> list[Plan]:
     return [plan for plan in found if isinstance(plan, Plan)]
 
 
-def test_what_the_kernels_differ_by_is_kept_with_the_plan(folder: Path, cuda: CudaOnCpu) -> None:
+def test_the_kernels_differences_are_kept_with_the_plan(folder: Path, cuda: CudaOnCpu) -> None:
     plan, _ = build_plan(folder, "fp32", FOR_TWO_VIEWS, BACKEND)
     assert plan.kernels is not None
     assert plan.kernels.version == goodparts.__version__
@@ -41,7 +41,7 @@ def test_what_the_kernels_differ_by_is_kept_with_the_plan(folder: Path, cuda: Cu
     assert f"scores of the CUDA kernels differ from the CPU's by at most {worst:.1e}" in describe_plan(plan)
     cuda.calls.clear()
     Engine.open(folder, backend=BACKEND)
-    assert not cuda.calls  # they are checked once
+    assert not cuda.calls  # they are checked only once
 
 
 @pytest.mark.parametrize("change", [0.01, np.nan])
@@ -53,7 +53,7 @@ def test_kernels_that_score_wrongly_are_refused(
 
     def wrong(scorer: Any, features: Any, out: Any) -> None:
         right(scorer, features, out)
-        out[1][-1, -1, -1] += change  # of the grid
+        out[1][-1, -1, -1] += change  # a score of the grid
 
     monkeypatch.setattr(cuda.on_cpu, "run_scorer", wrong)
     monkeypatch.setattr(kernels, "TOLERANCES", {precision: TOLERANCES[precision]})
@@ -90,10 +90,12 @@ def test_other_kernels_are_checked_when_a_plan_is_opened(
         (plan,) = records(folder)
         assert plan.kernels is not None
         assert plan.kernels.version == version
-        assert cuda.calls.count("score") == 2  # of one picture and of two, and nothing at the second opening
+        assert cuda.calls.count("score") == 2  # one picture, then two; at the second opening nothing is checked
 
 
-def test_a_gpu_without_bf16_is_not_asked_for_it(folder: Path, cuda: CudaOnCpu, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_is_not_checked_on_a_gpu_without_it(
+    folder: Path, cuda: CudaOnCpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kernels, "TOLERANCES", {"bf16": TOLERANCES["bf16"]})
     cuda.machine.capability = (7, 5)
     plan, _ = build_plan(folder, "fp32", FOR_TWO_VIEWS, BACKEND)

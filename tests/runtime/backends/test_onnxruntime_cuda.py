@@ -1,4 +1,4 @@
-"""ONNX Runtime's CUDA provider against doubles of it and of CUDA: everything but the arithmetic is ours."""
+"""ONNX Runtime's CUDA provider, with doubles of ONNX Runtime and of CUDA: everything but the arithmetic is tested."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def draw(batch: int, seed: int = 0) -> Array8:
 
 
 @pytest.mark.parametrize("batch", [0, 1, 3, 7])
-def test_features_are_the_graphs(built: Path, batch: int) -> None:
-    """Batches of every size, also larger than the buffers."""
+def test_features_equal_the_graphs(built: Path, batch: int) -> None:
+    """Batches have every size, also larger than the buffers."""
     engine, other = Engine.open(built, backend=BACKEND), Engine.open(built, backend="onnxruntime")
     seen, expected = engine.encode(draw(batch)), other.encode(draw(batch))
     for one, two in zip(
@@ -80,13 +80,13 @@ def test_products_are_fp32_where_the_graph_is(folder: Path, runtime: OnnxRuntime
 
 
 @pytest.mark.usefixtures("runtime")
-def test_without_a_plan_the_error_says_how_to_build_one(folder: Path) -> None:
+def test_without_a_plan_the_error_tells_how_to_build_one(folder: Path) -> None:
     build = f"goodparts build --engine {folder} --device {BACKEND} --precision fp32"
     with pytest.raises(EngineError, match=rf"has no fp32 plan for Orin .*: .*`{build}`"):
         Engine.open(folder, backend=BACKEND)
 
 
-def test_a_plan_from_another_gpu_or_version_is_told(
+def test_a_plan_from_another_gpu_or_version_is_reported(
     built: Path, runtime: OnnxRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -104,7 +104,7 @@ def test_a_plan_from_another_gpu_or_version_is_told(
 
 
 def test_gpus_of_one_name_and_capability_have_plans_of_their_own(built: Path, runtime: OnnxRuntime) -> None:
-    """Every Jetson Orin has the same ones, whatever its size."""
+    """All Jetson Orin have the same name and capability, whatever their size."""
     for multiprocessors, memory in ((8, 15), (16, 7)):
         runtime.machine.multiprocessors, runtime.machine.memory_gib = multiprocessors, memory
         other = rf"16 multiprocessors, 15 GiB\), this is Orin \(.*, {multiprocessors} multiprocessors, {memory} GiB"
@@ -116,12 +116,12 @@ def test_gpus_of_one_name_and_capability_have_plans_of_their_own(built: Path, ru
 
 
 @pytest.mark.usefixtures("runtime")
-def test_build_and_show_say_what_a_plan_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_and_show_describe_a_plan(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "--engine", str(folder), "--device", BACKEND, "--max-batch", "2"]) == 0
     made = capsys.readouterr().out
     assert (
         "on Orin (compute capability 8.7, 16 multiprocessors, 15 GiB), batches of 1 to 2 (" in made
-    )  # no size: there is no file
+    )  # no size is shown, because there is no file
     assert "differs from torch by at most" in made
     assert [path.suffix for path in (folder / "plans").iterdir()] == [".json"]
     assert main(["show", str(folder)]) == 0
@@ -144,18 +144,18 @@ def test_falling_back_to_the_cpu_is_an_error(built: Path, runtime: OnnxRuntime) 
     assert not runtime.machine.allocated
 
 
-def test_what_a_provider_refuses_is_one_line(built: Path, runtime: OnnxRuntime) -> None:
+def test_a_graph_that_the_provider_refuses_gives_one_line(built: Path, runtime: OnnxRuntime) -> None:
     runtime.refusal = "\nThis session contains graph nodes that are assigned to the default CPU EP\nand more"
     with pytest.raises(BackendError, match=r"cannot open .*: This session contains graph nodes .* EP$"):
         Engine.open(built, backend=BACKEND)
     runtime.refusal = "Failed to allocate memory for requested buffer of size 512"
-    with pytest.raises(BackendError, match=r"of size 512: end what else uses the GPU, or build with a smaller --max"):
+    with pytest.raises(BackendError, match=r"of size 512: end other programs that use the GPU, or build"):
         Engine.open(built, backend=BACKEND)
     assert not runtime.machine.allocated
     assert not runtime.machine.handles
 
 
-def test_too_little_gpu_memory_is_one_line_and_leaves_none_taken(built: Path, runtime: OnnxRuntime) -> None:
+def test_too_little_gpu_memory_gives_one_line_and_frees_all_memory(built: Path, runtime: OnnxRuntime) -> None:
     runtime.machine.memory = 300_000
     with pytest.raises(BackendError, match=r"too little GPU memory for 0\.\d MB; 0 of 0 MB are free: .*--max-batch"):
         Engine.open(built, backend=BACKEND)
@@ -164,7 +164,7 @@ def test_too_little_gpu_memory_is_one_line_and_leaves_none_taken(built: Path, ru
     assert Engine.open(built, backend="onnxruntime").encode(draw(1))
 
 
-def test_a_run_that_fails_is_one_line_and_the_next_may_work(built: Path, runtime: OnnxRuntime) -> None:
+def test_a_failed_run_gives_one_line_and_the_next_may_work(built: Path, runtime: OnnxRuntime) -> None:
     engine = Engine.open(built, backend=BACKEND)
     runtime.failing_run = "CUDA failure 719: unspecified launch failure"
     with pytest.raises(BackendError, match="cannot run 2 views: CUDA failure 719"):
@@ -204,7 +204,7 @@ def test_the_installed_library_has_the_options(file: str, names: set[str]) -> No
     assert not {name for name in names if name.encode() not in data}
 
 
-def test_the_double_is_as_the_installed_library() -> None:
+def test_the_double_equals_the_installed_library() -> None:
     bound = ["self", "name", "device_type", "device_id", "element_type", "shape", "buffer_ptr"]
     for method, names in (
         (onnxruntime.IOBinding.bind_input, bound),

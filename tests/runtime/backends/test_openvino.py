@@ -1,4 +1,4 @@
-"""OpenVINO's plans, on the CPU; an Intel GPU as far as this machine goes, which is the error."""
+"""OpenVINO's plans on the CPU. For an Intel GPU, only the error for a missing GPU is tested."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def built(folder: Path) -> Path:
 
 
 def the_plan(folder: Path) -> tuple[Path, Plan]:
-    """The record and what it says."""
+    """Return the record's path and the record."""
     ((path, plan),) = read_plans(folder, read_spec(folder).graph_id("plain", "fp32"))
     assert isinstance(plan, Plan)
     return path, plan
@@ -56,10 +56,10 @@ def test_features_are_those_of_the_graph(folder: Path, precision: Precision) -> 
     [
         (["FP32", "INT8"], "bf16", ov.Type.f32),
         (["BF16", "FP32", "INT8"], "bf16", ov.Type.bf16),
-        (["BF16", "FP32", "INT8"], "fp32", ov.Type.f32),  # as it was measured on a processor without it
+        (["BF16", "FP32", "INT8"], "fp32", ov.Type.f32),  # as measured on a processor without bf16
     ],
 )
-def test_what_int8_leaves_is_bf16_where_that_was_measured_and_can_be(
+def test_the_rest_of_int8_is_bf16_if_that_was_measured_and_the_processor_has_it(
     has: list[str], rest: str, used: ov.Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: dict[str, object] = {}
@@ -84,11 +84,11 @@ def test_a_plan_is_used_and_has_no_weights_in_it(built: Path, monkeypatch: pytes
     _, plan = the_plan(built)
     assert plan.file is not None
     assert plan.file.size < 0.2 * (built / "encoder.weights").stat().st_size
-    monkeypatch.setattr("goodparts.runtime.engine.graphs.open_session", None)  # which opens graphs
+    monkeypatch.setattr("goodparts.runtime.engine.graphs.open_session", None)  # opening the graph file would fail
     assert Engine.open(built).backend.startswith("openvino")
 
 
-def test_build_and_show_say_what_a_plan_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_and_show_describe_a_plan(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["build", "--engine", str(folder), "--device", "openvino"]
     assert main(command) == 0
     made = capsys.readouterr().out
@@ -109,7 +109,7 @@ def test_build_and_show_say_what_a_plan_is(folder: Path, capsys: pytest.CaptureF
         ({"graph": "0" * 64}, "it is of another graph: the engine was exported again since"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_said_and_the_graph_opened(
+def test_a_plan_that_does_not_fit_is_reported_and_the_graph_opened(
     built: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, object], line: str
 ) -> None:
     rewrite(built, **changes)
@@ -121,7 +121,7 @@ def test_a_plan_that_does_not_fit_is_said_and_the_graph_opened(
     assert record.getMessage().endswith("until then the graph itself is opened, which takes longer")
 
 
-def test_a_damaged_plan_is_said_and_the_graph_opened(built: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_plan_is_reported_and_the_graph_opened(built: Path, caplog: pytest.LogCaptureFixture) -> None:
     (path,) = (built / "plans").glob("*.plan")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -131,8 +131,8 @@ def test_a_damaged_plan_is_said_and_the_graph_opened(built: Path, caplog: pytest
     assert build_plan(built, "fp32", BuildSettings(), "openvino")[1]  # built again
 
 
-def test_a_plan_stands_for_the_parity_record_that_an_export_lacks(built: Path) -> None:
-    """As on a line whose engine came from a workstation without OpenVINO."""
+def test_a_plan_replaces_the_parity_record_that_an_export_lacks(built: Path) -> None:
+    """This happens if the engine came from a workstation without OpenVINO."""
     spec = read_spec(built)
     fp32 = msgspec.structs.replace(spec.graph("plain").variant("fp32"), parity=())
     bare = msgspec.structs.replace(spec, graphs={"plain": Graph(conditions={}, variants={"fp32": fp32})})

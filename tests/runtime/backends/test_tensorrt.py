@@ -1,4 +1,4 @@
-"""The TensorRT backend against doubles of TensorRT and CUDA: everything but the arithmetic is ours."""
+"""The TensorRT backend, with doubles of TensorRT and CUDA: everything but the arithmetic is tested."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def plan_file(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 7])
-def test_features_are_the_graphs(built: Path, batch: int) -> None:
-    """Batches of every size, also larger than the plan takes at once."""
+def test_features_equal_the_graphs(built: Path, batch: int) -> None:
+    """Batches have every size, also larger than the plan's largest."""
     engine, other = (Engine.open(built, backend=name) for name in ("tensorrt", "onnxruntime"))
     seen, expected = engine.encode(draw(batch)), other.encode(draw(batch))
     for one, two in zip(
@@ -64,7 +64,7 @@ def test_no_views_give_no_features(built: Path) -> None:
 
 def test_each_batch_size_is_recorded_once_and_replayed(built: Path, machine: Machine) -> None:
     engine = Engine.open(built, backend="tensorrt")
-    assert (machine.runs, machine.launches) == (1, 0)  # the run before recording, when opening
+    assert (machine.runs, machine.launches) == (1, 0)  # the run before recording, at opening
     for batch in (1, 2, 1, 2, 1):
         engine.encode(draw(batch))
     assert (machine.runs, machine.launches) == (1 + 1 + 5, 5)
@@ -98,7 +98,7 @@ def test_everything_on_the_gpu_is_freed_with_the_engine(built: Path, machine: Ma
     assert not machine.handles
 
 
-def test_the_network_is_built_as_asked(folder: Path, machine: Machine) -> None:
+def test_the_network_is_built_with_the_settings(folder: Path, machine: Machine) -> None:
     settings = BuildSettings(6, 2, "ampere-plus", later_versions=True, level=5, workspace=64)
     build_plan(folder, "fp32", settings, "tensorrt")
     (made,) = machine.builds
@@ -140,14 +140,14 @@ def test_timings_that_tensorrt_refuses_are_replaced(folder: Path, machine: Machi
     assert cache.read_bytes() == b"timings"
 
 
-def test_without_a_plan_the_error_says_how_to_build_one(folder: Path, machine: Machine) -> None:
+def test_without_a_plan_the_error_tells_how_to_build_one(folder: Path, machine: Machine) -> None:
     build = f"goodparts build --engine {folder} --device tensorrt --precision fp32"
     with pytest.raises(EngineError, match=rf"has no fp32 plan for Orin .* with TensorRT 10\.3\.0: .*`{build}`"):
         Engine.open(folder, backend="tensorrt")
     assert not machine.builds
 
 
-def test_a_plan_from_another_gpu_or_version_is_told(built: Path, machine: Machine) -> None:
+def test_a_plan_from_another_gpu_or_version_is_reported(built: Path, machine: Machine) -> None:
     machine.gpu, machine.capability = "NVIDIA A10", (8, 6)
     with pytest.raises(EngineError, match=r"was built for Orin \(compute capability 8\.7, .*\), this is NVIDIA A10"):
         Engine.open(built, backend="tensorrt")
@@ -173,7 +173,7 @@ def test_a_plan_for_more_gpus_and_later_versions_is_used_there(folder: Path) -> 
         Engine.open(folder, backend="tensorrt")
 
 
-def test_a_hardware_level_that_this_version_lacks_is_told(folder: Path, machine: Machine) -> None:
+def test_a_hardware_level_that_this_version_lacks_is_reported(folder: Path, machine: Machine) -> None:
     with pytest.raises(BackendError, match=r"no --hardware same-capability: choose from same, ampere-plus"):
         build_plan(folder, "fp32", BuildSettings(hardware="same-capability"), "tensorrt")
     with installed(Machine(version="11.4.0.106", same_capability=True)) as newer:
@@ -182,7 +182,7 @@ def test_a_hardware_level_that_this_version_lacks_is_told(folder: Path, machine:
     assert not machine.builds
 
 
-def test_a_plan_of_another_graph_is_told(built: Path) -> None:
+def test_a_plan_of_another_graph_is_reported(built: Path) -> None:
     record = plan_file(built).with_suffix(".json")
     plan = next(plan for _, plan in read_plans(built, read_spec(built).graph_id("plain", "fp32")))
     assert isinstance(plan, Plan)
@@ -192,7 +192,7 @@ def test_a_plan_of_another_graph_is_told(built: Path) -> None:
         Engine.open(built, backend="tensorrt")
 
 
-def test_damage_is_found_before_tensorrt_sees_the_plan(built: Path) -> None:
+def test_damage_is_found_before_tensorrt_loads_the_plan(built: Path) -> None:
     path = plan_file(built)
     data = path.read_bytes()
     for damaged, line in (
@@ -212,11 +212,11 @@ def test_damage_is_found_before_tensorrt_sees_the_plan(built: Path) -> None:
     assert build_plan(built, "fp32", BuildSettings(), "tensorrt")[1]  # a damaged one is built again
 
 
-def test_a_plan_that_tensorrt_refuses_is_one_line(built: Path, machine: Machine) -> None:
+def test_a_plan_that_tensorrt_refuses_gives_one_line(built: Path, machine: Machine) -> None:
     record = plan_file(built).with_suffix(".json")
     plan = next(plan for _, plan in read_plans(built, read_spec(built).graph_id("plain", "fp32")))
     assert isinstance(plan, Plan)
-    # A record that promises more than the plan holds.
+    # The record promises larger batches than the plan supports.
     fields = {name: getattr(plan, name) for name in plan.__struct_fields__} | {"later_versions": True}
     record.write_bytes(Plan(**fields).to_bytes())
     with installed(Machine(version="11.4.0.106")), pytest.raises(BackendError) as caught:
@@ -225,7 +225,7 @@ def test_a_plan_that_tensorrt_refuses_is_one_line(built: Path, machine: Machine)
     assert not machine.allocated
 
 
-def test_a_graph_that_tensorrt_cannot_parse_is_one_line(folder: Path, machine: Machine) -> None:
+def test_a_graph_that_tensorrt_cannot_parse_gives_one_line(folder: Path, machine: Machine) -> None:
     machine.parse_errors = [("No importer\nregistered for op: Attention", "Attention", "blocks.0"), ("", "", "")]
     with pytest.raises(
         EngineError,
@@ -244,7 +244,7 @@ def test_a_build_that_fails_leaves_nothing(folder: Path, machine: Machine) -> No
     assert Engine.open(folder).encode(draw(1))
 
 
-def test_too_little_gpu_memory_is_one_line_and_leaves_none_taken(built: Path, machine: Machine) -> None:
+def test_too_little_gpu_memory_gives_one_line_and_frees_all_memory(built: Path, machine: Machine) -> None:
     machine.memory = 300_000
     with pytest.raises(BackendError, match=r"too little GPU memory for 0\.\d MB; 0 of 0 MB are free: .*--max-batch"):
         Engine.open(built, backend="tensorrt")
@@ -254,8 +254,8 @@ def test_too_little_gpu_memory_is_one_line_and_leaves_none_taken(built: Path, ma
 
 
 @pytest.mark.parametrize("call", [1, 2])
-def test_a_run_that_fails_is_one_line_and_the_next_may_work(built: Path, machine: Machine, call: int) -> None:
-    """The first call runs, the second is recorded: a stream left recording would be lost."""
+def test_a_failed_run_gives_one_line_and_the_next_may_work(built: Path, machine: Machine, call: int) -> None:
+    """The first call runs, the second is recorded. A stream that is left recording could not be used again."""
     engine = Engine.open(built, backend="tensorrt")
     machine.failing_run = machine.calls + call
     with pytest.raises(BackendError, match="TensorRT cannot run 2 views: Cask convolution execution"):
@@ -278,7 +278,7 @@ def test_a_plan_outside_its_tolerance_is_not_kept(folder: Path, machine: Machine
 def test_interrupting_a_build_ends_it(
     folder: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch, signal: BaseException
 ) -> None:
-    """Raised in a callback, it must not cross TensorRT's C++."""
+    """The exception is raised in a callback, and must not cross TensorRT's C++."""
     from goodparts.runtime.backends.tensorrt_build import Progress
 
     def press(*_: object, **__: object) -> None:
@@ -315,7 +315,7 @@ def test_a_missing_library_is_named(folder: Path, monkeypatch: pytest.MonkeyPatc
         Engine.open(folder, backend="tensorrt")
 
 
-def test_no_gpu_and_no_driver_are_told(folder: Path) -> None:
+def test_a_missing_gpu_or_driver_is_reported(folder: Path) -> None:
     with installed(Machine(gpu="")), pytest.raises(BackendError, match="no CUDA GPU is visible"):
         Engine.open(folder, backend="tensorrt")
     with installed(Machine(starts=False)), pytest.raises(BackendError) as caught:

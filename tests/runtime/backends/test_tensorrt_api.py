@@ -1,7 +1,8 @@
-"""The doubles have nothing that the real bindings lack.
+"""The doubles contain nothing that the real bindings lack.
 
-Recorded: the names and parameters of what the doubles have, from the wheels tensorrt_cu12_bindings 10.3.0 and
-tensorrt_cu13_bindings 11.4.0.106, by `record` below. Where TensorRT can be imported it is asked itself.
+The names and parameters of the doubles' members were recorded, with `record` below, from the wheels
+tensorrt_cu12_bindings 10.3.0 and tensorrt_cu13_bindings 11.4.0.106. If TensorRT can be imported, it is compared
+directly.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ Api = dict[str, dict[str, list[list[str]] | None]]
 
 
 def record(module: Any, rtx: bool = False) -> Api:
-    """Class → member → parameter names of each overload, or None for what is not a method.
+    """Return class → member → the parameter names of each overload, or None for a member that is not a method.
 
-    TensorRT's bindings (pybind11) state their parameters in docstrings only.
+    TensorRT's bindings (pybind11) give their parameters only in docstrings.
     """
     api: Api = {}
     for name, double in classes(tensorrt_double(Machine(same_capability=True), rtx)):
@@ -73,12 +74,12 @@ def check(api: Api, same_capability: bool, rtx: bool = False) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_double_is_as_recorded(version: str) -> None:
+def test_the_double_equals_the_recorded_api(version: str) -> None:
     check(json.loads(RECORDED.read_text())[version], same_capability=not version.startswith("10."))
 
 
-def test_the_double_is_as_the_installed_bindings() -> None:
-    """Also with the bindings' wheel alone and empty libraries in place of TensorRT's: nothing is called."""
+def test_the_double_equals_the_installed_bindings() -> None:
+    """This works also with only the bindings' wheel and empty libraries in place of TensorRT's: nothing is called."""
     for name in ("tensorrt", "tensorrt_bindings"):
         try:
             module = importlib.import_module(name)
@@ -90,13 +91,13 @@ def test_the_double_is_as_the_installed_bindings() -> None:
     pytest.skip("TensorRT's Python bindings are not installed")
 
 
-def test_the_double_is_as_the_real_tensorrt_rtx() -> None:
+def test_the_double_equals_the_real_tensorrt_rtx() -> None:
     real = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
     check(record(real, rtx=True), same_capability=True, rtx=True)
 
 
-def test_the_cuda_double_is_as_the_installed_bindings() -> None:
-    """Names and parameters; cuda-python imports without a driver."""
+def test_the_cuda_double_equals_the_installed_bindings() -> None:
+    """Names and parameters are compared. cuda-python can be imported without a driver."""
     real = pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
     for name, double in vars(cuda_double(Machine())).items():
         if not name.startswith("cuda"):
@@ -112,7 +113,7 @@ def test_the_cuda_double_is_as_the_installed_bindings() -> None:
 
 
 def test_cuda_python_reports_errors_as_the_double_does() -> None:
-    """A tuple with the error first and None for every value; here asked where there is no driver."""
+    """Errors are tuples with the error first and None for every value. Here they are read where there is no driver."""
     real = pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
     error, *values = real.cudaGetDeviceProperties(0)
     if error == real.cudaError_t.cudaSuccess:

@@ -1,4 +1,4 @@
-"""TensorRT-RTX: building with the real library, which needs no GPU, and running against a double of it."""
+"""TensorRT-RTX: the real library builds, which needs no GPU, and a double of it runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def api() -> TensorRtApi:
 
 @pytest.fixture(scope="module")
 def half(engine_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ViT's graph with its products in fp16."""
+    """Return the ViT's graph with its products in fp16."""
     model = ir.load(engine_folder / "encoder.onnx")
     mixed.lower(model, "fp16")
     return save_graph(model, tmp_path_factory.mktemp("half"), "encoder.fp16")[0]
@@ -59,7 +59,7 @@ def test_the_real_library_builds_an_engines_plan_for_a_gpu_that_is_not_there(
     assert (plan.version, plan.hardware, plan.parity) == (api.version, "same-capability", None)
     assert plan.file is not None
     assert plan.file.size > 1_000_000
-    assert not build_plan(folder, "fp32", BuildSettings(capability=(8, 9)), BACKEND)[1]  # it is there and fits
+    assert not build_plan(folder, "fp32", BuildSettings(capability=(8, 9)), BACKEND)[1]  # there is one that fits
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -76,7 +76,7 @@ def test_the_real_library_fuses_attention_in_fp16(api: TensorRtApi, half: Path) 
     assert compile_graph(api, half).fused_attentions >= blocks
 
 
-def test_the_real_library_refuses_what_it_cannot_read(api: TensorRtApi, tmp_path: Path) -> None:
+def test_the_real_library_refuses_a_file_that_it_cannot_read(api: TensorRtApi, tmp_path: Path) -> None:
     model = tmp_path / "strange.onnx"
     value = [onnx.helper.make_tensor_value_info(name, 1, [1, 4]) for name in ("image", "out")]
     node = onnx.helper.make_node("NoSuchOperation", ["image"], ["out"], domain="nowhere")
@@ -95,7 +95,7 @@ def test_the_real_library_refuses_a_damaged_plan(api: TensorRtApi) -> None:
             api.create(runtime.deserialize_cuda_engine, damaged, logger=logger, failed="cannot load it")
 
 
-def test_a_capability_that_it_does_not_build_for_is_told(api: TensorRtApi, folder: Path) -> None:
+def test_a_capability_that_it_does_not_build_for_is_reported(api: TensorRtApi, folder: Path) -> None:
     with pytest.raises(BackendError, match=r"does not build for compute capability 9\.0: choose from 7\.5, .*12\.1"):
         build_plan(folder, "fp32", BuildSettings(capability=(9, 0)), BACKEND)
     assert api.version
@@ -118,12 +118,12 @@ def test_a_plan_made_ahead_is_checked_where_it_first_runs(folder: Path, tmp_path
         assert the_plan(folder).parity is not None
         runs = machine.runs
         Engine.open(folder, backend=BACKEND)
-        assert machine.runs == runs + 1  # the run before recording only: it is not checked again
-        assert machine.kernels == [b"kernels"]  # of the first start
+        assert machine.runs == runs + 1  # only the run before recording: the plan is not checked again
+        assert machine.kernels == [b"kernels"]  # those of the first start
     assert len(list((tmp_path / "cache").rglob("*.kernels"))) == 1
     larger = Machine(RTX_40.gpu, RTX_40.capability, RTX_40.multiprocessors + 2, version=RTX_40.version, offset=1e-2)
     with installed(larger), pytest.raises(ParityError, match=r"fp32 on tensorrt-rtx differs from torch"):
-        Engine.open(folder, backend=BACKEND)  # of one name and capability, but another GPU
+        Engine.open(folder, backend=BACKEND)  # another GPU of the same name and capability
     assert not larger.kernels
 
 

@@ -20,7 +20,7 @@ from goodparts.runtime.recipe.recipe import Recipe
 from tests.conftest import draw_part
 
 
-def test_the_file_keeps_conditions_and_says_so_in_its_version(anople_recipe: Recipe, vit_recipe: Recipe) -> None:
+def test_the_file_keeps_conditions_and_has_the_prompted_version(anople_recipe: Recipe, vit_recipe: Recipe) -> None:
     again = Recipe.from_bytes(anople_recipe.to_bytes())
     assert again.conditions == anople_recipe.conditions
     assert (again.header.version, again.header.method) == (PROMPTED_VERSION, "anople")
@@ -51,7 +51,7 @@ def test_use_switches_between_methods(prompted_folder: Path, vit_recipe: Recipe,
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_every_product_is_seen_with_its_own_conditions(
+def test_every_product_is_encoded_with_its_own_conditions(
     prompted_folder: Path, anople_recipe: Recipe, backend: str
 ) -> None:
     assert anople_recipe.conditions
@@ -94,7 +94,7 @@ def test_a_recipe_of_another_precision_is_fitted_to_this_one(prompted_folder: Pa
     assert detector.predict(frame).score == pytest.approx(expected, rel=0.1)
 
 
-def test_equal_is_what_has_the_same_bytes() -> None:
+def test_conditions_with_the_same_bytes_are_equal() -> None:
     one, same, other = (Conditions({"prompts": np.full((2, 3), value, np.float32)}) for value in (1, 1, 2))
     assert one == same
     assert hash(one) == hash(same)

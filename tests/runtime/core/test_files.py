@@ -31,7 +31,7 @@ def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_gives_one_line_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.bin"
     write_atomic(path, b"old")
 
@@ -64,7 +64,7 @@ def _die_while_staging(target: Path) -> None:
         os._exit(9)
 
 
-def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(tmp_path: Path) -> None:
+def test_files_of_killed_processes_are_removed_and_files_in_use_are_not(tmp_path: Path) -> None:
     target = tmp_path / "engine"
     process = multiprocessing.get_context("spawn").Process(target=_die_while_staging, args=(target,))
     process.start()
@@ -78,7 +78,7 @@ def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_folder_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="folder .*nowhere does not exist"):
         write_atomic(tmp_path / "nowhere" / "a.bin", b"")
 
@@ -111,7 +111,7 @@ def test_a_seal_breaks_with_any_byte(position: int) -> None:
     assert not is_sealed(bytes(sealed), b'"digest": "', bytes(sealed[12:76]).decode(errors="replace"))
 
 
-def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(FileError, match="it is no ordinary file"):
@@ -151,13 +151,13 @@ def test_a_folder_that_could_not_be_filled_is_refused_before_the_work(tmp_path: 
 
 
 @pytest.mark.parametrize("require", [require_folder, lambda folder: require_folder_of(folder / "out.json")])
-def test_a_folder_that_takes_no_files_is_refused_before_the_work(
+def test_a_read_only_folder_is_refused_before_the_work(
     require: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)  # whoever runs the tests may write everywhere
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)  # the tests may run as a user who can write anywhere
     with pytest.raises(FileError, match="cannot write .*: Read-only file system; choose another place"):
         require(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -57,9 +57,9 @@ def test_what_is_passed_over_is_logged_by_its_ending(tmp_path: Path, caplog: pyt
     assert caplog.messages == ["4 files passed over: .csv .heic without an ending"]
 
 
-def test_a_folder_of_other_kinds_says_which(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_without_pictures_lists_the_endings_in_it(tmp_path: Path) -> None:
     touch(tmp_path, "1.heic", "2.heic")
-    with pytest.raises(FileError, match=r"no pictures in .* \(2 files passed over: \.heic\): looked .* \.jfif"):
+    with pytest.raises(FileError, match=r"no pictures in .* \(2 files passed over: \.heic\): searched .* \.jfif"):
         find_images([tmp_path])
 
 

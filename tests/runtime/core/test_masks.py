@@ -29,7 +29,7 @@ def test_the_noise_of_a_lossy_file_marks_nothing(tmp_path: Path) -> None:
     assert (read_marks(tmp_path / "ring.jpg") != RING).mean() < 0.02
 
 
-def test_a_turned_mask_is_read_as_it_is_seen(tmp_path: Path) -> None:
+def test_a_mask_is_turned_as_its_exif_tells(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     for ending in ("png", "tif"):

@@ -88,7 +88,7 @@ def test_every_orientation_of_every_format_is_shown_upright(kind: str, orientati
 
 
 def odd_rational(orientation: int) -> bytes:
-    """EXIF with a rational of −1/0, which Pillow reads and cannot write."""
+    """Return EXIF with a rational of −1/0, which Pillow can read but not write."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     exif[0x011A] = 1.0
@@ -97,7 +97,7 @@ def odd_rational(orientation: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_pixels_count_whatever_a_camera_wrote_into_the_exif(kind: str) -> None:
+def test_a_picture_with_bad_exif_is_read(kind: str) -> None:
     for exif in (odd_rational(6), b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0nonsense"):
         rgb = decode(encoded(COLOUR, kind, exif=exif), "x")
         assert rgb.shape in ((24, 16, 3), (16, 24, 3))
@@ -105,7 +105,7 @@ def test_pixels_count_whatever_a_camera_wrote_into_the_exif(kind: str) -> None:
 
 
 def huge_png() -> bytes:
-    """A valid 20000×20000 one-bit PNG of a few kilobytes."""
+    """Return a valid one-bit PNG of 20000×20000 pixels and a few kilobytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
@@ -130,7 +130,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_files_are_one_clear_line(name: str) -> None:
+def test_a_broken_file_gives_one_clear_line(name: str) -> None:
     data, message = BROKEN[name]
     with pytest.raises(ImageError, match=message) as caught:
         decode(data, "photo.png")
@@ -139,7 +139,7 @@ def test_broken_files_are_one_clear_line(name: str) -> None:
 
 
 @pytest.mark.parametrize("error", [struct.error, TypeError, ZeroDivisionError, KeyError, RuntimeError, MemoryError])
-def test_whatever_a_decoder_raises_is_one_line_with_the_name(
+def test_any_exception_of_a_decoder_becomes_one_line_with_the_name(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: Image.Image) -> None:
@@ -154,7 +154,7 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 
 
 @given(st.sampled_from(FORMATS), st.data())
-def test_damage_anywhere_in_a_file_is_a_picture_or_one_line_with_its_name(kind: str, data: st.DataObject) -> None:
+def test_a_damaged_file_gives_a_picture_or_one_line_with_its_name(kind: str, data: st.DataObject) -> None:
     file = bytearray(encoded(COLOUR, kind))
     for _ in range(data.draw(st.integers(1, 4))):
         position = data.draw(st.integers(0, len(file) - 1))
@@ -171,7 +171,7 @@ def test_damage_anywhere_in_a_file_is_a_picture_or_one_line_with_its_name(kind: 
 
 
 @given(st.binary(max_size=300), st.integers(0, 60))
-def test_no_bytes_raise_anything_but_an_image_error(noise: bytes, keep: int) -> None:
+def test_random_bytes_raise_only_image_errors(noise: bytes, keep: int) -> None:
     data = encoded(COLOUR)[:keep] + noise
     with contextlib.suppress(ImageError):
         assert decode(data, "x").dtype == np.uint8
@@ -189,7 +189,7 @@ def test_no_bytes_raise_anything_but_an_image_error(noise: bytes, keep: int) -> 
         (Image.open(io.BytesIO(encoded(COLOUR.resize((200, 200)), "JPEG")[:3000])), "damaged or cut short"),
     ],
 )
-def test_what_has_no_defined_meaning_is_refused(picture: Any, message: str) -> None:
+def test_a_picture_without_a_defined_conversion_is_refused(picture: Any, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         load_rgb(picture)
 
@@ -200,7 +200,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_resize_is_antialiased() -> None:
-    # Without antialiasing a fine checkerboard would alias to black or white; with it, it turns grey.
+    # With antialiasing a fine checkerboard turns grey. Without it, it would be black or white.
     board = np.indices((256, 256)).sum(axis=0) % 2 * 255
     small = resize(np.repeat(board[..., None], 3, axis=2).astype(np.uint8), (16, 16))
     assert np.abs(small.astype(int) - 127).max() <= 2

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.booleans()))
-def test_labels_are_scipys(mask: np.ndarray) -> None:
+def test_labels_equal_scipys(mask: np.ndarray) -> None:
     labels, count = label(mask)
     expected, expected_count = ndimage.label(mask, structure=np.ones((3, 3)))
     assert count == expected_count
@@ -26,7 +26,7 @@ def test_boxes_and_areas_are_in_frame_pixels() -> None:
     assert (second.box, second.area, second.peak) == (Box(120, 70, 20, 40), 800.0, 0.5)
 
 
-def test_small_regions_are_passed_over() -> None:
+def test_small_regions_are_left_out() -> None:
     scores = np.eye(4, dtype=np.float32)
     scores[0, 3] = 1.0
     assert [region.area for region in find_regions(scores, 0.5, 2.0, Box(0, 0, 4, 4))] == [4.0]

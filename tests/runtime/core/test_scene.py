@@ -1,4 +1,4 @@
-"""A changed scene is found with its reason; good and bad parts are no change of scene."""
+"""A changed scene is found with its reason. Good and bad parts are not reported as a change of scene."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def reason(known: Scene, picture: Array8, grid: np.ndarray = GOOD) -> str | None
 
 
 def moved(picture: Array8) -> Array8:
-    """The picture a quarter of its width further to the right; what comes into view looks like the border."""
+    """Return the picture, moved to the right by a quarter of its width. The new part looks like the border."""
     return np.pad(picture, ((0, 0), (SIDE // 4, 0), (0, 0)), mode="edge")[:, :SIDE]
 
 
@@ -87,7 +87,7 @@ def test_the_sentence_tells_how_far_the_picture_moved() -> None:
     assert "+25 % of its width and +0 % of its height" in change.sentence
 
 
-def test_unlike_is_a_picture_most_of_whose_patches_are_far_from_the_memory() -> None:
+def test_a_picture_is_unlike_if_most_patches_are_far_from_the_memory() -> None:
     defective, strange = GOOD.copy(), GOOD.copy()
     defective[0, :2] = strange[0, :5] = 0.5
     assert reason(scene("nut"), photo("nut", 20), defective) is None

@@ -25,7 +25,7 @@ def test_prompt_score_is_a_softmax(temperature: float) -> None:
     rng = np.random.default_rng(0)
     z, prototypes = unit(rng, 3, 7, 16), unit(rng, 2, 16)
     expected = torch.softmax(temperature * torch.tensor(z) @ torch.tensor(prototypes).T, dim=-1)[..., 1]
-    # float32 logits of size 100 leave 1e-5
+    # For logits of size 100, float32 is exact to 1e-5.
     np.testing.assert_allclose(scoring.prompt_scores(z, prototypes, temperature), expected, atol=1e-5)
 
 
@@ -48,7 +48,7 @@ def test_fusion_is_symmetric_and_below_both(a: float, b: float) -> None:
     one, other = np.array([a], np.float32), np.array([b], np.float32)
     fused = scoring.fuse(one, other)
     assert fused == scoring.fuse(other, one)
-    assert 0 <= fused[0] <= min(a, b) * (1 + 1e-6) + 1e-37  # roundings, coarse among the smallest numbers
+    assert 0 <= fused[0] <= min(a, b) * (1 + 1e-6) + 1e-37  # rounding is coarse for the smallest numbers
     assert np.isfinite(fused).all()
 
 
@@ -61,7 +61,7 @@ def test_map_equals_torch_and_scipy(grid: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("maximum", ["grid", "map"])
-def test_image_score_takes_the_maximum_where_it_is_told(maximum: str) -> None:
+def test_the_image_score_is_the_maximum_that_was_chosen(maximum: str) -> None:
     rng = np.random.default_rng(3)
     features = Features(unit(rng, 2, 16), unit(rng, 2, 9, 16), (unit(rng, 2, 9, 8),), (3, 3))
     learned = Learned(unit(rng, 2, 16), unit(rng, 2, 16), (unit(rng, 4, 8),), 4.6, maximum)  # type: ignore[arg-type]
@@ -113,7 +113,7 @@ def test_residual_image_score_is_the_largest_patch() -> None:
     np.testing.assert_array_equal(scores.image, expected.max(axis=(1, 2)))
 
 
-def test_prompts_that_say_nothing_leave_the_memorys_score() -> None:
+def test_prompts_without_effect_leave_the_memorys_score() -> None:
     learned, features = product_and_features(6, fusion="residual", residual_weight=5.0)
     silent = dataclasses.replace(
         learned, pixel_prompts=np.zeros((2, 8), np.float32), margins=tuple(map(np.zeros_like, learned.margins))
@@ -132,7 +132,7 @@ def test_nearest_gives_the_first_of_equal_rows(rows: int) -> None:
 
 
 @pytest.mark.parametrize("fusion", ["prompt", "memory"])
-def test_a_branch_by_itself_is_that_branch(fusion: scoring.Fusion) -> None:
+def test_fusion_of_a_single_branch_is_that_branch(fusion: scoring.Fusion) -> None:
     learned, features = product_and_features(8, fusion=fusion)
     found = scoring.score(features, learned)
     np.testing.assert_array_equal(found.image, getattr(found.branches, f"image_{fusion}"))

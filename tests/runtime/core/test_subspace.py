@@ -1,4 +1,4 @@
-"""Scores of the memory alone: the subspace of remembered patches, and the mean of the largest patches."""
+"""Scores of only the memory: the subspace of remembered patches, and the mean of the largest patches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Unit vectors near a plane, as patches are, float32."""
+    """Return unit vectors near a plane, as patches are, float32."""
     scale = 0.5 ** np.arange(shape[-1])
     vectors = rng.standard_normal(shape) * scale + 1.0
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
@@ -30,7 +30,7 @@ def test_patches_score_their_squared_distance_from_mean_and_components() -> None
         back = pca.inverse_transform(pca.transform(rows))
         expected += np.square(rows - back).sum(axis=1).reshape(2, 6) / 4 / len(banks)
     for found in (score(features, learned), Scorer(learned, (2, 3))(features)):
-        # The distance is taken from 1 in float32, whose digits end at 6e-8.
+        # The distance is a difference from 1 in float32, which resolves 6e-8.
         np.testing.assert_allclose(found.grid.reshape(2, 6), expected, atol=3e-7)
         np.testing.assert_allclose(found.image, expected.max(axis=1), atol=3e-7)
     assert expected.max() > 1e-4

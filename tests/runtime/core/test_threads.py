@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_info
 
 
 def blas_threads() -> set[int]:
-    """Of numpy's own BLAS; torch and scipy bring others."""
+    """Return the numbers of threads of numpy's own BLAS. torch and scipy have BLAS libraries of their own."""
     return {library["num_threads"] for library in threadpool_info() if "numpy" in library["filepath"]}
 
 

@@ -18,7 +18,7 @@ def test_squash_fills_the_square() -> None:
     np.testing.assert_array_equal(View().cut(FRAME, 32)[0], resize(FRAME, (32, 32)))
 
 
-def test_region_is_what_is_resized() -> None:
+def test_only_the_region_is_resized() -> None:
     view = View(roi=Box(30, 10, 40, 20))
     np.testing.assert_array_equal(view.cut(FRAME, 32)[0], resize(FRAME[10:30, 30:70], (32, 32)))
 
@@ -37,7 +37,7 @@ def test_a_region_outside_the_frame_is_refused(box: tuple[int, int, int, int]) -
 
 
 def tent(rows: int, columns: int) -> Floats:
-    """A smooth picture [rows,columns]: scores that a map should show again."""
+    """Return a smooth picture, [rows, columns]. Its values are scores that a map should show again."""
     y, x = np.mgrid[0:rows, 0:columns]
     return np.asarray(np.sin(y / rows * 3) + np.cos(x / columns * 4), np.float32)
 
@@ -60,7 +60,7 @@ def test_tiles_cover_the_region_and_overlap(tiles: tuple[int, int], overlap: flo
 def test_stitching_undoes_cutting(
     tiles: tuple[int, int], overlap: float, resize_: Literal["squash", "letterbox"]
 ) -> None:
-    """A frame whose grey value is the score, cut into views, averaged into grids and stitched, is itself again."""
+    """Use a frame whose grey values are the scores. Cutting, averaging into grids and stitching does not change it."""
     scene = tent(480, 640)
     frame = np.repeat(((scene + 2) * 60).astype(np.uint8)[..., None], 3, axis=2)
     view = View(roi=Box(64, 48, 512, 400), tiles=tiles, overlap=overlap, resize=resize_)
@@ -71,7 +71,7 @@ def test_stitching_undoes_cutting(
     expected = np.asarray(
         Image.fromarray(frame[48:448, 64:576, 0]).resize(seen.shape[::-1], Image.Resampling.BICUBIC), int
     )
-    inner = (slice(40, -40), slice(40, -40))  # the outermost half cell is held, not extrapolated
+    inner = (slice(40, -40), slice(40, -40))  # the outermost half cell is constant, not extrapolated
     apart = np.abs(seen - expected)[inner]
     assert apart.mean() < 3  # of 255; one cell spans up to 12 grey levels
     if resize_ == "squash":  # a letterbox's outermost cells are partly padding
@@ -82,20 +82,20 @@ def test_stitching_undoes_cutting(
     ("view", "expected"),
     [
         (View(), (100, 200)),
-        (View(resize="letterbox"), (200, 200)),  # half of the rows see padding
+        (View(resize="letterbox"), (200, 200)),  # half of the rows are padding
         (View(roi=Box(0, 0, 1000, 500)), (50, 100)),
         (View(tiles=(2, 4), overlap=0.0), (50, 50)),
         (View(tiles=(1, 2), overlap=0.5), (100, 200 / 1.5)),
     ],
 )
-def test_a_patch_sees_its_part_of_a_frame(view: View, expected: tuple[float, float]) -> None:
+def test_a_patch_covers_its_part_of_a_frame(view: View, expected: tuple[float, float]) -> None:
     assert view.patch(1000, 2000, (10, 10)) == pytest.approx(expected, rel=0.01)  # tiles end at whole pixels
 
 
 def test_a_peak_is_shown_where_it_is() -> None:
     view = View(tiles=(2, 2), overlap=0.2)
     grids = np.zeros((4, 8, 8), np.float32)
-    grids[3, 6, 6] = 1.0  # lower right tile: spans 4/9…1 of the region; cell centre at 6.5/8 of it
+    grids[3, 6, 6] = 1.0  # lower right tile: covers 4/9 to 1 of the region; the cell's centre is at 6.5/8 of it
     seen = view.stitch(grids, 900, 900)
     y, x = np.unravel_index(seen.argmax(), seen.shape)
     place = (4 / 9 + 5 / 9 * 6.5 / 8) * 800
@@ -120,9 +120,9 @@ def test_masked_places_are_painted_over_and_never_reported() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tiles": (0, 2)}, "tiles 0x2: from 1x1 to 256 in all"),
+        ({"tiles": (0, 2)}, "tiles 0x2: give rows x columns, at most 256 tiles"),
         ({"tiles": (16, 17)}, "tiles 16x17"),
-        ({"overlap": 0.6}, "overlap 0.6: from 0 to 0.5"),
+        ({"overlap": 0.6}, "overlap 0.6: 0 to 0.5"),
     ],
 )
 def test_impossible_tiles_are_refused(change: dict[str, Any], message: str) -> None:

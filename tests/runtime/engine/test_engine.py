@@ -16,13 +16,13 @@ from goodparts.trainer.clip.backbone import Backbone
 
 @pytest.fixture
 def copy(engine_folder: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
+    """Return a copy of the engine that a test may damage."""
     return Path(shutil.copytree(engine_folder, tmp_path / "engine"))
 
 
 @pytest.mark.parametrize("backend", AUTO)
 @pytest.mark.parametrize("batch", [1, 5])
-def test_features_are_torchs(engine_folder: Path, small: Backbone, backend: str, batch: int) -> None:
+def test_features_equal_torchs(engine_folder: Path, small: Backbone, backend: str, batch: int) -> None:
     views = np.random.default_rng(batch).integers(0, 256, (batch, 240, 240, 3), np.uint8)
     engine = Engine.open(engine_folder, backend=backend)
     assert backend in engine.backend
@@ -49,7 +49,7 @@ def test_views_of_another_size_are_refused(engine_folder: Path) -> None:
         Engine.open(engine_folder).encode(np.zeros((1, 64, 64, 3), np.uint8))
 
 
-def test_a_graph_the_library_cannot_read_is_one_line(copy: Path) -> None:
+def test_a_graph_that_the_library_cannot_read_gives_one_line(copy: Path) -> None:
     graph = copy / "encoder.onnx"
     graph.write_bytes(b"\xff" * graph.stat().st_size)
     for backend in AUTO:
@@ -88,7 +88,7 @@ def test_a_relative_folder_outlasts_a_change_of_the_working_folder(
     engine = Engine.open(prompted_folder.name)
     monkeypatch.chdir(tmp_path)
     views = np.zeros((1, 192, 192, 3), np.uint8)
-    assert engine.encode(views, anople_recipe.conditions).local.shape[0] == 1  # its graph is opened only now
+    assert engine.encode(views, anople_recipe.conditions).local.shape[0] == 1  # the prompted graph is opened only now
 
 
 def test_an_engine_is_opened_once_per_process(engine_folder: Path) -> None:

@@ -31,7 +31,7 @@ class Counting(LazyGraphs):
         return object()  # type: ignore[return-value]
 
 
-def test_a_graph_is_opened_once_by_the_first_thread_that_asks() -> None:
+def test_a_graph_is_opened_once_by_the_first_thread_that_uses_it() -> None:
     graphs, together = Counting(), threading.Barrier(4)
 
     def ask(_: int) -> Session:

@@ -18,7 +18,7 @@ def reference(engine_folder: Path) -> Reference:
 
 
 class Double:
-    """A session that answers with the reference's features, one output of which is off by `size`."""
+    """A session that returns the reference's features, with an error of `size` in one output."""
 
     description = "double"
 
@@ -51,12 +51,12 @@ def test_a_graph_outside_its_tolerance_fails(reference: Reference, precision: Pr
 
 
 def test_scores_have_a_tolerance_of_their_own(reference: Reference) -> None:
-    # Within the features' tolerance, but over all channels it adds up in the prompt branch.
+    # The error is within the features' tolerance, but in the prompt branch it adds up over all channels.
     with pytest.raises(ParityError, match=r"on scores \(at most 1e-05\)"):
         reference.measure(Double(reference, 0.5 * TOLERANCES["fp32"].feature), "double", "fp32")
 
 
-def test_what_is_written_is_read(reference: Reference, tmp_path: Path) -> None:
+def test_a_saved_reference_is_read_back(reference: Reference, tmp_path: Path) -> None:
     reference.save(tmp_path / "again")
     again = Reference.open(tmp_path / "again")
     assert again.what == reference.what

@@ -21,7 +21,7 @@ RESTS = {"openvino": "fp32", "onnxruntime": "fp32"}
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which choices are remembered, of an empty cache."""
+    """Return the folder where choices are kept, in an empty cache."""
     monkeypatch.setattr(fastest, "cache_folder", lambda: tmp_path)
     return tmp_path / "fastest"
 

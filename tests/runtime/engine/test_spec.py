@@ -1,4 +1,4 @@
-"""engine.json: what is refused, and which graph is meant."""
+"""engine.json: what is refused, and which graph is chosen."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from goodparts.runtime.engine.spec import CONTRACT_VERSION, SPEC_NAME, read_spec
 
 @pytest.fixture
 def copy(engine_folder: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
+    """Return a copy of the engine that a test may damage."""
     return Path(shutil.copytree(engine_folder, tmp_path / "engine"))
 
 
 def forge(folder: Path, **fields: object) -> None:
-    """Replace fields of engine.json and seal it, as a digest says who wrote a file no more than a field does."""
+    """Replace fields of engine.json and seal it again: the digest does not prove who wrote the file."""
     data = msgspec.json.decode((folder / SPEC_NAME).read_bytes()) | fields | {"digest": NO_DIGEST}
     (folder / SPEC_NAME).write_bytes(seal(msgspec.json.format(msgspec.json.encode(data)), b'"digest": "'))
 
@@ -36,7 +36,7 @@ def test_precisions_have_ids_of_their_own(engine_folder: Path) -> None:
     assert both.graph_id("plain", "fp32") != both.graph_id("plain", "bf16")
 
 
-def test_no_folder_and_no_engine_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_folder_and_a_folder_without_engine_have_different_errors(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no engine at"):
         read_spec(tmp_path / "nothing")
     with pytest.raises(EngineError, match=r"is not an engine: it has no engine\.json"):
@@ -80,7 +80,7 @@ def test_a_graph_that_is_not_among_the_files_is_refused(copy: Path) -> None:
     text = (copy / SPEC_NAME).read_bytes().replace(b'"graph": "encoder.onnx"', b'"graph": "../../evil.onnx"')
     (copy / SPEC_NAME).write_bytes(text)
     with pytest.raises(
-        EngineError, match=r"fp32 names '\.\./\.\./evil\.onnx' and 'encoder\.weights', files has not both"
+        EngineError, match=r"fp32 names '\.\./\.\./evil\.onnx' and 'encoder\.weights': files needs both"
     ):
         read_spec(copy)
 
@@ -117,7 +117,7 @@ def test_an_engine_without_a_plain_graph_is_refused(copy: Path) -> None:
         read_spec(copy)
 
 
-def test_the_graph_that_is_used_follows_from_the_conditions(vit_engine: Path, prompted_folder: Path) -> None:
+def test_the_conditions_choose_the_graph(vit_engine: Path, prompted_folder: Path) -> None:
     plain, both = read_spec(vit_engine), read_spec(prompted_folder)
     shapes = both.graph("prompted").conditions
     conditions = Conditions({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})

@@ -18,7 +18,7 @@ from goodparts.trainer.promptad.suffixes import GENERIC
 SCALE = np.array(10.0, np.float32)
 
 
-def test_an_engine_holds_what_the_text_tower_says_of_a_part(engine_folder: Path, small: Backbone) -> None:
+def test_an_engine_holds_the_text_towers_features_of_a_part(engine_folder: Path, small: Backbone) -> None:
     text = read_text_features(engine_folder, verify_files(engine_folder))
     assert text.suffixes == GENERIC
     normal, anomalous = text.prototypes()
