@@ -43,8 +43,8 @@ class Piece:
     ) -> tuple[Plane, NDArray[np.bool_]]:
         """Return the piece with a defect, and the defect's mask.
 
-        The defect is drawn at up to 8 different places, until it is as long as it should be and plain to see. The best of
-        them counts.
+        The defect is drawn at up to 8 different places, until it is as long as it should be and plain to see. The best
+        of them counts.
 
         Args:
             defect: Its name, one of DRAWABLE.
@@ -159,7 +159,7 @@ def _mean3(change: Plane) -> Plane:
 
 
 def _quality(mask: NDArray[np.bool_], change: Plane, length: float, fill: float) -> float:
-    """Return 1 if the mask is about as long as it should be and the change is plain, less otherwise, 0 for no change."""
+    """Return 1 if the mask is about as long as it should be and the change is plain, else less; 0 without a change."""
     if not mask.any():
         return 0.0
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

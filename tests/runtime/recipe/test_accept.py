@@ -128,7 +128,7 @@ def test_a_change_is_written_over_what_it_was_made_from_alone(
     change = preview(Recipe.open(path), engine, PHOTOS[:1])
     apply(change, path)
     assert path.read_bytes() == change.after.to_bytes()
-    with pytest.raises(RecipeError, match="has changed since: look again"):
+    with pytest.raises(RecipeError, match="has changed since the preview: look again"):
         apply(change, path)
     apply(undo(Recipe.open(path), None), path)
     assert path.read_bytes() == recipe_file.read_bytes()

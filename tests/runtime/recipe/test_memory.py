@@ -68,7 +68,7 @@ def test_a_remembered_row_has_the_margin_of_its_patch(recipe: Recipe, small: Bac
             assert margin in of_patches[(patches == row).all(axis=1)]
 
 
-def test_rows_of_photos_that_there_are_not_are_refused(recipe: Recipe) -> None:
+def test_rows_of_photos_that_the_recipe_lacks_are_refused(recipe: Recipe) -> None:
     wrong = dataclasses.replace(recipe, shot_of_row=tuple(shots + 1 for shots in recipe.shot_of_row))
-    with pytest.raises(RecipeError, match="photos_0 names photos that there are not"):
+    with pytest.raises(RecipeError, match="photos_0 names photos that the recipe lacks"):
         Recipe.from_bytes(wrong.to_bytes())

@@ -117,8 +117,8 @@ def test_a_changed_recipe_has_another_digest(recipe_file: Path) -> None:
         ({"false_reject_rate": 1.0}, "between 0 and 0.5"),
         ({"residual_weight": -0.1}, "from 0 to 20"),
         ({"residual_weight": 21.0}, "from 0 to 20"),
-        ({"shots": []}, "at least one is learned from"),
-        ({"accepted": {"accepts": [3], "max_rows": 9, "learned": "CALIBRATION"}}, "at least one is learned from"),
+        ({"shots": []}, "at least one is needed besides"),
+        ({"accepted": {"accepts": [3], "max_rows": 9, "learned": "CALIBRATION"}}, "at least one is needed besides"),
         ({"accepted": {"accepts": [], "max_rows": 9, "learned": "CALIBRATION"}}, "each is of one photo or more"),
         ({"calibration": "CALIBRATION", "spread": 0.0}, "the spread above 0"),
         ({"calibration": "CALIBRATION", "location": 1e300}, "numbers up to 100"),
@@ -150,5 +150,5 @@ def test_a_huge_header_is_not_read_and_a_pipe_is_no_recipe(tmp_path: Path) -> No
         Recipe.from_bytes(data)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(RecipeError, match="pipe is no ordinary file"):
+        with pytest.raises(RecipeError, match="pipe is not an ordinary file"):
             Recipe.open(tmp_path / "pipe")

@@ -110,7 +110,7 @@ def test_what_was_signed_is_not_written_unsigned(signed: bytes, key: Path, trust
     path.write_bytes(signed)
     opened = Recipe.open(path)
     changed = opened.recalibrate(opened.header.calibration, 0.2)
-    with pytest.raises(SettingsError, match=r"is signed: it is only written with the key, .* \(--key FILE\)"):
+    with pytest.raises(SettingsError, match=r"is signed and would lose its signature: give the key .* \(--key FILE\)"):
         changed.save(path)
     assert path.read_bytes() == signed
     assert changed.digest != opened.digest  # what is in use can be changed, and named
@@ -126,7 +126,7 @@ def test_commands_make_keys_sign_and_refuse(
     if os.name == "posix":
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert main(["keygen", str(key)]) == 2
-    assert "key is there already: a key is never overwritten" in capsys.readouterr().err
+    assert "key exists already: a key is never overwritten" in capsys.readouterr().err
     told = ["--engine", str(engine_folder), "--recipe", str(path)]
     inspect = ["inspect", *told, str(photos / "good" / "1.png"), "--accept-signed", f"{key}.pub"]
     assert main(inspect) == 2
@@ -135,7 +135,7 @@ def test_commands_make_keys_sign_and_refuse(
     assert main(inspect) == 0
     accept = ["accept", *told, str(photos / "bad" / "4.png"), "--yes"]
     assert main(accept) == 2
-    assert "is signed: it is only written with the key" in capsys.readouterr().err
+    assert "is signed and would lose its signature: give the key" in capsys.readouterr().err
     assert main([*accept, "--key", str(key)]) == 0
     assert main(["show", str(path)]) == 0
     assert ", signed" in capsys.readouterr().out
@@ -147,9 +147,9 @@ def test_what_is_no_key_is_one_line(key: Path, tmp_path: Path, monkeypatch: pyte
     broken.write_bytes(b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
     for read, path, message in (
         (Trust.read, key, "holds a private key, which stays where recipes are signed"),
-        (Trust.read, broken, "is no file of Ed25519 public keys"),
-        (Trust.read, Path(__file__), "is no file of Ed25519 public keys"),
-        (Signer.read, key.with_name("line.pub"), "is no Ed25519 private key"),
+        (Trust.read, broken, "is not a PEM file of Ed25519 public keys"),
+        (Trust.read, Path(__file__), "is not a PEM file of Ed25519 public keys"),
+        (Signer.read, key.with_name("line.pub"), "is not a PEM file of an Ed25519 private key"),
     ):
         with pytest.raises(SettingsError, match=message):
             read(path)
