@@ -63,7 +63,7 @@ class Detector:
         engine: An open engine. Without it, the first argument is the recipe, and the engine that ships with goodparts
             is opened.
         recipe: A recipe, or the path of a recipe file.
-        search: How the recipe's memory is searched; by default exactly.
+        search: How the recipe's memory is searched; exactly by default.
         trust: The public keys that are accepted: a recipe file that none of them signed is refused. None accepts every
             recipe file. A `Recipe` that is open already is not checked.
 

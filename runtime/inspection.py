@@ -59,7 +59,7 @@ class Inspection:
         )
 
     def _repr_png_(self) -> bytes | None:
-        """Return the picture that a notebook shows; with None, it shows `__repr__`."""
+        """Return the picture that a notebook shows. If it is None, the notebook shows `__repr__`."""
         return None if self.draw is None else self.draw(self)
 
     @property
@@ -84,7 +84,10 @@ class Inspection:
 
     @functools.cached_property
     def map(self) -> Floats:
-        """The raw pixel scores over `extent`, [400·rows,400·columns] of tiles, float32; computed at the first use."""
+        """The raw pixel scores over `extent`, float32, computed at the first use.
+
+        The shape is [400·rows,400·columns], for the rows and columns of tiles.
+        """
         with one_blas_thread():
             return self.view.stitch(self.grids, *self.frame)
 

@@ -45,10 +45,10 @@ FALSE_REJECT_RATE = 0.05
 PRIOR_SPREAD = 0.15
 """The spread of log scores that is expected before any photo is seen."""
 PRIOR_PHOTOS = 4
-"""The number of photos that PRIOR_SPREAD counts as much as."""
+"""PRIOR_SPREAD counts as much as this many photos."""
 
 COPY_INFLATION = 1.2
-"""The factor on the scores of shifted copies, which lie closer to their photo's memory than another good part does."""
+"""Multiplies the scores of shifted copies, which lie closer to their photo's memory than another good part does."""
 COPY_SPREAD = 0.3
 """The spread of log scores assumed for a single photo, whose copies do not tell how much good parts differ."""
 
@@ -299,8 +299,8 @@ class Separation:
 def separate(good: Floats, bad: Floats, threshold: float) -> Separation:
     """Return the threshold with the least sum of the share of good photos rejected and the share of bad ones missed.
 
-    The candidates are `threshold`, and half-way points between neighbouring scores in the logarithm. Of equally good
-    ones, the nearest to `threshold` is returned.
+    The candidates are `threshold`, the points half-way between the logarithms of neighbouring scores, and one point
+    below and one above all scores. Of equally good candidates, the nearest to `threshold` is returned.
 
     Args:
         good: Raw image scores of good photos, [n], at least one.

@@ -38,7 +38,7 @@ class Shot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Verdict = Literal["good", "review", "reject"]
-"""What is decided of a frame. A person looks at a part to review."""
+"""The verdict on a frame. A part to review is not rejected, but a person should look at it."""
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,7 +93,10 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return "good" if self.review is None or score < self.review else "review"
 
     def check(self) -> None:
-        """Check that every value is in its range.
+        """Check every value.
+
+        `image` and `pixel` are finite and above 0, `min_area` is finite and 0 or more, `review` is None or above 0 and
+        below 1.
 
         Raises:
             SettingsError: A value is out of range.
@@ -173,9 +176,9 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         seed: The seed of everything that was drawn at random.
         versions: Library → the version that made the recipe.
         poses: Whether the shots are remembered turned and mirrored too.
-        accepted: The photos that were accepted on the line.
-        scene: The scene that the shots show.
-        signature: The signature of the file that this was read from, 128 hexadecimal digits.
+        accepted: The photos that were accepted on the line; unset if there are none.
+        scene: The scene that the shots show; unset if none was learned.
+        signature: The signature of the file that this was read from, 128 hexadecimal digits; unset if it is unsigned.
         digest: The digest of the file that this was read from.
     """
 

@@ -130,7 +130,7 @@ def scene_of_shots(shots: Array8, per_photo: int, good: Sequence[Branches]) -> S
 
 
 def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArray[np.intp]:
-    """Return the rising indices of rows that leave no row far from all of them.
+    """Return the rising indices of a selection of rows that leaves no row far from all selected ones.
 
     The choice is the greedy k-center, farthest row first. It starts from the first row of every photo, so that each
     photo keeps at least one row.

@@ -111,7 +111,7 @@ def recalibrate(
     if not 0.0 < false_reject_rate < 0.5:
         raise SettingsError(f"--false-reject-rate {false_reject_rate}: between 0 and 0.5, as in 0.01")
     if good and unlabelled:
-        raise SettingsError("--good and --unlabelled: a threshold rests on one of them, give only one")
+        raise SettingsError("--good and --unlabelled: a threshold rests on one of them; give only one")
     before, learned, settlement = recipe, recipe.learned(), None
     files: list[Path] = []
     calibration = recipe.header.calibration

@@ -153,7 +153,7 @@ class Recipe:
         """Write the recipe's file, whole or not at all.
 
         Args:
-            path: The file, by custom NAME.safetensors; an older file is replaced.
+            path: The file, as in nut.safetensors. An older file is replaced.
             sign: The key that signs the recipe; None leaves it unsigned.
 
         Raises:
