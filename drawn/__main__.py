@@ -16,7 +16,7 @@ from .photos import DrawnProduct
 SIZE = (400, 400)
 """Height and width of a photo."""
 BAD_EVERY = 10
-"""One part of the line in so many is bad."""
+"""One in this many parts of the line is bad."""
 
 
 def draw_photos(folder: Path, kind: str, good: int, line: int, bad: int, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Defects. Each looks alike on every part, and unlike the other defects."""
+"""Defects. A defect looks the same on every part, and differs from the other defects."""
 
 from __future__ import annotations
 

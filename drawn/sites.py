@@ -17,7 +17,7 @@ Points = NDArray[np.float64]
 
 @dataclass
 class Site:
-    """A window of a piece around a defect's centre; a defect changes colour and cover in place."""
+    """A window of a piece around a defect's centre; a defect changes colour, cover and ground in place."""
 
     colour: Plane
     """The part, [3,H,W]."""

@@ -17,7 +17,7 @@ from .canvas import Colour, Frame, Layer, Painter, Plane, hsv, lay, metal, plast
 def spectral_noise(
     frame: Frame, slope: float, finest: float, coarsest: float, stretch: float = 1.0, angle: float = 0.0
 ) -> Plane:
-    """Return noise [H,W] of zero mean and unit spread whose amplitude falls with frequency to the power of `slope`.
+    """Return noise [H,W] of zero mean and unit spread, its amplitude proportional to frequency to the power −`slope`.
 
     Args:
         frame: The picture; its generator draws the noise.

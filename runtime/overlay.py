@@ -1,6 +1,6 @@
 """Pictures for a person to look at: the photo, what is suspicious in it, and the verdict.
 
-Nothing depends on telling red from green: the heat colours (violet, orange, yellow) differ in lightness as well as in
+Nobody needs to distinguish red from green: the heat colours (violet, orange, yellow) differ in lightness as well as in
 hue, outlines are white with a black edge, and the verdict is a word.
 """
 

@@ -68,7 +68,7 @@ class Recipe:
 
     @functools.cached_property
     def digest(self) -> str:
-        """The digest of the recipe's file, 64 hexadecimal digits, also of one that is not written yet."""
+        """The digest of the recipe's file, 64 hexadecimal digits. A recipe that is not written yet has one too."""
         if self.header.digest != NO_DIGEST:
             return self.header.digest
         unsigned = dataclasses.replace(self, header=msgspec.structs.replace(self.header, signature=msgspec.UNSET))
