@@ -1,4 +1,7 @@
-"""Draw photos of a part to try goodparts with: python -m goodparts.drawn --out photos writes good/, line/ and bad/."""
+"""Draw photos of a part to try goodparts with.
+
+`python -m goodparts.drawn --out photos` writes good/, line/ and bad/ into the folder photos.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,19 @@ from .photos import DrawnProduct
 SIZE = (400, 400)
 """Height and width of a photo."""
 BAD_EVERY = 10
-"""Every tenth part of the line is bad."""
+"""One in this many parts of the line is bad."""
 
 
 def draw_photos(folder: Path, kind: str, good: int, line: int, bad: int, seed: int = 0) -> None:
-    """Draw photos of one product.
+    """Draw photos of one product and save them as PNG.
 
     Args:
-        folder: Gets good/, parts as they come in line/, and bad/; the name of a bad part ends in its defect.
+        folder: The folder that gets good/, line/ (parts as they come) and bad/. A bad part's file name ends in its
+            defect.
         kind: One of KINDS.
-        good, line, bad: How many photos of each.
+        good: How many photos to draw in good/.
+        line: How many photos to draw in line/; every tenth part is bad.
+        bad: How many photos to draw in bad/.
         seed: Tells products of one kind apart.
     """
     product = DrawnProduct(kind, seed)
@@ -38,6 +44,7 @@ def draw_photos(folder: Path, kind: str, good: int, line: int, bad: int, seed: i
 
 
 def main() -> None:
+    """Run `python -m goodparts.drawn`."""
     parser = argparse.ArgumentParser(prog="python -m goodparts.drawn", description="Draw photos of a part.")
     parser.add_argument("--out", type=Path, default=Path("photos"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--kind", choices=KINDS, default="gear", help="default: %(default)s")

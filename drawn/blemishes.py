@@ -1,7 +1,7 @@
 """More defects, for surfaces that look like photographs: faint, soft or large ones that defects.py does not have.
 
-Each changes a site's colour in place, as those do. They are kept apart because drawn parts take turns through
-defects.BY_NAME, and every measurement on drawn parts depends on that order.
+Each changes a site's colour in place, as those of defects.py do. They are kept out of defects.BY_NAME because drawn
+parts take their defects from it in turn: every measurement on drawn parts depends on its order.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from .sites import Site, moved, shifted
 
 
 def _axes(site: Site) -> tuple[Plane, Plane]:
-    """Return coordinates along and across the defect, in shares of half its extent."""
+    """Return coordinates [H,W] along and across the defect, in units of half its extent."""
     x, y = site.coordinates
     c, s, half = np.float32(math.cos(site.angle)), np.float32(math.sin(site.angle)), np.float32(0.5 * site.extent)
     return (c * x + s * y) / half, (c * y - s * x) / half
 
 
 def _blob(site: Site, soft: float, stretch: tuple[float, float] = (1.0, 2.0)) -> Plane:
-    """Return [H,W] 0…1: an uneven oval as long as the extent, with an edge of this softness."""
+    """Return a mask [H,W], 0 to 1: an uneven oval as long as the extent, with an edge of this softness."""
     u, v = _axes(site)
     away = np.hypot(u, v * np.float32(site.rng.uniform(*stretch)))
     away = away + np.float32(0.12) * site.lumps(0.25 * site.extent + 1)
@@ -32,7 +32,11 @@ def _blob(site: Site, soft: float, stretch: tuple[float, float] = (1.0, 2.0)) ->
 
 
 def dent(site: Site) -> None:
-    """Draw a smooth hollow or bump: one flank catches the light, the other lies in the shade."""
+    """Draw a smooth hollow or bump: one flank catches the light, the other lies in the shade.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     u, v = _axes(site)
     ratio = np.float32(site.rng.uniform(1.0, 2.5))
     near = np.clip(1 - u * u - (v * ratio) ** 2, 0, 1)
@@ -44,7 +48,11 @@ def dent(site: Site) -> None:
 
 
 def smear(site: Site) -> None:
-    """Wipe the surface's texture away within a soft patch, and shift its tone a little."""
+    """Blur the surface's texture within a soft patch, and shift its tone a little.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     blob = _blob(site, site.rng.uniform(0.2, 0.6))
     picture = Image.fromarray(np.clip(site.colour, 0, 255).astype(np.uint8).transpose(1, 2, 0))
     wiped = picture.filter(ImageFilter.GaussianBlur(max(2.0, 0.12 * site.extent)))
@@ -53,7 +61,11 @@ def smear(site: Site) -> None:
 
 
 def pores(site: Site) -> None:
-    """Draw a group of small dark pits, each with a lit far bank."""
+    """Draw a group of small dark pits, each with a lit far bank.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng, tone = site.rng, site.tone
     count = int(rng.integers(3, 18))
     places = rng.normal(0, 0.22, (count, 2)) * site.extent + site.centre
@@ -68,7 +80,11 @@ def pores(site: Site) -> None:
 
 
 def drop(site: Site) -> None:
-    """Draw a clear or coloured drop of glue, oil or water: darker at its edge, with a highlight."""
+    """Draw a clear or coloured drop of glue, oil or water: darker at its edge, with a highlight.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng = site.rng
     blob = _blob(site, 0.12, (1.0, 1.6))
     u, v = _axes(site)
@@ -83,7 +99,11 @@ def drop(site: Site) -> None:
 
 
 def burn(site: Site) -> None:
-    """Draw a dark, soft spot that is blackest in the middle and brownish around."""
+    """Draw a dark, soft spot that is blackest in the middle and brownish around it.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng = site.rng
     blob = _blob(site, rng.uniform(0.6, 0.95))
     lay(site.colour, np.float32(0.7) * blob, scaled((90.0, 60.0, 35.0), rng.uniform(0.5, 1.2)))
@@ -91,7 +111,11 @@ def burn(site: Site) -> None:
 
 
 def fade(site: Site) -> None:
-    """Make the surface evenly brighter or darker, or of another tint, within a patch; its texture stays."""
+    """Make the surface brighter, darker or of another tint within a patch; its texture stays.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng = site.rng
     blob = _blob(site, rng.uniform(0.1, 0.9))
     by = rng.choice((-1, 1)) * rng.uniform(0.2, 0.45)
@@ -101,7 +125,11 @@ def fade(site: Site) -> None:
 
 
 def cut(site: Site) -> None:
-    """Draw a straight, thin slit with lips that stand up."""
+    """Draw a straight, thin slit with raised lips.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng, tone = site.rng, site.tone
     t = np.linspace(-0.5, 0.5, 12)
     direction = np.array([math.cos(site.angle), math.sin(site.angle)])
@@ -115,7 +143,11 @@ def cut(site: Site) -> None:
 
 
 def crease(site: Site) -> None:
-    """Draw a long soft fold: a bright band beside a dark one."""
+    """Draw a long soft fold: a bright band beside a dark one.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng = site.rng
     u, v = _axes(site)
     bow = v - np.float32(rng.uniform(-0.3, 0.3)) * (u * u - 1) + np.float32(0.03) * site.lumps(0.3 * site.extent + 1)
@@ -127,7 +159,11 @@ def crease(site: Site) -> None:
 
 
 def rust(site: Site) -> None:
-    """Draw ragged spots of another substance: rust, mould, scale, lime."""
+    """Draw ragged spots of another substance: rust, mould, scale, lime.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng = site.rng
     u, v = _axes(site)
     field = np.float32(0.9) * site.lumps(0.12 * site.extent + 1) + np.float32(0.5) * site.lumps(0.04 * site.extent + 1)
@@ -139,7 +175,11 @@ def rust(site: Site) -> None:
 
 
 def scuff(site: Site) -> None:
-    """Draw many short, thin, nearly parallel strokes of low contrast."""
+    """Draw many short, thin, nearly parallel strokes of low contrast.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng, tone = site.rng, site.tone
     by = rng.choice((-1, 1)) * rng.uniform(35, 90)
     lines: Plane = np.zeros_like(site.cover)
@@ -153,7 +193,11 @@ def scuff(site: Site) -> None:
 
 
 def misweave(site: Site) -> None:
-    """Turn a patch of the surface by a quarter or upside down."""
+    """Turn a patch of the surface by one to three quarters, and shift it.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     outline = site.fit(_shard(site.rng, int(site.rng.integers(4, 9)), 0.2))
     patch = site.filled(outline, blur=0.4 * site.detail)
     side = min(site.cover.shape)
@@ -165,7 +209,11 @@ def misweave(site: Site) -> None:
 
 
 def slip(site: Site) -> None:
-    """Push a strip of the surface along itself, so that lines across it break."""
+    """Push a strip of the surface along itself, so that lines across it break.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     u, v = _axes(site)
     strip = ((np.abs(u) < 1) & (np.abs(v) < np.float32(site.rng.uniform(0.15, 0.45)))).astype(np.float32)
     push = (0.1 + 0.25 * site.rng.random()) * site.extent + 2 * site.detail
@@ -174,7 +222,11 @@ def slip(site: Site) -> None:
 
 
 def fray(site: Site) -> None:
-    """Draw fine broken strands that stick out in all directions from a torn place."""
+    """Draw fine broken strands that stick out in all directions from a torn place.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng, tone = site.rng, site.tone
     tint = shifted(tone, float(rng.choice((-1, 1)) * rng.uniform(50, 110)))
     core = site.filled(_shard(rng, 8, 0.35) * (0.2 * site.extent) + np.array(site.centre), blur=0.5)

@@ -12,11 +12,11 @@ from PIL import Image, ImageDraw
 from .canvas import Colour, Frame, Layer, Painter, Plane, box, disc, hsv, lay, metal, plastic, repeat, scaled, solid
 
 _Shape = tuple[NDArray[np.float64], Colour, float]
-"""Corners [n,2] in units and their colour; a line of this width in units, or a filled polygon where it is 0."""
+"""Points [n,2] in units, their colour, and the width of the line through them in units; 0 fills the polygon."""
 
 
 def _draw(frame: Frame, ground: Plane, shapes: list[_Shape]) -> Plane:
-    """Draw shapes over a ground [3,H,W] at twice the size."""
+    """Return a ground [3,H,W] with shapes over it, drawn at twice the size and reduced."""
     height, width = frame.shape
     picture = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8).transpose(1, 2, 0))
     picture = picture.resize((2 * width, 2 * height), Image.Resampling.NEAREST)
@@ -43,7 +43,7 @@ def _circle(x: float, y: float, radius: float, corners: int = 12) -> NDArray[np.
 
 
 def _chip(x: float, y: float, half_width: float, half_height: float, legs: int, pad: Colour) -> list[_Shape]:
-    """Draw a black package with legs on its long sides and a mark at its first leg."""
+    """Return the shapes of a black package with legs on its long sides and a mark at its first leg."""
     shapes: list[_Shape] = []
     for side in (-1, 1):
         for place in np.linspace(-0.85, 0.85, legs) * half_width:
@@ -55,7 +55,11 @@ def _chip(x: float, y: float, half_width: float, half_height: float, legs: int, 
 
 
 def circuit_board(design: Generator) -> Painter:
-    """Draw traces, vias, chips and small components at places of the product's own."""
+    """Return the painter of a board with traces, vias, chips and small components; the design places them.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     mask = hsv(design.choice((0.36, 0.4, 0.6, 0.64, 0.0, 0.75)), design.uniform(0.5, 0.85), design.uniform(0.22, 0.5))
     if design.random() < 0.2:
         mask = hsv(design.random(), 0.05, design.choice((0.15, 0.85)))
@@ -105,7 +109,11 @@ def circuit_board(design: Generator) -> Painter:
 
 
 def microchip(design: Generator) -> Painter:
-    """Draw a moulded package with a row of legs on two or four sides and a printed mark."""
+    """Return the painter of a moulded package with a row of legs on two or four sides and a printed mark.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     body = hsv(design.random(), design.uniform(0, 0.1), design.uniform(0.12, 0.3))
     leg, ink = metal(design), hsv(0.15, 0.05, design.uniform(0.45, 0.8))
     half_width, half_height = design.uniform(0.42, 0.62), design.uniform(0.42, 0.62)
@@ -141,7 +149,11 @@ def microchip(design: Generator) -> Painter:
 
 
 def cable(design: Generator) -> Painter:
-    """Draw the cut end of a cable: a sheath, insulated cores and the strands in them."""
+    """Return the painter of a cable's cut end: a sheath, insulated cores and the strands in them.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     sheath, strand = plastic(design), hsv(0.06, design.uniform(0.2, 0.55), design.uniform(0.6, 0.8))
     cores = int(design.choice((3, 3, 4)))
     colours = [plastic(design) for _ in range(cores)]

@@ -1,4 +1,4 @@
-"""Defects. Each looks the same whatever it is on, and unlike the others."""
+"""Defects. A defect looks the same on every part, and differs from the other defects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ def _luma(colour: Plane) -> Plane:
 
 
 def scratch(site: Site) -> None:
-    """Draw one to three thin, slightly curved lines, brighter or darker, with a groove's other side beside them."""
+    """Draw one to three thin, slightly curved lines, brighter or darker, each with a groove's other side beside it.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng, tone = site.rng, site.tone
     t = np.linspace(-0.5, 0.5, 28)
     bow, sway = rng.uniform(-0.25, 0.25), rng.uniform(-0.03, 0.03)
@@ -42,7 +46,7 @@ def scratch(site: Site) -> None:
 
 
 def _jagged(start: Points, end: Points, rough: float, rng: Generator) -> Points:
-    """Draw a broken line from start to end [2] by midpoint displacement."""
+    """Return a broken line [17,2] from start [2] to end [2], made by midpoint displacement."""
     points = np.stack([start, end])
     for _ in range(4):
         middle = (points[:-1] + points[1:]) / 2
@@ -53,7 +57,11 @@ def _jagged(start: Points, end: Points, rough: float, rng: Generator) -> Points:
 
 
 def crack(site: Site) -> None:
-    """Draw a dark jagged line that branches, one of its banks lit."""
+    """Draw a dark jagged line that branches; one of its banks is lit.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng, tone = site.rng, site.tone
     c, s = math.cos(site.angle), math.sin(site.angle)
     main = _jagged(np.array([-c, -s]) / 2, np.array([c, s]) / 2, 0.17, rng)
@@ -80,7 +88,11 @@ def crack(site: Site) -> None:
 
 
 def hole(site: Site) -> None:
-    """Draw a dark round hole with a raised rim; on a dark part, one sees something lighter through it."""
+    """Draw a dark round hole with a raised rim; on a very dark part, the hole is lighter than the part.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng, tone = site.rng, site.tone
     x, y = site.coordinates
     turn, ratio = rng.uniform(0, math.pi), rng.uniform(0.75, 1.0)
@@ -105,7 +117,11 @@ def hole(site: Site) -> None:
 
 
 def stain(site: Site) -> None:
-    """Draw a soft-edged discolouration, darker where it dried last; the part's texture shows through."""
+    """Draw a soft-edged discolouration, sometimes darker at its edge; the part's texture shows through.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng = site.rng
     x, y = site.coordinates
     stretch, turn = rng.uniform(1.0, 1.7), site.angle
@@ -123,14 +139,18 @@ def stain(site: Site) -> None:
 
 
 def _shard(rng: Generator, corners: int, rough: float) -> Points:
-    """Return an angular outline around the origin."""
+    """Return an angular outline [corners,2] around the origin, its radii 1 ± `rough`."""
     turns = (np.arange(corners) + rng.uniform(-0.35, 0.35, corners)) * (2 * math.pi / corners)
     radii = 1 + rng.uniform(-rough, rough, corners)
     return np.stack([np.cos(turns), np.sin(turns)], axis=1) * radii[:, None]
 
 
 def missing_chunk(site: Site) -> None:
-    """Break an angular piece out: one sees the ground, or what is under a texture, and a rough fracture."""
+    """Break an angular piece out, so that the ground and a rough fracture show.
+
+    Args:
+        site: Where to draw; its colour, cover and ground change in place.
+    """
     rng, tone = site.rng, site.tone
     outline = _shard(rng, int(rng.integers(7, 12)), 0.25)
     outline = site.fit(outline)
@@ -139,7 +159,7 @@ def missing_chunk(site: Site) -> None:
     rough = np.clip(0.75 + 0.25 * site.lumps(max(1.5, 0.05 * site.extent)), 0.35, 1.4).astype(np.float32)
     broken = scaled(tone, 0.6) if luminance(tone) > 80 else shifted(tone, 55)
     lay(site.colour, fracture, np.asarray(broken, dtype=np.float32)[:, None, None] * rough)
-    if site.cover.min() > 0.5:  # a texture: its ground lies deep, in the shade of the hole's bank
+    if site.cover.min() > 0.5:  # a texture: its ground lies deep, shaded by the hole's edge
         lit = site.filled(moved(inner, site.light, -0.14 * site.extent - site.detail), blur=0.03 * site.extent + 0.5)
         site.ground *= (1 - gone * (np.float32(0.65) - np.float32(0.45) * lit)) * (
             1 + np.float32(0.12) * gone * (rough - 1)
@@ -148,7 +168,11 @@ def missing_chunk(site: Site) -> None:
 
 
 def bend(site: Site) -> None:
-    """Push the part aside smoothly around the centre, so that its slopes catch the light."""
+    """Push the part aside smoothly around the centre, so that its slopes catch the light.
+
+    Args:
+        site: Where to draw; its colour and cover change in place.
+    """
     rng = site.rng
     x, y = site.coordinates
     radius = np.float32(0.55 * site.extent)
@@ -177,7 +201,13 @@ def bend(site: Site) -> None:
 
 
 def wrong_colour(site: Site) -> None:
-    """Give a sharply bounded patch, or what has the same colour within it, another colour; its relief stays."""
+    """Give a sharply bounded patch another colour; its relief stays.
+
+    Where most of the patch has the tone of its centre, only what has that tone changes.
+
+    Args:
+        site: Where to draw; its colour changes in place.
+    """
     rng, tone = site.rng, site.tone
     x, y = site.coordinates
     c, s = math.cos(site.angle), math.sin(site.angle)
@@ -201,7 +231,11 @@ def wrong_colour(site: Site) -> None:
 
 
 def foreign_body(site: Site) -> None:
-    """Lay a fibre, a curl of swarf or a chip of something else on the part, with its shadow."""
+    """Lay a fibre, a curl of swarf or a chip of another material on the part, with its shadow.
+
+    Args:
+        site: Where to draw; its colour and cover change in place.
+    """
     rng = site.rng
     what = rng.choice(("fibre", "swarf", "chip"))
     height = site.detail * rng.uniform(1.2, 2.5)
@@ -240,17 +274,24 @@ def foreign_body(site: Site) -> None:
 
 
 Where = Literal["inside", "along", "edge"]
+"""Where on a part a defect lies."""
 
 
 @dataclass(frozen=True)
 class Defect:
-    """How a defect is drawn, where on the part it lies, and how long it is, in shares of the shorter side."""
+    """A defect that can be drawn.
+
+    Attributes:
+        draw: Draws it on a site.
+        where: Where it lies: inside the part, along it, or at its edge.
+        shares: Its shortest and longest extent, as shares of the picture's shorter side.
+        fill: The least area that it covers, as a share of its extent squared.
+    """
 
     draw: Callable[[Site], None]
     where: Where
     shares: tuple[float, float]
     fill: float = 0.0
-    """The least share of extent² that it covers."""
 
 
 BY_NAME: dict[str, Defect] = {

@@ -1,4 +1,4 @@
-"""What can be drawn: kinds of parts, surfaces and defects, and which of them the small backbone never sees."""
+"""What can be drawn: kinds of parts, surfaces and defects, and which of them the small backbone is not trained on."""
 
 from __future__ import annotations
 
@@ -34,13 +34,16 @@ PAINTERS: dict[str, Callable[[Generator], Painter]] = {
     "wood": textures.wood,
     "carpet": textures.carpet,
 }
-"""Kind → what designs a product of it from a generator of random numbers, and returns what draws its pieces."""
+"""Kind → the function that designs a product of it with a generator of random numbers, and returns its painter."""
 
 KINDS: tuple[str, ...] = tuple(PAINTERS)
+"""The kinds of drawn parts."""
 TEXTURES: tuple[str, ...] = ("tile", "woven cloth", "leather", "brushed metal", "wire mesh", "wood", "carpet")
 """The kinds that fill the picture."""
 DEFECTS: tuple[str, ...] = tuple(defects.BY_NAME)
+"""The defects of drawn parts."""
 HELD_OUT_KINDS: tuple[str, ...] = ("gear", "connector", "leather")
+"""Kept out of the training of the small backbone."""
 HELD_OUT_DEFECTS: tuple[str, ...] = ("bend", "foreign body")
 """Kept out of the training of the small backbone."""
 
@@ -60,11 +63,12 @@ SURFACES: dict[str, Callable[[Generator], Painter]] = {
     "label": surfaces.print_sheet,
     "assembly": surfaces.assembly,
 }
-"""Kinds that look like photographs of materials; they are not among KINDS, which tests and measurements run through."""
+"""Kinds that look like photographs of materials. KINDS, which tests and measurements use, does not hold them."""
 PICTURES: dict[str, Callable[[Generator], Painter]] = {name: crop_of(name) for name in LICENCES}
-"""Kinds that are crops of photographs by others, which need the packages that hold them."""
+"""Kinds that are crops of photographs by others. They need the packages that hold the photographs."""
 BLEMISHES: tuple[str, ...] = tuple(blemishes.BLEMISHES)
+"""The defects of surfaces that look like photographs."""
 HELD_OUT_SURFACES: tuple[str, ...] = ("marble", "canvas", "turned metal")
 HELD_OUT_PICTURES: tuple[str, ...] = ("brick", "coins")
 HELD_OUT_BLEMISHES: tuple[str, ...] = ("drop", "crease", "rust")
-"""Kept out of the training of the small backbone, which is chosen by what it makes of them."""
+"""Kept out of the training of the small backbone, which is chosen by how well it does on them."""

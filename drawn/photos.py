@@ -1,7 +1,7 @@
-"""Photos of drawn parts: good ones and ones with a defect whose mask is exact.
+"""Photos of drawn parts: good ones, and ones with a defect whose mask is exact.
 
-A `DrawnProduct` is one product under one camera. Its pieces differ in pose, texture and what the camera adds; the
-pieces of two products of one kind differ in everything.
+A `DrawnProduct` is one product under one camera. Its pieces differ in pose, in texture and in what the camera adds. Two
+products of one kind differ in design, light and camera.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from .surfaces import relief_of, skinned
 
 @dataclass(frozen=True)
 class Photo:
-    """image uint8 [H,W,3]; mask bool [H,W], all False for a good piece; defect: None for a good piece."""
+    """A photo of a piece.
+
+    Attributes:
+        image: The photo, [H,W,3], uint8, RGB.
+        mask: Where the defect is, [H,W]; all False for a good piece.
+        kind: The product's kind.
+        defect: The defect's name; None for a good piece.
+    """
 
     image: NDArray[np.uint8]
     mask: NDArray[np.bool_]
@@ -34,7 +41,13 @@ class Photo:
 
 @dataclass(frozen=True)
 class DrawnPair:
-    """A piece before the camera, without and with its defect: float32 [H,W,3] in 0…255, equal where not mask."""
+    """A piece without and with its defect, before lamp and camera change the picture.
+
+    Attributes:
+        good: Without the defect, [H,W,3], float32, 0 to 255.
+        bad: With the defect; equal to `good` outside the mask.
+        mask: Where the defect is, [H,W].
+    """
 
     good: NDArray[np.float32]
     bad: NDArray[np.float32]
@@ -42,16 +55,19 @@ class DrawnPair:
 
 
 class DrawnProduct:
-    """One product on one camera: everything that does not change from piece to piece is drawn from the seed."""
+    """One product under one camera.
+
+    What does not change from piece to piece is drawn at random from the seed.
+    """
 
     def __init__(self, kind: str, seed: int, skin: str | None = None, ground: str | None = None) -> None:
         """Design what the product's pieces share.
 
         Args:
-            kind: One of KINDS, or of SURFACES or PICTURES, which fill the picture.
+            kind: One of KINDS, or one of SURFACES or PICTURES, which fill the picture.
             seed: Tells products of one kind apart.
-            skin: One of SURFACES or PICTURES, whose relief the part has; None for a plain part.
-            ground: The same of what the part lies on.
+            skin: One of SURFACES or PICTURES, whose relief the part gets; None for a plain part.
+            ground: One of SURFACES or PICTURES, whose relief the ground gets; None for a plain ground.
 
         Raises:
             ValueError: There is no such kind.
@@ -91,7 +107,7 @@ class DrawnProduct:
         layer = self._paint(Frame.posed((48, 48), (0, 0, 0, 1), self._light, default_rng(self._key)))
         on = np.ones((48, 48), bool) if layer.distance is None else layer.distance < 0
         part = luminance(layer.colour[:, on])
-        if layer.distance is None:  # what shows under a texture: in the dark, unless it is dark itself
+        if layer.distance is None:  # the ground under a texture is dark, unless the texture is
             value = part / 255 + 0.3 if part < 90 else design.uniform(0.04, 0.12)
             return hsv(design.random(), 0.08, value)
         while True:
@@ -109,14 +125,14 @@ class DrawnProduct:
         extent: float | None = None,
         strength: float = 1.0,
     ) -> Photo:
-        """Return a photo of the piece `seed`.
+        """Return a photo of a piece.
 
         Args:
-            seed: The piece; the same one with and without a defect.
+            seed: Tells pieces apart. A piece is the same with and without a defect.
             defect: One of parts.DEFECTS or parts.BLEMISHES, or None for a good piece.
-            size: (height, width) in pixels.
-            extent: The defect's longest side in pixels; drawn where None.
-            strength: How much of the defect is seen, from above 0 for none to 1 for all of it.
+            size: Height and width in pixels.
+            extent: The defect's longest side in pixels; None draws that at random.
+            strength: The share of the defect's change that is shown, above 0 and up to 1.
         """
         piece = self._piece(seed, size)
         if defect is None:
@@ -128,7 +144,14 @@ class DrawnProduct:
     def pair(
         self, seed: int, defect: str, size: tuple[int, int] = (192, 192), *, extent: float | None = None
     ) -> DrawnPair:
-        """Draw what `photo` shows before lamp and camera, without and with the defect."""
+        """Return what `photo` shows, before lamp and camera, without and with the defect.
+
+        Args:
+            seed: As in `photo`.
+            defect: As in `photo`.
+            size: As in `photo`.
+            extent: As in `photo`.
+        """
         piece = self._piece(seed, size)
         bad, mask = piece.spoil(defect, self._chance(seed, defect), extent)
         return DrawnPair(piece.image().transpose(1, 2, 0), bad.transpose(1, 2, 0), mask)
@@ -156,7 +179,7 @@ class DrawnProduct:
         return Piece(colour, frame.cover(layer.distance), ground, self._light)
 
     def _expose(self, image: Plane, seed: int) -> NDArray[np.uint8]:
-        """Apply what lamp, lens, sensor and compression make of [3,H,W]: uint8 [H,W,3]."""
+        """Return a picture [3,H,W] as lamp, lens, sensor and compression change it: [H,W,3], uint8."""
         rng = self._chance(seed, "camera")
         _, height, width = image.shape
         across = np.linspace(-1, 1, width, dtype=np.float32)
@@ -179,7 +202,7 @@ class DrawnProduct:
 
 
 def _blurred(image: Plane, sigma: float) -> Plane:
-    """Blur [3,H,W] by a 3-tap kernel of this spread in pixels (up to 0.8) both ways."""
+    """Blur [3,H,W] in both directions by a kernel of 3 pixels, of this spread in pixels (up to 0.8)."""
     side = np.float32(sigma**2 / 2)
     result: Plane = image.copy()
     result[:, 1:-1] += side * (image[:, 2:] + image[:, :-2] - 2 * image[:, 1:-1])

@@ -1,7 +1,7 @@
-"""Photographs by others as surfaces: crops of pictures that are free to use, which lie in installed packages.
+"""Photographs by others as surfaces: crops of pictures that are free to use and come with installed packages.
 
-Nothing of them is in this repository. Only pictures in the public domain, under CC0 or under CC BY are listed;
-`LICENCES` names each one's licence and author as its package states them.
+This repository holds none of them. Only pictures in the public domain, under CC0 or under CC BY, or with no known
+copyright restrictions are listed; `LICENCES` names each one's licence and author as its package states them.
 """
 
 from __future__ import annotations
@@ -40,10 +40,16 @@ LICENCES: dict[str, tuple[str, str, str]] = {
 
 @functools.cache
 def open_picture(name: str) -> NDArray[np.uint8]:
-    """Read a picture of LICENCES as uint8 RGB [H,W,3].
+    """Read a picture of LICENCES.
+
+    Args:
+        name: One of LICENCES.
+
+    Returns:
+        The picture, [H,W,3], uint8, RGB. It is cached: do not change it.
 
     Raises:
-        ModuleNotFoundError: The package that holds it is not installed.
+        ModuleNotFoundError: The package that holds the picture is not installed.
     """
     package, path, _ = LICENCES[name]
     spec = importlib.util.find_spec(package)
@@ -53,14 +59,20 @@ def open_picture(name: str) -> NDArray[np.uint8]:
 
 
 def crop_of(name: str) -> Callable[[Generator], Painter]:
-    """Return what draws a product whose pieces are crops of one picture, at a scale and in colours of its own."""
+    """Return the function that designs a product whose pieces are crops of one picture.
+
+    The product has its own scale, angle and colours.
+
+    Args:
+        name: One of LICENCES.
+    """
 
     def picture_line(design: Generator) -> Painter:
         picture = open_picture(name)
         short = min(picture.shape[:2])
         side = design.uniform(0.15, 0.7) * short
         angle = design.uniform(0, 2 * math.pi)
-        spread = design.choice((0.02, 1.0), p=(0.4, 0.6))  # the same place of it for each piece, or any
+        spread = design.choice((0.02, 1.0), p=(0.4, 0.6))  # each piece shows the same place of it, or any place
         home = design.uniform(0, 1, 2)
         mix = np.eye(3) * design.uniform(0.0, 1.0) + design.dirichlet((1, 1, 1), 3) * design.uniform(0.3, 1.0)
         mix /= mix.sum(axis=1, keepdims=True)
@@ -80,7 +92,7 @@ def crop_of(name: str) -> Callable[[Generator], Painter]:
                 for extent, free, share in zip(picture.shape[1::-1], room, place, strict=True)
             )
             matrix = (c, s, x - c * width / 2 - s * height / 2, -s, c, y + s * width / 2 - c * height / 2)
-            # Mirrored at its borders, since a turned crop of a small picture may reach beyond them.
+            # A turned crop of a small picture may reach beyond its borders, so the picture is mirrored there.
             tile = _mirrored(name)
             matrix = (*matrix[:2], matrix[2] + picture.shape[1], *matrix[3:5], matrix[5] + picture.shape[0])
             crop = tile.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)

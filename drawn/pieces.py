@@ -1,4 +1,4 @@
-"""A piece on its ground, where on it there is room for a defect, and the exact mask of the defect drawn there."""
+"""A piece on its ground: the places that have room for a defect, and the exact mask of a defect drawn there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .defects import BY_NAME, Defect, Where
 from .sites import Site
 
 VISIBLE = 8.0
-"""A defect is where the 3×3 mean of the change (largest over channels, of 255) exceeds this."""
+"""A defect's mask is where the change (largest over channels, of 255), averaged over 3×3 pixels, exceeds this."""
 _TRIES = 8
 DRAWABLE: dict[str, Defect] = BY_NAME | BLEMISHES
 """Every defect by its name."""
@@ -23,30 +23,40 @@ DRAWABLE: dict[str, Defect] = BY_NAME | BLEMISHES
 
 @dataclass
 class Piece:
-    """A part [3,H,W], how much of each pixel it covers [H,W], and the ground under it [3,H,W]."""
+    """A part on a ground."""
 
     colour: Plane
+    """The part, [3,H,W]."""
     cover: Plane
+    """How much of each pixel the part covers, [H,W], 0 to 1."""
     ground: Plane
+    """What lies under the part, [3,H,W]."""
     light: float
     """The lamp's direction in the picture, in radians."""
 
     def image(self) -> Plane:
-        """[3,H,W]."""
+        """Return the picture of the piece, [3,H,W]."""
         return self.ground + self.cover * (self.colour - self.ground)
 
     def spoil(
         self, defect: str, rng: Generator, extent: float | None, strength: float = 1.0
     ) -> tuple[Plane, NDArray[np.bool_]]:
-        """Return the image [3,H,W] with a defect, and where it differs [H,W]; elsewhere it equals `image()`.
+        """Return the piece with a defect, and the defect's mask.
 
-        It is drawn elsewhere again until it is as long as it should be and plain to see; the best of 8 counts.
+        The defect is drawn at up to 8 different places, until it is as long as it should be and plain to see. The best
+        of them counts.
 
         Args:
             defect: Its name, one of DRAWABLE.
-            rng: Its chance.
-            extent: Its longest side in pixels; drawn where None.
-            strength: How much of the change is seen, from above 0 for none to 1 for all of it.
+            rng: The generator that draws it.
+            extent: Its longest side in pixels; None draws that at random.
+            strength: The share of the change that is shown, above 0 and up to 1.
+
+        Returns:
+            The picture, [3,H,W], and where it differs from `image()`, [H,W]; elsewhere the two are equal.
+
+        Raises:
+            ValueError: There is no such defect.
         """
         if defect not in DRAWABLE:
             raise ValueError(f"no defect {defect!r}; there are: {', '.join(DRAWABLE)}")
@@ -84,7 +94,7 @@ class Piece:
         return image, mask
 
     def _room(self, where: Where, length: float, rng: Generator) -> tuple[float, float, float]:
-        """Return x, y of a place for a defect of this length in pixels and a direction: the best of 48."""
+        """Return x and y of a place for a defect of this length in pixels, and a direction: the best of 48 places."""
         height, width = self.cover.shape
         step = max(1, min(height, width) // 96)
         coarse = self.cover[::step, ::step]
@@ -106,11 +116,11 @@ class Piece:
         inside = (at_x >= 2) & (at_x < width - 2) & (at_y >= 2) & (at_y < height - 2)
         covered = self.cover[at_y.astype(int).clip(0, height - 1), at_x.astype(int).clip(0, width - 1)]
         room = np.where(inside, covered, -1).mean(axis=0)
-        best = int(np.argmax(np.minimum(room, 0.95)))  # the first that fits: argmax of room alone avoids all edges
+        best = int(np.argmax(np.minimum(room, 0.95)))  # the first that fits: without min, argmax avoids all edges
         return float(x[best]), float(y[best]), float(angle[best])
 
     def _edge(self, on: NDArray[np.bool_], step: int, rng: Generator) -> tuple[float, float, float]:
-        """Return a place on the outline, and the way out of the part."""
+        """Return x and y of a place on the outline, and the direction out of the part."""
         inner = on[1:-1, 1:-1]
         sides = (
             (on[1:-1, 2:], 0.0),
@@ -124,12 +134,12 @@ class Piece:
             spots = np.flatnonzero(inner)
         row, column = np.divmod(int(spots[rng.integers(len(spots))]), inner.shape[1])
         x, y = float((column + 1) * step), float((row + 1) * step)
-        for _ in range(step):  # from the coarse grid to the outline itself
+        for _ in range(step):  # from the coarse grid to the outline
             if self.cover[int(y), int(x)] < 0.5:
                 break
             x, y = x + math.cos(angle), y + math.sin(angle)
         height, width = self.cover.shape
-        # The true way out is against the mean position of the part nearby.
+        # The way out leads away from the mean position of the part nearby.
         reach = max(4, 3 * step)
         near = self.cover[max(0, int(y) - reach) : int(y) + reach + 1, max(0, int(x) - reach) : int(x) + reach + 1]
         down, across = np.mgrid[: near.shape[0], : near.shape[1]]
@@ -149,7 +159,7 @@ def _mean3(change: Plane) -> Plane:
 
 
 def _quality(mask: NDArray[np.bool_], change: Plane, length: float, fill: float) -> float:
-    """Return at least 1 where the mask is about as long as it should be and the change is plain, 0 without a change."""
+    """Return 1 if the mask is about as long as it should be and the change is plain, else less; 0 without a change."""
     if not mask.any():
         return 0.0
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

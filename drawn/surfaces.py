@@ -1,7 +1,7 @@
 """Surfaces that fill the picture and look like photographs of materials rather than like drawings.
 
-A function draws what a product's pieces share and returns what draws one piece, as in textures.py. Most of them shape
-noise by its spectrum, which is what photographs of rough surfaces have in common.
+A function draws at random what a product's pieces share, and returns the painter of one piece, as in textures.py. Most
+of them shape noise by its spectrum, which is what photographs of rough surfaces have in common.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from .canvas import Colour, Frame, Layer, Painter, Plane, hsv, lay, metal, plast
 def spectral_noise(
     frame: Frame, slope: float, finest: float, coarsest: float, stretch: float = 1.0, angle: float = 0.0
 ) -> Plane:
-    """Return noise [H,W] of zero mean and unit spread whose amplitude falls with frequency to the power of `slope`.
+    """Return noise [H,W] of zero mean and unit spread, its amplitude proportional to frequency to the power −`slope`.
 
     Args:
-        frame: The picture; its chance draws the noise.
+        frame: The picture; its generator draws the noise.
         slope: 0 for white noise, 1 for 1/f, 2 for clouds.
-        finest, coarsest: The wavelengths, in units, between which there is noise.
-        stretch: How much longer its features are in direction `angle`, in radians of the picture.
+        finest: The shortest wavelength, in units.
+        coarsest: The longest wavelength, in units.
+        stretch: How many times as long features are in direction `angle`.
+        angle: The direction, in radians of the picture.
     """
     height, width = frame.shape
     down = np.fft.fftfreq(height).astype(np.float32)[:, None]
@@ -40,7 +42,13 @@ def spectral_noise(
 
 
 def tinted(height: Plane, dark: Colour, bright: Colour) -> Plane:
-    """Return [3,H,W]: colours between two, by a height that is mostly in −2…2."""
+    """Return colours [3,H,W] between two, chosen by a height.
+
+    Args:
+        height: [H,W]; −2 gives `dark` and 2 gives `bright`.
+        dark: The colour of low places.
+        bright: The colour of high places.
+    """
     share = np.clip(np.float32(0.5) + np.float32(0.25) * height, -0.2, 1.2)
     low, high = (np.asarray(colour, np.float32)[:, None, None] for colour in (dark, bright))
     return np.asarray(low + share * (high - low), np.float32)
@@ -60,7 +68,11 @@ def _two_tones(design: Generator, contrast: tuple[float, float]) -> tuple[Colour
 
 
 def stone(design: Generator) -> Painter:
-    """Draw coloured noise of any spectrum, sometimes stretched: stone, plaster, paper, rubber, foam."""
+    """Return the painter of coloured noise of any spectrum, sometimes stretched: stone, plaster, paper, rubber, foam.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     dark, bright = _two_tones(design, (0.08, 0.5))
     slope, finest, coarsest = design.uniform(0.2, 1.8), design.uniform(0.008, 0.06), design.uniform(0.1, 1.2)
     stretch = design.choice((1.0, 1.0, design.uniform(1.5, 8)))
@@ -75,7 +87,11 @@ def stone(design: Generator) -> Painter:
 
 
 def cast_metal(design: Generator) -> Painter:
-    """Draw a rough relief under a slanting light, with pores."""
+    """Return the painter of a rough relief under a slanting light, with pores.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     base = metal(design)
     slope, finest, coarsest = design.uniform(0.6, 1.5), design.uniform(0.01, 0.03), design.uniform(0.08, 0.4)
     depth, pores, grain = design.uniform(0.05, 0.25), design.uniform(1.8, 3.0), design.uniform(0.01, 0.06)
@@ -91,7 +107,11 @@ def cast_metal(design: Generator) -> Painter:
 
 
 def ground_metal(design: Generator) -> Painter:
-    """Draw short grinding marks in one direction, cloudy reflections across them."""
+    """Return the painter of short grinding marks in one direction, with cloudy reflections across them.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     dark, bright = _two_tones(design, (0.06, 0.3))
     angle, stretch = design.uniform(0, math.pi), design.uniform(6, 40)
     finest, clouds = design.uniform(0.006, 0.015), design.uniform(0.0, 0.8)
@@ -106,7 +126,13 @@ def ground_metal(design: Generator) -> Painter:
 
 
 def crystals(design: Generator) -> Painter:
-    """Draw grains of slightly different brightness with sharp borders: galvanised sheet, cast silicon, broken glass."""
+    """Return the painter of grains with sharp borders that differ slightly in brightness.
+
+    They look like galvanised sheet, cast silicon or broken glass.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     dark, bright = _two_tones(design, (0.1, 0.45))
     count = int(design.integers(30, 400))
     seam, fine = design.uniform(-0.4, 0.3), design.uniform(0.0, 0.04)
@@ -135,7 +161,11 @@ def crystals(design: Generator) -> Painter:
 
 
 def ribs(design: Generator) -> Painter:
-    """Draw a profile that repeats in one direction: corrugated sheet, threads, seams, panels with bars."""
+    """Return the painter of a profile that repeats in one direction: corrugated sheet, threads, seams, barred panels.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     dark, bright = _two_tones(design, (0.15, 0.6))
     pitch, angle = design.uniform(0.05, 0.6), design.choice((0.0, math.pi / 2, design.uniform(0, math.pi)))
     angle += design.uniform(-0.05, 0.05)
@@ -157,7 +187,11 @@ def ribs(design: Generator) -> Painter:
 
 
 def lattice(design: Generator) -> Painter:
-    """Draw a motif that repeats in two directions: perforated sheet, knurls, netting, studs."""
+    """Return the painter of a motif that repeats in two directions: perforated sheet, knurls, netting, studs.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     dark, bright = _two_tones(design, (0.2, 0.7))
     pitch, angle = design.uniform(0.1, 0.4), design.uniform(0, math.pi / 2)
     skew, roundness = design.choice((0.0, 0.5)), design.uniform(1.0, 4.0)
@@ -181,7 +215,11 @@ def lattice(design: Generator) -> Painter:
 
 
 def marble(design: Generator) -> Painter:
-    """Draw bands bent by noise, with sharp veins."""
+    """Return the painter of bands bent by noise, with sharp veins.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     dark, bright = _two_tones(design, (0.15, 0.6))
     pitch, angle, bend = design.uniform(0.2, 1.0), design.uniform(0, math.pi), design.uniform(0.3, 1.5)
     veins, rough = design.uniform(0.5, 2.0), design.uniform(0.05, 0.3)
@@ -197,7 +235,11 @@ def marble(design: Generator) -> Painter:
 
 
 def speckle(design: Generator) -> Painter:
-    """Draw spots of several sizes on a ground: granite, recycled plastic, sprayed paint, crumb."""
+    """Return the painter of spots of several sizes on a ground: granite, recycled plastic, sprayed paint, crumb.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     ground = plastic(design)
     spots = [
         (plastic(design), design.uniform(0.015, 0.12), design.uniform(0.6, 1.8))
@@ -215,7 +257,11 @@ def speckle(design: Generator) -> Painter:
 
 
 def turned_metal(design: Generator) -> Painter:
-    """Draw concentric turning marks, and the bright sectors that a lamp makes on them."""
+    """Return the painter of concentric turning marks and the bright sectors that a lamp makes on them.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     base = metal(design)
     centre = design.uniform(-1.5, 1.5, 2)
     rings, depth = design.uniform(0.008, 0.03), design.uniform(0.04, 0.15)
@@ -237,7 +283,11 @@ def turned_metal(design: Generator) -> Painter:
 
 
 def paint_coat(design: Generator) -> Painter:
-    """Draw a smooth, slightly wavy coat with soft reflections."""
+    """Return the painter of a smooth, slightly wavy coat with soft reflections.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     base = plastic(design)
     waves, cell, gloss = design.uniform(0.005, 0.06), design.uniform(0.03, 0.2), design.uniform(0.0, 0.35)
     centre, width, grain = design.uniform(-1, 1, 2), design.uniform(0.3, 1.2), design.uniform(0.0, 0.03)
@@ -255,7 +305,11 @@ def paint_coat(design: Generator) -> Painter:
 
 
 def fibres(design: Generator) -> Painter:
-    """Draw layers of short strands in many directions: felt, paper, chipboard, carbon mat."""
+    """Return the painter of layers of short strands in many directions: felt, paper, chipboard, carbon mat.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     dark, bright = _two_tones(design, (0.15, 0.5))
     spread, main = design.uniform(0.1, math.pi / 2), design.uniform(0, math.pi)
     layers, finest = int(design.integers(3, 7)), design.uniform(0.01, 0.04)
@@ -272,7 +326,11 @@ def fibres(design: Generator) -> Painter:
 
 
 def weave(design: Generator) -> Painter:
-    """Draw interlaced bands seen from near: canvas, belt webbing, glass cloth."""
+    """Return the painter of interlaced bands seen from near: canvas, belt webbing, glass cloth.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     warp, weft = plastic(design), plastic(design)
     if design.random() < 0.6:
         weft = scaled(warp, design.uniform(0.75, 1.2))
@@ -300,7 +358,11 @@ def weave(design: Generator) -> Painter:
 
 
 def print_sheet(design: Generator) -> Painter:
-    """Draw a printed label: rows of marks, bars, boxes and discs at places of the product's own."""
+    """Return the painter of a printed label: rows of marks, bars, boxes and discs; the design places them.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     ground, inks = plastic(design), [plastic(design) for _ in range(3)]
     shapes = [
         (
@@ -338,7 +400,13 @@ def print_sheet(design: Generator) -> Painter:
 
 
 def assembly(design: Generator) -> Painter:
-    """Draw plates, bosses, bores and slots with bevelled edges at places of the product's own, on a rough ground."""
+    """Return the painter of plates, bosses, bores and slots with bevelled edges on a rough ground.
+
+    The design places them.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     tones = [metal(design) if design.random() < 0.6 else plastic(design) for _ in range(3)]
     parts = [
         (design.uniform(-0.95, 0.95, 2), design.uniform(0.06, 0.45), design.uniform(0.3, 1.0), design.random(),
@@ -370,7 +438,15 @@ def assembly(design: Generator) -> Painter:
 
 
 def skinned(painter: Painter, skin: Painter, strength: float) -> Painter:
-    """Return a painter whose part has the relief of a surface: its brightness times the surface's, as far as wanted."""
+    """Return a painter whose part has the relief of a surface.
+
+    The part's brightness is multiplied by the surface's.
+
+    Args:
+        painter: The painter of the part.
+        skin: The painter of the surface.
+        strength: The power of the surface's brightness: 0 for no relief, 1 for all of it.
+    """
 
     def paint(frame: Frame) -> Layer:
         layer = painter(frame)
@@ -380,7 +456,12 @@ def skinned(painter: Painter, skin: Painter, strength: float) -> Painter:
 
 
 def relief_of(colour: Plane, strength: float) -> Plane:
-    """Return how much brighter [H,W] than its mean a surface [3,H,W] is in each pixel, to the power of `strength`."""
+    """Return how much brighter than its mean a surface is in each pixel, [H,W], 0.2 to 3 before the power.
+
+    Args:
+        colour: The surface, [3,H,W].
+        strength: The power to which that ratio is raised.
+    """
     brightness = np.maximum(colour.mean(axis=0), 4.0)
     result: Plane = np.clip(brightness / brightness.mean(), 0.2, 3.0) ** np.float32(strength)
     return result

@@ -1,4 +1,7 @@
-"""Kinds that fill the picture. A function draws what a product's pieces share and returns what draws one piece."""
+"""Kinds that fill the picture.
+
+A function draws at random what a product's pieces share, and returns the painter of one piece.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,18 @@ from .canvas import Frame, Layer, Painter, Plane, hsv, lay, metal, plastic, ramp
 
 
 def _phase(frame: Frame, angle: float, pitch: float) -> tuple[Plane, Plane]:
-    """Return coordinates along and across `angle`, with an origin of the piece's own."""
+    """Return coordinates along and across `angle`, with an origin drawn at random for each piece."""
     u, v = frame.turned(angle)
     shift_u, shift_v = frame.rng.uniform(0, 8 * pitch, size=2).astype(np.float32)
     return u + shift_u, v + shift_v
 
 
 def tile(design: Generator) -> Painter:
-    """Draw terrazzo or granite: chips of two colours in a ground."""
+    """Return the painter of terrazzo or granite: chips of two colours in a ground.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     ground = hsv(design.random(), design.uniform(0, 0.18), design.uniform(0.45, 0.92))
     grey = design.uniform(-0.35, 0.3)
     chips = [scaled(ground, 1 + grey), hsv(design.random(), design.uniform(0, 0.3), design.uniform(0.15, 0.95))]
@@ -37,7 +44,11 @@ def tile(design: Generator) -> Painter:
 
 
 def woven_cloth(design: Generator) -> Painter:
-    """Draw plain weave or twill of two threads."""
+    """Return the painter of a plain weave or a twill of two threads.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     warp = plastic(design)
     weft = scaled(warp, design.uniform(0.7, 1.25)) if design.random() < 0.6 else plastic(design)
     pitch = design.uniform(0.06, 0.17)
@@ -66,7 +77,14 @@ def woven_cloth(design: Generator) -> Painter:
 
 
 def leather(design: Generator) -> Painter:
-    """Draw pebbles with creases between them: the two nearest of jittered points (Worley)."""
+    """Return the painter of leather: pebbles with creases between them.
+
+    The creases lie where the two nearest of jittered points are equally far (Worley, A cellular texture basis function,
+    SIGGRAPH 1996).
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     base = hsv(design.uniform(0.02, 0.1), design.uniform(0.2, 0.7), design.uniform(0.18, 0.6))
     if design.random() < 0.35:
         base = plastic(design)
@@ -97,7 +115,11 @@ def leather(design: Generator) -> Painter:
 
 
 def brushed_metal(design: Generator) -> Painter:
-    """Draw fine streaks in one direction and a broad reflection across them."""
+    """Return the painter of fine streaks in one direction with a broad reflection across them.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     base = metal(design)
     angle = design.choice((0, math.pi / 2, design.uniform(0, math.pi))) + design.uniform(-0.05, 0.05)
     strength, broad = design.uniform(0.03, 0.09), design.uniform(0.03, 0.12)
@@ -116,7 +138,11 @@ def brushed_metal(design: Generator) -> Painter:
 
 
 def wire_mesh(design: Generator) -> Painter:
-    """Draw two sets of wires, over and under each other; one sees through between them."""
+    """Return the painter of two sets of wires, woven over and under each other; the ground shows between them.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     base = metal(design) if design.random() < 0.7 else plastic(design)
     pitch = design.uniform(0.16, 0.36)
     radius = pitch * design.uniform(0.14, 0.24)
@@ -140,7 +166,11 @@ def wire_mesh(design: Generator) -> Painter:
 
 
 def wood(design: Generator) -> Painter:
-    """Draw long annual rings and pores along the grain."""
+    """Return the painter of wood: long annual rings, and pores along the grain.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     base = hsv(design.uniform(0.05, 0.11), design.uniform(0.25, 0.6), design.uniform(0.4, 0.88))
     angle = design.choice((0, math.pi / 2)) + design.uniform(-0.08, 0.08)
     rings, contrast = design.uniform(0.06, 0.2), design.uniform(0.07, 0.2)
@@ -160,7 +190,11 @@ def wood(design: Generator) -> Painter:
 
 
 def carpet(design: Generator) -> Painter:
-    """Draw loops in rows, each with its own tone."""
+    """Return the painter of loops in rows, each loop with its own tone.
+
+    Args:
+        design: The generator of random numbers that draws what the product's pieces share.
+    """
     base = plastic(design)
     pitch = design.uniform(0.04, 0.08)
     depth, melange = design.uniform(0.25, 0.45), design.uniform(0.04, 0.14)

@@ -1,4 +1,7 @@
-"""Read a recipe without goodparts, as docs/formats.md describes the file: read_recipe.py FILE prints what it holds."""
+"""Read a recipe without goodparts, from the description in docs/formats.md.
+
+read_recipe.py FILE prints what a recipe holds.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,23 @@ import numpy as np
 import numpy.typing as npt
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "I32": "<i4", "U8": "u1"}
+"""The file's name of a type → numpy's, with little-endian numbers."""
 DIGEST, SIGNATURE = rb"\"digest\":\"", rb"\"signature\":\""
+"""The bytes before the digits of digest and signature. The quotes are escaped: the header is JSON within JSON."""
 
 
 def read_recipe(data: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-    """Return the header and the tensors of a recipe file's bytes; raise ValueError where they are damaged."""
+    """Read a recipe file.
+
+    Args:
+        data: The file's bytes.
+
+    Returns:
+        The header, and the tensors by name.
+
+    Raises:
+        ValueError: The file has another version, or its digest does not match its bytes.
+    """
     (length,) = struct.unpack_from("<Q", data)
     directory = json.loads(data[8 : 8 + length])
     header = json.loads(directory.pop("__metadata__")["goodparts"])
@@ -34,19 +49,33 @@ def read_recipe(data: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]
 
 
 def signed_message(data: bytes) -> bytes:
-    """Return the message that a signed recipe's Ed25519 signature is of."""
+    """Return the message that the Ed25519 signature of a signed recipe signs.
+
+    Args:
+        data: The file's bytes.
+    """
     blank = with_zeros(with_zeros(data, SIGNATURE, 128), DIGEST, 64)
     return b"goodparts recipe\n" + hashlib.sha256(blank).digest()
 
 
 def with_zeros(data: bytes, mark: bytes, digits: int) -> bytes:
-    """Return the bytes with so many zeros in the place of the digits behind the first mark."""
+    """Return bytes with zeros in place of some digits.
+
+    Args:
+        data: The bytes.
+        mark: The bytes before the digits; its first occurrence counts.
+        digits: The number of digits.
+    """
     start = data.index(mark) + len(mark)
     return data[:start] + b"0" * digits + data[start + digits :]
 
 
 def main(path: str) -> None:
-    """Print what a recipe holds."""
+    """Print what a recipe holds.
+
+    Args:
+        path: The recipe file.
+    """
     header, tensors = read_recipe(Path(path).read_bytes())
     encoder, limit = header["encoder"], header["thresholds"]["image"]
     print(f"{header['product']}: {header['method']}, {len(header['shots'])} photos, rejects from raw score {limit:.4g}")

@@ -1,4 +1,7 @@
-"""Learn a product from photos of good parts and inspect others: teach_and_inspect.py GOOD TODAY, two folders."""
+"""Learn a product from a folder of photos of good parts, and inspect the photos of another folder.
+
+teach_and_inspect.py GOOD TODAY
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,12 @@ from goodparts import Detector, teach
 
 
 def main(good: str, today: str) -> None:
-    """Print a line for each photo in the folder `today`, the worst first."""
+    """Print a line for each photo of a folder, the worst first: verdict, score, name, and where it is suspicious.
+
+    Args:
+        good: The folder of photos to learn from.
+        today: The folder of photos to inspect.
+    """
     detector = Detector(teach(good, "part"))
     found = [(detector.predict(path), path) for path in sorted(Path(today).iterdir())]
     for inspection, path in sorted(found, key=lambda pair: -pair[0].score):

@@ -1,10 +1,11 @@
-"""Few-shot visual inspection: learn a product from a few photos of good parts, find bad ones without torch.
+"""Few-shot visual inspection: learn a product from a few photos of good parts, and find bad parts without torch.
 
     recipe = goodparts.teach("photos/good", "metal nut")
     inspection = goodparts.Detector(recipe).predict("photos/today/7.png")
+    print(inspection.verdict, inspection.score)
 
-Everything is imported when it is first used: `teach` and `Detector` need an inference library (the extra cpu), `train`
-needs torch (the extra train), and `evaluate` both train and evaluate.
+Each name is imported when it is first used. `teach`, `Detector` and `Engine` need an inference library (the extra cpu),
+`train` needs torch (the extra train), and `evaluate` needs the extras train and evaluate.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _MODULES = {
     "teach": "goodparts.runtime.recipe.teach",
     "train": "goodparts.export.train",
 }
-"""Name → the module that it is imported from."""
+"""Name → the module that defines it."""
 
 
 def __getattr__(name: str) -> Any:

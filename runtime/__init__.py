@@ -1,4 +1,4 @@
-"""What runs on the line: numpy, Pillow and one inference engine; never torch."""
+"""The code that runs on the line. It needs numpy, Pillow and one inference library, and never imports torch."""
 
 from .core.errors import (
     BackboneError,

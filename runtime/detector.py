@@ -1,4 +1,4 @@
-"""The detector: an engine and a recipe, pictures in, inspections out."""
+"""The detector: it inspects pictures with an engine and a recipe."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class _ProductInUse:
-    """A product in use. Replaced as a whole, so that a change from another thread falls between two frames."""
+    """A product in use. It is replaced as a whole: a change by another thread takes effect between two calls."""
 
     recipe: Recipe
     scorer: Scorer | GpuScorer
@@ -50,10 +50,33 @@ class _ProductInUse:
 
 
 class Detector:
-    """Finds bad parts of one product at a time; `use` changes the product, the engine stays.
+    """Inspects pictures of one product at a time.
 
-    `predict`, `use` and the thresholds may be called from several threads. trust: where given, files of recipes that
-    none of its keys signed are refused.
+    `use` changes the product; the engine stays open. Several threads may call `predict`, `predict_batch` and `use`, and
+    set `thresholds`: a change takes effect between two calls. Open one detector per process.
+
+        detector = Detector("nut.safetensors")
+        inspection = detector.predict("photos/today/7.png")
+        print(inspection.verdict, inspection.score)
+
+    Args:
+        engine: An open engine. Without it, the first argument is the recipe, and the engine that ships with goodparts
+            is opened.
+        recipe: A recipe, or the path of a recipe file.
+        search: How the recipe's memory is searched; exactly by default.
+        trust: The public keys that are accepted: a recipe file that none of them signed is refused. None accepts every
+            recipe file. A `Recipe` that is open already is not checked.
+
+    Attributes:
+        engine: The engine, which encodes the pictures.
+
+    Raises:
+        SettingsError: The recipe is missing, the engine is not an `Engine`, or a threshold of the recipe is out of
+            range.
+        RecipeError: The recipe file is damaged or not signed by a trusted key, or the recipe does not fit the engine.
+        FileError: The recipe file cannot be read.
+        EngineError: The engine lacks the prompted graph that the recipe needs.
+        BackendError: The inference library is missing or fails.
     """
 
     @overload
@@ -74,7 +97,6 @@ class Detector:
         search: Search = EXACT,
         trust: Trust | None = None,
     ) -> None:
-        """Use an open engine, or the one that ships with goodparts where only a recipe is given."""
         if not isinstance(engine, Engine):
             if recipe is not None:
                 raise SettingsError(f"engine is a {type(engine).__name__}: open a folder with Engine.open")
@@ -99,7 +121,25 @@ class Detector:
         search: Search = EXACT,
         trust: Trust | None = None,
     ) -> Detector:
-        """Open an engine folder and a recipe file; see Engine.open for the options, Search, and Trust."""
+        """Open an engine folder and a recipe file.
+
+        Args:
+            engine: The engine's folder.
+            recipe: The recipe file.
+            backend: As in `Engine.open`.
+            precision: As in `Engine.open`.
+            threads: As in `Engine.open`.
+            verify: As in `Engine.open`.
+            search: As in the constructor.
+            trust: As in the constructor.
+
+        Returns:
+            The detector.
+
+        Raises:
+            EngineError: The engine folder is damaged, or does not support the backend with the precision.
+            SettingsError, RecipeError, FileError, BackendError: As in the constructor.
+        """
         opened = Engine.open(engine, backend=backend, precision=precision, threads=threads, verify=verify)
         return cls(opened, recipe, search=search, trust=trust)
 
@@ -107,10 +147,21 @@ class Detector:
         raise EngineError("a Detector cannot be pickled or copied to another process: open one per process")
 
     def use(self, recipe: Recipe | str | Path) -> None:
-        """Change the product. On an error the product in use stays.
+        """Change the product. After an error the detector keeps the product that it had.
 
-        A recipe whose memory was computed with another graph of the same encoder is fitted to this one
-        from its shots, which takes one encoder pass over them.
+        If the recipe's memory was computed with another graph of the same encoder, the memory is computed again from
+        the recipe's shots. That takes one pass of the encoder over them.
+
+        Args:
+            recipe: A recipe, or the path of a recipe file.
+
+        Raises:
+            RecipeError: The file is damaged or not signed by a trusted key; or the recipe is of another encoder, or of
+                another graph and holds no shots.
+            SettingsError: A threshold of the recipe is out of range.
+            FileError: The file cannot be read.
+            EngineError: The engine lacks the prompted graph that the recipe needs.
+            BackendError: The inference library fails.
         """
         name = "recipe" if isinstance(recipe, Recipe) else str(recipe)
         if not isinstance(recipe, Recipe):
@@ -127,16 +178,21 @@ class Detector:
 
     @property
     def recipe(self) -> Recipe:
-        """The product in use."""
+        """The recipe of the product in use."""
         return self._product.recipe
 
     @property
     def thresholds(self) -> Thresholds:
-        """The recipe's, unless they were replaced since `use`. SettingsError for values that decide nothing."""
+        """The thresholds in use: the recipe's, until they are set.
+
+        A call of `use` puts the new recipe's in their place. Setting thresholds that are out of range raises
+        SettingsError (`Thresholds.check`).
+        """
         return self._product.thresholds
 
     @thresholds.setter
     def thresholds(self, thresholds: Thresholds) -> None:
+        """Set the thresholds until the next `use`."""
         thresholds.check()
         self._product = dataclasses.replace(self._product, thresholds=thresholds)
 
@@ -147,16 +203,43 @@ class Detector:
 
     @property
     def takes_yuv(self) -> bool:
-        """Whether a YuvFrame goes to a GPU as it is, and is not made RGB first."""
+        """Whether a YuvFrame is uploaded to a GPU as it is; otherwise it is converted to RGB first."""
         return isinstance(self._product.scorer, GpuScorer)
 
     def predict(self, picture: Picture) -> Inspection:
-        """Inspect one picture (preprocess.load_rgb tells what is accepted)."""
+        """Inspect one picture.
+
+        Args:
+            picture: A path, a Pillow image, a YuvFrame, or an array, uint8 or uint16, of shape [H,W] (grey), [H,W,1],
+                [H,W,3] (RGB) or [H,W,4] (RGBA). `load_rgb` in runtime/core/preprocess.py tells how each becomes RGB. It
+                has at least 8×8 pixels.
+
+        Returns:
+            What was found.
+
+        Raises:
+            ImageError: The picture is damaged, too small, or of another kind.
+            FileError: The file cannot be read.
+            SettingsError: The recipe's region or mask does not fit the picture.
+            EngineError: The encoder gave features that are not finite.
+            BackendError: The inference library fails.
+        """
         [inspection] = self.predict_batch([picture])
         return dataclasses.replace(inspection, draw=functools.partial(_draw, picture))
 
     def predict_batch(self, pictures: Iterable[Picture]) -> list[Inspection]:
-        """Inspect several pictures in one pass of the encoder."""
+        """Inspect several pictures in one pass of the encoder.
+
+        Args:
+            pictures: The pictures, each as in `predict`; their sizes may differ. All are in memory at once.
+
+        Returns:
+            What was found in each picture, in the pictures' order.
+
+        Raises:
+            ImageError: `pictures` is a single picture, or a picture is damaged, too small, or of another kind.
+            FileError, SettingsError, EngineError, BackendError: As in `predict`.
+        """
         if isinstance(pictures, (str, os.PathLike, Image.Image)):
             raise ImageError(
                 f"pictures is a single {type(pictures).__name__}: give a list of pictures, or call predict"
@@ -172,7 +255,7 @@ class Detector:
             scores, views, spans = self._score(product.recipe, product.scorer, list(map(load_rgb, frames)))
         if not (np.isfinite(scores.image).all() and np.isfinite(scores.grid).all()):
             raise EngineError(
-                f"{self.engine.backend} gave features that are not finite: no verdict can be had from them; "
+                f"{self.engine.backend} gave features that are not finite, so there is no verdict: "
                 "try another --backend or --precision"
             )
         milliseconds = {
@@ -200,7 +283,7 @@ class Detector:
         ]
 
     def _score(self, recipe: Recipe, scorer: Scorer, frames: list[Array8]) -> tuple[Scores, Array8, list[float]]:
-        """Return the scores of all the frames' views, the views, and the seconds of cutting, encoding, scoring."""
+        """Return the scores of all frames' views, the views, and the seconds of cutting, encoding and scoring."""
         size, view = self.engine.encoder.image_size, recipe.header.view
         clock = [time.perf_counter()]
         views = np.concatenate([view.cut(frame, size, self.engine.threads) for frame in frames])
@@ -213,12 +296,18 @@ class Detector:
 
 
 def judge_scene(scene: Scene | msgspec.UnsetType, views: Array8, grid_memory: Floats) -> SceneChange | None:
-    """Return why a picture, its views and their memory scores given, is not of the scene; None also for no scene."""
+    """Return why a picture does not show the scene that was learned; None if it does, or if no scene was learned.
+
+    Args:
+        scene: The recipe's scene, or UNSET.
+        views: The picture's views, [tiles,S,S,3], uint8, RGB.
+        grid_memory: The memory scores of its patches, [tiles,h,w], 0 to 1.
+    """
     return scene.judge(measure_scene(views, grid_memory)) if scene else None
 
 
 def _draw(picture: Picture, inspection: Inspection) -> bytes:
-    """Return a picture with what was found in it, as PNG."""
+    """Return a picture as PNG with what was found in it."""
     from .overlay import draw_overlay, to_png
 
     return to_png(draw_overlay(load_rgb(picture), inspection))

@@ -1,4 +1,4 @@
-"""Pieces of HTML files that open offline: they load and run nothing, and show text from outside as it is."""
+"""Pieces of HTML files that open offline: they load nothing, run no script, and show foreign text as text."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ import numpy.typing as npt
 from PIL import Image
 
 GOOD, BAD = "#4477aa", "#cc6633"
-"""The colours of good and of bad photos' scores, which differ in lightness too."""
+"""The colours of good and of bad photos' scores. They differ in lightness too."""
 BINS, WIDTH, HEIGHT = 30, 420, 110
-"""The bins and the size in pixels of a histogram."""
+"""A histogram's number of bins, and its width and height in pixels."""
 TICKS, TICK_HEIGHT, NAME_WIDTH = 5, 18, 40
-"""The labels along its axis, and the pixels that they take below it, and the names of its halves beside it."""
+"""The number of labels on a histogram's axis, the pixels below it for them, and the pixels beside it for names."""
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def text(raw: str) -> str:
-    """Escape text so that HTML shows it unchanged, also in attributes."""
+    """Return text escaped so that HTML shows it unchanged, also in attributes.
+
+    Args:
+        raw: The text.
+    """
     return html.escape(raw, quote=True)
 
 
 def html_page(title: str, style: str, parts: Sequence[str]) -> str:
-    """Return a whole file.
+    """Return a whole HTML file.
 
     Args:
         title: The window's title, not yet escaped.
         style: The style sheet.
-        parts: The body's pieces of HTML.
+        parts: The pieces of HTML that make the body.
     """
     head = (
         f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -43,7 +47,11 @@ def html_page(title: str, style: str, parts: Sequence[str]) -> str:
 
 
 def picture_uri(picture: Image.Image) -> str:
-    """Return a picture as a data: address, in JPEG."""
+    """Return a picture as a data: address, in JPEG.
+
+    Args:
+        picture: The picture, RGB.
+    """
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -52,13 +60,13 @@ def picture_uri(picture: Image.Image) -> str:
 def histogram(
     scores: npt.NDArray[np.floating], bad: npt.NDArray[np.bool_], limits: Mapping[str, float], label: str
 ) -> str:
-    """Draw good photos' scores above the middle, bad ones' below it, and each limit as a dashed line.
+    """Draw a histogram of scores: good photos above the middle, bad ones below it, each threshold as a dashed line.
 
     Args:
-        scores: The scores [N], at least one.
-        bad: Which of them are of bad photos, bool [N].
-        limits: The thresholds to draw, on the scores' scale, each by the few letters beside it.
-        label: What is read out in place of the drawing.
+        scores: The scores, [N], at least one.
+        bad: Which of them are scores of bad photos, [N].
+        limits: A threshold's short name, which stands beside its line → the threshold, on the scores' scale.
+        label: The text that screen readers read in place of the drawing.
 
     Returns:
         An svg element.

@@ -14,19 +14,28 @@ from .core.view import Box, View
 from .recipe.header import Thresholds, Verdict
 
 _ROUNDING = 1.0 + 1e-5
-"""How far above the highest pixel score rounding can lift the map."""
+"""The factor by which rounding can raise the map above the highest score of the grids."""
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
     """What was found in one picture.
 
-    raw_score: image score, [0,1], of the worst tile; grids: raw pixel scores on the encoder's patch grid, per
-    tile [rows·columns,h,w]; frame: its height and width; milliseconds: per stage after loading (a batch's
-    time divided by its pictures); recipe, graph: digest and graph id they came from; backend: what ran; provisional:
-    whether the threshold rests on a single photo (RecipeHeader.is_provisional); scene: why the picture is not of the
-    scene that was learned, None where it is, and where the recipe has learned none; draw: draws the picture with what
-    was found in it, as PNG, None for a picture of a batch. A notebook shows that.
+    Attributes:
+        raw_score: The image score of the worst tile, 0 or more; a higher score is more anomalous.
+        thresholds: The thresholds that were in use.
+        grids: The raw pixel scores on the encoder's patch grid, [tiles,h,w], float32.
+        view: Which part of the frame was inspected, and in how many tiles.
+        frame: The frame's height and width in pixels.
+        milliseconds: The time of each stage after loading: "preprocess", "encode" and "score". For a batch, it is the
+            batch's time divided by the number of its pictures.
+        recipe: The digest of the recipe.
+        graph: The id of the graph that encoded the picture.
+        backend: The inference library, device and precision that ran.
+        provisional: Whether the threshold rests on a single photo.
+        scene: Why the picture does not show the scene that was learned; None if it does, or if the recipe has no scene.
+        draw: Returns the picture as PNG with what was found in it, which a notebook shows; None for a picture of a
+            batch.
     """
 
     raw_score: float
@@ -50,45 +59,52 @@ class Inspection:
         )
 
     def _repr_png_(self) -> bytes | None:
-        """Return what a notebook shows, or None, at which it shows the line above."""
+        """Return the picture that a notebook shows. If it is None, the notebook shows `__repr__`."""
         return None if self.draw is None else self.draw(self)
 
     @property
     def raw_threshold(self) -> float:
-        """Raw image score from which a part is rejected."""
+        """The raw image score at which a part is rejected."""
         return self.thresholds.image
 
     @property
     def score(self) -> float:
-        """The raw score as a share of the raw threshold: 1 is the limit, 0.5 is half as anomalous as allowed."""
+        """The raw score divided by the raw threshold: a part is rejected at 1 and above."""
         return self.thresholds.score(self.raw_score)
 
     @property
     def verdict(self) -> Verdict:
-        """ "reject" from score 1 on; below, "review" from the thresholds' review on, where that is set; else "good"."""
+        """Reject if the score is 1 or more, review if it is at least `thresholds.review`, otherwise good."""
         return self.thresholds.verdict(self.raw_score)
 
     @property
     def extent(self) -> Box:
-        """The part of the frame that was inspected."""
+        """The part of the frame that was inspected, in pixels of the frame."""
         return self.view.region(*self.frame)
 
     @functools.cached_property
     def map(self) -> Floats:
-        """Raw pixel scores over `extent`, float32 [400·rows,400·columns]; computed when first asked for."""
+        """The raw pixel scores over `extent`, float32, computed at the first use.
+
+        The shape is [400·rows,400·columns], for the rows and columns of tiles.
+        """
         with one_blas_thread():
             return self.view.stitch(self.grids, *self.frame)
 
     @functools.cached_property
     def regions(self) -> list[Region]:
-        """Connected places above the pixel threshold, in frame pixels, highest peak first."""
-        if self.grids.max() * _ROUNDING < self.thresholds.pixel:  # the map averages the grids: nothing in it is higher
+        """The connected places at or above the pixel threshold, in pixels of the frame, highest peak first."""
+        if self.grids.max() * _ROUNDING < self.thresholds.pixel:  # the map averages the grids, so it is nowhere higher
             return []
         return find_regions(self.map, self.thresholds.pixel, self.thresholds.min_area, self.extent)
 
 
 def format_score(score: float) -> str:
-    """Return a score in few digits, rounded down, so that 1.00 is never shown for a part below the limit."""
+    """Return a score with few digits, rounded down so that a part below the threshold is never shown with 1.00.
+
+    Args:
+        score: The score, 0 or more.
+    """
     if score > 1000.0:
         return "> 1000"
     digits = 2 if score < 10.0 else 1 if score < 100.0 else 0

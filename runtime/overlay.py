@@ -1,7 +1,7 @@
 """Pictures for a person to look at: the photo, what is suspicious in it, and the verdict.
 
-The heat colours rise in lightness as well as in hue (violet, orange, yellow), outlines are white with a black
-edge, and the verdict is a word: nothing depends on telling red from green.
+Nobody needs to distinguish red from green: the heat colours (violet, orange, yellow) differ in lightness as well as in
+hue, outlines are white with a black edge, and the verdict is a word.
 """
 
 from __future__ import annotations
@@ -25,31 +25,37 @@ _COLOURS = np.array([[110, 30, 140], [240, 110, 40], [255, 235, 110]], np.float3
 _RAMP = np.stack([np.interp(np.linspace(0, 1, 1024), _STOPS, channel) for channel in _COLOURS.T], axis=1).astype(
     np.uint8
 )
-"""Colours by level, from none to the highest."""
+"""The heat colours from the lowest level to the highest, [1024,3], uint8."""
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 _BANNER = {"good": ((0, 90, 160), _WHITE), "review": ((250, 225, 90), _BLACK), "reject": ((190, 70, 0), _WHITE)}
-"""Colours of a banner and its text: review differs from the others in lightness too."""
+"""Verdict → the colours of its banner and of the text. Review differs from the others in lightness too."""
 LONGEST_SIDE = 1024
-"""Larger photos are shown smaller."""
+"""The longest side of a drawn photo in pixels; larger photos are shrunk to it."""
 TILE = 320
-"""Side of a picture in a contact sheet."""
+"""The longest side of a picture in a contact sheet, in pixels."""
 
 
 def draw_overlay(
     frame: Array8, inspection: Inspection, longest: int = LONGEST_SIDE, decision: Verdict | None = None
 ) -> Image.Image:
-    """Return a frame with its heat-map, and above it a banner that names the decision.
+    """Return a frame with its heat-map and outlines, and above it a banner with the verdict and the score.
 
-    frame: uint8 RGB [H,W,3]; longest: pixels that the picture, without its banner, is wide or high at most; decision:
-    what was decided over several frames, which the banner then shows before the frame's own verdict; None: the verdict.
+    Args:
+        frame: The frame, [H,W,3], uint8, RGB.
+        inspection: What was found in it.
+        longest: The longest side of the picture below the banner, in pixels.
+        decision: The decision over several frames. The banner shows it, and the frame's own verdict too if that
+            differs. None shows the verdict.
     """
     return _with_banner(draw_found(frame, inspection, longest), inspection, decision or inspection.verdict)
 
 
 def to_png(picture: Image.Image, compress_level: int = 6) -> bytes:
-    """Return something that goodparts drew as PNG, marked so that it is never taken for a photo of a part.
+    """Return a picture that goodparts drew as PNG, marked so that it is never taken for a photo of a part.
 
-    compress_level: from 0 (large, and soon done) to 9, as zlib counts.
+    Args:
+        picture: The picture.
+        compress_level: zlib's level, from 0 (fast, large) to 9 (slow, small).
     """
     buffer, text = io.BytesIO(), PngImagePlugin.PngInfo()
     text.add_text("Software", MARK)
@@ -58,7 +64,13 @@ def to_png(picture: Image.Image, compress_level: int = 6) -> bytes:
 
 
 def draw_found(frame: Array8, inspection: Inspection, longest: int = LONGEST_SIDE) -> Image.Image:
-    """Draw the same without the banner."""
+    """Return a frame with its heat-map and outlines, without a banner.
+
+    Args:
+        frame: The frame, [H,W,3], uint8, RGB.
+        inspection: What was found in it.
+        longest: The longest side of the picture, in pixels; a smaller frame keeps its size.
+    """
     scale = min(1.0, longest / max(frame.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in frame.shape[:2])
     photo = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
@@ -75,20 +87,31 @@ def draw_found(frame: Array8, inspection: Inspection, longest: int = LONGEST_SID
 
 
 def heat(scores: Floats, threshold: float) -> tuple[Array8, Array8]:
-    """Colour uint8 [H,W,3] and opacity uint8 [H,W] of a map: nothing below half the threshold, full at twice."""
+    """Return the colours, [H,W,3], uint8, and the opacity, [H,W], uint8, of a heat-map.
+
+    The heat-map is invisible up to half the threshold, and strongest from twice the threshold on.
+
+    Args:
+        scores: The raw pixel scores, [H,W].
+        threshold: The raw pixel threshold.
+    """
     level = np.clip(np.log2(np.maximum(scores, np.float32(1e-30)) / np.float32(threshold)) / 2 + 0.5, 0.0, 1.0)
     return _RAMP[(level * (len(_RAMP) - 1)).astype(np.intp)], (level * 170).astype(np.uint8)
 
 
 def outlines(mask: npt.NDArray[np.bool_]) -> list[tuple[Image.Image, tuple[int, int, int]]]:
-    """Return a black and a white line around the parts of a mask bool [H,W]: where to paint, and what colour."""
+    """Return a black and a white line around the parts of a mask: where to paint each, and its colour.
+
+    Args:
+        mask: [H,W].
+    """
     white = _grown(mask, 2)
     black = _grown(white, 1)
     return [(Image.fromarray(black & ~mask), (0, 0, 0)), (Image.fromarray(white & ~mask), (255, 255, 255))]
 
 
 def _grown(mask: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
-    """Return the mask and all within a square of `by` pixels around it."""
+    """Return the mask with everything within a square of `by` pixels around it."""
     grown: npt.NDArray[np.bool_] = mask.copy()
     for step in range(1, by + 1):
         grown[step:] |= mask[:-step]
@@ -101,7 +124,12 @@ def _grown(mask: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
 
 
 def draw_contact_sheet(pictures: Sequence[tuple[str, Image.Image]], columns: int = 5) -> Image.Image:
-    """Return overlays beside each other, each shrunk to TILE pixels, with its name below."""
+    """Return pictures beside each other, each shrunk to TILE pixels, with its name below.
+
+    Args:
+        pictures: The name and the picture of each cell; at least one.
+        columns: The most pictures in a row.
+    """
     font = ImageFont.load_default(size=16)
     cell = TILE + 32
     rows = math.ceil(len(pictures) / columns)
@@ -117,7 +145,7 @@ def draw_contact_sheet(pictures: Sequence[tuple[str, Image.Image]], columns: int
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Return the end of a text that is too wide, after an ellipsis."""
+    """Return a text, or the end of it after an ellipsis if it is too wide."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"…{text}") > width:

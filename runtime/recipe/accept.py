@@ -1,10 +1,10 @@
-""" "This one is good": photos added to a recipe on the line, what that changes, and the way back.
+"""Accepting on the line: photos of good parts that were rejected are added to a recipe, or taken back.
 
     change = preview(recipe, engine, [Photo.read(path)], rejects)
-    apply(change, file)  # a running watch takes it between two frames
+    apply(change, file)  # a running `goodparts watch` uses the new recipe from the next frame on
     apply(undo(Recipe.open(file), engine), file)
 
-Nothing is written before `apply`. refit.py computes memory and calibration.
+Only `apply` writes a file. refit.py computes memory and calibration.
 """
 
 from __future__ import annotations
@@ -29,12 +29,18 @@ from .refit import encode_for, fit_to, forget, remember
 from .signing import Signer
 
 PHOTOS_MORE = 12
-"""By default a bank may grow by as many rows as so many photos have."""
+"""By default a bank may grow by as many rows as this many photos have."""
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo: how it is called, the SHA-256 it goes by, its pixels uint8 RGB [H,W,3]."""
+    """A photo.
+
+    Attributes:
+        name: What people call it.
+        sha256: The SHA-256 that identifies it.
+        pixels: Its pixels, [H,W,3], uint8, RGB.
+    """
 
     name: str
     sha256: str
@@ -42,23 +48,61 @@ class Photo:
 
     @classmethod
     def read(cls, path: Path) -> Photo:
-        """Read a picture file."""
+        """Read a picture file.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The photo.
+
+        Raises:
+            ImageError: The file is not a picture, or is damaged.
+            FileError: The file cannot be read.
+        """
         return cls.decode(printable(Path(path.name)), read_bytes(path))
 
     @classmethod
     def decode(cls, name: str, data: bytes) -> Photo:
-        """Decode a picture file's bytes, whose SHA-256 the photo gets."""
+        """Decode a picture file's bytes.
+
+        Args:
+            name: What people call the photo.
+            data: The bytes, whose SHA-256 identifies the photo.
+
+        Returns:
+            The photo.
+
+        Raises:
+            ImageError: The bytes are not a picture, or are damaged.
+        """
         return cls(name, hashlib.sha256(data).hexdigest(), decode(data, name))
 
     @classmethod
     def of_pixels(cls, name: str, pixels: Array8) -> Photo:
-        """Make a photo of a frame that never was a file; its SHA-256 is that of the pixels."""
+        """Make a photo of a frame that never was a file.
+
+        Args:
+            name: What people call the photo.
+            pixels: The frame, [H,W,3], uint8, RGB; the SHA-256 of its bytes identifies the photo.
+
+        Returns:
+            The photo.
+        """
         return cls(name, hashlib.sha256(pixels.tobytes()).hexdigest(), pixels)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A photo's score before and after a change, and the verdicts, all by the recipe's own thresholds then."""
+    """What a change of the recipe does to one photo's score and verdict.
+
+    Attributes:
+        name: The photo's name.
+        before: Its score before the change, a share of the threshold then.
+        after: Its score after the change, a share of the threshold then.
+        was: Its verdict before.
+        becomes: Its verdict after.
+    """
 
     name: str
     before: float
@@ -68,13 +112,20 @@ class Effect:
 
     @property
     def turns_good(self) -> bool:
-        """Whether a part that was rejected or to be reviewed is good after the change."""
+        """Whether the part was rejected or to be reviewed, and is good after the change."""
         return self.was != "good" and self.becomes == "good"
 
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """A recipe before and after; photos: what becomes of those that are accepted or taken back; rejects: of others."""
+    """A change of a recipe that is not written yet.
+
+    Attributes:
+        before: The recipe as it is.
+        after: The recipe as it would be.
+        photos: What becomes of the photos that are accepted or taken back.
+        rejects: What becomes of other rejected photos.
+    """
 
     before: Recipe
     after: Recipe
@@ -83,7 +134,7 @@ class Change:
 
 
 Accept = list[tuple[Shot, Array8]]
-"""The photos of one accept, each with its views uint8 [per_photo,S,S,3]."""
+"""The photos of one accept, each with its views, [tiles,S,S,3], uint8, RGB."""
 
 
 def preview(
@@ -94,14 +145,23 @@ def preview(
     max_rows: int | None = None,
     view: View | None = None,
 ) -> Change:
-    """Return what accepting the photos would do.
+    """Return what accepting photos would change.
 
-    max_rows: bound on each bank from now on (refit.most_novel chooses the rows); None leaves it as it is, at first
-    PHOTOS_MORE photos more than were learned from. view: how the photos are looked at, where their source has a region
-    or mask of its own; None is the recipe's.
+    Args:
+        recipe: The recipe.
+        engine: The engine that encodes the photos. If the recipe's memory is of another graph, it is computed again
+            first.
+        photos: The photos to accept, at least one.
+        rejects: Other photos whose scores are compared before and after.
+        max_rows: The most rows that a bank may hold from now on; `refit.most_novel` chooses them. None keeps the
+            recipe's bound, which at the first accept is that of PHOTOS_MORE photos more than were learned from.
+        view: How the photos and rejects are looked at, if their source has its own region or mask; None takes the
+            recipe's view.
 
-    Raises RecipeError for a recipe that does not fit the engine, holds no shots or ignores its memory; SettingsError
-    for a photo that the recipe holds already, or that its view does not fit.
+    Raises:
+        RecipeError: The recipe does not fit the engine, holds no shots, or does not use its memory.
+        SettingsError: There is no photo, a photo is in the recipe already, the view does not fit a photo, or `max_rows`
+            is too small.
     """
     if recipe.header.fusion == "prompt":
         raise RecipeError(
@@ -129,9 +189,20 @@ def undo(
     rejects: Iterable[Photo] = (),
     view: View | None = None,
 ) -> Change:
-    """Return what taking an accept back would do: the last one, or `which`, by number, photo's name or SHA-256.
+    """Return what taking one accept back would change.
 
-    The engine is needed where other accepted photos remain, and to score any. view: see preview; of the rejects.
+    Args:
+        recipe: The recipe.
+        engine: The engine that encodes photos. None is accepted if no other accepted photo remains; then no photo is
+            scored.
+        which: The accept: its number from 1 on, the name of a photo of it, or at least 8 digits of a photo's SHA-256.
+            None takes the last one.
+        rejects: Other photos whose scores are compared before and after.
+        view: How the rejects are looked at, as in `preview`.
+
+    Raises:
+        SettingsError: No photo was accepted, `which` does not name one accept, or the engine is needed and missing.
+        RecipeError: The recipe does not fit the engine, or lacks the photos that were accepted.
     """
     accepts = history(recipe)
     at = _find(accepts, which)
@@ -146,30 +217,44 @@ def undo(
 
 
 def apply(change: Change, path: Path, sign: Signer | None = None) -> None:
-    """Write what the change makes of the recipe at `path`, whole or not at all.
+    """Write a change into the recipe file, whole or not at all.
 
-    RecipeError where that is no longer the recipe that the change was worked out for; SettingsError where it is signed,
-    and no key is given to sign it again.
+    Args:
+        change: The change.
+        path: The recipe file.
+        sign: The key that signs the file; a signed recipe needs one.
+
+    Raises:
+        RecipeError: The file no longer holds the recipe that the change was made from.
+        SettingsError: The recipe is signed and no key is given.
+        FileError: The file cannot be read or written.
     """
     if Recipe.open(path).digest != change.before.digest:
-        raise RecipeError(f"{path} has changed since: look again at what accepting would do")
+        raise RecipeError(f"{path} has changed since the preview: look again at what accepting would do")
     change.after.save(path, sign)
 
 
 def history(recipe: Recipe) -> list[Accept]:
-    """Return what was accepted, oldest first; RecipeError where photos are to be kept and are not there."""
+    """Return what was accepted, oldest first.
+
+    Args:
+        recipe: The recipe.
+
+    Raises:
+        RecipeError: The recipe lists accepted photos but does not hold them.
+    """
     header = recipe.header
     if not header.accepted:
         return []
     if recipe.shots is None:
-        raise RecipeError("the recipe lists accepted photos and holds none: train it again")
+        raise RecipeError("the recipe lists accepted photos but does not hold them: train it again")
     photos = list(zip(header.shots, np.split(recipe.shots, len(header.shots)), strict=True))[header.learned_shots :]
     ends = itertools.accumulate(header.accepted.accepts)
     return [photos[end - count : end] for count, end in zip(header.accepted.accepts, ends, strict=True)]
 
 
 def _remember(recipe: Recipe, engine: Engine, accepts: list[Accept], max_rows: int | None) -> Recipe:
-    """Return the recipe with these accepts in the place of its own."""
+    """Return the recipe with these accepts in place of its own."""
     learned = forget(recipe)
     if not accepts:
         return learned

@@ -1,9 +1,9 @@
-"""Thresholds from good photos only.
+"""Thresholds from photos of good parts only.
 
-Each shot is scored as if it were new: against the memory of the other shots (leave-one-out), or, where
-there is only one, as slightly shifted copies of itself. Better still are further good photos that the memory
-has never seen. What good parts score that way gives the location and spread from which thresholds follow, on the
-assumption that the logarithms of good parts' scores are normally distributed. The prompts stay as they are.
+Each shot is scored as if it were new: against the memory of the other shots (leave-one-out). A single shot is replaced
+by slightly shifted copies of itself. Further good photos, which are not in the memory, are better still. The mean and
+the spread of the logarithms of these scores give the thresholds, on the assumption that the logarithms are normally
+distributed. The prompts stay as they are.
 """
 
 from __future__ import annotations
@@ -37,26 +37,33 @@ from ..core.scoring import (
 )
 
 Encode = Callable[[Array8], Features]
-"""Views uint8 [B,S,S,3] → Features: an engine's graph, or torch."""
+"""A function that encodes views, [B,S,S,3], uint8, RGB: an engine's graph, or torch."""
 
 FALSE_REJECT_RATE = 0.05
-"""Default share of good parts that may be rejected; with four photos it is about what happens (docs/accuracy.md)."""
+"""The default share of good parts that may be rejected. With four photos it holds approximately (docs/accuracy.md)."""
 
 PRIOR_SPREAD = 0.15
-"""Spread of log scores expected before any photo is seen; counts as much as PRIOR_PHOTOS photos."""
+"""The spread of log scores that is expected before any photo is seen."""
 PRIOR_PHOTOS = 4
+"""PRIOR_SPREAD counts as much as this many photos."""
 
 COPY_INFLATION = 1.2
-"""Shifted copies of one photo lie closer to its memory than another good part does: their scores times this."""
+"""Multiplies the scores of shifted copies, which lie closer to their photo's memory than another good part does."""
 COPY_SPREAD = 0.3
-"""And they say nothing of how much good parts differ: spread of log scores assumed for a single photo."""
+"""The spread of log scores assumed for a single photo, whose copies do not tell how much good parts differ."""
 
 LARGEST_LOGARITHM = 100.0
-"""The bound of a score's logarithm. No score reaches it, and no exponential overflows below it."""
+"""The largest accepted logarithm of a score. Real scores stay far below, and its exponential does not overflow."""
 
 
 class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What good parts score at one level: the scores themselves, and mean and spread of their logarithms."""
+    """What good parts score at one level.
+
+    Attributes:
+        scores: The raw scores.
+        location: The mean of their natural logarithms; of unlabelled parts, the median.
+        spread: The spread of the logarithms from which thresholds follow, above 0.
+    """
 
     scores: tuple[float, ...]
     location: float
@@ -70,11 +77,19 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
     def threshold(self, false_reject_rate: float) -> float:
-        """Return the score that good parts exceed with this probability, for log-normal scores."""
+        """Return the score that good parts exceed with this probability, for log-normal scores.
+
+        Args:
+            false_reject_rate: The probability, above 0 and below 1.
+        """
         return math.exp(self.location + NormalDist().inv_cdf(1.0 - false_reject_rate) * self.spread)
 
     def scaled(self, factor: float) -> Level:
-        """Return the level as it would be with every score this many times as high."""
+        """Return the level with every score multiplied by a factor.
+
+        Args:
+            factor: The factor, above 0.
+        """
         return Level(tuple(score * factor for score in self.scores), self.location + math.log(factor), self.spread)
 
 
@@ -83,9 +98,13 @@ Source = Literal["leave-one-out", "copies", "further photos", "unlabelled parts"
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Good parts at both levels: image scores, and maxima of the anomaly map, one of each per photo.
+    """What good parts score at both levels. Each level has one score for each photo.
 
-    The scores of "unlabelled parts" are those of all of them, a few bad ones included.
+    Attributes:
+        source: The photos that it rests on. "unlabelled parts" may have a few bad parts among them, whose scores are
+            listed too.
+        image: The image scores.
+        pixel: The maxima of the anomaly maps.
     """
 
     source: Source
@@ -93,19 +112,26 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pixel: Level
 
     def photos_missing(self, false_reject_rate: float) -> int:
-        """Return how many more good photos it takes to verify a rate: n photos can verify 1/(n+1).
+        """Return how many more good photos are needed to verify a rate.
 
-        The copies of a single photo count as one.
+        n photos verify the rate 1/(n+1). The copies of a single photo count as one photo.
+
+        Args:
+            false_reject_rate: The share of good parts that may be rejected, above 0.
         """
         photos = 1 if self.source == "copies" else len(self.image.scores)
         return max(0, math.ceil(1.0 / false_reject_rate - 1e-9) - 1 - photos)
 
 
 def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: int, encode: Encode) -> list[Branches]:
-    """What a product's own shots score as if they were new, per_photo views each: features and views (uint8
-    [k·per_photo,S,S,3]).
+    """Return what a product's shots score as if they were new; for a single shot, what its shifted copies score.
 
-    `encode` is called only for a single photo, for its shifted copies.
+    Args:
+        learned: The product, with the memory of all its shots.
+        features: The features of the shots' views.
+        shots: The views, [k·per_photo,S,S,3], uint8, RGB.
+        per_photo: The number of views of each shot.
+        encode: Encodes views; called only for the copies of a single shot.
     """
     count = len(shots) // per_photo
     if count == 1:
@@ -114,7 +140,12 @@ def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: 
 
 
 def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]:
-    """Score each of a product's photos, in their order, against the rows of the others."""
+    """Return what each of a product's photos scores against the memory of the others.
+
+    Args:
+        learned: The product, with the memory of all the photos.
+        photos: The features of each photo's views, in the order of the photos in the memory.
+    """
     if learned.fusion == "subspace":
         return [score_branches(photo, without_shot(learned, index)) for index, photo in enumerate(photos)]
     similarities, margins = [], []
@@ -126,7 +157,7 @@ def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]
         for photo, end in enumerate(ends):
             of_photo = shots == photo
             similarity, rows = nearest(every, bank[of_photo])
-            similarity[end - len(queries[photo]) : end] = -np.inf  # its own
+            similarity[end - len(queries[photo]) : end] = -np.inf  # its own rows
             is_better = similarity > best
             best[is_better] = similarity[is_better]
             if learned.margins:
@@ -142,7 +173,12 @@ def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]
 
 
 def without_shot(learned: Learned, shot: int) -> Learned:
-    """Return what was learned, its memory without the rows of one shot."""
+    """Return what was learned, without one shot's rows of the memory and without margins.
+
+    Args:
+        learned: What was learned.
+        shot: The shot's index.
+    """
     kept = [shots != shot for shots in learned.shot_of_row]
     banks = tuple(bank[rows] for bank, rows in zip(learned.banks, kept, strict=True))
     shots = tuple(shots[rows] for shots, rows in zip(learned.shot_of_row, kept, strict=True))
@@ -150,7 +186,13 @@ def without_shot(learned: Learned, shot: int) -> Learned:
 
 
 def calibrate(good: Sequence[Branches], learned: Learned, copies: bool) -> Calibration:
-    """Calibrate a product on what its own shots score (score_shots); copies: whether they are of a single photo."""
+    """Return the calibration of a product on its own shots.
+
+    Args:
+        good: What the shots score (`score_shots`).
+        learned: The product, which tells how branches are combined.
+        copies: Whether `good` is of the copies of a single shot.
+    """
     image, pixel = photo_scores([combine(photo, learned) for photo in good])
     if not copies:
         return summarise("leave-one-out", image, pixel)
@@ -162,27 +204,46 @@ def calibrate(good: Sequence[Branches], learned: Learned, copies: bool) -> Calib
 
 
 def calibrate_on(learned: Learned, photos: Sequence[Array8], encode: Encode) -> Calibration:
-    """Calibrate on good photos that are not in the memory: the views [per_photo,S,S,3] of each."""
+    """Return the calibration of a product on good photos that are not in its memory.
+
+    Args:
+        learned: The product.
+        photos: The views of each photo, [tiles,S,S,3], uint8, RGB.
+        encode: Encodes views.
+    """
     return summarise("further photos", *photo_scores(score_photos(learned, photos, encode)))
 
 
 def score_photos(learned: Learned, photos: Sequence[Array8], encode: Encode) -> list[Scores]:
-    """Score each photo's views."""
+    """Return the scores of each photo's views.
+
+    Args:
+        learned: The product.
+        photos: The views of each photo, [tiles,S,S,3], uint8, RGB.
+        encode: Encodes views.
+    """
     return [score(encode(views), learned) for views in photos]
 
 
 def photo_scores(photos: Sequence[Scores]) -> tuple[Floats, Floats]:
-    """Return image score and map maximum of each photo, over its views: [n], [n]."""
+    """Return the image score, [n], and the maximum of the anomaly map, [n], of each photo over its views.
+
+    Args:
+        photos: The scores of each photo's views.
+    """
     image = [photo.image.max() for photo in photos]
     pixel = [max(anomaly_map(grid).max() for grid in photo.grid) for photo in photos]
     return np.array(image, np.float32), np.array(pixel, np.float32)
 
 
 def shifted_copies(views: Array8) -> list[Array8]:
-    """Return one photo's views uint8 [T,S,S,3] moved and enlarged by 4 %, towards each corner.
+    """Return four copies of a photo, each enlarged by 4 % and moved towards a corner.
 
-    Of the mild changes between two good parts this is the one that matters to the memory; changes of light and
-    sharpness were tried and score next to nothing.
+    Of the mild changes between two good parts, this is the one that matters to the memory. Changes of light and
+    sharpness were tried and hardly raise the score.
+
+    Args:
+        views: The photo's views, [tiles,S,S,3], uint8, RGB.
     """
     size = views.shape[1]
     part = 0.96 * size
@@ -196,13 +257,21 @@ def shifted_copies(views: Array8) -> list[Array8]:
 
 
 def summarise(source: Source, image: Floats, pixel: Floats) -> Calibration:
-    """Make a calibration from the scores of good photos."""
+    """Return a calibration from the scores of good photos.
+
+    Args:
+        source: What the photos are.
+        image: Their image scores, [n].
+        pixel: The maxima of their anomaly maps, [n].
+    """
     return Calibration(source=source, image=_level(image), pixel=_level(pixel))
 
 
 def _level(values: npt.NDArray[np.floating], spread: float | None = None) -> Level:
-    """Location and spread of log scores; a spread that is not given is drawn from them towards the prior, and
-    widened for few photos."""
+    """Return the level of scores [n].
+
+    Without a given spread, the spread is estimated, drawn towards the prior, and widened for few photos.
+    """
     logs = np.log(np.maximum(values.astype(np.float64), SMALLEST_SCORE))
     count = len(logs)
     if spread is None:
@@ -214,9 +283,12 @@ def _level(values: npt.NDArray[np.floating], spread: float | None = None) -> Lev
 
 @dataclasses.dataclass(frozen=True)
 class Separation:
-    """Good and bad photos' image scores beside each other.
+    """A threshold between good and bad photos, and its errors.
 
-    threshold: the proposed one; it rejects `rejected` of the good and misses `missed` of the bad.
+    Attributes:
+        threshold: The raw image score.
+        rejected: How many of the good photos it rejects.
+        missed: How many of the bad photos it misses.
     """
 
     threshold: float
@@ -225,10 +297,18 @@ class Separation:
 
 
 def separate(good: Floats, bad: Floats, threshold: float) -> Separation:
-    """Return the threshold at which the shares of good photos rejected and bad ones missed are least in sum.
+    """Return the threshold with the least sum of the share of good photos rejected and the share of bad ones missed.
 
-    Among equally good ones it is the nearest to `threshold`, which good photos gave and which may be one of them; the
-    others lie half-way between two scores in the logarithm.
+    The candidates are `threshold`, the points half-way between the logarithms of neighbouring scores, and one point
+    below and one above all scores. Of equally good candidates, the nearest to `threshold` is returned.
+
+    Args:
+        good: Raw image scores of good photos, [n], at least one.
+        bad: Raw image scores of bad photos, [m], at least one.
+        threshold: The present threshold, above 0.
+
+    Raises:
+        SettingsError: Good or bad photos are missing.
     """
     if not len(good) or not len(bad):
         raise SettingsError("a threshold is proposed from good and bad photos: give at least one of each")

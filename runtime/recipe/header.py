@@ -1,4 +1,4 @@
-"""What a recipe says beside its arrays: product, shots, thresholds, and how all of it came about."""
+"""A recipe's header: everything in a recipe but its arrays."""
 
 from __future__ import annotations
 
@@ -17,30 +17,41 @@ from .calibrate import Calibration
 from .memory import POSES
 
 FORMAT_VERSION = 3
+"""The version of a recipe without conditions."""
 PROMPTED_VERSION = 4
-"""The version of a recipe with conditions, which needs a prompted graph; a reader of version 3 cannot score it."""
+"""The version of a recipe with conditions, which needs a prompted graph. A reader of version 3 cannot score it."""
 
 MAX_RESIDUAL_WEIGHT = 20.0
-"""No score overflows up to it: a residual margin is a difference of cosines, at most 4."""
+"""The largest weight of the residual margin. A margin is at most 4, so no score overflows."""
 
 
 class Shot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A photo the product was learned from: file name and SHA-256 of the file."""
+    """A photo that the product was learned from.
+
+    Attributes:
+        name: The name of its file.
+        sha256: The SHA-256 of its file.
+    """
 
     name: str
     sha256: str
 
 
 Verdict = Literal["good", "review", "reject"]
+"""The verdict on a frame. A part to review is not rejected, but a person should look at it."""
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Raw scores from which a part is rejected (image) and a region is outlined (pixel).
+    """The raw scores at which a part is rejected and a region is outlined.
 
-    People are shown a part's score as a share of the image threshold: 1 is the limit.
+    People see a part's score as a share of the image threshold: a part is rejected at 1.
 
-    min_area: smallest region to report, in frame pixels; review: score, as a share of the image threshold, from which
-    a part that is not rejected is for a person to look at, above 0 and below 1; None for no such band.
+    Attributes:
+        image: The raw image score at which a part is rejected, above 0.
+        pixel: The raw pixel score at which a region is outlined, above 0.
+        min_area: The smallest region to report, in pixels of the frame.
+        review: The score, as a share of the image threshold, at which a part that is not rejected is to be reviewed,
+            above 0 and below 1; None for no review.
     """
 
     image: float
@@ -51,25 +62,45 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def scaled_by(self, factor: float) -> Thresholds:
         """Return the thresholds with the image and the pixel threshold multiplied by a factor.
 
-        Both move, for else parts that a higher image threshold lets pass as good would still have outlined defects.
-        Raises SettingsError for a factor that is not a finite number above 0.
+        Both move; otherwise a part that a higher image threshold lets pass would still have outlined defects.
+
+        Args:
+            factor: The factor, above 0.
+
+        Raises:
+            SettingsError: The factor is not a finite number above 0.
         """
         check_factor(factor)
         return msgspec.structs.replace(self, image=self.image * factor, pixel=self.pixel * factor)
 
     def score(self, raw_score: float) -> float:
-        """Return an image score as a share of the image threshold: 1 is the limit."""
+        """Return an image score as a share of the image threshold.
+
+        Args:
+            raw_score: The raw image score.
+        """
         return raw_score / self.image
 
     def verdict(self, raw_score: float) -> Verdict:
-        """Return the verdict on a part with this raw image score."""
+        """Return the verdict on a part.
+
+        Args:
+            raw_score: Its raw image score.
+        """
         score = self.score(raw_score)
         if score >= 1.0:
             return "reject"
         return "good" if self.review is None or score < self.review else "review"
 
     def check(self) -> None:
-        """Raise SettingsError for values that would decide nothing."""
+        """Check every value.
+
+        `image` and `pixel` are finite and above 0, `min_area` is finite and 0 or more, `review` is None or above 0 and
+        below 1.
+
+        Raises:
+            SettingsError: A value is out of range.
+        """
         if self.review is not None and not 0.0 < self.review < 1.0:
             raise SettingsError(
                 f"review {self.review}: a score above 0 and below 1 is needed, as in 0.8; 1 is where parts are rejected"
@@ -83,20 +114,29 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def check_factor(factor: float) -> None:
-    """Raise SettingsError for a factor that cannot move a threshold."""
+    """Check a factor that thresholds are to be multiplied by.
+
+    Args:
+        factor: The factor.
+
+    Raises:
+        SettingsError: The factor is not a finite number above 0.
+    """
     if not (math.isfinite(factor) and factor > 0):
         raise SettingsError(
-            f"threshold {factor}: a finite number above 0 is needed, as a multiple of the recipe's limit: "
+            f"threshold {factor}: a finite number above 0 is needed, as a multiple of the recipe's threshold: "
             "1.2 lets parts pass that score up to 1.2 now"
         )
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Photos that an operator said are good, the last of the recipe's shots (accept.py).
+    """The photos that an operator accepted. They are the last of the recipe's shots (accept.py).
 
-    accepts: how many photos each accept added, oldest first; max_rows: most rows that a bank may hold, those of the
-    learned shots always among them; learned: the calibration on these only; learned_scene: the scene of these only,
-    unset where the recipe had none.
+    Attributes:
+        accepts: How many photos each accept added, oldest first.
+        max_rows: The most rows that a bank may hold. Those of the learned shots always stay.
+        learned: The calibration on the learned shots only.
+        learned_scene: The scene of the learned shots only; unset if the recipe had none.
     """
 
     accepts: tuple[int, ...]
@@ -110,17 +150,36 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of a recipe but its arrays.
+    """Everything in a recipe but its arrays.
 
-    version: FORMAT_VERSION, or PROMPTED_VERSION where there are conditions; graph: the graph id that banks and
-    calibration were computed with (EngineSpec.graph_id); settings: of the method, as it resolved them; image_maximum
-    and temperature: see scoring.Learned; fusion: of raw scores ("paper"), of the memory's distance and the prompts'
-    residual margin ("residual"), one branch only ("prompt", "memory"), or the distance from the subspace of the memory
-    ("subspace"); residual_weight: of that margin;
-    memory_share: of the shots' patches that the banks hold; shot_calibration: on the shots themselves; calibration: the
-    one that thresholds follow, the same or one on further photos; false_reject_rate: what the thresholds were set for;
-    poses: whether the shots are remembered turned and mirrored too; accepted: which of the shots were added on the
-    line; scene: what the shots show; signature, digest: of the file this was read from.
+    Attributes:
+        version: FORMAT_VERSION, or PROMPTED_VERSION for a recipe with conditions.
+        product: What the product is called.
+        method: The method that learned it.
+        protocol: Whether the paper ("clean") or PromptAD's released code ("official") was followed.
+        settings: The method's settings, as it resolved them.
+        encoder: The encoder that the recipe fits.
+        graph: The id of the graph that memory and calibration were computed with (EngineSpec.graph_id).
+        view: Which part of a frame is looked at, and in how many tiles.
+        temperature: The multiplier of the prompts' cosines (scoring.Learned).
+        image_maximum: Where the memory's image score is taken (scoring.Learned).
+        fusion: What scores are made of: both branches' raw scores ("paper"), the memory's distance and the prompts'
+            residual margin ("residual"), one branch only ("prompt", "memory"), or the distance from the memory's
+            subspace ("subspace").
+        residual_weight: The weight of the residual margin, 0 to MAX_RESIDUAL_WEIGHT.
+        memory_share: The share of the shots' patches that the banks hold.
+        shots: The photos that the product was learned from, and then those that were accepted.
+        shot_calibration: The calibration on the shots themselves.
+        calibration: The calibration that the thresholds follow from: the same, or one on further photos.
+        false_reject_rate: The share of good parts that may be rejected, for which the thresholds were set.
+        thresholds: The thresholds.
+        seed: The seed of everything that was drawn at random.
+        versions: Library → the version that made the recipe.
+        poses: Whether the shots are remembered turned and mirrored too.
+        accepted: The photos that were accepted on the line; unset if there are none.
+        scene: The scene that the shots show; unset if none was learned.
+        signature: The signature of the file that this was read from, 128 hexadecimal digits; unset if it is unsigned.
+        digest: The digest of the file that this was read from.
     """
 
     version: int
@@ -151,36 +210,44 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         if self.learned_shots < 1:
-            raise ValueError(f"{len(self.shots)} shots: at least one is learned from, besides accepted ones")
+            raise ValueError(f"{len(self.shots)} shots: at least one is needed besides the accepted ones")
         if not 0 < self.false_reject_rate < 0.5:
             raise ValueError(f"false_reject_rate {self.false_reject_rate}: between 0 and 0.5 is accepted")
         if not 0 <= self.residual_weight <= MAX_RESIDUAL_WEIGHT:
             raise ValueError(f"residual_weight {self.residual_weight}: from 0 to {MAX_RESIDUAL_WEIGHT} is accepted")
         if self.image_maximum == "top" and self.fusion not in ("memory", "subspace"):
             raise ValueError(
-                f"image_maximum 'top' with fusion {self.fusion!r}: only scores of the memory by itself have it"
+                f"image_maximum 'top' with fusion {self.fusion!r}: only the fusions memory and subspace have it"
             )
         if self.scene and self.scene.views != self.view.count:
             raise ValueError(f"a scene of {self.scene.views} views: a photo has {self.view.count}")
 
     @property
     def learned_shots(self) -> int:
-        """How many of the shots were learned from; the others were accepted later."""
+        """The number of shots that were learned from. The other shots were accepted later."""
         return len(self.shots) - (sum(self.accepted.accepts) if self.accepted else 0)
 
     @property
     def rows_per_photo(self) -> int:
-        """How many patches a photo has, over its tiles and poses."""
+        """The number of patches of a photo, over its tiles and poses."""
         return self.view.count * self.encoder.grid[0] * self.encoder.grid[1] * (POSES if self.poses else 1)
 
     @property
     def is_provisional(self) -> bool:
-        """Whether the threshold rests on copies of a single photo, which tell nothing of how parts differ."""
+        """Whether the threshold rests on copies of a single photo, which do not tell how much good parts differ."""
         level = self.calibration.image
         return self.calibration.source == "copies" and self.thresholds.image == level.threshold(self.false_reject_rate)
 
     def follow(self, calibration: Calibration, others: Thresholds) -> Thresholds:
-        """Return another calibration's thresholds where these are what the present one gives, else `others`."""
+        """Return the recipe's thresholds moved to another calibration.
+
+        A threshold that follows from the present calibration is replaced by the one that follows from the other. Any
+        other threshold was set by hand, and is taken from `others`.
+
+        Args:
+            calibration: The other calibration.
+            others: The image and pixel thresholds to take where they were set by hand.
+        """
         rate, now = self.false_reject_rate, self.calibration
         image, pixel = self.thresholds.image, self.thresholds.pixel
         return Thresholds(

@@ -1,4 +1,4 @@
-"""The memory of good patches: which rows are kept, and what the shots themselves say about it."""
+"""The memory of good patches: which rows are kept, and how it is calibrated on its own shots."""
 
 from __future__ import annotations
 
@@ -16,19 +16,28 @@ from ..core.scoring import Branches, Features, Floats, Learned, prompt_margins
 from .calibrate import Calibration, Encode, calibrate, score_shots
 
 Halves = npt.NDArray[np.float16]
+"""Rows of a bank, [R,W]."""
 ShotOfRow = npt.NDArray[np.int32]
+"""The index of the shot that each row of a bank came from, [R]."""
 
 POSES = 8
-"""The ways in which a square can be turned by quarters and mirrored."""
+"""The number of ways to turn a square by quarters and to mirror it."""
 
 PROJECTED = 128
-"""Width in which a coreset is chosen (Johnson-Lindenstrauss; PatchCore does so too)."""
+"""The width to which rows are projected before a coreset is chosen (Johnson-Lindenstrauss; PatchCore does so too)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """banks float16 [R_m,W_m]; shot_of_row int32 [R_m], the shot that each row came from; margins float32 [R_m], of its
-    patch (scoring.Learned); the calibration on the shots; the scene that they show."""
+    """The memory of a product.
+
+    Attributes:
+        banks: The rows of each tap, [R_m,W_m], float16.
+        shot_of_row: The shot that each row of a bank came from, [R_m], int32.
+        margins: The prompt margin of the patch that each row came from (scoring.Learned), [R_m], float32.
+        calibration: The calibration on the shots.
+        scene: The scene that the shots show.
+    """
 
     banks: tuple[Halves, ...]
     shot_of_row: tuple[ShotOfRow, ...]
@@ -47,16 +56,24 @@ def fit_memory(
     share: float = 1.0,
     poses: bool = False,
 ) -> Memory:
-    """Remember the patches of the shots (eq. 8's banks), or a share of them, and calibrate on them.
+    """Return the memory of the shots' patches, or of a share of them (PromptAD, eq. 8), calibrated on the shots.
 
-    features, shots: per_photo views of each photo; prompts stay as they are. poses: remember every view turned and
-    mirrored too. The calibration scores each shot as it is, against all poses of the others.
+    The calibration scores each shot as it is against all poses of the others.
+
+    Args:
+        learned: The product, whose prompts stay as they are; its memory is not read.
+        features: The features of the shots' views.
+        shots: The views, [k·per_photo,S,S,3], uint8, RGB.
+        per_photo: The number of views of each shot.
+        encode: Encodes views.
+        share: The share of the patches to keep, above 0 and up to 1; `coreset` chooses them.
+        poses: Whether to remember every view turned and mirrored too.
     """
     photos = len(shots) // per_photo
     poses_of_shots = list(encode_poses(features, shots, encode, poses))
 
     def by_photo(of_poses: list[npt.NDArray[np.float32]]) -> Floats:
-        """Return the rows [photos,n,…] of each photo, pose after pose."""
+        """Return the rows of each photo, pose after pose, [photos,n,…]."""
         return np.concatenate([rows.reshape(photos, -1, *rows.shape[2:]) for rows in of_poses], axis=1)
 
     patch_margins = by_photo([prompt_margins(pose.local, learned.pixel_prompts) for pose in poses_of_shots]).ravel()
@@ -69,7 +86,7 @@ def fit_memory(
         banks.append(rows[kept])
         shot_of_row.append((kept // per_photo_rows).astype(np.int32))
         margins.append(patch_margins[kept])
-    # Calibrated with what is stored, not with what was rounded away.
+    # The calibration uses the banks as they are stored, rounded to float16.
     stored = dataclasses.replace(
         learned,
         banks=tuple(bank.astype(np.float32) for bank in banks),
@@ -83,7 +100,14 @@ def fit_memory(
 
 
 def encode_poses(features: Features, views: Array8, encode: Encode, poses: bool) -> Iterator[Features]:
-    """Yield the features of views uint8 [B,S,S,3] and, where poses are remembered, of their seven other poses."""
+    """Yield the features of views, and then, if poses are remembered, those of their seven other poses.
+
+    Args:
+        features: The features of the views as they are.
+        views: The views, [B,S,S,3], uint8, RGB.
+        encode: Encodes views.
+        poses: Whether poses are remembered.
+    """
     yield features
     for pose in range(1, POSES if poses else 1):
         mirrored = views if pose < 4 else views[:, :, ::-1]
@@ -91,13 +115,13 @@ def encode_poses(features: Features, views: Array8, encode: Encode, poses: bool)
 
 
 def scene_of_shots(shots: Array8, per_photo: int, good: Sequence[Branches]) -> Scene:
-    """Learn the scene that the shots show.
+    """Return the scene that the shots show.
 
     Args:
-        shots: their views, uint8 [k·per_photo,S,S,3].
-        per_photo: how many views each has.
-        good: what each shot scores against the memory of the others; of a single shot, what its copies score, which a
-            scene passes over.
+        shots: Their views, [k·per_photo,S,S,3], uint8, RGB.
+        per_photo: The number of views of each shot.
+        good: What each shot scores against the memory of the others. For a single shot it is what the shot's copies
+            score, which the scene does not use.
     """
     photos = [shots[start : start + per_photo] for start in range(0, len(shots), per_photo)]
     return learn_scene([
@@ -106,10 +130,16 @@ def scene_of_shots(shots: Array8, per_photo: int, good: Sequence[Branches]) -> S
 
 
 def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArray[np.intp]:
-    """Return rising indices of `keep` rows that leave no row far from all of them: greedy k-center, farthest first.
+    """Return the rising indices of a selection of rows that leaves no row far from all selected ones.
 
-    It starts from the first row of every photo, per_photo rows each, so that no photo goes without. At most
-    len(rows) and at least one row a photo are kept.
+    The choice is the greedy k-center, farthest row first. It starts from the first row of every photo, so that each
+    photo keeps at least one row.
+
+    Args:
+        rows: The rows, [n,W].
+        keep: The number of rows to keep; all rows if it is larger, and one of each photo if it is smaller.
+        per_photo: The number of rows of each photo.
+        seed: The seed of the random projection.
     """
     kept = list(range(0, len(rows), per_photo))
     if keep >= len(rows):

@@ -18,7 +18,7 @@ from .recipe import Recipe
 from .shots import Shots
 
 LIBRARIES = ("goodparts", "numpy", "pillow")
-"""Their versions are written into every recipe, beside those of LearnedProduct.libraries."""
+"""The packages whose versions are written into every recipe, besides those of LearnedProduct.libraries."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +40,11 @@ class Product:
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """How products are learned, whatever they are and whatever the method is.
+    """The options of learning that every product and every method share.
 
     Attributes:
-        seed: Of everything that is drawn at random, from 0 to 2^63−1.
-        protocol: Whether the paper or its released code is followed.
+        seed: The seed of everything that is drawn at random, from 0 to 2^63−1.
+        protocol: Whether the paper ("clean") or its released code ("official") is followed.
         false_reject_rate: The share of good parts that may be rejected, between 0 and 0.5.
 
     Raises:
@@ -71,8 +71,8 @@ class LearnedProduct:
         method: The method's name in the recipe.
         settings: The method's settings in the recipe.
         prompts: The prompts of both levels and how they are scored and fused; its memory is still empty.
-        features: Of the shots' views, as `encode` gives them.
-        encode: Encodes views as the recipe's graph will.
+        features: The features of the shots' views, as `encode` gives them.
+        encode: Encodes views as the recipe's graph does.
         memory_share: The share of the shots' patches to remember, above 0 and up to 1.
         poses: Whether the shots are remembered turned and mirrored too.
         conditions: The inputs of the prompted graph, or None for a product of the plain graph.
@@ -94,6 +94,9 @@ class LearnedProduct:
 def one_line(text: str) -> str:
     """Return a product's text with single spaces.
 
+    Args:
+        text: The text.
+
     Raises:
         SettingsError: The text is empty.
     """
@@ -104,13 +107,16 @@ def one_line(text: str) -> str:
 
 
 def compose_recipe(encoder: Encoder, learned: LearnedProduct, graph: str, options: LearningOptions) -> Recipe:
-    """Fill the memory of a learned product, calibrate it on its shots, and return its recipe.
+    """Fill the memory of a learned product, calibrate it on its shots, and compose its recipe.
 
     Args:
         encoder: The encoder that the product was learned with.
         learned: What was learned.
         graph: The id of the engine's graph that the recipe is for.
         options: The options that it was learned with.
+
+    Returns:
+        The recipe, which is not written yet.
     """
     product = learned.product
     views = product.shots.views[encoder.image_size]

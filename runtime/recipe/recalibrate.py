@@ -1,7 +1,7 @@
-"""New thresholds for a learned recipe: for another rate, on further good photos, or on parts that nobody has sorted.
+"""New thresholds for a recipe: for another rate, on further good photos, or on parts that nobody has sorted.
 
-Nothing is written here: what comes out is a proposal. Real bad photos say how they score beside good ones, and which
-threshold tells the two apart best.
+The result is a proposal; nothing is written. Photos of bad parts are compared with good ones, and show which threshold
+separates the two best.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ from .settle import Settlement, check_parts, settle
 class BadPhotos:
     """How bad photos score beside good ones.
 
-    good_scores, bad_scores: raw image scores, [n] and [m]; rejected: good photos that the recipe's threshold rejects;
-    missed: bad photos that it lets pass; proposal: the threshold that separates them best.
+    Attributes:
+        good_scores: Raw image scores of good photos, [n].
+        bad_scores: Raw image scores of bad photos, [m].
+        rejected: How many good photos the recipe's threshold rejects.
+        missed: How many bad photos it misses.
+        proposal: The threshold that separates them best.
     """
 
     good_scores: Floats
@@ -40,10 +44,14 @@ class BadPhotos:
 
 @dataclass(frozen=True, eq=False)
 class Recalibration:
-    """The recipe with its new thresholds, and what led to them or speaks about them.
+    """A recipe with its new thresholds, and the photos that they rest on.
 
-    before, recipe: the recipe as it was and as it is proposed; settlement: what unlabelled parts propose, None where
-    there were none; unlabelled: their files, in its order; bad_photos: None where there were none.
+    Attributes:
+        before: The recipe as it was.
+        recipe: The recipe as it is proposed.
+        settlement: What unlabelled parts propose; None without such parts.
+        unlabelled: The files of the unlabelled parts, in the settlement's order.
+        bad_photos: How bad photos score; None without such photos.
     """
 
     before: Recipe
@@ -54,12 +62,12 @@ class Recalibration:
 
     @property
     def good_scores(self) -> Floats:
-        """Raw image scores of the photos that the calibration rests on, [n]."""
+        """The raw image scores of the photos that the calibration rests on, [n]."""
         return np.array(self.recipe.header.calibration.image.scores, np.float32)
 
     @property
     def missed_more(self) -> int:
-        """How many more of the bad photos the proposed thresholds miss than today's."""
+        """How many more of the bad photos the proposed threshold misses than the present one."""
         if self.bad_photos is None:
             return 0
         today = int((self.bad_photos.bad_scores < self.before.header.thresholds.image).sum())
@@ -67,7 +75,7 @@ class Recalibration:
 
     @property
     def changes(self) -> bool:
-        """Whether the recipe would be another one."""
+        """Whether the proposed recipe differs from the present one."""
         return self.recipe is not self.before
 
 
@@ -79,29 +87,31 @@ def recalibrate(
     false_reject_rate: float,
     unlabelled: Sequence[Path] = (),
 ) -> Recalibration:
-    """Place a recipe's thresholds anew.
+    """Propose new thresholds for a recipe.
 
-    With nothing new to go by, which is neither a photo of a good or an unlabelled part nor another rate, a threshold
-    that was set by hand stays.
+    Without photos of good or unlabelled parts and without another rate, a threshold that was set by hand stays.
 
     Args:
-        recipe: the recipe; the new one is returned, and nothing is written.
-        encode: views → features, by the graph that the recipe was made for.
-        good: further photos of good parts, or folders of them; none of them may be a shot of the recipe.
-        bad: photos of bad parts, or folders of them; they do not change the thresholds.
-        false_reject_rate: share of good parts that may be rejected, above 0 and below 0.5.
-        unlabelled: photos of parts of which most are good, or folders of them; the recipe's own shots among them are
-            passed over.
+        recipe: The recipe. It is not changed.
+        encode: Encodes views with the graph that the recipe was made for.
+        good: Further photos of good parts, or folders of them. None of them may be a shot of the recipe.
+        bad: Photos of bad parts, or folders of them. They do not change the thresholds.
+        false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
+        unlabelled: Photos of parts of which most are good, or folders of them. The recipe's own shots among them are
+            skipped.
+
+    Returns:
+        The recipe with its new thresholds, and what they rest on.
 
     Raises:
-        SettingsError: the rate is out of range, a good or bad photo is one of the recipe's own shots, there are too
-            few unlabelled parts, or some beside further good ones.
-        FileError, ImageError: a photo cannot be found or read.
+        SettingsError: The rate is out of range, a good or bad photo is a shot of the recipe, there are too few
+            unlabelled parts, or both good and unlabelled parts are given.
+        FileError, ImageError: A photo cannot be found or read.
     """
     if not 0.0 < false_reject_rate < 0.5:
         raise SettingsError(f"--false-reject-rate {false_reject_rate}: between 0 and 0.5, as in 0.01")
     if good and unlabelled:
-        raise SettingsError("--good and --unlabelled: a threshold rests on one of them, give either")
+        raise SettingsError("--good and --unlabelled: a threshold rests on one of them; give only one")
     before, learned, settlement = recipe, recipe.learned(), None
     files: list[Path] = []
     calibration = recipe.header.calibration
@@ -117,7 +127,7 @@ def recalibrate(
     bad_scores, _ = photo_scores(score_photos(learned, _load_views(recipe, bad), encode))
     good_scores = np.array(calibration.image.scores, np.float32)
     threshold = recipe.header.thresholds.image
-    if calibration.source == "unlabelled parts":  # nobody has said that those beyond the threshold are good
+    if calibration.source == "unlabelled parts":  # those beyond the threshold may be bad parts
         good_scores = good_scores[good_scores < threshold]
     rejected, missed = int((good_scores >= threshold).sum()), int((bad_scores < threshold).sum())
     comparison = BadPhotos(good_scores, bad_scores, rejected, missed, separate(good_scores, bad_scores, threshold))
@@ -127,7 +137,7 @@ def recalibrate(
 def _settle(
     recipe: Recipe, encode: Encode, unlabelled: Sequence[Path], false_reject_rate: float
 ) -> tuple[Settlement, list[Path]]:
-    """Return what unlabelled parts propose, and their files; one photo is in memory at a time."""
+    """Return what unlabelled parts propose, and their files. Only one photo is in memory at a time."""
     learned, files, image, pixel = recipe.learned(), [], [], []
     for path, views, shot in _read_views(recipe, unlabelled):
         if shot is None:
@@ -142,7 +152,7 @@ def _settle(
 
 
 def _load_views(recipe: Recipe, paths: Sequence[Path]) -> list[Array8]:
-    """Return the views of each photo; refuse a photo that the recipe was learned from, which would score nothing."""
+    """Return the views of each photo; refuse a shot of the recipe, which would score near 0."""
     loaded = []
     for path, views, shot in _read_views(recipe, paths):
         if shot is not None:
@@ -152,7 +162,7 @@ def _load_views(recipe: Recipe, paths: Sequence[Path]) -> list[Array8]:
 
 
 def _read_views(recipe: Recipe, paths: Sequence[Path]) -> Iterator[tuple[Path, Array8, str | None]]:
-    """Yield each photo with its views uint8 [per_photo,S,S,3], and the name of the recipe's shot that it is, if any."""
+    """Yield each photo's file, its views [tiles,S,S,3], and the name of the recipe's shot if it is one."""
     shots = {shot.sha256: shot.name for shot in recipe.header.shots}
     size, view = recipe.header.encoder.image_size, recipe.header.view
     for path in find_images(paths):

@@ -1,7 +1,7 @@
 """The recipe: everything learned for one product, in one safetensors file.
 
-The file has exactly one metadata key, `goodparts`: the header as canonical JSON. Its digest is the SHA-256
-of the whole file with the digest itself written as zeros (files.seal).
+The file has one metadata key, `goodparts`, with the header as canonical JSON. The digest in the header is the SHA-256
+of the whole file with zeros in the digest's place (files.seal). docs/formats.md describes the file.
 """
 
 from __future__ import annotations
@@ -32,20 +32,29 @@ from .signing import Signer, Trust
 
 METADATA_KEY = "goodparts"
 MAX_HEADER = 16 << 20
-"""Bytes of all that is not arrays; a mask's PNG is most of it."""
+"""The most bytes that a header may have; a mask's PNG is most of it."""
 _CONDITION = "condition."
-_DIGEST_MARK = rb"""\"digest\":\""""  # JSON within JSON
+_DIGEST_MARK = rb"""\"digest\":\""""  # its quotes are escaped: the header is JSON within JSON
 _SIGNATURE_MARK = rb"""\"signature\":\""""
 _NO_SIGNATURE = "0" * 128
 
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """A product. prompts float32 [2,D] (normal, anomalous); banks float16 [R_m,W_m], one per memory, rows in
-    the order of the shots, their poses and their tiles; shot_of_row int32 [R_m], the shot that each row came from;
-    margins float32 [R_m], of its patch (scoring.Learned); shots uint8 [k·tiles,S,S,3] as the encoder read them, or None
-    where they were left out; conditions: what the engine's prompted graph reads besides views, or None for a product of
-    the plain graph.
+    """Everything learned for one product. `teach` makes one.
+
+        recipe = Recipe.open("nut.safetensors")
+        recipe.with_thresholds(recipe.header.thresholds.scaled_by(1.2)).save("nut.safetensors")
+
+    Attributes:
+        header: Everything but the arrays: product, encoder, shots, calibration, thresholds.
+        image_prompts: The prototypes that the image feature is compared with, [2,D], float32: normal, anomalous.
+        pixel_prompts: The prototypes that patches are compared with, [2,D], float32.
+        banks: The memory's rows of each tap, [R_m,W_m], float16, in the order of shots, poses and tiles.
+        shot_of_row: The index of the shot that each row came from, [R_m], int32, for each bank.
+        margins: The prompt margin of the patch that each row came from, [R_m], float32, for each bank.
+        shots: The shots as the encoder reads them, [k·tiles,S,S,3], uint8, RGB; None if they were left out.
+        conditions: The inputs of the engine's prompted graph besides views; None for the plain graph.
     """
 
     header: RecipeHeader
@@ -59,7 +68,7 @@ class Recipe:
 
     @functools.cached_property
     def digest(self) -> str:
-        """The digest of the file, also of one that has not been written yet."""
+        """The digest of the recipe's file, 64 hexadecimal digits. A recipe that is not written yet has one too."""
         if self.header.digest != NO_DIGEST:
             return self.header.digest
         unsigned = dataclasses.replace(self, header=msgspec.structs.replace(self.header, signature=msgspec.UNSET))
@@ -80,7 +89,12 @@ class Recipe:
         )
 
     def recalibrate(self, calibration: Calibration, false_reject_rate: float) -> Recipe:
-        """Return the same product with thresholds from another calibration."""
+        """Return the same product with the thresholds of another calibration.
+
+        Args:
+            calibration: The calibration.
+            false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
+        """
         thresholds = msgspec.structs.replace(
             self.header.thresholds,
             image=calibration.image.threshold(false_reject_rate),
@@ -96,18 +110,26 @@ class Recipe:
         return dataclasses.replace(self, header=header)
 
     def with_thresholds(self, thresholds: Thresholds) -> Recipe:
-        """Return the same product with thresholds set by hand."""
+        """Return the same product with thresholds set by hand.
+
+        Args:
+            thresholds: The thresholds.
+        """
         header = msgspec.structs.replace(self.header, thresholds=thresholds, digest=NO_DIGEST)
         return dataclasses.replace(self, header=header)
 
     def to_bytes(self, sign: Signer | None = None) -> bytes:
-        """Return the file's bytes, unsigned or signed: the same recipe gives the same bytes.
+        """Return the bytes of the recipe's file. The same recipe gives the same bytes.
 
-        SettingsError for one that came from a signed file and would lose its signature.
+        Args:
+            sign: The key that signs the recipe; None leaves it unsigned.
+
+        Raises:
+            SettingsError: The recipe came from a signed file, and no key is given to sign it again.
         """
         if self.header.signature and sign is None:
             raise SettingsError(
-                "the recipe is signed: it is only written with the key, to be signed again (--key FILE)"
+                "the recipe is signed and would lose its signature: give the key to sign it again (--key FILE)"
             )
         tensors: dict[str, npt.NDArray[Any]] = {
             "image_prompts": self.image_prompts,
@@ -128,23 +150,54 @@ class Recipe:
         return seal(put(blank, _SIGNATURE_MARK, sign(blank)) if sign else blank, _DIGEST_MARK)
 
     def save(self, path: str | Path, sign: Signer | None = None) -> None:
-        """Write the file, whole or not at all."""
+        """Write the recipe's file, whole or not at all.
+
+        Args:
+            path: The file, as in nut.safetensors. An older file is replaced.
+            sign: The key that signs the recipe; None leaves it unsigned.
+
+        Raises:
+            SettingsError: The recipe came from a signed file, and no key is given to sign it again.
+            FileError: The file cannot be written.
+        """
         write_atomic(Path(path), self.to_bytes(sign))
 
     @classmethod
     def open(cls, path: str | Path, trust: Trust | None = None) -> Recipe:
-        """Read and check a recipe file: size, digest, structure, shapes; its signature, where keys to trust are given.
+        """Read a recipe file and check its digest, structure and shapes.
 
-        RecipeError names what is wrong.
+        Args:
+            path: The file.
+            trust: The public keys of which one must have signed the file; None does not check the signature.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            RecipeError: The file is not a recipe, is damaged, has another format version, or is not signed by a trusted
+                key. The message names what is wrong.
+            FileError: The file cannot be read.
         """
         path = Path(path)
         if path.exists() and not path.is_file():
-            raise RecipeError(f"{path} is no ordinary file: a recipe is one")
+            raise RecipeError(f"{path} is not an ordinary file: give a recipe file")
         return cls.from_bytes(read_bytes(path), str(path), trust)
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "recipe", trust: Trust | None = None) -> Recipe:
-        """Read a recipe from bytes in memory, as `open` does from a file; errors call them `name`."""
+        """Read a recipe from bytes in memory, with the checks of `open`.
+
+        Args:
+            data: The bytes of a recipe file.
+            name: What error messages call the recipe.
+            trust: As in `open`.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            RecipeError: As in `open`.
+        """
         header = _read_header(data, name)
         if not is_sealed(data, _DIGEST_MARK, header.digest):
             raise RecipeError(f"{name} is damaged: its digest does not match its bytes; copy or train it again")
@@ -178,7 +231,7 @@ class Recipe:
         ]
         if self.conditions is not None:
             expected += [
-                (_CONDITION + name, tensor, np.float32, tensor.shape)  # what shapes fit is the engine's to say
+                (_CONDITION + name, tensor, np.float32, tensor.shape)  # the engine checks the shapes
                 for name, tensor in self.conditions.tensors.items()
             ]
         for index, (bank, shots, tap) in enumerate(zip(self.banks, self.shot_of_row, encoder.taps, strict=True)):
@@ -187,7 +240,7 @@ class Recipe:
             expected.append((f"photos_{index}", shots, np.int32, (kept,)))
             expected.append((f"margins_{index}", self.margins[index], np.float32, (kept,)))
             if shots.size and not 0 <= shots.min() <= shots.max() < len(self.header.shots):
-                raise RecipeError(f"{name}: tensor photos_{index} names photos that there are not: train it again")
+                raise RecipeError(f"{name}: tensor photos_{index} names photos that the recipe lacks: train it again")
         for tensor, array, dtype, shape in expected:
             if array is None:
                 continue
@@ -212,17 +265,17 @@ def _conditions(header: RecipeHeader, tensors: Mapping[str, npt.NDArray[Any]]) -
 
 
 def _all_finite(array: npt.NDArray[Any]) -> bool:
-    if array.dtype == np.float16:  # numpy's own test converts; an exponent of ones is quicker to see
+    if array.dtype == np.float16:  # isfinite converts, which is slower than a test for an exponent of ones
         return not ((array.view(np.uint16) & 0x7C00) == 0x7C00).any()
     return bool(np.isfinite(array).all())
 
 
 def _check_signature(data: bytes, header: RecipeHeader, name: str, trust: Trust) -> None:
-    """Raise RecipeError unless one of the keys signed these bytes, all but the header's signature and digest."""
+    """Raise RecipeError unless one of the keys signed these bytes without the header's signature and digest."""
     blank = bytearray(data)
     for mark, value in ((_SIGNATURE_MARK, header.signature or ""), (_DIGEST_MARK, header.digest)):
         start = data.find(mark) + len(mark)
-        if data[start : start + len(value)] == value.encode():  # else it stands, and no signature fits
+        if data[start : start + len(value)] == value.encode():  # otherwise it stays, and no signature matches
             blank[start : start + len(value)] = b"0" * len(value)
     trust.check(bytes(blank), header.signature or None, name)
 

@@ -1,8 +1,8 @@
 """A recipe's memory and calibration computed again: for another graph, or with photos that were accepted on the line.
 
-Prompts stay as they were learned. With accepted photos the rows of the learned shots stay too, so a patch's distance to
-the memory can only fall and a threshold set by hand keeps its meaning. The result depends only on the learned recipe,
-on the accepted photos in their order and on the bound on rows, not on what was accepted and taken back in between.
+Prompts stay as they were learned. With accepted photos the rows of the learned shots stay too. So a patch's distance to
+the memory can only fall, and a threshold set by hand keeps its meaning. The result depends only on the learned recipe,
+on the accepted photos in their order, and on the bound on rows; accepts that were taken back leave no trace.
 """
 
 from __future__ import annotations
@@ -31,10 +31,18 @@ log = logging.getLogger(__name__)
 
 
 def fit_to(engine: Engine, recipe: Recipe, name: str = "recipe") -> Recipe:
-    """Return the recipe with a memory of this engine's graph; one of another graph is computed again from the shots.
+    """Return the recipe with a memory of this engine's graph.
 
-    Raises RecipeError for a recipe of another encoder, or without the shots that this needs; EngineError where its
-    conditions need a prompted graph that the engine lacks.
+    A memory of another graph is computed again from the recipe's shots.
+
+    Args:
+        engine: The engine.
+        recipe: The recipe.
+        name: What messages call the recipe.
+
+    Raises:
+        RecipeError: The recipe is of another encoder, or of another graph and holds no shots.
+        EngineError: The engine lacks the prompted graph that the recipe's conditions need.
     """
     if recipe.header.encoder != engine.encoder:
         raise RecipeError(
@@ -49,22 +57,28 @@ def fit_to(engine: Engine, recipe: Recipe, name: str = "recipe") -> Recipe:
 
 
 def encode_for(engine: Engine, recipe: Recipe) -> Encode:
-    """Return the function by which this engine encodes views of the recipe's product."""
+    """Return the function by which an engine encodes views of a recipe's product.
+
+    Args:
+        engine: The engine.
+        recipe: The recipe, whose conditions are given to the graph.
+    """
     return functools.partial(engine.encode, conditions=recipe.conditions)
 
 
 def refit(recipe: Recipe, encode: Encode, graph: str, name: str = "recipe") -> Recipe:
     """Return the recipe for another graph: memory, calibration and thresholds are computed again from its shots.
 
-    A calibration on other photos, and thresholds set by hand, keep their distance to the shots' own scores.
+    A calibration on other photos, and thresholds set by hand, keep their ratio to the shots' own scores.
 
     Args:
-        encode: encodes views uint8 [B,S,S,3] with the other graph.
-        graph: the other graph's id (EngineSpec.graph_id).
-        name: what errors call the recipe.
+        recipe: The recipe.
+        encode: Encodes views, [B,S,S,3], uint8, with the other graph.
+        graph: The other graph's id (EngineSpec.graph_id).
+        name: What error messages call the recipe.
 
     Raises:
-        RecipeError: the recipe holds no shots.
+        RecipeError: The recipe holds no shots.
     """
     if recipe.shots is None:
         raise RecipeError(
@@ -112,7 +126,11 @@ def refit(recipe: Recipe, encode: Encode, graph: str, name: str = "recipe") -> R
 
 
 def forget(recipe: Recipe) -> Recipe:
-    """Return the recipe as it was before any photo was accepted, byte for byte, with the thresholds it has now."""
+    """Return the recipe without accepted photos: byte for byte the one before any accept, but with today's thresholds.
+
+    Args:
+        recipe: The recipe.
+    """
     header = recipe.header
     if not header.accepted:
         return recipe
@@ -135,19 +153,18 @@ def remember(
 ) -> Recipe:
     """Return a recipe without accepted photos, with these photos accepted.
 
-    Every photo, the learned ones too, goes through the encoder in a pass of its own, so that its rows do not depend on
-    the photos beside it.
+    Every photo, the learned ones too, is encoded in its own pass, so that its rows do not depend on other photos.
 
     Args:
-        learned: the recipe, in which no photo is accepted yet.
-        accepts: how many of the photos each accept added, oldest first.
-        max_rows: the most rows that a bank may hold afterwards; most_novel chooses which.
-        shots: the photos' names and digests.
-        views: their views, uint8 [photos·views per photo,S,S,3].
-        encode: encodes views with the graph of the recipe's memory.
+        learned: The recipe, which has no accepted photo.
+        accepts: How many of the photos each accept added, oldest first.
+        max_rows: The most rows that a bank may hold; `most_novel` chooses the rows.
+        shots: The photos' names and digests.
+        views: Their views, [photos·tiles,S,S,3], uint8, RGB.
+        encode: Encodes views with the graph of the recipe's memory.
 
     Raises:
-        RecipeError: the recipe holds no shots to calibrate with.
+        RecipeError: The recipe holds no shots to calibrate with.
     """
     if learned.shots is None:
         raise RecipeError(
@@ -195,15 +212,17 @@ def remember(
 
 
 def most_novel(known: Halves, photos: Sequence[Halves], keep: int) -> list[npt.NDArray[np.intp]]:
-    """Choose which rows of accepted photos a bounded memory keeps: those farthest from everything before their photo.
+    """Choose which rows of accepted photos a bounded memory keeps.
+
+    Kept are the rows that are farthest from the learned rows and from the rows of earlier photos.
 
     Args:
-        known: the rows of the learned shots, float16 [R,W].
-        photos: the rows of each accepted photo, float16 [n,W], oldest first.
-        keep: how many rows are kept in all.
+        known: The rows of the learned shots, [R,W], float16.
+        photos: The rows of each accepted photo, [n,W], float16, oldest first.
+        keep: How many rows are kept in all.
 
     Returns:
-        The kept rows of each photo, rising.
+        The rising indices of the kept rows, for each photo.
     """
     count = sum(map(len, photos))
     if count <= keep:
@@ -221,7 +240,7 @@ def most_novel(known: Halves, photos: Sequence[Halves], keep: int) -> list[npt.N
 def _with_shots(
     header: RecipeHeader, shots: tuple[Shot, ...], calibration: Calibration, accepted: Accepted | msgspec.UnsetType
 ) -> RecipeHeader:
-    """Return the header with other shots and their calibration; thresholds that rest on other photos stay."""
+    """Return the header with other shots and their calibration. Thresholds that rest on other photos stay."""
     is_on_shots = header.calibration == header.shot_calibration
     thresholds_rest_on = calibration if is_on_shots else header.calibration
     return msgspec.structs.replace(

@@ -1,4 +1,4 @@
-"""Settling in: thresholds from parts of the line as they come, most of them good, and nobody has said which are not."""
+"""Settling in: thresholds from unsorted parts of the line, most of which are good."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from ..core.scoring import SMALLEST_SCORE, Floats
 from .calibrate import Calibration, Level
 
 SETTLING_PARTS = 100
-"""Unlabelled parts that a threshold usually rests on."""
+"""The number of unlabelled parts that a threshold usually rests on."""
 FEWEST_PARTS = 20
-"""With fewer, a bad one among them counts too much."""
+"""The least number of unlabelled parts. With fewer, one bad part among them counts too much."""
 SETTLING_RATE = 0.05
-"""Share of good parts that may be rejected, where settling is not told another."""
+"""The default share of good parts that may be rejected."""
 
 OUTLYING = 3.5
-"""A log score this many spreads above the median is not taken for a good part's."""
+"""A part whose log score is this many spreads above the median is not taken for a good part."""
 UPPER_QUANTILE = 0.85
-"""The spread is read off between the median and this quantile; good parts lie there if one part in ten is bad."""
+"""The spread is measured between the median and this quantile; even if one part in ten is bad, good parts lie there."""
 SMALLEST_SPREAD = 0.01
-"""The least spread of log scores. Only pictures that are all the same differ less."""
+"""The least spread of log scores. Only equal pictures differ less."""
 
 HISTOGRAM_BINS = 16
+"""The number of bins of Settlement.histogram."""
 
 
 def settle(image: Floats, pixel: Floats, false_reject_rate: float) -> Calibration:
     """Calibrate on unlabelled parts.
 
     Args:
-        image: Their raw image scores, [n].
+        image: The parts' raw image scores, [n].
         pixel: The maxima of their anomaly maps, [n].
         false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
 
@@ -54,7 +55,14 @@ def settle(image: Floats, pixel: Floats, false_reject_rate: float) -> Calibratio
 
 
 def check_parts(count: int) -> None:
-    """Raise SettingsError where a threshold cannot rest on so few unlabelled parts."""
+    """Check that there are enough unlabelled parts for a threshold to rest on.
+
+    Args:
+        count: How many there are.
+
+    Raises:
+        SettingsError: There are fewer than FEWEST_PARTS.
+    """
     if count < FEWEST_PARTS:
         raise SettingsError(
             f"{count} unlabelled parts: at least {FEWEST_PARTS} are needed to tell the few bad ones from the good, "
@@ -66,8 +74,11 @@ def check_parts(count: int) -> None:
 class Settlement:
     """A threshold that unlabelled parts propose, beside the one in use.
 
-    calibration: of these parts; names: what people call them, in the order of its scores; rate: the share of good parts
-    that may be rejected; today: the raw image score from which a part is rejected now.
+    Attributes:
+        calibration: The calibration on these parts.
+        names: What people call the parts, in the order of the calibration's scores.
+        rate: The share of good parts that may be rejected.
+        today: The raw image score at which a part is rejected now.
     """
 
     calibration: Calibration
@@ -77,16 +88,20 @@ class Settlement:
 
     @functools.cached_property
     def scores(self) -> Floats:
-        """Raw image scores, float32 [n]."""
+        """The raw image scores of the parts, [n], float32."""
         return np.array(self.calibration.image.scores, np.float32)
 
     @property
     def threshold(self) -> float:
-        """The proposed raw image score from which a part is rejected."""
+        """The proposed raw image score at which a part is rejected."""
         return self.calibration.image.threshold(self.rate)
 
     def rejected(self, threshold: float) -> int:
-        """Return how many of the parts reach a threshold."""
+        """Return how many of the parts reach a threshold.
+
+        Args:
+            threshold: A raw image score.
+        """
         return int((self.scores >= threshold).sum())
 
     def beyond(self) -> list[int]:
@@ -94,17 +109,25 @@ class Settlement:
         return [int(index) for index in np.argsort(-self.scores, kind="stable") if self.scores[index] >= self.threshold]
 
     def histogram(self) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """Return the edges [HISTOGRAM_BINS + 1], equal steps of the raw score's logarithm, and the counts between."""
+        """Return a histogram of the scores: edges at equal steps of their logarithm, and counts.
+
+        The edges are raw image scores, [HISTOGRAM_BINS + 1]; the counts are [HISTOGRAM_BINS].
+        """
         logs = _logs(self.scores)
         counts, edges = np.histogram(logs, HISTOGRAM_BINS, (logs.min(), max(logs.max(), logs.min() + 1e-3)))
         return np.exp(edges).astype(np.float32), counts
 
 
 def robust_level(scores: npt.NDArray[np.floating], false_reject_rate: float) -> Level:
-    """Return the level of good parts, for the scores [n] of parts of which a few are bad.
+    """Return the level of the good parts among parts of which a few are bad.
 
-    Parts far above the others are left out, until none is. The threshold for the rate is then the quantile of the rest,
-    whatever their distribution; the spread is the one by which Level gives that threshold.
+    Parts far above the others are left out, again and again, until none is. The threshold for the rate is then the
+    quantile of the rest, whatever their distribution. The spread is the one with which Level.threshold gives that
+    threshold.
+
+    Args:
+        scores: The raw scores of all parts, [n].
+        false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
     """
     good = _logs(scores)
     while True:
@@ -114,7 +137,7 @@ def robust_level(scores: npt.NDArray[np.floating], false_reject_rate: float) -> 
         if is_near.all():
             break
         good = good[is_near]
-    threshold = float(np.quantile(good, 1.0 - false_reject_rate, method="weibull"))  # of n scores the k-th at k/(n+1)
+    threshold = float(np.quantile(good, 1.0 - false_reject_rate, method="weibull"))  # the k-th of n scores: k/(n+1)
     spread = (threshold - middle) / NormalDist().inv_cdf(1.0 - false_reject_rate)
     return Level(tuple(float(score) for score in scores), middle, max(spread, SMALLEST_SPREAD))
 

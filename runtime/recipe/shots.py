@@ -1,4 +1,4 @@
-"""The photos that a product is learned from: which ones are taken, and what the encoder reads of them."""
+"""The photos that a product is learned from: which ones are used, and their views for the encoder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .header import Shot
 from .recipe import Recipe
 
 MAX_SHOTS = 64
-"""More than this is no longer few-shot: the memory would grow past what the runtime is built for."""
+"""The most photos to learn from. With more, the memory would outgrow what the runtime is built for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Shots:
 
     Attributes:
         manifest: The name and the digest of each photo's file.
-        views: The side S of a view in pixels → the views uint8 RGB [k·tiles,S,S,3] of all photos, in their order.
+        views: The side S of a view in pixels → the views of all photos in their order, [k·tiles,S,S,3], uint8, RGB.
     """
 
     manifest: list[Shot]
@@ -35,10 +35,14 @@ class Shots:
 
 
 def choose_shots(folders: Sequence[Path], count: int | None) -> list[Path]:
-    """Return the photos to learn from: the first `count` of those found, sorted, or all of them.
+    """Return the photos to learn from: the first `count` of those found, or all of them.
+
+    Args:
+        folders: Photos and folders of photos. A folder is searched at every depth, and its photos are sorted by path.
+        count: How many photos to learn from, 1 to MAX_SHOTS; None takes all.
 
     Raises:
-        SettingsError: There are fewer photos than asked for, or far more than few-shot learning is for.
+        SettingsError: There are fewer photos than asked for, or more than MAX_SHOTS.
         FileError: A folder or photo does not exist, or a folder holds no photo.
     """
     photos = find_images(folders)
@@ -59,8 +63,11 @@ def load_shots(paths: Sequence[Path], view: View, sides: Sequence[int]) -> Shots
         view: Which part of a photo is looked at, and in how many tiles.
         sides: The side lengths of the views in pixels, the encoder's own first.
 
+    Returns:
+        The photos.
+
     Raises:
-        SettingsError: Two photos look the same to the encoder, whatever their files are: the second would teach
+        SettingsError: Two photos look the same to the encoder, even if their files differ: the second would teach
             nothing and falsify the calibration. Or the view does not fit a photo.
         FileError, ImageError: A photo cannot be read.
     """
@@ -81,7 +88,7 @@ def load_shots(paths: Sequence[Path], view: View, sides: Sequence[int]) -> Shots
 
 
 def stored_shots(recipe: Recipe, sides: Sequence[int]) -> Shots:
-    """Return the photos that a recipe holds, those that were accepted on the line among them.
+    """Return the photos that a recipe holds, the accepted ones too.
 
     Args:
         recipe: The recipe.
@@ -89,7 +96,7 @@ def stored_shots(recipe: Recipe, sides: Sequence[int]) -> Shots:
 
     Raises:
         RecipeError: The recipe holds no photos.
-        SettingsError: Its views have another side, or more than one is needed.
+        SettingsError: The recipe's views have another side, or several sides are needed.
     """
     if recipe.shots is None:
         raise RecipeError("the recipe holds no shots to learn from: give the photos with --images")

@@ -1,4 +1,4 @@
-"""Signed recipes: Ed25519 over all of a recipe's bytes, its signature inside it, so that both change together.
+"""Signed recipes: an Ed25519 signature of all of a recipe's bytes, stored in the recipe itself.
 
 A runtime that is given a `Trust` accepts only signed recipes. Keys are PEM files, as openssl writes them too.
 """
@@ -20,19 +20,37 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 _CONTEXT = b"goodparts recipe\n"
-"""What a key signs begins with it: a signature made for something else is none of a recipe."""
+"""The first bytes of what a key signs, so that a signature made for something else does not fit a recipe."""
 _PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 
 
 class Trust:
-    """The public keys whose signatures are accepted; name: where they came from, for errors."""
+    """The public keys whose signatures are accepted.
+
+        detector = Detector("nut.safetensors", trust=Trust.read("line.pub"))
+
+    Args:
+        keys: The keys, at least one.
+        name: Where they came from, for error messages.
+    """
 
     def __init__(self, keys: Sequence[Ed25519PublicKey], name: str) -> None:
         self._keys, self.name = tuple(keys), name
 
     @classmethod
     def read(cls, path: Path) -> Trust:
-        """Read one or more public keys from a PEM file; SettingsError for anything else."""
+        """Read one or more public keys from a PEM file.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The keys.
+
+        Raises:
+            SettingsError: The file holds anything but Ed25519 public keys, or cryptography is not installed.
+            FileError: The file cannot be read.
+        """
         data = read_bytes(path)
         exceptions, ed25519, serialization = _cryptography()
         if b"PRIVATE KEY" in data:
@@ -45,13 +63,19 @@ class Trust:
             keys = []
         public_keys = [key for key in keys if isinstance(key, ed25519.Ed25519PublicKey)]
         if not public_keys or len(public_keys) != len(keys):
-            raise SettingsError(f"{path} is no file of Ed25519 public keys in PEM: `goodparts keygen` makes one")
+            raise SettingsError(f"{path} is not a PEM file of Ed25519 public keys: `goodparts keygen` makes one")
         return cls(public_keys, str(path))
 
     def check(self, blank: bytes, signature: str | None, name: str) -> None:
-        """Raise RecipeError unless one of the keys made the signature.
+        """Check that one of the keys made a signature.
 
-        blank: the recipe's bytes with zeros for signature and digest; name: how errors call it.
+        Args:
+            blank: The recipe's bytes, with zeros for signature and digest.
+            signature: The signature in hexadecimal digits; None for an unsigned recipe.
+            name: What error messages call the recipe.
+
+        Raises:
+            RecipeError: There is no signature, or none of the keys made it.
         """
         from cryptography.exceptions import InvalidSignature
 
@@ -73,14 +97,31 @@ class Trust:
 
 
 class Signer:
-    """A private key. Called with a recipe's bytes, zeros for signature and digest, it gives the signature in hex."""
+    """A private key that signs recipes.
+
+    Called with a recipe's bytes, with zeros for signature and digest, it returns the signature, 128 hexadecimal digits.
+
+    Args:
+        key: The key.
+    """
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
 
     @classmethod
     def read(cls, path: Path) -> Signer:
-        """Read a private key from a PEM file without a passphrase; SettingsError for anything else."""
+        """Read a private key from a PEM file without a passphrase.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The key.
+
+        Raises:
+            SettingsError: The file holds anything else, or cryptography is not installed.
+            FileError: The file cannot be read.
+        """
         data = read_bytes(path)
         exceptions, ed25519, serialization = _cryptography()
         try:
@@ -89,7 +130,7 @@ class Signer:
             key = None
         if not isinstance(key, ed25519.Ed25519PrivateKey):
             raise SettingsError(
-                f"{path} is no Ed25519 private key in PEM without a passphrase: `goodparts keygen` makes one"
+                f"{path} is not a PEM file of an Ed25519 private key without a passphrase: `goodparts keygen` makes one"
             )
         return cls(key)
 
@@ -98,16 +139,24 @@ class Signer:
 
 
 def generate(path: Path) -> Path:
-    """Write a new private key, which only its owner may read, and beside it the public one, whose path is returned.
+    """Write a new private key, which only its owner may read, and its public key beside it.
 
-    FileError where one of them is there already.
+    Args:
+        path: The private key's file; the public key's name ends in .pub after it.
+
+    Returns:
+        The public key's file.
+
+    Raises:
+        FileError: One of the files exists already, or cannot be written.
+        SettingsError: cryptography is not installed.
     """
     _, ed25519, serialization = _cryptography()
     public = path.with_name(f"{path.name}.pub")
     require_folder_of(path)
     for file in (path, public):
         if file.exists():
-            raise FileError(f"{file} is there already: a key is never overwritten; name another")
+            raise FileError(f"{file} exists already: a key is never overwritten; name another file")
     key = ed25519.Ed25519PrivateKey.generate()
     pem = serialization.Encoding.PEM
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -118,7 +167,7 @@ def generate(path: Path) -> Path:
 
 
 def _cryptography() -> tuple[ModuleType, ModuleType, ModuleType]:
-    """Return cryptography's modules of exceptions, Ed25519 and PEM files; SettingsError where it is not installed."""
+    """Return cryptography's modules of exceptions, Ed25519 and PEM files; raise SettingsError without cryptography."""
     try:
         from cryptography import exceptions
         from cryptography.hazmat.primitives import serialization

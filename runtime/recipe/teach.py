@@ -1,11 +1,8 @@
-"""Learning a product without torch: prompts of an engine's own text features, and the memory of a few photos.
+"""Learning a product without torch, from prompts of the engine's text features and the memory of a few photos.
 
-    recipe = teach("photos/good", "metal nut")
-    recipe.save("nut.safetensors")
-
-The prompts are those of a generic part, the same for every product. All that is learned of a product is its memory and
-what its own shots score; `train-and-export --refine` learns prompts of its own from the same shots. With an engine
-whose encoder has no text, the memory is all that is scored.
+The prompts describe a generic part and are the same for every product. Only the memory and the calibration are learned
+of a product; `train-and-export --refine` learns its prompts too, from the same shots. If the engine's encoder has no
+text, only the memory is scored.
 """
 
 from __future__ import annotations
@@ -44,22 +41,28 @@ def teach(
 ) -> Recipe:
     """Learn a product from a few photos of good parts, without torch.
 
+        recipe = teach("photos/good", "metal nut")
+        recipe.save("nut.safetensors")
+
     Args:
-        images: A photo, a folder of photos, or several of either.
-        product: What the product is called; the prompts do not depend on it.
-        engine: The engine that encodes the photos; the one that ships with goodparts where None.
-        view: Which part of a photo is looked at, and in how many tiles; the whole of it where None.
-        shots: How many of the photos are learned from, the first by name; all of them where None, up to 64.
+        images: A photo, a folder of photos, or several of either. A folder is searched at every depth, and its photos
+            are sorted by path.
+        product: What the product is called, as in "metal nut". It has no effect on scores.
+        engine: The engine that encodes the photos. None opens the one that ships with goodparts.
+        view: Which part of a photo is looked at, and in how many tiles. None looks at the whole photo in one tile.
+        shots: How many photos to learn from, 1 to 64; the first of them are taken. None takes all, up to 64.
         false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
-        poses: Whether the photos are remembered turned and mirrored too, for parts that may lie in any way.
-        memory_share: The share of the photos' patches to remember, the most different first, above 0 and up to 1.
+        poses: Whether to remember the photos turned and mirrored too, for parts that may lie in any way.
+        memory_share: The share of the photos' patches to remember, above 0 and up to 1; the most different ones are
+            kept.
 
     Returns:
-        The recipe, which is not written yet; its thresholds rest on the photos themselves.
+        The recipe. It is not written yet. Its thresholds rest on the photos themselves, so test them on further parts.
 
     Raises:
         SettingsError: A value is out of range, two photos are the same, or the view does not fit a photo.
-        FileError, ImageError: A photo cannot be found or read.
+        FileError: A photo or folder cannot be found or read, or a folder holds no photo.
+        ImageError: A photo is damaged, or is not a picture.
         EngineError: The engine's encoder has text, but the engine has no text features.
         BackendError: The inference library is missing or fails.
     """
@@ -76,10 +79,13 @@ def teach(
 
 
 def no_prompts(encoder: Encoder, fusion: Fusion = "memory", image_maximum: ImageMaximum = "top") -> Learned:
-    """Return what is scored of a product of which only the memory is known: prompts that are 0, which nothing reads.
+    """Return what is scored of a product of which only the memory is known. Its prompts are 0, and nothing reads them.
 
-    fusion: "memory" or "subspace"; image_maximum: "top" was the better one on drawn and painted parts and on solar
-    cells (docs/backbones.md).
+    Args:
+        encoder: The encoder.
+        fusion: "memory" or "subspace".
+        image_maximum: Where the memory's image score is taken. "top" was the best on drawn and painted parts and on
+            solar cells (docs/backbones.md).
     """
     nothing = np.zeros((2, encoder.width), np.float32)
     return Learned(nothing, nothing, (), TEMPERATURE, image_maximum, fusion=fusion)
@@ -93,14 +99,17 @@ def teach_product(
     poses: bool = False,
     memory_share: float = 1.0,
 ) -> Recipe:
-    """Learn a product from its shots and return its recipe, for the graph that is open.
+    """Learn a product from its shots, for the graph that is open.
 
     Args:
         engine: The engine that encodes the shots.
-        product: The product; it has views of the encoder's side, and its suffixes are not used.
-        options: The options of learning; their defaults where None.
+        product: The product. It has views of the encoder's side; its suffixes are not used.
+        options: The options of learning; None takes their defaults.
         poses: As in `teach`.
         memory_share: As in `teach`.
+
+    Returns:
+        The recipe, which is not written yet.
 
     Raises:
         EngineError: The engine's encoder has text, but the engine has no text features.

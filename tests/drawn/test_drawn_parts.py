@@ -6,7 +6,7 @@ from goodparts.drawn.parts import DEFECTS, HELD_OUT_DEFECTS, HELD_OUT_KINDS, KIN
 from goodparts.drawn.photos import DrawnProduct
 
 
-def test_names() -> None:
+def test_names_are_consistent_and_unknown_ones_are_refused() -> None:
     assert len(KINDS) >= 16
     assert len(DEFECTS) >= 8
     assert {*HELD_OUT_KINDS, *TEXTURES} < set(KINDS)
@@ -18,7 +18,7 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_same_seeds_same_photo(kind: str) -> None:
+def test_the_same_seeds_give_the_same_photo(kind: str) -> None:
     first, second = (DrawnProduct(kind, 3).photo(4, "crack", (96, 128)) for _ in range(2))
     assert first.image.shape == (96, 128, 3)
     assert first.image.dtype == np.uint8
@@ -48,11 +48,11 @@ def test_a_defect_is_where_its_mask_is(kind: str, defect: str) -> None:
 
 
 def test_photo_and_pair_show_the_same_piece() -> None:
-    line = DrawnProduct("pill", 5)
-    photo, pair = line.photo(6, "stain"), line.pair(6, "stain")
+    product = DrawnProduct("pill", 5)
+    photo, pair = product.photo(6, "stain"), product.pair(6, "stain")
     np.testing.assert_array_equal(photo.mask, pair.mask)
-    unspoilt = line.photo(6).image.astype(int)
-    far = ~_grown(photo.mask, 16)  # beyond blur and the blocks of JPEG, which fetches colour from two of them
+    unspoilt = product.photo(6).image.astype(int)
+    far = ~_grown(photo.mask, 16)  # farther than blur and JPEG's blocks of colour reach
     assert np.abs(photo.image.astype(int) - unspoilt)[far].max() == 0
 
 
@@ -72,9 +72,9 @@ def test_a_given_extent_is_kept_in_a_large_frame(defect: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_lines_differ_more_than_pieces(kind: str) -> None:
-    def looks(line: int, seed: int) -> np.ndarray:
-        return DrawnProduct(kind, line).photo(seed).image.reshape(-1, 3).mean(axis=0)
+def test_products_differ_more_than_pieces(kind: str) -> None:
+    def looks(product: int, seed: int) -> np.ndarray:
+        return DrawnProduct(kind, product).photo(seed).image.reshape(-1, 3).mean(axis=0)
 
     within = np.abs(looks(0, 0) - looks(0, 1)).mean()
     between = np.mean([np.abs(looks(0, 0) - looks(other, 0)).mean() for other in (1, 2, 3)])

@@ -16,7 +16,7 @@ from goodparts.drawn.photos import DrawnProduct
 from goodparts.drawn.pictures import LICENCES
 
 
-def test_held_out_names_exist_and_no_name_stands_twice() -> None:
+def test_held_out_names_exist_and_no_name_is_used_twice() -> None:
     assert set(HELD_OUT_SURFACES) < set(SURFACES)
     assert set(HELD_OUT_PICTURES) < set(PICTURES)
     assert set(HELD_OUT_BLEMISHES) < set(BLEMISHES)
@@ -42,9 +42,9 @@ def test_a_blemish_is_where_its_mask_is(surface: str, blemish: str) -> None:
 
 
 def test_a_weaker_defect_changes_less() -> None:
-    line = DrawnProduct("nut", 1)
-    full, faint = (line.photo(0, "hole", strength=strength).image.astype(float) for strength in (1.0, 0.5))
-    good = line.photo(0).image
+    product = DrawnProduct("nut", 1)
+    full, faint = (product.photo(0, "hole", strength=strength).image.astype(float) for strength in (1.0, 0.5))
+    good = product.photo(0).image
     assert 0 < np.abs(faint - good).sum() < np.abs(full - good).sum()
 
 
@@ -53,12 +53,12 @@ def test_a_skin_changes_the_part_and_a_ground_what_it_lies_on() -> None:
     assert not np.array_equal(plain.photo(0).image, skinned.photo(0).image)
 
 
-def test_every_picture_of_others_is_free_to_use() -> None:
+def test_every_listed_photograph_is_free_to_use() -> None:
     for _, _, licence in LICENCES.values():
         assert licence.startswith(("CC0, ", "CC BY ", "public domain, ", "no known copyright restrictions, "))
 
 
-def test_a_picture_shows_pieces_of_itself() -> None:
+def test_the_pieces_of_a_photograph_are_different_crops() -> None:
     pytest.importorskip("skimage")
     first, second = (DrawnProduct("gravel", 3).photo(piece).image for piece in (0, 1))
     assert first.std() > 5

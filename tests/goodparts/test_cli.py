@@ -44,7 +44,7 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert message == 'train-and-export: needs torch: pip install ".[train]" in the checkout of goodparts\n'
 
 
-def test_what_is_logged_stays_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_message_stays_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     cli.show_log()
     logging.getLogger("goodparts.test").warning("passed over: %s", "x\ngood 0.1 all\u202e.png")

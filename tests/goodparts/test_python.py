@@ -1,4 +1,4 @@
-"""The functions and classes that `goodparts` hands to a Python program."""
+"""The functions and classes that `goodparts` exports to Python programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import goodparts
 from goodparts import Detector, Engine, Recipe
 
 
-def test_importing_it_imports_nothing_else() -> None:
+def test_importing_goodparts_imports_no_submodule() -> None:
     program = "import sys, goodparts; print(*(name for name in sys.modules if name.startswith('goodparts.')), 'end')"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["end"]
@@ -39,7 +39,7 @@ def test_three_lines_from_photos_to_a_verdict_that_a_notebook_shows(photos: Path
     assert repr(of_a_batch) == repr(inspection)
 
 
-def test_a_detector_tells_which_of_its_parts_is_missing_or_wrong(engine_folder: Path, recipe: Recipe) -> None:
+def test_a_detector_reports_a_missing_recipe_and_a_wrong_engine(engine_folder: Path, recipe: Recipe) -> None:
     engine = Engine.open(engine_folder)
     with pytest.raises(SettingsError, match="a Detector needs a recipe"):
         Detector(engine)  # type: ignore[arg-type]

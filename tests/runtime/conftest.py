@@ -1,4 +1,4 @@
-"""A short H.264 recording of drawn parts, and a browser."""
+"""Fixtures: a short H.264 recording of drawn parts, and a browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FRAMES = 12
 BAD = (4, 5, 6)
-"""Frames of the recording that show a defect."""
+"""The frames of the recording that show a defect."""
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +46,6 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture
 def browser(chromium: Browser) -> Browser:
     chromium.open("about:blank")
-    chromium.wait("location.href === 'about:blank'")  # the page of the last test asks no more
+    chromium.wait("location.href === 'about:blank'")  # the last test's page sends no more requests
     chromium.events.clear()
     return chromium

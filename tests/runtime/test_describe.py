@@ -1,4 +1,4 @@
-"""What is told of thresholds: what they rest on, and what they cannot promise."""
+"""Descriptions of thresholds: what they rest on, and what they cannot promise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from goodparts.runtime.recipe.recalibrate import BadPhotos, Recalibration
 from goodparts.runtime.recipe.recipe import Recipe
 
 
-def test_what_other_rates_would_mean_is_told_in_scores_of_today(recipe: Recipe) -> None:
+def test_other_rates_are_described_as_scores_of_today(recipe: Recipe) -> None:
     level = recipe.header.calibration.image
     lines = describe_thresholds(recipe.recalibrate(recipe.header.calibration, 0.05).header)
     for rate, missing in ((0.01, 96), (0.05, 16), (0.1, 6)):
@@ -33,7 +33,7 @@ def test_a_recipe_of_one_photo_is_provisional_until_its_threshold_is_set_by_hand
     assert not recipe.header.is_provisional
 
 
-def test_a_threshold_above_everything_seen_is_warned_of(recipe: Recipe) -> None:
+def test_a_threshold_above_all_scores_gives_a_warning(recipe: Recipe) -> None:
     highest = max(recipe.header.calibration.image.scores)
     for factor, warned in ((1.01, True), (0.99, False)):
         placed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=highest * factor))

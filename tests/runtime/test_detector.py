@@ -49,7 +49,7 @@ def test_scores_equal_torch(detector: Detector, small: Backbone, recipe: Recipe,
 
 
 @pytest.mark.parametrize("fusion", ["memory", "prompt"])
-def test_a_recipe_may_be_of_one_branch_alone(
+def test_a_recipe_may_use_one_branch_only(
     fusion: Fusion, small: Backbone, engine_folder: Path, photos: Path, shots: Shots
 ) -> None:
     method = PromptAD.configure("clean", {"steps": 1, "fusion": fusion})
@@ -61,7 +61,7 @@ def test_a_recipe_may_be_of_one_branch_alone(
     seen = detector.predict(frame)
     assert seen.raw_score == pytest.approx(float(getattr(branches, f"image_{fusion}")[0]), abs=1e-5)
     np.testing.assert_allclose(seen.grids, getattr(branches, f"grid_{fusion}"), atol=1e-5)
-    # its thresholds are on that branch's scale
+    # Its thresholds are on that branch's scale.
     good = made.header.calibration.image
     assert seen.raw_threshold == pytest.approx(good.threshold(FALSE_REJECT_RATE))
     again = refit(made, detector.engine.encode, "another graph").header.calibration.image
@@ -72,7 +72,7 @@ def test_a_batch_gives_what_single_pictures_give(detector: Detector, photos: Pat
     paths = sorted(photos.rglob("*.png"))
     together = detector.predict_batch(paths)
     for path, inspection in zip(paths, together, strict=True):
-        # kernels differ with the batch's size
+        # Kernels differ with the batch's size.
         assert inspection.raw_score == pytest.approx(detector.predict(path).raw_score, abs=1e-6)
     assert detector.predict_batch([]) == []
 
@@ -86,10 +86,12 @@ def test_threshold_decides_and_can_be_changed(detector: Detector, photos: Path) 
         assert seen.score == score_ / threshold
 
 
-def test_a_part_below_the_limit_is_to_be_reviewed_where_a_recipe_says_so(detector: Detector, photos: Path) -> None:
+def test_a_part_just_below_the_threshold_is_to_be_reviewed_if_the_recipe_says_so(
+    detector: Detector, photos: Path
+) -> None:
     seen = detector.predict(photos / "bad" / "4.png")
-    for limit, verdict in ((0.99, "reject"), (1.0, "reject"), (1.2, "review"), (1.25, "review"), (1.3, "good")):
-        thresholds = msgspec.structs.replace(seen.thresholds, image=seen.raw_score * limit, review=0.8)
+    for factor, verdict in ((0.99, "reject"), (1.0, "reject"), (1.2, "review"), (1.25, "review"), (1.3, "good")):
+        thresholds = msgspec.structs.replace(seen.thresholds, image=seen.raw_score * factor, review=0.8)
         assert dataclasses.replace(seen, thresholds=thresholds).verdict == verdict
     for review in (0.0, 1.0, math.nan):
         with pytest.raises(SettingsError, match=f"review {review}: a score above 0 and below 1 is needed"):
@@ -127,7 +129,7 @@ def test_regions_lie_in_the_region_of_interest(detector: Detector, recipe: Recip
         assert region.box.y + region.box.height <= roi.y + roi.height
 
 
-def test_where_no_cell_reaches_the_pixel_threshold_there_is_no_region_and_no_map(
+def test_if_no_cell_reaches_the_pixel_threshold_there_is_no_region_and_no_map_is_computed(
     detector: Detector, photos: Path
 ) -> None:
     seen = detector.predict(photos / "bad" / "4.png")
@@ -173,7 +175,7 @@ def test_a_recipe_of_another_graph_is_fitted_from_its_shots(
     assert "made with another graph" in caplog.text
     assert detector.recipe.header.graph == read_spec(engine_folder).graph_id("plain", "fp32")
     path = photos / "bad" / "4.png"
-    # banks through the graph instead of through torch, both rounded to fp16
+    # The banks come from the graph instead of from torch; both are rounded to float16.
     assert detector.predict(path).raw_score == pytest.approx(native.predict(path).raw_score, rel=1e-3)
     assert detector.thresholds.image == pytest.approx(native.thresholds.image, rel=1e-2)
 
@@ -184,7 +186,7 @@ def test_a_recipe_of_another_graph_without_shots_is_refused(detector: Detector, 
         detector.use(dataclasses.replace(recipe, header=header, shots=None))
 
 
-def test_timings_are_told_per_stage(detector: Detector, photos: Path) -> None:
+def test_the_time_of_each_stage_is_measured(detector: Detector, photos: Path) -> None:
     seen = detector.predict(photos / "bad" / "4.png")
     assert list(seen.milliseconds) == ["preprocess", "encode", "score"]
     assert min(seen.milliseconds.values()) > 0
@@ -212,7 +214,9 @@ def test_products_can_change_while_other_threads_inspect(engine_folder: Path, re
         assert {(round(one.raw_score, 5), one.raw_threshold) for one in seen} <= expected
 
 
-def test_one_picture_is_not_taken_for_many(detector: Detector, photos: Path) -> None:
+def test_a_single_path_is_refused_as_a_batch_and_an_array_of_frames_is_accepted(
+    detector: Detector, photos: Path
+) -> None:
     with pytest.raises(ImageError, match="pictures is a single str: give a list"):
         detector.predict_batch(str(photos / "bad" / "4.png"))
     frames = np.stack([load_rgb(photos / "bad" / "4.png")] * 2)
@@ -260,7 +264,7 @@ def test_features_that_are_not_finite_are_an_error_and_not_a_good_part(
         detector.predict(photos / "good" / "1.png")
 
 
-def test_another_scene_is_told_apart_from_the_verdict(detector: Detector, recipe: Recipe) -> None:
+def test_another_scene_is_reported_apart_from_the_verdict(detector: Detector, recipe: Recipe) -> None:
     good = np.asarray(draw_part(5))
     assert detector.predict(good).scene is None
     seen = detector.predict(good // 2)

@@ -1,4 +1,4 @@
-"""The runtime stands alone: numpy, Pillow, msgspec, safetensors and one inference engine."""
+"""The runtime needs only numpy, Pillow, msgspec, safetensors and one inference library."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ print(*sorted(sys.modules))
 """
 
 
-def test_the_runtime_imports_nothing_of_the_workstation() -> None:
+def test_the_runtime_imports_nothing_that_only_training_and_export_need() -> None:
     loaded = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout.split()
     assert "goodparts.runtime.backends.onnxruntime" in loaded
     assert not set(FORBIDDEN) & set(loaded)
 
 
-def test_importing_the_runtime_loads_no_inference_engine() -> None:
+def test_importing_the_runtime_loads_no_inference_library() -> None:
     program = "import sys, goodparts.runtime; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"onnxruntime", "openvino", "tensorrt", "cuda"} & set(loaded)

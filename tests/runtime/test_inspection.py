@@ -17,12 +17,12 @@ def test_scores_have_few_digits(score: float, shown: str) -> None:
 
 
 @given(st.floats(0, 1000))
-def test_a_shown_score_is_below_a_limit_of_two_digits_exactly_when_the_score_is(score: float) -> None:
+def test_a_shown_score_is_below_a_threshold_exactly_when_the_score_is(score: float) -> None:
     shown = float(format_score(score))
     assert shown <= score
     assert (shown >= 1) == (score >= 1)
     assert (shown >= 0.8) == (score >= 0.8)
 
 
-def test_the_last_score_below_the_limit_is_not_shown_as_the_limit() -> None:
+def test_the_last_score_below_1_is_not_shown_as_1() -> None:
     assert format_score(math.nextafter(1.0, 0.0)) == "0.99"

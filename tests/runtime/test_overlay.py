@@ -20,7 +20,7 @@ def test_heat_is_invisible_below_half_the_threshold_and_rises() -> None:
     assert alpha[0, 4] == alpha[0, 5]
 
 
-def test_outlines_grow_a_mask_by_whole_pixels_and_leave_it_free() -> None:
+def test_outlines_are_whole_pixels_around_a_mask_and_leave_it_free() -> None:
     mask = np.random.default_rng(0).random((40, 30)) > 0.97
     inside = Image.fromarray(mask.astype(np.uint8) * 255)
     white = inside.filter(ImageFilter.MaxFilter(5))
@@ -43,7 +43,7 @@ def test_a_suspicious_place_is_marked_and_a_large_photo_is_shown_smaller(
     assert np.abs(np.asarray(marked, int) - np.asarray(plain, int)).mean() > 5
 
 
-def test_a_drawing_as_png_is_told_from_a_photo(tmp_path: Path) -> None:
+def test_a_drawing_as_png_is_distinguished_from_a_photo(tmp_path: Path) -> None:
     picture = Image.new("RGB", (4, 3), (1, 2, 3))
     (tmp_path / "drawing.png").write_bytes(to_png(picture))
     picture.save(tmp_path / "photo.png")

@@ -40,7 +40,7 @@ def accept(recipe: Recipe, engine: Engine, *accepts: list[Photo], max_rows: int 
     return recipe
 
 
-def test_an_undo_gives_what_would_be_had_without_it_byte_for_byte(engine: Engine, saved: Recipe) -> None:
+def test_undo_gives_the_bytes_of_a_recipe_without_that_accept(engine: Engine, saved: Recipe) -> None:
     @settings(max_examples=6, deadline=None)
     @given(st.permutations(PHOTOS), st.lists(st.integers(1, 2), min_size=1, max_size=2), st.data())
     def check(photos: list[Photo], counts: list[int], data: st.DataObject) -> None:
@@ -72,7 +72,7 @@ def test_a_bank_never_exceeds_its_bound_and_keeps_the_learned_rows(engine: Engin
     check()
 
 
-def test_an_accepted_photo_scores_less_and_no_other_more(engine: Engine, saved: Recipe) -> None:
+def test_an_accepted_photo_scores_less_and_no_other_photo_scores_more(engine: Engine, saved: Recipe) -> None:
     for photo in PHOTOS[:3]:
         change = preview(saved, engine, [photo], PHOTOS)
         (effect,) = change.photos
@@ -90,13 +90,13 @@ def test_a_reject_that_is_accepted_turns_good_and_the_calibration_has_one_photo_
     assert (effect.name, effect.was, effect.becomes) == ("10.png", "reject", "good")
     before, after = saved.header, change.after.header
     assert len(after.shot_calibration.image.scores) == len(before.shots) + 1
-    # scored as if it were new, the accepted one is the highest, as high as before it was accepted
+    # Scored as if it were new, the accepted photo scores highest, as high as before it was accepted.
     assert after.shot_calibration.image.scores[-1] == pytest.approx(effect.before * before.thresholds.image, rel=1e-3)
     assert after.thresholds.image == after.calibration.image.threshold(FALSE_REJECT_RATE) != before.thresholds.image
     assert [shot.name for shot in after.shots[after.learned_shots :]] == ["10.png"]
 
 
-def test_thresholds_set_otherwise_stay(engine: Engine, saved: Recipe) -> None:
+def test_thresholds_set_by_hand_or_on_further_photos_stay(engine: Engine, saved: Recipe) -> None:
     by_hand = saved.with_thresholds(msgspec.structs.replace(saved.header.thresholds, image=0.5))
     made = preview(by_hand, engine, PHOTOS[:1]).after.header
     assert made.thresholds.image == 0.5
@@ -108,9 +108,9 @@ def test_thresholds_set_otherwise_stay(engine: Engine, saved: Recipe) -> None:
     assert made.thresholds.image == further.image.threshold(0.1)
 
 
-def test_another_graph_gives_what_accepting_there_would(engine: Engine, saved: Recipe) -> None:
+def test_a_recipe_fitted_to_another_graph_equals_one_accepted_there(engine: Engine, saved: Recipe) -> None:
     here = accept(refit(saved, engine.encode, engine.graph_id()), engine, PHOTOS[:1], max_rows=3000)
-    # accepted in a graph whose memory is useless in this one
+    # The photo is accepted with a graph whose memory is useless with this one.
     there = accept(saved, engine, PHOTOS[:1], max_rows=3000)
     header = msgspec.structs.replace(there.header, graph="0" * 64)
     there = dataclasses.replace(there, header=header, banks=tuple(np.zeros_like(bank) for bank in there.banks))
@@ -120,7 +120,7 @@ def test_another_graph_gives_what_accepting_there_would(engine: Engine, saved: R
     assert again.to_bytes() == here.to_bytes()
 
 
-def test_a_change_is_written_over_what_it_was_made_from_alone(
+def test_a_change_is_written_only_over_the_recipe_it_was_made_from(
     engine: Engine, recipe_file: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "ring.safetensors"
@@ -128,13 +128,13 @@ def test_a_change_is_written_over_what_it_was_made_from_alone(
     change = preview(Recipe.open(path), engine, PHOTOS[:1])
     apply(change, path)
     assert path.read_bytes() == change.after.to_bytes()
-    with pytest.raises(RecipeError, match="has changed since: look again"):
+    with pytest.raises(RecipeError, match="has changed since the preview: look again"):
         apply(change, path)
     apply(undo(Recipe.open(path), None), path)
     assert path.read_bytes() == recipe_file.read_bytes()
 
 
-def test_a_source_with_a_region_of_its_own_is_seen_there(engine: Engine, saved: Recipe) -> None:
+def test_photos_of_a_source_with_its_own_region_are_cut_there(engine: Engine, saved: Recipe) -> None:
     view = View(roi=Box(40, 0, 240, 240))
     (photo,) = PHOTOS[:1]
     change = preview(saved, engine, [photo], [photo], view=view)
@@ -156,12 +156,12 @@ def test_history_names_each_photo_with_its_digest(engine: Engine, saved: Recipe,
     ]
 
 
-def test_what_cannot_be_accepted_or_taken_back_is_one_line(engine: Engine, saved: Recipe, photos: Path) -> None:
+def test_an_impossible_accept_or_undo_is_reported_in_one_line(engine: Engine, saved: Recipe, photos: Path) -> None:
     twice = accept(saved, engine, PHOTOS[:1], PHOTOS[1:2])
-    deaf = dataclasses.replace(saved, header=msgspec.structs.replace(saved.header, fusion="prompt"))
+    prompts_only = dataclasses.replace(saved, header=msgspec.structs.replace(saved.header, fusion="prompt"))
     shot = Photo.read(photos / "good" / "1.png")
     for call, error, message in (
-        (lambda: preview(deaf, engine, PHOTOS[:1]), RecipeError, "scores with its prompts only"),
+        (lambda: preview(prompts_only, engine, PHOTOS[:1]), RecipeError, "scores with its prompts only"),
         (lambda: preview(dataclasses.replace(saved, shots=None), engine, PHOTOS[:1]), RecipeError, "holds no shots"),
         (lambda: preview(saved, engine, [shot]), SettingsError, "1.png is already in the recipe, as 1.png"),
         (lambda: preview(saved, engine, PHOTOS[:1] * 2), SettingsError, "already in the recipe, as 10.png"),

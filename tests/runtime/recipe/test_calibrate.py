@@ -34,7 +34,7 @@ def test_threshold_is_the_log_normal_quantile() -> None:
 
 
 @pytest.mark.parametrize("fusion", ["paper", "residual"])
-def test_a_shot_is_scored_against_the_others_alone(recipe: Recipe, small: Backbone, fusion: Fusion) -> None:
+def test_a_shot_is_scored_against_the_other_shots_only(recipe: Recipe, small: Backbone, fusion: Fusion) -> None:
     assert recipe.shots is not None
     learned, features = dataclasses.replace(recipe.learned(), fusion=fusion), small.encode(recipe.shots)
     seen = calibrate(score_shots(learned, features, recipe.shots, 1, small.encode), learned, copies=False)
@@ -81,7 +81,7 @@ def test_shifted_copies_differ_mildly_from_the_photo(recipe: Recipe) -> None:
 
 
 def test_tiles_of_a_photo_leave_the_memory_together(recipe: Recipe, small: Backbone) -> None:
-    """Four views that are two photos of two tiles."""
+    """The four views are two photos of two tiles."""
     assert recipe.shots is not None
     views = recipe.shots[[0, 1, 2, 0]]
     features = small.encode(views)
@@ -109,7 +109,7 @@ def test_further_photos_are_scored_against_the_whole_memory(recipe: Recipe, smal
 
 
 @pytest.mark.parametrize(("rate", "missing"), [(0.01, 96), (0.05, 16), (0.25, 0), (0.26, 0)])
-def test_photos_that_a_rate_still_takes_are_counted(recipe: Recipe, rate: float, missing: int) -> None:
+def test_the_photos_missing_to_verify_a_rate_are_counted(recipe: Recipe, rate: float, missing: int) -> None:
     assert recipe.header.calibration.photos_missing(rate) == missing  # 3 photos verify 1/4, 99 verify 1/100
 
 
@@ -130,6 +130,6 @@ def test_proposed_threshold_lies_between_good_and_bad() -> None:
         separate(good, bad[:0], 0.5)
 
 
-def test_a_threshold_that_tells_bad_from_good_already_is_proposed_again() -> None:
+def test_a_threshold_that_already_separates_good_and_bad_is_proposed_again() -> None:
     good, bad = np.array([0.1, 0.2], np.float32), np.array([0.8, 0.9], np.float32)
     assert separate(good, bad, 0.25) == Separation(pytest.approx(0.25), 0, 0)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 
 @given(st.integers(1, 5), st.integers(1, 20), st.floats(0.01, 1.0), st.integers(0, 2**32 - 1))
-def test_a_coreset_keeps_its_share_and_something_of_every_photo(
+def test_a_coreset_keeps_its_share_and_a_row_of_every_photo(
     photos: int, per_photo: int, share: float, seed: int
 ) -> None:
     rows = np.random.default_rng(seed).standard_normal((photos * per_photo, 6)).astype(np.float32)
@@ -39,7 +39,7 @@ def test_duplicates_are_kept_last() -> None:
     assert set(coreset(rows, 4, 12) // 3) == {0, 1, 2, 3}
 
 
-def test_a_recipe_with_a_part_of_its_memory(recipe: Recipe, small: Backbone) -> None:
+def test_a_recipe_may_hold_a_share_of_its_memory(recipe: Recipe, small: Backbone) -> None:
     assert recipe.shots is not None
     features = small.encode(recipe.shots)
     memory = fit_memory(recipe.learned(), features, recipe.shots, 1, small.encode, share=0.25)
@@ -50,7 +50,7 @@ def test_a_recipe_with_a_part_of_its_memory(recipe: Recipe, small: Backbone) -> 
     again = Recipe.from_bytes(smaller.to_bytes())
     patches = small.encoder.grid[0] * small.encoder.grid[1]
     assert [len(bank) for bank in again.banks] == [round(0.25 * 3 * patches)] * 2
-    # Fewer rows are farther away: good parts score higher, and the calibration knows.
+    # Fewer rows are farther away, so good parts score higher and the calibration is higher too.
     assert memory.calibration.image.location > recipe.header.shot_calibration.image.location
     refitted = refit(again, small.encode, "another graph")
     for one, other in zip(refitted.banks + refitted.margins, again.banks + again.margins, strict=True):
@@ -68,7 +68,7 @@ def test_a_remembered_row_has_the_margin_of_its_patch(recipe: Recipe, small: Bac
             assert margin in of_patches[(patches == row).all(axis=1)]
 
 
-def test_rows_of_photos_that_there_are_not_are_refused(recipe: Recipe) -> None:
+def test_rows_of_photos_that_the_recipe_lacks_are_refused(recipe: Recipe) -> None:
     wrong = dataclasses.replace(recipe, shot_of_row=tuple(shots + 1 for shots in recipe.shot_of_row))
-    with pytest.raises(RecipeError, match="photos_0 names photos that there are not"):
+    with pytest.raises(RecipeError, match="photos_0 names photos that the recipe lacks"):
         Recipe.from_bytes(wrong.to_bytes())

@@ -1,4 +1,4 @@
-"""Shots that are remembered turned and mirrored too, from learning to accepting and fitting to another graph."""
+"""Shots that are remembered turned and mirrored too: learning, accepting, and fitting to another graph."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PATCHES = 900
 
 @pytest.fixture(scope="module")
 def posed(small: Backbone, engine_folder: Path, shots: Shots) -> Recipe:
-    """The ring of `recipe`, with poses, scored by its memory."""
+    """The product of `recipe`, learned with poses and scored by its memory."""
     method = PromptAD.configure("clean", {"steps": 1, "poses": True, "fusion": "memory"})
     graph = read_spec(engine_folder).graph_id("plain", "fp32")
     recipe = learn_recipe(method, small, Product("ring", GENERIC, View(), shots), graph, RunOptions())
@@ -44,7 +44,7 @@ def posed(small: Backbone, engine_folder: Path, shots: Shots) -> Recipe:
 
 
 def turned(views: Array8) -> Iterator[Array8]:
-    """Views [B,S,S,3] in their seven other poses."""
+    """Yield views [B,S,S,3] in their seven other poses."""
     for mirrored in (views, views.transpose(0, 2, 1, 3)):
         for pose in (mirrored, mirrored[:, ::-1], mirrored[:, :, ::-1], mirrored[:, ::-1, ::-1]):
             if pose is not views:
@@ -52,7 +52,7 @@ def turned(views: Array8) -> Iterator[Array8]:
 
 
 def highest(recipe: Recipe, encode: Encode, views: Array8) -> Floats:
-    """The memory's image scores of views [B,S,S,3]."""
+    """Return the memory's image scores of views [B,S,S,3]."""
     return score(encode(views), recipe.learned()).branches.image_memory
 
 
@@ -64,7 +64,7 @@ def test_a_turned_or_mirrored_good_part_is_known_with_poses_only(
         assert len(bank) == 3 * POSES * PATCHES
         np.testing.assert_array_equal(shot_of_row, np.repeat([0, 1, 2], POSES * PATCHES))
     for views in turned(posed.shots):
-        # The memory is float16, so a patch is not quite as near to itself as can be.
+        # The memory is float16, so a patch's distance to itself is not quite 0.
         assert highest(posed, small.encode, views).max() < 1e-3
         assert highest(recipe, small.encode, views).min() > 0.01
 
@@ -96,14 +96,14 @@ def test_accepting_and_taking_back_follow_the_poses(engine_folder: Path, posed: 
     for pose in turned(view):
         assert highest(accepted, engine.encode, pose)[0] < 1e-3 < 0.01 < highest(posed, engine.encode, pose)[0]
     assert undo(accepted, engine).after.to_bytes() == posed.to_bytes()
-    # On the same graph under another name everything is computed again, and to the same end.
+    # On the same graph under another name everything is computed again, with the same result.
     again = refit(accepted, engine.encode, "another graph")
     assert again.header.poses
     for one, other in zip(again.banks, accepted.banks, strict=True):
         np.testing.assert_allclose(one.astype(np.float32), other.astype(np.float32), atol=2e-3)
 
 
-def test_it_is_shown_and_its_rows_are_checked(posed: Recipe) -> None:
+def test_poses_are_described_and_the_rows_are_checked(posed: Recipe) -> None:
     assert "from 3 photos (kept in the recipe, also turned and mirrored): " in "\n".join(
         describe_recipe(Path("ring"), posed)
     )

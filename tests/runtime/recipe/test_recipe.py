@@ -29,7 +29,7 @@ def test_round_trip_keeps_everything(recipe: Recipe, recipe_file: Path) -> None:
     assert again.to_bytes() == recipe_file.read_bytes()
 
 
-def test_the_file_has_one_metadata_key_and_no_clock(recipe: Recipe) -> None:
+def test_the_file_has_one_metadata_key_and_no_date(recipe: Recipe) -> None:
     data = recipe.to_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert list(header["__metadata__"]) == ["goodparts"]
@@ -117,8 +117,8 @@ def test_a_changed_recipe_has_another_digest(recipe_file: Path) -> None:
         ({"false_reject_rate": 1.0}, "between 0 and 0.5"),
         ({"residual_weight": -0.1}, "from 0 to 20"),
         ({"residual_weight": 21.0}, "from 0 to 20"),
-        ({"shots": []}, "at least one is learned from"),
-        ({"accepted": {"accepts": [3], "max_rows": 9, "learned": "CALIBRATION"}}, "at least one is learned from"),
+        ({"shots": []}, "at least one is needed besides"),
+        ({"accepted": {"accepts": [3], "max_rows": 9, "learned": "CALIBRATION"}}, "at least one is needed besides"),
         ({"accepted": {"accepts": [], "max_rows": 9, "learned": "CALIBRATION"}}, "each is of one photo or more"),
         ({"calibration": "CALIBRATION", "spread": 0.0}, "the spread above 0"),
         ({"calibration": "CALIBRATION", "location": 1e300}, "numbers up to 100"),
@@ -129,7 +129,7 @@ def test_a_changed_recipe_has_another_digest(recipe_file: Path) -> None:
 def test_hostile_numbers_are_refused_before_they_decide_anything(
     recipe: Recipe, change: dict[str, Any], message: str
 ) -> None:
-    """Files whose digest fits, as anyone can write them."""
+    """Anyone can write such a file with a matching digest."""
     header = json.loads(msgspec.json.encode(recipe.header))
     calibration = header["calibration"]
     level = {name: change.pop(name) for name in ("spread", "location", "scores") if name in change}
@@ -144,11 +144,11 @@ def test_hostile_numbers_are_refused_before_they_decide_anything(
     assert "\n" not in str(caught.value)
 
 
-def test_a_huge_header_is_not_read_and_a_pipe_is_no_recipe(tmp_path: Path) -> None:
+def test_a_huge_header_and_a_pipe_are_refused(tmp_path: Path) -> None:
     data = (1 << 40).to_bytes(8, "little") + b"{}"
     with pytest.raises(RecipeError, match="its header would have 1099511627776 bytes, up to 16777216 are read"):
         Recipe.from_bytes(data)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(RecipeError, match="pipe is no ordinary file"):
+        with pytest.raises(RecipeError, match="pipe is not an ordinary file"):
             Recipe.open(tmp_path / "pipe")

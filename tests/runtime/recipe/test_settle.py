@@ -13,7 +13,7 @@ RATE = 0.05
 
 
 def draw_good(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Scores with the log spread that photos of real lines have."""
+    """Draw scores with the log spread of photos of real lines."""
     return np.exp(rng.normal(math.log(0.1), 0.15, count)).astype(np.float32)
 
 
@@ -26,8 +26,8 @@ def test_the_rate_holds_for_further_good_parts_however_many_of_a_few_are_bad(bad
         scores = rng.permutation(np.concatenate([draw_good(rng, 100 - bad_count), bad]))
         threshold = settle(scores, scores, RATE).image.threshold(RATE)
         rates.append((draw_good(rng, 500) >= threshold).mean())
-    assert abs(np.mean(rates) - RATE) < 0.02  # what settling promises of the mean
-    assert (np.abs(np.array(rates) - RATE) < 0.06).mean() >= 0.9  # and of nine in ten
+    assert abs(np.mean(rates) - RATE) < 0.02  # what settling promises on average
+    assert (np.abs(np.array(rates) - RATE) < 0.06).mean() >= 0.9  # and for nine runs in ten
 
 
 def test_bad_parts_far_above_do_not_move_the_threshold() -> None:

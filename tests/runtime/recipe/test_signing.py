@@ -1,4 +1,4 @@
-"""Signed recipes, and runtimes that take no others."""
+"""Signed recipes, and runtimes that accept no others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_signed_recipe_opens_with_its_key_and_without(recipe: Recipe, signed: 
     assert Recipe.from_bytes(signed).digest == opened.digest != recipe.digest
 
 
-def test_an_unsigned_one_and_one_of_another_key_are_refused(
+def test_an_unsigned_recipe_and_one_signed_by_another_key_are_refused(
     recipe: Recipe, trust: Trust, signed: bytes, tmp_path: Path
 ) -> None:
     with pytest.raises(RecipeError, match=r"nut is not signed: only recipes .*line\.pub are accepted; sign it with"):
@@ -63,8 +63,8 @@ def test_an_unsigned_one_and_one_of_another_key_are_refused(
         assert Recipe.from_bytes(data, trust=Trust.read(both)).header.signature
 
 
-def test_whoever_changes_a_signed_recipe_and_its_digest_is_found(signed: bytes, trust: Trust) -> None:
-    """An attacker can put a digest that fits, but no signature."""
+def test_a_changed_signed_recipe_is_refused_even_with_a_matching_digest(signed: bytes, trust: Trust) -> None:
+    """An attacker can compute a matching digest, but no signature."""
 
     @settings(max_examples=60)
     @given(st.integers(0, len(signed) - 1), st.integers(0, 7))
@@ -74,7 +74,7 @@ def test_whoever_changes_a_signed_recipe_and_its_digest_is_found(signed: bytes, 
         forged = bytes(changed)
         if _DIGEST_MARK in forged:
             forged = seal(put(forged, _DIGEST_MARK, NO_DIGEST), _DIGEST_MARK)
-        if forged == signed:  # the bit was the digest's own
+        if forged == signed:  # the bit was one of the digest's
             return
         with pytest.raises(RecipeError) as caught:
             Recipe.from_bytes(forged, "nut", trust)
@@ -83,7 +83,7 @@ def test_whoever_changes_a_signed_recipe_and_its_digest_is_found(signed: bytes, 
     change()
 
 
-def test_a_signature_of_another_recipe_does_not_serve(recipe: Recipe, signed: bytes, trust: Trust) -> None:
+def test_a_signature_of_another_recipe_is_refused(recipe: Recipe, signed: bytes, trust: Trust) -> None:
     signature = Recipe.from_bytes(signed).header.signature
     changed = recipe.with_thresholds(recipe.header.thresholds.__class__(image=9.0, pixel=9.0))
     assert Recipe.from_bytes(changed.to_bytes(lambda _: str(signature)))  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def test_a_signature_of_another_recipe_does_not_serve(recipe: Recipe, signed: by
         Recipe.from_bytes(changed.to_bytes(lambda _: "z" * 128), trust=trust)  # type: ignore[arg-type]
 
 
-def test_a_detector_told_to_takes_signed_recipes_alone_and_keeps_the_old_one(
+def test_a_detector_with_trust_refuses_an_unsigned_recipe_and_keeps_the_old_one(
     engine_folder: Path, recipe_file: Path, signed: bytes, trust: Trust, tmp_path: Path
 ) -> None:
     path = tmp_path / "signed.safetensors"
@@ -105,15 +105,15 @@ def test_a_detector_told_to_takes_signed_recipes_alone_and_keeps_the_old_one(
     assert detector.recipe is before
 
 
-def test_what_was_signed_is_not_written_unsigned(signed: bytes, key: Path, trust: Trust, tmp_path: Path) -> None:
+def test_a_signed_recipe_is_not_written_unsigned(signed: bytes, key: Path, trust: Trust, tmp_path: Path) -> None:
     path = tmp_path / "nut.safetensors"
     path.write_bytes(signed)
     opened = Recipe.open(path)
     changed = opened.recalibrate(opened.header.calibration, 0.2)
-    with pytest.raises(SettingsError, match=r"is signed: it is only written with the key, .* \(--key FILE\)"):
+    with pytest.raises(SettingsError, match=r"is signed and would lose its signature: give the key .* \(--key FILE\)"):
         changed.save(path)
     assert path.read_bytes() == signed
-    assert changed.digest != opened.digest  # what is in use can be changed, and named
+    assert changed.digest != opened.digest  # an open recipe can be changed, and has its own digest
     changed.save(path, Signer.read(key))
     assert Recipe.open(path, trust).header.false_reject_rate == 0.2
 
@@ -126,30 +126,32 @@ def test_commands_make_keys_sign_and_refuse(
     if os.name == "posix":
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert main(["keygen", str(key)]) == 2
-    assert "key is there already: a key is never overwritten" in capsys.readouterr().err
-    told = ["--engine", str(engine_folder), "--recipe", str(path)]
-    inspect = ["inspect", *told, str(photos / "good" / "1.png"), "--accept-signed", f"{key}.pub"]
+    assert "key exists already: a key is never overwritten" in capsys.readouterr().err
+    options = ["--engine", str(engine_folder), "--recipe", str(path)]
+    inspect = ["inspect", *options, str(photos / "good" / "1.png"), "--accept-signed", f"{key}.pub"]
     assert main(inspect) == 2
     assert "is not signed: only recipes signed with a key of" in capsys.readouterr().err
     assert main(["sign", "--key", str(key), str(path)]) == 0
     assert main(inspect) == 0
-    accept = ["accept", *told, str(photos / "bad" / "4.png"), "--yes"]
+    accept = ["accept", *options, str(photos / "bad" / "4.png"), "--yes"]
     assert main(accept) == 2
-    assert "is signed: it is only written with the key" in capsys.readouterr().err
+    assert "is signed and would lose its signature: give the key" in capsys.readouterr().err
     assert main([*accept, "--key", str(key)]) == 0
     assert main(["show", str(path)]) == 0
     assert ", signed" in capsys.readouterr().out
     assert Recipe.open(path, Trust.read(key.with_name("key.pub"))).header.accepted
 
 
-def test_what_is_no_key_is_one_line(key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_a_key_is_reported_in_one_line(
+    key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
     for read, path, message in (
         (Trust.read, key, "holds a private key, which stays where recipes are signed"),
-        (Trust.read, broken, "is no file of Ed25519 public keys"),
-        (Trust.read, Path(__file__), "is no file of Ed25519 public keys"),
-        (Signer.read, key.with_name("line.pub"), "is no Ed25519 private key"),
+        (Trust.read, broken, "is not a PEM file of Ed25519 public keys"),
+        (Trust.read, Path(__file__), "is not a PEM file of Ed25519 public keys"),
+        (Signer.read, key.with_name("line.pub"), "is not a PEM file of an Ed25519 private key"),
     ):
         with pytest.raises(SettingsError, match=message):
             read(path)

@@ -1,4 +1,4 @@
-"""Learning without torch: the same memory as the trainer's, and prompts of the engine's own."""
+"""Learning without torch: the same memory as the trainer's, and the engine's own prompts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from goodparts.runtime.recipe.shots import Shots
 from goodparts.runtime.recipe.teach import teach, teach_product
 
 
-def test_a_taught_recipe_has_the_trainers_memory_and_goes_on_learning(
+def test_a_taught_recipe_has_the_trainers_memory_and_can_accept_photos(
     engine_folder: Path, shots: Shots, recipe: Recipe, photos: Path
 ) -> None:
     engine = Engine.open(engine_folder)
     text = engine.read_text_features()
     taught = teach_product(engine, Product("ring", (), View(), shots))
     for bank, expected in zip(taught.banks, recipe.banks, strict=True):
-        np.testing.assert_allclose(bank, expected, atol=2e-3)  # two steps of float16, around engine and torch
+        np.testing.assert_allclose(bank, expected, atol=2e-3)  # two steps of float16: engine and torch differ slightly
     np.testing.assert_allclose(taught.image_prompts, text.prototypes())
     assert (taught.header.method, taught.header.settings["part"]) == ("taught", text.part)
     assert taught.header.thresholds.image == taught.header.calibration.image.threshold(FALSE_REJECT_RATE)
