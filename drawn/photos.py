@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .canvas import Colour, Frame, Plane, hsv, luminance, ramp, solid, triangular
-from .parts import KINDS, PAINTERS, PICTURES, SURFACES, TEXTURES
+from .parts import PAINTERS, PICTURES, SURFACES, TEXTURES
 from .pieces import Piece
 from .surfaces import relief_of, skinned
 
@@ -74,7 +74,7 @@ class DrawnProduct:
         """
         painters = PAINTERS | SURFACES | PICTURES
         if kind not in painters:
-            raise ValueError(f"no kind {kind!r}; there are: {', '.join(KINDS)}")
+            raise ValueError(f"no kind {kind!r}; there are: {', '.join(painters)}")
         self.kind = kind
         self._key = (zlib.crc32("|".join(filter(None, (kind, skin, ground))).encode()), seed)
         design = default_rng(self._key)

@@ -157,7 +157,7 @@ def _with_banner(photo: Image.Image, inspection: Inspection, decision: Verdict) 
     own = "" if decision == inspection.verdict else f"; this frame: {inspection.verdict.upper()}"
     text = f"{decision.upper()}{own} {format_score(inspection.score)}"
     review = inspection.thresholds.review
-    detail = "limit 1.00" if review is None else f"review from {format_score(review)}, limit 1.00"
+    detail = "threshold 1.00" if review is None else f"review from {format_score(review)}, threshold 1.00"
     ground, ink = _BANNER[decision]
     size = min(40, max(12, photo.width // 20))
     large, small = ImageFont.load_default(size=size), ImageFont.load_default(size=max(11, size * 2 // 3))
