@@ -1,6 +1,6 @@
-"""`goodparts evaluate`: how good methods are on data sets, through the engine that will run them.
+"""`goodparts evaluate`: measure how good methods are on data sets, through the engine that will run them.
 
-What needs torch and scipy is imported where it is used, so that the command has its help without them.
+What needs torch or scipy is imported where it is used, so that the command can print its help without them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR",
                         help="folder for results.csv, .json, .md and .html; finished measurements in it are not "
                              "repeated")  # fmt: skip
-    parser.add_argument("--layout", choices=list(LAYOUTS), help="of the data set (default: found out)")
+    parser.add_argument("--layout", choices=list(LAYOUTS), help="of the data set (default: detected)")
     parser.add_argument("--category", nargs="+", metavar="C", help="only these (default: all)")
     parser.add_argument("--shots", nargs="+", type=int, metavar="K",
                         help=f"good photos to learn from (default {' '.join(map(str, SHOT_COUNTS))})")  # fmt: skip
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def describe_methods() -> list[str]:
-    """Return lines that list the methods and their groups; without torch, one that tells how to see them."""
+    """Return the lines of help that list the methods and their groups; without torch, a line on how to see them."""
     try:
         from .methods.table import GROUPS, METHODS
     except ModuleNotFoundError as error:
@@ -96,19 +96,32 @@ def run(args: argparse.Namespace) -> int:
 def evaluate(data: str | Path, out: str | Path, **options: Any) -> Summary:
     """Measure how good methods are on a data set, as `goodparts evaluate` does.
 
-    The extras train and evaluate are needed.
+    Each method learns from a few good photos of a category and is tested on the category's other photos. The extras
+    `train` and `evaluate` are needed. For example:
+
+        summary = goodparts.evaluate("mvtec", "results", shots=[1, 4], method=["memory", "promptad"])
+        mean, deviation = summary.find("mean", "promptad", shots=4).values["image_auroc"]
 
     Args:
-        data: A data set, one of its categories, or a folder with good/ and bad/.
-        out: The folder for results.csv, .json, .md and .html; finished measurements in it are not repeated.
-        options: Further options of the command by their names, as in `shots=[4], method=["memory", "promptad"]`.
+        data: A data set, one of its categories, or a folder with good/ and bad/; "drawn" for all kinds of drawn parts.
+        out: The folder for results.csv, .json, .md and .html, made if it does not exist. Measurements that an earlier
+            run finished there are not repeated.
+        options: Further options of the command by their names, with _ in place of -. Options with several values, such
+            as `shots`, `method` and `category`, take a list; switches, such as `oracle` and `torch`, take True.
+            `goodparts evaluate --help` describes all options.
 
     Returns:
-        The metrics, whose `rows` are those of the table in results.md.
+        The metrics, averaged over seeds. Its `rows` are those of the tables in results.md, the means over all
+        categories first; `evaluation.measurements` are the single measurements.
 
     Raises:
-        SettingsError: An option is unknown or out of range.
-        GoodpartsError: The data or the engine cannot be used.
+        SettingsError: An option, a method or a category is unknown, a value is out of range, or nothing could be
+            measured.
+        FileError: The data set cannot be read, or the results cannot be written.
+        ImageError: A photo or a mask cannot be read.
+        EngineError: The engine is damaged or does not fit the backbone.
+        BackboneError: The backbone is unknown, or its weights cannot be opened.
+        BackendError: The inference library is missing, or a worker process died.
     """
     given = {name.replace("_", "-"): value for name, value in options.items()}
     if unknown := sorted(given.keys() - set(Sweep.__struct_encode_fields__)):
@@ -118,7 +131,14 @@ def evaluate(data: str | Path, out: str | Path, **options: Any) -> Summary:
 
 
 def run_sweep(sweep: Sweep) -> tuple[Summary, list[str]]:
-    """Measure what a sweep asks for, write its results, and return them with lines that describe what was measured."""
+    """Measure what a sweep asks for, and write its results.
+
+    Args:
+        sweep: The options of the evaluation.
+
+    Returns:
+        The metrics, and lines that describe what was measured.
+    """
     from .plan import find_categories, open_plan
     from .report.decide import recommend
     from .report.files import write_results
@@ -145,7 +165,13 @@ def run_sweep(sweep: Sweep) -> tuple[Summary, list[str]]:
 
 
 def describe(plan: EvaluationPlan, categories: int, engine: Engine) -> list[str]:
-    """Return lines that describe what was measured; categories is the number of measured ones."""
+    """Return lines that describe what was measured.
+
+    Args:
+        plan: What was measured.
+        categories: The number of measured categories.
+        engine: The deployed engine.
+    """
     lines = [
         f"{printable(Path(plan.data.name))}: {categories} of {len(plan.data.categories)} categories; "
         f"seeds: {plan.seeds}",
@@ -158,7 +184,7 @@ def describe(plan: EvaluationPlan, categories: int, engine: Engine) -> list[str]
     if plan.official:
         lines += DIFFERENCES
         if plan.oracle:
-            lines.append("what the released code reports is the oracle columns: the best step on the test data (D13)")
+            lines.append("the released code reports the oracle columns: the best step on the test data (D13)")
     if plan.oracle:
-        lines.append("oracle columns: the step of learning that is best on the test data, which nobody has on the line")
+        lines.append("oracle columns: the learning step that is best on the test data, which cannot be known on a line")
     return lines

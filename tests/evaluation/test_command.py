@@ -58,7 +58,7 @@ def test_a_backbone_without_text_leaves_out_the_rows_that_need_it(
     remarks = "\n".join(results["remarks"])  # type: ignore[arg-type]
     for method in ("vvclip", "promptad"):
         assert f"ring, {method}: left out: timm:resnet10t has no text tower" in remarks
-    assert "anople: left out: timm:resnet10t is no ViT: this row needs a ViT's blocks" in remarks
+    assert "anople: left out: timm:resnet10t is no ViT: this method needs a ViT's blocks" in remarks
 
 
 def test_what_cannot_be_done_is_remarked(ring: Path, engine_folder: Path, tmp_path: Path) -> None:
@@ -82,13 +82,13 @@ def test_oracle_has_columns_of_its_own_and_is_no_worse(ring: Path, engine_folder
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--method", "magic"], "--method magic: there are all exportable"),
-        (["--method", "coop:margin=1"], "--method coop:margin=1: there are"),
-        (["--method", "promptad:"], "--method promptad:: there are"),
-        (["--method", "promptad:beta=1"], "'beta=1': the settings are prefix_length"),
+        (["--method", "magic"], "--method magic is not accepted: give a group (all exportable"),
+        (["--method", "coop:margin=1"], "--method coop:margin=1 is not accepted: give"),
+        (["--method", "promptad:"], "--method promptad: is not accepted: give"),
+        (["--method", "promptad:beta=1"], "'beta=1' is no setting of this row: the settings are prefix_length"),
         (["--method", "promptad:alignment_weight=-1"], "alignment_weight is out of range"),
         (["--method", "promptad:temperature=-1"], "temperature -1: a number above 0"),
-        (["--method", "anople:margin=1"], "'margin=1': the settings are text_tokens"),
+        (["--method", "anople:margin=1"], "'margin=1' is no setting of this row: the settings are text_tokens"),
         (["--method", "anople:batch=1"], "batch is out of range"),
         (["--seeds", "0"], "seeds = 0: expected `int` >= 1"),
         (["--shots", "0"], "shots = [0]: expected `int` >= 1"),

@@ -170,7 +170,7 @@ def test_realiad(draw: Draw, nested: bool) -> None:
     split = data.split("usb")
     assert [sample.defect for sample in split.test] == ["AK", "AK", None]
     assert [sample.marked for sample in split.test] == [True, False, True]
-    with pytest.raises(ImageError, match="has no mask: only metrics of images"):
+    with pytest.raises(ImageError, match="has no mask: it counts in image metrics only"):
         load_truth(split.test[1])
 
 
@@ -267,7 +267,7 @@ def test_what_is_missing_is_named(draw: Draw) -> None:
         ("pcb1,test,normal,/etc/passwd,", "only paths within the data set"),
         ("pcb1,test,anomaly,pcb1/Data/Images/Anomaly/0.JPG,", "lists '': only paths"),
         ("pcb1,test,normal,pcb1/9.JPG,", "pcb1: 1 listed files do not exist, the first is .*9.JPG"),
-        ("pcb1,train,anomaly,pcb1/Data/Images/Anomaly/0.JPG,", "is anomaly in train: train has only normal"),
+        ("pcb1,train,anomaly,pcb1/Data/Images/Anomaly/0.JPG,", "has the label anomaly in the split train: accepted"),
     ],
 )
 def test_lists_that_cannot_be_followed(draw: Draw, row: str, said: str) -> None:
@@ -278,7 +278,7 @@ def test_lists_that_cannot_be_followed(draw: Draw, row: str, said: str) -> None:
 def test_damaged_lists(draw: Draw) -> None:
     root = loco(draw)
     (root / "pushpins" / "defects_config.json").write_text("[{}]")
-    with pytest.raises(FileError, match=r"defects_config.json is not what MVTec LOCO has"):
+    with pytest.raises(FileError, match=r"defects_config.json is not in MVTec LOCO's format"):
         open_data(root).split("pushpins")
     (root / "split_csv").mkdir()
     (root / "split_csv" / "1cls.csv").write_text("object,split\n")
@@ -287,7 +287,7 @@ def test_damaged_lists(draw: Draw) -> None:
     with pytest.raises(FileError, match="lists OK/S1/a.jpg to learn from, which is not OK"):
         open_data(realiad(draw, train="AK"), "realiad").split("usb")
     (root / "realiad_jsons" / "usb.json").write_text("{")
-    with pytest.raises(GoodpartsError, match="is not what Real-IAD has"):
+    with pytest.raises(GoodpartsError, match="is not in Real-IAD's format"):
         open_data(root, "realiad").split("usb")
 
 

@@ -43,8 +43,8 @@ def test_a_gain_that_may_be_chance_is_not(pixel: float | None) -> None:
 
 
 def test_one_draw_recommends_nothing() -> None:
-    assert recommend(all_rows([0.1]), "onnx")[-1].startswith("no recommendation: one draw")
-    assert recommend([], "onnx") == ["nothing to decide on: no draw has an AUROC of every row"]
+    assert recommend(all_rows([0.1]), "onnx")[-1].startswith("no recommendation: a single draw")
+    assert recommend([], "onnx") == ["no recommendation: in no draw of shots does every row have an AUROC"]
 
 
 def test_the_default_is_recommended_where_it_is_best() -> None:
