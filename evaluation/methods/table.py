@@ -175,8 +175,8 @@ def find_method(name: str) -> Method:
     if method is None or method.tune is None or not changes:
         raise SettingsError(
             f"--method {name} is not accepted: give a group ({' '.join(GROUPS)}), a row ({' '.join(METHODS)}), or one "
-            "of PromptAD's, AnoPLe's and the memory's rows with settings, as in promptad:alignment_weight=0.1,fusion=prompt or "
-            "memory:poses=true"
+            "of PromptAD's, AnoPLe's and the memory's rows with settings, as in "
+            "promptad:alignment_weight=0.1,fusion=prompt or memory:poses=true"
         )
     settings = dict(_read_setting(change, method.settings) for change in changes.split(","))
     return dataclasses.replace(method.tune(**settings), title=f"{method.title}; {changes}")

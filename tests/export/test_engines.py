@@ -45,7 +45,7 @@ def test_an_engine_has_the_grid_and_neighbourhood_that_were_asked_for(tmp_path: 
     spec = find_engine(backbone, tmp_path / "engine")
     assert spec is not None
     assert (spec.encoder.grid, spec.encoder.neighbourhood, len(spec.encoder.taps)) == ((5, 5), 3, 3)
-    with pytest.raises(EngineError, match="on 5×5 patches, neighbourhood 3, asked for is tiny .* neighbourhood 1"):
+    with pytest.raises(EngineError, match="on 5×5 patches, neighbourhood 3, the backbone is tiny .* neighbourhood 1"):
         find_engine(Backbone("tiny", small_clip(2).eval(), taps=(1, 1, 2), grid=5), tmp_path / "engine")
     views = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)
     expected = backbone.encode(views)
@@ -124,7 +124,7 @@ def test_a_fitting_engine_is_kept_and_another_is_not_overwritten(
     stranger.encoder = type(small.encoder)(
         backbone="other", weights="0" * 64, image_size=240, grid=(30, 30), width=128, taps=small.encoder.taps
     )
-    with pytest.raises(EngineError, match=r"holds an engine for small .* asked for is other .* name another folder"):
+    with pytest.raises(EngineError, match=r"holds an engine for small .* the backbone is other .* name another folder"):
         find_engine(stranger, engine_folder)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(EngineError, match="is not an engine"):

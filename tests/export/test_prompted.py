@@ -89,7 +89,7 @@ def test_added_again_nothing_changes_and_other_conditions_are_refused(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in prompted_folder.iterdir()}
     add_prompted(prompted_folder, vit, PromptedEncoder(vit, anople.settings))
-    with pytest.raises(EngineError, match=r"prompts \[3, 8, 128\].*asked for is prompts \[3, 6, 128\]"):
+    with pytest.raises(EngineError, match=r"prompts \[3, 8, 128\].*the encoder has prompts \[3, 6, 128\]"):
         add_prompted(prompted_folder, vit, PromptedEncoder(vit, anople_settings(visual_tokens=2)))
     assert {path: path.stat().st_mtime_ns for path in prompted_folder.iterdir()} == before
 
