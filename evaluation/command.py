@@ -33,30 +33,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "\n".join(describe_methods())
     add_backbone_arguments(parser)
     parser.add_argument("--sweep", type=Path, metavar="FILE",
-                        help="TOML whose keys are the other options' names; those given beside it win")  # fmt: skip
+                        help="TOML file with the other options by their names; options of the command line take "
+                             "precedence over it")  # fmt: skip
     parser.add_argument("--data", metavar="ROOT", help="a data set, one of its categories, or a folder with good/ and "
                         f"bad/; {DRAWN}: all kinds of drawn parts")  # fmt: skip
     parser.add_argument("--out", metavar="DIR",
                         help="folder for results.csv, .json, .md and .html; finished measurements in it are not "
                              "repeated")  # fmt: skip
-    parser.add_argument("--layout", choices=list(LAYOUTS), help="of the data set (default: detected)")
-    parser.add_argument("--category", nargs="+", metavar="C", help="only these (default: all)")
+    parser.add_argument("--layout", choices=list(LAYOUTS), help="layout of the data set (default: detected)")
+    parser.add_argument("--category", nargs="+", metavar="C", help="measure only these categories (default: all)")
     parser.add_argument("--shots", nargs="+", type=int, metavar="K",
                         help=f"good photos to learn from (default {' '.join(map(str, SHOT_COUNTS))})")  # fmt: skip
     parser.add_argument("--seeds", type=int, metavar="N", help="draws of shots: seeds 0 to N−1 (default 1)")
     parser.add_argument("--method", nargs="+", metavar="M",
-                        help=f"rows, or groups of them (default {' '.join(DEFAULT_METHODS)}); those of PromptAD and "
-                             "the memory take settings: promptad:alignment_weight=0.1,fusion=prompt, or "
-                             "memory:poses=true, which also remembers each shot turned and mirrored")  # fmt: skip
+                        help=f"rows of the list below, or groups of them (default {' '.join(DEFAULT_METHODS)}); rows "
+                             "of PromptAD, AnoPLe and the memory take settings: "
+                             "promptad:alignment_weight=0.1,fusion=prompt, or memory:poses=true, which also remembers "
+                             "each shot turned and mirrored")  # fmt: skip
     parser.add_argument("--engine", metavar="DIR",
-                        help="engine folder, which names its backbone; made where there is none (default: the one "
-                             "that ships with goodparts, or one in --out where that lacks something)")  # fmt: skip
+                        help="engine folder, which determines the backbone; made if it does not exist (default: the "
+                             "one that ships with goodparts, or one in --out if that lacks something)")  # fmt: skip
     parser.add_argument("--backend", help=f"auto (default), {', '.join(BACKENDS)}")
-    parser.add_argument("--precision", choices=get_args(Precision), help="default fp32")
-    parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")
-    parser.add_argument("--torch", action="store_true", help="measure through torch as well, and the differences")
+    parser.add_argument("--precision", choices=get_args(Precision), help="precision of the engine (default fp32)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the inference library")
+    parser.add_argument(
+        "--torch", action="store_true", help="measure through torch as well, and the differences from it"
+    )
     parser.add_argument("--oracle", action="store_true",
-                        help="also the step that is best on the test data, in columns of its own; slow")  # fmt: skip
+                        help="also measure the learning step that is best on the test data, in separate columns; "
+                             "slow")  # fmt: skip
     parser.add_argument("--decide", action="store_true",
                         help="compare fusions and temperatures, and recommend those to use")  # fmt: skip
     parser.add_argument("--official", metavar="DIR",
@@ -64,8 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              f"DIR/<category>/{SHOTS_NAME} lists")  # fmt: skip
     parser.add_argument("--workers", type=int, metavar="N", help="processes that share the categories (default 1)")
     parser.add_argument("--ray", metavar="ADDRESS",
-                        help="workers are a Ray cluster's, whose machines see the same files; local: so many "
-                             "--workers on this one")  # fmt: skip
+                        help="use the workers of the Ray cluster at this address, whose machines have the same files; "
+                             "local: start --workers on this machine")  # fmt: skip
     parser.set_defaults(**dict.fromkeys(("backbone", "torch", "oracle", "decide")))
 
 
@@ -125,7 +130,7 @@ def evaluate(data: str | Path, out: str | Path, **options: Any) -> Summary:
     """
     given = {name.replace("_", "-"): value for name, value in options.items()}
     if unknown := sorted(given.keys() - set(Sweep.__struct_encode_fields__)):
-        raise SettingsError(f"no option {unknown[0]!r}: there are {' '.join(Sweep.__struct_encode_fields__)}")
+        raise SettingsError(f"no option {unknown[0]!r}: the options are {' '.join(Sweep.__struct_encode_fields__)}")
     summary, _ = run_sweep(read_sweep(None, {"data": str(data), "out": str(out), **given}))
     return summary
 

@@ -163,7 +163,7 @@ def find_categories(sweep: Sweep, data: DataSet) -> tuple[str, ...]:
     unknown = [name for name in sweep.category or () if name not in data.categories]
     if unknown:
         known = " ".join(printable(Path(name)) for name in data.categories)
-        raise SettingsError(f"--category {unknown[0]}: {data.name} has {known}")
+        raise SettingsError(f"--category {unknown[0]}: the categories of {data.name} are {known}")
     return tuple(name for name in data.categories if sweep.category is None or name in sweep.category)
 
 

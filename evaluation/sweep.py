@@ -120,7 +120,7 @@ def read_sweep(file: Path | None, options: dict[str, Any]) -> Sweep:
         values = read_toml(file)
         if unknown := sorted(values.keys() - set(Sweep.__struct_encode_fields__)):
             known = " ".join(Sweep.__struct_encode_fields__)
-            raise SettingsError(f"{file}: unknown key {unknown[0]!r}: there are {known}")
+            raise SettingsError(f"{file}: unknown key {unknown[0]!r}: the keys are {known}")
     values |= options
     try:
         sweep = msgspec.convert(values, Sweep)

@@ -121,7 +121,7 @@ def _in_processes(sweep: Sweep, items: Sequence[WorkItem]) -> Iterator[tuple[Wor
                 deaths += 1
                 if deaths > RETRIES:
                     raise BackendError(
-                        f"workers died {deaths} times in a row, last with {waiting[0].category} to do: is there enough "
+                        f"workers died {deaths} times in a row, {waiting[0].category} is not finished: is there enough "
                         "memory? finished measurements are kept"
                     ) from error
                 log.info("a worker died: another takes over")

@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing engine")
     parser.add_argument(
         "--precision", nargs="+", choices=get_args(Precision), metavar="P",
-        help=f"besides fp32: {', '.join(get_args(Precision)[1:])} (default {' '.join(USUAL)}); with --fused, "
-             "the one it has (default fp32)",
+        help=f"precisions besides fp32: {', '.join(get_args(Precision)[1:])} (default {' '.join(USUAL)}); with "
+             "--fused, the precision of the file (default fp32)",
     )  # fmt: skip
     parser.add_argument(
         "--int8-photos", nargs="+", type=Path, metavar="PATH",

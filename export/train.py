@@ -74,7 +74,7 @@ def train(
     """
     method = method or default_method(DEFAULT_NAME if backbone is None else backbone.encoder.backbone)
     if method not in METHODS:
-        raise SettingsError(f"method {method!r}: there are {', '.join(METHODS)}")
+        raise SettingsError(f"method {method!r} is unknown: there are {', '.join(METHODS)}")
     options = options or RunOptions()
     learner = METHODS[method].configure(options.protocol, settings or {})
     text, templates = learner.word(one_line(product), suffixes, options.protocol)

@@ -83,7 +83,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     rows = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig", "replace")))
     if missing := _VISA_COLUMNS - set(rows.fieldnames or ()):
         raise FileError(
-            f"{printable(path)} lacks the columns {' '.join(sorted(missing))}: take the one that VisA comes with"
+            f"{printable(path)} lacks the columns {' '.join(sorted(missing))}: use the file that comes with VisA"
         )
     return list(rows)
 

@@ -1,4 +1,4 @@
-"""`goodparts evaluate` on a tiny folder: every file it writes, and what it refuses."""
+"""`goodparts evaluate` on a tiny folder: the files that it writes, and the options that it refuses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_whole_command(ring: Path, engine_folder: Path, tmp_path: Path) -> N
         ring, engine_folder, tmp_path, "--shots", "1", "2", "--seeds", "2", "--torch", "--method", *methods
     )  # fmt: skip
     cells = read_cells(tmp_path)
-    # vvclip once, the others for two numbers of shots and two seeds; all on two backends
+    # vvclip is measured once, the others for two numbers of shots and two seeds; all on two backends.
     assert len(cells) == 2 * (1 + 3 * 2 * 2)
     assert {cell["backend"] == "torch" for cell in cells} == {True, False}
     assert {"machine", "versions", "commit", "rows", "cells", "manifests"} <= results.keys()
@@ -92,7 +92,7 @@ def test_oracle_has_columns_of_its_own_and_is_no_worse(ring: Path, engine_folder
         (["--method", "anople:batch=1"], "batch is out of range"),
         (["--seeds", "0"], "seeds = 0: expected `int` >= 1"),
         (["--shots", "0"], "shots = [0]: expected `int` >= 1"),
-        (["--category", "nut"], "--category nut: ring has ring"),
+        (["--category", "nut"], "--category nut: the categories of ring are ring"),
         (["--shots", "9"], "nothing could be measured: ring: left out: 9 shots"),
     ],
 )

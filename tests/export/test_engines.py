@@ -19,7 +19,7 @@ from goodparts.trainer.clip.backbone import Backbone
 from tests.trainer.clip.test_vv_tower import small_clip
 
 
-def test_graph_is_what_the_contract_says(engine_folder: Path) -> None:
+def test_graph_follows_the_contract(engine_folder: Path) -> None:
     model = onnx.load(str(engine_folder / "encoder.onnx"), load_external_data=False)
     onnx.checker.check_model(str(engine_folder / "encoder.onnx"))
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
@@ -52,11 +52,11 @@ def test_an_engine_has_the_grid_and_neighbourhood_that_were_asked_for(tmp_path: 
     for backend in ("onnxruntime", "openvino"):
         seen = Engine.open(tmp_path / "engine", backend=backend).encode(views)
         for one, other in zip((seen.local, *seen.memory), (expected.local, *expected.memory), strict=True):
-            # float32 in two libraries; features are unit vectors
+            # Two libraries compute in float32; features are unit vectors.
             np.testing.assert_allclose(one, other, atol=2e-6)
 
 
-def test_graph_tells_nothing_of_where_it_was_made(engine_folder: Path) -> None:
+def test_graph_contains_no_local_path(engine_folder: Path) -> None:
     data = (engine_folder / "encoder.onnx").read_bytes()
     assert os.fsencode(Path(engines.__file__).parents[1]) not in data
     assert b"vv_tower" not in data

@@ -1,4 +1,4 @@
-"""The first command, end to end, with what goes wrong for real users."""
+"""`train-and-export` from end to end, with the mistakes that users make."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OF_VIT = "--backbone", VIT, "--pretrained", "random"
 
 
 class Command:
-    """`train-and-export` and three steps."""
+    """Runs `train-and-export` with three steps of learning."""
 
     def __init__(self, engine: Path, photos: Path, out: Path, backbone: Sequence[str] = ()) -> None:
         self.out = out
@@ -206,7 +206,7 @@ def test_same_seed_same_bytes(command: Command, tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
 
 
-def test_the_recipe_says_what_it_was_made_of(command: Command) -> None:
+def test_the_recipe_records_what_it_was_made_of(command: Command) -> None:
     assert command("--shots", "2", "--protocol", "official", "--roi", "40,20,200,200", "--lr", "0.01") == 0
     header = Recipe.open(command.out).header
     assert [shot.name for shot in header.shots] == ["1.png", "2.png"]

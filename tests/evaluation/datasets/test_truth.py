@@ -1,4 +1,4 @@
-"""Masks: which pixels are defective, at the photo's size and at others."""
+"""Masks: which pixels are defective, at the photo's size and resized."""
 
 from __future__ import annotations
 
