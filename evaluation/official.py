@@ -32,14 +32,14 @@ SHOTS_NAME = "selected_samples_per_run.txt"
 """The file in a category's folder that lists its shots."""
 
 DIFFERENCES = (
-    "official protocol: settings and inputs of PromptAD's released code; not to be compared with rows of the clean "
-    "one; docs/promptad.md lists the D numbers",
+    "official protocol: settings and inputs of PromptAD's released code; not comparable with rows of the clean "
+    "protocol; docs/promptad.md lists the D numbers",
     "as released: pictures to 1024×1024, then the encoder's size (D1); test photos in BGR order (D2); fusion of raw "
     "scores (D18), the memory's maximum of the un-smoothed map (D14), CLIP's logit scale without exp (D10), squared "
     "distances over the second axis (D11, D12), learnable tokens before the name (D8), cyclic pairs (D9)",
-    "not as released: the list of good photos is sorted, which the code's is not, so indices may mean others (D3); "
-    "prompts are learned in fp32, not fp16 (D5), from another random start; the last step counts, and the best one on "
-    "the test data, which the code reports, is in columns of its own with --oracle (D13)",
+    "not as released: the list of good photos is sorted, which the code's is not, so an index may mean another photo "
+    "(D3); prompts are learned in fp32, not fp16 (D5), from another random start; the last step counts, and the best "
+    "one on the test data, which the code reports, is in separate columns with --oracle (D13)",
 )
 """What a report tells about the protocol, and where it differs from the released code."""
 
