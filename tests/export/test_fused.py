@@ -201,7 +201,7 @@ def test_what_cannot_be_fused_is_refused(
         (recipe, out, "int8", EngineError, r"no int8 graph: it has fp32.* export it with --precision"),
         (recipe, tmp_path / "ring", "fp32", FileError, r"name a file that ends in \.onnx"),
         (recipe, tmp_path / "no" / "ring.onnx", "fp32", FileError, r"does not exist; create it first"),
-        (recipe, engine_folder / "encoder.onnx", "fp32", FileError, r"nothing but the engine; name another place"),
+        (recipe, engine_folder / "encoder.onnx", "fp32", FileError, r"may hold only the engine; name another place"),
     ]
     for product, place, precision, kind, line in refusals:
         with pytest.raises(kind, match=line):
