@@ -1,6 +1,7 @@
 """Finished measurements on the disk, each in a file that is named by its key.
 
-Whoever measures looks here first, so that a run that was interrupted, or that overlaps another, measures nothing twice.
+Before a method is measured, its key is looked up here. A run that was interrupted, or that overlaps another, therefore
+measures nothing twice.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ from .mistakes import Mistake
 from .results import Measurement
 
 FOLDER_NAME = "cells"
-"""The folder in that of the results; a measurement is a cell of the tables."""
+"""The subfolder of the results' folder that holds the files. A measurement is a cell of the tables."""
 
 
 class FinishedMeasurement(msgspec.Struct, frozen=True):
-    """The content of a file.
+    """The content of a file: a measurement, or the reason why there is none.
 
-    left_out states why there is no measurement. scores are the tested photos' image scores, float32 [N] as bytes, and
-    bad tells which of them are bad. mistakes are the worst ones, the largest first.
+    Attributes:
+        measurement: The metrics; None if the method was left out.
+        left_out: Why the method was left out; empty if there is a measurement.
+        scores: The tested photos' image scores, float32 [N], as bytes.
+        bad: Which of the tested photos are bad.
+        mistakes: The worst mistakes, the largest first.
     """
 
     measurement: Measurement | None
@@ -40,7 +45,11 @@ class FinishedMeasurement(msgspec.Struct, frozen=True):
 
 
 class MeasurementCache:
-    """A folder of finished measurements, which several processes may write to at once."""
+    """A folder of finished measurements, which several processes may write to at once.
+
+    Args:
+        folder: The folder, which must exist before a measurement is written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,7 +61,17 @@ class MeasurementCache:
         return self._path(key).is_file()
 
     def read(self, key: str) -> FinishedMeasurement:
-        """Read a measurement; raise FileError for a damaged file."""
+        """Read a measurement.
+
+        Args:
+            key: The measurement's key (keys.py).
+
+        Returns:
+            The content of its file.
+
+        Raises:
+            FileError: The file is missing or damaged.
+        """
         path = self._path(key)
         try:
             return msgspec.msgpack.decode(read_bytes(path), type=FinishedMeasurement)
@@ -60,5 +79,13 @@ class MeasurementCache:
             raise FileError(f"{path} is damaged ({error}): remove it and run again") from error
 
     def write(self, key: str, finished: FinishedMeasurement) -> None:
-        """Write a measurement; raise FileError when the disk is full."""
+        """Write a measurement; an older one with the same key is replaced.
+
+        Args:
+            key: The measurement's key (keys.py).
+            finished: The content of its file.
+
+        Raises:
+            FileError: The file cannot be written, for example because the disk is full.
+        """
         write_atomic(self._path(key), msgspec.msgpack.encode(finished))

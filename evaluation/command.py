@@ -1,6 +1,6 @@
-"""`goodparts evaluate`: how good methods are on data sets, through the engine that will run them.
+"""`goodparts evaluate`: measure how good methods are on data sets, through the engine that will run them.
 
-What needs torch and scipy is imported where it is used, so that the command has its help without them.
+What needs torch or scipy is imported where it is used, so that the command can print its help without them.
 """
 
 from __future__ import annotations
@@ -33,30 +33,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "\n".join(describe_methods())
     add_backbone_arguments(parser)
     parser.add_argument("--sweep", type=Path, metavar="FILE",
-                        help="TOML whose keys are the other options' names; those given beside it win")  # fmt: skip
+                        help="TOML file with the other options by their names; options of the command line take "
+                             "precedence over it")  # fmt: skip
     parser.add_argument("--data", metavar="ROOT", help="a data set, one of its categories, or a folder with good/ and "
                         f"bad/; {DRAWN}: all kinds of drawn parts")  # fmt: skip
     parser.add_argument("--out", metavar="DIR",
                         help="folder for results.csv, .json, .md and .html; finished measurements in it are not "
                              "repeated")  # fmt: skip
-    parser.add_argument("--layout", choices=list(LAYOUTS), help="of the data set (default: found out)")
-    parser.add_argument("--category", nargs="+", metavar="C", help="only these (default: all)")
+    parser.add_argument("--layout", choices=list(LAYOUTS), help="layout of the data set (default: detected)")
+    parser.add_argument("--category", nargs="+", metavar="C", help="measure only these categories (default: all)")
     parser.add_argument("--shots", nargs="+", type=int, metavar="K",
                         help=f"good photos to learn from (default {' '.join(map(str, SHOT_COUNTS))})")  # fmt: skip
     parser.add_argument("--seeds", type=int, metavar="N", help="draws of shots: seeds 0 to N−1 (default 1)")
     parser.add_argument("--method", nargs="+", metavar="M",
-                        help=f"rows, or groups of them (default {' '.join(DEFAULT_METHODS)}); those of PromptAD and "
-                             "the memory take settings: promptad:alignment_weight=0.1,fusion=prompt, or "
-                             "memory:poses=true, which also remembers each shot turned and mirrored")  # fmt: skip
+                        help=f"rows of the list below, or groups of them (default {' '.join(DEFAULT_METHODS)}); rows "
+                             "of PromptAD, AnoPLe and the memory take settings: "
+                             "promptad:alignment_weight=0.1,fusion=prompt, or memory:poses=true, which also remembers "
+                             "each shot turned and mirrored")  # fmt: skip
     parser.add_argument("--engine", metavar="DIR",
-                        help="engine folder, which names its backbone; made where there is none (default: the one "
-                             "that ships with goodparts, or one in --out where that lacks something)")  # fmt: skip
+                        help="engine folder, which determines the backbone; made if it does not exist (default: the "
+                             "one that ships with goodparts, or one in --out if that lacks something)")  # fmt: skip
     parser.add_argument("--backend", help=f"auto (default), {', '.join(BACKENDS)}")
-    parser.add_argument("--precision", choices=get_args(Precision), help="default fp32")
-    parser.add_argument("--threads", type=int, metavar="N", help="of the inference library")
-    parser.add_argument("--torch", action="store_true", help="measure through torch as well, and the differences")
+    parser.add_argument("--precision", choices=get_args(Precision), help="precision of the engine (default fp32)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the inference library")
+    parser.add_argument(
+        "--torch", action="store_true", help="measure through torch as well, and the differences from it"
+    )
     parser.add_argument("--oracle", action="store_true",
-                        help="also the step that is best on the test data, in columns of its own; slow")  # fmt: skip
+                        help="also measure the learning step that is best on the test data, in separate columns; "
+                             "slow")  # fmt: skip
     parser.add_argument("--decide", action="store_true",
                         help="compare fusions and temperatures, and recommend those to use")  # fmt: skip
     parser.add_argument("--official", metavar="DIR",
@@ -64,13 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              f"DIR/<category>/{SHOTS_NAME} lists")  # fmt: skip
     parser.add_argument("--workers", type=int, metavar="N", help="processes that share the categories (default 1)")
     parser.add_argument("--ray", metavar="ADDRESS",
-                        help="workers are a Ray cluster's, whose machines see the same files; local: so many "
-                             "--workers on this one")  # fmt: skip
+                        help="use the workers of the Ray cluster at this address, whose machines have the same files; "
+                             "local: start --workers on this machine")  # fmt: skip
     parser.set_defaults(**dict.fromkeys(("backbone", "torch", "oracle", "decide")))
 
 
 def describe_methods() -> list[str]:
-    """Return lines that list the methods and their groups; without torch, one that tells how to see them."""
+    """Return the lines of help that list the methods and their groups; without torch, a line on how to see them."""
     try:
         from .methods.table import GROUPS, METHODS
     except ModuleNotFoundError as error:
@@ -96,29 +101,49 @@ def run(args: argparse.Namespace) -> int:
 def evaluate(data: str | Path, out: str | Path, **options: Any) -> Summary:
     """Measure how good methods are on a data set, as `goodparts evaluate` does.
 
-    The extras train and evaluate are needed.
+    Each method learns from a few good photos of a category and is tested on the category's other photos. The extras
+    `train` and `evaluate` are needed. For example:
+
+        summary = goodparts.evaluate("mvtec", "results", shots=[1, 4], method=["memory", "promptad"])
+        mean, deviation = summary.find("mean", "promptad", shots=4).values["image_auroc"]
 
     Args:
-        data: A data set, one of its categories, or a folder with good/ and bad/.
-        out: The folder for results.csv, .json, .md and .html; finished measurements in it are not repeated.
-        options: Further options of the command by their names, as in `shots=[4], method=["memory", "promptad"]`.
+        data: A data set, one of its categories, or a folder with good/ and bad/; "drawn" for all kinds of drawn parts.
+        out: The folder for results.csv, .json, .md and .html, made if it does not exist. Measurements that an earlier
+            run finished there are not repeated.
+        options: Further options of the command by their names, with _ in place of -. Options with several values, such
+            as `shots`, `method` and `category`, take a list; switches, such as `oracle` and `torch`, take True.
+            `goodparts evaluate --help` describes all options.
 
     Returns:
-        The metrics, whose `rows` are those of the table in results.md.
+        The metrics, averaged over seeds. Its `rows` are those of the tables in results.md, the means over all
+        categories first; `evaluation.measurements` are the single measurements.
 
     Raises:
-        SettingsError: An option is unknown or out of range.
-        GoodpartsError: The data or the engine cannot be used.
+        SettingsError: An option, a method or a category is unknown, a value is out of range, or nothing could be
+            measured.
+        FileError: The data set cannot be read, or the results cannot be written.
+        ImageError: A photo or a mask cannot be read.
+        EngineError: The engine is damaged or does not fit the backbone.
+        BackboneError: The backbone is unknown, or its weights cannot be opened.
+        BackendError: The inference library is missing, or a worker process died.
     """
     given = {name.replace("_", "-"): value for name, value in options.items()}
     if unknown := sorted(given.keys() - set(Sweep.__struct_encode_fields__)):
-        raise SettingsError(f"no option {unknown[0]!r}: there are {' '.join(Sweep.__struct_encode_fields__)}")
+        raise SettingsError(f"no option {unknown[0]!r}: the options are {' '.join(Sweep.__struct_encode_fields__)}")
     summary, _ = run_sweep(read_sweep(None, {"data": str(data), "out": str(out), **given}))
     return summary
 
 
 def run_sweep(sweep: Sweep) -> tuple[Summary, list[str]]:
-    """Measure what a sweep asks for, write its results, and return them with lines that describe what was measured."""
+    """Measure what a sweep asks for, and write its results.
+
+    Args:
+        sweep: The options of the evaluation.
+
+    Returns:
+        The metrics, and lines that describe what was measured.
+    """
     from .plan import find_categories, open_plan
     from .report.decide import recommend
     from .report.files import write_results
@@ -145,7 +170,13 @@ def run_sweep(sweep: Sweep) -> tuple[Summary, list[str]]:
 
 
 def describe(plan: EvaluationPlan, categories: int, engine: Engine) -> list[str]:
-    """Return lines that describe what was measured; categories is the number of measured ones."""
+    """Return lines that describe what was measured.
+
+    Args:
+        plan: What was measured.
+        categories: The number of measured categories.
+        engine: The deployed engine.
+    """
     lines = [
         f"{printable(Path(plan.data.name))}: {categories} of {len(plan.data.categories)} categories; "
         f"seeds: {plan.seeds}",
@@ -158,7 +189,7 @@ def describe(plan: EvaluationPlan, categories: int, engine: Engine) -> list[str]
     if plan.official:
         lines += DIFFERENCES
         if plan.oracle:
-            lines.append("what the released code reports is the oracle columns: the best step on the test data (D13)")
+            lines.append("the released code reports the oracle columns: the best step on the test data (D13)")
     if plan.oracle:
-        lines.append("oracle columns: the step of learning that is best on the test data, which nobody has on the line")
+        lines.append("oracle columns: the learning step that is best on the test data, which cannot be known on a line")
     return lines

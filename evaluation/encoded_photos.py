@@ -1,4 +1,4 @@
-"""Photos that are decoded once, and encoded once for each backend, however often they are used."""
+"""Photos that are decoded once, and encoded once for each backend, no matter how often they are used."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.calibrate import Encode
 
 IN_MEMORY = 128 << 20
-"""The bytes of views, and of each backend's features, that are kept in memory; more are written to a file."""
+"""The bytes of views, and of each backend's features, that are kept in memory; beyond that they lie in a file."""
 BATCH_SIZE = 16
 """The number of views that are encoded together."""
 KEPT_VIEWS = 16
-"""The number of calls of EncodedPhotos.encode whose features are kept."""
+"""The number of results of EncodedPhotos.encode that are kept."""
 
 
 class ArrayStore:
-    """Arrays of one size by the path of their photo: in memory, or in a file without a name when they are many."""
+    """Arrays of one size by the path of their photo, in memory or, when they are many, in a file without a name."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
@@ -35,7 +35,15 @@ class ArrayStore:
         return path in self._offsets
 
     def put(self, path: Path, data: bytes) -> None:
-        """Add an array; raise FileError when the disk is full."""
+        """Add an array.
+
+        Args:
+            path: The photo's path, which is not in the store yet.
+            data: The array's bytes, as many as those of all other arrays.
+
+        Raises:
+            FileError: The disk is full.
+        """
         offset = len(self._offsets) * len(data)
         with writing(Path(tempfile.gettempdir()) / "temporary file"):
             self._file.seek(offset)
@@ -43,7 +51,12 @@ class ArrayStore:
         self._offsets[path] = offset
 
     def get(self, path: Path, size: int) -> bytes:
-        """Return the array of `size` bytes."""
+        """Return the bytes of an array.
+
+        Args:
+            path: The photo's path, which must be in the store.
+            size: The number of bytes.
+        """
         self._file.seek(self._offsets[path])
         return self._file.read(size)
 
@@ -52,7 +65,14 @@ class ArrayStore:
 
 
 class Photos:
-    """Photos as the encoder reads them: the whole frame, squashed to a square of `size` pixels."""
+    """Photos as the encoder reads them: the whole frame, resized to a square.
+
+    Args:
+        size: The side of the square in pixels.
+
+    Attributes:
+        decoded: How many photos were read from the disk.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -60,7 +80,14 @@ class Photos:
         self.decoded = 0
 
     def views(self, paths: Sequence[Path]) -> Array8:
-        """Return the photos, uint8 [n,S,S,3]; raise ImageError for one that cannot be read."""
+        """Return the photos, uint8 [n,S,S,3], RGB.
+
+        Args:
+            paths: The n photos.
+
+        Raises:
+            ImageError: A photo cannot be read.
+        """
         for path in paths:
             if path not in self._store:
                 self._store.put(path, self._read(path).tobytes())
@@ -77,7 +104,16 @@ class Photos:
 
 
 class EncodedPhotos:
-    """The features of photos on the backend `name`, which `encode` encodes through."""
+    """The features of photos on one backend.
+
+    Args:
+        name: The backend's name, for messages.
+        encode: Encodes views uint8 [n,S,S,3] on the backend.
+        photos: The decoded photos.
+
+    Attributes:
+        encoded: How many photos were encoded.
+    """
 
     def __init__(self, name: str, encode: Encode, photos: Photos) -> None:
         self.name = name
@@ -90,9 +126,14 @@ class EncodedPhotos:
         self.encoded = 0
 
     def features(self, paths: Sequence[Path]) -> Features:
-        """Return the features of photos, a view for each.
+        """Return the features of photos, one view for each.
 
-        Raises ImageError for a photo that cannot be read, and EngineError for features that are not finite.
+        Args:
+            paths: The photos.
+
+        Raises:
+            ImageError: A photo cannot be read.
+            EngineError: A feature is NaN or infinite.
         """
         missing = [path for path in dict.fromkeys(paths) if path not in self._store]
         for start in range(0, len(missing), BATCH_SIZE):
@@ -115,9 +156,12 @@ class EncodedPhotos:
         return Features(global_, local, tuple(memory), self._grid)
 
     def encode(self, views: Array8) -> Features:
-        """Return the features of views that are no photo on the disk, such as a single shot's shifted copies.
+        """Return the features of views that are not photos on the disk, such as a single shot's shifted copies.
 
         Recent results are kept.
+
+        Args:
+            views: The views, uint8 [n,S,S,3], RGB.
         """
         key = views.tobytes()
         if key not in self._of_views:
@@ -131,7 +175,16 @@ class EncodedPhotos:
 
 
 def check_finite(backend: str, path: Path, parts: Sequence[npt.NDArray[np.floating]]) -> None:
-    """Raise EngineError for a photo's features that are NaN or infinite."""
+    """Check that a photo's features are finite.
+
+    Args:
+        backend: The name of the backend that computed them.
+        path: The photo.
+        parts: The features.
+
+    Raises:
+        EngineError: A feature is NaN or infinite.
+    """
     if not all(np.isfinite(part).all() for part in parts):
         raise EngineError(
             f"{backend} gave features of {printable(path)} that are not finite: try another --backend or --precision"

@@ -1,4 +1,4 @@
-"""The encoders of a category's photos, and which methods are measured through which of them."""
+"""The encoders of a category's photos, and the methods that are measured through each of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from .results import CategoryResult
 
 
 class MethodGroup(NamedTuple):
-    """Methods that are measured through the same encoder; own_encoder tells whether it is theirs and no engine's."""
+    """Methods that are measured through the same encoder.
+
+    Attributes:
+        backend: The encoder.
+        encoded: The photos' features from it.
+        methods: The methods' names.
+        own_encoder: Whether the encoder belongs to these methods and to no engine.
+    """
 
     backend: MeasuredBackend
     encoded: EncodedPhotos
@@ -30,8 +37,17 @@ class MethodGroup(NamedTuple):
 class CategoryEncoders:
     """The photos of a category, and their features on the plan's backends, on torch and on methods' own encoders.
 
-    photos have the encoder's size, and large_photos twice that size. torch encodes what prompts are learned from. What
-    is opened is closed when the context ends.
+    It is a context manager, which closes at its end what was opened.
+
+    Args:
+        plan: What is measured.
+        split: The category.
+        result: Receives a remark for each method whose encoder cannot be opened.
+
+    Attributes:
+        photos: The photos at the encoder's size.
+        large_photos: The photos at twice that size.
+        torch: The features from torch, from which prompts are learned.
     """
 
     def __init__(self, plan: EvaluationPlan, split: Split, result: CategoryResult) -> None:
@@ -58,9 +74,15 @@ class CategoryEncoders:
         self._stack.close()
 
     def group(self, methods: Sequence[str]) -> list[MethodGroup]:
-        """Group methods by encoder: first the plan's backends, then methods' own.
+        """Group methods by encoder.
 
-        Methods whose encoder cannot be opened are left out with a remark.
+        A method whose encoder cannot be opened is left out with a remark.
+
+        Args:
+            methods: The methods' names.
+
+        Returns:
+            The groups of the plan's backends, then those of methods' own encoders.
         """
         rows = {name: find_method(name) for name in methods}
         shared = [name for name, row in rows.items() if row.open_encoder is None or self._has_prompted_graph(row)]

@@ -1,4 +1,4 @@
-"""Keys of measurements: digests of everything that determines one."""
+"""Keys of measurements. A key is a digest of everything that determines the measurement."""
 
 from __future__ import annotations
 
@@ -17,15 +17,25 @@ from .methods.table import find_method
 from .plan import EvaluationPlan, MeasuredBackend
 
 LIBRARIES = ("goodparts", "numpy", "open_clip_torch", "pillow", "scipy", "timm", "torch")
+"""The packages whose versions are part of every key."""
 
 
 class MeasurementKey(msgspec.Struct, frozen=True):
     """Everything that determines a measurement.
 
-    data is the digest of the category's files (Split.digest), and of all categories' where the method learns from them.
-    graph is the digest of the graph that encodes, or of torch's weights. encoder is the backbone, through which prompts
-    are learned, with its taps. backend is the name of what encodes. code is the digest of goodparts and of what it
-    computes with. official is the digest of the listed shots where the released evaluation is reproduced.
+    Attributes:
+        data: The digest of the category's files (Split.digest), with that of all categories if the method learns from
+            all.
+        graph: The digest of the graph that encodes, or of torch's weights.
+        encoder: The backbone, through which prompts are learned, with its taps.
+        backend: The name of the backend that encodes.
+        precision: The precision of the graph.
+        method: The method's name, with its settings.
+        shots: The number of photos that the method learns from; 0 for none.
+        seed: The seed of the draw of shots, and of learning.
+        oracle: Whether the learning step that is best on the test data is measured too.
+        code: The digest of goodparts and of the libraries that it computes with.
+        official: The digest of the listed shots if PromptAD's released evaluation is reproduced, otherwise empty.
     """
 
     data: str
@@ -42,18 +52,31 @@ class MeasurementKey(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
+        """The SHA-256 of all fields, which names the measurement's file."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
 
 class CategoryKeys:
-    """Makes the keys of a category's measurements."""
+    """Makes the keys of a category's measurements.
+
+    Args:
+        plan: What is measured.
+        split: The category.
+    """
 
     def __init__(self, plan: EvaluationPlan, split: Split) -> None:
         self._plan = plan
         self._digest = split.digest()
 
     def key(self, backend: MeasuredBackend, method: str, shots: ChosenShots | None, seed: int) -> str:
-        """Return the key of a method's measurement; shots is None where it learns from no photos."""
+        """Return the key of a method's measurement.
+
+        Args:
+            backend: The backend that encodes.
+            method: The method's name, with its settings.
+            shots: The photos to learn from; None if the method learns from no photos.
+            seed: The seed of the draw of shots, and of learning.
+        """
         row = find_method(method)
         prompted = backend.prompted if row.conditions else None
         return MeasurementKey(
@@ -76,14 +99,18 @@ class CategoryKeys:
 
 
 def digest_categories(data: DataSet) -> str:
-    """Return a digest of the files of all categories."""
+    """Return a digest of the files of all categories.
+
+    Args:
+        data: The data set.
+    """
     digests = [data.split(category).digest() for category in data.categories]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 @functools.cache
 def code_digest() -> str:
-    """Return a digest of goodparts' source, of its C++ core as built, and of the versions of numerical libraries."""
+    """Return a digest of goodparts' source, of its compiled C++ core, and of the versions of numerical libraries."""
     root = Path(__file__).resolve().parents[1]
     lines = [f"{name} {version(name)}" for name in LIBRARIES]
     for folder in ("runtime", "trainer", "drawn", "evaluation"):

@@ -1,4 +1,4 @@
-"""The photos that a method puts on the wrong side, and how wrong it is about each."""
+"""The photos whose scores lie on the wrong side of photos of the other kind, and how wrong each score is."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from goodparts.runtime.core.scoring import Floats
 from .metrics.curve import Flags
 
 MAX_MISTAKES = 12
-"""The number of mistakes that are kept of a measurement."""
+"""The number of mistakes that are kept for a measurement."""
 
 
 class Mistake(msgspec.Struct, frozen=True):
     """A good photo that scores as high as bad ones, or a bad photo that scores as low as good ones.
 
-    index is the photo's index in the split's test photos. size is the share of photos of the other kind that it is on
-    the wrong side of, above 0 and up to 1. grid holds its patch scores, float32 of `shape` [h,w] as bytes.
+    Attributes:
+        index: The photo's index in the split's test photos.
+        score: Its image score.
+        size: The share of photos of the other kind that it is on the wrong side of, above 0 and up to 1.
+        grid: Its patch scores, float32 of `shape`, as bytes.
+        shape: The grid's numbers of rows and columns.
     """
 
     index: int
@@ -31,8 +35,11 @@ class Mistake(msgspec.Struct, frozen=True):
 def find_mistakes(bad: Flags, scores: Floats, grids: Floats, indices: Sequence[int]) -> tuple[Mistake, ...]:
     """Return at most MAX_MISTAKES mistakes, the largest first.
 
-    bad [N], image scores [N] and patch scores [N,h,w] are of the tested photos; indices are theirs in the split's test
-    photos.
+    Args:
+        bad: Which of the tested photos are bad, bool [N].
+        scores: Their image scores [N].
+        grids: Their patch scores [N,h,w].
+        indices: The N indices of the tested photos in the split's test photos.
     """
     sizes = mistake_sizes(bad, scores)
     largest = np.argsort(-sizes, kind="stable")[:MAX_MISTAKES]
@@ -46,10 +53,14 @@ def find_mistakes(bad: Flags, scores: Floats, grids: Floats, indices: Sequence[i
 
 
 def mistake_sizes(bad: Flags, scores: Floats) -> Floats:
-    """Return how wrong each score [N] is: 0 for a photo that is on the right side of all photos of the other kind.
+    """Return how wrong each score is, float32 [N], from 0 to 1.
 
-    For a good photo it is the share of bad ones that score no higher, and for a bad photo the share of good ones that
-    score no lower.
+    For a good photo it is the share of bad ones that score no higher. For a bad photo it is the share of good ones that
+    score no lower. A photo on the right side of all photos of the other kind has 0.
+
+    Args:
+        bad: Which photos are bad, bool [N].
+        scores: Their image scores [N].
     """
     sizes = np.zeros(len(scores), np.float32)
     for kind, is_wrong in ((True, np.less_equal), (False, np.greater_equal)):

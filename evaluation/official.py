@@ -1,10 +1,9 @@
-"""PromptAD's released evaluation with its input quirks, so that numbers stand beside the paper's.
+"""PromptAD's released evaluation with its peculiar inputs, so that our numbers are comparable with the paper's.
 
-The quirks are D1 to D3 of docs/promptad.md.
-
-Every picture is first squashed to 1024×1024 (as OpenCV does it, to the last bit), then to the
-encoder's size. Test photos enter in the order blue, green, red; photos to learn from do not. A mask is squashed by
-nearest neighbours, and every value above 0 is defective. Shots come from a list.
+The peculiarities have the numbers D1 to D3 in docs/promptad.md. Every picture is first resized to 1024×1024, with the
+same bits as from OpenCV, and then to the encoder's size. Test photos enter in the order blue, green, red; photos to
+learn from enter as RGB. A mask is resized by nearest neighbours, and every value above 0 is defective. Shots come from
+a list.
 """
 
 from __future__ import annotations
@@ -28,22 +27,30 @@ from .encoded_photos import Photos
 Indices = npt.NDArray[np.int32]
 
 FIRST_SIZE = 1024
+"""The side in pixels to which every picture is resized first."""
 SHOTS_NAME = "selected_samples_per_run.txt"
+"""The file in a category's folder that lists its shots."""
 
 DIFFERENCES = (
-    "official protocol: settings and inputs of PromptAD's released code; not to be compared with rows of the clean "
-    "one; docs/promptad.md lists the D numbers",
+    "official protocol: settings and inputs of PromptAD's released code; not comparable with rows of the clean "
+    "protocol; docs/promptad.md lists the D numbers",
     "as released: pictures to 1024×1024, then the encoder's size (D1); test photos in BGR order (D2); fusion of raw "
     "scores (D18), the memory's maximum of the un-smoothed map (D14), CLIP's logit scale without exp (D10), squared "
     "distances over the second axis (D11, D12), learnable tokens before the name (D8), cyclic pairs (D9)",
-    "not as released: the list of good photos is sorted, which the code's is not, so indices may mean others (D3); "
-    "prompts are learned in fp32, not fp16 (D5), from another random start; the last step counts, and the best one on "
-    "the test data, which the code reports, is in columns of its own with --oracle (D13)",
+    "not as released: the list of good photos is sorted, which the code's is not, so an index may mean another photo "
+    "(D3); prompts are learned in fp32, not fp16 (D5), from another random start; the last step counts, and the best "
+    "one on the test data, which the code reports, is in separate columns with --oracle (D13)",
 )
+"""What a report tells about the protocol, and where it differs from the released code."""
 
 
 class OfficialPhotos(Photos):
-    """Photos as the released code reads them; those of `tested` enter in BGR order."""
+    """Photos as the released code reads them.
+
+    Args:
+        size: The side of the encoder's square input in pixels.
+        tested: The test photos, which enter in BGR order.
+    """
 
     def __init__(self, size: int, tested: Collection[Path]) -> None:
         super().__init__(size)
@@ -56,10 +63,18 @@ class OfficialPhotos(Photos):
 
 
 def squash(photo: Array8, size: int) -> Array8:
-    """Resize a photo uint8 [H,W,3] to [size,size,3] as OpenCV's INTER_LINEAR does, to the last bit.
+    """Resize a photo to a square with the same bits as OpenCV's INTER_LINEAR.
 
-    OpenCV is bilinear without antialiasing, in fixed point: weights have 11 bits, sums across are cut to 4 bits less,
-    products down are cut by 16 bits each. A picture of exactly twice the size is averaged over 2×2 pixels instead.
+    OpenCV is bilinear without antialiasing, in fixed point. Weights have 11 bits. Horizontal sums are shifted right by
+    4 bits, and vertical products by 16 bits each. A picture of exactly twice the size is averaged over 2×2 pixels
+    instead.
+
+    Args:
+        photo: The photo, uint8 [H,W,3].
+        size: The side of the square in pixels.
+
+    Returns:
+        The resized photo, uint8 [size,size,3].
     """
     pixels = photo.astype(np.int32)
     if photo.shape[:2] == (2 * size, 2 * size):
@@ -74,10 +89,10 @@ def squash(photo: Array8, size: int) -> Array8:
 
 
 def _neighbours(side: int, size: int, hold_ends: bool) -> tuple[Indices, Indices, Indices, Indices]:
-    """Return, for each of size places along a side, its two neighbouring pixels and their weights in 2048ths.
+    """Return, for each of `size` places along a side, its two neighbouring pixels and their weights in 2048ths.
 
-    hold_ends gives places beyond the outer pixels' centres the outer pixel with the full weight. Down the picture
-    OpenCV splits the weight between two copies of that pixel instead, which rounds otherwise.
+    With hold_ends, a place beyond the outer pixels' centres takes the outer pixel with the full weight. In the vertical
+    direction OpenCV splits the weight between two copies of that pixel instead, which rounds differently.
     """
     place = ((np.arange(size) + 0.5) / (size / side) - 0.5).astype(np.float32)
     before = np.floor(place).astype(np.int32)
@@ -90,7 +105,17 @@ def _neighbours(side: int, size: int, hold_ends: bool) -> tuple[Indices, Indices
 
 
 def official_truth(sample: Sample) -> Truth:
-    """Read a sample's mask by nearest neighbours at 1024, then at the size of anomaly maps."""
+    """Read a sample's mask, resized by nearest neighbours to 1024, then to the size of anomaly maps.
+
+    Args:
+        sample: A test photo.
+
+    Returns:
+        The defective pixels, bool [MAP_SIZE,MAP_SIZE].
+
+    Raises:
+        ImageError: A mask is no picture, or marks no pixel.
+    """
     mask = np.zeros((MAP_SIZE, MAP_SIZE), np.bool_)
     for path in sample.masks:
         numbers = read_defect_numbers(path, dataclasses.replace(sample, is_numbered=True))
@@ -104,7 +129,15 @@ def official_truth(sample: Sample) -> Truth:
 def read_shots(folder: Path, category: str, photos: Sequence[Path], count: int) -> list[Path]:
     """Return the photos that folder/<category>/selected_samples_per_run.txt lists in its line "#count: index …".
 
-    Raises SettingsError for a file without this line, and for an index without a photo.
+    Args:
+        folder: The folder of the categories' folders.
+        category: The category.
+        photos: All good photos; an index counts them in sorted order.
+        count: The number of shots.
+
+    Raises:
+        SettingsError: The file does not have this line, or an index has no photo.
+        FileError: The file cannot be read.
     """
     path = folder / category / SHOTS_NAME
     for line in read_bytes(path).decode("utf-8", "replace").splitlines():

@@ -1,4 +1,4 @@
-"""What is measured, and through what: the plan of an evaluation, opened from its options."""
+"""The plan of an evaluation, opened from its options: what is measured, and on which backends."""
 
 from __future__ import annotations
 
@@ -30,11 +30,18 @@ from .processes import run_in_process
 from .sweep import Sweep
 
 TORCH = "torch"
+"""The name of torch as a backend."""
 
 
 @dataclass(frozen=True)
 class PromptedGraph:
-    """An engine's second graph, which reads views and conditions; conditions are the shapes of those by name."""
+    """An engine's second graph, which reads views and conditions.
+
+    Attributes:
+        encode: Encodes views uint8 [n,S,S,3] with the keyword argument `conditions`.
+        graph_id: Identifies the graph.
+        conditions: The shapes of the conditions by name.
+    """
 
     encode: Callable[..., Features]
     graph_id: str
@@ -43,9 +50,14 @@ class PromptedGraph:
 
 @dataclass(frozen=True)
 class MeasuredBackend:
-    """What encodes photos: an engine's session, or torch.
+    """A backend that encodes photos: an engine's session, or torch.
 
-    graph_id identifies the graph that runs, or torch's weights. prompted is the engine's prompted graph, if it has one.
+    Attributes:
+        name: The backend's name in reports.
+        encode: Encodes views uint8 [n,S,S,3].
+        graph_id: Identifies the graph that runs, or torch's weights.
+        precision: The precision of the graph.
+        prompted: The engine's prompted graph; None if it has none.
     """
 
     name: str
@@ -59,9 +71,17 @@ class MeasuredBackend:
 class EvaluationPlan:
     """What is measured of every category.
 
-    The deployed backend is the first of backends, and torch is the last where it is measured. backbone opens the
-    backbone. oracle also measures the step that is best on the test data. official is the folder of the lists of shots
-    where PromptAD's released evaluation is reproduced, otherwise None.
+    Attributes:
+        data: The data set.
+        shots: The numbers of shots, ascending.
+        seeds: The number of draws of shots; their seeds count from 0.
+        methods: The names of the methods, in the order of the options.
+        encoder: The identity of the engine's encoder.
+        backends: The deployed backend first; torch last, if it is measured.
+        backbone: Opens the backbone.
+        oracle: Whether the learning step that is best on the test data is measured too.
+        cache: The finished measurements.
+        official: The folder of the lists of shots if PromptAD's released evaluation is reproduced, otherwise None.
     """
 
     data: DataSet
@@ -79,7 +99,16 @@ class EvaluationPlan:
 def open_plan(sweep: Sweep) -> tuple[EvaluationPlan, Engine]:
     """Open everything that measuring needs; an engine that does not exist is made.
 
-    Raises SettingsError for an unknown category, and EngineError for an engine that does not fit the backbone.
+    Args:
+        sweep: The options of the evaluation.
+
+    Returns:
+        The plan, and the deployed engine.
+
+    Raises:
+        SettingsError: A category or another option is unknown.
+        FileError: The data set cannot be read, or the results' folder cannot be written.
+        EngineError: The engine does not fit the backbone.
     """
     data = open_sweep_data(sweep)
     find_categories(sweep, data)
@@ -87,7 +116,7 @@ def open_plan(sweep: Sweep) -> tuple[EvaluationPlan, Engine]:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if _lacks_engine(sweep):
-        run_in_process(_make_engine, sweep)  # so that its 0.7 GB are given back
+        run_in_process(_make_engine, sweep)  # a process of its own gives its 0.7 GB back
     engine, backbone = _open_engine(sweep)
     backends = [_engine_backend(engine, sweep)]
     if sweep.torch:
@@ -108,23 +137,43 @@ def open_plan(sweep: Sweep) -> tuple[EvaluationPlan, Engine]:
 
 
 def open_sweep_data(sweep: Sweep) -> DataSet:
-    """Open the data set; drawn parts are drawn beside the results unless they are there already."""
+    """Open the data set; drawn parts are drawn beside the results unless they are there already.
+
+    Args:
+        sweep: The options of the evaluation.
+
+    Returns:
+        The data set.
+    """
     if sweep.data != DRAWN:
         return open_data(Path(sweep.data), sweep.layout)
     return draw_data(Path(sweep.out) / DRAWN)
 
 
 def find_categories(sweep: Sweep, data: DataSet) -> tuple[str, ...]:
-    """Return the categories to measure; raise SettingsError for one that the data set does not have."""
+    """Return the categories to measure, in the data set's order.
+
+    Args:
+        sweep: The options of the evaluation.
+        data: The data set.
+
+    Raises:
+        SettingsError: The data set has no category of a name that was given.
+    """
     unknown = [name for name in sweep.category or () if name not in data.categories]
     if unknown:
         known = " ".join(printable(Path(name)) for name in data.categories)
-        raise SettingsError(f"--category {unknown[0]}: {data.name} has {known}")
+        raise SettingsError(f"--category {unknown[0]}: the categories of {data.name} are {known}")
     return tuple(name for name in data.categories if sweep.category is None or name in sweep.category)
 
 
 def torch_backend(encoder: Encoder, backbone: Callable[[], Backbone]) -> MeasuredBackend:
-    """Return the backend that encodes through torch; it opens the backbone when it first encodes."""
+    """Return the backend that encodes through torch; it opens the backbone when it first encodes.
+
+    Args:
+        encoder: The identity of the backbone.
+        backbone: Opens the backbone.
+    """
     return MeasuredBackend(TORCH, lambda views: backbone().encode(views), encoder.weights, "fp32")
 
 
@@ -138,9 +187,9 @@ def _engine_backend(engine: Engine, sweep: Sweep) -> MeasuredBackend:
 
 
 def _lacks_engine(sweep: Sweep) -> bool:
-    """Return whether there is no engine, or one without the prompted graph that a method needs.
+    """Return whether the engine does not exist, or lacks the prompted graph that a method needs.
 
-    An engine that was named is never changed.
+    An engine that the user named is never changed.
     """
     folder = sweep.engine_folder
     if not (folder / SPEC_NAME).is_file():
@@ -149,21 +198,21 @@ def _lacks_engine(sweep: Sweep) -> bool:
 
 
 def _make_engine(sweep: Sweep) -> None:
-    """Make what is missing of the engine."""
+    """Make the engine if it does not exist, and its prompted graph if a method needs it."""
     folder = sweep.engine_folder
     backbone = _open_backbone(sweep)
     if not (folder / SPEC_NAME).is_file():
         make_engine(backbone, folder, (sweep.precision,))
     if sweep.needs_prompted_graph:
-        with contextlib.suppress(BackboneError):  # no ViT: rows that need one are left out with a remark
+        with contextlib.suppress(BackboneError):  # the backbone is no ViT: methods that need one get a remark later
             encoder = PromptedEncoder(backbone, anople_settings())
             add_prompted(folder, backbone, encoder)
 
 
 def _open_engine(sweep: Sweep) -> tuple[Engine, Callable[[], Backbone]]:
-    """Open the engine, and return with it a function that opens its backbone on the first call.
+    """Open the engine, and return it with a function that opens its backbone on the first call.
 
-    Raises EngineError where the two do not belong together.
+    Raises EngineError if the two do not belong together.
     """
     folder = sweep.engine_folder
     engine = Engine.open(
@@ -171,20 +220,24 @@ def _open_engine(sweep: Sweep) -> tuple[Engine, Callable[[], Backbone]]:
     )
     encoder = engine.encoder
     if sweep.backbone not in (None, encoder.backbone):
-        raise EngineError(f"{folder} holds an engine for {encoder}, --backbone is {sweep.backbone}: name its own")
+        raise EngineError(
+            f"{folder} holds an engine for {encoder}, --backbone is {sweep.backbone}: name another --engine"
+        )
 
     @functools.cache
     def backbone() -> Backbone:
         opened = _open_backbone(sweep, encoder)
         if opened.encoder != encoder:
-            raise EngineError(f"{folder} holds an engine for {encoder}, the backbone is {opened.encoder}: name its own")
+            raise EngineError(
+                f"{folder} holds an engine for {encoder}, the backbone is {opened.encoder}: name another --engine"
+            )
         return opened
 
     return engine, backbone
 
 
 def _open_backbone(sweep: Sweep, encoder: Encoder | None = None) -> Backbone:
-    """Open the backbone that the options name; what they leave open is that of the encoder, if there is one."""
+    """Open the backbone that the options name; what they do not name is taken from the encoder, if there is one."""
     options = argparse.Namespace(
         backbone=sweep.backbone or (encoder.backbone if encoder else DEFAULT_NAME),
         pretrained=sweep.pretrained,

@@ -1,4 +1,4 @@
-"""Further processes, which share the memory of imported modules where the system can fork."""
+"""Further processes, which share the memory of imported modules on systems that can fork."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 def context() -> BaseContext:
-    """Return the way to start processes.
+    """Return the multiprocessing context that starts processes.
 
-    This process itself is never forked: inference libraries have threads, which a fork would lose.
+    This process itself is never forked, because the threads of inference libraries do not survive a fork.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -29,9 +29,17 @@ def context() -> BaseContext:
 
 
 def run_in_process(function: Callable[..., T], *arguments: object) -> T:
-    """Call a module's function in a new process, whose memory is given back when it ends.
+    """Call a function in a new process, whose memory is freed when it ends.
 
-    Raises BackendError where the process is killed.
+    Args:
+        function: A function of a module, so that it can be pickled.
+        arguments: Its positional arguments.
+
+    Returns:
+        The function's result.
+
+    Raises:
+        BackendError: The process was killed.
     """
     with ProcessPoolExecutor(1, context(), initializer=show_log) as pool:
         try:

@@ -1,4 +1,4 @@
-"""What measuring yields: one measurement, the photos that were learned from, and the result of a category."""
+"""What measuring yields: measurements, the photos that were learned from, and the result of a category."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ log = logging.getLogger(__name__)
 class Measurement(msgspec.Struct, frozen=True):
     """The metrics of one method on one category, for one number of shots, one seed and one backend.
 
-    shots is 0 where nothing was learned from photos. values are metrics by name, NaN where `missing` states the reason.
-    threshold is the image score from which the method rejects. manifest is the SHA-256 of the list of shots.
-    difference, for torch, is the largest difference of an image score from the deployed backend's.
+    Attributes:
+        category: The category's name.
+        method: The method's name, with its settings.
+        shots: The number of photos that were learned from; 0 for none.
+        seed: The seed of the draw of shots.
+        backend: The name of the backend that encoded.
+        values: Metrics by name, from 0 to 1; NaN if `missing` states a reason.
+        missing: Why a metric has no value, by the metric's name.
+        threshold: The image score from which the method rejects; None if it has no threshold.
+        manifest: The SHA-256 of the list of shots; empty without shots.
+        difference: For torch, the largest difference of an image score from the deployed backend's; otherwise None.
     """
 
     category: str
@@ -31,7 +39,15 @@ class Measurement(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The photos that were learned from."""
+    """The photos that were learned from.
+
+    Attributes:
+        category: The category's name.
+        shots: The number of photos.
+        seed: The seed of the draw.
+        sha256: The digest of the list.
+        photos: The photos' names and digests.
+    """
 
     category: str
     shots: int
@@ -43,9 +59,13 @@ class Manifest(msgspec.Struct, frozen=True):
 class CategoryResult(msgspec.Struct):
     """The result of measuring a category.
 
-    keys are those of its finished measurements in the cache. shown are, by method, the keys of those whose scores a
-    report draws. views are the photos whose mistakes are shown, uint8 [S,S,3] as bytes, by their index in the split's
-    test photos.
+    Attributes:
+        category: The category's name.
+        keys: The keys of its finished measurements in the cache.
+        shown: By method, the key of the measurement whose scores a report draws.
+        manifests: The photos that were learned from, for each draw.
+        remarks: What could not be measured, and why.
+        views: The photos whose mistakes are shown, uint8 [S,S,3] as bytes, by their index in the split's test photos.
     """
 
     category: str
@@ -56,13 +76,21 @@ class CategoryResult(msgspec.Struct):
     views: dict[int, bytes] = {}
 
     def remark(self, text: str) -> None:
-        """Add a remark, and log it, unless it is there already."""
+        """Add a remark and log it, unless the result has it already.
+
+        Args:
+            text: The remark.
+        """
         if text not in self.remarks:
             self.remarks.append(text)
             log.info("%s", text)
 
     def extend(self, other: CategoryResult) -> None:
-        """Add the result of further seeds of the category."""
+        """Add the result of further seeds of the category.
+
+        Args:
+            other: The result to add.
+        """
         self.keys += other.keys
         self.shown |= other.shown
         self.manifests += other.manifests

@@ -1,4 +1,4 @@
-"""The run of a category: every method, for every number of shots and every seed, on every backend."""
+"""The run of one category: every method, number of shots, seed and backend."""
 
 from __future__ import annotations
 
@@ -27,9 +27,17 @@ log = logging.getLogger(__name__)
 
 
 def measure_category(plan: EvaluationPlan, category: str, seeds: range) -> CategoryResult:
-    """Measure what is not finished yet of these seeds; methods that learn from no photos belong to seed 0.
+    """Measure what is not finished yet of these seeds; methods that learn from no photos are measured with seed 0.
 
-    What cannot be measured (too few photos, no list of defects) is left out with a remark.
+    What cannot be measured, for example because there are too few photos, is left out with a remark.
+
+    Args:
+        plan: What is measured.
+        category: The category's name.
+        seeds: The seeds of the draws of shots.
+
+    Returns:
+        The keys of all finished measurements of these seeds, with the remarks.
     """
     split = plan.data.split(category)
     result = CategoryResult(category)
@@ -41,7 +49,11 @@ def measure_category(plan: EvaluationPlan, category: str, seeds: range) -> Categ
 
 
 def group_by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the metrics that are missing for each reason. missing: metric → reason."""
+    """Return the metrics that are missing for each reason.
+
+    Args:
+        missing: The reason for each missing metric.
+    """
     metrics: defaultdict[str, list[str]] = defaultdict(list)
     for metric, reason in missing.items():
         metrics[reason].append(metric)
@@ -49,7 +61,14 @@ def group_by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 class CategoryRun:
-    """Measures a category, and adds what is finished to its result."""
+    """Measures a category, and adds what is finished to its result.
+
+    Args:
+        plan: What is measured.
+        split: The category.
+        encoders: The category's open encoders.
+        result: Receives the keys, the remarks and the views of mistakes.
+    """
 
     def __init__(self, plan: EvaluationPlan, split: Split, encoders: CategoryEncoders, result: CategoryResult) -> None:
         self._plan = plan
@@ -64,7 +83,11 @@ class CategoryRun:
             result.remark(f"{self._name}: {unmarked} bad photos have no mask; pixel metrics are of the others")
 
     def measure(self, seeds: range) -> None:
-        """Measure all methods of the plan for these seeds."""
+        """Measure all methods of the plan for these seeds.
+
+        Args:
+            seeds: The seeds of the draws of shots.
+        """
         rows = {name: find_method(name) for name in self._plan.methods}
         with_shots = [name for name, row in rows.items() if row.needs_shots]
         without_shots = [name for name, row in rows.items() if not row.needs_shots]
@@ -81,7 +104,10 @@ class CategoryRun:
         self._keep_views_of_mistakes()
 
     def _draw(self, seeds: range) -> list[tuple[ChosenShots, int]]:
-        """Return the shots of every seed and number of shots, with their seed; remark on those that are too many."""
+        """Return the shots of every seed and number of shots, with the seed.
+
+        Each number that is too large gets a remark.
+        """
         draws = []
         for seed in seeds:
             for count in self._plan.shots:
@@ -92,7 +118,7 @@ class CategoryRun:
         return draws
 
     def _measure_draw(self, methods: Sequence[str], shots: ChosenShots | None, seed: int, shown: bool) -> None:
-        """Measure methods on all backends for one draw of shots; shown tells whether a report draws their scores."""
+        """Measure methods on all backends for one draw of shots. With `shown`, a report draws their scores."""
         paths = () if shots is None else shots.paths
         samples = self._split.tests(paths)
         if not samples:

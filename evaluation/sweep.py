@@ -1,6 +1,6 @@
 """The options of an evaluation, from the command line and from a TOML file.
 
-The table of methods, which needs torch, is imported where it is used: the command has its help without it.
+The table of methods needs torch. It is imported where it is used, so that the command can print its help without torch.
 """
 
 from __future__ import annotations
@@ -20,13 +20,18 @@ from msgspec import Meta
 from .datasets import SHOT_COUNTS
 
 DEFAULT_METHODS = ("memory", "vvclip", "vvclip+", "coop", "promptad", "patchcore")
+"""The methods that are measured unless others are asked for."""
 MAX_SEEDS = 100
+"""The largest number of draws of shots."""
 
 Count = Annotated[int, Meta(ge=1)]
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """All options of an evaluation. The keys of a TOML file, and the options of the command, have these names."""
+    """All options of an evaluation, as `goodparts evaluate --help` describes them.
+
+    The keys of the TOML file, and the options of the command, have the fields' names with - in place of _.
+    """
 
     data: str
     out: str
@@ -56,16 +61,16 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The rows of the methods' table that were asked for, with groups expanded."""
+        """The names of the methods that were asked for, with groups expanded."""
         from .methods.table import expand_methods
 
         return expand_methods(("decide",) if self.decide else self.method)
 
     @property
     def engine_folder(self) -> Path:
-        """The engine that was named, the one beside the results, or the one that ships with goodparts.
+        """The engine that was named, otherwise the one beside the results or the one that ships with goodparts.
 
-        The shipped one is used where it has all that is asked for, and no other lies beside the results.
+        The shipped engine is used if it has all that is asked for and no engine lies beside the results.
         """
         beside = Path(self.out) / "engine"
         if self.engine is not None:
@@ -95,9 +100,18 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def read_sweep(file: Path | None, options: dict[str, Any]) -> Sweep:
-    """Read a TOML file, if any, and override it with the options that were given on the command line.
+    """Return the options of a TOML file, if there is one, and those of the command line, which take precedence.
 
-    Raises SettingsError in one line for an unknown key, and for a value of the wrong type or out of range.
+    Args:
+        file: The TOML file of --sweep, or None.
+        options: The options that were given on the command line, by their names without --.
+
+    Returns:
+        The checked options.
+
+    Raises:
+        SettingsError: A key or a method is unknown, a value has the wrong type or is out of range, or options clash.
+        FileError: The TOML file cannot be read.
     """
     from .methods.table import find_method
 
@@ -106,7 +120,7 @@ def read_sweep(file: Path | None, options: dict[str, Any]) -> Sweep:
         values = read_toml(file)
         if unknown := sorted(values.keys() - set(Sweep.__struct_encode_fields__)):
             known = " ".join(Sweep.__struct_encode_fields__)
-            raise SettingsError(f"{file}: unknown key {unknown[0]!r}: there are {known}")
+            raise SettingsError(f"{file}: unknown key {unknown[0]!r}: the keys are {known}")
     values |= options
     try:
         sweep = msgspec.convert(values, Sweep)
@@ -117,7 +131,7 @@ def read_sweep(file: Path | None, options: dict[str, Any]) -> Sweep:
     unofficial = [name for name in sweep.methods if not find_method(name).official]
     if sweep.official is not None and unofficial:
         raise SettingsError(
-            f"--official: PromptAD's released code has no {unofficial[0]}: memory and rows of PromptAD only"
+            f"--official: PromptAD's released code has no method {unofficial[0]}: use memory and rows of PromptAD only"
         )
     return sweep
 

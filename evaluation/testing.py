@@ -1,4 +1,4 @@
-"""How well a fitted method finds the defects of a category's test photos."""
+"""How well a fitted method finds the defects in a category's test photos."""
 
 from __future__ import annotations
 
@@ -20,10 +20,17 @@ from .official import official_truth
 from .plan import EvaluationPlan
 
 NO_DEFECT = np.zeros((MAP_SIZE, MAP_SIZE), np.bool_)
+"""The mask of a good photo."""
 
 
 class TestResult(NamedTuple):
-    """The metrics of the tested photos, their image scores [N] and their patch scores [N,h,w]."""
+    """What testing a method yields.
+
+    Attributes:
+        metrics: The metrics of the tested photos.
+        scores: Their image scores [N].
+        grids: Their patch scores [N,h,w].
+    """
 
     metrics: MetricValues
     scores: Floats
@@ -31,7 +38,13 @@ class TestResult(NamedTuple):
 
 
 class MethodTester:
-    """Tests fitted methods on photos of a category, whose ground truth is read once."""
+    """Tests fitted methods on photos of a category, whose ground truth is read once.
+
+    Args:
+        plan: What is measured.
+        split: The category.
+        photos: The decoded photos.
+    """
 
     def __init__(self, plan: EvaluationPlan, split: Split, photos: Photos) -> None:
         self._official = plan.official is not None
@@ -40,7 +53,16 @@ class MethodTester:
         self._truths: dict[Sample, Truth] = {}
 
     def test(self, fitted: FittedMethod, encoded: EncodedPhotos, samples: Sequence[Sample]) -> TestResult:
-        """Score the samples, and measure how well the scores tell bad ones and their defective pixels."""
+        """Score test photos, and measure how well the scores separate good from bad photos and pixels.
+
+        Args:
+            fitted: The method after learning.
+            encoded: The photos' features; not used if the method brings its own `encode`.
+            samples: The N test photos.
+
+        Returns:
+            The metrics and the scores.
+        """
         scores, grids = [], []
         with PixelTally() as tally:
             for start in range(0, len(samples), BATCH_SIZE):
@@ -62,9 +84,16 @@ class MethodTester:
     def test_best_step(
         self, method: Method, data: TrainingData, encoded: EncodedPhotos, samples: Sequence[Sample]
     ) -> MetricValues:
-        """Return the AUROCs of the step that is best on these samples: what choosing by the test data would claim.
+        """Return the AUROCs of the learning step that is best on these test photos.
 
-        A method whose prompts were not learned in steps has none. One that cannot be computed is missing.
+        They show what choosing the step by the test data would claim. A method that does not learn its prompts in steps
+        has none. An AUROC that cannot be computed is missing.
+
+        Args:
+            method: The method.
+            data: What it learns from; its task has recorded the steps.
+            encoded: The photos' features.
+            samples: The test photos.
         """
         best = MetricValues()
         if method.prompts is None:
@@ -93,5 +122,9 @@ class MethodTester:
 
 
 def bad_flags(samples: Sequence[Sample]) -> Flags:
-    """Return which samples are bad, bool [N]."""
+    """Return which test photos are bad, bool [N].
+
+    Args:
+        samples: The N test photos.
+    """
     return np.array([sample.bad for sample in samples], np.bool_)

@@ -1,4 +1,4 @@
-"""What methods are fitted to: a category's shots, as the plan's encoders see them."""
+"""What methods are fitted to: a category's shots, encoded by the plan's encoders."""
 
 from __future__ import annotations
 
@@ -18,9 +18,19 @@ from .results import CategoryResult
 
 
 def draw_shots(plan: EvaluationPlan, split: Split, count: int, seed: int) -> ChosenShots:
-    """Draw the photos to learn from; raise SettingsError where there are too few.
+    """Draw the photos to learn from; if the released evaluation is reproduced, take them from its list.
 
-    Where the released evaluation is reproduced, they are those of its list.
+    Args:
+        plan: What is measured.
+        split: The category.
+        count: The number of photos.
+        seed: The seed of the draw.
+
+    Returns:
+        The photos.
+
+    Raises:
+        SettingsError: There are not so many different photos, or the list does not have them.
     """
     photos: Sequence[Path] = split.train
     if plan.official:
@@ -29,7 +39,16 @@ def draw_shots(plan: EvaluationPlan, split: Split, count: int, seed: int) -> Cho
 
 
 class TrainingShots:
-    """Makes training data of one draw of shots; without shots, for methods that learn from no photos."""
+    """Makes training data of one draw of shots, or of no shots for methods that learn from no photos.
+
+    Args:
+        plan: What is measured.
+        split: The category.
+        encoders: The category's open encoders.
+        result: Receives a remark for each category that is left out of what is learned together.
+        shots: The photos to learn from, or None.
+        seed: The seed of learning.
+    """
 
     def __init__(
         self,
@@ -58,7 +77,13 @@ class TrainingShots:
         )
 
     def data(self, group: MethodGroup) -> TrainingData:
-        """Return the training data for a group of methods; groups without own encoders share the learned prompts."""
+        """Return the training data for a group of methods.
+
+        Groups that use the plan's backends share the learned prompts.
+
+        Args:
+            group: The methods and their encoder.
+        """
         task = self._task
         if group.own_encoder:
             task = task.with_features(partial(group.encoded.features, self._paths))
@@ -74,7 +99,10 @@ class TrainingShots:
         )
 
     def _large_shots(self, together: bool) -> dict[str, tuple[str, Array8]]:
-        """Return text and shots at twice the encoder's size: of all categories that have so many, or of this one."""
+        """Return texts and shots at twice the encoder's size, by category.
+
+        With `together` they are those of all categories that have enough photos, otherwise of this one.
+        """
         large_shots = {}
         for category in self._plan.data.categories if together else (self._split.category,):
             split = self._plan.data.split(category)

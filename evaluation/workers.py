@@ -1,8 +1,8 @@
 """Measuring all categories: in this process, in several processes on this machine, or on a Ray cluster.
 
-A work item is a category, so that its photos are decoded once; with more workers than categories, it is some seeds of a
-category. Workers keep only the files of finished measurements (cache.py). A worker that dies loses one measurement, and
-the worker that takes over its item continues after the last finished one.
+A work item is a category, so that its photos are decoded once. With more workers than categories, it is some seeds of a
+category. A worker writes each finished measurement to the cache (cache.py). If a worker dies, the unfinished
+measurement is lost, and the worker that takes over its item continues after the last finished one.
 """
 
 from __future__ import annotations
@@ -33,21 +33,44 @@ RETRIES = 3
 
 
 class WorkItem(NamedTuple):
-    """Some seeds of a category."""
+    """Some seeds of a category.
+
+    Attributes:
+        category: The category's name.
+        seeds: The seeds.
+    """
 
     category: str
     seeds: range
 
 
 def divide(categories: Sequence[str], seeds: int, workers: int) -> list[WorkItem]:
-    """Return an item for each category, or several where there are more workers than categories."""
+    """Return an item for each category, or several items if there are more workers than categories.
+
+    Args:
+        categories: The categories, at least one.
+        seeds: The number of seeds.
+        workers: The number of workers.
+    """
     parts = min(seeds, -(-workers // len(categories)))
     bounds = [seeds * part // parts for part in range(parts + 1)]
     return [WorkItem(name, range(*bound)) for name in categories for bound in itertools.pairwise(bounds)]
 
 
 def measure_all(sweep: Sweep, plan: EvaluationPlan, categories: Sequence[str]) -> list[CategoryResult]:
-    """Measure the categories, and return their results in the same order; plan is the sweep's, as opened here."""
+    """Measure the categories.
+
+    Args:
+        sweep: The options of the evaluation.
+        plan: The sweep's plan, as opened in this process.
+        categories: The categories.
+
+    Returns:
+        Their results in the same order.
+
+    Raises:
+        BackendError: Workers died again and again, or Ray is not installed.
+    """
     if sweep.ray is not None:
         results = _on_ray(sweep, categories)
     elif sweep.workers > 1:
@@ -72,7 +95,10 @@ def _measure_in_worker(sweep: Sweep, item: WorkItem) -> CategoryResult:
 
 @functools.lru_cache(maxsize=1)
 def _open_in_worker(sweep: Sweep) -> EvaluationPlan:
-    """Open what a worker keeps from one item to the next. Workers share the cores; Ray gives each one core."""
+    """Open the plan, which a worker keeps from one item to the next.
+
+    Workers share the machine's cores; on Ray each worker has one core.
+    """
     cores = 1 if sweep.ray else (os.cpu_count() or 1) // sweep.workers
     threads = sweep.threads or max(1, cores)
     torch.set_num_threads(threads)
@@ -80,7 +106,7 @@ def _open_in_worker(sweep: Sweep) -> EvaluationPlan:
 
 
 def _in_processes(sweep: Sweep, items: Sequence[WorkItem]) -> Iterator[tuple[WorkItem, CategoryResult]]:
-    """Measure in processes; where one dies, its pool ends, and the remaining items go to a new pool."""
+    """Measure in processes. If one dies, its pool ends, and a new pool takes over the remaining items."""
     waiting, deaths = list(items), 0
     while waiting:
         with ProcessPoolExecutor(sweep.workers, context()) as pool:
@@ -95,7 +121,7 @@ def _in_processes(sweep: Sweep, items: Sequence[WorkItem]) -> Iterator[tuple[Wor
                 deaths += 1
                 if deaths > RETRIES:
                     raise BackendError(
-                        f"workers died {deaths} times in a row, last with {waiting[0].category} to do: is there enough "
+                        f"workers died {deaths} times in a row, {waiting[0].category} is not finished: is there enough "
                         "memory? finished measurements are kept"
                     ) from error
                 log.info("a worker died: another takes over")

@@ -1,1 +1,1 @@
-"""From torch to engines: ONNX graphs, the parity gate, and the commands that make engines and recipes."""
+"""From torch to engines: ONNX graphs, the gate that checks them, and the commands that make engines and recipes."""

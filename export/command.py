@@ -1,6 +1,6 @@
 """`goodparts export`: make an engine for a backbone.
 
-What needs torch and onnx is imported where it is used, so that the command has its help without them.
+What needs torch or onnx is imported where it is used, so that the command can print its help without them.
 """
 
 from __future__ import annotations
@@ -30,37 +30,44 @@ if TYPE_CHECKING:
     from goodparts.trainer.clip.backbone import Backbone
 
 CALIBRATION_PHOTOS = 16
-"""int8 is calibrated on no more than this many."""
+"""The most photos that int8 is calibrated on."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="where to put it")
-    parser.add_argument("--force", action="store_true", help="replace an engine that is there")
+    parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="the engine's folder")
+    parser.add_argument("--force", action="store_true", help="replace an existing engine")
     parser.add_argument(
         "--precision", nargs="+", choices=get_args(Precision), metavar="P",
-        help=f"besides fp32: {', '.join(get_args(Precision)[1:])} (default {' '.join(USUAL)}); with --fused, "
-             "the one it has (default fp32)",
+        help=f"precisions besides fp32: {', '.join(get_args(Precision)[1:])} (default {' '.join(USUAL)}); with "
+             "--fused, the precision of the file (default fp32)",
     )  # fmt: skip
     parser.add_argument(
         "--int8-photos", nargs="+", type=Path, metavar="PATH",
-        help="good photos, or folders of them, that int8 is calibrated on: 1 to 16 do (default: drawn parts)",
+        help="good photos, or folders of them, that int8 is calibrated on: 1 to 16 are used (default: drawn parts)",
     )  # fmt: skip
     add_renamed(parser, "--calibrate-on", "--int8-photos")
     add_check_argument(parser)
     parser.add_argument("--prompted", action="store_true",
-                        help="also the graph that AnoPLe recipes need; added to an engine that is there")  # fmt: skip
+                        help="also the graph that AnoPLe recipes need; added to an existing engine")  # fmt: skip
     parser.add_argument("--triton", type=Path, metavar="DIR",
-                        help="make nothing: add the engine that is there to this Triton model repository")  # fmt: skip
+                        help="make no engine: add the existing one to this Triton model repository")  # fmt: skip
     parser.add_argument("--triton-device", default="gpu", choices=get_args(Device), help="where Triton runs it")
     parser.add_argument("--max-batch", type=int, default=8, metavar="N", help="most views Triton runs at once")
     parser.add_argument("--fused", type=Path, metavar="OUT.onnx",
-                        help="make nothing: write encoder and --recipe as one ONNX file")  # fmt: skip
+                        help="make no engine: write the existing one and --recipe as one ONNX file")  # fmt: skip
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="the product of --fused")
     add_backbone_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make an engine, or export one that is there as the options ask; return the exit code."""
+    """Make an engine, or export an existing one as the options ask.
+
+    Args:
+        args: The command's options.
+
+    Returns:
+        The exit code.
+    """
     if args.fused is not None or args.recipe is not None:
         return run_fused(args)
     if args.triton is not None:
@@ -69,7 +76,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_engine(args: argparse.Namespace) -> int:
-    """Make an engine, or add the prompted graph to one that is there."""
+    """Make an engine, or add the prompted graph to an existing one.
+
+    Args:
+        args: The command's options.
+
+    Returns:
+        The exit code.
+    """
     from goodparts.trainer.anople.encoder import PromptedEncoder
 
     from .engines import find_engine, make_engine
@@ -92,13 +106,20 @@ def run_engine(args: argparse.Namespace) -> int:
 
 
 def check_engine_options(args: argparse.Namespace, adding: bool) -> None:
-    """Raise SettingsError for options that clash, EngineError for an engine that is in the way.
+    """Check the options, and the place of the engine, before slow work begins.
 
-    adding: whether the prompted graph is added to an engine that is there.
+    Args:
+        args: The command's options.
+        adding: Whether the prompted graph is added to an existing engine.
+
+    Raises:
+        SettingsError: Two options clash.
+        EngineError: The engine exists already, or ships with goodparts.
+        FileError: The engine could not be written there.
     """
     refuse_shipped(args.engine)
     if adding and (args.precision or args.check_on):
-        raise SettingsError(f"--prompted: {args.engine} is made already; leave --precision and --check-on out")
+        raise SettingsError(f"--prompted: {args.engine} exists already; leave --precision and --check-on out")
     if args.engine.exists() and not (args.force or adding):
         raise EngineError(f"{args.engine} exists: name another folder, or replace it with --force")
     require_folder(args.engine if adding else args.engine.absolute().parent)
@@ -107,20 +128,42 @@ def check_engine_options(args: argparse.Namespace, adding: bool) -> None:
 
 
 def read_calibration_photos(paths: Sequence[Path], backbone: Backbone) -> Array8:
-    """Return up to CALIBRATION_PHOTOS of the photos that `paths` name, as the backbone reads them, uint8 [n,S,S,3]."""
+    """Return up to CALIBRATION_PHOTOS photos as the backbone reads them, uint8 [n,S,S,3], RGB.
+
+    Args:
+        paths: Photos, or folders of them.
+        backbone: The backbone, which determines the size S.
+    """
     frames = [load_rgb(path) for path in find_images(paths)[:CALIBRATION_PHOTOS]]
     return np.concatenate([View().cut(frame, backbone.encoder.image_size) for frame in frames])
 
 
 def run_triton(args: argparse.Namespace) -> int:
-    """Add the engine that is there to a Triton model repository."""
+    """Add an existing engine to a Triton model repository.
+
+    Args:
+        args: The command's options.
+
+    Returns:
+        The exit code.
+    """
     folders = write_repository(args.engine, args.triton, device=args.triton_device, max_batch=args.max_batch)
     print_lines(f"{folder}: tritonserver --model-repository={args.triton.resolve()}" for folder in folders)
     return 0
 
 
 def run_fused(args: argparse.Namespace) -> int:
-    """Write the encoder of the engine that is there and a recipe as one ONNX file."""
+    """Write the encoder of an existing engine and a recipe as one ONNX file.
+
+    Args:
+        args: The command's options.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SettingsError: One of --fused and --recipe is missing, --triton is given too, or there are several precisions.
+    """
     from .fused import write_fused
 
     if args.fused is None or args.recipe is None:

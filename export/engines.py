@@ -1,4 +1,4 @@
-"""Making engine folders: export, pass the gate on every backend that is installed, and only then appear."""
+"""Making engine folders: a folder appears only after its graphs passed the gate on every installed backend."""
 
 from __future__ import annotations
 
@@ -28,20 +28,27 @@ from .text import make_text_features
 log = logging.getLogger(__name__)
 
 LIBRARIES = ("goodparts", "torch", "open_clip_torch", "onnx")
+"""The packages whose versions every engine records."""
 RANDOM_NOTE = "random weights: speeds are valid, fidelity is not established"
+"""The note of an engine with random weights."""
 
 
 def find_engine(backbone: Backbone, folder: Path) -> EngineSpec | None:
-    """Return the engine at `folder`, or None where one can be made: the folder is absent or empty.
+    """Return the engine in a folder, or None if the folder is absent or empty, so that one can be made there.
 
-    Raises EngineError where an engine for another backbone, or anything else, is in the way.
+    Args:
+        backbone: The backbone that the engine must be for.
+        folder: The engine's folder.
+
+    Raises:
+        EngineError: The folder holds an engine for another backbone, or something that is no engine.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     spec = read_spec(folder)
     if spec.encoder != backbone.encoder:
         raise EngineError(
-            f"{folder} holds an engine for {spec.encoder}, asked for is {backbone.encoder}: name another folder"
+            f"{folder} holds an engine for {spec.encoder}, the backbone is {backbone.encoder}: name another folder"
         )
     return spec
 
@@ -55,15 +62,28 @@ def make_engine(
     *,
     few_pictures: bool = False,
 ) -> EngineSpec:
-    """Export an engine. The folder appears whole, after the gate, or not at all; an older engine is replaced.
+    """Export an engine.
 
-    precisions: those that are required; fp32 is always among them. None: the usual ones, of which all but fp32 are left
-    out where they fail. photos uint8 [n,S,S,3]: what int8 is calibrated on; drawn parts where None. labelled: photos,
-    scored with this backbone, that every precision must tell apart as torch does. few_pictures: whether graphs are
-    compared with torch on three pictures, to keep the engine small.
+    The folder appears complete, after all graphs passed the gate, or not at all. An older engine is replaced.
 
-    Raises EngineError rather than replace anything but an engine, ParityError where a precision cannot be trusted,
-    BackendError where no inference library is installed.
+    Args:
+        backbone: The backbone.
+        folder: The engine's folder.
+        precisions: The precisions that the engine must have; fp32 is always added. None for the usual ones, of which
+            all but fp32 are left out if they fail.
+        photos: The photos that int8 is calibrated on, uint8 [n,S,S,3], RGB; drawn parts if None.
+        labelled: Photos, scored with this backbone, that every precision must tell apart as well as torch does; None
+            for none.
+        few_pictures: Whether graphs are compared with torch on two pictures instead of seven, to keep the engine small.
+
+    Returns:
+        The description of the engine.
+
+    Raises:
+        EngineError: The folder exists and is no engine.
+        ParityError: A precision is too far from torch.
+        BackendError: No inference library is installed.
+        FileError: The folder cannot be written.
     """
     folder = folder.resolve()
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / SPEC_NAME).is_file())):

@@ -1,6 +1,7 @@
 """The fused model: encoder and one product in a single ONNX file, from uint8 views to scores and map.
 
-For runtimes that have no goodparts. What it loses by it: a change of product, memory or calibration is another export.
+It is for runtimes without goodparts. Its drawback is that a change of product, memory or calibration needs a new
+export.
 """
 
 from __future__ import annotations
@@ -30,19 +31,22 @@ from .fused_scoring import append_scoring
 log = logging.getLogger(__name__)
 
 FORMAT = "goodparts fused 1"
+"""The value of `format` in the file's metadata."""
 LARGEST = 2**31 - 2**20
-"""Bytes of weights and banks: a protobuf file holds less than 2³¹ in all."""
+"""The most bytes of weights and banks, because a protobuf file holds less than 2³¹ bytes."""
 
 ROUNDING = 1e-6
-"""A score may change by this much where a cosine is summed in another order."""
+"""The difference that a score may have because cosines are summed in another order."""
 
 
 @dataclass(frozen=True)
 class Agreement:
     """How far a fused model on a backend was from goodparts' own scores with that backend's features.
 
-    ran: what really ran; difference: the largest difference of any score, in grid and map too, as a share of the
-    threshold that decides on it, or of the score where that is larger.
+    Attributes:
+        ran: What really ran: the library, its version and device.
+        difference: The largest difference of any score, also in grid and map. It is a share of the threshold that
+            decides on the score, or of the score if that is larger.
     """
 
     ran: str
@@ -50,34 +54,56 @@ class Agreement:
 
 
 def write_fused(folder: Path, recipe: Recipe | Path, out: Path, precision: Precision = "fp32") -> list[Agreement]:
-    """Write the fused model of an engine's precision and a recipe; an older file is replaced.
+    """Write the fused model of an engine in one precision and a recipe; an older file is replaced.
 
-    A recipe of another graph is fitted to this one first, as Detector.use does. The file appears only if every backend
-    here that may run the precision gives what goodparts gives.
+    A recipe for another graph is first fitted to this one, as Detector.use does. The file appears only if it agrees
+    with goodparts on every installed backend that may run the precision.
 
-    Raises RecipeError for a recipe of another encoder, EngineError for a damaged engine or a precision that it lacks,
-    SettingsError where the file would be too large, ParityError where a backend differs.
+    Args:
+        folder: The engine's folder.
+        recipe: The recipe, or its file.
+        out: The file to write, whose name ends in .onnx.
+        precision: The precision of the encoder.
+
+    Returns:
+        How far the file was from goodparts on each of these backends.
+
+    Raises:
+        RecipeError: The recipe is for another encoder.
+        EngineError: The engine is damaged or lacks the precision.
+        SettingsError: The file would be too large, or the recipe's scoring cannot be exported.
+        ParityError: A backend differs too much from goodparts.
+        FileError: The file cannot be written, or its name is not accepted.
     """
     _require_place(folder, out)
     spec = verify_files(folder)
     if not isinstance(recipe, Recipe):
         recipe = Recipe.open(recipe)
     variant = spec.graph(spec.graph_for(recipe.conditions)).variant(precision)
-    # The first record is ONNX Runtime's where it has one: what most readers of the file run on.
+    # If ONNX Runtime has a record, it is the first. Most readers of the file use ONNX Runtime.
     backends = [record.backend for record in variant.parity if installed(record.backend)]
     engine = Engine.open(folder, backend=next(iter(backends), "auto"), precision=precision)
     fitted = Detector(engine, recipe).recipe
     data = fuse_model(folder, spec, fitted, precision).SerializeToString(deterministic=True)
-    with staged(out.absolute(), ".onnx") as part:  # libraries go by the ending
+    with staged(out.absolute(), ".onnx") as part:  # libraries recognise ONNX by the ending
         part.write_bytes(data)
         return compare(part, folder, spec, fitted, precision)
 
 
 def fuse_model(folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precision) -> onnx.ModelProto:
-    """Join the engine's graph in a precision, with its weights, and the recipe's scoring in one model.
+    """Join the engine's graph, with its weights, and the recipe's scoring in one model.
 
-    recipe: one whose memory was computed with this graph; its conditions of a prompted graph become constants. Raises
-    SettingsError where the model would be too large.
+    Args:
+        folder: The engine's folder.
+        spec: The engine's description.
+        recipe: A recipe whose memory was computed with this graph. Its conditions of a prompted graph become constants.
+        precision: The precision of the graph.
+
+    Returns:
+        The model.
+
+    Raises:
+        SettingsError: The model would be too large, or the recipe's scoring cannot be exported.
     """
     variant = spec.graph(spec.graph_for(recipe.conditions)).variant(precision)
     sizes = [file.size for file in spec.files if file.name in (variant.graph, variant.weights)]
@@ -85,7 +111,7 @@ def fuse_model(folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precis
     if size > LARGEST:
         raise SettingsError(
             f"the fused model would have {size / 1e9:.2f} GB, one ONNX file holds up to {LARGEST / 1e9:.2f}: learn the "
-            "product with a smaller --memory-share, or serve the encoder alone with --triton"
+            "product with a smaller --memory-share, or serve only the encoder with --triton"
         )
     model = onnx.load(str(folder / variant.graph))
     if recipe.conditions is not None:
@@ -99,9 +125,14 @@ def fuse_model(folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precis
 
 
 def metadata(spec: EngineSpec, recipe: Recipe, precision: Precision) -> dict[str, str]:
-    """Return what the file's reader must know, as text: identity, thresholds of the raw scores, and which view to cut.
+    """Return what the file's reader must know, as text: identity, thresholds of the raw scores, and the view to cut.
 
-    review is a share of the image threshold, as in Thresholds; an empty text where there is no such band.
+    `review` is a share of the image threshold, as in Thresholds; it is empty if there is no review band.
+
+    Args:
+        spec: The engine's description.
+        recipe: The recipe.
+        precision: The precision of the graph.
     """
     header = recipe.header
     thresholds = header.thresholds
@@ -124,8 +155,20 @@ def metadata(spec: EngineSpec, recipe: Recipe, precision: Precision) -> dict[str
 def compare(fused: Path, folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precision) -> list[Agreement]:
     """Compare a fused model with goodparts on the engine's reference pictures, one at a time and all at once.
 
-    It is compared on every backend that has a parity record for the precision and is installed. Raises ParityError
-    where one differs by more than the precision's tolerance of scores.
+    It is compared on every backend that is installed and has a parity record for the precision.
+
+    Args:
+        fused: The fused model's file.
+        folder: The engine's folder.
+        spec: The engine's description.
+        recipe: The recipe that the model contains.
+        precision: The precision of the graph.
+
+    Returns:
+        How far the model was from goodparts on each of these backends.
+
+    Raises:
+        ParityError: A backend differs by more than the precision's tolerance of scores.
     """
     images = Reference.open(folder / REFERENCE_NAMES["plain"]).images
     thresholds = recipe.header.thresholds
@@ -134,12 +177,12 @@ def compare(fused: Path, folder: Path, spec: EngineSpec, recipe: Recipe, precisi
     variant = spec.graph(spec.graph_for(recipe.conditions)).variant(precision)
     for record in variant.parity:
         if not installed(record.backend):
-            log.info("%s is not installed here: the fused model was not tried on it", record.backend)
+            log.info("%s is not installed: the fused model was not compared on it", record.backend)
             continue
         encoder = open_session(folder / variant.graph, record.backend, precision, None)
         session = open_session(fused, record.backend, precision, None)
         difference = largest([_apart(session, encoder, recipe, images, batch) for batch in (1, len(images))])
-        if not difference <= allowed:  # so that a NaN fails
+        if not difference <= allowed:  # written so that a NaN fails
             raise ParityError(
                 f"the fused {precision} model on {record.backend} differs from goodparts by {difference:.1e} of the "
                 f"threshold (at most {allowed:.0e}): nothing was written; try another --precision"
@@ -170,9 +213,9 @@ def _share(values: Floats, expected: Floats, threshold: float) -> float:
 
 
 def _require_place(folder: Path, out: Path) -> None:
-    """Raise FileError for a file that could not be opened as ONNX afterwards, or would get lost with the engine."""
+    """Raise FileError if the file could not be opened as ONNX afterwards, or would lie in the engine's folder."""
     require_folder_of(out)
     if out.suffix != ".onnx":
-        raise FileError(f"cannot write {out}: runtimes know ONNX by its ending; name a file that ends in .onnx")
+        raise FileError(f"cannot write {out}: runtimes recognise ONNX by its ending; name a file that ends in .onnx")
     if folder.resolve() in out.resolve().parents:
-        raise FileError(f"cannot write {out}: an engine's folder holds nothing but the engine; name another place")
+        raise FileError(f"cannot write {out}: the engine's folder may hold only the engine; name another place")

@@ -1,7 +1,7 @@
-"""Scoring as ONNX operations behind an encoder: what runtime/core/scoring.py does, for runtimes without goodparts.
+"""Scoring as ONNX operations after an encoder: the formulas of runtime/core/scoring.py for runtimes without goodparts.
 
-Opset 18, standard operators that TensorRT parses, in fp32 whatever the encoder's precision. B views, P patches on an
-h×w grid, D joint width, W_m width and R_m rows of memory m.
+The operations are standard operators of opset 18 that TensorRT supports. They compute in fp32 in every precision of the
+encoder. Shapes: B views, P patches on an h×w grid, joint width D, and width W_m and R_m rows of memory m.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from goodparts.runtime.recipe.memory import Halves
 from goodparts.runtime.recipe.recipe import Recipe
 
 ROWS_AT_ONCE = 4096
-"""Bank rows per matrix product: bounds the similarities [B,P,rows] that exist at one time."""
+"""The number of a bank's rows in one matrix product. It bounds the similarities [B,P,rows] that exist at one time."""
 
 
 class Nodes:
-    """Appends operations to a graph. Called with an operation and its inputs, gives the name of its output.
+    """Appends operations to a graph. A call takes an operation and its inputs, and returns the name of its output.
 
     Inputs are names of values, or numbers and arrays, which become constants of the graph (floats as float32).
+
+    Args:
+        graph: The graph, which is changed.
     """
 
     def __init__(self, graph: onnx.GraphProto) -> None:
@@ -52,8 +55,14 @@ class Nodes:
 def append_scoring(graph: onnx.GraphProto, recipe: Recipe) -> None:
     """Replace an encoder's outputs by `score` [B], `grid` [B,h,w] and `map` [B,400,400], all float32.
 
-    Raw values, as scoring.score and scoring.anomaly_map give them for every view. Raises SettingsError for a recipe of
-    a subspace.
+    They are the raw values that scoring.score and scoring.anomaly_map compute for every view.
+
+    Args:
+        graph: The encoder's graph, which is changed.
+        recipe: The recipe whose scoring is appended.
+
+    Raises:
+        SettingsError: The recipe scores with a subspace.
     """
     learned, grid = recipe.learned(), recipe.header.encoder.grid
     if learned.fusion == "subspace":
@@ -93,7 +102,7 @@ def append_scoring(graph: onnx.GraphProto, recipe: Recipe) -> None:
 
 
 def _mean_of_top(nodes: Nodes, grids: str, count: int) -> str:
-    """scoring.mean_of_top: [B,h,w] → [B]."""
+    """Compute scoring.mean_of_top: [B,h,w] → [B]."""
     flat = nodes("Reshape", grids, np.array([0, -1]))
     return nodes("ReduceMean", nodes("TopK", flat, np.array([count]), axis=1), np.array([1]), keepdims=0)
 
@@ -107,8 +116,8 @@ def _prompt_margins(nodes: Nodes, features: str, prototypes: Floats, shape: Sequ
 def _prompt_scores(nodes: Nodes, margins: str, temperature: float) -> str:
     """Compute scoring.prompt_scores from margins: [B,…] → [B,…].
 
-    Not by Sigmoid: ONNX Runtime's is flat below −18, and good parts score less than that at temperature 100. NaN is
-    handed on, where OpenVINO's Clip alone would make a score of it.
+    ONNX's Sigmoid is not used, because ONNX Runtime's is constant below −18, and good parts reach lower values at
+    temperature 100. A NaN is passed on; OpenVINO's Clip would turn it into a score.
     """
     log_odds = nodes("Mul", margins, temperature)
     opposite = nodes("Exp", nodes("Neg", nodes("Clip", log_odds, -80.0, 80.0)))
@@ -117,7 +126,7 @@ def _prompt_scores(nodes: Nodes, margins: str, temperature: float) -> str:
 
 
 def _search(nodes: Nodes, recipe: Recipe, grid: tuple[int, int]) -> tuple[str, str]:
-    """scoring.memory_scores, and the mean margin of the nearest rows, one of each bank: [B,P,W_m] each → [B,h,w]."""
+    """Compute scoring.memory_scores and the mean margin of the nearest rows, one of each bank, [B,h,w] each."""
     found = [
         _nearest(nodes, f"memory_{index}", *rows)
         for index, rows in enumerate(zip(recipe.banks, recipe.margins, strict=True))
@@ -134,7 +143,7 @@ def _sum(nodes: Nodes, terms: Sequence[str]) -> str:
 
 
 def _nearest(nodes: Nodes, queries: str, bank: Halves, margins: Floats) -> tuple[str, str]:
-    """Compute scoring.nearest and the margin of that row: [B,P,W] against [R,W] → [B,P], [B,P].
+    """Compute scoring.nearest and the margin of the nearest row: [B,P,W] against [R,W] → [B,P], [B,P].
 
     The rows stay fp16 in the file, as in the recipe.
     """
@@ -153,13 +162,13 @@ def _nearest(nodes: Nodes, queries: str, bank: Halves, margins: Floats) -> tuple
 
 
 def _fuse(nodes: Nodes, a: str, b: str, output: str) -> str:
-    """Compute scoring.fuse; where both are 0 the divisor is 1."""
+    """Compute scoring.fuse; the divisor is 1 where both scores are 0."""
     total = nodes("Add", a, b)
     divisor = nodes("Where", nodes("Equal", total, 0.0), 1.0, total)
     return nodes("Div", nodes("Mul", a, b), divisor, output=output)
 
 
 def _upsample(nodes: Nodes, grids: str, grid: tuple[int, int], sigma: float, output: str = "") -> str:
-    """Compute scoring.anomaly_map, or with sigma 0 scoring.upsample: [B,h,w] → [B,400,400]."""
+    """Compute scoring.anomaly_map or, with sigma 0, scoring.upsample: [B,h,w] → [B,400,400]."""
     rows, columns = (map_matrix(side, 1, 0.0, MAP_SIZE, sigma) for side in grid)
     return nodes("MatMul", nodes("MatMul", rows, grids), columns.T, output=output)

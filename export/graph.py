@@ -1,4 +1,4 @@
-"""The image tower as an ONNX graph: uint8 in, features out, weights in a file beside it."""
+"""The image tower as an ONNX graph: uint8 input, features as outputs, weights in a file beside it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,33 @@ from goodparts.trainer.clip.tower import Tower
 from torch import Tensor, nn
 
 OPSET = 18
-"""What JetPack 6's TensorRT 10.3 parses; later opsets bring a fused Attention it does not know."""
+"""The ONNX opset, which TensorRT 10.3 of JetPack 6 supports. Later opsets introduce a fused Attention that it does not
+support."""
 
 LARGEST = 1 << 30
-"""A weight with up to this many values is rearranged here, not each time that a graph is opened: int8 and the
-precisions look for weights beside products."""
+"""Constants with up to this many values are folded during the export. No graph then rearranges weights when it is
+opened, and the conversions to int8 and other precisions find each weight beside its product."""
 
 SMALL = 1024
 """A tensor of up to this many bytes lies in the graph's file."""
 
 
 def write_graph(tower: Tower, folder: Path, name: str = "encoder") -> tuple[Path, Path]:
-    """Export the tower into a folder, in fp32, and return the paths of the graph and of its weights.
+    """Export the tower in fp32.
 
-    Input `image` uint8 [batch,S,S,3]; outputs global [batch,D], local [batch,P,D], memory_0, memory_1
-    [batch,P,W_i]. The weights lie in a file of their own.
+    Its input is `image`, uint8 [batch,S,S,3]. Its outputs are global [batch,D], local [batch,P,D] and memory_0,
+    memory_1, … [batch,P,W_i]. The weights lie in a file of their own.
+
+    Args:
+        tower: The image tower.
+        folder: The folder for the files.
+        name: The files' name without its ending.
+
+    Returns:
+        The paths of the graph and of its weights.
+
+    Raises:
+        EngineError: The installed exporter writes another opset.
     """
     return save_graph(trace(tower, tower), folder, name)
 
@@ -42,7 +54,16 @@ def write_graph(tower: Tower, folder: Path, name: str = "encoder") -> tuple[Path
 def trace(encoder: nn.Module, tower: Tower, conditions: Mapping[str, Tensor] | None = None) -> ir.Model:
     """Trace an encoder over a tower into a graph, in fp32.
 
-    conditions: more inputs by name, of fixed shapes; the encoder takes them, in this order, as a list.
+    Args:
+        encoder: The encoder; it takes views uint8 [batch,S,S,3] and, if there are conditions, a list of these.
+        tower: The image tower that the encoder uses.
+        conditions: Examples of further inputs by name, in the encoder's order; their shapes are fixed.
+
+    Returns:
+        The graph.
+
+    Raises:
+        EngineError: The installed exporter writes another opset.
     """
     device = tower.mean.device
     image = torch.zeros(2, tower.image_size, tower.image_size, 3, dtype=torch.uint8, device=device)
@@ -76,23 +97,43 @@ def trace(encoder: nn.Module, tower: Tower, conditions: Mapping[str, Tensor] | N
 
 
 def save_graph(model: ir.Model, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write name.onnx and, in a file of their own, name.weights; files of those names are replaced."""
+    """Write a graph to name.onnx, and its weights to name.weights; files of these names are replaced.
+
+    Args:
+        model: The graph.
+        folder: The folder for the files.
+        name: The files' name without its ending.
+
+    Returns:
+        The paths of the graph and of its weights.
+    """
     graph, weights = folder / f"{name}.onnx", folder / f"{name}.weights"
     ir.save(model, graph, external_data=weights.name, size_threshold_bytes=SMALL)
     return graph, weights
 
 
 def save_sharing(model: ir.Model, graph: Path, owner: Path) -> Path:
-    """Write a graph whose large tensors lie, byte for byte, in the weights of another graph in the same folder.
+    """Write a graph whose large tensors are, byte for byte, in the weights of another graph in the same folder.
 
-    owner: that graph. Raises EngineError where one of the tensors is not among its weights.
+    Args:
+        model: The graph.
+        graph: The file to write.
+        owner: The file of the other graph.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        EngineError: A large tensor is not among the other graph's weights.
     """
     owned = {_digest(tensor): tensor for _, tensor in _large(ir.load(owner))}
     for value, tensor in _large(model):
         same = owned.get(_digest(tensor))
         if not isinstance(same, ir.ExternalTensor):
-            raise EngineError(f"{graph.name}: {value.name} is none of {owner.name}'s weights: export the engine again")
-        shape = ir.Shape(tensor.shape.numpy())  # which may differ where the bytes do not
+            raise EngineError(
+                f"{graph.name}: {value.name} is not among {owner.name}'s weights: export the engine again"
+            )
+        shape = ir.Shape(tensor.shape.numpy())  # the same bytes may have another shape
         value.const_value = ir.ExternalTensor(
             same.location, same.offset, same.length, tensor.dtype,
             shape=shape, name=value.name or "", base_dir=graph.parent,
@@ -112,7 +153,7 @@ def _digest(tensor: ir.TensorProtocol) -> bytes:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop what the exporter notes for debugging: stack traces with local paths, which differ between exports."""
+    """Remove the exporter's debugging notes: stack traces with local paths, which differ between exports."""
     graph = model.graph
     for part in (
         model,
@@ -128,7 +169,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _cast_first(model: onnx.ModelProto) -> None:
-    """Let only a Cast read the uint8 input, as TensorRT demands; shapes are taken from its output."""
+    """Let only a Cast read the uint8 input, as TensorRT requires; shapes are read from the Cast's output."""
     nodes = model.graph.node
     cast = next(node for node in nodes if node.op_type == "Cast" and list(node.input) == [IMAGE])
     nodes.remove(cast)
@@ -139,7 +180,7 @@ def _cast_first(model: onnx.ModelProto) -> None:
 
 
 def _name_batch(model: onnx.ModelProto) -> None:
-    """Call the one dimension that varies `batch`; with more inputs the exporter gives it another name."""
+    """Give the one variable dimension the name `batch`; with several inputs the exporter gives it another name."""
     graph = model.graph
     batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in (*graph.input, *graph.output, *graph.value_info):
@@ -150,7 +191,7 @@ def _name_batch(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what the exporter prints and warns about itself."""
+    """Suppress what the exporter prints, and its warnings."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

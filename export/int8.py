@@ -1,8 +1,8 @@
 """int8: an fp32 graph with explicit QuantizeLinear and DequantizeLinear around its products, and attention in fp16.
 
-NNCF does it: per-channel weights, symmetric activations (TensorRT knows no others), outlier channels smoothed into the
-weights, biases corrected. What it needs is photos, to see how large values get. Other quantisers were measured beside
-it: benchmarks/results/quantisers.md.
+NNCF quantises it: per-channel weights, symmetric activations (TensorRT supports no others), outlier channels smoothed
+into the weights, biases corrected. It needs photos to measure the ranges of the values. Other quantisers were measured
+too: benchmarks/results/quantisers.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from . import mixed
 
 
 def calibration_views(photos: Array8) -> Array8:
-    """Return photos [n,S,S,3] as they are, mirrored both ways, and darker: [4·n,S,S,3]."""
+    """Return photos as they are, mirrored horizontally, mirrored vertically, and darker: uint8 [4·n,S,S,3].
+
+    Args:
+        photos: The photos, uint8 [n,S,S,3].
+    """
     darker = (photos.astype(np.float32) * 0.7).astype(np.uint8)
     return np.concatenate([photos, photos[:, :, ::-1], photos[:, ::-1], darker])
 
@@ -35,8 +39,17 @@ def quantise(
 ) -> onnx.ModelProto:
     """Quantise a graph to int8.
 
-    views: uint8 [n,S,S,3], to calibrate on; in_fp32: names of nodes that stay in fp32; conditions: the inputs of a
-    prompted graph besides the views. Raises BackendError where NNCF is not installed.
+    Args:
+        graph: The file of the fp32 graph.
+        views: The views to calibrate on, uint8 [n,S,S,3].
+        in_fp32: The names of nodes that stay in fp32.
+        conditions: The inputs of a prompted graph besides the views, by name; None for the plain graph.
+
+    Returns:
+        The quantised graph.
+
+    Raises:
+        BackendError: NNCF is not installed.
     """
     try:
         with _quiet():
@@ -61,9 +74,9 @@ def quantise(
 
 
 def _unfit(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the products that cost little and lose much.
+    """Return the names of the products that are not quantised: int8 gains little time there and loses much precision.
 
-    Those of attention have no constant: a flat softmax over hundreds of tokens lies below int8's first step. The
+    Attention's products have no constant. A flat softmax over hundreds of tokens lies below int8's first step. The
     product that reads the pixels would lose some of their 256 levels.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
@@ -73,7 +86,7 @@ def _unfit(model: onnx.ModelProto) -> list[str]:
 
 
 def _make_signed(model: onnx.ModelProto) -> None:
-    """Quantise what is never negative (after ReLU) to half of int8's range instead of uint8, which TensorRT lacks."""
+    """Quantise values that are never negative (after ReLU) to half of int8's range, because TensorRT has no uint8."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     names = {
         (node.input[1], node.input[2])
@@ -93,7 +106,11 @@ def _make_signed(model: onnx.ModelProto) -> None:
 
 
 def quantised_products(model: ir.Model) -> dict[str, str]:
-    """Return the products of a quantised graph: node → what a person would call it."""
+    """Return the products of a quantised graph: the node's name → a name for people.
+
+    Args:
+        model: The quantised graph.
+    """
     titles = {}
     for node in model.graph:
         if node.op_type in ("MatMul", "Gemm", "Conv") and any(_is_dequantised(value) for value in node.inputs):
@@ -102,7 +119,12 @@ def quantised_products(model: ir.Model) -> dict[str, str]:
 
 
 def release(model: ir.Model, name: str) -> None:
-    """Let one product of a quantised graph compute with the unquantised values; its weights stay rounded."""
+    """Let one product of a quantised graph compute with the unquantised activations; its weights stay rounded.
+
+    Args:
+        model: The quantised graph, which is changed.
+        name: The name of the product's node.
+    """
     (node,) = (node for node in model.graph if node.name == name)
     for index, value in enumerate(node.inputs):
         if not _is_dequantised(value):
@@ -116,8 +138,8 @@ def release(model: ir.Model, name: str) -> None:
 def _lower_attention(model: ir.Model) -> None:
     """Let the products of a quantised graph that read no weights compute in fp16, in place.
 
-    They are attention's, which NVIDIA's compilers fuse with the softmax between them in fp16 only. The weights stay
-    as they are.
+    They are attention's. NVIDIA's compilers fuse them with the softmax between them only in fp16. The weights stay as
+    they are.
     """
     with_weights = [node for node in model.graph if any(_is_weight(value) for value in node.inputs)]
     mixed.lower(model, "fp16", in_fp32=with_weights)
@@ -135,7 +157,7 @@ def _is_dequantised(value: ir.Value | None) -> bool:
 
 
 def _title(node: ir.Node) -> str:
-    """Return the layer's name after the bias that is added to its product, else the node's own."""
+    """Return the layer's name, taken from the bias that is added to its product, otherwise the node's own name."""
     for user in node.outputs[0].consumers():
         for value in user.inputs:
             if value is not None and value.const_value is not None and (value.name or "").endswith("bias"):
@@ -145,7 +167,7 @@ def _title(node: ir.Node) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide NNCF's progress bars on stdout and its warnings of its own dependencies."""
+    """Suppress NNCF's progress bars on stdout and the warnings of its dependencies."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

@@ -1,7 +1,7 @@
-"""Good and bad photos in the gate: does a graph tell them apart as well as torch does?
+"""Good and bad photos in the gate: whether a graph tells them apart as well as torch does.
 
-Judged by the memory only, which needs no training: a few of the good photos fill it through the graph in question,
-as they would on the line, and the others are scored against it.
+They are judged by the memory only, which needs no training. A few of the good photos fill the memory through the graph
+that is checked, as on a line, and the others are scored against it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from goodparts.runtime.engine.spec import Labelled
 from goodparts.trainer.clip.backbone import Backbone
 
 SHOTS = 4
-"""Good photos in the memory, or half of them where there are not so many."""
+"""The number of good photos in the memory, or half of the good photos if there are fewer than twice as many."""
 
 Memory = tuple[Floats, ...]
 """The memory features of one photo: one [tiles,P,W_i] for each tap."""
@@ -32,10 +32,14 @@ Memory = tuple[Floats, ...]
 
 @dataclass(frozen=True, eq=False)
 class LabelledPhotos:
-    """Photos, uint8 [tiles,S,S,3] each, and how well torch tells them apart.
+    """Labelled photos, uint8 [tiles,S,S,3] each, and how well torch tells them apart.
 
-    folder: where they are; shots: those in the memory; good, bad: those that are scored against it; torch: image AUROC
-    with torch's features.
+    Attributes:
+        folder: The photos' folder, for messages.
+        shots: The good photos in the memory.
+        good: The good photos that are scored against it.
+        bad: The bad photos that are scored against it.
+        torch: The image AUROC with torch's features, 0 to 1.
     """
 
     folder: str
@@ -48,8 +52,18 @@ class LabelledPhotos:
     def open(cls, folder: Path, backbone: Backbone, view: View | None = None) -> LabelledPhotos:
         """Read a folder with good/ and bad/, and score it with the backbone.
 
-        view: what the encoder sees of a photo; the whole of it where None. Raises FileError where a folder is missing,
-        SettingsError where there are too few good photos.
+        Args:
+            folder: The folder.
+            backbone: The backbone.
+            view: Which part of a photo is inspected, and in how many tiles; None for the whole photo.
+
+        Returns:
+            The photos.
+
+        Raises:
+            FileError: A folder or its photos are missing.
+            SettingsError: There are fewer than two good photos.
+            ImageError: A photo cannot be read.
         """
         for kind in ("good", "bad"):
             if not (folder / kind).is_dir():
@@ -72,10 +86,16 @@ class LabelledPhotos:
         return cls(printable(folder), shots, good_views, bad_views, torch)
 
     def measure(self, session: Session, backend: str, precision: Precision) -> Labelled:
-        """Return the record of an open graph.
+        """Return the record of a graph on a backend.
 
-        Raises ParityError where it loses more than its precision may, and more than one pair of a good and a bad photo
-        weighs.
+        Args:
+            session: The open graph.
+            backend: The backend's name.
+            precision: The graph's precision.
+
+        Raises:
+            ParityError: The graph's image AUROC is too far below torch's: by more than the precision may lose, and by
+                more than one pair of a good and a bad photo counts.
         """
 
         def memory(photo: Array8) -> Memory:
@@ -84,10 +104,10 @@ class LabelledPhotos:
 
         graph = separation(memory, self.shots, self.good, self.bad)
         tolerance = max(TOLERANCES[precision].auroc, 1 / (len(self.good) * len(self.bad)))
-        if not self.torch - graph <= tolerance + 1e-9:  # a NaN fails, the last digit of a float does not
+        if not self.torch - graph <= tolerance + 1e-9:  # a NaN fails; a rounding error does not
             raise ParityError(
                 f"{precision} on {backend} has an image AUROC of {graph:.4f} on {self.folder}, torch has "
-                f"{self.torch:.4f}: at most {tolerance:.2g} may be lost"
+                f"{self.torch:.4f}: it may be lower by at most {tolerance:.2g}"
             )
         return Labelled(
             folder=self.folder,
@@ -103,9 +123,15 @@ class LabelledPhotos:
 def separation(
     memory: Callable[[Array8], Memory], shots: Sequence[Array8], good: Sequence[Array8], bad: Sequence[Array8]
 ) -> float:
-    """Return the image AUROC of the memory score: the share of pairs of a good and a bad photo that it orders rightly.
+    """Return the image AUROC of the memory score, 0 to 1.
 
-    memory: encodes a photo. The result is NaN where a score is.
+    It is the share of pairs of a good and a bad photo whose scores are in the right order. It is NaN if a score is.
+
+    Args:
+        memory: Encodes a photo's views to memory features.
+        shots: The good photos in the memory, uint8 [tiles,S,S,3] each.
+        good: The good photos that are scored.
+        bad: The bad photos that are scored.
     """
     banks = tuple(
         np.concatenate([tap.reshape(-1, tap.shape[-1]) for tap in taps])

@@ -13,11 +13,17 @@ from goodparts.trainer.method import Method
 from goodparts.trainer.registry import METHODS
 
 OPTIONS: Mapping[str, str] = {"tiles": "photo_tiles"}
-"""Field → its option's name, where it is another: --tiles is the view's."""
+"""The options whose name differs from their field's: field → option. --tiles is already an option of the view."""
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add one option per field of any method's settings; the arguments lack those that the user does not give."""
+    """Add one option per field of any method's settings.
+
+    The parsed arguments have no attribute for an option that the user does not give.
+
+    Args:
+        parser: The command's parser.
+    """
     for method in METHODS.values():
         group = parser.add_argument_group(f"settings of {method.title}", method.description)
         for field in _fields(method):
@@ -29,8 +35,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 def read_method(args: argparse.Namespace) -> Method:
     """Return the method that --method names, with its settings.
 
+    Args:
+        args: The command's options.
+
     Raises:
-        SettingsError: A setting is out of range or of another method, or the method does not have the protocol.
+        SettingsError: A setting is out of range or belongs to another method, or the method does not have the protocol.
     """
     method = METHODS[args.method]
     changes = {}
@@ -69,7 +78,7 @@ def _add_option(group: argparse._ArgumentGroup, field: str, owners: list[type[Me
 
 
 def _parser(flag: str, kind: Any) -> Callable[[str], Any]:
-    """Return what makes a value of an option's text."""
+    """Return the function that converts the text of an option to its value."""
     if isinstance(kind, type):
         return kind
     if typing.get_origin(kind) is typing.Literal:
@@ -81,7 +90,12 @@ def _parser(flag: str, kind: Any) -> Callable[[str], Any]:
 
 
 class NumberOrWord:
-    """Reads the text of an option that takes a number or one of a few words, each of which stands for a value."""
+    """Converts the text of an option that takes a number or one of a few words.
+
+    Args:
+        flag: The option, for messages.
+        words: The value for which each word stands.
+    """
 
     def __init__(self, flag: str, words: Mapping[str, str | None]) -> None:
         self._flag = flag
@@ -93,11 +107,11 @@ class NumberOrWord:
         try:
             return float(text)
         except ValueError:
-            raise SettingsError(f"{self._flag} {text}: a number, {' or '.join(self._words)}") from None
+            raise SettingsError(f"{self._flag} {text}: give a number or {' or '.join(self._words)}") from None
 
 
 def _describe_default(method: type[Method], field: str) -> str:
-    """Return a field's default, or those of the method's protocols where they differ."""
+    """Return a field's default, or one default for each protocol if they differ."""
     defaults = dict.fromkeys(str(getattr(settings, field)) for settings in method.protocols.values())
     return " | ".join(defaults)
 

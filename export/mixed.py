@@ -1,7 +1,8 @@
-"""Mixed precision: an fp32 graph with its products in fp16 or bf16, every cast written out.
+"""Mixed precision: an fp32 graph with its products in fp16 or bf16, and every cast as a node.
 
-What would lose digits that scores need stays in fp32: LayerNorm and softmax, the residual stream, the pixels up to the
-patch embedding, and the normalisation of the features. A graph so typed means the same to every backend.
+Values whose digits the scores need stay in fp32: LayerNorm and softmax, the residual stream, the pixels up to the patch
+embedding, and the normalisation of the features. Because every type is explicit, all backends compute such a graph in
+the same precisions.
 """
 
 from __future__ import annotations
@@ -18,17 +19,25 @@ from goodparts.runtime.core.scoring import Floats
 LowPrecision = Literal["fp16", "bf16"]
 
 TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+"""The ONNX type of each precision."""
 PRODUCTS = {"fp16": frozenset({"MatMul", "Gemm", "Conv"}), "bf16": frozenset({"MatMul", "Gemm"})}
-"""Always converted. Opset 18 has no convolution in bf16."""
+"""The operations that are always converted. Opset 18 has no convolution in bf16."""
 EXACT = frozenset({"LayerNormalization", "BatchNormalization", "Softmax", "ReduceL2", "ReduceMean", "QuantizeLinear"})
-"""Always in fp32; opset 18 quantises no other type. Every other operation is converted where all that it computes with
-already is, constants aside; so a sum of the stream, one side of which comes out of no product, is not."""
+"""The operations that always stay in fp32. QuantizeLinear is one because opset 18 quantises no other type. Every other
+operation is converted if all its inputs except constants are already in the low precision. A sum of the residual stream
+therefore stays in fp32, because one side comes from no product."""
 
 
 def lower(model: ir.Model, precision: LowPrecision, in_fp32: Collection[ir.Node] = ()) -> None:
-    """Change a graph in place; its inputs and outputs keep their types.
+    """Convert a graph to a low precision, in place; its inputs and outputs keep their types.
 
-    in_fp32: operations that are not converted.
+    Args:
+        model: The fp32 graph, which is changed.
+        precision: The low precision.
+        in_fp32: Operations that are not converted.
+
+    Raises:
+        EngineError: An output would be in the low precision.
     """
     if precision == "bf16":
         round_depthwise(model)
@@ -76,10 +85,14 @@ def lower(model: ir.Model, precision: LowPrecision, in_fp32: Collection[ir.Node]
 
 
 def round_depthwise(model: ir.Model) -> None:
-    """Round the weights of depthwise convolutions, in place, to what bf16 holds; their type stays fp32.
+    """Round the weights of depthwise convolutions to what bf16 can represent, in place; their type stays fp32.
 
-    A backend that computes them in bf16 would round each weight by itself. Neighbours of one channel are nearly alike,
-    and filters that take their differences would then see the sum of the errors times the channel's mean.
+    A backend that computes them in bf16 would round each weight separately. Neighbouring values of one channel are
+    nearly equal. Filters that take their differences would then add the sum of the rounding errors times the channel's
+    mean.
+
+    Args:
+        model: The graph, which is changed.
     """
     for node in model.graph:
         if node.op_type != "Conv" or node.attributes.get_int("group", 1) == 1:
@@ -90,9 +103,15 @@ def round_depthwise(model: ir.Model) -> None:
 
 
 def round_to_bf16(weights: Floats) -> Floats:
-    """Round weights [N,...] to what bf16 holds, so that the sum of each of the N filters stays: float32 [N,...].
+    """Round weights to what bf16 can represent, so that the sum of each filter's weights is kept.
 
-    Each filter's weights are rounded from the largest to the smallest, and what one loses is added to the next.
+    Each filter's weights are rounded from the largest to the smallest. The rounding error of one is added to the next.
+
+    Args:
+        weights: The weights of N filters, float32 [N,...].
+
+    Returns:
+        The rounded weights, float32 [N,...].
     """
     exact = weights.reshape(len(weights), -1)
     rounded = np.empty_like(exact)

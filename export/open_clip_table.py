@@ -1,6 +1,6 @@
-"""The page of all of open_clip's configurations: `python -m goodparts.export.open_clip_table docs/open_clip.md`.
+"""Write the table of all open_clip configurations: `python -m goodparts.export.open_clip_table docs/open_clip.md`.
 
-Every configuration is built without its weights' values and asked whether it is supported.
+Every configuration is built without the values of its weights, and checked for support.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ This page is made by `python -m goodparts.export.open_clip_table docs/open_clip.
 
 
 def describe(name: str) -> str | None:
-    """Return why a configuration is not supported; None where it is."""
+    """Return why a configuration is not supported; None if it is.
+
+    Args:
+        name: The configuration's name in open_clip.
+    """
     try:
         check_architecture(name)
     except BackboneError as error:
@@ -37,7 +41,11 @@ def describe(name: str) -> str | None:
 
 
 def write_table(path: Path) -> None:
-    """Write the page."""
+    """Write the page.
+
+    Args:
+        path: The file to write.
+    """
     reasons = {name: describe(name) for name in open_clip.list_models()}
     rows = [f"| {name} | {'yes' if reason is None else 'no'} | {reason or ''} |" for name, reason in reasons.items()]
     head = HEAD.format(

@@ -1,4 +1,4 @@
-"""One graph in several precisions: each is written, and compared with torch on every backend that can run it."""
+"""One graph in several precisions. Each is written, and compared with torch on every backend that can run it."""
 
 from __future__ import annotations
 
@@ -33,20 +33,26 @@ PAIRS: dict[Precision, tuple[str, ...]] = {
     "bf16": ("openvino",),
     "int8": ("onnxruntime", "openvino"),
 }
-"""Precision → the backends that can run it on a CPU. Those of a GPU are measured where there is one (`build`)."""
+"""The backends that can run each precision on a CPU. A GPU's backends are measured on a machine that has one
+(`build`)."""
 
 REST = "bf16"
-"""What computes the operations that an int8 graph does not quantise, where that can be (registry.open_session):
-OpenVINO is a seventh faster for it."""
+"""The precision of the operations that an int8 graph does not quantise, on backends that support it
+(registry.open_session). OpenVINO is one seventh faster with it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Exporter:
     """Writes the variants of a graph beside its fp32 files.
 
-    graph, weights: the fp32 files; reference: what variants are compared with; photos uint8 [n,S,S,3]: what int8 is
-    calibrated on, a drawn part of every kind where None; labelled: photos that every variant must tell apart as torch
-    does; shares_with: another graph of the encoder in the same folder, in whose weights this graph's lie too.
+    Attributes:
+        graph: The file of the fp32 graph.
+        weights: The file of its weights.
+        reference: The pictures and torch's features that variants are compared with.
+        photos: The photos that int8 is calibrated on, uint8 [n,S,S,3]; None for a drawn part of every kind.
+        labelled: Photos that every variant must tell apart as well as torch does; None for none.
+        shares_with: Another graph of the encoder in the same folder, whose weights' files this graph shares; None if it
+            has its own files.
     """
 
     graph: Path
@@ -57,9 +63,18 @@ class Exporter:
     shares_with: Graph | None = None
 
     def write_all(self, precisions: Collection[Precision], required: Collection[Precision]) -> dict[Precision, Variant]:
-        """Write these precisions, and return those that passed the gate.
+        """Write variants. One that fails is left out unless it is required.
 
-        One that fails is left out; where it is required, its ParityError or BackendError is raised.
+        Args:
+            precisions: The precisions to write.
+            required: Those of them that must not fail.
+
+        Returns:
+            The variants that passed the gate.
+
+        Raises:
+            ParityError: A required precision is too far from torch.
+            BackendError: A library for a required precision is missing, or cannot run the graph.
         """
         variants: dict[Precision, Variant] = {}
         for precision in get_args(Precision):
@@ -79,9 +94,17 @@ class Exporter:
         return variants
 
     def write(self, precision: Precision) -> Variant | None:
-        """Write a precision and return it once it passed the gate on every backend here that can run it.
+        """Write a variant, and compare it with torch on every installed backend that can run it.
 
-        None means that no backend here can run it. Raises ParityError where a backend differs too much from torch.
+        Args:
+            precision: The precision.
+
+        Returns:
+            The variant after it passed the gate; None if no installed backend can run it.
+
+        Raises:
+            ParityError: A backend differs too much from torch.
+            BackendError: A library is missing, or cannot run the graph in fp32.
         """
         if precision == "int8":
             return self._write_int8()
@@ -98,16 +121,16 @@ class Exporter:
         return self._variant(graph, weights, precision, self._measure(graph, precision))
 
     def _write_int8(self) -> Variant | None:
-        """Write int8, of all products or of as many as pass: those that harm the scores most stay in fp32.
+        """Write int8 of all products, or of as many as pass the gate: those that harm the scores most stay in fp32.
 
-        Its weights are its own in every graph, because the scales of the activations are smoothed into them.
+        Its weights always have their own file, because the scales of the activations are smoothed into them.
         """
         size = self.reference.images.shape[1]
         if self.photos is not None:
             photos, source = self.photos, f"{len(self.photos)} photos"
         else:
             photos = np.stack([DrawnProduct(kind, seed=0).photo(1, size=(size, size)).image for kind in KINDS])
-            source = "drawn parts: give good photos of yours with --int8-photos"
+            source = "drawn parts: give good photos of your product with --int8-photos"
         views = int8.calibration_views(photos)
         log.info("int8: calibrating on %s; a large encoder takes some minutes", source)
         in_fp32: list[str] = []
@@ -124,16 +147,16 @@ class Exporter:
                 in_fp32 = [name for _, name, _ in ranked[: max(1, 2 * len(in_fp32))]]
                 if len(in_fp32) == len(ranked):
                     raise ParityError(f"{error}; with more products in fp32, none would be left in int8") from error
-                log.info("%s: again with %d of %d products in fp32", error, len(in_fp32), len(ranked))
+                log.info("%s: trying again with %d of %d products in fp32", error, len(in_fp32), len(ranked))
         note = f"calibrated on {source}"
         if in_fp32:
             note += "; in fp32: " + ", ".join(title for _, name, title in ranked if name in in_fp32)
         return self._variant(graph, weights, "int8", records, note)
 
     def _rank(self, model: onnx.ModelProto) -> list[tuple[float, str, str]]:
-        """Release one product in int8 at a time; return (what is left of the difference, node, title).
+        """Release one quantised product at a time, and return (remaining difference, node, title) for each.
 
-        The most harmful product comes first.
+        The product whose release leaves the smallest difference, and which therefore does most harm, comes first.
         """
         backend = next(name for name in PAIRS["int8"] if installed(name))
         ranked: list[tuple[float, str, str]] = []
@@ -156,7 +179,7 @@ class Exporter:
         records: list[Parity] = []
         for backend in PAIRS[precision]:
             if not installed(backend):
-                log.info("%s is not installed here: this engine will not run on it", backend)
+                log.info("%s is not installed: the engine will not run on it", backend)
                 continue
             try:
                 session = open_session(graph, backend, precision, None, REST)
@@ -182,12 +205,12 @@ class Exporter:
     ) -> Variant | None:
         if records:
             return Variant(graph=graph.name, weights=weights.name, parity=tuple(records), note=note)
-        log.info("no %s: nothing here can run it, and what was not measured is not exported", precision)
+        log.info("no %s: no installed library can run it, and only what was compared with torch is exported", precision)
         if graph != self.graph:
             self._discard(graph, weights)
         return None
 
     def _discard(self, graph: Path, weights: Path) -> None:
         graph.unlink()
-        if weights.stem == graph.stem:  # else they are another graph's too
+        if weights.stem == graph.stem:  # otherwise another graph uses them too
             weights.unlink()

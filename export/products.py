@@ -1,4 +1,4 @@
-"""What `train-and-export` is asked to learn: one product by options, or several by a TOML file."""
+"""The products that `train-and-export` is asked to learn: one by options, or several by a TOML file."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ProductRequest:
 
     Attributes:
         text: The product in the user's words, not empty.
-        photos: The photos to learn from; none where a recipe is refined.
-        recipe_file: Where the recipe goes.
-        refined: The recipe of --refine, whose photos are learned from; None without that option.
+        photos: The photos to learn from; none if a recipe is refined.
+        recipe_file: The recipe's file.
+        refined: The recipe of --refine, from whose photos the product is learned; None without that option.
     """
 
     text: str
@@ -35,10 +35,10 @@ class ProductRequest:
     refined: Recipe | None = None
 
     def load(self, view: View, sides: Sequence[int]) -> Shots:
-        """Return the photos; `load_shots` and `stored_shots` tell what is raised.
+        """Return the photos as views; see `load_shots` and `stored_shots` for errors.
 
         Args:
-            view: Which part of a photo is looked at, and in how many tiles.
+            view: Which part of a photo is inspected, and in how many tiles.
             sides: The side lengths of the views in pixels, the encoder's own first.
         """
         if self.refined is not None:
@@ -47,12 +47,12 @@ class ProductRequest:
 
 
 class ProductTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The table of one product in the TOML file; its name is the recipe's.
+    """The table of one product in the TOML file. The table's name is the recipe's name.
 
     Attributes:
-        images: Photos or folders of them, relative to the file.
-        product: The product in words; the table's name where it is not given.
-        shots: How many photos to learn from; all of them where it is not given.
+        images: Photos or folders of them, relative to the TOML file.
+        product: The product in words; the table's name if it is not given.
+        shots: The number of photos to learn from; all of them if it is not given.
     """
 
     images: str | list[str]
@@ -66,7 +66,11 @@ class ProductTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def add_products(group: argparse._ArgumentGroup) -> None:
-    """Add the option that names a TOML file of products."""
+    """Add the option that names a TOML file of products.
+
+    Args:
+        group: The group of the parser.
+    """
     group.add_argument("--products", type=Path, metavar="FILE",
                        help="several products: a TOML file with a table each, [name] with images and perhaps product "
                             "and shots; --out is then a folder for name.safetensors. AnoPLe learns one set of prompts "
@@ -76,14 +80,18 @@ def add_products(group: argparse._ArgumentGroup) -> None:
 def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
     """Return the products that the options ask for.
 
+    Args:
+        args: The command's options.
+
     Raises:
-        SettingsError: An option is missing, does not go with --products, or has a value that is not accepted.
+        SettingsError: An option is missing, does not go with --products or --refine, or has a value that is not
+            accepted.
         FileError: A photo or the place for a recipe does not exist.
     """
     if args.refine is not None:
         for option in ("images", "shots", "products"):
             if getattr(args, option) is not None:
-                raise SettingsError(f"--{option} with --refine, which takes the recipe's photos: leave one of them out")
+                raise SettingsError(f"--{option} with --refine, which uses the recipe's photos: leave one of them out")
         require_folder_of(args.out)
         recipe = Recipe.open(args.refine)
         text = recipe.header.product if args.product is None else args.product
@@ -98,9 +106,9 @@ def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
     single |= {"--shots": args.shots, "--good": args.good or None, "--bad": args.bad or None}
     for option, value in single.items():
         if value is not None:
-            raise SettingsError(f"{option} is of one product: leave it out, for --products names several")
+            raise SettingsError(f"{option} is for a single product, but --products names several: leave it out")
     if not args.out.is_dir():
-        raise FileError(f"--out {args.out} is no folder: with --products, name the one that recipes go to")
+        raise FileError(f"--out {args.out} is no folder: with --products, name an existing folder for the recipes")
     return [
         ProductRequest(
             one_line(name if table.product is None else table.product),
@@ -114,8 +122,11 @@ def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
 def read_product_tables(file: Path) -> dict[str, ProductTable]:
     """Return the tables of a TOML file by the products' names.
 
+    Args:
+        file: The TOML file.
+
     Raises:
-        SettingsError: The file is no TOML, names no product, or has a wrong field or name.
+        SettingsError: The file is not valid TOML, names no product, or has a wrong field or name.
         FileError: The file cannot be read.
     """
     try:

@@ -1,4 +1,4 @@
-"""The prompted graph: the encoder once more, with what a product learned as further inputs, over the same weights."""
+"""The prompted graph: the encoder with what a product learned as further inputs, sharing the plain graph's weights."""
 
 from __future__ import annotations
 
@@ -25,19 +25,30 @@ from .reference import make_prompted_reference
 log = logging.getLogger(__name__)
 
 NAME = "prompted"
-"""The graph's file, without its ending."""
+"""The graph's file name without its ending."""
 
 
 def add_prompted(
     folder: Path, backbone: Backbone, encoder: ConditionedEncoder, photos: Array8 | None = None
 ) -> EngineSpec:
-    """Add the prompted graph to an engine, in each of its precisions that passes the gate.
+    """Add the prompted graph to an engine, in each of the engine's precisions that passes the gate.
 
-    What is there stays as it is, to the byte, and nothing changes where the engine has this graph already. New files
-    appear before engine.json, which makes them part of the engine.
+    Existing files are not changed, and nothing changes if the engine has this graph already. New files appear before
+    engine.json, which makes them part of the engine.
 
-    photos uint8 [n,S,S,3]: what int8 is calibrated on; drawn parts where None. Raises EngineError where the engine
-    ships with goodparts or has a prompted graph with other conditions, ParityError where fp32 cannot be trusted.
+    Args:
+        folder: The engine's folder.
+        backbone: The backbone of the engine.
+        encoder: The encoder with conditions.
+        photos: The photos that int8 is calibrated on, uint8 [n,S,S,3]; drawn parts if None.
+
+    Returns:
+        The engine's new description.
+
+    Raises:
+        EngineError: The engine is damaged, ships with goodparts, or has a prompted graph with other conditions.
+        ParityError: fp32 is too far from torch.
+        FileError: The folder cannot be written.
     """
     folder = folder.resolve()
     spec = verify_files(folder)
@@ -46,7 +57,7 @@ def add_prompted(
         conditions = spec.graph("prompted").conditions
         if conditions != encoder.shapes:
             raise EngineError(
-                f"{folder} has a prompted graph for conditions {_shapes(conditions)}, asked for is "
+                f"{folder} has a prompted graph for conditions {_shapes(conditions)}, the encoder has "
                 f"{_shapes(encoder.shapes)}: name another folder"
             )
         return spec
@@ -55,7 +66,7 @@ def add_prompted(
         part.mkdir()
         for variant in spec.graph("plain").variants.values():
             for name in (variant.graph, variant.weights):
-                shutil.copyfile(folder / name, part / name)  # the libraries refuse links to weights
+                shutil.copyfile(folder / name, part / name)  # the inference libraries refuse links to weights
         graph = Graph(conditions=encoder.shapes, variants=_write(part, spec, backbone, encoder, photos))
         names = {name for variant in graph.variants.values() for name in (variant.graph, variant.weights)}
         new = sorted({*names, REFERENCE_NAMES["prompted"]} - {file.name for file in spec.files})
@@ -76,7 +87,7 @@ def add_prompted(
 def _write(
     part: Path, spec: EngineSpec, backbone: Backbone, encoder: ConditionedEncoder, photos: Array8 | None
 ) -> dict[Precision, Variant]:
-    """Write the variants into a folder with those of the plain graph; only fp32 must pass the gate."""
+    """Write the variants into a folder that holds the plain graph's; only fp32 must pass the gate."""
     reference = make_prompted_reference(backbone, encoder)
     reference.save(part / REFERENCE_NAMES["prompted"])
     assert reference.conditions is not None

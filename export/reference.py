@@ -1,4 +1,4 @@
-"""The pictures that every graph is compared with torch on, and torch's features of them (runtime/engine/parity.py)."""
+"""The pictures on which every graph is compared with torch, and torch's features of them (runtime/engine/parity.py)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ from goodparts.trainer.conditioned_encoder import ConditionedEncoder
 from PIL import Image
 
 DRAWN = ("gear", "circuit board", "leather", "bottle mouth")
+"""The kinds of the drawn parts."""
 WHAT = "7 seeded pictures: 4 drawn parts, 2 smooth, 1 noise; one at a time and all at once"
+"""What the pictures are, for the parity records."""
 FEW = [0, 6]
-"""The pictures that a small engine has."""
+"""The indices of the pictures that a small engine has."""
 WHAT_FEW = "2 seeded pictures: 1 drawn part, 1 noise; one at a time and all at once"
+"""What these are."""
 
 
 def make_reference(backbone: Backbone, *, few: bool = False) -> Reference:
-    """Compute the backbone's features of the pictures, in fp32.
+    """Compute torch's features of the pictures in fp32.
 
     Args:
         backbone: The backbone.
-        few: Whether only two of the pictures are taken, so that their features need less than a third of the space.
+        few: Whether only two of the pictures are taken, whose features need less than a third of the space.
+
+    Returns:
+        The pictures and their features.
     """
     images = parity_images(backbone.encoder.image_size)
     if few:
@@ -33,7 +39,15 @@ def make_reference(backbone: Backbone, *, few: bool = False) -> Reference:
 
 
 def make_prompted_reference(backbone: Backbone, encoder: ConditionedEncoder) -> Reference:
-    """Compute torch's features of the pictures with random conditions, in fp32."""
+    """Compute torch's features of the pictures with random conditions, in fp32.
+
+    Args:
+        backbone: The backbone.
+        encoder: The encoder with conditions.
+
+    Returns:
+        The pictures, the conditions and the features.
+    """
     images, conditions = parity_images(backbone.encoder.image_size), encoder.example()
     with torch.inference_mode():
         tensors = [torch.from_numpy(array).to(backbone.device) for array in conditions.tensors.values()]
@@ -44,7 +58,14 @@ def make_prompted_reference(backbone: Backbone, encoder: ConditionedEncoder) -> 
 
 
 def parity_images(size: int) -> Array8:
-    """Draw the pictures that WHAT names, uint8 [7,size,size,3]."""
+    """Draw the pictures that WHAT describes.
+
+    Args:
+        size: The side of a picture in pixels.
+
+    Returns:
+        The pictures, uint8 [7,size,size,3], RGB.
+    """
     rng = np.random.default_rng(0)
     drawn = [DrawnProduct(kind, seed=0).photo(0, size=(size, size)).image for kind in DRAWN]
     smooth = [

@@ -1,6 +1,6 @@
 """Make the engine that ships with goodparts: `python -m goodparts.export.shipped`, after the backbone was trained.
 
-The result is the same to the byte with the same versions of torch, onnx and the inference libraries, on one machine.
+On one machine, the files are the same to the byte if the versions of torch, onnx and the inference libraries are.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ def make_shipped(folder: Path = SHIPPED) -> EngineSpec:
     """Make the engine of the embedded backbone in fp32 and bf16, with few pictures to compare it on.
 
     int8 is left out because it does not pass the comparison with torch.
+
+    Args:
+        folder: The engine's folder.
+
+    Returns:
+        The engine's description.
     """
     return make_engine(Backbone.open(DEFAULT_NAME), folder, ["fp32", "bf16"], few_pictures=True)
 

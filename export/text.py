@@ -1,4 +1,4 @@
-"""The text features that every engine carries, so that a product can be learned without the text tower."""
+"""The text features that an engine carries, so that a product can be learned without the text tower."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from goodparts.trainer.promptad.ensemble import NORMAL, encode_states
 from goodparts.trainer.promptad.suffixes import GENERIC
 
 PART = "part"
-"""What the sentences call a product, because the engine knows no product by name."""
+"""The word for the product in the prompts, because an engine is not made for one product."""
 
 
 def make_text_features(backbone: Backbone) -> TextFeatures:
-    """Encode what the prompt ensemble says of a good part, and of one with each generic suffix."""
+    """Encode the prompt ensemble's sentences about a good part, and about a part with each generic suffix.
+
+    Args:
+        backbone: A backbone with a text tower.
+
+    Returns:
+        The text features.
+    """
     normal, anomalous = (encode_states(backbone.text, PART, states) for states in (NORMAL, GENERIC))
     return TextFeatures(normal, anomalous, math.exp(backbone.logit_scale), PART, GENERIC)

@@ -1,4 +1,4 @@
-"""Learning a product with its prompts, from Python: what `train-and-export` does for one product."""
+"""Learning a product with its prompts from Python, as `train-and-export` does for one product."""
 
 from __future__ import annotations
 
@@ -37,33 +37,44 @@ def train(
 ) -> Recipe:
     """Learn a product and its prompts from a few photos of good parts; the extra `train` is needed.
 
+    This is what `train-and-export` does for one product. `goodparts.teach` is faster and needs no torch, but learns no
+    prompts. For example:
+
+        recipe = goodparts.train("photos/good", "metal nut", settings={"fusion": "paper"})
+        recipe.save("nut.safetensors")
+
     Args:
         images: A photo, a folder of photos, or several of either.
-        product: The product in words, which its prompts are made of.
-        engine: The folder of the engine that the recipe is for, made where there is none.
-        backbone: The backbone of that engine; `small`, which the shipped engine is of, where None.
-        method: `promptad`, `anople` or `memory`; None for `promptad`, or `memory` with an image-only backbone. For
-            `anople` the engine gets a prompted graph, so it is not the shipped one.
-        settings: Settings of the method that differ from those of its protocol.
-        suffixes: What can be wrong with the product: `generic`, a benchmark object or a text file; None for the
-            method's own choice.
-        view: Which part of a photo is looked at, and in how many tiles; the whole of it where None.
-        shots: How many of the photos are learned from, the first by name; all of them where None, up to 64.
-        options: The options of the run; their defaults where None.
+        product: The product in words, which its prompts contain.
+        engine: The folder of the engine that the recipe is for; the engine is made if the folder does not exist. The
+            shipped engine fits only the backbone `small`.
+        backbone: The backbone of that engine; `small` if None.
+        method: `promptad`, `anople` or `memory`; None for `promptad`, or for `memory` with an image-only backbone.
+            `anople` adds a prompted graph to the engine, so the engine cannot be the shipped one.
+        settings: Settings of the method, by name, that differ from those of its protocol. `train-and-export --help`
+            lists them.
+        suffixes: What can be wrong with the product: `generic`, the name of a benchmark object, or a text file with one
+            defect a line; None for the method's own choice.
+        view: Which part of a photo is inspected, and in how many tiles; None for the whole photo.
+        shots: How many of the photos to learn from, the first by name; None for all of them, up to 64.
+        options: Options of the run, such as the seed and the false-reject rate; None for their defaults.
 
     Returns:
-        The recipe, which is not written yet; its thresholds rest on the photos themselves.
+        The recipe, which is not written to the disk yet. Its thresholds are calibrated on the photos themselves.
 
     Raises:
-        SettingsError: There is no such method, a setting is out of range, two photos are the same, or the view does not
-            fit a photo.
-        FileError, ImageError: A photo cannot be found or read.
-        EngineError: Another engine is in the way, or the shipped one would have to be changed.
-        ParityError: The export of the engine is too far from torch.
+        SettingsError: The method is unknown, a setting is out of range, the photos are too many or two of them are the
+            same, or the view does not fit a photo.
+        FileError: A photo cannot be found, or the engine cannot be written.
+        ImageError: A photo cannot be read.
+        BackboneError: The method cannot learn with this backbone.
+        EngineError: The folder holds another engine or something else, or the shipped engine would have to be changed.
+        ParityError: The exported engine is too far from torch.
+        BackendError: The engine is to be made, but no inference library is installed.
     """
     method = method or default_method(DEFAULT_NAME if backbone is None else backbone.encoder.backbone)
     if method not in METHODS:
-        raise SettingsError(f"method {method!r}: there are {', '.join(METHODS)}")
+        raise SettingsError(f"method {method!r} is unknown: there are {', '.join(METHODS)}")
     options = options or RunOptions()
     learner = METHODS[method].configure(options.protocol, settings or {})
     text, templates = learner.word(one_line(product), suffixes, options.protocol)

@@ -1,6 +1,6 @@
-"""`train-and-export`: a few photos of good parts in, a recipe out, and the engine to run it if there is none.
+"""`train-and-export`: learn a recipe from a few photos of good parts, and make its engine if there is none.
 
-What needs torch and onnx is imported where it is used, so that the command has its help without them.
+What needs torch or onnx is imported where it is used, so that the command can print its help without them.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rejection(parser.add_argument_group("when to reject"))
     engine = parser.add_argument_group("backbone and engine")
     engine.add_argument("--engine", type=Path, metavar="DIR",
-                        help="engine folder, made if it is not there (default: the one that ships with goodparts, "
-                             f"which is of {DEFAULT_NAME}; with another backbone: engine)")  # fmt: skip
+                        help="engine folder, made if it does not exist (default: the one that ships with goodparts, "
+                             f"which is for {DEFAULT_NAME}; with another backbone: engine)")  # fmt: skip
     add_check_argument(engine)
     add_backbone_arguments(engine)
     engine.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to train (default cpu)")
@@ -67,22 +67,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      help="pictures that AnoPLe fills its painted defects with, such as DTD's (default: drawn textures "
                           "and pieces of the shots)")  # fmt: skip
     how.add_argument("--resume", type=Path, metavar="FILE",
-                     help="AnoPLe: where learning stands is kept here, and a command that was killed goes on from "
-                          "it; removed once recipes are written")  # fmt: skip
+                     help="AnoPLe: the file in which the state of learning is saved; a command that was killed goes "
+                          "on from it; removed when the recipes are written")  # fmt: skip
     add_settings(parser)
 
 
 def read_run_options(args: argparse.Namespace) -> RunOptions:
     """Return the options of the whole run.
 
+    Args:
+        args: The command's options.
+
     Raises:
-        SettingsError: A value is not accepted, or an option is of another method.
+        SettingsError: A value is not accepted, or an option belongs to another method.
         FileError: A texture or the folder of the checkpoint does not exist.
     """
     for option in ("textures", "resume"):
         owners = [name for name, method in METHODS.items() if option in method.run_options]
         if getattr(args, option) is not None and args.method not in owners:
-            raise SettingsError(f"--{option} is of --method {' or '.join(owners)}: leave it out")
+            raise SettingsError(f"--{option} is an option of --method {' or '.join(owners)} only: leave it out")
     if args.resume is not None:
         require_folder_of(args.resume)
     return RunOptions(
@@ -97,7 +100,13 @@ def read_run_options(args: argparse.Namespace) -> RunOptions:
 def run(args: argparse.Namespace) -> int:
     """Learn the products that the options name, write their recipes, and make the engine if there is none.
 
-    Whatever can be wrong with options, photos and prompts is found before the engine is exported.
+    Errors in options, photos and prompts are found before the engine is exported.
+
+    Args:
+        args: The command's options.
+
+    Returns:
+        The exit code.
     """
     if args.engine is None:
         args.engine = SHIPPED if args.backbone == DEFAULT_NAME else Path("engine")
@@ -128,7 +137,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def choose_view(args: argparse.Namespace, requests: Sequence[ProductRequest]) -> View:
-    """Return the view that the options describe, or that of the recipe which is refined.
+    """Return the view that the options describe, or that of the recipe that is refined.
+
+    Args:
+        args: The command's options.
+        requests: The products to learn.
 
     Raises:
         SettingsError: The options describe a view, but a recipe is refined.
@@ -138,25 +151,28 @@ def choose_view(args: argparse.Namespace, requests: Sequence[ProductRequest]) ->
         if request.refined is not None:
             if view != View():
                 raise SettingsError(
-                    "--refine takes the recipe's view: leave --roi, --mask, --tiles, --overlap, --resize out"
+                    "--refine uses the recipe's view: leave --roi, --mask, --tiles, --overlap and --resize out"
                 )
             return request.refined.header.view
     return view
 
 
 def provide_graph(args: argparse.Namespace, backbone: Backbone, view: View, encoder: ConditionedEncoder | None) -> str:
-    """Make the engine or its prompted graph where it is missing, and return the id of the graph that recipes are for.
+    """Make the engine or its prompted graph if it is missing, and return the id of the graph that the recipes are for.
 
     Args:
         args: The command's options.
         backbone: The backbone of the engine.
-        view: Which part of the labelled photos is looked at.
-        encoder: The encoder of the prompted graph, or None where the recipes need the plain graph.
+        view: Which part of the labelled photos is inspected.
+        encoder: The encoder of the prompted graph; None if the recipes need the plain graph.
+
+    Returns:
+        The graph's id.
 
     Raises:
-        SettingsError: --check-on is given, but the engine is made already.
-        EngineError: Another engine is in the way.
-        ParityError: The export is too far from torch.
+        SettingsError: --check-on is given, but the engine exists already.
+        EngineError: The folder holds another engine, or something that is no engine.
+        ParityError: The exported graph is too far from torch.
     """
     from .engines import find_engine, make_engine
     from .labelled import LabelledPhotos
@@ -164,7 +180,7 @@ def provide_graph(args: argparse.Namespace, backbone: Backbone, view: View, enco
 
     spec = find_engine(backbone, args.engine)
     if spec is not None and args.check_on is not None:
-        raise SettingsError(f"--check-on: {args.engine} is made already; name another folder with --engine to make one")
+        raise SettingsError(f"--check-on: {args.engine} exists already; name another folder with --engine to make one")
     if spec is None:
         labelled = None if args.check_on is None else LabelledPhotos.open(args.check_on, backbone, view)
         spec = make_engine(backbone, args.engine, labelled=labelled)
@@ -174,14 +190,26 @@ def provide_graph(args: argparse.Namespace, backbone: Backbone, view: View, enco
 
 
 def learn(preparations: Iterable[Preparation]) -> Iterator[LearnedProduct]:
-    """Learn what was prepared, one after the other, and yield each product once it is learned."""
+    """Learn the prepared products one after the other, and yield each when it is learned.
+
+    Args:
+        preparations: The prepared products; those of one preparation are learned together.
+
+    Yields:
+        The learned products.
+    """
     for preparation in preparations:
         texts = ", ".join(product.text for product in preparation.products)
         yield from preparation.learn(partial(show_progress, texts))
 
 
 def show_progress(texts: str, steps: range) -> Iterable[int]:
-    """Yield the steps, with a bar that names the products and shows how many steps are done."""
+    """Yield the steps, and show a bar with the products' names and the number of finished steps.
+
+    Args:
+        texts: The products' names, for the bar.
+        steps: The steps of learning.
+    """
     from tqdm import tqdm
 
     bar: Iterable[int] = tqdm(steps, desc=f"learning {texts}", unit="step", disable=None)

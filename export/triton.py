@@ -1,7 +1,7 @@
-"""A model repository for NVIDIA's Triton Inference Server: the encoder, which every product shares.
+"""A model repository for NVIDIA's Triton Inference Server, with the encoder that every product shares.
 
-Layout and config.pbtxt are Triton's (docs/user_guide/model_repository, protobuf/model_config.proto). Triton serves
-features; what is learned for a product stays in its recipe, with whoever scores them.
+The layout and config.pbtxt are Triton's (docs/user_guide/model_repository, protobuf/model_config.proto). Triton serves
+features. What is learned for a product stays in its recipe, and the client scores the features with it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,28 @@ from goodparts.runtime.engine.spec import EngineSpec, Variant, verify_files
 Device = Literal["cpu", "gpu"]
 
 QUEUE_DELAY = 500
-"""Microseconds that a request waits for others to share its batch: cameras that fire together arrive within it."""
+"""The microseconds that a request waits for others to share its batch. Cameras that fire together arrive within it."""
 
 
 def write_repository(
     engine: Path, folder: Path, *, device: Device = "gpu", max_batch: int = 8, instances: int = 1
 ) -> list[Path]:
-    """Add a model for every precision, `encoder_fp32` and so on, and return their folders.
+    """Add a model for every precision of an engine: `encoder_fp32` and so on.
 
-    max_batch: most views in one run; instances: copies of a model that run at the same time, on each GPU or
-    on the CPU. Raises EngineError for a damaged engine, or where a model of that name is there already.
+    Args:
+        engine: The engine's folder.
+        folder: The model repository, made if it does not exist.
+        device: Where Triton runs the models; for `cpu`, only precisions that ONNX Runtime can run are added.
+        max_batch: The most views in one run, at least 1.
+        instances: The copies of a model that run at the same time, on each GPU or on the CPU, at least 1.
+
+    Returns:
+        The models' folders.
+
+    Raises:
+        SettingsError: A number is out of range.
+        EngineError: The engine is damaged, or the repository has a model of that name already.
+        FileError: The repository cannot be written.
     """
     if max_batch < 1 or instances < 1:
         raise SettingsError(f"max_batch {max_batch}, instances {instances}: at least 1 of each is needed")
@@ -38,7 +50,7 @@ def write_repository(
     for precision in graph.precisions:
         variant = graph.variants[precision]
         if device == "cpu" and not any(record.backend == "onnxruntime" for record in variant.parity):
-            continue  # Triton's ONNX Runtime has no more kernels than ours
+            continue  # what our ONNX Runtime cannot run, Triton's cannot either
         target = folder / model_name(precision)
         if target.exists():
             raise EngineError(f"{target} exists: name another folder, or remove it (Triton may be serving it)")
@@ -50,7 +62,11 @@ def write_repository(
 
 
 def _write_model(engine: Path, target: Path, variant: Variant, text: str) -> None:
-    """Appears whole or not at all. Files beside a graph must lie with it in a folder named as the model file."""
+    """Write a model's folder; it appears complete or not at all.
+
+    The weights are a file beside the graph. Triton therefore needs a folder model.onnx that holds both, the graph as
+    model.onnx.
+    """
     with staged(target) as part:
         inside = part / "1" / "model.onnx"
         inside.mkdir(parents=True)
@@ -60,12 +76,20 @@ def _write_model(engine: Path, target: Path, variant: Variant, text: str) -> Non
 
 
 def model_name(precision: Precision) -> str:
-    """Return the name that clients ask Triton for."""
+    """Return the name under which clients find a precision in Triton.
+
+    Args:
+        precision: The precision.
+    """
     return f"encoder_{precision}"
 
 
 def tensors(spec: EngineSpec) -> dict[str, tuple[int, ...]]:
-    """Return the encoder's outputs, all float32: name → shape without the batch."""
+    """Return the shapes of the encoder's outputs, all float32, by name and without the batch.
+
+    Args:
+        spec: The engine's description.
+    """
     rows, columns = spec.encoder.grid
     patches, width = rows * columns, spec.encoder.width
     memory: list[tuple[int, ...]] = [(patches, tap.width) for tap in spec.encoder.taps]
@@ -73,7 +97,17 @@ def tensors(spec: EngineSpec) -> dict[str, tuple[int, ...]]:
 
 
 def config(spec: EngineSpec, precision: Precision, device: Device, max_batch: int, instances: int) -> str:
-    """Return config.pbtxt with the graph's id: a recipe's banks hold for the graph they were computed with."""
+    """Return config.pbtxt.
+
+    It contains the graph's id, because a recipe's banks are valid only for the graph that they were computed with.
+
+    Args:
+        spec: The engine's description.
+        precision: The precision of the graph.
+        device: Where Triton runs the model.
+        max_batch: The most views in one run.
+        instances: The copies of the model that run at the same time.
+    """
     size = spec.encoder.image_size
     outputs = ",\n".join(_tensor(name, "TYPE_FP32", shape) for name, shape in tensors(spec).items())
     parameters = {"graph": spec.graph_id("plain", precision), "encoder": str(spec.encoder)}

@@ -18,7 +18,11 @@ Key = TypeVar("Key")
 
 
 def check_split(split: Split) -> list[str]:
-    """Return a line for each problem of a split: files that are there twice, and masks of another size."""
+    """Return a line for each problem of a split: files that occur twice, and masks whose size is not their photo's.
+
+    Args:
+        split: The split.
+    """
     train = {*split.train, *split.validation}
     lines = []
     for group in find_duplicates(split):
@@ -34,7 +38,11 @@ def check_split(split: Split) -> list[str]:
 
 
 def find_duplicates(split: Split) -> list[tuple[Path, ...]]:
-    """Return sorted groups of photos whose files are equal byte for byte."""
+    """Return groups of photos whose files are equal byte for byte, sorted.
+
+    Args:
+        split: The split.
+    """
     groups = []
     for same_size in _group_equal(split.photos(), lambda path: path.stat().st_size):
         groups += _group_equal(same_size, sha256)

@@ -1,6 +1,6 @@
 """Drawn parts as a data set: a category for each kind of part, in MVTec AD's layout.
 
-The small backbone was trained on other products, and never on its held-out kinds.
+The small backbone was trained on other drawn products, and its held-out kinds were never used for training.
 """
 
 from __future__ import annotations
@@ -16,16 +16,26 @@ from PIL import Image
 from .layouts import DataSet, open_data
 
 DRAWN = "drawn"
+"""The name of the data set, which --data takes."""
 SEED = 2000
 """The seed of the products; the small backbone's training counts from 0, the accuracy study from 1000."""
 TRAIN, GOOD, BAD = 16, 16, 16
-"""The number of photos of a category; bad ones take the defects in turn."""
+"""The numbers of photos of a category: to learn from, good ones to test, bad ones to test. The defects take turns."""
 
 
 def draw_data(root: Path) -> DataSet:
     """Draw the categories that are missing, and open the data set.
 
-    A category appears only when all its photos are there. Raises FileError when the disk is full.
+    A category appears only when all its photos are drawn.
+
+    Args:
+        root: The data set's folder, made if it does not exist.
+
+    Returns:
+        The data set.
+
+    Raises:
+        FileError: The folder cannot be written, for example because the disk is full.
     """
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)

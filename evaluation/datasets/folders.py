@@ -1,14 +1,15 @@
 """Layouts in which a photo's folder tells what the photo shows.
 
-MVTec AD and those that follow it (MPDD): train/good; test/good and test/<defect>; ground_truth/<defect>, a mask
+MVTec AD and data sets in its layout (MPDD): train/good; test/good and test/<defect>; ground_truth/<defect> with a mask
 <name>_mask.png or <name>.png for each bad photo.
 
-BTAD: train/ok; test/ok and test/ko; ground_truth/ko/<name>.*; endings differ between photos and masks.
+BTAD: train/ok; test/ok and test/ko; ground_truth/ko/<name>.*; a mask's file may have another format than its photo's.
 
-MVTec LOCO: as MVTec AD, with validation/good; test/logical_anomalies and test/structural_anomalies;
-ground_truth/<those>/<name>/000.png …, a file for each defect; defects_config.json with their saturation areas.
+MVTec LOCO: as MVTec AD, and validation/good; test/logical_anomalies and test/structural_anomalies;
+ground_truth/<anomalies>/<name>/000.png …, a mask for each defect; defects_config.json with the defects' saturation
+areas.
 
-Plain: good; optionally bad, with or without folders in it; optionally masks, whose folders are those of bad.
+Plain: good; optionally bad, with or without subfolders; optionally masks, with the same subfolders as bad.
 
 Sources: Bergmann et al., IJCV 2021 (MVTec AD) and IJCV 2022 (LOCO); Jezek et al., ICUMT 2021 (MPDD); Mishra et al.,
 ISIE 2021 (BTAD); the readme files that come with them.
@@ -30,21 +31,54 @@ from goodparts.runtime.core.image_files import find_images, is_image_name
 from .samples import Sample, Saturation, Split
 
 Masks = Callable[[Path, str], tuple[Path, ...]]
-"""Returns the masks of a photo with the defect of this name."""
+"""Takes a photo and the name of its defect, and returns the photo's masks."""
 
 
 def read_mvtec(folder: Path) -> Split:
-    """Read a category of MVTec AD, or of a data set in its layout."""
+    """Read a category of MVTec AD, or of a data set in its layout.
+
+    Args:
+        folder: The category's folder.
+
+    Returns:
+        The category.
+
+    Raises:
+        FileError: A folder of the layout is missing.
+        ImageError: A bad photo does not have exactly one mask.
+    """
     return _read(folder, "good", MaskFolder(folder / "ground_truth").find)
 
 
 def read_btad(folder: Path) -> Split:
-    """Read a category of BTAD."""
+    """Read a category of BTAD.
+
+    Args:
+        folder: The category's folder.
+
+    Returns:
+        The category.
+
+    Raises:
+        FileError: A folder of the layout is missing.
+        ImageError: A bad photo does not have exactly one mask.
+    """
     return _read(folder, "ok", MaskFolder(folder / "ground_truth").find)
 
 
 def read_loco(folder: Path) -> Split:
-    """Read a category of MVTec LOCO, with its saturation areas."""
+    """Read a category of MVTec LOCO, with its saturation areas.
+
+    Args:
+        folder: The category's folder.
+
+    Returns:
+        The category.
+
+    Raises:
+        FileError: A folder or defects_config.json is missing or damaged.
+        ImageError: A bad photo has no mask.
+    """
     truth = folder / "ground_truth"
     split = _read(
         folder, "good", lambda path, defect: _list_masks(find_entry(truth, f"{defect}/{path.stem}")), is_numbered=True
@@ -57,8 +91,17 @@ def read_loco(folder: Path) -> Split:
 def read_plain(folder: Path) -> Split:
     """Read a folder with good/ and perhaps bad/.
 
-    All good photos are there to learn from and to test with: those that are not learned from are tested
-    (`Split.tests`).
+    All good photos may be learned from and tested with. A photo that was learned from is not tested (`Split.tests`).
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Its photos as a category.
+
+    Raises:
+        FileError: There is no photo in good/ or bad/.
+        ImageError: There is a folder masks/, and a bad photo does not have exactly one mask in it.
     """
     good = tuple(find_images([folder / "good"]))
     test = [Sample(path) for path in good]
@@ -73,14 +116,22 @@ def read_plain(folder: Path) -> Split:
 
 
 def to_words(category: str) -> str:
-    """Return the product in words."""
+    """Return a category's name as words: spaces in place of underscores.
+
+    Args:
+        category: The category's name, such as "metal_nut".
+    """
     return category.replace("_", " ")
 
 
 class MaskFolder:
-    """Masks in folders named after the defects; a mask is named after its photo, with _mask behind it or without.
+    """Masks in folders that are named after the defects.
 
-    Names match however a system composes their letters. A folder is listed once.
+    A mask is named after its photo, with or without a trailing _mask. Composed and decomposed letters in names match
+    each other (Unicode NFC). Each folder is listed once.
+
+    Args:
+        folder: The folder of the defects' folders.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -88,16 +139,24 @@ class MaskFolder:
         self._listed: dict[Path, dict[str, list[Path]]] = {}
 
     def find(self, photo: Path, defect: str) -> tuple[Path, ...]:
-        """Return the mask of a photo; raise ImageError unless there is exactly one."""
+        """Return the mask of a photo, as a tuple of one path.
+
+        Args:
+            photo: The bad photo.
+            defect: The name of its defect, which is the name of the folder that holds its mask.
+
+        Raises:
+            ImageError: The folder does not hold exactly one mask of the photo.
+        """
         folder = find_entry(self.folder, defect)
         masks, photos = self._list(folder), self._list(photo.parent)
         stem = compose(photo.stem)
         suffixed, parent = f"{stem}_mask", stem.removesuffix("_mask")
         of_photo = [*masks.get(suffixed, []), *masks.get(stem, [])]
         if suffixed in photos and f"{suffixed}_mask" not in masks:
-            of_photo = masks.get(stem, [])  # the other one is of the photo that is called like it
+            of_photo = masks.get(stem, [])  # <stem>_mask belongs to the photo of that name
         elif parent != stem and parent in photos and suffixed in masks:
-            of_photo = masks[suffixed]  # the other one is of the photo `parent`
+            of_photo = masks[suffixed]  # <stem> is the mask of the photo `parent`
         if len(of_photo) != 1:
             raise ImageError(
                 f"{printable(photo)}: {len(of_photo)} masks in {printable(folder)}, exactly one is needed: "
@@ -106,7 +165,7 @@ class MaskFolder:
         return tuple(of_photo)
 
     def _list(self, folder: Path) -> dict[str, list[Path]]:
-        """Return the pictures of a folder by their composed names without ending."""
+        """Return the pictures in a folder by their names without ending, in NFC."""
         if folder not in self._listed:
             pictures: defaultdict[str, list[Path]] = defaultdict(list)
             for path in sorted(folder.iterdir()) if folder.is_dir() else []:
@@ -117,12 +176,21 @@ class MaskFolder:
 
 
 def compose(name: str) -> str:
-    """Return a file's name with composed letters (NFC): some systems and archives store ö as o and two dots."""
+    """Return a file's name in Unicode NFC, because some systems and archives store ö as o with two dots.
+
+    Args:
+        name: The name.
+    """
     return unicodedata.normalize("NFC", name)
 
 
 def find_entry(folder: Path, name: str) -> Path:
-    """Return what has this name in a folder, however its letters are composed; name may lead through folders."""
+    """Return the path of this name in a folder; composed and decomposed letters match each other.
+
+    Args:
+        folder: The folder.
+        name: The name, or several names separated by slashes.
+    """
     for part in Path(name).parts:
         exact = folder / part
         if not exact.exists() and folder.is_dir():
@@ -132,7 +200,7 @@ def find_entry(folder: Path, name: str) -> Path:
 
 
 def _read(folder: Path, good: str, masks: Masks, is_numbered: bool = False) -> Split:
-    """Read a category whose train/ and test/ hold a folder `good`, and test/ one for each defect."""
+    """Read a category with train/<good>, test/<good> and a folder test/<defect> for each defect."""
     if not (folder / "test").is_dir():
         raise FileError(f"{printable(folder)} has no folder test: a category has train and test")
     test = []
@@ -147,7 +215,7 @@ def _read(folder: Path, good: str, masks: Masks, is_numbered: bool = False) -> S
 
 
 def _list_masks(folder: Path) -> tuple[Path, ...]:
-    """Return a LOCO photo's masks."""
+    """Return the masks in the folder of a LOCO photo."""
     try:
         return tuple(find_images([folder]))
     except FileError as error:
@@ -167,7 +235,9 @@ def _read_saturations(path: Path) -> dict[int, Saturation]:
     try:
         defects = msgspec.json.decode(read_bytes(path), type=list[_Defect])
     except msgspec.DecodeError as error:
-        raise FileError(f"{printable(path)} is not what MVTec LOCO has: {error}; unpack the data set again") from error
+        raise FileError(
+            f"{printable(path)} is not in MVTec LOCO's format: {error}; unpack the data set again"
+        ) from error
     return {
         defect.pixel_value: Saturation(defect.defect_name, defect.saturation_threshold, defect.relative_saturation)
         for defect in defects

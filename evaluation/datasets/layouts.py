@@ -1,4 +1,4 @@
-"""The layouts of data sets, and opening the data set in a folder."""
+"""The layouts of data sets, and the function that opens the data set in a folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from .lists import REALIAD_LISTS, VISA_LIST, list_realiad, list_visa, read_reali
 from .samples import Split
 
 Readers = Mapping[str, Callable[[], Split]]
-"""What reads each category, by its name."""
+"""The functions that read the categories, by the categories' names."""
 
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """A layout whose categories are folders in the root; the root may also be a category itself.
+    """A layout whose categories are folders in the root. The root may also be a single category.
 
-    sign is a folder that a category holds in this layout and in no other.
+    Attributes:
+        title: The layout's name in messages.
+        sign: A folder that a category has in this layout and in no other.
+        read: Reads a category from its folder.
     """
 
     title: str
@@ -30,7 +33,11 @@ class FolderLayout:
     read: Callable[[Path], Split]
 
     def readers(self, root: Path) -> Readers:
-        """Return what reads the categories in root; nothing where root does not have this layout."""
+        """Return the functions that read the categories in root; none if root does not have this layout.
+
+        Args:
+            root: The folder of the data set.
+        """
         if (root / self.sign).is_dir():
             return {root.resolve().name: partial(self.read, root)}
         inside = sorted(path for path in root.iterdir() if not path.name.startswith("."))
@@ -39,14 +46,18 @@ class FolderLayout:
 
 
 _CATEGORY_FOLDERS = ("train", "test", "validation")
-"""Folders of a category, in which a folder good/ is no sign of a plain layout."""
+"""Folders of a category. A folder good/ in one of them does not make it a plain layout."""
 
 
 @dataclass(frozen=True)
 class ListLayout:
     """A layout whose categories are listed by files.
 
-    sign is where those files lie in the root.
+    Attributes:
+        title: The layout's name in messages.
+        sign: The path of those files in the root.
+        list_categories: Returns the categories' names.
+        read: Reads a category from the root by its name.
     """
 
     title: str
@@ -55,7 +66,11 @@ class ListLayout:
     read: Callable[[Path, str], Split]
 
     def readers(self, root: Path) -> Readers:
-        """Return what reads the categories in root; nothing where root does not have this layout."""
+        """Return the functions that read the categories in root; none if root does not have this layout.
+
+        Args:
+            root: The folder of the data set.
+        """
         if not (root / self.sign).exists():
             return {}
         return {name: partial(self.read, root, name) for name in self.list_categories(root)}
@@ -69,6 +84,7 @@ LAYOUTS: Mapping[str, FolderLayout | ListLayout] = {
     "btad": FolderLayout("BTAD", "train/ok", read_btad),
     "plain": FolderLayout("plain folder", "good", read_plain),
 }
+"""The layouts by the names that --layout takes."""
 _CATEGORIES = {
     "MVTec AD": "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile toothbrush transistor "
     "wood zipper",
@@ -81,8 +97,11 @@ _CATEGORIES = {
 class DataSet:
     """A data set on the disk.
 
-    name is the published one. In layouts that anyone may use, it is the folder's name unless all categories are those
-    of a published set. Categories are sorted.
+    Attributes:
+        name: The published name. In the layouts mvtec and plain, which any folder may have, it is the folder's name
+            unless the categories are those of a published data set.
+        layout: The name of its layout in LAYOUTS.
+        root: Its folder.
     """
 
     name: str
@@ -92,12 +111,22 @@ class DataSet:
 
     @property
     def categories(self) -> tuple[str, ...]:
+        """The categories' names, sorted."""
         return tuple(self._readers)
 
     def split(self, category: str) -> Split:
-        """Read a category's lists.
+        """Read a category's lists of photos and masks.
 
-        Raises SettingsError for an unknown category, and FileError or ImageError for missing files.
+        Args:
+            category: The category's name.
+
+        Returns:
+            The category.
+
+        Raises:
+            SettingsError: The data set has no category of this name.
+            FileError: A file or folder is missing or damaged.
+            ImageError: A mask is missing.
         """
         if category not in self._readers:
             raise SettingsError(f"{self.name} has no category {category!r}: there are {' '.join(self.categories)}")
@@ -105,10 +134,18 @@ class DataSet:
 
 
 def open_data(root: Path, layout: str | None = None) -> DataSet:
-    """Open the data set in `root`, a folder of categories or a single one; the layout is detected unless it is given.
+    """Open the data set in a folder.
 
-    Raises FileError for a root that does not have the layout, or any. Raises SettingsError for an unknown layout, and
-    for a root that fits several.
+    Args:
+        root: The folder of all categories, or of a single one.
+        layout: The layout's name in LAYOUTS; None to detect it.
+
+    Returns:
+        The data set.
+
+    Raises:
+        FileError: The root does not exist, does not have the given layout, or has no known layout.
+        SettingsError: The layout is unknown, or the root fits several layouts.
     """
     if layout is not None and layout not in LAYOUTS:
         raise SettingsError(f"layout {layout!r} is unknown: there are {' '.join(LAYOUTS)}")
@@ -128,7 +165,10 @@ def open_data(root: Path, layout: str | None = None) -> DataSet:
 
 
 def _find_layouts(root: Path, only: str | None) -> dict[str, Readers]:
-    """Return the readers of the layouts that fit; MVTec LOCO has MVTec AD's folders as well."""
+    """Return the readers of the layouts that fit the root.
+
+    MVTec LOCO includes MVTec AD's folders, so a root that fits both is LOCO's.
+    """
     layouts = LAYOUTS if only is None else {only: LAYOUTS[only]}
     fitting = {key: readers for key, layout in layouts.items() if (readers := layout.readers(root))}
     if "loco" in fitting:
@@ -137,7 +177,7 @@ def _find_layouts(root: Path, only: str | None) -> dict[str, Readers]:
 
 
 def _describe(root: Path, only: str | None) -> str:
-    """Return what a wrong root holds, and the right root where one lies in it."""
+    """Return what a wrong root contains, and the right root if it is one of its subfolders."""
     inside = sorted(root.iterdir())
     names = " ".join(printable(Path(path.name)) for path in inside[:8]) + (" …" if len(inside) > 8 else "")
     nearby = [path for path in inside if path.is_dir() and _find_layouts(path, only)]

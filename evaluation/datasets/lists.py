@@ -1,10 +1,10 @@
 """Layouts in which a file lists the photos of each split.
 
-VisA: split_csv/1cls.csv with the columns object, split, label, image and mask, paths from the root; a mask's values
-number the defects, so all above 0 are defective.
+VisA: split_csv/1cls.csv with the columns object, split, label, image and mask. Paths start from the root. The values of
+a mask number the defects, so every value above 0 is defective.
 
-Real-IAD: realiad_jsons/<category>.json, or in a second folder of that name in the first; photos in realiad_1024, or
-another of its sizes.
+Real-IAD: realiad_jsons/<category>.json, or realiad_jsons/realiad_jsons/<category>.json as in the archive. Photos are in
+realiad_1024, or in the folder of another size.
 
 Sources: Zou et al., ECCV 2022, and its repository amazon-science/spot-diff (VisA); Wang et al., CVPR 2024, and the
 files of its download (Real-IAD).
@@ -29,20 +29,37 @@ _VISA_COLUMNS = {"object", "split", "label", "image", "mask"}
 _VISA_TEXTS = {"chewinggum": "chewing gum", "macaroni1": "macaroni", "macaroni2": "macaroni"} | dict.fromkeys(
     ("pcb1", "pcb2", "pcb3", "pcb4"), "printed circuit board"
 )
-"""Products in words, where the category's name is not a word; PromptAD uses the same."""
+"""Products in words, if the category's name is not a word. PromptAD uses the same words."""
 
 REALIAD_LISTS = "realiad_jsons"
 _REALIAD_PHOTOS = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")
-"""The sizes it comes in; the first one found is read."""
+"""The folders of the published sizes; the first one that exists is read."""
 
 
 def list_visa(root: Path) -> list[str]:
-    """Return the categories of VisA."""
+    """Return the categories of VisA, sorted.
+
+    Args:
+        root: The data set's folder.
+    """
     return sorted({row["object"] for row in _read_rows(root / VISA_LIST)})
 
 
 def read_visa(root: Path, category: str) -> Split:
-    """Read a category of VisA in its one-class split; all defects are named "anomaly", the only name in the list."""
+    """Read a category of VisA in its one-class split.
+
+    All defects have the name "anomaly", the only one in the list.
+
+    Args:
+        root: The data set's folder.
+        category: The category's name.
+
+    Returns:
+        The category.
+
+    Raises:
+        FileError: The list is missing or damaged, lists a bad photo to learn from, or lists a file that does not exist.
+    """
     path = root / VISA_LIST
     train, test = [], []
     for row in _read_rows(path):
@@ -56,7 +73,8 @@ def read_visa(root: Path, category: str) -> Split:
             test.append(Sample(photo, row["label"] if bad else None, masks, is_numbered=True))
         else:
             raise FileError(
-                f"{printable(path)}: {row['image']} is {row['label']} in {row['split']}: train has only normal"
+                f"{printable(path)}: {row['image']} has the label {row['label']} in the split {row['split']}: accepted "
+                "are normal in train, and any label in test"
             )
     return _sorted(category, _VISA_TEXTS.get(category, to_words(category)), train, test)
 
@@ -65,7 +83,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     rows = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig", "replace")))
     if missing := _VISA_COLUMNS - set(rows.fieldnames or ()):
         raise FileError(
-            f"{printable(path)} lacks the columns {' '.join(sorted(missing))}: take the one that VisA comes with"
+            f"{printable(path)} lacks the columns {' '.join(sorted(missing))}: use the file that comes with VisA"
         )
     return list(rows)
 
@@ -90,17 +108,35 @@ class _Listing(msgspec.Struct):
 
 
 def list_realiad(root: Path) -> list[str]:
-    """Return the categories of Real-IAD."""
+    """Return the categories of Real-IAD, sorted.
+
+    Args:
+        root: The data set's folder.
+    """
     return sorted(path.stem for path in _find_lists(root).glob("*.json"))
 
 
 def read_realiad(root: Path, category: str) -> Split:
-    """Read a category of Real-IAD; a bad photo has no mask where its defect is not marked in this camera's view."""
+    """Read a category of Real-IAD.
+
+    A bad photo has no mask if its defect is not marked in this camera's view.
+
+    Args:
+        root: The data set's folder.
+        category: The category's name.
+
+    Returns:
+        The category.
+
+    Raises:
+        FileError: The list or the folder of photos is missing or damaged, or the list names a bad photo to learn from
+            or a file that does not exist.
+    """
     path = _find_lists(root) / f"{category}.json"
     try:
         listing = msgspec.json.decode(read_bytes(path), type=_Listing)
     except msgspec.DecodeError as error:
-        raise FileError(f"{printable(path)} is not what Real-IAD has: {error}; unpack the data set again") from error
+        raise FileError(f"{printable(path)} is not in Real-IAD's format: {error}; unpack the data set again") from error
     photos = next((root / name for name in _REALIAD_PHOTOS if (root / name).is_dir()), None)
     if photos is None:
         raise FileError(
@@ -119,13 +155,13 @@ def read_realiad(root: Path, category: str) -> Split:
 
 
 def _find_lists(root: Path) -> Path:
-    """Return the folder of the lists; in the archive it lies in a folder of the same name."""
+    """Return the folder of the lists, which lies in a folder of the same name in the archive."""
     inner = root / REALIAD_LISTS / REALIAD_LISTS
     return inner if inner.is_dir() else root / REALIAD_LISTS
 
 
 def _inside(root: Path, listed: str, by: Path) -> Path:
-    """Return a listed path; raise FileError where it leads out of the data set. by is the file that lists it."""
+    """Return a path that the file `by` lists; raise FileError if it leads out of the data set."""
     path = PurePosixPath(listed)
     if not listed or path.is_absolute() or ".." in path.parts:
         raise FileError(f"{printable(by)} lists {listed!r}: only paths within the data set are accepted")

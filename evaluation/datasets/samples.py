@@ -1,4 +1,4 @@
-"""The content of a category of a data set: photos, their defects, and where those are."""
+"""The content of a category of a data set: photos, their defects, and the masks that mark these."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from goodparts.runtime.core.files import printable, sha256
 class Sample:
     """A photo to test with.
 
-    defect is the data set's name of the defect, or None for a good part. masks are the files that mark it: none for a
-    good part, and several where each defect has its own. is_numbered tells whether a mask's values number the defects,
-    so that every value above 0 is defective; otherwise a mask is dark and bright (runtime/core/masks.py).
+    Attributes:
+        path: The photo.
+        defect: The data set's name of the defect, or None for a good part.
+        masks: The files that mark the defect: none for a good part, and several if each defect has its own.
+        is_numbered: Whether a mask's values number the defects, so that every value above 0 is defective. Otherwise a
+            mask has a dark and a bright part (runtime/core/masks.py).
     """
 
     path: Path
@@ -27,11 +30,12 @@ class Sample:
 
     @property
     def bad(self) -> bool:
+        """Whether the part is bad."""
         return self.defect is not None
 
     @property
     def marked(self) -> bool:
-        """Whether it is known which pixels are defective: always for a good part."""
+        """Whether it is known which pixels are defective. For a good part it always is."""
         return not self.bad or bool(self.masks)
 
 
@@ -39,7 +43,10 @@ class Sample:
 class Saturation:
     """The area from which a defect counts as found (Bergmann et al., Beyond Dents and Scratches, IJCV 2022).
 
-    threshold is in pixels, or, if `relative`, a share of the defect.
+    Attributes:
+        defect: The name of the defect.
+        threshold: The area in pixels or, if `relative`, as a share of the defect's area.
+        relative: Whether the area is a share.
     """
 
     defect: str
@@ -47,17 +54,26 @@ class Saturation:
     relative: bool
 
     def area(self, pixels: int) -> int:
-        """Return the area in pixels, for a defect of so many pixels."""
+        """Return the area in pixels, at least 1 and at most the defect's own.
+
+        Args:
+            pixels: The defect's area in pixels.
+        """
         stated = self.threshold * pixels if self.relative else self.threshold
         return max(1, min(int(stated), pixels))
 
 
 @dataclass(frozen=True)
 class Split:
-    """A category, every list sorted by path.
+    """A category; every list is sorted by path.
 
-    text is the product in words. train and validation are good photos, test are good and bad ones. saturations are by
-    the mask value of the defect, or None where the data set states none.
+    Attributes:
+        category: The category's name.
+        text: The product in words.
+        train: Good photos to learn from.
+        test: Good and bad photos to test with.
+        validation: Further good photos, which are neither learned from nor tested.
+        saturations: Saturation areas by the mask value of the defect; None if the data set states none.
     """
 
     category: str
@@ -68,7 +84,11 @@ class Split:
     saturations: Mapping[int, Saturation] | None = field(default=None, hash=False)
 
     def tests(self, shots: Collection[Path] = ()) -> tuple[Sample, ...]:
-        """Return the test photos except `shots`, which were learned from and which a plain layout tests as well."""
+        """Return the test photos that were not learned from; a plain layout tests its good photos as well.
+
+        Args:
+            shots: The photos that were learned from.
+        """
         learned = set(shots)
         return tuple(sample for sample in self.test if sample.path not in learned)
 
@@ -77,7 +97,7 @@ class Split:
         return tuple(dict.fromkeys((*self.train, *self.validation, *(sample.path for sample in self.test))))
 
     def digest(self) -> str:
-        """Return the SHA-256 of the lists and of every file in them; the data set's place does not matter."""
+        """Return the SHA-256 of the lists and of every file in them; the folder of the data set does not matter."""
         saturations = sorted((self.saturations or {}).items(), key=lambda item: item[0])
         lines: list[object] = [self.category, self.text, saturations]
         for role, paths in (("train", self.train), ("validation", self.validation)):

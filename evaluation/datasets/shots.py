@@ -17,7 +17,13 @@ SHOT_COUNTS = (1, 2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class ChosenShots:
-    """The chosen photos, sorted; their names and SHA-256 as a recipe lists them; and the SHA-256 of that list."""
+    """Photos that were drawn to learn from.
+
+    Attributes:
+        paths: The photos, sorted.
+        manifest: Their names and SHA-256, as a recipe lists them.
+        digest: The SHA-256 of that list.
+    """
 
     paths: tuple[Path, ...]
     manifest: tuple[Shot, ...]
@@ -25,11 +31,22 @@ class ChosenShots:
 
 
 def choose_shots(photos: Sequence[Path], count: int, seed: int) -> ChosenShots:
-    """Draw `count` photos of different content.
+    """Draw photos of different content.
 
-    They are those whose names, hashed with the seed, sort first. The draw does not depend on the order of `photos`, on
-    their folder, or on any library's random numbers. A draw of more photos contains the draws of fewer with the same
-    seed. Raises SettingsError when there are not so many different photos.
+    They are the photos whose names, hashed with the seed, sort first. The draw does not depend on the order of
+    `photos`, on their folder, or on a library's random numbers. A draw of more photos with the same seed contains the
+    smaller draws.
+
+    Args:
+        photos: The photos to draw from.
+        count: The number of photos to draw, at least 1.
+        seed: The seed.
+
+    Returns:
+        The drawn photos.
+
+    Raises:
+        SettingsError: There are not so many different photos.
     """
     by_digest: dict[str, Path] = {}
     for path in sorted(photos, key=lambda path: (_rank(path, seed), path)):

@@ -1,4 +1,4 @@
-"""Ground truth: which pixels of a photo are defective, at its own size and resized by one rule."""
+"""Ground truth: which pixels of a photo are defective, at the photo's size or resized."""
 
 from __future__ import annotations
 
@@ -18,21 +18,29 @@ from .samples import Sample, Saturation
 
 Flags = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.floating] | npt.NDArray[np.uint8]
+"""A number for each pixel [H,W]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
     """The defective pixels of a photo.
 
-    mask is bool [H,W]. defects are given where the data set states saturation areas: each defect's mask bool [H,W] and
-    area in pixels; they may overlap.
+    Attributes:
+        mask: The defective pixels, bool [H,W].
+        defects: Each defect's mask, bool [H,W], and its saturation area in pixels; masks may overlap. None if the data
+            set states no saturation areas.
     """
 
     mask: Flags
     defects: tuple[tuple[Flags, int], ...] | None = None
 
     def resized(self, height: int, width: int) -> Truth:
-        """Return the truth at another size; a saturation area stays the same share of its defect."""
+        """Return the truth at another size; a saturation area stays the same share of its defect.
+
+        Args:
+            height: The new height in pixels.
+            width: The new width in pixels.
+        """
         mask = resize_mask(self.mask, height, width)
         if self.defects is None:
             return Truth(mask)
@@ -41,27 +49,44 @@ class Truth:
             small = resize_mask(large, height, width)
             share = area / np.count_nonzero(large)
             defects.append((small, max(1, round(share * np.count_nonzero(small)))))
-            mask = mask | small  # a small defect is kept beside a large one
+            mask = mask | small  # resized alone, a small defect keeps a pixel beside a large one
         return Truth(mask, tuple(defects))
 
 
 def resize_mask(mask: Flags, height: int, width: int) -> Flags:
-    """Resize a mask bool [H,W] to [height,width]: pixels at least half defective, and always the most defective one."""
+    """Resize a mask: a pixel is defective if at least half of its area is, and the most defective pixel always is.
+
+    Args:
+        mask: The mask, bool [H,W].
+        height: The new height in pixels.
+        width: The new width in pixels.
+
+    Returns:
+        The resized mask, bool [height,width].
+    """
     share = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX)
     covered = np.asarray(share)
     return covered >= min(128, max(1, int(covered.max())))
 
 
 def load_truth(sample: Sample, saturations: Mapping[int, Saturation] | None = None) -> Truth:
-    """Read a sample's defective pixels at its photo's own size.
+    """Read a test photo's defective pixels at the photo's size.
 
-    Raises ImageError for a photo without a mask, and for a mask that is no picture, has another size than the photo,
-    marks no pixel, or marks a defect whose saturation area is not stated. Raises FileError for a file that cannot be
-    read.
+    Args:
+        sample: The test photo.
+        saturations: Saturation areas by the mask value of the defect, or None.
+
+    Returns:
+        The defective pixels, with each mask's defect if saturation areas are given.
+
+    Raises:
+        ImageError: A bad photo has no mask, or a mask is no picture, has another size than the photo, marks no pixel,
+            or marks a defect whose saturation area is not stated.
+        FileError: A file cannot be read.
     """
     width, height = read_size(sample.path)
     if not sample.marked:
-        raise ImageError(f"{printable(sample.path)} has no mask: only metrics of images can be taken over it")
+        raise ImageError(f"{printable(sample.path)} has no mask: it counts in image metrics only; add a mask")
     truth = np.zeros((height, width), np.bool_)
     defects = []
     for path in sample.masks:
@@ -75,10 +100,19 @@ def load_truth(sample: Sample, saturations: Mapping[int, Saturation] | None = No
 
 
 def read_defect_numbers(path: Path, sample: Sample) -> Numbers:
-    """Read one of a sample's masks: the number of the defect that each pixel has, [H,W], 0 where there is none.
+    """Read one of a test photo's masks as the number of the defect that each pixel has, [H,W], 0 for none.
 
-    Where the masks of the data set number no defects, it is 1. Raises ImageError for a mask that marks no pixel: a bad
-    photo without a defect would silently lower the metrics of pixels.
+    Args:
+        path: The mask.
+        sample: The test photo. If its data set's masks do not number the defects, all defective pixels get 1.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        ImageError: The mask is no picture, or marks no pixel. A bad photo without a defective pixel would lower the
+            pixel metrics unnoticed.
+        FileError: The mask cannot be read.
     """
     name = printable(path)
     with opened(read_bytes(path), name) as image:
@@ -92,11 +126,21 @@ def read_defect_numbers(path: Path, sample: Sample) -> Numbers:
 
 
 def check_size(mask: Path, mask_size: tuple[int, int], photo: Path, photo_size: tuple[int, int]) -> None:
-    """Raise ImageError unless a mask has its photo's size, both (width, height)."""
+    """Check that a mask has its photo's size.
+
+    Args:
+        mask: The mask.
+        mask_size: Its width and height in pixels.
+        photo: The photo.
+        photo_size: Its width and height in pixels.
+
+    Raises:
+        ImageError: The sizes differ.
+    """
     if mask_size != photo_size:
         raise ImageError(
             f"{printable(mask)} is {mask_size[0]}×{mask_size[1]} pixels, its photo {printable(photo)} "
-            f"{photo_size[0]}×{photo_size[1]}: a mask has its photo's size"
+            f"{photo_size[0]}×{photo_size[1]}: a mask must have its photo's size"
         )
 
 
@@ -107,7 +151,7 @@ def _saturation(path: Path, values: Numbers, saturations: Mapping[int, Saturatio
         known = " ".join(map(str, sorted(saturations)))
         stored = " ".join(f"{value:g}" for value in distinct)
         raise ImageError(
-            f"{printable(path)} marks defects with {stored}: one of {known} is needed, those with a stated saturation "
-            "area"
+            f"{printable(path)} marks defects with {stored}: a mask must have one of the values {known}, for which a "
+            "saturation area is stated"
         )
     return saturations[distinct[0]].area(values.size)

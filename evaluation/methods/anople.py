@@ -1,6 +1,6 @@
 """AnoPLe, a reconstruction, and MaPLe: what they learn changes how photos are encoded.
 
-They run through an engine's prompted graph where it reads the conditions that they learn, otherwise only through torch.
+They run through an engine's prompted graph if it reads the conditions that they learn, otherwise only through torch.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ MAPLE: Mapping[str, Any] = {
     "coupling": "text-to-visual", "visual_tokens": 0, "start": "words", "decoder": "none",
     "prefix": "none", "alignment_weight": 0.0,
 }  # fmt: skip
-"""MaPLe (Khattak et al., CVPR 2023) as settings of AnoPLe: visual prompts are only projections of the text's."""
+"""MaPLe (Khattak et al., CVPR 2023) as settings of AnoPLe: visual prompts are projections of the text prompts only."""
 
 
 def anople(title: str, *, together: bool = False, **changes: Any) -> Method:
     """Return a row of the table.
 
-    together learns one model for all categories; changes are those of AnoPLe's settings.
+    Args:
+        title: What the row is, in words.
+        together: Whether one model is learned for all categories.
+        changes: Settings of AnoPLe that differ from the defaults.
     """
     row_settings = anople_settings(**changes)
     return Method(
@@ -71,14 +74,12 @@ def _fit(data: TrainingData, together: bool, row_settings: AnoPLeSettings) -> Fi
 
 
 KEPT_LEARNERS = 12
+"""The number of learners that are kept for other backends and categories."""
 _LEARNERS: OrderedDict[str, AnoPLeLearner] = OrderedDict()
 
 
 def _learn_once(learner: AnoPLeLearner) -> AnoPLeLearner:
-    """Learn, or return the learner that has learned the same before, for another backend or category.
-
-    The last KEPT_LEARNERS are kept.
-    """
+    """Learn, or return a kept learner that has learned the same before."""
     if learner.digest not in _LEARNERS:
         learner.learn()
         _LEARNERS[learner.digest] = learner

@@ -1,4 +1,4 @@
-"""Encoders that no engine has: CLIP's image tower with another local path, or with other memory taps."""
+"""Encoders that no engine has: CLIP's image tower with another local path or other memory taps."""
 
 from __future__ import annotations
 
@@ -17,21 +17,49 @@ from torch import Tensor
 from .method import OwnEncoder
 
 TORCH_ONLY = "torch only"
+"""The name of these encoders as backends in reports."""
 
 
 def plain(backbone: Backbone) -> OwnEncoder:
-    """Open the engine's own encoder, for a method that needs torch for something else."""
+    """Open the engine's own encoder, for a method that needs torch for something else.
+
+    Args:
+        backbone: The backbone.
+
+    Returns:
+        The encoder.
+    """
     return OwnEncoder(TORCH_ONLY, backbone.encode)
 
 
 def plain_vit(backbone: Backbone) -> OwnEncoder:
-    """Open the engine's own encoder; raise SettingsError where it is no ViT."""
+    """Open the engine's own encoder, which must be a ViT.
+
+    Args:
+        backbone: The backbone.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        SettingsError: The backbone is no ViT.
+    """
     require_vit(backbone)
     return plain(backbone)
 
 
 def ordinary_path(backbone: Backbone) -> OwnEncoder:
-    """Open CLIP's own local path: the patches' tokens of its last block (query-key attention)."""
+    """Open CLIP's own local path: the patches' tokens after its last block, with query-key attention.
+
+    Args:
+        backbone: The backbone, a ViT.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        SettingsError: The backbone is no ViT.
+    """
 
     def run(tower: VVTower, tokens: Tensor) -> Tensor:
         for block in tower.blocks:
@@ -42,10 +70,19 @@ def ordinary_path(backbone: Backbone) -> OwnEncoder:
 
 
 def value_path(backbone: Backbone) -> OwnEncoder:
-    """Open MaskCLIP (Zhou et al., ECCV 2022) as PromptAD's tables have it: in the V-V path, values without attention.
+    """Open MaskCLIP (Zhou et al., ECCV 2022) as in PromptAD's tables: the V-V path with values in place of attention.
 
     The local path adds up the projected values of every block, as V-V attention's does. MaskCLIP itself takes those of
     the last block only.
+
+    Args:
+        backbone: The backbone, a ViT.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        SettingsError: The backbone is no ViT.
     """
 
     def run(tower: VVTower, tokens: Tensor) -> Tensor:
@@ -61,7 +98,7 @@ def value_path(backbone: Backbone) -> OwnEncoder:
 
 
 def _with_local_path(backbone: Backbone, run: Callable[[VVTower, Tensor], Tensor]) -> OwnEncoder:
-    """Open the backbone with local features that are projected from what run makes of the first block's tokens."""
+    """Open the backbone with other local features: what `run` computes from the first block's input, projected."""
     tower = require_vit(backbone)
 
     def encode(views: Array8) -> Features:
@@ -74,13 +111,33 @@ def _with_local_path(backbone: Backbone, run: Callable[[VVTower, Tensor], Tensor
 
 
 def middle_memory(backbone: Backbone) -> OwnEncoder:
-    """Open memory taps where PatchCore has its layers 2 and 3: at one half and three quarters of the blocks."""
+    """Open memory taps at one half and three quarters of the blocks, like PatchCore's layers 2 and 3.
+
+    Args:
+        backbone: The backbone, a ViT.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        SettingsError: The backbone is no ViT.
+    """
     layers = len(require_vit(backbone).blocks)
     return _with_taps(backbone, (round(layers / 2), round(layers * 3 / 4)))
 
 
 def every_block(backbone: Backbone) -> OwnEncoder:
-    """Open memory features of every block's output, which linear layers map to the joint space."""
+    """Open the encoder whose memory features are every block's output, for linear layers to the joint space.
+
+    Args:
+        backbone: The backbone, a ViT.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        SettingsError: The backbone is no ViT.
+    """
     tower = require_vit(backbone)
 
     def encode(views: Array8) -> Features:
@@ -108,13 +165,24 @@ def _with_taps(backbone: Backbone, taps: tuple[int, ...]) -> OwnEncoder:
 
 
 def require_vit(backbone: Backbone) -> VVTower:
-    """Return the image tower; raise SettingsError for a ResNet, whose patches no block turns into tokens."""
+    """Return the image tower, which must be a ViT's.
+
+    Args:
+        backbone: The backbone.
+
+    Raises:
+        SettingsError: The backbone is no ViT, so there are no blocks of tokens.
+    """
     if not isinstance(backbone.visual, VVTower):
-        raise SettingsError(f"{backbone.encoder.backbone} is no ViT: this row needs a ViT's blocks")
+        raise SettingsError(f"{backbone.encoder.backbone} is no ViT: this method needs a ViT's blocks")
     return backbone.visual
 
 
 def to_numpy(features: Tensor) -> Floats:
-    """Return l2-normalised features as float32."""
+    """Return l2-normalised features as float32.
+
+    Args:
+        features: Features of any shape; the last dimension is normalised.
+    """
     array: Floats = F.normalize(features.float(), dim=-1).cpu().numpy()
     return array

@@ -1,11 +1,12 @@
 """Patch statistics on an ImageNet CNN: the Wide ResNet-50-2 that they were published on, or else a MobileNetV2.
 
 The Wide ResNet's weights are read from the Hugging Face cache (`hf download timm/wide_resnet50_2.tv_in1k`); nothing is
-downloaded. Without them the rows run on the first blocks of torchvision's MobileNetV2, which the package brings as the
-trunk of the backbone `small`. The report names the network that ran.
+downloaded. Without them the rows run on the first blocks of torchvision's MobileNetV2, which the package contains as
+the trunk of the backbone `small`. The report names the network that ran.
 
-Photos have the encoder's size, and are standardised by ImageNet's mean and standard deviation. All stages lie on the
-grid of the second one. The papers of SPADE and PaDiM use the grid of the first one, which is four times as fine.
+Photos have the encoder's size, and are standardised by ImageNet's mean and standard deviation. All stages are resized
+to the grid of the second one. The papers of SPADE and PaDiM use the grid of the first one, which has four times as many
+patches.
 """
 
 from __future__ import annotations
@@ -34,16 +35,25 @@ from .method import FittedMethod, Method, OwnEncoder, TrainingData
 from .patch_statistics import Fit
 
 WIDE_RESNET = "wide_resnet50_2"
+"""The network's name in timm."""
 REPOSITORY = f"timm/{WIDE_RESNET}.tv_in1k"
+"""The repository of its weights."""
 MOBILENET_STAGES = (3, 6, 13)
 """The blocks of MobileNetV2 that end a stage at a stride of 4, 8 and 16 pixels."""
 
 Stages = Callable[[Tensor], Sequence[Tensor]]
-"""Standardised pixels [B,3,S,S] → maps [B,W,h,w] of the stages at strides 4, 8, 16, and of the last one."""
+"""Takes standardised pixels [B,3,S,S], and returns maps [B,W,h,w] of the stages at strides 4, 8 and 16 and of the last
+one."""
 
 
 def cnn_statistics(title: str, fit: Fit, stages: slice) -> Method:
-    """Return the row of patch statistics on these stages of the CNN."""
+    """Return the row of a method of patch statistics on some stages of the CNN.
+
+    Args:
+        title: What the row is, in words.
+        fit: Fits the method to the photos' features.
+        stages: Which of the stages 1 to 3 make a patch, counted from 0.
+    """
 
     def fit_stages(data: TrainingData) -> FittedMethod:
         score = fit(_select(data.features, stages))
@@ -60,8 +70,14 @@ def _select(features: Features, stages: slice) -> Features:
 def open_cnn(backbone: Backbone) -> OwnEncoder:
     """Open the CNN on the backbone's device.
 
-    Its global features are the last stage's mean, its memory features stages 1 to 3 on the grid of stage 2, and its
-    local features stage 3.
+    Its global features are the last stage's mean, its memory features are stages 1 to 3 on the grid of stage 2, and its
+    local features are stage 3.
+
+    Args:
+        backbone: The backbone, whose device is used.
+
+    Returns:
+        The encoder.
     """
     weights = huggingface_hub.try_to_load_from_cache(REPOSITORY, "model.safetensors")
     if isinstance(weights, str):
@@ -85,7 +101,15 @@ def open_cnn(backbone: Backbone) -> OwnEncoder:
 
 
 def open_wide_resnet(weights: Path, device: torch.device) -> Stages:
-    """Open the Wide ResNet-50-2 with timm's weights."""
+    """Open the Wide ResNet-50-2 with timm's weights.
+
+    Args:
+        weights: The file of the weights (.safetensors).
+        device: The device to run on.
+
+    Returns:
+        The function that computes the stages.
+    """
     model: Any = timm.create_model(WIDE_RESNET)
     model.load_state_dict(load_file(weights))
     model = model.eval().to(device)
@@ -98,7 +122,14 @@ def open_wide_resnet(weights: Path, device: torch.device) -> Stages:
 
 
 def open_mobilenet(device: torch.device) -> Stages:
-    """Open the trunk of `small`: torchvision's MobileNetV2 up to block 13, whose stage is the last one."""
+    """Open the trunk of `small`: torchvision's MobileNetV2 up to block 13, whose stage is also the last one.
+
+    Args:
+        device: The device to run on.
+
+    Returns:
+        The function that computes the stages.
+    """
     model, _ = small.load()
     trunk = model.visual.trunk.requires_grad_(False).eval().to(device)
 
@@ -110,7 +141,7 @@ def open_mobilenet(device: torch.device) -> Stages:
 
 
 def _patches(stage: Tensor, grid: tuple[int, int]) -> Floats:
-    """Resize a stage [B,W,H',W'] to the grid, by averages or by interpolation, and return its patches [B,P,W]."""
+    """Resize a stage [B,W,H',W'] to the grid, by averaging or interpolation, and return its patches [B,P,W]."""
     is_finer = stage.shape[2] > grid[0]
     resized = F.adaptive_avg_pool2d(stage, grid) if is_finer else F.interpolate(stage, grid, mode="bilinear")
     return to_numpy(resized.flatten(2).transpose(1, 2))

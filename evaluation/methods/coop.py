@@ -1,9 +1,10 @@
 """CoOp and CoCoOp: a learnable context for the normal prompt, and nothing more.
 
-CoOp is as PromptAD's ablation has it. Nothing is concatenated: the anomaly prompts are plain texts, which do not move
-with the normal prompt, and there is no margin. What is left is eq. 12. Sources: Zhou et al., Learning to Prompt for
-Vision-Language Models, IJCV 2022, and Conditional Prompt Learning for Vision-Language Models, CVPR 2022; the first row
-of PromptAD's ablation (CVPR 2024). The paper does not state its anomaly prompts: we assume the generic suffixes.
+CoOp is implemented as in PromptAD's ablation. Nothing is concatenated: the anomaly prompts are plain texts, which do
+not change with the normal prompt, and there is no margin. The loss is eq. 12 only. Sources: Zhou et al., Learning to
+Prompt for Vision-Language Models, IJCV 2022, and Conditional Prompt Learning for Vision-Language Models, CVPR 2022; the
+first row of PromptAD's ablation (CVPR 2024). The paper does not state its anomaly prompts; we assume the generic
+suffixes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .method import FittedMethod, TrainingData
 
 CLEAN = PROTOCOLS["clean"]
 SETTINGS = promptad_settings("clean", learned_suffixes=0, alignment_weight=0.0, margin=None)
+"""PromptAD's settings without learnable suffixes, alignment and margin."""
 
 
 def _encode_anomaly_texts(backbone: Backbone, product: str) -> Tensor:
@@ -36,7 +38,14 @@ def _encode_anomaly_texts(backbone: Backbone, product: str) -> Tensor:
 
 
 class CoOp(PromptLearner):
-    """Learns the normal prompts of both levels for one product."""
+    """Learns the normal prompts of both levels (image and patch) for one product.
+
+    Args:
+        backbone: The backbone.
+        features: The features of the k photos.
+        product: The product in words.
+        seed: The seed of the learnable context.
+    """
 
     def __init__(self, backbone: Backbone, features: Features, product: str, seed: int = 0) -> None:
         super().__init__(backbone, features, product, GENERIC[:1], SETTINGS, seed)
@@ -47,7 +56,13 @@ class CoOp(PromptLearner):
 
 
 class CoCoOp(nn.Module):
-    """A learnable context that a small net shifts for each photo; anomaly prompts are those of CoOp."""
+    """A learnable context that a small net shifts for each photo; anomaly prompts are those of CoOp.
+
+    Args:
+        backbone: The backbone.
+        product: The product in words.
+        seed: The seed of the context and of the net.
+    """
 
     def __init__(self, backbone: Backbone, product: str, seed: int) -> None:
         super().__init__()
@@ -67,7 +82,11 @@ class CoCoOp(nn.Module):
         self.to(backbone.device)
 
     def forward(self, global_: Tensor) -> Tensor:
-        """Return each photo's normal prompt, l2-normalised [B,D], from its global feature [B,D]."""
+        """Return each photo's normal prompt, l2-normalised [B,D].
+
+        Args:
+            global_: The photos' global features [B,D].
+        """
         layout, device = self._layout, global_.device
         rows = self._text.embed(layout.ids.to(device)).detach().expand(len(global_), -1, -1).clone()
         rows[:, layout.prefix] = self.context + (torch.relu(global_ @ self.inner) @ self.outer)[:, None]
@@ -75,14 +94,26 @@ class CoCoOp(nn.Module):
         return F.normalize(prompts[:, 0], dim=-1)
 
     def loss(self, global_: Tensor, z: Tensor) -> Tensor:
-        """Return eq. 12 of each photo's features z [B,P,D] against its own normal prompt and all anomaly prompts."""
+        """Return eq. 12 of each photo's features against the photo's own normal prompt and all anomaly prompts.
+
+        Args:
+            global_: The photos' global features [B,D].
+            z: The photos' features at one level [B,P,D]; P is 1 for whole images.
+        """
         normal = (z * self(global_)[:, None]).sum(dim=-1, keepdim=True)
         logits = CLEAN_TEMPERATURE * torch.cat([normal, z @ self.anomalous.T], dim=-1).flatten(0, 1)
         return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=z.device))
 
 
 def fit_cocoop(data: TrainingData) -> FittedMethod:
-    """Fit one CoCoOp to the images and one to their patches, with PromptAD's optimiser; scores are of prompts only."""
+    """Fit one CoCoOp to the images and one to their patches, with PromptAD's optimiser; only prompts are scored.
+
+    Args:
+        data: The photos to learn from.
+
+    Returns:
+        The fitted method, without a threshold.
+    """
     backbone, task = data.task.backbone(), data.task
     global_, local = (
         torch.from_numpy(part).to(backbone.device) for part in (data.features.global_, data.features.local)

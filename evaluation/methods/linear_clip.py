@@ -19,11 +19,17 @@ CLEAN = PROTOCOLS["clean"]
 
 
 class LinearLearner(PromptLearner):
-    """Learns PromptAD's prompts, and for each block a linear layer from its patches to the joint space.
+    """Learns PromptAD's prompts and, for each block, a linear layer from its patches to the joint space.
 
-    APRIL-GAN (Chen et al., 2023) has such layers at every quarter of the blocks, and learns them from bad parts too.
-    PromptAD's tables have one after each block. Here they start as CLIP's own projection, and follow the prompts'
-    losses.
+    APRIL-GAN (Chen et al., 2023) has such layers after every quarter of the blocks, and learns them from bad parts too.
+    PromptAD's tables have one after each block. Here the layers start as CLIP's own projection, and are learned with
+    the prompts' losses.
+
+    Args:
+        backbone: The backbone, a ViT.
+        features: The features of the k photos; the memory features are the blocks' patches [k,P,W].
+        product: The product in words.
+        seed: The seed of the prompts.
     """
 
     def __init__(self, backbone: Backbone, features: Features, product: str, seed: int) -> None:
@@ -36,7 +42,7 @@ class LinearLearner(PromptLearner):
         )
 
     def targets(self) -> tuple[Tensor, ...]:
-        """Return the image's feature, and the patches of all blocks as the layers map them now, side by side."""
+        """Return the image's feature, and the patches of all blocks, side by side, as the layers now map them."""
         mapped = [F.normalize(tap @ layer, dim=-1) for tap, layer in zip(self._taps, self.layers, strict=True)]
         return super().targets()[0], torch.cat(mapped, dim=1)
 
@@ -48,7 +54,14 @@ class LinearLearner(PromptLearner):
 
 
 def fit_linear(data: TrainingData) -> FittedMethod:
-    """Fit prompts and layers; scores are of prompts only, and a patch scores the mean over the blocks."""
+    """Fit prompts and layers; only prompts are scored, and a patch's score is the mean over the blocks.
+
+    Args:
+        data: The photos to learn from.
+
+    Returns:
+        The fitted method, without a threshold.
+    """
     task = data.task
     learner = LinearLearner(task.backbone(), data.features, task.text, task.seed)
     prototypes = learner.learn()

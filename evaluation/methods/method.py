@@ -1,4 +1,4 @@
-"""The protocol of methods: what a method is given, what fitting it yields, and how the table describes it."""
+"""The protocol of methods: what a method learns from, what fitting it yields, and how the table describes it."""
 
 from __future__ import annotations
 
@@ -17,31 +17,44 @@ from goodparts.trainer.promptad.settings import PromptADSettings, promptad_setti
 from goodparts.trainer.settings import Protocol
 
 Score = Callable[[Features], tuple[Floats, Floats]]
-"""Features of B views → image scores [B] and patch scores [B,h,w]; higher is more anomalous."""
+"""Takes the features of B views, and returns image scores [B] and patch scores [B,h,w]; higher is more anomalous."""
 
 
 class LearnedPrompts(NamedTuple):
-    """The prototypes at the end of learning, and after every step where the task records steps."""
+    """Learned prototypes.
+
+    Attributes:
+        prototypes: The prototypes at the end of learning.
+        steps: The prototypes after every step, if the task records steps.
+    """
 
     prototypes: Prototypes
     steps: Sequence[Prototypes] = ()
 
 
 def no_large_shots(together: bool) -> Mapping[str, tuple[str, Array8]]:  # noqa: ARG001
-    """Return nothing: the task has no photos at twice the encoder's size."""
+    """Return nothing: the task has no photos at twice the encoder's size.
+
+    Args:
+        together: Ignored.
+    """
     return {}
 
 
 @dataclass(frozen=True, eq=False)
 class PromptTask:
-    """One product to learn prompts for, and the prompts that were learned for it so far.
+    """A product to learn prompts for, and the prompts that were learned for it so far.
 
-    backbone opens the backbone, and features returns torch's features of the k photos; both are called only by methods
-    that need them. text is the product in words. category is the name by which a benchmark object's list of defects is
-    found. record_steps keeps the prototypes after every step of learning.
-
-    large_shots returns, by category, its text and its k photos at twice the encoder's size, uint8 [k,2S,2S,3]: of every
-    category that has k photos if its argument is true, otherwise of this category only.
+    Attributes:
+        backbone: Opens the backbone; called only by methods that need it.
+        features: Returns torch's features of the k photos; called only by methods that need them.
+        text: The product in words.
+        category: The category's name, by which a benchmark object's list of defects is found.
+        seed: The seed of learning.
+        record_steps: Whether the prototypes after every step of learning are kept.
+        protocol: Whose settings are used: `clean` or `official`.
+        large_shots: Returns, by category, its text and its k photos at twice the encoder's size, uint8 [k,2S,2S,3].
+            With True it returns every category that has k photos, with False only this one.
     """
 
     backbone: Callable[[], Backbone]
@@ -55,25 +68,50 @@ class PromptTask:
     _learned: dict[str, LearnedPrompts] = field(default_factory=dict, repr=False)
 
     def prompts(self, name: str, learn: Callable[[PromptTask], LearnedPrompts]) -> Prototypes:
-        """Return the prototypes of this name, which `learn` learns on the first call."""
+        """Return the prototypes of this name, which are learned on the first call.
+
+        Args:
+            name: The name of the prompts.
+            learn: Learns them.
+        """
         if name not in self._learned:
             self._learned[name] = learn(self)
         return self._learned[name].prototypes
 
     def steps(self, name: str) -> Sequence[Prototypes]:
-        """Return the recorded prototypes of this name after every step; none if it has not been learned in steps."""
+        """Return the recorded prototypes after every step; none if these prompts were not learned in steps.
+
+        Args:
+            name: The name of the prompts.
+        """
         return self._learned[name].steps if name in self._learned else ()
 
     def with_prompts(self, name: str, prototypes: Prototypes) -> PromptTask:
-        """Return the same task as if learning had ended with these prototypes."""
+        """Return the same task as if learning had ended with these prototypes.
+
+        Args:
+            name: The name of the prompts.
+            prototypes: The prototypes.
+        """
         return dataclasses.replace(self, record_steps=False, _learned={name: LearnedPrompts(prototypes)})
 
     def with_features(self, features: Callable[[], Features]) -> PromptTask:
-        """Return the same task with another encoder's features; nothing is learned yet."""
+        """Return the same task with another encoder's features, for which nothing is learned yet.
+
+        Args:
+            features: Returns the features of the k photos.
+        """
         return dataclasses.replace(self, features=features, _learned={})
 
     def run(self, learner: PromptLearner) -> LearnedPrompts:
-        """Run all steps of a learner."""
+        """Run all steps of a learner.
+
+        Args:
+            learner: The learner.
+
+        Returns:
+            What it learned.
+        """
         steps: list[Prototypes] = []
 
         def record(numbers: range) -> Iterable[int]:
@@ -88,10 +126,14 @@ class PromptTask:
 class TrainingData:
     """What a method is fitted to.
 
-    features are of the k photos as the measured backend encodes them, and views are the photos, uint8 [k,S,S,3]. encode
-    is the backend's encoder. task learns prompts. deployed tells whether scores come from the runtime's scorer, as on
-    the line, or from scoring.py. encode_prompted encodes views with conditions through the engine's prompted graph; it
-    is None where there is no such graph.
+    Attributes:
+        features: The k photos as the measured backend encodes them.
+        views: The photos, uint8 [k,S,S,3], RGB.
+        encode: Encodes further views on the measured backend.
+        task: Learns prompts.
+        deployed: Whether scores come from the runtime's scorer, as on a line; otherwise they come from scoring.py.
+        encode_prompted: Encodes views with conditions through the engine's prompted graph; None if there is no such
+            graph.
     """
 
     features: Features
@@ -106,8 +148,10 @@ class TrainingData:
 class FittedMethod:
     """A method after fitting.
 
-    threshold is the image score from which the method rejects, or None where it states none. encode encodes photos
-    where what the method learned changes how they are encoded; otherwise it is None.
+    Attributes:
+        score: Scores the features of views.
+        threshold: The image score from which the method rejects; None if it has no threshold.
+        encode: Encodes views, if what the method learned changes how they are encoded; otherwise None.
     """
 
     score: Score
@@ -117,9 +161,12 @@ class FittedMethod:
 
 @dataclass(frozen=True, eq=False)
 class OwnEncoder:
-    """An encoder that only one method has, and no engine.
+    """An encoder that belongs to methods and to no engine.
 
-    name is what a report names as the backend. weights is a digest of the weights that it runs besides the backbone's.
+    Attributes:
+        name: The backend's name in reports.
+        encode: Encodes views uint8 [B,S,S,3].
+        weights: A digest of the weights that it uses besides the backbone's; empty for none.
     """
 
     name: str
@@ -132,7 +179,11 @@ OpenEncoder = Callable[[Backbone], OwnEncoder]
 
 
 def clean_settings(**changes: Any) -> PromptADSettings:
-    """Return PromptAD's settings of the clean protocol."""
+    """Return PromptAD's settings of the clean protocol.
+
+    Args:
+        changes: Settings that differ from the protocol's.
+    """
     return promptad_settings("clean", **changes)
 
 
@@ -140,15 +191,20 @@ def clean_settings(**changes: Any) -> PromptADSettings:
 class Method:
     """A row of the table of methods.
 
-    fit fits the method to photos, and raises SettingsError where it cannot. prompts is the name of the prompts that it
-    learns, or None. needs_shots is false for a method that learns from no photos.
-    open_encoder opens the encoder that the method needs and no engine has: such a method runs only through torch.
-    tune returns the same row with other settings, given by name; None if the method has none. settings checks given
-    settings, and returns all of them. together tells whether the method learns from the photos of all categories.
-    conditions returns the shapes, by name, of what the method learns as inputs of a prompted graph. Where an engine's
-    prompted graph reads exactly these, the method does not need open_encoder. It raises SettingsError for a backbone
-    that has no such graph.
-    official tells whether PromptAD's released code has the method, so that its protocol applies.
+    Attributes:
+        title: What the row is, in words.
+        fit: Fits the method to photos; raises SettingsError if it cannot.
+        prompts: The name of the prompts that it learns, or None.
+        needs_shots: Whether the method learns from photos.
+        open_encoder: Opens the encoder that the method needs and no engine has. Such a method runs only through torch.
+            None if the method runs on an engine.
+        tune: Returns the same row with other settings, given by name; None if the method has no settings.
+        settings: Checks given settings, and returns all settings.
+        together: Whether the method learns from the photos of all categories.
+        conditions: Returns the shapes, by name, of what the method learns as inputs of a prompted graph, and raises
+            SettingsError for a backbone without such a graph. If an engine's prompted graph reads exactly these,
+            open_encoder is not needed. None for methods without conditions.
+        official: Whether PromptAD's released code has the method, so that its protocol applies.
     """
 
     title: str

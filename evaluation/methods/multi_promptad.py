@@ -1,4 +1,4 @@
-"""PromptAD with one set of prompts for all categories, which AnoPLe's tables compare their one model for all with.
+"""PromptAD with one set of prompts for all categories, which AnoPLe's tables compare with AnoPLe's one model for all.
 
 The prefixes and the learnable suffixes are shared. Each category has its text in its prompts, and its own prototypes.
 The losses are the mean over the categories.
@@ -24,12 +24,18 @@ from .method import LearnedPrompts, PromptTask
 
 
 class SharedPromptLearner(PromptLearner):
-    """Learns prompts that several products share."""
+    """Learns prompts that several products share.
+
+    Args:
+        backbone: The backbone.
+        products: Each product's text and the features of its shots; at least one product.
+        settings: The settings of PromptAD.
+        seed: The seed of learning.
+    """
 
     def __init__(
         self, backbone: Backbone, products: Sequence[tuple[str, Features]], settings: PromptADSettings, seed: int
     ) -> None:
-        """products: of each product its text and the features of its shots."""
         (text, features), *others = products
         super().__init__(backbone, features, text, GENERIC, settings, seed)
         self._others = [
@@ -38,7 +44,7 @@ class SharedPromptLearner(PromptLearner):
         ]
 
     def losses(self) -> list[Losses]:
-        """Return the losses of both tasks, the mean over the products."""
+        """Return the losses of both levels (image and patch), as the mean over the products."""
         of_products = [super().losses(), *(other.losses() for other in self._others)]
         return [
             Losses(
@@ -50,7 +56,7 @@ class SharedPromptLearner(PromptLearner):
         ]
 
     def of_products(self) -> list[Prototypes]:
-        """Return the prototypes of each product, as the prompts stand."""
+        """Return the current prototypes of each product."""
         return [self.prototypes(), *(other.prototypes() for other in self._others)]
 
 
@@ -59,13 +65,19 @@ def _mean(values: Iterable[Tensor]) -> Tensor:
 
 
 KEPT_PROMPTS = 12
+"""The number of results that are kept for other categories."""
 _PROMPTS: OrderedDict[str, dict[str, Prototypes]] = OrderedDict()
 
 
 def learn_together(task: PromptTask, settings: PromptADSettings) -> LearnedPrompts:
-    """Learn prompts for all categories that have enough photos, and return those of the task's category.
+    """Learn prompts for all categories that have enough photos; results are kept for the other categories.
 
-    The last KEPT_PROMPTS are kept for the other categories.
+    Args:
+        task: The task of one category.
+        settings: The settings of PromptAD.
+
+    Returns:
+        The prompts of the task's category.
     """
     backbone, shots = task.backbone(), task.large_shots(True)
     digest = hashlib.sha256(msgspec.json.encode([backbone.encoder.weights, settings, task.seed, *shots]))

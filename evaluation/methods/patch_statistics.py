@@ -1,12 +1,12 @@
-"""Methods that know good parts only by the statistics of their patches.
+"""Methods that describe good parts by the statistics of their patches.
 
-They are PatchCore, SPADE, PaDiM, FastRecon and AnomalyDINO.
+They are PatchCore, SPADE, PaDiM, FastRecon and AnomalyDINO. They were published on the features of ImageNet's CNNs.
+Here all of them use the encoder's memory taps, so that only the method differs between rows. Their scores therefore
+differ from the papers' numbers.
 
-They were published on the features of ImageNet's CNNs. Here all work on the encoder's memory taps, so that only the
-method differs between rows; the papers' numbers are therefore not to be expected of them.
-
-A patch is its taps side by side, each l2-normalised: [B,P,W], W the sum of their widths. Every `fit_*` takes the k
-photos' features and returns a function that scores other photos; image scores and patch scores are at least 0.
+A patch is its taps side by side, each l2-normalised: [B,P,W], where W is the sum of the taps' widths. Every `fit_*`
+takes the k photos' features and returns a function that scores other photos. Image scores and patch scores are at least
+0.
 """
 
 from __future__ import annotations
@@ -22,19 +22,25 @@ from goodparts.runtime.recipe.memory import coreset
 from .method import FittedMethod, Method, Score, TrainingData
 
 Fit = Callable[[Features], Score]
+"""Takes the features of the k photos, and returns the function that scores other photos."""
 
 PATCHCORE_SHARE, PATCHCORE_NEIGHBOURS = 0.25, 9
-"""The share of patches that are kept, and the number of rows that the re-weighting looks at (b)."""
+"""The share of patches that are kept, and b, the number of rows that the re-weighting uses."""
 SPADE_NEIGHBOURS = 1
-"""κ: the number of nearest patches that are averaged over."""
+"""κ: the number of nearest patches over which a distance is averaged."""
 PADIM_WIDTH, PADIM_RIDGE = 100, 0.01
-"""The number of channels that are drawn, and ε."""
+"""The number of channels that are drawn at random, and ε."""
 FASTRECON_SHARE, FASTRECON_WEIGHT = 0.1, 2.0
-"""The share of patches that support the reconstruction (1 % as published, of finer grids), and λ."""
+"""The share of patches that support the reconstruction, and λ. The paper keeps 1 % of the patches, on finer grids."""
 
 
 def patch_statistics(title: str, fit: Fit) -> Method:
-    """Return the row of patch statistics on the encoder's memory taps."""
+    """Return the row of a method of patch statistics on the encoder's memory taps.
+
+    Args:
+        title: What the row is, in words.
+        fit: Fits the method to the photos' features.
+    """
 
     def fit_taps(data: TrainingData) -> FittedMethod:
         return FittedMethod(fit(data.features))
@@ -43,12 +49,23 @@ def patch_statistics(title: str, fit: Fit) -> Method:
 
 
 def patches(features: Features) -> Floats:
-    """Return the taps side by side, [B,P,W]."""
+    """Return the taps side by side, [B,P,W].
+
+    Args:
+        features: The photos' features.
+    """
     return np.concatenate(features.memory, axis=-1)
 
 
 def neighbourhoods(features: Features) -> Floats:
-    """Average each patch with its neighbours in the 3×3 places around it: [B,P,W] (PatchCore §3.1, FastRecon)."""
+    """Average each patch with its neighbours in the 3×3 places around it (PatchCore §3.1, FastRecon).
+
+    Args:
+        features: The photos' features.
+
+    Returns:
+        The averages, float32 [B,P,W]. Places beyond the border do not count.
+    """
     (h, w), single = features.grid, patches(features)
     padded = np.pad(single.reshape(len(single), h, w, -1), ((0, 0), (1, 1), (1, 1), (0, 0)))
     is_patch = np.pad(np.ones((h, w, 1), np.float32), ((1, 1), (1, 1), (0, 0)))
@@ -59,7 +76,12 @@ def neighbourhoods(features: Features) -> Floats:
 
 
 def distances(queries: Floats, rows: Floats) -> Floats:
-    """Return the Euclidean distances of queries [n,W] from rows [R,W]: [n,R]."""
+    """Return Euclidean distances, float32 [n,R].
+
+    Args:
+        queries: Vectors [n,W].
+        rows: Vectors [R,W].
+    """
     squares = np.einsum("nw,nw->n", queries, queries)[:, None] + np.einsum("rw,rw->r", rows, rows)
     return np.asarray(np.sqrt(np.maximum(squares - 2.0 * (queries @ rows.T), 0.0)), np.float32)
 
@@ -67,9 +89,17 @@ def distances(queries: Floats, rows: Floats) -> Floats:
 def fit_patchcore(shots: Features, share: float = PATCHCORE_SHARE, neighbours: int = PATCHCORE_NEIGHBOURS) -> Score:
     """Fit PatchCore (Roth et al., CVPR 2022): a patch scores its distance to the nearest row of a coreset.
 
-    The image score is the largest distance s*, of the patch m to its nearest row m*, times
-    1 − exp s* / Σ exp‖m − r‖ over the b rows r nearest to m*, which include m* (eq. 7). It is smaller where even the
-    rows around m* are as far, as is usual in a sparse part of the memory.
+    The image score is the largest distance s*, of the patch m to its nearest row m*, times 1 − exp s* / Σ exp‖m − r‖
+    over the b rows r nearest to m*, which include m* (eq. 7). This factor is smallest, 1 − 1/b, if all these rows are
+    as near to m as m* is. It grows if they are farther, as in a sparse part of the memory.
+
+    Args:
+        shots: The features of the k photos.
+        share: The share of patches that the coreset keeps, above 0 and up to 1.
+        neighbours: The number b of rows.
+
+    Returns:
+        The function that scores other photos.
     """
     rows = neighbourhoods(shots).reshape(-1, sum(part.shape[-1] for part in shots.memory))
     memory = rows[coreset(rows, math.ceil(share * len(rows)), shots.memory[0].shape[1])]
@@ -93,8 +123,14 @@ def fit_patchcore(shots: Features, share: float = PATCHCORE_SHARE, neighbours: i
 def fit_anomalydino(shots: Features) -> Score:
     """Fit AnomalyDINO (Damm et al., WACV 2025): a patch scores 1 − the cosine of the nearest patch of the shots.
 
-    The image scores the mean of the largest hundredth of all patch scores, at least of one. Shots are neither turned
+    The image score is the mean of the largest hundredth of all patch scores, at least of one. Shots are neither rotated
     nor masked.
+
+    Args:
+        shots: The features of the k photos.
+
+    Returns:
+        The function that scores other photos.
     """
     rows = _unit(patches(shots)).reshape(-1, sum(part.shape[-1] for part in shots.memory))
 
@@ -114,7 +150,14 @@ def fit_spade(shots: Features, neighbours: int = SPADE_NEIGHBOURS) -> Score:
     """Fit SPADE (Cohen & Hoshen, arXiv 2005.02357): scores are mean squared distances to nearest neighbours.
 
     The image score is that of the global feature to the 50 nearest photos, which are all photos in few-shot. A patch
-    score is that to the κ nearest patches of those photos, wherever they lie.
+    score is that to the κ nearest patches of those photos, at any place.
+
+    Args:
+        shots: The features of the k photos.
+        neighbours: The number κ of patches.
+
+    Returns:
+        The function that scores other photos.
     """
     rows = patches(shots).reshape(-1, sum(part.shape[-1] for part in shots.memory))
     kept = min(neighbours, len(rows))
@@ -134,10 +177,19 @@ def fit_spade(shots: Features, neighbours: int = SPADE_NEIGHBOURS) -> Score:
 def fit_padim(shots: Features, width: int = PADIM_WIDTH, ridge: float = PADIM_RIDGE, seed: int = 0) -> Score:
     """Fit PaDiM (Defard et al., ICPR 2020): a patch scores its Mahalanobis distance to a Gaussian at its place.
 
-    The image scores the largest distance. As published, channels are drawn at random, and ε is added on the diagonal;
-    channels are scaled to a mean square of 1, for which ε is meant. A covariance of k photos has rank k − 1. Here it
-    is therefore shrunk towards the covariance of all patches of all places: Σ = (1 − 1/k) S_place + 1/k S_all + εI,
-    which exists for one photo too, and for many photos is the published one.
+    The image score is the largest distance. As published, channels are drawn at random, and ε is added on the diagonal.
+    Channels are scaled to a mean square of 1, for which ε is meant. A covariance of k photos has rank k − 1. Here it is
+    therefore shrunk towards the covariance of all patches of all places: Σ = (1 − 1/k) S_place + 1/k S_all + εI. This
+    is invertible for one photo too, and approaches the published one for many photos.
+
+    Args:
+        shots: The features of the k photos.
+        width: The number of channels that are drawn; all if there are fewer.
+        ridge: ε.
+        seed: The seed of the draw.
+
+    Returns:
+        The function that scores other photos.
     """
     total_width = sum(part.shape[-1] for part in shots.memory)
     channels = np.sort(np.random.default_rng(seed).permutation(total_width)[:width])
@@ -167,9 +219,17 @@ def fit_padim(shots: Features, width: int = PADIM_WIDTH, ridge: float = PADIM_RI
 def fit_fastrecon(shots: Features, share: float = FASTRECON_SHARE, weight: float = FASTRECON_WEIGHT) -> Score:
     """Fit FastRecon (Fang et al., ICCV 2023): a patch scores its distance from its reconstruction by good patches.
 
-    With the support S, a coreset of neighbourhoods, and M the mean of the good ones at each place, the query's patches
-    Q are reconstructed as W S, where W minimises ‖Q − W S‖² + λ‖W S − M‖². In closed form W S = (Q + λM) Π / (1 + λ),
-    where Π is the projection onto the span of S's rows. The image scores the largest distance.
+    S, the support, is a coreset of neighbourhoods, and M is the mean of the good ones at each place. The query's
+    patches Q are reconstructed as W S, where W minimises ‖Q − W S‖² + λ‖W S − M‖². In closed form W S = (Q + λM) Π / (1
+    + λ), where Π is the projection onto the span of S's rows. The image score is the largest distance.
+
+    Args:
+        shots: The features of the k photos.
+        share: The share of patches that the support keeps, above 0 and up to 1.
+        weight: λ.
+
+    Returns:
+        The function that scores other photos.
     """
     good = neighbourhoods(shots)
     rows = good.reshape(-1, good.shape[-1])

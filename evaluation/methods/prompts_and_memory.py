@@ -27,19 +27,22 @@ from .method import FittedMethod, LearnedPrompts, Method, OpenEncoder, PromptTas
 from .multi_promptad import learn_together
 
 Prompts = Literal["generic", "objects", "no manual", "untrained", "together", "coop", "ensemble", "taught"]
+"""The kinds of prompts."""
 RELEASED: tuple[Prompts, ...] = ("generic", "objects", "no manual")
 """Prompts that PromptAD's released code has."""
 TUNABLE: tuple[Prompts, ...] = (*RELEASED, "untrained", "together")
 """Prompts that PromptAD's settings describe."""
 _AFTER_LEARNING = ("fusion", "image_maximum", "memory_share", "poses")
-"""Settings that do not change how prompts are learned: methods that differ only in these share their prompts."""
+"""Settings that do not change how prompts are learned. Methods that differ only in these share their prompts."""
 
 
 @dataclass(frozen=True)
 class PromptsAndMemory:
     """A method that fuses prompts with a memory of good patches.
 
-    prompts is None for the memory only. changes are those of the settings of the task's protocol.
+    Attributes:
+        prompts: The kind of prompts; None for the memory only.
+        changes: Settings that differ from those of the task's protocol.
     """
 
     prompts: Prompts | None
@@ -47,14 +50,24 @@ class PromptsAndMemory:
 
     @property
     def prompts_name(self) -> str | None:
-        """The name of the prompts; methods with the same name share them."""
+        """The name of the prompts, or None. Methods with the same name share their prompts."""
         if self.prompts is None:
             return None
         changed = {name: value for name, value in sorted(self.changes.items()) if name not in _AFTER_LEARNING}
         return ",".join([self.prompts, *(f"{name}={value}" for name, value in changed.items())])
 
     def fit(self, data: TrainingData) -> FittedMethod:
-        """Learn the prompts, and remember the patches of the photos as the measured backend encodes them."""
+        """Learn the prompts, and remember the patches of the photos as the measured backend encodes them.
+
+        Args:
+            data: The photos to learn from.
+
+        Returns:
+            The fitted method, with a threshold.
+
+        Raises:
+            SettingsError: A setting is out of range, or the category has no published list of defects.
+        """
         task = data.task
         row_settings = promptad_settings(task.protocol, **self.changes)
         if self.prompts_name is None:
@@ -107,9 +120,19 @@ def fit_with_memory(
     poses: bool = False,
     deployed: bool,
 ) -> FittedMethod:
-    """Add the memory of the photos to learned prompts, and calibrate the threshold, as a recipe has them.
+    """Add the memory of the photos to learned prompts, and calibrate the threshold, as for a recipe.
 
-    features are those of the photos, and encode made them. deployed chooses the runtime's scorer over scoring.py.
+    Args:
+        data: The photos to learn from.
+        learned: The learned prompts, without a memory.
+        features: The photos' features, from `encode`.
+        encode: Encodes further views.
+        share: The share of patches that the memory keeps, above 0 and up to 1.
+        poses: Whether the memory also holds the photos rotated by quarters and mirrored.
+        deployed: Whether the runtime's scorer is used; otherwise scoring.py is.
+
+    Returns:
+        The fitted method, with a threshold.
     """
     memory = fit_memory(learned, features, data.views, 1, encode, share=share, poses=poses)
     learned = dataclasses.replace(
@@ -130,7 +153,14 @@ def fit_with_memory(
 def prompts_and_memory(
     title: str, prompts: Prompts | None, open_encoder: OpenEncoder | None = None, **changes: Any
 ) -> Method:
-    """Return a row of the table; changes are those of the protocol's settings."""
+    """Return a row of the table.
+
+    Args:
+        title: What the row is, in words.
+        prompts: The kind of prompts; None for the memory only.
+        open_encoder: Opens the encoder that the row needs and no engine has, or None.
+        changes: Settings that differ from those of the protocol.
+    """
     method = PromptsAndMemory(prompts, changes)
     tunable = prompts is None or prompts in TUNABLE
     return Method(
@@ -145,7 +175,12 @@ def prompts_and_memory(
 
 
 def zero_shot(title: str, open_encoder: OpenEncoder | None = None) -> Method:
-    """Return the row of the prompt ensemble alone, which needs no photo."""
+    """Return the row of the prompt ensemble without a memory, which needs no photo.
+
+    Args:
+        title: What the row is, in words.
+        open_encoder: Opens the encoder that the row needs and no engine has, or None.
+    """
     return Method(title, _fit_zero_shot, "ensemble", needs_shots=False, open_encoder=open_encoder)
 
 
@@ -160,7 +195,11 @@ def _fit_zero_shot(data: TrainingData) -> FittedMethod:
 
 
 def learn_ensemble(task: PromptTask) -> LearnedPrompts:
-    """Return the prompt ensemble of the product's text, which is encoded and not learned in steps."""
+    """Return the prompt ensemble of the product's text, which is encoded once and not learned in steps.
+
+    Args:
+        task: The product.
+    """
     return LearnedPrompts(_encode_ensemble(task.backbone(), task.text))
 
 
@@ -171,6 +210,6 @@ def _encode_ensemble(backbone: Backbone, text: str) -> Prototypes:
 
 @functools.lru_cache(maxsize=1)
 def _encode_generic_part(backbone: Backbone) -> Prototypes:
-    """Return the prompts of every recipe that `goodparts teach` makes with an engine of this backbone."""
+    """Return the prototypes that every recipe of `goodparts teach` has with an engine of this backbone."""
     prototypes = make_text_features(backbone).prototypes()
     return Prototypes(prototypes, prototypes)

@@ -1,6 +1,6 @@
-"""RWDA (Tamura, BMVC 2023): random words among prompts teach a small net to tell normal from anomalous.
+"""RWDA (Tamura, BMVC 2023): random words in prompts teach a small net to tell normal from anomalous.
 
-The paper's idea in the few-shot setting of PromptAD's tables, which give only its name.
+This is the paper's idea in the few-shot setting of PromptAD's tables, which give only its name.
 """
 
 from __future__ import annotations
@@ -20,17 +20,24 @@ from torch import nn
 from .method import FittedMethod, PromptTask, TrainingData
 
 COPIES = 4
-"""Copies of every prompt, each followed by a random word."""
+"""The number of copies of every prompt, each of which is followed by a random word."""
 VOCABULARY = 256
-"""The number of words that are drawn from."""
+"""The number of words from which the random words are drawn."""
 STEPS = 200
-"""Steps of Adam."""
+"""The number of Adam's steps."""
 
 
 def fit_rwda(data: TrainingData, memory: bool) -> FittedMethod:
-    """Train a small net on prompts with random words, and let it tell good from bad image features.
+    """Train a small net on prompts with random words, to tell good from bad image features.
 
-    Nothing is learned from photos; with memory, the net's score is fused with the distance to the photos' patches.
+    Nothing is learned from photos unless a memory is used.
+
+    Args:
+        data: The product and the photos.
+        memory: Whether the net's score is fused with the distance to the photos' patches.
+
+    Returns:
+        The fitted method, without a threshold.
     """
     backbone, task = data.task.backbone(), data.task
     net = _train(backbone, task)
@@ -79,7 +86,11 @@ def _train(backbone: Backbone, task: PromptTask) -> nn.Module:
 
 @functools.lru_cache(maxsize=1)
 def known_words(backbone: Backbone) -> Sequence[str]:
-    """Return the words of CLIP's vocabulary that have at least three letters and that the backbone knows."""
+    """Return the words of CLIP's vocabulary that have at least three letters and that the backbone knows.
+
+    Args:
+        backbone: The backbone.
+    """
     tokens = (token.removesuffix("</w>") for token in SimpleTokenizer().encoder if token.endswith("</w>"))
     words = [token for token in tokens if token.isascii() and token.isalpha() and len(token) > 2]
     unknown = set(backbone.unknown_words(words))

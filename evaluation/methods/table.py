@@ -1,7 +1,7 @@
-"""The table of methods: those that learn from a few good photos, and how each scores others.
+"""The table of methods, each of which learns from a few good photos and scores others.
 
 Methods of prompts and memory are what a recipe holds and the runtime scores. Methods of patch statistics exist only for
-comparison, and so do those with an encoder of their own, which run only through torch. All of them see the same photos.
+comparison, and so do those with an encoder of their own, which run only through torch. All methods get the same photos.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ METHODS: Mapping[str, Method] = {
 """The rows by the name that --method takes."""
 
 DECIDE_DEFAULT = f"promptad:fusion=residual,temperature={CLEAN_TEMPERATURE}"
+"""The row of PromptAD's clean protocol with its default fusion and temperature."""
 DECIDE = (
     "memory",
     *(
@@ -117,7 +118,7 @@ DECIDE = (
         for fusion in ("residual", "paper", "prompt")
     ),
 )
-"""What --decide compares; the default of PromptAD's clean protocol is among them."""
+"""The rows that --decide compares; DECIDE_DEFAULT is among them."""
 
 _PROMPT = "fusion=prompt"
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -153,15 +154,19 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *(f"anople:visual_tokens={value}" for value in (2, 4, 8, 16)),
     ),
 }  # fmt: skip
-"""Names that stand for several rows: those that run in the same place, and those of one of PromptAD's ablations
+"""The groups of rows by the name that --method takes: rows that run on engines or only in torch, PromptAD's ablations
 (modules, anomaly prompts, local paths of CLIP, learners of prompts, hyper-parameters λ, N, L, E_N, E_A), AnoPLe's n_t
-and n_v, and what --decide compares."""
+and n_v, and the rows that --decide compares."""
 
 
 def find_method(name: str) -> Method:
-    """Return the row of this name, or one with other settings, as "promptad:margin=0.1,lr=0.01".
+    """Return the row of this name, or one with other settings, as in "promptad:margin=0.1,lr=0.01".
 
-    Raises SettingsError for a name or a setting that does not exist, and for a value out of range.
+    Args:
+        name: The row's name, perhaps followed by settings.
+
+    Raises:
+        SettingsError: The row or a setting does not exist, or a value is out of range.
     """
     if name in METHODS:
         return METHODS[name]
@@ -169,19 +174,20 @@ def find_method(name: str) -> Method:
     method = METHODS.get(base)
     if method is None or method.tune is None or not changes:
         raise SettingsError(
-            f"--method {name}: there are {' '.join(GROUPS)}, {' '.join(METHODS)}, and PromptAD's, AnoPLe's "
-            "and the memory with settings, as in promptad:alignment_weight=0.1,fusion=prompt or memory:poses=true"
+            f"--method {name} is not accepted: give a group ({' '.join(GROUPS)}), a row ({' '.join(METHODS)}), or one "
+            "of PromptAD's, AnoPLe's and the memory's rows with settings, as in "
+            "promptad:alignment_weight=0.1,fusion=prompt or memory:poses=true"
         )
     settings = dict(_read_setting(change, method.settings) for change in changes.split(","))
     return dataclasses.replace(method.tune(**settings), title=f"{method.title}; {changes}")
 
 
 def _read_setting(text: str, settings: Callable[..., msgspec.Struct]) -> tuple[str, Any]:
-    """Read one setting, "margin=0.1" or "fusion=prompt"."""
+    """Read one setting, such as "margin=0.1" or "fusion=prompt"."""
     name, _, value = text.partition("=")
     names = settings().__struct_fields__
     if name not in names:
-        raise SettingsError(f"--method: {text!r}: the settings are {' '.join(names)}")
+        raise SettingsError(f"--method: {text!r} is no setting of this row: the settings are {' '.join(names)}")
     try:
         decoded = msgspec.json.decode(value.encode())
     except msgspec.DecodeError:
@@ -193,7 +199,11 @@ def _read_setting(text: str, settings: Callable[..., msgspec.Struct]) -> tuple[s
 def expand_methods(names: Iterable[str]) -> tuple[str, ...]:
     """Return the rows that these names of rows and groups stand for, each once.
 
-    Raises SettingsError for a name or a setting that does not exist.
+    Args:
+        names: The names that --method takes.
+
+    Raises:
+        SettingsError: A name or a setting does not exist, or a value is out of range.
     """
     rows = tuple(dict.fromkeys(row for name in names for row in GROUPS.get(name, (name,))))
     for name in rows:

@@ -1,8 +1,8 @@
 """WinCLIP and WinCLIP+: prompts and memories of windows that are encoded separately (Jeong et al., CVPR 2023).
 
-A window of 2×2 or 3×3 patches goes through CLIP's blocks together with [CLS] only, at every place where it fits. A
-patch's score is the harmonic mean over the windows that cover it. Prompts are the compositional ensemble at CLIP's own
-temperature.
+A window of 2×2 or 3×3 patches goes through CLIP's blocks with the [CLS] token and without the other patches, at every
+place where it fits. A patch's score is the harmonic mean over the windows that cover it. Prompts are the compositional
+ensemble at CLIP's own temperature.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ SIDES = (2, 3)
 
 
 def windows(grid: tuple[int, int], side: int) -> npt.NDArray[np.intp]:
-    """Return the indices of each window's patches: [number of windows, side²]."""
+    """Return the indices of each window's patches, [number of windows, side²].
+
+    Args:
+        grid: The grid's numbers of rows and columns.
+        side: The side of a window in patches.
+    """
     indices = np.arange(grid[0] * grid[1]).reshape(grid)
     return sliding_window_view(indices, (side, side)).reshape(-1, side * side)
 
@@ -37,6 +42,15 @@ def window_encoder(backbone: Backbone) -> OwnEncoder:
 
     Its memory features are the patches' tokens before the last block (the paper's penultimate features), then the
     windows of each side [B,windows,D]. Its local features are those of plain CLIP.
+
+    Args:
+        backbone: The backbone, a ViT.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        SettingsError: The backbone is no ViT.
     """
     tower = require_vit(backbone)
     *blocks, last = tower.blocks
@@ -70,18 +84,31 @@ def window_encoder(backbone: Backbone) -> OwnEncoder:
 
 
 def window_to_patch_scores(scores: Floats, grid: tuple[int, int], side: int) -> Floats:
-    """Return patch scores [B,P] from windows' scores [B,windows]: harmonic means over the covering windows (eq. 3)."""
+    """Return patch scores [B,P]: harmonic means over the windows that cover a patch (eq. 3).
+
+    Args:
+        scores: The windows' scores [B,windows].
+        grid: The grid's numbers of rows and columns.
+        side: The side of a window in patches.
+    """
     cover = np.zeros((scores.shape[1], grid[0] * grid[1]))
     np.put_along_axis(cover, windows(grid, side), 1.0, axis=1)
     return np.asarray(cover.sum(axis=0) / (1.0 / np.maximum(scores, SMALLEST_SCORE) @ cover), np.float32)
 
 
 def fit_winclip(data: TrainingData, memory: bool) -> FittedMethod:
-    """Fit WinCLIP, or with memory WinCLIP+.
+    """Fit WinCLIP or WinCLIP+.
 
-    WinCLIP's image scores are of the whole photo. Its patch scores are the harmonic mean of that score and of both
-    sides of windows (§4.2). WinCLIP+ takes the mean distance, over patches and both sides, to those of good photos
-    (§4.3): its maximum is averaged with the image score, and it is added to the patch scores.
+    WinCLIP's image score is that of the whole photo. Its patch scores are the harmonic mean of that score and of the
+    scores of both sides of windows (§4.2). WinCLIP+ takes the mean distance, over patches and both sides, to those of
+    good photos (§4.3). Its maximum is averaged with the image score, and it is added to the patch scores.
+
+    Args:
+        data: The product and the photos.
+        memory: Whether to fit WinCLIP+.
+
+    Returns:
+        The fitted method, without a threshold.
     """
     backbone = data.task.backbone()
     prototypes = data.task.prompts("ensemble", learn_ensemble).image

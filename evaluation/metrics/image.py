@@ -11,20 +11,31 @@ from .values import MetricValues
 def auroc(bad: Flags, scores: Scores) -> float:
     """Return the area under the ROC curve: how often a bad item scores above a good one; ties count half.
 
-    bad and scores have the same shape. Raises ValueError for other shapes, for scores that are not finite, and unless
-    there is at least one bad item and one good item.
+    Args:
+        bad: Which items are bad, bool, in any shape; at least one is bad and one is good.
+        scores: The items' scores, in the same shape.
+
+    Raises:
+        ValueError: The shapes differ, a score is not finite, or all items are of one kind.
     """
     return _curve(bad, scores).auroc()
 
 
 IMAGE_METRICS = ("image_auroc", "image_aupr", "image_f1max")
+"""The names of the image metrics in reports."""
 
 
 def measure_images(bad: Flags, scores: Scores) -> MetricValues:
-    """Return `image_auroc`, `image_aupr` (average precision) and `image_f1max` of images bad [N] with scores [N].
+    """Return `image_auroc`, `image_aupr` (average precision) and `image_f1max` of images.
 
-    They are NaN unless there are bad and good images. Raises ValueError for scores that are not finite, and for shapes
-    that differ.
+    They are NaN unless there are bad and good images.
+
+    Args:
+        bad: Which images are bad, bool [N].
+        scores: The images' scores [N].
+
+    Raises:
+        ValueError: The shapes differ, or a score is not finite.
     """
     _check(bad, scores)
     positives = int(np.count_nonzero(bad))

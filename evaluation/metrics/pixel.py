@@ -1,11 +1,11 @@
 """Metrics over the pixels of all maps of a data set: pixel AUROC, AUPR, PRO and saturated PRO.
 
 They are exact, and need bounded memory. For each distinct score of a defective pixel, the metrics need the number of
-good pixels above it and with the same score (`curve`). Scores of defective pixels are kept. Those of good pixels, by
+good pixels above it and with the same score (curve.py). Scores of defective pixels are kept. Those of good pixels, by
 far the most, are sorted in blocks, written to a file if there are several blocks, and counted at the end.
 
-PRO: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021; saturated PRO: Bergmann et al., Beyond Dents
-and Scratches, IJCV 2022.
+PRO: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021; saturated PRO: Bergmann et al., Beyond Dents and
+Scratches, IJCV 2022.
 """
 
 from __future__ import annotations
@@ -29,21 +29,23 @@ Saturated = tuple[Flags, int]
 """A defect: its mask bool [H,W], and the area in pixels from which it counts as found."""
 
 PRO_LIMIT, SPRO_LIMIT = 0.3, 0.05
-"""The false-positive rates up to which areas are taken: those of the two papers' main tables."""
+"""The false-positive rates up to which the areas are taken, as in the two papers' main tables."""
 PIXEL_METRICS = ("pixel_auroc", "pixel_aupr", "pixel_pro")
 
 BLOCK = 1 << 25
-"""The number of good pixels' scores that are sorted together; all blocks but the last lie in a file."""
+"""The number of good pixels' scores that are sorted together. All blocks but the last lie in a file."""
 _EIGHT_NEIGHBOURS = np.ones((3, 3), np.int8)
 
 
 class PixelTally:
-    """Collects maps and their masks one after another, and measures them at the end.
+    """Collects maps and their masks one after another, and computes the metrics at the end.
 
-    It takes 4 bytes of memory for a defective pixel (4 more in a defect with a saturation area), and one block. While
-    it measures, it takes about 60 bytes for each distinct score of defective pixels, and another block (`bench pixels`
-    measures this). A file without a name, in `folder` or the system's temporary folder, takes 4 bytes for a good pixel;
-    closing the tally removes it.
+    It needs 4 bytes of memory for each defective pixel (4 more in a defect with a saturation area), and one block.
+    While it measures, it needs about 60 bytes for each distinct score of defective pixels, and another block (`bench
+    pixels` measures this). A file without a name holds 4 bytes for each good pixel; closing the tally removes it.
+
+    Args:
+        folder: The folder of that file; the system's temporary folder if None.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -70,9 +72,16 @@ class PixelTally:
     def add(self, scores: Map, mask: Flags, defects: Sequence[Saturated] | None = None) -> None:
         """Add a map.
 
-        scores are float32 [H,W] and finite. mask is bool [H,W]: the defective pixels, all False for a good part.
-        defects are given where the data set states saturation areas: each defect of this picture, none for a good one;
-        they may overlap. Raises ValueError for other shapes and types, and FileError when the disk is full.
+        Args:
+            scores: The map, float32 [H,W], finite.
+            mask: The defective pixels, bool [H,W]; all False for a good part.
+            defects: Each defect of this picture, if the data set states saturation areas; empty for a good part.
+                Defects may overlap. None if it states none.
+
+        Raises:
+            ValueError: An array has another shape or type, a score is not finite, a defect is not covered by the mask,
+                or a saturation area is out of range.
+            FileError: The disk is full.
         """
         if scores.dtype != np.float32 or scores.ndim != 2:
             raise ValueError(f"map is {scores.dtype} {list(scores.shape)}: float32 [H,W] is needed")
@@ -95,7 +104,7 @@ class PixelTally:
         self._keep(scores[~mask] if defective else scores.ravel())
 
     def _keep(self, good: Map) -> None:
-        """Keep good pixels' scores [n]; a full block is sorted and written."""
+        """Keep good pixels' scores [n]; sort and write each block that becomes full."""
         self._goods += good.size
         while good.size:
             part = good[: self._block.size - self._filled]
@@ -111,10 +120,17 @@ class PixelTally:
     def measure(self, limit: float = PRO_LIMIT, saturated_limit: float = SPRO_LIMIT) -> MetricValues:
         """Return `pixel_auroc`, `pixel_aupr` (average precision), `pixel_pro` and, with saturation areas, `pixel_spro`.
 
-        PRO is, at a threshold, the found share of each 8-connected region of each mask, averaged over all regions, up
-        to the false-positive rate `limit`. Saturated PRO is the same for each defect, with the found area divided by
-        the saturation area, at most 1, up to `saturated_limit`. The rate is that of all good pixels. The metrics are
-        NaN unless there are defective and good pixels. Raises ValueError for a limit outside (0,1].
+        PRO is the area under a curve over the false-positive rate of all good pixels. At a threshold, the curve is the
+        found share of each 8-connected region of each mask, averaged over all regions. For saturated PRO, it is each
+        defect's found area divided by its saturation area, at most 1, averaged over all defects. The metrics are NaN
+        unless there are defective and good pixels.
+
+        Args:
+            limit: The false-positive rate up to which PRO is taken, above 0 and up to 1.
+            saturated_limit: The same for saturated PRO.
+
+        Raises:
+            ValueError: A rate is out of range.
         """
         for bound in (limit, saturated_limit):
             if not 0 < bound <= 1:
@@ -132,7 +148,7 @@ class PixelTally:
         return MetricValues(dict(zip(names, values, strict=True)))
 
     def _count_good(self, distinct: Map) -> tuple[Counts, Counts]:
-        """Count the good pixels that score above each of the ascending `distinct`, and those that score the same."""
+        """Count the good pixels that score above each of the ascending scores, and those with the same score."""
         below, upto = np.zeros(distinct.size, np.int64), np.zeros(distinct.size, np.int64)
         for block in self._blocks():
             below += np.searchsorted(block, distinct, "left")
@@ -153,7 +169,8 @@ class PixelTally:
 def _find_regions(packed: bytes, shape: tuple[int, int]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the order [n] that sorts a mask's defective pixels by region, and where all regions but the last end.
 
-    packed holds the mask's bits (np.packbits). Results are cached, because a mask comes with every method's map.
+    `packed` holds the mask's bits (np.packbits). Results are cached, because every method's map comes with the same
+    mask.
     """
     mask = np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1]).reshape(shape).astype(np.bool_)
     regions, count = ndimage.label(mask, _EIGHT_NEIGHBOURS)
@@ -162,7 +179,7 @@ def _find_regions(packed: bytes, shape: tuple[int, int]) -> tuple[npt.NDArray[np
 
 
 def _highest(scores: Map, area: int) -> Map:
-    """Return the `area` highest of a defect's scores: once they are found, the others add nothing."""
+    """Return the `area` highest of a defect's scores. Once these pixels are found, the others change nothing."""
     if not 1 <= area <= scores.size:
         raise ValueError(f"saturation area {area} of a defect of {scores.size} pixels: 1 to {scores.size} is accepted")
     return np.partition(scores, scores.size - area)[scores.size - area :]

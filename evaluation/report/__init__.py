@@ -1,1 +1,1 @@
-"""What was measured as tables, CSV, JSON, Markdown and HTML."""
+"""The results of an evaluation as tables, CSV, JSON, Markdown and HTML."""

@@ -1,4 +1,4 @@
-"""What `goodparts evaluate --decide` recommends: the fusion and the temperature for a backbone and data at hand."""
+"""What `goodparts evaluate --decide` recommends: the fusion and the temperature for a backbone and a data set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..methods.table import DECIDE, DECIDE_DEFAULT
 from ..results import Measurement
 
 SURE = 2.0
-"""A row is recommended over the default where its gain is so many times the gain's standard error."""
+"""A row is recommended over the default if its gain is more than this many standard errors of the gain."""
 
 Draw = tuple[str, int, int]
 """Category, shots and seed."""
@@ -20,11 +20,11 @@ Draw = tuple[str, int, int]
 def recommend(measurements: Iterable[Measurement], backend: str) -> list[str]:
     """Return lines that rank the rows of the group `decide`, and name the options to use.
 
-    A row's value in a draw is the mean of image and pixel AUROC, or the one of them that could be computed. Rows are
-    compared on the draws that all of them have.
+    The value of a row in a draw is the mean of image and pixel AUROC, or one of them if the other could not be
+    computed. Rows are compared on the draws in which every row has a value.
 
     Args:
-        measurements: All measurements; those of other backends and rows are passed over.
+        measurements: All measurements; those of other backends and rows are ignored.
         backend: The name of the deployed backend.
     """
     values: dict[str, dict[Draw, float]] = {name: {} for name in DECIDE}
@@ -35,7 +35,7 @@ def recommend(measurements: Iterable[Measurement], backend: str) -> list[str]:
             values[one.method][one.category, one.shots, one.seed] = float(np.mean(known))
     draws = set.intersection(*(set(of_row) for of_row in values.values()))
     if not draws:
-        return ["nothing to decide on: no draw has an AUROC of every row"]
+        return ["no recommendation: in no draw of shots does every row have an AUROC"]
     means = {name: float(np.mean([of_row[draw] for draw in draws])) for name, of_row in values.items()}
     ranked = sorted(means, key=lambda name: -means[name])
     best, before = ranked[0], means[DECIDE_DEFAULT]
@@ -45,7 +45,7 @@ def recommend(measurements: Iterable[Measurement], backend: str) -> list[str]:
     if best == DECIDE_DEFAULT:
         return [*lines, "recommended: the defaults, which are the best of these"]
     if math.isnan(error):
-        return [*lines, "no recommendation: one draw does not tell more from less; measure further --seeds"]
+        return [*lines, "no recommendation: a single draw has no standard error; measure more --seeds"]
     beside = f"{means[best]:.4f} instead of {before:.4f}, a gain of {gain:.4f} with a standard error of {error:.4f}"
     if gain <= SURE * error:
         return [*lines, f"recommended: the defaults; {describe(best)} has {beside}, which may be chance"]
@@ -53,13 +53,17 @@ def recommend(measurements: Iterable[Measurement], backend: str) -> list[str]:
 
 
 def describe(name: str) -> str:
-    """Return the options of train-and-export that a row of the group stands for."""
+    """Return the options of train-and-export that a row of the group stands for.
+
+    Args:
+        name: The row's name.
+    """
     changes = name.partition(":")[2] or "fusion=memory"
     return " ".join(f"--{change.replace('=', ' ')}" for change in changes.split(","))
 
 
 def _gain(row: Mapping[Draw, float], default: Mapping[Draw, float], draws: Iterable[Draw]) -> tuple[float, float]:
-    """Return by how much a row is above the default in the mean, and the standard error of that; NaN of one draw."""
+    """Return how much a row's mean is above the default's, and the standard error of that; NaN for one draw."""
     gains = np.array([row[draw] - default[draw] for draw in draws])
     error = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
     return float(gains.mean()), float(error)

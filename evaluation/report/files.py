@@ -20,7 +20,15 @@ from .summary import Summary
 
 
 class EvaluationReport(Report, frozen=True):
-    """The content of results.json: a benchmark's report, with every measurement and every list of shots."""
+    """The content of results.json: a benchmark's report, with every measurement and every list of shots.
+
+    Attributes:
+        data: The data set's name.
+        encoder: The engine's encoder, in words.
+        measurements: Every measurement; the key in the file is "cells".
+        manifests: The lists of shots.
+        remarks: What could not be measured, and why.
+    """
 
     data: str
     encoder: str
@@ -32,10 +40,17 @@ class EvaluationReport(Report, frozen=True):
 def write_results(
     folder: Path, summary: Summary, encoder: Encoder, about: Sequence[str], methods: Sequence[str]
 ) -> None:
-    """Write all files of an evaluation into a folder.
+    """Write all files of an evaluation.
 
-    about describes the evaluation, in lines; methods are in the order in which they were asked for. Raises FileError
-    when the disk is full.
+    Args:
+        folder: The existing folder for the files.
+        summary: The metrics.
+        encoder: The identity of the engine's encoder.
+        about: Lines that describe the evaluation.
+        methods: The methods' names, in the order in which they were asked for.
+
+    Raises:
+        FileError: A file cannot be written, for example because the disk is full.
     """
     evaluation = summary.evaluation
     report = EvaluationReport(
@@ -50,7 +65,12 @@ def write_results(
 
 
 def to_csv(measurements: Iterable[Measurement], metrics: Sequence[str]) -> bytes:
-    """Return a table with a line for each measurement, in UTF-8."""
+    """Return a table with a line for each measurement, in UTF-8.
+
+    Args:
+        measurements: The measurements.
+        metrics: The metrics that have a column.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["category", "method", "shots", "seed", "backend", *metrics, "threshold", "manifest"])

@@ -20,10 +20,14 @@ from ..results import CategoryResult, Manifest, Measurement
 
 @dataclass(frozen=True, eq=False)
 class ShownMistake:
-    """A photo on the wrong side, to look at.
+    """A photo on the wrong side of photos of the other kind, for a person to look at.
 
-    size is the share of photos of the other kind that it is on the wrong side of, above 0 and up to 1. view is the
-    photo, uint8 [S,S,3], and grid holds its patch scores [h,w].
+    Attributes:
+        sample: The photo's file and defect.
+        score: Its image score.
+        size: The share of photos of the other kind that it is on the wrong side of, above 0 and up to 1.
+        view: The photo, uint8 [S,S,3], RGB.
+        grid: Its patch scores [h,w].
     """
 
     sample: Sample
@@ -35,9 +39,13 @@ class ShownMistake:
 
 @dataclass(frozen=True, eq=False)
 class ShownMeasurement:
-    """A measurement with the image scores [N] that a report draws, which of them are bad [N], and its worst mistakes.
+    """A measurement whose scores a report draws.
 
-    Only one method of a category has mistakes.
+    Attributes:
+        measurement: The measurement.
+        scores: The image scores of the tested photos [N].
+        bad: Which of these photos are bad, bool [N].
+        mistakes: The worst mistakes; empty for all but one method of a category.
     """
 
     measurement: Measurement
@@ -48,7 +56,14 @@ class ShownMeasurement:
 
 @dataclass
 class Evaluation:
-    """Everything that an evaluation measured."""
+    """Everything that an evaluation measured.
+
+    Attributes:
+        measurements: Every measurement.
+        manifests: The photos that were learned from, for each draw.
+        shown: The measurements whose scores a report draws.
+        remarks: What could not be measured, and why.
+    """
 
     measurements: list[Measurement] = field(default_factory=list)
     manifests: list[Manifest] = field(default_factory=list)
@@ -57,7 +72,19 @@ class Evaluation:
 
 
 def gather(plan: EvaluationPlan, results: Iterable[CategoryResult]) -> Evaluation:
-    """Read the measurements of all categories; raise SettingsError where nothing could be measured."""
+    """Read the measurements of all categories.
+
+    Args:
+        plan: What was measured.
+        results: The results of the categories.
+
+    Returns:
+        All measurements.
+
+    Raises:
+        SettingsError: Nothing could be measured.
+        FileError: The file of a measurement is damaged.
+    """
     evaluation = Evaluation()
     for result in results:
         evaluation.manifests += result.manifests

@@ -1,7 +1,7 @@
 """An evaluation as one HTML file that opens offline: tables, histograms of scores with thresholds, worst mistakes.
 
-The page loads and runs nothing: pictures are data: URIs, charts are inline SVG, and there is no script. Everything from
-outside (file names, folder names) is escaped.
+The page loads and runs nothing: pictures are data: URIs, charts are inline SVG, and there is no script. Every text from
+outside, such as a file's name, is escaped.
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ figcaption { font-size: 13px; max-width: 420px; overflow-wrap: anywhere; }
 def to_html(summary: Summary, about: Sequence[str], methods: Sequence[str]) -> str:
     """Return the whole page.
 
-    about describes the evaluation, in lines. methods are in the order in which they were asked for; a category shows
-    the mistakes of its first one.
+    Args:
+        summary: The metrics.
+        about: Lines that describe the evaluation.
+        methods: The methods' names, in the order in which they were asked for. A category shows the mistakes of its
+            first method.
     """
     shown = {(entry.measurement.category, entry.measurement.method): entry for entry in summary.evaluation.shown}
     categories = list(dict.fromkeys(category for category, _ in shown))
@@ -60,7 +63,7 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _legend(methods: Iterable[str]) -> str:
-    """Return a folded list of what the rows' names mean."""
+    """Return a folded list that explains the methods' names."""
     names = "".join(f"<dt>{text(name)}</dt><dd>{text(find_method(name).title)}</dd>" for name in methods)
     return f"<details><summary>What the methods are</summary><dl>{names}</dl></details>"
 
@@ -88,10 +91,10 @@ def _table_line(tag: str, cells: Sequence[str]) -> str:
 
 
 def _histogram(shown: ShownMeasurement) -> str:
-    """Draw a method's scores with its threshold, and tell what that does."""
+    """Draw a method's scores with its threshold, and state how many parts the threshold rejects and misses."""
     measurement, scores = shown.measurement, shown.scores.astype(np.float64)
     threshold = measurement.threshold
-    verdicts = "it has no threshold of its own"
+    verdicts = "the method has no threshold"
     if threshold is not None:
         rejected = shown.scores >= threshold
         verdicts = (
@@ -127,7 +130,15 @@ def _mistake(mistake: ShownMistake) -> str:
 
 
 def draw_heat(photo: Image.Image, grid: Floats) -> Image.Image:
-    """Paint a heat-map of grid [h,w] over the photo: nothing below the map's median, full colour at its maximum."""
+    """Paint a heat-map over a photo: nothing below the map's median, full colour at its maximum.
+
+    Args:
+        photo: The photo.
+        grid: Its patch scores [h,w].
+
+    Returns:
+        The painted photo, in the same size.
+    """
     scores = anomaly_map(grid, photo.width, photo.width / 100)
     above = scores - np.median(scores)
     colour, alpha = heat(above / max(float(above.max()), 1e-30), 0.5)

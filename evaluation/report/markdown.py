@@ -10,12 +10,15 @@ from .papers import Paper, read_papers
 from .summary import MEAN, Summary, SummaryRow
 
 PAPER_METRICS = ("image_auroc", "image_aupr", "pixel_auroc", "pixel_pro")
+"""The metrics that the table of the papers' numbers has."""
 
 
 def to_markdown(summary: Summary, about: Sequence[str]) -> str:
-    """Return the mean over categories, each category, the papers' numbers and the remarks; values in percent.
+    """Return the mean over categories, each category, the papers' numbers and the remarks; values are in percent.
 
-    about describes the evaluation, in lines.
+    Args:
+        summary: The metrics.
+        about: Lines that describe the evaluation.
     """
     categories = dict.fromkeys(row.category for row in summary.rows)
     parts = [f"# {escape(summary.data)}", "", *[f"- {escape(line)}" for line in about], ""]
@@ -24,8 +27,8 @@ def to_markdown(summary: Summary, about: Sequence[str]) -> str:
             title = "Mean over categories" if category == MEAN else category
             parts += [f"## {escape(title)}", "", *_table(summary, category), ""]
     parts += [
-        "In percent: mean ± standard deviation over seeds, of last steps. Differences: deployed minus "
-        "torch, and the largest of an image score.",
+        "In percent: mean ± standard deviation over seeds, after the last step of learning. Lines of differences: the "
+        "deployed backend minus torch, and the largest difference of an image score.",
         "",
     ]
     parts += _beside_papers(summary)
@@ -56,7 +59,7 @@ def _difference(deployed: SummaryRow, torch: SummaryRow, metric: str) -> str:
 
 
 def _beside_papers(summary: Summary) -> list[str]:
-    """Return everything that was published on the data set, with our numbers where the method is the same."""
+    """Return all numbers that were published on the data set, with ours where the method is the same."""
     papers = [paper for paper in read_papers() if paper.data == summary.data]
     if not papers or not summary.comparable:
         return []
@@ -70,9 +73,9 @@ def _beside_papers(summary: Summary) -> list[str]:
             rows.append([paper.method, str(shots), *numbers, paper.source, paper.note])
     head = ["published", "shots", *PAPER_METRICS, "source", "how it differs"]
     return ["## Beside the papers", "",
-            "Published; ours in brackets where the method is the same. What PromptAD published is of its released "
-            "evaluation and of the best step on the test data: beside it ours says which protocol it is of, and "
-            "whether of the best step.", "",
+            "Published numbers, in brackets ours if the method is the same. PromptAD's numbers come from its released "
+            "evaluation and from the best step on the test data. Beside them, ours name their protocol, and the best "
+            "step if they are of it.", "",
             *markdown_table(head, rows), ""]  # fmt: skip
 
 
@@ -85,7 +88,12 @@ def _beside(summary: Summary, paper: Paper, published: float | None, ours: Summa
 
 
 def percent(row: SummaryRow, metric: str) -> str:
-    """Return a value in percent, with its standard deviation where there are several seeds."""
+    """Return a metric in percent, with its standard deviation if there are several seeds; "–" for a missing metric.
+
+    Args:
+        row: The row of the summary.
+        metric: The metric's name.
+    """
     if metric not in row.values:
         return "–"
     value, spread = row.values[metric]
@@ -93,13 +101,25 @@ def percent(row: SummaryRow, metric: str) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table."""
+    """Return the lines of a table.
+
+    Args:
+        head: The titles of the columns.
+        rows: The cells of each row.
+    """
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(escape(cell) for cell in line) + " |" for line in lines]
 
 
 def escape(text: str) -> str:
-    """Escape text so that Markdown shows it unchanged, also in a table."""
+    """Escape text so that Markdown shows it unchanged, also in a table.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The escaped text, on one line.
+    """
     for sign in "\\`*_[]<>|":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Published numbers, beside which an evaluation's may stand."""
+"""Published numbers, to compare an evaluation's with."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ import msgspec
 
 PAPERS = Path(__file__).with_name("papers.json")
 PUBLISHED_BACKBONE = "ViT-B-16-plus-240"
-"""The backbone of all published numbers of a method that is ours too."""
+"""The backbone of all published numbers of methods that we have too."""
 
 
 class Paper(msgspec.Struct, frozen=True):
     """Published means over all categories of a data set.
 
-    row is our method that is the same, or None. note states what differs from how we measure. values are in percent, by
-    shots and metric. official tells whether PromptAD's released evaluation made them: --official reproduces it, and it
-    reports the best step on the test data.
+    Attributes:
+        data: The data set's published name.
+        method: The method's name in the paper.
+        row: Our method that is the same, or None.
+        source: The paper.
+        note: What differs from how we measure.
+        values: Percentages by number of shots and metric.
+        official: Whether PromptAD's released evaluation made the numbers. --official reproduces it; it reports the best
+            step on the test data.
     """
 
     data: str
@@ -31,5 +37,9 @@ class Paper(msgspec.Struct, frozen=True):
 
 @cache
 def read_papers() -> tuple[Paper, ...]:
-    """Read all published numbers."""
+    """Read all published numbers.
+
+    Returns:
+        The papers, in the file's order.
+    """
     return msgspec.json.decode(PAPERS.read_bytes(), type=tuple[Paper, ...])

@@ -1,4 +1,4 @@
-"""What a benchmark reports: rows, the machine they were measured on, the table."""
+"""What a benchmark reports: its rows, and the machine on which they were measured."""
 
 from __future__ import annotations
 
@@ -28,10 +28,20 @@ LIBRARIES = (
     "faiss-cpu",
     "opencv-python-headless",
 )
+"""The packages whose versions a report lists if they are installed."""
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One number, with a peer's number and the ratio where there is a peer; it is above 1 where ours is better."""
+    """One number and, if there is one, a peer's number to compare it with.
+
+    Attributes:
+        name: What was measured.
+        value: Our number.
+        unit: Its unit, such as "ms".
+        peer: The peer's name.
+        peer_value: The peer's number, in the same unit.
+        ratio: How many times better ours is; above 1 ours is better.
+    """
 
     name: str
     value: float
@@ -44,7 +54,11 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 class Machine(msgspec.Struct, frozen=True):
     """The machine of a benchmark.
 
-    cores is the number that this process may use. memory is in GiB, or None where the system does not report it.
+    Attributes:
+        cpu: The processor's name.
+        cores: The number of cores that this process may use.
+        memory: The memory in GiB; None if the system does not report it.
+        system: The operating system and the processor's architecture.
     """
 
     cpu: str
@@ -54,7 +68,14 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The JSON file of a benchmark."""
+    """The JSON file of a benchmark.
+
+    Attributes:
+        machine: The machine.
+        versions: The versions of Python and of the libraries.
+        commit: The commit of the source tree; None outside a checkout.
+        rows: The numbers.
+    """
 
     machine: Machine
     versions: dict[str, str]
@@ -64,8 +85,13 @@ class Report(msgspec.Struct, frozen=True):
 
 @dataclass
 class Findings:
-    """What a benchmark found: the rows, and remarks for the reader of the table (aims met or missed). tables: the same
-    rows arranged for reading, where there are many."""
+    """What a benchmark found.
+
+    Attributes:
+        rows: The numbers.
+        remarks: Remarks for the reader, such as aims that were met or missed.
+        tables: The same numbers arranged for reading, if there are many.
+    """
 
     rows: list[Row] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -80,14 +106,31 @@ class Findings:
         peer_value: float | None = None,
         higher: bool = False,
     ) -> None:
-        """Add a row; higher tells whether more is better, as for rates."""
+        """Add a row.
+
+        Args:
+            name: What was measured.
+            value: Our number.
+            unit: Its unit, such as "ms".
+            peer: The peer's name, or None.
+            peer_value: The peer's number in the same unit, or None.
+            higher: Whether a higher number is better, as for rates.
+        """
         ratio = None
         if peer_value is not None and value > 0 and peer_value > 0:
             ratio = float(value / peer_value if higher else peer_value / value)
         self.rows.append(Row(name, float(value), unit, peer, None if peer_value is None else float(peer_value), ratio))
 
     def aim(self, name: str, value: float, limit: float, unit: str, at_least: bool = False) -> None:
-        """Add a remark whether an aim is met; nothing fails when it is missed."""
+        """Add a remark on whether an aim is met; nothing fails if it is missed.
+
+        Args:
+            name: What was measured.
+            value: The measured number.
+            limit: The number to reach.
+            unit: The unit of both.
+            at_least: Whether the value should be at least the limit; otherwise it should be at most the limit.
+        """
         met = value >= limit if at_least else value <= limit
         bound = "at least" if at_least else "at most"
         measured = f"{value:.4g} {unit}".strip()
@@ -97,7 +140,11 @@ class Findings:
 
 
 def describe_machine() -> Machine:
-    """Describe this machine, without its name."""
+    """Describe this machine, without its name.
+
+    Returns:
+        The machine.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = None
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
@@ -117,7 +164,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the commit of this source tree, followed by "-dirty" where files differ; None outside a checkout."""
+    """Return the commit of this source tree, followed by "-dirty" if files were changed; None outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / "pyproject.toml").is_file():
         return None
@@ -130,7 +177,11 @@ def commit() -> str | None:
 
 
 def arrange(rows: list[Row]) -> Table:
-    """Return the rows as a table, in the JSON's order."""
+    """Return rows as a table, in the same order.
+
+    Args:
+        rows: The rows.
+    """
     ratios = ["" if row.ratio is None else f"{row.ratio:.2f}" for row in rows]
     cells = [
         (row.name, show(row.value), row.unit, row.peer or "", show(row.peer_value), ratio)
@@ -140,12 +191,26 @@ def arrange(rows: list[Row]) -> Table:
 
 
 def format_table(rows: list[Row]) -> str:
-    """Return the rows as aligned text."""
+    """Return rows as aligned text.
+
+    Args:
+        rows: The rows.
+    """
     return arrange(rows).as_text()
 
 
 def read_report(path: Path) -> Report:
-    """Read a benchmark's JSON file; raise FileError where it is something else."""
+    """Read a benchmark's JSON file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        FileError: The file cannot be read, or is no benchmark's report.
+    """
     try:
         return msgspec.json.decode(read_bytes(path), type=Report)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -153,7 +218,13 @@ def read_report(path: Path) -> Report:
 
 
 def format_markdown(title: str, report: Report, findings: Findings) -> str:
-    """Return the report as Markdown: the machine, the tables, the remarks, and at the end every row."""
+    """Return a report as Markdown: the machine, the tables, the remarks, and at the end every row.
+
+    Args:
+        title: The page's title.
+        report: The report.
+        findings: Its tables and remarks.
+    """
     machine = report.machine
     memory = "" if machine.memory is None else f", {machine.memory:g} GiB"
     versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())

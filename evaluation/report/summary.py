@@ -1,4 +1,4 @@
-"""Measurements summed up over seeds and categories, with the papers' numbers that stand beside them."""
+"""Measurements averaged over seeds and categories, with the papers' numbers to compare them with."""
 
 from __future__ import annotations
 
@@ -20,20 +20,28 @@ from .papers import Paper, read_papers
 from .report import Findings
 
 METRICS = (*IMAGE_METRICS, *PIXEL_METRICS)
+"""The metrics that always have a column, in the order of columns."""
 ORACLE = "oracle_"
+"""Begins the names of metrics of the learning step that is best on the test data."""
 FURTHER_METRICS = ("pixel_spro", f"{ORACLE}image_auroc", f"{ORACLE}pixel_auroc")
-"""Metrics that have a column only where there are any."""
+"""Metrics that have a column only if they were measured."""
 MEAN = "mean"
-"""In place of a category's name: the mean of all categories."""
+"""Stands in place of a category's name for the mean of all categories."""
 
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """The metrics of a method on a category, or on the mean of all.
+    """The metrics of a method on a category, or on the mean of all categories.
 
-    values are, for every metric, the mean over seeds, in [0,1], and its standard deviation, NaN of a single seed.
-    categories is the number of categories in the mean. difference, for torch, is the largest difference of an image
-    score from the deployed backend's.
+    Attributes:
+        category: The category's name, or MEAN.
+        method: The method's name.
+        shots: The number of photos that were learned from.
+        backend: The backend's name.
+        values: For every metric, the mean over seeds, 0 to 1, and its standard deviation, which is NaN for a single
+            seed.
+        categories: The number of categories in the mean.
+        difference: For torch, the largest difference of an image score from the deployed backend's; otherwise 0.
     """
 
     category: str
@@ -47,10 +55,14 @@ class SummaryRow:
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """An evaluation summed up: over seeds for each category, and over seeds of the mean of all categories.
+    """An evaluation averaged: over seeds for each category, and over seeds for the mean of all categories.
 
-    comparable tells whether the papers' numbers may stand beside: all categories were measured, with
-    PUBLISHED_BACKBONE. official tells whether PromptAD's released evaluation was reproduced.
+    Attributes:
+        data: The data set's name.
+        comparable: Whether the papers' numbers may stand beside ours: all categories were measured with
+            PUBLISHED_BACKBONE.
+        evaluation: The single measurements.
+        official: Whether PromptAD's released evaluation was reproduced.
     """
 
     data: str
@@ -66,18 +78,25 @@ class Summary:
 
     @cached_property
     def categories(self) -> int:
-        """The number of categories."""
+        """The number of measured categories."""
         return len({measurement.category for measurement in self.evaluation.measurements})
 
     def name(self, row: SummaryRow) -> str:
-        """Return the row's method, with the number of categories where its mean is not of all."""
+        """Return a row's method, with the number of categories if its mean is not over all.
+
+        Args:
+            row: The row.
+        """
         if row.category != MEAN or row.categories == self.categories:
             return row.method
         return f"{row.method} ({row.categories} of {self.categories} categories)"
 
     @cached_property
     def rows(self) -> list[SummaryRow]:
-        """The rows by category, the mean first; methods in their table's order, shots rising, torch last."""
+        """The means over all categories, then the rows of each category.
+
+        Within a category, methods have the order of their table, shots ascend, and torch follows the deployed backend.
+        """
         groups: defaultdict[tuple[str, str, int, str], list[Measurement]] = defaultdict(list)
         for measurement in self.evaluation.measurements:
             for category in (MEAN, measurement.category):
@@ -96,7 +115,10 @@ class Summary:
         ]
 
     def _average(self, measurements: Sequence[Measurement]) -> dict[str, tuple[float, float]]:
-        """Return every metric's mean over seeds and its standard deviation; a seed's value is its mean."""
+        """Return every metric's mean over seeds and its standard deviation.
+
+        The value of a seed is its mean over categories.
+        """
         averages = {}
         for metric in self.metrics:
             by_seed: defaultdict[int, list[float]] = defaultdict(list)
@@ -111,13 +133,23 @@ class Summary:
         return averages
 
     def find(self, category: str, method: str, shots: int, torch: bool = False) -> SummaryRow | None:
-        """Return the row of torch, or of the deployed backend, or None."""
+        """Return the row of the deployed backend, or of torch; None if there is no such row.
+
+        Args:
+            category: The category's name; "mean" for the mean of all categories.
+            method: The method's name.
+            shots: The number of photos that were learned from.
+            torch: Whether to return the row of torch.
+        """
         key = category, method, shots, torch
         rows = (row for row in self.rows if (row.category, row.method, row.shots, row.backend == TORCH) == key)
         return next(rows, None)
 
     def findings(self) -> Findings:
-        """Return rows "<category or mean>, <method>, k shots: <metric>"; the peer is torch, or else the paper."""
+        """Return the rows as a benchmark's findings, named "<category or mean>, <method>, k shots: <metric>".
+
+        The peer is torch if it was measured, otherwise the paper.
+        """
         findings = Findings(remarks=self.evaluation.remarks)
         for row in self.rows:
             if row.backend == TORCH:
@@ -136,9 +168,14 @@ class Summary:
         return findings
 
     def published(self, row: SummaryRow, metric: str) -> tuple[str, float] | None:
-        """Return the paper's method and its value in [0,1], where data set, method and shots are the same.
+        """Return the paper's method and its value, 0 to 1, if data set, method and number of shots are the same.
 
-        The method's name is followed by our protocol where the paper's is PromptAD's released evaluation.
+        The method's name is followed by our protocol if the paper's number comes from PromptAD's released evaluation.
+        Return None if there is no such number.
+
+        Args:
+            row: The row.
+            metric: The metric's name.
         """
         if row.category != MEAN or not self.comparable or row.categories < self.categories:
             return None
@@ -151,9 +188,15 @@ class Summary:
         return None
 
     def counterpart(self, paper: Paper, row: SummaryRow, metric: str) -> tuple[str, str]:
-        """Return our metric that stands beside a paper's, and our protocol where it needs to be named.
+        """Return our metric to compare with a paper's, and the name of our protocol.
 
-        PromptAD's released evaluation counts the best step, which we measure only with --official and --oracle.
+        The protocol is empty if it need not be named. PromptAD's released evaluation counts the best step, which we
+        measure only with --official and --oracle.
+
+        Args:
+            paper: The paper.
+            row: Our row.
+            metric: The paper's metric.
         """
         if not paper.official:
             return metric, ""

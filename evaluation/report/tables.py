@@ -1,4 +1,4 @@
-"""Tables as aligned text, for a terminal, and as Markdown."""
+"""Tables as aligned text for a terminal, and as Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a title, which may be empty; left are the columns of words, which are aligned to the left."""
+    """A table.
+
+    Attributes:
+        title: The title, which may be empty.
+        head: The titles of the columns.
+        rows: The cells of each row.
+        left: The indices of the columns that are aligned to the left, because they hold words.
+    """
 
     title: str
     head: Sequence[str]
@@ -38,7 +45,11 @@ class Table:
 
 
 def show(value: float | None) -> str:
-    """Return a number in at most four digits, and an empty text for None."""
+    """Return a number with up to four significant digits, without a fraction from 1000 on; an empty text for None.
+
+    Args:
+        value: The number.
+    """
     if value is None:
         return ""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""Small data sets of drawn rings, and short learning."""
+"""Small data sets of drawn rings, and learning that is cut short."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import draw_part
 
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two steps of learning: nothing here is about how well prompts are learned."""
+    """Learn in two steps only; these tests do not check how well prompts are learned."""
 
     def learn(self: promptad.PromptLearner, progress: promptad.Progress = iter) -> promptad.Prototypes:
         for _ in progress(range(2)):
@@ -26,7 +26,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """good/ with 3 photos, bad/ with 2 and their masks."""
+    """A folder with good/ of 3 photos, bad/ of 2, and masks/ of the bad ones."""
     root = tmp_path_factory.mktemp("sets") / "ring"
     for seed in range(5):
         bad = seed > 2
@@ -62,5 +62,5 @@ def write_sweep(rings: Path, engine: Path, *lines: str) -> Path:
 
 
 def read_inodes(out: Path) -> dict[str, int]:
-    """Return the inodes of finished measurements; a file that is written again gets another."""
+    """Return the inodes of finished measurements; a file that is written again gets a new one."""
     return {path.name: path.stat().st_ino for path in (out / "cells").glob("*.cell")}

@@ -1,4 +1,4 @@
-"""Finished measurements are not repeated, and a damaged file is named."""
+"""Finished measurements are not repeated, and the error for a damaged file names it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_finished_measurements_are_not_repeated(
     monkeypatch.setattr(encoded_photos, "load_rgb", lambda path: decoded.append(path) or load_rgb(path))
     assert main(["evaluate", "--sweep", str(file)]) == 0
     first, table = read_inodes(out), (out / "results.csv").read_bytes()
-    assert sorted(decoded) == sorted(rings.rglob("*.png"))  # each once, those that the report shows as well
+    assert sorted(decoded) == sorted(rings.rglob("*.png"))  # each once, although the report shows some of them
     monkeypatch.setattr(testing, "measure_images", lambda *_: pytest.fail("measured again"))
     decoded.clear()
     assert main(["evaluate", "--sweep", str(file)]) == 0
@@ -36,7 +36,7 @@ def test_finished_measurements_are_not_repeated(
     assert read_inodes(out).items() >= first.items()
     draw_part(99).save(rings / "small" / "good" / "0.png")
     assert main(["evaluate", "--sweep", str(file)]) == 0
-    assert len(read_inodes(out)) == 2 * len(first) + 2  # of the category that changed
+    assert len(read_inodes(out)) == 2 * len(first) + 2  # only the changed category is measured again
 
 
 def test_what_is_learned_from_all_categories_is_measured_on_each(

@@ -1,4 +1,4 @@
-"""`goodparts evaluate` on a tiny folder: every file it writes, and what it refuses."""
+"""`goodparts evaluate` on a tiny folder: the files that it writes, and the options that it refuses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_whole_command(ring: Path, engine_folder: Path, tmp_path: Path) -> N
         ring, engine_folder, tmp_path, "--shots", "1", "2", "--seeds", "2", "--torch", "--method", *methods
     )  # fmt: skip
     cells = read_cells(tmp_path)
-    # vvclip once, the others for two numbers of shots and two seeds; all on two backends
+    # vvclip is measured once, the others for two numbers of shots and two seeds; all on two backends.
     assert len(cells) == 2 * (1 + 3 * 2 * 2)
     assert {cell["backend"] == "torch" for cell in cells} == {True, False}
     assert {"machine", "versions", "commit", "rows", "cells", "manifests"} <= results.keys()
@@ -58,7 +58,7 @@ def test_a_backbone_without_text_leaves_out_the_rows_that_need_it(
     remarks = "\n".join(results["remarks"])  # type: ignore[arg-type]
     for method in ("vvclip", "promptad"):
         assert f"ring, {method}: left out: timm:resnet10t has no text tower" in remarks
-    assert "anople: left out: timm:resnet10t is no ViT: this row needs a ViT's blocks" in remarks
+    assert "anople: left out: timm:resnet10t is no ViT: this method needs a ViT's blocks" in remarks
 
 
 def test_what_cannot_be_done_is_remarked(ring: Path, engine_folder: Path, tmp_path: Path) -> None:
@@ -82,17 +82,17 @@ def test_oracle_has_columns_of_its_own_and_is_no_worse(ring: Path, engine_folder
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--method", "magic"], "--method magic: there are all exportable"),
-        (["--method", "coop:margin=1"], "--method coop:margin=1: there are"),
-        (["--method", "promptad:"], "--method promptad:: there are"),
-        (["--method", "promptad:beta=1"], "'beta=1': the settings are prefix_length"),
+        (["--method", "magic"], "--method magic is not accepted: give a group (all exportable"),
+        (["--method", "coop:margin=1"], "--method coop:margin=1 is not accepted: give"),
+        (["--method", "promptad:"], "--method promptad: is not accepted: give"),
+        (["--method", "promptad:beta=1"], "'beta=1' is no setting of this row: the settings are prefix_length"),
         (["--method", "promptad:alignment_weight=-1"], "alignment_weight is out of range"),
         (["--method", "promptad:temperature=-1"], "temperature -1: a number above 0"),
-        (["--method", "anople:margin=1"], "'margin=1': the settings are text_tokens"),
+        (["--method", "anople:margin=1"], "'margin=1' is no setting of this row: the settings are text_tokens"),
         (["--method", "anople:batch=1"], "batch is out of range"),
         (["--seeds", "0"], "seeds = 0: expected `int` >= 1"),
         (["--shots", "0"], "shots = [0]: expected `int` >= 1"),
-        (["--category", "nut"], "--category nut: ring has ring"),
+        (["--category", "nut"], "--category nut: the categories of ring are ring"),
         (["--shots", "9"], "nothing could be measured: ring: left out: 9 shots"),
     ],
 )

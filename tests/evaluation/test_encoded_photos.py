@@ -1,4 +1,4 @@
-"""Photos are decoded once, and encoded once for a backend, in memory and in a file."""
+"""Photos are decoded once, and encoded once for each backend, in memory and in a file."""
 
 from __future__ import annotations
 

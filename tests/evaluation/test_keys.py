@@ -1,4 +1,4 @@
-"""Keys of measurements."""
+"""Keys of measurements change with everything that determines a measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The size of mistakes, and which of them are kept."""
+"""The sizes of mistakes, and what is kept of a mistake."""
 
 from __future__ import annotations
 

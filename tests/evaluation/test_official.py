@@ -33,7 +33,7 @@ def test_scores_of_the_released_code() -> None:
     learned = Prototypes(GOLDEN["cls.prototypes"], GOLDEN["seg.prototypes"])
     data = TrainingData(features, shots, backbone.encode, task.with_prompts(str(row.prompts), learned))
     image, grid = row.fit(data).score(backbone.encode(GOLDEN["queries"]))
-    # The recipe's memory is float16.
+    # The recipe's memory is rounded to float16.
     np.testing.assert_allclose(image, GOLDEN["cls.image_score"], atol=2e-4)
     maps = np.stack([anomaly_map(one)[::4, ::4] for one in grid])
     np.testing.assert_allclose(maps, GOLDEN["seg.map"], atol=2e-4)
@@ -44,15 +44,15 @@ sides = st.integers(8, 700)
 
 @settings(max_examples=60, deadline=None)
 @given(height=sides, width=sides, size=st.integers(8, 500), seed=st.integers(0, 2**32 - 1))
-@example(height=512, width=512, size=256, seed=0)  # of exactly twice the size
-@example(height=512, width=300, size=256, seed=0)  # of twice the size along one side
+@example(height=512, width=512, size=256, seed=0)  # exactly twice the size
+@example(height=512, width=300, size=256, seed=0)  # twice the size along one side
 @example(height=1100, width=1400, size=1024, seed=0)
 def test_pictures_are_squashed_as_opencv_does_it(height: int, width: int, size: int, seed: int) -> None:
     photo = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     np.testing.assert_array_equal(squash(photo, size), cv2.resize(photo, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
-def test_test_photos_alone_change_their_colour_order(tmp_path: Path) -> None:
+def test_only_test_photos_change_their_colour_order(tmp_path: Path) -> None:
     for name in ("good.png", "test.png"):
         draw_part(0).save(tmp_path / name)
     photos = OfficialPhotos(96, {tmp_path / "test.png"})
@@ -76,8 +76,8 @@ def test_shots_are_read_from_their_list(tmp_path: Path) -> None:
     (tmp_path / "nut").mkdir()
     (tmp_path / "nut" / "selected_samples_per_run.txt").write_text("#1: 13\n#2: 010 003\n#4: 1 2 3 99\n")
     assert read_shots(tmp_path, "nut", photos[::-1], 2) == [Path("010.png"), Path("003.png")]
-    for count, said in ((8, "lists no 8 shots"), (4, "for 20 good photos")):
-        with pytest.raises(SettingsError, match=said):
+    for count, message in ((8, "lists no 8 shots"), (4, "for 20 good photos")):
+        with pytest.raises(SettingsError, match=message):
             read_shots(tmp_path, "nut", photos, count)
 
 
@@ -108,6 +108,6 @@ def test_the_command_states_the_differences(
     results = json.loads((tmp_path / "out" / "results.json").read_bytes())
     assert "oracle_image_auroc" in results["cells"][0]["values"]
     page = (tmp_path / "out" / "results.html").read_text(encoding="utf-8")
-    assert "what the released code reports is the oracle columns" in page
+    assert "the released code reports the oracle columns" in page
     assert main([*command, "promptad", "patchcore"]) == 2
-    assert "--official: PromptAD's released code has no patchcore" in capsys.readouterr().err
+    assert "--official: PromptAD's released code has no method patchcore" in capsys.readouterr().err

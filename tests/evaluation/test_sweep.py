@@ -1,4 +1,4 @@
-"""A sweep from a TOML file: what it refuses, and that options win over it."""
+"""A sweep from a TOML file: what is refused, and that options take precedence over the file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from goodparts.cli import main
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (['data = "x"', "seed = 3"], "sweep.toml: unknown key 'seed': there are data out"),
+        (['data = "x"', "seed = 3"], "sweep.toml: unknown key 'seed': the keys are data out"),
         (['data = "x"', 'out = "y"', 'seeds = "3"'], "sweep.toml: seeds = '3': expected `int`, got `str`"),
         (['data = "x"', 'out = "y"', "shots = [1, 0]"], "sweep.toml: shots = [1, 0]: expected `int` >= 1"),
         (['data = "x"', 'out = "y"', 'precision = "fp64"'], "sweep.toml: precision = 'fp64': invalid enum value"),
         (['data = "x"'], "sweep.toml: out is needed: --out"),
         (["data = x"], "sweep.toml is no TOML: "),
-        (['data = "x"', 'out = "y"', 'method = ["magic"]'], "--method magic: there are all"),
+        (['data = "x"', 'out = "y"', 'method = ["magic"]'], "--method magic is not accepted: give a group (all"),
         (['data = "nowhere"', 'out = "out"'], "nowhere is no folder: name the one that the data set was unpacked to"),
     ],
 )
@@ -65,7 +65,7 @@ def test_an_engine_beside_the_results_is_used_again(tmp_path: Path) -> None:
     assert sweep.engine_folder == tmp_path / "engine"
 
 
-def test_options_win_over_the_file(tmp_path: Path) -> None:
+def test_options_take_precedence_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "sweep.toml"
     file.write_text('data = "drawn"\nout = "a"\nmethod = ["all"]\nmemory-taps = "2,3"\n', encoding="utf-8")
     sweep = read_sweep(file, {"out": "b", "seeds": 3})

@@ -19,7 +19,7 @@ from goodparts.trainer.clip.backbone import Backbone
 from tests.trainer.clip.test_vv_tower import small_clip
 
 
-def test_graph_is_what_the_contract_says(engine_folder: Path) -> None:
+def test_graph_follows_the_contract(engine_folder: Path) -> None:
     model = onnx.load(str(engine_folder / "encoder.onnx"), load_external_data=False)
     onnx.checker.check_model(str(engine_folder / "encoder.onnx"))
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
@@ -45,18 +45,18 @@ def test_an_engine_has_the_grid_and_neighbourhood_that_were_asked_for(tmp_path: 
     spec = find_engine(backbone, tmp_path / "engine")
     assert spec is not None
     assert (spec.encoder.grid, spec.encoder.neighbourhood, len(spec.encoder.taps)) == ((5, 5), 3, 3)
-    with pytest.raises(EngineError, match="on 5×5 patches, neighbourhood 3, asked for is tiny .* neighbourhood 1"):
+    with pytest.raises(EngineError, match="on 5×5 patches, neighbourhood 3, the backbone is tiny .* neighbourhood 1"):
         find_engine(Backbone("tiny", small_clip(2).eval(), taps=(1, 1, 2), grid=5), tmp_path / "engine")
     views = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)
     expected = backbone.encode(views)
     for backend in ("onnxruntime", "openvino"):
         seen = Engine.open(tmp_path / "engine", backend=backend).encode(views)
         for one, other in zip((seen.local, *seen.memory), (expected.local, *expected.memory), strict=True):
-            # float32 in two libraries; features are unit vectors
+            # Two libraries compute in float32; features are unit vectors.
             np.testing.assert_allclose(one, other, atol=2e-6)
 
 
-def test_graph_tells_nothing_of_where_it_was_made(engine_folder: Path) -> None:
+def test_graph_contains_no_local_path(engine_folder: Path) -> None:
     data = (engine_folder / "encoder.onnx").read_bytes()
     assert os.fsencode(Path(engines.__file__).parents[1]) not in data
     assert b"vv_tower" not in data
@@ -124,7 +124,7 @@ def test_a_fitting_engine_is_kept_and_another_is_not_overwritten(
     stranger.encoder = type(small.encoder)(
         backbone="other", weights="0" * 64, image_size=240, grid=(30, 30), width=128, taps=small.encoder.taps
     )
-    with pytest.raises(EngineError, match=r"holds an engine for small .* asked for is other .* name another folder"):
+    with pytest.raises(EngineError, match=r"holds an engine for small .* the backbone is other .* name another folder"):
         find_engine(stranger, engine_folder)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(EngineError, match="is not an engine"):

@@ -41,7 +41,7 @@ def changed(recipe: Recipe, **header: Any) -> Recipe:
 
 
 def first_photos(recipe: Recipe, count: int) -> Recipe:
-    """The same product with the memory of its first photos alone."""
+    """Return the same product with the memory of only its first photos."""
     kept = [shots < count for shots in recipe.shot_of_row]
     banks = tuple(bank[rows] for bank, rows in zip(recipe.banks, kept, strict=True))
     return dataclasses.replace(
@@ -58,7 +58,7 @@ def run(path: Path, views: Array8) -> list[Floats]:
 
 
 def assert_like_the_detector(path: Path, detector: Detector, photos: Path) -> None:
-    """Every field, of good photos and a bad one; one at a time, and three at once."""
+    """Compare every output for good photos and a bad one, one at a time and three at once."""
     frames = [load_rgb(photo) for photo in sorted(photos.rglob("*.png"))]
     view, size = detector.recipe.header.view, detector.engine.encoder.image_size
     for batch in (1, 3):
@@ -100,7 +100,7 @@ def test_scores_are_the_detectors(
 
 @pytest.fixture(scope="module")
 def low_engine(vit: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An engine of the tiny ViT, which passes the gate in int8 as `small` does not."""
+    """An engine of the tiny ViT, which passes the gate in int8; `small` does not."""
     folder = tmp_path_factory.mktemp("engines") / "low"
     make_engine(vit, folder, ("fp16", "int8"))
     return folder
@@ -141,7 +141,7 @@ def test_tiles_are_rows_of_a_batch(engine_folder: Path, recipe: Recipe, photos: 
     np.testing.assert_allclose(product.header.view.stitch(grids, *frame.shape[:2]), wanted.map, atol=1e-5)
 
 
-def test_the_file_is_whole_and_says_what_it_is(engine_folder: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_the_file_is_complete_and_describes_itself(engine_folder: Path, recipe: Recipe, tmp_path: Path) -> None:
     write_fused(engine_folder, recipe, tmp_path / "ring.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["ring.onnx"]
     model = onnx.load(str(tmp_path / "ring.onnx"))
@@ -201,7 +201,7 @@ def test_what_cannot_be_fused_is_refused(
         (recipe, out, "int8", EngineError, r"no int8 graph: it has fp32.* export it with --precision"),
         (recipe, tmp_path / "ring", "fp32", FileError, r"name a file that ends in \.onnx"),
         (recipe, tmp_path / "no" / "ring.onnx", "fp32", FileError, r"does not exist; create it first"),
-        (recipe, engine_folder / "encoder.onnx", "fp32", FileError, r"nothing but the engine; name another place"),
+        (recipe, engine_folder / "encoder.onnx", "fp32", FileError, r"may hold only the engine; name another place"),
     ]
     for product, place, precision, kind, line in refusals:
         with pytest.raises(kind, match=line):
@@ -218,9 +218,9 @@ def test_the_command(
     out = tmp_path / "ring.onnx"
     command = ["export", "--engine", str(engine_folder), "--fused", str(out), "--recipe", str(recipe_file)]
     assert main(command) == 0
-    said = capsys.readouterr().out
-    assert f"{out}: " in said
-    assert "on onnxruntime" in said
+    output = capsys.readouterr().out
+    assert f"{out}: " in output
+    assert "on onnxruntime" in output
     for more, line in (
         (["--precision", "fp32", "bf16"], "a file has one precision, give one"),
         (["--triton", str(tmp_path)], "two exports"),

@@ -1,4 +1,4 @@
-"""The appended operations alone, on features that no encoder would give, on every backend that runs them."""
+"""The appended operations without an encoder, on random features, on every backend that runs them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def unit(rng: np.random.Generator, *shape: int) -> Floats:
 
 @pytest.fixture
 def product(recipe: Recipe) -> Recipe:
-    """Random prototypes and 30 random rows a bank with random margins, for ENCODER."""
+    """A product for ENCODER with random prototypes, and 30 random rows in each bank with random margins."""
     rng = np.random.default_rng(1)
     return dataclasses.replace(
         recipe,
@@ -54,7 +54,7 @@ def features_of(rng: np.random.Generator, views: int = 2) -> Features:
 
 
 def run(recipe: Recipe, features: Features, backend: str, folder: Path) -> list[Floats]:
-    """score, grid and map of features, through a graph whose inputs they are."""
+    """Return score, grid and map from a graph that has the features as inputs."""
     named = {"global": features.global_, "local": features.local}
     named |= {f"memory_{index}": memory for index, memory in enumerate(features.memory)}
     graph = onnx.GraphProto(name="scoring")
@@ -90,7 +90,7 @@ def assert_same(seen: list[Floats], features: Features, recipe: Recipe) -> None:
 @pytest.mark.parametrize("fusion", ["paper", "residual", "prompt", "memory"])
 @pytest.mark.parametrize("image_maximum", ["grid", "map"])
 @pytest.mark.parametrize("temperature", [4.6052, 100.0])
-def test_it_says_what_the_definition_says(
+def test_scores_equal_the_definition(
     product: Recipe, backend: str, fusion: str, image_maximum: str, temperature: float, tmp_path: Path
 ) -> None:
     product = changed(
@@ -98,7 +98,7 @@ def test_it_says_what_the_definition_says(
         fusion=fusion,
         image_maximum=image_maximum,
         temperature=temperature,
-        residual_weight=5.0,  # of a CLIP
+        residual_weight=5.0,  # as for a CLIP
     )
     features = features_of(np.random.default_rng(2), views=3)
     assert_same(run(product, features, backend, tmp_path), features, product)
@@ -144,7 +144,7 @@ def test_two_branches_of_zero_make_zero(product: Recipe, backend: str, tmp_path:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("fusion", ["paper", "residual"])
 def test_nan_stays_nan(product: Recipe, backend: str, fusion: str, tmp_path: Path) -> None:
-    """What overflows in an encoder reaches every output; no view becomes good or bad by it, nor does its neighbour."""
+    """A NaN feature makes every output of its view NaN, and does not change the other view's."""
     product = changed(product, fusion=fusion)
     features = features_of(np.random.default_rng(4))
     for array in (features.global_, features.local, *features.memory):

@@ -1,4 +1,4 @@
-"""A backbone without text through the same doors as any other: gate, teach, train, detector, fused file."""
+"""A backbone without text through everything that others go through: gate, teach, train, detector, fused file."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tests.conftest import draw_part
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three good photos of a ring, one of them for the memory, and two bad ones."""
+    """A folder with three good photos of a ring, one of them for the memory, and two bad ones."""
     root = tmp_path_factory.mktemp("labelled")
     for kind, seeds in (("good", (1, 2, 3)), ("bad", (4, 5))):
         (root / kind).mkdir()
@@ -36,7 +36,7 @@ def labelled(folder: Path, small: Backbone) -> LabelledPhotos:
 
 
 class Double:
-    """A session whose memory is what `change` makes of the backbone's."""
+    """A session whose memory features are the backbone's, changed by `change`."""
 
     description = "double"
 
@@ -54,7 +54,7 @@ def test_torch_tells_drawn_defects_from_good_parts(labelled: LabelledPhotos) -> 
     assert labelled.torch == 1
 
 
-def test_the_same_features_pass_and_features_that_say_nothing_fail(small: Backbone, labelled: LabelledPhotos) -> None:
+def test_the_same_features_pass_and_constant_features_fail(small: Backbone, labelled: LabelledPhotos) -> None:
     record = labelled.measure(Double(small, lambda memory: memory), "double", "fp32")
     assert (record.graph, record.shots, record.good, record.bad) == (1, 1, 2, 2)
     assert record.tolerance == 0.25, "one of four pairs weighs more than fp32's tolerance"

@@ -33,15 +33,18 @@ FLOAT16 = onnx.TensorProto.FLOAT16
 
 
 def tiny(outliers: float = 1.0) -> Backbone:
-    """The first two blocks of a ViT. Two channels are `outliers` times larger after each block's first LayerNorm, as
-    large CLIPs have them, and their weights as much smaller: the same features in fp32."""
+    """Return the first two blocks of a ViT, perhaps with two outlier channels, as large CLIPs have them.
+
+    These channels are `outliers` times larger after each block's first LayerNorm, and their weights are as much
+    smaller, so that the features are the same in fp32.
+    """
     model = open_clip.create_model(VIT)
     randomise(model, seed=0)
     model.visual.transformer.resblocks = model.visual.transformer.resblocks[:2]
     with torch.no_grad():
         for block in model.visual.transformer.resblocks:
             for product in (block.attn.out_proj, block.mlp.c_proj):
-                product.weight *= 0.3  # a trained block changes its input as little; int8 fails on plain random ones
+                product.weight *= 0.3  # as small as in a trained block; int8 fails on unscaled random weights
             block.ln_1.weight[[5, 41]] *= outliers
             block.ln_1.bias[[5, 41]] *= outliers
             block.attn.in_proj_weight[:, [5, 41]] /= outliers
@@ -64,7 +67,7 @@ def test_depthwise_filters_keep_their_sums_in_bf16() -> None:
     weights = np.random.default_rng(0).normal(0, 5, (32, 1, 3, 3)).astype(np.float32)
     rounded = mixed.round_to_bf16(weights)
     np.testing.assert_array_equal(rounded, rounded.astype(ml_dtypes.bfloat16).astype(np.float32))
-    # The smallest weight of each filter is rounded last, and only what it loses is missing.
+    # The smallest weight of each filter is rounded last, and the sum lacks only that weight's rounding error.
     last = np.abs(weights).min(axis=(1, 2, 3)) + 2**-7 * np.abs(weights).max(axis=(1, 2, 3))
     missing = np.abs(rounded.astype(np.float64).sum((1, 2, 3)) - weights.astype(np.float64).sum((1, 2, 3)))
     assert (missing <= 2**-8 * last + 1e-6).all()
@@ -87,7 +90,7 @@ def outliers(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
 
 @pytest.fixture(scope="module")
 def whole(exporter: Exporter) -> Variant:
-    """All of it in int8."""
+    """The variant with all products in int8."""
     pytest.importorskip("nncf")
     variant = exporter.write("int8")
     assert variant is not None
@@ -95,7 +98,7 @@ def whole(exporter: Exporter) -> Variant:
 
 
 def types_of(graph: Path) -> dict[str, Counter[int]]:
-    """What each kind of operation gives, by ONNX's own inference of types."""
+    """Return the output types of each kind of operation, as ONNX infers them."""
     model = onnx.shape_inference.infer_shapes(onnx.load(str(graph)), strict_mode=True)
     known = {value.name: value.type.tensor_type.elem_type for value in (*model.graph.value_info, *model.graph.output)}
     found: dict[str, Counter[int]] = {}
@@ -107,7 +110,7 @@ def types_of(graph: Path) -> dict[str, Counter[int]]:
 @pytest.mark.parametrize(
     ("precision", "low"), [("fp16", onnx.TensorProto.FLOAT16), ("bf16", onnx.TensorProto.BFLOAT16)]
 )
-def test_products_are_lowered_and_what_needs_digits_is_not(exporter: Exporter, precision: Precision, low: int) -> None:
+def test_products_are_lowered_and_exact_operations_are_not(exporter: Exporter, precision: Precision, low: int) -> None:
     variant = exporter.write(precision)
     if variant is None:
         pytest.skip(f"no backend here runs {precision}")

@@ -1,4 +1,4 @@
-"""The prompted graph: beside the plain one, over its weights, held against torch."""
+"""The prompted graph: beside the plain one, with its weights, compared with torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_plain_graph_stays_to_the_byte_and_its_weights_are_shared(vit_engine
     assert added == {REFERENCE_NAMES["prompted"]} | {variant.graph for variant in prompted.values()}
 
 
-def test_the_graph_is_what_the_contract_says(prompted_folder: Path) -> None:
+def test_the_graph_follows_the_contract(prompted_folder: Path) -> None:
     spec = read_spec(prompted_folder)
     onnx.checker.check_model(str(prompted_folder / "prompted.onnx"))
     graph = onnx.load(str(prompted_folder / "prompted.onnx"), load_external_data=False).graph
@@ -89,7 +89,7 @@ def test_added_again_nothing_changes_and_other_conditions_are_refused(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in prompted_folder.iterdir()}
     add_prompted(prompted_folder, vit, PromptedEncoder(vit, anople.settings))
-    with pytest.raises(EngineError, match=r"prompts \[3, 8, 128\].*asked for is prompts \[3, 6, 128\]"):
+    with pytest.raises(EngineError, match=r"prompts \[3, 8, 128\].*the encoder has prompts \[3, 6, 128\]"):
         add_prompted(prompted_folder, vit, PromptedEncoder(vit, anople_settings(visual_tokens=2)))
     assert {path: path.stat().st_mtime_ns for path in prompted_folder.iterdir()} == before
 

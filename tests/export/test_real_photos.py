@@ -1,4 +1,4 @@
-"""Real photos through both commands, where they are at hand."""
+"""Real photos through both commands, if the photos are available."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def test_the_demo_backbone_tells_damaged_leather_from_good(engine_folder: Path, 
     bad = np.array([Path(record["path"]).parent.name != "good" for record in records])
     scores = np.array([record["score"] for record in records])
     assert (len(bad), bad.sum()) == (15, 11)
-    # 0.95 was measured; of 44 pairs of good and bad, random weights order about half.
+    # 0.95 was measured. Random weights order about half of the 44 pairs of a good and a bad photo.
     assert auroc(bad, scores) > 0.85

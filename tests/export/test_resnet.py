@@ -1,4 +1,4 @@
-"""A ResNet through the same doors as a ViT: the gate, the recipe, the detector."""
+"""A ResNet through everything that a ViT goes through: the gate, the recipe, the detector."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def engine(tiny: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_both_backends_pass_the_gate(engine: Path) -> None:
     records = read_spec(engine).graph("plain").variants["fp32"].parity
     assert [record.backend for record in records] == ["onnxruntime", "openvino"]
-    # Far inside the tolerance: the graph is the same arithmetic.
+    # The difference is far below the tolerance, because the graph computes the same operations.
     assert all(record.feature_difference < 2e-6 for record in records)
 
 

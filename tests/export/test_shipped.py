@@ -1,4 +1,4 @@
-"""The engine in the package is what an export of the backbone makes today."""
+"""The engine in the package equals a fresh export of its backbone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_shipped_engine_is_a_fresh_export(tmp_path: Path) -> None:
     shipped = read_text_features(SHIPPED, spec)
     assert (shipped.part, shipped.suffixes) == (text.part, text.suffixes)
     for name in ("normal", "anomalous"):
-        # Of unit vectors: as much as a library may change from version to version.
+        # Features are unit vectors. Versions of a library may differ by this much.
         np.testing.assert_allclose(getattr(shipped, name), getattr(text, name), atol=1e-5)
 
 

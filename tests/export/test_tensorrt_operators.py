@@ -1,5 +1,7 @@
-"""Every graph of an engine, alone and fused with a product, against the operators, types and opsets that TensorRT's
-ONNX parser says it supports."""
+"""Every graph of an engine, by itself and fused with a product, has only what TensorRT's ONNX parser supports.
+
+The parser's documentation lists the operators, types and opsets.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def graphs(prompted_folder: Path, vit_recipe: Recipe, anople_recipe: Recipe) -> 
 
 
 def unsupported(model: onnx.ModelProto) -> list[str]:
-    """What the table does not allow, in words."""
+    """Return a line for everything that the table does not allow."""
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     types = {info.name: info.type.tensor_type.elem_type for info in (*graph.value_info, *graph.input, *graph.output)}
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -89,7 +91,7 @@ def test_the_opset_is_supported(graphs: list[onnx.ModelProto]) -> None:
 
 
 def test_nothing_but_a_cast_reads_the_uint8_input(graphs: list[onnx.ModelProto]) -> None:
-    """TensorRT knows uint8 as a network's input and output alone."""
+    """TensorRT supports uint8 only as an input or output of a network."""
     for model in graphs:
         image, *conditions = model.graph.input
         assert {value.type.tensor_type.elem_type for value in conditions} <= {TensorProto.FLOAT}

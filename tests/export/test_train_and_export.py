@@ -1,4 +1,4 @@
-"""The first command, end to end, with what goes wrong for real users."""
+"""`train-and-export` from end to end, with the mistakes that users make."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OF_VIT = "--backbone", VIT, "--pretrained", "random"
 
 
 class Command:
-    """`train-and-export` and three steps."""
+    """Runs `train-and-export` with three steps of learning."""
 
     def __init__(self, engine: Path, photos: Path, out: Path, backbone: Sequence[str] = ()) -> None:
         self.out = out
@@ -119,7 +119,7 @@ def test_a_killed_command_goes_on_and_writes_the_same_recipes_for_all_products(
         ("[ring]\nimages = 'no'", [], "no does not exist"),
         ("['../ring']\nimages = 'no'", [], "is no name for a file"),
         ("ring", [], "is no TOML"),
-        ("", ["--product", "ring"], "--product is of one product"),
+        ("", ["--product", "ring"], "--product is for a single product"),
     ],
 )
 def test_a_wrong_list_of_products_is_one_clear_line(
@@ -134,7 +134,7 @@ def test_a_wrong_list_of_products_is_one_clear_line(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resume", "kept"], "--resume is of --method anople"),
+        (["--resume", "kept"], "--resume is an option of --method anople only"),
         (["--method", "anople", "--margin", "0.1"], "--margin is no setting of anople"),
         (["--depth", "2"], "--depth is no setting of promptad"),
         (["--method", "anople", "--protocol", "official"], "AnoPLe has none, leave it out"),
@@ -182,7 +182,7 @@ def test_refining_a_taught_recipe_learns_what_its_photos_teach(
 
     for more, message in (
         (["--images", "photos"], "--images with --refine"),
-        (["--tiles", "2x2"], "--refine takes the recipe's view"),
+        (["--tiles", "2x2"], "--refine uses the recipe's view"),
     ):
         capsys.readouterr()
         assert main([*refine, str(taught), "--out", str(refined), *more]) == 2
@@ -206,7 +206,7 @@ def test_same_seed_same_bytes(command: Command, tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
 
 
-def test_the_recipe_says_what_it_was_made_of(command: Command) -> None:
+def test_the_recipe_records_what_it_was_made_of(command: Command) -> None:
     assert command("--shots", "2", "--protocol", "official", "--roi", "40,20,200,200", "--lr", "0.01") == 0
     header = Recipe.open(command.out).header
     assert [shot.name for shot in header.shots] == ["1.png", "2.png"]
@@ -255,15 +255,15 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--memory-grid", "0"], "memory grid 0: its side is from 1 to 240 patches"),
         (["--neighbourhood", "2"], "neighbourhood 2: give an odd number"),
         (["--tap-outputs"], "--tap-outputs: small is no ViT of CLIP, its taps are plain outputs"),
-        (["--temperature", "hot"], "--temperature hot: a number, exp or log"),
-        (["--margin", "wide"], "--margin wide: a number, none"),
+        (["--temperature", "hot"], "--temperature hot: give a number or exp or log"),
+        (["--margin", "wide"], "--margin wide: give a number or none"),
         (["--seed", "-1"], "--seed -1: a whole number"),
         (["--false-reject-rate", "2"], "--false-reject-rate 2.0: between 0 and 0.5"),
         (["--suffixes", "nothing"], "--suffixes nothing: neither a file"),
         (["--backbone", "ViT-B-31"], "unknown backbone 'ViT-B-31'"),
         (["--backbone", "demo"], "the backbone demo is gone, small replaced it: leave out --backbone"),
         (["--out", "/nowhere/at/all/x"], "cannot write /nowhere/at/all/x: folder /nowhere/at/all does not exist"),
-        (["--check-on", "labelled"], "small is made already; name another folder with --engine"),
+        (["--check-on", "labelled"], "small exists already; name another folder with --engine"),
         (["--images", "/nowhere"], "/nowhere does not exist: give a picture or a folder"),
     ],
 )

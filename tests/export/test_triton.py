@@ -1,4 +1,4 @@
-"""The Triton repository: config.pbtxt parsed by protobuf with the published fields, the model run as Triton would."""
+"""The Triton repository: protobuf parses config.pbtxt with the published fields, and the model runs as in Triton."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCALARS = {"string": 9, "int32": 5, "int64": 3, "uint64": 4}
 
 
 def parse(text: str) -> Any:
-    """A ModelConfig message; protobuf's ParseError for a field or value that Triton does not know."""
+    """Return a ModelConfig message; protobuf raises ParseError for a field or value that Triton does not accept."""
     file = descriptor_pb2.FileDescriptorProto(name="model_config.proto", package="inference", syntax="proto3")
     for name, values in FACTS["enums"].items():
         enum = file.enum_type.add(name=name)

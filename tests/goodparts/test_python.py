@@ -56,7 +56,7 @@ def test_training_writes_a_recipe_for_an_engine(
     assert (trained.header.method, len(trained.header.shots)) == ("promptad", 2)
     assert trained.header.graph == read_spec(engine_folder).graph_id("plain", "fp32")
     assert trained.header.settings["steps"] == 3
-    with pytest.raises(SettingsError, match="method 'prompt': there are promptad, anople, memory"):
+    with pytest.raises(SettingsError, match="method 'prompt' is unknown: there are promptad, anople, memory"):
         goodparts.train(photos / "good", "ring", backbone=small, method="prompt")
     with pytest.raises(EngineError, match="holds an engine for small"):
         goodparts.train(photos / "good", "ring", backbone=vit)
@@ -66,5 +66,5 @@ def test_methods_are_measured_on_a_data_set(engine_folder: Path, photos: Path, t
     summary = goodparts.evaluate(photos, tmp_path, method=["memory"], shots=[1], engine=str(engine_folder))
     assert {(row.method, row.shots) for row in summary.rows} == {("memory", 1)}
     assert (tmp_path / "results.csv").is_file()
-    with pytest.raises(SettingsError, match="no option 'shot': there are data out layout"):
+    with pytest.raises(SettingsError, match="no option 'shot': the options are data out layout"):
         goodparts.evaluate(photos, tmp_path, shot=[1])

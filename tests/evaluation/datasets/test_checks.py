@@ -1,4 +1,4 @@
-"""Shots are the same everywhere; files that stand twice and masks that do not fit are reported."""
+"""Shots are the same on every machine; duplicate files and masks of a wrong size are reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DATA = Path(__file__).parents[3].parent / "shared" / "data"
 
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:
-    """Twenty files; shots are drawn by name and content alone."""
+    """Twenty files. They are no pictures, because shots are drawn only by name and content."""
     paths = [tmp_path / f"{index:03}.png" for index in range(20)]
     for path in paths:
         path.write_text(path.name)
@@ -76,7 +76,7 @@ def test_what_is_reported(tmp_path: Path) -> None:
 @pytest.mark.data
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real photos are not beside the repository")
 def test_real_photos_with_masks() -> None:
-    """Each set's own brightness as a map: no detector, but real masks of every kind are counted."""
+    """Count real masks of every kind; the brightness of each photo serves as its map."""
     data = open_data(DATA)
     assert set(data.categories) >= {"bottle", "kolektor_sdd", "leather", "magnetic_tile", "tire"}
     for category in data.categories:

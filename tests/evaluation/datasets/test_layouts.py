@@ -1,4 +1,4 @@
-"""Every layout in a tiny root of its own: what is read, and what is said when something is wrong with it."""
+"""Every layout in a tiny root of its own: what is read, and the errors for what is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Draw = Callable[..., Path]
 
 @pytest.fixture
 def draw(tmp_path: Path) -> Draw:
-    """Write pictures of their own content each, 12×10 grey, or masks of one value in a corner."""
+    """Write grey pictures, 12×10 and each different, or masks with one value in a corner."""
     count = 0
 
     def write(*names: str, mask: int = 0) -> Path:
@@ -35,7 +35,7 @@ def draw(tmp_path: Path) -> Draw:
 
 
 def names(data: DataSet, category: str) -> tuple[list[str], dict[str, str | None]]:
-    """What is learned from, and what is tested with, by paths from the root."""
+    """Return what is learned from and what is tested with, as paths from the root."""
     split = data.split(category)
     tests = {sample.path.relative_to(data.root).as_posix(): sample.defect for sample in split.test}
     assert list(split.train) == sorted(split.train)
@@ -155,7 +155,7 @@ def test_visa(draw: Draw) -> None:
     assert tests == {"pcb1/Data/Images/Anomaly/0.JPG": "anomaly", "pcb1/Data/Images/Normal/2.JPG": None}
     split = data.split("pcb1")
     assert split.text == "printed circuit board"
-    assert load_truth(split.test[0]).mask.sum() == 12  # its value is 2
+    assert load_truth(split.test[0]).mask.sum() == 12  # the value of its defect is 2
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -170,7 +170,7 @@ def test_realiad(draw: Draw, nested: bool) -> None:
     split = data.split("usb")
     assert [sample.defect for sample in split.test] == ["AK", "AK", None]
     assert [sample.marked for sample in split.test] == [True, False, True]
-    with pytest.raises(ImageError, match="has no mask: only metrics of images"):
+    with pytest.raises(ImageError, match="has no mask: it counts in image metrics only"):
         load_truth(split.test[1])
 
 
@@ -225,12 +225,12 @@ def test_plain(draw: Draw) -> None:
 
 def test_a_wrong_root(draw: Draw, tmp_path: Path) -> None:
     root = mvtec(draw)
-    for layout, said in (
+    for layout, message in (
         ("visa", r"is not a VisA root: no split_csv/1cls.csv in it; it has metal_nut$"),
         ("loco", r"is not a MVTec LOCO root: no test/logical_anomalies in it; it has metal_nut$"),
         (None, r"is no folder: name the one"),
     ):
-        with pytest.raises(FileError, match=said):
+        with pytest.raises(FileError, match=message):
             open_data(root if layout else tmp_path / "nowhere", layout)
     with pytest.raises(FileError, match=r"no known layout: looked for .*train/good.*; it has set; try .*set$"):
         open_data(tmp_path)
@@ -261,24 +261,24 @@ def test_what_is_missing_is_named(draw: Draw) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("pcb1,test,normal,../x.JPG,", "only paths within the data set"),
         ("pcb1,test,normal,/etc/passwd,", "only paths within the data set"),
         ("pcb1,test,anomaly,pcb1/Data/Images/Anomaly/0.JPG,", "lists '': only paths"),
         ("pcb1,test,normal,pcb1/9.JPG,", "pcb1: 1 listed files do not exist, the first is .*9.JPG"),
-        ("pcb1,train,anomaly,pcb1/Data/Images/Anomaly/0.JPG,", "is anomaly in train: train has only normal"),
+        ("pcb1,train,anomaly,pcb1/Data/Images/Anomaly/0.JPG,", "has the label anomaly in the split train: accepted"),
     ],
 )
-def test_lists_that_cannot_be_followed(draw: Draw, row: str, said: str) -> None:
-    with pytest.raises(FileError, match=said):
+def test_lists_that_cannot_be_followed(draw: Draw, row: str, message: str) -> None:
+    with pytest.raises(FileError, match=message):
         open_data(visa(draw, row)).split("pcb1")
 
 
 def test_damaged_lists(draw: Draw) -> None:
     root = loco(draw)
     (root / "pushpins" / "defects_config.json").write_text("[{}]")
-    with pytest.raises(FileError, match=r"defects_config.json is not what MVTec LOCO has"):
+    with pytest.raises(FileError, match=r"defects_config.json is not in MVTec LOCO's format"):
         open_data(root).split("pushpins")
     (root / "split_csv").mkdir()
     (root / "split_csv" / "1cls.csv").write_text("object,split\n")
@@ -287,7 +287,7 @@ def test_damaged_lists(draw: Draw) -> None:
     with pytest.raises(FileError, match="lists OK/S1/a.jpg to learn from, which is not OK"):
         open_data(realiad(draw, train="AK"), "realiad").split("usb")
     (root / "realiad_jsons" / "usb.json").write_text("{")
-    with pytest.raises(GoodpartsError, match="is not what Real-IAD has"):
+    with pytest.raises(GoodpartsError, match="is not in Real-IAD's format"):
         open_data(root, "realiad").split("usb")
 
 

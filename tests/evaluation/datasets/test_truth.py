@@ -1,4 +1,4 @@
-"""Masks: which pixels are defective, at the photo's size and at others."""
+"""Masks: which pixels are defective, at the photo's size and resized."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ def test_a_mask_that_marks_nothing_is_named_with_its_values(is_numbered: bool, p
 def test_masks_that_do_not_fit(tmp_path: Path) -> None:
     photo = save(tmp_path / "photo.png", np.zeros((8, 9), np.uint8))
     mask = save(tmp_path / "mask.png", np.full((9, 8), 7, np.uint8))
-    with pytest.raises(ImageError, match=r"mask.png is 8×9 pixels, its photo .*photo.png 9×8: a mask has"):
+    with pytest.raises(ImageError, match=r"mask.png is 8×9 pixels, its photo .*photo.png 9×8: a mask must have"):
         load_truth(Sample(photo, "hole", (mask,)))
     save(mask, np.full((8, 9), 7, np.uint8))
     areas = {value: Saturation("hole", 1, False) for value in (5, 6)}
-    with pytest.raises(ImageError, match="marks defects with 7: one of 5 6 is needed"):
+    with pytest.raises(ImageError, match="marks defects with 7: a mask must have one of the values 5 6"):
         load_truth(Sample(photo, "hole", (mask,), is_numbered=True), areas)
     mask.write_bytes(mask.read_bytes()[:50])
     with pytest.raises(ImageError, match="mask.png is damaged or cut short"):

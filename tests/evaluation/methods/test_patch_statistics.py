@@ -1,4 +1,4 @@
-"""Every method of patch statistics against its formula, spelled out place by place."""
+"""Every method of patch statistics against its formula, computed place by place."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def patch(features: Features, photo: int, place: int) -> Floats:
 
 
 def averaged(features: Features, photo: int, place: int) -> Floats:
-    """The mean over a patch and its neighbours."""
+    """Return the mean over a patch and its neighbours."""
     y, x = divmod(place, GRID[1])
     near = [
         patch(features, photo, j * GRID[1] + i)
@@ -96,8 +96,8 @@ def test_padim(count: int) -> None:
     np.testing.assert_array_equal(image, grid.max(axis=(1, 2)))
 
 
-def test_fastrecon_minimises_what_it_says() -> None:
-    """By stacking both terms into one ordinary least-squares problem."""
+def test_fastrecon_minimises_its_formula() -> None:
+    """Solve it as one ordinary least-squares problem, in which both terms are stacked."""
     weight, share = 2.0, 0.2
     rows = np.stack([averaged(SHOTS, *one) for one in every(SHOTS)])
     support = rows[coreset(rows, math.ceil(share * len(rows)), 12)].astype(float)

@@ -54,7 +54,7 @@ def test_rows_score_by_the_definitions_of_their_branches(ring: Path, small: Back
             np.testing.assert_allclose(grid.reshape(len(tests), -1), expected[1], atol=1e-5)
     turned = encoded.encode(np.ascontiguousarray(np.rot90(photos.views(good), axes=(1, 2))))
     upright, posed = (find_method(name).fit(data).score(turned)[0] for name in ("memory", "memory:poses=true"))
-    # The memory is float16, so a patch is not quite as near to itself as can be.
+    # The memory is float16, so a patch has a small distance to itself.
     assert posed.max() < 1e-3 < upright.min()
     photos.close()
     encoded.close()

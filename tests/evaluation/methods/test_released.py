@@ -1,4 +1,4 @@
-"""AnomalyDINO and SubspaceAD beside their released code, whose numbers on equal weights and pictures are recorded.
+"""AnomalyDINO and SubspaceAD against recorded numbers of their released code, with equal weights and pictures.
 
 The record was made by goodparts/benchmarks/peers/released_patch_methods.py with dammsi/AnomalyDINO b3435f0,
 facebookresearch/dinov2 b8931f7 and CLendering/SubspaceAD 2ca687e.
@@ -17,7 +17,7 @@ from goodparts.runtime.core.scoring import Features, Learned, fit_subspace, scor
 
 RECORD = Path(__file__).parents[2] / "data" / "released_patch_methods.npz"
 TOLERANCE = 1e-4
-"""Scores of both lie between 0 and 2; fp32 sums in another order made a difference of 7e-7 where it was recorded."""
+"""Scores of both lie between 0 and 2. When they were recorded, another order of fp32 sums made a difference of 7e-7."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_anomalydino_scores_photos_and_patches_as_released(
 def test_subspacead_scores_patches_as_released(features: tuple[Features, Features], record: dict[str, Any]) -> None:
     shots, tests = features
     assert fit_subspace(shots.memory[0].reshape(-1, 384)).components.shape[1] == record["subspacead_components"]
-    # A quarter of the squared distance, which lies between 0 and 1.
+    # Our score is a quarter of the squared distance, so that it lies between 0 and 1.
     seen = 4 * score(tests, learn(shots, "subspace")).grid
     np.testing.assert_allclose(seen, record["subspacead_maps"], atol=TOLERANCE)
     assert np.ptp(record["subspacead_maps"]) > 5 * TOLERANCE

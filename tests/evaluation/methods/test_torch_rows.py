@@ -1,4 +1,4 @@
-"""Rows with an encoder of their own: each against its definition, and all of them through the command."""
+"""Methods with an encoder of their own: each against its definition, and all of them through the command."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def test_ordinary_path_is_clip_as_open_clip_runs_it(vit: Backbone, views: Array8
     np.testing.assert_allclose(again.local, features.local, atol=1e-5)
 
 
-def test_value_path_adds_up_attentions_that_see_nothing_but_themselves(vit: Backbone, views: Array8) -> None:
+def test_value_path_adds_up_attentions_of_each_token_to_itself(vit: Backbone, views: Array8) -> None:
     tower = vit.visual
     with torch.inference_mode():
         local = tokens = tower.embed(torch.tensor(views))  # type: ignore[operator]
-        alone = torch.full((tokens.shape[1],) * 2, -math.inf).fill_diagonal_(0.0)
+        only_itself = torch.full((tokens.shape[1],) * 2, -math.inf).fill_diagonal_(0.0)
         for block in tower.blocks:  # type: ignore[union-attr]
-            local = local + block.attention(block.ln_1(tokens), attn_mask=alone)
+            local = local + block.attention(block.ln_1(tokens), attn_mask=only_itself)
             tokens = block(tokens)
         projected = tower.project(local[:, 1:])  # type: ignore[operator]
     expected = torch.nn.functional.normalize(projected, dim=-1).numpy()
@@ -83,7 +83,7 @@ def test_other_memories(vit: Backbone, views: Array8) -> None:
         features = make(vit).encode(views)
         assert len(features.memory) == count
         np.testing.assert_allclose(features.local, own.local, atol=1e-5)
-    # The last block's output is what CLIP projects, so a linear layer that starts as the projection starts as CLIP.
+    # CLIP projects the last block's output, so a linear layer that starts as the projection equals CLIP at first.
     tower = vit.visual
     last = torch.from_numpy(every_block(vit).encode(views).memory[-1])
     with torch.inference_mode():
@@ -105,7 +105,7 @@ def test_windows_and_their_spread() -> None:
     assert windows(grid, side)[4].tolist() == [5, 6, 9, 10]
 
 
-def test_a_window_is_encoded_alone(vit: Backbone, views: Array8) -> None:
+def test_a_window_is_encoded_without_its_surroundings(vit: Backbone, views: Array8) -> None:
     """What lies outside a window does not change its feature."""
     grid = vit.encoder.grid
     patch = views.shape[1] // grid[0]
@@ -124,12 +124,12 @@ def data(vit: Backbone, views: Array8) -> TrainingData:
 def test_winclip_of_a_shot_remembers_it(vit: Backbone, views: Array8, data: TrainingData) -> None:
     features = window_encoder(vit).encode(views)
     of_windows = dataclasses.replace(data, features=features)
-    (image, grid), (alone, patches) = (fit_winclip(of_windows, memory).score(features) for memory in (True, False))
-    np.testing.assert_allclose(image, alone / 2, atol=1e-5)
+    (image, grid), (zero_shot, patches) = (fit_winclip(of_windows, memory).score(features) for memory in (True, False))
+    np.testing.assert_allclose(image, zero_shot / 2, atol=1e-5)
     np.testing.assert_allclose(grid, patches, atol=1e-4)
     prototypes = of_windows.task.prompts("ensemble", lambda *_: pytest.fail("not learned yet"))
     expected = prompt_scores(features.global_, prototypes.image, math.exp(vit.logit_scale))
-    np.testing.assert_allclose(alone, expected, atol=1e-6)
+    np.testing.assert_allclose(zero_shot, expected, atol=1e-6)
 
 
 def test_linear_layers_and_prompts_are_learned_together(vit: Backbone, views: Array8) -> None:
@@ -145,7 +145,7 @@ def test_cocoop_shifts_the_context_by_the_photo(vit: Backbone, data: TrainingDat
     model = CoCoOp(vit, "ring", 0)
     whole = torch.from_numpy(data.features.global_)
     same = model(whole).detach()
-    torch.testing.assert_close(same[0], same[1])  # the net starts at no shift
+    torch.testing.assert_close(same[0], same[1])  # the net shifts nothing at first
     optimiser = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.1)
     losses = []
     for _ in range(3):
@@ -226,7 +226,7 @@ def test_anople_runs_through_the_engine_where_its_graph_reads_what_is_learned(
 ) -> None:
     learned: list[AnoPLeLearner] = []
     monkeypatch.setattr(AnoPLeLearner, "learn", lambda self: learned.append(self))
-    monkeypatch.setattr(anople_rows, "_LEARNERS", OrderedDict())  # another test's may be there
+    monkeypatch.setattr(anople_rows, "_LEARNERS", OrderedDict())  # may hold another test's learner
     command = ["evaluate", "--data", str(photos), "--engine", str(prompted_folder), "--out", str(tmp_path), *OF_VIT]
     assert main([*command, "--shots", "1", "--torch", "--method", "anople", "anople-text"]) == 0
     cells = json.loads((tmp_path / "results.json").read_bytes())["cells"]
@@ -234,8 +234,8 @@ def test_anople_runs_through_the_engine_where_its_graph_reads_what_is_learned(
     assert [cell["method"] for cell in cells] == ["anople", "anople", "anople-text"]
     assert (in_torch["backend"], text["backend"]) == ("torch", "torch only")
     assert deployed["backend"].partition(" ")[0] in BACKENDS
-    assert 0 < in_torch["difference"] < 1e-4  # a fused score may be further apart than the fp32 gate's 1e-5
-    assert len(learned) == 2  # for both backends once
+    assert 0 < in_torch["difference"] < 1e-4  # a fused score may differ by more than the fp32 gate's 1e-5
+    assert len(learned) == 2  # each method once, although anople runs on two backends
 
 
 def test_one_model_learns_all_categories_once(vit: Backbone, views: Array8, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +279,7 @@ def test_prompts_for_all_categories_are_learned_once_and_from_all(
     assert not np.array_equal(learned["nut"].pixel, learned["ring"].pixel)
     by_itself = learn("ring", {"ring": known["ring"]})
     assert not np.array_equal(by_itself.pixel, learned["ring"].pixel)
-    alone = PromptLearner(
+    single = PromptLearner(
         vit, vit.encode(halved(large)), "ring", GENERIC, promptad_settings("clean", steps=2)
     ).learn()  # fmt: skip
-    np.testing.assert_allclose(by_itself.pixel, alone.pixel, atol=1e-6)
+    np.testing.assert_allclose(by_itself.pixel, single.pixel, atol=1e-6)

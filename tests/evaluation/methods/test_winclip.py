@@ -20,7 +20,7 @@ MULTIPLIER = 1.0 / float(THEIRS["temperature"])
 
 @pytest.fixture(scope="module")
 def features(vit: Backbone) -> Features:
-    """Of the query and two good pictures."""
+    """The features of the query and of two good pictures."""
     return window_encoder(vit).encode(draw_pictures(vit.encoder.image_size))
 
 

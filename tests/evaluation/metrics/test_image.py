@@ -1,4 +1,4 @@
-"""Metrics of images against their slow definitions, scikit-learn, and values worked out by hand."""
+"""Metrics of images against their slow definitions, scikit-learn, and values computed by hand."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_as_scikit_learn(levels: int) -> None:
 
 def test_by_hand() -> None:
     bad = np.array([True, False, True, False])
-    # In order: bad 0.9, good 0.8, bad 0.7, good 0.1. Three of four pairs in order; precision 1 and 2/3 at the bad ones.
+    # Sorted: bad 0.9, good 0.8, bad 0.7, good 0.1. Three of four pairs are in order; precision at bad ones: 1 and 2/3.
     found = measure_images(bad, np.array([0.9, 0.8, 0.7, 0.1])).values
     assert found == pytest.approx({"image_auroc": 3 / 4, "image_aupr": 5 / 6, "image_f1max": 4 / 5})
     tied = measure_images(bad, np.zeros(4)).values
@@ -77,7 +77,7 @@ def test_by_hand() -> None:
     assert perfect == pytest.approx({"image_auroc": 1.0, "image_aupr": 1.0, "image_f1max": 1.0})
 
 
-def test_one_kind_alone_has_a_reason() -> None:
+def test_a_single_kind_gives_a_reason() -> None:
     found = measure_images(np.zeros(3, np.bool_), np.arange(3.0))
     assert found.missing["image_auroc"] == "both kinds are needed: all 3 images are good"
     assert math.isnan(found.values["image_f1max"])

@@ -1,4 +1,4 @@
-"""Metrics of maps against scikit-learn, every threshold tried in turn, and values worked out by hand."""
+"""Metrics of maps against scikit-learn, against a trial of every threshold, and against values computed by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MASKS = arrays(np.bool_, SHAPE)
 
 
 def regions_of(mask: Masks) -> list[set[tuple[int, int]]]:
-    """The 8-connected regions, by flooding."""
+    """Return the 8-connected regions, found by flood fill."""
     left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
     found = []
     while left:
@@ -42,7 +42,7 @@ def regions_of(mask: Masks) -> list[set[tuple[int, int]]]:
 
 
 def area_under(points: list[tuple[float, float]], limit: float) -> float:
-    """Of straight lines between points (x, y), from 0 to the limit, over the limit."""
+    """Return the area under straight lines between points (x, y), from 0 to the limit, divided by the limit."""
     area = 0.0
     for (x, y), (to_x, to_y) in pairwise(points):
         if x < limit and to_x > x:
@@ -53,7 +53,10 @@ def area_under(points: list[tuple[float, float]], limit: float) -> float:
 
 
 def slow_overlap(maps: Maps, masks: Masks, limit: float, saturations: list[list[int]] | None = None) -> float:
-    """PRO by trying every score as a threshold; each region's found area over its own or its saturation area."""
+    """Compute PRO by trying every score as a threshold.
+
+    A region's share is its found area divided by its own area or by its saturation area.
+    """
     points = [(0.0, 0.0)]
     for threshold in sorted(set(maps.ravel().tolist()), reverse=True):
         shares = []
@@ -124,26 +127,26 @@ def test_many_values_from_a_file_in_blocks(tmp_path: Path, monkeypatch: pytest.M
 def test_by_hand() -> None:
     scores = np.array([[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]], np.float32)
     mask = np.array([[1, 0, 1, 1, 0, 0, 0, 0, 0, 0]], np.bool_)
-    # Overlap is 1/2 up to a rate of 1/7, where the second region's two pixels follow.
+    # Overlap is 1/2 up to a rate of 1/7, where the second region's two pixels are found.
     found = tally(scores[None], mask[None])
     assert found["pixel_pro"] == pytest.approx((1 / 2 * 1 / 7 + (0.3 - 1 / 7)) / 0.3)
     assert found["pixel_auroc"] == pytest.approx(19 / 21)
     assert found["pixel_aupr"] == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
-    # Constant maps say nothing: both rates grow together.
+    # A constant map separates nothing: overlap and rate grow together.
     assert tally(np.zeros((1, 1, 10), np.float32), mask[None]) == pytest.approx(
         {"pixel_auroc": 0.5, "pixel_aupr": 0.3, "pixel_pro": 0.15}
     )
     with PixelTally() as taking:
         second = np.array([[0, 0, 1, 1, 0, 0, 0, 0, 0, 0]], np.bool_)
-        taking.add(scores, mask, [(mask & ~second, 1), (second, 1), (mask, 2)])  # they may overlap
-        # 1/3 and half of a third until the first good pixel; then everything.
+        taking.add(scores, mask, [(mask & ~second, 1), (second, 1), (mask, 2)])  # defects may overlap
+        # The overlap is 1/3 + 1/6 until the first good pixel, then 1.
         assert taking.measure(saturated_limit=0.5).values["pixel_spro"] == pytest.approx((1 / 2 * 1 / 7 + 5 / 14) / 0.5)
 
 
 def test_diagonal_neighbours_are_one_region() -> None:
     mask = np.eye(4, dtype=np.bool_)
     scores = np.zeros((4, 4), np.float32)
-    scores[0, 0] = 1  # a quarter of the one region, before any good pixel
+    scores[0, 0] = 1  # a quarter of the region is found before any good pixel
     assert tally(scores[None], mask[None], 1.0)["pixel_pro"] == pytest.approx((1 / 4 + 1) / 2)
 
 
@@ -165,7 +168,7 @@ def test_what_cannot_be_tallied() -> None:
     broken = scores.copy()
     broken[1, 1] = math.nan
     with PixelTally() as taking:
-        for said, given in (
+        for message, given in (
             (r"map is float64 \[2, 3\]", (scores.astype(np.float64), mask)),
             (r"mask is bool \[3, 2\]: bool \[2, 3\] is needed", (scores, mask.T)),
             (r"mask is uint8", (scores, mask.astype(np.uint8))),
@@ -173,7 +176,7 @@ def test_what_cannot_be_tallied() -> None:
             ("mask must cover every defect", (scores, mask, [(some, 1)])),
             ("saturation area 2 of a defect of 1 pixels", (scores, some, [(some, 2)])),
         ):
-            with pytest.raises(ValueError, match=said):
+            with pytest.raises(ValueError, match=message):
                 taking.add(*given)
         with pytest.raises(ValueError, match="limit 0"):
             taking.measure(0)

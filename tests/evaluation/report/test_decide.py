@@ -1,4 +1,4 @@
-"""What --decide recommends of made-up measurements, and the option through the command."""
+"""What --decide recommends for invented measurements, and the option through the command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def measured(method: str, seed: int, image: float, pixel: float | None = 0.5, ba
 
 
 def all_rows(gains: list[float], pixel: float | None = 0.5) -> list[Measurement]:
-    """Every row at 0.8 for as many seeds, but OTHER by so much above it, and a row of torch far above."""
+    """Return measurements of every row for a seed for each gain: 0.8, and for OTHER 0.8 plus the gain; torch's too."""
     return [
         measured(name, seed, 0.8 + (gain if name == OTHER else 0.0), pixel, backend)
         for seed, gain in enumerate(gains)
@@ -31,20 +31,20 @@ def all_rows(gains: list[float], pixel: float | None = 0.5) -> list[Measurement]
 
 
 def test_a_gain_that_every_draw_shows_is_recommended() -> None:
-    *_, said = recommend(all_rows([0.1, 0.11, 0.09]), "onnx")
-    assert said.startswith("recommended: --fusion paper --temperature exp: 0.7000 instead of 0.6500")
+    *_, last = recommend(all_rows([0.1, 0.11, 0.09]), "onnx")
+    assert last.startswith("recommended: --fusion paper --temperature exp: 0.7000 instead of 0.6500")
 
 
 @pytest.mark.parametrize("pixel", [0.5, None])
 def test_a_gain_that_may_be_chance_is_not(pixel: float | None) -> None:
-    *_, said = recommend(all_rows([0.1, -0.09, 0.02], pixel), "onnx")
-    assert said.startswith("recommended: the defaults; --fusion paper --temperature exp has")
-    assert said.endswith("which may be chance")
+    *_, last = recommend(all_rows([0.1, -0.09, 0.02], pixel), "onnx")
+    assert last.startswith("recommended: the defaults; --fusion paper --temperature exp has")
+    assert last.endswith("which may be chance")
 
 
 def test_one_draw_recommends_nothing() -> None:
-    assert recommend(all_rows([0.1]), "onnx")[-1].startswith("no recommendation: one draw")
-    assert recommend([], "onnx") == ["nothing to decide on: no draw has an AUROC of every row"]
+    assert recommend(all_rows([0.1]), "onnx")[-1].startswith("no recommendation: a single draw")
+    assert recommend([], "onnx") == ["no recommendation: in no draw of shots does every row have an AUROC"]
 
 
 def test_the_default_is_recommended_where_it_is_best() -> None:

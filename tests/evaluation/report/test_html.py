@@ -1,4 +1,4 @@
-"""The page opens offline, runs nothing, and no name becomes markup."""
+"""The page opens offline and runs nothing, and no name becomes markup."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def page() -> str:
 
 
 class Reader(HTMLParser):
-    """Tags with their attributes, and text."""
+    """Collects tags with their attributes, and text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,11 +71,11 @@ def test_nothing_is_fetched(page: str) -> None:
     assert not re.search(r"https?://|url\(|@import", page)
 
 
-def test_a_row_says_what_it_is(page: str) -> None:
+def test_the_legend_explains_a_row(page: str) -> None:
     assert "<dt>memory</dt><dd>memory only (PromptAD&#x27;s VAD)</dd>" in page
 
 
-def test_histogram_says_what_the_threshold_does(page: str) -> None:
+def test_a_histogram_states_what_the_threshold_does(page: str) -> None:
     assert "at the threshold 0.35 1 of 2 good are rejected, 1 of 2 bad are missed" in page
     assert page.count("stroke-dasharray") == 1
 
@@ -107,12 +107,12 @@ def test_a_browser_shows_it_and_fetches_nothing(page: str, tmp_path: Path) -> No
         shown = browse(nasty)
         assert "Worst mistakes" in shown
         assert "<script" not in shown
-        # what the browser laid out, found by a script of the test's own, which the page's policy would not run
+        # A script of the test reads what the browser laid out; the page's policy would not run it.
         loose = nasty.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
         assert "<title>4 6 false 1</title>" in browse(loose.replace("</body>", f"{PROBE}</body>"))
         with pytest.raises(TimeoutError):
             server.accept()
-        browse(nasty.replace("<h1>", f"{picture}<h1>"))  # and if a name did become markup, the policy holds
+        browse(nasty.replace("<h1>", f"{picture}<h1>"))  # even if a name became markup, the policy would hold
         with pytest.raises(TimeoutError):
             server.accept()
 

@@ -1,4 +1,4 @@
-"""Rows, ratios, aims, and the JSON's shape."""
+"""Rows, ratios, aims, and the shape of the JSON file."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_spread_is_over_seeds_of_the_mean_over_categories() -> None:
     assert to_csv(measurements, summary.metrics).splitlines()[-1] == b"b,memory,1,2,engine,,,"
 
 
-def test_papers_stand_beside_the_same_data_method_and_shots_alone() -> None:
+def test_papers_stand_beside_only_the_same_data_method_and_shots() -> None:
     measurements = [measurement("a", 0, 0.8)]
     whole, part = (Summary("MVTec AD", all_of_it, Evaluation(measurements=measurements)) for all_of_it in (True, False))
     mean = next(row for row in whole.findings().rows if row.name == "mean, memory, 1 shots: image_auroc")
@@ -69,7 +69,7 @@ def test_the_papers_file_is_sound() -> None:
         assert all(20 < value < 100 for values in paper.values.values() for value in values.values())
 
 
-def test_a_mean_of_some_categories_says_so_and_stands_beside_no_paper() -> None:
+def test_a_mean_of_some_categories_is_marked_and_stands_beside_no_paper() -> None:
     measurements = [measurement("a", 0, 0.8), msgspec.structs.replace(measurement("b", 0, 0.6), method="padim")]
     summary = Summary("MVTec AD", True, Evaluation(measurements=measurements))
     rows = {row.name: row for row in summary.findings().rows}
