@@ -49,7 +49,7 @@ def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
                              "ResNet, small's 30)")  # fmt: skip
     parser.add_argument("--neighbourhood", type=int, metavar="N",
                         help="average each patch of the memory over the NxN patches around it, N odd (default: 1, "
-                             "which averages nothing; 3 for small and timm's CNNs)")  # fmt: skip
+                             "which averages nothing; 3 for small)")  # fmt: skip
     parser.add_argument("--image-size", type=int, metavar="N",
                         help="side in pixels of the square picture that a timm: backbone reads, for a ViT a multiple "
                              "of its patch (default: that of its weights)")  # fmt: skip

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                           "prompts (default with a timm: backbone)")  # fmt: skip
     how.add_argument("--protocol", choices=get_args(Protocol), default="clean",
                      help="clean (default), or official: reproduce the released code")  # fmt: skip
-    how.add_argument("--seed", type=int, default=0, metavar="N")
+    how.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default 0)")
     add_no_shots(how)
     how.add_argument("--textures", type=Path, metavar="DIR",
                      help="pictures that AnoPLe fills its painted defects with, such as DTD's (default: drawn textures "
