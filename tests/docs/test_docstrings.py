@@ -54,12 +54,10 @@ def missing(function: Function, owner: ast.ClassDef | None) -> Iterator[str]:
     text = ast.get_docstring(function) or ""
     if function.name == "__init__":
         text = f"{owner and ast.get_docstring(owner)}\n{text}"
-    if not text:
-        if function.name not in PROMISED:
-            yield "a docstring"
-        return
     decorators = {ast.unparse(decorator).split(".")[-1] for decorator in function.decorator_list}
-    if decorators & {"property", "cached_property", "overload", "setter"}:
+    if not text and function.name not in PROMISED and not decorators & {"overload", "setter"}:
+        yield "a docstring"
+    if not text or decorators & {"property", "cached_property", "overload", "setter"}:
         return
     _, _, arguments = text.partition("Args:\n")
     for argument in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs):
