@@ -312,8 +312,8 @@ def test_damaged_files_are_refused(library: Library, recipe: Recipe, engine_fold
     for data, message in [
         (bytes(broken), "ring is damaged .its digest does not match its bytes.: copy or train it again"),
         (whole[:-1], "ring is damaged .its digest does not match"),
-        (whole[:100], "ring is damaged .it is not whole"),
-        (b"", "ring is damaged .it is not whole"),
+        (whole[:100], "ring is damaged .its end is missing"),
+        (b"", "ring is damaged .its end is missing"),
     ]:
         with pytest.raises(RefusedError, match=message):
             read_recipe(library, data, "ring")
