@@ -1,4 +1,4 @@
-"""`goodparts bench`: every benchmark has its own options, and is imported when it is chosen."""
+"""`goodparts bench`: every benchmark has its own options and is imported only when it is chosen."""
 
 from __future__ import annotations
 
