@@ -190,7 +190,8 @@ GP_API bool gp_bank_partition(gp_bank* bank, const float* queries, int64_t count
 /* The largest number of banks of a product. */
 #define GP_MAX_BANKS 8
 
-/* How the prompt score p and the memory score m of a patch become its score. */
+/* How the prompt score p and the memory score m of a patch become its score. The score of a view follows in the same
+ * way from its own p and m; with GP_RESIDUAL it is the highest score of its patches. */
 typedef enum {
   GP_PAPER = 0,       /* p·m/(p+m), as in PromptAD (CVPR 2024) */
   GP_RESIDUAL = 1,    /* m·exp(residual_weight·residual margin) */
@@ -209,8 +210,9 @@ typedef struct {
   int bank_count;                     /* from 1 to GP_MAX_BANKS */
   bool maximum_of_map;                /* take the memory's image score from the un-smoothed 400×400 map, not the grid */
   gp_fusion fusion;
-  /* For each bank the margin of the pixel prompts for each of its rows, [rows of the bank], finite; or NULL for every
-   * bank. GP_RESIDUAL needs them. A bank with margins must not grow while the scorer is in use. */
+  /* For each bank the margin of each of its rows, [rows of the bank], finite; or NULL for every bank. GP_RESIDUAL needs
+   * them. The margin of a patch is its cosine with the anomalous minus that with the normal pixel prompt. A bank with
+   * margins must not grow while the scorer is in use. */
   const float* margins[GP_MAX_BANKS];
   float residual_weight; /* used by GP_RESIDUAL only; finite, 0 or more */
 } gp_product;
@@ -224,7 +226,11 @@ typedef struct {
   const float* memory[GP_MAX_BANKS]; /* for each bank [views,P,width of the bank] */
 } gp_features;
 
-/* Where gp_scorer_run writes the scores. Every array is needed. Patches whose features are not finite score NaN. */
+/* Where gp_scorer_run writes the scores. Every array is needed. Patches whose features are not finite score NaN.
+ *
+ * The prompt score is the probability of the anomalous prototype. The memory score of a patch is half its cosine
+ * distance to the nearest row, as a mean over the banks. The memory score of a view is the maximum of its patches, or
+ * of its map with gp_product.maximum_of_map. */
 typedef struct {
   float* image;         /* [views]: the score of each view */
   float* grid;          /* [views,P]: the score of each patch */
