@@ -1,19 +1,19 @@
 # make test     set up .venv and run the tests
-# make soak     the long trials: a line whose surroundings fail for twenty minutes
-# make check    lint, format and types
-# make gpu-check  on a machine with a GPU: build, tests, benchmark, compute-sanitizer; then make gpu-check AGAIN=1
-# make gpu-bundle  the Python packages that gpu-check needs, for a machine without a registry: copy build/gpu_bundle there
-# make nvidia-check  what NVIDIA's compiler makes of every graph, without a GPU: benchmarks/results/nvidia_check.md
-# make wheel    this machine's wheel, tested in an environment of its own, in build/wheels
-# make docs     the documentation site, in build/site; a warning is an error
-# make demo     the whole job on drawn parts, without torch; build/demo/sheet.html shows it
+# make soak     run the long tests: a line whose cameras, disk and network fail again and again for twenty minutes
+# make check    check lint, format and types
+# make gpu-check  on a machine with a GPU: build, test, measure, run compute-sanitizer; AGAIN=1 repeats what failed
+# make gpu-bundle  download gpu-check's Python packages to build/gpu_bundle, to be copied to a machine without network
+# make nvidia-check  build every graph with NVIDIA's compiler, without a GPU: benchmarks/results/nvidia_check.md
+# make wheel    build this machine's wheel in build/wheels and test it in an environment of its own
+# make docs     build the documentation site in build/site; a warning is an error
+# make demo     run the whole job on drawn parts, without torch; build/demo/sheet.html shows the results
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/installed
 CPP = $(wildcard cpp_ext/*/*.h cpp_ext/*/*.hpp cpp_ext/*/*.c cpp_ext/*/*.cpp cpp_ext/*/*.cu)
-# Where tests/cpp_ext/headers.sh has been, the C++ runtime is checked too.
+# If tests/cpp_ext/headers.sh has downloaded its headers, the C++ runtime is checked too.
 ORT = $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*))
 HEADERS = $(if $(ORT),$(wildcard build/headers/usr))
 RUNTIME = $(if $(HEADERS),-DGOODPARTS_RUNTIME=ON -DCMAKE_PREFIX_PATH=$(abspath $(HEADERS)) -DONNXRuntime_LIBRARY=$(abspath $(ORT)))
@@ -35,7 +35,7 @@ check: $(STAMP) types
 	cmake -S cpp_ext -B build/tidy -DGOODPARTS_CUDA=OFF -DCMAKE_EXPORT_COMPILE_COMMANDS=ON $(RUNTIME) > build/tidy.log
 	$(BIN)/clang-tidy --quiet -p build/tidy $(TIDY)
 
-# PyTorch and NumPy are there already.
+# PyTorch and NumPy must already be installed on that machine.
 GPU_PYTHON ?= 3.12
 gpu-bundle:
 	rm -rf build/gpu_bundle
@@ -43,7 +43,7 @@ gpu-bundle:
 		$(patsubst %,--platform manylinux%_x86_64,_2_28 _2_17 2014) \
 		msgspec pillow safetensors threadpoolctl nanobind pytest hypothesis
 
-# It needs nothing but Python, nvcc and CMake; what else is missing is reported.
+# This needs only Python, nvcc and CMake. It reports other packages and tools that are missing.
 gpu-check:
 	$(PYTHON) tests/cpp_ext/gpu_check.py $(if $(AGAIN),--again)
 
@@ -56,7 +56,7 @@ wheel: $(STAMP)
 docs: $(STAMP) types
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
-# In an environment of its own, without torch, so that it soon begins.
+# The demo runs in an environment of its own without torch, which is installed quickly.
 demo:
 	$(PYTHON) -m venv build/demo-env
 	build/demo-env/bin/pip install --quiet --disable-pip-version-check -C cmake.define.GOODPARTS_CUDA=OFF ".[cpu]"
@@ -67,7 +67,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP)
 
-# The type checker cannot see an editable install's mapping of folders to packages; links show it.
+# The type checker does not read how an editable install maps folders to packages, so links do it.
 types:
 	mkdir -p build/types/goodparts
 	for file in __init__.py _native cli.py py.typed; do ln -sfn ../../../goodparts/$$file build/types/goodparts/$$file; done

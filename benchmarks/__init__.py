@@ -1,1 +1,1 @@
-"""How fast goodparts is on this machine, always beside a named peer measured in the same run."""
+"""Benchmarks of goodparts on this machine. A named peer is measured in the same run, wherever there is one."""

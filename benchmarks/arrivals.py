@@ -1,8 +1,9 @@
-"""How frames arrive: one right after another, in batches, or when a camera sends them.
+"""How frames arrive: one right after another, in batches, or at the rate of a camera.
 
-Back to back, the next frame waits for the last. A camera does not wait: a frame is due every 1/fps seconds, threads go
-to sleep and clocks drop in between, and latency counts from the moment at which the frame was due, whatever kept the
-line from it. The line takes the newest frame that is there; a frame that a newer one replaced before that is missed.
+Back to back, the next frame waits until the last one is done. A camera does not wait. A frame is due every 1/fps
+seconds; between frames, threads go to sleep and the processor lowers its clock. Latency is measured from the moment the
+frame was due, also if the line was still busy. The line takes the newest frame. A frame that is replaced by a newer one
+before the line takes it is missed.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from goodparts.runtime.core.errors import SettingsError
 from .timing import percentile
 
 StageMilliseconds = dict[str, float]
-"""Stage of an inspection → milliseconds per picture; empty for a call that has no stages."""
+"""The milliseconds per picture of each stage of an inspection; empty for a call without stages."""
 
 WARMUP_CALLS = 3
 """Untimed calls before the timed ones of every pattern."""
 
 
 class Clock(NamedTuple):
-    """now: returns seconds; sleep: waits for so many of them."""
+    """A clock that tests can replace. now: returns the time in seconds; sleep: waits for a number of seconds."""
 
     now: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], None] = time.sleep
@@ -39,8 +40,8 @@ REAL = Clock()
 class ArrivalPattern:
     """One way in which frames arrive.
 
-    batch: pictures per call. fps: the camera's frames per second; None is back to back. utilisation: the share of the
-    time in which the line is at work, by its own back-to-back median; the rate follows from it.
+    batch: pictures per call. fps: the camera's frames per second; None for back to back. utilisation: the share of the
+    time in which the line works. The rate follows from it and from the line's median latency back to back.
     """
 
     batch: int = 1
@@ -58,7 +59,7 @@ class ArrivalPattern:
 
     @property
     def paced(self) -> bool:
-        """Whether frames arrive at a rate, so that some can be missed."""
+        """Whether frames arrive at a fixed rate, so that some can be missed."""
         return self.fps is not None or self.utilisation is not None
 
 
@@ -67,10 +68,10 @@ BACK_TO_BACK = ArrivalPattern()
 
 @dataclass(frozen=True)
 class Latencies:
-    """What the calls under one arrival pattern took.
+    """The latencies of the calls under one arrival pattern.
 
-    seconds: latency of every call; stages: its stages; missed: frames that no call looked at; fps: the rate at which
-    frames arrived, None for back to back.
+    seconds: latency of every call; stages: the stages of every call; missed: frames that no call inspected; fps: the
+    rate at which frames arrived, None for back to back.
     """
 
     seconds: list[float]
@@ -92,7 +93,7 @@ LatenciesByPattern = dict[ArrivalPattern, Latencies]
 
 
 def call_back_to_back(call: Callable[[], StageMilliseconds], count: int, clock: Clock = REAL) -> Latencies:
-    """Call `count` times, and time each call by itself."""
+    """Call `count` times and time each call."""
     seconds: list[float] = []
     stages: list[StageMilliseconds] = []
     for _ in range(count):
@@ -104,7 +105,7 @@ def call_back_to_back(call: Callable[[], StageMilliseconds], count: int, clock: 
 
 
 def call_at_rate(call: Callable[[], StageMilliseconds], fps: float, frames: int, clock: Clock = REAL) -> Latencies:
-    """Inspect the newest of the frames 0 … frames−1 of a camera that starts now, again and again until the last."""
+    """Inspect the frames 0 to frames−1 of a camera that starts now: always the newest one, until the last."""
     seconds: list[float] = []
     stages: list[StageMilliseconds] = []
     start = clock.now()
@@ -123,9 +124,9 @@ def call_at_rate(call: Callable[[], StageMilliseconds], fps: float, frames: int,
 
 @dataclass(frozen=True)
 class LatencyTest:
-    """The arrival patterns that a contender meets in every round, back to back first, and how many frames of each.
+    """The arrival patterns of every round, and the number of frames of each.
 
-    Raises SettingsError where another pattern comes first.
+    Back to back must be the first pattern, or the constructor raises SettingsError.
     """
 
     patterns: tuple[ArrivalPattern, ...]
@@ -136,7 +137,7 @@ class LatencyTest:
             raise SettingsError(f"patterns start with {self.patterns[0].title!r}: back to back must come first")
 
     def run(self, call: Callable[[int], StageMilliseconds], clock: Clock = REAL) -> LatenciesByPattern:
-        """Time one round. call: takes the number of pictures, inspects them, and returns the stages per picture."""
+        """Time one round. call: takes a number of pictures, inspects as many, and returns the stages per picture."""
         latencies: LatenciesByPattern = {}
         for pattern in self.patterns:
             call_once = functools.partial(call, pattern.batch)
@@ -153,7 +154,7 @@ class LatencyTest:
 
 
 def merge_rounds(rounds: Iterable[Latencies]) -> Latencies:
-    """Return the latencies of one pattern in several rounds as one; its fps is the median of theirs."""
+    """Merge the latencies of one pattern in several rounds. The merged fps is the median of the rounds'."""
     parts = list(rounds)
     rates = [part.fps for part in parts if part.fps is not None]
     return Latencies(
@@ -165,8 +166,8 @@ def merge_rounds(rounds: Iterable[Latencies]) -> Latencies:
 
 
 def make_latency_test(fps: Sequence[float], batch: int, frames: int) -> LatencyTest:
-    """Return a test with these patterns: back to back; half busy, a rate that every line keeps up with; each camera's
-    rate; batches of 2, 4, … up to `batch` pictures."""
+    """Return a test with these patterns: back to back; half busy, which is a rate that every line can keep up with;
+    each camera's rate; and batches of 2, 4, … up to `batch` pictures."""
     batches = [2**power for power in range(1, 32) if 2**power < batch] + [batch] * (batch > 1)
     paced = (ArrivalPattern(utilisation=0.5), *(ArrivalPattern(fps=rate) for rate in fps))
     return LatencyTest((BACK_TO_BACK, *paced, *(ArrivalPattern(batch=size) for size in batches)), frames)

@@ -1,4 +1,4 @@
-"""Backbones to measure speed on: random weights, or an encoder's description without the model. Needs torch."""
+"""Backbones with random weights to measure speed on, and descriptions of encoders without a model. Needs torch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from goodparts.trainer.clip.weights import check_name
 
 
 def open_backbone(name: str) -> Backbone:
-    """Open a backbone with seeded random weights; `small` brings its own."""
+    """Open a backbone with seeded random weights; `small` has its own weights."""
     return Backbone.open(name, pretrained=None if name == DEFAULT_NAME else RANDOM)
 
 
 def describe_encoder(name: str) -> Encoder:
     """Describe a backbone's encoder from its configuration, without building a large model.
 
-    Raises BackboneError for a name that is neither `small` nor that of a ViT or a ResNet of open_clip.
+    Raise BackboneError unless the name is `small` or that of a ViT or a ResNet of open_clip.
     """
     if name == DEFAULT_NAME:
         return Backbone.open(name).encoder
@@ -28,8 +28,8 @@ def describe_encoder(name: str) -> Encoder:
     config = open_clip.get_model_config(name)
     if config is None or "layers" not in config["vision_cfg"]:
         raise BackboneError(
-            f"{name!r} is no ViT or ResNet that open_clip {open_clip.__version__} knows: "
-            f"{DEFAULT_NAME}, or one of those"
+            f"{name!r} is not a ViT or a ResNet of open_clip {open_clip.__version__}: "
+            f"{DEFAULT_NAME} or one of those is accepted"
         )
     vision = config["vision_cfg"]
     size, layers, width = vision["image_size"], vision["layers"], vision["width"]

@@ -1,7 +1,7 @@
-"""`goodparts bench NAME`: measure speed and accuracy on this machine, as a table, as JSON and as Markdown.
+"""`goodparts bench NAME`: measure speed and accuracy on this machine. The result is a table, JSON and Markdown.
 
-Every benchmark is a module with `add_arguments(parser)` and `measure(...) -> Findings`, whose keyword arguments are
-those options. The module is imported when its benchmark is chosen.
+Every benchmark is a module with `add_arguments(parser)`, which adds its options, and `measure(...) -> Findings`, which
+takes them as keyword arguments. The module is imported only when its benchmark is chosen.
 """
 
 from __future__ import annotations
@@ -56,19 +56,20 @@ BENCHMARKS = {
         "latency of a camera frame: every precision and backend, back to back, in batches, at cameras' rates",
     ),
 }
-"""Benchmark → its module in this package, and its line of help."""
+"""For each benchmark, its module in this package and its line of help."""
 
 COMPARE = "compare"
 
 
 class BenchmarkParser(argparse.ArgumentParser):
-    """The parser of one benchmark: once the benchmark is chosen, it imports the module and takes its options."""
+    """The parser of one benchmark. When the benchmark is chosen, it imports its module and adds its options."""
 
     def __init__(self, *, benchmark: str, **settings: Any) -> None:
         super().__init__(**settings)
         self._benchmark = benchmark
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Add the options of the benchmark, then parse. Raise SettingsError if a package that it needs is missing."""
         try:
             import_benchmark(self._benchmark).add_arguments(self)
         except ModuleNotFoundError as error:
@@ -80,6 +81,7 @@ class BenchmarkParser(argparse.ArgumentParser):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a subcommand for each benchmark, and `compare`."""
     benchmarks = parser.add_subparsers(dest="benchmark", metavar="NAME", required=True, parser_class=BenchmarkParser)
     for name, (_, text) in BENCHMARKS.items():
         add_outputs(benchmarks.add_parser(name, benchmark=name, help=text, description=text))
@@ -87,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure, print what was found, and write the files that were asked for."""
+    """Measure, print the results, and write the files that the options name."""
     if options.benchmark == COMPARE:
         return compare.run(options)
     arguments = vars(options).copy()
@@ -115,7 +117,7 @@ def import_benchmark(name: str) -> ModuleType:
 
 
 def name_what_is_missing(benchmark: str, error: ModuleNotFoundError) -> SettingsError:
-    """Return the error about a package that is not installed with the way to install it; raise it where it is ours."""
+    """Return an error that names the missing package and how to install it. Re-raise if it is a module of goodparts."""
     if (error.name or "").startswith("goodparts"):
         raise error
     return SettingsError(f"bench {benchmark} needs {error.name}: {install_line('dev')}")

@@ -17,12 +17,12 @@ HELP = "two reports of one benchmark, row beside row"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", type=Path, metavar="A.json", help="a report that --json wrote")
-    parser.add_argument("second", type=Path, metavar="B.json", help="another one")
-    parser.add_argument("--markdown", type=output_file, metavar="FILE", help="write the table for a reader")
+    parser.add_argument("second", type=Path, metavar="B.json", help="another report")
+    parser.add_argument("--markdown", type=output_file, metavar="FILE", help="write the table as Markdown")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the table and what else differs, and write the Markdown that was asked for."""
+    """Print the table and the other differences, and write the Markdown file that the options name."""
     findings = compare(read_report(options.first), read_report(options.second))
     (table,) = findings.tables
     print("\n".join([table.as_text(), *findings.remarks]))
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def compare(first: Report, second: Report) -> Findings:
-    """Make a table of all rows, second ÷ first where both have one; remarks name what else differs between the two."""
+    """Make a table of all rows, with second ÷ first for rows that both have. The remarks name the other differences."""
     findings = Findings(remarks=differences(first, second))
     first_rows, second_rows = ({key(row): row for row in report.rows} for report in (first, second))
     cells = []
@@ -48,7 +48,7 @@ def compare(first: Report, second: Report) -> Findings:
 
 
 def key(row: Row) -> tuple[str, str, str]:
-    """Return what makes two rows the same: a report may have a row of one name for every peer."""
+    """Return the key of a row. Rows of two reports with the same key are compared."""
     return row.name, row.unit, row.peer or ""
 
 
@@ -63,6 +63,6 @@ def differences(first: Report, second: Report) -> list[str]:
 
 
 def facts(report: Report) -> dict[str, str]:
-    """Return where a report comes from: machine, versions and commit by name."""
+    """Return the machine, the versions and the commit of a report, by name."""
     machine = {name: str(value) for name, value in msgspec.structs.asdict(report.machine).items()}
     return {**machine, **report.versions, "commit": report.commit or "unknown"}

@@ -1,8 +1,8 @@
-"""`make demo`: the whole job on drawn parts and a drawn surface, of kinds that the backbone has never seen.
+"""`make demo`: the whole job on drawn parts and a drawn surface, of kinds that the backbone was not trained on.
 
-It draws photos, learns each product from four good ones without torch, as `goodparts try` does, and inspects good and
-bad ones: with the limit that the four photos give, after settling in on a hundred parts of the line, and with examples
-of bad parts as well. Photos and one sheet stay in a folder.
+It draws photos, learns each product from four good photos without torch, as `goodparts try` does, and inspects good and
+bad parts. It does so with the threshold that the four photos give, with the one after settling in on a hundred parts of
+the line, and with the one that examples of bad parts give. The photos and one sheet stay in a folder.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ BAD_OF_LINE = 2
 """How many of the SETTLING_PARTS parts of the line are bad."""
 SIZE = (400, 400)
 SURFACE = "turned metal"
-"""A surface that the training of the backbone held out."""
+"""A surface that the backbone was not trained on."""
 SURFACE_DEFECTS = "scratch", "crack", "hole", "stain", "foreign body", "drop", "crease", "rust"
-"""The last four are held out too."""
+"""The backbone was not trained on the last four."""
 
 
 def draw(folder: Path, kind: str) -> None:
-    """Draw the photos of one product: `good`, `bad/<defect>`, parts as they come in `line`, and `bad_examples`."""
+    """Draw the photos of one product in the folders `good`, `bad/<defect>`, `line` and `bad_examples`.
+
+    `line` has parts as they come on the line: good ones, and a few bad ones.
+    """
     product = DrawnProduct(kind, LINE)
     defects = SURFACE_DEFECTS if kind == SURFACE else DEFECTS
     photos: list[tuple[str, int, str | None]] = [("good", index, None) for index in range(SHOTS)]
@@ -48,7 +51,7 @@ def draw(folder: Path, kind: str) -> None:
 
 
 def run(folder: Path, kinds: Sequence[str] = (*HELD_OUT_KINDS, SURFACE)) -> list[Trial]:
-    """Draw products, try each, and write the sheet of all, `sheet.html`."""
+    """Draw products, try each, and write one sheet with all results, `sheet.html`."""
     folders = [folder / kind for kind in kinds]
     with ProcessPoolExecutor() as pool:
         list(pool.map(draw, folders, kinds))
@@ -62,6 +65,7 @@ def run(folder: Path, kinds: Sequence[str] = (*HELD_OUT_KINDS, SURFACE)) -> list
 
 
 def main() -> None:
+    """Run the demo in the folder that the options name, and print the results."""
     parser = argparse.ArgumentParser(description="The whole job on drawn parts.")
     parser.add_argument("--out", type=Path, default=Path("build/demo"), metavar="DIR", help="default: %(default)s")
     folder = parser.parse_args().out.resolve()

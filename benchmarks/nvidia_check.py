@@ -1,7 +1,8 @@
-"""`make nvidia-check`: what NVIDIA's compiler makes of the graphs that CI does not build with it.
+"""`make nvidia-check`: build with NVIDIA's compiler the graphs that CI does not build with it.
 
-The real TensorRT-RTX parses and builds every kind of graph in every precision, for a GPU that need not be there. One
-table tells how many kernels each has, and how many of them are attention fused with its softmax. Nothing of it runs.
+The real TensorRT-RTX parses and builds every kind of graph in every precision. It does not need the GPU that it builds
+for. A table tells how many kernels each graph has, and how many of these compute attention fused with its softmax. The
+built graphs are not run.
 """
 
 from __future__ import annotations
@@ -43,18 +44,18 @@ BACKBONES: dict[str, tuple[Precision, ...]] = {
     "RN50": ("fp32", "fp16", "bf16", "int8"),
     "ViT-B-16-plus-240": ("fp32", "fp16", "bf16", "int8"),
 }
-"""Backbone → the precisions that are tried. `small` does not pass the gate in int8. The others have random weights,
-which are compiled to the same kernels."""
+"""The precisions that are tried for each backbone. `small` does not pass the parity check in int8. The other backbones
+have random weights, which are compiled to the same kernels."""
 PROMPTED = "ViT-B-16-plus-240"
 RTX_40 = (8, 9)
-"""The compute capability that is built for."""
+"""The compute capability that the graphs are built for."""
 FUSED_ATTENTION = re.compile(r"_gem[mv]_mha")
-"""How the names of kernels begin that compute attention with its softmax."""
+"""The beginning of the names of kernels that compute attention with its softmax."""
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler made of a graph: its kernels' names, the plan's size in bytes, the seconds that it took."""
+    """A graph that the compiler built: the names of its kernels, the size of the plan in bytes, the seconds it took."""
 
     kernels: tuple[str, ...]
     size: int
@@ -67,6 +68,8 @@ class Compiled:
 
 
 class _Lines(logging.Handler):
+    """A handler that keeps the messages of a log."""
+
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
@@ -104,14 +107,14 @@ def compile_graph(api: TensorRtApi, graph: Path, capability: tuple[int, int] = R
 
 
 def _kernels(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the kernels, which one line of the log lists beside shapes and waits."""
+    """Return the names of the kernels. One line of the log lists them, together with shape calls and waits."""
     layers = next(line for line in reversed(lines) if "Layers: Name: " in line).partition("I/O Tensors")[0]
     found = re.findall(r"Name: ([^,\s]+), LayerType: (\w+)", layers)
     return tuple(name for name, kind in found if kind not in ("shape_call", "signal", "wait"))
 
 
 def export(name: str, folder: Path) -> EngineSpec:
-    """Export a backbone's engine, as far as it is not there yet."""
+    """Export a backbone's engine, or what the folder still lacks of it."""
     backbone = Backbone.open(name, pretrained=None if name == "small" else "random")
     precisions = BACKBONES[name]
     if folder.is_dir():
@@ -128,7 +131,8 @@ def export(name: str, folder: Path) -> EngineSpec:
 
 
 def graphs(name: str, folder: Path) -> Iterator[tuple[str, Precision, Path]]:
-    """Yield every graph of an engine, and the plain ones fused with a product: what it is, its precision, its file."""
+    """Yield the title, the precision and the file of every graph of an engine and of the plain graphs fused with a
+    product."""
     spec = export(name, folder)
     for kind, graph in spec.graphs.items():
         for precision in graph.precisions:
@@ -146,13 +150,13 @@ def graphs(name: str, folder: Path) -> Iterator[tuple[str, Precision, Path]]:
 
 
 def main() -> None:
-    """Compile everything and write the table."""
+    """Build all graphs and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where engines are kept")
     parser.add_argument("--results", type=Path, required=True, metavar="FILE.md", help="where the table goes")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    open_library(TENSORRT_RTX)  # names what is missing
+    open_library(TENSORRT_RTX)  # raises an error that names what is missing
     api = TensorRtApi("tensorrt_rtx_bindings", "TensorRT-RTX")
     args.out.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -166,7 +170,7 @@ def main() -> None:
 
 
 def describe(api: TensorRtApi, rows: Sequence[Sequence[str]]) -> str:
-    """Return the table as Markdown, with what it proves and what it does not."""
+    """Return the table as Markdown, with an account of what it proves and what it does not."""
     head = ("graph", "precision", "kernels", "fused attentions", "plan, MB", "build, s")
     table = Table("", head, rows, left=(0, 1)).as_markdown()
     return f"""# What NVIDIA's compiler makes of the graphs

@@ -13,17 +13,20 @@ from goodparts.trainer.clip.names import LARGE_NAME
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add --json and --markdown, the files to write."""
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the rows, the machine and the versions")
-    parser.add_argument("--markdown", type=output_file, metavar="FILE", help="write the same for a reader")
+    parser.add_argument("--markdown", type=output_file, metavar="FILE", help="write the same as Markdown")
 
 
 def add_repeat(parser: argparse.ArgumentParser, default: int) -> None:
+    """Add --repeat, the number of timed rounds."""
     parser.add_argument(
         "--repeat", type=positive_integer, default=default, metavar="N", help="timed rounds (default: %(default)s)"
     )
 
 
 def add_backbone(parser: argparse.ArgumentParser) -> None:
+    """Add --backbone, whose weights are random unless it is `small`."""
     parser.add_argument(
         "--backbone",
         default=LARGE_NAME,
@@ -33,35 +36,36 @@ def add_backbone(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add the options of what is measured on an engine: its folder, its backbone and its precisions."""
+    """Add the options that choose an engine: its folder, its backbone and its precisions."""
     parser.add_argument(
         "--engine",
         type=Path,
         metavar="DIR",
-        help="use this engine, or put it there (default: the one that ships with goodparts, and a temporary one where "
-        "that does not do)",
+        help="use the engine in this folder, or make one there (default: the one that ships with goodparts, or a "
+        "temporary one for another backbone)",
     )
     parser.add_argument(
         "--backbone",
         metavar="NAME",
         help="small, or an open_clip ViT or CLIP ResNet; random weights "
-        f"(default: that of the engine; {LARGE_NAME} where one is made)",
+        f"(default: that of the engine; {LARGE_NAME} if one is made)",
     )
     add_precisions(parser)
 
 
 def add_precisions(parser: argparse.ArgumentParser) -> None:
+    """Add --precision, the precisions to measure."""
     parser.add_argument(
         "--precision",
         nargs="+",
         choices=get_args(Precision),
         dest="precisions",
-        help="only these (default: the engine's, or fp32 bf16)",
+        help="measure only these (default: those of the engine, or fp32 bf16)",
     )
 
 
 def add_threads(parser: argparse.ArgumentParser, text: str) -> None:
-    """Add --threads; text: whose threads they are."""
+    """Add --threads. text: the help text, which tells whose threads they are."""
     parser.add_argument("--threads", type=positive_integer, metavar="N", help=text)
 
 
@@ -88,7 +92,7 @@ def positive_number(text: str) -> float:
 
 
 def output_file(text: str) -> Path:
-    """Return the path; raises FileError now, before anything slow, where no file can be written there."""
+    """Return the path. Raise FileError if no file can be written there, now rather than after a slow measurement."""
     path = Path(text)
     require_folder_of(path)
     return path

@@ -1,6 +1,6 @@
-"""Frames, views, features and recipes made of seeded random numbers, with the shapes of real ones.
+"""Frames, views, features and recipes of seeded random numbers, with the shapes of real ones.
 
-Speed depends on nothing else. Nothing here needs torch.
+Speed depends only on the shapes. This module does not need torch.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ FRAME_SIZE = 1024, 1280
 
 
 def make_frame(size: tuple[int, int] = FRAME_SIZE) -> Array8:
-    """Return noise as a camera's frame, uint8 RGB [height,width,3]; size: height and width in pixels."""
+    """Return a frame of noise, uint8 RGB [height,width,3]. size: height and width in pixels."""
     return np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
 
 
 def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Recipe:
     """Make a recipe of random unit vectors.
 
-    graph: the id of the graph that it fits; shots: photos that its memory holds.
+    graph: the id of the graph that the recipe is valid for; shots: number of photos in its memory.
     """
     rng = np.random.default_rng(seed)
     rows = shots * encoder.grid[0] * encoder.grid[1]
@@ -68,7 +68,7 @@ def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Reci
 
 
 def make_features(encoder: Encoder, seed: int = 0) -> Features:
-    """Return random unit vectors as an encoder's features of one view."""
+    """Return features of one view that are random unit vectors."""
     rng = np.random.default_rng(seed)
     patches = encoder.grid[0] * encoder.grid[1]
     return Features(
@@ -80,7 +80,7 @@ def make_features(encoder: Encoder, seed: int = 0) -> Features:
 
 
 def make_views(encoder: Encoder, count: int, seed: int = 0) -> Array8:
-    """Return noise as an encoder reads it: uint8 RGB [count,S,S,3]."""
+    """Return views of noise, uint8 RGB [count,S,S,3], where S is the encoder's image size."""
     size = encoder.image_size
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), np.uint8)
 

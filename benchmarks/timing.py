@@ -1,8 +1,8 @@
-"""The clock: contenders take turns within one run, so that whatever else the machine does falls on all alike.
+"""Timing. Contenders take turns within one run, so that other work on the machine disturbs all of them equally.
 
-Libraries keep threads that spin for a while after their work, and on few cores they stall one another: mixed
-in one process, a call can take ten times as long as by itself. Contenders of different libraries therefore live
-in processes of their own (`Worker`), which sleep while they wait for their turn.
+The threads of a library keep spinning for a while after their work. On few cores, threads of several libraries in one
+process stall one another, and a call can take ten times as long as in a process of its own. Contenders of different
+libraries therefore run in separate processes (`Worker`), which sleep while they wait for their turn.
 """
 
 from __future__ import annotations
@@ -24,44 +24,44 @@ from goodparts.runtime.core.errors import BackendError, ParityError
 T = TypeVar("T")
 
 REST = 0.05
-"""Seconds after which the threads of the libraries here have gone to sleep."""
+"""Seconds after which the threads of the measured libraries have gone to sleep."""
 
 Contender = Callable[[int], tuple[float, T]]
-"""What is timed: takes the number of untimed calls, makes them and one timed call, and returns its seconds and its
-result."""
+"""A function that is timed. It takes a number of untimed calls, makes these calls and then one timed call, and returns
+the seconds and the result of the timed call."""
 
 
 @dataclass(frozen=True)
 class Timing(Generic[T]):
-    """Seconds of every timed call of one contender, and the calls' results."""
+    """The seconds and the results of all timed calls of one contender."""
 
     seconds: list[float]
     results: list[T]
 
     @property
     def median(self) -> float:
-        """Seconds."""
+        """The median of the seconds."""
         return percentile(self.seconds, 50)
 
     @property
     def p99(self) -> float:
-        """Seconds."""
+        """The 99th percentile of the seconds."""
         return percentile(self.seconds, 99)
 
 
 def percentile(values: list[float], rank: float) -> float:
-    """Return a percentile, linear between the two nearest values; of a few values, the 99th lies near the largest."""
+    """Return a percentile, interpolated between the two nearest values. Of few values, the 99th is near the largest."""
     return float(np.percentile(values, rank))
 
 
 def interleave(
     contenders: Mapping[str, Contender[T]], repeat: int, warmup: int = 1, settle: int = 0, rest: float = 0.0
 ) -> dict[str, Timing[T]]:
-    """Time contenders by turns, `repeat` times each; every other round runs backwards, against steady drift.
+    """Time contenders in turn, `repeat` times each. Every second round runs backwards, to cancel steady drift.
 
-    warmup: untimed calls of each at the start; settle: untimed calls before every timed one, so that a
-    contender finds its own data in the caches; rest: seconds before every turn, so that another process's
-    threads have stopped spinning.
+    warmup: untimed calls of each contender at the start; settle: untimed calls before every timed one, so that a
+    contender finds its own data in the caches; rest: seconds before every turn, in which the threads of other
+    processes stop spinning.
     """
     for contender in contenders.values():
         if warmup:
@@ -78,7 +78,7 @@ def interleave(
 
 
 def in_this_process(call: Callable[[], T]) -> Contender[T]:
-    """Return a contender that calls in this process."""
+    """Return a contender that makes the call in this process."""
 
     def take_turn(settle: int) -> tuple[float, T]:
         for _ in range(settle):
@@ -91,9 +91,10 @@ def in_this_process(call: Callable[[], T]) -> Contender[T]:
 
 
 def check_same(name: str, difference: float, tolerance: float) -> None:
-    """Raise ParityError where ours and the peer do not compute the same: their times would mean nothing.
+    """Raise ParityError if ours and the peer compute different results, because their times are then not comparable.
 
-    difference: the largest between their results; a NaN is refused too. tolerance: what is accepted.
+    difference: the largest difference between the results; NaN is not accepted. tolerance: the largest difference that
+    is accepted.
     """
     if not difference <= tolerance:
         raise ParityError(
@@ -103,15 +104,15 @@ def check_same(name: str, difference: float, tolerance: float) -> None:
 
 
 class Worker(Generic[T]):
-    """A contender in a process of its own. Use it as a context manager; calling it takes a turn."""
+    """A contender in a process of its own. It is a context manager; to call it takes one turn."""
 
     def __init__(
         self, prepare: Callable[..., Callable[[], T]], *arguments: Any, environment: Mapping[str, str] | None = None
     ) -> None:
         """Start the process.
 
-        prepare: a module's function, which the process calls with the arguments and which returns the call to be
-        timed. environment: variables that are set in the process and not here.
+        prepare: a function of a module. The process calls it with the arguments, and it returns the call to be timed.
+        environment: environment variables that are set only in the new process.
         """
         spawn = multiprocessing.get_context("spawn")
         self._connection, process_end = spawn.Pipe()
@@ -127,7 +128,7 @@ class Worker(Generic[T]):
         process_end.close()
 
     def __call__(self, settle: int) -> tuple[float, T]:
-        """Take a turn; raises what the call raised, and BackendError where the process has ended."""
+        """Take a turn. Raise what the call raised, or BackendError if the process has ended."""
         seconds, result = self._request(settle)
         return seconds, result
 
@@ -144,7 +145,7 @@ class Worker(Generic[T]):
         return answer
 
     def check(self) -> None:
-        """Wait until the call is prepared; raises what preparing it raised."""
+        """Wait until the call is prepared. Raise what its preparation raised."""
         self._request(None)
 
     def __enter__(self) -> Worker[T]:
@@ -162,9 +163,9 @@ class Worker(Generic[T]):
 
 
 def _serve(connection: Connection, prepare: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> None:
-    """Take turns in the worker's process until the other side closes; asked for None, answer that it is prepared."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it and ends this process
-    logging.disable(logging.WARNING)  # the parent logged the libraries' remarks already
+    """Take turns in the worker's process until the other side closes. The request None asks whether it is prepared."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives the signal and ends this process
+    logging.disable(logging.WARNING)  # the parent has already logged the libraries' warnings
     try:
         contender = in_this_process(prepare(*arguments))
         while True:

@@ -1,10 +1,11 @@
-# The device code, or what stands for it: the target goodparts_cuda. Included by CMakeLists.txt, whose _native links it.
-set(GOODPARTS_CUDA AUTO CACHE STRING "AUTO: with CUDA where nvcc is found and works; ON: or fail; OFF: without")
+# The target goodparts_cuda: the device code, or without CUDA a replacement whose functions fail. CMakeLists.txt
+# includes this file and links the target into _native.
+set(GOODPARTS_CUDA AUTO CACHE STRING "AUTO: with CUDA if nvcc is found and works; ON: with CUDA or fail; OFF: without")
 set_property(CACHE GOODPARTS_CUDA PROPERTY STRINGS AUTO ON OFF)
 
 set(use_cuda ${GOODPARTS_CUDA})
 if(use_cuda)
-  # JetPack does not put nvcc into PATH.
+  # JetPack does not add nvcc to PATH.
   find_program(GOODPARTS_NVCC nvcc PATHS ENV CUDA_PATH ENV CUDA_HOME /usr/local/cuda PATH_SUFFIXES bin)
   mark_as_advanced(GOODPARTS_NVCC)
   if(GOODPARTS_NVCC AND NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
@@ -24,8 +25,8 @@ if(NOT use_cuda)
   return()
 endif()
 
-# Machine code for every GPU with tensor cores that this nvcc knows, and the newest one's PTX for those to come. CMake
-# wants to be told before it looks at nvcc itself.
+# Make machine code for every GPU with tensor cores that this nvcc supports, and PTX of the newest for future GPUs.
+# CMake needs the list before it examines nvcc itself.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS} AND GOODPARTS_NVCC)
   execute_process(COMMAND ${GOODPARTS_NVCC} --version OUTPUT_VARIABLE version)
   string(REGEX MATCH "release ([0-9]+\\.[0-9]+)" version "${version}")
@@ -37,7 +38,7 @@ if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS} AND GOODP
   if(version VERSION_GREATER_EQUAL 12.9)
     list(APPEND archs 103 121)
   endif()
-  if(version VERSION_GREATER_EQUAL 13.0)  # Jetson Thor changed its number
+  if(version VERSION_GREATER_EQUAL 13.0)  # the number of Jetson Thor changed from 101 to 110
     list(APPEND archs 110)
   elseif(version VERSION_GREATER_EQUAL 12.8)
     list(APPEND archs 101)

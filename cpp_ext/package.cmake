@@ -1,4 +1,4 @@
-# What `cmake --install` puts where, and the CMake package: find_package(goodparts). Included by CMakeLists.txt.
+# What `cmake --install` installs, and the CMake package for find_package(goodparts). CMakeLists.txt includes this file.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -12,7 +12,7 @@ if(NOT BUILD_SHARED_LIBS)
 endif()
 set_target_properties(goodparts PROPERTIES
   VERSION ${SKBUILD_PROJECT_VERSION} SOVERSION 3  # GP_API_VERSION
-  INSTALL_RPATH_USE_LINK_PATH ON)  # an ONNX Runtime out of the system's folders is found where it was
+  INSTALL_RPATH_USE_LINK_PATH ON)  # so that an ONNX Runtime outside the system's folders is found after installation
 install(TARGETS ${parts} EXPORT goodpartsTargets)
 install(FILES include/goodparts.h TYPE INCLUDE)
 if(GOODPARTS_RUNTIME)

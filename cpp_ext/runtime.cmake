@@ -1,9 +1,9 @@
-# The whole runtime over ONNX Runtime, as a part of libgoodparts. Included by CMakeLists.txt.
+# The whole runtime, which uses ONNX Runtime, as a part of libgoodparts. CMakeLists.txt includes this file.
 list(APPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_SOURCE_DIR}/cmake)
 find_package(ONNXRuntime REQUIRED)
 find_package(OpenSSL REQUIRED)
 find_package(PNG REQUIRED)
-find_package(nlohmann_json 3.9 REQUIRED)  # headers: libgoodparts has nothing of it to load
+find_package(nlohmann_json 3.9 REQUIRED)  # headers only, so libgoodparts does not depend on a library
 
 add_library(goodparts_runtime STATIC
   runtime/detector.cpp runtime/engine.cpp runtime/fields.cpp runtime/files.cpp runtime/header.cpp runtime/product.cpp

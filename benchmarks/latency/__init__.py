@@ -1,1 +1,1 @@
-"""Benchmarks of speed, each beside a named peer that is measured in the same run."""
+"""Benchmarks of speed. A named peer is measured in the same run, wherever there is one."""

@@ -1,6 +1,6 @@
-"""The machine's ceilings, measured in torch: a matrix product's rate and that of a copy in memory.
+"""The machine's ceilings, measured in torch: the rate of a matrix product and that of a copy in memory.
 
-The functions that prepare a call run in processes of their own; torch is imported inside.
+The functions that prepare a call run in processes of their own and import torch themselves.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from ..peers.torch_encoder import Device, torch_type
 from .frame_inspection import time_calls
 
 SIDE = 2048
-"""The side of the two square matrices whose product shows the machine's ceiling."""
+"""The side of the two square matrices whose product measures the machine's ceiling."""
 MATRICES = 24
-"""The number of weight matrices, each of the encoder's size; like the encoder's, they do not all fit into a cache."""
+"""The number of weight matrices of the encoder's size. Like the encoder's weights, they do not all fit into a cache."""
 COPIED_BYTES = 1 << 28
-"""More than caches hold."""
+"""The bytes that are copied, more than caches hold."""
 
 
 def multiply_in_torch(
     precision: Precision, shape: tuple[int, int, int], matrices: int, device: Device, threads: int | None, count: int
 ) -> Callable[[], LatenciesByPattern]:
-    """Prepare products [m,k]·[k,n] of one left matrix and `matrices` right ones; int8 adds up in int32.
+    """Prepare products [m,k]·[k,n] of one left matrix with `matrices` right matrices. The sums of int8 are int32.
 
     shape: m, n and k.
     """
@@ -55,7 +55,7 @@ def multiply_in_torch(
 
 
 def copy_in_torch(size: int, device: Device, threads: int | None, count: int) -> Callable[[], LatenciesByPattern]:
-    """Prepare a copy of `size` bytes from one place in the device's memory to another."""
+    """Prepare a copy of `size` bytes within the device's memory."""
     import torch
 
     if threads is not None:
@@ -71,10 +71,10 @@ def copy_in_torch(size: int, device: Device, threads: int | None, count: int) ->
 
 
 def product_rate(latencies: LatenciesByPattern, shape: tuple[int, ...], matrices: int = 1) -> float:
-    """Return floating point operations per second of timed products; shape: m, n and k."""
+    """Return the floating-point operations per second of timed products. shape: m, n and k."""
     return 2 * matrices * math.prod(shape) / latencies[BACK_TO_BACK].percentile(50)
 
 
 def copy_rate(latencies: LatenciesByPattern) -> float:
-    """Return bytes per second, those read and those written, of timed copies of COPIED_BYTES."""
+    """Return the bytes per second, both read and written, of timed copies of COPIED_BYTES."""
     return 2 * COPIED_BYTES / latencies[BACK_TO_BACK].percentile(50)

@@ -1,4 +1,4 @@
-"""How much an encoder has to compute. Needs torch, which has the model."""
+"""How much an encoder computes. This needs torch for the model."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def encoder_flops(tower: Tower, full: bool = False) -> int:
-    """Count floating point operations per view, 2 per multiply-add, in matrix products, convolutions and attentions.
+    """Count the floating-point operations per view in matrix products, convolutions and attentions.
 
-    full: as if every block did all of both attentions and the MLP; else as the tower does it, where a ViT's last block
-    works on [CLS] only in its ordinary attention and its MLP. A ResNet has no blocks to save in.
+    A multiply-add counts as 2. full: count every block as if it did all of both attentions and the MLP. Otherwise count
+    what the tower does: in the last block of a ViT, the ordinary attention and the MLP work only on [CLS]. For a ResNet
+    both counts are equal.
     """
     if not isinstance(tower, VVTower):
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -27,7 +28,7 @@ def encoder_flops(tower: Tower, full: bool = False) -> int:
         queries = 1 if last and number not in tower.taps else tokens  # of the ordinary attention
         through_mlp = 1 if last else tokens
         mlp = sum(int(parameter.numel()) for parameter in block.mlp.parameters() if parameter.dim() == 2)
-        total += 2 * tokens * width * 3 * width  # queries, keys, values
+        total += 2 * tokens * width * 3 * width  # queries, keys and values
         total += 4 * (queries + tokens) * tokens * width  # both attentions
         total += 2 * (queries + tokens) * width * width  # their output projection
         total += 2 * through_mlp * mlp
@@ -35,7 +36,7 @@ def encoder_flops(tower: Tower, full: bool = False) -> int:
 
 
 def largest_product(tower: Tower) -> tuple[int, int, int] | None:
-    """Return rows, columns and depth of the first product of an MLP, a ViT's largest; None for a ResNet."""
+    """Return rows, columns and depth of a ViT's largest product, the first one of an MLP; None for a ResNet."""
     if not isinstance(tower, VVTower):
         return None
     width: int = tower.blocks[0].mlp.c_fc.in_features

@@ -1,4 +1,4 @@
-"""Engines to measure: one that is there or a new one, and which of its precisions run on which backends here."""
+"""Engines to measure: an existing one or a new one, and which of its precisions run on which backends here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..peers.torch_encoder import Device
 
 @dataclass(frozen=True)
 class PrecisionOnBackend:
-    """A precision on a backend, and the names under which its peer and its ceilings are measured."""
+    """A precision on a backend, and the names of its peer and its ceilings in the report."""
 
     backend: str
     precision: Precision
@@ -29,38 +29,39 @@ class PrecisionOnBackend:
 
     @property
     def device(self) -> Device:
+        """The device that the backend runs on, by its name in torch."""
         return "cpu" if self.backend in AUTO else "cuda"
 
     @property
     def arithmetic(self) -> Precision:
-        """What its products are computed in: ONNX Runtime on a CPU has none in fp16."""
+        """The precision in which products are computed. On CPUs, ONNX Runtime has no products in fp16."""
         return "fp32" if self.device == "cpu" and self.precision == "fp16" else self.precision
 
     @property
     def torch_precision(self) -> Precision:
-        """Its peer's precision: torch has no int8 without another export, and fp16 is for GPUs."""
+        """The precision of its peer. torch has no int8 without another export, and fp16 only on GPUs."""
         if self.device == "cpu":
             return self.precision if self.precision == "bf16" else "fp32"
         return "fp16" if self.precision == "int8" else self.precision
 
     def peer(self, compiled: bool = False) -> str:
-        """Return the name of the same encoder in torch; compiled: by torch.compile."""
+        """Return the name of the same encoder in torch. compiled: whether by torch.compile."""
         variant = "torch.compile" if compiled else "eager torch"
         return f"{variant} {self.torch_precision}{self._device_suffix}"
 
     @property
     def product(self) -> str:
-        """The name of a large matrix product in its arithmetic."""
+        """The name of a large matrix product in the same arithmetic."""
         return f"product {self.arithmetic}{self._device_suffix}"
 
     @property
     def encoder_product(self) -> str:
-        """The name of products of the encoder's size."""
+        """The name of products of the encoder's size in the same arithmetic."""
         return f"encoder's {self.product}"
 
     @property
     def copy(self) -> str:
-        """The name of a copy in its device's memory."""
+        """The name of a copy within the memory of the same device."""
         return f"copy in memory{self._device_suffix}"
 
     @property
@@ -69,23 +70,23 @@ class PrecisionOnBackend:
 
 
 def engine_folder(engine: Path | None, backbone: str | None, temporary: Path) -> Path:
-    """Return the folder that was named, or the shipped engine's, or where a backbone is asked for a temporary one."""
+    """Return the named folder; without one that of the shipped engine, or a temporary one if a backbone is named."""
     return engine or (SHIPPED if backbone is None else temporary / "engine")
 
 
 def open_or_make_engine(folder: Path, backbone: str | None, precisions: Sequence[Precision] | None) -> EngineSpec:
-    """Read the engine at `folder`, or make one where there is none.
+    """Read the engine in a folder, or make one if there is none.
 
-    An engine that is there may have any weights: speed does not depend on them.
+    An existing engine may have any weights, because speed does not depend on them.
 
     Args:
-        folder: Of the engine.
-        backbone: Its backbone's name; None for that of the engine which is there, or the default one.
-        precisions: Which a new engine gets; None for the usual ones.
+        folder: The engine's folder.
+        backbone: The name of its backbone; None for that of the existing engine, or for the default one.
+        precisions: The precisions of a new engine; None for the usual ones.
 
     Raises:
-        EngineError: The engine that is there is for another backbone.
-        BackendError: An engine must be made, and a package that makes engines is not installed.
+        EngineError: The existing engine has another backbone.
+        BackendError: An engine must be made, and a package that this needs is not installed.
     """
     if (folder / SPEC_NAME).is_file():
         spec = read_spec(folder)
@@ -109,7 +110,7 @@ def open_or_make_engine(folder: Path, backbone: str | None, precisions: Sequence
 
 
 def nothing_runs(remarks: Sequence[str]) -> BackendError:
-    """Return the error for an engine of which nothing runs here; remarks: why each of its precisions does not."""
+    """Return the error for an engine that does not run here. remarks: why each of its precisions does not run."""
     return BackendError("; ".join(["no precision of this engine runs on a backend here", *remarks]))
 
 
@@ -120,10 +121,10 @@ def find_precisions_on_backends(
     remarks: list[str],
     graph: GraphName = "plain",
 ) -> list[PrecisionOnBackend]:
-    """List every precision on every backend that the engine allows, or has a plan for, and that is installed here.
+    """List every precision on every backend that is installed here and that the engine allows or has a plan for.
 
-    precisions: only these; None for all that the engine has. remarks: takes one line for each that is left out.
-    graph: which of the engine's graphs.
+    precisions: only these; None for all precisions of the engine. remarks: gets one line for each that is left out.
+    graph: the engine's graph.
     """
     runnable: list[PrecisionOnBackend] = []
     for precision in precisions or spec.graph(graph).precisions:

@@ -1,7 +1,7 @@
-"""A process of its own, started by `bench start`: opens an engine and a recipe, inspects one frame, and prints the
-seconds of each step as a line of JSON.
+"""The process that `bench start` starts: it opens an engine and a recipe, inspects one frame, and prints the seconds of
+each step as a line of JSON.
 
-It imports what a line's program would, and nothing slow before the clock runs.
+It imports what the program of a line would import. Slow imports are timed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ STEPS = ("imports", "opening the engine", "opening the recipe", "first frame")
 
 
 def main() -> None:
-    """Open, inspect and print; the argument is JSON.
+    """Open, inspect and print.
 
-    engine, recipe: paths; backend; precision; tower: a file with the encoder as torch pickles it, which then stands in
-    the graph's place, or null.
+    The argument is JSON with these fields: engine and recipe, which are paths; backend; precision; tower, a file with
+    the encoder pickled by torch, which then replaces the graph, or null.
     """
     settings = json.loads(sys.argv[1])
     clock = [time.perf_counter()]
@@ -44,6 +44,7 @@ def main() -> None:
 
 
 def open_engine(*, engine: str, backend: str, precision: Any, tower: str | None, **_: str) -> Engine:
+    """Open the engine, or put the pickled tower in the place of its graph."""
     from goodparts.runtime import Engine
     from goodparts.runtime.engine.spec import read_spec
 

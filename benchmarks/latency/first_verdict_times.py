@@ -31,10 +31,11 @@ log = logging.getLogger(__name__)
 SHOTS = 4
 WHOLE = "process start to first verdict"
 TORCH = "torch fp32, its tower unpickled"
-"""The peer: the import, and the encoder with its weights in one `torch.load`, which is the least that torch needs."""
+"""The name of the peer. It imports torch and loads the encoder with its weights by one `torch.load`, which is the least
+that a program in torch must do."""
 
 Seconds = dict[str, float]
-"""WHOLE and every one of STEPS → seconds."""
+"""The seconds of WHOLE and of each of STEPS."""
 
 
 def time_first_verdicts(
@@ -45,16 +46,17 @@ def time_first_verdicts(
     candidates: list[PrecisionOnBackend],
     temporary: Path,
 ) -> None:
-    """Add rows for every precision on a backend, OpenVINO's on the CPU with a plan and without.
+    """Add rows for every precision on a backend, for OpenVINO on the CPU both with a plan and without.
 
-    The files are in the page cache. A GPU has its plan already: building one takes minutes, and is never part of a
-    start.
+    The files are in the page cache. For a GPU the plan already exists: to build one takes minutes, and a start never
+    does it.
 
     Args:
-        findings: Takes the rows, beside torch's where it is installed.
-        repeat: Timed starts of each.
-        folder: Of the engine, whose content is `spec`.
-        candidates: Those that run here.
+        findings: Gets the rows. torch is the peer if it is installed.
+        repeat: Number of timed starts of each.
+        folder: The engine's folder.
+        spec: The engine's content.
+        candidates: Precisions on backends that run here.
         temporary: A folder for recipes and copies of the engine.
     """
     bare, planned = (copy_without_plans(folder, temporary / name) for name in ("bare", "planned"))
@@ -78,7 +80,7 @@ def time_first_verdicts(
             starts[TORCH] = partial(start_process, with_tower, temporary)
     for name, start in list(starts.items()):
         try:
-            start()  # fills the caches, and shows whether it can
+            start()  # fills the caches, and fails if the candidate does not run here
         except BackendError as error:
             findings.remarks.append(f"{name} is left out: {error}")
             del starts[name]
@@ -95,7 +97,7 @@ def time_first_verdicts(
 
 
 def save_tower(backbone: str, folder: Path) -> Path:
-    """Pickle a backbone's image tower, as a program in torch would keep it; at the first call, and return the file."""
+    """Pickle a backbone's image tower, as a program in torch would keep it, at the first call. Return the file."""
     path = folder / "tower.pt"
     if not path.exists():
         import torch
@@ -108,7 +110,7 @@ def save_tower(backbone: str, folder: Path) -> Path:
 
 
 def copy_without_plans(folder: Path, target: Path) -> Path:
-    """Copy an engine without its plans, its files linked where the file system can; return the copy."""
+    """Copy an engine without its plans and return the copy. Files are linked if the file system supports it."""
 
     def link_or_copy(source: str, copy: str) -> None:
         try:
@@ -120,10 +122,10 @@ def copy_without_plans(folder: Path, target: Path) -> Path:
 
 
 def start_process(settings: dict[str, str | None], folder: Path) -> Seconds:
-    """Start a process in `folder`, away from other packages, and return its seconds until the verdict; the clock does
-    not wait for its end. Raises BackendError with its last line where it fails.
+    """Start a process and return its seconds until the verdict. The time in which the process ends does not count.
 
-    settings: as first_verdict.py takes them.
+    settings: the argument of first_verdict.py; folder: where the process runs, a folder without other packages. Raise
+    BackendError with the last line of its log if the process fails.
     """
     command = [sys.executable, "-m", "goodparts.benchmarks.latency.first_verdict", json.dumps(settings)]
     start = time.perf_counter()

@@ -1,16 +1,17 @@
-"""Latency of a camera frame, uint8 RGB 1280×1024 → Inspection with its map, for every precision and backend here.
+"""Latency of a camera frame, from uint8 RGB 1280×1024 to an Inspection with its map, for every precision and backend.
 
-Each contender lives in a process of its own and meets every arrival pattern in every round: back to back, at the rate
-that keeps it half busy, at cameras' rates (arrivals.py defines latency and misses there), and in batches. Rounds go by
-turns, so that noise falls on all alike. Peers, back to back only: the same encoder in torch, eager and compiled, with
-the same preprocessing and scoring around it, in the same precision where torch has it here and else in fp32; and
-anomalib's models. Ours runs as it ships, torch with its threads set so that it is fastest.
+Each contender runs in a process of its own and goes through every arrival pattern in every round: back to back, at the
+rate that keeps it half busy, at the rates of cameras, and in batches (arrivals.py defines latency and missed frames).
+Contenders take turns, so that noise disturbs all of them equally. The peers run back to back only. They are anomalib's
+models, and the same encoder in torch, eager and compiled, with the same preprocessing and scoring around it. torch runs
+in the same precision if it has it here, and otherwise in fp32. Ours runs as it ships, and torch with the setting of its
+threads that makes it fastest.
 
-The machine's ceilings are measured in the same rounds: a large matrix product in what the precision is computed in,
-and a copy in memory. Rows of their own: decoding a JPEG, which a camera's frame does not need; the search of the
-memory, which is part of scoring; and on a GPU the transfer of a view there and of its features back.
+The machine's ceilings are measured in the same rounds: a large matrix product in the arithmetic of the precision, and a
+copy in memory. These stages have rows of their own: decoding a JPEG, which a camera's frame does not need; the search
+of the memory, which is part of scoring; and on a GPU the transfer of a view there and of its features back.
 
-On a device without torch its peers, the ceilings and the encoder's work are left out.
+Without torch its peers, the ceilings and the encoder's work are left out.
 """
 
 from __future__ import annotations
@@ -54,26 +55,27 @@ log = logging.getLogger(__name__)
 
 REPEAT = 5
 FRAMES = 20
-"""The number of frames of each arrival pattern in one round; five rounds time a hundred."""
+"""The number of frames of each arrival pattern in one round. Five rounds time a hundred frames."""
 SHOTS = 4
 CALLS = 5
-"""In every round, of ceilings and stages."""
+"""The number of calls of every ceiling and stage in one round."""
 DEFAULT_FPS = (30.0, 60.0, 120.0)
 DEFAULT_BATCH = 4
 PEERS = {
-    "torch": "eager, of the same encoder",
-    "compile": "torch.compile of it, where there is a C++ compiler",
-    "anomalib": "WinCLIP and PatchCore, or small's trunk under PatchCore, in an environment of their own: gigabytes",
+    "torch": "the same encoder, eager",
+    "compile": "the same encoder by torch.compile, which needs a C++ compiler",
+    "anomalib": "WinCLIP and PatchCore, or PatchCore with small's network; their environment takes gigabytes",
 }
 DEFAULT_PEERS = ("torch", "compile")
 WITHOUT_TORCH = (
     "torch or open_clip is not installed: peers in torch, the machine's ceilings and the encoder's work are left out"
 )
 TORCH_AT_ITS_BEST = {"OPENBLAS_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-"""Left alone, numpy's threads and torch's stall one another in one process: many times slower on two cores."""
+"""Environment variables for torch. Without them the threads of numpy and torch stall one another in one process, which
+is many times slower on two cores."""
 
 StartContender = Callable[[], "Worker[LatenciesByPattern] | AnomalibPeer"]
-"""Starts the process of a contender."""
+"""A function that starts the process of a contender."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,16 +87,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.positive_number,
         default=DEFAULT_FPS,
         metavar="RATE",
-        help=f"of the cameras (default: {' '.join(f'{rate:g}' for rate in DEFAULT_FPS)})",
+        help=f"frame rates of the cameras (default: {' '.join(f'{rate:g}' for rate in DEFAULT_FPS)})",
     )
     parser.add_argument(
         "--batch",
         type=options.positive_integer,
         default=DEFAULT_BATCH,
         metavar="N",
-        help="batches up to N too (default: %(default)s)",
+        help="the largest batch (default: %(default)s)",
     )
-    options.add_threads(parser, "of the inference library, and of torch (default: as each likes)")
+    options.add_threads(parser, "threads of the inference library and of torch (default: the choice of each library)")
     peers = "; ".join(f"{name}: {text}" for name, text in PEERS.items())
     parser.add_argument(
         "--peers",
@@ -155,7 +157,7 @@ def measure(
 
 
 def add_encoder_work(findings: Findings, spec: EngineSpec) -> EncoderWork | None:
-    """Add the row of the encoder's work, which takes the model in torch; add a remark and return None without torch."""
+    """Add the row of the encoder's work, which needs the model in torch. Without torch add a remark and return None."""
     if not torch_installed():
         findings.remarks.append(WITHOUT_TORCH)
         return None
@@ -173,7 +175,7 @@ def add_encoder_work(findings: Findings, spec: EngineSpec) -> EncoderWork | None
 def start_contenders(
     stack: ExitStack, findings: Findings, starts: Mapping[str, StartContender]
 ) -> dict[str, Contender[LatenciesByPattern]]:
-    """Start those that can be prepared here, one after another; the others become remarks.
+    """Start the contenders one after another. For one that cannot be prepared here, add a remark.
 
     stack: ends their processes.
     """
@@ -183,7 +185,7 @@ def start_contenders(
             contender = start()
             stack.enter_context(contender)
             contender.check()
-        except Exception as error:  # torch.compile's, a library's own: whatever keeps one from running stops no other
+        except Exception as error:  # torch.compile and libraries raise many kinds; none may stop other contenders
             reason = first_line(error)
             log.warning("%s is left out: %s", name, reason)
             findings.remarks.append(f"{name} is left out: {reason}")
@@ -195,16 +197,16 @@ def start_contenders(
 
 
 def merge_patterns(rounds: list[LatenciesByPattern]) -> LatenciesByPattern:
-    """Merge the rounds of every arrival pattern into one."""
+    """Merge the rounds of each arrival pattern."""
     return {pattern: merge_rounds(latencies[pattern] for latencies in rounds) for pattern in rounds[0]}
 
 
 @dataclass(frozen=True)
 class FrameContenders:
-    """The contenders of this benchmark: ours, the peers, stages by themselves, and the machine's ceilings.
+    """The contenders of this benchmark: ours, the peers, single stages, and the machine's ceilings.
 
-    folder, spec: the engine; temporary: a folder for recipes; threads: a bound on threads, None for each library's own
-    choice; test: the arrival patterns of ours.
+    folder, spec: the engine; temporary: a folder for recipes; threads: the most threads, None for the choice of each
+    library; test: the arrival patterns of ours.
     """
 
     folder: Path
@@ -214,19 +216,20 @@ class FrameContenders:
     test: LatencyTest
 
     def recipe(self, precision: Precision) -> Path:
-        """Return the file of a recipe for a precision's graph; it is made at the first call."""
+        """Return the file of a recipe for the graph of a precision. The first call makes it."""
         path = self.temporary / f"{precision}.safetensors"
         if not path.exists():
             make_recipe(self.spec.encoder, self.spec.graph_id("plain", precision), SHOTS).save(path)
         return path
 
     def ours(self, candidate: PrecisionOnBackend) -> StartContender:
+        """Return our detector on this precision and backend."""
         recipe = self.recipe(candidate.precision)
         arguments = self.folder, recipe, candidate.backend, candidate.precision, self.threads, self.test
         return functools.partial(Worker, inspect_on_backend, *arguments)
 
     def peers(self, ours: Sequence[PrecisionOnBackend], names: Sequence[str]) -> dict[str, StartContender]:
-        """Return the named peers, each once per precision and device of ours; torch's only where it is installed."""
+        """Return the named peers. Those in torch are left out without torch; there is one per precision and device."""
         test = LatencyTest((BACK_TO_BACK,), self.test.frames)
         recipe = self.recipe("fp32")
         starts: dict[str, StartContender] = {}
@@ -245,7 +248,7 @@ class FrameContenders:
         return starts
 
     def stages(self, ours: Sequence[PrecisionOnBackend]) -> dict[str, StartContender]:
-        """Return the stages that the detector does not time by themselves."""
+        """Return the stages that the detector does not time separately."""
         starts: dict[str, StartContender] = {
             "decode": functools.partial(Worker, decode_jpeg, CALLS),
             "search": functools.partial(Worker, search_memory, self.spec.encoder, SHOTS, self.threads, CALLS),
@@ -257,7 +260,7 @@ class FrameContenders:
     def ceilings(
         self, ours: Sequence[PrecisionOnBackend], product: tuple[int, int, int] | None
     ) -> dict[str, StartContender]:
-        """Return the machine's ceilings; product: the shape of the encoder's largest, None where it has none."""
+        """Return the machine's ceilings. product: the shape of the encoder's largest product; None to leave it out."""
         starts: dict[str, StartContender] = {}
         for candidate in ours:
             settings = candidate.device, self.threads, CALLS

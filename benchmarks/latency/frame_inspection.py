@@ -1,6 +1,6 @@
-"""What `bench frame` times in processes of their own: whole inspections of a frame, and stages by themselves.
+"""What `bench frame` times in separate processes: whole inspections of a frame, and single stages.
 
-Each function prepares a call and returns it. Libraries are imported inside, so that a process holds its own only.
+Each function prepares a call and returns it. It imports its libraries itself, so that a process has no others.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ JPEG_QUALITY = 90
 def inspect_on_backend(
     folder: Path, recipe: Path, backend: str, precision: Precision, threads: int | None, test: LatencyTest
 ) -> Callable[[], LatenciesByPattern]:
-    """Prepare inspections as the product ships."""
+    """Prepare inspections by the detector as it ships."""
     return _time_inspections(Detector.open(folder, recipe, backend=backend, precision=precision, threads=threads), test)
 
 
@@ -43,7 +43,7 @@ def inspect_in_torch(
     folder: Path, recipe: Path, precision: Precision, device: Device, compiled: bool, threads: int | None,
     test: LatencyTest,
 ) -> Callable[[], LatenciesByPattern]:  # fmt: skip
-    """Prepare the same with the engine's encoder in torch, random weights, in the place of the graph."""
+    """Prepare the same inspections with the encoder in torch, with random weights, in the place of the graph."""
     import torch
 
     from ..backbones import open_backbone
@@ -63,7 +63,7 @@ def _time_inspections(detector: Detector, test: LatencyTest) -> Callable[[], Lat
         inspections = detector.predict_batch([frame] * batch)
         start = time.perf_counter()
         for inspection in inspections:
-            _ = inspection.map  # computed when asked for
+            _ = inspection.map  # the first access computes it
         map_milliseconds = (time.perf_counter() - start) * 1e3 / batch
         return {**inspections[0].milliseconds, "map": map_milliseconds}
 
@@ -71,13 +71,13 @@ def _time_inspections(detector: Detector, test: LatencyTest) -> Callable[[], Lat
 
 
 def decode_jpeg(count: int) -> Callable[[], LatenciesByPattern]:
-    """Prepare the decoding of a file, which a camera's frame does not need."""
+    """Prepare the decoding of a JPEG, which a camera's frame does not need."""
     data = draw_jpeg()
     return time_calls(lambda: decode(data, "frame"), count)
 
 
 def draw_jpeg() -> bytes:
-    """Return a drawn part of the frame's size as a JPEG."""
+    """Return a picture of a drawn part as a JPEG, in the size of a frame."""
     from goodparts.drawn.photos import DrawnProduct
     from PIL import Image
 
@@ -88,10 +88,10 @@ def draw_jpeg() -> bytes:
 
 
 def search_memory(encoder: Encoder, shots: int, threads: int | None, count: int) -> Callable[[], LatenciesByPattern]:
-    """Prepare the search of a view's patches in every bank of a memory of `shots` photos: most of the stage `score`."""
+    """Prepare the search of a view's patches in a memory of `shots` photos, which is most of the stage `score`."""
     core = native.core()
     if core is None:
-        raise BackendError("the search of the memory is the C++ core's, which cannot be loaded: see above")
+        raise BackendError("the search of the memory needs the C++ core, which cannot be loaded: see above")
     queries = [memory[0] for memory in make_features(encoder).memory]
     banks = []
     for rows in make_recipe(encoder, "0" * 64, shots).learned().banks:
@@ -107,7 +107,7 @@ def search_memory(encoder: Encoder, shots: int, threads: int | None, count: int)
 
 
 def transfer_in_torch(encoder: Encoder, device: Device, count: int) -> Callable[[], LatenciesByPattern]:
-    """Prepare the transfer of a view to the device and of its features back, by way of pinned memory on a GPU."""
+    """Prepare the transfer of a view to the device and of its features back; for a GPU through pinned memory."""
     import torch
 
     is_gpu = device == "cuda"
@@ -130,7 +130,7 @@ def transfer_in_torch(encoder: Encoder, device: Device, count: int) -> Callable[
 
 
 def time_calls(call: Callable[[], object], count: int) -> Callable[[], LatenciesByPattern]:
-    """Return a call that times `count` calls back to back; they have no stages, and no other arrival pattern."""
+    """Return a call that times `count` calls without stages, back to back only."""
 
     def call_without_stages() -> StageMilliseconds:
         call()

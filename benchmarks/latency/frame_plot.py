@@ -1,4 +1,4 @@
-"""A picture of latency distributions: every timed frame is a tick on an axis that all contenders share."""
+"""A picture of latency distributions. Every timed frame is a tick on an axis that all contenders share."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 from ..timing import percentile
 
 SCALE = 2
-"""Pixels per unit of the sizes below, for screens that have them."""
+"""Pixels per unit of the sizes below, for screens of high resolution."""
 AXIS = 640
 ROW, MARGIN, FOOT, TEXT = 24, 16, 44, 13
 NUMBERS = 150
-"""Width left for p50 and p99 in figures."""
+"""The width of the columns with the numbers p50 and p99."""
 INK, FAINT, TICK, BOX, TAIL = "#202020", "#d8d8d8", "#7a9cc4", "#1f4e8c", "#c25500"
 MAX_ROWS = 200
 
@@ -23,7 +23,7 @@ MAX_ROWS = 200
 def draw_distributions(distributions: Mapping[str, list[float]]) -> Image.Image:
     """Draw a tick for every frame, a bar from p50 to p90 and a mark at p99 on a logarithmic axis.
 
-    distributions: name → milliseconds; of more than MAX_ROWS the first are drawn.
+    distributions: milliseconds by name. Only the first MAX_ROWS are drawn.
     """
     rows = list(distributions.items())[:MAX_ROWS]
     font = ImageFont.load_default(TEXT * SCALE)
@@ -73,12 +73,12 @@ def to_png(picture: Image.Image) -> bytes:
 
 
 def span(values: list[float]) -> tuple[float, float]:
-    """Return the ends of the axis: a little beyond the smallest and the largest value, never one and the same."""
+    """Return the ends of the axis: a little beyond the smallest and the largest value, and never equal."""
     positive = [value for value in values if value > 0] or [1.0]
     return min(positive) / 1.15, max(positive) * 1.15
 
 
 def grid(low: float, high: float) -> list[float]:
-    """Return those of 1, 2, 5, 10, 20 … that lie inside the ends."""
+    """Return the values of the series 1, 2, 5, 10, 20 … between the ends."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [step * 10.0**power for power in powers for step in (1, 2, 5) if low <= step * 10.0**power <= high]

@@ -1,4 +1,4 @@
-"""The report of `bench frame`: rows, aims, tables and distributions from the contenders' latencies."""
+"""The report of `bench frame`: rows, aims, tables and distributions, computed from the contenders' latencies."""
 
 from __future__ import annotations
 
@@ -20,27 +20,30 @@ STAGES = {
     "search": "search of the memory, which is part of score",
     "transfer": "transfer of a view to the GPU and of its features back, which is part of encode",
 }
-"""Stages that are measured by themselves."""
+"""The stages that are measured separately, with their names in the report."""
 RANKS = (50, 90, 99)
 ENCODER_AIM = 1.5
-"""Encoder's time ÷ that of its own products at the measured rate."""
+"""The aim for the encoder's time ÷ the time of its products at the measured rate."""
 PACED_AIM = 1.3
-"""p99 at a rate that the line keeps up with ÷ p99 back to back."""
+"""The aim for p99 at a rate that the line keeps up with ÷ p99 back to back."""
 FEW_MISSES = 0.01
-"""Share of the frames; a line that misses more does not keep up, and its latency is that of waiting."""
+"""The share of frames that a line may miss. If it misses more, it does not keep up, and latency is mostly waiting."""
 TORCH_AIM = 3.0
-"""Times as fast as eager torch in fp32, the best of ours."""
+"""The aim for the speed of the best of ours, as a multiple of that of eager torch in fp32."""
 WINCLIP_AIM = 25.0
-"""Times as fast as anomalib's WinCLIP, the best of ours."""
+"""The aim for the speed of the best of ours, as a multiple of that of anomalib's WinCLIP."""
 TORCH, WINCLIP = "eager torch fp32", title("WinCLIP")
 
 AllLatencies = Mapping[str, LatenciesByPattern]
-"""Contender → arrival pattern → its latencies in all rounds."""
+"""The latencies of all rounds, by contender and arrival pattern."""
 
 
 class EncoderWork(NamedTuple):
-    """What an encoder computes: floating point operations per view; rows, columns and depth of its largest matrix
-    product, None for a ResNet."""
+    """How much an encoder computes.
+
+    operations: floating-point operations per view; product: rows, columns and depth of its largest matrix product, None
+    for a ResNet.
+    """
 
     operations: int
     product: tuple[int, int, int] | None
@@ -53,9 +56,9 @@ def add_precision_on_backend(
     work: EncoderWork | None,
     weights: int,
 ) -> None:
-    """Add rows and remarks about one of ours beside its peers.
+    """Add rows and remarks about one of ours, beside its peers.
 
-    work: what the encoder computes, None where it is not known; weights: bytes of the graph's.
+    work: how much the encoder computes, None if it is not known; weights: bytes of the graph's weights.
     """
     name = str(precision_on_backend)
     ours = latencies[name]
@@ -81,9 +84,10 @@ def add_precision_on_backend(
 
 
 def add_pattern(findings: Findings, name: str, ours: LatenciesByPattern, pattern: ArrivalPattern) -> None:
-    """Add one pattern besides back to back: its percentiles, what was missed or the pictures per second, and the aim.
+    """Add one pattern other than back to back: its percentiles, the missed frames or the pictures per second, and the
+    aim.
 
-    name: of the contender whose latencies `ours` are.
+    name: the contender with the latencies `ours`.
     """
     latencies, name = ours[pattern], f"{name}, {pattern.title}"
     for rank in RANKS:
@@ -103,7 +107,7 @@ def add_pattern(findings: Findings, name: str, ours: LatenciesByPattern, pattern
 def add_ceilings(
     findings: Findings, latencies: AllLatencies, ours: PrecisionOnBackend, work: EncoderWork, weights: int
 ) -> None:
-    """Add the encoder beside the machine's ceilings; nothing where no product was measured."""
+    """Add rows for the encoder beside the machine's ceilings. Add nothing if no product was measured."""
     if ours.product not in latencies:
         return
     encode = stage_median(latencies[str(ours)], "encode") / 1e3
@@ -127,7 +131,7 @@ def add_ceilings(
 
 
 def add_all_contenders(findings: Findings, latencies: AllLatencies, ours: Sequence[PrecisionOnBackend]) -> None:
-    """Add what belongs to no single one of ours: stages by themselves, copies, the best one's aims, and the tables."""
+    """Add what does not belong to one of ours: single stages, copies, the aims of the best one, and the tables."""
     for stage, name in STAGES.items():
         if stage in latencies:
             findings.add(name, milliseconds(latencies[stage], 50), "ms")
@@ -169,7 +173,7 @@ def latency_table(latencies: AllLatencies, names: Sequence[str]) -> Table:
 
 
 def stage_table(latencies: AllLatencies, names: Sequence[str]) -> Table:
-    """Make a table with a row per contender that has stages; medians, back to back."""
+    """Make a table of the stages' medians back to back, with a row per contender that has stages."""
     staged = [name for name in names if latencies[name][BACK_TO_BACK].stages[0]]
     stages = list(dict.fromkeys(stage for name in staged for stage in latencies[name][BACK_TO_BACK].stages[0]))
     rows = [
@@ -184,7 +188,7 @@ def stage_table(latencies: AllLatencies, names: Sequence[str]) -> Table:
 
 
 def distributions(latencies: AllLatencies, ours: Sequence[PrecisionOnBackend]) -> dict[str, list[float]]:
-    """Return the milliseconds of every frame by contender and arrival pattern; batches are left out."""
+    """Return the milliseconds of every frame, by contender and arrival pattern, without the batches."""
     return {
         f"{name}, {pattern.title}": [seconds * 1e3 for seconds in of_pattern.seconds]
         for name in inspecting(latencies, ours)
@@ -194,10 +198,10 @@ def distributions(latencies: AllLatencies, ours: Sequence[PrecisionOnBackend]) -
 
 
 def milliseconds(latencies: LatenciesByPattern, rank: float, pattern: ArrivalPattern = BACK_TO_BACK) -> float:
-    """Return a percentile of the latency; rank 100 is the largest."""
+    """Return a percentile of the latency in milliseconds; rank 100 is the largest."""
     return latencies[pattern].percentile(rank) * 1e3
 
 
 def stage_median(latencies: LatenciesByPattern, stage: str) -> float:
-    """Return the milliseconds of a stage, back to back; 0 where the contender does not have it."""
+    """Return the median milliseconds of a stage back to back, or 0 if the contender does not have the stage."""
     return percentile([stages.get(stage, 0.0) for stages in latencies[BACK_TO_BACK].stages], 50)

@@ -1,10 +1,11 @@
 """The device code: memory search beside torch, scoring besides the search, resizing a camera's frame, a whole frame.
 
-Search: 225 queries of width 896 against banks of 1, 4, 16 and 200 shots. Its peers are torch's matrix product followed
-by the maximum, and the product alone, which writes what the search never does; both get queries and rows in the format
-that is multiplied. Contenders are captured graphs, so that what the host takes to launch kernels is nobody's, and take
-turns. Data lie in device memory, small banks in the cache. The encoder of the whole frame is torch's, in fp16, of the
-shape of ViT-B-16-plus-240 with random weights: on a bare machine there is no other.
+The search has 225 queries of width 896 and banks of 1, 4, 16 and 200 shots. Its peers are torch's matrix product
+followed by the maximum, and the product by itself, which writes all products to memory, as the search does not. Both
+get queries and rows in the format that is multiplied. Contenders are captured graphs, so that the time in which the
+host launches kernels does not count, and they take turns. The data are in device memory, small banks in the cache. The
+encoder of the whole frame runs in torch, in fp16. It has the shape of ViT-B-16-plus-240 and random weights, because a
+bare machine has no other encoder.
 """
 
 from __future__ import annotations
@@ -38,25 +39,25 @@ from .. import options
 from ..timing import Contender, Timing, check_same, interleave
 
 REPEAT = 50
-CALLS = 20  # of a captured graph in each timed turn
+CALLS = 20  # replays of a captured graph in each timed turn
 QUERIES, WIDTH, JOINT, GRID = 225, 896, 640, (15, 15)
 ROWS = (225, 900, 3600, 45_000)
-SMALL = 3600  # rows, at most: here the maximum and the launches count
-SHOT_ROWS = 900  # of four shots
+SMALL = 3600  # rows of a small bank, at most; in these the maximum and the launches take most of the time
+SHOT_ROWS = 900  # rows of four shots
 FRAME_SIZE, SIDE = (2048, 2448), 240
 AIMED_ROWS = (900, 3600)
 AIM_TORCH, AIM_PRODUCT, AIM_SCORING = 1.2, 0.6, 50.0
 BATCHES = (1, 8, 32)
 BLOCKS, HEADS = 12, 14
 DEVICE = "cuda"
-TOLERANCE = {"fp16": 1e-3, "bf16": 6e-3, "int8": 6e-3}  # fp16 products are rounded to fp16 by torch
+TOLERANCE = {"fp16": 1e-3, "bf16": 6e-3, "int8": 6e-3}  # torch rounds the products of fp16 to fp16
 
 TORCH, PRODUCT = "torch matrix product and max", "the product alone"
 
 
 @dataclass(frozen=True)
 class Search:
-    """Ours and torch's search of one bank; each call leaves the largest products in an array."""
+    """Our search of one bank and torch's. Each call writes the largest products to an array."""
 
     ours: Callable[[], None]
     peer: Callable[[], None]
@@ -77,7 +78,7 @@ def measure(*, repeat: int) -> Findings:
 
 
 def steps(cuda: Any, repeat: int) -> Iterator[Callable[[Findings], None]]:
-    """Yield what adds the rows, one step after the other."""
+    """Yield functions that each measure one step and add its rows."""
     for precision in ("fp16", "bf16", "int8"):
         if precision == "bf16" and torch.cuda.get_device_capability()[0] < 8:
             continue
@@ -91,7 +92,7 @@ def steps(cuda: Any, repeat: int) -> Iterator[Callable[[Findings], None]]:
 
 
 def device_code() -> Any:
-    """Return goodparts._native.cuda; BackendError where it, or torch, cannot use a GPU."""
+    """Return goodparts._native.cuda. Raise BackendError if it or torch cannot use a GPU."""
     core = native.core()
     cuda = getattr(core, "cuda", None)
     if cuda is None or not cuda.available():
@@ -103,11 +104,12 @@ def device_code() -> Any:
 
 
 def unit_vectors(rows: int, width: int) -> torch.Tensor:
+    """Draw vectors of length 1 on the device, float32 [rows,width]."""
     return torch.nn.functional.normalize(torch.randn(rows, width, device=DEVICE), dim=1)
 
 
 def add_search(findings: Findings, cuda: Any, rows: int, precision: str, repeat: int) -> None:
-    """Add the search of one bank; precision: of queries and rows."""
+    """Add rows for the search of one bank. precision: of queries and rows."""
     search = prepare_search(cuda, rows, precision)
     calls = {"ours": search.ours, "peer": search.peer, "product": search.product}
     timings = interleave({name: capture(call) for name, call in calls.items()}, repeat, warmup=2, settle=1)
@@ -124,6 +126,7 @@ def add_search(findings: Findings, cuda: Any, rows: int, precision: str, repeat:
 
 
 def prepare_search(cuda: Any, rows: int, precision: str) -> Search:
+    """Prepare our search and torch's of one bank with random rows, in the given precision."""
     bank_rows, queries = unit_vectors(rows, WIDTH), unit_vectors(QUERIES, WIDTH)
     bank = cuda.Bank(WIDTH, precision)
     bank.append(bank_rows)
@@ -154,10 +157,10 @@ def prepare_search(cuda: Any, rows: int, precision: str) -> Search:
 def torch_in_int8(
     queries: torch.Tensor, rows: torch.Tensor, best: torch.Tensor
 ) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Prepare torch's product and maximum, and its product, in int8.
+    """Prepare torch's product with the maximum, and its product by itself, in int8.
 
-    Queries and rows are scaled row by row beforehand; rows are repeated up to a multiple of 8, as torch needs them.
-    best: takes the largest product of every query.
+    Queries and rows are scaled one by one beforehand. Some rows are repeated, because torch needs a multiple of 8.
+    best: the array for the largest product of every query.
     """
     rows = torch.cat([rows, rows[: -len(rows) % 8]])
     scales = [vectors.abs().amax(dim=1, keepdim=True) / 127 for vectors in (queries, rows)]
@@ -177,13 +180,14 @@ def torch_in_int8(
 
 
 def random_prompts() -> Floats:
+    """Draw prototypes of length 1, float32 [2,JOINT]."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((2, JOINT)).astype(np.float32)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def memory_of_four_shots(cuda: Any) -> list[Any]:
-    """Return two banks of four shots' rows."""
+    """Return two banks with the rows of four shots."""
     banks = [cuda.Bank(WIDTH) for _ in range(2)]
     for bank in banks:
         bank.append(unit_vectors(SHOT_ROWS, WIDTH))
@@ -191,12 +195,12 @@ def memory_of_four_shots(cuda: Any) -> list[Any]:
 
 
 def empty_scores() -> list[torch.Tensor]:
-    """Return where a Scorer writes the seven scores of one view."""
+    """Return arrays for the seven scores that a Scorer writes for one view."""
     return [torch.empty((1, *GRID) if grid else (1,), device=DEVICE) for grid in (0, 1, 0, 0, 1, 1, 1)]
 
 
 def add_scoring(findings: Findings, cuda: Any, repeat: int) -> None:
-    """Add what the prompts, the fusion and the maximum add to the search, at 4 shots and one view."""
+    """Add rows for scoring with 4 shots and one view, beside its search."""
     banks, out = memory_of_four_shots(cuda), empty_scores()
     patches = GRID[0] * GRID[1]
     global_, local = unit_vectors(1, JOINT).half(), unit_vectors(patches, JOINT).half()[None]
@@ -227,7 +231,7 @@ def add_scoring(findings: Findings, cuda: Any, repeat: int) -> None:
 
 
 def add_resize(findings: Findings, cuda: Any, repeat: int) -> None:
-    """Add the resizing of a frame that lies on the device already, beside what it takes to bring it there."""
+    """Add a row for resizing a frame that is on the device already, beside copying it there."""
     host = pinned(torch.randint(0, 256, (*FRAME_SIZE, 3), dtype=torch.uint8))
     frame = host.to(DEVICE)
     small = torch.empty(SIDE, SIDE, 3, device=DEVICE, dtype=torch.uint8)
@@ -245,7 +249,7 @@ def add_resize(findings: Findings, cuda: Any, repeat: int) -> None:
 
 
 class Encoder(torch.nn.Module):
-    """An encoder of the shape of ViT-B-16-plus-240, with random weights: uint8 [B,240,240,3] in, unit vectors out."""
+    """An encoder with the shape of ViT-B-16-plus-240 and random weights: from uint8 [B,240,240,3] to unit vectors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -259,7 +263,7 @@ class Encoder(torch.nn.Module):
         self.project = torch.nn.Linear(WIDTH, JOINT, bias=False)
 
     def forward(self, views: torch.Tensor) -> list[torch.Tensor]:
-        """Return the global, the local and two memories' features."""
+        """Return the global features, the local features and those of two memories."""
         pixels = views.permute(0, 3, 1, 2).to(self.project.weight.dtype) / 255
         tokens = self.patches(pixels).flatten(2).transpose(1, 2)
         memory = []
@@ -271,12 +275,13 @@ class Encoder(torch.nn.Module):
 
 
 def make_encoder() -> Encoder:
+    """Make the encoder on the device, in fp16."""
     return Encoder().to(DEVICE, torch.float16).eval()
 
 
 @torch.inference_mode()
 def add_encoder(findings: Findings, batch: int, repeat: int) -> None:
-    """Add one batch size of the encoder."""
+    """Add a row for the encoder with one batch size."""
     encoder = make_encoder()
     views = torch.randint(0, 256, (batch, SIDE, SIDE, 3), dtype=torch.uint8, device=DEVICE)
     timings = interleave({"ours": capture(lambda: encoder(views))}, repeat, warmup=2, settle=1)
@@ -285,7 +290,10 @@ def add_encoder(findings: Findings, batch: int, repeat: int) -> None:
 
 @torch.inference_mode()
 def add_frame(findings: Findings, cuda: Any, repeat: int) -> None:
-    """Add a frame from the host's memory to its scores there, beside the encoder by itself, waits included."""
+    """Add a row for a whole frame, from the host's memory to the scores there, beside its encoder.
+
+    The time includes the waits for the copies.
+    """
     encoder, banks, out = make_encoder(), memory_of_four_shots(cuda), empty_scores()
     host = pinned(torch.randint(0, 256, (*FRAME_SIZE, 3), dtype=torch.uint8))
     frame, views = host.to(DEVICE), torch.empty(1, SIDE, SIDE, 3, device=DEVICE, dtype=torch.uint8)
@@ -308,7 +316,7 @@ def add_frame(findings: Findings, cuda: Any, repeat: int) -> None:
 
 
 def pinned(array: torch.Tensor) -> torch.Tensor:
-    """Return the array in page-locked memory of the host."""
+    """Return a copy of the array in page-locked memory of the host."""
     return array.pin_memory()
 
 
@@ -318,9 +326,8 @@ def stream() -> int:
 
 
 def capture(call: Callable[[], None]) -> Contender[None]:
-    """Capture the kernels of a call once; a turn of the contender times CALLS replays with events, and returns their
-    mean."""
-    cuda: Any = torch.cuda  # typed in part
+    """Capture the kernels of a call. A turn of the contender times CALLS replays with events and returns their mean."""
+    cuda: Any = torch.cuda  # torch's types are incomplete
     side = cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -346,11 +353,12 @@ def capture(call: Callable[[], None]) -> Contender[None]:
 
 
 def microseconds(timing: Timing[None]) -> float:
+    """Return the median in microseconds."""
     return timing.median * 1e6
 
 
 def gpu_versions() -> dict[str, str]:
-    """Return the GPU, its driver, and the CUDA of torch."""
+    """Return the names and versions of the GPU, its driver, and the CUDA that torch uses."""
     versions = {"gpu": torch.cuda.get_device_name(), "cuda of torch": torch.version.cuda or "none"}
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
@@ -364,7 +372,7 @@ def gpu_versions() -> dict[str, str]:
 def main() -> int:
     """Measure as `goodparts bench gpu` does, and write the rows with the GPU's name to a JSON file after each step.
 
-    A step that fails does not stop the others. Returns 1 where one failed.
+    A step that fails does not stop the others. Return 1 if a step failed, else 0.
     """
     parser = argparse.ArgumentParser(description=(main.__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, required=True, metavar="FILE")

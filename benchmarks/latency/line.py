@@ -1,11 +1,12 @@
-"""`goodparts watch` as it stands on a line: four H.264 recordings as cameras, one engine, observed from outside.
+"""`goodparts watch` as on a real line: four H.264 recordings replace cameras, with one engine, observed from outside.
 
-Two questions. Does it keep up: the recordings, 640×480, come in their own time at 30 frames a second each, newest frame
-wins; what is dropped, and how late are verdicts? Does it leak: small recordings come as fast as they can be read, every
-frame is inspected, and the process' resident memory is read off over 200 000 frames.
+The benchmark answers two questions. Does the line keep up? The recordings of 640×480 pixels play at 30 frames per
+second each, and the newest frame replaces older ones. It measures how many frames are dropped and how late verdicts
+are. Does the line leak memory? Small recordings are read as fast as possible, every frame is inspected, and the
+resident memory of the process is read over 200 000 frames.
 
-The inference library gets one thread unless another number is given: the small backbone gains little from a
-second, whose waiting costs the core that decodes. The line is a process of its own, without torch.
+The inference library gets one thread unless the options name another number. The small backbone gains little from a
+second thread, whose spinning slows down the core that decodes. The line is a process of its own, without torch.
 """
 
 from __future__ import annotations
@@ -41,19 +42,19 @@ DEFAULT_FRAMES = 200_000
 POINTS = 20
 """The number of points on the curve of the process's memory."""
 GROWTH = 8.0
-"""MiB that the second half of the curve may rise above the first."""
+"""MiB by which the second half of the curve may rise above the first."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_backbone(parser)
     options.add_precisions(parser)
-    options.add_threads(parser, "of the inference library (default: 1)")
+    options.add_threads(parser, "threads of the inference library (default: 1)")
     parser.add_argument(
         "--frames",
         type=options.positive_integer,
         default=DEFAULT_FRAMES,
         metavar="N",
-        help="the memory is watched over so many (default: %(default)s)",
+        help="number of frames over which the memory is measured (default: %(default)s)",
     )
 
 
@@ -87,7 +88,7 @@ def measure(*, backbone: str, precisions: Sequence[Precision] | None, threads: i
 
 
 def report_paced(findings: Findings, name: str, observation: LineObservation) -> None:
-    """Add whether a line keeps up with its cameras; name: of the backbone and the precision."""
+    """Add rows that tell whether a line keeps up with its cameras. name: the backbone and the precision."""
     offered = observation.inspected + observation.dropped
     rate = observation.inspected / observation.seconds
     findings.add(
@@ -101,7 +102,7 @@ def report_paced(findings: Findings, name: str, observation: LineObservation) ->
 
 
 def report_memory(findings: Findings, precision: str, observation: LineObservation, frames: int) -> None:
-    """Add how a line's memory grows, and whether it inspected all frames."""
+    """Add rows that tell how a line's memory grows and whether it inspected all frames."""
     cells = [(str(count), f"{memory:.1f}", f"{seconds:.0f}") for count, memory, seconds in observation.curve]
     findings.tables.append(Table("Resident memory", ("frames", "MiB", "s"), cells, left=()))
     for count, memory, _ in observation.curve:
@@ -119,9 +120,9 @@ def report_memory(findings: Findings, precision: str, observation: LineObservati
 
 
 def write_recipes(folder: Path, precision: Precision, video: Path) -> list[Path]:
-    """Write the recipes of two products, for this precision's graph of the engine at `folder`, and return their paths.
+    """Write recipes of two products and return their paths. The recipes are for the graph of this precision.
 
-    Their thresholds reject about one frame in fifty of the recording.
+    The thresholds reject about one frame in fifty of the recording. folder: the engine's.
     """
     engine = Engine.open(folder, precision=precision)
     paths = []

@@ -1,6 +1,6 @@
-"""A line in a process of its own, observed from outside: its Prometheus metrics, and its memory and time in /proc.
+"""A line in a process of its own, observed from outside: by its Prometheus metrics, and its memory and time in /proc.
 
-Percentiles are of windows of 1000 frames a source, the worst one after the first second.
+The line reports percentiles of windows of 1000 frames per source. The worst one after the first second is kept.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _METRIC = re.compile(r'goodparts_(\w+)\{source="(\d)"(?:,stage="(\w+)",quantile=
 class LineObservation:
     """What was observed of a line from outside.
 
-    inspected, dropped: frames; lines: of JSON that the line wrote; seconds, cpu: on the clock and of processor time,
-    since the first frame; p99: stage → milliseconds, the worst of all sources and windows; curve: frames inspected,
-    resident MiB and seconds at each point.
+    inspected, dropped: numbers of frames; lines: number of lines of JSON that the line wrote; seconds, cpu: elapsed
+    time and processor time since the first frame, in seconds; p99: milliseconds by stage, the worst of all sources and
+    windows; curve: inspected frames, resident MiB and seconds at each point.
     """
 
     inspected: int = 0
@@ -51,12 +51,12 @@ def run_line(
     """Run `goodparts watch` on SOURCES copies of a recording until they end.
 
     Args:
-        engine: Its folder.
-        precision: Of the engine's graph.
-        threads: Of the inference library.
-        recipes: The sources use them in turn.
+        engine: The engine's folder.
+        precision: Precision of the engine's graph.
+        threads: Threads of the inference library.
+        recipes: Recipes that the sources use in turn.
         video: The recording.
-        policy: "newest", in the recording's own time, or "every", as fast as frames can be read.
+        policy: "newest" to play the recording in its own time, or "every" to read it as fast as possible.
         every: Frames between two points of the memory's curve; None for no curve.
 
     Raises:
@@ -99,7 +99,7 @@ def follow(process: subprocess.Popen[bytes], port: int, every: int | None) -> Li
         try:
             numbers = read_metrics(port)
             now, cpu, memory = time.monotonic(), processor_seconds(process.pid), resident_memory(process.pid)
-        except OSError:  # it is starting, or ending
+        except OSError:  # the line is just starting or ending
             continue
         inspected = total(numbers, "inspected_total")
         if not inspected:
@@ -118,11 +118,11 @@ def follow(process: subprocess.Popen[bytes], port: int, every: int | None) -> Li
 
 
 Metrics = dict[tuple[str, str, str], float]
-"""(metric, source, stage) → value; of latencies the 99th percentile."""
+"""Values by (metric, source, stage). Those of latencies are 99th percentiles."""
 
 
 def read_metrics(port: int) -> Metrics:
-    """Read the line's own numbers from its Prometheus page."""
+    """Read the line's numbers from its Prometheus page."""
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         text = answer.read().decode()
     return {(metric, source, stage): float(value) for metric, source, stage, value in _METRIC.findall(text)}

@@ -1,4 +1,4 @@
-"""Where a frame's time goes on a line: processor time of each of its stages, one after the other."""
+"""Where the time of a frame goes on a line: the processor time of each stage, measured one after the other."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ FRAMES = 100
 
 
 def time_stages(findings: Findings, folder: Path, recipe: Path, video: Path) -> None:
-    """Add a row per stage: decoding, conversion, the detector's stages, regions; and the pictures of a reject.
+    """Add a row per stage: decoding, conversion, the stages of the detector, regions, and the pictures of a reject.
 
-    folder: of the engine.
+    folder: the engine's.
     """
     detector = Detector(Engine.open(folder, threads=1), recipe)
     engine, view = detector.engine, detector.recipe.header.view

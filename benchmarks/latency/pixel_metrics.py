@@ -1,7 +1,7 @@
-"""Metrics of all pixels of a test set as large as MVTec AD's: seconds, and the memory that a process needs for it.
+"""Metrics of all pixels of a test set as large as MVTec AD's: the seconds and the memory of a process.
 
-The peer is scikit-learn's AUROC and average precision, of maps held in memory; it has no PRO, and gets only a share
-of the maps, as it keeps and sorts all pixels at once.
+The peer is scikit-learn's AUROC and average precision of maps in memory. It has no PRO. It gets only some of the maps,
+because it keeps and sorts all pixels at once.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from ..timing import check_same
 IMAGES, GOOD = 1725, 467
 """The number of all images, and of the good ones, in MVTec AD's test set."""
 SHARE = 50
-"""Images that the peer gets too."""
+"""The number of images that the peer gets too."""
 GRID = 15
 AIM = 2.0
-"""GB."""
+"""The aim for the memory of the process, in GB."""
 TOLERANCE = 1e-6
 PEER = "scikit-learn, AUROC and AUPR alone"
 
 
 Measurement = tuple[float, float, dict[str, float]]
-"""Seconds besides making the maps, the process's peak of memory in GB, and the metrics by name."""
+"""The seconds without the making of the maps, the largest memory of the process in GB, and the metrics by name."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Take no options."""
+    """Add no options: this benchmark has none."""
 
 
 def measure() -> Findings:
@@ -58,7 +58,7 @@ def measure() -> Findings:
 
 
 def tally_pixels(images: int) -> Measurement:
-    """Measure ours, and the share of defective pixels besides."""
+    """Measure ours, and count the share of defective pixels."""
     seconds, defective = 0.0, 0
     with PixelTally() as tally:
         for scores, mask in make_maps(images):
@@ -84,7 +84,7 @@ def run_scikit_learn(images: int) -> Measurement:
 
 
 def make_maps(images: int) -> Iterator[tuple[Map, Flags]]:
-    """Yield maps of smooth noise and their masks; bad ones, in MVTec AD's share, are higher in a rectangle."""
+    """Yield maps of smooth noise and their masks. Bad maps, as many as in MVTec AD, are higher in a rectangle."""
     rng = np.random.default_rng(0)
     for number in range(images):
         scores = anomaly_map(rng.random((GRID, GRID), np.float32))
@@ -97,7 +97,7 @@ def make_maps(images: int) -> Iterator[tuple[Map, Flags]]:
 
 
 def peak_memory() -> float:
-    """Return the most that this process has had in memory, in GB; NaN where the system does not report it."""
+    """Return the largest memory of this process so far in GB, or NaN if the system does not report it."""
     try:
         import resource
     except ModuleNotFoundError:
@@ -107,6 +107,6 @@ def peak_memory() -> float:
 
 
 def measure_in_own_process(function: Callable[[int], Measurement], images: int) -> Measurement:
-    """Call a function in a process of its own, whose memory is nothing else's."""
+    """Call a function in a process of its own, so that the measured memory is only the function's."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, (images,))

@@ -1,8 +1,8 @@
-"""Resampling a camera frame to the encoder's square: ours beside Pillow, OpenCV and the memory's speed.
+"""Resampling a camera frame to the encoder's square: ours beside Pillow, OpenCV and the speed of the memory.
 
-Pillow is given the frame as an image of its own already, whose making is not timed; ours gives the same bytes.
-OpenCV's area filter is the nearest that it has; its bicubic one does not smooth, so that small things are skipped.
-The floor is reading the pixels once, on one core; ours and OpenCV use all.
+Pillow gets the frame as an image of its own, whose construction is not timed. Ours gives the same bytes. OpenCV's area
+filter is its most similar one. Its bicubic filter has no antialiasing and skips small things. The floor is to read the
+pixels once, on one core. Ours and OpenCV use all cores.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CASES = {
 }
 """Height and width of the frame, and the box (x, y, width, height) that is cut out of it."""
 AIM = 4.0
-"""Times Pillow's speed, for the first case."""
+"""The aim for the first case, as a multiple of Pillow's speed."""
 PILLOW, AREA, CUBIC, FLOOR = "Pillow", "OpenCV INTER_AREA", "OpenCV INTER_CUBIC", "numpy reading it, one core"
 
 Box = tuple[int, int, int, int]
@@ -67,9 +67,9 @@ def measure(*, repeat: int) -> Findings:
 
 
 def time_case(size: tuple[int, int], box: Box, repeat: int) -> dict[str, Timing[Array8]]:
-    """Time ours first, then each peer that is installed, by turns, each in a process of its own.
+    """Time ours and each installed peer in turn, each in a process of its own. Ours is first in the result.
 
-    size: height and width of the frame; box: x, y, width and height that are cut out of it.
+    size: height and width of the frame; box: x, y, width and height of the part that is cut out of it.
     """
     with (
         Worker(resize_in_core, size, box) as ours,
@@ -85,12 +85,13 @@ def time_case(size: tuple[int, int], box: Box, repeat: int) -> dict[str, Timing[
 
 
 def cut(frame: Array8, box: Box) -> Array8:
+    """Return the part of the frame in the box (x, y, width, height)."""
     x, y, width, height = box
     return frame[y : y + height, x : x + width]
 
 
 def resize_in_core(size: tuple[int, int], box: Box) -> Call:
-    """Prepare ours, on all cores."""
+    """Prepare our resampling, on all cores."""
     core = native.core()
     if core is None:
         raise BackendError("bench preprocess measures the C++ core, which cannot be loaded: see above")
@@ -100,13 +101,13 @@ def resize_in_core(size: tuple[int, int], box: Box) -> Call:
 
 
 def resize_in_pillow(size: tuple[int, int], box: Box) -> Call:
-    """Prepare what the package does without the core, but from an image of Pillow's own."""
+    """Prepare Pillow's resampling, which the package uses without the core, from an image of Pillow's own."""
     image = Image.fromarray(np.ascontiguousarray(cut(make_frame(size), box)))
     return lambda: np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
 def resize_in_opencv(size: tuple[int, int], box: Box, method: str) -> Call:
-    """Prepare OpenCV's, on all cores; method: AREA or CUBIC."""
+    """Prepare OpenCV's resampling, on all cores. method: AREA or CUBIC."""
     import cv2
 
     pixels, interpolation = cut(make_frame(size), box), getattr(cv2, f"INTER_{method}")
@@ -114,6 +115,6 @@ def resize_in_opencv(size: tuple[int, int], box: Box, method: str) -> Call:
 
 
 def read_in_numpy(size: tuple[int, int], box: Box) -> Call:
-    """Prepare the search for the largest value."""
+    """Prepare the floor: to read all pixels and find the largest value."""
     pixels = cut(make_frame(size), box)
     return lambda: np.asarray(pixels.max())

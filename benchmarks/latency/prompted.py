@@ -1,7 +1,7 @@
-"""A frame by an AnoPLe recipe beside one by a PromptAD recipe on the same engine, for every precision and backend here.
+"""A frame with an AnoPLe recipe beside one with a PromptAD recipe, on the same engine, per precision and backend.
 
-Both go from uint8 RGB 1280×1024 to an Inspection with its map, by turns; one call of each untimed before every timed
-one, for a line changes its product seldom.
+Both are timed from uint8 RGB of 1280×1024 pixels to an Inspection with its map, in turn. There is one untimed call
+before every timed one, because a line seldom changes its product.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 REPEAT = 100
 SHOTS = 4
 AIM = 1.25
-"""AnoPLe's frame ÷ PromptAD's."""
+"""The aim for the time of AnoPLe's frame ÷ that of PromptAD's."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +71,7 @@ def compare(
     frame: Array8,
     repeat: int,
 ) -> None:
-    """Add both medians, and the median of the ratios of frames that were timed one after the other."""
+    """Add percentiles of both recipes, and the median of the ratios of frames that were timed one after the other."""
     engine = Engine.open(folder, backend=candidate.backend, precision=candidate.precision)
     plain = make_recipe(engine.encoder, engine.graph_id(), SHOTS)
     prompted = conditioned(plain, engine.graph_id(conditions), conditions)
@@ -94,6 +94,6 @@ def inspect(detector: Detector, frame: Array8) -> Floats:
 
 
 def conditioned(recipe: Recipe, graph: str, conditions: Conditions) -> Recipe:
-    """Return the recipe as AnoPLe would have made it, for the prompted graph with this id."""
+    """Return the recipe as AnoPLe would make it, for the prompted graph with this id."""
     header = msgspec.structs.replace(recipe.header, version=PROMPTED_VERSION, method="anople", graph=graph)
     return dataclasses.replace(recipe, header=header, conditions=conditions)

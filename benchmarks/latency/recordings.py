@@ -1,4 +1,4 @@
-"""H.264 recordings of a drawn part that passes a camera."""
+"""H.264 recordings of a drawn part that moves past a camera."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from goodparts.runtime.core.preprocess import Array8
 
 FPS = 30
 LOOP = 120
-"""Frames that are encoded; a recording repeats them."""
+"""The number of frames that are encoded. A recording repeats them."""
 
 
 def record(path: Path, size: tuple[int, int], frames: int) -> Path:
-    """Write a recording, whose LOOP frames are encoded once and repeated, and return its path.
+    """Write a recording and return its path. LOOP frames are encoded once and repeated.
 
-    size: width and height in pixels; frames: how many it has.
+    size: width and height in pixels; frames: number of frames.
     """
     part = DrawnProduct("gear", 1).photo(1, None, size=size[::-1]).image
     rng = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def record(path: Path, size: tuple[int, int], frames: int) -> Path:
 
 
 def read_frames(video: Path, count: int) -> list[Array8]:
-    """Return the first pictures of a recording, uint8 RGB [H,W,3]; all of them where it has fewer than `count`."""
+    """Return the first `count` pictures of a recording, or all if it has fewer; each is uint8 RGB [H,W,3]."""
     with av.open(str(video)) as container:
         return [
             frame.to_ndarray(format="rgb24") for _, frame in zip(range(count), container.decode(video=0), strict=False)

@@ -1,7 +1,7 @@
 """Scoring after the encoder, for one view, and the anomaly map.
 
-The peer of `score` is what numpy does for the same scores. The peer of the anomaly map is the released code's way:
-torch's bilinear interpolation, then scipy's Gaussian.
+The peer of `score` computes the same scores in numpy. The peer of the anomaly map does as the released code: bilinear
+interpolation in torch, then scipy's Gaussian.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..timing import REST, Worker, check_same, in_this_process, interleave
 REPEAT = 50
 SHOTS = (1, 4, 16)
 AIM_SHOTS, AIM = 4, 0.3
-"""Milliseconds on one core besides the search, at so many shots."""
+"""The aim for the time on one core besides the search, in milliseconds, at AIM_SHOTS shots."""
 SCORE_TOLERANCE = MAP_TOLERANCE = 1e-5
 NUMPY = "the same in numpy"
 TORCH_AND_SCIPY = "torch interpolate + scipy gaussian_filter"
@@ -80,7 +80,7 @@ def time_on_one_core(features: Features, learned: Learned, repeat: int) -> tuple
 
 
 def time_map(grid: Floats, repeat: int) -> tuple[float, float]:
-    """Return the median milliseconds of our anomaly map and of the peer's, which must agree."""
+    """Return the median milliseconds of our anomaly map and of the peer's. The two maps must agree."""
     with Worker(map_in_numpy, grid) as ours, Worker(map_in_torch_and_scipy, grid) as peer:
         timings = interleave({"ours": ours, "peer": peer}, repeat, warmup=3, settle=1, rest=REST)
     difference = float(np.abs(timings["ours"].results[0] - timings["peer"].results[0]).max())
@@ -89,23 +89,23 @@ def time_map(grid: Floats, repeat: int) -> tuple[float, float]:
 
 
 def score_in_core(features: Features, learned: Learned) -> Callable[[], Floats]:
-    """Prepare ours, as the detector scores; the call returns the image scores."""
+    """Prepare our scoring, as the detector does it. The call returns the image scores."""
     scorer = Scorer(learned, features.grid)
     return lambda: scorer(features).image
 
 
 def score_in_numpy(features: Features, learned: Learned) -> Callable[[], Floats]:
-    """Prepare the readable definition, with as many threads as numpy likes."""
+    """Prepare the readable definition in numpy, with numpy's own number of threads."""
     return lambda: score(features, learned).image
 
 
 def map_in_numpy(grid: Floats) -> Callable[[], Floats]:
-    """Prepare ours: [h,w] → [400,400] in two matrix products."""
+    """Prepare our map: from [h,w] to [400,400] in two matrix products."""
     return lambda: anomaly_map(grid)
 
 
 def map_in_torch_and_scipy(grid: Floats) -> Callable[[], Floats]:
-    """Prepare the released code's way: bilinear interpolation in torch, then scipy's Gaussian."""
+    """Prepare the map of the released code: bilinear interpolation in torch, then scipy's Gaussian."""
     import torch
     from scipy.ndimage import gaussian_filter
 

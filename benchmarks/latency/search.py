@@ -1,7 +1,8 @@
-"""Memory search: 225 queries of width 896 against banks of several sizes, beside what else there is.
+"""Memory search: 225 queries of width 896 and banks of several sizes, beside other libraries.
 
-Peers, each with data of the same type and in a process of its own: numpy's matrix product and maximum, torch's,
-and faiss's flat index where it is installed (fp32 only). All find the largest inner product and its row.
+The peers are numpy's matrix product and maximum (fp32 only), those of torch, and faiss's flat index if it is installed
+(fp32 only). Each gets data of the same type and runs in a process of its own. All find the largest inner product and
+its row.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ QUERIES, WIDTH = 225, 896
 ROWS = (225, 900, 3600, 45_000)
 RECALL, CLUSTERS, NOISE = 0.99, 400, 0.6
 PRECISIONS: dict[BankPrecision, float] = {"fp32": 1e-5, "bf16": 2e-3, "int8": 1e-2}
-"""A bank's precision → how far its products may lie from float32's; typical vectors stay far below the bound."""
+"""For each precision of a bank, the accepted difference of its products from those in float32. With typical vectors
+the difference is far below the bank's error bound."""
 
 Matches = tuple[Floats, npt.NDArray[Any]]
 """The largest inner product of every query, and the index of its row."""
@@ -50,7 +52,7 @@ def measure(*, repeat: int) -> Findings:
 
 
 def compare(findings: Findings, precision: BankPrecision, rows: int, tolerance: float, repeat: int) -> None:
-    """Add a row for every peer, and one for the rate."""
+    """Add a row for each peer, and one for the rate."""
     peers: dict[str, Callable[..., Callable[[], Matches]]] = {f"torch {precision}": search_in_torch}
     if precision == "fp32":
         peers["numpy"] = search_in_numpy
@@ -75,7 +77,7 @@ def compare(findings: Findings, precision: BankPrecision, rows: int, tolerance: 
 
 
 def compare_recall(findings: Findings, precision: BankPrecision, repeat: int) -> None:
-    """Add a row for a large bank in cells beside the whole one, and one for the share of best rows that are found."""
+    """Add a row for a large bank in cells, beside the whole bank, and one for the share of best rows that are found."""
     with ExitStack() as stack:
         cells = stack.enter_context(Worker(search_in_cells, precision, RECALL))
         whole = stack.enter_context(Worker(search_in_cells, precision, 1.0))
@@ -88,9 +90,9 @@ def compare_recall(findings: Findings, precision: BankPrecision, repeat: int) ->
 
 
 def search_in_cells(precision: BankPrecision, recall: float) -> Callable[[], Matches]:
-    """Prepare ours on clustered vectors, as patches of photos of one product are.
+    """Prepare our search of clustered vectors; the patches of one product are clustered too.
 
-    The queries are others than those with which the cells are tuned for the recall.
+    The queries are not those with which the number of cells was chosen for the recall.
     """
     rng = np.random.default_rng(0)
     centres = unit_vectors(rng, CLUSTERS, WIDTH)
@@ -108,7 +110,7 @@ def search_in_cells(precision: BankPrecision, recall: float) -> Callable[[], Mat
 
 
 def make_bank(precision: BankPrecision) -> Any:
-    """Make an empty bank of the C++ core; BackendError where the core cannot be loaded."""
+    """Make an empty bank of the C++ core. Raise BackendError if the core cannot be loaded."""
     core = native.core()
     if core is None:
         raise BackendError("bench search measures the C++ core, which cannot be loaded: see above")
@@ -129,7 +131,7 @@ def best_product(rows: int) -> Floats:
 
 
 def search_in_core(rows: int, precision: BankPrecision) -> Callable[[], Matches]:
-    """Prepare ours."""
+    """Prepare our search."""
     queries, vectors = draw_vectors(rows)
     bank = make_bank(precision)
     bank.append(vectors)
@@ -138,7 +140,7 @@ def search_in_core(rows: int, precision: BankPrecision) -> Callable[[], Matches]
 
 
 def search_in_numpy(rows: int, precision: BankPrecision) -> Callable[[], Matches]:
-    """Prepare BLAS and two passes over the matrix."""
+    """Prepare a BLAS product and two passes over the matrix."""
     del precision
     queries, bank = draw_vectors(rows)
 
@@ -150,12 +152,12 @@ def search_in_numpy(rows: int, precision: BankPrecision) -> Callable[[], Matches
 
 
 def search_in_torch(rows: int, precision: BankPrecision) -> Callable[[], Matches]:
-    """Prepare the product in the bank's type and `max`; int8 with a scale per row on both sides."""
+    """Prepare the product in the bank's precision and `max`. In int8, every query and every row has a scale."""
     import torch
 
     queries, bank = (torch.from_numpy(vectors) for vectors in draw_vectors(rows))
     if precision == "int8":
-        # A row's scale cannot wait until after the maximum.
+        # The rows have different scales, so the products must be scaled before the maximum.
         scale = bank.abs().amax(dim=1) / 127
         columns = torch.round(bank / scale[:, None]).to(torch.int8).T
 
@@ -177,7 +179,7 @@ def search_in_torch(rows: int, precision: BankPrecision) -> Callable[[], Matches
 
 
 def search_in_faiss(rows: int, precision: BankPrecision) -> Callable[[], Matches]:
-    """Prepare IndexFlatIP, which is exact."""
+    """Prepare faiss's IndexFlatIP, which is exact."""
     del precision
     import faiss
 

@@ -1,12 +1,12 @@
 """Cold start: how long a line waits for Python, for the first verdict, for a recipe, and for another product.
 
-The first verdict is timed from the start of a fresh process, for every precision and backend of the engine
-(first_verdict_times.py). Imports are timed from outside, as whole fresh processes with the files in the page cache;
-nothing is subtracted, the bare interpreter has a row of its own. The peer is `import torch`, which a deployment in
-torch pays before its first line. Recipes have 4 shots; opening one checks its digest and every shape. Its peer is
-`torch.load` of the same arrays, the released code's checkpoint, which checks neither.
+The first verdict is timed from the start of a new process, for every precision and backend of the engine
+(first_verdict_times.py). Imports are timed from outside, as whole new processes with the files in the page cache. The
+time of the bare interpreter is not subtracted, but has a row of its own. The peer is `import torch`, which a deployment
+in torch must do first. Recipes have 4 shots. To open a recipe includes a check of its digest and of every shape. The
+peer is `torch.load` of the same arrays, which is the checkpoint of the released code and has no such checks.
 
-On a device without torch the peers are left out.
+Without torch the peers are left out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .first_verdict_times import time_first_verdicts
 log = logging.getLogger(__name__)
 
 REPEAT = 5
-ROUNDS_PER_REPEAT = 10  # what runs inside one process takes milliseconds
+ROUNDS_PER_REPEAT = 10  # of calls inside one process, which take milliseconds
 SHOTS = 4
 IMPORT_AIM = 0.3  # seconds
 OPEN_AIM = 20.0  # milliseconds
@@ -78,7 +78,7 @@ def measure(
 
 
 def run_python(code: str, folder: Path, *arguments: str) -> str:
-    """Run code in a fresh interpreter in `folder`, away from other packages, and return what it prints."""
+    """Run code in a new interpreter in `folder`, where there are no other packages, and return what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=folder, check=True, capture_output=True, text=True
     )
@@ -86,7 +86,7 @@ def run_python(code: str, folder: Path, *arguments: str) -> str:
 
 
 def time_imports(findings: Findings, repeat: int, folder: Path) -> None:
-    """Add the seconds of whole processes that import."""
+    """Add rows with the seconds of whole processes that only import."""
     code = {"bare": "pass", "ours": "import goodparts.runtime"}
     if torch_installed():
         code["torch"] = "import torch"
@@ -101,10 +101,9 @@ def time_imports(findings: Findings, repeat: int, folder: Path) -> None:
 
 
 def time_recipes(findings: Findings, repeat: int, engine: Engine, folder: Path) -> None:
-    """Add the milliseconds of opening a recipe and of changing product; two products by turns, so that each change is
-    one.
+    """Add rows with the milliseconds of opening a recipe and of changing the product.
 
-    folder: for the recipes' files.
+    Two products take turns, so that every change is to another product. folder: for the files of the recipes.
     """
     recipes = [make_recipe(engine.encoder, engine.graph_id(), SHOTS, seed) for seed in range(2)]
     paths = [folder / f"{seed}.safetensors" for seed in range(2)]
@@ -135,7 +134,7 @@ def time_recipes(findings: Findings, repeat: int, engine: Engine, folder: Path) 
 
 
 def change_product(detector: Detector, products: Sequence[Recipe] | Sequence[Path]) -> Callable[[], None]:
-    """Return a call that changes to the next of the products, after the last to the first."""
+    """Return a call that changes to the next product, and from the last to the first."""
     turns: Iterator[Recipe | Path] = itertools.cycle(products)
     return lambda: detector.use(next(turns))
 

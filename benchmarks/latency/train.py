@@ -1,7 +1,7 @@
-"""Seconds per training step, both levels, beside the loop of the released PromptAD code (peers/released_promptad.py).
+"""Seconds per training step of both levels, beside the loop of the released PromptAD code (peers/released_promptad.py).
 
-The peer trains image and pixel level one after the other, so its time per step is the sum of both levels'. Both run
-fp32 with the official promptad_settings on one model, and must find the same losses in the first step.
+The peer trains the image and the pixel level one after the other, so its time per step is the sum of both. Ours and the
+peer run in fp32 with the official promptad_settings on one model. Their losses of the first step must be the same.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def measure(*, backbone: str, repeat: int) -> Findings:
     def ours() -> list[list[float]]:
         return [[term.item() for term in (loss.contrastive, loss.margin, loss.alignment)] for loss in learner.step()]
 
-    # The first step is the warm-up.
+    # The first step warms up both.
     difference = float(np.abs(np.subtract(ours(), [image_peer.step(), pixel_peer.step()])).max())
     check_same("losses of the first step", difference, LOSS_TOLERANCE)
     log.info("losses of the first step agree to %.0e", difference)

@@ -1,1 +1,1 @@
-"""Other people's software, run beside ours."""
+"""Software of others, measured beside ours."""

@@ -1,8 +1,8 @@
-"""anomalib's models as peers, in an environment of their own: its torch is another one than ours.
+"""anomalib's models as peers. They run in an environment of their own, because anomalib needs another torch than ours.
 
-The environment is made once, in the user's cache, with pip: gigabytes and some minutes. anomalib_script.py runs
-there, one process per model, and answers every turn with the seconds of its frames. Those are few: on two quiet cores
-WinCLIP takes four seconds for each, with the whole picture and hundreds of windows.
+pip makes the environment once, in the user's cache; it takes gigabytes and some minutes. anomalib_script.py runs in it,
+one process per model, and answers every turn with the seconds of its frames. A turn has few frames: on two quiet cores
+WinCLIP takes four seconds for each, because it encodes the whole picture and hundreds of windows.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 MODELS = ("WinCLIP", "PatchCore")
 SMALL_MODELS = ("PatchCore MobileNetV2",)
-"""Peers of the backbone `small`: its trunk under PatchCore, at the same size and with the same taps."""
+"""Peers of the backbone `small`: PatchCore with the same network, the same image size and the same taps."""
 WARMUP_FRAMES, FRAMES = 1, 4
-"""Untimed and timed frames of a turn."""
+"""The numbers of untimed and of timed frames of a turn."""
 REQUIREMENTS = ("anomalib>=2.3,<3", "torch", "torchvision", "open_clip_torch>=2.23,<2.26.1")
-"""open_clip as anomalib's own extra `clip` bounds it."""
+"""The packages of the environment. The bounds of open_clip are those of anomalib's extra `clip`."""
 SCRIPT = Path(__file__).with_name("anomalib_script.py")
 
 
@@ -41,18 +41,19 @@ def title(model: str) -> str:
 
 
 class AnomalibPeer:
-    """One of MODELS or SMALL_MODELS, with random weights and a few shots, inspecting back to back.
+    """One of MODELS or SMALL_MODELS with random weights and a few shots, which inspects frames back to back.
 
-    It is a contender as timing.Worker is.
+    It is a contender, as timing.Worker is.
     """
 
     def __init__(self, model: str, shots: int, threads: int | None, python: Path | None = None) -> None:
         """Start the process.
 
-        python: of the environment; None for ours, which is made if need be. Raises BackendError where it cannot be.
+        python: the Python of the environment; None for our environment, which is made if it does not exist. Raise
+        BackendError if it cannot be made.
         """
         self._model = model
-        self.ran = "not prepared yet"  # then versions and threads
+        self.ran = "not prepared yet"  # check() replaces this with versions and threads
         height, width = FRAME_SIZE
         settings = {
             "model": model, "shots": shots, "threads": threads, "frames": FRAMES, "warmup": WARMUP_FRAMES,
@@ -64,12 +65,12 @@ class AnomalibPeer:
         )  # fmt: skip
 
     def check(self) -> None:
-        """Wait until the model is prepared, which can take some minutes; BackendError where it does not run."""
+        """Wait until the model is prepared, which can take some minutes. Raise BackendError if it does not run."""
         log.info("preparing anomalib %s", self._model)
         self.ran = f"{self._read()['ran']}; {FRAMES} frames a round"
 
     def __call__(self, settle: int) -> tuple[float, LatenciesByPattern]:
-        """Take a turn; the model warms up by itself."""
+        """Take a turn. The script makes the untimed calls itself."""
         del settle
         try:
             assert self._process.stdin is not None
@@ -99,7 +100,7 @@ class AnomalibPeer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the pipes, at which the process ends."""
+        """Close the pipes, so that the process ends."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -111,9 +112,9 @@ class AnomalibPeer:
 
 
 def environment(folder: Path | None = None) -> Path:
-    """Return the Python of the environment, which is made where it is not there whole.
+    """Return the Python of the environment. Make the environment first if it does not exist or is incomplete.
 
-    folder: of the environment; None for ours in the user's cache. Raises BackendError where it cannot be made.
+    folder: the environment's folder; None for ours in the user's cache. Raise BackendError if it cannot be made.
     """
     folder = folder or cache_folder() / "peers" / "anomalib"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

@@ -1,9 +1,10 @@
-"""Run by the Python of anomalib's own environment, without goodparts: PatchCore with given weights on given photos.
+"""Run anomalib's PatchCore with given weights on given photos. The Python of anomalib's environment runs this script.
 
-The argument is JSON: network, a name of timm; weights, a file of safetensors with timm's names; layers; size, the side
-of the pictures; threads. Each line that is read is JSON with shots and tests, paths of photos, and out, a file for
-scores float32 [N] and maps float32 [N,size,size] of the tests; the answer is the seconds of each test, from uint8 RGB
-in memory to score and map. Normalisation of scores is left out.
+The environment has no goodparts. The argument is JSON with these fields: network, a name of timm; weights, a file of
+safetensors with timm's names; layers; size, the side of the pictures; threads. Each line of the input is JSON with
+shots and tests, which are paths of photos, and out, a file for the results: scores float32 [N] and maps float32
+[N,size,size] of the tests. The answer to a line is the seconds of each test, from uint8 RGB in memory to score and
+map. The normalisation of scores is left out.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ CORESET = 0.1
 
 
 def main() -> None:
+    """Answer the lines of the input until it ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is for the reader, not for the pipe
+    os.dup2(2, 1)  # libraries print to stderr, so that the pipe has only answers
     settings = json.loads(sys.argv[1])
     torch.set_num_threads(settings["threads"])
     size = settings["size"]
@@ -55,7 +57,7 @@ def main() -> None:
 
 
 def open_network(settings: dict[str, Any]) -> Any:
-    """Return PatchCore with the weights and an empty memory."""
+    """Make a PatchCore with the weights and an empty memory."""
     network = PatchcoreModel(settings["layers"], settings["network"], pre_trained=False)
     trunk = network.feature_extractor.feature_extractor
     missing, _ = trunk.load_state_dict(load_file(settings["weights"]), strict=False)
@@ -77,6 +79,7 @@ def to_floats(picture: torch.Tensor) -> torch.Tensor:
 
 
 def read(path: str) -> torch.Tensor:
+    """Read a photo, float [1,3,H,W] from 0 to 1."""
     return to_floats(read_bytes(path))
 
 

@@ -1,8 +1,9 @@
-"""Run by the Python of anomalib's own environment, without goodparts; `bench frame --peers anomalib` starts it.
+"""Time anomalib's models. `bench frame --peers anomalib` starts this script with the Python of anomalib's environment.
 
-The argument is JSON. Prints a line of JSON when the model is prepared, and one per line it reads: the seconds of
-each frame, uint8 RGB from host memory to score and map on the host. Weights are random: speed does not depend on
-them. Resizing is anomalib's own; its normalisation of scores is left out, which is in its favour.
+The environment has no goodparts. The argument is JSON. The script prints a line of JSON when the model is prepared, and
+one for each line that it reads: the seconds of each frame, from uint8 RGB in the host's memory to score and map there.
+The weights are random, because speed does not depend on them. Resizing is anomalib's own. Its normalisation of scores
+is left out, which is in its favour.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Any
 
 
 def main() -> None:
+    """Prepare the model, then answer the lines of the input until it ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is for the reader, not for the pipe
+    os.dup2(2, 1)  # libraries print to stderr, so that the pipe has only answers
 
     def answer(**content: Any) -> None:
         print(json.dumps(content), file=answers, flush=True)
@@ -32,7 +34,7 @@ def main() -> None:
 
 
 def time_frames(inspect: Any, warmup: int, frames: int) -> list[float]:
-    """Return the seconds of each of `frames` calls; `warmup` untimed ones come first."""
+    """Return the seconds of each of `frames` calls, which follow `warmup` untimed ones."""
     for _ in range(warmup):
         inspect()
     seconds: list[float] = []
@@ -75,6 +77,7 @@ def prepare(*, model: str, shots: int, threads: int | None, height: int, width: 
 
 
 def make_winclip() -> tuple[Any, Any]:
+    """Make a WinCLIP with random weights, and its preprocessing."""
     from anomalib.models import WinClip
     from anomalib.models.image.winclip import torch_model
 
@@ -83,6 +86,7 @@ def make_winclip() -> tuple[Any, Any]:
 
 
 def make_patchcore() -> tuple[Any, Any]:
+    """Make a PatchCore with random weights, and its preprocessing."""
     from anomalib.models import Patchcore
     from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 
@@ -91,7 +95,7 @@ def make_patchcore() -> tuple[Any, Any]:
 
 
 def make_small_patchcore() -> tuple[Any, Any]:
-    """Return PatchCore with the trunk of the backbone `small`, its taps and its size of picture."""
+    """Make a PatchCore with the network of the backbone `small`, its taps and its image size."""
     from anomalib.models import Patchcore
     from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 
@@ -100,7 +104,7 @@ def make_small_patchcore() -> tuple[Any, Any]:
 
 
 def learn(network: Any, model: str, pictures: Any) -> None:
-    """Give WinCLIP its references, or PatchCore its memory with its default coreset of a tenth."""
+    """Give WinCLIP its reference pictures, or PatchCore its memory, with the default coreset of a tenth."""
     if model == "WinCLIP":
         network.setup("part", pictures)
         return

@@ -1,7 +1,8 @@
-"""Run by the Python of anomalib's own environment, without goodparts; winclip_numbers.py starts it.
+"""Run anomalib's WinCLIP. winclip_numbers.py starts this script with the Python of anomalib's environment.
 
-Arguments: an open_clip configuration, its weights, a file with pictures and prototypes, and the file to write. It
-writes what anomalib's WinCLIP computes of the pictures with these prototypes as its text embeddings.
+The environment has no goodparts. The arguments are an open_clip configuration, its weights, a file with pictures and
+prototypes, and the file to write. The script writes what WinCLIP computes from the pictures, with the prototypes as its
+text embeddings.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 
 def main(config: Path, weights: Path, inputs: Path, out: Path) -> None:
+    """Compute with WinCLIP and write the results to `out`."""
     import numpy as np
     import open_clip
     import torch

@@ -1,12 +1,12 @@
-"""Numbers of the released AnomalyDINO and SubspaceAD on weights and pictures that anyone can make again.
+"""Record what the released AnomalyDINO and SubspaceAD compute, with weights and pictures that anyone can reproduce.
 
     python -m goodparts.benchmarks.peers.released_patch_methods --anomalydino DIR --dinov2 DIR --subspacead DIR OUT.npz
 
-The folders are checkouts of dammsi/AnomalyDINO, facebookresearch/dinov2 and CLendering/SubspaceAD, of which nothing is
-copied; they need cv2, faiss, matplotlib, scikit-learn, tifffile and tqdm. The network is a DINOv2 ViT-S/14 with seeded
-random weights, the pictures are drawn. AnomalyDINO runs whole, from files of photos to scores, without rotations and
-masks. SubspaceAD's principal components and scores run on the patch features of the same network, l2-normalised as an
-engine gives them.
+The folders are checkouts of dammsi/AnomalyDINO, facebookresearch/dinov2 and CLendering/SubspaceAD. Nothing of them is
+copied. They need cv2, faiss, matplotlib, scikit-learn, tifffile and tqdm. The network is a DINOv2 ViT-S/14 with seeded
+random weights, and the pictures are drawn. The whole of AnomalyDINO runs, from files of photos to scores, without
+rotations and masks. Of SubspaceAD, the principal components and the scores are computed, from the patch features of the
+same network, l2-normalised as an engine gives them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from PIL import Image
 
 NETWORK = "timm:vit_small_patch14_dinov2"
 SIZE = 210
-"""15 patches of 14 pixels a side, so that a hundredth of all patches is two."""
+"""The side of a picture: 15 patches of 14 pixels. A hundredth of all its patches is two patches."""
 PICTURE_SIZE = 300, 260
 SHOTS, EXPLAINED = 2, 0.99
 
@@ -50,7 +50,7 @@ def draw_pictures() -> tuple[list[Array8], list[Array8]]:
 
 
 def encode(backbone: Backbone, pictures: list[Array8]) -> Features:
-    """Encode pictures as the product does."""
+    """Encode pictures as goodparts does."""
     return backbone.encode(np.concatenate([View().cut(picture, SIZE) for picture in pictures]))
 
 
@@ -63,8 +63,8 @@ def run_anomalydino(folder: Path, dinov2: Path, backbone: Backbone) -> tuple[Any
     missing, unexpected = model.load_state_dict(backbone.visual.visual.model.state_dict(), strict=False)
     assert set(missing) == {"mask_token"}, missing
     assert not unexpected, unexpected
-    torch.hub.load = lambda *_, **__: model  # it would be downloaded
-    torch.cuda.synchronize = lambda *_: None  # it times the GPU
+    torch.hub.load = lambda *_, **__: model  # the original downloads the network
+    torch.cuda.synchronize = lambda *_: None  # the code calls it for its timing, also without a GPU
     wrapped = importlib.import_module("src.backbones").get_model("dinov2_vits14", "cpu", smaller_edge_size=SIZE)
     detection = importlib.import_module("src.detection")
     shots, tests = draw_pictures()
@@ -95,6 +95,7 @@ def run_subspacead(folder: Path, backbone: Backbone) -> tuple[Any, int]:
 
 
 def main() -> None:
+    """Run both methods and write their numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("anomalydino", "dinov2", "subspacead"):
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR")

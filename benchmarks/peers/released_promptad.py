@@ -1,11 +1,11 @@
 """The peer of our training step: the loop of the released PromptAD code.
 
-It is written from the method's description, with the released code's economy: every prompt by itself in a context of 77
-tokens, three passes of the text tower a step, the shots through the image tower again in every step, image and pixel
-level trained one after the other.
+It is written from the method's description and computes as much as the released code: every prompt has a context of its
+own with 77 tokens, each step passes the text tower three times, each step encodes the shots again, and the image and
+pixel levels are trained one after the other.
 
-It is spared what else the released loop does: decoding and resizing the shots every epoch, gradients of the text
-tower's weights, prototypes and scores of the whole test set after every step.
+The rest of the released loop is left out, in its favour: it decodes and resizes the shots in every epoch, computes
+gradients of the text tower's weights, and after every step computes prototypes and scores the whole test set.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class ReleasedLoop:
     ) -> None:
         """Prepare a training.
 
-        level: image or pixel; product: its name in words; views: shots uint8 RGB [n,S,S,3]; prompts: those to start
-        from, which are trained in place.
+        level: image or pixel; product: its name in words; views: the shots, uint8 RGB [n,S,S,3]; prompts: the prompts
+        to start from, which are trained in place.
         """
         self._backbone, self._level, self._prompts, self._settings = backbone, level, prompts, settings
         self._views = torch.from_numpy(views).to(backbone.device)
         length = backbone.text.context_length
         self._causal = torch.full((length, length), float("-inf"), device=backbone.device).triu(1)
         prefixes = len(prompts.normal_ctx)
-        free = ["x"] * settings.suffix_length  # one token that keeps a learnable suffix's place
+        free = ["x"] * settings.suffix_length  # each is one token, which a learnable suffix replaces
         learned = " ".join([*free, f"{product}."])
         manual = [f"{suffix.format(product)}." for suffix in GENERIC for _ in range(prefixes)]
         self._normal = self._tokenize([f"{product}."] * prefixes)
@@ -61,7 +61,7 @@ class ReleasedLoop:
         )
 
     def _tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Return word vectors [n,77,W] with room for the prefix, and the position of each [EOS], int64 [n]."""
+        """Return the word vectors [n,77,W], with places for the prefix, and the position of each [EOS], int64 [n]."""
         text = self._backbone.text
         tokenizer = SimpleTokenizer()
         ids = torch.zeros(len(texts), text.context_length, dtype=torch.long)
@@ -75,7 +75,7 @@ class ReleasedLoop:
         return text.embed(ids.to(device)).detach(), torch.tensor(ends, device=device)
 
     def _encode(self, tokens: tuple[Tensor, Tensor], *contexts: Tensor) -> Tensor:
-        """Put contexts [n,·,W] behind [SOS] and encode them; return raw features [n,D]."""
+        """Encode the texts with contexts [n,·,W] after their [SOS]. Return features [n,D], not normalised."""
         vectors, ends = tokens
         text = self._backbone.text
         begin = torch.cat([vectors[:, :1], *contexts], dim=1)
@@ -86,12 +86,12 @@ class ReleasedLoop:
         return at_ends
 
     def step(self) -> list[float]:
-        """Take a step; return the losses before it: contrastive, margin, and alignment without its weight λ."""
+        """Take a step. Return the losses before it: contrastive, margin, and alignment without its weight λ."""
         self._optimiser.zero_grad()
         prefix, suffix = self._prompts.normal_ctx, self._prompts.abnormal_ctx
         normal = self._encode(self._normal, prefix)
         manual = self._encode(self._manual, prefix.repeat(len(GENERIC), 1, 1))
-        # Both lists repeated as wholes, so prefixes and suffixes pair cyclically (docs/promptad.md, D9).
+        # Both lists are repeated as a whole, so prefixes and suffixes are paired cyclically (docs/promptad.md, D9).
         learned = self._encode(self._learned, prefix.repeat(len(suffix), 1, 1), suffix.repeat(len(prefix), 1, 1))
         with torch.no_grad():
             outputs = self._backbone.visual(self._views)
@@ -102,7 +102,7 @@ class ReleasedLoop:
         candidates = torch.cat([good[None], F.normalize(anomalous, dim=-1)])
         similarity = self._backbone.logit_scale * torch.einsum("...d,nd->...n", z, candidates)
         contrastive = -similarity.log_softmax(dim=-1)[..., 0].mean()
-        # The second axis is the channels' at image level, the patches' at pixel level (docs/promptad.md, D12).
+        # The second axis has the channels at image level, and the patches at pixel level (docs/promptad.md, D12).
         margin = F.relu(((z - good) ** 2).sum(dim=1) - ((z - bad) ** 2).sum(dim=1)).mean()
         difference = F.normalize(manual, dim=-1).mean(dim=0) - F.normalize(learned, dim=-1).mean(dim=0)
         alignment = difference.square().sum()

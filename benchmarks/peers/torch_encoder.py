@@ -1,4 +1,4 @@
-"""The peer of a graph: the same encoder in torch, eager or compiled. torch is imported when it is used."""
+"""The peer of a graph: the same encoder in torch, eager or compiled. torch is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Device = Literal["cpu", "cuda"]
 
 
 def torch_installed() -> bool:
-    """Return whether torch and open_clip are installed, which hold the encoder in torch."""
+    """Return whether torch and open_clip are installed, which the encoder in torch needs."""
     return all(importlib.util.find_spec(package) is not None for package in ("torch", "open_clip"))
 
 
 class TorchSession:
-    """An image tower in torch, in an engine's place for a graph.
+    """An image tower in torch that takes the place of an engine's graph.
 
-    Weights and arithmetic are in the precision, outputs in float32 on the host.
+    Weights and arithmetic have the given precision. The outputs are float32 in the host's memory.
     """
 
     def __init__(self, tower: Any, precision: Precision, device: Device = "cpu", compiled: bool = False) -> None:
-        """compiled: by torch.compile, here and now, so that what can fail fails before the clock runs."""
+        """Prepare the tower. compiled: compile it now with torch.compile, so that errors occur before the timing."""
         import torch
 
         self._torch, self._device = torch, device
@@ -38,6 +38,7 @@ class TorchSession:
         self.description = f"torch {torch.__version__} {mode} {device} {precision}"
 
     def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:  # noqa: ARG002
+        """Encode views, uint8 RGB [n,S,S,3]. Conditions are not used."""
         with self._torch.inference_mode():
             outputs = self._tower(self._torch.from_numpy(views).to(self._device))
             return name_outputs([output.float().contiguous().cpu().numpy() for output in outputs])

@@ -1,7 +1,7 @@
-"""Records what anomalib's WinCLIP computes with given weights: `python -m goodparts.benchmarks.peers.winclip_numbers`.
+"""Record what anomalib's WinCLIP computes with given weights: `python -m goodparts.benchmarks.peers.winclip_numbers`.
 
-tests/data/winclip_anomalib.npz was recorded with tests/data/ViT-tiny.json and the seeded random weights of that tower;
-tests/evaluation/methods/test_winclip.py holds our rows to it.
+tests/data/winclip_anomalib.npz was recorded with tests/data/ViT-tiny.json and the seeded random weights of that tower.
+tests/evaluation/methods/test_winclip.py compares our WinCLIP with it.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from .anomalib import environment
 
 SCRIPT = Path(__file__).with_name("anomalib_winclip.py")
 CHANNELS = slice(None, None, 8)
-"""The channels of features that are recorded."""
+"""The channels of the features that are recorded."""
 
 
 def draw_pictures(size: int) -> Array8:
-    """Return three pictures of coloured squares, uint8 [3,size,size,3]: a query and two good ones."""
+    """Return three pictures of coloured squares, uint8 RGB [3,size,size,3]: a query and two good ones."""
     squares = np.random.default_rng(0).integers(0, 256, (3, size // 8, size // 8, 3), np.uint8)
     return squares.repeat(8, axis=1).repeat(8, axis=2)
 
 
 def draw_prototypes(width: int) -> Floats:
-    """Return a normal and an anomalous direction, l2-normalised float32 [2,width]."""
+    """Return a normal and an anomalous direction of length 1, float32 [2,width]."""
     directions = np.random.default_rng(1).standard_normal((2, width)).astype(np.float32)
     normalised: Floats = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     return normalised
 
 
 def record(config: Path, out: Path, python: Path | None = None) -> None:
-    """Write anomalib's numbers.
+    """Write the numbers that anomalib computes.
 
     Args:
         config: A configuration of open_clip.
         out: The file to write.
-        python: Of anomalib's environment; None for ours, which is made if need be.
+        python: The Python of anomalib's environment; None for our environment, which is made if it does not exist.
 
     Raises:
         BackendError: The environment cannot be made.

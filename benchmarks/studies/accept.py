@@ -1,10 +1,11 @@
-"""Accepting photos on the line: what it costs, what it does to verdicts, and which rows a bounded memory should keep.
+"""Accepting photos on the line: its cost, its effect on verdicts, and which rows a bounded memory should keep.
 
-Costs are of synthetic products: memory, calibration and the file's bytes, all but the encoder's pass over each photo;
-in processor time, so that other work on the machine does not count: the wall's is that or less.
-Verdicts are of drawn parts of kinds that the small backbone was not trained on: of a line of good parts those that the
-recipe rejects are accepted one after the other, as an operator would. Which rows to keep is asked of a memory that
-accepted the whole line, with room for ROOM photos' rows: the most novel ones, beside k-center and chance.
+The cost is measured on synthetic products. It covers the memory, the calibration and the bytes of the file, but not the
+encoding of the photos. It is processor time, so that other work on the machine does not count; the elapsed time is at
+most that. Verdicts are measured on drawn parts of kinds that the small backbone was not trained on: from a line of good
+parts, those that the recipe rejects are accepted one after the other, as an operator would do. To choose which rows to
+keep, a memory accepts the whole line but has room for the rows of only ROOM photos. The most novel rows are compared
+with k-center and with chance.
 """
 
 from __future__ import annotations
@@ -51,14 +52,15 @@ ACCEPTED = (1, 4, PHOTOS_MORE)
 AIM = 1000.0  # milliseconds
 LINES, FIRST_LINE = 2, 3000
 STREAM, GOOD, BAD = 24, 40, 16
-"""How many photos of a product there are: good ones that may be accepted, and good and defective ones for the test."""
+"""The numbers of photos of a product: good ones that may be accepted, and good and defective ones for the test."""
 RATE = 0.1
-"""The false-reject rate; at a lower one there are few photos to accept."""
+"""The false-reject rate. At a lower rate there would be few photos to accept."""
 ROOM = 4
 UNBOUNDED = 1 << 30
 
 SelectRows = Callable[[Halves, list[Halves], int], Floats]
-"""Takes the learned rows, the rows of each accepted photo and how many to keep; returns the rows to keep."""
+"""A function that takes the learned rows, the rows of each accepted photo and how many to keep, and returns the rows to
+keep."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +98,7 @@ def time_update(findings: Findings, name: str, repeat: int) -> None:
 
 
 class ReplayedEncoder:
-    """An encoder that returns given features in turn and takes no time."""
+    """An encoder that returns given features one after the other and takes no time."""
 
     def __init__(self, features: Sequence[Features]) -> None:
         self._features = iter(features)
@@ -106,12 +108,12 @@ class ReplayedEncoder:
 
 
 def name_shots(count: int) -> list[Shot]:
-    """Make names and digests for so many photos."""
+    """Make names and digests for `count` photos."""
     return [Shot(f"{index}.png", f"{index:064x}") for index in range(count)]
 
 
 class LineOfParts:
-    """A product learned from SHOTS photos, the photos that follow, and the tests' features."""
+    """A product learned from SHOTS photos, with the photos that follow on the line and the features of the tests."""
 
     def __init__(self, kind: str, seed: int, backbone: Backbone) -> None:
         size = backbone.encoder.image_size
@@ -124,16 +126,16 @@ class LineOfParts:
         self.tests = [self.encode(view) for view in self.product.tests[:, None]]
 
     def encode(self, view: Array8) -> Features:
-        """Encode a photo's view, uint8 [1,S,S,3]; each photo once."""
+        """Encode a photo's view, uint8 RGB [1,S,S,3]. Each photo is encoded only once."""
         data = view.tobytes()
         if data not in self._cache:
             self._cache[data] = self._backbone.encode(view)
         return self._cache[data]
 
     def accept_rejects(self, threshold: float | None) -> tuple[Recipe, int]:
-        """Return the recipe after the stream, and how many photos of the stream were accepted.
+        """Accept the rejected photos of the stream. Return the recipe afterwards and the number of these photos.
 
-        threshold: at which photos are rejected; None for the recipe's own, which changes.
+        threshold: the score at which photos are rejected; None for the recipe's own threshold, which changes.
         """
         recipe, accepted = self.recipe, []
         for view in self.stream:
@@ -146,15 +148,17 @@ class LineOfParts:
         return recipe, len(accepted)
 
     def rates(self, recipe: Recipe, threshold: float) -> tuple[float, float]:
-        """Return the shares of good tests rejected and of bad ones missed."""
+        """Return the share of good tests that are rejected, and the share of bad tests that are missed."""
         learned, bad = recipe.learned(), self.product.bad
         rejected = np.array([score(features, learned).image.max() >= threshold for features in self.tests])
         return float(rejected[~bad].mean()), float((~rejected[bad]).mean())
 
 
 def compare_verdicts(findings: Findings, kind: str, lines: Sequence[LineOfParts]) -> None:
-    """Add rows "drawn <kind>, thresholds <policy>: good rejected | bad missed", means over lines; peer: before
-    accepting."""
+    """Add rows "drawn <kind>, thresholds <policy>: good rejected | bad missed", which are means over the lines.
+
+    The peer is the recipe before photos are accepted.
+    """
     before = np.mean([line.rates(line.recipe, line.recipe.header.thresholds.image) for line in lines], axis=0)
     for policy in ("recalibrated", "kept"):
         rates, counts = [], []
@@ -170,7 +174,7 @@ def compare_verdicts(findings: Findings, kind: str, lines: Sequence[LineOfParts]
 
 
 def compare_rows(findings: Findings, kind: str, lines: Sequence[LineOfParts]) -> None:
-    """Add rows "drawn <kind>, <selection> rows: image AUROC" of the memory only; peer: all rows."""
+    """Add rows "drawn <kind>, <selection> rows: image AUROC" of the memory only. The peer is the memory of all rows."""
     means = {
         name: float(np.mean([memory_auroc(line, select) for line in lines])) for name, select in SELECTIONS.items()
     }
@@ -180,7 +184,7 @@ def compare_rows(findings: Findings, kind: str, lines: Sequence[LineOfParts]) ->
 
 
 def memory_auroc(line: LineOfParts, select: SelectRows) -> float:
-    """Return the image AUROC of the memory only, with the rows of the stream that `select` keeps."""
+    """Return the image AUROC of the memory only, with those rows of the stream that `select` keeps."""
     banks = []
     for number, bank in enumerate(line.recipe.banks):
         photos = [
@@ -197,7 +201,7 @@ def _most_novel(known: Halves, photos: list[Halves], keep: int) -> Floats:
 
 
 def _k_center(known: Halves, photos: list[Halves], keep: int) -> Floats:
-    """Select the farthest row first, from the known rows on."""
+    """Select rows one by one: always the row farthest from the known and the selected rows."""
     rows = np.concatenate(photos).astype(np.float32)
     similarity: npt.NDArray[np.float32] = (rows @ known.astype(np.float32).T).max(axis=1)
     selected = []

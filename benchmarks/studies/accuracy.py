@@ -1,8 +1,8 @@
-"""What the small backbone tells apart, and whether thresholds keep their promise.
+"""How well the small backbone tells good parts from bad ones, and whether thresholds keep the rates they promise.
 
-On drawn parts of kinds and with defects that its training never saw, and on real photos (--data: folders in
-MVTec's layout): every branch and fusion at two temperatures, beside random weights of the same model; rates at the
-thresholds that k photos give; photos as tiles. Scores come from torch (trials.py).
+It is measured on drawn parts whose kinds and defects were not in its training, and on real photos (--data: folders in
+MVTec's layout). It measures every branch and fusion at several temperatures, beside random weights of the same model;
+the rates at the thresholds that k photos give; and photos in tiles. Scores come from torch (trials.py).
 """
 
 from __future__ import annotations
@@ -36,21 +36,23 @@ log = logging.getLogger(__name__)
 
 LINES = 5
 POOL, GOOD, BAD = 28, 40, 16
-"""How many photos a product has: good ones to learn from, and good and defective ones for the test."""
+"""The numbers of photos of a product: good ones to learn from, and good and defective ones for the test."""
 SHOTS, SHOT_COUNTS = 4, (1, 2, 4, 8)
 TEMPERATURES: dict[str, float | Literal["exp"]] = {"4.6": 4.6052, "100": 100.0, "own": "exp"}
-"""What the released code multiplies by, what CLIP does, and what the model learned in its training."""
+"""The temperature of the released code, that of CLIP, and the one that the model learned in its training."""
 FUSIONS: tuple[Fusion, ...] = ("memory", "prompt", "paper", "residual")
 RATES = {"at 1%": 0.01, "at 10%": 0.1}
-"""Name in a row → the rate of false rejects that is asked for."""
+"""The rates of false rejects that thresholds are asked for, by their names in a row."""
 SHARES = (0.5, 0.25, 0.1)
 NEAR = 0.02
-"""Fused, AUROC should be this near to the better branch, and no worse than the mean of both."""
+"""The fused AUROC should be at most this much below that of the better branch, and not below the mean of both."""
 PROMPT_AIM = 0.8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, metavar="ROOT", help="real products too, folders in MVTec's layout")
+    parser.add_argument(
+        "--data", type=Path, metavar="ROOT", help="a folder with real products, which are folders in MVTec's layout"
+    )
 
 
 def measure(*, data: Path | None) -> Findings:
@@ -78,8 +80,10 @@ def measure(*, data: Path | None) -> Findings:
 def compare_fusions(
     findings: Findings, name: str, products: list[MeasuredProduct], trained: Backbone, untrained: Backbone
 ) -> None:
-    """Add rows "<set>, <fusion>, t <temperature>: image | pixel AUROC", means over lines or draws; peer: random
-    weights."""
+    """Add rows "<set>, <fusion>, t <temperature>: image | pixel AUROC", which are means over lines or draws.
+
+    The peer has random weights.
+    """
     ours, peer = (mean_aurocs(products, backbone) for backbone in (trained, untrained))
     for label, values in ours.items():
         for level, value, peer_value in zip(("image", "pixel"), values, peer[label], strict=True):
@@ -96,7 +100,7 @@ def compare_fusions(
 
 
 def mean_aurocs(products: list[MeasuredProduct], backbone: Backbone) -> dict[str, Floats]:
-    """Return image and pixel AUROC of every fusion at every temperature, means over trials."""
+    """Return the image and pixel AUROC of every fusion at every temperature, as means over the trials."""
     encoded = EncodedProducts(products, backbone)
     aurocs: dict[str, list[tuple[float, float]]] = {}
     for title, temperature in TEMPERATURES.items():
@@ -108,7 +112,7 @@ def mean_aurocs(products: list[MeasuredProduct], backbone: Backbone) -> dict[str
 
 
 def compare_shares(findings: Findings, name: str, products: list[MeasuredProduct], backbone: Backbone) -> None:
-    """Add rows "<set>, <share> of the memory: image AUROC", by the memory only, beside all of it."""
+    """Add rows "<set>, <share> of the memory: image AUROC" of the memory only. The peer is the whole memory."""
     means = {}
     for share in (1.0, *SHARES):
         aurocs = []
@@ -128,9 +132,9 @@ def compare_shares(findings: Findings, name: str, products: list[MeasuredProduct
 
 
 def compare_rates(findings: Findings, name: str, products: list[MeasuredProduct], backbone: Backbone) -> None:
-    """Add rows "<set>, k shots, at <rate>: good rejected | bad missed", over all lines or draws.
+    """Add rows "<set>, k shots, at <rate>: good rejected | bad missed", which are means over lines or draws.
 
-    Where four are learned, also with a calibration on the rest of the good photos.
+    For four shots, also add rows with a calibration on the other good photos.
     """
     encoded = EncodedProducts(products, backbone)
     for shots in SHOT_COUNTS:
@@ -149,8 +153,10 @@ def compare_rates(findings: Findings, name: str, products: list[MeasuredProduct]
 
 
 def compare_tiles(findings: Findings, folder: Path, trained: Backbone, untrained: Backbone) -> None:
-    """Add rows "<set>, R×C tiles, memory | fused: image AUROC" of photos too long for a square; peer: random
-    weights."""
+    """Add rows "<set>, R×C tiles, memory | fused: image AUROC" for photos that are too long for one square.
+
+    The peer has random weights.
+    """
     split = read_mvtec(folder)
     height, width = load_rgb(split.train[0]).shape[:2]
     tiles = (max(1, round(height / width)), max(1, round(width / height)))
@@ -181,18 +187,18 @@ def compare_tiles(findings: Findings, folder: Path, trained: Backbone, untrained
 
 
 def at_rates(calibration: Calibration) -> dict[str, float]:
-    """Return the image thresholds for RATES by their names in a row."""
+    """Return the image threshold for each of RATES, by its name in a row."""
     return {name: calibration.image.threshold(rate) for name, rate in RATES.items()}
 
 
 class Outcomes:
-    """Verdicts on good and bad tests at several thresholds."""
+    """The shares of wrong verdicts on good and bad tests at several thresholds."""
 
     def __init__(self) -> None:
         self._rates: dict[str, list[tuple[float, float]]] = {}
 
     def add(self, trial: Trial, thresholds: Mapping[str, float]) -> None:
-        """Judge a trial's tests by each threshold, by its name in a row."""
+        """Judge a trial's tests by each threshold. thresholds: by their names in a row."""
         scores, _ = trial.scores(DEFAULT.fusion)
         bad = trial.product.bad
         for name, threshold in thresholds.items():
@@ -200,7 +206,7 @@ class Outcomes:
             self._rates.setdefault(name, []).append((float(rejected[~bad].mean()), float((~rejected[bad]).mean())))
 
     def report(self, findings: Findings, label: str) -> None:
-        """Add the mean shares of good tests rejected and bad ones missed."""
+        """Add the mean shares of good tests that are rejected and of bad tests that are missed."""
         for name, rates in self._rates.items():
             rejected, missed = np.mean(rates, axis=0)
             peer = ("asked for", RATES[name]) if name in RATES else ()

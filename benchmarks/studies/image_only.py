@@ -1,8 +1,8 @@
-"""Image-only backbones beside anomalib's PatchCore with the same weights, size of picture and shots, in one run.
+"""Image-only backbones beside anomalib's PatchCore, in one run and with the same weights, image size and shots.
 
-Ours is the ordinary way: an exported engine in fp32 and a taught recipe of the memory only. Every category of --data
-(in MVTec's layout) is learned from four photos, drawn --draws times where it has more. A frame's time is that from
-pixels in memory, uint8, to score and map.
+Ours is the usual way: an engine exported in fp32, and a taught recipe that uses only the memory. Every category of
+--data (in MVTec's layout) is learned from four photos. If it has more, four are drawn --draws times. The time of a
+frame is that from uint8 pixels in memory to score and map.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SHARE_OF_TIME = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """image, pixel: AUROC, means over a category's draws; seconds: of every frame."""
+    """The results on a category. image, pixel: AUROC, as means over the draws; seconds: the time of every frame."""
 
     image: float
     pixel: float
@@ -63,9 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="categories in MVTec's layout")
     parser.add_argument("--weights", nargs="+", required=True, metavar="NAME=FILE",
                         help="backbones and their weights, such as timm:mobilenetv2_100=FILE")  # fmt: skip
-    parser.add_argument("--size", type=positive_integer, default=240, metavar="N", help="side of the picture")
-    parser.add_argument("--draws", type=positive_integer, default=3, metavar="N", help="of the four photos")
-    parser.add_argument("--threads", type=positive_integer, default=2, metavar="N", help="of both contenders")
+    parser.add_argument("--size", type=positive_integer, default=240, metavar="N", help="side of the pictures")
+    parser.add_argument("--draws", type=positive_integer, default=3, metavar="N", help="draws of four photos")
+    parser.add_argument("--threads", type=positive_integer, default=2, metavar="N", help="threads of each contender")
 
 
 def measure(*, data: Path, weights: list[str], size: int, draws: int, threads: int) -> Findings:
@@ -81,7 +81,7 @@ def measure(*, data: Path, weights: list[str], size: int, draws: int, threads: i
 def compare(
     findings: Findings, name: str, weights: Path, categories: list[Path], size: int, draws: int, threads: int
 ) -> None:
-    """Add rows "<backbone>, <category>: image | pixel AUROC", their means, and the milliseconds of a frame."""
+    """Add rows "<backbone>, <category>: image | pixel AUROC", their means, and the time of a frame in milliseconds."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         backbone = Backbone.open(name, weights=weights, image_size=size)
@@ -118,6 +118,7 @@ def compare(
 
 
 def report(findings: Findings, name: str, ours: Measured, theirs: Measured) -> None:
+    """Add rows with the image and the pixel AUROC, beside the peer."""
     for level in ("image", "pixel"):
         findings.add(f"{name}: {level}", getattr(ours, level), "AUROC", PEER, getattr(theirs, level), higher=True)
 
@@ -132,7 +133,7 @@ def mean(parts: list[Measured]) -> Measured:
 
 
 def inspect(engine: Engine, split: Split, shots: list[Path]) -> Measured:
-    """Teach the shots and inspect the test photos."""
+    """Learn the shots and inspect the test photos."""
     detector = Detector(engine, teach(shots, split.text, engine=engine))
     frames = [load_rgb(sample.path) for sample in split.test]
     detector.predict(frames[0])
@@ -148,7 +149,7 @@ def inspect(engine: Engine, split: Split, shots: list[Path]) -> Measured:
 
 
 def judge(split: Split, scores: Floats, maps: Floats, seconds: list[float]) -> Measured:
-    """maps: [N,400,400]."""
+    """Return the AUROC of scores [N] and maps [N,400,400] of the test photos, with the seconds of the frames."""
     with PixelTally() as tally:
         for sample, anomaly_map in zip(split.test, maps, strict=True):
             tally.add(anomaly_map, load_truth(sample).resized(MAP_SIZE, MAP_SIZE).mask)
@@ -167,7 +168,7 @@ class Peer:
         )  # fmt: skip
 
     def inspect(self, split: Split, shots: list[Path]) -> Measured:
-        """Let it learn the shots and score the test photos; BackendError where it ended."""
+        """Learn the shots and score the test photos. Raise BackendError if the process has ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         tests = [str(sample.path.resolve()) for sample in split.test]
@@ -184,7 +185,7 @@ class Peer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the pipes, at which the process ends."""
+        """Close the pipes, so that the process ends."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

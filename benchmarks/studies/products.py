@@ -1,4 +1,4 @@
-"""Products to measure accuracy on: drawn ones, and folders of real photos with masks."""
+"""Products to measure accuracy on: drawn products, and folders of real photos with masks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from goodparts.runtime.core.preprocess import Array8, load_rgb
 from goodparts.runtime.core.view import View
 
 FIRST_LINE = 1000
-"""The seed of the first drawn product that is measured; the small backbone learned from other seeds."""
+"""The seed of the first drawn product that is measured. The small backbone was trained on other seeds."""
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredProduct:
     """A product's photos as the encoder reads them, uint8 RGB.
 
-    text: its name in words; pool [n,S,S,3]: good photos to learn from; tests [N,S,S,3]; masks bool [N,S,S] of the
-    tests, all False for a good one.
+    text: the product's name in words; pool: [n,S,S,3], good photos to learn from; tests: [N,S,S,3]; masks: bool
+    [N,S,S], the defects of the tests, all False for a good one.
     """
 
     text: str
@@ -40,9 +40,10 @@ class MeasuredProduct:
 
 
 def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: int) -> MeasuredProduct:
-    """Draw a line of parts; its defects take turns.
+    """Draw a line of parts. The defects of the bad parts take turns.
 
-    size: side of the square photos; pool, good, bad: how many to learn from, and good and bad ones to test with.
+    size: side of the square photos in pixels; pool: number of photos to learn from; good, bad: numbers of photos to
+    test with.
     """
     line = DrawnProduct(kind, seed)
     square = size, size
@@ -57,7 +58,7 @@ def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: 
 
 
 def load_product(folder: Path, size: int) -> MeasuredProduct:
-    """Load a category in MVTec AD's layout; size: side of the square that the encoder reads."""
+    """Load a category in MVTec AD's layout. size: side of the square that the encoder reads, in pixels."""
     split = read_mvtec(folder)
     return MeasuredProduct(
         split.text,
@@ -68,7 +69,7 @@ def load_product(folder: Path, size: int) -> MeasuredProduct:
 
 
 def find_products(root: Path) -> list[Path]:
-    """List every folder of `root` in MVTec's layout, sorted; SettingsError where there is none."""
+    """List the folders of `root` in MVTec's layout, sorted. Raise SettingsError if there is none."""
     folders = sorted(path.parents[1] for path in root.glob("*/train/good"))
     if not folders:
         raise SettingsError(f"--data {root}: no folder in it has train/good, as in MVTec's layout")
@@ -78,10 +79,11 @@ def find_products(root: Path) -> list[Path]:
 def gather_sets(
     findings: Findings, data: Path | None, size: int, *, lines: int, pool: int, good: int, bad: int
 ) -> dict[str, list[MeasuredProduct]]:
-    """Gather products by the set's name: drawn lines of each kind that the small backbone never saw, and real photos.
+    """Return products by the name of their set: drawn lines of each kind that the small backbone was not trained on,
+    and real photos.
 
-    findings: takes a remark where there are no real photos; data: folders of real photos; size: side of the square that
-    the encoder reads; lines: of each kind; pool, good, bad: photos of each line, as `draw_product` takes them.
+    findings: gets a remark if there are no real photos; data: a folder with folders of real photos; size: side of the
+    square that the encoder reads; lines: number of lines of each kind; pool, good, bad: as for `draw_product`.
     """
     sets = {
         f"drawn {kind}": [

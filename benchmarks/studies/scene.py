@@ -1,8 +1,8 @@
-"""How often a changed scene is found, and how often one is reported where nothing but the part has changed.
+"""How often a changed scene is found, and how often one is reported although only the part has changed.
 
-Each product is learned from a few good photos. Photos of further good and bad parts are of the same scene. Good photos
-that are changed, as a fault of camera, lamp or lens would change them, are of another. A moved texture looks as it did,
-so shifts are asked of drawn objects only.
+Each product is learned from a few good photos. Photos of other good and bad parts show the same scene. Good photos that
+are changed as a fault of the camera, the lamp or the lens would change them show another scene. A texture looks the
+same after it has moved, so shifts are tested on drawn objects only.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ log = logging.getLogger(__name__)
 LINE = 3000
 """The seed of the drawn products."""
 GOOD, BAD = 20, 20
-"""Photos of a drawn product to test with."""
+"""The numbers of photos of a drawn product to test with."""
 CHANGED = 4
-"""Good photos of each product that every change is made to."""
+"""The number of good photos of each product to which every change is made."""
 OBJECTS = [kind for kind in KINDS if kind not in TEXTURES]
 FALSE_ALARMS = 0.01
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backbone", default="small", metavar="NAME", help="demo or small (default: %(default)s)")
-    parser.add_argument("--data", type=Path, metavar="ROOT", help="folders in MVTec's layout, besides drawn parts")
+    parser.add_argument("--backbone", default="small", metavar="NAME", help="the backbone (default: %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, metavar="ROOT", help="a folder with folders in MVTec's layout, besides drawn parts"
+    )
     parser.add_argument(
         "--shots", type=options.positive_integer, default=4, metavar="K", help="photos to learn from (default: 4)"
     )
@@ -67,7 +69,7 @@ def measure(*, backbone: str, data: Path | None, shots: int) -> Findings:
 
 
 def gather(data: Path | None, size: int, shots: int) -> Iterator[tuple[str, Iterator[MeasuredProduct]]]:
-    """Yield the sets: drawn objects, drawn textures and surfaces, and each folder of real photos."""
+    """Yield the sets of products: drawn objects, drawn textures and surfaces, and each folder of real photos."""
     for name, kinds in (("drawn objects", OBJECTS), ("drawn textures", [*TEXTURES, *SURFACES])):
         yield name, (draw_product(kind, LINE, size, pool=shots, good=GOOD, bad=BAD) for kind in kinds)
     for folder in [] if data is None else find_products(data):
@@ -75,7 +77,8 @@ def gather(data: Path | None, size: int, shots: int) -> Iterator[tuple[str, Iter
 
 
 def find_changes(product: MeasuredProduct, backbone: Backbone, shots: int) -> dict[str, list[bool]]:
-    """Return of which pictures another scene is reported: of good parts, of bad ones, and of good ones changed."""
+    """Return whether another scene is reported, for each picture of good parts, of bad parts, and of changed good
+    parts."""
     encoder = backbone.encoder
     prompts = np.zeros((2, encoder.width), np.float32)
     nothing = Learned(prompts, prompts, (), 1.0, "grid", fusion="memory")
@@ -97,7 +100,7 @@ def find_changes(product: MeasuredProduct, backbone: Backbone, shots: int) -> di
 
 
 def _shift(view: Array8, share: float) -> Array8:
-    """Move a picture to the right and down, and mirror it into what comes into view."""
+    """Move a picture to the right and down. Mirror it into the area that becomes free."""
     by = round(share * len(view) / 2**0.5)
     return np.pad(view, ((by, 0), (by, 0), (0, 0)), mode="symmetric")[: len(view), : len(view)]
 
@@ -107,7 +110,7 @@ def _blur(view: Array8, sigma: float) -> Array8:
 
 
 def _ground(view: Array8) -> Array8:
-    """The colour of a picture's border, with a camera's noise: the station without its part."""
+    """Return the colour of a picture's border with a camera's noise, which is the station without its part."""
     border = np.concatenate([view[:8].reshape(-1, 3), view[-8:].reshape(-1, 3)])
     noise = np.random.default_rng(0).normal(0.0, 4.0, view.shape)
     return np.asarray(np.clip(np.median(border, axis=0) + noise, 0, 255), np.uint8)
@@ -127,4 +130,4 @@ CHANGES: Mapping[str, Callable[[Array8], Array8]] = {
     "lens cap": lambda view: np.full_like(view, 3),
     "overexposed": lambda view: np.full_like(view, 255),
 }
-"""What happens to a picture; blurs are in pixels of a picture of 240."""
+"""The changes of a picture. Blurs are in pixels of a picture with a side of 240 pixels."""

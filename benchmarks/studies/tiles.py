@@ -1,6 +1,7 @@
-"""A 20-pixel defect in a five-megapixel frame, without tiles and with.
+"""A defect of 20 pixels in a frame of five megapixels, with tiles and without.
 
-Drawn frames of kinds, and with defects, that the small backbone never saw. Scores come from torch (trials.py).
+The frames are drawn, of kinds and with defects that the small backbone was not trained on. Scores come from torch
+(trials.py).
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ Mask = npt.NDArray[np.bool_]
 
 FRAME, EXTENT = (2048, 2448), 20.0
 TILINGS = (1, 1), (5, 6), (10, 12)
-"""A patch sees 204×171, 38×38 and 19×19 pixels of the frame."""
+"""The tilings, rows and columns. A patch covers 204×171, 38×38 and 19×19 pixels of the frame."""
 SHOTS = 4, 8
 LINE, FRAMES = 2000, 16
-"""Which line of a kind; good frames to test with, and bad ones."""
+"""The seed of the line, and the number of good frames and of bad frames to test with."""
 DEFECTS = "hole", "stain", "wrong colour", "foreign body"
 RATE = 0.01
 REACH = 40.0
-"""How far from the defect's box a map may peak that is said to show it, in pixels of the frame."""
+"""A map shows the defect if it peaks within this many pixels of the frame around the defect's box."""
 AUROC_AIM = 0.8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Take no options."""
+    """Add no options: this benchmark has none."""
 
 
 def measure() -> Findings:
@@ -69,10 +70,10 @@ def measure() -> Findings:
 def compare(
     kind: str, backbone: Backbone, view: View, pool: list[Array8], frames: list[Array8], masks: list[Mask]
 ) -> dict[tuple[int, str], float]:
-    """Return numbers by shots and metric: AUROC of both branches and of each by itself, the share of maps that peak at
-    the defect, and what the threshold for RATE does.
+    """Return numbers by shots and metric: the AUROC of the fused score and of each branch, the share of maps that peak
+    at the defect, and the shares of wrong verdicts at the threshold for RATE.
 
-    pool: good frames to learn from; frames: the good ones, then a bad one for each of the masks [H,W].
+    pool: good frames to learn from; frames: good frames, then a bad frame for each of the masks [H,W].
     """
     log.info("%s: %d×%d tiles", kind, *view.tiles)
     shot_views = [view.cut(frame, backbone.encoder.image_size) for frame in pool]
@@ -100,7 +101,7 @@ def compare(
 
 
 def peaks_at(scores: Floats, mask: Mask) -> bool:
-    """Return whether the map's maximum lies within REACH pixels of the mask's box."""
+    """Return whether the map's maximum is within REACH pixels of the mask's box."""
     peak = (np.array(np.unravel_index(scores.argmax(), scores.shape)) + 0.5) * mask.shape / scores.shape
     inside = np.argwhere(mask)
     return bool((peak >= inside.min(axis=0) - REACH).all() and (peak <= inside.max(axis=0) + REACH).all())

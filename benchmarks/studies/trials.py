@@ -1,6 +1,6 @@
-"""Trials: a product learned from a few shots through torch, and its tests scored by what was learned.
+"""Trials: a product is learned from a few shots, and its tests are scored. The encoder runs in torch.
 
-The export's gate ties every engine to these scores.
+The parity check of the export makes sure that every engine gives the same scores.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from .products import MeasuredProduct
 
 DEFAULT = PROTOCOLS["clean"]
 DRAWS = 4
-"""The largest number of disjoint draws of shots from one product's good photos."""
+"""The largest number of draws of shots from the good photos of one product. The draws have no photo in common."""
 MAP_SIDE = 120
-"""The side of the maps that pixel AUROC compares: every second pixel of the small backbone's square."""
+"""The side of the maps for the pixel AUROC: every second pixel of the square that the small backbone reads."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A product learned from some shots, and the tests' scores by it.
+    """A product learned from some shots, and the scores of its tests.
 
-    shots: uint8 RGB [k,S,S,3]; branches: every test's scores of either branch, from which each fusion follows.
+    shots: uint8 RGB [k,S,S,3]; branches: the scores of both branches for every test, from which every fusion follows.
     """
 
     product: MeasuredProduct
@@ -57,7 +57,7 @@ class Trial:
         return fused.image, fused.grid
 
     def aurocs(self, fusion: Fusion) -> tuple[float, float]:
-        """Return AUROC over images, and over the pixels of all maps."""
+        """Return the AUROC over the images, and that over the pixels of all maps."""
         image, grids = self.scores(fusion)
         maps = np.stack([anomaly_map(grid, MAP_SIDE, MAP_SIGMA * MAP_SIDE / MAP_SIZE) for grid in grids])
         step = self.product.masks.shape[1] // MAP_SIDE
@@ -66,16 +66,16 @@ class Trial:
 
 
 class EncodedProducts:
-    """Products of one set and a backbone, which encodes their tests once."""
+    """The products of one set and a backbone. The tests are encoded once."""
 
     def __init__(self, products: list[MeasuredProduct], backbone: Backbone) -> None:
         self.backbone = backbone
         self.tests = [(product, backbone.encode(product.tests)) for product in products]
 
     def trials(self, shots: int, training: PromptADSettings = DEFAULT) -> Iterator[tuple[Trial, Array8]]:
-        """Yield every product learned from disjoint sets of shots, and the good photos that were not among them.
+        """Yield a trial for each draw of shots, and the good photos that were not drawn.
 
-        There is one set of each product; up to DRAWS where there is a single product.
+        There is one draw for each product, or up to DRAWS if there is only one product.
         """
         for product, tests in self.tests:
             draws = DRAWS if len(self.tests) == 1 else 1
@@ -92,7 +92,7 @@ def learn(
 ) -> tuple[Learned, Memory]:
     """Learn a product from the views of its shots.
 
-    text: its name in words; views: uint8 RGB [n·per_photo,S,S,3]; per_photo: views of each photo.
+    text: the product's name in words; views: uint8 RGB [n·per_photo,S,S,3]; per_photo: number of views of each photo.
     """
     features = backbone.encode(views)
     learner = PromptLearner(backbone, features, text, settings=training, seed=seed)

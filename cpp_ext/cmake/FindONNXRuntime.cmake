@@ -1,6 +1,7 @@
-# ONNX Runtime's C API: the target ONNXRuntime::ONNXRuntime. Looks at ONNXRuntime_ROOT (an unpacked release) and where
-# systems put it; ONNXRuntime_INCLUDE_DIR and ONNXRuntime_LIBRARY say it outright. The library is also in the Python
-# package: onnxruntime/capi/libonnxruntime.so.*, as libonnxruntime.so.1, which is the name it is loaded by.
+# Find ONNX Runtime's C API and define the target ONNXRuntime::ONNXRuntime. This looks in ONNXRuntime_ROOT (an unpacked
+# release) and in the system's folders. ONNXRuntime_INCLUDE_DIR and ONNXRuntime_LIBRARY name the header's folder and the
+# library directly. The Python package has the library too, as onnxruntime/capi/libonnxruntime.so.*; programs load it
+# under the name libonnxruntime.so.1.
 find_path(ONNXRuntime_INCLUDE_DIR onnxruntime_cxx_api.h
           PATH_SUFFIXES onnxruntime onnxruntime/core/session include/onnxruntime)
 find_library(ONNXRuntime_LIBRARY NAMES onnxruntime libonnxruntime.so.1)

@@ -1,4 +1,4 @@
-// What kernels compute element by element, for the host as well, so that it can be tested there.
+// What kernels compute for single elements. It is compiled for the host too, where tests can call it.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -18,13 +18,13 @@ GP_BOTH To bits_as(From from) {
   return to;
 }
 
-// ---- Keys of the search: unsigned integers whose order is that of products, and of equal ones the first row's wins --
+// ---- Keys of the search: unsigned integers in the order of the products; of equal products the first row is larger --
 
 constexpr uint64_t kNothingYet = 0;
-constexpr uint64_t kNotFinite = ~uint64_t{0};  // no product exceeds it, and it is none: a NaN
+constexpr uint64_t kNotFinite = ~uint64_t{0};  // larger than the key of every product; as a product it is a NaN
 
 GP_BOTH uint64_t key_of(float product, uint32_t row) {
-  const uint32_t bits = bits_as<uint32_t>(product + 0.0f);  // -0 becomes 0: they are equal
+  const uint32_t bits = bits_as<uint32_t>(product + 0.0f);  // -0 becomes 0, which is equal to it
   const uint32_t ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
   return uint64_t{ordered} << 32 | static_cast<uint32_t>(~row);
 }
@@ -41,7 +41,7 @@ GP_BOTH int64_t row_of(uint64_t key) { return int64_t{static_cast<uint32_t>(~key
 constexpr uint32_t kInfinity = 0x7f800000u;
 constexpr float kLargestHalf = 65504.0f;
 
-// To nearest, ties to even.
+// Round to the nearest half, ties to even.
 GP_BOTH uint16_t to_half(float value) {
   const uint32_t bits = bits_as<uint32_t>(value), size = bits & 0x7fffffffu;
   uint32_t half;
@@ -71,17 +71,18 @@ GP_BOTH uint16_t to_bfloat(float value) {
 
 GP_BOTH float from_bfloat(uint16_t value) { return bits_as<float>(uint32_t{value} << 16); }
 
-// Any scale does for a vector of zeros; numbers too small to have a 127th part count as zero.
+// Return the scale of a vector with this largest absolute value. A vector of zeros may have any positive scale. A peak
+// up to 1e-30 counts as zero, since its 127th part and the inverse of that must be normal floats.
 GP_BOTH float int8_scale(float peak) { return peak > 1e-30f ? peak / 127.0f : 1.0f; }
 
-// The power of two that brings a vector with this largest component into [1,2), so that fp16 holds its every order of
-// magnitude.
+// Return the power of two by which a vector with this largest component is divided. The component is then in [1,2), so
+// that fp16 can hold vectors of every order of magnitude.
 GP_BOTH float half_scale(float peak) {
   const uint32_t power = bits_as<uint32_t>(peak) & kInfinity;
   return power == 0 || power == kInfinity ? 1.0f : bits_as<float>(power);
 }
 
-// ---- Scores (goodparts.runtime.core.scoring); NaN stays NaN ---------------------------------------------------------
+// ---- Scores, as goodparts.runtime.core.scoring defines them; NaN stays NaN ------------------------------------------
 
 GP_BOTH bool is_nan(float value) { return value != value; }
 
@@ -89,7 +90,7 @@ GP_BOTH bool is_finite(float value) { return (bits_as<uint32_t>(value) & kInfini
 
 GP_BOTH float clamp(float value, float low, float high) { return value < low ? low : value > high ? high : value; }
 
-// a·b/(a+b); 0 where both are 0.
+// Return a·b/(a+b), or 0 if both are 0.
 GP_BOTH float fuse(float a, float b) {
   const float total = a + b;
   return total > 0 ? a * b / total : is_nan(total) ? total : 0.0f;
@@ -97,13 +98,14 @@ GP_BOTH float fuse(float a, float b) {
 
 GP_BOTH float larger(float a, float b) { return b > a || is_nan(b) ? b : a; }
 
-// Where pixel `at` of `size` lies among `cells`: between cells low and low+1, `weight` of the latter. The ends are
-// held.
+// A place between the cells low and low+1; weight is the share of the cell low+1.
 struct Between {
   int low;
   float weight;
 };
 
+// Return where pixel `at` of `size` pixels lies among the cells. Pixels before the centre of the first cell or after
+// that of the last take the value of that cell.
 GP_BOTH Between place_of(int at, int size, int cells) {
   const double place = (at + 0.5) / size * cells - 0.5;
   const double held = place < 0 ? 0.0 : place > cells - 1 ? cells - 1.0 : place;
@@ -119,14 +121,14 @@ GP_BOTH uint32_t pack_rgb(int red, int green, int blue) {
   return static_cast<uint32_t>(red) | static_cast<uint32_t>(green) << 8 | static_cast<uint32_t>(blue) << 16;
 }
 
-// BT.601, limited range.
+// Convert a pixel as BT.601 with limited range.
 GP_BOTH uint32_t yuv_to_rgb(int y, int u, int v) {
   const int luma = 298 * (y - 16) + 128;
   u -= 128, v -= 128;
   return pack_rgb(clip8((luma + 409 * v) >> 8), clip8((luma - 100 * u - 208 * v) >> 8), clip8((luma + 516 * u) >> 8));
 }
 
-constexpr int kWeightBits = 22;  // Pillow's: of a filter's weights behind the point
+constexpr int kWeightBits = 22;  // fractional bits of a filter's weights, as in Pillow
 
 GP_BOTH double cubic(double x) {
   constexpr double a = -0.5;
@@ -140,8 +142,8 @@ GP_BOTH double cubic(double x) {
 
 constexpr int kSegment = 16;  // bytes that are copied and loaded at once
 
-// Where a segment lies, in segments, among rows of so many: of eight rows' segments of one number, no two are in the
-// same banks.
+// Return the offset of a row's segment in shared memory, in segments; a row has `segments` of them. The segments of one
+// number of eight neighbouring rows lie in different banks of the memory.
 template <int segments>
 GP_BOTH int segment_at(int row, int segment) {
   static_assert(segments == 4 || segments == 8, "a row has 4 or 8 segments");

@@ -1,4 +1,4 @@
-// The device, and rows on it.
+// The device, and the rows of a bank on it.
 #include <algorithm>
 #include <limits>
 
@@ -8,7 +8,7 @@
 namespace gp::cuda {
 namespace {
 
-// Rows that cannot be kept: the lowest number of one is left in `refused`.
+// Convert rows and store them. If a row is not finite or too large, write its number to `refused`, the lowest of all.
 __global__ void append_kernel(const void* data, Type type, int64_t count, int width, Precision precision,
                               uint8_t* packed, int row_bytes, float* scales, int* refused) {
   const int64_t row = vector_of_warp();
@@ -35,7 +35,7 @@ bool available(std::string* why_not) {
   if (code == cudaSuccess && devices == 0) code = cudaErrorNoDevice;
   cudaFuncAttributes attributes;
   if (code == cudaSuccess)
-    code = cudaFuncGetAttributes(&attributes, &append_kernel);  // fails without code for the device
+    code = cudaFuncGetAttributes(&attributes, &append_kernel);  // fails if there is no code for the device
   cudaGetLastError();
   if (code != cudaSuccess && why_not) *why_not = cudaGetErrorString(code);
   return code == cudaSuccess;

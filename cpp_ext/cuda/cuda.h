@@ -1,13 +1,13 @@
-// Memory search, scoring and resizing on an NVIDIA GPU. No CUDA header is needed here: a stream is a cudaStream_t as
-// void*, null for the default one; pointers are to device memory unless said otherwise.
+// Memory search, scoring and resizing on an NVIDIA GPU. This header needs no CUDA header. A stream is a cudaStream_t as
+// void*; null is the default stream. Pointers are to device memory unless a comment tells otherwise.
 //
-// Objects belong to the device that was current when they were made. What they need is allocated then: `run` enqueues
-// kernels and nothing else, so that a CUDA graph can capture it. They hold scratch memory: calls of one object must
-// follow one another, on one stream or ordered by events. Destroying one waits for the device.
+// An object belongs to the device that is current when it is created, and allocates its memory then. `run` only
+// enqueues kernels, so that a CUDA graph can capture it. An object has scratch memory, so its calls must follow one
+// another: on one stream, or ordered by events. Its destructor waits for the device.
 //
-// Compiled for every GPU with tensor cores; run so far only on the CPU (on_cpu/), not on a GPU.
+// The code is compiled for every GPU with tensor cores. Until now it has run only on the CPU (on_cpu/), not on a GPU.
 //
-// Throws Invalid for arguments, Failure for what CUDA refuses.
+// Every function throws Invalid for an argument out of range, and Failure if CUDA reports an error.
 #pragma once
 
 #include <cstdint>
@@ -20,26 +20,42 @@
 
 namespace gp::cuda {
 
+// CUDA reports an error, which the message names.
 struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// Return whether goodparts was built with CUDA.
 bool built();
-bool available(std::string* why_not = nullptr);  // built, a driver, a device, and code for it
+
+// Return whether a GPU can be used: goodparts was built with CUDA, and there are a driver, a device and code for it.
+// Otherwise write the reason to why_not, which may be null.
+bool available(std::string* why_not = nullptr);
+
+// Return the name of the current device.
 std::string device_name();
+
+// Return the number of the current device.
 int current_device();
-int device_of(const void* data);  // that device memory lies on
 
-enum class Type { float32, float16, bfloat16 };  // of features and rows as they come
-enum class Precision { fp16, bf16, int8 };       // of rows and queries as they are multiplied; sums are fp32 or int32
+// Return the number of the device that the memory is on; for memory of the host, the current device.
+int device_of(const void* data);
 
+// The number format of features and rows that are passed in.
+enum class Type { float32, float16, bfloat16 };
+
+// The number format in which rows and queries are stored and multiplied. Sums are fp32 or int32.
+enum class Precision { fp16, bf16, int8 };
+
+// Rows to search.
 class Bank {
  public:
   Bank(int64_t width, Precision precision);
   ~Bank();
 
-  // rows [count,width] without gaps, finite (fp16: up to 65504), in device or in host memory. Waits for the stream.
-  // Searches, captured ones too, see the new rows; none may be under way.
+  // Append rows and wait for the stream. rows: [count,width] without gaps, finite (fp16: up to 65504), in the memory of
+  // the device or of the host. Later searches include the new rows, also those in captured graphs. No search may be in
+  // progress meanwhile.
   void append(const void* rows, Type type, int64_t count, bool on_device, void* stream);
 
   int64_t rows() const;
@@ -55,14 +71,15 @@ class Bank {
   std::unique_ptr<State> state_;
 };
 
-// Up to GP_MAX_BANKS banks of one precision, searched in one launch. They must outlive it.
+// Searches up to GP_MAX_BANKS banks of one device and precision in one launch. The banks must outlive it.
 class Search {
  public:
   Search(const std::vector<const Bank*>& banks, int64_t max_queries);
   ~Search();
 
-  // Per bank: queries [count,width] without gaps; product [count], the largest with any row; index [count] of that row,
-  // the first of equal ones. NaN and -1 for a query that is not finite.
+  // Find for each query the row with the largest product. For each bank: queries: [count,width] without gaps; product:
+  // [count], the largest product; index: [count], the number of that row, the first of equal ones, or null. A query
+  // with a value that is not finite gets NaN and -1.
   void run(const std::vector<const void*>& queries, Type type, int64_t count, const std::vector<float*>& product,
            const std::vector<int64_t*>& index, void* stream) const;
 
@@ -72,7 +89,8 @@ class Search {
   std::unique_ptr<State> state_;
 };
 
-// As gp_product; prompts and margins, one array per bank or none at all, are in host memory and copied.
+// As gp_product. Prompts and margins are in the memory of the host and are copied. There is one array of margins per
+// bank, or none at all.
 struct Product {
   int64_t width, grid_height, grid_width;
   const float* image_prompts;
@@ -85,7 +103,7 @@ struct Product {
   float residual_weight;
 };
 
-// As gp_features, of one type.
+// As gp_features, in device memory. All arrays have one type.
 struct Features {
   int64_t views;
   Type type;
@@ -94,12 +112,13 @@ struct Features {
   std::vector<const void*> memory;
 };
 
+// Scores the views of one product.
 class Scorer {
  public:
   Scorer(const Product& product, int64_t max_views);
   ~Scorer();
 
-  // out: as gp_scorer_run.
+  // As gp_scorer_run, with all arrays of `out` in device memory.
   void run(const Features& features, const gp_scores& out, void* stream) const;
 
   struct State;
@@ -108,12 +127,12 @@ class Scorer {
   std::unique_ptr<State> state_;
 };
 
-// gp_resize of a frame in device memory to out [out_height,out_width,3]. The filters between two lengths are made and
-// uploaded where they are not there from an earlier call, which must not be one that is captured.
+// As gp_resize, for a frame and an out [out_height,out_width,3] in device memory. The first call with a size computes
+// the filters and uploads them. Such a call cannot be captured.
 void resize(const gp_frame& frame, const gp_box* box, int64_t out_width, int64_t out_height, void* out, int device,
             void* stream);
 
-// Device memory that others may write to; freed with the object.
+// Device memory for results, freed with the object.
 class Array {
  public:
   Array(int64_t bytes, int device);

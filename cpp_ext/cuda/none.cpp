@@ -1,4 +1,4 @@
-// What stands for the device where goodparts is built without CUDA.
+// This file replaces the device code if goodparts is built without CUDA.
 #include "cuda.h"
 #include "failure.h"
 

@@ -1,4 +1,5 @@
-// Vectors as they come to vectors as they are multiplied: a warp for each.
+// Conversion of vectors from the format in which they are passed in to the one in which they are multiplied. A warp
+// converts one vector.
 #pragma once
 
 #include "arithmetic.h"
@@ -20,7 +21,8 @@ __device__ inline int64_t vector_of_warp() {
   return int64_t{blockIdx.x} * (kPrepareThreads / kWarp) + threadIdx.x / kWarp;
 }
 
-// Largest absolute value; infinite where a value is not finite. As integers, floats without sign keep their order.
+// Return the largest absolute value, or infinity if a value is not finite. The bits of floats without a sign, read as
+// integers, have the same order as the floats.
 __device__ inline float peak_of(const void* data, Type type, int64_t start, int width) {
   uint32_t peak = 0;
   for (int k = threadIdx.x % kWarp; k < width; k += kWarp) {
@@ -34,7 +36,7 @@ __device__ inline float peak_of(const void* data, Type type, int64_t start, int 
   return bits_as<float>(peak < kInfinity ? peak : kInfinity);
 }
 
-// value·inverse of each component, rounded, and zeros up to row_bytes.
+// Write value·inverse of each component, rounded, and then zeros up to row_bytes.
 __device__ inline void pack(const void* data, Type type, int64_t start, int width, float inverse, Precision precision,
                             uint8_t* packed, int row_bytes) {
   const int per_word = precision == Precision::int8 ? 4 : 2, bits = 32 / per_word;

@@ -1,4 +1,5 @@
-// Crop, colour and Pillow's antialiased bicubic filter in one launch: what Pillow computes, bit for bit.
+// Cropping, colour conversion and Pillow's antialiased bicubic filter in one launch. The result equals Pillow's, bit
+// for bit.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -14,14 +15,14 @@ GP_SHARED_ARRAY(uint32_t, resize_shared);
 
 namespace {
 
-constexpr int kColumns = 32;  // of the output that a block makes, one for each lane
+constexpr int kColumns = 32;  // columns of the output that a block computes, one for each lane
 constexpr int kWarps = 8;
-constexpr int kStrip = 512;    // pixels of a source row that a warp has before it
-constexpr int kMostRows = 16;  // of the output that a block makes
+constexpr int kStrip = 512;    // pixels of a source row that a warp holds at once
+constexpr int kMostRows = 16;  // rows of the output that a block computes, at most
 constexpr int kMaxSide = 65535;
 
-// The filters along one axis: output i sums up `count[i]` samples from first[i] on, by fixed-point weights. Weights lie
-// [taps,outputs], so that neighbouring outputs read neighbouring ones.
+// The filters along one axis. Output i is the sum of count[i] samples from first[i] on, with fixed-point weights. The
+// weights are stored as [taps,outputs], so that neighbouring outputs read neighbouring weights.
 struct Axis {
   const int* first;
   const int* count;
@@ -37,7 +38,7 @@ struct Frame {
   int left, top;  // of the box
 };
 
-// R | G«8 | B«16 of a pixel; x, y in the box.
+// Return a pixel as red | green << 8 | blue << 16. x, y: in the box.
 __device__ inline uint32_t pixel(const Frame& frame, int x, int y) {
   x += frame.left, y += frame.top;
   const uint8_t* row = frame.data + y * frame.stride;
@@ -65,8 +66,8 @@ struct Sums {
   }
 };
 
-// A block makes kColumns × `rows` pixels. First it resamples every source row that they need across, into `band`; then
-// the band down. Shared memory: a strip for each warp, then the band [source rows,kColumns].
+// Resample. A block computes kColumns × `rows` pixels. First it resamples the source rows that they need across, into
+// `band`. Then it resamples the band down. Shared memory: a strip for each warp, then the band [source rows,kColumns].
 __global__ void __launch_bounds__(kWarps * 32)
     resize_kernel(const Frame frame, const Axis across, const Axis down, int rows, uint8_t* out) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -89,7 +90,7 @@ __global__ void __launch_bounds__(kWarps * 32)
       const int end = min(first + count, stop);
       for (int x = max(first, start); x < end; ++x)
         sums.add(strip[x - start], across.weights[int64_t{x - first} * across.out + column]);
-      __syncwarp();  // the strip is read before it is filled again
+      __syncwarp();  // all lanes have read the strip before it is filled again
     }
     band[(y - top) * kColumns + lane] = sums.rounded();
   }
@@ -105,7 +106,7 @@ __global__ void __launch_bounds__(kWarps * 32)
   }
 }
 
-// Pillow's precompute_coeffs and normalize_coeffs_8bpc.
+// The filters between two lengths, computed as in Pillow's precompute_coeffs and normalize_coeffs_8bpc.
 struct Filters {
   std::vector<int> first, count, weights;
 
@@ -137,7 +138,7 @@ struct Filters {
       for (size_t tap = 0; tap < of_output[at].size(); ++tap) weights[tap * first.size() + at] = of_output[at][tap];
   }
 
-  // Samples that some `rows` outputs in a row need, at most.
+  // Return the largest number of samples that a block of `rows` outputs needs.
   int64_t reach(int64_t rows) const {
     int64_t most = 0;
     for (size_t at = 0; at < first.size(); at += static_cast<size_t>(rows)) {
@@ -150,8 +151,9 @@ struct Filters {
 
 Memory upload(const std::vector<int>& values) { return Memory(values.data(), values.size() * sizeof(int)); }
 
-// The filters between two lengths on a device, with how many rows a block makes and the shared memory that it needs
-// where they go down: as many rows as fit without asking for more, else one and as much as the device has.
+// The filters between two lengths on a device. For the axis down it also has the number of rows that a block computes,
+// and the shared memory that the block needs: as many rows as fit into the usual shared memory, or one row and up to
+// all the memory that the device allows.
 struct DeviceAxis {
   DeviceAxis(const Filters& filters, int device)
       : first(upload(filters.first)),
@@ -179,14 +181,15 @@ struct DeviceAxis {
   bool in_graph = false;
 };
 
-// The filters that were used last: a camera's frames have one size, and tiles two lengths an axis at most. A captured
-// graph reads its filters whenever it is launched, so these are kept until the process ends.
+// Return the filters between two lengths, and keep those that were used last: the frames of a camera have one size, and
+// tiles have at most two lengths per axis. A captured graph reads its filters at every launch, so these are kept until
+// the process ends.
 std::shared_ptr<const DeviceAxis> axis_for(int device, int64_t in, int64_t out, bool captured) {
   using Key = std::array<int64_t, 3>;
   constexpr size_t kKept = 32;
   static std::mutex mutex;
-  // Never freed: the device may be gone when the process ends.
-  static auto& kept = *new std::list<std::pair<Key, std::shared_ptr<DeviceAxis>>>;  // the last used first
+  // The list is never freed, because the device may not be usable any more when the process ends.
+  static auto& kept = *new std::list<std::pair<Key, std::shared_ptr<DeviceAxis>>>;  // the last used is first
   const std::lock_guard<std::mutex> lock(mutex);
   const Key wanted = {device, in, out};
   auto found = std::find_if(kept.begin(), kept.end(), [&](const auto& one) { return one.first == wanted; });
@@ -221,9 +224,12 @@ gp_box checked(const gp_frame& frame, const gp_box* asked, int64_t out_width, in
   require(format != GP_NV12 || (chroma && chroma_stride >= width),
           "chroma is null or its rows are closer than " + std::to_string(width) + " bytes");
   require((format != GP_NV12 && format != GP_YUYV) || width % 2 == 0,
-          "frame is " + std::to_string(width) + " pixels wide: with chroma for pairs, an even width is accepted");
-  require(format != GP_NV12 || height % 2 == 0,
-          "frame is " + std::to_string(height) + " pixels high: with chroma for pairs, an even height is accepted");
+          "frame is " + std::to_string(width) +
+              " pixels wide: two pixels share their chroma, so an even width is "
+              "accepted");
+  require(format != GP_NV12 || height % 2 == 0, "frame is " + std::to_string(height) +
+                                                    " pixels high: two rows share their chroma, so an even height is "
+                                                    "accepted");
   const gp_box box = asked ? *asked : gp_box{0, 0, width, height};
   require(box.x >= 0 && box.y >= 0 && box.width >= 1 && box.height >= 1 && box.x <= width - box.width &&
               box.y <= height - box.height,

@@ -1,4 +1,5 @@
-// Calls of the CUDA runtime: failures as exceptions, memory and devices by scope, launches with checked arguments.
+// Calls of the CUDA runtime. Errors become exceptions, objects own memory and select devices, and the arguments of
+// launches are checked.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -10,13 +11,14 @@
 
 namespace gp::cuda {
 
+// Throw Failure if a call of the CUDA runtime failed.
 inline void check(cudaError_t code, const char* call) {
   if (code == cudaSuccess) return;
-  cudaGetLastError();  // an error that does not stick is not reported again by the next call
+  cudaGetLastError();  // clears an error that can be cleared, so that the next call does not report it again
   throw Failure(std::string(call) + ": " + cudaGetErrorString(code));
 }
 
-// The shared memory that a launch asks for, as an array.
+// Declare the shared memory of a launch as an array.
 #ifdef __CUDACC__
 #define GP_SHARED_ARRAY(type, name) extern __shared__ type name[]
 #else
@@ -25,7 +27,7 @@ inline void check(cudaError_t code, const char* call) {
 
 #define GP_CUDA(call) ::gp::cuda::check((call), #call)
 
-// A device that is current while this lives.
+// Makes a device current as long as this object exists.
 class OnDevice {
  public:
   explicit OnDevice(int device) {
@@ -39,8 +41,8 @@ class OnDevice {
   int before_;
 };
 
-// While this lives, this thread may allocate, free and wait although another one captures a stream, whose capture its
-// calls would otherwise end.
+// As long as this object exists, this thread may allocate, free and wait while another thread captures a stream.
+// Without it such a call would end the capture.
 class Relaxed {
  public:
   Relaxed() { cudaThreadExchangeStreamCaptureMode(&mode_); }
@@ -48,7 +50,7 @@ class Relaxed {
   Relaxed(const Relaxed&) = delete;
 
  private:
-  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;  // then the one before
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;  // after the constructor, the mode before it
 };
 
 inline bool is_capturing(void* stream) {
@@ -57,7 +59,8 @@ inline bool is_capturing(void* stream) {
   return status != cudaStreamCaptureStatusNone;
 }
 
-// Device memory. Filling it from the host waits until it is filled, for all streams; freeing it waits for what runs.
+// Device memory. The constructor that copies from the host waits until all streams can read the memory. The destructor
+// waits for the work in progress.
 class Memory {
  public:
   Memory() = default;
@@ -104,7 +107,7 @@ struct Exactly {
   using type = T;
 };
 
-// `name` is how errors call the kernel.
+// Launch a kernel; `name` is its name in messages.
 template <class... Parameters>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, void* stream,
             typename Exactly<Parameters>::type... arguments) {
@@ -116,7 +119,7 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
   check(cudaGetLastError(), name);
 }
 
-// Brings a kernel's code to the device now, so that a launch that is being captured need not.
+// Load a kernel's code to the device. A launch that is captured must not do so.
 template <class Kernel>
 void load_code(Kernel* kernel) {
   cudaFuncAttributes attributes;

@@ -1,4 +1,5 @@
-// Scoring in three launches: preparation (prompt scores among it), search, and what follows them.
+// Scoring in three launches: the preparation of the search, which also computes the prompt margins, the search, and
+// the kernel that combines their results.
 #include <cmath>
 
 #include "arithmetic.h"
@@ -6,7 +7,7 @@
 
 namespace gp::cuda {
 
-constexpr int kMapSize = 400;  // pixels: goodparts.runtime.core.scoring.MAP_SIZE
+constexpr int kMapSize = 400;  // pixels, as MAP_SIZE in goodparts.runtime.core.scoring
 
 namespace {
 
@@ -17,7 +18,7 @@ struct Finish {
   int banks, height, width;
   bool maximum_of_map;
   gp_fusion fusion;
-  const float* margins[GP_MAX_BANKS];  // of each bank's rows, or null
+  const float* margins[GP_MAX_BANKS];  // for each bank those of its rows, or null
   float temperature, residual_weight;
   gp_scores out;
 };
@@ -39,9 +40,9 @@ __device__ float fused(const Finish& what, float prompt, float memory, float res
   }
 }
 
-// Of the values of a block's threads; the first thread has it.
+// Return the largest value of a block's threads, in the first thread only.
 __device__ float largest_of_threads(float value, float* of_threads) {
-  __syncthreads();  // of_threads may still be read
+  __syncthreads();  // another thread may still read of_threads
   of_threads[threadIdx.x] = value;
   for (int half = kFinishThreads / 2; half > 0; half /= 2) {
     __syncthreads();
@@ -51,14 +52,14 @@ __device__ float largest_of_threads(float value, float* of_threads) {
   return of_threads[0];
 }
 
-// Of the bilinear map of a view's grid, this thread's part of the pixels. Positions are in double, as they are for
-// numpy; each is computed once.
+// Return the largest value of the bilinear map of a view's grid, in this thread's part of the pixels. Positions are
+// computed in double, as in numpy, and only once.
 __device__ float largest_of_map(const float* grid, int height, int width, Between* down, Between* across) {
   for (int at = threadIdx.x; at < kMapSize; at += kFinishThreads) {
     down[at] = place_of(at, kMapSize, height);
     across[at] = place_of(at, kMapSize, width);
   }
-  __syncthreads();  // the positions are there, and the other threads' part of the grid
+  __syncthreads();  // all threads have written their positions and their part of the grid
   float largest = -bits_as<float>(kInfinity);
   for (int pixel = threadIdx.x; pixel < kMapSize * kMapSize; pixel += kFinishThreads) {
     const Between y = down[pixel / kMapSize], x = across[pixel % kMapSize];
@@ -71,7 +72,7 @@ __device__ float largest_of_map(const float* grid, int height, int width, Betwee
   return largest;
 }
 
-// A block for each view.
+// Combine the results. A block does it for one view.
 __global__ void __launch_bounds__(kFinishThreads) finish_kernel(const Finish what) {
   __shared__ Between down[kMapSize], across[kMapSize];
   __shared__ float of_threads[kFinishThreads];
@@ -87,7 +88,7 @@ __global__ void __launch_bounds__(kFinishThreads) finish_kernel(const Finish wha
       memory += (1.0f - answer.product) / 2.0f;
       if (what.margins[bank]) remembered += answer.row < 0 ? answer.product : what.margins[bank][answer.row];
     }
-    const float margin = what.out.grid_prompt[at];  // as the preparation left it
+    const float margin = what.out.grid_prompt[at];  // which the preparation wrote
     const float prompt = probability(margin, what.temperature);
     const float residual = what.margins[0] ? margin - remembered / banks : 0.0f;
     memory = clamp(memory / banks, 0.0f, 1.0f);
@@ -112,7 +113,7 @@ __global__ void __launch_bounds__(kFinishThreads) finish_kernel(const Finish wha
   }
 }
 
-// Anomalous minus normal.
+// Return the anomalous prototype minus the normal one.
 Memory direction(const float* prompts, int64_t width) {
   std::vector<float> difference(static_cast<size_t>(width));
   for (int64_t k = 0; k < width; ++k) difference[static_cast<size_t>(k)] = prompts[width + k] - prompts[k];
@@ -191,7 +192,7 @@ void Scorer::run(const Features& features, const gp_scores& out, void* stream) c
   const State& state = *state_;
   require(features.views >= 0 && features.views <= state.max_views, std::to_string(features.views) + " views: up to " +
                                                                         std::to_string(state.max_views) +
-                                                                        ", as made for, are accepted");
+                                                                        " (max_views) are accepted");
   require(out.image && out.grid && out.image_prompt && out.image_memory && out.grid_prompt && out.grid_memory &&
               out.grid_residual,
           "an output is null");

@@ -1,4 +1,4 @@
-// The search of several banks: preparation of the queries, the kernel in the shape that fits, and the answers.
+// The search of several banks: the preparation of the queries, the choice of the kernel's shape, and the answers.
 #include <algorithm>
 
 #include "pack.h"
@@ -25,7 +25,7 @@ struct Preparation {
   Prompts prompts;
 };
 
-// blockIdx.y: a bank's queries, or behind the banks, a prompt's features.
+// Convert the queries and compute the prompts' dot products. blockIdx.y: first the banks, then the prompts.
 __global__ void prepare_kernel(const Preparation what) {
   const int64_t row = vector_of_warp();
   const int bank = static_cast<int>(blockIdx.y), lane = threadIdx.x % kWarp;
@@ -54,7 +54,7 @@ __global__ void prepare_kernel(const Preparation what) {
     queries.scales[row] = scale;
     queries.keys[row] = finite ? kNothingYet : kNotFinite;
   }
-  // What is not finite is not converted: its product is not looked at.
+  // A query that is not finite is not converted, because its product is not used.
   pack(queries.data, what.type, start, finite ? queries.width : 0, 1.0f / scale, what.precision, packed,
        queries.row_bytes);
 }
@@ -76,7 +76,7 @@ __global__ void answer_kernel(const __grid_constant__ Answers answers, const __g
 
 // ---- Launches ------------------------------------------------------------------------------------------------------
 
-// Lets the kernel have its shared memory; returns how many of its blocks a multiprocessor holds.
+// Allow the kernel its shared memory. Return how many of its blocks run at once on a multiprocessor.
 template <class Format, class Shape>
 int admit(int shared_bytes) {
   if (shared_bytes < Shape::kSharedBytes) return 0;
@@ -95,7 +95,8 @@ Room room_for(int device) {
       {admit<Format, Small>(shared_bytes), admit<Format, Medium>(shared_bytes), admit<Format, Large>(shared_bytes)}};
 }
 
-// As many workers as the device holds at once, each with as many tiles, or one more.
+// Launch the search in one shape, with at most as many workers as the device runs at once. The workers' numbers of
+// tiles differ by one at most.
 template <class Format, class Shape>
 void launch_shape(const Tasks& tasks, unsigned banks, int64_t count, int64_t most_rows, int blocks, void* stream) {
   const unsigned across = blocks_for(count, Shape::kQueries), tiles = blocks_for(most_rows, Shape::kRows);
@@ -105,13 +106,14 @@ void launch_shape(const Tasks& tasks, unsigned banks, int64_t count, int64_t mos
          Shape::kSharedBytes, stream, tasks, static_cast<int>(count));
 }
 
+// Whether the search has at least this many blocks in one shape.
 template <class Shape>
 bool fills(unsigned banks, int64_t count, int64_t most_rows, int blocks) {
   return int64_t{blocks_for(count, Shape::kQueries)} * blocks_for(most_rows, Shape::kRows) * banks >= blocks;
 }
 
-// The largest shape that is not mostly empty and keeps the device busy: in two rounds of blocks, where there may be one
-// more or less, or nearly in one.
+// Launch the search in the largest shape that is not mostly empty and keeps the device busy: Large if it makes at least
+// two blocks for each multiprocessor, else Medium if it makes at least three for every four of them.
 template <class Format>
 void launch_search(const Tasks& tasks, unsigned banks, int64_t count, int64_t most_rows, const Room& room,
                    void* stream) {
@@ -124,6 +126,7 @@ void launch_search(const Tasks& tasks, unsigned banks, int64_t count, int64_t mo
     launch_shape<Format, Small>(tasks, banks, count, most_rows, each * std::max(small, 1), stream);
 }
 
+// Return the device of the banks. Throw Invalid unless they have one device and one precision.
 int device_of(const std::vector<const Bank*>& banks) {
   require(!banks.empty() && banks.size() <= GP_MAX_BANKS,
           std::to_string(banks.size()) + " banks: from 1 to " + std::to_string(GP_MAX_BANKS) + " are accepted");
@@ -156,7 +159,7 @@ Search::State::State(const std::vector<const Bank*>& banks_, int64_t max_queries
 
 void Search::State::check(const std::vector<const void*>& queries, int64_t count) const {
   require(count >= 1 && count <= max_queries_, std::to_string(count) + " queries: from 1 to " +
-                                                   std::to_string(max_queries_) + ", as made for, are accepted");
+                                                   std::to_string(max_queries_) + " (max_queries) are accepted");
   require(queries.size() == banks.size(), std::to_string(queries.size()) + " arrays of queries: " +
                                               std::to_string(banks.size()) + ", one per bank, are accepted");
   for (size_t bank = 0; bank < banks.size(); ++bank) {
@@ -183,11 +186,11 @@ Answers Search::State::enqueue(const std::vector<const void*>& queries, Type typ
     tasks.task[bank] = {state.shown.as<Rows>(), static_cast<const uint8_t*>(queries[bank]), answers.keys[bank],
                         state.row_bytes};
     most_rows = std::max(most_rows, state.rows);
-    // Queries that are already as they are multiplied need no preparation but for their keys.
+    // Queries that already have the format of the multiplication need no preparation except for their keys.
     const bool same = (type == Type::float16 && precision == Precision::fp16) ||
                       (type == Type::bfloat16 && precision == Precision::bf16);
     if (same && 2 * width == state.row_bytes && reinterpret_cast<uintptr_t>(queries[bank]) % kSegment == 0) {
-      static_assert(kNothingYet == 0, "bytes of zeros make a key");
+      static_assert(kNothingYet == 0, "the keys are set by filling their bytes with zeros");
       GP_CUDA(cudaMemsetAsync(answers.keys[bank], 0, static_cast<size_t>(count) * sizeof(unsigned long long),
                               static_cast<cudaStream_t>(stream)));
       continue;

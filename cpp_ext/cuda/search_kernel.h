@@ -1,4 +1,4 @@
-// The search itself: products on tensor cores, of which nothing but their running maximum leaves a block.
+// The kernel of the search. It computes products on tensor cores and keeps only their running maximum.
 #pragma once
 
 #include <cuda_pipeline.h>
@@ -14,8 +14,8 @@ namespace gp::cuda {
 
 GP_SHARED_ARRAY(uint4, search_shared);
 
-// How the threads of a block share its tile of products [queries,rows]: each warp has a part of it. Shared memory holds
-// as many stages, each a slice, so many segments, of all the tile's queries and rows.
+// How the warps of a block share its tile of products [queries,rows], and how many blocks a multiprocessor should run.
+// Shared memory holds `stages` stages. A stage holds one slice of each query and row of the tile: `segments` segments.
 template <int queries, int rows, int warps_down, int warps_across, int segments, int stages, int blocks>
 struct Shape {
   static constexpr int kQueries = queries, kRows = rows, kSegments = segments, kStages = stages, kBlocks = blocks;
@@ -26,7 +26,7 @@ struct Shape {
   static_assert(kRowBytes % (segments * kSegment) == 0, "rows are whole slices");
 };
 
-// The larger, the less often a row or query is read; the smaller, the more blocks there are for the device.
+// With a larger shape, rows and queries are read less often. With a smaller one, there are more blocks for the device.
 using Small = Shape<64, 64, 2, 2, 8, 3, 3>;
 using Medium = Shape<128, 64, 2, 2, 4, 4, 2>;
 using Large = Shape<256, 128, 4, 2, 4, 4, 1>;
@@ -42,8 +42,8 @@ struct Tasks {
   Task task[GP_MAX_BANKS];
 };
 
-// Copies slices from device memory to a stage: of the block's queries, and of a tile of the bank's rows. What is asked
-// for beyond the last row is the last row.
+// Copies a slice of the block's queries and of a tile of the bank's rows from device memory to a stage. The last query
+// and the last row replace those after them.
 template <class Shape>
 struct Loader {
   const Task& task;
@@ -72,8 +72,8 @@ struct Loader {
   }
 };
 
-// grid: (blocks of queries, workers, banks). A worker takes every gridDim.y-th tile of rows. Its steps, slices of one
-// tile after the other, run through without a stop: while one is multiplied, the next ones are on their way.
+// Search all banks. grid: (blocks of queries, workers, banks). A worker takes every gridDim.y-th tile of rows. A step
+// multiplies one slice of a tile. While it does so, the slices of the next steps are being copied, also across tiles.
 template <class Format, class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks) search_kernel(const Tasks tasks, int queries) {
   using Sum = typename Format::Sum;
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks) search_kernel
     where[down][0] = where[down][1] = 0;
   }
 
-  int next_tile = blockIdx.y, next_slice = 0, asked = 0;  // of the step that is asked for next
+  int next_tile = blockIdx.y, next_slice = 0, asked = 0;  // the step whose copy is requested next
   auto ask = [&] {
     if (asked < steps)
       loader.copy(search_shared + asked % Shape::kStages * Shape::kStageSegments, next_tile, next_slice);
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks) search_kernel
   int tile = blockIdx.y, slice = 0;
   for (int step = 0; step < steps; ++step) {
     __pipeline_wait_prior(Shape::kStages - 2);
-    __syncthreads();  // this step's slice is there for all, and the stage that `ask` fills is no longer read
+    __syncthreads();  // all threads can read this step's slice, and none reads the stage that `ask` fills
     ask();
     const uint4* left = search_shared + step % Shape::kStages * Shape::kStageSegments;
     const uint4* right = left + Shape::kQueries * Shape::kSegments;
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks) search_kernel
     }
     if (++slice < slices) continue;
 
-    // The products of a tile are complete. Rows come in ascending order: the first of equal ones stays.
+    // The products of the tile are complete. Rows come in ascending order, so the first of equal products stays.
     const int first_row = tile * Shape::kRows + warp_row + lane % 4 * 2;
 #pragma unroll
     for (int across = 0; across < kAcross; ++across)

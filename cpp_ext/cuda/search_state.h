@@ -1,4 +1,4 @@
-// What the search keeps on the device, for the scorer to build on.
+// What the search keeps on the device. The scorer uses it too.
 #pragma once
 
 #include <vector>
@@ -8,14 +8,14 @@
 
 namespace gp::cuda {
 
-// A bank as kernels see it. It lies in device memory, so that what is appended reaches captured graphs too.
+// A bank as kernels read it. This struct is in device memory, so that captured graphs also read rows appended later.
 struct Rows {
   const uint8_t* data;  // [count,row_bytes], the width padded with zeros
-  const float* scales;  // [count]; for int8 only
+  const float* scales;  // [count]; int8 only
   int32_t count;
 };
 
-constexpr int kRowBytes = 128;  // a row's bytes are padded to a multiple of it: the longest slice of the search
+constexpr int kRowBytes = 128;  // rows are padded to a multiple of these bytes, the longest slice of the search
 
 struct Bank::State {
   int64_t width, rows, capacity;
@@ -25,7 +25,7 @@ struct Bank::State {
   Memory data, scales, shown, refused;
 };
 
-// Dot products that are made beside the search's preparation: out[i] = ⟨features[i], direction⟩.
+// Dot products that the kernel that prepares the search computes too: out[i] = ⟨features[i], direction⟩.
 struct Prompt {
   const void* features;  // [count,width]
   const float* direction;
@@ -39,16 +39,17 @@ struct Prompts {
   int width;
 };
 
-// How many blocks the device runs at once: of each shape of the search, smallest first, on one multiprocessor.
+// How many multiprocessors the device has, and how many blocks of each shape of the search, the smallest shape first,
+// run at once on one of them.
 struct Room {
   int multiprocessors;
   int blocks[3];
 };
 
-// What a search leaves for the kernel behind it.
+// The results of a search, for the next kernel. A key has the product with the query divided by its scale.
 struct Answers {
-  unsigned long long* keys[GP_MAX_BANKS];  // [queries], of products with queries that were divided by
-  const float* scales[GP_MAX_BANKS];       // [queries], or null: 1
+  unsigned long long* keys[GP_MAX_BANKS];  // [queries]
+  const float* scales[GP_MAX_BANKS];       // [queries], or null if every scale is 1
 };
 
 struct Answer {
@@ -56,7 +57,7 @@ struct Answer {
   int64_t row;
 };
 
-// Finite vectors have finite products.
+// Return the answer for one query. A product that is not finite means a query that is not finite: it gets NaN and -1.
 __device__ inline Answer take(const Answers& answers, int bank, int64_t query) {
   const uint64_t key = answers.keys[bank][query];
   const float product = product_of(key);
@@ -68,7 +69,7 @@ __device__ inline Answer take(const Answers& answers, int bank, int64_t query) {
 struct Search::State {
   State(const std::vector<const Bank*>& banks, int64_t max_queries);
 
-  // Throws before anything is enqueued, or not at all but for what CUDA refuses.
+  // Throw Invalid for arguments out of range. After it, `enqueue` throws only for an error of CUDA.
   void check(const std::vector<const void*>& queries, int64_t count) const;
   Answers enqueue(const std::vector<const void*>& queries, Type type, int64_t count, const Prompts& prompts,
                   void* stream) const;

@@ -1,16 +1,17 @@
-// Two warp-wide instructions: loading 8×8 blocks from shared memory, and multiplying them on tensor cores.
+// Two warp-wide instructions: one loads 8×8 blocks from shared memory, the other multiplies them on tensor cores.
 //
-// Both see bytes. A block is 8 rows of 16 bytes; of it, lane l holds the 4 bytes from 4·(l%4) on of row l/4. The blocks
-// of the left factor, 16 rows of 32 bytes, are numbered down, then across; those of the right factor, whose 8 rows of
-// 32 bytes are columns of the product, across. Of the product [16,8] lane l holds row l/4, columns 2·(l%4) and the
-// next, then the same of row l/4+8. (PTX ISA, "Matrix fragments for mma.m16n8k16" and ".m16n8k32", and "ldmatrix".)
+// Both are described in bytes. A block has 8 rows of 16 bytes. Lane l holds 4 bytes of it: those of row l/4 from byte
+// 4·(l%4) on. The left factor has 16 rows of 32 bytes; its blocks are numbered down, then across. The right factor has
+// 8 rows of 32 bytes, which are the columns of the product; its blocks are numbered across. The product is [16,8].
+// Lane l holds columns 2·(l%4) and 2·(l%4)+1 of row l/4, then the same columns of row l/4+8. (PTX ISA, "Matrix
+// fragments for mma.m16n8k16" and ".m16n8k32", and "ldmatrix".)
 #pragma once
 
 #include <cstdint>
 
 namespace gp::cuda {
 
-// The three formats: what is multiplied, 32 bytes of a row at a time, and summed up.
+// The three formats that are multiplied, 32 bytes of a row at a time, with the type of their sums.
 struct Half {
   using Sum = float;
 };
@@ -23,7 +24,7 @@ struct Int8 {
 
 #ifdef __CUDACC__
 
-// Four blocks; lanes 8·b … 8·b+7 name the rows of block b.
+// Load four blocks. Lanes 8·b to 8·b+7 pass the addresses of the rows of block b.
 __device__ inline void load_blocks(uint32_t (&blocks)[4], const void* row) {
   const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -37,7 +38,7 @@ __device__ inline void load_blocks(uint32_t (&blocks)[4], const void* row) {
                : "+" kind(sum[0]), "+" kind(sum[1]), "+" kind(sum[2]), "+" kind(sum[3]) \
                : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right0), "r"(right1))
 
-// sum += left · rightᵀ.
+// Compute sum += left · rightᵀ.
 __device__ inline void multiply(Half, float (&sum)[4], const uint32_t (&left)[4], uint32_t right0, uint32_t right1) {
 #if __CUDA_ARCH__ >= 800
   GP_MULTIPLY("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", "f");
@@ -72,6 +73,6 @@ __device__ inline void multiply(Int8, int32_t (&sum)[4], const uint32_t (&left)[
 
 #undef GP_MULTIPLY
 
-#endif  // else on_cpu/cuda_runtime.h has them
+#endif  // without nvcc, on_cpu/cuda_runtime.h defines them
 
 }  // namespace gp::cuda

@@ -1,4 +1,4 @@
-// `goodparts inspect` in C++: pictures in, one line of JSON for each, with the fields that the Python command writes.
+// `goodparts inspect` in C++. It prints one line of JSON for each picture, with the fields of the Python command.
 //
 //   inspect ENGINE RECIPE PICTURE… [--threads N]
 //
@@ -28,7 +28,7 @@ struct Picture {
 };
 
 [[noreturn]] void refuse(const std::string& path) {
-  throw std::runtime_error(path + " cannot be read: PNG of 8 bits, grey or RGB, and PPM (P6) are");
+  throw std::runtime_error(path + " cannot be read: PNG of 8 bits, grey or RGB, and PPM (P6) of 8 bits are accepted");
 }
 
 Picture read_png(const std::string& path) {

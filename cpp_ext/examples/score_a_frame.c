@@ -1,5 +1,5 @@
-/* From a camera frame to a verdict in C: what goodparts.h offers, in the order of use. The encoder between resize
- * and scoring is an inference library's business; here its features are made up. */
+/* From a camera frame to scores and an anomaly map in C, with the functions of goodparts.h in the order of use. Between
+ * resizing and scoring, an inference library would run the encoder; here the features are random. */
 #include <goodparts.h>
 #include <math.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@ static int failed(const gp_error* error) {
   return 1;
 }
 
-/* Rows of unit length, the same for the same seed. */
+/* Fill rows of length 1 with random numbers that depend only on the seed. */
 static void fill(float* rows, int count, unsigned seed) {
   for (int row = 0; row < count; ++row) {
     float length = 0;
@@ -29,7 +29,7 @@ int main(void) {
   gp_error error = {0};
   printf("goodparts %s, C API %d, %s\n", gp_version(), gp_api_version(), gp_isa());
 
-  /* A frame as a camera gives it, rows padded to 2048 bytes, and the region to look at. */
+  /* A frame as a camera gives it, with rows padded to 2048 bytes, and the region to inspect. */
   enum { FRAME_WIDTH = 640, FRAME_HEIGHT = 480, STRIDE = 2048 };
   static uint8_t pixels[FRAME_HEIGHT * STRIDE], view[SIZE * SIZE * 3];
   for (int y = 0; y < FRAME_HEIGHT; ++y)
@@ -39,7 +39,7 @@ int main(void) {
   const gp_box region = {.x = 80, .y = 0, .width = 480, .height = 480};
   if (!gp_resize(&frame, &region, view, SIZE, SIZE, 0, &error)) return failed(&error);
 
-  /* What was learned: the memory of good patches, with the prompts' margin of each, and two pairs of prompts. */
+  /* What was learned: the memory of good patches, the prompts' margin of each patch, and two pairs of prompts. */
   static float good[SHOTS * PATCHES * WIDTH], margins[SHOTS * PATCHES], prompts[4 * WIDTH];
   fill(good, SHOTS * PATCHES, 1);
   fill(prompts, 4, 2);
@@ -61,7 +61,7 @@ int main(void) {
   gp_scorer* scorer = gp_scorer_create(&product, &error);
   if (!scorer) return failed(&error);
 
-  /* What the encoder says: here the first shot again, so its memory score is 0. */
+  /* The encoder's features. The memory features are those of the first shot, so the memory score is 0. */
   static float global[WIDTH], local[PATCHES * WIDTH];
   fill(global, 1, 3);
   fill(local, PATCHES, 4);
@@ -74,7 +74,7 @@ int main(void) {
   if (!gp_anomaly_map(grid, SIDE, SIDE, map, 400, 4.0f, &error)) return failed(&error);
   printf("image score %.6f, prompt %.6f, memory %.6f\n", image, image_prompt, image_memory);
 
-  /* What is wrong is said in one line. */
+  /* A failed call gives a message of one line. */
   if (gp_resize(&frame, &(gp_box){.x = 600, .y = 0, .width = 480, .height = 480}, view, SIZE, SIZE, 0, &error))
     return 1;
   printf("refused: %s\n", error.message);

@@ -1,6 +1,6 @@
-// Feeds the C API with arguments made of arbitrary bytes, valid or not: nothing may crash, and what is refused must
-// say why. A libFuzzer target (clang: -fsanitize=fuzzer,address); with -DGP_FUZZ_MAIN a program of its own that
-// draws the bytes: fuzz_api [runs] [seed].
+// Calls the C API with arguments made from arbitrary bytes, valid or not. No call may crash, and a call that fails must
+// report why. This is a libFuzzer target (clang: -fsanitize=fuzzer,address). With -DGP_FUZZ_MAIN it is a program that
+// draws the bytes itself: fuzz_api [runs] [seed].
 #include <goodparts.h>
 
 #include <algorithm>
@@ -19,7 +19,7 @@ class Bytes {
 
   uint8_t byte() { return at_ < size_ ? data_[at_++] : 0; }
 
-  // Mostly in [low,high], now and then something absurd.
+  // Return a number that is mostly in [low,high], and sometimes far out of range.
   int64_t number(int64_t low, int64_t high) {
     const uint8_t kind = byte();
     if (kind == 255) return -static_cast<int64_t>(byte());
@@ -47,9 +47,10 @@ class Bytes {
   size_t size_, at_ = 0;
 };
 
+// Abort if a failed call reported no error, an internal error, or no message.
 void check(bool done, const gp_error& error) {
   if (!done && (error.code == GP_OK || error.code == GP_INTERNAL || !error.message[0])) {
-    std::fprintf(stderr, "refused with code %d and message '%s'\n", error.code, error.message);
+    std::fprintf(stderr, "a call failed with code %d and message '%s'\n", error.code, error.message);
     std::abort();
   }
 }
@@ -59,14 +60,14 @@ void resize(Bytes& bytes) {
   const int64_t real_width = std::clamp<int64_t>(width, 1, 70), real_height = std::clamp<int64_t>(height, 1, 70);
   const auto format = static_cast<gp_format>(bytes.byte() % 6);
   const int64_t row = 3 * real_width + bytes.byte() % 8;
-  // Exactly as large as it must be, so that a read behind it is seen.
+  // The buffers have exactly the needed size, so that the sanitizer detects a read past their end.
   const int64_t pixel = format == GP_GREY || format == GP_NV12 ? 1 : format == GP_YUYV ? 2 : 3;
   std::vector<uint8_t> pixels(static_cast<size_t>(row * (real_height - 1) + pixel * real_width), bytes.byte());
   std::vector<uint8_t> chroma(static_cast<size_t>(row * ((real_height + 1) / 2 - 1) + real_width), bytes.byte());
   gp_frame frame{pixels.data(), chroma.data(), width, height, row, row, format};
   if (bytes.byte() == 0) frame.data = nullptr;
   if (bytes.byte() == 0) frame.stride = bytes.number(0, 10);
-  if (width > 70 || height > 70) frame.data = nullptr;  // there is no such frame
+  if (width > 70 || height > 70) frame.data = nullptr;  // there is no buffer of this size
   const gp_box box{bytes.number(0, 60), bytes.number(0, 60), bytes.number(1, 60), bytes.number(1, 60)};
   const int64_t out_width = bytes.byte() % 50, out_height = bytes.byte() % 50;
   std::vector<uint8_t> out(static_cast<size_t>(out_width * out_height * 3 + 1));

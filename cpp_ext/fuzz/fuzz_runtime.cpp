@@ -1,8 +1,9 @@
-// Feeds the readers of recipes and of engine.json with damaged and with forged files: nothing may crash, and what is
-// refused must say why. What is accepted is used: views cut out of a frame, features scored, a map stitched.
+// Passes damaged and forged files to the readers of recipes and of engine.json. No reader may crash, and one that
+// rejects a file must report why. Accepted recipes are used: views are cut out of a frame, features are scored, and a
+// map is stitched.
 //
-// A libFuzzer target (clang: -fsanitize=fuzzer,address), whose corpus are recipes and engine.json files; with
-// -DGP_FUZZ_MAIN a program of its own that damages those it is given: fuzz_runtime RUNS FILE…
+// This is a libFuzzer target (clang: -fsanitize=fuzzer,address); its corpus consists of recipes and engine.json files.
+// With -DGP_FUZZ_MAIN it is a program that damages the files it is given: fuzz_runtime RUNS FILE…
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -20,9 +21,10 @@ namespace {
 
 using gp::Failure;
 
+// Abort if an error has no message.
 void check(const char* what) {
   if (what[0]) return;
-  std::fprintf(stderr, "refused without a word\n");
+  std::fprintf(stderr, "a file was rejected without a message\n");
   std::abort();
 }
 
@@ -50,7 +52,7 @@ void use(const gp::Recipe& recipe) {
   gp::answer_to(scores.image / limits.image, limits);
 }
 
-// Whether it was accepted by one of the readers.
+// Read the data with both readers. Return whether one of them accepted it.
 bool read(std::string_view data) {
   bool accepted = false;
   try {
@@ -67,7 +69,7 @@ bool read(std::string_view data) {
     use(recipe);
   } catch (const Failure& refused) {
     check(refused.what());
-  } catch (const gp::Invalid& refused) {  // a view that does not fit the frame, numbers that the scorer refuses
+  } catch (const gp::Invalid& refused) {  // the view does not fit the frame, or the scorer rejects a number
     check(refused.what());
   }
   return accepted;
@@ -94,7 +96,7 @@ class Random {
   uint64_t state_ = 1;
 };
 
-// The digest of what was damaged, so that readers look further than at that.
+// Write the digest of the damaged data into it, so that the readers do not stop at the digest.
 void seal(std::string& data, const std::string& mark) {
   const size_t found = data.find(mark);
   if (found == std::string::npos || found + mark.size() + 64 > data.size()) return;
@@ -102,7 +104,7 @@ void seal(std::string& data, const std::string& mark) {
   data.replace(found + mark.size(), 64, gp::sha256(data));
 }
 
-// Where the text is: what lies behind it is numbers, in which damage is seldom of interest.
+// Return the size of the part that is damaged: the text. The numbers after it are of little interest.
 size_t text_size(const std::string& data) { return std::min<size_t>(data.size(), 6000); }
 
 void damage(std::string& data, Random& random) {
@@ -113,7 +115,7 @@ void damage(std::string& data, Random& random) {
     const size_t at = random.below(text_size(data) + 1);
     const std::string token = kTokens[random.below(std::size(kTokens))];
     switch (random.below(5)) {
-      case 0:  // another number in place of one
+      case 0:  // replace a number
       case 1: {
         const size_t begin = data.find_first_of("0123456789", at);
         if (begin == std::string::npos) break;
@@ -133,7 +135,7 @@ void damage(std::string& data, Random& random) {
   }
 }
 
-// A safetensors header that changed its length is said to have the new one.
+// Correct the header's length in a safetensors file after damage changed it.
 void refit(std::string& data, size_t length_before) {
   uint64_t length = 0;
   for (int at = 7; at >= 0; --at) length = length << 8 | static_cast<uint8_t>(data[static_cast<size_t>(at)]);
@@ -151,7 +153,7 @@ int main(int count, char** arguments) {
   long accepted = 0;
   for (const std::string& whole : corpus) accepted += read(whole);
   if (corpus.empty() || accepted != static_cast<long>(corpus.size())) {
-    std::fprintf(stderr, "%ld of %zu files are accepted as they are: give whole recipes and engine.json files\n",
+    std::fprintf(stderr, "%ld of %zu files are accepted undamaged: give only valid recipes and engine.json files\n",
                  accepted, corpus.size());
     return 1;
   }

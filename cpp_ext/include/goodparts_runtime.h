@@ -1,19 +1,22 @@
-/* goodparts_runtime.h: inspection from C. An engine and a recipe are opened, frames go in, verdicts, maps and regions
- * come out; the same scores as goodparts.Detector in Python, to 1e-5. Encoders run in ONNX Runtime on the CPU.
+/* goodparts_runtime.h: the C API of the whole runtime. A program opens an engine and a recipe, passes in frames, and
+ * receives verdicts, anomaly maps and regions. The scores equal those of goodparts.Detector in Python within 1e-5. The
+ * encoder runs in ONNX Runtime on the CPU.
  *
- * It is part of libgoodparts where that was built with GOODPARTS_RUNTIME. What goodparts.h says of errors holds here.
+ * These functions are in libgoodparts if it was built with GOODPARTS_RUNTIME. What goodparts.h tells about errors holds
+ * here too.
  *
- * Ownership. Handles are created and freed by the caller with the functions named so; freeing NULL does nothing.
- * They share what they need of one another: an engine or a recipe may be freed while a detector made of it is in use,
- * and a detector while its inspections are. What a function returns a pointer to belongs to the handle it was asked of
- * and lives as long. Frames are read only during the call.
+ * Ownership. The caller creates a handle with its open, read, create or inspect function and frees it with its free
+ * function. Freeing NULL does nothing. Handles share what they need: an engine or a recipe may be freed while a
+ * detector made from it is in use, and a detector while its inspections are in use. A pointer that a function returns
+ * belongs to the handle that was passed in, and is valid until that handle is freed. A frame is read only during the
+ * call.
  *
- * Threads. Everything may be called by several threads at once, except that a handle is freed by one, after the others
- * are done with it. gp_detector_use and gp_detector_set_thresholds take effect between two frames: an inspection that
- * has begun ends with the recipe and thresholds that it began with.
+ * Threads. Several threads may call every function at once, except that a handle may be freed only after all other
+ * threads have finished with it. gp_detector_use and gp_detector_set_thresholds take effect between two frames: an
+ * inspection that has begun ends with the recipe and the thresholds it began with.
  *
- * Texts are UTF-8 and end in 0. Files are hostile until checked: recipes and engine.json are held to their digest and
- * their structure, and what this version does not know is refused, never guessed at.
+ * Texts are UTF-8 and end in 0. Recipes and engine.json are checked against their digest and their structure when they
+ * are opened. A recipe with a field, a value or a tensor that this version does not know is rejected.
  */
 #ifndef GOODPARTS_RUNTIME_H
 #define GOODPARTS_RUNTIME_H
@@ -29,91 +32,162 @@ typedef struct gp_recipe gp_recipe;
 typedef struct gp_detector gp_detector;
 typedef struct gp_inspection gp_inspection;
 
-/* ---- Engine: the encoder, open for one precision --------------------------------------------------------------- */
+/* ---- Engine: the encoder, opened in one precision --------------------------------------------------------------- */
 
-/* All zero is the default. */
+/* How to open an engine. A struct of zeros has the default values. */
 typedef struct {
-  const char* precision; /* NULL for "fp32"; one that engine.json has a parity record of onnxruntime for */
-  int threads;           /* bound on those of ONNX Runtime and of what runs beside it; 0 for no bound */
-  bool verify;           /* check the SHA-256 of every file, not only the sizes */
+  const char* precision; /* NULL for "fp32"; engine.json must have a parity record of onnxruntime for the precision */
+  int threads;           /* most threads for ONNX Runtime and for the work beside it; 0 for no limit */
+  bool verify;           /* check the SHA-256 of every file, not only its size */
 } gp_engine_options;
 
-/* Open an engine folder. options may be NULL. */
+/* Open an engine.
+ *
+ * folder: the engine folder, with its engine.json.
+ * options: NULL for the default values.
+ *
+ * Returns the engine, to be freed with gp_engine_free, or NULL with GP_INVALID (folder is NULL, threads is negative),
+ * GP_FILE (a file cannot be read), GP_ENGINE (the folder is no engine, is damaged, or has no graph in this precision)
+ * or GP_BACKEND (ONNX Runtime cannot open the graph). */
 GP_API gp_engine* gp_engine_open(const char* folder, const gp_engine_options* options, gp_error* error);
+
+/* Free an engine. Detectors made from it stay usable. */
 GP_API void gp_engine_free(gp_engine* engine);
 
-GP_API const char* gp_engine_graph(const gp_engine* engine);   /* graph id: what recipes are valid for */
-GP_API const char* gp_engine_backend(const gp_engine* engine); /* what really runs: library, device, precision */
+/* Return the id of the engine's graph; a recipe is valid for one graph. "" if engine is NULL. */
+GP_API const char* gp_engine_graph(const gp_engine* engine);
 
-/* ---- Recipe: one product --------------------------------------------------------------------------------------- */
+/* Return what runs the graph: library and version, device, precision. "" if engine is NULL. */
+GP_API const char* gp_engine_backend(const gp_engine* engine);
 
+/* ---- Recipe: everything learned for one product ----------------------------------------------------------------- */
+
+/* Open a recipe.
+ *
+ * path: the recipe's file.
+ *
+ * Returns the recipe, to be freed with gp_recipe_free, or NULL with GP_INVALID (path is NULL), GP_FILE (the file cannot
+ * be read) or GP_RECIPE (it is damaged or has another version). */
 GP_API gp_recipe* gp_recipe_open(const char* path, gp_error* error);
 
-/* The same of bytes in memory, which are not kept; name is how errors call them. */
+/* Read a recipe from memory.
+ *
+ * data: the bytes of the recipe's file; they are copied.
+ * size: number of bytes.
+ * name: the name of the recipe in error messages; NULL for "recipe".
+ *
+ * Returns as gp_recipe_open does. */
 GP_API gp_recipe* gp_recipe_read(const void* data, size_t size, const char* name, gp_error* error);
+
+/* Free a recipe. Detectors that use it stay usable. */
 GP_API void gp_recipe_free(gp_recipe* recipe);
 
+/* Return the name of the product; "" if recipe is NULL. */
 GP_API const char* gp_recipe_product(const gp_recipe* recipe);
-GP_API const char* gp_recipe_digest(const gp_recipe* recipe); /* SHA-256 of the file, 64 hex digits */
+
+/* Return the digest of the recipe, 64 hexadecimal digits; "" if recipe is NULL. It is the SHA-256 of the file with
+ * zeros in place of the digest. */
+GP_API const char* gp_recipe_digest(const gp_recipe* recipe);
 
 /* ---- Detector: an engine and the product in use ----------------------------------------------------------------- */
 
+/* From which scores a part is rejected, reviewed and outlined. */
 typedef struct {
   double image;    /* raw image score from which a part is rejected; above 0 */
   double pixel;    /* raw pixel score from which a region is outlined; above 0 */
-  double min_area; /* smallest region to report, in frame pixels */
-  double review;   /* score from which a part that is not rejected is to be reviewed, below 1; 0 for no such band */
+  double min_area; /* smallest area of a region to report, in square pixels of the frame; 0 or more */
+  double review;   /* score (see gp_verdict) from which a part that is not rejected gets GP_REVIEW; below 1; 0: never */
 } gp_thresholds;
 
-/* A recipe made for another encoder, or with another graph of the same encoder, is refused: the latter is fitted to
- * this graph in Python, where its shots can be encoded. */
+/* Create a detector. The recipe must have been made with the engine's graph. A recipe made with another graph of the
+ * same encoder must first be fitted to this graph in Python, which encodes the recipe's shots again.
+ *
+ * Returns the detector, to be freed with gp_detector_free, or NULL with GP_INVALID (engine or recipe is NULL) or
+ * GP_RECIPE (the recipe does not fit the engine). */
 GP_API gp_detector* gp_detector_create(const gp_engine* engine, const gp_recipe* recipe, gp_error* error);
+
+/* Free a detector. Its inspections stay usable. */
 GP_API void gp_detector_free(gp_detector* detector);
 
-/* Change the product, and with it the thresholds. On an error the product in use stays. */
+/* Change the product, and with it the thresholds to those of the recipe.
+ *
+ * Returns true, or false as gp_detector_create returns NULL. After a failure the product in use stays. */
 GP_API bool gp_detector_use(gp_detector* detector, const gp_recipe* recipe, gp_error* error);
 
+/* Return the thresholds in use; zeros if detector is NULL. */
 GP_API gp_thresholds gp_detector_thresholds(const gp_detector* detector);
+
+/* Change the thresholds until the product is changed.
+ *
+ * Returns true, or false with GP_INVALID if a threshold is out of range. After a failure the thresholds in use stay. */
 GP_API bool gp_detector_set_thresholds(gp_detector* detector, const gp_thresholds* thresholds, gp_error* error);
 
-/* Inspect one frame, at least 8×8 pixels. */
+/* Inspect one frame.
+ *
+ * frame: at least 8×8 pixels; the recipe's region of interest must lie inside it, and the recipe's mask must have its
+ *   size.
+ *
+ * Returns the inspection, to be freed with gp_inspection_free, or NULL with GP_INVALID (the frame is out of range),
+ * GP_ENGINE (the graph's outputs are not as engine.json tells) or GP_BACKEND (ONNX Runtime fails, or the features are
+ * not finite). */
 GP_API gp_inspection* gp_detector_inspect(const gp_detector* detector, const gp_frame* frame, gp_error* error);
 
-/* ---- Inspection: what was found in a frame ---------------------------------------------------------------------- */
+/* ---- Inspection: the results for one frame ---------------------------------------------------------------------- */
 
+/* The verdict's answer. */
 typedef enum { GP_GOOD = 0, GP_REVIEW = 1, GP_REJECT = 2 } gp_answer;
 
+/* The verdict on a part. */
 typedef struct {
-  double score;     /* raw_score / thresholds.image: 1 is the limit */
-  double raw_score; /* of the worst tile */
-  gp_answer answer; /* GP_REJECT from score 1 on, GP_REVIEW from thresholds.review on where that is set */
-  gp_thresholds thresholds;
-  double preprocess_ms, encode_ms, score_ms;
+  double score;     /* raw_score / thresholds.image; the part is rejected from 1 on */
+  double raw_score; /* image score of the worst tile */
+  gp_answer answer; /* GP_REJECT if score >= 1; else GP_REVIEW if thresholds.review > 0 and score >= it; else GP_GOOD */
+  gp_thresholds thresholds;                  /* in use when the inspection began */
+  double preprocess_ms, encode_ms, score_ms; /* time of each step in milliseconds */
 } gp_verdict;
 
-/* A suspicious place, in frame pixels. */
+/* A suspicious region of the frame. */
 typedef struct {
-  gp_box box;
-  double area;
-  double peak; /* its highest pixel score */
+  gp_box box;  /* in pixels of the frame */
+  double area; /* in square pixels of the frame */
+  double peak; /* the highest raw pixel score in the region */
 } gp_region;
 
+/* Free an inspection. */
 GP_API void gp_inspection_free(gp_inspection* inspection);
-GP_API gp_verdict gp_inspection_verdict(const gp_inspection* inspection);
-GP_API const char* gp_inspection_recipe(const gp_inspection* inspection);  /* digest */
-GP_API const char* gp_inspection_graph(const gp_inspection* inspection);   /* graph id */
-GP_API const char* gp_inspection_backend(const gp_inspection* inspection); /* what ran */
 
-/* The part of the frame that was inspected. */
+/* Return the verdict; zeros if inspection is NULL. */
+GP_API gp_verdict gp_inspection_verdict(const gp_inspection* inspection);
+
+/* Return the digest of the recipe that was used; "" if inspection is NULL. */
+GP_API const char* gp_inspection_recipe(const gp_inspection* inspection);
+
+/* Return the id of the graph that ran; "" if inspection is NULL. */
+GP_API const char* gp_inspection_graph(const gp_inspection* inspection);
+
+/* Return what ran the graph, as gp_engine_backend does; "" if inspection is NULL. */
+GP_API const char* gp_inspection_backend(const gp_inspection* inspection);
+
+/* Return the part of the frame that was inspected, in pixels of the frame; zeros if inspection is NULL. */
 GP_API gp_box gp_inspection_extent(const gp_inspection* inspection);
 
-/* Raw pixel scores over the extent [height,width], 400 a tile and axis; computed when first asked for. NULL on an
- * error. */
+/* Return the anomaly map: the raw pixel scores over the extent. It is computed at the first call.
+ *
+ * height, width: receive the size of the map, which is 400 for each row or column of tiles.
+ *
+ * Returns the scores [height,width], float32, which belong to the inspection, or NULL with GP_INVALID if an argument is
+ * NULL. */
 GP_API const float* gp_inspection_map(const gp_inspection* inspection, int64_t* height, int64_t* width,
                                       gp_error* error);
 
-/* Connected places of the map above the pixel threshold, highest peak first. out_regions may be NULL to ask how many
- * there are; of more than `capacity` the first are written. */
+/* Find the regions: the connected parts of the map at or above thresholds.pixel whose area is at least
+ * thresholds.min_area. They are computed at the first call.
+ *
+ * out_regions: [capacity]; the regions, the highest peak first. NULL to ask only for their number.
+ * capacity: if there are more regions than this, only the first ones are written.
+ * out_count: receives the number of all regions.
+ *
+ * Returns true, or false with GP_INVALID if inspection or out_count is NULL or capacity is negative. */
 GP_API bool gp_inspection_regions(const gp_inspection* inspection, gp_region* out_regions, int64_t capacity,
                                   int64_t* out_count, gp_error* error);
 

@@ -1,4 +1,4 @@
-// Shared by the parts of the Python module: arrays in, arrays out.
+// What the parts of the Python module share: how they read arrays and make new ones.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -13,10 +13,11 @@ namespace gp {
 
 namespace nb = nanobind;
 
-// Anything with __dlpack__ or the buffer protocol, on any device; checked by hand for the sake of the message.
+// Any object with __dlpack__ or the buffer protocol, on any device. The code below checks it, rather than nanobind, so
+// that the message tells what is wrong.
 using Array = nb::ndarray<nb::ro>;
 
-// "[2,n]"; a side of -1 is "n".
+// Return a shape as text, such as "[2,n]". A side of -1 is "n".
 inline std::string shape_of(const std::vector<int64_t>& shape) {
   std::string text = "[";
   for (size_t axis = 0; axis < shape.size(); ++axis)
@@ -40,7 +41,8 @@ inline std::string dtype_of(const nb::dlpack::dtype& dtype) {
   return kind + std::to_string(dtype.bits);
 }
 
-// TypeError for another dtype or device, ValueError for another shape or for gaps. A dimension of -1 is free.
+// Return the values of a float32 array in the CPU's memory. Throws TypeError for another dtype or device, ValueError
+// for another shape or for gaps. A side of -1 accepts every length.
 inline const float* floats(const Array& array, const char* name, const std::vector<int64_t>& shape) {
   bool fits = array.ndim() == shape.size();
   for (size_t axis = 0; fits && axis < shape.size(); ++axis)
@@ -62,6 +64,7 @@ inline const float* floats(const Array& array, const char* name, const std::vect
   return static_cast<const float*>(array.data());
 }
 
+// Return the fusion with this name. Throws ValueError for another name.
 inline gp_fusion fusion_named(const std::string& name) {
   if (name == "paper") return GP_PAPER;
   if (name == "residual") return GP_RESIDUAL;
@@ -70,7 +73,7 @@ inline gp_fusion fusion_named(const std::string& name) {
   throw nb::value_error(("fusion is '" + name + "': paper, residual, prompt and memory are accepted").c_str());
 }
 
-// A new numpy array.
+// A new numpy array, not initialised.
 template <class T>
 struct Made {
   nb::ndarray<nb::numpy, T> array;

@@ -1,4 +1,4 @@
-// goodparts._native.cuda: the device code, for arrays of torch, cupy and others that lie on the GPU.
+// goodparts._native.cuda: the device code, for arrays in the GPU's memory (of torch, cupy and other libraries).
 #include "../cuda/cuda.h"
 
 #include <nanobind/stl/array.h>
@@ -25,11 +25,12 @@ using Out = gp::DeviceOut;
 
 void* stream_of(intptr_t handle) { return reinterpret_cast<void*>(handle); }
 
+// Throw unless a GPU can be used.
 void need_device() {
   static std::atomic<bool> known{false};
   if (known) return;
   std::string why_not;
-  if (!gp::cuda::built()) gp::cuda::current_device();  // says so
+  if (!gp::cuda::built()) gp::cuda::current_device();  // throws
   if (!gp::cuda::available(&why_not)) throw gp::cuda::Failure("no GPU can be used: " + why_not);
   known = true;
 }
@@ -45,7 +46,7 @@ const char* name_of(gp::cuda::Precision precision) {
   return precision == gp::cuda::Precision::fp16 ? "fp16" : precision == gp::cuda::Precision::bf16 ? "bf16" : "int8";
 }
 
-// A new array, or the one that was given, of this shape.
+// Return the array that the caller gave, after a check of its shape, or else a new one.
 template <class T>
 Out result(const std::optional<nb::object>& given, const char* name, const std::vector<int64_t>& shape, int device) {
   if (given) return gp::written_to(gp::device_array(*given, name).check(name, {nb::dtype<T>()}, shape, device), *given);
@@ -79,7 +80,7 @@ std::vector<Found> search(const PyDeviceSearch& self, const std::vector<nb::obje
   gp::require(queries.size() == self.pointers.size(),
               std::to_string(queries.size()) + " arrays of queries: " + std::to_string(self.pointers.size()) +
                   ", one per bank, are accepted");
-  gp::require(!out || out->size() == queries.size(), "out holds another number of pairs than there are banks");
+  gp::require(!out || out->size() == queries.size(), "out does not hold one pair of arrays per bank");
   std::vector<DeviceArray> arrays;
   std::vector<const void*> data;
   std::vector<float*> product;
@@ -117,7 +118,9 @@ void append(gp::cuda::Bank& self, const nb::object& rows, intptr_t stream) {
 }
 
 void bind_device_search(nb::module_& m) {
-  nb::class_<gp::cuda::Bank>(m, "Bank", "Rows in device memory to search for the largest inner product with a query.")
+  nb::class_<gp::cuda::Bank>(m, "Bank",
+                             "Rows in the GPU's memory to search for the largest inner product with a query.\n\n"
+                             "A bank belongs to the device that is current when it is created.")
       .def(
           "__init__",
           [](gp::cuda::Bank* self, int64_t width, const std::string& precision) {
@@ -125,34 +128,63 @@ void bind_device_search(nb::module_& m) {
             new (self) gp::cuda::Bank(width, precision_named(precision));
           },
           "width"_a, "precision"_a = "fp16",
-          "precision: fp16, bf16 (compute capability 8.0), or int8 with a scale per row.")
+          "Create an empty bank.\n\n"
+          "Args:\n"
+          "    width: Components of a row, from 1 to 65536.\n"
+          "    precision: fp16, bf16 (from compute capability 8.0), or int8 with a scale for each row.\n\n"
+          "Raises:\n"
+          "    RuntimeError: No GPU can be used.\n"
+          "    ValueError: An argument is out of range, or the module was built without CUDA.")
       .def("append", &append, "rows"_a, "stream"_a = 0,
-           "Remember more rows, [n,width] of float32, float16 or bfloat16, finite, on the device or not. Waits for the "
-           "stream. Captured graphs see the new rows too; no search may be under way.")
-      .def_prop_ro("rows", &gp::cuda::Bank::rows)
-      .def_prop_ro("width", &gp::cuda::Bank::width)
-      .def_prop_ro("precision", [](const gp::cuda::Bank& self) { return name_of(self.precision()); })
-      .def_prop_ro("nbytes", &gp::cuda::Bank::bytes);
+           "Append rows, which are copied, and wait for the stream.\n\n"
+           "Captured graphs search the new rows too. No search may be in progress meanwhile.\n\n"
+           "Args:\n"
+           "    rows: [n,width], float32, float16 or bfloat16, finite, in the memory of the device or of the CPU.\n"
+           "    stream: A cudaStream_t as an integer; 0 for the default stream.\n\n"
+           "Raises:\n"
+           "    TypeError: The array has another dtype.\n"
+           "    ValueError: The array has another shape, gaps or another device, or a value is not finite.")
+      .def_prop_ro("rows", &gp::cuda::Bank::rows, "The number of rows.")
+      .def_prop_ro("width", &gp::cuda::Bank::width, "The number of components of a row.")
+      .def_prop_ro(
+          "precision", [](const gp::cuda::Bank& self) { return name_of(self.precision()); },
+          "How rows are stored: fp16, bf16 or int8.")
+      .def_prop_ro("nbytes", &gp::cuda::Bank::bytes, "The bytes of device memory that the rows occupy.");
 
-  nb::class_<PyDeviceSearch>(m, "Search", "Searches banks of one precision in one launch.")
+  nb::class_<PyDeviceSearch>(m, "Search", "Searches several banks of one device and precision in one launch.")
       .def(
           "__init__",
           [](PyDeviceSearch* self, const std::vector<nb::object>& banks, int64_t max_queries) {
             auto pointers = banks_of(banks);
             new (self) PyDeviceSearch{gp::cuda::Search(pointers, max_queries), banks, pointers, max_queries};
           },
-          "banks"_a, "max_queries"_a)
-      .def(
-          "run", &search, "queries"_a, "out"_a = nb::none(), "stream"_a = 0,
-          "Per bank queries [n,width], float32, float16 or bfloat16 on the device → per bank the largest product of "
-          "each with any row, float32 [n], and that row, int64 [n].\n\n"
-          "The first of equal rows; NaN and -1 for a query that is not finite. out: per bank a pair of arrays to write "
-          "to, needed while a graph is captured. Calls of one Search must be ordered on the device.");
+          "banks"_a, "max_queries"_a,
+          "Create a search and allocate its memory.\n\n"
+          "Args:\n"
+          "    banks: From 1 to 8 banks.\n"
+          "    max_queries: The most queries of one call, for each bank.\n\n"
+          "Raises:\n"
+          "    TypeError: A bank is not a cuda.Bank.\n"
+          "    ValueError: An argument is out of range, or the banks differ in device or precision.")
+      .def("run", &search, "queries"_a, "out"_a = nb::none(), "stream"_a = 0,
+           "Find for each query the row with the largest inner product.\n\n"
+           "The call enqueues kernels and does not wait for them. Calls of one Search must be ordered on the device:\n"
+           "on one stream, or by events.\n\n"
+           "Args:\n"
+           "    queries: For each bank [n,width] on the device, all float32, float16 or bfloat16.\n"
+           "    out: For each bank a pair of arrays to write to, as returned. It is needed while a graph is captured.\n"
+           "    stream: A cudaStream_t as an integer; 0 for the default stream.\n\n"
+           "Returns:\n"
+           "    For each bank the largest product of each query, [n], float32, and the number of its row, [n], int64,\n"
+           "    which is the first of equal ones. A query with a value that is not finite gets NaN and -1.\n\n"
+           "Raises:\n"
+           "    TypeError: An array has another dtype or is not on a GPU.\n"
+           "    ValueError: An array has another shape, gaps or another device, or a bank is empty.");
 }
 
 // ---- Scoring -------------------------------------------------------------------------------------------------------
 
-constexpr size_t kOutputs = 7;  // the arrays of gp_scores
+constexpr size_t kOutputs = 7;  // number of arrays in gp_scores
 
 struct PyDeviceScorer {
   gp::cuda::Scorer scorer;
@@ -204,8 +236,8 @@ std::vector<nb::object> score(const PyDeviceScorer& self, const nb::object& glob
 }
 
 void bind_device_score(nb::module_& m) {
-  nb::class_<PyDeviceScorer>(m, "Scorer",
-                             "Scores a product's views on the device: what goodparts.runtime.core.scoring.score does.")
+  nb::class_<PyDeviceScorer>(
+      m, "Scorer", "Scores the views of one product on the device, as goodparts.runtime.core.scoring.score does.")
       .def(
           "__init__",
           [](PyDeviceScorer* self, const gp::Array& image_prompts, const gp::Array& pixel_prompts,
@@ -242,13 +274,28 @@ void bind_device_score(nb::module_& m) {
                   "fusion: str = \"paper\", "
                   "margins: collections.abc.Sequence[numpy.typing.NDArray[numpy.float32]] = (), "
                   "residual_weight: float = 0.0, max_views: int = 1) -> None"),
-          "As goodparts._native.Scorer; prompts and margins are in the CPU's memory. A bank with margins may not grow.")
+          "Create a scorer and allocate its memory.\n\n"
+          "The arguments are those of goodparts._native.Scorer. The banks are cuda.Banks; the prompts and the margins\n"
+          "are in the CPU's memory and are copied. max_views is the most views of one call.\n\n"
+          "Raises:\n"
+          "    RuntimeError: No GPU can be used.\n"
+          "    TypeError: An array is not float32 or not in the CPU's memory, or a bank is not a cuda.Bank.\n"
+          "    ValueError: An argument is out of range, or the module was built without CUDA.")
       .def("run", &score, "global_"_a, "local"_a, "memory"_a, "out"_a = nb::none(), "stream"_a = 0,
-           "Features [B,width], [B,P,width], one [B,P,W] per bank, all float32, float16 or bfloat16 on the device → "
-           "image [B], grid [B,h,w], and the branches: image prompt, image memory [B], grid prompt, grid memory, grid "
-           "residual [B,h,w].\n\n"
-           "out: these seven, to write to; needed while a graph is captured. Calls of one Scorer must be ordered on "
-           "the device.");
+           "Score B views of h·w = P patches.\n\n"
+           "The call enqueues kernels and does not wait for them. Calls of one Scorer must be ordered on the device:\n"
+           "on one stream, or by events. All features are of one dtype: float32, float16 or bfloat16.\n\n"
+           "Args:\n"
+           "    global_: [B,width] on the device.\n"
+           "    local: [B,P,width] on the device.\n"
+           "    memory: For each bank [B,P,width of the bank] on the device.\n"
+           "    out: The seven arrays to write to, as returned. It is needed while a graph is captured.\n"
+           "    stream: A cudaStream_t as an integer; 0 for the default stream.\n\n"
+           "Returns:\n"
+           "    The arrays that goodparts._native.Scorer.run returns, on the device.\n\n"
+           "Raises:\n"
+           "    TypeError: An array has another dtype or is not on a GPU.\n"
+           "    ValueError: An array has another shape, gaps or another device, or a bank with margins has grown.");
 }
 
 // ---- Resize --------------------------------------------------------------------------------------------------------
@@ -256,7 +303,7 @@ void bind_device_score(nb::module_& m) {
 struct Format {
   const char* name;
   gp_format format;
-  int64_t samples;  // of a pixel, in the last axis; 0: there is no such axis
+  int64_t samples;  // per pixel, the length of the last axis; 0 if there is no such axis
 };
 
 constexpr Format kFormats[] = {
@@ -280,7 +327,7 @@ nb::object resize(const nb::object& frame, std::pair<int64_t, int64_t> size,
   const int device = gp::cuda::device_of(array.data);
   array.check("frame", {nb::dtype<uint8_t>()}, shape, device, true);
   gp::require(!nv12 || array.shape[0] % 3 == 0,
-              "frame has " + std::to_string(array.shape[0]) + " rows: nv12 has three for every two of the picture");
+              "frame has " + std::to_string(array.shape[0]) + " rows: nv12 has three rows for every two of the image");
   const int64_t height = nv12 ? array.shape[0] / 3 * 2 : array.shape[0], width = array.shape[1];
   const int64_t stride = array.shape[0] > 1 ? array.strides[0] : width * std::max<int64_t>(format.samples, 1);
   const Out made = result<uint8_t>(out, "out", {size.first, size.second, 3}, device);
@@ -295,8 +342,10 @@ nb::object resize(const nb::object& frame, std::pair<int64_t, int64_t> size,
 
 void bind_cuda(nb::module_& m) {
   nb::module_ cuda = m.def_submodule("cuda", "Search, scoring and resizing on an NVIDIA GPU.");
-  cuda.def("built", &gp::cuda::built, "Whether this module was built with CUDA.");
-  cuda.def("available", [] { return gp::cuda::available(); }, "Whether it was, and a GPU can be used.");
+  cuda.def("built", &gp::cuda::built, "Return whether this module was built with CUDA.");
+  cuda.def(
+      "available", [] { return gp::cuda::available(); },
+      "Return whether this module was built with CUDA and a GPU can be used.");
   cuda.def(
       "why_not",
       [] {
@@ -304,16 +353,34 @@ void bind_cuda(nb::module_& m) {
         gp::cuda::available(&why);
         return why;
       },
-      "Why no GPU can be used; empty where one can.");
-  cuda.def("device_name", [] {
-    need_device();
-    return gp::cuda::device_name();
-  });
+      "Return why no GPU can be used; an empty text if one can.");
+  cuda.def(
+      "device_name",
+      [] {
+        need_device();
+        return gp::cuda::device_name();
+      },
+      "Return the name of the current device.");
   bind_device_search(cuda);
   bind_device_score(cuda);
   cuda.def(
       "resize", &resize, "frame"_a, "size"_a, "box"_a = nb::none(), "format"_a = "rgb", "out"_a = nb::none(),
       "stream"_a = 0,
-      "goodparts._native.resize of a frame on the device, whose rows may be apart: the same bytes, uint8 RGB [h,w,3] "
-      "there. out: where to write, needed while a graph is captured, after a first call with these sizes.");
+      "Crop a box out of a frame on the device and resample it to an RGB image.\n\n"
+      "The result equals that of goodparts._native.resize. The call enqueues a kernel and does not wait for it.\n\n"
+      "Args:\n"
+      "    frame: uint8 on the device, of the shapes that goodparts._native.resize accepts. There may be gaps between\n"
+      "        its rows.\n"
+      "    size: (height, width) of the result in pixels.\n"
+      "    box: (x, y, width, height) of the part to crop, in pixels of the frame; None takes the whole frame.\n"
+      "    format: rgb, bgr, grey, yuyv or nv12.\n"
+      "    out: [height,width,3], uint8, on the device, to write to. It is needed while a graph is captured, and a\n"
+      "        call with the same sizes must have run before the capture.\n"
+      "    stream: A cudaStream_t as an integer; 0 for the default stream.\n\n"
+      "Returns:\n"
+      "    The array [height,width,3], uint8, RGB, on the device.\n\n"
+      "Raises:\n"
+      "    RuntimeError: No GPU can be used.\n"
+      "    TypeError: An array is not uint8 or not on a GPU.\n"
+      "    ValueError: An argument is out of range, or the module was built without CUDA.");
 }

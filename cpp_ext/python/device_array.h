@@ -1,5 +1,5 @@
-// Arrays on the GPU, in and out: DLPack, or __cuda_array_interface__ where there is nothing else. Nothing is copied and
-// no stream waits for another.
+// Arrays on the GPU, read and made. They are exchanged by DLPack, or by __cuda_array_interface__ if an object has only
+// that. Nothing is copied, and no stream waits for another.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -15,16 +15,17 @@ namespace gp {
 
 using namespace nb::literals;
 
+// An array of the caller.
 struct DeviceArray {
   void* data;
   nb::dlpack::dtype dtype;
   std::vector<int64_t> shape, strides;  // strides in elements
   bool on_device;
-  int device;  // -1: not said
+  int device;  // -1: unknown
   nb::object owner;
 
-  // TypeError for another dtype, ValueError for another shape, device or for gaps; with `rows_apart` those between rows
-  // are accepted. A dimension of -1 is free.
+  // Return this array if it is as wanted. Throws TypeError for another dtype, ValueError for another shape or device or
+  // for gaps. With `rows_apart`, gaps between rows are accepted. A side of -1 accepts every length.
   const DeviceArray& check(const char* name, const std::vector<nb::dlpack::dtype>& dtypes,
                            const std::vector<int64_t>& wanted, int wanted_device, bool rows_apart = false) const;
 };
@@ -80,7 +81,8 @@ inline DeviceArray from_interface(const nb::object& object) {
   return array;
 }
 
-// TypeError for what is no array on the GPU; with `anywhere`, one in the CPU's memory is accepted.
+// Read an object as an array. Throws TypeError unless it is an array on the GPU. With `anywhere`, an array in the CPU's
+// memory is accepted too.
 inline DeviceArray device_array(const nb::object& object, const char* name, bool anywhere = false) {
   constexpr int kCuda = 2, kManaged = 13;
   nb::ndarray<nb::ro> array;
@@ -92,8 +94,8 @@ inline DeviceArray device_array(const nb::object& object, const char* name, bool
       const nb::object give = object.attr("__dlpack__");
       nb::object capsule;
       try {
-        capsule = give("stream"_a = -1);  // no waiting
-      } catch (nb::python_error&) {       // some know no -1; what else was wrong is said again
+        capsule = give("stream"_a = -1);  // wait for no stream
+      } catch (nb::python_error&) {       // some libraries do not know -1; any other error occurs again
         capsule = give();
       }
       array = nb::cast<nb::ndarray<nb::ro>>(capsule);
@@ -135,7 +137,7 @@ inline cuda::Type feature_type(const DeviceArray& array) {
   return array.dtype == feature_types()[1] ? cuda::Type::float16 : cuda::Type::bfloat16;
 }
 
-// Where results go: memory on the device, and the Python object that has it.
+// An array for results: its memory on the device, and the Python object that owns it.
 struct DeviceOut {
   void* data;
   nb::object array;

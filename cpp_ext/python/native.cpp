@@ -1,4 +1,4 @@
-// goodparts._native: Python's door to the C++ core.
+// goodparts._native: the Python module of the C++ core.
 #include "bind.h"
 #include "failure.h"
 #include "isa.h"
@@ -6,10 +6,12 @@
 namespace nb = nanobind;
 
 NB_MODULE(_native, m) {
-  m.doc() = "The C++ core of goodparts: the same results as goodparts.runtime's numpy, sooner.";
+  m.doc() = "The C++ core of goodparts. It computes the same results as the numpy code in goodparts.runtime, faster.";
   m.attr("__version__") = GOODPARTS_VERSION;
   m.def("isa", &gp::isa_name,
-        "Instruction set in use: generic, avx2, avx512 or amx; GOODPARTS_ISA asks for a lower one.");
+        "Return the instruction set in use: generic, avx2, avx512 or amx.\n\n"
+        "It is the best one that the processor and the operating system support. The environment variable\n"
+        "GOODPARTS_ISA can name a lower one; it is read once.");
   // gp::Invalid derives from std::invalid_argument, which nanobind turns into ValueError.
   bind_resize(m);
   bind_search(m);

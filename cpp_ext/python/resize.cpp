@@ -15,7 +15,7 @@ using namespace nb::literals;
 struct Format {
   const char* name;
   gp_format format;
-  int64_t samples;  // of a pixel, in the last axis; 0: there is no such axis
+  int64_t samples;  // per pixel, the length of the last axis; 0 if there is no such axis
   const char* shape;
 };
 
@@ -53,7 +53,8 @@ std::array<int64_t, N> integers(const nb::object& value, const char* name, const
   return numbers;
 }
 
-// TypeError for what is no array of bytes here, ValueError for another shape or for gaps inside a row.
+// Read an array as a frame. Throws TypeError unless it is a uint8 array in the CPU's memory, ValueError for another
+// shape or for gaps inside a row.
 gp_frame frame_of(const nb::object& object, const Format& format, gp::Array& array) {
   if (!nb::try_cast(object, array))
     throw nb::type_error(("frame is " + std::string(nb::inst_name(object).c_str()) +
@@ -118,8 +119,18 @@ void bind_resize(nb::module_& m) {
         nb::sig("def resize(frame: numpy.typing.NDArray[numpy.uint8], size: tuple[int, int], "
                 "box: tuple[int, int, int, int] | None = None, format: str = 'rgb', threads: int = 0) "
                 "-> numpy.typing.NDArray[numpy.uint8]"),
-        "Crop box (x, y, width, height) out of a frame and resample it to size (height, width), uint8 RGB [h,w,3]: "
-        "bicubic, antialiased, as Pillow does it, across first and then down.\n\n"
-        "frame: uint8, format rgb or bgr [H,W,3], grey [H,W], yuyv [H,W,2], nv12 [H*3/2,W]; its rows may be apart. "
-        "threads: 0 for all processors.");
+        "Crop a box out of a frame and resample it to an RGB image.\n\n"
+        "The filter is bicubic with antialiasing, and the result equals that of Pillow, bit for bit.\n\n"
+        "Args:\n"
+        "    frame: uint8: [H,W,3] for rgb and bgr, [H,W] for grey, [H,W,2] for yuyv, [H*3/2,W] for nv12. There may\n"
+        "        be gaps between its rows.\n"
+        "    size: (height, width) of the result, each from 1 to 65535 pixels.\n"
+        "    box: (x, y, width, height) of the part to crop, in pixels of the frame; None takes the whole frame.\n"
+        "    format: rgb, bgr, grey, yuyv or nv12. The last two are converted as BT.601 with limited range.\n"
+        "    threads: The most threads to use; 0 for one per processor.\n\n"
+        "Returns:\n"
+        "    A new array [height,width,3], uint8, RGB.\n\n"
+        "Raises:\n"
+        "    TypeError: An argument has another type, or the frame is not uint8 or not in the CPU's memory.\n"
+        "    ValueError: An argument is out of range, or the frame has another shape or gaps inside a row.");
 }

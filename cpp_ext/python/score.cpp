@@ -17,7 +17,7 @@ namespace {
 namespace nb = nanobind;
 using namespace nb::literals;
 
-// A scorer and the banks that it refers to.
+// A scorer and the banks that it refers to, which must live as long as it does.
 struct PyScorer {
   gp::Scorer scorer;
   std::vector<nb::object> banks;
@@ -25,6 +25,7 @@ struct PyScorer {
   int64_t width, height, columns;
 };
 
+// Return the product that the arguments of the constructor describe; it refers to their memory.
 gp_product describe(const gp::Array& image_prompts, const gp::Array& pixel_prompts,
                     const std::vector<nb::object>& banks, float temperature, std::pair<int64_t, int64_t> grid,
                     bool maximum_of_map, const std::string& fusion, const std::vector<gp::Array>& margins,
@@ -84,7 +85,9 @@ std::tuple<Out, Out, Out, Out, Out, Out, Out> run(const PyScorer& self, const gp
 }  // namespace
 
 void bind_score(nb::module_& m) {
-  nb::class_<PyScorer>(m, "Scorer", "Scores a product's views: what goodparts.runtime.core.scoring.score does.")
+  nb::class_<PyScorer>(m, "Scorer",
+                       "Scores the views of one product, as goodparts.runtime.core.scoring.score does.\n\n"
+                       "Several threads may call run at once.")
       .def(
           "__init__",
           [](PyScorer* self, const gp::Array& image_prompts, const gp::Array& pixel_prompts,
@@ -105,12 +108,35 @@ void bind_score(nb::module_& m) {
                   "fusion: str = \"paper\", "
                   "margins: collections.abc.Sequence[numpy.typing.NDArray[numpy.float32]] = (), "
                   "residual_weight: float = 0.0) -> None"),
-          "Prompts float32 [2,width], normal and anomalous. fusion: paper, residual, prompt or memory. margins: "
-          "float32 "
-          "[R] of each bank's rows, needed for residual; residual_weight: of the residual margin.")
+          "Create a scorer. It copies the prompts and the margins and refers to the banks.\n\n"
+          "Args:\n"
+          "    image_prompts: [2,width], float32: the normal, then the anomalous prototype, for the whole image.\n"
+          "    pixel_prompts: [2,width], float32: the same for patches.\n"
+          "    banks: The memory, from 1 to 8 banks.\n"
+          "    temperature: Factor of the cosine margin in the prompt score.\n"
+          "    grid: (height, width) of a view in patches.\n"
+          "    maximum_of_map: Take the memory's image score from the un-smoothed 400×400 map instead of the grid.\n"
+          "    fusion: paper, residual, prompt or memory; see goodparts.runtime.core.scoring.Fusion.\n"
+          "    margins: For each bank [rows], float32: the margin of the pixel prompts for each row. The fusion\n"
+          "        residual needs them. A bank with margins must not grow afterwards.\n"
+          "    residual_weight: Factor of the residual margin; 0 or more.\n\n"
+          "Raises:\n"
+          "    TypeError: An array is not float32 or not in the CPU's memory.\n"
+          "    ValueError: An argument is out of range, or an array has another shape or gaps.")
       .def("run", &run, "global_"_a, "local"_a, "memory"_a, "threads"_a = 0,
-           "Features float32 [B,width], [B,P,width], one [B,P,W] per bank → image [B], grid [B,h,w], and the branches: "
-           "image prompt, image memory [B], grid prompt, grid memory, grid residual [B,h,w].");
+           "Score B views of h·w = P patches.\n\n"
+           "Args:\n"
+           "    global_: [B,width], float32: one feature vector of length 1 per view.\n"
+           "    local: [B,P,width], float32: one per patch and view.\n"
+           "    memory: For each bank [B,P,width of the bank], float32.\n"
+           "    threads: The most threads to use; 0 for one per processor.\n\n"
+           "Returns:\n"
+           "    New float32 arrays: image [B], grid [B,h,w], image_prompt [B], image_memory [B],\n"
+           "    grid_prompt [B,h,w], grid_memory [B,h,w] and grid_residual [B,h,w], which are explained at\n"
+           "    goodparts.runtime.core.scoring.Branches.\n\n"
+           "Raises:\n"
+           "    TypeError: An array is not float32 or not in the CPU's memory.\n"
+           "    ValueError: An array has another shape or gaps, or a bank is empty or has grown beyond its margins.");
   m.def(
       "anomaly_map",
       [](const gp::Array& grid, int64_t size, float sigma) {
@@ -122,5 +148,15 @@ void bind_score(nb::module_& m) {
                         sigma);
         return out.array;
       },
-      "grid"_a, "size"_a = 400, "sigma"_a = 4.0f, "Bilinear, then a Gaussian: float32 [h,w] → [size,size].");
+      "grid"_a, "size"_a = 400, "sigma"_a = 4.0f,
+      "Turn the patch scores of one view into an anomaly map: bilinear interpolation, then a Gaussian filter.\n\n"
+      "Args:\n"
+      "    grid: [h,w], float32, finite.\n"
+      "    size: Side of the map in pixels, from 1 to 16384.\n"
+      "    sigma: Standard deviation of the Gaussian in pixels of the map, from 0 to 1000.\n\n"
+      "Returns:\n"
+      "    A new array [size,size], float32.\n\n"
+      "Raises:\n"
+      "    TypeError: The grid is not float32 or not in the CPU's memory.\n"
+      "    ValueError: An argument is out of range, or the grid has gaps.");
 }

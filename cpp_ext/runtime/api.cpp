@@ -1,4 +1,4 @@
-// The C API of the runtime.
+// The functions of goodparts_runtime.h.
 #include <algorithm>
 
 #include "detector.h"

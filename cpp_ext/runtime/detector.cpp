@@ -11,6 +11,7 @@
 namespace gp {
 namespace {
 
+// Return the recipe's product. Throw Failure (GP_RECIPE) if the recipe does not fit the engine.
 std::shared_ptr<const Product> fitted(const Engine& engine, const Recipe& recipe) {
   const Header& header = recipe.header;
   if (header.encoder != engine.encoder)
@@ -25,7 +26,7 @@ std::shared_ptr<const Product> fitted(const Engine& engine, const Recipe& recipe
 
 class Clock {
  public:
-  // Milliseconds since the last call.
+  // Return the milliseconds since the last call, or since the clock was made.
   double lap() {
     const auto now = std::chrono::steady_clock::now();
     return std::chrono::duration<double, std::milli>(now - std::exchange(last_, now)).count();
@@ -71,11 +72,11 @@ const Map& Inspection::map() const {
 }
 
 const std::vector<gp_region>& Inspection::regions() const {
-  constexpr double kRounding = 1 + 1e-5;  // how far above the highest patch score rounding can lift the map
+  constexpr double kRounding = 1 + 1e-5;  // rounding can raise the map above the highest patch score by this factor
   const gp_thresholds& thresholds = verdict_.thresholds;
   std::call_once(regions_made_, [&] {
     const double highest =
-        *std::max_element(grids_.begin(), grids_.end());  // the map averages: nothing in it is higher
+        *std::max_element(grids_.begin(), grids_.end());  // the map is made of averages and is nowhere higher
     if (highest * kRounding < thresholds.pixel) return;
     regions_ = find_regions(map(), thresholds.pixel, thresholds.min_area, extent());
   });

@@ -1,4 +1,4 @@
-// The detector: an engine and a recipe, frames in, inspections out (goodparts.runtime.detector).
+// The detector: it inspects frames with an engine and a recipe, as goodparts.runtime.detector does in Python.
 #pragma once
 
 #include <memory>
@@ -11,8 +11,9 @@
 
 namespace gp {
 
-// An open engine. Knows nothing of products.
+// An open engine. It does not depend on a product.
 struct Engine {
+  // Throws Invalid, or Failure (GP_FILE, GP_ENGINE, GP_BACKEND).
   Engine(const std::filesystem::path& folder, const gp_engine_options& options);
 
   Encoder encoder;
@@ -21,7 +22,7 @@ struct Engine {
   std::unique_ptr<const Session> session;
 };
 
-// What was found in one frame; map and regions are computed when first asked for.
+// The results for one frame. The map and the regions are computed at the first call.
 class Inspection {
  public:
   Inspection(std::shared_ptr<const Engine> engine, std::shared_ptr<const Product> product, FrameScores scores,
@@ -45,20 +46,22 @@ class Inspection {
   mutable std::vector<gp_region> regions_;
 };
 
+// gp_detector. Several threads may call its functions at once.
 class Detector {
  public:
   Detector(std::shared_ptr<const Engine> engine, const Recipe& recipe);
 
-  // Failure (GP_RECIPE) where it does not fit the engine; the product in use then stays.
+  // Change the product. Throws Failure (GP_RECIPE) if the recipe does not fit the engine, and keeps the product in use.
   void use(const Recipe& recipe);
 
   gp_thresholds thresholds() const { return in_use().thresholds; }
   void set_thresholds(const gp_thresholds& thresholds);
 
+  // Throws Invalid for a frame out of range, or Failure (GP_ENGINE, GP_BACKEND).
   std::unique_ptr<Inspection> inspect(const gp_frame& frame) const;
 
  private:
-  // Replaced as a whole, so that a change from another thread falls between two frames.
+  // It is replaced as a whole, so that a change by another thread takes effect between two frames.
   struct InUse {
     std::shared_ptr<const Product> product;
     gp_thresholds thresholds;
@@ -66,7 +69,7 @@ class Detector {
   InUse in_use() const;
 
   std::shared_ptr<const Engine> engine_;
-  mutable std::mutex mutex_;  // of in_use_
+  mutable std::mutex mutex_;  // guards in_use_
   InUse in_use_;
 };
 

@@ -27,7 +27,7 @@ EngineSpec read_fields(const Fields& fields) {
   for (const Json& one : fields.array("files")) {
     const Fields file(one, "a file");
     spec.files.push_back({file.text("name"), file.integer("size", 0, int64_t{1} << 50), file.text("sha256")});
-    if (!is_plain(spec.files.back().name)) throw Damaged("a file's name is no plain file name");
+    if (!is_plain(spec.files.back().name)) throw Damaged("a file's name is not a plain file name");
   }
   const Fields plain = fields.object("graphs").object("plain"), variants = plain.object("variants");
   for (const auto& [precision, value] : plain.at("variants").items()) {
@@ -37,7 +37,7 @@ EngineSpec read_fields(const Fields& fields) {
     variant.weights = field.text("weights");
     for (const std::string* name : {&variant.graph, &variant.weights})
       if (std::none_of(spec.files.begin(), spec.files.end(), [&](const auto& file) { return file.name == *name; }))
-        throw Damaged(precision + " names a file that files has not");
+        throw Damaged(precision + " names a file that is not listed in files");
     for (const Json& record : field.array("parity"))
       variant.backends.push_back(Fields(record, "a parity record").text("backend"));
   }
@@ -55,7 +55,7 @@ std::string Encoder::text() const {
 }
 
 Encoder read_encoder(const Fields& fields) {
-  constexpr int64_t kMostWidth = 65536, kMostSide = 4096;  // the core's
+  constexpr int64_t kMostWidth = 65536, kMostSide = 4096;  // the largest that the core accepts
   Encoder encoder;
   encoder.backbone = fields.text("backbone");
   encoder.weights = fields.text("weights");

@@ -45,7 +45,7 @@ int64_t Fields::integer(const char* name, int64_t low, int64_t high) const {
 
 std::pair<int64_t, int64_t> Fields::pair(const char* name, int64_t low, int64_t high) const {
   const Json& both = array(name);
-  checked(name, both.size() == 2, "an array of two");
+  checked(name, both.size() == 2, "an array of two integers");
   return {integer(name, both[0], low, high), integer(name, both[1], low, high)};
 }
 

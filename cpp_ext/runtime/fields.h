@@ -1,5 +1,5 @@
-// Reading JSON of a known structure strictly: nothing missing, nothing of another type or out of range, and, where it
-// is asked for, nothing that is not known.
+// Strict reading of JSON with a known structure. A field that is missing, has another type or is out of range is an
+// error; so is an unknown field, if the caller asks for that check.
 #pragma once
 
 #include <cstdint>
@@ -14,30 +14,31 @@ namespace gp {
 
 using Json = nlohmann::json;
 
-// What is wrong with the structure; readers of files say in which file.
+// The structure is wrong in the way that the message tells. The reader of a file adds the file's name.
 struct Damaged : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Json, or Damaged where the text is none.
+// Parse a text. Throws Damaged if it is not JSON.
 Json parse_json(std::string_view text);
 
-// The fields of an object, called `where` in errors. Its functions throw Damaged.
+// The fields of an object; `where` is its name in messages. The constructor and all functions but has and unknown throw
+// Damaged for a value that is not as asked for.
 class Fields {
  public:
   Fields(const Json& object, std::string where);
 
-  bool has(const char* name) const;  // and it is not null
+  bool has(const char* name) const;  // whether the field exists and is not null
   const Json& at(const char* name) const;
   Fields object(const char* name) const;
   const Json& array(const char* name) const;
   const std::string& text(const char* name) const;
   bool boolean(const char* name) const;
-  double number(const char* name) const;  // finite: JSON knows no other numbers
+  double number(const char* name) const;  // finite, because JSON has no other numbers
   int64_t integer(const char* name, int64_t low, int64_t high) const;
   std::pair<int64_t, int64_t> pair(const char* name, int64_t low, int64_t high) const;  // an array of two integers
 
-  // The first field that is none of these, or an empty text.
+  // Return the name of the first field that is not among the known ones, or an empty text.
   std::string unknown(std::span<const std::string_view> known) const;
 
  private:

@@ -1,4 +1,4 @@
-// Files and their digests (goodparts.runtime.core.files).
+// Files and their digests, as goodparts.runtime.core.files has them in Python.
 #pragma once
 
 #include <filesystem>
@@ -7,18 +7,19 @@
 
 namespace gp {
 
-// Names in the C API are UTF-8, on every system.
+// Convert a file name of the C API, which is UTF-8 on every system, to a path and back.
 std::filesystem::path path_of(const std::string& name);
 std::string text_of(const std::filesystem::path& path);
 
-// All bytes of an ordinary file; Failure (GP_FILE).
+// Return all bytes of a regular file. Throws Failure (GP_FILE).
 std::string read_bytes(const std::filesystem::path& path);
 
-// Hex SHA-256.
+// Return the SHA-256 as 64 hexadecimal digits. sha256_of_file throws Failure (GP_FILE).
 std::string sha256(std::string_view data);
 std::string sha256_of_file(const std::filesystem::path& path);
 
-// Whether `digest`, read from behind `mark`, is the SHA-256 of the whole with 64 zeros in its place.
+// Whether `digest` is the SHA-256 of the data with zeros in place of the 64 bytes after `mark`, where the data itself
+// holds the digest.
 bool is_sealed(std::string_view data, std::string_view mark, std::string_view digest);
 
 }  // namespace gp

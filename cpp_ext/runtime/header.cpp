@@ -23,13 +23,13 @@ constexpr std::string_view kHeaderFields[] = {
     "false_reject_rate", "thresholds", "seed", "versions", "accepted", "scene", "signature", "digest"};
 // clang-format on
 
-// Fields that decide how a frame is scored must all be known: an older reader would score otherwise.
+// Throw Unknown for an unknown field. It may change how frames are scored, and to ignore it would give other scores.
 void refuse_unknown(const Fields& fields, const std::string& where, std::span<const std::string_view> known) {
   const std::string name = fields.unknown(known);
   if (!name.empty()) throw Unknown(where + " has the field '" + name + "', which this version does not know");
 }
 
-// One of the names, as its place among them.
+// Return the index of the field's value among the names. Throw Unknown if it is not among them.
 template <size_t N>
 size_t choice(const Fields& fields, const char* name, const std::array<std::string_view, N>& names) {
   const std::string& value = fields.text(name);
@@ -38,7 +38,7 @@ size_t choice(const Fields& fields, const char* name, const std::array<std::stri
   throw Unknown(std::string(name) + " is '" + value + "', which this version does not know");
 }
 
-// Standard alphabet, padded, as Python's JSON of bytes.
+// Decode base64 with the standard alphabet and padding, which is how Python's JSON holds bytes.
 std::string decode_base64(const std::string& text) {
   constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   const size_t end = text.find_last_not_of('=') + 1;

@@ -1,4 +1,4 @@
-// The recipe's header: JSON of a fixed structure.
+// The recipe's header: JSON with a fixed structure.
 #pragma once
 
 #include <stdexcept>
@@ -7,15 +7,16 @@
 
 namespace gp {
 
-// A version, a field or a value that only another version of goodparts knows.
+// The recipe has a version, a field or a value that this version of goodparts does not know.
 struct Unknown : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Unknown for a version that this reader does not read.
+// Throw Unknown unless this reader supports the format version.
 void check_version(const Fields& fields);
 
-// Of that version. Damaged for what is no header, Unknown for what a newer one may hold.
+// Parse a header of that version. Throws Damaged if it is no header, Unknown for a field or a value that only another
+// version knows, and Invalid for a mask that cannot be read.
 Header parse_header(const Fields& fields);
 
 }  // namespace gp

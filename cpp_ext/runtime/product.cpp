@@ -11,7 +11,7 @@
 namespace gp {
 namespace {
 
-// The mean of the largest hundredth of the scores, at least of one.
+// Return the mean of the largest hundredth of the scores, and of at least one score.
 float mean_of_top(std::vector<float> scores) {
   const auto top = static_cast<std::ptrdiff_t>(std::max<size_t>(1, scores.size() / 100));
   std::partial_sort(scores.begin(), scores.begin() + top, scores.end(), std::greater<>());
@@ -53,7 +53,7 @@ FrameScores Product::score(const gp_features& features, int threads) const {
                threads);
   const auto finite = [](float value) { return std::isfinite(value); };
   if (!std::all_of(image.begin(), image.end(), finite) || !std::all_of(grid.begin(), grid.end(), finite))
-    throw Failure(GP_BACKEND, "the encoder gave features that are not finite: no verdict can be had from them");
+    throw Failure(GP_BACKEND, "the encoder gave features that are not finite: they give no verdict");
   if (header_.mean_of_top)
     for (size_t view = 0; view < views; ++view) {
       const auto first = grid.begin() + static_cast<std::ptrdiff_t>(view * cells / views);

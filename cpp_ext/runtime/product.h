@@ -1,4 +1,4 @@
-// A recipe in use: its memory laid out for the search, and the scores of an encoder's features.
+// A recipe in use: its memory in banks for the search, and the scoring of the encoder's features.
 #pragma once
 
 #include <memory>
@@ -9,19 +9,21 @@
 
 namespace gp {
 
-// Of one frame: the image score of its worst view, and its views' patch scores [count,grid_height,grid_width].
+// The scores of one frame: the image score of its worst view, and the patch scores of all views
+// [count,grid_height,grid_width].
 struct FrameScores {
   float image;
   std::vector<float> grids;
 };
 
+// What scores the frames of one product.
 class Product {
  public:
   explicit Product(const Recipe& recipe);
 
   const Header& header() const { return header_; }
 
-  // features: of header().view.count() views.
+  // Score the features of header().view.count() views. Throws Failure (GP_BACKEND) if they are not finite.
   FrameScores score(const gp_features& features, int threads) const;
 
  private:

@@ -14,12 +14,12 @@
 namespace gp {
 namespace {
 
-constexpr std::string_view kDigestMark = "\\\"digest\\\":\\\"";  // JSON within JSON
+constexpr std::string_view kDigestMark = "\\\"digest\\\":\\\"";  // JSON inside a text of JSON
 constexpr const char* kMetadata = "__metadata__";
-constexpr int64_t kPoses = 8;               // of a square
-constexpr uint64_t kMostHeader = 16 << 20;  // bytes; a mask's PNG is most of it
+constexpr int64_t kPoses = 8;               // turns and mirrorings of a square
+constexpr uint64_t kMostHeader = 16 << 20;  // bytes; most of a header is the PNG of its mask
 
-// A tensor as the file holds it.
+// A tensor in the file's bytes.
 struct Tensor {
   std::string dtype;
   std::vector<int64_t> shape;
@@ -31,10 +31,10 @@ using Tensors = std::map<std::string, Tensor, std::less<>>;
 int64_t element_bytes(const std::string& dtype) {
   for (const auto& [name, bytes] : {std::pair("F32", 4), {"F16", 2}, {"I32", 4}, {"U8", 1}})
     if (dtype == name) return bytes;
-  throw Damaged("a tensor of " + dtype);
+  throw Damaged("a tensor has the type " + dtype + ": F32, F16, I32 and U8 are accepted");
 }
 
-// The tensors of a safetensors file: they fill it from end to end, without gaps.
+// Read the tensors of a safetensors file. They must fill the data without gaps.
 Tensors read_tensors(const Json& json, std::string_view data) {
   Tensors tensors;
   int64_t covered = 0;
@@ -47,7 +47,7 @@ Tensors read_tensors(const Json& json, std::string_view data) {
     const auto limit = static_cast<int64_t>(data.size());
     for (const Json& side : fields.array("shape")) {
       if (!side.is_number_unsigned() || side.get<uint64_t>() > data.size())
-        throw Damaged("the shape of tensor " + name);
+        throw Damaged("the shape of tensor " + name + " is out of range");
       tensor.shape.push_back(side.get<int64_t>());
       if (tensor.shape.back() != 0 && size > limit / tensor.shape.back())
         throw Damaged("tensor " + name + " is larger than the file");
@@ -56,14 +56,14 @@ Tensors read_tensors(const Json& json, std::string_view data) {
     const auto [begin, end] = fields.pair("data_offsets", 0, limit);
     if (end - begin != size) throw Damaged("tensor " + name + " does not fill its place");
     tensor.bytes = data.substr(static_cast<size_t>(begin), static_cast<size_t>(size));
-    if (size > 0 && !spans.emplace(begin, end).second) throw Damaged("two tensors in one place");
+    if (size > 0 && !spans.emplace(begin, end).second) throw Damaged("two tensors begin at one place");
     tensors.emplace(name, std::move(tensor));
   }
   for (const auto& [begin, end] : spans) {
     if (begin != covered) throw Damaged("its tensors leave gaps");
     covered = end;
   }
-  if (covered != static_cast<int64_t>(data.size())) throw Damaged("bytes behind its tensors");
+  if (covered != static_cast<int64_t>(data.size())) throw Damaged("bytes follow its last tensor");
   return tensors;
 }
 
@@ -81,7 +81,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return "[" + text + "]";
 }
 
-// Takes what the header says must be there out of the tensors.
+// Takes the tensors that the header asks for out of those of the file, and checks them.
 class Shelf {
  public:
   explicit Shelf(const Tensors& tensors) : tensors_(tensors) {}
@@ -95,7 +95,7 @@ class Shelf {
     return tensor;
   }
 
-  // Of float32 or float16, finite.
+  // Take a tensor of float32 (F32) or float16 (F16) whose values are finite.
   std::vector<float> floats(const std::string& name, const char* dtype, const std::vector<int64_t>& shape) {
     const std::string_view bytes = take(name, dtype, shape).bytes;
     const bool half = std::string_view(dtype) == "F16";
@@ -156,7 +156,7 @@ Recipe parse(std::string_view data) {
   uint64_t length = 0;
   for (size_t at = 0; at < kLength && at < data.size(); ++at)
     length |= static_cast<uint64_t>(static_cast<uint8_t>(data[at])) << (8 * at);
-  if (data.size() < kLength || length > data.size() - kLength) throw Damaged("it is not whole");
+  if (data.size() < kLength || length > data.size() - kLength) throw Damaged("its end is missing");
   if (length > kMostHeader) throw Damaged("its header is larger than 16 MiB");
   const Json json = parse_json(data.substr(kLength, length));
   const Json text = parse_json(Fields(json, "it").object(kMetadata).text("goodparts"));
@@ -181,7 +181,7 @@ Recipe parse_recipe(std::string_view data, const std::string& name) {
     return recipe;
   } catch (const Unknown& unknown) {
     throw Failure(GP_RECIPE,
-                  name + ": " + unknown.what() + ": inspect it in Python, or use a version of goodparts that does");
+                  name + ": " + unknown.what() + ": inspect it in Python, or use a version of goodparts that knows it");
   } catch (const Damaged& damaged) {
     problem = damaged.what();
   } catch (const Invalid& invalid) {

@@ -8,9 +8,9 @@
 namespace gp {
 namespace {
 
-// What one region covers of the map.
+// The part of the map that one region covers.
 struct Part {
-  int64_t top, bottom, left, right;  // the last row and column included
+  int64_t top, bottom, left, right;  // the first and last row and column
   int64_t cells = 0;
   float peak = 0;
 
@@ -21,7 +21,7 @@ struct Part {
   }
 };
 
-// Takes the part that (y,x) belongs to out of `left_over`.
+// Return the part with (y,x), and clear its cells in `left_over`.
 Part take_part(const Map& map, int64_t y, int64_t x, std::vector<char>& left_over) {
   Part part{y, y, x, x};
   std::vector<std::pair<int64_t, int64_t>> reached{{y, x}};

@@ -1,4 +1,5 @@
-// Regions: the connected parts of an anomaly map above the pixel threshold (goodparts.runtime.core.regions).
+// Regions: the connected parts of an anomaly map above the pixel threshold, as goodparts.runtime.core.regions finds
+// them in Python.
 #pragma once
 
 #include <vector>
@@ -8,7 +9,9 @@
 
 namespace gp {
 
-// Of a map that covers `extent` of the frame, in frame pixels, highest peak first (8-connected).
+// Find the regions of a map: 8-connected parts with scores of at least `threshold`. extent: the part of the frame that
+// the map covers; min_area: the smallest area to report. Boxes and areas are in pixels of the frame. Returns the region
+// with the highest peak first.
 std::vector<gp_region> find_regions(const Map& map, double threshold, double min_area, const gp_box& extent);
 
 }  // namespace gp

@@ -1,6 +1,6 @@
 #include "session.h"
 
-#define ORT_API_MANUAL_INIT  // so that a library older than the header is refused, not called
+#define ORT_API_MANUAL_INIT  // so that a library older than the header gives an error message instead of a crash
 #include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace gp {
 namespace {
 
 constexpr const char* kProvider = "CPUExecutionProvider";
-constexpr int64_t kViewsAtOnce = 8;  // in one pass: what ONNX Runtime holds in between grows with them
+constexpr int64_t kViewsAtOnce = 8;  // in one pass; ONNX Runtime's intermediate memory grows with their number
 
 std::string version() { return OrtGetApiBase()->GetVersionString(); }
 
@@ -28,7 +28,7 @@ void load_api() {
   Ort::InitApi(api);
 }
 
-// The outputs of an encoder: global, local, memory_0 …
+// Return the names of an encoder's outputs: global, local, memory_0 …
 std::vector<std::string> output_names(const Encoder& encoder) {
   std::vector<std::string> names{"global", "local"};
   for (size_t tap = 0; tap < encoder.taps.size(); ++tap) names.push_back("memory_" + std::to_string(tap));
@@ -44,11 +44,11 @@ struct Session::Open {
   Ort::Session session{nullptr};
   std::vector<std::string> inputs, outputs;
 
-  // The outputs of one pass, in the order of output_names, with the shapes that follow from engine.json.
+  // Run one pass. Return the outputs in the order of output_names, after a check of their shapes.
   std::vector<Ort::Value> run(uint8_t* views, int64_t count, const Encoder& encoder);
 };
 
-// Of the last pass, and where there were several, of all.
+// The outputs of the last pass. If there were several passes, `joined` has the outputs of all.
 struct Session::Outputs {
   std::vector<Ort::Value> values;
   std::vector<std::vector<float>> joined;
@@ -82,8 +82,8 @@ Session::~Session() = default;
 
 std::vector<Ort::Value> Session::Open::run(uint8_t* views, int64_t count, const Encoder& encoder) {
   const auto refuse = [](const std::string& name) {
-    throw Failure(GP_ENGINE, "output " + name +
-                                 " of the graph is not what engine.json says of the encoder: export the engine again");
+    throw Failure(GP_ENGINE,
+                  "output " + name + " of the graph does not fit the encoder in engine.json: export the engine again");
   };
   const std::vector<std::string> expected = output_names(encoder);
   std::vector<const char*> names;

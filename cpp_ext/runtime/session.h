@@ -1,4 +1,4 @@
-// A graph in ONNX Runtime, on the CPU.
+// A graph that ONNX Runtime runs on the CPU.
 #pragma once
 
 #include <cstdint>
@@ -13,21 +13,22 @@ namespace gp {
 
 class Session {
  public:
-  // Failure (GP_BACKEND) where ONNX Runtime cannot open the graph.
+  // Throws Failure: GP_BACKEND if ONNX Runtime cannot open the graph, GP_ENGINE if the graph is not an encoder's.
   Session(const std::filesystem::path& graph, const std::string& precision, int threads);
   ~Session();
 
-  // Library and version, device, precision.
+  // Return the library with its version, the device and the precision.
   const std::string& description() const { return description_; }
 
-  // What the encoder says of views uint8 [count,size,size,3]; what `features` points to lives as long as this.
+  // The encoder's features of some views. `outputs` owns the memory that `features` points to.
   struct Outputs;
   struct Encoded {
     gp_features features{};
     std::shared_ptr<const Outputs> outputs;
   };
 
-  // Several threads may call at once. Failure (GP_ENGINE) where the outputs are not an encoder's such as this.
+  // Encode views [count,size,size,3]. Several threads may call this at once. Throws Failure: GP_ENGINE if the outputs
+  // do not fit this encoder, GP_BACKEND if ONNX Runtime fails.
   Encoded run(uint8_t* views, int64_t count, const Encoder& encoder) const;
 
  private:

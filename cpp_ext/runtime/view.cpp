@@ -17,18 +17,18 @@ namespace gp {
 namespace {
 
 constexpr uint8_t kPadding[3] = {122, 116, 104};  // CLIP's mean colour
-constexpr int64_t kMapSize = 400;                 // a tile
+constexpr int64_t kMapSize = 400;                 // pixels of the map for each tile and axis
 constexpr double kMapSigma = 4;
 
-// To the nearest integer, ties to even, as Python rounds.
+// Round to the nearest integer, ties to even, as Python does.
 int64_t rounded(double value) { return static_cast<int64_t>(std::nearbyint(value)); }
 
-// Start and stop of each tile along an axis, in pixels.
+// Return the start and the stop of each tile along an axis, in pixels.
 std::vector<std::pair<int64_t, int64_t>> tile_edges(int64_t length, int64_t tiles, double overlap) {
   const double tile =
       static_cast<double>(length) / (static_cast<double>(tiles) - static_cast<double>(tiles - 1) * overlap);
   require(tile >= 1, std::to_string(tiles) + " tiles along " + std::to_string(length) +
-                         " pixels: at least one pixel a tile is needed");
+                         " pixels: at least one pixel per tile is needed");
   std::vector<std::pair<int64_t, int64_t>> edges;
   for (int64_t index = 0; index < tiles; ++index) {
     const double start = static_cast<double>(index) * tile * (1.0 - overlap);
@@ -37,13 +37,15 @@ std::vector<std::pair<int64_t, int64_t>> tile_edges(int64_t length, int64_t tile
   return edges;
 }
 
+// Fill `count` pixels with the padding colour.
 void paint(uint8_t* pixels, int64_t count) {
   for (int64_t at = 0; at < count; ++at) std::memcpy(pixels + 3 * at, kPadding, 3);
 }
 
 std::string size_text(int64_t width, int64_t height) { return std::to_string(width) + "×" + std::to_string(height); }
 
-// The mask is resampled as Pillow's nearest neighbour does: places are added up, not multiplied.
+// Set the map to 0 where the mask hides the frame. The mask is resampled to the nearest neighbour as Pillow does it:
+// the step is added for each pixel, because a multiplication would round differently.
 void hide_unseen(Map& map, const Mask& mask, const gp_box& all) {
   const auto places = [](int64_t in, int64_t out) {
     const double step = static_cast<double>(in) / static_cast<double>(out);
@@ -96,7 +98,7 @@ void View::cut(const gp_frame& frame, int64_t size, uint8_t* out, int threads) c
 void View::square(const gp_frame& frame, const gp_box& box, int64_t size, uint8_t* out, int threads) const {
   if (!mask) return fit(frame, box, size, out, threads);
   std::vector<uint8_t> part(static_cast<size_t>(box.width * box.height * 3));
-  resize(frame, &box, part.data(), box.width, box.height, threads);  // as it is, in RGB
+  resize(frame, &box, part.data(), box.width, box.height, threads);  // keeps the size and converts to RGB
   for (int64_t y = 0; y < box.height; ++y)
     for (int64_t x = 0; x < box.width; ++x)
       if (!mask->seen[static_cast<size_t>((box.y + y) * mask->width + box.x + x)])
@@ -148,8 +150,8 @@ Map View::stitch(const float* grids, int64_t grid_height, int64_t grid_width, in
 }
 
 Mask decode_mask(std::string_view png) {
-  constexpr size_t kDepth = 24, kColour = 25;  // in the header's chunk, which comes first
-  constexpr size_t kMost = size_t{1} << 27;    // pixels: a few bytes can claim many
+  constexpr size_t kDepth = 24, kColour = 25;  // offsets of these bytes in the header's chunk, which comes first
+  constexpr size_t kMost = size_t{1} << 27;    // pixels; a PNG of a few bytes can claim to have many
   png_image image{};
   image.version = PNG_IMAGE_VERSION;
   const bool opened = png_image_begin_read_from_memory(&image, png.data(), png.size()) != 0;
@@ -160,7 +162,7 @@ Mask decode_mask(std::string_view png) {
   if (!opened) fail(image.message);
   const bool plain = png.size() > kColour && png[kDepth] == 1 && png[kColour] == PNG_COLOR_TYPE_GRAY &&
                      !(image.format & PNG_FORMAT_FLAG_ALPHA);
-  if (!plain) fail("it is no PNG with one bit of grey a pixel");
+  if (!plain) fail("it is not a PNG with one bit of grey per pixel");
   if (size_t{image.width} * image.height > kMost)
     fail("it is " + size_text(image.width, image.height) + " pixels: up to 134 million are accepted");
   Mask mask{image.height, image.width, std::vector<uint8_t>(size_t{image.width} * image.height)};

@@ -1,4 +1,4 @@
-// The C API.
+// The functions of goodparts.h.
 #include "failure.h"
 #include "goodparts.h"
 #include "guard.h"

@@ -1,4 +1,4 @@
-// Memory that vectors can be loaded from: 64-byte aligned, zeroed, of a size that is set once.
+// An array that vector instructions can load from: 64-byte aligned, filled with zeros, of a size that is set once.
 #pragma once
 
 #include <cstddef>

@@ -66,7 +66,7 @@ Cells::Cells(const Bank& bank, const float* queries, int64_t count, float recall
   recall_ = static_cast<float>(found) / static_cast<float>(count);
 }
 
-// Spherical k-means on some of the rows.
+// Set the centres by spherical k-means on a sample of the rows.
 void Cells::place_centres(const Bank& bank, int64_t cells, int threads) {
   const int64_t samples = std::min(bank.rows(), cells * kSamplesPerCell);
   std::vector<float> sample(static_cast<size_t>(samples * width_));

@@ -1,4 +1,4 @@
-// A bank's rows put into cells of neighbours, so that a search need not look at all of them.
+// The rows of a bank, divided into cells of neighbouring rows, so that a search need not compare a query with all rows.
 #pragma once
 
 #include <cstdint>
@@ -10,20 +10,20 @@ namespace gp {
 
 class Cells {
  public:
-  // A bank of at least two cells, and queries such as will come: as many cells of them are looked into as hold the
-  // best row of the share `recall` of these queries.
+  // Divide a bank. queries: [count,width], finite, a sample of later queries. A search looks into the smallest number
+  // of cells with which the share `recall` of these queries finds its best row.
   Cells(const Bank& bank, const float* queries, int64_t count, float recall, int threads);
 
-  // Below this many rows a partition gains nothing.
+  // With fewer rows a partition gains nothing.
   static constexpr int64_t kFewest = 4096;
 
-  // Of the queries above, measured.
+  // Return the share of the constructor's queries that find their best row, as measured.
   float recall() const { return recall_; }
   int64_t count() const { return static_cast<int64_t>(members_.size()); }
-  // How many cells a query is compared with.
+  // Return how many cells a search looks into for each query.
   int64_t probes() const { return probes_; }
 
-  // These are Bank's; rows are numbered from `first` on.
+  // As the functions of Bank. append numbers its rows from `first` on.
   void append(const float* rows, int64_t count, int64_t first, int threads);
   void search(const float* queries, int64_t count, float* product, int64_t* index, int threads) const;
   float error_bound(float peak) const;
@@ -31,7 +31,7 @@ class Cells {
 
  private:
   void place_centres(const Bank& bank, int64_t cells, int threads);
-  // Numbers of the cells whose centres are nearest to a query, the nearest first.
+  // Return the numbers of the cells whose centres are nearest to a query, the nearest first.
   std::vector<int32_t> nearest(const float* query, int64_t cells) const;
 
   int64_t width_, probes_ = 0;
@@ -39,7 +39,7 @@ class Cells {
   Bank centres_;
   std::vector<float> centre_rows_;  // [cells,width], of unit length
   std::vector<Bank> members_;
-  std::vector<std::vector<int64_t>> numbers_;  // of each cell's rows, in the whole bank
+  std::vector<std::vector<int64_t>> numbers_;  // for each cell, the numbers of its rows in the whole bank
 };
 
 }  // namespace gp

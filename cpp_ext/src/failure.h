@@ -1,4 +1,4 @@
-// Errors inside the core; the C API turns them into gp_error, the Python module into exceptions.
+// Errors inside the core. The C API turns them into gp_error, and the Python module into exceptions.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,14 @@ struct Invalid : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
-// What was given cannot be used for another reason; `code` is what the C API says. The message is as above.
+// An input cannot be used for a reason other than its range. `code` is the C API's code for the reason. The message is
+// as above.
 struct Failure : std::runtime_error {
   Failure(gp_code code, const std::string& message) : std::runtime_error(message), code(code) {}
   gp_code code;
 };
 
+// Throw Invalid with the message unless the condition is met.
 inline void require(bool met, const std::string& message) {
   if (!met) throw Invalid(message);
 }

@@ -1,4 +1,4 @@
-// The edge of the C API: what is thrown inside becomes a gp_error.
+// Used by every function of the C API: an exception from inside becomes a gp_error.
 #pragma once
 
 #include <algorithm>
@@ -11,18 +11,20 @@
 
 namespace gp {
 
-// One line of UTF-8, cut between two characters where it is too long.
+// Fill in the error, if it is not null. The message becomes one line of UTF-8; one that is too long is cut between two
+// characters.
 inline void report(gp_error* error, gp_code code, const char* message) noexcept {
   if (!error) return;
   error->code = code;
   size_t length = std::min(std::strlen(message), sizeof error->message - 1);
   while (length > 0 && (static_cast<unsigned char>(message[length]) & 0xC0) == 0x80) --length;
-  // What a hostile file puts into a message stays one line, and no terminal obeys it.
+  // A hostile file can put control characters into a message. As spaces they break no line and control no terminal.
   std::transform(message, message + length, error->message,
                  [](char one) { return static_cast<unsigned char>(one) < ' ' || one == 127 ? ' ' : one; });
   error->message[length] = 0;
 }
 
+// Call work(). Return whether it ended without an exception; turn an exception into the error.
 template <class Work>
 bool guarded(gp_error* error, const Work& work) noexcept {
   try {
@@ -40,6 +42,7 @@ bool guarded(gp_error* error, const Work& work) noexcept {
   return false;
 }
 
+// Return the handle that make() creates, or null after an exception, which becomes the error.
 template <class Handle, class Make>
 Handle* created(gp_error* error, const Make& make) noexcept {
   Handle* handle = nullptr;

@@ -15,7 +15,7 @@ namespace {
 constexpr const char* kNames[] = {"generic", "avx2", "avx512", "amx"};
 
 #ifdef GP_X86
-// AMX's registers are large: Linux gives them to a process that asks.
+// Ask Linux for AMX's registers, which are large: a process gets them only on request.
 bool amx_granted() {
 #ifdef __linux__
   constexpr int kRequest = 0x1023, kTileData = 18;
@@ -47,7 +47,7 @@ Isa choose() {
   int limit = static_cast<int>(std::size(kNames)) - 1;
   for (int index = 0; wanted && index <= limit; ++index)
     if (std::strcmp(wanted, kNames[index]) == 0) limit = index;
-  // Nothing is asked of the processor that is not wanted: valgrind and emulators know less than it does.
+  // With "generic" do not query the processor: valgrind and emulators do not support every instruction that it has.
   if (limit == 0) return Isa::generic;
   const int found = static_cast<int>(best());
   return static_cast<Isa>(found < limit ? found : limit);

@@ -1,11 +1,12 @@
-// Which instruction set the kernels use: chosen once, when first asked for.
+// The instruction set that the kernels use. It is chosen once, at the first use.
 #pragma once
 
 namespace gp {
 
 enum class Isa { generic, avx2, avx512, amx };
 
-// The best one that the processor has, the operating system allows, and GOODPARTS_ISA does not forbid.
+// Return the best instruction set that the processor has and the operating system allows, but none above the one that
+// the environment variable GOODPARTS_ISA names.
 Isa isa();
 
 const char* isa_name();

@@ -1,4 +1,4 @@
-// The anomaly map along one axis (goodparts.runtime.core.scoring.map_matrix).
+// The anomaly map along one axis, as map_matrix in goodparts.runtime.core.scoring computes it.
 #pragma once
 
 #include <algorithm>
@@ -9,17 +9,18 @@
 
 namespace gp {
 
-// A row of tiles along an axis: neighbours share `overlap` of their length, and only [start,stop] of a tile's cells
+// Tiles along an axis. Neighbours share `overlap` of their length. Only the part [start,stop] of a tile, from 0 to 1,
 // shows the frame.
 struct Tiling {
   int64_t tiles = 1;
   double overlap = 0, start = 0, stop = 1;
 };
 
-// [size,tiles·cells]: bilinear interpolation of the cells of each tile, tiles blended where they overlap, then a
-// Gaussian cut at four standard deviations, mirrored.
+// Return the weights [size,tiles·cells] of all cells in each pixel of the map: bilinear interpolation of the cells of
+// each tile, blended where tiles overlap, then a Gaussian that is cut off at four standard deviations and mirrored at
+// the ends.
 inline std::vector<float> map_matrix(int64_t cells, int64_t size, double sigma, const Tiling& tiling = {}) {
-  // Of each place, the cells it is interpolated from.
+  // For each pixel the cells that it is interpolated from, with their weights.
   std::vector<std::vector<std::pair<int64_t, double>>> bilinear(static_cast<size_t>(size));
   const double length =
       1.0 / (static_cast<double>(tiling.tiles) - static_cast<double>(tiling.tiles - 1) * tiling.overlap);

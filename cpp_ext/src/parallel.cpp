@@ -36,7 +36,7 @@ class Pool {
     for (int index = 0; index < helpers; ++index) {
       try {
         threads_.emplace_back([this, index] { help(index + 1); });
-      } catch (const std::system_error&) {  // too little memory for its stack, or too many threads: fewer do it
+      } catch (const std::system_error&) {  // no memory for another stack, or too many threads: fewer are enough
         break;
       }
     }
@@ -65,8 +65,9 @@ class Pool {
   }
 
  private:
-  // A thread that is woken tends to be put where it was woken from, behind the very work that it should share, and to
-  // stay there for some milliseconds: longer than most calls take. So the helpers are told to run elsewhere.
+  // The kernel tends to put a woken thread on the processor of the thread that woke it. There it waits behind the work
+  // that it should share, for some milliseconds, which is longer than most calls take. So keep the helpers off this
+  // processor.
   void keep_off_this_processor() {
 #ifdef __linux__
     const int here = sched_getcpu();
@@ -79,7 +80,7 @@ class Pool {
 #endif
   }
 
-  // A call is often followed by the next at once, and sleeping and waking cost as much as a small call takes.
+  // The next call often follows at once, and to sleep and wake up costs as much time as a small call. So spin a while.
   template <class Condition>
   static bool spin_until(const Condition& met) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(100);
@@ -116,11 +117,12 @@ class Pool {
   std::condition_variable wake_, done_;
   const std::function<void(int)>* work_ = nullptr;
   std::atomic<int> running_{0};
-  std::atomic<uint64_t> state_{0};  // number of the call, and how many helpers it wants: read as one
+  std::atomic<uint64_t> state_{0};  // the number of the call and how many helpers it wants, read together
   std::vector<std::thread> threads_;
 };
 
-// Never destroyed: its threads sleep until the process ends. A forked child has none of them and makes its own.
+// The pool is never destroyed: its threads sleep until the process ends. A forked child does not inherit them and makes
+// a pool of its own.
 std::atomic<Pool*> current{nullptr};
 std::mutex making;
 

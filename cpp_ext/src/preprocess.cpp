@@ -17,11 +17,11 @@ namespace gp {
 namespace {
 
 constexpr int64_t kMaxSide = 65535;
-constexpr int64_t kWorthSharing = 1 << 19;  // pixels; fewer are done before another thread is awake
-constexpr int64_t kFewestRows = 16;  // of output that a thread takes on: it repeats the rows a filter reaches over
-constexpr int64_t kColumns = 192;    // packed at a time, so that they are still in the first cache when used
-constexpr int64_t kAhead = 64;       // columns are packed in multiples of these, which conversion likes
-constexpr int64_t kKeptWeights = 1 << 18;  // words; filters with more are made each time
+constexpr int64_t kWorthSharing = 1 << 19;  // pixels; one thread resamples fewer before another is awake
+constexpr int64_t kFewestRows = 16;  // of output for a thread: neighbouring parts repeat the rows that a filter spans
+constexpr int64_t kColumns = 192;    // packed at a time, so that they are still in the first-level cache when used
+constexpr int64_t kAhead = 64;       // columns are packed in multiples of this, which makes conversion fast
+constexpr int64_t kKeptWeights = 1 << 18;  // words; filters with more weights are computed for each call
 
 const ResizeKernels& kernels() {
 #ifdef GP_X86
@@ -41,6 +41,7 @@ double cubic(double x) {
   return 0;
 }
 
+// The filters of all outputs along one axis, computed as Pillow does.
 class Axis {
  public:
   Axis(int64_t in, int64_t out, int taps, int digits) : in_(in), out_(out), first_(out), count_(out) {
@@ -72,7 +73,7 @@ class Axis {
   ResizeAxis filters() const { return {first_.data(), count_.data(), weights_.data(), stride_}; }
 
  private:
-  // Round to fixed point and cut into digits.
+  // Round the coefficients of one output to fixed point and split them into digits.
   void pack(int64_t index, int64_t first, int64_t last, const double* values, double sum, int taps, int digits) {
     first_[index] = static_cast<int32_t>(first / taps);
     count_[index] = static_cast<int32_t>((last - 1) / taps - first / taps + 1);
@@ -95,7 +96,8 @@ class Axis {
   std::vector<uint32_t> weights_;
 };
 
-// A camera's frames all have one size: the filters used last are kept, by each thread for itself.
+// Return the filters between two lengths. All frames of a camera have one size, so each thread keeps the filters that
+// it used last.
 std::shared_ptr<const Axis> axis(int64_t in, int64_t out) {
   constexpr size_t kKept = 8;
   thread_local std::vector<std::shared_ptr<const Axis>> kept;
@@ -125,10 +127,11 @@ void check_stride(const char* name, int64_t stride, int64_t row) {
     fail(std::string(name) + " is " + std::to_string(stride) + " bytes: a row has " + std::to_string(row));
 }
 
+// A box of a frame. The constructor throws Invalid for a frame or box out of range.
 struct Source {
   Source(const gp_frame& frame, const gp_box* box) : frame_(frame) {
     int code;
-    std::memcpy(&code, &frame.format, sizeof code);  // a caller may have put any number there
+    std::memcpy(&code, &frame.format, sizeof code);  // the caller may have stored any number
     if (code < GP_RGB || code > GP_YUYV)
       fail("frame format is " + std::to_string(code) +
            ": 0 (RGB), 1 (BGR), 2 (grey), 3 (NV12) and 4 (YUYV) are accepted");
@@ -137,10 +140,10 @@ struct Source {
     const bool nv12 = frame.format == GP_NV12, yuyv = frame.format == GP_YUYV;
     if ((nv12 || yuyv) && frame.width % 2)
       fail("frame is " + std::to_string(frame.width) +
-           " pixels wide: with chroma for pairs, an even width is accepted");
+           " pixels wide: two pixels share their chroma, so an even width is accepted");
     if (nv12 && frame.height % 2)
       fail("frame is " + std::to_string(frame.height) +
-           " pixels high: with chroma for pairs, an even height is accepted");
+           " pixels high: two rows share their chroma, so an even height is accepted");
     bytes_ = yuyv ? 2 : frame.format == GP_RGB || frame.format == GP_BGR ? 3 : 1;
     check_stride("frame stride", frame.stride, frame.width * bytes_);
     if (nv12) {
@@ -161,12 +164,12 @@ struct Source {
   bool reversed() const { return frame_.format == GP_BGR; }
   bool converted() const { return frame_.format == GP_NV12 || frame_.format == GP_YUYV; }
 
-  // The pixels of the box from (x,y) on, as they are.
+  // Return the pixels of the box from (x,y) on, in the frame's format.
   const uint8_t* row(int64_t x, int64_t y) const {
     return frame_.data + (box_.y + y) * frame_.stride + (box_.x + x) * bytes_;
   }
 
-  // `count` pixels from (x,y) on as RGB, of a frame that is to be converted.
+  // Write `count` pixels from (x,y) on as RGB. Only for frames that are converted().
   void convert(int64_t x, int64_t y, int64_t count, uint8_t* rgb) const {
     const bool second = (box_.x + x) % 2;
     if (frame_.format == GP_YUYV) return kernels().yuyv_to_rgb(row(x, y) - 2 * second, second, count, rgb);
@@ -180,7 +183,7 @@ struct Source {
   int64_t bytes_;
 };
 
-// One row of grey or of the frame's order of colours as RGB.
+// Write one row as RGB. The row is grey, or has three colours in the frame's order.
 void write_rgb(const Source& source, const uint8_t* row, int64_t count, uint8_t* out) {
   if (source.grey()) {
     for (int64_t index = 0; index < count; ++index)
@@ -200,7 +203,8 @@ void write_rgb(const Source& source, const uint8_t* row, int64_t count, uint8_t*
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
-// Slides over the frame from top to bottom: rows resampled across are kept only as long as a filter down needs them.
+// Resamples some rows of the output. It moves over the frame from top to bottom: it resamples rows across, keeps them
+// as long as a filter needs them, and resamples these down.
 class Band {
  public:
   Band(const Source& source, const Axis& across, const Axis& down)
@@ -222,7 +226,7 @@ class Band {
     if (source.converted()) converted_ = Buffer<uint8_t>(rows_ * converted_row_);
   }
 
-  // Rows [begin,end) of out.
+  // Write rows [begin,end) of out.
   void run(int64_t begin, int64_t end, uint8_t* out) {
     const ResizeAxis filters = down_.filters();
     const int64_t height = rows_ / kernels_.taps, width = across_.out();
@@ -247,7 +251,7 @@ class Band {
     if (from > 0) std::memmove(cells.data(), cells.data() + from * size, (to - from) * size * sizeof(uint32_t));
   }
 
-  // rows_ rows of the frame from row `top` on; those below the frame repeat the last and are multiplied by 0.
+  // Resample rows_ rows of the frame from row `top` on. Rows below the frame repeat the last one; their weight is 0.
   void resample_across(int64_t top, uint32_t* planes) {
     const auto pack = source_.grey() ? kernels_.pack_grey : kernels_.pack_colour;
     const auto across = source_.grey() ? kernels_.across_grey : kernels_.across_colour;
@@ -268,7 +272,7 @@ class Band {
     }
   }
 
-  // Points at column x of each row; returns how many columns may be read there.
+  // Set the pointers to column x of each row. Return how many columns may be read from there.
   int64_t point(int64_t x, int64_t end, int64_t top) {
     const int64_t whole = source_.width() - x, columns = source_.converted() ? std::min(whole, end - x) : whole;
     for (int64_t row = 0; row < rows_; ++row) {
@@ -324,7 +328,7 @@ void resize(const gp_frame& frame, const gp_box* box, uint8_t* out, int64_t out_
   const auto across = axis(source.width(), out_width), down = axis(source.height(), out_height);
   const bool alone = source.width() * source.height() + out_width * out_height < kWorthSharing;
   threads = alone ? 1 : thread_count(threads);
-  // Two parts for each thread, so that one that is held up does not hold up the other.
+  // Two parts for each thread: if one thread is delayed, others take over its second part.
   const int64_t parts = threads == 1 ? 1 : std::clamp<int64_t>(out_height / kFewestRows, 1, 2 * threads);
   threads = static_cast<int>(std::min<int64_t>(threads, parts));
   std::vector<std::unique_ptr<Band>> bands;

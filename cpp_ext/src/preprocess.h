@@ -1,4 +1,4 @@
-// From a camera's frame to the square the encoder reads.
+// Resampling of a camera's frame to the image that the encoder reads.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +7,10 @@
 
 namespace gp {
 
-// gp_resize; throws Invalid.
+// gp_resize. Throws Invalid for arguments out of range.
 void resize(const gp_frame& frame, const gp_box* box, uint8_t* out, int64_t out_width, int64_t out_height, int threads);
 
-// What resize refuses, for callers that allocate `out`.
+// Throw Invalid for the arguments for which resize would, so that a caller can check them before it allocates `out`.
 void check_resize(const gp_frame& frame, const gp_box* box, int64_t out_width, int64_t out_height, int threads);
 
 }  // namespace gp

@@ -4,7 +4,7 @@
 
 #if defined(__SSE2__)
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 is wrong about its own _mm512_undefined (bug 105593)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // a false alarm of GCC 12 in its _mm512_undefined (bug 105593)
 #endif
 #include <immintrin.h>
 #endif
@@ -33,7 +33,7 @@ constexpr int kWidth = 4, kTaps = 1;
 typedef uint32_t Sample;
 #endif
 
-constexpr int kVectors = 4;  // worked on together: enough sums under way, and digits used several times once loaded
+constexpr int kVectors = 4;  // worked on together, to keep enough sums in progress and use loaded digits several times
 constexpr int kLanes = kVectors * kWidth, kRows = kLanes / 4;
 constexpr int kBits = 32 / kTaps, kDigits = kTaps == 4 ? 3 : kTaps;
 
@@ -46,7 +46,7 @@ inline Vector load(const uint32_t* cells) {
   return vector;
 }
 
-// Modulo 2^32, as all of this: only the last sum need fit.
+// All arithmetic is modulo 2^32: only the final sum must fit.
 inline Vector multiply_add(Vector sum, Vector cells, Vector digits) {
 #if defined(GP_BYTES)
   return (Vector)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)cells, (__m512i)digits);
@@ -59,7 +59,7 @@ inline Vector multiply_add(Vector sum, Vector cells, Vector digits) {
 #endif
 }
 
-// One output for each of kLanes cells, not clipped yet; groups lie `stride` cells apart.
+// Compute one output for each of kLanes cells, not clipped yet. A group begins `stride` cells after the one before it.
 inline __attribute__((always_inline)) void filter(const uint32_t* cells, int64_t stride, const uint32_t* weights,
                                                   int64_t groups, Signed (&out)[kVectors]) {
   Vector sums[kDigits][kVectors] = {};
@@ -78,7 +78,7 @@ inline __attribute__((always_inline)) void filter(const uint32_t* cells, int64_t
   }
 }
 
-// Clipped to 0 … 255, in the order of the lanes.
+// Clip the values to 0 to 255 and write them in the order of the lanes.
 template <typename T>
 inline void clip(const Signed (&values)[kVectors], T* out) {
   for (int v = 0; v < kVectors; ++v) {
@@ -90,7 +90,7 @@ inline void clip(const Signed (&values)[kVectors], T* out) {
 }
 
 #if defined(GP_BYTES)
-// As above for bytes, but with 16 bytes of each vector in each of: [4 quarters of a vector][vector][4].
+// Clip the values as above. The bytes have the order [quarter of a vector][vector][4].
 inline __m512i clip_interleaved(const Signed (&values)[kVectors]) {
   const __m512i low = _mm512_packs_epi32((__m512i)values[0], (__m512i)values[1]);
   const __m512i high = _mm512_packs_epi32((__m512i)values[2], (__m512i)values[3]);
@@ -107,7 +107,7 @@ inline void clip(const Signed (&values)[kVectors], uint8_t* out) {
 }
 #endif
 
-// Puts [kRows][4] results in their planes: cells of kTaps rows each.
+// Clip [kRows][4] results and store them in their planes, in cells of kTaps rows each.
 inline void store_colour(const Signed (&values)[kVectors], uint32_t* out, int64_t plane) {
 #if defined(GP_BYTES)
   const __m512i bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
@@ -166,7 +166,7 @@ void down(const uint32_t* cells, int64_t plane, const uint32_t* weights, int64_t
 void pack_colour(const uint8_t* const* rows, int64_t columns, int64_t groups, uint32_t* cells) {
   int64_t done = 0;
 #if defined(GP_BYTES) || defined(__AVX2__)
-  // A load is of 16 bytes, of which 3·kTaps are used.
+  // A load reads 16 bytes and uses 3·kTaps of them. It must not read past the last column.
   const int64_t safe = columns < 6 ? 0 : (columns * 3 - 16) / (3 * kTaps) + 1;
   done = safe < groups ? safe : groups;
   for (int v = 0; v < kVectors; ++v) {
@@ -226,7 +226,7 @@ void pack_grey(const uint8_t* const* rows, int64_t columns, int64_t groups, uint
 
 constexpr int kBlock = 64;  // pixels converted together
 
-// 3·16 bytes from 16 of each channel.
+// Write 16 pixels of RGB from 16 bytes of each channel.
 inline void interleave(const uint8_t* red, const uint8_t* green, const uint8_t* blue, uint8_t* rgb) {
 #if defined(__SSSE3__)
   const __m128i r = _mm_loadu_si128((const __m128i*)red), g = _mm_loadu_si128((const __m128i*)green);
@@ -259,8 +259,9 @@ inline void interleave(const uint8_t* red, const uint8_t* green, const uint8_t* 
 
 inline int16_t clip(int16_t value) { return value < 0 ? 0 : value > 255 ? 255 : value; }
 
-// Luma and chroma of pairs of pixels, the first and U in the low byte. BT.601, limited range, in 16 bits: 298 is
-// 256 + 42, and what is a multiple of 256 need not be shifted down.
+// Convert kBlock pixels to RGB, as BT.601 with limited range. A word of luma holds two pixels, the first in the low
+// byte; a word of chroma holds U in the low byte and V. The arithmetic has 16 bits: a factor such as 298 = 256 + 42 is
+// split, because a multiple of 256 needs no shift.
 inline void yuv_to_rgb(const uint16_t* luma, const uint16_t* chroma, uint8_t* rgb) {
   uint16_t red[kBlock / 2], green[kBlock / 2], blue[kBlock / 2];
   for (int pair = 0; pair < kBlock / 2; ++pair) {
@@ -280,7 +281,8 @@ inline void yuv_to_rgb(const uint16_t* luma, const uint16_t* chroma, uint8_t* rg
     interleave((uint8_t*)red + index, (uint8_t*)green + index, (uint8_t*)blue + index, rgb + 3 * index);
 }
 
-// load(at, count, luma, chroma) reads `count` pixels from pixel `at` of the first pair on, as bytes.
+// Convert `count` pixels to RGB. load(at, count, luma, chroma) copies the bytes of `count` pixels, from pixel `at`
+// counted from the first pair.
 template <class Load>
 inline void convert(const Load& load, bool second, int64_t count, uint8_t* rgb) {
   uint8_t block[3 * kBlock];
@@ -288,7 +290,7 @@ inline void convert(const Load& load, bool second, int64_t count, uint8_t* rgb) 
   const int64_t end = second + count;
   for (int64_t at = second, some; at < end; at += some, rgb += 3 * some) {
     some = at % 2 ? 1 : end - at;
-    if (some >= kBlock) {  // sizes that the compiler knows
+    if (some >= kBlock) {  // with a constant size, which compilers make faster
       some = kBlock;
       load(at, kBlock, (uint8_t*)luma, (uint8_t*)chroma);
       yuv_to_rgb(luma, chroma, rgb);
@@ -310,7 +312,7 @@ void nv12_to_rgb(const uint8_t* luma, const uint8_t* chroma, bool second, int64_
 
 void yuyv_to_rgb(const uint8_t* yuyv, bool second, int64_t count, uint8_t* rgb) {
   const auto load = [=](int64_t at, int64_t some, uint8_t* y, uint8_t* uv) __attribute__((always_inline)) {
-    uint16_t lumas[kBlock], chromas[kBlock] = {};  // each in the low byte, chroma in the high one
+    uint16_t lumas[kBlock], chromas[kBlock] = {};  // luma is in the low byte, chroma in the high byte
     memcpy(lumas, yuyv + 2 * at, 2 * some);
     memcpy(chromas, yuyv + at / 2 * 4, (some + 1) / 2 * 4);
     for (int index = 0; index < kBlock; ++index) y[index] = (uint8_t)lumas[index];

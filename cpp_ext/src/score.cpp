@@ -15,13 +15,13 @@ namespace {
 
 constexpr int64_t kMapSize = 400;
 
-// a·b/(a+b); 0 where both are.
+// Return a·b/(a+b), or 0 if both are 0.
 float fuse(float a, float b) {
   const float total = a + b;
   return total > 0 ? a * b / total : std::isnan(total) ? total : 0.0f;
 }
 
-// NaN where a value is.
+// Return the largest value, or NaN if a value is NaN.
 float largest(const float* values, int64_t count) {
   float maximum = *values;
   for (const float* value = values; value < values + count; ++value)
@@ -54,7 +54,7 @@ Scorer::Scorer(const gp_product& product) : product_(product) {
   }
   for (int bank = 0; bank < product.bank_count; ++bank) {
     require((product.margins[bank] != nullptr) == (product.margins[0] != nullptr),
-            "margins are there for some banks: all or none are accepted");
+            "margins are given for some banks only: all banks or none are accepted");
     require(product.margins[bank] || product.fusion != GP_RESIDUAL, "margins are null: GP_RESIDUAL needs them");
     if (!product.margins[bank]) continue;
     const float* margins = product.margins[bank];
@@ -62,7 +62,7 @@ Scorer::Scorer(const gp_product& product) : product_(product) {
     for (float margin : margins_.back())
       require(std::isfinite(margin), "margins hold a value that is not finite: finite numbers are accepted");
   }
-  product_.image_prompts = product_.pixel_prompts = nullptr;  // the caller's
+  product_.image_prompts = product_.pixel_prompts = nullptr;  // these arrays belong to the caller
   std::fill(std::begin(product_.margins), std::end(product_.margins), nullptr);
 }
 
@@ -90,7 +90,7 @@ void Scorer::run(const gp_features& features, const gp_scores& out, int threads)
 
   std::vector<float> product(static_cast<size_t>(cells));
   std::vector<int64_t> row(margins_.empty() ? 0 : static_cast<size_t>(cells));
-  std::vector<float> remembered(row.size());  // the sum over the banks of the nearest rows' margins
+  std::vector<float> remembered(row.size());  // for each patch the sum of its nearest rows' margins, one of each bank
   std::fill(out.grid_memory, out.grid_memory + cells, 0.0f);
   for (int number = 0; number < product_.bank_count; ++number) {
     const Bank& bank = product_.banks[number]->bank;
@@ -164,7 +164,8 @@ void map_of(const float* grid, int64_t height, int64_t width, const std::vector<
             const std::vector<float>& across, float* out) {
   const int64_t out_height = static_cast<int64_t>(down.size()) / height;
   const int64_t out_width = static_cast<int64_t>(across.size()) / width;
-  // Transposed, so that the inner loop runs along a row of the map; a cell shows in the part [begin,end) of it.
+  // across is transposed so that the inner loop runs along a row of the map. The weights of a cell are not 0 in the
+  // part [begin,end) of that row.
   std::vector<float> spread(across.size());
   std::vector<int64_t> begin(static_cast<size_t>(width), out_width), end(static_cast<size_t>(width));
   for (int64_t at = 0; at < out_width; ++at)

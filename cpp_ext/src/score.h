@@ -1,4 +1,4 @@
-// Scoring a product in one call: prompt scores, memory scores, fusion, image score; and the anomaly map.
+// The scores of a product's views in one call: prompt scores, memory scores, fusion, image score. And the anomaly map.
 #pragma once
 
 #include <vector>
@@ -8,6 +8,7 @@
 
 namespace gp {
 
+// gp_scorer. Its functions throw Invalid for arguments out of range.
 class Scorer {
  public:
   explicit Scorer(const gp_product& product);
@@ -15,19 +16,19 @@ class Scorer {
   void run(const gp_features& features, const gp_scores& out, int threads) const;
 
  private:
-  // Probability of the anomalous prototype, for a margin of cosines.
+  // Return the probability of the anomalous prototype for a cosine margin.
   float probability(float margin) const;
   void fuse_view(int64_t view, const gp_scores& out) const;
 
   gp_product product_;
   std::vector<float> image_direction_, pixel_direction_;  // [width], anomalous minus normal
-  std::vector<std::vector<float>> margins_;               // of each bank's rows, or none
+  std::vector<std::vector<float>> margins_;               // for each bank those of its rows, or empty
 };
 
-// [height,width] → [size,size]: bilinear, then a Gaussian cut at four standard deviations, borders mirrored.
+// gp_anomaly_map. grid: [height,width]; out: [size,size]. Throws Invalid for arguments out of range.
 void anomaly_map(const float* grid, int64_t height, int64_t width, float* out, int64_t size, float sigma);
 
-// down · grid · acrossᵀ, where down is [H,height] and across [W,width]: [height,width] → [H,W]. Of finite values.
+// Compute down · grid · acrossᵀ. grid: [height,width], finite; down: [H,height]; across: [W,width]; out: [H,W].
 void map_of(const float* grid, int64_t height, int64_t width, const std::vector<float>& down,
             const std::vector<float>& across, float* out);
 

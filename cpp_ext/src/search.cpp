@@ -22,7 +22,7 @@ constexpr float kUnseen = -std::numeric_limits<float>::infinity();
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
-// Components that share 4 bytes of a column.
+// Return how many components share 4 bytes of a column.
 int64_t per_word(gp_precision precision) { return precision == GP_FP32 ? 1 : precision == GP_BF16 ? 2 : 4; }
 
 float from_bf16(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
@@ -32,13 +32,15 @@ uint16_t to_bf16(float value) {
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);  // to nearest, ties to even
 }
 
-// To the nearest integer, ties to even: a float of this size has no fraction. Written so that compilers vectorise it.
+// Round value·inverse to the nearest integer, ties to even: a float as large as kWhole has no fraction. Compilers can
+// vectorise this form.
 int32_t to_int8(float value, float inverse) {
   constexpr float kWhole = 12582912.0f;  // 1.5 · 2^23
   return std::bit_cast<int32_t>(value * inverse + kWhole) - std::bit_cast<int32_t>(kWhole);
 }
 
-// Largest absolute value; infinite where a value is not finite. As integers, floats without sign keep their order.
+// Return the largest absolute value, or infinity if a value is not finite. The bits of floats without a sign, read as
+// integers, have the same order as the floats.
 float peak_of(const float* values, int64_t count) {
   int32_t peak = 0;
   for (int64_t index = 0; index < count; ++index)
@@ -46,7 +48,8 @@ float peak_of(const float* values, int64_t count) {
   return std::bit_cast<float>(std::min(peak, std::bit_cast<int32_t>(std::numeric_limits<float>::infinity())));
 }
 
-// Any positive scale does for a row of zeros; numbers too small to have a 127th part count as zero.
+// Return the scale of a row with this largest absolute value. A row of zeros may have any positive scale. A peak up to
+// 1e-30 counts as zero, since its 127th part and the inverse of that must be normal floats.
 float int8_scale(float peak) { return peak > 1e-30f ? peak / 127.0f : 1.0f; }
 
 const SearchKernels& kernels() {
@@ -59,17 +62,17 @@ const SearchKernels& kernels() {
 
 bool on_amx(gp_precision precision) { return isa() == Isa::amx && precision != GP_FP32; }
 
-// Queries as integers: "avx512" and "amx".
+// Whether the queries are rounded to integers too, as "avx512" and "amx" do for int8.
 bool integer_queries(gp_precision precision) { return precision == GP_INT8 && isa() >= Isa::avx512; }
 
 }  // namespace
 
-// Queries as the kernel reads them, and what is to be done with the products.
+// Queries as the kernel reads them, and what their products need afterwards.
 struct Bank::Prepared {
   Queries queries;
   Buffer<char> data;
-  std::vector<float> scales;  // of integer queries
-  std::vector<char> finite;
+  std::vector<float> scales;  // of integer queries: their products are multiplied by these
+  std::vector<char> finite;   // 0 for a query with a value that is not finite
 };
 
 Bank::Bank(int64_t width, gp_precision precision) : width_(width), precision_(precision) {
@@ -134,11 +137,11 @@ void Bank::append(const float* rows, int64_t count) {
   Buffer<uint32_t> packed(static_cast<size_t>(kColumns * words));
   for (int64_t panel = rows_ / kColumns; panel < panels; ++panel) {
     const int64_t start = std::max(rows_, panel * kColumns);
-    // Columns without a row repeat the last one: the search takes the first of equal products.
+    // Columns without a row repeat the last row. That changes no result: the search takes the first of equal products.
     for (int64_t at = start; at < (panel + 1) * kColumns; ++at)
       pack(rows + std::min(at - rows_, count - 1) * width_, at, packed.data() + at % kColumns * words);
     uint32_t* to = reinterpret_cast<uint32_t*>(panels_.data() + panel * panel_bytes());
-    constexpr int64_t kLine = 16;  // a cache line of every row at a time
+    constexpr int64_t kLine = 16;  // words of a cache line; one line of every row at a time
     for (int64_t first = 0; first < words; first += kLine)
       for (int64_t word = first; word < std::min(words, first + kLine); ++word)
         for (int64_t column = start % kColumns; column < kColumns; ++column)
@@ -204,7 +207,7 @@ Bank::Prepared Bank::prepare(const float* queries, int64_t count, int threads) c
   const bool as_given = !amx && !integer && padded_ == width_;
   const int64_t size = integer ? 1 : amx ? 2 : 4;
   Prepared made;
-  // An odd number of cache lines from one query to the next spreads them over the cache's sets.
+  // With an odd number of cache lines from one query to the next, the queries spread over the sets of the cache.
   const int64_t stride = (round_up(padded_ * size, 64) / 64 | 1) * 64;
   made.finite.assign(static_cast<size_t>(count), 1);
   if (as_given) {
@@ -244,7 +247,7 @@ void Bank::search(const float* queries, int64_t count, float* product, int64_t* 
   require(queries != nullptr && product != nullptr, "queries or out_product is null");
   if (cells_) return cells_->search(queries, count, product, index, threads);
   const int64_t panels = round_up(rows_, kColumns) / kColumns;
-  // Less than this per thread is done before another one is awake.
+  // One thread does this many multiplications before another one is awake.
   constexpr int64_t kProducts = 20'000'000;
   const int64_t worth = std::max<int64_t>(1, count * rows_ * width_ / kProducts);
   threads = static_cast<int>(std::min<int64_t>({thread_count(threads), panels, worth}));
@@ -291,7 +294,7 @@ void Bank::search(const float* queries, int64_t count, float* product, int64_t* 
         const int64_t row = int64_t{numbers[static_cast<size_t>(worker)][cell]} * kColumns + column;
         if (value > best || (value == best && where >= 0 && row < where)) best = value, where = row;
       }
-    // With a finite bank, every product of a query that is not finite is infinite or NaN.
+    // Rows are finite, so every product of a query that is not finite is infinite or NaN.
     const bool finite = prepared.finite[static_cast<size_t>(query)] && std::isfinite(best);
     if (!prepared.scales.empty()) best *= prepared.scales[static_cast<size_t>(query)];
     product[query] = finite ? best : std::numeric_limits<float>::quiet_NaN();

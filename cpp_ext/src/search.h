@@ -1,4 +1,5 @@
-// A memory bank and its search: the largest inner product of each query with any row, without a matrix of them all.
+// A memory bank and its search, which finds the largest inner product of each query with any row without storing all
+// products.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@ namespace gp {
 
 class Cells;
 
+// gp_bank. Its functions throw Invalid for arguments out of range.
 class Bank {
  public:
   Bank(int64_t width, gp_precision precision);
@@ -18,7 +20,7 @@ class Bank {
   Bank& operator=(Bank&&) noexcept;
   ~Bank();
 
-  // rows: float [count,width] without gaps, finite.
+  // rows: [count,width] without gaps, finite.
   void append(const float* rows, int64_t count);
 
   int64_t rows() const { return rows_; }
@@ -26,37 +28,38 @@ class Bank {
   gp_precision precision() const { return precision_; }
   int64_t bytes() const;
 
-  // How far a product of unit vectors may be from exact, for queries of which no component is larger than `peak`.
+  // Return an upper bound on the error of a product of unit vectors, for queries without a component above `peak`.
   float error_bound(float peak) const;
 
-  // product [count]; index [count] or null. NaN and -1 for a query that is not finite.
+  // product: [count]; index: [count] or null. A query with a value that is not finite gets NaN and -1.
   void search(const float* queries, int64_t count, float* product, int64_t* index, int threads) const;
 
-  // From now on a search looks into as few cells of the rows as give the share `recall` of these queries their best
-  // row. Returns the share that it is; 1 where the bank is searched as a whole because cells would gain nothing.
+  // Divide the rows into cells: later searches look into the smallest number of cells with which the share `recall` of
+  // these queries finds its best row. Return that share as measured, or 1 if the bank stays whole because cells would
+  // gain nothing.
   float partition(const float* queries, int64_t count, float recall, int threads);
 
-  // A row as it is stored; not of a bank with a partition.
+  // Read a row with its stored precision. The bank must not be divided into cells.
   void unpack(int64_t row, float* values) const;
 
  private:
   struct Prepared;
   Prepared prepare(const float* queries, int64_t count, int threads) const;
-  // One row as 4-byte words; int8: its scale and sum, as those of row `at`.
+  // Write one row as 4-byte words. int8: also store its scale and its sum, as those of row `at`.
   void pack(const float* row, int64_t at, uint32_t* words);
   int64_t panel_bytes() const;
 
-  int64_t width_, padded_;  // padded_: to whole steps of the kernels
+  int64_t width_, padded_;  // padded_: the width, rounded up to whole steps of the kernels
   gp_precision precision_;
   int64_t rows_ = 0;
   Buffer<char> panels_;
-  Buffer<float> scales_;          // int8: of each row
-  Buffer<int32_t> sums_;          // int8: of each row's components
-  double row_error_ = 0;          // int8: largest distance of a stored row from the given one
-  std::unique_ptr<Cells> cells_;  // holds the rows, where there is one
+  Buffer<float> scales_;          // int8: the scale of each row
+  Buffer<int32_t> sums_;          // int8: the sum of each row's components
+  double row_error_ = 0;          // int8: the largest distance of a stored row from the given one
+  std::unique_ptr<Cells> cells_;  // after a partition it holds the rows, and panels_ is empty
 };
 
-// dots[i] = rows[i] · vector; rows [count,width] without gaps.
+// Compute result[i] = rows[i] · vector. rows: [count,width] without gaps.
 void dots(const float* rows, int64_t count, int64_t width, const float* vector, float* result);
 
 }  // namespace gp

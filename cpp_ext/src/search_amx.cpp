@@ -1,4 +1,5 @@
-// Matrix tiles (AMX): 16×16 products of 16 queries and 16 columns per instruction and step of 64 bytes.
+// The search with AMX's matrix tiles. One instruction multiplies 64 bytes each of 16 queries and 16 columns and adds
+// the results to 16×16 sums.
 #include <immintrin.h>
 
 #include "search_kernels.h"
@@ -10,7 +11,7 @@ constexpr int kTile = 16;       // rows of a tile; a row has 64 bytes
 constexpr int kStep = 64;       // bytes of every query per step
 constexpr int kPanelRow = 128;  // bytes from one row of a panel's tile to the next
 
-// Tiles 0-3: sums; 4, 5: queries; 6, 7: columns.
+// Tiles 0 to 3 hold sums, 4 and 5 queries, 6 and 7 columns.
 struct Bf16 {
   static constexpr int kBytes = 2;
   static void step(bool both) {
@@ -38,7 +39,7 @@ struct Int8 {
   }
 };
 
-// queries: whole tiles of 16 rows, what lies behind the last one being zero.
+// queries: whole tiles of 16 rows; the rows after the last query are zero.
 template <class Format>
 void search(const Panel& panel, int64_t width, const Queries& queries, Best best) {
   alignas(64) char sums[2 * kTile][kPanelRow];
@@ -78,7 +79,7 @@ void search(const Panel& panel, int64_t width, const Queries& queries, Best best
 }  // namespace
 
 void amx_begin() {
-  // Static: to the compiler the instruction reads but the first bytes of it, and it would leave the others unset.
+  // It is static because compilers take the instruction to read only its first bytes, and would not set the others.
   alignas(64) static const struct {
     uint8_t palette = 1, start = 0, reserved[14] = {};
     uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};

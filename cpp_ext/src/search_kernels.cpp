@@ -1,5 +1,6 @@
-// Compiled once per instruction set, GP_ISA being its name. Vector types are the compiler's own, so that one source
-// serves all; nothing here may be shared between the objects, hence the anonymous namespace.
+// The kernels of the memory search. This file is compiled once for each instruction set, and GP_ISA is the set's name.
+// The vector types are extensions of the compiler, so that one source serves all sets. Everything is in an anonymous
+// namespace because the objects must not share any code: it may contain instructions that a processor lacks.
 #include "search_kernels.h"
 
 #ifdef __AVX512VNNI__
@@ -12,7 +13,8 @@
 namespace gp {
 namespace {
 
-// Lanes of a vector, vectors side by side, and the most queries at once: as many accumulators as registers allow.
+// Lanes of a vector, vectors side by side, and the largest number of queries at once. There are as many accumulators as
+// the registers allow.
 #if defined(__AVX512F__)
 constexpr int kLanes = 16, kVectors = 2, kQueries = 14;
 #elif defined(__AVX2__)
@@ -31,7 +33,7 @@ inline Int load(const void* from) { return *static_cast<const Int*>(from); }
 
 inline Float splat(float value) { return value - Float{}; }
 
-// What 4 bytes of a panel hold: kPer components; `at` takes one of them out of every lane.
+// The formats of a panel. 4 bytes hold kPer components; `at` takes one of them out of every lane.
 struct Fp32 {
   static constexpr int kPer = 1;
   static Float at(Int packed, int) { return reinterpret_cast<Float>(packed); }
@@ -57,7 +59,7 @@ inline void keep_better(Float product, int32_t number, float* best, int32_t* pan
   where = better ? number - Int{} : where;
 }
 
-// kRows queries against kWide columns of a panel; components are taken from the bank as floats.
+// Multiply kRows queries with kWide columns of a panel. The components of the panel are converted to float.
 template <class Format, int kRows>
 void multiply(const Panel& panel, int column, int64_t width, const float* query, int64_t stride, Best best) {
   Float sum[kRows][kVectors] = {};
@@ -87,7 +89,8 @@ void multiply(const Panel& panel, int column, int64_t width, const float* query,
     }
 }
 
-// Calls body.template operator()<rows>(first) for even blocks of at most kQueries of `count` queries.
+// Divide `count` queries into blocks of nearly equal size, at most kQueries, and call body.template
+// operator()<rows>(first) for each block.
 template <class Body>
 void in_blocks(int64_t count, const Body& body) {
   const int64_t blocks = (count + kQueries - 1) / kQueries;
@@ -119,7 +122,7 @@ void search(const Panel& panel, int64_t width, const Queries& queries, Best best
 }
 
 #ifdef __AVX512VNNI__
-// Integer products: queries are uint8 with 128 added, which the columns' sums take away again.
+// Multiply integers. Queries are uint8 with 128 added; the columns' sums times 128 are subtracted from the products.
 template <int kRows>
 void multiply_bytes(const Panel& panel, int64_t width, const uint8_t* query, int64_t stride, Best best) {
   __m512i sum[kRows][kVectors];

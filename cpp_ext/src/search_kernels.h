@@ -1,7 +1,7 @@
-// The inner loops of the memory search: one panel of a bank against some queries.
+// The inner loops of the memory search. They compare queries with one panel of a bank.
 //
-// A panel holds kColumns rows of the bank, interleaved so that one load fills a vector with one component of
-// neighbouring rows: [width/per][kColumns][per], where `per` components (fp32 1, bf16 2, int8 4) make 4 bytes.
+// A panel holds kColumns rows of the bank as its columns: [width/per][kColumns][per], where `per` components (1 of
+// fp32, 2 of bf16, 4 of int8) occupy 4 bytes. So one load fills a vector with the same components of neighbouring rows.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@ namespace gp {
 
 constexpr int kColumns = 32;
 
-// The best product so far of each query with the rows in each of the columns, and the panel it was found in:
-// [queries,kColumns] both.
+// For each query and column the largest product so far, and the number of the panel with that product. Both are
+// [queries,kColumns].
 struct Best {
   float* product;
   int32_t* panel;
@@ -21,33 +21,33 @@ struct Best {
 
 struct Panel {
   const void* data;
-  const float* scales;  // int8: of each column
-  const int32_t* sums;  // int8: of each column's components
-  int32_t number;
+  const float* scales;  // int8: the scale of each column
+  const int32_t* sums;  // int8: the sum of each column's components
+  int32_t number;       // of the panel in its bank
 };
 
-// Queries as a kernel reads them; rows `stride` bytes apart.
+// Queries as a kernel reads them. A query begins `stride` bytes after the one before it.
 struct Queries {
   const void* data;
   int64_t stride;
   int64_t count;
 };
 
-// Compares every query with every row of a panel. width: of the panel, padding included.
+// Compare every query with every row of a panel. width: the components of a row, padding included.
 using SearchPanel = void (*)(const Panel& panel, int64_t width, const Queries& queries, Best best);
 
 struct SearchKernels {
-  SearchPanel fp32;  // queries float
-  SearchPanel bf16;  // queries float; "amx": bfloat16
-  SearchPanel int8;  // queries float; "avx512": uint8, 128 added; "amx": int8
-  // dots[i] = rows[i] · vector; rows [count,width] without gaps.
+  SearchPanel fp32;  // queries are float
+  SearchPanel bf16;  // queries are float; for "amx" bfloat16
+  SearchPanel int8;  // queries are float; for "avx512" uint8 with 128 added; for "amx" int8
+  // Compute dots[i] = rows[i] · vector. rows: [count,width] without gaps.
   void (*dots)(const float* rows, int64_t count, int64_t width, const float* vector, float* dots);
 };
 
 extern const SearchKernels search_generic;
 #ifdef GP_X86
 extern const SearchKernels search_avx2, search_avx512;
-// To be called on every thread before and after the two kernels of "amx".
+// Every thread must call these before and after the two kernels of "amx".
 void amx_begin();
 void amx_end();
 void search_amx_bf16(const Panel& panel, int64_t width, const Queries& queries, Best best);

@@ -1,5 +1,5 @@
-// The C API against plain loops, for processors where Python does not run. Prints what it found; exit 1 where the
-// search is outside its bound. The resized picture is printed as a hash, to be compared with Pillow's.
+// Compares the C API with plain loops, for processors where Python does not run. Prints the differences, and exits with
+// 1 if the search is outside its error bound. Prints the resized picture as a hash, to be compared with Pillow's.
 #include <goodparts.h>
 
 #include <cmath>
@@ -57,7 +57,7 @@ bool check_search(gp_precision precision, int rows, int queries, int width) {
   return good;
 }
 
-// Rows around 40 directions; the queries that the recall is measured with are searched again.
+// Check the partition with rows around 40 directions. The queries with which the recall is measured are searched again.
 bool check_partition(gp_precision precision) {
   const int rows = 6000, queries = 300, width = 32;
   const std::vector<float> ways = unit_rows(40, width);
@@ -92,7 +92,7 @@ int main() {
   for (gp_precision precision : {GP_FP32, GP_BF16, GP_INT8})
     for (int rows : {1, 33, 200}) good = check_search(precision, rows, 17, 70) && good;
 
-  // 300×200 pixels from the generator's start → 96×64.
+  // Resize 300×200 random pixels to 96×64. The generator starts again so that the pixels are always the same.
   state = 7;
   std::vector<uint8_t> pixels(300 * 200 * 3), out(96 * 64 * 3);
   for (uint8_t& value : pixels) value = draw();

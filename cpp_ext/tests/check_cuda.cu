@@ -1,5 +1,5 @@
-// The device code against plain loops, for compute-sanitizer and ncu, under which Python would take minutes. Prints
-// what it found; exit 1 where a result is wrong. `check_cuda small` is for the emulation on the CPU.
+// Compares the device code with plain loops, for compute-sanitizer and ncu, under which Python would take minutes.
+// Prints the differences, and exits with 1 if a result is wrong. `check_cuda small` is for the emulation on the CPU.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -46,7 +46,7 @@ std::vector<T> down(const Memory& memory) {
   return values;
 }
 
-// The largest product of each query with any row.
+// Return the largest product of each query with any row.
 std::vector<float> largest(const std::vector<float>& queries, const std::vector<float>& rows, int64_t width) {
   std::vector<float> best(queries.size() / static_cast<size_t>(width), -2.0f);
   for (size_t query = 0; query < best.size(); ++query)
@@ -60,11 +60,12 @@ std::vector<float> largest(const std::vector<float>& queries, const std::vector<
   return best;
 }
 
+// Return the largest difference, or NaN.
 float apart(const std::vector<float>& seen, const std::vector<float>& wanted) {
   float worst = 0;
   for (size_t at = 0; at < wanted.size(); ++at) {
     const float difference = std::abs(seen[at] - wanted[at]);
-    if (!(difference <= worst)) worst = difference;  // a NaN too
+    if (!(difference <= worst)) worst = difference;  // also if it is NaN
   }
   return worst;
 }
@@ -82,7 +83,7 @@ bool check_search(Precision precision, int64_t rows, int64_t queries, int64_t wi
   const Memory on_device = up(query_rows), product(static_cast<size_t>(queries) * sizeof(float)),
                index(static_cast<size_t>(queries) * sizeof(int64_t));
   search.run({on_device.as<void>()}, Type::float32, queries, {product.as<float>()}, {index.as<int64_t>()}, nullptr);
-  // Unit vectors rounded to 11 or 8 bits; to 254 steps that their largest value spans.
+  // The components are rounded to 11 bits, to 8 bits, or to 254 steps between the largest value and its negative.
   const float most = precision == Precision::fp16 ? 1e-3f : precision == Precision::bf16 ? 8e-3f : 2e-2f;
   char what[80];
   std::snprintf(what, sizeof what, "search, precision %d, %d rows of %d", static_cast<int>(precision),
@@ -90,7 +91,7 @@ bool check_search(Precision precision, int64_t rows, int64_t queries, int64_t wi
   return report(what, apart(down<float>(product), largest(query_rows, bank_rows, width)), most);
 }
 
-// Two memories and margins; the grid of the memory is half of 1 minus the mean of the largest products.
+// Check scoring with two banks and margins. The memory score of a patch is (1 - the mean of its largest products) / 2.
 bool check_score(int64_t views, int64_t side, int64_t width) {
   const int64_t patches = side * side;
   const std::vector<float> prompts = unit_rows(2, width), global = unit_rows(views, width);
@@ -136,7 +137,8 @@ bool check_score(int64_t views, int64_t side, int64_t width) {
   return good;
 }
 
-// A part of a frame in its own size stays as it is, and one grey stays grey in every other size.
+// Check resizing: a part of a frame keeps its pixels if its size stays, and a frame of one grey stays grey in another
+// size.
 bool check_resize(int64_t width, int64_t height) {
   std::vector<uint8_t> frame(static_cast<size_t>(width * height * 3));
   for (uint8_t& value : frame) value = draw();

@@ -1,8 +1,8 @@
-"""The pieces of a frame under pytest-benchmark, to watch one while working on it:
+"""The steps of a frame under pytest-benchmark, to measure one step while working on it:
 
     pytest tests/benchmarks/bench_pieces.py
 
-`goodparts bench` measures the same beside their peers.
+`goodparts bench` measures the same steps beside their peers.
 """
 
 from __future__ import annotations

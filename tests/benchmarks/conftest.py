@@ -1,4 +1,4 @@
-"""Running `goodparts bench`, and processes that are forked, for the tests in which many are started."""
+"""Fixtures: one runs `goodparts bench`, one forks processes for tests that start many."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEYS = {"name", "value", "unit", "peer", "peer_value", "ratio"}
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Callable[..., Rows]:
-    """Run `goodparts bench` with some options; returns the rows of its JSON."""
+    """Return a function that runs `goodparts bench` with some options and returns the rows of its JSON."""
     path = tmp_path / "bench.json"
 
     def run(*options: str) -> Rows:
@@ -35,6 +35,8 @@ def bench(tmp_path: Path) -> Callable[..., Rows]:
 
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Contenders' processes share one import of torch, which takes each of them seconds otherwise. What a contender's
-    own environment would change is not to be seen; test_timing starts them as they ship."""
+    """Fork the processes of contenders, so that they share one import of torch, which would take seconds in each.
+
+    A contender's own environment variables then have no effect on imports; test_timing starts processes as they ship.
+    """
     monkeypatch.setattr(timing, "multiprocessing", SimpleNamespace(get_context=lambda _: context()))

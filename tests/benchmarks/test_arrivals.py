@@ -1,4 +1,4 @@
-"""Pacing on a clock that moves only by its own work and sleep: lateness, misses, and what a round consists of."""
+"""Arrival patterns on a clock that moves only by work and sleep: latency, missed frames, and the parts of a round."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from goodparts.runtime.core.errors import SettingsError
 
 @dataclass
 class Time:
-    """A clock whose work and sleep take no real time; oversleep: what every sleep takes too long."""
+    """A clock whose work and sleep take no real time. oversleep: by how much every sleep is too long."""
 
     seconds: float = 100.0
     oversleep: float = 0.0
     slept: list[float] = field(default_factory=list)
 
     def work(self, *durations: float) -> Callable[[], StageMilliseconds]:
-        """Return a call that takes each duration in turn, the last one ever after."""
+        """Return a call that takes each duration in turn, and then always the last one."""
         left = list(durations)
 
         def call() -> StageMilliseconds:
@@ -73,7 +73,7 @@ def test_waking_late_counts() -> None:
 
 
 def test_a_slow_frame_makes_the_next_one_late() -> None:
-    time = Time()  # due at 0, 1, 2, 3
+    time = Time()  # frames are due at 0, 1, 2 and 3
     latencies = call_at_rate(time.work(1.5, 0.25), fps=1.0, frames=4, clock=time.clock)
     assert latencies.seconds == [1.5, 0.75, 0.25, 0.25]  # the second was due at 1 and taken at 1.5
     assert latencies.missed == 0
@@ -82,7 +82,7 @@ def test_a_slow_frame_makes_the_next_one_late() -> None:
 def test_too_slow_a_line_takes_the_newest_frame_and_misses_the_rest() -> None:
     time = Time()
     latencies = call_at_rate(time.work(2.5), fps=1.0, frames=6, clock=time.clock)
-    # taken at 0, 2.5 and 5: frames 0, 2 and 5
+    # At 0, 2.5 and 5 it takes the frames 0, 2 and 5.
     assert latencies.seconds == [2.5, 3.0, 2.5]
     assert latencies.missed == 3
     assert latencies.miss_rate == 0.5
@@ -109,7 +109,7 @@ def test_a_round_has_every_pattern_warmed_up() -> None:
     assert list(by_pattern) == list(test.patterns)
     assert [len(latencies.seconds) for latencies in by_pattern.values()] == [8, 8, 8, 2]
     assert len(batches) == 8 + 8 + 8 + 2 + 4 * WARMUP_CALLS
-    assert by_pattern[half_busy].fps == 2.0  # a quarter of a second's work every half
+    assert by_pattern[half_busy].fps == 2.0  # a quarter of a second of work in every half second
     assert by_pattern[batched].seconds == [1.0, 1.0]
 
 

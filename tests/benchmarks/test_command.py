@@ -1,4 +1,4 @@
-"""`goodparts bench`: every benchmark has its own options, and is imported when it is chosen."""
+"""`goodparts bench`: every benchmark has its own options and is imported only when it is chosen."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_measured_or_written(tmp_path: Path, capsys: pytest.Captu
         (["score", "--json", str(tmp_path / "no" / "file")], "does not exist"),
         (["score", "--markdown", str(tmp_path)], "is a folder"),
         (["frame", "--plot", str(tmp_path)], "is a folder"),
-        (["score", "--backbone", "convnext_base"], "no ViT or ResNet"),
+        (["score", "--backbone", "convnext_base"], "is not a ViT or a ResNet"),
     ):
         assert main(["bench", *options]) == 2
         (line,) = capsys.readouterr().err.splitlines()

@@ -1,4 +1,4 @@
-"""Descriptions and recipes that are made up fit real ones."""
+"""Synthetic descriptions and recipes fit real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock: order of turns, percentiles, and contenders in processes of their own."""
+"""Timing: the order of turns, percentiles, and contenders in processes of their own."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_worker_passes_its_errors_on() -> None:
         worker(0)
 
 
-def test_a_worker_says_when_it_is_prepared() -> None:
+def test_a_worker_reports_when_it_is_prepared() -> None:
     with Worker(count_calls) as worker:
         worker.check()
         assert worker(0)[1] == 1
@@ -90,7 +90,7 @@ def test_a_worker_says_when_it_is_prepared() -> None:
 
 
 @pytest.mark.parametrize("difference", [2e-3, float("nan")])
-def test_what_differs_is_not_timed(difference: float) -> None:
+def test_different_results_are_not_timed(difference: float) -> None:
     check_same("losses", 1e-4, 1e-3)
     with pytest.raises(ParityError, match="not comparable"):
         check_same("losses", difference, 1e-3)

@@ -1,4 +1,4 @@
-"""Building the C++ code with CMake, for the tests that run what comes of it."""
+"""Builds of the C++ code with CMake, for the tests that run the results."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "cpp_ext"
-QUICK = "-DCMAKE_CXX_FLAGS_RELEASE=-O0"  # to build; kernels have an option of their own
+QUICK = "-DCMAKE_CXX_FLAGS_RELEASE=-O0"  # builds fast; the kernels have an option of their own
 BUILDS = ROOT / "build" / "tests"
-"""Kept from run to run; `make clean` empties it."""
+"""The folder of the builds. It is kept from run to run; `make clean` removes it."""
 HEADERS = Path(os.environ.get("GOODPARTS_HEADERS", ROOT / "build" / "headers" / "usr"))
-"""Where headers.sh puts ONNX Runtime's and nlohmann's headers, for systems that have not got them."""
+"""Where headers.sh puts the headers of ONNX Runtime and nlohmann, for systems that do not have them."""
 
 
 def build(name: str, *options: str, targets: tuple[str, ...] = ()) -> Path:
-    """The folder that the targets were built in. The next run finds it again and compiles what has changed since."""
+    """Build targets and return the folder. The next run uses it again and compiles only what has changed since."""
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     configure = ["-DGOODPARTS_CUDA=OFF", QUICK, *generator, *options]
     folder = BUILDS / f"{name}-{hashlib.sha256(' '.join(configure).encode()).hexdigest()[:8]}"
     BUILDS.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs may build at the same time
         run("cmake", "-S", SOURCE, "-B", folder, *configure)
         run("cmake", "--build", folder, "--parallel", "2", *(part for one in targets for part in ("--target", one)))
     return folder
@@ -40,7 +40,7 @@ def run(*command: str | Path) -> str:
 
 
 def runtime_options() -> list[str]:
-    """CMake's options for the whole runtime, with the library of the Python package under the name it is loaded by."""
+    """Return CMake's options for the whole runtime. The library of the Python package gets the name it is loaded by."""
     package = importlib.util.find_spec("onnxruntime")
     assert package is not None
     assert package.origin is not None
@@ -54,7 +54,7 @@ def runtime_options() -> list[str]:
 
 @functools.cache
 def missing() -> str:
-    """What is not there to build the runtime, or nothing."""
+    """Return the names of what the build of the runtime needs and this system lacks, or an empty text."""
     tools = [tool for tool in ("cmake", "g++") if not shutil.which(tool)]
     places = [HEADERS / "include", Path("/usr/include"), Path("/usr/local/include")]
     headers = {

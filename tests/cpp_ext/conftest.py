@@ -1,4 +1,4 @@
-"""The C library as CMake builds it, plain and under the address sanitizer: with the runtime where that can be built."""
+"""The C library as CMake builds it, plain and under the address sanitizer, with the runtime if that can be built."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def _build(name: str, *options: str, targets: tuple[str, ...], of_runtime: str) 
 
 @pytest.fixture(scope="session")
 def built() -> Path:
-    """libgoodparts and its examples."""
+    """Return the folder with libgoodparts and its examples."""
     return _build("plain", targets=("goodparts", "score_a_frame"), of_runtime="inspect")
 
 
 @pytest.fixture(scope="session")
 def sanitized() -> Path:
-    """The fuzz targets."""
+    """Return the folder with the fuzz targets."""
     return _build("address", "-DGOODPARTS_SANITIZE=address,undefined", targets=("fuzz_api",), of_runtime="fuzz_runtime")

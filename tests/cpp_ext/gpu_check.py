@@ -1,9 +1,9 @@
-"""`make gpu-check`: on a machine with a GPU, build for it, test the kernels, look for bad accesses and races, measure.
+"""`make gpu-check`: on a machine with a GPU, build for it, test the kernels, find bad accesses and races, and measure.
 
-It needs Python's standard library to start, and uses what is installed: nvcc, CMake, PyTorch, compute-sanitizer, ncu.
-Nothing is fetched. Python packages that are missing may lie in build/gpu_bundle (`make gpu-bundle`). Each stage runs
-under a time limit of its own, writes a row to stages.json when it ends, and stops no other; all of them together take
-at most six minutes. With --again only what was not right the last time runs, and ncu looks at the kernels once.
+It starts with Python's standard library only, and uses what is installed: nvcc, CMake, PyTorch, compute-sanitizer, ncu.
+It downloads nothing. Python packages that are missing can be put into build/gpu_bundle (`make gpu-bundle`). Each stage
+has a time limit, writes a row to stages.json when it ends, and does not stop the others. All stages together take at
+most six minutes. With --again only the stages run that did not succeed the last time, and ncu profiles the kernels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SkippedError(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a stage: "ok", "failed", "timed out", "no device" or "skipped", and the end of its output."""
+    """The result of a stage: "ok", "failed", "timed out", "no device" or "skipped", and the end of its output."""
 
     stage: str
     result: str
@@ -45,15 +45,15 @@ class Row:
 
 
 class Check:
-    """The stages, on the machine that they find."""
+    """The stages of the check."""
 
     def __init__(self, out: Path, total: float = TOTAL, patience: float = 1.0) -> None:
-        """Begin.
+        """Start the clock.
 
         Args:
-            out: Where everything goes.
+            out: The folder for builds, logs and results.
             total: Seconds for all stages together.
-            patience: How many times longer than meant each of them may take.
+            patience: Factor of all time limits.
         """
         self.out = out
         self.package, self.module, self.driver = out / "package", out / "module", out / "driver"
@@ -78,7 +78,7 @@ class Check:
         }
 
     def run(self, name: str) -> Row:
-        """Run a stage and return its row; the whole output lies in a file of its own."""
+        """Run a stage and return its row. Its whole output is in a log file."""
         limit, stage = self.stages()[name]
         began = time.monotonic()
         self._deadline = min(began + self._patience * limit, self._until)
@@ -97,7 +97,7 @@ class Check:
         return Row(name, result, round(time.monotonic() - began, 1), "\n".join(filter(None, (detail, tail))))
 
     def call(self, *command: str | Path, cwd: Path | None = None) -> None:
-        """Run a command under the stage's time limit, with all its children; RuntimeError where it fails."""
+        """Run a command with all its children under the stage's time limit. Raise RuntimeError if it fails."""
         words = [str(word) for word in command]
         left = self._deadline - time.monotonic()
         if left <= 0:
@@ -118,7 +118,7 @@ class Check:
             raise RuntimeError(f"{words[0]} exited with {code}")
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of commands: CUDA's tools in PATH; what was built, then this tree, in PYTHONPATH."""
+        """Return the environment of commands: CUDA's tools are in PATH; the build and this tree are in PYTHONPATH."""
         paths = [str(self.package), str(ROOT)]
         if self.bundle is not None:
             paths.append(str(self.bundle))
@@ -128,19 +128,19 @@ class Check:
 
     @property
     def bundle(self) -> Path | None:
-        """The folder of the packages that were brought along, where one is needed."""
+        """The folder of the bundled packages, if a package is missing."""
         missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
         return BUNDLE if missing and BUNDLE.is_dir() else None
 
     def need(self, *tools: str) -> None:
-        """Skip the stage where a command is not in PATH."""
+        """Skip the stage if a command is not in PATH."""
         path = self.environment()["PATH"]
         missing = [tool for tool in tools if shutil.which(tool, path=path) is None]
         if missing:
             raise SkippedError(f"missing: {', '.join(missing)}")
 
     def need_modules(self, *names: str) -> None:
-        """Skip the stage where Python does not find a module."""
+        """Skip the stage if Python does not find a module."""
         program = "import importlib.util as u, sys; sys.exit(u.find_spec(sys.argv[1]) is None)"
         for name in names:
             try:
@@ -149,7 +149,7 @@ class Check:
                 raise SkippedError(f"missing: Python's {name}") from error
 
     def need_device(self) -> None:
-        """Skip the stage where there is no GPU."""
+        """Skip the stage if there is no GPU."""
         if not self.has_device:
             raise SkippedError(NO_DEVICE)
 
@@ -200,7 +200,7 @@ class Check:
             raise SkippedError("the module was not built")
 
     def pytest(self, *arguments: str | Path) -> None:
-        """Run tests of the kernels. Hypothesis' own are left out: they search for minutes."""
+        """Run tests of the kernels. Those of Hypothesis are left out, because they search for minutes."""
         self.need_device()
         self.need_module()
         self.need_modules("torch", "pytest", "hypothesis")
@@ -247,22 +247,24 @@ class Check:
 
 
 def read_rows(file: Path) -> dict[str, Row]:
-    """Return the rows of an earlier run, by stage; none where there was no run."""
+    """Return the rows of an earlier run by stage; no rows if there was no run."""
     if not file.is_file():
         return {}
     return {row["stage"]: Row(**row) for row in json.loads(file.read_text())}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stages; return 0 where all went right, 2 where there is no GPU, else 1."""
+    """Run the stages. Return 0 if all succeeded, 2 if there is no GPU, else 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--out", type=Path, default=ROOT / "build" / "gpu_check", metavar="DIR", help="where results go"
+        "--out", type=Path, default=ROOT / "build" / "gpu_check", metavar="DIR", help="the folder for the results"
     )
-    parser.add_argument("--again", action="store_true", help="run what was not right the last time, and ncu")
-    parser.add_argument("--only", nargs="+", metavar="STAGE", help="run these stages and the look at the machine")
     parser.add_argument(
-        "--patience", type=float, default=1.0, metavar="N", help="for slow machines: N times the limits"
+        "--again", action="store_true", help="run the stages that did not succeed the last time, and ncu"
+    )
+    parser.add_argument("--only", nargs="+", metavar="STAGE", help="run only these stages, and `machine`")
+    parser.add_argument(
+        "--patience", type=float, default=1.0, metavar="N", help="multiply the time limits by N, for slow machines"
     )
     args = parser.parse_args(arguments)
     args.out = args.out.resolve()

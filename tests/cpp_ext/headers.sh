@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# headers.sh [DIR]: the headers that tests of the C++ runtime need where the system has none: ONNX Runtime's and
-# nlohmann's, of Debian's packages, unpacked to DIR (default build/headers), not installed. Debian has packaged ONNX
-# Runtime since 13; its headers do for every newer library.
+# headers.sh [DIR]: get the headers of ONNX Runtime and nlohmann, which the tests of the C++ runtime need, for systems
+# without them. Debian's packages are unpacked to DIR (default: build/headers) and not installed. Debian has packages of
+# ONNX Runtime since version 13. The headers work with every newer library.
 set -euo pipefail
 folder=${1:-"$(dirname "$0")/../../build/headers"}
 [ -d "$folder/usr/include/onnxruntime" ] && exit 0

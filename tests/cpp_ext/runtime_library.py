@@ -1,4 +1,4 @@
-"""goodparts_runtime.h through ctypes, as a test sees it: a detector that gives what Python's gives."""
+"""goodparts_runtime.h through ctypes, for tests: a detector with the interface of Python's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _Region(ctypes.Structure):
     _fields_ = (("box", _Box), ("area", c_double), ("peak", c_double))
 
 
-_FUNCTIONS: dict[str, tuple[Any, ...]] = {  # result, arguments; those that can fail end in a gp_error
+_FUNCTIONS: dict[str, tuple[Any, ...]] = {  # result, then arguments; of functions that can fail the last is a gp_error
     "gp_engine_open": (c_void_p, c_char_p, POINTER(_Options), POINTER(_Error)),
     "gp_engine_free": (None, c_void_p),
     "gp_engine_graph": (c_char_p, c_void_p),
@@ -73,7 +73,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # result, arguments; those that can 
 
 
 class RefusedError(Exception):
-    """What a function of the library said, with its code."""
+    """An error that a function of the library reports, with its code."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -81,7 +81,7 @@ class RefusedError(Exception):
 
 
 class Library:
-    """The shared library: `call` turns its errors into RefusedError."""
+    """The shared library. `call` turns its errors into RefusedError."""
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
@@ -100,7 +100,7 @@ class Library:
 
 
 class Handle:
-    """One of the library's handles, freed with it."""
+    """A handle of the library, which is freed with this object."""
 
     def __init__(self, library: Library, kind: str, pointer: int) -> None:
         self.library, self.kind, self.pointer = library, kind, pointer
@@ -122,7 +122,7 @@ def read_recipe(library: Library, data: bytes, name: str = "recipe") -> Handle:
 
 
 class NativeInspection:
-    """What was found, in Python's types."""
+    """An inspection, in Python's types."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -148,7 +148,7 @@ class NativeInspection:
 
 
 class NativeDetector:
-    """An engine and a recipe, whose handles are freed at once."""
+    """A detector made from an engine and a recipe. The recipe's handle is freed at once."""
 
     def __init__(self, engine: Handle, recipe: bytes) -> None:
         self.library = engine.library
@@ -170,7 +170,7 @@ class NativeDetector:
         return threshold
 
     def inspect(self, frame: np.ndarray, pixel_format: str = "rgb") -> NativeInspection:
-        """frame: uint8 [H,W,3] or, grey, [H,W]; rows may lie apart."""
+        """Inspect a frame, uint8 [H,W,3], or [H,W] if it is grey. There may be gaps between its rows."""
         described = _Frame(
             frame.ctypes.data, None, frame.shape[1], frame.shape[0], frame.strides[0], 0, FORMATS.index(pixel_format)
         )

@@ -1,4 +1,4 @@
-"""The C++ core by itself: built with CMake as a C library, its example, its fuzz target under the sanitizers."""
+"""The C++ core as a C library that CMake builds: its example, and its fuzz target under the sanitizers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CROSS = {"compiler": "aarch64-linux-gnu-g++", "emulator": "qemu-aarch64"}
 
 
 def pillows_hash() -> int:
-    """Of what check_core resizes, drawn and hashed as it does."""
+    """Return the hash of the picture that check_core resizes, resized by Pillow."""
 
     def drawn(count: int) -> bytes:
         state, values = 7, bytearray(count)

@@ -1,4 +1,4 @@
-"""A partition: searches of a part of a large bank's rows."""
+"""The partition of a large bank: a search compares a query with only some of the rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDTH, ROWS = 24, 8000
 
 
 def clustered(seed: int, count: int) -> Floats:
-    """Unit vectors around 60 directions, as patches of many photos of one product are."""
+    """Return unit vectors around 60 directions. The patches of many photos of one product are similar."""
     directions = unit(np.random.default_rng(0), 60, WIDTH)
     rng = np.random.default_rng([1, seed])
     rows = directions[rng.integers(60, size=count)] + 0.08 * rng.standard_normal((count, WIDTH)).astype(np.float32)
@@ -26,11 +26,11 @@ def test_the_recall_stated_is_the_recall_found(precision: str, recall: float) ->
     whole, parts = bank_of(rows, precision), bank_of(rows, precision)
     stated = parts.partition(known, recall)
     assert recall <= stated < 1
-    for queries, slack in ((known, 0.0), (new, 0.03)):  # 0.03: three deviations of a share of 2000, at recall 0.5
+    for queries, slack in ((known, 0.0), (new, 0.03)):  # 0.03: three standard deviations of a share of 2000, at 0.5
         exact, _ = whole.search(queries)
         found, index = parts.search(queries)
         assert (found <= exact + 1e-6).all()
-        # Distinct rows may have equal products in int8, so a little more may be found than stated.
+        # Different rows can have equal products in int8, so the share found can be a little above the stated one.
         assert np.mean(found >= exact - 1e-6) >= stated - slack
         np.testing.assert_allclose(
             found, (queries * rows[index]).sum(axis=1), atol=2 * parts.error_bound(float(np.abs(queries).max()))
@@ -67,8 +67,8 @@ def test_a_query_that_is_not_finite_has_no_product() -> None:
     assert np.isfinite(product[[0, 2]]).all()
 
 
-def test_where_cells_gain_nothing_the_bank_stays_whole() -> None:
-    spread = unit(np.random.default_rng(3), ROWS, 256)  # neighbours of nothing
+def test_a_bank_stays_whole_if_cells_gain_nothing() -> None:
+    spread = unit(np.random.default_rng(3), ROWS, 256)  # no row has near neighbours
     for rows, recall in ((clustered(0, 4000), 0.9), (clustered(0, ROWS), 1.0), (spread, 0.99)):
         whole, bank = bank_of(rows), bank_of(rows)
         queries = unit(np.random.default_rng(4), 400, rows.shape[1])
@@ -77,7 +77,7 @@ def test_where_cells_gain_nothing_the_bank_stays_whole() -> None:
             np.testing.assert_array_equal(one, other)
 
 
-def test_what_is_wrong_is_said() -> None:
+def test_errors_tell_what_is_wrong() -> None:
     bank, queries = bank_of(clustered(0, ROWS)), clustered(1, 100)
     with pytest.raises(ValueError, match="recall 1.5"):
         bank.partition(queries, 1.5)

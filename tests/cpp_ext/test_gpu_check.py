@@ -1,4 +1,4 @@
-"""`make gpu-check` without a GPU: what it reports, its time limits, and its driver on the emulation of CUDA."""
+"""`make gpu-check` without a GPU: its report, its time limits, and its driver on the emulation of CUDA."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_without_a_gpu_every_stage_tells_so(tmp_path: Path) -> None:
 
 
 class Three(Check):
-    """A stage that takes too long, with a child that must not stay; one that fails; one that goes well."""
+    """Three stages: one takes too long and has a child that must be ended, one fails, one succeeds."""
 
     runs: list[str]
 
@@ -48,7 +48,7 @@ class Three(Check):
         }
 
 
-def test_no_stage_stops_the_rest_and_again_repeats_what_was_not_right(
+def test_no_stage_stops_the_others_and_again_repeats_those_that_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gpu_check, "Check", Three)
@@ -69,7 +69,7 @@ def test_no_stage_begins_after_the_time_for_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("g++") or sys.platform != "linux", reason="g++ on Linux is needed")
-def test_the_driver_finds_nothing_wrong_on_the_emulation(tmp_path: Path) -> None:
+def test_the_driver_succeeds_on_the_emulation(tmp_path: Path) -> None:
     cuda = SOURCE / "cuda"
     kernels = [cuda / f"{name}.cu" for name in ("bank", "resize", "score", "search")]
     folders = [cuda / "on_cpu", cuda, SOURCE / "include", SOURCE / "src"]

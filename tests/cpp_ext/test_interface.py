@@ -1,4 +1,4 @@
-"""The module's interface as type checkers see it: goodparts/_native/*.pyi are what the binary says of itself."""
+"""The native module's interface for type checkers: goodparts/_native/*.pyi are generated from the compiled module."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import goodparts
 STUBS = Path(goodparts.__file__).with_name("_native")
 
 
-def test_the_stubs_are_the_modules_own(tmp_path: Path) -> None:
-    """After a change of the interface: python -m nanobind.stubgen -r -m goodparts._native -O goodparts"""
+def test_the_stubs_are_those_of_the_module(tmp_path: Path) -> None:
+    """After a change of the interface, run python -m nanobind.stubgen -r -m goodparts._native -O goodparts."""
     command = [sys.executable, "-m", "nanobind.stubgen", "-q", "-r", "-m", "goodparts._native", "-O", str(tmp_path)]
     subprocess.run(command, check=True)
     made = sorted(path.name for path in (tmp_path / "_native").iterdir())

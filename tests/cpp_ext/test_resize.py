@@ -1,5 +1,8 @@
-"""Against Pillow, bit for bit. Pillow 13 goes down before across for some shapes, earlier ones never do, so that Pillow
-is asked for one axis at a time."""
+"""Resampling, compared with Pillow bit for bit.
+
+For some shapes Pillow 13 resizes down before across, and earlier versions never do. So the tests let Pillow resize one
+axis at a time.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def make(rng: np.random.Generator, height: int, width: int, format: str, gap: int = 0) -> Array8:
-    """A frame with `gap` bytes between its rows, half of its samples at the ends of their range."""
+    """Return a frame with `gap` bytes between its rows. Half of its samples are 0 or 255."""
     height, width = even_size(height, width, format)
     rows, samples = (height * 3 // 2 if format == "nv12" else height), {"yuyv": 2, "rgb": 3, "bgr": 3}.get(format, 1)
     memory = rng.integers(0, 256, (rows, width * samples + gap), np.uint8)
@@ -62,7 +65,7 @@ def to_rgb(frame: Array8, format: str) -> Array8:
 
 
 def yuv_to_rgb(luma: Array8, first: Array8, second: Array8) -> Array8:
-    """BT.601, limited range, in integers."""
+    """Convert as BT.601 with limited range, in integers."""
     y, u, v = luma.astype(int) - 16, first.astype(int) - 128, second.astype(int) - 128
     channels = (298 * y + 409 * v, 298 * y - 100 * u - 208 * v, 298 * y + 516 * u)
     return np.stack([np.clip((channel + 128) >> 8, 0, 255) for channel in channels], axis=2).astype(np.uint8)
@@ -81,7 +84,7 @@ def check(frame: Array8, size: tuple[int, int], box: Box | None = None, format: 
 
 
 def check_many(seed: int, count: int) -> None:
-    """Of every format: frames and boxes of any size, up and down, some along one axis alone."""
+    """Check frames and boxes of any size in every format, enlarged and reduced, some along one axis only."""
     rng = np.random.default_rng(seed)
     for number in range(count):
         for format in FORMATS:
@@ -121,7 +124,7 @@ def test_any_crop(
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=40, deadline=None)
 @given(sides, sides, sides, seeds)
-def test_an_axis_that_keeps_its_size_is_left_alone(format: str, height: int, width: int, new: int, seed: int) -> None:
+def test_an_axis_that_keeps_its_size_is_not_changed(format: str, height: int, width: int, new: int, seed: int) -> None:
     frame = make(np.random.default_rng(seed), height, width, format)
     height, width = even_size(height, width, format)
     check(frame, (height, new), None, format)
@@ -148,8 +151,8 @@ def test_frames_of_cameras(height: int, width: int, size: tuple[int, int], forma
     check(make(np.random.default_rng(0), height, width, format, gap=8), size, None, format, threads)
 
 
-def test_one_call_of_pillows_where_it_goes_across_first() -> None:
-    """The shapes for which every version of Pillow does the same."""
+def test_one_call_of_pillow_if_it_resizes_across_first() -> None:
+    """For these shapes every version of Pillow does so."""
     rng = np.random.default_rng(1)
     for height, width, size in ((1024, 1280, (240, 240)), (2448, 2048, (240, 240)), (31, 57, (90, 80))):
         frame = make(rng, height, width, "rgb")
@@ -160,7 +163,7 @@ def test_one_call_of_pillows_where_it_goes_across_first() -> None:
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 def test_every_instruction_set_of_this_processor(isa: str) -> None:
-    """In a process of its own: which one is used is settled once."""
+    """Run in a process of its own, because a process chooses its instruction set once."""
     program = """
 from goodparts import _native
 from tests.cpp_ext.test_resize import check_many
@@ -176,7 +179,7 @@ print(_native.isa())
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_only_the_box_is_read(format: str) -> None:
-    """What lies around a box changes nothing; the chroma that a pixel outside shares is the exception."""
+    """Pixels outside the box do not change the result, except for chroma that they share with a pixel inside."""
     rng = np.random.default_rng(3)
     frame = make(rng, 40, 60, format)
     box = (6, 8, 20, 10)
@@ -189,7 +192,7 @@ def test_only_the_box_is_read(format: str) -> None:
     )
 
 
-def test_views_and_read_only_frames_are_taken() -> None:
+def test_views_and_read_only_frames_are_accepted() -> None:
     frame = make(np.random.default_rng(4), 40, 50, "rgb")
     check(frame[5:30, 8:41], (12, 13))
     check(frame[::2], (12, 13))
@@ -201,7 +204,7 @@ RGB = np.zeros((20, 30, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("frame", "options", "said"),
+    ("frame", "options", "message"),
     [
         (None, {}, "frame is NoneType: a uint8 array"),
         ([[1]], {}, "frame is list: a uint8 array"),
@@ -214,14 +217,14 @@ RGB = np.zeros((20, 30, 3), np.uint8)
         (RGB, {"threads": "two"}, "threads is 'two': an integer is accepted"),
     ],
 )
-def test_another_type_is_refused(frame: object, options: dict[str, object], said: str) -> None:
-    with pytest.raises(TypeError, match=said) as refused:
+def test_another_type_is_refused(frame: object, options: dict[str, object], message: str) -> None:
+    with pytest.raises(TypeError, match=message) as refused:
         _native.resize(frame, **{"size": (5, 6), **options})
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("frame", "options", "said"),
+    ("frame", "options", "message"),
     [
         (RGB[..., 0], {}, r"frame is \[20,30\]: \[H,W,3\] is accepted for format 'rgb'"),
         (RGB, {"format": "grey"}, r"frame is \[20,30,3\]: \[H,W\] is accepted for format 'grey'"),
@@ -244,8 +247,8 @@ def test_another_type_is_refused(frame: object, options: dict[str, object], said
         (np.zeros((9, 21, 2), np.uint8), {"format": "yuyv"}, "frame is 21 pixels wide: .* an even width is accepted"),
     ],
 )
-def test_another_value_is_refused(frame: Array8, options: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said) as refused:
+def test_another_value_is_refused(frame: Array8, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as refused:
         _native.resize(frame, **{"size": (5, 6), **options})
     assert "\n" not in str(refused.value)
 
@@ -259,15 +262,15 @@ from goodparts import _native
 frame = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
 expected = _native.resize(frame, (60, 80), threads=1)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 2**20, resource.RLIM_INFINITY))  # less than a thread's stack
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**20, resource.RLIM_INFINITY))  # too little for a thread's stack
 seen = _native.resize(frame, (60, 80), threads=2)
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 print(np.array_equal(seen, expected), sum(1 for _ in Path("/proc/self/task").iterdir()))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="takes memory away as Linux lets it")
-def test_what_threads_cannot_be_had_for_is_done_without_them() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as only Linux can")
+def test_if_no_thread_can_be_started_the_calling_thread_does_the_work() -> None:
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     seen = subprocess.run([sys.executable, "-c", NO_THREADS], env=environment, capture_output=True, text=True)
     assert seen.returncode == 0, seen.stderr

@@ -1,4 +1,4 @@
-"""The runtime in C: what Python's detector finds, to 1e-5, and what it refuses."""
+"""The runtime in C: it finds what Python's detector finds, within 1e-5, and refuses damaged and unknown files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.cpp_ext.building import ROOT, missing, run
 from tests.cpp_ext.runtime_library import Handle, Library, NativeDetector, RefusedError, open_engine, read_recipe
 
 pytestmark = pytest.mark.skipif(
-    bool(missing()), reason=f"not there: {missing()}; tests/cpp_ext/headers.sh fetches headers"
+    bool(missing()), reason=f"missing: {missing()}; tests/cpp_ext/headers.sh downloads headers"
 )
 FRAME = np.asarray(draw_part(9, defect=True))
 INVALID, FILE, ENGINE, RECIPE = 1, 4, 5, 6
@@ -51,7 +51,7 @@ VIEWS = {
     "mask": View(mask=ring_mask()),
     "masked region": View(roi=Box(63, 40, 200, 177), mask=ring_mask(), resize="letterbox"),
     "tiles": View(roi=Box(5, 3, 301, 222), tiles=(2, 3), overlap=0.25),
-    "many tiles": View(tiles=(4, 5)),  # more than go through the encoder at once
+    "many tiles": View(tiles=(4, 5)),  # more than the encoder takes in one pass
     "letterboxed tiles": View(tiles=(1, 3), overlap=0.0, resize="letterbox"),
 }
 
@@ -72,13 +72,13 @@ def engine(engine_folder: Path) -> Engine:
 
 
 def changed(recipe: Recipe, **header: Any) -> Recipe:
-    """The same product seen or scored otherwise, without its shots and their scene, which may not fit another view."""
+    """Return the recipe with changes in its header, and without its shots and scene, which may not fit another view."""
     header_now = msgspec.structs.replace(recipe.header, scene=msgspec.UNSET, **header)
     return dataclasses.replace(recipe, header=header_now, shots=None)
 
 
 def between(scores: np.ndarray, share: float) -> float:
-    """A threshold near this share of the highest score, as far as can be from any."""
+    """Return a threshold near this share of the highest score, as far as possible from all scores."""
     values = np.unique(scores)
     near = int(np.searchsorted(values, share * values[-1]))
     some = values[max(near - 100, 0) : near + 100]
@@ -188,7 +188,7 @@ def test_the_example_prints_what_goodparts_inspect_prints(
     for line, path in zip(lines, paths, strict=True):
         seen = json.loads(line)
         expected = {"path": str(path), **json.loads(msgspec.json.encode(as_record(detector.predict(path))))}
-        del expected["scene"], expected["provisional"]  # which this runtime does not judge
+        del expected["scene"], expected["provisional"]  # this runtime does not judge them
         assert list(seen) == list(expected)
         assert all(seen["milliseconds"].pop(stage) >= 0 for stage in expected.pop("milliseconds"))
         assert seen.pop("milliseconds") == {}
@@ -198,7 +198,7 @@ def test_the_example_prints_what_goodparts_inspect_prints(
         for one, other in zip(seen.pop("regions"), expected.pop("regions"), strict=True):
             assert one == pytest.approx(other, abs=1e-5)
         for name in ("score", "raw_score"):
-            assert seen.pop(name) == pytest.approx(expected.pop(name), rel=1e-4)  # 1e-5 of a raw score, or less
+            assert seen.pop(name) == pytest.approx(expected.pop(name), rel=1e-4)  # at most 1e-5 of a raw score
         assert seen == expected
     assert json.loads(lines[0])["verdict"] == "reject"
     done = subprocess.run([built / "inspect", engine_folder, recipe_file, "no.png"], capture_output=True, check=False)
@@ -207,7 +207,7 @@ def test_the_example_prints_what_goodparts_inspect_prints(
 
 
 def test_a_recipe_is_swapped_between_two_frames(native: Handle, recipe: Recipe) -> None:
-    """Threads that inspect while products and thresholds change see one or the other, never a mixture."""
+    """Threads that inspect while the product changes use one product or the other, never a mixture."""
     files = [product.to_bytes() for product in (recipe, changed(recipe, view=VIEWS["tiles"], fusion="memory"))]
     detector = NativeDetector(native, files[0])
     expected = {}
@@ -240,7 +240,7 @@ def test_a_recipe_is_swapped_between_two_frames(native: Handle, recipe: Recipe) 
     assert seen == set(expected)
 
 
-def test_a_part_is_to_be_reviewed_where_the_recipe_says_so(native: Handle, recipe: Recipe) -> None:
+def test_a_part_is_to_be_reviewed_if_the_recipe_has_a_review_threshold(native: Handle, recipe: Recipe) -> None:
     raw = NativeDetector(native, recipe.to_bytes()).inspect(FRAME).raw_score
     for limit, verdict in ((1.0, "reject"), (1.2, "review"), (1.3, "good")):
         thresholds = msgspec.structs.replace(recipe.header.thresholds, image=raw * limit, review=0.8)
@@ -270,7 +270,7 @@ def test_a_refused_recipe_leaves_the_one_in_use(native: Handle, recipe: Recipe) 
 
 
 def forged(recipe: Recipe, **fields: Any) -> bytes:
-    """A recipe whose header has other or more fields, sealed as if it were right."""
+    """Return the bytes of a recipe with changed or added header fields and a matching digest."""
     data = changed(recipe).to_bytes()
     length = int.from_bytes(data[:8], "little")
     outer = json.loads(data[8 : 8 + length])
@@ -295,7 +295,7 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
         ({"product": "a\n\x1b[31m", "encoder": 3}, r"ring is damaged \(the header.encoder is not an object\)"),
     ],
 )
-def test_what_it_does_not_know_is_refused(
+def test_unknown_and_wrong_fields_are_refused(
     library: Library, recipe: Recipe, fields: dict[str, Any], message: str
 ) -> None:
     for known in ({}, {"signature": "0" * 128}, {"accepted": {}}):
@@ -312,8 +312,8 @@ def test_damaged_files_are_refused(library: Library, recipe: Recipe, engine_fold
     for data, message in [
         (bytes(broken), "ring is damaged .its digest does not match its bytes.: copy or train it again"),
         (whole[:-1], "ring is damaged .its digest does not match"),
-        (whole[:100], "ring is damaged .it is not whole"),
-        (b"", "ring is damaged .it is not whole"),
+        (whole[:100], "ring is damaged .its end is missing"),
+        (b"", "ring is damaged .its end is missing"),
     ]:
         with pytest.raises(RefusedError, match=message):
             read_recipe(library, data, "ring")
@@ -378,11 +378,11 @@ def test_hostile_files_under_the_address_sanitizer(
     files = [tmp_path / "tiles", tmp_path / "mask", engine_folder / "engine.json"]
     runs, accepted = run(sanitized / "fuzz_runtime", "2000", *files).split(" runs, ")
     assert runs == "2000"
-    assert 20 < int(accepted.split()[0]) < 1500  # damage reaches what lies behind the digest
+    assert 20 < int(accepted.split()[0]) < 1500  # some damage passes the check of the digest
 
 
 def test_the_quick_start(built: Path, engine_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
-    """docs/cpp.md: a project that finds the installed package, and its program."""
+    """Build and run the program of docs/cpp.md, whose project finds the installed package."""
     text = (ROOT / "docs" / "cpp.md").read_text(encoding="utf-8")
     for name, language in (("CMakeLists.txt", "cmake"), ("main.cpp", "cpp")):
         (tmp_path / name).write_text(text.split(f"```{language}\n")[1].split("```")[0], encoding="utf-8")

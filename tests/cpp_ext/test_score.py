@@ -37,7 +37,7 @@ def assert_same(seen: scoring.Scores, wanted: scoring.Scores) -> None:
     pairs = [(seen.image, wanted.image), (seen.grid, wanted.grid)]
     pairs += [(getattr(seen.branches, name), value) for name, value in vars(wanted.branches).items()]
     for one, other in pairs:
-        # Sums of float32 products in another order: 1e-6.
+        # Sums of float32 products in another order differ by 1e-6.
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
 
 
@@ -51,7 +51,7 @@ def assert_same(seen: scoring.Scores, wanted: scoring.Scores) -> None:
     st.sampled_from(get_args(Fusion)),
     st.sampled_from([4.6, 100.0]),
 )
-def test_native_scores_are_numpys(
+def test_native_scores_equal_those_of_numpy(
     maximum: str, seed: int, views: int, grid: tuple[int, int], widths: tuple[int, ...], fusion: Fusion, t: float
 ) -> None:
     learned, features = product_and_features(
@@ -88,7 +88,7 @@ def test_zeros_and_values_that_are_not_finite(fusion: Fusion) -> None:
     assert np.isnan(seen.image[2])
 
 
-def test_without_the_core_numpy_scores_and_it_is_said_once(
+def test_without_the_core_numpy_scores_and_one_warning_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     import sys
@@ -109,7 +109,7 @@ def test_without_the_core_numpy_scores_and_it_is_said_once(
 
 @pytest.mark.parametrize("grid", [(15, 15), (1, 1), (7, 9)])
 @pytest.mark.parametrize(("size", "sigma"), [(400, 4.0), (97, 0.0), (16, 2.5)])
-def test_native_map_is_numpys(grid: tuple[int, int], size: int, sigma: float) -> None:
+def test_the_native_map_equals_that_of_numpy(grid: tuple[int, int], size: int, sigma: float) -> None:
     values = np.random.default_rng(2).random(grid, np.float32)
     np.testing.assert_allclose(
         _native.anomaly_map(values, size, sigma), scoring.anomaly_map(values, size, sigma), atol=1e-6
@@ -119,13 +119,13 @@ def test_native_map_is_numpys(grid: tuple[int, int], size: int, sigma: float) ->
 def test_banks_in_other_precisions_score_nearly_the_same() -> None:
     learned, features = product_and_features(3, 2, (4, 4), (64, 96))
     exact = scoring.score(features, learned).branches.grid_memory
-    for precision, tolerance in (("bf16", 2.0**-8), ("int8", 0.02)):  # half of the product's error
+    for precision, tolerance in (("bf16", 2.0**-8), ("int8", 0.02)):  # half the error of a product
         seen = scorer.Scorer(learned, (4, 4), search=scorer.Search(precision))(features)  # type: ignore[arg-type]
         np.testing.assert_allclose(seen.branches.grid_memory, exact, atol=tolerance)
 
 
 @pytest.mark.parametrize("photos", [1, 5])
-def test_a_recall_below_one_scores_nearly_the_same_and_says_what_it_finds(
+def test_a_recall_below_one_scores_nearly_the_same_and_logs_its_measured_recall(
     photos: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     learned, features = product_and_features(5, 2, (4, 4), (32,))
@@ -137,7 +137,7 @@ def test_a_recall_below_one_scores_nearly_the_same_and_says_what_it_finds(
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
     rows, tags = around(10_000), np.sort(rng.integers(photos, size=10_000)).astype(np.int32)
-    margins = rows[:, 0]  # neighbours have nearly the same
+    margins = rows[:, 0]  # neighbours have nearly the same margin
     learned = dataclasses.replace(learned, banks=(rows,), shot_of_row=(tags,), margins=(margins,))
     features = dataclasses.replace(features, memory=(around(32).reshape(2, 16, 32),))
     wanted = scoring.score(features, learned).branches
@@ -145,22 +145,24 @@ def test_a_recall_below_one_scores_nearly_the_same_and_says_what_it_finds(
     with caplog.at_level(logging.INFO):
         branches = scorer.Scorer(learned, (4, 4), search=scorer.Search(recall=0.9))(features).branches
     seen = branches.grid_memory
-    (said,) = [record.getMessage() for record in caplog.records]
-    stated = float(said.split(": ")[1].split(" %")[0])
+    (logged,) = [record.getMessage() for record in caplog.records]
+    stated = float(logged.split(": ")[1].split(" %")[0])
     assert stated >= 90
     assert (seen >= exact - 1e-6).all()  # a miss can only look more anomalous
     is_found = seen <= exact + 1e-6
-    assert np.mean(is_found) >= 0.75  # of 32 patches, where nine tenths are expected
+    assert np.mean(is_found) >= 0.75  # of 32 patches; nine tenths are expected
     np.testing.assert_allclose(branches.grid_residual[is_found], wanted.grid_residual[is_found], atol=1e-5)
 
 
-@pytest.mark.parametrize(("search", "said"), [({"recall": 0.0}, "recall 0.0"), ({"precision": "fp8"}, "'fp8': fp32")])
-def test_a_search_that_cannot_be_is_refused(search: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
+@pytest.mark.parametrize(
+    ("search", "message"), [({"recall": 0.0}, "recall 0.0"), ({"precision": "fp8"}, "'fp8': fp32")]
+)
+def test_an_invalid_search_is_refused(search: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         scorer.Search(**search)
 
 
-def test_what_is_wrong_is_said() -> None:
+def test_errors_tell_what_is_wrong() -> None:
     learned, features = product_and_features(4, 2, (2, 2), (8,))
     run = scorer.Scorer(learned, (2, 2))
     with pytest.raises(ValueError, match=r"memory is \[1,4,8\]: \[2,4,8\] is accepted"):

@@ -28,7 +28,7 @@ def bank_of(rows: Floats, precision: str = "fp32") -> _native.Bank:
 
 
 def check(rows: Floats, queries: Floats, precision: str, threads: int = 0) -> None:
-    """Against numpy in float64: products within the bank's bound, and rows as good as the best."""
+    """Compare a search with numpy in float64: products must be within the bank's bound, rows as good as the best."""
     bank = bank_of(rows, precision)
     product, index = bank.search(queries, threads=threads)
     exact = queries.astype(np.float64) @ rows.T.astype(np.float64)
@@ -47,7 +47,7 @@ def test_the_nearest_row_is_found(precision: str, rows: int, queries: int, width
 
 
 def test_the_bound_holds_where_bf16_rounds_most() -> None:
-    row = np.array([[0.501953, 0.864899]], np.float32)  # both lie almost midway between two numbers
+    row = np.array([[0.501953, 0.864899]], np.float32)  # both are almost midway between two bfloat16 numbers
     check(row, row, "bf16")
 
 
@@ -100,13 +100,13 @@ def test_appending_in_pieces_is_appending_at_once(precision: str, pieces: list[i
 @pytest.mark.parametrize(("precision", "share"), [("fp32", 1.0), ("bf16", 0.5), ("int8", 0.25)])
 def test_a_bank_takes_no_more_memory_than_its_rows(precision: str, share: float) -> None:
     bank = bank_of(np.zeros((3600, 896), np.float32), precision)
-    # int8 has a scale and a sum for each row besides; the last panel of 32 rows may not be full.
+    # int8 also has a scale and a sum for each row. The last panel of 32 rows need not be full.
     assert bank.nbytes <= share * (3600 + 31) * 896 * 4 + (8 * 3632 if precision == "int8" else 0)
 
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 def test_every_instruction_set_of_this_processor(isa: str) -> None:
-    """In a process of its own: which one is used is settled once."""
+    """Run in a process of its own, because a process chooses its instruction set once."""
     program = """
 import numpy as np
 from goodparts import _native
@@ -124,7 +124,7 @@ print(_native.isa())
         pytest.skip(f"this processor has no {isa}: {used} was tested")
 
 
-def test_what_is_wrong_is_said() -> None:
+def test_errors_tell_what_is_wrong() -> None:
     bank = bank_of(np.eye(4, dtype=np.float32))
     with pytest.raises(TypeError, match="queries is float64: float32 is accepted"):
         bank.search(np.zeros((1, 4)))

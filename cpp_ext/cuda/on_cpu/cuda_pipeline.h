@@ -1,4 +1,4 @@
-// Asynchronous copies on the CPU: see cuda_runtime.h.
+// Asynchronous copies on the CPU; see cuda_runtime.h.
 #pragma once
 
 #include "cuda_runtime.h"
@@ -12,7 +12,7 @@ inline void __pipeline_memcpy_async(void* to, const void* from, size_t bytes) {
 
 inline void __pipeline_commit() { on_cpu::block.threads[on_cpu::block.current].copies.emplace_back(); }
 
-// All but the last `younger` groups have arrived.
+// Wait until all groups except the last `younger` ones have arrived.
 inline void __pipeline_wait_prior(size_t younger) {
   auto& groups = on_cpu::block.threads[on_cpu::block.current].copies;
   while (groups.size() > younger + 1) {

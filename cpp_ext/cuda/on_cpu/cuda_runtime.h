@@ -1,13 +1,14 @@
-// CUDA on the CPU, for tests where there is no GPU: enough to compile this folder's .cu files with a C++ compiler and
-// to run their kernels. It shows mistakes in indices, barriers, fragments and waits; it says nothing about speed, and
-// not that a GPU does the same.
+// An emulation of CUDA on the CPU, for tests without a GPU. It has what the .cu files need to be compiled by a C++
+// compiler, and runs their kernels. It finds errors in indices, barriers, fragments and waits. It does not measure
+// speed, and does not prove that a GPU does the same.
 //
-// A block's threads are coroutines that change places at barriers and warp-wide instructions, in an order that can be
-// chosen: what depends on it is a race. Whatever could come late does: an asynchronous copy spoils its destination at
-// once and arrives when it is waited for. Device memory begins and ends as nonsense; blocks run one after the other.
+// The threads of a block are coroutines. They switch at barriers and warp-wide instructions, in an order that a test
+// can choose; a result that depends on the order shows a race. Asynchronous work happens as late as it can: a copy
+// spoils its destination at once and arrives only when it is waited for. Device memory is filled with nonsense when it
+// is allocated and when it is freed. Blocks run one after the other.
 //
-// The runtime's calls are counted. What goes to a stream that is captured runs when its graph is replayed; a call that
-// CUDA forbids meanwhile is refused, and ends the capture.
+// The calls of the runtime are counted. Work on a stream that is captured runs when its graph is replayed. A call that
+// CUDA forbids during a capture fails and ends the capture.
 #pragma once
 
 #include <ucontext.h>
@@ -54,24 +55,24 @@ enum class Order { forwards, backwards, shuffled };
 struct Settings {
   Order order = Order::forwards;
   int multiprocessors = 4;
-  int shared_bytes = 99 * 1024;  // that a block may ask for
+  int shared_bytes = 99 * 1024;  // the most that a block may ask for
   int major = 8;
 };
 inline Settings settings;
-inline std::string failing_kernel;  // that is not launched
+inline std::string failing_kernel;  // the launch of this kernel fails
 
 constexpr int kDevices = 2;
 inline thread_local int current_device = 0;
 
-// What was asked of the runtime since the counts were last read.
+// The calls of the runtime since the counts were last read.
 struct Counts {
-  int64_t allocations[kDevices], launches[kDevices], frees, waits, up, down;  // up, down: bytes
+  int64_t allocations[kDevices], launches[kDevices], frees, waits, up, down;  // up, down: bytes copied to, from it
 };
 inline Counts counts;
 
 constexpr size_t kSharedBytes = 228 * 1024;
 constexpr int kSpoilt = 0xa5;
-alignas(64) inline unsigned char shared_memory[kSharedBytes];  // what every GP_SHARED_ARRAY is another name of
+alignas(64) inline unsigned char shared_memory[kSharedBytes];  // every GP_SHARED_ARRAY is another name of it
 
 [[noreturn]] inline void fail(const char* what) {
   std::fprintf(stderr, "on_cpu: block (%u,%u,%u), thread %u: %s\n", blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x,
@@ -89,7 +90,7 @@ struct Thread {
   ucontext_t context;
   std::unique_ptr<char[]> stack;
   bool done;
-  std::vector<std::vector<Copy>> copies;  // groups on their way, the open one last
+  std::vector<std::vector<Copy>> copies;  // groups that have not arrived, the open one last
 };
 
 struct Barrier {
@@ -230,8 +231,8 @@ inline void load_blocks(uint32_t (&blocks)[4], const void* row) {
   meet("ldmatrix, read");
 }
 
-// Element `at` of the 32 bytes that a factor has in `row`, as the lanes of a warp put them into their slots: register
-// `first`, `step` further for the second 16 bytes, 1 further for rows from 8 on.
+// Return element `at` of the 32 bytes of a factor's row, from the slots into which the lanes of a warp put them. It is
+// in register `first`; plus `step` in the second 16 bytes; plus 1 in rows from 8 on.
 template <class T>
 T element(size_t row, size_t at, size_t first, size_t step) {
   const size_t byte = at * sizeof(T), reg = first + byte / 16 * step + row / 8;
@@ -306,12 +307,12 @@ namespace on_cpu {
 
 using Graph = std::vector<std::function<void()>>;
 
-// One stream at most is captured at a time.
+// The capture in progress. At most one stream is captured at a time.
 struct Capture {
-  cudaStream_t stream = nullptr;  // null: none is
+  cudaStream_t stream = nullptr;  // null: there is no capture
   std::thread::id thread;
   cudaStreamCaptureMode mode;
-  bool ended;  // by a call that is forbidden meanwhile
+  bool ended;  // by a call that is forbidden during the capture
   Graph work;
 };
 inline Capture capture;
@@ -324,10 +325,10 @@ struct Allocation {
 };
 inline std::mutex mutex;
 inline std::map<char*, Allocation> allocated;
-inline bool keep_freed = false;  // as long as there are graphs that might read it
+inline bool keep_freed = false;  // freed memory is kept, because a graph may still read it
 
-// What CUDA calls potentially unsafe: forbidden to the thread that captures, and during a global capture to all others,
-// but for threads whose mode is relaxed.
+// Called by every function that CUDA calls potentially unsafe. Such a call is forbidden to the thread that captures,
+// and during a global capture to all others, except to threads whose mode is relaxed.
 inline cudaError_t unsafe() {
   if (!capture.stream || thread_mode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
   const bool own = capture.thread == std::this_thread::get_id();

@@ -1,4 +1,5 @@
-// The device code on the CPU, for Python's ctypes: every function returns null, or what went wrong.
+// The device code on the CPU, for Python's ctypes. A function that returns a text returns null if it succeeds, and
+// otherwise the error's message.
 #include "arithmetic.h"
 #include "cuda.h"
 
@@ -75,7 +76,7 @@ const char* make_scorer(Bank** banks, int bank_count, int64_t width, int64_t hei
   });
 }
 
-// out: as gp_scores.
+// out: the seven arrays in the order of gp_scores.
 const char* run_scorer(const Scorer* scorer, int banks, int64_t views, int type, const void* global, const void* local,
                        const void** memory, float** out, void* stream) {
   return guarded([&] {
@@ -91,7 +92,7 @@ const char* resize_frame(const gp_frame* frame, const gp_box* box, int64_t out_w
   return guarded([&] { resize(*frame, box, out_width, out_height, out, device, stream); });
 }
 
-// ---- What the emulation was asked for, and its captures -------------------------------------------------------------
+// ---- What tests ask the emulation for, and its captures -------------------------------------------------------------
 
 int use_device(int device) { return cudaSetDevice(device); }
 int device_in_use() { return current_device(); }
@@ -109,7 +110,7 @@ void begin_capture(void* stream, int mode) {
                      {}};
 }
 
-// Null where a call that is forbidden meanwhile ended the capture.
+// Return the captured graph, or null if a call that is forbidden during a capture ended it.
 on_cpu::Graph* end_capture() {
   const on_cpu::Capture done = std::exchange(on_cpu::capture, {});
   return done.ended ? nullptr : new on_cpu::Graph(done.work);
@@ -131,7 +132,7 @@ int segment(int segments, int row, int number) {
   return segments == 4 ? segment_at<4>(row, number) : segment_at<8>(row, number);
 }
 
-// to, back: [count], of float values [count].
+// Round values [count] to halves `to` [count], and convert these back to floats `back` [count].
 void halves(const float* values, int64_t count, uint16_t* to, float* back) {
   for (int64_t at = 0; at < count; ++at) back[at] = from_half(to[at] = to_half(values[at]));
 }

@@ -1,4 +1,4 @@
-"""Engines to measure, and what of them runs here."""
+"""Engines to measure, and which of their precisions run here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`goodparts bench frame`; nothing is asserted about times."""
+"""`goodparts bench frame`; times are not checked."""
 
 from __future__ import annotations
 
@@ -78,6 +78,6 @@ def test_what_cannot_be_prepared_is_left_out() -> None:
 
 
 def test_a_transfer_moves_a_view_and_all_features() -> None:
-    # The GPU's part of it needs one; here both sides are the host's.
+    # A transfer to a GPU would need one. Here both sides are in the host's memory.
     latencies = transfer_in_torch(describe_encoder("small"), "cpu", 2)()[BACK_TO_BACK]
     assert len(latencies.seconds) == 2

@@ -1,4 +1,4 @@
-"""The report of latencies that are known."""
+"""The report of known latencies."""
 
 from __future__ import annotations
 

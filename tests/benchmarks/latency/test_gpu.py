@@ -1,4 +1,4 @@
-"""`goodparts bench gpu` without a GPU: every row is measured, with the kernels on the CPU in the place of the GPU's."""
+"""`goodparts bench gpu` without a GPU: every row is measured, with kernels that are emulated on the CPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Bank:
 
 
 class KernelsOnCpu:
-    """goodparts._native.cuda on torch's arrays in the host's memory."""
+    """A replacement of goodparts._native.cuda for torch's arrays in the host's memory."""
 
     def __init__(self) -> None:
         self._on_cpu = OnCpu(compile_kernels())
@@ -71,7 +71,7 @@ class KernelsOnCpu:
 
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> KernelsOnCpu:
-    """The kernels on the CPU, and a benchmark so small that they take seconds."""
+    """Return the kernels on the CPU, and make the benchmark so small that they take only seconds."""
 
     def capture(call: Callable[[], None]) -> Contender[None]:
         return in_this_process(call)
@@ -95,4 +95,4 @@ def test_every_step_adds_rows_of_the_same_results_as_its_peers(kernels: KernelsO
         counts.append(len(findings.rows) - before)
     assert counts == [2] * 6 + [1, 2] + [1, 1] + [1]  # searches, resizing, scoring, encoders, the frame
     assert [row.name for row in findings.rows if row.unit != "µs"] == []
-    assert len(findings.remarks) == 3 + 1 + 1  # of every small search, of the large one in fp16, of scoring
+    assert len(findings.remarks) == 3 + 1 + 1  # aims of every small search, of the large one in fp16, of scoring

@@ -1,4 +1,4 @@
-"""The benchmarks of one piece each run, on the small backbone; nothing is asserted about times."""
+"""The benchmarks of single steps run on the small backbone; times are not checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Bench = Callable[..., list[dict[str, object]]]
 
 
 def search_few_in_cells(precision: BankPrecision, recall: float) -> Callable[[], search.Matches]:
-    """In a worker, where nothing is patched. A bank needs 4096 rows for its cells."""
+    """Search few rows in cells, in a worker, where patches of the test have no effect. Cells need 4096 rows."""
     search.ROWS = (4200,)
     return search.search_in_cells(precision, recall)
 

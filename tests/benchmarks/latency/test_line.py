@@ -1,4 +1,4 @@
-"""The benchmark of a whole line runs one, and reads it from outside."""
+"""The benchmark of a whole line runs one and observes it from outside."""
 
 from __future__ import annotations
 

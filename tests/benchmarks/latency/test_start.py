@@ -1,4 +1,4 @@
-"""`goodparts bench start` on an engine; nothing is asserted about times."""
+"""`goodparts bench start` on an engine; times are not checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Bench = Callable[..., list[dict[str, object]]]
 
 
 def test_rows(engine_folder: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Every process is started once: what fills the caches takes as long as what is timed.
+    # Every process is started only once: a start to fill the caches takes as long as a timed one.
     start_process, starts = first_verdict_times.start_process, dict[tuple[str | None, ...], Seconds]()
 
     def start_once(settings: dict[str, str | None], folder: Path) -> Seconds:

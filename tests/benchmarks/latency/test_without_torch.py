@@ -1,4 +1,4 @@
-"""On a device without torch, open_clip and onnx, `bench frame` and `bench start` measure an engine that is there."""
+"""Without torch, open_clip and onnx, `bench frame` and `bench start` measure an existing engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 BLOCK = 'import sys\nfor name in ("torch", "open_clip", "onnx"):\n    sys.modules[name] = None\n'
-"""Every process of Python runs it at its start, those of the contenders too."""
+"""Code that every Python process runs when it starts, also those of the contenders."""
 
 
 @pytest.fixture

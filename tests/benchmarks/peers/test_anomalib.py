@@ -1,4 +1,4 @@
-"""The other side of the pipe, played by a small script; anomalib itself is not installed here."""
+"""The peer anomalib. A small script replaces the process at the other end of the pipe, as anomalib is not installed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_its_error_becomes_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         contender.check()
 
 
-def test_the_script_itself_says_what_is_missing() -> None:
+def test_the_script_itself_reports_what_is_missing() -> None:
     numbers = {"shots": 1, "frames": 1, "warmup": 0, "height": 9, "width": 9}
     settings = json.dumps({"model": "WinCLIP", "threads": None, **numbers})
     done = subprocess.run(

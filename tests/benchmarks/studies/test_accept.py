@@ -1,4 +1,4 @@
-"""`goodparts bench accept` on a line of a few photos; nothing is said about times."""
+"""`goodparts bench accept` on a line of a few photos; times are not checked."""
 
 from __future__ import annotations
 

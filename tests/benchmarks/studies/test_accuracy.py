@@ -1,4 +1,4 @@
-"""The accuracy benchmark runs, small; what it found at full size is in benchmarks/results."""
+"""The accuracy benchmark runs in a small size. The results in full size are in benchmarks/results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """One product in MVTec's layout: 2 photos to learn from, 2 good and 2 bad to test with."""
+    """Return a folder with a product in MVTec's layout: 2 photos to learn from, 2 good and 2 bad ones to test with."""
     drawn = products.draw_product("gear", 7, 64, pool=2, good=2, bad=2)
     places = ["train/good"] * 2 + ["test/good"] * 2 + ["test/scratch"] * 2
     for index, (place, image) in enumerate(zip(places, [*drawn.pool, *drawn.tests], strict=True)):
@@ -72,9 +72,9 @@ def test_a_map_shows_a_defect_only_near_it() -> None:
     mask = np.zeros((1000, 2000), bool)
     mask[500:520, 1000:1020] = True
     scores = np.zeros((100, 200), np.float32)
-    scores[50, 105] = 1.0  # 35 pixels right of it
+    scores[50, 105] = 1.0  # 35 pixels to the right of the defect
     assert tiles.peaks_at(scores, mask)
-    scores[50, 107] = 2.0  # 55 pixels
+    scores[50, 107] = 2.0  # 55 pixels to the right
     assert not tiles.peaks_at(scores, mask)
 
 
@@ -87,7 +87,7 @@ def test_folders_are_read_as_they_are_drawn(root: Path) -> None:
     assert loaded.bad.tolist() == [False, False, True, True]
 
 
-def test_what_is_wrong_with_a_folder_is_said(root: Path, tmp_path: Path) -> None:
+def test_an_error_tells_what_is_wrong_with_a_folder(root: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no folder in it has train/good"):
         products.find_products(tmp_path / "round_gear")
     next((root / "round_gear" / "ground_truth" / "scratch").iterdir()).unlink()

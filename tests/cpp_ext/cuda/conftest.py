@@ -1,4 +1,4 @@
-"""Which device a test runs on: its kernels on the CPU, and where there is one, a GPU."""
+"""The devices that a test runs on: the CPU, which emulates the kernels, and a GPU if there is one."""
 
 from __future__ import annotations
 

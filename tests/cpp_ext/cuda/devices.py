@@ -1,7 +1,7 @@
 """The device code on two devices, and what its tests compare it with.
 
-On the CPU (cpp_ext/cuda/on_cpu) its kernels show mistakes in indices, barriers, fragments and waits; only a GPU shows
-that a GPU agrees.
+On the CPU (cpp_ext/cuda/on_cpu) the tests find errors in indices, barriers, fragments and waits. Only on a GPU can they
+show that a GPU gives the same results.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from goodparts import _native
 
 PRECISIONS = ("fp16", "bf16", "int8")
 TYPES = ("float32", "float16", "bfloat16")
-FUSIONS = tuple(fusion for fusion in get_args(Fusion) if fusion != "subspace")  # which kernels do not know
+FUSIONS = tuple(fusion for fusion in get_args(Fusion) if fusion != "subspace")  # the kernels do not support subspace
 FORMATS = ("rgb", "bgr", "grey", "nv12", "yuyv")
 ORDERS = ("forwards", "backwards", "shuffled")
 MODES = ("global", "thread-local", "relaxed")
-"""Of a capture: whom it forbids to allocate meanwhile."""
+"""The modes of a capture. They tell which threads may not allocate during it."""
 
 Array = npt.NDArray[Any]
 Found = list[tuple[Floats, npt.NDArray[np.int64]]]
 
 
 class Device(Protocol):
-    """What is tested: arrays in and out are numpy's. `banks`: per bank the parts it is appended from."""
+    """The tested functions, with numpy's arrays. `banks`: for each bank the parts that are appended to it."""
 
     def search(self, banks: Sequence[Sequence[Array]], queries: Sequence[Array], precision: str) -> Found: ...
 
@@ -59,7 +59,7 @@ class Frame(ctypes.Structure):
 
 
 class Counts(ctypes.Structure):
-    """Allocations and launches of both devices, and of all: frees, waits of the host, bytes that went up and down."""
+    """Allocations and launches on each device; in all, frees, waits of the host, bytes copied to and from devices."""
 
     _fields_ = [
         *((name, ctypes.c_int64 * 2) for name in ("allocations", "launches")),
@@ -76,7 +76,7 @@ def pointers(arrays: Sequence[Array]) -> Any:
 
 
 class OnCpu:
-    """cpp_ext/cuda compiled by a C++ compiler, through ctypes."""
+    """cpp_ext/cuda, compiled by a C++ compiler and called through ctypes."""
 
     def __init__(self, library: Path) -> None:
         self.emulation = ctypes.CDLL(str(library))
@@ -111,7 +111,7 @@ class OnCpu:
         self.call("append", ctypes.c_void_p(bank), pointer(rows), TYPES.index(str(rows.dtype)), len(rows))
 
     def search(self, banks: Sequence[Sequence[Array]], queries: Sequence[Array], precision: str) -> Found:
-        # What a run leaves behind must not matter to the next: one of large numbers goes before.
+        # A run must not depend on what the one before it leaves behind. So one with large numbers comes first.
         large = [np.full(some.nbytes + 16, 0x40, np.uint8)[: some.nbytes].view(some.dtype) for some in queries]
         with self.banks(banks, precision) as handles, self.made("search", handles, len(banks), len(queries[0])) as made:
             self.run_search(made, [some.reshape(queries[at].shape) for at, some in enumerate(large)])
@@ -127,7 +127,7 @@ class OnCpu:
 
     @contextmanager
     def made(self, kind: str, *arguments: object) -> Iterator[ctypes.c_void_p]:
-        """A search or a scorer, freed at the end."""
+        """Make a search or a scorer, which is freed at the end."""
         handle = ctypes.c_void_p()
         self.call(f"make_{kind}", *arguments, ctypes.byref(handle))
         try:
@@ -146,7 +146,7 @@ class OnCpu:
         return Scores(out[0], out[1], Branches(*out[2:]))
 
     def product(self, learned: Learned, banks: Any, grid: tuple[int, int]) -> tuple[object, ...]:
-        """What a scorer is made of but for the number of views."""
+        """Return the arguments of a scorer except the number of views."""
         return (
             banks, len(learned.banks), learned.image_prompts.shape[1], *grid,
             pointer(learned.image_prompts), pointer(learned.pixel_prompts), ctypes.c_float(learned.temperature),
@@ -179,14 +179,14 @@ class OnCpu:
 
     @property
     def counts(self) -> Counts:
-        """What the runtime was asked for since the counts were last read."""
+        """The calls of the CUDA runtime since the counts were last read."""
         counts = Counts()
         self.emulation.take_counts(ctypes.byref(counts))
         return counts
 
     @contextmanager
     def capture(self, stream: int, mode: str = "global") -> Iterator[list[ctypes.c_void_p]]:
-        """Capture a stream; the list that is yielded holds its graph at the end, or nothing if the capture failed."""
+        """Capture a stream. At the end the yielded list holds the graph, or nothing if the capture failed."""
         graphs: list[ctypes.c_void_p] = []
         self.emulation.begin_capture(ctypes.c_void_p(stream), MODES.index(mode))
         try:
@@ -206,7 +206,7 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="on_cpu")
 
 @functools.cache
 def compile_kernels() -> Path:
-    """cpp_ext/cuda as a library for the CPU, made once; skips the test where it cannot be."""
+    """Compile cpp_ext/cuda for the CPU, once, and return the library. Skip the test if it cannot be compiled."""
     if not shutil.which("g++") or sys.platform != "linux":
         pytest.skip("g++ on Linux is needed to run the kernels on the CPU")
     library, source = Path(_FOLDER.name) / "kernels.so", Path(__file__).parents[3] / "cpp_ext"
@@ -273,7 +273,7 @@ def unit(rng: np.random.Generator, *shape: int) -> Floats:
 
 
 def rounded(vectors: Floats, precision: str, queries: bool = False) -> npt.NDArray[np.float64]:
-    """What is multiplied instead of the vectors."""
+    """Return the vectors as they are rounded before the multiplication."""
     peak = np.abs(vectors).max(axis=1, keepdims=True).astype(np.float32)
     if precision == "fp16":
         power = np.exp2(np.floor(np.log2(np.where(peak > 0, peak, 1)))) if queries else 1.0

@@ -1,4 +1,4 @@
-"""What the device code asks of the CUDA runtime: memory, waits, devices, and what a captured graph still needs."""
+"""The calls of the CUDA runtime by the device code: memory, waits, devices, and what a captured graph still needs."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_objects_may_be_made_and_freed_while_another_thread_captures(on_cpu: OnC
 
 
 def test_a_search_that_failed_leaves_nothing_to_the_next(on_cpu: OnCpu) -> None:
-    """Queries that are multiplied where they are have nothing else that resets their keys."""
+    """For queries that need no conversion, no kernel resets the keys, so the search must do it."""
     rows = unit(np.random.default_rng(4), 9, 64).astype(np.float16)
     queries = unit(np.random.default_rng(5), 4, 64).astype(np.float16)
     ((expected, where),) = on_cpu.search([[rows]], [queries], "fp16")
@@ -124,8 +124,8 @@ def test_everything_stays_on_the_device_of_the_banks(on_cpu: OnCpu) -> None:
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16"])
-def test_a_frame_is_launches_alone_and_can_be_captured(on_cpu: OnCpu, kind: str) -> None:
-    """No memory is asked for, nothing is waited for or copied, once a frame of this size has gone through."""
+def test_a_frame_needs_only_launches_and_can_be_captured(on_cpu: OnCpu, kind: str) -> None:
+    """After the first frame of a size, no frame allocates, waits or copies."""
     learned, features = product_and_features(8, 2, (3, 2), (64, 24))
     features = scoring.Features(
         features.global_.astype(kind), features.local.astype(kind),

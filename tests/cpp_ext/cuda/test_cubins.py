@@ -1,6 +1,7 @@
-"""What nvcc makes of the kernels: machine code is read here, and needs no GPU.
+"""The machine code that nvcc makes of the kernels. To read it needs no GPU.
 
-Three GPUs stand for all: Jetson Orin's, the GeForce RTX 40's, whose blocks have least shared memory, and the H100's.
+Three GPUs represent all: those of Jetson Orin, of GeForce RTX 40, whose blocks have the least shared memory, and the
+H100.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ import pytest
 SOURCE = Path(__file__).parents[3] / "cpp_ext"
 FILES = ("bank", "resize", "score", "search")
 SHARED_BYTES = {"sm_87": 163 << 10, "sm_89": 99 << 10, "sm_90": 227 << 10}
-"""Architecture → most shared memory of a block, in bytes (CUDA C++ Programming Guide, compute capabilities)."""
+"""The largest shared memory of a block in bytes, by architecture (CUDA C++ Programming Guide, compute capabilities)."""
 STATIC_SHARED_BYTES = 48 << 10
 REGISTERS = 64 << 10
-"""Those of a multiprocessor. They are handed out eight to a thread."""
+"""The registers of a multiprocessor. A thread gets a multiple of eight."""
 PRODUCTS = {"Half": r"HMMA\.16816\.F32", "Bfloat": r"HMMA\.16816\.F32\.BF16", "Int8": r"IMMA\.16832\.S8\.S8"}
-"""Format of the memory → the instruction that multiplies it on tensor cores."""
+"""The instruction that multiplies each format of the memory on tensor cores."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """What ptxas reports of a kernel, whose name is mangled; memory in bytes."""
+    """What ptxas reports of a kernel. The name is mangled; memory is in bytes."""
 
     architecture: str
     name: str
@@ -41,7 +42,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Search:
-    """What the mangled name of search_kernel<Format, Shape<…>> tells; the shape's numbers are search_kernel.h's."""
+    """What the mangled name of search_kernel<Format, Shape<…>> tells. search_kernel.h explains the shape's numbers."""
 
     form: str
     threads: int
@@ -66,7 +67,7 @@ def find_nvcc() -> str:
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Kernel]]:
-    """The folder of the machine code, and what ptxas reports of every kernel on every architecture."""
+    """Return the folder of the machine code, and what ptxas reports of every kernel on every architecture."""
     nvcc, folder = find_nvcc(), tmp_path_factory.mktemp("cubins")
     kernels: list[Kernel] = []
     for file in FILES:
@@ -135,7 +136,7 @@ def test_as_many_blocks_fit_as_the_search_counts_on(compiled: tuple[Path, list[K
 
 
 def find_disassembler(nvcc: str) -> Path | None:
-    """Return cuobjdump, which needs nvdisasm beside it: the toolkit's, or that of NVIDIA's packages for Python."""
+    """Return cuobjdump of the toolkit or of NVIDIA's Python packages. It needs nvdisasm in the same folder."""
     folders = [Path(nvcc).resolve().parent, *Path(sysconfig.get_path("purelib")).glob("nvidia/*/bin")]
     folders += [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)]
     for folder in folders:

@@ -1,4 +1,4 @@
-"""goodparts._native.cuda: what it says without a GPU, and the arrays and graphs it takes with one."""
+"""goodparts._native.cuda: its errors without a GPU, and the arrays and graphs that it accepts with one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.cpp_ext.cuda.test_resize import check_resize, draw
 from tests.cpp_ext.cuda.test_score import as_multiplied, assert_same, product_and_features
 
 
-def test_without_a_gpu_it_says_so() -> None:
+def test_without_a_gpu_every_call_reports_it() -> None:
     cuda = _native.cuda
     if cuda.available():
         assert cuda.built()
@@ -38,7 +38,7 @@ def test_without_a_gpu_it_says_so() -> None:
 
 
 class Interface:
-    """An array that has __cuda_array_interface__ and nothing else."""
+    """An array that has only __cuda_array_interface__."""
 
     def __init__(self, array: Any, **other: object) -> None:
         self.array = array

@@ -1,4 +1,4 @@
-"""Number formats, places in shared memory and keys that the kernels are made of."""
+"""The number formats, the places in shared memory and the keys that the kernels use."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_shared_memory_has_a_place_for_each_segment_and_no_conflicts(on_cpu: OnC
         [[on_cpu.emulation.segment(segments, row, number) for number in range(segments)] for row in range(64)]
     )
     assert sorted(places.ravel()) == list(range(64 * segments))
-    for eight in places.reshape(8, 8, segments):  # rows that one instruction loads: 8 times 16 bytes of 128
+    for eight in places.reshape(8, 8, segments):  # one instruction loads 16 bytes of each of eight rows
         assert all(len(set(eight[:, number] % 8)) == 8 for number in range(segments))
 
 

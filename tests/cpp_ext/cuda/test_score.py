@@ -26,7 +26,7 @@ def product_and_features(
 
 
 def as_multiplied(learned: Learned, features: Features, precision: str) -> tuple[Learned, Features]:
-    """With banks and queries as the device rounds them, so that only the order of additions is left to differ."""
+    """Round banks and queries as the device does, so that only the order of additions can differ."""
     banks = tuple(rounded(bank, precision).astype(np.float32) for bank in learned.banks)
     memory = tuple(
         rounded(some.reshape(-1, some.shape[-1]), precision, queries=True).astype(np.float32).reshape(some.shape)
@@ -51,7 +51,7 @@ def assert_same(seen: Scores, wanted: Scores) -> None:
         (3, (1, 7), (16, 33)),
         (2, (4, 1), (9, 9, 9)),
         (1, (1, 1), (8,)),
-        (1, (6, 6), (32, 96)),  # memories as wide as those of the backbone `small`
+        (1, (6, 6), (32, 96)),  # the widths of the memories of the backbone `small`
     ],
 )
 def test_scores_and_map_maximum(
@@ -80,7 +80,7 @@ def test_half_precision_features(device: Device) -> None:
     assert_same(seen, scoring.score(*reversed(as_multiplied(learned, wanted, "fp16"))))
 
 
-def test_features_that_are_not_finite_show(device: Device) -> None:
+def test_features_that_are_not_finite_give_nan(device: Device) -> None:
     learned, features = product_and_features(9, 2, (3, 3), (12, 12))
     features.memory[1][1, 4, 5] = np.nan
     features.global_[0, 3] = np.nan

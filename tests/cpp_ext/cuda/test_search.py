@@ -12,7 +12,7 @@ from tests.cpp_ext.cuda.devices import ORDERS, PRECISIONS, Device, OnCpu, OnGpu,
 
 
 def check_search(device: Device, rows: Floats, queries: Floats, precision: str, parts: int = 1) -> None:
-    """Against float64: the same products but for the order of additions, and a row as good as the best."""
+    """Compare with float64: products may differ by the order of additions, and rows must be as good as the best."""
     ((product, index),) = device.search([np.array_split(rows, parts)], [queries], precision)
     exact = rounded(queries, precision, queries=True) @ rounded(rows, precision).T
     tolerance = 4 * rows.shape[1] * 2.0**-24 + 1e-6
@@ -59,12 +59,12 @@ def test_many_rows(device: Device, precision: str) -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_neither_order_nor_shape_changes_a_bit(on_cpu: OnCpu, precision: str) -> None:
+def test_order_and_shape_do_not_change_a_bit(on_cpu: OnCpu, precision: str) -> None:
     rng = np.random.default_rng(3)
     rows, queries = unit(rng, 200, 70), unit(rng, 140, 70)
     seen = []
     for order in ORDERS:
-        for processors in (1, 4, 100):  # large tiles, medium, small
+        for processors in (1, 4, 100):  # they give large, medium and small tiles
             on_cpu.set_device(order, processors)
             seen.append(on_cpu.search([[rows]], [queries], precision)[0])
     on_cpu.set_device(processors=1, shared=64 << 10)  # no room for large tiles
@@ -118,7 +118,7 @@ def test_large_and_small_queries_keep_their_digits(device: Device, precision: st
         np.testing.assert_array_equal(index, where)
 
 
-@pytest.mark.parametrize("width", [40, 64])  # of 64 on they are multiplied where they are
+@pytest.mark.parametrize("width", [40, 64])  # queries of width 64 need no conversion
 def test_half_precision_arrays(device: Device, width: int) -> None:
     rng = np.random.default_rng(5)
     rows, queries = unit(rng, 70, width).astype(np.float16), unit(rng, 9, width).astype(np.float16)
