@@ -16,8 +16,10 @@ CPP = $(wildcard cpp_ext/*/*.h cpp_ext/*/*.hpp cpp_ext/*/*.c cpp_ext/*/*.cpp cpp
 # If tests/cpp_ext/headers.sh has downloaded its headers, the C++ runtime is checked too.
 ORT = $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*))
 HEADERS = $(if $(ORT),$(wildcard build/headers/usr))
-RUNTIME = $(if $(HEADERS),-DGOODPARTS_RUNTIME=ON -DCMAKE_PREFIX_PATH=$(abspath $(HEADERS)) -DONNXRuntime_LIBRARY=$(abspath $(ORT)))
-TIDY = $(filter-out %_kernels.cpp %_amx.cpp,$(wildcard cpp_ext/src/*.cpp)) $(if $(HEADERS),$(wildcard cpp_ext/runtime/*.cpp))
+RUNTIME = $(if $(HEADERS),-DGOODPARTS_RUNTIME=ON -DCMAKE_PREFIX_PATH=$(abspath $(HEADERS)) \
+	-DONNXRuntime_LIBRARY=$(abspath $(ORT)))
+TIDY = $(filter-out %_kernels.cpp %_amx.cpp,$(wildcard cpp_ext/src/*.cpp)) \
+	$(if $(HEADERS),$(wildcard cpp_ext/runtime/*.cpp))
 
 .PHONY: test soak check gpu-check gpu-bundle nvidia-check wheel docs demo types format clean
 
@@ -39,7 +41,8 @@ check: $(STAMP) types
 GPU_PYTHON ?= 3.12
 gpu-bundle:
 	rm -rf build/gpu_bundle
-	$(PYTHON) -m pip install --quiet --no-compile --target build/gpu_bundle --only-binary=:all: --implementation cp --python-version $(GPU_PYTHON) \
+	$(PYTHON) -m pip install --quiet --no-compile --target build/gpu_bundle --only-binary=:all: \
+		--implementation cp --python-version $(GPU_PYTHON) \
 		$(patsubst %,--platform manylinux%_x86_64,_2_28 _2_17 2014) \
 		msgspec pillow safetensors threadpoolctl nanobind pytest hypothesis
 
@@ -48,7 +51,8 @@ gpu-check:
 	$(PYTHON) tests/cpp_ext/gpu_check.py $(if $(AGAIN),--again)
 
 nvidia-check: $(STAMP)
-	$(BIN)/python -m goodparts.benchmarks.nvidia_check --out build/nvidia_check --results benchmarks/results/nvidia_check.md
+	$(BIN)/python -m goodparts.benchmarks.nvidia_check --out build/nvidia_check \
+		--results benchmarks/results/nvidia_check.md
 
 wheel: $(STAMP)
 	bash tests/wheels.sh $(PYTHON) $(VENV) build/wheels
@@ -70,8 +74,10 @@ format: $(STAMP)
 # The type checker does not read how an editable install maps folders to packages, so links do it.
 types:
 	mkdir -p build/types/goodparts
-	for file in __init__.py _native cli.py py.typed; do ln -sfn ../../../goodparts/$$file build/types/goodparts/$$file; done
-	for package in runtime trainer drawn export evaluation benchmarks; do ln -sfn ../../../$$package build/types/goodparts/$$package; done
+	for file in __init__.py _native cli.py py.typed; do \
+		ln -sfn ../../../goodparts/$$file build/types/goodparts/$$file; done
+	for package in runtime trainer drawn export evaluation benchmarks; do \
+		ln -sfn ../../../$$package build/types/goodparts/$$package; done
 
 $(STAMP): pyproject.toml cpp_ext/CMakeLists.txt $(wildcard cpp_ext/*/*)
 	$(PYTHON) -m venv $(VENV)

@@ -248,7 +248,7 @@ def test_shots_can_be_left_out(command: Command) -> None:
         (["--temperature", "nan"], "temperature nan: a finite number"),
         (["--product", "word " * 90], "fit: use a shorter product text"),
         (["--tiles", "many"], "--tiles many: give rows x columns"),
-        (["--tiles", "0x1"], "tiles 0x1: from 1x1"),
+        (["--tiles", "0x1"], "tiles 0x1: give rows x columns"),
         (["--memory-taps", "a"], "--memory-taps a: give block numbers"),
         (["--memory-taps", "6+13"], "memory taps joined by + need a timm: backbone"),
         (["--image-maximum", "top"], "image_maximum top: for fusion memory or subspace, not residual"),

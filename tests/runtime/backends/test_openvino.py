@@ -96,7 +96,7 @@ def test_build_and_show_describe_a_plan(folder: Path, capsys: pytest.CaptureFixt
     assert "batches of any size" in made
     assert "differs from torch by at most" in made
     assert main(command) == 0
-    assert "is there and fits: nothing was built" in capsys.readouterr().out
+    assert "exists and fits: nothing was built" in capsys.readouterr().out
     assert main(["show", str(folder)]) == 0
     assert made.strip() in capsys.readouterr().out
 

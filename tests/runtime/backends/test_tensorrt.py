@@ -113,7 +113,7 @@ def test_a_plan_that_fits_is_not_built_again_unless_forced(
 ) -> None:
     command = ["build", "--engine", str(built), "--device", "tensorrt"]
     assert main(command) == 0
-    assert "is there and fits: nothing was built" in capsys.readouterr().out
+    assert "exists and fits: nothing was built" in capsys.readouterr().out
     assert len(machine.builds) == 1
     assert main([*command, "--force"]) == 0
     captured = capsys.readouterr()
