@@ -140,7 +140,8 @@ def _on_ray(sweep: Sweep, categories: Sequence[str]) -> Iterator[tuple[WorkItem,
     ray.init(log_to_driver=False, **local)
     try:
         measure = ray.remote(num_cpus=1, max_retries=RETRIES)(_measure_in_worker)
-        items = divide(categories, sweep.seeds, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
+        cores = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+        items = divide(categories, sweep.seeds, cores)
         running = {measure.remote(sweep, item): item for item in items}
         while running:
             (future,), _ = ray.wait(list(running))

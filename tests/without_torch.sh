@@ -52,11 +52,13 @@ grep -q "Highest scores first" try.html
 ended=$(date +%s.%N)
 test "$(wc -l <taught.jsonl)" = 3
 seconds() { "$python" -c "print(f'{$2 - $1:.1f} s')"; }
-echo "first verdict, by try: $(seconds "$started" "$tried"); teach and inspect: $(seconds "$tried" "$ended"); the environment has $(du -sm line | cut -f1) MB"
+echo "first verdict, by try: $(seconds "$started" "$tried"); teach and inspect: $(seconds "$tried" "$ended");" \
+  "the environment has $(du -sm line | cut -f1) MB"
 "$work/line/bin/python" "$here/wheel.py"
 # What is missing is named, in one line, with the way to get it.
 "$work/line/bin/train-and-export" --help >/dev/null
 learn=("$work/line/bin/train-and-export" --images good --product cloth --engine engine --out new.safetensors)
 if message=$("${learn[@]}" 2>&1); then exit 1; fi
-[[ "$message" == 'train-and-export: needs '*': pip install ".[train]" in the checkout of goodparts' ]] || { echo "$message"; exit 1; }
+[[ "$message" == 'train-and-export: needs '*': pip install ".[train]" in the checkout of goodparts' ]] \
+  || { echo "$message"; exit 1; }
 echo "runtime without torch: passed"

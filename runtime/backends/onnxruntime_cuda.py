@@ -129,7 +129,13 @@ class CudaProvider:
             folder: Ignored.
         """
 
-    def open(self, graph: GraphFiles, plan: BuiltPlan, data: bytes | None, threads: int | None) -> CudaProviderSession:  # noqa: ARG002
+    def open(
+        self,
+        graph: GraphFiles,
+        plan: BuiltPlan,
+        data: bytes | None,  # noqa: ARG002
+        threads: int | None,  # noqa: ARG002
+    ) -> CudaProviderSession:
         description = f"onnxruntime {self.version} CUDA {plan.device.name} {ARITHMETIC[graph.precision]}"
         with on_gpu():
             return CudaProviderSession(graph.path, plan.max_batch or 1, description)

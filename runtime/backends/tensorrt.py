@@ -175,7 +175,13 @@ class TensorRt:
         with on_gpu():
             return build_with_timings(self._api, graph, settings, timings)
 
-    def open(self, graph: GraphFiles, plan: BuiltPlan, data: bytes | None, threads: int | None) -> TensorRtSession:  # noqa: ARG002
+    def open(
+        self,
+        graph: GraphFiles,  # noqa: ARG002
+        plan: BuiltPlan,
+        data: bytes | None,
+        threads: int | None,  # noqa: ARG002
+    ) -> TensorRtSession:
         with on_gpu():
             return self._session(self._api, self.backend, plan, data)
 

@@ -1,8 +1,10 @@
-"""Pages lead somewhere, and docs/formats.md names every field of what it describes."""
+"""Pages lead somewhere, docs/formats.md names every field of what it describes, and lines are not too long."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -26,6 +28,11 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 RECIPE = (RecipeHeader, Shot, Thresholds, Accepted, Calibration, Level, Scene, View, Box)
 ENGINE = (EngineSpec, Encoder, Tap, File, Graph, Variant, Parity, Labelled, Plan, KernelCheck, Device)
+FOLDERS = ("benchmarks", "cpp_ext", "deploy", "docs", "drawn", "evaluation", "examples", "export", "goodparts")
+FOLDERS += ("runtime", "tests", "trainer", ".ci", ".github")
+COLUMNS = 120
+DATA = {".csv", ".ipynb", ".json", ".jpg", ".npz", ".onnx", ".png", ".safetensors", ".svg", ".weights"}
+WRITTEN_BY_PROGRAMS = ("benchmarks/results/", "goodparts/_native/")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -44,3 +51,35 @@ def test_formats_names_every_field() -> None:
     fields |= as_record(seen).keys()
     named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", text))))
     assert fields <= named, sorted(fields - named)
+
+
+def test_lines_fit_120_columns() -> None:
+    long = [f"{file}:{number}" for file in text_files() for number in long_lines(ROOT / file)]
+    assert not long, "\n".join([f"lines of more than {COLUMNS} characters:", *long])
+
+
+def text_files() -> Iterator[str]:
+    """Yield the repository's files that people write, without files of data; each relative to the root."""
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+        files = listed.stdout.decode().split("\0")[:-1]
+    except (OSError, subprocess.CalledProcessError):
+        files = []
+    if not files:  # this tree was exported, so that git does not know it
+        walked = [*ROOT.glob("[!.]*"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*"))]
+        files = [file.relative_to(ROOT).as_posix() for file in walked if file.suffix not in {".pyc", ".so"}]
+    for file in files:
+        if not file.startswith(WRITTEN_BY_PROGRAMS) and Path(file).suffix not in DATA and (ROOT / file).is_file():
+            yield file
+
+
+def long_lines(file: Path) -> Iterator[int]:
+    """Yield the numbers of the lines that are too long; in Markdown, tables, code and lines with a link may be."""
+    is_page = file.suffix == ".md"
+    in_code = False
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if is_page and line.lstrip().startswith("```"):
+            in_code = not in_code
+        free = is_page and (in_code or line.lstrip().startswith("|") or re.search(r"\]\(|https?://", line))
+        if len(line) > COLUMNS and not free:
+            yield number

@@ -45,7 +45,8 @@ def test_the_whole_command(ring: Path, engine_folder: Path, tmp_path: Path) -> N
     page, text = ((tmp_path / f"results.{ending}").read_text(encoding="utf-8") for ending in ("html", "md"))
     assert page.count("<svg") == len(methods)
     assert "difference" in text
-    assert "ring, memory, 2 shots: image_auroc" in {row["name"] for row in results["rows"]}  # type: ignore[attr-defined]
+    names = {row["name"] for row in results["rows"]}  # type: ignore[attr-defined]
+    assert "ring, memory, 2 shots: image_auroc" in names
 
 
 def test_a_backbone_without_text_leaves_out_the_rows_that_need_it(

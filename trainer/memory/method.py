@@ -67,7 +67,12 @@ class MemoryOnly(Method):
     def prompted_encoder(self, backbone: Backbone) -> None:  # noqa: ARG002
         return None
 
-    def prepare(self, backbone: Backbone, products: Sequence[Product], options: RunOptions) -> Preparation:  # noqa: ARG002
+    def prepare(
+        self,
+        backbone: Backbone,
+        products: Sequence[Product],
+        options: RunOptions,  # noqa: ARG002
+    ) -> Preparation:
         return MemoryPreparation(backbone, products, self.settings)
 
 

@@ -28,11 +28,13 @@ export function drawChart(canvas, state, considered) {
   [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
   const { scores, decisions, review } = state;
   const count = (decision) => decisions.filter((one) => one === decision).length;
-  canvas.ariaLabel = `scores of the last ${scores.length} frames, ${count("reject")} rejected, ${count("review")} to review`;
+  canvas.ariaLabel = `scores of the last ${scores.length} frames, ${count("reject")} rejected, ` +
+    `${count("review")} to review`;
   const pen = canvas.getContext("2d");
   pen.scale(ratio, ratio);
   const [low, high] = span(scores);
-  const y = (score) => height - EDGE - (Math.min(Math.max(score, low), high) - low) / (high - low) * (height - 2 * EDGE);
+  const share = (score) => (Math.min(Math.max(score, low), high) - low) / (high - low); // of the chart's height
+  const y = (score) => height - EDGE - share(score) * (height - 2 * EDGE);
   const step = (width - LEFT - EDGE) / Math.max(scores.length - 1, 60);
   const x = (index) => width - EDGE - (scores.length - 1 - index) * step;
 

@@ -3,7 +3,8 @@
 // The first element that a CSS selector matches.
 export const $ = (selector, inside = document) => inside.querySelector(selector);
 // A new element with a text.
-export const make = (tag, text = "", className = "") => Object.assign(document.createElement(tag), { textContent: text, className });
+export const make = (tag, text = "", className = "") =>
+  Object.assign(document.createElement(tag), { textContent: text, className });
 
 // The server refused a request; the message is the reason, the status is HTTP's.
 export class Refused extends Error {

@@ -52,7 +52,9 @@ class Card {
     const kind = quiet || !shown || shown.decision === "error" ? "nothing" : shown.decision;
     this.root.className = kind;
     const words = { good: ["✓", "GOOD"], review: ["?", "REVIEW"], reject: ["✕", "REJECT"] };
-    const [sign, word] = words[kind] ?? ["–", state.ended ? "ENDED" : state.lost_because ? "NO PICTURES" : !shown ? "WAITING" : quiet ? "NO PICTURES" : "NO VERDICT"];
+    const otherwise = state.ended ? "ENDED" : state.lost_because ? "NO PICTURES" : !shown ? "WAITING"
+      : quiet ? "NO PICTURES" : "NO VERDICT";
+    const [sign, word] = words[kind] ?? ["–", otherwise];
     this.part("sign").textContent = sign;
     this.part("word").textContent = word;
     const scored = shown && shown.score !== undefined;
@@ -78,7 +80,10 @@ class Card {
 
   // Shows a banner if the scene has changed or the scores drift. Verdicts go on, but they are not to be trusted then.
   showScene(state) {
-    const lines = [state.scene && `Scene changed: ${state.scene.sentence}.`, state.drift && `Scores drift: ${state.drift}.`];
+    const lines = [
+      state.scene && `Scene changed: ${state.scene.sentence}.`,
+      state.drift && `Scores drift: ${state.drift}.`,
+    ];
     const text = lines.filter(Boolean).join(" ");
     const scene = this.part("scene");
     scene.hidden = !text;
@@ -116,7 +121,11 @@ class Card {
       [slider.min, slider.max] = [low, high];
       slider.value = 1;
       if (document.activeElement !== this.part("exact")) this.part("exact").value = "1.00";
-      const origins = { recipe: "", line: ", from the line's settings", page: ", set on this page, until the line ends" };
+      const origins = {
+        recipe: "",
+        line: ", from the line's settings",
+        page: ", set on this page, until the line ends",
+      };
       const review = state.review === null ? "" : `; to review from ${formatScore(state.review)}`;
       this.part("effect").textContent =
         `1.00 is ${times(state.threshold)}the recipe's threshold${origins[state.origin]}${review}`;
@@ -185,7 +194,8 @@ class Card {
       return;
     }
     const relative = (score) => (score / proposal.today).toFixed(2);
-    this.part("gathered").textContent = `Proposed from ${parts} parts: reject from ${relative(proposal.threshold)} instead of 1.00 ` +
+    this.part("gathered").textContent = `Proposed from ${parts} parts: ` +
+      `reject from ${relative(proposal.threshold)} instead of 1.00 ` +
       `(raw ${short(proposal.today)} → ${short(proposal.threshold)}), ` +
       `so that ${short(100 * proposal.rate)} % of good parts are rejected. ` +
       `Today ${proposal.rejected} of the parts are rejected, then ${proposal.would} would be. Look at these:`;
@@ -233,7 +243,8 @@ const gallery = {
   async show(rejects) {
     $("#saved").hidden = rejects === null;
     if (rejects === null) return;
-    $("#saved small").textContent = `${rejects.total} saved${rejects.reviews ? `, ${rejects.reviews} of them to review` : ""}`;
+    const reviews = rejects.reviews ? `, ${rejects.reviews} of them to review` : "";
+    $("#saved small").textContent = `${rejects.total} saved${reviews}`;
     $("#filter").hidden = !rejects.reviews && !this.decision;
     const now = `${rejects.total} ${rejects.newest}`;
     if (now === this.known || this.expanded) return;
@@ -260,7 +271,11 @@ const gallery = {
   // Returns the button that shows a reject small.
   tile(reject) {
     const tile = make("button");
-    const picture = Object.assign(new Image(), { loading: "lazy", alt: reject.review ? "to review" : "reject", src: `rejects/${reject.name}/small.jpg` });
+    const picture = Object.assign(new Image(), {
+      loading: "lazy",
+      alt: reject.review ? "to review" : "reject",
+      src: `rejects/${reject.name}/small.jpg`,
+    });
     const known = reject.score !== undefined;
     const when = known ? new Date(reject.time) : NaN;
     const moment = Number.isNaN(Number(when)) ? "" : when.toLocaleString();
@@ -299,8 +314,9 @@ const gallery = {
     const { photo } = found;
     const own = found.own_threshold === null ? ""
       : ` This source has its own threshold, ${times(found.own_threshold)}the recipe's, and keeps that factor.`;
+    const becomes = { good: "It turns good. ", review: "It is still to review. ", reject: "It is still a reject. " };
     $(".effect", dialog).replaceChildren(
-      make("b", { good: "It turns good. ", review: "It is still to review. ", reject: "It is still a reject. " }[photo.becomes]),
+      make("b", becomes[photo.becomes]),
       `Score ${formatScore(photo.before)} → ${formatScore(photo.after)}, the recipe's threshold becomes ` +
       `${short(found.limit_change)} × today's.${own} `,
       make("b", `${found.turning.length} of the last ${found.compared} other rejects turn good too`),
@@ -345,8 +361,8 @@ function showHealth(state) {
     "total, ms", "p99", "waiting", "encoding"];
   const rows = state.sources.map((one) => {
     const time = (stage, which) => (one.latency[stage] ? one.latency[stage][which].toFixed(1) : "–");
-    return [one.name, one.rate.toFixed(1), one.inspected, ...(review ? [one.reviewed] : []), one.rejected, one.failed, one.dropped,
-      time("total", 0), time("total", 1), time("wait", 0), time("encode", 0)];
+    return [one.name, one.rate.toFixed(1), one.inspected, ...(review ? [one.reviewed] : []), one.rejected, one.failed,
+      one.dropped, time("total", 0), time("total", 1), time("wait", 0), time("encode", 0)];
   });
   const row = (cells, tag) => {
     const line = make("tr");

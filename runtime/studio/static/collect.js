@@ -165,7 +165,8 @@ export const collect = {
       const { kind } = group.dataset;
       const pictures = product.pictures[kind];
       group.hidden = kind === "removed" && !pictures.length;
-      $("summary", group).replaceChildren(make("i", SIGNS[kind]), ` ${t(`kind.${kind}`)} `, make("b", String(pictures.length)));
+      $("summary", group).replaceChildren(
+        make("i", SIGNS[kind]), ` ${t(`kind.${kind}`)} `, make("b", String(pictures.length)));
       $("label span", group).textContent = t("collect.add");
       const tiles = pictures.map((picture) => tile(product.id, kind, picture, () => this.view(kind, picture)));
       $(".tiles", group).replaceChildren(...(tiles.length ? tiles.reverse() : [make("p", t(`empty.${kind}`), "hint")]));
@@ -183,7 +184,8 @@ export const collect = {
     const notes = picture.notes ?? [];
     $(".notes", dialog).replaceChildren(...notes.map((note) => make("li", noteText(note))));
     const targets = KINDS.filter((target) => target !== kind).map((target) => {
-      const button = make("button", t(target === "removed" ? "viewer.remove" : "viewer.move", { kind: t(`kind.${target}`) }));
+      const text = t(target === "removed" ? "viewer.remove" : "viewer.move", { kind: t(`kind.${target}`) });
+      const button = make("button", text);
       button.value = target;
       return button;
     });
@@ -201,11 +203,13 @@ export const collect = {
 export function tile(product, kind, picture, view, caption = "") {
   const button = make("button", "", "tile");
   button.title = picture.name;
-  button.append(Object.assign(new Image(), { loading: "lazy", alt: picture.name, src: addressOf(product, kind, picture, "small") }));
+  const src = addressOf(product, kind, picture, "small");
+  button.append(Object.assign(new Image(), { loading: "lazy", alt: picture.name, src }));
   const notes = picture.notes ?? [];
   if (notes.length) {
     button.classList.add("noted");
-    button.append(make("span", notes.map((note) => (note.code === "unfit" ? t("note.unfit") : t(`note.${note.code}.short`))).join(", "), "mark"));
+    const short = (note) => (note.code === "unfit" ? t("note.unfit") : t(`note.${note.code}.short`));
+    button.append(make("span", notes.map(short).join(", "), "mark"));
   }
   if (caption) button.append(make("span", caption));
   button.addEventListener("click", view);

@@ -83,7 +83,8 @@ export const products = {
     link.href = `recipe?product=${encodeURIComponent(product.id)}`;
     link.download = `${product.id}.safetensors`;
     $("#sign").disabled = !state.can_sign || !recipe || recipe.signed;
-    $("#signing").textContent = !recipe ? "" : recipe.signed ? t("products.signed") : state.can_sign ? "" : t("products.noKey");
+    $("#signing").textContent = !recipe ? "" : recipe.signed ? t("products.signed")
+      : state.can_sign ? "" : t("products.noKey");
     $("#undo").hidden = !recipe?.undo;
     $("#undo").textContent = recipe?.undo ? t("products.undo", { what: t(`what.${recipe.undo}`) }) : "";
   },
@@ -92,11 +93,13 @@ export const products = {
   card(one) {
     const card = make("button", "", "card");
     card.ariaCurrent = String(one.id === this.app.product);
-    if (one.picture) card.append(Object.assign(new Image(), { alt: "", src: addressOf(one.id, "good", one.picture, "small") }));
-    else card.append(make("span", "", "blank"));
+    card.append(one.picture
+      ? Object.assign(new Image(), { alt: "", src: addressOf(one.id, "good", one.picture, "small") })
+      : make("span", "", "blank"));
     const text = make("span");
     const counts = t("products.counts", { good: one.counts.good, bad: one.counts.bad, settle: one.counts.settle });
-    text.append(make("b", one.name), make("small", `${counts} · ${t(one.taught ? "products.taught" : "products.notTaught")}`));
+    const taught = t(one.taught ? "products.taught" : "products.notTaught");
+    text.append(make("b", one.name), make("small", `${counts} · ${taught}`));
     card.append(text);
     card.addEventListener("click", () => this.app.open(one.id));
     return card;

@@ -94,7 +94,9 @@ export const region = {
       if (this.tool === "defect" && side > 0) {
         this.send({ smallest_defect: side });
         this.take("rectangle");
-      } else if (this.tool === "rectangle" && Math.min(box.width, box.height) >= LEAST) this.send({ roi: box, polygon: [] });
+      } else if (this.tool === "rectangle" && Math.min(box.width, box.height) >= LEAST) {
+        this.send({ roi: box, polygon: [] });
+      }
     }
     stage.redraw();
   },
@@ -123,7 +125,8 @@ export const region = {
     if (document.activeElement !== $("#defect")) $("#defect").value = side ?? "";
     $("#no-defect").disabled = side === null;
     $("#tiles").textContent = !patch ? "" :
-      t(passes > 1 ? "region.tiles" : "region.oneTile", { rows: tiles[0], columns: tiles[1], count: passes, width: patch[0], height: patch[1] })
+      t(passes > 1 ? "region.tiles" : "region.oneTile",
+        { rows: tiles[0], columns: tiles[1], count: passes, width: patch[0], height: patch[1] })
       + (side && Math.max(...patch) > side ? ` ${t("region.tooSmall")}` : "");
     $("#reteach").hidden = !(product.recipe && !product.recipe.fresh);
   },

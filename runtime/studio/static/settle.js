@@ -98,7 +98,10 @@ export const settle = {
   // Sets the threshold and the review score that the user tried.
   async apply() {
     const { digest, threshold, review } = this.scores;
-    const wanted = { threshold: threshold * (this.limit ?? 1), review: this.review === undefined ? review : this.review };
+    const wanted = {
+      threshold: threshold * (this.limit ?? 1),
+      review: this.review === undefined ? review : this.review,
+    };
     const done = await this.app.act("threshold", { product: this.app.product, seen: digest, ...wanted });
     if (done !== undefined) {
       this.forget();
@@ -113,13 +116,18 @@ export const settle = {
     const count = pictures.good.length;
     const noted = pictures.good.filter((picture) => picture.notes.length).length;
     const runs = Boolean(teaching?.runs);
-    $("#ready").textContent = count ? t("teach.ready", { count }) + (noted ? ` ${t("teach.noted", { count: noted })}` : "") : t("teach.none");
+    $("#ready").textContent = !count ? t("teach.none")
+      : t("teach.ready", { count }) + (noted ? ` ${t("teach.noted", { count: noted })}` : "");
     $("#teach").disabled = !count || runs;
     $("#teaching").className = teaching?.error ? "refused" : "";
     $("#teaching").textContent = runs ? t("teach.runs") : teaching?.error ? t("teach.failed", { error: teaching.error })
-      : !recipe ? "" : recipe.fresh ? t("teach.done", { count: recipe.shots }) : t("teach.stale", { count: recipe.shots });
-    const facts = !recipe || runs ? [] : [recipe.provisional ? t("teach.provisional") : "", t("teach.look")].filter(Boolean);
-    if ($("#taught").textContent !== facts.join("")) $("#taught").replaceChildren(...facts.map((fact) => make("p", fact, "note")));
+      : !recipe ? "" : recipe.fresh ? t("teach.done", { count: recipe.shots })
+      : t("teach.stale", { count: recipe.shots });
+    const facts = !recipe || runs ? []
+      : [recipe.provisional ? t("teach.provisional") : "", t("teach.look")].filter(Boolean);
+    if ($("#taught").textContent !== facts.join("")) {
+      $("#taught").replaceChildren(...facts.map((fact) => make("p", fact, "note")));
+    }
     $("#gather button").textContent = t(this.gathering ? "settle.stop" : "settle.start");
     $("#gather button").disabled = !recipe;
     $("#gathered").textContent = !recipe ? t("settle.untaught")
@@ -144,7 +152,8 @@ export const settle = {
       $("#review").checked = review !== null;
       if (review !== null) $("#from").value = Math.round(100 * review);
     }
-    const count = (kind, reached) => relative.filter((one) => one.kind === kind && (one.score >= limit) === reached).length;
+    const count = (kind, reached) =>
+      relative.filter((one) => one.kind === kind && (one.score >= limit) === reached).length;
     const of = (kind) => relative.filter((one) => one.kind === kind).length;
     const parts = [t("settle.good", { rejected: count("good", true), count: of("good") })];
     if (of("bad")) parts.push(t("settle.bad", { missed: count("bad", false), count: of("bad") }));
@@ -161,17 +170,25 @@ export const settle = {
     const tiles = changing.slice(0, 60).map((one) => {
       const picture = product.pictures[one.kind].find((known) => known.name === one.name) ?? one;
       const becomes = one.score >= limit ? t("settle.becomesReject") : t("settle.becomesGood");
-      return tile(product.id, one.kind, { ...picture, notes: [] }, () => collect.view(one.kind, picture), `${SIGNS[one.kind]} ${t(`kind.${one.kind}`)} → ${becomes}`);
+      const caption = `${SIGNS[one.kind]} ${t(`kind.${one.kind}`)} → ${becomes}`;
+      const view = () => collect.view(one.kind, picture);
+      return tile(product.id, one.kind, { ...picture, notes: [] }, view, caption);
     });
-    $("#changing").replaceChildren(...(tiles.length ? tiles : [make("p", t(this.limit === null ? "settle.move" : "settle.nobody"), "hint")]));
+    $("#changing").replaceChildren(
+      ...(tiles.length ? tiles : [make("p", t(this.limit === null ? "settle.move" : "settle.nobody"), "hint")]));
   },
 
   // Shows the thresholds that the server proposes, as buttons.
   propose({ settled, separated, fewest }, threshold) {
     const have = this.app.state.product.pictures.settle.length;
     const offers = [];
-    if (settled) offers.push([t("settle.take", { limit: number(settled / threshold), count: have }), () => this.take()]);
-    if (separated && Math.abs(separated.threshold / threshold - 1) > 0.005) offers.push([t("settle.between", { limit: number(separated.threshold / threshold) }), () => this.consider(separated.threshold / threshold)]);
+    if (settled) {
+      offers.push([t("settle.take", { limit: number(settled / threshold), count: have }), () => this.take()]);
+    }
+    const between = separated ? separated.threshold / threshold : 1;
+    if (Math.abs(between - 1) > 0.005) {
+      offers.push([t("settle.between", { limit: number(between) }), () => this.consider(between)]);
+    }
     const key = JSON.stringify([offers.map(([text]) => text), fewest - have]);
     if (key === this.offered) return;
     this.offered = key;
@@ -203,7 +220,9 @@ export const settle = {
     const low = Math.min(...logs, Math.log(0.5)) - 0.1;
     const high = Math.max(...logs, Math.log(2)) + 0.1;
     const x = (log) => LEFT + (log - low) / (high - low) * (width - LEFT - RIGHT);
-    this.scale = { low, high, value: (place) => Math.min(Math.max(low + (place - LEFT) / (width - LEFT - RIGHT) * (high - low), low), high) };
+    const value = (place) =>
+      Math.min(Math.max(low + (place - LEFT) / (width - LEFT - RIGHT) * (high - low), low), high);
+    this.scale = { low, high, value };
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
     pen.font = "13px system-ui, sans-serif";
@@ -243,7 +262,8 @@ export const settle = {
     level(Math.log(limit), [], 3);
     pen.fillStyle = INK;
     pen.textAlign = "center";
-    pen.fillText(number(limit), Math.min(Math.max(x(Math.log(limit)), LEFT + 16), width - RIGHT - 16), floor + AXIS / 2);
+    const middle = Math.min(Math.max(x(Math.log(limit)), LEFT + 16), width - RIGHT - 16);
+    pen.fillText(number(limit), middle, floor + AXIS / 2);
     pen.textAlign = "left";
     if (x(Math.log(limit)) > LEFT + 70) pen.fillText(t("verdict.good"), LEFT, floor + AXIS / 2);
     pen.textAlign = "right";

@@ -81,10 +81,12 @@ export const stage = {
     const source = this.app.state.source;
     $("#empty").hidden = found.number !== null;
     $("#empty b").textContent = t(source ? "stage.waiting" : "stage.none");
-    $("#empty p").textContent = source ? source.error || t("stage.waitingHint", { name: source.name }) : t(this.app.product ? "stage.noneHint" : "stage.firstHint");
+    $("#empty p").textContent = source ? source.error || t("stage.waitingHint", { name: source.name })
+      : t(this.app.product ? "stage.noneHint" : "stage.firstHint");
+    const isOld = found.age > 5 && source?.address !== "photos";
+    const old = isOld ? t("stage.old", { seconds: Math.round(found.age) }) : "";
     $("#said").textContent = found.number === null ? "" :
-      [found.name, `${found.width}×${found.height}`, found.age > 5 && source?.address !== "photos" ? t("stage.old", { seconds: Math.round(found.age) }) : "", source?.error]
-        .filter(Boolean).join(" · ");
+      [found.name, `${found.width}×${found.height}`, old, source?.error].filter(Boolean).join(" · ");
   },
 
   // Returns the scale from frame pixels to the canvas, the left and top of the picture in it, and the canvas's size.

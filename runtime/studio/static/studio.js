@@ -90,7 +90,8 @@ const app = {
     for (const part of [products, region, collect, settle]) part.show();
     if (state.product?.error) $("#refused").textContent = state.product.error;
     const next = STEPS[STEPS.indexOf(this.step) + 1];
-    $("#onward").hidden = !next || !state.product || !(isDone(this.step, state) || ["region", "settle"].includes(this.step));
+    $("#onward").hidden = !next || !state.product
+      || !(isDone(this.step, state) || ["region", "settle"].includes(this.step));
     $("#onward button").textContent = next ? t("onward", { step: t(`step.${next}`) }) : "";
   },
 
@@ -170,7 +171,8 @@ async function poll() {
 }
 
 const KEYS = {
-  " ": () => collect.take("good"), b: () => collect.take("bad"), u: () => collect.take("settle"), z: () => collect.back(),
+  " ": () => collect.take("good"), b: () => collect.take("bad"), u: () => collect.take("settle"),
+  z: () => collect.back(),
   h: () => $("#heat").click(), t: () => settle.teach(),
   arrowright: () => $("#next").click(), arrowleft: () => $("#previous").click(),
 };

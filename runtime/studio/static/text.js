@@ -28,6 +28,8 @@ export async function speak(code) {
 
 // Returns a number as the chosen language writes it.
 export const number = (value, digits = 2, options = {}) =>
-  new Intl.NumberFormat(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits, ...options }).format(value);
+  new Intl.NumberFormat(language(), {
+    minimumFractionDigits: digits, maximumFractionDigits: digits, ...options,
+  }).format(value);
 // Returns a part's score as text. It is rounded down, so that 1.00 is never shown for a part below the threshold.
 export const score = (value) => number(Math.min(value, 999), 2, { roundingMode: "floor" });

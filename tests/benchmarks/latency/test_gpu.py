@@ -35,7 +35,8 @@ class KernelsOnCpu:
 
     def Search(self, banks: Sequence[Bank], max_queries: int) -> Any:  # noqa: N802 - the module's name
         def run(
-            queries: Sequence[torch.Tensor], out: Sequence[tuple[torch.Tensor, torch.Tensor]], stream: int,  # noqa: ARG001
+            queries: Sequence[torch.Tensor], out: Sequence[tuple[torch.Tensor, torch.Tensor]],
+            stream: int,  # noqa: ARG001
         ) -> None:  # fmt: skip
             assert all(len(some) <= max_queries for some in queries)
             arrays = [some.float().numpy() for some in queries]
@@ -65,7 +66,10 @@ class KernelsOnCpu:
 
         return SimpleNamespace(run=run)
 
-    def resize(self, frame: torch.Tensor, size: tuple[int, int], out: torch.Tensor, stream: int) -> None:  # noqa: ARG002
+    def resize(
+        self, frame: torch.Tensor, size: tuple[int, int], out: torch.Tensor,
+        stream: int,  # noqa: ARG002
+    ) -> None:  # fmt: skip
         out.copy_(torch.from_numpy(self._on_cpu.resize(frame.numpy(), size, None, "rgb")))
 
 

@@ -31,7 +31,8 @@ def library(request: pytest.FixtureRequest) -> Library:
 
 
 def settings(library: Library, **wanted: int) -> BuildSettings:
-    return BuildSettings(**{name: value for name, value in wanted.items() if name in library.settings})  # type: ignore[arg-type]
+    known = {name: value for name, value in wanted.items() if name in library.settings}
+    return BuildSettings(**known)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,8 @@ class Soak:
         for incoming in self._incoming:
             incoming.mkdir()
         (folder / "line.toml").write_text(
-            f'engine = "{engine}"\n[output]\njson = "results.jsonl"\nwebhook = "http://127.0.0.1:{self._webhook.port}/"\n'
+            f'engine = "{engine}"\n[output]\njson = "results.jsonl"\n'
+            f'webhook = "http://127.0.0.1:{self._webhook.port}/"\n'
             'rejects = "rejects"\nrejects_limit_mb = 5.0\n'
             + "".join(f'[[source]]\nname = "{name}"\nrecipe = "{recipe}"\n{rest}\n' for name, rest in sources.items())
         )

@@ -62,7 +62,8 @@ def test_without_a_margin_the_loss_is_zero() -> None:
 @pytest.mark.parametrize("distance", ["euclidean", "squared"])
 def test_the_margin_has_a_gradient_where_a_feature_is_the_prototype(distance: str) -> None:
     prototypes = PROTOTYPES.clone().requires_grad_()
-    losses.margin(PROTOTYPES[None], prototypes, 3.0, distance, "channels").backward()  # type: ignore[arg-type, no-untyped-call]
+    margin = losses.margin(PROTOTYPES[None], prototypes, 3.0, distance, "channels")  # type: ignore[arg-type]
+    margin.backward()  # type: ignore[no-untyped-call]
     assert prototypes.grad is not None
     assert prototypes.grad.isfinite().all()
 
