@@ -51,8 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="also the graph that AnoPLe recipes need; added to an existing engine")  # fmt: skip
     parser.add_argument("--triton", type=Path, metavar="DIR",
                         help="make no engine: add the existing one to this Triton model repository")  # fmt: skip
-    parser.add_argument("--triton-device", default="gpu", choices=get_args(Device), help="where Triton runs it")
-    parser.add_argument("--max-batch", type=int, default=8, metavar="N", help="most views Triton runs at once")
+    parser.add_argument(
+        "--triton-device", default="gpu", choices=get_args(Device), help="where Triton runs it (default gpu)"
+    )
+    parser.add_argument("--max-batch", type=int, default=8, metavar="N",
+                        help="most views Triton runs at once (default 8)")  # fmt: skip
     parser.add_argument("--fused", type=Path, metavar="OUT.onnx",
                         help="make no engine: write the existing one and --recipe as one ONNX file")  # fmt: skip
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="the product of --fused")

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     need.add_argument("--out", type=Path, required=True, metavar="FILE", help="the recipe to write (.safetensors)")
     need.add_argument("--shots", type=int, metavar="K", help="learn from the first K photos (default: all)")
     need.add_argument("--suffixes", default=None, metavar="WHAT",
-                      help="what can be wrong with it: generic, a benchmark object's list by name, "
+                      help="what can be wrong with it: generic (default), a benchmark object's list by name, "
                            "or a text file with one defect a line")  # fmt: skip
     add_view(parser.add_argument_group("where to look"))
     add_rejection(parser.add_argument_group("when to reject"))
