@@ -115,14 +115,22 @@ void Cells::append(const float* rows, int64_t count, int64_t first, int threads)
   centres_.search(rows, count, product.data(), home.data(), threads);
   std::vector<std::vector<int64_t>> arrived(members_.size());
   for (int64_t row = 0; row < count; ++row) arrived[static_cast<size_t>(home[static_cast<size_t>(row)])].push_back(row);
-  std::vector<float> gathered;
+  // First allocate everything: if memory runs out, no cell has changed.
+  size_t most = 0;
   for (size_t cell = 0; cell < members_.size(); ++cell) {
-    gathered.clear();
+    most = std::max(most, arrived[cell].size());
+    members_[cell].reserve(static_cast<int64_t>(arrived[cell].size()));
+    numbers_[cell].reserve(numbers_[cell].size() + arrived[cell].size());
+  }
+  std::vector<float> gathered(most * static_cast<size_t>(width_));
+  Buffer<uint32_t> scratch = members_[0].make_scratch();
+  for (size_t cell = 0; cell < members_.size(); ++cell) {
+    float* to = gathered.data();
     for (int64_t row : arrived[cell]) {
-      gathered.insert(gathered.end(), rows + row * width_, rows + (row + 1) * width_);
+      to = std::copy_n(rows + row * width_, width_, to);
       numbers_[cell].push_back(first + row);
     }
-    members_[cell].append(gathered.data(), static_cast<int64_t>(arrived[cell].size()));
+    members_[cell].write(gathered.data(), static_cast<int64_t>(arrived[cell].size()), scratch);
   }
 }
 

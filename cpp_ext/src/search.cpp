@@ -112,40 +112,53 @@ void Bank::append(const float* rows, int64_t count) {
   if (count == 0) return;
   require(rows != nullptr, "rows is null");
   for (int64_t row = 0; row < count; ++row)
-    require(std::isfinite(peak_of(rows + row * width_, width_)),
-            "row " + std::to_string(row) + " holds a value that is not finite: finite numbers are accepted");
+    if (!std::isfinite(peak_of(rows + row * width_, width_)))
+      throw Invalid("row " + std::to_string(row) + " holds a value that is not finite: finite numbers are accepted");
   if (cells_) {
     cells_->append(rows, count, rows_, 0);
     rows_ += count;
     return;
   }
+  Buffer<uint32_t> scratch = make_scratch();
+  reserve(count);
+  write(rows, count, scratch);
+}
+
+void Bank::reserve(int64_t count) {
   const int64_t panels = round_up(rows_ + count, kColumns) / kColumns;
-  if (static_cast<size_t>(panels * panel_bytes()) > panels_.size()) {
-    auto grow = [panels](auto& buffer, int64_t each) {
-      std::remove_reference_t<decltype(buffer)> larger(static_cast<size_t>(panels * each));
-      if (buffer.size()) std::memcpy(larger.data(), buffer.data(), buffer.size() * sizeof(buffer[0]));
-      return larger;
-    };
-    Buffer<char> grown = grow(panels_, panel_bytes());
-    Buffer<float> scales = precision_ == GP_INT8 ? grow(scales_, kColumns) : Buffer<float>();
-    Buffer<int32_t> sums = precision_ == GP_INT8 ? grow(sums_, kColumns) : Buffer<int32_t>();
-    panels_ = std::move(grown);
-    scales_ = std::move(scales);
-    sums_ = std::move(sums);
-  }
+  if (static_cast<size_t>(panels * panel_bytes()) <= panels_.size()) return;
+  auto grow = [panels](auto& buffer, int64_t each) {
+    std::remove_reference_t<decltype(buffer)> larger(static_cast<size_t>(panels * each));
+    if (buffer.size()) std::memcpy(larger.data(), buffer.data(), buffer.size() * sizeof(buffer[0]));
+    return larger;
+  };
+  Buffer<char> grown = grow(panels_, panel_bytes());
+  Buffer<float> scales = precision_ == GP_INT8 ? grow(scales_, kColumns) : Buffer<float>();
+  Buffer<int32_t> sums = precision_ == GP_INT8 ? grow(sums_, kColumns) : Buffer<int32_t>();
+  panels_ = std::move(grown);
+  scales_ = std::move(scales);
+  sums_ = std::move(sums);
+}
+
+Buffer<uint32_t> Bank::make_scratch() const {
+  return Buffer<uint32_t>(static_cast<size_t>(kColumns * padded_ / per_word(precision_)));
+}
+
+void Bank::write(const float* rows, int64_t count, Buffer<uint32_t>& scratch) {
+  if (count == 0) return;
+  const int64_t panels = round_up(rows_ + count, kColumns) / kColumns;
   const int64_t words = padded_ / per_word(precision_);
-  Buffer<uint32_t> packed(static_cast<size_t>(kColumns * words));
   for (int64_t panel = rows_ / kColumns; panel < panels; ++panel) {
     const int64_t start = std::max(rows_, panel * kColumns);
     // Columns without a row repeat the last row. That changes no result: the search takes the first of equal products.
     for (int64_t at = start; at < (panel + 1) * kColumns; ++at)
-      pack(rows + std::min(at - rows_, count - 1) * width_, at, packed.data() + at % kColumns * words);
+      pack(rows + std::min(at - rows_, count - 1) * width_, at, scratch.data() + at % kColumns * words);
     uint32_t* to = reinterpret_cast<uint32_t*>(panels_.data() + panel * panel_bytes());
     constexpr int64_t kLine = 16;  // words of a cache line; one line of every row at a time
     for (int64_t first = 0; first < words; first += kLine)
       for (int64_t word = first; word < std::min(words, first + kLine); ++word)
         for (int64_t column = start % kColumns; column < kColumns; ++column)
-          to[word * kColumns + column] = packed[static_cast<size_t>(column * words + word)];
+          to[word * kColumns + column] = scratch[static_cast<size_t>(column * words + word)];
   }
   rows_ += count;
 }

@@ -20,7 +20,7 @@ class Bank {
   Bank& operator=(Bank&&) noexcept;
   ~Bank();
 
-  // rows: [count,width] without gaps, finite.
+  // rows: [count,width] without gaps, finite. If memory runs out, the bank stays as it was.
   void append(const float* rows, int64_t count);
 
   int64_t rows() const { return rows_; }
@@ -45,9 +45,15 @@ class Bank {
  private:
   struct Prepared;
   Prepared prepare(const float* queries, int64_t count, int threads) const;
+  // The two steps of append. Only the first allocates memory, and it changes nothing that a search sees. scratch: words
+  // of one panel, as make_scratch returns.
+  void reserve(int64_t count);
+  void write(const float* rows, int64_t count, Buffer<uint32_t>& scratch);
+  Buffer<uint32_t> make_scratch() const;
   // Write one row as 4-byte words. int8: also store its scale and its sum, as those of row `at`.
   void pack(const float* row, int64_t at, uint32_t* words);
   int64_t panel_bytes() const;
+  friend class Cells;
 
   int64_t width_, padded_;  // padded_: the width, rounded up to whole steps of the kernels
   gp_precision precision_;

@@ -1,10 +1,36 @@
 // Compares the C API with plain loops, for processors where Python does not run. Prints the differences, and exits with
-// 1 if the search is outside its error bound. Prints the resized picture as a hash, to be compared with Pillow's.
+// 1 if the search is outside its error bound, or if a bank changes when memory runs out. Prints the resized picture as
+// a hash, to be compared with Pillow's.
 #include <goodparts.h>
 
+#include <atomic>
 #include <cmath>
+#include <cstddef>
 #include <cstdio>
+#include <cstdlib>
+#include <new>
 #include <vector>
+
+namespace {
+
+// How many allocations succeed before one fails; below 0 none fails.
+std::atomic<long> allocations_left{-1};
+
+void* allocate(size_t size, size_t alignment) {
+  if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
+  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  return memory ? memory : throw std::bad_alloc();
+}
+
+}  // namespace
+
+// These replace the allocation functions of the whole program, the library included.
+void* operator new(size_t size) { return allocate(size, alignof(std::max_align_t)); }
+void* operator new(size_t size, std::align_val_t alignment) { return allocate(size, static_cast<size_t>(alignment)); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -57,17 +83,50 @@ bool check_search(gp_precision precision, int rows, int queries, int width) {
   return good;
 }
 
+// Return rows around 40 directions, which a partition finds.
+std::vector<float> grouped_rows(int count, int width) {
+  const std::vector<float> ways = unit_rows(40, width);
+  std::vector<float> made = unit_rows(count, width);
+  for (size_t at = 0; at < made.size(); ++at) {
+    const size_t columns = static_cast<size_t>(width);
+    made[at] = 0.9f * made[at] + ways[at / columns % 40 * columns + at % columns];
+  }
+  return made;
+}
+
+// Check that a bank is as before when memory runs out while rows are appended, at whichever allocation that happens.
+bool check_append_without_memory(gp_precision precision, bool divided) {
+  const int rows = 6000, more = 500, queries = 100, width = 32;
+  const std::vector<float> all = grouped_rows(rows + more, width);
+  const float* added = all.data() + static_cast<size_t>(rows) * width;
+  std::vector<float> before(static_cast<size_t>(queries)), after(before.size());
+  gp_bank* bank = gp_bank_create(width, precision, nullptr);
+  float recall = 0;
+  bool good = bank && gp_bank_append(bank, all.data(), rows, nullptr) &&
+              (!divided || gp_bank_partition(bank, all.data(), queries, 0.95f, 1, &recall, nullptr)) &&
+              gp_bank_search(bank, added, queries, before.data(), nullptr, 1, nullptr);
+  int failures = 0;
+  for (bool appended = false; good && !appended; ++failures) {
+    gp_error error = {};
+    allocations_left = failures;
+    appended = gp_bank_append(bank, added, more, &error);
+    allocations_left = -1;
+    good = gp_bank_search(bank, added, queries, after.data(), nullptr, 1, nullptr);
+    if (!appended) good = good && error.code == GP_MEMORY && gp_bank_rows(bank) == rows && after == before;
+  }
+  std::printf("append without memory, precision %d%s: unchanged at each of %d allocations\n", precision,
+              divided ? ", divided" : "", failures - 1);
+  good = good && failures > 1 && gp_bank_rows(bank) == rows + more && after != before;
+  gp_bank_free(bank);
+  return good;
+}
+
 // Check the partition with rows around 40 directions. The queries with which the recall is measured are searched again.
 bool check_partition(gp_precision precision) {
   const int rows = 6000, queries = 300, width = 32;
-  const std::vector<float> ways = unit_rows(40, width);
-  const auto around = [&](int count) {
-    std::vector<float> made = unit_rows(count, width);
-    for (size_t at = 0; at < made.size(); ++at)
-      made[at] = 0.9f * made[at] + ways[at / width % 40 * static_cast<size_t>(width) + at % width];
-    return made;
-  };
-  const std::vector<float> bank_rows = around(rows), query_rows = around(queries);
+  const std::vector<float> all = grouped_rows(rows + queries, width);
+  const std::vector<float> bank_rows(all.begin(), all.begin() + rows * width);
+  const std::vector<float> query_rows(all.begin() + rows * width, all.end());
   std::vector<float> exact(static_cast<size_t>(queries)), found(exact.size());
   gp_bank* bank = gp_bank_create(width, precision, nullptr);
   float recall = 0;
@@ -89,6 +148,8 @@ bool check_partition(gp_precision precision) {
 int main() {
   bool good = true;
   for (gp_precision precision : {GP_FP32, GP_BF16, GP_INT8}) good = check_partition(precision) && good;
+  for (gp_precision precision : {GP_FP32, GP_BF16, GP_INT8})
+    for (bool divided : {false, true}) good = check_append_without_memory(precision, divided) && good;
   for (gp_precision precision : {GP_FP32, GP_BF16, GP_INT8})
     for (int rows : {1, 33, 200}) good = check_search(precision, rows, 17, 70) && good;
 

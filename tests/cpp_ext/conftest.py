@@ -18,7 +18,7 @@ def _build(name: str, *options: str, targets: tuple[str, ...], of_runtime: str) 
 @pytest.fixture(scope="session")
 def built() -> Path:
     """Return the folder with libgoodparts and its examples."""
-    return _build("plain", targets=("goodparts", "score_a_frame"), of_runtime="inspect")
+    return _build("plain", targets=("goodparts", "score_a_frame", "check_core"), of_runtime="inspect")
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,11 @@ def test_the_example_in_c(built: Path) -> None:
 
 
 @needs_cmake
+def test_the_c_api_agrees_with_plain_loops_and_survives_a_lack_of_memory(built: Path) -> None:
+    assert run(built / "check_core").splitlines()[-1] == f"resize {pillows_hash():08x}"
+
+
+@needs_cmake
 def test_nothing_crashes_under_the_address_sanitizer(sanitized: Path) -> None:
     assert run(sanitized / "fuzz_api", "1000").startswith("1000 runs")
 
