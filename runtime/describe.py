@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ BAR = 40
 """The longest bar of a histogram, in characters."""
 BEYOND_SHOWN = 20
 """At most this many of the unlabelled parts above a threshold are named."""
+FAR = 1.5
+"""A part with this score that is accepted is warned of."""
 TURNED_SHOWN = 20
 """At most this many of the past rejects that become good are named."""
 
@@ -202,7 +205,7 @@ def describe_learned(path: Path, recipe: Recipe) -> list[str]:
         lines += [
             f"  The threshold aims to reject {_percent(rate)} of good parts. About {missing} more good photos would "
             "verify that:",
-            f"    goodparts calibrate --recipe {path} --good DIR (or --unlabelled DIR: parts as they come)",
+            f"    goodparts calibrate --recipe {_word(path)} --good DIR (or --unlabelled DIR: parts as they come)",
         ]
     return lines
 
@@ -253,6 +256,9 @@ def describe_thresholds(header: RecipeHeader) -> list[str]:
     ]
     if thresholds.review is not None:
         lines.insert(1, f"  review from score {thresholds.review:g}")
+    if not header.has_calibrated_threshold:
+        calibrated = format_score(calibration.image.threshold(rate) / thresholds.image)
+        lines.insert(1, f"  set by hand; the calibrated threshold is {calibrated}")
     if header.is_provisional:
         lines.append(f"  {PROVISIONAL}")
     elif missing := calibration.photos_missing(rate):
@@ -266,12 +272,14 @@ def describe_thresholds(header: RecipeHeader) -> list[str]:
 def _describe_rates(header: RecipeHeader, today: float) -> list[str]:
     """Return the threshold for each of RATES, as a multiple of today's, and how many photos would verify it."""
     calibration = header.calibration
+    scores = np.array(calibration.image.scores)
     lines = ["  threshold for each share of good parts rejected (1.00 is today's):"]
     for rate in RATES:
+        threshold = calibration.image.threshold(rate)
+        reached = f"{int((scores >= threshold).sum())} of {len(scores)} scores reach it"
         missing = calibration.photos_missing(rate)
-        verified = f"about {missing} more good photos would verify it" if missing else "these photos verify it"
-        relative = calibration.image.threshold(rate) / today
-        lines.append(f"    {_percent(rate):>4}  {format_score(relative)}; {verified}")
+        verified = f"; about {missing} more good photos would verify it" if missing else ""
+        lines.append(f"    {_percent(rate):>4}  {format_score(threshold / today)}; {reached}{verified}")
     return lines
 
 
@@ -299,12 +307,12 @@ def describe_proposal(path: Path, recalibration: Recalibration, taken: bool) -> 
         lines.append(f"  {PROVISIONAL}")
     if calibration.source == "further photos" and len(scores) < SOUND_PHOTOS:
         lines.append(
-            f"  warning: a threshold from {len(scores)} photos is rough, and one odd part moves it far: give "
+            f"  warning: a threshold from so few photos ({len(scores)}) is rough, and one odd part moves it far: give "
             f"{SOUND_PHOTOS} or more"
         )
     if recalibration.settlement is not None:
         lines += describe_settlement(recalibration.settlement)
-    return lines + describe_seen(recalibration, old, new if taken else old)
+    return lines + describe_seen(path, recalibration, old, new if taken else old)
 
 
 def describe_settlement(settlement: Settlement) -> list[str]:
@@ -323,7 +331,9 @@ def describe_settlement(settlement: Settlement) -> list[str]:
         lines.append(f"    {low:5.2f} to {high:5.2f} {bar:{BAR}} {count:4d}  {', '.join(marks)}".rstrip())
     beyond = settlement.beyond()
     expected = settlement.rate * len(settlement.scores)
-    lines.append(f"  {len(beyond)} of them reach it; about {expected:.0f} good ones are expected to. Look at them:")
+    lines.append(
+        f"  {len(beyond)} of them reach it, about {expected:.0f} of these are expected to be good. Look at them:"
+    )
     for index in beyond[:BEYOND_SHOWN]:
         lines.append(f"    {format_score(settlement.scores[index] / settlement.today):>5}  {settlement.names[index]}")
     if len(beyond) > BEYOND_SHOWN:
@@ -331,10 +341,13 @@ def describe_settlement(settlement: Settlement) -> list[str]:
     return lines
 
 
-def describe_seen(recalibration: Recalibration, scale: Thresholds, written: Thresholds | None = None) -> list[str]:
+def describe_seen(
+    path: Path, recalibration: Recalibration, scale: Thresholds, written: Thresholds | None = None
+) -> list[str]:
     """Return how bad photos score beside good ones, and a warning if no photo reaches the threshold.
 
     Args:
+        path: The recipe's file.
         recalibration: What was calibrated, and on which photos.
         scale: The thresholds whose score 1.00 is the scale of the scores.
         written: The thresholds that the file will hold, which a later `--threshold` multiplies; None: `scale`.
@@ -345,15 +358,16 @@ def describe_seen(recalibration: Recalibration, scale: Thresholds, written: Thre
     thresholds = recalibration.recipe.header.thresholds
     if seen < thresholds.image:
         lines.append(
-            "  No part seen so far reaches this threshold (the highest score is "
-            f"{format_score(thresholds.score(float(seen)))} of it): try it on bad parts with --bad."
+            "  No part seen so far reaches this threshold. Try it on bad parts: "
+            f"goodparts calibrate --recipe {_word(path)} --bad DIR"
         )
     if photos is not None:
         proposal, mistakes = photos.proposal, photos.rejected + photos.missed
         factor = f"{(written or scale).score(proposal.threshold):.4g}"
         best = (
             f"  a threshold of {format_score(scale.score(proposal.threshold))} makes the fewest mistakes, "
-            f"{proposal.rejected} rejected and {proposal.missed} missed: `goodparts calibrate --threshold {factor}`"
+            f"{proposal.rejected} rejected and {proposal.missed} missed: goodparts calibrate --recipe {_word(path)} "
+            f"--threshold {factor}"
         )
         lines += [
             f"  good photos score {_spread(photos.good_scores, scale)}, bad ones {_spread(photos.bad_scores, scale)}",
@@ -362,6 +376,11 @@ def describe_seen(recalibration: Recalibration, scale: Thresholds, written: Thre
             "  no threshold makes fewer mistakes" if proposal.rejected + proposal.missed == mistakes else best,
         ]
     return lines
+
+
+def _word(path: Path) -> str:
+    """Return a path as a word of a command line."""
+    return shlex.quote(str(path))
 
 
 def _percent(rate: float) -> str:
@@ -384,6 +403,12 @@ def describe_change(path: Path, change: Change) -> list[str]:
     """
     before, after = change.before.header, change.after.header
     lines = [f"{path}: recipe for {before.product!r}", *map(_describe_effect, change.photos)]
+    lines += [
+        f"  warning: {effect.name} scores far above the threshold: accept it only if the part is good, because "
+        "what makes it score so high will pass from then on"
+        for effect in change.photos
+        if len(after.shots) > len(before.shots) and effect.before >= FAR
+    ]
     for what, level in (("rejecting parts", "image"), ("outlines", "pixel")):
         old, new = getattr(before.thresholds, level), getattr(after.thresholds, level)
         becomes = "stays" if old == new else f"becomes {format_score(new / old)} times today's"

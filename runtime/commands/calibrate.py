@@ -12,6 +12,7 @@ from ..core.files import printable, require_folder_of
 from ..core.preprocess import load_rgb
 from ..describe import describe_proposal
 from ..detector import Detector
+from ..inspection import format_score
 from ..recipe.recalibrate import Recalibration, recalibrate
 from ..recipe.recipe import Recipe
 from ..recipe.refit import encode_for
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     encode = encode_for(detector.engine, detector.recipe)
     recalibration = recalibrate(detector.recipe, encode, args.good, args.bad, rate, args.unlabelled)
     print_lines(describe_proposal(args.recipe, recalibration, args.take))
+    before, after = recalibration.before.header.thresholds, recalibration.recipe.header.thresholds
+    proposed = format_score(before.score(after.image))
     if args.sheet is not None:
         _write_sheet(args.sheet, detector, recalibration)
     if missed := recalibration.missed_more:
@@ -86,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         recalibration.recipe.save(out, signer)
         print_lines([f"{out} is written; a running watch uses it from the next frame"])
     else:
-        print("nothing was changed: --take writes it")
+        print(f"nothing was changed: --take writes the proposed threshold, {proposed}")
     return 0
 
 
@@ -128,4 +131,7 @@ def _write_sheet(file: Path, detector: Detector, recalibration: Recalibration) -
         frame = load_rgb(recalibration.unlabelled[index])
         sheet.add(recalibration.unlabelled[index], frame, detector.predict(frame))
     sheet.close()
-    print_lines([f"  {printable(file)} {'shows them' if settlement.beyond() else 'is not written: there are none'}"])
+    if settlement.beyond():
+        print_lines([f"  {printable(file)} shows them; their scores there are by the proposed threshold"])
+    else:
+        print_lines([f"  {printable(file)} is not written: there are none"])

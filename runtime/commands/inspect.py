@@ -105,6 +105,9 @@ def run(args: argparse.Namespace) -> int:
         verdicts.close()
         overlays.close()
     verdicts.print_totals()
+    written = [target for target in (args.overlays, args.sheet) if target is not None]
+    if written:
+        print_lines([f"pictures: {' and '.join(map(printable, written))}"], sys.stderr)
     if verdicts.unreadable:
         return 2
     if args.fail_on_reject and verdicts.counts["reject"]:

@@ -42,11 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     require_folder_of(args.out)
     view = read_view(args)
-    [photo, *_] = choose_shots(args.images, args.shots)
+    photos = choose_shots(args.images, args.shots)
     engine = Engine.open(args.engine, backend=args.backend, precision=args.precision, threads=args.threads, verify=True)
     recipe = teach(
-        args.images, args.product, engine=engine, view=view, shots=args.shots, false_reject_rate=args.false_reject_rate,
+        photos, args.product, engine=engine, view=view, false_reject_rate=args.false_reject_rate,
         poses=args.poses, memory_share=args.memory_share,
     )  # fmt: skip
-    write_recipe(args, recipe, engine.encode, args.out, photo)
+    write_recipe(args, recipe, engine.encode, args.out, photos[0])
     return 0

@@ -76,6 +76,7 @@ class Trial:
         patch: The height and width of a patch, in pixels of the first shot.
         seconds: The time that learning took.
         milliseconds: The median time that inspecting a photo took.
+        options: The options of a command that learns the product in the same way.
     """
 
     product: str
@@ -91,6 +92,7 @@ class Trial:
     patch: tuple[float, float]
     seconds: float
     milliseconds: float
+    options: tuple[str, ...] = ()
 
     @property
     def scores(self) -> Floats:
@@ -112,11 +114,11 @@ def find_try_photos(folder: Path) -> TryPhotos:
     """Return the photos of a folder.
 
     Args:
-        folder: A folder with `good` and, where there are bad parts, `bad`; or with MVTec's `train` and `test`; or with
-            photos of good parts only.
+        folder: A folder with `good` and, where there are bad parts, `bad`, in capitals or not; or with MVTec's `train`
+            and `test`; or with photos of good parts only.
 
     Raises:
-        SettingsError: The folder has `bad` and no `good`, or fewer than two photos of good parts.
+        SettingsError: The folder has other folders and no `good`, or fewer than two photos of good parts.
         FileError: The folder does not exist or holds no photo.
     """
     if not folder.is_dir():
@@ -128,14 +130,15 @@ def find_try_photos(folder: Path) -> TryPhotos:
         defects = [path for path in sorted(tested.iterdir()) if path.is_dir()] if tested.is_dir() else []
         good = [folder / "train" / "good", *(path for path in defects if path.name == "good")]
         bad = [path for path in defects if path.name != "good"]
-    elif (folder / "good").is_dir():
-        good, bad = [folder / "good"], [path for path in [folder / "bad"] if path.is_dir()]
-    elif (folder / "bad").is_dir():
-        raise SettingsError(
-            f"{printable(folder)} has bad/ and no good/: put photos of good parts into {folder.name}/good"
-        )
     else:
-        good, bad = [folder], []
+        inside = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+        if inside and "good" not in inside:
+            raise SettingsError(
+                f"{printable(folder)} has the folders {', '.join(printable(Path(name)) for name in inside)} and none "
+                "called good: put photos of good parts into good/ and photos of bad ones into bad/"
+            )
+        good = [inside.get("good", folder)]
+        bad = [inside["bad"]] if "bad" in inside else []
     photos = TryPhotos(good[0], find_images(good), find_images(bad) if bad else [])
     if len(photos.good) < 2:
         raise SettingsError(
@@ -157,6 +160,7 @@ def try_product(
     memory_share: float = 1.0,
     unlabelled: Sequence[Path] = (),
     bad_examples: Sequence[Path] = (),
+    options: Sequence[str] = (),
 ) -> Trial:
     """Learn a product from some photos of a folder and inspect the others.
 
@@ -172,6 +176,7 @@ def try_product(
         memory_share: The share of the patches that is remembered, above 0, at most 1.
         unlabelled: Unsorted photos of parts, or folders of them, which set a second threshold.
         bad_examples: Photos of bad parts, or folders of them, which set a last threshold.
+        options: The options of a command that learns the product in the same way, for the advice.
 
     Returns:
         The results.
@@ -243,4 +248,5 @@ def try_product(
         patch=recipe.header.view.patch(height, width, recipe.header.encoder.grid),
         seconds=seconds,
         milliseconds=statistics.median(spans),
+        options=tuple(options),
     )

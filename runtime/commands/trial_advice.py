@@ -35,7 +35,9 @@ def advise(trial: Trial) -> list[Advice]:
     good, bad = int((~trial.bad).sum()), int(trial.bad.sum())
     tried, images, name = (shlex.quote(str(word)) for word in (trial.folder, trial.images, trial.product))
     recipe = shlex.quote(f"{trial.product.replace(' ', '_').replace('/', '_')}.safetensors")
-    again = f"goodparts try {tried} --product {name}"
+    options = "".join(f" {shlex.quote(word)}" for word in trial.options)
+    again = f"goodparts try {tried} --product {name}{options}"
+    view = trial.detector.recipe.header.view
     height, width = trial.patch
     advice = []
     if bad == 0:
@@ -51,8 +53,9 @@ def advise(trial: Trial) -> list[Advice]:
                 f"The threshold misses {missed} of {bad} bad parts. Look at them on the sheet. If the defect lights "
                 "up, the threshold is too high: settle in on parts of the line, as in the last step here. If it stays "
                 f"dark, it may be too small: a patch covers {width:.0f}×{height:.0f} pixels of your photo. Inspect "
-                "less of the photo with --roi x,y,width,height, or cut it into tiles.",
-                f"{again} --tiles 2x2",
+                "less of the photo with --roi x,y,width,height, or cut it into tiles. Tiles do not always help: "
+                "compare both sheets.",
+                f"{again} --tiles 2x2" if view.count == 1 else None,
             )
         )
     if rejected:
@@ -71,7 +74,7 @@ def advise(trial: Trial) -> list[Advice]:
         *advice,
         Advice(
             "Keep what is learned, from all your good photos, in a recipe.",
-            f"goodparts teach --images {images} --product {name} --out {recipe}",
+            f"goodparts teach --images {images} --product {name} --out {recipe}{options}",
         ),
         Advice(
             "Watch a camera, a video or a folder with it, and settle in on the first hundred parts.",

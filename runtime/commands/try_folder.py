@@ -43,6 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_threads(engine)
 
 
+LEARNING = ("roi", "mask", "tiles", "overlap", "resize", "false_reject_rate", "poses", "memory_share", "engine",
+            "backend", "precision")  # fmt: skip
+"""The options of `try` that `teach` has too, without the number of shots."""
+
+
+def _learning_options(args: argparse.Namespace) -> list[str]:
+    """Return the words of the options that change how a product is learned, those that differ from their defaults."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words: list[str] = []
+    for name in LEARNING:
+        value = getattr(args, name)
+        if value != parser.get_default(name):
+            option = f"--{name.replace('_', '-')}"
+            words += [option] if value is True else [option, str(value)]
+    return words
+
+
 def run(args: argparse.Namespace) -> int:
     require_folder_of(args.out)
     view = read_view(args)
@@ -58,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         memory_share=args.memory_share,
         unlabelled=args.unlabelled,
         bad_examples=args.bad,
+        options=_learning_options(args),
     )
     write_atomic(args.out, to_html([trial]).encode())
     print_lines([*describe_trial(trial), f"{printable(args.out)} shows all of it: open it in a browser", "next:"])

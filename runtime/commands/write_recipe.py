@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..core.files import printable
+from ..core.files import printable, read_bytes, write_atomic
 from ..core.preprocess import load_rgb
 from ..core.view import View
 from ..describe import describe_learned, describe_seen
@@ -34,10 +34,20 @@ def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: 
         recipe = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=args.review))
     if args.no_shots:
         recipe = dataclasses.replace(recipe, shots=None)
+    former = _keep_former(out)
     recipe.save(out)
     patch = [] if photo is None else [_describe_patch(photo, recipe.header.view, recipe.header.encoder.grid)]
-    told = describe_seen(recalibration, recipe.header.thresholds)
-    print_lines([*describe_learned(out, recipe), *patch, *told, f"  goodparts show {out} prints the details."])
+    told = describe_seen(out, recalibration, recipe.header.thresholds)
+    print_lines([*describe_learned(out, recipe), *patch, *told, f"  goodparts show {out} prints the details.", *former])
+
+
+def _keep_former(out: Path) -> list[str]:
+    """Keep the recipe that is about to be replaced, and return a line that tells where; none if there is none."""
+    if not out.is_file():
+        return []
+    former = out.with_name(f"{out.name}.bak")
+    write_atomic(former, read_bytes(out))
+    return [f"  It replaces a recipe, which is now {printable(former)}."]
 
 
 def _describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:

@@ -235,8 +235,12 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     @property
     def is_provisional(self) -> bool:
         """Whether the threshold rests on copies of a single photo, which do not tell how much good parts differ."""
-        level = self.calibration.image
-        return self.calibration.source == "copies" and self.thresholds.image == level.threshold(self.false_reject_rate)
+        return self.calibration.source == "copies" and self.has_calibrated_threshold
+
+    @property
+    def has_calibrated_threshold(self) -> bool:
+        """Whether the image threshold follows from the calibration, and was not set by hand."""
+        return self.thresholds.image == self.calibration.image.threshold(self.false_reject_rate)
 
     def follow(self, calibration: Calibration, others: Thresholds) -> Thresholds:
         """Return the recipe's thresholds moved to another calibration.

@@ -19,7 +19,9 @@ def test_other_rates_are_described_as_scores_of_today(recipe: Recipe) -> None:
     lines = describe_thresholds(recipe.recalibrate(recipe.header.calibration, 0.05).header)
     for rate, missing in ((0.01, 96), (0.05, 16), (0.1, 6)):
         relative = level.threshold(rate) / level.threshold(0.05)
-        expected = f"{100 * rate:g} %  {format_score(relative)}; about {missing} more good photos would verify it"
+        reached = sum(score >= level.threshold(rate) for score in level.scores)
+        expected = f"{100 * rate:g} %  {format_score(relative)}; {reached} of 3 scores reach it"
+        expected += f"; about {missing} more good photos would verify it"
         assert any(line.endswith(expected) for line in lines)
     assert any(line.startswith("  3 photos cannot verify a rate of 5 %; about 16 more would") for line in lines)
 
@@ -30,6 +32,7 @@ def test_a_recipe_of_one_photo_is_provisional_until_its_threshold_is_set_by_hand
     assert f"  {PROVISIONAL}" in describe_thresholds(single.header)
     by_hand = single.with_thresholds(single.header.thresholds.scaled_by(0.5))
     assert not by_hand.header.is_provisional
+    assert "  set by hand; the calibrated threshold is 2.00" in describe_thresholds(by_hand.header)
     assert not recipe.header.is_provisional
 
 
@@ -37,7 +40,7 @@ def test_a_threshold_above_all_scores_gives_a_warning(recipe: Recipe) -> None:
     highest = max(recipe.header.calibration.image.scores)
     for factor, warned in ((1.01, True), (0.99, False)):
         placed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=highest * factor))
-        told = describe_seen(Recalibration(recipe, placed), placed.header.thresholds)
+        told = describe_seen(Path("r"), Recalibration(recipe, placed), placed.header.thresholds)
         assert any("No part seen so far reaches this threshold" in line for line in told) == warned
 
 
@@ -48,4 +51,4 @@ def test_a_proposed_threshold_is_relative_to_the_one_that_will_be_in_the_file(re
     scores = np.array([now.image], np.float32)
     photos = BadPhotos(scores, 2 * scores, 1, 0, Separation(1.5 * now.image, 0, 0))
     told = "\n".join(describe_proposal(Path("r"), Recalibration(recipe, after, bad_photos=photos), taken))
-    assert f"`goodparts calibrate --threshold {1.5 / 1.3 if taken else 1.5:.4g}`" in told
+    assert f"goodparts calibrate --recipe r --threshold {1.5 / 1.3 if taken else 1.5:.4g}" in told

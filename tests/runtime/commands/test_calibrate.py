@@ -55,7 +55,7 @@ def test_bad_photos_show_the_separation(
     seen = capsys.readouterr().out
     assert "of 1 bad ones" in seen
     assert "no threshold makes fewer mistakes" in seen
-    assert "5 %  1.00; about 16 more good photos would verify it" in seen
+    assert "5 %  1.00; 0 of 3 scores reach it; about 16 more good photos would verify it" in seen
 
 
 def test_a_threshold_can_be_set_by_hand(engine_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_what_is_proposed_is_not_written_unless_it_is_taken(
 ) -> None:
     own = Path(shutil.copy(recipe_file, tmp_path / "own.safetensors"))
     assert calibrate(engine_folder, own, "--good", further) == 0
-    assert "nothing was changed: --take writes it" in capsys.readouterr().out
+    assert "nothing was changed: --take writes the proposed threshold, " in capsys.readouterr().out
     assert own.read_bytes() == recipe_file.read_bytes()
 
 
@@ -108,7 +108,7 @@ def test_a_threshold_that_misses_more_bad_photos_than_todays_is_not_taken(
     bad = photos / "bad"  # called good here as well, so that the threshold lies above it
     assert calibrate(engine_folder, recipe, "--good", bad, "--bad", bad, "--take") == 2
     shown = capsys.readouterr()
-    assert "a threshold from 1 photos is rough" in shown.out
+    assert "a threshold from so few photos (1) is rough" in shown.out
     assert "the proposed threshold misses 1 more of the bad photos than today's" in shown.out
     assert "--take writes no threshold that misses more of --bad than today's" in shown.err
     assert recipe.read_bytes() == before

@@ -56,6 +56,15 @@ def test_poses_and_a_share_of_the_patches_are_remembered(
     capsys.readouterr()
 
 
+def test_a_recipe_that_is_replaced_is_kept(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command) == 0
+    first = Path(command[-1]).read_bytes()
+    assert "replaces" not in capsys.readouterr().out
+    assert main([*command, "--review", "0.8"]) == 0
+    assert "It replaces a recipe, which is now " in capsys.readouterr().out
+    assert Path(f"{command[-1]}.bak").read_bytes() == first
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Callable[[dict[str, int]], Path]:
             (tmp_path / "tried" / name).mkdir(parents=True)
             for _ in range(count):
                 seed += 1
-                draw_part(seed, defect=name.endswith("bad")).save(tmp_path / "tried" / name / f"{seed}.png")
+                draw_part(seed, defect=name.lower().endswith("bad")).save(tmp_path / "tried" / name / f"{seed}.png")
         return tmp_path / "tried"
 
     return make
@@ -56,6 +56,7 @@ def folder(tmp_path: Path) -> Callable[[dict[str, int]], Path]:
         ({"": 3}, 2, (1, 0)),
         ({"": 6}, 4, (2, 0)),
         ({"good": 5, "bad": 2}, 4, (1, 2)),
+        ({"Good": 5, "BAD": 2}, 4, (1, 2)),
         ({"train/good": 2, "test/good": 1, "test/bad": 2}, 2, (1, 2)),
     ],
 )
@@ -65,6 +66,15 @@ def test_photos_are_found_in_the_layouts_that_people_have(
     trial = try_product(folder(counts), "ring", engine=Engine.open())
     assert len(trial.shots) == learned
     assert ((~trial.bad).sum(), trial.bad.sum()) == inspected
+
+
+def test_the_advice_repeats_how_the_product_was_learned(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--roi", "10,10,200,200", "--tiles", "1x2", "--poses"]
+    assert main(["try", str(photos), "--product", "ring", *options, "--out", str(tmp_path / "try.html")]) == 0
+    [teach] = [line for line in capsys.readouterr().out.splitlines() if "goodparts teach" in line]
+    assert teach.endswith(" ".join(options))
 
 
 def test_a_broken_photo_is_listed_and_the_rest_goes_on(folder: Callable[[dict[str, int]], Path]) -> None:
@@ -102,7 +112,7 @@ def test_the_advice_follows_what_was_found(folder: Callable[[dict[str, int]], Pa
     ("counts", "options", "message"),
     [
         ({"good": 1}, [], "holds one photo of a good part: two or more are needed"),
-        ({"bad": 1}, [], "has bad/ and no good/: put photos of good parts into tried/good"),
+        ({"bad": 1}, [], "has the folders bad and none called good: put photos of good parts into good/"),
         ({"good": 3}, ["--shots", "3"], "--shots 3: there are 3 photos of good parts and one must be left"),
         ({"good": 3}, ["--out", "nowhere/sheet.html"], "does not exist; create it first"),
         ({"good": 0}, [], "no pictures in"),
