@@ -99,8 +99,8 @@ class WatchedFolder:
             pictures = "1 picture was" if self._unreported == 1 else f"{self._unreported} pictures were"
             self._unreported = 0
             yield SourceEvent(
-                message=f"{pictures} in {printable(self._folder)} before the start and will not be inspected; backlog = "
-                "true in a settings file has them inspected"
+                message=f"{pictures} in {printable(self._folder)} before the start and will not be inspected; "
+                "backlog = true in a settings file inspects those too"
             )
         while not stop.is_set():
             for name in self._find_settled():
