@@ -54,8 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--take", action="store_true", help="write the threshold that --settle proposes into the recipe"
     )
     parser.add_argument(
-        "--json", default="-", metavar="FILE", help="one JSON line per frame; - is standard output (default)"
-    )
+        "--json", metavar="FILE",
+        help="write one JSON line per frame to this file, or for - to standard output; by default they go to standard "
+        "output unless that is a terminal",
+    )  # fmt: skip
     parser.add_argument(
         "--rejects", metavar="DIR", help="keep rejected frames and their heat-maps in this folder, up to 1 GB"
     )
@@ -188,6 +190,9 @@ def make_settings(args: argparse.Namespace) -> LineSettings:
         return settings if args.settle is None else msgspec.structs.replace(settings, settling=_settling(args))
     if not (args.recipe and args.source):
         raise SettingsError("--recipe and --source are needed, or --line FILE")
+    json = args.json
+    if json is None and not sys.stdout.isatty():  # on a terminal the lines would flood the messages and the table
+        json = "-"
     try:
         sources = tuple(
             SourceSettings(
@@ -199,7 +204,7 @@ def make_settings(args: argparse.Namespace) -> LineSettings:
             )
             for name, address in zip(name_sources(args.source), args.source, strict=True)
         )
-        output = OutputSettings(json=args.json, rejects=args.rejects, metrics=args.metrics, page=args.page,
+        output = OutputSettings(json=json, rejects=args.rejects, metrics=args.metrics, page=args.page,
                                 page_token=args.page_token, page_name=args.page_name,
                                 page_teach=args.page_teach)  # fmt: skip
         return LineSettings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from pathlib import Path
@@ -173,8 +174,26 @@ def read_settings(file: Path) -> LineSettings:
     try:
         settings = msgspec.convert(read_toml(file), LineSettings)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{file}: {str(error).replace('`$.', '`')}") from error
+        raise SettingsError(f"{file}: {_explain(str(error))}") from error
     return _resolved(settings, file.parent)
+
+
+_TABLES = {"": LineSettings, "source": SourceSettings, "output": OutputSettings, "settling": SettlingSettings}
+"""The class of each table's settings, by the table's name."""
+_UNKNOWN_KEY = re.compile(r"Object contains unknown field `(?P<key>.*?)`(?: - at `\$\.(?P<place>(?P<table>\w+).*)`)?")
+"""The pattern of msgspec's message about an unknown key."""
+
+
+def _explain(message: str) -> str:
+    """Return a message of msgspec in the words of a settings file, for an unknown key with those that are known."""
+    unknown = _UNKNOWN_KEY.fullmatch(message)
+    if unknown is None:
+        return message.replace("`$.", "`")
+    known = _TABLES[unknown["table"] or ""].__struct_fields__
+    nearest = difflib.get_close_matches(unknown["key"], known, n=1, cutoff=0.8)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"known keys are {', '.join(known)}"
+    place = f" in {unknown['place']}" if unknown["place"] else ""
+    return f"unknown key {unknown['key']!r}{place}: {hint}"
 
 
 def _resolved(settings: LineSettings, folder: Path) -> LineSettings:

@@ -13,7 +13,7 @@ from ..core.files import read_bytes
 from ..core.scoring import anomaly_map
 from ..core.threads import one_blas_thread
 from ..describe import BEYOND_SHOWN, describe_settlement
-from ..inspection import Inspection
+from ..inspection import Inspection, format_score
 from ..overlay import TILE, draw_found
 from ..recipe.recipe import Recipe
 from ..recipe.refit import fit_to
@@ -176,16 +176,18 @@ class Settling:
 
     def _report_proposal(self, proposal: Settlement) -> None:
         """Report the proposal, and write it if the settings ask for that."""
-        source, relative = self.station.source, proposal.threshold / proposal.today
+        source, relative = self.station.source, format_score(proposal.threshold / proposal.today)
         self._report(
-            f"{source}: proposed from {len(proposal.names)} parts: reject from {relative:.2f} instead of 1.00 (raw "
-            f"{proposal.threshold:.4g} instead of {proposal.today:.4g}), for a false-reject rate of "
-            f"{100 * proposal.rate:g} %"
+            f"{source}: {len(proposal.names)} parts are inspected; they propose to reject from {relative} instead of "
+            f"1.00 (raw {proposal.threshold:.4g} instead of {proposal.today:.4g}), a threshold that "
+            f"{100 * proposal.rate:g} % of good parts reach"
         )
         for line in describe_settlement(proposal):
             self._show(line)
         if not self._takes:
-            self._report(f"{source}: nothing has been changed: apply the proposal on the page, or start with --take")
+            self._report(
+                f"{source}: nothing was changed: write the proposal on the page (--page) or settle in again with --take"
+            )
             return
         try:
             self.take()

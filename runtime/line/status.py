@@ -28,21 +28,23 @@ class SourceStatus(NamedTuple):
 def status_table(sources: Sequence[SourceStatus]) -> list[str]:
     """Return a table as lines of text: a head, and a row per source.
 
-    A row holds the frames per second, the numbers of dropped, rejected and failed frames, and for each stage the
-    median and the 99th percentile in milliseconds. A column for frames to review is added once there is such a frame.
+    A row holds the frames per second, the numbers of inspected, rejected, failed and dropped frames, and for each stage
+    the median and the 99th percentile in milliseconds, those of the whole first. A column for frames to review is added
+    once there is such a frame.
 
     Args:
         sources: The status of each source.
     """
-    counted = ["reviewed"] if any(source.meter.counts()["reviewed"] for source in sources) else []
-    counted += ["rejected", "failed"]
-    rows: list[tuple[str, ...]] = [("source", "fps", "dropped", *counted, *STAGES)]
+    is_reviewed = any(source.meter.counts()["reviewed"] for source in sources)
+    counted = ["inspected", *(["reviewed"] if is_reviewed else []), "rejected", "failed"]
+    whole, *parts = sorted(STAGES, key=lambda stage: stage != "total")  # first, lest a narrow terminal cut it off
+    rows: list[tuple[str, ...]] = [("source", "fps", *counted, "dropped", f"p50/p99 ms: {whole}", *parts)]
     for source in sources:
         counts, times = source.meter.counts(), source.meter.percentiles()
-        latency = [f"{times[stage][0]:.1f}/{times[stage][1]:.1f}" if times else "-" for stage in STAGES]
+        latency = ["/".join(map(_milliseconds, times[stage])) if times else "-" for stage in (whole, *parts)]
         rate = f"{source.meter.rate():.1f}" if source.up else "none"
         rows.append(
-            (source.meter.source, rate, str(source.dropped), *(str(counts[name]) for name in counted), *latency)
+            (source.meter.source, rate, *(str(counts[name]) for name in counted), str(source.dropped), *latency)
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(field.rjust(width) for field, width in zip(row, widths, strict=True)) for row in rows]
@@ -58,6 +60,11 @@ def describe_totals(sources: Sequence[SourceStatus]) -> str:
         f"{source.meter.source}: {_describe_counts(source.meter.counts())}, {source.dropped} dropped"
         for source in sources
     )
+
+
+def _milliseconds(value: float) -> str:
+    """Return a time with one decimal below 10 ms and none above."""
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
 def _describe_counts(counts: dict[str, int]) -> str:

@@ -64,7 +64,7 @@ class WatchedFolder:
         folder: The folder.
         inspected: The pictures that were inspected before, as inspected.read_inspected returns them. With it, files
             that are in the folder already are taken too, unless they were inspected and have not changed since. None
-            takes no files that are in the folder already.
+            takes no files that are in the folder already, and reports how many there are.
         settle: Seconds that a file must stay unchanged; None takes SETTLE, or SETTLE_UNCHECKED for formats without
             checksum or end marker.
         poll: Seconds between two looks at the folder.
@@ -91,9 +91,17 @@ class WatchedFolder:
             known = None if inspected is None else inspected.get(printable(folder / name))
             if inspected is None or (known is not None and known.covers(status)):
                 self._done[name] = _Done(_State.of(status))
+        self._unreported = len(self._done) if inspected is None else 0
         self._pending: dict[str, tuple[_State, float]] = {}
 
     def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture | SourceEvent]:  # noqa: ARG002
+        if self._unreported:
+            pictures = "1 picture was" if self._unreported == 1 else f"{self._unreported} pictures were"
+            self._unreported = 0
+            yield SourceEvent(
+                message=f"{pictures} in {printable(self._folder)} before the start and will not be inspected; "
+                "backlog = true in a settings file inspects those too"
+            )
         while not stop.is_set():
             for name in self._find_settled():
                 if stop.is_set():

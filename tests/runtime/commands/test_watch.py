@@ -215,6 +215,20 @@ def test_errors_are_one_line_and_exit_2(options: list[str], message: str, capsys
     assert message in line
 
 
+@pytest.mark.parametrize(
+    ("options", "on_terminal", "json"),
+    [([], True, None), ([], False, "-"), (["--json", "-"], True, "-"), (["--json", "a.jsonl"], True, "a.jsonl")],
+)
+def test_json_lines_go_to_a_terminal_only_on_request(
+    options: list[str], on_terminal: bool, json: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: on_terminal)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    settings = make_settings(parser.parse_args(["--recipe", "r", "--source", "s", *options]))
+    assert settings.output.json == json
+
+
 def test_settling_is_asked_for_by_an_option_or_in_the_lines_file(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)

@@ -46,7 +46,10 @@ def test_a_mask_is_relative_too(tmp_path: Path) -> None:
     ("more", "message"),
     [
         ("smoothing = [4, 3]", r"smoothing \[4, 3\]: n of m frames"),
-        ("treshold = 1.0", "unknown field `treshold`.*source"),
+        ("treshold = 1.0", r"unknown key 'treshold' in source\[0\]: did you mean threshold\?"),
+        ("threads = 2", r"unknown key 'threads' in source\[0\]: known keys are name, address, recipe"),
+        ('[output]\npath = "a"', "unknown key 'path' in output: known keys are json, rejects"),
+        ("[setling]", "unknown key 'setling': did you mean settling"),
         ("backlog = true", "backlog needs the lines of a JSON file"),
         ('policy = "oldest"', "Invalid enum value 'oldest'.*policy"),
         ("roi = [1, 2, 3]", "Expected `array` of length 4.*roi"),

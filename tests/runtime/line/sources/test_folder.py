@@ -64,6 +64,15 @@ def test_new_pictures_come_once_and_overwritten_ones_again(folder: Path, photos:
     assert name_of(next(pictures)) == "a.png"
 
 
+def test_pictures_that_were_there_before_are_reported_once(folder: Path, photos: Path) -> None:
+    watched, messages = WatchedFolder(folder, settle=0.0, poll=1e-3), list[str]()
+    for name in ("a.png", "b.png"):
+        shutil.copy(photos / "good" / "2.png", folder / name)
+        assert name_of(next(pictures_of(watched, messages))) == name
+    [message] = messages
+    assert message.startswith(f"1 picture was in {folder} before the start and will not be inspected; backlog = true")
+
+
 def test_pictures_with_a_line_are_done_and_the_rest_of_the_backlog_is_taken(folder: Path, photos: Path) -> None:
     for name in ("missed.png", "changed.png"):
         shutil.copy(photos / "good" / "2.png", folder / name)
@@ -74,10 +83,12 @@ def test_pictures_with_a_line_are_done_and_the_rest_of_the_backlog_is_taken(fold
     os.utime(folder / "changed.png", (later, later))
     inspected = read_inspected(log, "left")
     assert {Path(path).name for path in inspected} == {"before.png", "changed.png"}
-    pictures = pictures_of(WatchedFolder(folder, inspected, poll=1e-3), [])
+    messages = list[str]()
+    pictures = pictures_of(WatchedFolder(folder, inspected, poll=1e-3), messages)
     assert [name_of(next(pictures)) for _ in range(2)] == ["missed.png", "changed.png"]
     shutil.copy(photos / "good" / "2.png", folder / "new.png")
     assert name_of(next(pictures)) == "new.png"
+    assert messages == []
     assert read_inspected(folder / "none.jsonl", "left") == {}
 
 
@@ -188,8 +199,8 @@ def test_a_tail_of_zeros_is_reported_and_a_jpeg_without_end_is_damaged(folder: P
         picture = next(pictures)
         assert name_of(picture) == name
         assert isinstance(picture.pixels, GoodpartsError) == (name == "b.jpg")
-    assert len(messages) == 1
-    assert "a.bmp ends in" in messages[0]
+    [_, message] = messages  # the first one is about before.png
+    assert "a.bmp ends in" in message
     data = (folder.parent / "b.jpg").read_bytes()
     (folder / "c.jpg").write_bytes(data + bytes(100))  # padded by its camera
     assert not isinstance(next(pictures).pixels, GoodpartsError)
