@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +17,27 @@ from ..recipe.calibrate import FALSE_REJECT_RATE
 
 Options = argparse._ActionsContainer
 """A parser, or one of its groups."""
+
+
+def changed_options(args: argparse.Namespace, add_arguments: Callable[[argparse.ArgumentParser], None]) -> list[str]:
+    """Return the names of the options that differ from their defaults, such as "memory_share".
+
+    Args:
+        args: The parsed arguments.
+        add_arguments: The function that added them.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    return [option.dest for option in parser._actions if getattr(args, option.dest, None) != option.default]
+
+
+def option_string(name: str) -> str:
+    """Return an option as it is written on the command line.
+
+    Args:
+        name: Its name, such as "memory_share".
+    """
+    return f"--{name.replace('_', '-')}"
 
 
 def add_renamed(options: Options, old: str, new: str) -> None:

@@ -15,6 +15,8 @@ from .options import (
     add_memory,
     add_threads,
     add_view,
+    changed_options,
+    option_string,
     read_view,
 )
 from .printing import print_lines
@@ -49,15 +51,12 @@ LEARNING = ("roi", "mask", "tiles", "overlap", "resize", "false_reject_rate", "p
 
 
 def _learning_options(args: argparse.Namespace) -> list[str]:
-    """Return the words of the options that change how a product is learned, those that differ from their defaults."""
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
+    """Return the words of the options that change how a product is learned."""
     words: list[str] = []
-    for name in LEARNING:
-        value = getattr(args, name)
-        if value != parser.get_default(name):
-            option = f"--{name.replace('_', '-')}"
-            words += [option] if value is True else [option, str(value)]
+    for name in changed_options(args, add_arguments):
+        if name in LEARNING:
+            value = getattr(args, name)
+            words += [option_string(name)] if value is True else [option_string(name), str(value)]
     return words
 
 

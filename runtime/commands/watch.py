@@ -27,7 +27,16 @@ from ..line.sources.source import Policy
 from ..line.status import describe_totals, status_table
 from ..page.page import DEFAULT_ADDRESS, Page
 from ..studio.studio import Studio
-from .options import add_backend, add_engine, add_recipe, add_threads, add_threshold, add_trust
+from .options import (
+    add_backend,
+    add_engine,
+    add_recipe,
+    add_threads,
+    add_threshold,
+    add_trust,
+    changed_options,
+    option_string,
+)
 from .screen import Screen
 
 
@@ -184,8 +193,10 @@ def make_settings(args: argparse.Namespace) -> LineSettings:
     if args.take and args.settle is None:
         raise SettingsError("--take writes the threshold that settling proposes: give --settle N as well")
     if args.line is not None:
-        if args.engine or args.recipe or args.source:
-            raise SettingsError("--line FILE names engine, recipes and sources: leave --engine, --recipe, --source out")
+        others = set(changed_options(args, add_arguments)) - {"line", "settle", "take"}
+        if others:
+            names = ", ".join(sorted(map(option_string, others)))
+            raise SettingsError(f"--line FILE holds all settings: leave {names} out, or write it into the file")
         settings = read_settings(args.line)
         return settings if args.settle is None else msgspec.structs.replace(settings, settling=_settling(args))
     if not (args.recipe and args.source):

@@ -204,7 +204,7 @@ def test_signals_while_it_ends_lose_nothing_and_a_hang_up_opens_the_file_anew(
     ("options", "message"),
     [
         (["--engine", "e", "--recipe", "r"], "--recipe and --source are needed, or --line FILE"),
-        (["--line", "f", "--engine", "e"], "leave --engine, --recipe, --source out"),
+        (["--line", "f", "--engine", "e", "--json", "-"], "leave --engine, --json out, or write it into the file"),
         (["--engine", "/nowhere", "--recipe", "r", "--source", "x"], "no engine at /nowhere"),
     ],
 )
