@@ -41,7 +41,7 @@ def open_gpu_scorer(
 ) -> GpuScorer | None:
     """Return a scorer whose frames stay on the GPU.
 
-    It is None if the graph does not run on a GPU, if the C++ core has no CUDA kernels here, or if the recipe uses a
+    Return None if the graph does not run on a GPU, if the C++ core has no CUDA kernels here, or if the recipe uses a
     subspace.
 
     Args:
@@ -62,8 +62,8 @@ def open_gpu_scorer(
 class GpuScorer:
     """A function from the frames of one product to scores. It uses an open graph and the CUDA kernels of the C++ core.
 
-    Its scores are those of scoring.score to about 1e-4, because the memory is multiplied in fp16. A recall below 1 has
-    no effect: every row is searched.
+    By default its scores differ from those of scoring.score by about 1e-4, because the memory is multiplied in fp16. A
+    recall below 1 has no effect: every row is searched.
 
     After the first frame of a size, each further frame costs an upload of its region, launches, one download and one
     wait for it. Some libraries wait in a launch too.
