@@ -23,7 +23,7 @@ struct Damaged : std::runtime_error {
 Json parse_json(std::string_view text);
 
 // The fields of an object; `where` is its name in messages. The constructor and all functions but has and unknown throw
-// Damaged for a value that is not as asked for.
+// Damaged if a value is missing, has another type or is out of range.
 class Fields {
  public:
   Fields(const Json& object, std::string where);

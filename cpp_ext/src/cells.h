@@ -23,7 +23,7 @@ class Cells {
   // Return how many cells a search looks into for each query.
   int64_t probes() const { return probes_; }
 
-  // As the functions of Bank. append numbers its rows from `first` on.
+  // These work as the functions of Bank do. append numbers its rows from `first` on.
   void append(const float* rows, int64_t count, int64_t first, int threads);
   void search(const float* queries, int64_t count, float* product, int64_t* index, int threads) const;
   float error_bound(float peak) const;
