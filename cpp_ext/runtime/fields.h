@@ -14,7 +14,7 @@ namespace gp {
 
 using Json = nlohmann::json;
 
-// The structure is wrong in the way that the message tells. The reader of a file adds the file's name.
+// The structure is wrong. The message names the error; the reader of a file adds the file's name.
 struct Damaged : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

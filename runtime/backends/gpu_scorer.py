@@ -116,7 +116,7 @@ class GpuScorer:
                     uploaded = self._resize(squares[start:stop], uploaded)
                 else:
                     if start:
-                        session.wait()  # the graph may still read the views before, which these overwrite
+                        session.wait()  # the graph may still read the previous views, which these overwrite
                     session.fill(views[start:stop])
                 session.mark()
                 session.launch(stop - start)
@@ -145,7 +145,7 @@ class GpuScorer:
     def _resize(self, squares: Sequence[tuple[Array8 | YuvFrame, Box]], uploaded: _Uploaded | None) -> _Uploaded | None:
         """Upload the regions of frames, and write their squares to the graph's input. Return the last upload.
 
-        A frame whose region is there already, as `uploaded`, is not uploaded again.
+        A frame whose region is in `uploaded` already is not uploaded again.
         """
         session = self._session
         views = session.input()
@@ -153,7 +153,7 @@ class GpuScorer:
         for slot, (frame, box) in enumerate(squares):
             if uploaded is None or frame is not uploaded.frame:
                 if uploaded is not None:
-                    session.wait()  # the GPU may still read the frame before, which this one overwrites
+                    session.wait()  # the GPU may still read the previous frame, which this one overwrites
                 uploaded = self._upload(frame)
             area = (box.x - uploaded.x, box.y - uploaded.y, box.width, box.height)
             self._cuda.resize(uploaded.pixels, size, area, uploaded.format, views[slot], session.stream)

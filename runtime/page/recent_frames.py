@@ -22,7 +22,7 @@ KEPT = 5000
 SIDE = 720
 """The longest side of a picture on the page, in pixels."""
 PERIOD = 0.25
-"""Seconds for which a frame stays the one that is shown, however many browsers are open."""
+"""Seconds for which all browsers are shown the same frame."""
 FRESH = 3.0
 """Seconds for which a reject that no browser has shown yet is shown in place of newer frames."""
 
@@ -87,7 +87,7 @@ class RecentFrames:
     Keeping a frame costs only an append. A picture is drawn when a browser asks for it, once for all browsers.
 
     Args:
-        smoothing: The source's n and m: its decision is reject while n of the last m frames are rejected.
+        smoothing: The source's n and m: its decision is reject while at least n of the last m frames are rejected.
     """
 
     def __init__(self, smoothing: tuple[int, int]) -> None:

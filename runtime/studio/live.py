@@ -26,7 +26,7 @@ from ..page.controls import ChangedError
 KEPT_FRAMES = 8
 """How many of the last shown frames can still be collected. The frame that a user saw when pressing a key is one."""
 PERIOD = 0.2
-"""Seconds for which a frame stays the one that is shown, however many browsers are open."""
+"""Seconds for which all browsers are shown the same frame."""
 FOLDER_PERIOD = 1.0
 """Seconds for which each picture of a folder is shown."""
 TIMEOUT = 10.0
