@@ -34,7 +34,7 @@ BAR = 40
 BEYOND_SHOWN = 20
 """At most this many of the unlabelled parts above a threshold are named."""
 FAR = 1.5
-"""A part with this score that is accepted is warned of."""
+"""Accepting a part with this score or a higher one gives a warning."""
 TURNED_SHOWN = 20
 """At most this many of the past rejects that become good are named."""
 
@@ -99,7 +99,7 @@ def describe_parity(record: Parity | None) -> str:
     """Return how far a graph's outputs are from torch's.
 
     Args:
-        record: What was measured; None where nothing was yet.
+        record: What was measured; None if nothing was measured yet.
     """
     if record is None:
         return "not checked yet: the machine that first runs it compares it with torch"
@@ -350,7 +350,7 @@ def describe_seen(
         path: The recipe's file.
         recalibration: What was calibrated, and on which photos.
         scale: The thresholds whose score 1.00 is the scale of the scores.
-        written: The thresholds that the file will hold, which a later `--threshold` multiplies; None: `scale`.
+        written: The thresholds that the file will hold, which a later `--threshold` multiplies; None means `scale`.
     """
     photos = recalibration.bad_photos
     seen = recalibration.good_scores.max() if photos is None else max(photos.good_scores.max(), photos.bad_scores.max())

@@ -185,7 +185,7 @@ class Detector:
     def thresholds(self) -> Thresholds:
         """The thresholds in use: the recipe's, until they are set.
 
-        A call of `use` puts the new recipe's in their place. Setting thresholds that are out of range raises
+        A call of `use` replaces them by the new recipe's thresholds. Setting thresholds that are out of range raises
         SettingsError (`Thresholds.check`).
         """
         return self._product.thresholds
@@ -211,8 +211,8 @@ class Detector:
 
         Args:
             picture: A path, a Pillow image, a YuvFrame, or an array, uint8 or uint16, of shape [H,W] (grey), [H,W,1],
-                [H,W,3] (RGB) or [H,W,4] (RGBA). `load_rgb` in runtime/core/preprocess.py tells how each becomes RGB. It
-                has at least 8×8 pixels.
+                [H,W,3] (RGB) or [H,W,4] (RGBA). `load_rgb` in runtime/core/preprocess.py tells how each becomes RGB. A
+                picture needs at least 8×8 pixels.
 
         Returns:
             What was found.

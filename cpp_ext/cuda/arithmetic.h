@@ -104,8 +104,8 @@ struct Between {
   float weight;
 };
 
-// Return where pixel `at` of `size` pixels lies among the cells. Pixels before the centre of the first cell or after
-// that of the last take the value of that cell.
+// Return where pixel `at` of `size` pixels lies among the cells. Pixels before the centre of the first cell take
+// the first cell's value, and pixels after the centre of the last cell take the last cell's.
 GP_BOTH Between place_of(int at, int size, int cells) {
   const double place = (at + 0.5) / size * cells - 0.5;
   const double held = place < 0 ? 0.0 : place > cells - 1 ? cells - 1.0 : place;
@@ -142,8 +142,9 @@ GP_BOTH double cubic(double x) {
 
 constexpr int kSegment = 16;  // bytes that are copied and loaded at once
 
-// Return the offset of a row's segment in shared memory, in segments; a row has `segments` of them. The segments of one
-// number of eight neighbouring rows lie in different banks of the memory.
+// Return the offset of a row's segment in shared memory, in segments; a row has `segments` of them. In eight
+// neighbouring rows, the segments with the same number lie in different banks of the memory, so that they can be read
+// at once.
 template <int segments>
 GP_BOTH int segment_at(int row, int segment) {
   static_assert(segments == 4 || segments == 8, "a row has 4 or 8 segments");

@@ -8,7 +8,7 @@
 namespace gp::cuda {
 namespace {
 
-// Convert rows and store them. If a row is not finite or too large, write its number to `refused`, the lowest of all.
+// Convert rows and store them. Write to `refused` the lowest number of a row that is not finite or too large.
 __global__ void append_kernel(const void* data, Type type, int64_t count, int width, Precision precision,
                               uint8_t* packed, int row_bytes, float* scales, int* refused) {
   const int64_t row = vector_of_warp();

@@ -18,7 +18,7 @@ struct Finish {
   int banks, height, width;
   bool maximum_of_map;
   gp_fusion fusion;
-  const float* margins[GP_MAX_BANKS];  // for each bank those of its rows, or null
+  const float* margins[GP_MAX_BANKS];  // for each bank the margins of its rows, or null
   float temperature, residual_weight;
   gp_scores out;
 };

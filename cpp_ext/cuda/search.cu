@@ -113,7 +113,7 @@ bool fills(unsigned banks, int64_t count, int64_t most_rows, int blocks) {
 }
 
 // Launch the search in the largest shape that is not mostly empty and keeps the device busy: Large if it makes at least
-// two blocks for each multiprocessor, else Medium if it makes at least three for every four of them.
+// two blocks for each multiprocessor, else Medium if it makes at least three blocks for every four multiprocessors.
 template <class Format>
 void launch_search(const Tasks& tasks, unsigned banks, int64_t count, int64_t most_rows, const Room& room,
                    void* stream) {

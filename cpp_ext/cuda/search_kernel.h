@@ -42,8 +42,8 @@ struct Tasks {
   Task task[GP_MAX_BANKS];
 };
 
-// Copies a slice of the block's queries and of a tile of the bank's rows from device memory to a stage. The last query
-// and the last row replace those after them.
+// Copies a slice of the block's queries and of a tile of the bank's rows from device memory to a stage. Beyond the
+// last query or row, the last one is copied again.
 template <class Shape>
 struct Loader {
   const Task& task;

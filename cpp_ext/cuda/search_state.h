@@ -46,7 +46,7 @@ struct Room {
   int blocks[3];
 };
 
-// The results of a search, for the next kernel. A key has the product with the query divided by its scale.
+// The results of a search, for the next kernel. A key's product was computed with the query divided by its scale.
 struct Answers {
   unsigned long long* keys[GP_MAX_BANKS];  // [queries]
   const float* scales[GP_MAX_BANKS];       // [queries], or null if every scale is 1

@@ -50,7 +50,7 @@ struct Variant {
   std::vector<std::string> backends;  // those with a parity record
 };
 
-// What engine.json tells.
+// The content of engine.json.
 struct EngineSpec {
   Encoder encoder;
   std::vector<EngineFile> files;

@@ -14,7 +14,7 @@ namespace gp {
 
 using Json = nlohmann::json;
 
-// The structure is wrong in the way that the message tells. The reader of a file adds the file's name.
+// The structure is wrong. The message names the error; the reader of a file adds the file's name.
 struct Damaged : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -23,7 +23,7 @@ struct Damaged : std::runtime_error {
 Json parse_json(std::string_view text);
 
 // The fields of an object; `where` is its name in messages. The constructor and all functions but has and unknown throw
-// Damaged for a value that is not as asked for.
+// Damaged if a value is missing, has another type or is out of range.
 class Fields {
  public:
   Fields(const Json& object, std::string where);

@@ -23,7 +23,7 @@ constexpr std::string_view kHeaderFields[] = {
     "false_reject_rate", "thresholds", "seed", "versions", "accepted", "scene", "signature", "digest"};
 // clang-format on
 
-// Throw Unknown for an unknown field. It may change how frames are scored, and to ignore it would give other scores.
+// Throw Unknown for an unknown field. The field may change how frames are scored, so it must not be ignored.
 void refuse_unknown(const Fields& fields, const std::string& where, std::span<const std::string_view> known) {
   const std::string name = fields.unknown(known);
   if (!name.empty()) throw Unknown(where + " has the field '" + name + "', which this version does not know");

@@ -81,7 +81,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return "[" + text + "]";
 }
 
-// Takes the tensors that the header asks for out of those of the file, and checks them.
+// Takes from the file's tensors those that the header asks for, and checks them.
 class Shelf {
  public:
   explicit Shelf(const Tensors& tensors) : tensors_(tensors) {}

@@ -1,5 +1,5 @@
-// Regions: the connected parts of an anomaly map above the pixel threshold, as goodparts.runtime.core.regions finds
-// them in Python.
+// Regions: the connected parts of an anomaly map whose scores reach the pixel threshold, as
+// goodparts.runtime.core.regions finds them in Python.
 #pragma once
 
 #include <vector>

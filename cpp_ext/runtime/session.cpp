@@ -60,7 +60,7 @@ Session::Session(const std::filesystem::path& graph, const std::string& precisio
     open_ = std::make_unique<Open>();
     Ort::SessionOptions options;
     options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_ERROR);
-    if (threads > 0) options.SetIntraOpNumThreads(thread_count(threads));  // a bound, which may be any number
+    if (threads > 0) options.SetIntraOpNumThreads(thread_count(threads));  // at most one per processor
     open_->session = Ort::Session(open_->env, graph.c_str(), options);
     const Ort::AllocatorWithDefaultOptions allocator;
     for (size_t at = 0; at < open_->session.GetInputCount(); ++at)
@@ -75,7 +75,7 @@ Session::Session(const std::filesystem::path& graph, const std::string& precisio
     throw Failure(GP_ENGINE, text_of(graph) + " has " + std::to_string(open_->inputs.size()) +
                                  " inputs, an encoder has one: export the engine again");
   description_ = "onnxruntime " + version() + " " + kProvider + " " + precision;
-  if (precision == "fp16") description_ += ", computed in fp32";  // it has no product in fp16
+  if (precision == "fp16") description_ += ", computed in fp32";  // it multiplies fp16 values in fp32
 }
 
 Session::~Session() = default;

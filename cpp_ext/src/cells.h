@@ -10,8 +10,8 @@ namespace gp {
 
 class Cells {
  public:
-  // Divide a bank. queries: [count,width], finite, a sample of later queries. A search looks into the smallest number
-  // of cells with which the share `recall` of these queries finds its best row.
+  // Divide a bank. queries: [count,width], finite, a sample of later queries. A search covers the smallest number of
+  // cells with which the share `recall` of these queries finds its best row.
   Cells(const Bank& bank, const float* queries, int64_t count, float recall, int threads);
 
   // With fewer rows a partition gains nothing.
@@ -20,10 +20,10 @@ class Cells {
   // Return the share of the constructor's queries that find their best row, as measured.
   float recall() const { return recall_; }
   int64_t count() const { return static_cast<int64_t>(members_.size()); }
-  // Return how many cells a search looks into for each query.
+  // Return how many cells a search covers for each query.
   int64_t probes() const { return probes_; }
 
-  // As the functions of Bank. append numbers its rows from `first` on.
+  // These work as the functions of Bank do. append numbers its rows from `first` on.
   void append(const float* rows, int64_t count, int64_t first, int threads);
   void search(const float* queries, int64_t count, float* product, int64_t* index, int threads) const;
   float error_bound(float peak) const;

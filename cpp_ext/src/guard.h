@@ -11,7 +11,7 @@
 
 namespace gp {
 
-// Fill in the error, if it is not null. The message becomes one line of UTF-8; one that is too long is cut between two
+// Fill in the error, if it is not null. The message becomes one line of UTF-8. If it is too long, it is cut between two
 // characters.
 inline void report(gp_error* error, gp_code code, const char* message) noexcept {
   if (!error) return;

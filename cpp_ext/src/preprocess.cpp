@@ -17,8 +17,8 @@ namespace gp {
 namespace {
 
 constexpr int64_t kMaxSide = 65535;
-constexpr int64_t kWorthSharing = 1 << 19;  // pixels; one thread resamples fewer before another is awake
-constexpr int64_t kFewestRows = 16;  // of output for a thread: neighbouring parts repeat the rows that a filter spans
+constexpr int64_t kWorthSharing = 1 << 19;  // pixels; one thread resamples fewer before another thread is awake
+constexpr int64_t kFewestRows = 16;  // of output per thread; neighbouring parts both read the rows that a filter spans
 constexpr int64_t kColumns = 192;    // packed at a time, so that they are still in the first-level cache when used
 constexpr int64_t kAhead = 64;       // columns are packed in multiples of this, which makes conversion fast
 constexpr int64_t kKeptWeights = 1 << 18;  // words; filters with more weights are computed for each call

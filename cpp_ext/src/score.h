@@ -1,4 +1,4 @@
-// The scores of a product's views in one call: prompt scores, memory scores, fusion, image score. And the anomaly map.
+// The scores of a product's views in one call (prompt scores, memory scores, fusion, image score), and the anomaly map.
 #pragma once
 
 #include <vector>
@@ -22,7 +22,7 @@ class Scorer {
 
   gp_product product_;
   std::vector<float> image_direction_, pixel_direction_;  // [width], anomalous minus normal
-  std::vector<std::vector<float>> margins_;               // for each bank those of its rows, or empty
+  std::vector<std::vector<float>> margins_;               // for each bank the margins of its rows; may be empty
 };
 
 // gp_anomaly_map. grid: [height,width]; out: [size,size]. Throws Invalid for arguments out of range.

@@ -34,7 +34,7 @@ class Bank {
   // product: [count]; index: [count] or null. A query with a value that is not finite gets NaN and -1.
   void search(const float* queries, int64_t count, float* product, int64_t* index, int threads) const;
 
-  // Divide the rows into cells: later searches look into the smallest number of cells with which the share `recall` of
+  // Divide the rows into cells: later searches cover the smallest number of cells with which the share `recall` of
   // these queries finds its best row. Return that share as measured, or 1 if the bank stays whole because cells would
   // gain nothing.
   float partition(const float* queries, int64_t count, float recall, int threads);

@@ -79,7 +79,7 @@ void search(const Panel& panel, int64_t width, const Queries& queries, Best best
 }  // namespace
 
 void amx_begin() {
-  // It is static because compilers take the instruction to read only its first bytes, and would not set the others.
+  // It is static because compilers assume that the instruction reads only its first bytes, and would not set the rest.
   alignas(64) static const struct {
     uint8_t palette = 1, start = 0, reserved[14] = {};
     uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};

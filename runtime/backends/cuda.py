@@ -74,7 +74,7 @@ def _explain(error: Any, name: str, arguments: tuple[Any, ...]) -> str:
 
 @contextlib.contextmanager
 def on_gpu() -> Iterator[None]:
-    """Send this thread's CUDA calls inside the block to the GPU in use, whichever GPU the thread had chosen.
+    """Send this thread's CUDA calls inside the block to DEVICE. Afterwards the thread's former GPU is current again.
 
     Inside, the thread may also allocate, free and wait while another thread captures a stream. ONNX Runtime captures in
     a mode that covers the whole process: without this, such calls would fail, and end that capture.

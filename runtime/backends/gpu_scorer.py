@@ -41,7 +41,7 @@ def open_gpu_scorer(
 ) -> GpuScorer | None:
     """Return a scorer whose frames stay on the GPU.
 
-    It is None if the graph does not run on a GPU, if the C++ core has no CUDA kernels here, or if the recipe uses a
+    Return None if the graph does not run on a GPU, if the C++ core has no CUDA kernels here, or if the recipe uses a
     subspace.
 
     Args:
@@ -62,8 +62,8 @@ def open_gpu_scorer(
 class GpuScorer:
     """A function from the frames of one product to scores. It uses an open graph and the CUDA kernels of the C++ core.
 
-    Its scores are those of scoring.score to about 1e-4, because the memory is multiplied in fp16. A recall below 1 has
-    no effect: every row is searched.
+    By default its scores differ from those of scoring.score by about 1e-4, because the memory is multiplied in fp16. A
+    recall below 1 has no effect: every row is searched.
 
     After the first frame of a size, each further frame costs an upload of its region, launches, one download and one
     wait for it. Some libraries wait in a launch too.
@@ -116,7 +116,7 @@ class GpuScorer:
                     uploaded = self._resize(squares[start:stop], uploaded)
                 else:
                     if start:
-                        session.wait()  # the graph may still read the views before, which these overwrite
+                        session.wait()  # the graph may still read the previous views, which these overwrite
                     session.fill(views[start:stop])
                 session.mark()
                 session.launch(stop - start)
@@ -145,7 +145,7 @@ class GpuScorer:
     def _resize(self, squares: Sequence[tuple[Array8 | YuvFrame, Box]], uploaded: _Uploaded | None) -> _Uploaded | None:
         """Upload the regions of frames, and write their squares to the graph's input. Return the last upload.
 
-        A frame whose region is there already, as `uploaded`, is not uploaded again.
+        A frame whose region is in `uploaded` already is not uploaded again.
         """
         session = self._session
         views = session.input()
@@ -153,7 +153,7 @@ class GpuScorer:
         for slot, (frame, box) in enumerate(squares):
             if uploaded is None or frame is not uploaded.frame:
                 if uploaded is not None:
-                    session.wait()  # the GPU may still read the frame before, which this one overwrites
+                    session.wait()  # the GPU may still read the previous frame, which this one overwrites
                 uploaded = self._upload(frame)
             area = (box.x - uploaded.x, box.y - uploaded.y, box.width, box.height)
             self._cuda.resize(uploaded.pixels, size, area, uploaded.format, views[slot], session.stream)

@@ -29,8 +29,8 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     Attributes:
         name: Its product name.
         capability: The compute capability of an NVIDIA GPU.
-        multiprocessors: The number of its multiprocessors. It is needed because all Jetson Orin have the same name and
-            capability, whatever their size.
+        multiprocessors: The number of its multiprocessors. All Jetson Orin have the same name and capability, and this
+            number distinguishes their sizes.
         memory: Its memory in GiB, rounded.
     """
 
@@ -127,7 +127,7 @@ class BuildSettings:
 
 
 class BuiltPlan(Protocol):
-    """What a library must know of a plan to open it. engine.plans.Plan fulfils it."""
+    """What a library needs of a plan's record to open the plan. engine.plans.Plan fulfils it."""
 
     @property
     def name(self) -> str:

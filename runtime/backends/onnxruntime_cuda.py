@@ -1,7 +1,7 @@
 """ONNX Runtime's CUDA provider, which runs graph files on an NVIDIA GPU.
 
-It has not run on a GPU yet. The tests in tests/runtime/backends use a double of ONNX Runtime's Python API, and compare
-the option names with those in onnxruntime-gpu 1.31.
+It has not run on a GPU yet. The tests in tests/runtime/backends use a test double of ONNX Runtime's Python API, and
+compare the option names with those in onnxruntime-gpu 1.31.
 """
 
 from __future__ import annotations

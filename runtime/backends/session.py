@@ -87,7 +87,7 @@ class DeviceSession(Session, Protocol):
         """
 
     def prepare(self, batch: int) -> None:
-        """Prepare runs of a batch size. Otherwise its first `launch` does that.
+        """Prepare runs of a batch size. Without this call, the first `launch` of that size does it.
 
         Args:
             batch: The number of views.
@@ -110,8 +110,8 @@ class DeviceSession(Session, Protocol):
     def buffer(self, name: str, shape: tuple[int, ...], element: Any) -> tuple[Any, DeviceArray]:
         """Return an array in page-locked host memory and one on the GPU.
 
-        They are kept under their name: a later call with this name returns the same memory, or larger memory if it
-        needs that.
+        They are kept under their name: a later call with this name returns the same memory, or larger memory if the
+        new shape needs it.
 
         Args:
             name: The buffer's name.

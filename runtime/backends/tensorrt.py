@@ -3,8 +3,8 @@
 TensorRT-RTX runs on the GPUs of PCs. It can build without a GPU, for a given compute capability. It compiles the
 kernels on the machine where the plan first runs.
 
-No plan has run on a GPU yet. The tests in tests/runtime/backends use a double of the Python API for both, and build
-with the real TensorRT-RTX if it is installed.
+No plan has run on a GPU yet. The tests in tests/runtime/backends use a test double of the Python API for both, and
+build with the real TensorRT-RTX if it is installed.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class TensorRtApi:
 
             @property
             def reason(self) -> str:
-                """The first error, of which later ones are mostly the consequence."""
+                """The first error. Later errors mostly follow from it."""
                 return self.errors[0] if self.errors else "it gave no reason"
 
         return Logger

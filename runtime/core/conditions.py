@@ -12,7 +12,9 @@ from .scoring import Floats
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """Learned tensors, the same for every view of a batch. Two conditions are equal if all their bytes are.
+    """Learned tensors, the same for every view of a batch.
+
+    Two Conditions are equal if their tensors have equal names, shapes and bytes.
 
     Attributes:
         tensors: Name of the graph's input → tensor, float32.

@@ -7,7 +7,9 @@ import os
 import sys
 
 _FAR = 1 << 62
-"""The byte that is locked on Windows. Windows keeps readers from locked bytes, and no file is as long as this."""
+"""The position of the byte that is locked on Windows. It lies beyond the end of every file, because Windows keeps other
+processes from reading locked bytes.
+"""
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
 
 if sys.platform == "win32":

@@ -1,8 +1,8 @@
 """Masks: pictures that mark pixels. Drawing programs store the marks in different ways.
 
-A mask is bright where a pixel is marked and dark elsewhere. Accepted are the values 0 and 255, the values 0 and 1,
-16-bit and float values, shapes that only the transparency holds, and the colours of a palette, like the masks of the
-VOC data set.
+A mask is bright where a pixel is marked and dark elsewhere. It may have the values 0 and 255, the values 0 and 1,
+16-bit or float values, a shape that only its transparency shows, or the colours of a palette, like the masks of the VOC
+data set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .preprocess import opened
 Marks = npt.NDArray[np.bool_]
 
 _LOSSY = frozenset({"JPEG", "MPO", "WEBP"})
-"""Formats that change values a little. In them only values above 127 mark."""
+"""Lossy formats, which change values a little. In these formats a pixel is marked if its value is above 127."""
 
 
 def read_marks(path: Path) -> Marks:
@@ -41,7 +41,7 @@ def marked(image: Image.Image) -> Marks:
     """Return which pixels of a mask are marked, [height, width], bool.
 
     A pixel is marked if it is brighter than half of the mask's brightest pixel (see `brightness`), or in a lossy format
-    if it is brighter than 127. In a palette of colours, every colour but black marks.
+    if it is brighter than 127. With a palette of colours, a pixel is marked if it is not black.
 
     Args:
         image: The mask.

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 def core() -> ModuleType | None:
     """Return the C++ core, goodparts._native. None if it cannot be loaded; numpy and Pillow then do its work.
 
-    That it cannot be loaded is logged once.
+    A failure to load it is logged once.
     """
     try:
         from goodparts import _native

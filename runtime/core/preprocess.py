@@ -1,7 +1,7 @@
 """Preprocessing: from a file or a camera frame to uint8 RGB, and from there to the square that the encoder reads.
 
-Trainer and runtime both use this one definition: Pillow's bicubic filter with antialiasing, in one step. The dtype
-alone decides how values are scaled; no rule like "divide if the maximum is above 1" guesses it.
+Trainer and runtime both use this one definition: Pillow's bicubic filter with antialiasing, in one step. Values are
+scaled by their dtype only. No rule such as "divide if the maximum is above 1" guesses their range.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def opened(data: bytes, name: str) -> Iterator[Image.Image]:
         name: The file's name in errors.
 
     Raises:
-        ImageError: The bytes are no accepted picture, or a decoder failed, also while the block converts the picture.
+        ImageError: The bytes are no accepted picture, or a decoder failed, also one that the block called.
     """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes)")
@@ -139,7 +139,7 @@ def opened(data: bytes, name: str) -> Iterator[Image.Image]:
 
 @contextlib.contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """Turn every exception of the block into an ImageError, because decoders raise almost any at damaged files."""
+    """Turn any exception of the block into an ImageError. Decoders raise almost any exception at damaged files."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of pictures above 89 megapixels, which are accepted here, and of damage, which raises an

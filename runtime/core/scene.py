@@ -3,7 +3,7 @@
 A moved camera, a dead lamp, a lens out of focus or an empty station changes most of a picture; a defect changes little
 of it. So the check uses measures of most of the picture: its brightness, contrast and sharpness, the memory score that
 three quarters of its patches exceed, and a coarse thumbnail. Each is compared with the same measure of the shots. The
-margin is wider if there are few shots.
+tolerance is wider if there are few shots.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .scoring import SMALLEST_SCORE, Floats
 SceneReason = Literal["darker", "brighter", "empty", "blurred", "moved", "unlike"]
 
 THUMBNAIL = 24
-"""A thumbnail has so many rows and so many columns of cells."""
+"""The number of rows and of columns of cells in a thumbnail."""
 PRIOR_SPREADS = {"brightness": 0.07, "contrast": 0.12, "sharpness": 0.045, "distance": 0.2, "difference": 0.3}
 """The spread that is expected of each measure before any photo is measured. It counts like PRIOR_PHOTOS photos."""
 PRIOR_PHOTOS = 4
@@ -37,9 +37,9 @@ DARK, BRIGHT = 20.0, 235.0
 LEAST_SHIFT = 1.5
 """A smaller shift, in cells of a thumbnail, does not count as a move of the camera."""
 EXPLAINED = 0.5
-"""A shift explains the difference from the shots if it leaves at most this share of it."""
+"""A shift explains the difference from the shots if at most this share of the difference remains after undoing it."""
 ALIKE = 0.5
-"""A shift is looked for only if the shots' thumbnails correlate at least this much with each other."""
+"""A shift is looked for only if each shot's thumbnail correlates at least this much with the mean of the others."""
 
 _SENTENCES: dict[SceneReason, str] = {
     "darker": "the picture is darker than the photos that the recipe was learned from: check the light",
@@ -124,7 +124,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         distance: The distance of each shot to the memory of the others. None for a single shot, which does not tell how
             far from it other good parts are.
         difference: The logarithm of 1 − the correlation of a shot's thumbnail with the mean of the others. None for a
-            single shot, or if the shots' parts do not lie alike (see ALIKE).
+            single shot, or if the parts lie differently in the shots (see ALIKE).
         thumbnail: The mean of the shots' thumbnails, views·24·24 levels, uint8.
 
     Raises:

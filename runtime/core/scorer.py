@@ -1,6 +1,6 @@
 """A scorer for one product: it uses the C++ core if that is installed, and else scoring.py.
 
-For recipes of a subspace it always uses scoring.py.
+For the fusion "subspace" it always uses scoring.py.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Scorer:
 
 
 def with_image_maximum(scores: Scores, learned: Learned) -> Scores:
-    """Return the scores of a kernel with the image scores that "top" needs and that no kernel computes.
+    """Return a kernel's scores; for "top" with the image scores of "top", which no kernel computes.
 
     Args:
         scores: The kernel's scores. They are returned unchanged if `learned.image_maximum` is not "top".
@@ -133,10 +133,10 @@ def kernel_arguments(
 
 
 def fill(bank: Any, rows: Floats, shot_of_row: npt.NDArray[np.int32] | None, recall: float) -> npt.NDArray[np.intp]:
-    """Append rows to a bank, and prepare it to search only so much of it as the recall needs.
+    """Append rows to a bank, and prepare the bank so that a search covers only as much of it as the recall needs.
 
-    The recall is measured with held-out rows: those of one photo are searched for among those of the others. If there
-    is only one photo, one row in 16 is held out.
+    The recall is measured with held-out rows: the rows of one photo are searched for among the rows of the others. If
+    there is only one photo, one row in 16 is held out.
 
     Args:
         bank: An empty bank of the C++ core.

@@ -83,7 +83,8 @@ class Learned:
         banks: The remembered patches of each memory, [R_m,W_m] each.
         temperature: The multiplier of cosines.
         image_maximum: How the memory's image score is made of the patches' scores.
-        shot_of_row: For each bank the shot that each row came from, [R_m]. Only leaving one shot out needs it.
+        shot_of_row: For each bank the shot that each row came from, [R_m]. Leave-one-out needs it. A search with a
+            recall below 1 uses it if it is there.
         fusion: How the branches become one score.
         margins: For each bank the pixel prompts' margin (prompt_margins) of the patch that each row came from, [R_m],
             float32. Only the residual fusion needs it.
@@ -255,7 +256,9 @@ def mean_of_top(grid: Floats) -> Floats:
 
 
 def weigh(memory: Floats, residual: Floats, weight: float) -> Floats:
-    """Return memory · exp(weight · residual). Prompts raise or lower a distance, and neither of them bounds the score.
+    """Return memory · exp(weight · residual): the prompts raise or lower the memory's score.
+
+    Unlike in `fuse`, neither of the two scores bounds the result.
 
     Args:
         memory: The memory's scores, of any shape.
@@ -360,7 +363,7 @@ def subspace_similarity(queries: Floats, subspace: Subspace) -> Floats:
 
 
 def fuse(a: Floats, b: Floats) -> Floats:
-    """Return a·b/(a+b), half the harmonic mean (eqs. 17, 18). It is not negative, f(0,0) is 0, and NaN stays NaN.
+    """Return a·b/(a+b), half the harmonic mean (eqs. 17, 18). It is 0 if a and b are 0; NaN stays NaN.
 
     Args:
         a: Scores, 0 or more.
@@ -409,7 +412,7 @@ def map_matrix(
     """Return the matrix that turns the cells of a row of tiles into a smoothed map, along one axis: [size,tiles·cells].
 
     Each tile is up-sampled to the part of the axis that it covers. Where neighbours overlap, the weight of each rises
-    linearly from its end.
+    linearly from its edge.
 
     Args:
         cells: The number of cells of a tile along the axis.

@@ -27,8 +27,8 @@ def one_blas_thread() -> Iterator[None]:
     """Run numpy's matrix products of the block on the calling thread only.
 
     After a product, the helper threads of numpy's BLAS keep spinning and take a core from the encoder's next frame.
-    That costs 30 to 45 ms of 130 to 310 on two cores (`goodparts bench frame`). The setting applies to the whole
-    process, so threads enter the block one after another.
+    On two cores that costs 30 to 45 ms of a frame's 130 to 310 ms (`goodparts bench frame`). The setting applies to
+    the whole process, so threads enter the block one after another.
 
     Yields:
         Nothing.

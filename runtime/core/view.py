@@ -68,8 +68,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Attributes:
         roi: The region, in pixels of the frame; None means the whole frame.
-        mask: A one-bit PNG of the frame's size, white where to look. The rest is painted over before the encoder and
-            never reported.
+        mask: A one-bit PNG of the frame's size, white where to look. The rest is painted over before the encoder
+            reads the frame, and is never reported.
         resize: "squash" fills the square and gives up the aspect ratio, as published. "letterbox" keeps it and pads.
         tiles: Rows and columns that the region is cut into. Each tile is a view, so that small defects in large frames
             survive the resize.

@@ -1,6 +1,7 @@
 """The choice of the backend that runs an engine fastest on this machine. The user's cache keeps the measurement.
 
-It is used for the engine that ships with goodparts, because its parity records were measured on another machine.
+Only the engine that ships with goodparts needs this choice, because its parity records were measured on another
+machine.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .spec import EngineSpec
 log = logging.getLogger(__name__)
 
 RUNS = 5
-"""Each backend runs so many times, and its fastest run counts."""
+"""How often each backend runs. Its fastest run counts."""
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -177,7 +177,7 @@ class Reference:
 
 
 def parity_product(features: Features) -> Learned:
-    """Make a product to score with: its memory is that of the first picture, its prototypes are random.
+    """Make a product to score with: its memory comes from the first picture, its prototypes are random.
 
     Args:
         features: Torch's features of the pictures.

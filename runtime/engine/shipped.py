@@ -11,7 +11,7 @@ SHIPPED = Path(__file__).with_name("embedded") / "small"
 
 
 def is_shipped(folder: Path) -> bool:
-    """Return whether a folder is that of the engine that ships with goodparts.
+    """Return whether a folder is the folder of the engine that ships with goodparts.
 
     Args:
         folder: The folder.
@@ -20,7 +20,7 @@ def is_shipped(folder: Path) -> bool:
 
 
 def refuse_shipped(folder: Path) -> None:
-    """Check that a folder is not that of the engine that ships with goodparts. Call this before changing an engine.
+    """Check that a folder is not the shipped engine's folder. Call this before changing an engine.
 
     Args:
         folder: The folder to change.

@@ -22,7 +22,9 @@ TEXT_NAME = "text.safetensors"
 """The file in the engine's folder that holds its text features."""
 
 _STATES = "part and suffixes"
-"""The only key of the file's metadata. There is one key because the library writes several in random order."""
+"""The only key of the file's metadata. There is only one key because the library writes several keys in random
+order.
+"""
 
 
 @dataclass(frozen=True, eq=False)

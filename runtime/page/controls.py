@@ -367,7 +367,7 @@ class Controls:
             )
 
     def _open_recipe(self, station: Station) -> tuple[bytes, Recipe]:
-        """Return the bytes of the recipe's file and the recipe, before it is changed.
+        """Return the bytes of a station's recipe file and the recipe in it, which is then changed.
 
         Raises SettingsError if the recipe is signed, and ChangedError if the station does not use it.
         """
@@ -385,7 +385,7 @@ class Controls:
         return data, recipe
 
     def _replace_recipe(self, station: Station, old: bytes, new: bytes, label: str) -> None:
-        """Replace a recipe in such a way that the change can be undone."""
+        """Replace a recipe, and keep what `undo` needs to take the change back."""
         change = _Undoable(label, station.settings.threshold, old, new)
         write_atomic(station.settings.recipe, new)
         self._undoable[station.source].append(change)

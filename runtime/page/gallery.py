@@ -18,11 +18,11 @@ from ..line.smoothing import Decision
 from .recent_frames import to_jpeg
 
 SHOWN = 48
-"""Rejects in one listing."""
+"""The most rejects in one listing."""
 THUMBNAIL = 320
-"""Longest side of a thumbnail, in pixels."""
+"""The longest side of a thumbnail, in pixels."""
 _LARGEST = 64_000_000
-"""Bytes of the largest file that is read."""
+"""The size of the largest file that is read, in bytes."""
 
 
 class _Record(msgspec.Struct):
@@ -72,7 +72,8 @@ class Gallery:
         """Return one page of the list of rejects, newest first.
 
         Args:
-            before: The name of a reject, for the SHOWN newest that are older; empty for the newest of all.
+            before: The name of a reject. The page begins with the newest reject that is older than this one; if the
+                name is empty, with the newest of all.
             decision: "review" or "reject" for only these; None for both.
 
         Returns:

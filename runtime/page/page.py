@@ -57,9 +57,9 @@ class ServedPage:
             token.
         page_name: Another name under which browsers open the page, such as a proxy's. The page then needs a token.
         make_app: Makes the app from the guard that checks its requests.
-        report: Takes one line with the page's address and, if a token was made, the token. The line is for whoever
-            started the program; the page does not show it among its messages.
-        called: The name of the page in that line.
+        report: Takes one line of text with the page's address and, if a token was made, the token. The text is for the
+            person who started the program; the page does not show it among its messages.
+        called: The name of the page in that text.
 
     Attributes:
         port: The port that the page listens on.

@@ -18,13 +18,13 @@ from ..line.results import Result
 from ..overlay import draw_found
 
 KEPT = 5000
-"""Frames whose scores are kept."""
+"""The most frames whose scores are kept."""
 SIDE = 720
-"""Longest side of a picture on the page, in pixels."""
+"""The longest side of a picture on the page, in pixels."""
 PERIOD = 0.25
-"""Seconds for which a frame stays the one that is shown, however many browsers are open."""
+"""Seconds for which all browsers are shown the same frame."""
 FRESH = 3.0
-"""Seconds for which a reject that no browser has shown yet goes before the frames after it."""
+"""Seconds for which a reject that no browser has shown yet is shown in place of newer frames."""
 
 
 class Point(NamedTuple):
@@ -87,7 +87,7 @@ class RecentFrames:
     Keeping a frame costs only an append. A picture is drawn when a browser asks for it, once for all browsers.
 
     Args:
-        smoothing: The source's n and m: its decision is reject while n of the last m frames are rejected.
+        smoothing: The source's n and m: its decision is reject while at least n of the last m frames are rejected.
     """
 
     def __init__(self, smoothing: tuple[int, int]) -> None:

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, Protocol
 from .guard import RefusedError
 
 CONNECTIONS = 32
-"""Connections that are open at the same time; the server closes any further one immediately."""
+"""The most connections that are open at the same time; the server closes any further one immediately."""
 SECONDS = 10.0
 """Seconds within which a whole request must arrive, and again within which the client must take the answer."""
 LARGEST = 16_384
-"""Bytes that a request may have, its headers included."""
+"""The most bytes of a request, its headers included."""
 UPLOAD_SECONDS = 120.0
 """Seconds within which a body of more than LARGEST bytes must arrive, if the app allows such a body."""
 POLICY = (
@@ -107,7 +107,7 @@ class _BoundedRequest(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         if not self._left:
-            raise ConnectionAbortedError("too much came")
+            raise ConnectionAbortedError("the request is too long")
         self._connection.settimeout(max(1e-3, self._end - time.monotonic()))
         count = self._connection.recv_into(memoryview(buffer)[: self._left])
         self._left -= count
@@ -216,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "one Content-Length is needed")
         largest = self.server.app.largest_body(self.path, self.headers)
         if len(lengths[0]) > 9 or int(lengths[0]) > largest:
-            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {largest} bytes")
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {largest} bytes are accepted")
         length = int(lengths[0])
         if length > LARGEST:
             self._request.allow(length)

@@ -26,7 +26,7 @@ from .gallery import Gallery
 from .recent_frames import RecentFrames
 
 CHARTED = 300
-"""Frames of each source whose scores the page draws."""
+"""The most frames of a source whose scores the page draws."""
 
 
 class PageState:

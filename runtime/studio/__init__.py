@@ -1,4 +1,4 @@
 """The studio, in which the person who knows a part teaches it as a product, in the browser.
 
-A folder, the workspace, holds everything as ordinary files. The studio shows whatever files are in it.
+A folder, the workspace, holds everything as ordinary files. The studio shows the files that are in it at the time.
 """

@@ -33,15 +33,15 @@ from .verdicts import Inspector, settled_recipe, to_png
 from .workspace import KINDS, Kind, ProductFolder, Workspace, open_recipe, revision_of, safe_stem
 
 MOST_PICTURES = 2000
-"""Pictures of one kind that a product may have. More are a mistake, such as a collection that nobody stopped."""
+"""The most pictures of one kind that a product may have. More come from a mistake, such as collecting without end."""
 
 
 @dataclass(frozen=True)
 class Teaching:
-    """The teaching of a product that runs or has failed.
+    """One teaching of a product, which runs or has failed.
 
     Attributes:
-        started: When it began, in seconds of time.monotonic.
+        started: When it began or, if it has failed, when it failed, in seconds of time.monotonic.
         error: Why it failed; empty while it runs.
     """
 
@@ -105,7 +105,7 @@ class StudioControls:
         self._live.choose(address)
 
     def close_source(self) -> None:
-        """Show no source any more."""
+        """Stop the source that is shown."""
         self._live.close()
 
     def create(self, name: str) -> str:

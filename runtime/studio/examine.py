@@ -18,19 +18,19 @@ from ..core.view import View
 from .workspace import PictureEntry, ProductFolder
 
 ALIKE = 4.5
-"""Grey levels by which the cells of two pictures' thumbnails may differ for the pictures to count as nearly the same.
+"""Two pictures count as nearly the same if no cell of their thumbnails differs by more than this many grey levels.
 
 Measured on 22 kinds of drawn parts: the largest difference of a cell was at most 4.0 between two photos of the same
 piece, and at least 5.8 between photos of two pieces.
 """
 SPREADS = 3.0
-"""Spreads of a measure by which a picture may differ from the others before it gets a note.
+"""A picture gets a note if one of its measures is more than this many spreads from the mean of the others.
 
-Measured on 132 drawn good photos: none got a note; each got one with a quarter less light, and each when blurred by 2.5
-pixels.
+Measured on 132 drawn good photos: none got a note as it was. Each got one with a quarter less light, and each got one
+when blurred by 2.5 pixels.
 """
 _MOST_KEPT = 2000
-"""Pictures whose measures are kept in memory."""
+"""The most pictures whose measures are kept in memory."""
 
 
 _Key = tuple[str, str, View]
@@ -73,7 +73,7 @@ class Examiner:
             product: The product of the pictures.
             view: The product's view.
             pictures: The pictures, all of one kind.
-            seconds: How long the call may measure; later calls measure the rest.
+            seconds: How long the call may measure, in seconds; later calls measure the rest.
 
         Returns:
             The notes of each picture, as `compare` returns them.

@@ -24,9 +24,9 @@ from ..line.sources.source import Source
 from ..page.controls import ChangedError
 
 KEPT_FRAMES = 8
-"""Frames that were shown and can still be collected. The frame that a user saw when pressing a key is one of them."""
+"""How many of the last shown frames can still be collected. The frame that a user saw when pressing a key is one."""
 PERIOD = 0.2
-"""Seconds for which a frame stays the one that is shown, however many browsers are open."""
+"""Seconds for which all browsers are shown the same frame."""
 FOLDER_PERIOD = 1.0
 """Seconds for which each picture of a folder is shown."""
 TIMEOUT = 10.0
@@ -74,8 +74,8 @@ class Live:
     """The live picture of one source at a time, which the user chooses. Several threads may use it.
 
     Args:
-        named: The addresses that the program was started with. They need not pass the checks of addresses that a page
-            sends.
+        named: The addresses that the program was started with. The checks of addresses that a page sends do not apply
+            to these.
         report: Takes one line of text about each event.
         is_line: Whether the named ones are the sources of a line, whose frames are passed to `feed`. Then no other
             source can be chosen.

@@ -14,12 +14,12 @@ from ..core.image_files import MARK
 from ..core.preprocess import Array8, decode
 
 LARGEST_PHOTO = 32 << 20
-"""Bytes of the largest photo file."""
+"""The size of the largest accepted photo file, in bytes."""
 MOST_PIXELS = 64_000_000
-"""Pixels of the largest photo."""
+"""The most pixels of an accepted photo."""
 _SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "TIFF": ".tif", "BMP": ".bmp", "WEBP": ".webp"}
 _OPENED = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
-"""The decoders that may read a dropped file. The one for JPEG recognizes MPO by itself."""
+"""The decoders that may read a dropped file. The decoder for JPEG recognises MPO too."""
 _decoding = threading.Lock()
 """Lets one photo be decoded at a time, because each may take hundreds of megabytes of memory."""
 
@@ -39,7 +39,7 @@ class DroppedPhoto(NamedTuple):
 
 
 def read_photo(data: bytes, name: str) -> DroppedPhoto:
-    """Decode a photo. Its format is the one that its bytes show, whatever its name ends with.
+    """Decode a photo. Its bytes decide its format; the ending of its name does not.
 
     Args:
         data: The bytes of its file.
@@ -64,7 +64,7 @@ def _read_format(data: bytes, name: str) -> str:
             image = Image.open(io.BytesIO(data), formats=_OPENED)
     except Image.DecompressionBombError:
         raise ImageError(f"{name} is too large: up to {MOST_PIXELS // 10**6} megapixels are accepted") from None
-    except Exception:  # decoders raise nearly every exception at foreign bytes
+    except Exception:  # decoders raise almost any exception at bytes of another format
         raise ImageError(
             f"{name} is no picture of a known format: JPEG, PNG, TIFF, BMP and WebP are accepted"
         ) from None

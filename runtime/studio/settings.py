@@ -15,13 +15,13 @@ from ..core.view import Box, View, encode_mask
 from ..recipe.calibrate import FALSE_REJECT_RATE
 
 MOST_TILES = 64
-"""Tiles that the studio divides a region into at most. Each tile costs a pass of the encoder for every picture."""
+"""The most tiles that the studio divides a region into. Each tile costs a pass of the encoder for every picture."""
 MOST_CORNERS = 100
-"""Corners of a polygon at most."""
+"""The most corners of a polygon."""
 LONGEST_NAME = 80
-"""Characters of a name at most."""
+"""The most characters of a name."""
 LARGEST_SIDE = 20_000
-"""Pixels of a frame's side at most."""
+"""The longest side of a frame, in pixels."""
 
 
 class ProductSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,8 +23,8 @@ class Studio:
     Args:
         folder: The workspace; it is made if it does not exist.
         shared_engine: The engine, which several threads share.
-        named: The addresses of the sources that the program was started with. The page offers them, and they need not
-            pass the checks of addresses that a page sends.
+        named: The addresses of the sources that the program was started with. The page offers them. The
+            checks of addresses that a page sends do not apply to these.
         signer: Signs recipes; None if no key was given.
         report: Takes one line of text about each event.
         is_line: Whether the named sources are those of a line, which passes its frames to `note`.

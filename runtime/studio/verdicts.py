@@ -31,9 +31,9 @@ from .live import LiveFrame
 from .workspace import Kind, PictureEntry, ProductFolder, file_state, open_recipe
 
 SIDE = 1100
-"""Longest side of a large picture, in pixels."""
+"""The longest side of a large picture, in pixels."""
 THUMBNAIL = 240
-"""Longest side of a small picture, in pixels."""
+"""The longest side of a small picture, in pixels."""
 # How many detectors, inspections of live frames, and scores are kept in memory.
 _MOST_DETECTORS = 4
 _MOST_LOOKS = 8
@@ -162,13 +162,14 @@ class Inspector:
     ) -> tuple[list[Scored], int]:
         """Return the scores of collected pictures by the product's recipe.
 
-        A shot of the recipe has the score from its calibration: it was scored against the memory of the other shots.
+        A shot of the recipe gets its score from the recipe's calibration, which scored it against the memory of the
+        other shots.
 
         Args:
             product: The product of the pictures.
             pictures: The pictures.
-            seconds: How long the call may inspect. It inspects at least one picture, so that a busy engine cannot stop
-                the work completely.
+            seconds: How long the call may inspect, in seconds. It inspects at least one picture, so that a busy engine
+                cannot stop the work completely.
 
         Returns:
             The scores that are known, and the number of pictures that are still to be inspected.

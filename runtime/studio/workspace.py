@@ -38,7 +38,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _SETTINGS, _RECIPE, _FORMER, _LOCK = "product.json", "recipe.safetensors", "former", ".studio.lock"
 _KEPT_RECIPES = 20
-"""Earlier recipes of a product that undo can bring back; older ones are deleted."""
+"""How many earlier recipes of a product undo can bring back; older ones are deleted."""
 
 
 class PictureEntry(NamedTuple):

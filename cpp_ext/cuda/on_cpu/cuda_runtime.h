@@ -66,7 +66,7 @@ inline thread_local int current_device = 0;
 
 // The calls of the runtime since the counts were last read.
 struct Counts {
-  int64_t allocations[kDevices], launches[kDevices], frees, waits, up, down;  // up, down: bytes copied to, from it
+  int64_t allocations[kDevices], launches[kDevices], frees, waits, up, down;  // up, down: bytes to and from it
 };
 inline Counts counts;
 
@@ -231,8 +231,8 @@ inline void load_blocks(uint32_t (&blocks)[4], const void* row) {
   meet("ldmatrix, read");
 }
 
-// Return element `at` of the 32 bytes of a factor's row, from the slots into which the lanes of a warp put them. It is
-// in register `first`; plus `step` in the second 16 bytes; plus 1 in rows from 8 on.
+// Return element `at` of the 32 bytes of a factor's row, from the slots into which the lanes of a warp put them. The
+// register's number is `first`, plus `step` for the second 16 bytes, plus 1 for rows from 8 on.
 template <class T>
 T element(size_t row, size_t at, size_t first, size_t step) {
   const size_t byte = at * sizeof(T), reg = first + byte / 16 * step + row / 8;

@@ -4,7 +4,7 @@ const [GOOD, REVIEW, BAD, INK] = ["#00508f", "#ffe14d", "#d96a00", "#1a1a1a"];
 const LEFT = 46;
 const EDGE = 12;
 
-// Returns a score in few digits. It is rounded down, so that 1.00 is never shown for a part below the limit.
+// Returns a score in few digits. It is rounded down, so that a part below the threshold is never shown with 1.00.
 export function formatScore(score) {
   if (score > 1000) return "> 1000";
   const digits = score < 10 ? 2 : score < 100 ? 1 : 0;
@@ -12,7 +12,7 @@ export function formatScore(score) {
   return Number(text) <= score ? text : (Number(text) - 10 ** -digits).toFixed(digits);
 }
 
-// Returns the lowest and the highest score of a chart. Scores far above the limit are left out.
+// Returns the lowest and the highest score of a chart. Scores far above 1.00 are left out.
 export function span(scores) {
   const low = Math.min(...scores, 1);
   const high = Math.min(Math.max(...scores, 1), 3);
@@ -20,8 +20,8 @@ export function span(scores) {
   return [Math.max(low - room, low / 2), high + room];
 }
 
-// Draws a source's last scores, the oldest at the left. The limit is a dashed line, the score from which parts are to
-// be reviewed a dotted one, and the threshold that the user tries (considered, null for none) a solid one.
+// Draws a source's last scores, the oldest at the left. A dashed line is the threshold, a dotted line is the score from
+// which parts are to be reviewed, and a solid line is the threshold that the user tries (considered; null for none).
 export function drawChart(canvas, state, considered) {
   const { clientWidth: width, clientHeight: height } = canvas;
   const ratio = devicePixelRatio || 1;
@@ -82,7 +82,7 @@ export function drawChart(canvas, state, considered) {
     if (labelled) pen.fillText(formatScore(value), 6, y(value));
   };
   level(1, [6, 4], 1.5, true);
-  if (review !== null) level(review, [2, 4], 1.5, y(review) - y(1) > 14); // nearer, its number would cover the limit's
+  if (review !== null) level(review, [2, 4], 1.5, y(review) - y(1) > 14); // if nearer, its number would cover 1.00
   if (considered > 0) level(considered, [], 2.5, false); // the form below shows its value
 }
 

@@ -78,7 +78,7 @@ class Card {
     return parts.join(" · ");
   }
 
-  // Shows a banner if the scene has changed or the scores drift. Verdicts go on, but they are not to be trusted then.
+  // Shows a banner if the scene has changed or the scores drift. Verdicts are still given, but cannot be trusted then.
   showScene(state) {
     const lines = [
       state.scene && `Scene changed: ${state.scene.sentence}.`,
@@ -450,7 +450,7 @@ $("#filter").addEventListener("change", (event) => {
 });
 $("#newest").addEventListener("click", () => gallery.newest());
 
-const token = location.hash.slice(1); // browsers do not send this part of an address; it is removed from it now
+const token = location.hash.slice(1); // browsers do not send this part of the address; it is removed now
 if (token) {
   history.replaceState(null, "", location.pathname);
   await logIn(decodeURIComponent(token), $("#refused"));

@@ -3,8 +3,8 @@ import { $ } from "./common.js";
 import { stage } from "./stage.js";
 import { t } from "./text.js";
 
-const NEAR = 14; // screen pixels from a corner within which the pointer takes hold of it
-const LEAST = 8; // frame pixels of the smallest side of a rectangle
+const NEAR = 14; // the pointer takes hold of a corner within this distance, in screen pixels
+const LEAST = 8; // the smallest side of a rectangle, in frame pixels
 
 export const region = {
   tool: "rectangle", // or "polygon" or "defect"

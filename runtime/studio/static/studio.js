@@ -219,7 +219,7 @@ await speak(preferred());
 $("#language").value = document.documentElement.lang;
 for (const part of [products, region, collect, settle, stage]) part.start(app);
 app.go("source");
-const token = location.hash.slice(1); // browsers do not send this part of an address; it is removed from it now
+const token = location.hash.slice(1); // browsers do not send this part of the address; it is removed now
 if (token) {
   history.replaceState(null, "", location.pathname);
   await logIn(decodeURIComponent(token), $("#login .refused"));
