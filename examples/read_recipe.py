@@ -85,4 +85,6 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    if len(sys.argv) != 2:
+        sys.exit("usage: read_recipe.py FILE")
+    main(*sys.argv[1:])

@@ -26,4 +26,6 @@ def main(good: str, today: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        sys.exit("usage: teach_and_inspect.py GOOD TODAY (two folders of photos)")
+    main(*sys.argv[1:])

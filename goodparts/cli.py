@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import io
 import logging
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments without the program's name; None takes those of this process.
 
     Returns:
-        The exit code, as `run` lists them.
+        The exit code, as `run` lists them; 2 without a command, after the help.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = _Parser(prog="goodparts", description="Few-shot visual inspection. Begin with try, then teach.")
@@ -112,6 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         subparsers.add_parser(name, help=command.help, add_help=False)
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
+    if argv[0] not in COMMANDS and (near := difflib.get_close_matches(argv[0], COMMANDS, 1)):
+        parser.error(f"there is no command {argv[0]!r} (did you mean {near[0]}?)")
     name = parser.parse_args(argv[:1]).command
     return run(f"goodparts {name}", COMMANDS[name], argv[1:])
 
@@ -148,6 +154,10 @@ class _Parser(argparse.ArgumentParser):
     """Reports a wrong command line in one line, as every other error is."""
 
     def error(self, message: str) -> NoReturn:
+        if "invalid float value" in message:
+            message += ": write a number with a point, as in 1.2; a share as 0.02, not 2%"
+        elif "invalid int value" in message:
+            message += ": write a whole number, as in 4"
         self.exit(2, f"{self.prog}: {message}; {self.prog} --help shows the options\n")
 
 

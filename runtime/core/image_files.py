@@ -58,15 +58,15 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     """Return the pictures that `paths` name. Folders are searched at every depth, and their pictures sorted by path.
 
     A folder contributes the files that `is_image_name` accepts, also behind links, but nothing from hidden folders and
-    SYSTEM_FOLDERS, and no drawing of goodparts. A file that is named directly is always returned: if it has a wrong
-    ending, decoding it gives an error about that file. A file that two paths name is returned once. What is left out is
-    logged.
+    SYSTEM_FOLDERS, and no drawing of goodparts. A file that is named directly is returned whatever its ending, since
+    decoding it gives an error about that file; a drawing is refused. A file that two paths name is returned once. What
+    is left out is logged.
 
     Args:
         paths: Pictures and folders of pictures.
 
     Raises:
-        FileError: A path does not exist, or a folder cannot be read or holds no picture.
+        FileError: A path does not exist or is a drawing of goodparts, or a folder cannot be read or holds no picture.
     """
     images: dict[str, Path] = {}
     left_out = _LeftOut()
@@ -78,6 +78,10 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
                 raise FileError(
                     f"no pictures in {printable(path)}{left_out.reason()}: searched at every depth for {kinds}"
                 )
+        elif is_drawing(path):
+            frame = path.with_name(path.name.removesuffix(".map.png") + ".frame.png")  # as a line names its rejects
+            photo = printable(frame) if frame.exists() else "the photo itself"
+            raise FileError(f"{printable(path)} is no photo: goodparts drew it; give {photo}")
         elif path.exists():
             inside = [path]
         else:

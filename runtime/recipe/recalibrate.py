@@ -138,14 +138,16 @@ def _settle(
     recipe: Recipe, encode: Encode, unlabelled: Sequence[Path], false_reject_rate: float
 ) -> tuple[Settlement, list[Path]]:
     """Return what unlabelled parts propose, and their files. Only one photo is in memory at a time."""
-    learned, files, image, pixel = recipe.learned(), [], [], []
+    learned, files, image, pixel, shots = recipe.learned(), [], [], [], 0
     for path, views, shot in _read_views(recipe, unlabelled):
-        if shot is None:
+        if shot is not None:
+            shots += 1
+        else:
             found = photo_scores(score_photos(learned, [views], encode))
             files.append(path)
             image.append(found[0])
             pixel.append(found[1])
-    check_parts(len(files))
+    check_parts(len(files), shots)
     calibration = settle(np.concatenate(image), np.concatenate(pixel), false_reject_rate)
     names = [printable(path) for path in files]
     return Settlement(calibration, names, false_reject_rate, recipe.header.thresholds.image), files

@@ -21,8 +21,9 @@ import safetensors
 import safetensors.numpy
 
 from ..core.conditions import Conditions
-from ..core.errors import RecipeError, SettingsError
-from ..core.files import NO_DIGEST, is_sealed, put, read_bytes, seal, write_atomic
+from ..core.errors import FileError, RecipeError, SettingsError
+from ..core.files import NO_DIGEST, is_sealed, printable, put, read_bytes, seal, write_atomic
+from ..core.image_files import is_image_name
 from ..core.preprocess import Array8
 from ..core.scoring import Floats, Learned
 from .calibrate import Calibration
@@ -37,6 +38,8 @@ _CONDITION = "condition."
 _DIGEST_MARK = rb"""\"digest\":\""""  # its quotes are escaped: the header is JSON within JSON
 _SIGNATURE_MARK = rb"""\"signature\":\""""
 _NO_SIGNATURE = "0" * 128
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"RIFF", b"II*\0", b"MM\0*")
+"""How the files of pictures begin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +182,9 @@ class Recipe:
             FileError: The file cannot be read.
         """
         path = Path(path)
-        if path.exists() and not path.is_file():
+        if not path.exists():
+            raise FileError(f"cannot read {printable(path)}: No such file or directory; goodparts teach makes a recipe")
+        if not path.is_file():
             raise RecipeError(f"{path} is not an ordinary file: give a recipe file")
         return cls.from_bytes(read_bytes(path), str(path), trust)
 
@@ -281,6 +286,10 @@ def _check_signature(data: bytes, header: RecipeHeader, name: str, trust: Trust)
 
 
 def _read_header(data: bytes, name: str) -> RecipeHeader:
+    if data[8:9] not in (b"{", b""):
+        is_picture = is_image_name(Path(name).name) or data.startswith(_PICTURES)
+        what = "it is a picture" if is_picture else "it does not begin as a safetensors file does"
+        raise RecipeError(f"{name} is no recipe: {what}; goodparts teach makes a recipe")
     length = int.from_bytes(data[:8], "little")
     if length > MAX_HEADER:
         raise RecipeError(f"{name} is not a recipe: its header would have {length} bytes, up to {MAX_HEADER} are read")

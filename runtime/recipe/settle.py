@@ -54,19 +54,21 @@ def settle(image: Floats, pixel: Floats, false_reject_rate: float) -> Calibratio
     )
 
 
-def check_parts(count: int) -> None:
+def check_parts(count: int, left_out: int = 0) -> None:
     """Check that there are enough unlabelled parts for a threshold to rest on.
 
     Args:
         count: How many there are.
+        left_out: How many more photos were given that do not count, since they are the recipe's own shots.
 
     Raises:
         SettingsError: There are fewer than FEWEST_PARTS.
     """
     if count < FEWEST_PARTS:
+        shots = f" (left out: {left_out} of the recipe's own shots)" if left_out else ""
         raise SettingsError(
-            f"{count} unlabelled parts: at least {FEWEST_PARTS} are needed to tell the few bad ones from the good, "
-            f"{SETTLING_PARTS} are better"
+            f"{count} unlabelled parts{shots}: at least {FEWEST_PARTS} are needed to tell the few bad ones from the "
+            f"good, {SETTLING_PARTS} are better"
         )
 
 

@@ -42,10 +42,18 @@ def choose_shots(folders: Sequence[Path], count: int | None) -> list[Path]:
         count: How many photos to learn from, 1 to MAX_SHOTS; None takes all.
 
     Raises:
-        SettingsError: There are fewer photos than asked for, or more than MAX_SHOTS.
+        SettingsError: There are fewer photos than asked for, or more than MAX_SHOTS, or a folder has a subfolder of
+            good parts, so that its other photos may be of bad ones.
         FileError: A folder or photo does not exist, or a folder holds no photo.
     """
     photos = find_images(folders)
+    for folder in folders:
+        for pattern in ("[Gg][Oo][Oo][Dd]", "train/good"):
+            if good := next((place for place in folder.glob(pattern) if place.is_dir()), None):
+                raise SettingsError(
+                    f"{printable(folder)} has a folder {printable(good.relative_to(folder))}: give {printable(good)}, "
+                    "so that no bad part is learned"
+                )
     if count is None and len(photos) > MAX_SHOTS:
         raise SettingsError(f"{len(photos)} photos: learn from up to {MAX_SHOTS}, for example with --shots 16")
     if count is not None and not 1 <= count <= min(len(photos), MAX_SHOTS):

@@ -26,6 +26,14 @@ def test_the_script_lists_the_bad_part_first(photos: Path, tmp_path: Path) -> No
     assert lines[0].split()[2] == "4.png"
 
 
+@pytest.mark.parametrize("name", ["teach_and_inspect.py", "read_recipe.py"])
+def test_a_script_without_arguments_prints_its_usage(name: str) -> None:
+    done = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"usage: {name} ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_notebook_runs_and_its_cells_have_no_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photos").mkdir()
     monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path / "photos"))

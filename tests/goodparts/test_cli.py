@@ -34,6 +34,28 @@ def test_version_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert "invalid choice: 'detonate'" in capsys.readouterr().err
 
 
+def test_without_a_command_the_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert "inspect   find bad parts in pictures" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["insepct"], "there is no command 'insepct' (did you mean inspect?)"),
+        (["inspect", "--threshold", "1,2"], "invalid float value: '1,2': write a number with a point, as in 1.2"),
+        (["teach", "--shots", "4.5"], "invalid int value: '4.5': write a whole number, as in 4"),
+    ],
+)
+def test_a_mistyped_command_or_number_comes_with_the_right_way(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def missing(_: str) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")

@@ -3,6 +3,7 @@
 const [GOOD, REVIEW, BAD, INK] = ["#00508f", "#ffe14d", "#d96a00", "#1a1a1a"];
 const LEFT = 46;
 const EDGE = 12;
+const ROW = 18; // the height of a row of numbers of the histogram
 
 // Returns a score in few digits. It is rounded down, so that a part below the threshold is never shown with 1.00.
 export function formatScore(score) {
@@ -87,29 +88,46 @@ export function drawChart(canvas, state, considered) {
 }
 
 // Draws the scores of unsorted parts as bars, with today's threshold as a dashed line and the proposed one as a solid
-// line.
+// line. The thresholds are written above the bars, the lowest and the highest score below them.
 export function drawHistogram(canvas, { edges, counts, threshold, today }) {
   const { clientWidth: width, clientHeight: height } = canvas;
   const ratio = devicePixelRatio || 1;
   [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
-  canvas.ariaLabel = `histogram of ${counts.reduce((sum, count) => sum + count)} parts' scores`;
+  const ends = [edges[0], edges.at(-1)];
+  const levels = [today, threshold].sort((one, other) => one - other);
+  const [low, high] = [Math.min(ends[0], levels[0]), Math.max(ends[1], levels[1])].map(Math.log);
+  const x = (score) => LEFT + (Math.log(score) - low) / (high - low) * (width - 2 * LEFT);
   const pen = canvas.getContext("2d");
   pen.scale(ratio, ratio);
-  const [low, high] = [Math.min(edges[0], threshold, today), Math.max(edges.at(-1), threshold, today)].map(Math.log);
-  const x = (score) => EDGE + (Math.log(score) - low) / (high - low) * (width - 2 * EDGE);
+  const floor = height - ROW;
   const highest = Math.max(...counts);
   counts.forEach((count, index) => {
-    const bar = count / highest * (height - EDGE);
+    const bar = count / highest * (floor - ROW);
     pen.fillStyle = edges[index] >= threshold ? BAD : GOOD;
-    pen.fillRect(x(edges[index]), height - bar, x(edges[index + 1]) - x(edges[index]) - 1, bar);
+    pen.fillRect(x(edges[index]), floor - bar, x(edges[index + 1]) - x(edges[index]) - 1, bar);
   });
-  pen.strokeStyle = INK;
+  pen.strokeStyle = pen.fillStyle = INK;
   for (const [value, dashes, wide] of [[today, [6, 4], 1.5], [threshold, [], 2.5]]) {
     pen.lineWidth = wide;
     pen.setLineDash(dashes);
     pen.beginPath();
     pen.moveTo(x(value), 0);
-    pen.lineTo(x(value), height);
+    pen.lineTo(x(value), floor);
     pen.stroke();
   }
+  pen.font = "13px system-ui, sans-serif";
+  pen.textBaseline = "middle";
+  // Writes the lower of two scores left of its place and the higher one right of it, so that they cannot overlap.
+  const write = (pair, middle) => {
+    const texts = pair.map((score) => formatScore(score / today));
+    texts.forEach((text, index) => {
+      pen.textAlign = index ? "left" : "right";
+      pen.fillText(text, x(pair[index]) + (index ? 4 : -4), middle);
+    });
+    return texts;
+  };
+  const thresholds = write(levels, ROW / 2);
+  const scores = write(ends, floor + ROW / 2);
+  canvas.ariaLabel = `histogram of ${counts.reduce((sum, count) => sum + count)} parts' scores, ` +
+    `${scores.join(" to ")}, with the thresholds ${thresholds.join(" and ")}`;
 }

@@ -161,7 +161,7 @@ class Card {
         const found = await ask(`preview?source=${this.name}&threshold=${of}`);
         if (this.asked === null) return;
         const effect = this.part("effect");
-        effect.replaceChildren(`At ${short(of)}: `,
+        effect.replaceChildren(`At ${formatScore(of)}: `,
           make("b", `${found.would} of the last ${found.frames} frames would be rejected`),
           `; ${found.rejected} of them were rejected. Nothing is changed yet.`);
       } while (this.asked !== null && this.asked !== of);
@@ -193,7 +193,7 @@ class Card {
       this.settled = "";
       return;
     }
-    const relative = (score) => (score / proposal.today).toFixed(2);
+    const relative = (score) => formatScore(score / proposal.today);
     this.part("gathered").textContent = `Proposed from ${parts} parts: ` +
       `reject from ${relative(proposal.threshold)} instead of 1.00 ` +
       `(raw ${short(proposal.today)} → ${short(proposal.threshold)}), ` +
@@ -214,7 +214,7 @@ class Card {
   // Writes the proposed threshold into the recipe, if the user confirms it.
   async take() {
     const { proposal } = this.state.settling;
-    const factor = short(proposal.threshold / proposal.today);
+    const factor = formatScore(proposal.threshold / proposal.today);
     const text = `Write ${factor} times today's threshold into ${this.state.recipe}? ` +
       "It then holds wherever this recipe is used.";
     if (await confirmed(text)) this.act("/take", { threshold: proposal.threshold });
@@ -318,7 +318,7 @@ const gallery = {
     $(".effect", dialog).replaceChildren(
       make("b", becomes[photo.becomes]),
       `Score ${formatScore(photo.before)} → ${formatScore(photo.after)}, the recipe's threshold becomes ` +
-      `${short(found.limit_change)} × today's.${own} `,
+      `${formatScore(found.limit_change)} × today's.${own} `,
       make("b", `${found.turning.length} of the last ${found.compared} other rejects turn good too`),
       found.turning.length ? ": are these parts good?" : ".");
     $(".turning", dialog).replaceChildren(...found.turning.map((name) =>

@@ -1,7 +1,7 @@
 // Teaching, and settling in: the scores of the collected pictures, and the threshold.
 import { $, ask, make } from "./common.js";
 import { SIGNS, collect, tile } from "./collect.js";
-import { number, t } from "./text.js";
+import { score, t } from "./text.js";
 
 const COLOURS = { good: "#00508f", settle: "#6b6b6b", bad: "#d96a00" };
 const INK = "#1a1a1a";
@@ -147,7 +147,7 @@ export const settle = {
     const slider = $("#slider");
     [slider.min, slider.max] = [this.scale.low, this.scale.high];
     if (document.activeElement !== slider || this.limit === null) slider.value = Math.log(limit);
-    $("#limit output").textContent = number(limit);
+    $("#limit output").textContent = score(limit);
     if (this.review === undefined && document.activeElement !== $("#from")) {
       $("#review").checked = review !== null;
       if (review !== null) $("#from").value = Math.round(100 * review);
@@ -183,11 +183,11 @@ export const settle = {
     const have = this.app.state.product.pictures.settle.length;
     const offers = [];
     if (settled) {
-      offers.push([t("settle.take", { limit: number(settled / threshold), count: have }), () => this.take()]);
+      offers.push([t("settle.take", { limit: score(settled / threshold), count: have }), () => this.take()]);
     }
     const between = separated ? separated.threshold / threshold : 1;
     if (Math.abs(between - 1) > 0.005) {
-      offers.push([t("settle.between", { limit: number(between) }), () => this.consider(between)]);
+      offers.push([t("settle.between", { limit: score(between) }), () => this.consider(between)]);
     }
     const key = JSON.stringify([offers.map(([text]) => text), fewest - have]);
     if (key === this.offered) return;
@@ -263,7 +263,7 @@ export const settle = {
     pen.fillStyle = INK;
     pen.textAlign = "center";
     const middle = Math.min(Math.max(x(Math.log(limit)), LEFT + 16), width - RIGHT - 16);
-    pen.fillText(number(limit), middle, floor + AXIS / 2);
+    pen.fillText(score(limit), middle, floor + AXIS / 2);
     pen.textAlign = "left";
     if (x(Math.log(limit)) > LEFT + 70) pen.fillText(t("verdict.good"), LEFT, floor + AXIS / 2);
     pen.textAlign = "right";

@@ -145,6 +145,7 @@ def test_unlabelled_parts_propose_a_threshold_and_name_those_beyond_it(
         (["--threshold", "0.2", "--good", "PHOTOS/good"], "--threshold sets a threshold at once: leave out"),
         (["--review", "0.8", "--good", "PHOTOS/good"], "--review sets a threshold at once: leave out"),
         (["--unlabelled", "PHOTOS/bad"], "1 unlabelled parts: at least 20 are needed"),
+        (["--unlabelled", "PHOTOS/good"], "0 unlabelled parts (left out: 3 of the recipe's own shots): at least 20"),
         (["--sheet", "sheet.png"], "--sheet shows unlabelled parts"),
         (["--out", "/nowhere/at/all"], "folder /nowhere/at does not exist"),
     ],

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from goodparts.runtime.core.errors import FileError
 from goodparts.runtime.core.image_files import MARK, find_images, is_drawing
+from goodparts.runtime.line.outputs.reject_index import FRAME_ENDING, OVERLAY_ENDING
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -81,6 +82,19 @@ def test_what_goodparts_drew_is_no_photo(tmp_path: Path, caplog: pytest.LogCaptu
         assert names_in(tmp_path) == ["photo.png"]
     assert caplog.messages == ["1 drawing of goodparts' own passed over"]
     assert not is_drawing(tmp_path / "nothing.png")
+
+
+@pytest.mark.parametrize(("has_frame", "advice"), [(True, "give .*/x.frame.png"), (False, "give the photo itself")])
+def test_a_drawing_that_is_named_is_refused_with_the_photo_beside_it(
+    tmp_path: Path, has_frame: bool, advice: str
+) -> None:
+    drawing, text = tmp_path / f"x{OVERLAY_ENDING}", PngInfo()
+    text.add_text("Software", MARK)
+    Image.new("RGB", (300, 300)).save(drawing, pnginfo=text)
+    if has_frame:
+        touch(tmp_path, f"x{FRAME_ENDING}")
+    with pytest.raises(FileError, match=rf"x\.map\.png is no photo: goodparts drew it; {advice}$"):
+        find_images([drawing])
 
 
 def test_a_folder_that_cannot_be_read_is_named(

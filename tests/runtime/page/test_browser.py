@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from goodparts.runtime import Recipe
 from goodparts.runtime.core.scene import SceneChange
+from goodparts.runtime.inspection import format_score
 from goodparts.runtime.line.outputs.rejects import Rejects
 from goodparts.runtime.line.results import Result
 from goodparts.runtime.line.scene_watch import DRIFT_FRAMES
@@ -127,6 +128,13 @@ def test_an_operator_settles_in_looks_at_the_histogram_and_writes_what_is_propos
     assert browser.wait("document.querySelector('.beyond img').naturalWidth") == 320
     drawn = "document.querySelector('.histogram').getContext('2d').getImageData(0, 0, 400, 130).data"
     assert browser.run(f"{drawn}.some((value) => value > 0)")
+    shown = [format_score(score / proposal.today) for score in proposal.histogram()[0][[0, -1]].tolist()]
+    levels = [format_score(score / proposal.today) for score in sorted((proposal.today, proposal.threshold))]
+    assert browser.run("document.querySelector('.histogram').ariaLabel") == (
+        f"histogram of 20 parts' scores, {' to '.join(shown)}, with the thresholds {' and '.join(levels)}"
+    )
+    worst = float(proposal.scores.max()) / proposal.today
+    assert browser.run("document.querySelector('.beyond li').innerText").startswith(f"{format_score(worst)} ")
     browser.run("document.querySelector('.take').click()")
     assert "own.safetensors" in browser.wait("document.querySelector('#confirm[open] p').innerText")
     browser.run("document.querySelector('#confirm button').click()")

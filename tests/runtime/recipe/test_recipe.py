@@ -98,8 +98,10 @@ def test_a_missing_tensor_is_named(recipe: Recipe) -> None:
         Recipe.from_bytes(data)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"cannot read .*none\.safetensors: No such file"):
+def test_a_missing_file_is_named_with_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileError, match=r"cannot read .*none\.safetensors: No such file or directory; goodparts teach makes"
+    ):
         Recipe.open(tmp_path / "none.safetensors")
 
 
@@ -142,6 +144,19 @@ def test_hostile_numbers_are_refused_before_they_decide_anything(
     with pytest.raises(RecipeError, match=message) as caught:
         Recipe.from_bytes(seal(data, _DIGEST_MARK))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("x", b"\x89PNG\r\n\x1a\n" + bytes(99), "x is no recipe: it is a picture; goodparts teach makes a recipe"),
+        ("x.jpg", b"something else", "x.jpg is no recipe: it is a picture"),
+        ("x", b"something else", "x is no recipe: it does not begin as a safetensors file does; goodparts teach"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_as_what_it_is(name: str, data: bytes, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Recipe.from_bytes(data, name)
 
 
 def test_a_huge_header_and_a_pipe_are_refused(tmp_path: Path) -> None:
