@@ -213,7 +213,7 @@ def describe_learned(path: Path, recipe: Recipe) -> list[str]:
 def _describe_fusion(header: RecipeHeader) -> str:
     match header.fusion:
         case "paper":
-            return "prompts and memory, the harmonic mean of their raw scores (paper)"
+            return "prompts and memory, half the harmonic mean of their raw scores (paper)"
         case "residual":
             return f"memory and prompts (residual): distance · exp({header.residual_weight:.3g} · residual margin)"
         case "prompt":
