@@ -167,9 +167,9 @@ def dual_attention(
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Return the attention of all heads, [B, N, H·d].
 
-    In an exported graph it is written out, with the scale on the keys, because that costs OpenVINO the fewest passes
-    over memory; torch's own function would become two factors, one on either side of the product. Otherwise torch's own
-    is used, which keeps no [N, N] matrix for the gradient.
+    In an exported graph the attention is written out, with the scale on the keys, because OpenVINO then passes over the
+    memory least often. torch's own function would be exported with two scales, one on either side of the product.
+    Outside of an export torch's function is used, because it keeps no [N, N] matrix for the gradient.
 
     Args:
         q: [B, H, N, d], the queries.

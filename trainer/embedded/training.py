@@ -54,7 +54,7 @@ def load_trunk(path: Path | None) -> MobileNetV2Trunk:
         path: The file of torchvision's weights; None for those in the embedded file, which are rounded to float16.
 
     Raises:
-        ValueError: The file is another one.
+        ValueError: The file is not the one that torchvision publishes.
     """
     if path is None:
         return small.load()[0].visual.trunk.requires_grad_(False).eval()
@@ -72,10 +72,11 @@ class Batch:
 
     Attributes:
         taps: [4·B, W, h, w] for each tap, float32.
-        coverage: [4·B, P], 0 to 1: the share of each of the prompts' patches under the mask.
+        coverage: [4·B, P], 0 to 1: the share of each patch that lies under the mask, on the grid of the prompts.
         captions: Captions, all different.
         truth: [4·B, captions], bool: whether a caption is true of a picture.
-        right: [4·B], int64: the number of a true caption of each picture, which is wrong of the piece's other picture.
+        right: [4·B], int64: for each picture, the index of a caption that is true of it and false of the other picture
+            of the same piece.
     """
 
     taps: tuple[Tensor, ...]
