@@ -35,12 +35,12 @@ BENCHMARKS = {
     "score": ("latency.score", "scoring after the encoder and the anomaly map"),
     "pixels": ("latency.pixel_metrics", "AUROC, AUPR and PRO of all pixels of a full test set: time and memory"),
     "accept": ("studies.accept", "accepting photos on the line: the update, verdicts after it, which rows to keep"),
-    "accuracy": ("studies.accuracy", "what the small backbone tells apart, thresholds against their rates"),
+    "accuracy": ("studies.accuracy", "how well the small backbone finds bad parts, and whether thresholds keep rates"),
     "image-only": (
         "studies.image_only",
         "timm's networks as image-only backbones, beside anomalib's PatchCore with the same weights",
     ),
-    "scene": ("studies.scene", "how often a changed scene is found, and reported where there is none"),
+    "scene": ("studies.scene", "how often a changed scene is found, and how often one is reported by mistake"),
     "tiles": ("studies.tiles", "a 20-pixel defect in a five-megapixel frame, without tiles and with"),
     "prompted": (
         "latency.prompted",

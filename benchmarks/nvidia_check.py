@@ -179,8 +179,9 @@ def describe(api: TensorRtApi, rows: Sequence[Sequence[str]]) -> str:
 (`make nvidia-check`). The ViT and the ResNet have random weights. A *fused attention* is one kernel for both products
 and the softmax between them. Seconds are those of two shared cores.
 
-That shows that the real parser reads every graph and that the real compiler builds it. **Nothing of it has run**: it
-shows neither results nor speed, and nothing of Jetson Orin (8.7), of the H100 and H200 (9.0), or of TensorRT 10 and 11.
+The table shows that the real parser reads every graph and that the real compiler builds it. **No graph was run**: the
+table shows neither results nor speed, and nothing about Jetson Orin (8.7), the H100 and H200 (9.0), or TensorRT 10 and
+11.
 
 {table}
 """

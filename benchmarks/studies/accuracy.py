@@ -42,10 +42,10 @@ TEMPERATURES: dict[str, float | Literal["exp"]] = {"4.6": 4.6052, "100": 100.0, 
 """The temperature of the released code, that of CLIP, and the one that the model learned in its training."""
 FUSIONS: tuple[Fusion, ...] = ("memory", "prompt", "paper", "residual")
 RATES = {"at 1%": 0.01, "at 10%": 0.1}
-"""The rates of false rejects that thresholds are asked for, by their names in a row."""
+"""The false-reject rates that thresholds are set for, by their names in a row."""
 SHARES = (0.5, 0.25, 0.1)
 NEAR = 0.02
-"""The fused AUROC should be at most this much below that of the better branch, and not below the mean of both."""
+"""The fused AUROC should be at most this much below the AUROC of the better branch, and not below the mean of both."""
 PROMPT_AIM = 0.8
 
 
