@@ -89,7 +89,7 @@ class Batch:
 def draw_batch(cache: Cache, products: int, rng: np.random.Generator) -> Batch:
     """Draw random products of the cache and captions for them.
 
-    Every picture gets a true caption, and every product one more that calls a good picture damaged.
+    Every picture gets a true caption, and every product one more, which calls a good picture damaged.
 
     Args:
         cache: The trunk's features.
