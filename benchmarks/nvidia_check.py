@@ -45,7 +45,7 @@ BACKBONES: dict[str, tuple[Precision, ...]] = {
     "ViT-B-16-plus-240": ("fp32", "fp16", "bf16", "int8"),
 }
 """The precisions that are tried for each backbone. `small` does not pass the parity check in int8. The other backbones
-have random weights, which are compiled to the same kernels."""
+have random weights, because the kernels do not depend on the weights' values."""
 PROMPTED = "ViT-B-16-plus-240"
 RTX_40 = (8, 9)
 """The compute capability that the graphs are built for."""

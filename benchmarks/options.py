@@ -31,7 +31,7 @@ def add_backbone(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         default=LARGE_NAME,
         metavar="NAME",
-        help="small, or an open_clip ViT or CLIP ResNet; random weights (default: %(default)s)",
+        help="small, or an open_clip ViT or CLIP ResNet with random weights (default: %(default)s)",
     )
 
 
@@ -47,7 +47,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone",
         metavar="NAME",
-        help="small, or an open_clip ViT or CLIP ResNet; random weights "
+        help="small, or an open_clip ViT or CLIP ResNet with random weights "
         f"(default: that of the engine; {LARGE_NAME} if one is made)",
     )
     add_precisions(parser)

@@ -89,7 +89,7 @@ class TrainingShots:
             task = task.with_features(partial(group.encoded.features, self._paths))
         prompted = group.backend.prompted
         return TrainingData(
-            # Without shots, a method still reads the shapes of features, which are those of any photo.
+            # Without shots, a method still reads the features' shapes, which are the same for every photo.
             features=group.encoded.features(self._paths or (self._split.test[0].path,)),
             views=self._encoders.photos.views(self._paths),
             encode=group.encoded.encode,
