@@ -255,7 +255,7 @@ def check_architecture(
     """
     config = read_config(name)
     if hugging_face := config["text_cfg"].get("hf_model_name"):
-        raise BackboneError(f"{name}: text tower {hugging_face} is not supported: CLIP's causal one is")
+        raise BackboneError(f"{name}: text tower {hugging_face} is not supported: only CLIP's causal one is")
     if name.startswith(HUB):
         return  # open_clip would download its weights too
     try:
