@@ -177,7 +177,7 @@ def describe(api: TensorRtApi, rows: Sequence[Sequence[str]]) -> str:
 
 {api} built each of them without a GPU, for compute capability {".".join(map(str, RTX_40))} and batches of 1 to 8
 (`make nvidia-check`). The ViT and the ResNet have random weights. A *fused attention* is one kernel for both products
-and the softmax between them. Seconds are those of two shared cores.
+and the softmax between them. Builds were timed on two shared cores.
 
 The table shows that the real parser reads every graph and that the real compiler builds it. **No graph was run**: the
 table shows neither results nor speed, and nothing about Jetson Orin (8.7), the H100 and H200 (9.0), or TensorRT 10 and

@@ -48,7 +48,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         metavar="NAME",
         help="small, or an open_clip ViT or CLIP ResNet with random weights "
-        f"(default: that of the engine; {LARGE_NAME} if one is made)",
+        f"(default: the backbone of the engine; {LARGE_NAME} for a new engine)",
     )
     add_precisions(parser)
 

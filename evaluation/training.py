@@ -101,7 +101,7 @@ class TrainingShots:
     def _large_shots(self, together: bool) -> dict[str, tuple[str, Array8]]:
         """Return texts and shots at twice the encoder's size, by category.
 
-        With `together` they are those of all categories that have enough photos, otherwise of this one.
+        With `together`, all categories that have enough photos are included, otherwise only this one.
         """
         large_shots = {}
         for category in self._plan.data.categories if together else (self._split.category,):
