@@ -214,7 +214,7 @@ class Trainee(nn.Module):
 
 @torch.no_grad()
 def measure_held_out(trainee: Trainee, held_out: Cache) -> dict[str, float]:
-    """Measure unlearned prompts on products, defects and names that training never saw.
+    """Measure the prompt ensemble of the word "surface" on kinds and defects that no training picture shows.
 
     Args:
         trainee: The model.
