@@ -1,9 +1,9 @@
 """How well the small backbone tells good parts from bad ones, and whether thresholds keep the rates they promise.
 
-The photos are of drawn parts whose kinds and defects were not in its training, and real ones (--data: folders in
-MVTec's layout). The benchmark measures every branch and fusion at several temperatures, beside random weights of the
-same model. It also measures the rates at the thresholds that k photos give, and photos in tiles. Scores come from torch
-(trials.py).
+The photos are of drawn parts, whose kinds and two of whose defects were not in its training, and real ones (--data:
+folders in MVTec's layout). The benchmark measures every branch and fusion at several temperatures, beside random
+weights of the same model. It also measures the rates at the thresholds that k photos give, and photos in tiles. Scores
+come from torch (trials.py).
 """
 
 from __future__ import annotations
