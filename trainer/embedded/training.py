@@ -368,7 +368,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
     parser.add_argument(
-        "--cache", type=Path, required=True, metavar="DIR", help="for the trunk's features (100 KB each)"
+        "--cache", type=Path, required=True, metavar="DIR", help="for the trunk's features (100 KB for each picture)"
     )
     parser.add_argument("--products", type=int, default=PRODUCTS, help="of four pictures each (default %(default)s)")
     parser.add_argument("--held-out-products", type=int, default=HELD_OUT_PRODUCTS, help="default %(default)s")
