@@ -28,14 +28,14 @@ from . import compare
 from .options import add_outputs
 
 BENCHMARKS = {
-    "start": ("latency.start", "import, process start to first verdict, opening a recipe, changing product"),
+    "start": ("latency.start", "seconds to import, to the first verdict, to open a recipe, and to change the product"),
     "train": ("latency.train", "a training step, beside the released PromptAD loop"),
     "preprocess": ("latency.preprocess", "resampling a camera frame, beside Pillow and OpenCV"),
     "search": ("latency.search", "memory search on the CPU, beside numpy, torch and faiss"),
     "score": ("latency.score", "scoring after the encoder and the anomaly map"),
     "pixels": ("latency.pixel_metrics", "AUROC, AUPR and PRO of all pixels of a full test set: time and memory"),
     "accept": ("studies.accept", "accepting photos on the line: the update, verdicts after it, which rows to keep"),
-    "accuracy": ("studies.accuracy", "how well the small backbone finds bad parts, and whether thresholds keep rates"),
+    "accuracy": ("studies.accuracy", "how well `small` finds bad parts, and whether thresholds keep their rates"),
     "image-only": (
         "studies.image_only",
         "timm's networks as image-only backbones, beside anomalib's PatchCore with the same weights",
