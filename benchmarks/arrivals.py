@@ -2,8 +2,8 @@
 
 Back to back, the next frame waits until the last one is done. A camera does not wait. A frame is due every 1/fps
 seconds; between frames, threads go to sleep and the processor lowers its clock. Latency is measured from the moment the
-frame was due, also if the line was still busy. The line takes the newest frame. A frame that is replaced by a newer one
-before the line takes it is missed.
+frame was due, even if the line was still busy then. The line takes the newest frame. A frame that is replaced by a
+newer one before the line takes it is missed.
 """
 
 from __future__ import annotations

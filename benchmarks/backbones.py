@@ -20,7 +20,7 @@ def open_backbone(name: str) -> Backbone:
 def describe_encoder(name: str) -> Encoder:
     """Describe a backbone's encoder from its configuration, without building a large model.
 
-    Raise BackboneError unless the name is `small` or that of a ViT or a ResNet of open_clip.
+    Raise BackboneError unless the name is `small`, or names a ViT or a ResNet of open_clip.
     """
     if name == DEFAULT_NAME:
         return Backbone.open(name).encoder

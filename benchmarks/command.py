@@ -28,19 +28,19 @@ from . import compare
 from .options import add_outputs
 
 BENCHMARKS = {
-    "start": ("latency.start", "import, process start to first verdict, opening a recipe, changing product"),
+    "start": ("latency.start", "seconds to import, to the first verdict, to open a recipe, and to change the product"),
     "train": ("latency.train", "a training step, beside the released PromptAD loop"),
     "preprocess": ("latency.preprocess", "resampling a camera frame, beside Pillow and OpenCV"),
     "search": ("latency.search", "memory search on the CPU, beside numpy, torch and faiss"),
     "score": ("latency.score", "scoring after the encoder and the anomaly map"),
     "pixels": ("latency.pixel_metrics", "AUROC, AUPR and PRO of all pixels of a full test set: time and memory"),
     "accept": ("studies.accept", "accepting photos on the line: the update, verdicts after it, which rows to keep"),
-    "accuracy": ("studies.accuracy", "what the small backbone tells apart, thresholds against their rates"),
+    "accuracy": ("studies.accuracy", "how well `small` finds bad parts, and whether thresholds keep their rates"),
     "image-only": (
         "studies.image_only",
         "timm's networks as image-only backbones, beside anomalib's PatchCore with the same weights",
     ),
-    "scene": ("studies.scene", "how often a changed scene is found, and reported where there is none"),
+    "scene": ("studies.scene", "how often a changed scene is found, and how often one is reported by mistake"),
     "tiles": ("studies.tiles", "a 20-pixel defect in a five-megapixel frame, without tiles and with"),
     "prompted": (
         "latency.prompted",

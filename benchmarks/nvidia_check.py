@@ -45,7 +45,7 @@ BACKBONES: dict[str, tuple[Precision, ...]] = {
     "ViT-B-16-plus-240": ("fp32", "fp16", "bf16", "int8"),
 }
 """The precisions that are tried for each backbone. `small` does not pass the parity check in int8. The other backbones
-have random weights, which are compiled to the same kernels."""
+have random weights, because the kernels do not depend on the weights' values."""
 PROMPTED = "ViT-B-16-plus-240"
 RTX_40 = (8, 9)
 """The compute capability that the graphs are built for."""
@@ -177,10 +177,11 @@ def describe(api: TensorRtApi, rows: Sequence[Sequence[str]]) -> str:
 
 {api} built each of them without a GPU, for compute capability {".".join(map(str, RTX_40))} and batches of 1 to 8
 (`make nvidia-check`). The ViT and the ResNet have random weights. A *fused attention* is one kernel for both products
-and the softmax between them. Seconds are those of two shared cores.
+and the softmax between them. Builds were timed on two shared cores.
 
-That shows that the real parser reads every graph and that the real compiler builds it. **Nothing of it has run**: it
-shows neither results nor speed, and nothing of Jetson Orin (8.7), of the H100 and H200 (9.0), or of TensorRT 10 and 11.
+The table shows that the real parser reads every graph and that the real compiler builds it. **No graph was run**: the
+table shows neither results nor speed, and nothing about Jetson Orin (8.7), the H100 and H200 (9.0), or TensorRT 10 and
+11.
 
 {table}
 """

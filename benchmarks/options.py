@@ -31,7 +31,7 @@ def add_backbone(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         default=LARGE_NAME,
         metavar="NAME",
-        help="small, or an open_clip ViT or CLIP ResNet; random weights (default: %(default)s)",
+        help="small, or an open_clip ViT or CLIP ResNet with random weights (default: %(default)s)",
     )
 
 
@@ -47,8 +47,8 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone",
         metavar="NAME",
-        help="small, or an open_clip ViT or CLIP ResNet; random weights "
-        f"(default: that of the engine; {LARGE_NAME} if one is made)",
+        help="small, or an open_clip ViT or CLIP ResNet with random weights "
+        f"(default: the backbone of the engine; {LARGE_NAME} for a new engine)",
     )
     add_precisions(parser)
 

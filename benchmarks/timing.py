@@ -104,7 +104,7 @@ def check_same(name: str, difference: float, tolerance: float) -> None:
 
 
 class Worker(Generic[T]):
-    """A contender in a process of its own. It is a context manager; to call it takes one turn."""
+    """A contender in a process of its own. It is a context manager; a call takes one turn."""
 
     def __init__(
         self, prepare: Callable[..., Callable[[], T]], *arguments: Any, environment: Mapping[str, str] | None = None

@@ -20,7 +20,7 @@ def _luma(colour: Plane) -> Plane:
 
 
 def scratch(site: Site) -> None:
-    """Draw one to three thin, slightly curved lines, brighter or darker, each with a groove's other side beside it.
+    """Draw one to three thin, slightly curved lines, brighter or darker, each with the opposite tone beside it.
 
     Args:
         site: Where to draw; its colour changes in place.

@@ -107,7 +107,7 @@ class DrawnProduct:
         layer = self._paint(Frame.posed((48, 48), (0, 0, 0, 1), self._light, default_rng(self._key)))
         on = np.ones((48, 48), bool) if layer.distance is None else layer.distance < 0
         part = luminance(layer.colour[:, on])
-        if layer.distance is None:  # the ground under a texture is dark, unless the texture is
+        if layer.distance is None:  # the ground under a texture is dark, unless the texture itself is
             value = part / 255 + 0.3 if part < 90 else design.uniform(0.04, 0.12)
             return hsv(design.random(), 0.08, value)
         while True:

@@ -72,7 +72,7 @@ def crop_of(name: str) -> Callable[[Generator], Painter]:
         short = min(picture.shape[:2])
         side = design.uniform(0.15, 0.7) * short
         angle = design.uniform(0, 2 * math.pi)
-        spread = design.choice((0.02, 1.0), p=(0.4, 0.6))  # each piece shows the same place of it, or any place
+        spread = design.choice((0.02, 1.0), p=(0.4, 0.6))  # pieces show nearly the same place of the picture, or any
         home = design.uniform(0, 1, 2)
         mix = np.eye(3) * design.uniform(0.0, 1.0) + design.dirichlet((1, 1, 1), 3) * design.uniform(0.3, 1.0)
         mix /= mix.sum(axis=1, keepdims=True)

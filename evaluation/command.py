@@ -113,7 +113,7 @@ def evaluate(data: str | Path, out: str | Path, **options: Any) -> Summary:
             run finished there are not repeated.
         options: Further options of the command by their names, with _ in place of -. Options with several values, such
             as `shots`, `method` and `category`, take a list; switches, such as `oracle` and `torch`, take True.
-            `goodparts evaluate --help` describes all options.
+            `goodparts evaluate --help-all` describes all options.
 
     Returns:
         The metrics, averaged over seeds. Its `rows` are those of the tables in results.md, the means over all

@@ -39,7 +39,7 @@ class ArrayStore:
 
         Args:
             path: The photo's path, which is not in the store yet.
-            data: The array's bytes, as many as those of all other arrays.
+            data: The array's bytes; all arrays have the same number of bytes.
 
         Raises:
             FileError: The disk is full.

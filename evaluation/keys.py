@@ -24,8 +24,8 @@ class MeasurementKey(msgspec.Struct, frozen=True):
     """Everything that determines a measurement.
 
     Attributes:
-        data: The digest of the category's files (Split.digest), with that of all categories if the method learns from
-            all.
+        data: The digest of the category's files (Split.digest). If the method learns from all categories, the digest of
+            all their files is added.
         graph: The digest of the graph that encodes, or of torch's weights.
         encoder: The backbone, through which prompts are learned, with its taps.
         backend: The name of the backend that encodes.

@@ -28,7 +28,7 @@ Count = Annotated[int, Meta(ge=1)]
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """All options of an evaluation, as `goodparts evaluate --help` describes them.
+    """All options of an evaluation, as `goodparts evaluate --help-all` describes them.
 
     The keys of the TOML file, and the options of the command, have the fields' names with - in place of _.
     """

@@ -89,7 +89,7 @@ class TrainingShots:
             task = task.with_features(partial(group.encoded.features, self._paths))
         prompted = group.backend.prompted
         return TrainingData(
-            # Without shots, a method still reads the shapes of features, which are those of any photo.
+            # Without shots, a method still reads the features' shapes, which are the same for every photo.
             features=group.encoded.features(self._paths or (self._split.test[0].path,)),
             views=self._encoders.photos.views(self._paths),
             encode=group.encoded.encode,
@@ -101,7 +101,7 @@ class TrainingShots:
     def _large_shots(self, together: bool) -> dict[str, tuple[str, Array8]]:
         """Return texts and shots at twice the encoder's size, by category.
 
-        With `together` they are those of all categories that have enough photos, otherwise of this one.
+        With `together`, all categories that have enough photos are included, otherwise only this one.
         """
         large_shots = {}
         for category in self._plan.data.categories if together else (self._split.category,):

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_renamed(parser, "--calibrate-on", "--int8-photos")
     add_check_argument(parser)
     parser.add_argument("--prompted", action="store_true",
-                        help="also the graph that AnoPLe recipes need; added to an existing engine")  # fmt: skip
+                        help="also make the graph of AnoPLe recipes, or add it to an existing engine")  # fmt: skip
     parser.add_argument("--triton", type=Path, metavar="DIR",
                         help="make no engine: add the existing one to this Triton model repository")  # fmt: skip
     parser.add_argument(

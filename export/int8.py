@@ -1,8 +1,8 @@
-"""int8: an fp32 graph with explicit QuantizeLinear and DequantizeLinear around its products, and attention in fp16.
+"""int8: an fp32 graph with explicit QuantizeLinear and DequantizeLinear, and with attention in fp16.
 
-NNCF quantises it: per-channel weights, symmetric activations (TensorRT supports no others), outlier channels smoothed
-into the weights, biases corrected. It needs photos to measure the ranges of the values. Other quantisers were measured
-too: benchmarks/results/quantisers.md.
+NNCF quantises its matrix products and convolutions: per-channel weights, symmetric activations (TensorRT supports no
+others), outlier channels smoothed into the weights, biases corrected. It needs photos to measure the ranges of the
+values. Other quantisers were measured too: benchmarks/results/quantisers.md.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ def quantise(
 
 
 def _unfit(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the products that are not quantised: int8 gains little time there and loses much precision.
+    """Return the names of the matrix products that are not quantised, where int8 gains little and loses much.
 
-    Attention's products have no constant. A flat softmax over hundreds of tokens lies below int8's first step. The
-    product that reads the pixels would lose some of their 256 levels.
+    They are attention's, whose inputs are both computed, and the first one, which reads the pixels. A flat softmax over
+    hundreds of tokens lies below int8's first step. The pixels would lose some of their 256 levels.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     products = [node for node in model.graph.node if node.op_type in ("MatMul", "Conv")]
@@ -106,7 +106,7 @@ def _make_signed(model: onnx.ModelProto) -> None:
 
 
 def quantised_products(model: ir.Model) -> dict[str, str]:
-    """Return the products of a quantised graph: the node's name → a name for people.
+    """Return the matrix products and convolutions that are quantised: the node's name → a name for messages.
 
     Args:
         model: The quantised graph.
@@ -119,11 +119,11 @@ def quantised_products(model: ir.Model) -> dict[str, str]:
 
 
 def release(model: ir.Model, name: str) -> None:
-    """Let one product of a quantised graph compute with the unquantised activations; its weights stay rounded.
+    """Let one matrix product or convolution compute with the unquantised activations; its weights stay rounded.
 
     Args:
         model: The quantised graph, which is changed.
-        name: The name of the product's node.
+        name: The name of its node.
     """
     (node,) = (node for node in model.graph if node.name == name)
     for index, value in enumerate(node.inputs):
@@ -136,7 +136,7 @@ def release(model: ir.Model, name: str) -> None:
 
 
 def _lower_attention(model: ir.Model) -> None:
-    """Let the products of a quantised graph that read no weights compute in fp16, in place.
+    """Let the matrix products of a quantised graph that read no weights compute in fp16, in place.
 
     They are attention's. NVIDIA's compilers fuse them with the softmax between them only in fp16. The weights stay as
     they are.

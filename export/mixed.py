@@ -1,4 +1,4 @@
-"""Mixed precision: an fp32 graph with its products in fp16 or bf16, and every cast as a node.
+"""Mixed precision: an fp32 graph with its matrix products in fp16 or bf16, and every cast as a node.
 
 Values whose digits the scores need stay in fp32: LayerNorm and softmax, the residual stream, the pixels up to the patch
 embedding, and the normalisation of the features. Because every type is explicit, all backends compute such a graph in
@@ -25,7 +25,7 @@ PRODUCTS = {"fp16": frozenset({"MatMul", "Gemm", "Conv"}), "bf16": frozenset({"M
 EXACT = frozenset({"LayerNormalization", "BatchNormalization", "Softmax", "ReduceL2", "ReduceMean", "QuantizeLinear"})
 """The operations that always stay in fp32. QuantizeLinear is one because opset 18 quantises no other type. Every other
 operation is converted if all its inputs except constants are already in the low precision. A sum of the residual stream
-therefore stays in fp32, because one side comes from no product."""
+therefore stays in fp32, because one of its inputs does not come from a matrix product."""
 
 
 def lower(model: ir.Model, precision: LowPrecision, in_fp32: Collection[ir.Node] = ()) -> None:

@@ -16,8 +16,8 @@ from goodparts.trainer.clip.backbone import check_architecture
 HEAD = """# Which CLIPs of open_clip can be backbones
 
 `--backbone NAME` takes each of open_clip's configurations that is supported here, with the weights of one of its tags
-(`--pretrained TAG`) or of a file (`--weights FILE`). The reason stands beside each of the others. Random weights have
-been run through a few of the supported ones; published weights through none.
+(`--pretrained TAG`) or of a file (`--weights FILE`). The table gives the reason for each of the others. A few
+of the supported ones were run with random weights, and none with published weights.
 
 This page is made by `python -m goodparts.export.open_clip_table docs/open_clip.md`, for open_clip {version}:
 {supported} of {all} are supported.

@@ -121,7 +121,7 @@ class Exporter:
         return self._variant(graph, weights, precision, self._measure(graph, precision))
 
     def _write_int8(self) -> Variant | None:
-        """Write int8 of all products, or of as many as pass the gate: those that harm the scores most stay in fp32.
+        """Write a graph with all layers in int8, or with as many as pass the gate; the most harmful ones stay in fp32.
 
         Its weights always have their own file, because the scales of the activations are smoothed into them.
         """
@@ -146,17 +146,17 @@ class Exporter:
                 ranked = ranked or self._rank(model)
                 in_fp32 = [name for _, name, _ in ranked[: max(1, 2 * len(in_fp32))]]
                 if len(in_fp32) == len(ranked):
-                    raise ParityError(f"{error}; with more products in fp32, none would be left in int8") from error
-                log.info("%s: trying again with %d of %d products in fp32", error, len(in_fp32), len(ranked))
+                    raise ParityError(f"{error}; with more layers in fp32, none would be left in int8") from error
+                log.info("%s: trying again with %d of %d layers in fp32", error, len(in_fp32), len(ranked))
         note = f"calibrated on {source}"
         if in_fp32:
             note += "; in fp32: " + ", ".join(title for _, name, title in ranked if name in in_fp32)
         return self._variant(graph, weights, "int8", records, note)
 
     def _rank(self, model: onnx.ModelProto) -> list[tuple[float, str, str]]:
-        """Release one quantised product at a time, and return (remaining difference, node, title) for each.
+        """Release one quantised layer at a time, and return (remaining difference, node, title) for each.
 
-        The product whose release leaves the smallest difference, and which therefore does most harm, comes first.
+        The layer whose release leaves the smallest difference does most harm, and comes first.
         """
         backend = next(name for name in PAIRS["int8"] if installed(name))
         ranked: list[tuple[float, str, str]] = []

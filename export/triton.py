@@ -19,7 +19,8 @@ from goodparts.runtime.engine.spec import EngineSpec, Variant, verify_files
 Device = Literal["cpu", "gpu"]
 
 QUEUE_DELAY = 500
-"""The microseconds that a request waits for others to share its batch. Cameras that fire together arrive within it."""
+"""The microseconds that a request waits for others to share its batch. Frames of cameras that fire together arrive in
+this time."""
 
 
 def write_repository(

@@ -51,7 +51,7 @@ class Method(ABC):
     protocols: ClassVar[Mapping[Protocol, msgspec.Struct]]
     """Protocol → the method's default settings, for the protocols that it has."""
     run_options: ClassVar[frozenset[str]] = frozenset()
-    """Which of textures and resume, the fields of RunOptions that not every method uses, this method uses."""
+    """Which of the fields `textures` and `resume` of RunOptions the method uses; every method uses the other fields."""
     learns_together: ClassVar[bool]
     """Whether the products of a run are learned together; if not, each is prepared and learned by itself."""
 

@@ -15,8 +15,8 @@ Progress = Callable[[range], Iterable[int]]
 def flushed_denormals() -> Iterator[None]:
     """Let torch treat float32 numbers below 1e-38 as 0.
 
-    The gradients after a GELU hold many of them. A matrix product of such numbers takes 400 times as long as one of
-    others, which was a third of the time of a training step.
+    The gradients after a GELU hold many of these. A matrix product of them takes 400 times as long as one of other
+    numbers. This cost a third of the time of a training step.
 
     Yields:
         Nothing; the setting ends with the context.

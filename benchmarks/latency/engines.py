@@ -70,7 +70,7 @@ class PrecisionOnBackend:
 
 
 def engine_folder(engine: Path | None, backbone: str | None, temporary: Path) -> Path:
-    """Return the named folder; without one that of the shipped engine, or a temporary one if a backbone is named."""
+    """Return the named folder. If none is named: the shipped engine's, or a temporary one for a named backbone."""
     return engine or (SHIPPED if backbone is None else temporary / "engine")
 
 

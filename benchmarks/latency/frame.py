@@ -142,8 +142,8 @@ def measure(
         log.info("timing %s: %d rounds", ", ".join(contenders), repeat)
         timings = interleave(contenders, repeat, warmup=0, rest=REST)
     findings.remarks.append(
-        f"{repeat} rounds by turns; in each every load has {WARMUP_CALLS} calls untimed, then {FRAMES} frames timed or "
-        f"due; threads: {threads or 'as each library likes'}"
+        f"{repeat} rounds, in which contenders take turns; each arrival pattern has {WARMUP_CALLS} untimed calls, then "
+        f"{FRAMES} frames that are timed or due; threads: {threads or 'the choice of each library'}"
     )
     latencies = {name: merge_patterns(timing.results) for name, timing in timings.items()}
     sizes = {file.name: file.size for file in spec.files}

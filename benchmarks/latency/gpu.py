@@ -263,7 +263,7 @@ class Encoder(torch.nn.Module):
         self.project = torch.nn.Linear(WIDTH, JOINT, bias=False)
 
     def forward(self, views: torch.Tensor) -> list[torch.Tensor]:
-        """Return the global features, the local features and those of two memories."""
+        """Return the global features, the local features and the features of two memories."""
         pixels = views.permute(0, 3, 1, 2).to(self.project.weight.dtype) / 255
         tokens = self.patches(pixels).flatten(2).transpose(1, 2)
         memory = []

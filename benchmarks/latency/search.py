@@ -1,6 +1,6 @@
 """Memory search: 225 queries of width 896 and banks of several sizes, beside other libraries.
 
-The peers are numpy's matrix product and maximum (fp32 only), those of torch, and faiss's flat index if it is installed
+The peers are numpy's matrix product and maximum (fp32 only), torch's, and faiss's flat index if it is installed
 (fp32 only). Each gets data of the same type and runs in a process of its own. All find the largest inner product and
 its row.
 """

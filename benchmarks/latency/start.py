@@ -3,7 +3,7 @@
 The first verdict is timed from the start of a new process, for every precision and backend of the engine
 (first_verdict_times.py). Imports are timed from outside, as whole new processes with the files in the page cache. The
 time of the bare interpreter is not subtracted, but has a row of its own. The peer is `import torch`, which a deployment
-in torch must do first. Recipes have 4 shots. To open a recipe includes a check of its digest and of every shape. The
+in torch must do first. Recipes have 4 shots. Opening a recipe includes a check of its digest and of every shape. The
 peer is `torch.load` of the same arrays, which is the checkpoint of the released code and has no such checks.
 
 Without torch the peers are left out.

@@ -1,9 +1,10 @@
 """Accepting photos on the line: its cost, its effect on verdicts, and which rows a bounded memory should keep.
 
 The cost is measured on synthetic products. It covers the memory, the calibration and the bytes of the file, but not the
-encoding of the photos. It is processor time, so that other work on the machine does not count; the elapsed time is at
-most that. Verdicts are measured on drawn parts of kinds that the small backbone was not trained on: from a line of good
-parts, those that the recipe rejects are accepted one after the other, as an operator would do. To choose which rows to
+encoding of the photos. It is processor time, so that other work on the machine does not count. On an idle machine
+the elapsed time is not longer. Verdicts are measured on drawn parts of kinds that the small backbone was not trained
+on: from a line of good parts, those that the recipe rejects are accepted one after the other, as an operator would do.
+To choose which rows to
 keep, a memory accepts the whole line but has room for the rows of only ROOM photos. The most novel rows are compared
 with k-center and with chance.
 """

@@ -1,8 +1,9 @@
 """How well the small backbone tells good parts from bad ones, and whether thresholds keep the rates they promise.
 
-It is measured on drawn parts whose kinds and defects were not in its training, and on real photos (--data: folders in
-MVTec's layout). It measures every branch and fusion at several temperatures, beside random weights of the same model;
-the rates at the thresholds that k photos give; and photos in tiles. Scores come from torch (trials.py).
+The photos are of drawn parts, whose kinds and two of whose defects were not in its training, and real ones (--data:
+folders in MVTec's layout). The benchmark measures every branch and fusion at several temperatures, beside random
+weights of the same model. It also measures the rates at the thresholds that k photos give, and photos in tiles. Scores
+come from torch (trials.py).
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ TEMPERATURES: dict[str, float | Literal["exp"]] = {"4.6": 4.6052, "100": 100.0, 
 """The temperature of the released code, that of CLIP, and the one that the model learned in its training."""
 FUSIONS: tuple[Fusion, ...] = ("memory", "prompt", "paper", "residual")
 RATES = {"at 1%": 0.01, "at 10%": 0.1}
-"""The rates of false rejects that thresholds are asked for, by their names in a row."""
+"""The false-reject rates that thresholds are set for, by their names in a row."""
 SHARES = (0.5, 0.25, 0.1)
 NEAR = 0.02
-"""The fused AUROC should be at most this much below that of the better branch, and not below the mean of both."""
+"""The fused AUROC should be at most this much below the AUROC of the better branch, and not below the mean of both."""
 PROMPT_AIM = 0.8
 
 

@@ -2,7 +2,7 @@
 
 Ours is the usual way: an engine exported in fp32, and a taught recipe that uses only the memory. Every category of
 --data (in MVTec's layout) is learned from four photos. If it has more, four are drawn --draws times. The time of a
-frame is that from uint8 pixels in memory to score and map.
+frame is measured from uint8 pixels in memory to score and map.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A defect of 20 pixels in a frame of five megapixels, with tiles and without.
 
-The frames are drawn, of kinds and with defects that the small backbone was not trained on. Scores come from torch
-(trials.py).
+The frames are drawn, of kinds that the small backbone was not trained on. Of the defects, only the foreign body was
+kept out of its training. Scores come from torch (trials.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Mask = npt.NDArray[np.bool_]
 
 FRAME, EXTENT = (2048, 2448), 20.0
 TILINGS = (1, 1), (5, 6), (10, 12)
-"""The tilings, rows and columns. A patch covers 204×171, 38×38 and 19×19 pixels of the frame."""
+"""The tilings, rows and columns. A patch of the small backbone covers 82×68, 15×15 and 7.5×7.5 pixels of the frame."""
 SHOTS = 4, 8
 LINE, FRAMES = 2000, 16
 """The seed of the line, and the number of good frames and of bad frames to test with."""

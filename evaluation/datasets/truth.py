@@ -49,7 +49,7 @@ class Truth:
             small = resize_mask(large, height, width)
             share = area / np.count_nonzero(large)
             defects.append((small, max(1, round(share * np.count_nonzero(small)))))
-            mask = mask | small  # resized alone, a small defect keeps a pixel beside a large one
+            mask = mask | small  # a small defect beside a large one keeps a pixel only here
         return Truth(mask, tuple(defects))
 
 

@@ -72,8 +72,8 @@ def ordinary_path(backbone: Backbone) -> OwnEncoder:
 def value_path(backbone: Backbone) -> OwnEncoder:
     """Open MaskCLIP (Zhou et al., ECCV 2022) as in PromptAD's tables: the V-V path with values in place of attention.
 
-    The local path adds up the projected values of every block, as V-V attention's does. MaskCLIP itself takes those of
-    the last block only.
+    The local path adds up the projected values of every block, as V-V attention's does. MaskCLIP itself takes the
+    values of the last block only.
 
     Args:
         backbone: The backbone, a ViT.

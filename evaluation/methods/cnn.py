@@ -52,7 +52,7 @@ def cnn_statistics(title: str, fit: Fit, stages: slice) -> Method:
     Args:
         title: What the row is, in words.
         fit: Fits the method to the photos' features.
-        stages: Which of the stages 1 to 3 make a patch, counted from 0.
+        stages: Which of the stages 1 to 3 make a patch, as a slice: slice(1, 3) is stages 2 and 3.
     """
 
     def fit_stages(data: TrainingData) -> FittedMethod:
@@ -122,7 +122,7 @@ def open_wide_resnet(weights: Path, device: torch.device) -> Stages:
 
 
 def open_mobilenet(device: torch.device) -> Stages:
-    """Open the trunk of `small`: torchvision's MobileNetV2 up to block 13, whose stage is also the last one.
+    """Open the trunk of `small`: torchvision's MobileNetV2 up to block 13. Stage 3 also stands for the last one.
 
     Args:
         device: The device to run on.

@@ -149,8 +149,8 @@ def _unit(vectors: Floats) -> Floats:
 def fit_spade(shots: Features, neighbours: int = SPADE_NEIGHBOURS) -> Score:
     """Fit SPADE (Cohen & Hoshen, arXiv 2005.02357): scores are mean squared distances to nearest neighbours.
 
-    The image score is that of the global feature to the 50 nearest photos, which are all photos in few-shot. A patch
-    score is that to the κ nearest patches of those photos, at any place.
+    The image score is the distance of the global feature to the 50 nearest photos. With few shots, these are all
+    photos. A patch score is the distance to the κ nearest patches of these photos, at any place.
 
     Args:
         shots: The features of the k photos.
@@ -180,7 +180,7 @@ def fit_padim(shots: Features, width: int = PADIM_WIDTH, ridge: float = PADIM_RI
     The image score is the largest distance. As published, channels are drawn at random, and ε is added on the diagonal.
     Channels are scaled to a mean square of 1, for which ε is meant. A covariance of k photos has rank k − 1. Here it is
     therefore shrunk towards the covariance of all patches of all places: Σ = (1 − 1/k) S_place + 1/k S_all + εI. This
-    is invertible for one photo too, and approaches the published one for many photos.
+    Σ is invertible even for one photo, and approaches the published covariance for many photos.
 
     Args:
         shots: The features of the k photos.
@@ -219,7 +219,7 @@ def fit_padim(shots: Features, width: int = PADIM_WIDTH, ridge: float = PADIM_RI
 def fit_fastrecon(shots: Features, share: float = FASTRECON_SHARE, weight: float = FASTRECON_WEIGHT) -> Score:
     """Fit FastRecon (Fang et al., ICCV 2023): a patch scores its distance from its reconstruction by good patches.
 
-    S, the support, is a coreset of neighbourhoods, and M is the mean of the good ones at each place. The query's
+    S, the support, is a coreset of the good photos' neighbourhoods, and M is their mean at each place. The query's
     patches Q are reconstructed as W S, where W minimises ‖Q − W S‖² + λ‖W S − M‖². In closed form W S = (Q + λM) Π / (1
     + λ), where Π is the projection onto the span of S's rows. The image score is the largest distance.
 

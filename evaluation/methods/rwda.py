@@ -86,7 +86,7 @@ def _train(backbone: Backbone, task: PromptTask) -> nn.Module:
 
 @functools.lru_cache(maxsize=1)
 def known_words(backbone: Backbone) -> Sequence[str]:
-    """Return the words of CLIP's vocabulary that have at least three letters and that the backbone knows.
+    """Return the words of CLIP's vocabulary that have at least three letters and that the text tower has learned.
 
     Args:
         backbone: The backbone.

@@ -36,17 +36,25 @@ from .winclip import fit_winclip, window_encoder
 METHODS: Mapping[str, Method] = {
     "memory": prompts_and_memory("memory only (PromptAD's VAD)", None, fusion="memory"),
     "memory-top": prompts_and_memory(
-        "memory only, mean of the largest hundredth", None, fusion="memory", image_maximum="top"
+        "memory only, scored by the mean of the largest hundredth of the patches",
+        None,
+        fusion="memory",
+        image_maximum="top",
     ),
     "subspace": prompts_and_memory(
-        "mean and components of the memory (SubspaceAD)", None, fusion="subspace", image_maximum="top"
+        "memory only, scored by the distance from its mean and components (SubspaceAD)",
+        None,
+        fusion="subspace",
+        image_maximum="top",
     ),
     "promptad": prompts_and_memory("PromptAD, generic suffixes", "generic"),
     "promptad-objects": prompts_and_memory("PromptAD, generic suffixes and the object's", "objects"),
-    "promptad-paper": prompts_and_memory("PromptAD, raw scores fused", "generic", fusion="paper"),
-    "promptad-prompt": prompts_and_memory("PromptAD, prompts only (no VAD)", "generic", fusion="prompt"),
+    "promptad-paper": prompts_and_memory(
+        "PromptAD, harmonic mean of raw scores, as published", "generic", fusion="paper"
+    ),
+    "promptad-prompt": prompts_and_memory("PromptAD, prompts only, no memory (no VAD)", "generic", fusion="prompt"),
     "promptad-sc": prompts_and_memory(
-        "semantic concatenation only (no EAM, no VAD)", "generic", margin=None, fusion="prompt"
+        "PromptAD, prompts only, without the explicit margin (no EAM, no VAD)", "generic", margin=None, fusion="prompt"
     ),
     "promptad-no-margin": prompts_and_memory("PromptAD without the explicit margin (no EAM)", "generic", margin=None),
     "promptad-no-manual": prompts_and_memory("PromptAD without manual anomaly prompts (no MAP)", "no manual"),
@@ -63,7 +71,7 @@ METHODS: Mapping[str, Method] = {
     "anomalydino": patch_statistics("AnomalyDINO on the encoder's patches", fit_anomalydino),
     "patchcore": patch_statistics("PatchCore on the encoder's patches", fit_patchcore),
     "spade": patch_statistics("SPADE on the encoder's patches", fit_spade),
-    "padim": patch_statistics("PaDiM on the encoder's patches, shrunk", fit_padim),
+    "padim": patch_statistics("PaDiM on the encoder's patches, covariances shrunk", fit_padim),
     "fastrecon": patch_statistics("FastRecon on the encoder's patches", fit_fastrecon),
     "clip": zero_shot("CLIP's own local path, prompt ensemble, zero-shot", ordinary_path),
     "clip-promptad": prompts_and_memory(
@@ -75,7 +83,7 @@ METHODS: Mapping[str, Method] = {
     "maskclip": zero_shot("MaskCLIP, prompt ensemble, zero-shot", value_path),
     "maskclip-promptad": prompts_and_memory("PromptAD's prompts on MaskCLIP", "generic", value_path, fusion="prompt"),
     "memory-middle": prompts_and_memory(
-        "memory only, of PatchCore's middle layers", None, middle_memory, fusion="memory"
+        "memory only, tapped at middle blocks as PatchCore does", None, middle_memory, fusion="memory"
     ),
     "cocoop": Method("CoCoOp-style: a context that each photo shifts", fit_cocoop, open_encoder=plain),
     "rwda": Method("RWDA, zero-shot", partial(fit_rwda, memory=False), needs_shots=False, open_encoder=plain),
@@ -103,7 +111,7 @@ METHODS: Mapping[str, Method] = {
     "maple-draem": anople("MaPLe-style with painted defects (MaPLe + DRAEM)", **MAPLE),
     "cnn-patchcore": cnn_statistics("PatchCore on an ImageNet CNN", fit_patchcore, slice(1, 3)),
     "cnn-spade": cnn_statistics("SPADE on an ImageNet CNN", fit_spade, slice(0, 3)),
-    "cnn-padim": cnn_statistics("PaDiM on an ImageNet CNN, shrunk", fit_padim, slice(0, 3)),
+    "cnn-padim": cnn_statistics("PaDiM on an ImageNet CNN, covariances shrunk", fit_padim, slice(0, 3)),
     "cnn-fastrecon": cnn_statistics("FastRecon on an ImageNet CNN", fit_fastrecon, slice(1, 3)),
 }
 """The rows by the name that --method takes."""

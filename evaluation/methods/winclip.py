@@ -99,9 +99,10 @@ def window_to_patch_scores(scores: Floats, grid: tuple[int, int], side: int) -> 
 def fit_winclip(data: TrainingData, memory: bool) -> FittedMethod:
     """Fit WinCLIP or WinCLIP+.
 
-    WinCLIP's image score is that of the whole photo. Its patch scores are the harmonic mean of that score and of the
-    scores of both sides of windows (§4.2). WinCLIP+ takes the mean distance, over patches and both sides, to those of
-    good photos (§4.3). Its maximum is averaged with the image score, and it is added to the patch scores.
+    WinCLIP's image score is the prompt score of the whole photo. Its patch scores are the harmonic mean of this score
+    and of the prompt scores of the windows of both sizes (§4.2). WinCLIP+ also takes the mean distance of a patch and
+    of its windows from the patches and windows of good photos (§4.3). The largest of these means is averaged with the
+    image score. Each patch's mean is added to its score.
 
     Args:
         data: The product and the photos.

@@ -73,9 +73,9 @@ def _beside_papers(summary: Summary) -> list[str]:
             rows.append([paper.method, str(shots), *numbers, paper.source, paper.note])
     head = ["published", "shots", *PAPER_METRICS, "source", "how it differs"]
     return ["## Beside the papers", "",
-            "Published numbers, in brackets ours if the method is the same. PromptAD's numbers come from its released "
-            "evaluation and from the best step on the test data. Beside them, ours name their protocol, and the best "
-            "step if they are of it.", "",
+            "Published numbers, and ours in brackets where we have the same method. PromptAD's numbers come from its "
+            "released evaluation, at the learning step that is best on the test data. Ours beside them name their "
+            "protocol, and say `best step` where they are taken at that step too.", "",
             *markdown_table(head, rows), ""]  # fmt: skip
 
 

@@ -18,9 +18,9 @@ class Paper(msgspec.Struct, frozen=True):
     Attributes:
         data: The data set's published name.
         method: The method's name in the paper.
-        row: Our method that is the same, or None.
+        row: The name of the same method in our table, or None if we do not have it.
         source: The paper.
-        note: What differs from how we measure.
+        note: How the paper's measurement differs from ours.
         values: Percentages by number of shots and metric.
         official: Whether PromptAD's released evaluation made the numbers. --official reproduces it; it reports the best
             step on the test data.

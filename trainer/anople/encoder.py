@@ -33,7 +33,7 @@ class PromptedEncoder(ConditionedEncoder):
 
     Raises:
         BackboneError: The image tower is no ViT.
-        SettingsError: One pass with these conditions cannot serve the settings.
+        SettingsError: The settings ask for something that the prompted graph cannot do.
     """
 
     def __init__(self, backbone: Backbone, settings: AnoPLeSettings) -> None:

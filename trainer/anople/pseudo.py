@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance, ImageOps
 Mask = npt.NDArray[np.bool_]
 
 CELLS = (1, 2, 4, 8, 16, 32)
-"""The numbers of noise cells along an axis that are drawn from (DRAEM)."""
+"""The numbers of noise cells along an axis, one of which is drawn at random (DRAEM)."""
 NOISE_THRESHOLD = 0.5
 OPACITY = 0.2, 1.0
 """The smallest and the largest opacity of the texture: DRAEM's 1 − β, with β up to 0.8."""
@@ -94,8 +94,8 @@ def perlin(size: int, cells: tuple[int, int], rng: Generator) -> Floats:
 def draw_mask(size: int, rng: Generator, inside: Mask | None = None) -> Mask:
     """Draw the place of a defect, whose share of the photo is within AREA.
 
-    Half of the time it is every blob of the noise, half of the time only what lies in a small disc. After TRIES masks
-    that are too small or too large it is a disc, which may reach beyond `inside`.
+    Half of the masks are all blobs of the noise. The other half are only the parts of the blobs that lie in a small
+    disc. After TRIES masks that are too small or too large, a disc is taken, which may reach beyond `inside`.
 
     Args:
         size: The side in pixels.

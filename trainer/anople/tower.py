@@ -43,8 +43,8 @@ class PromptedTower:
 
         Args:
             image: [B, S, S, 3], uint8, RGB.
-            prompts: [J, n, W].
-            prefix: [B, p, W].
+            prompts: [J, n, W], the visual prompts of the first J layers.
+            prefix: [B, p, W], the prefix of each image; p is 0 without one.
 
         Returns:
             Global [B, D], the local path's patches [B, P, D], and memory [B, P, W] for each tap, all l2-normalised.

@@ -202,7 +202,7 @@ class Backbone:
             return to_features(in_parts(views, VIEWS_AT_ONCE, run), self.encoder.grid)
 
     def unknown_words(self, texts: Iterable[str]) -> list[str]:
-        """Return the words that the text tower has not learned; the vocabulary of a small one has gaps.
+        """Return the words that the text tower has not learned; the embedded backbone's lacks most of CLIP's words.
 
         Args:
             texts: Texts, in which {} stands for the product.
@@ -255,7 +255,7 @@ def check_architecture(
     """
     config = read_config(name)
     if hugging_face := config["text_cfg"].get("hf_model_name"):
-        raise BackboneError(f"{name}: text tower {hugging_face} is not supported: CLIP's causal one is")
+        raise BackboneError(f"{name}: text tower {hugging_face} is not supported: only CLIP's causal one is")
     if name.startswith(HUB):
         return  # open_clip would download its weights too
     try:

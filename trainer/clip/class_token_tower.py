@@ -65,18 +65,18 @@ class ClassTokenTower(Tower):
         trunk = visual.trunk
         name = type(trunk).__name__
         if not isinstance(trunk, (Eva, VisionTransformer)):
-            raise BackboneError(f"an image tower of timm's {name} is not supported: ViTs are")
+            raise BackboneError(f"an image tower of timm's {name} is not supported: only ViTs are")
         if trunk.global_pool != "token" or getattr(trunk, "attn_pool", None) is not None:
             raise BackboneError(
-                f"an image tower that pools by {trunk.global_pool} is not supported: those by class token are"
+                f"an image tower that pools by {trunk.global_pool} is not supported: only pooling by class token is"
             )
         if trunk.num_prefix_tokens != 1 or getattr(trunk, "rope_mixed", False):
-            raise BackboneError(f"this variant of timm's {name} is not supported: ViTs with one class token are")
+            raise BackboneError(f"this variant of timm's {name} is not supported: only ViTs with one class token are")
         if not isinstance(trunk.head, nn.Linear) or len(list(visual.head.children())):
             raise BackboneError("an image tower with a projection of several layers is not supported")
         height, width = visual.image_size
         if height != width:
-            raise BackboneError(f"this tower reads {height}×{width} images: square ones are supported")
+            raise BackboneError(f"this tower reads {height}×{width} images: only square ones are supported")
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         pixels = self.standardise(image.to(self.mean.dtype)).permute(0, 3, 1, 2)

@@ -118,8 +118,8 @@ def check_supported(text: Any) -> None:
     whole = whole and all(isinstance(block.attn, nn.MultiheadAttention) for block in text.transformer.resblocks)
     pool = getattr(text, "text_pool_type", getattr(text, "pool_type", "argmax"))
     if not whole or pool not in ("argmax", "eos") or getattr(text, "cls_emb", None) is not None:
-        raise BackboneError(f"text tower {type(text).__name__} is not supported: CLIP's causal one is")
+        raise BackboneError(f"text tower {type(text).__name__} is not supported: only CLIP's causal one is")
     if text.token_embedding.num_embeddings != VOCABULARY:
         raise BackboneError(
-            f"a text vocabulary of {text.token_embedding.num_embeddings} is not supported: CLIP's {VOCABULARY} is"
+            f"a text vocabulary of {text.token_embedding.num_embeddings} is not supported: only CLIP's {VOCABULARY} is"
         )

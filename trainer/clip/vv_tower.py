@@ -62,7 +62,7 @@ class VVTower(Tower):
         self.taps = check_taps(taps, layers)
         height, width = visual.image_size
         if height != width:
-            raise BackboneError(f"this tower reads {height}×{width} images: square ones are supported")
+            raise BackboneError(f"this tower reads {height}×{width} images: only square ones are supported")
         self.image_size = int(height)
         self.token_side = int(visual.grid_size[0])
         self.set_grid(self.token_side if grid is None else grid, 1 if neighbourhood is None else neighbourhood)
@@ -167,9 +167,9 @@ def dual_attention(
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Return the attention of all heads, [B, N, H·d].
 
-    In an exported graph it is written out, with the scale on the keys, because that costs OpenVINO the fewest passes
-    over memory; torch's own function would become two factors, one on either side of the product. Otherwise torch's own
-    is used, which keeps no [N, N] matrix for the gradient.
+    In an exported graph the attention is written out, with the scale on the keys, because OpenVINO then passes over the
+    memory least often. torch's own function would be exported with two scales, one on either side of the product.
+    Outside of an export torch's function is used, because it keeps no [N, N] matrix for the gradient.
 
     Args:
         q: [B, H, N, d], the queries.
@@ -194,7 +194,7 @@ def check_supported(visual: Any) -> None:
     """
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is None or not hasattr(visual, "class_embedding"):
-        raise BackboneError(f"image tower {type(visual).__name__} is not supported: CLIP's ViTs and ResNets are")
+        raise BackboneError(f"image tower {type(visual).__name__} is not supported: only CLIP's ViTs and ResNets are")
     if getattr(visual, "attn_pool", None) is not None or getattr(visual, "pool_type", "tok") != "tok":
         raise BackboneError("image towers that pool otherwise than by class token are not supported")
     if not all(isinstance(block.attn, nn.MultiheadAttention) for block in blocks):

@@ -154,7 +154,7 @@ def _from_hub(name: str, tag: str | None) -> Any:
     """
     with hub_within_reach() as obstacle:
         try:
-            # Some tags were trained with QuickGELU although their model's configuration does not tell.
+            # Some tags were trained with QuickGELU although their model's configuration does not ask for it.
             quick = tag is not None and bool((open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"))
             return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick, require_pretrained=True)
         except Exception as error:  # a download raises many kinds

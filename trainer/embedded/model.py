@@ -23,7 +23,7 @@ _EMBEDDING = "text.token_embedding.weight"
 
 
 class HybridCLIP(nn.Module):
-    """A CLIP with the names of an open_clip model that has a text tower of its own: visual, text and logit_scale.
+    """A CLIP whose parts have the names that open_clip gives them: visual, text and logit_scale.
 
     Args:
         vocabulary: How many tokens the text tower's embedding has rows for.

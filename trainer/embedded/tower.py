@@ -1,9 +1,9 @@
 """The embedded CLIP's image tower: an ImageNet trunk as patch embedding and memory, and small maps to the prompts.
 
-The taps of the trunk are the memory. For the prompts they are laid side by side on the coarser tap's grid, and each
-patch gets its difference from its surround beside it. Two maps take the patches to the joint space and are added up: a
-linear one, and one with a hidden layer. Transformer blocks on top, with the two streams of vv_tower.py, were measured
-and left out: they fitted painted defects better and real ones worse.
+The taps of the trunk are the memory. For the prompts they are laid side by side on the coarser tap's grid, and
+each patch's difference from its surround is put beside it. Two maps take the patches to the joint space and are added
+up: a linear one, and one with a hidden layer. Transformer blocks on top, with the two streams of vv_tower.py, were
+measured and left out: they fitted painted defects better and real ones worse.
 """
 
 from __future__ import annotations

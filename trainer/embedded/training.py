@@ -54,7 +54,7 @@ def load_trunk(path: Path | None) -> MobileNetV2Trunk:
         path: The file of torchvision's weights; None for those in the embedded file, which are rounded to float16.
 
     Raises:
-        ValueError: The file is another one.
+        ValueError: The file is not the one that torchvision publishes.
     """
     if path is None:
         return small.load()[0].visual.trunk.requires_grad_(False).eval()
@@ -72,10 +72,11 @@ class Batch:
 
     Attributes:
         taps: [4·B, W, h, w] for each tap, float32.
-        coverage: [4·B, P], 0 to 1: the share of each of the prompts' patches under the mask.
+        coverage: [4·B, P], 0 to 1: the share of each patch that lies under the mask, on the grid of the prompts.
         captions: Captions, all different.
         truth: [4·B, captions], bool: whether a caption is true of a picture.
-        right: [4·B], int64: the number of a true caption of each picture, which is wrong of the piece's other picture.
+        right: [4·B], int64: for each picture, the index of a caption that is true of it and false of the other picture
+            of the same piece.
     """
 
     taps: tuple[Tensor, ...]
@@ -88,7 +89,7 @@ class Batch:
 def draw_batch(cache: Cache, products: int, rng: np.random.Generator) -> Batch:
     """Draw random products of the cache and captions for them.
 
-    Every picture gets a true caption, and every product one more that calls a good picture damaged.
+    Every picture gets a true caption, and every product one more, which calls a good picture damaged.
 
     Args:
         cache: The trunk's features.
@@ -213,7 +214,7 @@ class Trainee(nn.Module):
 
 @torch.no_grad()
 def measure_held_out(trainee: Trainee, held_out: Cache) -> dict[str, float]:
-    """Measure unlearned prompts on products, defects and names that training never saw.
+    """Measure the prompt ensemble of the word "surface" on kinds and defects that no training picture shows.
 
     Args:
         trainee: The model.
@@ -367,7 +368,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
     parser.add_argument(
-        "--cache", type=Path, required=True, metavar="DIR", help="for the trunk's features (100 KB each)"
+        "--cache", type=Path, required=True, metavar="DIR", help="for the trunk's features (100 KB for each picture)"
     )
     parser.add_argument("--products", type=int, default=PRODUCTS, help="of four pictures each (default %(default)s)")
     parser.add_argument("--held-out-products", type=int, default=HELD_OUT_PRODUCTS, help="default %(default)s")

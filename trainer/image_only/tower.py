@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..clip.tower import Taps, Tower, check_taps, grid_features
 
 CNN_STRIDES = (8, 16)
-"""The strides of a CNN's default taps, which are the last level of each; in a ResNet layers 2 and 3 (PatchCore)."""
+"""The strides of a CNN's default taps: the last level of each is tapped, in a ResNet layers 2 and 3 (PatchCore)."""
 
 
 class TimmVisual(nn.Module):
@@ -53,7 +53,7 @@ class TimmVisual(nn.Module):
         self.levels = len(self.widths)
 
     def default_taps(self) -> Taps:
-        """Return a ViT's last block (AnomalyDINO), or a CNN's last levels of CNN_STRIDES, joined to one output."""
+        """Return a ViT's last block (AnomalyDINO), or a CNN's last level of each stride, joined to one output."""
         if self.is_vit:
             return (self.levels,)
         levels = tuple(

@@ -105,7 +105,7 @@ def check_architecture(architecture: str) -> None:
 
 
 def size_options(architecture: str, image_size: int | None) -> dict[str, Any]:
-    """Return the options that make a model for square pictures of a size: `side`, and what timm needs besides.
+    """Return the options for square pictures of a size: `side`, and for a ViT also timm's option `img_size`.
 
     Args:
         architecture: The model's name, without `timm:` and tag.

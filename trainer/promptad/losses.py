@@ -36,7 +36,7 @@ def margin(
     """Return eq. 13, the explicit anomaly margin: the hinge of d(z, normal) − d(z, anomalous) + margin, averaged.
 
     The paper takes Euclidean distances over the channels. The released code takes squared ones and sums over the second
-    axis, which at pixel level is the patches' (docs/promptad.md, D11 and D12).
+    axis, along which the patches lie at pixel level (docs/promptad.md, D11 and D12).
 
     Args:
         z: [k, D] or [k, P, D], the features of good parts.

@@ -24,7 +24,7 @@ class PromptAD(Method):
     """
 
     title = "PromptAD"
-    description = "defaults are in brackets: clean protocol | official protocol; other methods with the setting"
+    description = "in brackets: defaults of protocol clean | official; then those of the other methods with the setting"
     protocols: ClassVar[Mapping[Protocol, PromptADSettings]] = PROTOCOLS
     learns_together = False
 

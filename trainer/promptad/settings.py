@@ -15,8 +15,8 @@ from ..settings import Protocol, change_settings
 CLEAN_TEMPERATURE = 4.6052
 """The default multiplier of the cosine: ln 100, which the released code takes for CLIP's 100.
 
-This is D10 of docs/promptad.md. With 100 the prompt score is so far below the memory's that their harmonic mean is the
-prompt score.
+This is D10 of docs/promptad.md. With 100 the prompt score is so far below the memory's that their harmonic mean
+hardly depends on the memory.
 """
 
 
@@ -64,7 +64,7 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Fusion,
         Meta(
             description="harmonic mean of both branches' raw scores (paper), the memory's distances weighed by the "
-            "prompts' residual margins (residual), or one branch only"
+            "prompts' residual margins (residual), one branch only (prompt, memory), or as --subspace does (subspace)"
         ),
     ] = "residual"
     memory_share: Annotated[

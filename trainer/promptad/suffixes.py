@@ -87,7 +87,7 @@ OBJECTS = {name: tuple(template(text) for text in texts.split(", ")) for name, t
 def find_object(text: str) -> str | None:
     """Return the benchmark object that a product text names, as a folder ("metal_nut") or in words ("Chewing gum").
 
-    It is None if the text names none, or several with different suffixes (printed circuit board).
+    It is None if the text names none, or names several that have different suffixes, as "printed circuit board" does.
 
     Args:
         text: The product text.

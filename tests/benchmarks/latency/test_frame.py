@@ -54,7 +54,7 @@ def test_rows_and_files(
         "copy in memory",
     ]
     output = capsys.readouterr().out
-    assert "1 rounds by turns; in each every load has 3 calls untimed, then 4 frames timed or due" in output
+    assert "each arrival pattern has 3 untimed calls, then 4 frames that are timed or due" in output
     assert "of the machine's measured ceiling" in output
     assert "times as fast as eager torch fp32, at least 3:" in output
     assert "| openvino fp32 | busy 50% |" in text.read_text(encoding="utf-8")

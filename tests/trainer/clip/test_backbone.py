@@ -120,7 +120,7 @@ def test_a_resnet_comes_from_a_local_file(tmp_path: Path) -> None:
 
 
 def test_a_tower_of_another_library_is_refused() -> None:
-    with pytest.raises(BackboneError, match="an image tower of timm's ResNet is not supported: ViTs are"):
+    with pytest.raises(BackboneError, match="an image tower of timm's ResNet is not supported: only ViTs are"):
         wrap(TimmModel("resnet10t", embed_dim=8, pool="abs_attn", proj=""))
 
 
@@ -138,7 +138,7 @@ def test_weights_of_another_shape_are_counted_and_named(tmp_path: Path) -> None:
     [
         (
             "ViT-B-16-SigLIP",
-            "ViT-B-16-SigLIP: an image tower that pools by map is not supported: those",
+            "ViT-B-16-SigLIP: an image tower that pools by map is not supported: only pooling by",
         ),
         ("roberta-ViT-B-32", "text tower roberta-base is not supported"),
         ("coca_ViT-B-32", "pool otherwise than by class token"),

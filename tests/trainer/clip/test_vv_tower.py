@@ -164,7 +164,7 @@ def test_global_is_plain_clips_image_feature() -> None:
         ({"pool_type": "avg"}, "pool otherwise than by class token"),
         ({"attentional_pool": True, "attn_pooler_heads": 2}, "pool otherwise than by class token"),
         ({"qk_norm": True}, "custom attention blocks"),
-        ({"image_size": (24, 32)}, "24×32 images: square ones"),
+        ({"image_size": (24, 32)}, "24×32 images: only square ones"),
     ],
 )
 def test_other_towers_are_refused(vision: dict[str, Any], message: str) -> None:
