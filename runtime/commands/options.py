@@ -190,7 +190,7 @@ def add_view(options: Options) -> None:
     options.add_argument("--overlap", type=float, default=0.1, metavar="F",
                          help="overlap of neighbouring tiles, as a share of their side (default 0.1)")  # fmt: skip
     options.add_argument("--resize", choices=["squash", "letterbox"], default="squash",
-                         help="letterbox keeps the aspect ratio of the encoder's input (default squash)")  # fmt: skip
+                         help="letterbox keeps the region's aspect ratio, squash does not (default)")  # fmt: skip
 
 
 def read_view(args: argparse.Namespace) -> View:
