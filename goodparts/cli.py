@@ -205,7 +205,8 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
         if command.first:
             parser.add_argument("-h", "--help", nargs=0, action=_FirstHelp, const=command.first,
                                 help="show the options that people need first, and exit")  # fmt: skip
-            parser.add_argument("--help-all", action="help", help="show all options, and exit")
+        shown = "show all options, and exit" if command.first else argparse.SUPPRESS
+        parser.add_argument("--help-all", action="help", help=shown)
         code = module.run(parser.parse_args(argv))
         sys.stdout.flush()
     except ModuleNotFoundError as error:

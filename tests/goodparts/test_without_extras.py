@@ -28,11 +28,7 @@ for line in json.loads(sys.argv[1]):
     shown[line] = [code, out.getvalue(), err.getvalue()]
 print(json.dumps(shown))
 """
-HELP = [
-    f"{name} --help-all"
-    for name, command in {**COMMANDS, "train-and-export": TRAIN_AND_EXPORT}.items()
-    if command.first
-]
+HELP = [f"{name} --help-all" for name in (*COMMANDS, "train-and-export")]
 HELP += [f"{name} --help" for name in (*COMMANDS, "train-and-export", *(f"bench {name}" for name in BENCHMARKS))]
 NEED_EXTRAS = {
     "export --engine ENGINE": ("goodparts export: needs ", ".[train]"),
