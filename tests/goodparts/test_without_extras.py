@@ -9,7 +9,7 @@ import sys
 import pytest
 from goodparts.benchmarks.command import BENCHMARKS
 
-from goodparts.cli import COMMANDS, TRAIN_AND_EXPORT
+from goodparts.cli import COMMANDS
 
 EXTRAS = ("torch", "torchvision", "open_clip", "onnx", "onnxruntime", "openvino", "scipy", "tqdm", "av", "cryptography")
 PROGRAM = f"""
