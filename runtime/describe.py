@@ -332,7 +332,7 @@ def describe_settlement(settlement: Settlement) -> list[str]:
     beyond = settlement.beyond()
     expected = settlement.rate * len(settlement.scores)
     lines.append(
-        f"  {len(beyond)} of them reach it, about {expected:.0f} of these are expected to be good. Look at them:"
+        f"  {len(beyond)} of them reach it; expected good parts among these: about {expected:.0f}. Look at them:"
     )
     for index in beyond[:BEYOND_SHOWN]:
         lines.append(f"    {format_score(settlement.scores[index] / settlement.today):>5}  {settlement.names[index]}")
