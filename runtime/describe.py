@@ -197,6 +197,8 @@ def describe_learned(path: Path, recipe: Recipe) -> list[str]:
         f"  A part is rejected from score 1.00. {photos} score {format_score(thresholds.score(min(scores)))} to "
         f"{format_score(thresholds.score(max(scores)))}.",
     ]
+    if reaching := sum(score >= thresholds.image for score in scores):
+        lines.append(f"  Photos that reach the threshold themselves: {reaching}. Look whether they are good.")
     if thresholds.review is not None:
         lines.append(f"  A part gets the verdict review from score {thresholds.review:g}.")
     if header.is_provisional:
@@ -328,7 +330,8 @@ def describe_settlement(settlement: Settlement) -> list[str]:
         low, high = low / settlement.today, high / settlement.today
         marks = [name for name, value in (("proposed", proposed), ("today", 1.0)) if low <= value < high]
         bar = "#" * math.ceil(BAR * count / highest)
-        lines.append(f"    {low:5.2f} to {high:5.2f} {bar:{BAR}} {count:4d}  {', '.join(marks)}".rstrip())
+        span = f"{format_score(low):>5} to {format_score(high):>5}"
+        lines.append(f"    {span} {bar:{BAR}} {count:4d}  {', '.join(marks)}".rstrip())
     beyond = settlement.beyond()
     expected = settlement.rate * len(settlement.scores)
     lines.append(
@@ -363,9 +366,10 @@ def describe_seen(
         )
     if photos is not None:
         proposal, mistakes = photos.proposal, photos.rejected + photos.missed
+        best_score = f"{scale.score(proposal.threshold):.4g}"
         factor = f"{(written or scale).score(proposal.threshold):.4g}"
         best = (
-            f"  a threshold of {format_score(scale.score(proposal.threshold))} makes the fewest mistakes, "
+            f"  a threshold of {best_score} makes the fewest mistakes, "
             f"{proposal.rejected} rejected and {proposal.missed} missed: goodparts calibrate --recipe {_word(path)} "
             f"--threshold {factor}"
         )

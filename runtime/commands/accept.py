@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     start = time.perf_counter()
     apply(change, args.recipe, signer)
-    print(f"written in {(time.perf_counter() - start) * 1e3:.0f} ms; a running watch uses it from the next frame")
+    print(f"written in {(time.perf_counter() - start) * 1e3:.0f} ms; a running watch takes it within a second")
     return 0
 
 

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         print("the recipe stays as it is")
     elif args.take or ask("write it?"):
         recalibration.recipe.save(out, signer)
-        print_lines([f"{out} is written; a running watch uses it from the next frame"])
+        print_lines([f"{out} is written; a running watch takes it within a second"])
     else:
         print(f"nothing was changed: --take writes the proposed threshold, {proposed}")
     return 0

@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     need = parser.add_argument_group("what to learn")
     need.add_argument("--images", type=Path, nargs="+", required=True, metavar="PATH",
                       help="photos of good parts, or folders of them")  # fmt: skip
-    need.add_argument("--product", required=True, metavar="TEXT", help='name of the product, such as "metal nut"')
+    need.add_argument(
+        "--product", required=True, metavar="TEXT", help='name of the product, a label such as "metal nut"'
+    )
     need.add_argument("--out", type=Path, required=True, metavar="FILE", help="the recipe to write (.safetensors)")
     need.add_argument("--shots", type=int, metavar="K", help="learn from the first K photos (default: all)")
     add_no_shots(need)

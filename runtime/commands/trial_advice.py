@@ -55,7 +55,7 @@ def advise(trial: Trial) -> list[Advice]:
                 f"dark, it may be too small: a patch covers {width:.0f}×{height:.0f} pixels of your photo. Inspect "
                 "less of the photo with --roi x,y,width,height, or cut it into tiles. Tiles do not always help: "
                 "compare both sheets.",
-                f"{again} --tiles 2x2" if view.count == 1 else None,
+                f"{again} --tiles 2x2 --out tiles.html" if view.count == 1 else None,
             )
         )
     if rejected:

@@ -1,7 +1,7 @@
 """Accepting on the line: photos of good parts that were rejected are added to a recipe, or taken back.
 
     change = preview(recipe, engine, [Photo.read(path)], rejects)
-    apply(change, file)  # a running `goodparts watch` uses the new recipe from the next frame on
+    apply(change, file)  # a running `goodparts watch` takes the new recipe within a second
     apply(undo(Recipe.open(file), engine), file)
 
 Only `apply` writes a file. refit.py computes memory and calibration.

@@ -102,7 +102,7 @@ def test_the_advice_follows_what_was_found(folder: Callable[[dict[str, int]], Pa
     trial.raw_scores[trial.bad] = 0.0
     trial.raw_scores[~trial.bad] = 1.0
     commands = [advice.command for advice in advise(trial)]
-    assert commands[0] == f"goodparts try {tried} --product 'a ring' --tiles 2x2"
+    assert commands[0] == f"goodparts try {tried} --product 'a ring' --tiles 2x2 --out tiles.html"
     assert commands[1] == f"goodparts try {tried} --product 'a ring' --shots 5"
     shutil.rmtree(tried / "bad")
     assert "No bad part was shown" in advise(try_product(tried, "ring", engine=engine))[0].sentence
