@@ -35,7 +35,23 @@ _MODULES = {
 """Name → the module that defines it."""
 
 
+_EXTRAS = {"evaluate": "train,evaluate", "train": "train"}
+"""Name → the extra that it needs, if that is not cpu."""
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
+        try:
+            return getattr(importlib.import_module(_MODULES[name]), name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("goodparts"):
+                raise
+            from goodparts.runtime.core.errors import install_line
+
+            needs = f"goodparts.{name} needs {error.name}: {install_line(_EXTRAS.get(name, 'cpu'))}"
+            raise ModuleNotFoundError(needs, name=error.name) from error
     raise AttributeError(f"module 'goodparts' has no attribute {name!r}")

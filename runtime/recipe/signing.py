@@ -27,7 +27,7 @@ _PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", 
 class Trust:
     """The public keys whose signatures are accepted.
 
-        detector = Detector("nut.safetensors", trust=Trust.read("line.pub"))
+        detector = Detector("nut.safetensors", trust=Trust.read("line.key.pub"))
 
     Args:
         keys: The keys, at least one.
@@ -38,7 +38,7 @@ class Trust:
         self._keys, self.name = tuple(keys), name
 
     @classmethod
-    def read(cls, path: Path) -> Trust:
+    def read(cls, path: str | Path) -> Trust:
         """Read one or more public keys from a PEM file.
 
         Args:
@@ -51,7 +51,7 @@ class Trust:
             SettingsError: The file holds anything but Ed25519 public keys, or cryptography is not installed.
             FileError: The file cannot be read.
         """
-        data = read_bytes(path)
+        data = read_bytes(Path(path))
         exceptions, ed25519, serialization = _cryptography()
         if b"PRIVATE KEY" in data:
             raise SettingsError(
@@ -109,7 +109,7 @@ class Signer:
         self._key = key
 
     @classmethod
-    def read(cls, path: Path) -> Signer:
+    def read(cls, path: str | Path) -> Signer:
         """Read a private key from a PEM file without a passphrase.
 
         Args:
@@ -122,7 +122,7 @@ class Signer:
             SettingsError: The file holds anything else, or cryptography is not installed.
             FileError: The file cannot be read.
         """
-        data = read_bytes(path)
+        data = read_bytes(Path(path))
         exceptions, ed25519, serialization = _cryptography()
         try:
             key = serialization.load_pem_private_key(data, None)

@@ -20,8 +20,15 @@ def test_importing_goodparts_imports_no_submodule() -> None:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["end"]
     assert all(getattr(goodparts, name) is not None for name in goodparts.__all__)
+    assert dir(goodparts) == goodparts.__all__
     with pytest.raises(AttributeError, match="has no attribute 'teech'"):
         _ = goodparts.teech
+
+
+def test_a_missing_library_is_named_with_its_extra() -> None:
+    program = "import sys; sys.modules['open_clip'] = None; import goodparts; goodparts.train"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert 'goodparts.train needs open_clip: pip install ".[train]"' in run.stderr.splitlines()[-1]
 
 
 def test_three_lines_from_photos_to_a_verdict_that_a_notebook_shows(photos: Path) -> None:

@@ -32,12 +32,12 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trust(key: Path) -> Trust:
-    return Trust.read(key.with_name("line.pub"))
+    return Trust.read(str(key.with_name("line.pub")))
 
 
 @pytest.fixture(scope="module")
 def signed(recipe: Recipe, key: Path) -> bytes:
-    return recipe.to_bytes(Signer.read(key))
+    return recipe.to_bytes(Signer.read(str(key)))
 
 
 def test_a_signed_recipe_opens_with_its_key_and_without(recipe: Recipe, signed: bytes, trust: Trust) -> None:
