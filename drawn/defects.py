@@ -274,7 +274,7 @@ def foreign_body(site: Site) -> None:
 
 
 Where = Literal["inside", "along", "edge"]
-"""Where on a part a defect lies."""
+"""The place of a defect on a part."""
 
 
 @dataclass(frozen=True)

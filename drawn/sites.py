@@ -1,4 +1,4 @@
-"""Where a defect is drawn: a window of a piece, and the tools to draw in it."""
+"""A defect's site: the window of a piece in which the defect is drawn, with the tools to draw it."""
 
 from __future__ import annotations
 

@@ -61,6 +61,7 @@ class ArrayStore:
         return self._file.read(size)
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
@@ -100,6 +101,7 @@ class Photos:
         return View().cut(load_rgb(path), self._size)
 
     def close(self) -> None:
+        """Close the file that holds the arrays."""
         self._store.close()
 
 
@@ -171,6 +173,7 @@ class EncodedPhotos:
         return self._of_views[key]
 
     def close(self) -> None:
+        """Close the file that holds the arrays."""
         self._store.close()
 
 

@@ -1,1 +1,1 @@
-"""From torch to engines: ONNX graphs, the gate that checks them, and the commands that make engines and recipes."""
+"""Makes engines from torch: exports ONNX graphs, checks them at the gate, and has the commands for both."""

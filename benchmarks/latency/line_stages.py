@@ -1,4 +1,4 @@
-"""Where the time of a frame goes on a line: the processor time of each stage, measured one after the other."""
+"""Measures the processor time that a frame takes in each stage of a line, one stage after the other."""
 
 from __future__ import annotations
 

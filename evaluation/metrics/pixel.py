@@ -67,6 +67,7 @@ class PixelTally:
         self.close()
 
     def close(self) -> None:
+        """Close the file of sorted scores."""
         self._sorted.close()
 
     def add(self, scores: Map, mask: Flags, defects: Sequence[Saturated] | None = None) -> None:

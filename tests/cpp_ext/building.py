@@ -17,7 +17,7 @@ QUICK = "-DCMAKE_CXX_FLAGS_RELEASE=-O0"  # builds fast; the kernels have an opti
 BUILDS = ROOT / "build" / "tests"
 """The folder of the builds. It is kept from run to run; `make clean` removes it."""
 HEADERS = Path(os.environ.get("GOODPARTS_HEADERS", ROOT / "build" / "headers" / "usr"))
-"""Where headers.sh puts the headers of ONNX Runtime and nlohmann, for systems that do not have them."""
+"""The folder in which headers.sh puts the headers of ONNX Runtime and nlohmann, for systems without them."""
 
 
 def build(name: str, *options: str, targets: tuple[str, ...] = ()) -> Path:

@@ -33,20 +33,35 @@ def base_names(owner: ast.ClassDef) -> set[str]:
     return {ast.unparse(base).split("[")[0].split(".")[-1] for base in owner.bases}
 
 
-def promised_names() -> set[str]:
-    """The methods that a protocol or a base class documents, so that the classes that fulfil it need not."""
-    pairs = [(function, owner) for path in FILES for function, owner in public_of(path) if owner is not None]
-    bases = {name for _, owner in pairs for name in base_names(owner)}
-    return {
-        function.name
-        for function, owner in pairs
-        if function.name != "__init__"
-        and ast.get_docstring(function)
-        and (owner.name in bases or "Protocol" in base_names(owner))
-    }
+def documented_methods() -> dict[str, set[str]]:
+    """Return each class with the methods that it documents."""
+    documented: dict[str, set[str]] = {}
+    for path in FILES:
+        for function, owner in public_of(path):
+            if owner is not None and function.name != "__init__" and ast.get_docstring(function):
+                documented.setdefault(owner.name, set()).add(function.name)
+    return documented
 
 
-PROMISED = promised_names()
+CLASSES = {
+    node.name: node
+    for path in FILES
+    for node in ast.parse(path.read_text(encoding="utf-8")).body
+    if isinstance(node, ast.ClassDef)
+}
+DOCUMENTED = documented_methods()
+PROTOCOLS = {name for name, node in CLASSES.items() if "Protocol" in base_names(node)}
+
+
+def is_promised(function: Function, owner: ast.ClassDef | None) -> bool:
+    """Return whether a base class, or a protocol all of whose methods the class has, documents the function."""
+    if owner is None:  # a command, whose module fulfils a protocol
+        return function.name in DOCUMENTED["CommandModule"]
+    for base in base_names(owner) & CLASSES.keys():
+        if function.name in DOCUMENTED.get(base, ()) or is_promised(function, CLASSES[base]):
+            return True
+    methods = {node.name for node in owner.body if isinstance(node, Function)}
+    return any(function.name in DOCUMENTED.get(name, ()) and DOCUMENTED[name] <= methods for name in PROTOCOLS)
 
 
 def missing(function: Function, owner: ast.ClassDef | None) -> Iterator[str]:
@@ -55,7 +70,7 @@ def missing(function: Function, owner: ast.ClassDef | None) -> Iterator[str]:
     if function.name == "__init__":
         text = f"{owner and ast.get_docstring(owner)}\n{text}"
     decorators = {ast.unparse(decorator).split(".")[-1] for decorator in function.decorator_list}
-    if not text and function.name not in PROMISED and not decorators & {"overload", "setter"}:
+    if not text and not is_promised(function, owner) and not decorators & {"overload", "setter"}:
         yield "a docstring"
     if not text or decorators & {"property", "cached_property", "overload", "setter"}:
         return

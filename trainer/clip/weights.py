@@ -1,4 +1,4 @@
-"""Where the weights of an open_clip model come from: the Hugging Face hub, a local file, or a seed."""
+"""Loads the weights of an open_clip model from the Hugging Face hub, from a local file, or from a seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the weights of a timm model come from: the Hugging Face hub or its cache, a local file, or a seed."""
+"""Loads the weights of a timm model from the Hugging Face hub or its cache, from a local file, or from a seed."""
 
 from __future__ import annotations
 
