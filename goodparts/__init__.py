@@ -11,6 +11,7 @@ extra cpu), `train` needs torch (the extra train), and `evaluate` needs the extr
 from __future__ import annotations
 
 import importlib
+from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from goodparts.runtime.recipe.recipe import Recipe
     from goodparts.runtime.recipe.teach import teach
 
+# In a checkout, Python finds this folder before the installed package, which has the other modules.
+__path__ = extend_path(__path__, __name__)
 __version__ = "0.1.0"
 __all__ = ["Detector", "Engine", "Recipe", "__version__", "evaluate", "teach", "train"]
 

@@ -96,8 +96,7 @@ def run(args: argparse.Namespace) -> int:
         screen.print(f"goodparts: {visible(text)}")
 
     line = open_line(settings, report)
-    output = settings.output
-    if not (output.json or output.rejects or output.webhook or output.mqtt or output.hook or output.page):
+    if not line.outlets and settings.output.page is None:
         report("results go nowhere: give --json FILE or --page, or an [output] in the settings file")
     with contextlib.ExitStack() as servers:
         servers.enter_context(handle_signals(line, on_terminal=sys.stderr.isatty()))

@@ -86,6 +86,17 @@ def test_a_line_file_sets_thresholds_and_smoothing_of_each_source(
     assert kept == sorted(f"{n}.{end}" for n in rejected["decision"] for end in ("frame.png", "json", "map.png"))
 
 
+@pytest.mark.parametrize(("output", "reported"), [("", True), ('[output]\njson = "out.jsonl"', False)])
+def test_a_line_without_outputs_reports_that_its_results_go_nowhere(
+    engine_folder: Path, recipe_file: Path, recording: Path, tmp_path: Path, output: str, reported: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    source = f'[[source]]\nname = "left"\naddress = "{recording}"\nrecipe = "{recipe_file}"'
+    (tmp_path / "line.toml").write_text(f'engine = "{engine_folder}"\n{source}\n{output}')
+    assert main(["watch", "--line", str(tmp_path / "line.toml")]) == 0
+    assert ("results go nowhere" in capsys.readouterr().err) == reported
+
+
 def test_a_terminal_shows_how_things_stand_below_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "12")
     monkeypatch.setenv("LINES", "4")
