@@ -37,7 +37,8 @@ found = [name for name in ("torch", "open_clip", "onnx", "pandas", "tqdm") if im
 assert not found, f"the runtime's environment holds {found}"
 PY
 # In the checkout, whose folder goodparts comes first, the installed package is found all the same.
-(cd "$here/.." && "$work/line/bin/python" -c "from goodparts.runtime.detector import Detector; import goodparts._native")
+cd "$here/.."
+"$work/line/bin/python" -c "import goodparts._native, goodparts.runtime.detector"
 
 cd "$work"
 "$work/line/bin/goodparts" inspect --engine engine --recipe cloth.safetensors good --json out.jsonl --overlays pictures
