@@ -61,8 +61,7 @@ def _given_settings(args: argparse.Namespace) -> Iterator[tuple[str, str, Any]]:
 def _add_option(group: argparse._ArgumentGroup, field: str, owners: list[type[Method]]) -> None:
     kind, meta = typing.get_args(typing.get_type_hints(_settings_type(owners[0]), include_extras=True)[field])
     flag = f"--{OPTIONS.get(field, field).replace('_', '-')}"
-    defaults = "; ".join(_describe_default(owner, field) for owner in owners)
-    text = f"{meta.description} ({defaults})".replace("%", "%%")
+    text = f"{meta.description} ({_describe_defaults(owners, field)})".replace("%", "%%")
     if kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
         return
@@ -110,10 +109,23 @@ class NumberOrWord:
             raise SettingsError(f"{self._flag} {text}: give a number or {' or '.join(self._words)}") from None
 
 
-def _describe_default(method: type[Method], field: str) -> str:
-    """Return a field's default, or one default for each protocol if they differ."""
-    defaults = dict.fromkeys(str(getattr(settings, field)) for settings in method.protocols.values())
-    return " | ".join(defaults)
+def _describe_defaults(owners: list[type[Method]], field: str) -> str:
+    """Return the first method's default of a field, then those of other protocols and methods if they differ."""
+    default = _describe_value(getattr(owners[0].protocols["clean"], field))
+    text = f"default {default}"
+    for owner in owners:
+        for protocol, settings in owner.protocols.items():
+            value = _describe_value(getattr(settings, field))
+            if value != default:
+                text += f"; {owner.title if protocol == 'clean' else f'protocol {protocol}'}: {value}"
+    return text
+
+
+def _describe_value(value: Any) -> str:
+    """Return a setting's value as its option spells it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
 def _fields(method: type[Method]) -> tuple[str, ...]:

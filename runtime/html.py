@@ -58,20 +58,20 @@ def picture_uri(picture: Image.Image) -> str:
 
 
 def histogram(
-    scores: npt.NDArray[np.floating], bad: npt.NDArray[np.bool_], limits: Mapping[str, float], label: str
+    scores: npt.NDArray[np.floating], bad: npt.NDArray[np.bool_], thresholds: Mapping[str, float], label: str
 ) -> str:
     """Draw a histogram of scores: good photos above the middle, bad ones below it, each threshold as a dashed line.
 
     Args:
         scores: The scores, [N], at least one.
         bad: Which of them are scores of bad photos, [N].
-        limits: A threshold's short name, which stands beside its line → the threshold, on the scores' scale.
+        thresholds: A threshold's short name, which stands beside its line → the threshold, on the scores' scale.
         label: The text that screen readers read in place of the drawing.
 
     Returns:
         An svg element.
     """
-    values = np.array([*scores, *limits.values()], np.float64)
+    values = np.array([*scores, *thresholds.values()], np.float64)
     low, high = float(values.min()), float(values.max())
     span = (high - low) or 1.0
     counts = [np.histogram(scores[bad == kind], BINS, (low, low + span))[0] for kind in (False, True)]
@@ -87,8 +87,8 @@ def histogram(
                 f'fill="{colour}"/>'
             )
     shapes.append(f'<line x1="0" x2="{WIDTH}" y1="{middle}" y2="{middle}" stroke="#888"/>')
-    for row, (name, limit) in enumerate(limits.items(), start=1):
-        x = (limit - low) / span * WIDTH
+    for row, (name, threshold) in enumerate(thresholds.items(), start=1):
+        x = (threshold - low) / span * WIDTH
         anchor, beside = ("end", x - 4) if x > WIDTH / 2 else ("start", x + 4)
         shapes.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}" stroke="#000" stroke-dasharray="4 3"/>')
         shapes.append(

@@ -140,8 +140,8 @@ class LineOfParts:
         """
         recipe, accepted = self.recipe, []
         for view in self.stream:
-            limit = recipe.header.thresholds.image if threshold is None else threshold
-            if score(self.encode(view), recipe.learned()).image.max() >= limit:
+            least = recipe.header.thresholds.image if threshold is None else threshold
+            if score(self.encode(view), recipe.learned()).image.max() >= least:
                 accepted.append(view)
                 count = len(accepted)
                 views = np.concatenate(accepted)

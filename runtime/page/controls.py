@@ -58,7 +58,7 @@ class Considered(msgspec.Struct):
         photo: The reject's scores and verdicts before and after, by the recipe's own threshold.
         compared: How many other rejects were inspected again.
         turning: The names of those among them that turn good.
-        limit_change: The factor by which the recipe's raw threshold changes.
+        threshold_factor: The factor by which the recipe's raw threshold changes.
         own_threshold: The source's own factor, which stays; None if the source uses the recipe's threshold.
     """
 
@@ -67,7 +67,7 @@ class Considered(msgspec.Struct):
     photo: Effect
     compared: int
     turning: list[str]
-    limit_change: float
+    threshold_factor: float
     own_threshold: float | None
 
 
@@ -238,7 +238,7 @@ class Controls:
             photo=effect,
             compared=len(change.rejects),
             turning=[other.name.removesuffix(FRAME_ENDING) for other in turning],
-            limit_change=change.after.header.thresholds.image / change.before.header.thresholds.image,
+            threshold_factor=change.after.header.thresholds.image / change.before.header.thresholds.image,
             own_threshold=station.settings.threshold,
         )
 
@@ -310,11 +310,11 @@ class Controls:
             proposal = settling.proposal
             if proposal is None or proposal.threshold != threshold:
                 raise ChangedError(f"{source}: another threshold was proposed meanwhile; look again")
-            limit = station.detector.recipe.header.thresholds.image
-            self._check_recipe_decides(source, threshold / limit)
+            factor = threshold / station.detector.recipe.header.thresholds.image
+            self._check_recipe_decides(source, factor)
             old, recipe = self._open_recipe(station)
             label = (
-                f"{threshold / limit:.4g} times the recipe's threshold, from {len(proposal.names)} parts, written into "
+                f"{factor:.4g} times the recipe's threshold, from {len(proposal.names)} parts, written into "
                 f"{station.settings.recipe.name}"
             )
             self._replace_recipe(station, old, settling.propose(recipe).to_bytes(), label)

@@ -43,7 +43,7 @@ class MemoryOnly(Method):
     """
 
     title = "the memory only"
-    description = "besides --memory-share, --poses and --image-maximum (default: top), which other methods have too"
+    description = "besides --memory-share, --poses and --image-maximum, which other methods have too"
     protocols: ClassVar[Mapping[Protocol, MemorySettings]] = {"clean": MemorySettings()}
     learns_together = False
 

@@ -24,7 +24,7 @@ class PromptAD(Method):
     """
 
     title = "PromptAD"
-    description = "in brackets: defaults of protocol clean | official; then those of the other methods with the setting"
+    description = "other methods have some of them too; where their default differs, it is named"
     protocols: ClassVar[Mapping[Protocol, PromptADSettings]] = PROTOCOLS
     learns_together = False
 

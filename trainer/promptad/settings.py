@@ -78,8 +78,8 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             "bad when turned or mirrored; memory and search time grow eightfold, unless --memory-share bounds them"
         ),
     ] = False
-    steps: Annotated[int, Meta(ge=1, description="steps of SGD over all shots")] = 100
-    lr: Annotated[float, Meta(gt=0, description="learning rate at the start")] = 0.002
+    steps: Annotated[int, Meta(ge=1, description="steps of learning")] = 100
+    lr: Annotated[float, Meta(gt=0, description="highest learning rate")] = 0.002
     final_lr: Annotated[float, Meta(ge=0, description="learning rate at the end of the cosine")] = 1e-5
     momentum: Annotated[float, Meta(ge=0, lt=1, description="momentum of SGD")] = 0.9
     weight_decay: Annotated[float, Meta(ge=0, description="weight decay")] = 0.0005

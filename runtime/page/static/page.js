@@ -318,7 +318,7 @@ const gallery = {
     $(".effect", dialog).replaceChildren(
       make("b", becomes[photo.becomes]),
       `Score ${formatScore(photo.before)} → ${formatScore(photo.after)}, the recipe's threshold becomes ` +
-      `${formatScore(found.limit_change)} × today's.${own} `,
+      `${formatScore(found.threshold_factor)} × today's.${own} `,
       make("b", `${found.turning.length} of the last ${found.compared} other rejects turn good too`),
       found.turning.length ? ": are these parts good?" : ".");
     $(".turning", dialog).replaceChildren(...found.turning.map((name) =>

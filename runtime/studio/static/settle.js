@@ -11,7 +11,7 @@ const [LEFT, RIGHT, LANE, AXIS] = [92, 14, 46, 24]; // pixels: margins, height o
 
 export const settle = {
   scores: null, // the server's last answer
-  limit: null, // the threshold that the user tries, as a share of the threshold in use; null for none
+  tried: null, // the threshold that the user tries, as a share of the threshold in use; null for none
   review: undefined, // the review score that the user tries, null for no review; undefined while the user tries none
   gathering: 0, // how many pictures are still to be gathered
   asking: false, // whether a request for scores is running
@@ -76,8 +76,8 @@ export const settle = {
   },
 
   // Tries another threshold.
-  consider(limit) {
-    this.limit = limit;
+  consider(tried) {
+    this.tried = tried;
     this.show();
   },
 
@@ -90,7 +90,7 @@ export const settle = {
 
   // Returns to the threshold and the review score in use.
   forget() {
-    this.limit = null;
+    this.tried = null;
     this.review = undefined;
     this.show();
   },
@@ -99,7 +99,7 @@ export const settle = {
   async apply() {
     const { digest, threshold, review } = this.scores;
     const wanted = {
-      threshold: threshold * (this.limit ?? 1),
+      threshold: threshold * (this.tried ?? 1),
       review: this.review === undefined ? review : this.review,
     };
     const done = await this.app.act("threshold", { product: this.app.product, seen: digest, ...wanted });
@@ -140,42 +140,42 @@ export const settle = {
   // Shows what the threshold in use, or the one that the user tries, decides about the collected pictures.
   showScores(product) {
     const { scores, threshold, review, pending, proposal } = this.scores;
-    const limit = this.limit ?? 1;
+    const tried = this.tried ?? 1;
     const band = this.review === undefined ? review : this.review;
     const relative = scores.map((one) => ({ ...one, score: one.image / threshold }));
-    this.draw(relative, limit, band);
+    this.draw(relative, tried, band);
     const slider = $("#slider");
     [slider.min, slider.max] = [this.scale.low, this.scale.high];
-    if (document.activeElement !== slider || this.limit === null) slider.value = Math.log(limit);
-    $("#limit output").textContent = score(limit);
+    if (document.activeElement !== slider || this.tried === null) slider.value = Math.log(tried);
+    $("#tried output").textContent = score(tried);
     if (this.review === undefined && document.activeElement !== $("#from")) {
       $("#review").checked = review !== null;
       if (review !== null) $("#from").value = Math.round(100 * review);
     }
     const count = (kind, reached) =>
-      relative.filter((one) => one.kind === kind && (one.score >= limit) === reached).length;
+      relative.filter((one) => one.kind === kind && (one.score >= tried) === reached).length;
     const of = (kind) => relative.filter((one) => one.kind === kind).length;
     const parts = [t("settle.good", { rejected: count("good", true), count: of("good") })];
     if (of("bad")) parts.push(t("settle.bad", { missed: count("bad", false), count: of("bad") }));
     if (of("settle")) parts.push(t("settle.unsorted", { rejected: count("settle", true), count: of("settle") }));
     if (pending) parts.push(t("settle.pending", { count: pending }));
     $("#effect").textContent = parts.join(" ");
-    const dirty = this.limit !== null || (this.review !== undefined && this.review !== review);
+    const dirty = this.tried !== null || (this.review !== undefined && this.review !== review);
     $("#apply").disabled = $("#cancel").disabled = !dirty;
     this.propose(proposal, threshold);
-    const changing = relative.filter((one) => (one.score >= 1) !== (one.score >= limit));
-    const key = JSON.stringify([product.id, limit, changing.map((one) => one.name), document.documentElement.lang]);
+    const changing = relative.filter((one) => (one.score >= 1) !== (one.score >= tried));
+    const key = JSON.stringify([product.id, tried, changing.map((one) => one.name), document.documentElement.lang]);
     if (key === this.listed) return;
     this.listed = key;
     const tiles = changing.slice(0, 60).map((one) => {
       const picture = product.pictures[one.kind].find((known) => known.name === one.name) ?? one;
-      const becomes = one.score >= limit ? t("settle.becomesReject") : t("settle.becomesGood");
+      const becomes = one.score >= tried ? t("settle.becomesReject") : t("settle.becomesGood");
       const caption = `${SIGNS[one.kind]} ${t(`kind.${one.kind}`)} → ${becomes}`;
       const view = () => collect.view(one.kind, picture);
       return tile(product.id, one.kind, { ...picture, notes: [] }, view, caption);
     });
     $("#changing").replaceChildren(
-      ...(tiles.length ? tiles : [make("p", t(this.limit === null ? "settle.move" : "settle.nobody"), "hint")]));
+      ...(tiles.length ? tiles : [make("p", t(this.tried === null ? "settle.move" : "settle.nobody"), "hint")]));
   },
 
   // Shows the thresholds that the server proposes, as buttons.
@@ -183,11 +183,11 @@ export const settle = {
     const have = this.app.state.product.pictures.settle.length;
     const offers = [];
     if (settled) {
-      offers.push([t("settle.take", { limit: score(settled / threshold), count: have }), () => this.take()]);
+      offers.push([t("settle.take", { threshold: score(settled / threshold), count: have }), () => this.take()]);
     }
     const between = separated ? separated.threshold / threshold : 1;
     if (Math.abs(between - 1) > 0.005) {
-      offers.push([t("settle.between", { limit: score(between) }), () => this.consider(between)]);
+      offers.push([t("settle.between", { threshold: score(between) }), () => this.consider(between)]);
     }
     const key = JSON.stringify([offers.map(([text]) => text), fewest - have]);
     if (key === this.offered) return;
@@ -208,7 +208,7 @@ export const settle = {
   },
 
   // Draws a row of bars for each kind, over the logarithm of the score. The threshold is a line through all rows.
-  draw(scores, limit, band) {
+  draw(scores, tried, band) {
     const canvas = $("#histogram");
     const kinds = ["good", "settle", "bad"].filter((kind) => scores.some((one) => one.kind === kind));
     canvas.style.height = `${kinds.length * LANE + AXIS}px`;
@@ -247,7 +247,7 @@ export const settle = {
     const floor = kinds.length * LANE;
     if (band) { // the scores of parts to review
       pen.fillStyle = "rgb(255 225 77 / .45)";
-      pen.fillRect(x(Math.log(limit * band)), 0, x(Math.log(limit)) - x(Math.log(limit * band)), floor);
+      pen.fillRect(x(Math.log(tried * band)), 0, x(Math.log(tried)) - x(Math.log(tried * band)), floor);
     }
     const level = (log, dashes, wide) => {
       pen.strokeStyle = INK;
@@ -258,15 +258,15 @@ export const settle = {
       pen.lineTo(x(log), floor);
       pen.stroke();
     };
-    if (limit !== 1) level(0, [6, 4], 1.5);
-    level(Math.log(limit), [], 3);
+    if (tried !== 1) level(0, [6, 4], 1.5);
+    level(Math.log(tried), [], 3);
     pen.fillStyle = INK;
     pen.textAlign = "center";
-    const middle = Math.min(Math.max(x(Math.log(limit)), LEFT + 16), width - RIGHT - 16);
-    pen.fillText(score(limit), middle, floor + AXIS / 2);
+    const middle = Math.min(Math.max(x(Math.log(tried)), LEFT + 16), width - RIGHT - 16);
+    pen.fillText(score(tried), middle, floor + AXIS / 2);
     pen.textAlign = "left";
-    if (x(Math.log(limit)) > LEFT + 70) pen.fillText(t("verdict.good"), LEFT, floor + AXIS / 2);
+    if (x(Math.log(tried)) > LEFT + 70) pen.fillText(t("verdict.good"), LEFT, floor + AXIS / 2);
     pen.textAlign = "right";
-    if (x(Math.log(limit)) < width - RIGHT - 80) pen.fillText(t("verdict.reject"), width - RIGHT, floor + AXIS / 2);
+    if (x(Math.log(tried)) < width - RIGHT - 80) pen.fillText(t("verdict.reject"), width - RIGHT, floor + AXIS / 2);
   },
 };

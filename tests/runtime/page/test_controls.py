@@ -167,9 +167,9 @@ def test_a_reject_is_accepted_after_a_look_at_what_that_changes_and_taken_back(
     changed = Recipe.open(own)
     assert changed.header.shots[-1].name == f"{name}.frame.png"
     assert changed.digest == station.detector.recipe.digest == found["change"]
-    limits = [one.header.thresholds.image for one in (recipe, changed)]
-    assert seen(client)["raw_threshold"] == limits[1]
-    assert found["limit_change"] == limits[1] / limits[0] != 1
+    thresholds = [one.header.thresholds.image for one in (recipe, changed)]
+    assert seen(client)["raw_threshold"] == thresholds[1]
+    assert found["threshold_factor"] == thresholds[1] / thresholds[0] != 1
     again = client.post("/consider", {"reject": name})
     assert (again.status, b"already in the recipe" in again.body) == (422, True)
     assert client.post("/consider", {"reject": gone}).status == 422
