@@ -15,6 +15,8 @@ constexpr int64_t kFormatVersion = 3;
 constexpr int64_t kMaxTiles = 256;
 constexpr int64_t kAnySide = 1 << 30;
 
+constexpr std::string_view kBoxFields[] = {"x", "y", "width", "height"};
+constexpr std::string_view kThresholdFields[] = {"image", "pixel", "min_area", "review"};
 constexpr std::string_view kViewFields[] = {"roi", "mask", "resize", "tiles", "overlap"};
 // clang-format off
 constexpr std::string_view kHeaderFields[] = {
@@ -63,6 +65,7 @@ View read_view(const Fields& fields) {
   View view;
   if (fields.has("roi")) {
     const Fields roi = fields.object("roi");
+    refuse_unknown(roi, "the region of interest", kBoxFields);
     view.roi = gp_box{roi.integer("x", -kAnySide, kAnySide), roi.integer("y", -kAnySide, kAnySide),
                       roi.integer("width", -kAnySide, kAnySide), roi.integer("height", -kAnySide, kAnySide)};
   }
@@ -104,6 +107,7 @@ Header parse_header(const Fields& fields) {
     throw Damaged("image_maximum is 'top', which only scores of the memory by itself have");
   header.residual_weight = static_cast<float>(fields.number("residual_weight"));
   const Fields thresholds = fields.object("thresholds");
+  refuse_unknown(thresholds, "the header's field thresholds", kThresholdFields);
   header.thresholds = {thresholds.number("image"), thresholds.number("pixel"), thresholds.number("min_area"),
                        thresholds.has("review") ? thresholds.number("review") : 0.0};
   header.shots = static_cast<int64_t>(fields.array("shots").size());

@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     require_folder_of(args.recipe)
     signer = None if args.key is None else Signer.read(args.key)
+    if args.yes:
+        recipe.check_key(signer)
     change = _propose(args, recipe)
     print_lines(describe_change(args.recipe, change))
     if not (args.yes or ask("write it?")):

@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
         recipe.save(out, signer)
         print_lines([f"{out} is written: {_describe_setting(args)}"])
         return 0
+    if args.take:
+        detector.recipe.check_key(signer)
     rate = args.false_reject_rate
     if rate is None:
         rate = SETTLING_RATE if args.unlabelled else detector.recipe.header.false_reject_rate

@@ -29,7 +29,7 @@ MAX_TILES = 256
 """The most tiles in a frame."""
 
 
-class Box(msgspec.Struct, frozen=True):
+class Box(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A rectangle in pixels of the frame.
 
     Attributes:

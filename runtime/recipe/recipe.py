@@ -121,6 +121,20 @@ class Recipe:
         header = msgspec.structs.replace(self.header, thresholds=thresholds, digest=NO_DIGEST)
         return dataclasses.replace(self, header=header)
 
+    def check_key(self, sign: Signer | None) -> None:
+        """Check that a key is given where the recipe came from a signed file.
+
+        Args:
+            sign: The key; None for none.
+
+        Raises:
+            SettingsError: The recipe came from a signed file, and no key is given to sign it again.
+        """
+        if self.header.signature and sign is None:
+            raise SettingsError(
+                "the recipe is signed and would lose its signature: give the key to sign it again (--key FILE)"
+            )
+
     def to_bytes(self, sign: Signer | None = None) -> bytes:
         """Return the bytes of the recipe's file. The same recipe gives the same bytes.
 
@@ -130,10 +144,7 @@ class Recipe:
         Raises:
             SettingsError: The recipe came from a signed file, and no key is given to sign it again.
         """
-        if self.header.signature and sign is None:
-            raise SettingsError(
-                "the recipe is signed and would lose its signature: give the key to sign it again (--key FILE)"
-            )
+        self.check_key(sign)
         tensors: dict[str, npt.NDArray[Any]] = {
             "image_prompts": self.image_prompts,
             "pixel_prompts": self.pixel_prompts,

@@ -286,6 +286,14 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
         ({"version": 99}, "ring: format version 99 is not the one this version reads, 3: inspect it in Python, or use"),
         ({"version": 4, "conditions": {}}, "ring: format version 4 is not the one this version reads, 3: inspect it"),
         ({"decoder": {"layers": 2}}, "ring: the header has the field 'decoder', which this version does not know"),
+        (
+            {"view": {"tiles": [1, 1], "resize": "squash", "overlap": 0.1, "roi": {"angle": 3}}},
+            "ring: the region of interest has the field 'angle', which this version does not know",
+        ),
+        (
+            {"thresholds": {"image": 1.0, "pixel": 1.0, "min_area": 0.0, "unit": "mm"}},
+            "ring: the header's field thresholds has the field 'unit', which this version does not know",
+        ),
         ({"fusion": "other"}, "ring: fusion is 'other', which this version does not know"),
         ({"temperature": "hot"}, r"ring is damaged \(the header.temperature is not a number\)"),
         ({"view": {"tiles": [16, 17], "resize": "squash", "overlap": 0.1}}, r"ring is damaged \(more than 256 tiles\)"),

@@ -78,8 +78,8 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     )
     alignment_weight: Annotated[float, Meta(ge=0, description="weight of the alignment loss")] = 0.1
     steps: Annotated[int, Meta(ge=1, description="steps of learning")] = 100
-    lr: Annotated[float, Meta(gt=0, description="highest learning rate, after a warm-up of a tenth of the steps")] = 2e-3
-    decoder_lr: Annotated[float, Meta(gt=0, description="learning rate of the decoder, after the same warm-up")] = 3e-4
+    lr: Annotated[float, Meta(gt=0, description="highest learning rate, reached after a tenth of the steps")] = 2e-3
+    decoder_lr: Annotated[float, Meta(gt=0, description="highest learning rate of the decoder")] = 3e-4
     weight_decay: Annotated[float, Meta(ge=0, description="weight decay of AdamW")] = 5e-4
     memory: Annotated[
         Literal["prompted", "plain"],

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import safetensors.numpy
 from goodparts.runtime.core.errors import FileError, RecipeError
 from goodparts.runtime.core.files import seal
+from goodparts.runtime.core.view import Box
 from goodparts.runtime.recipe.recipe import _DIGEST_MARK, Recipe
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -144,6 +147,33 @@ def test_hostile_numbers_are_refused_before_they_decide_anything(
     with pytest.raises(RecipeError, match=message) as caught:
         Recipe.from_bytes(seal(data, _DIGEST_MARK))
     assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_field_is_refused_at_any_depth(recipe: Recipe) -> None:
+    view = msgspec.structs.replace(recipe.header.view, roi=Box(8, 8, 32, 32))
+    data = dataclasses.replace(recipe, header=msgspec.structs.replace(recipe.header, view=view)).to_bytes()
+    tensors = safetensors.numpy.load(data)
+    length = int.from_bytes(data[:8], "little")
+    whole = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["goodparts"])
+
+    def objects(value: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(value, dict):
+            yield value
+            yield from (found for key in value.keys() - {"settings", "versions"} for found in objects(value[key]))
+        elif isinstance(value, list):
+            yield from (found for item in value for found in objects(item))
+
+    def write(header: Any) -> bytes:
+        text = json.dumps(header | {"digest": "0" * 64}, separators=(",", ":"))
+        return seal(safetensors.numpy.save(tensors, metadata={"goodparts": text}), _DIGEST_MARK)
+
+    Recipe.from_bytes(write(whole))
+    assert len(list(objects(whole))) > 8
+    for place in range(len(list(objects(whole)))):
+        header = copy.deepcopy(whole)
+        list(objects(header))[place]["surprise"] = 1
+        with pytest.raises(RecipeError, match="unknown field `surprise`"):
+            Recipe.from_bytes(write(header))
 
 
 @pytest.mark.parametrize(
