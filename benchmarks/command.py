@@ -66,6 +66,7 @@ class BenchmarkParser(argparse.ArgumentParser):
 
     def __init__(self, *, benchmark: str, **settings: Any) -> None:
         super().__init__(**settings)
+        self.add_argument("--help-all", action="help", help=argparse.SUPPRESS)  # as every command has it
         self._benchmark = benchmark
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
@@ -74,7 +75,7 @@ class BenchmarkParser(argparse.ArgumentParser):
             import_benchmark(self._benchmark).add_arguments(self)
         except ModuleNotFoundError as error:
             missing = name_what_is_missing(self._benchmark, error)
-            if {"-h", "--help"}.isdisjoint(args or ()):
+            if {"-h", "--help", "--help-all"}.isdisjoint(args or ()):
                 raise missing from error
             self.epilog = f"{missing}; its own options are listed then"
         return super().parse_known_args(args, namespace)

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 Mask = npt.NDArray[np.bool_]
 
 FRAME, EXTENT = (2048, 2448), 20.0
-TILINGS = (1, 1), (5, 6), (10, 12)
-"""The tilings, rows and columns. A patch of the small backbone covers 82×68, 15×15 and 7.5×7.5 pixels of the frame."""
+TILINGS = (1, 1), (2, 2), (4, 4)
+"""The tilings, rows and columns. A patch of the small backbone covers 82×68, 43×36 and 22×18 pixels of the frame."""
 SHOTS = 4, 8
 LINE, FRAMES = 2000, 16
 """The seed of the line, and the number of good frames and of bad frames to test with."""
@@ -90,8 +90,8 @@ def compare(
         prompts_only = np.array([frame_scores.branches.image_prompt.max() for frame_scores in scores])
         metrics = {
             "image AUROC": auroc(bad, image),
-            "memory alone, image AUROC": auroc(bad, memory_only),
-            "prompts alone, image AUROC": auroc(bad, prompts_only),
+            "memory only, image AUROC": auroc(bad, memory_only),
+            "prompts only, image AUROC": auroc(bad, prompts_only),
             "maps that peak at it": float(np.mean([*map(peaks_at, maps, masks)])),
             f"missed at {RATE:.0%}": float((~rejected[bad]).mean()),
             f"good rejected at {RATE:.0%}": float(rejected[~bad].mean()),
