@@ -48,9 +48,10 @@ def test_marked_commands_run(page: Path, start: Path, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     assert len(blocks) == page.read_text(encoding="utf-8").count("<!-- run -->")
+    names: dict[str, object] = {}  # the Python blocks of a page build on each other
     for language, text in blocks:
         if language == "python":
-            exec(text, {})
+            exec(text, names)
             continue
         for line in text.splitlines():
             assert run(line, monkeypatch) == 0, line
