@@ -62,7 +62,7 @@ def test_tiles_are_compared_with_the_whole_frame(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(tiles, name, value)
     monkeypatch.setattr(PromptLearner, "learn", learn_in_a_step)
     rows = {row.name: row for row in tiles.measure().rows}
-    for branch in ("", "memory alone, ", "prompts alone, "):
+    for branch in ("", "memory only, ", "prompts only, "):
         row = rows[f"gear, 2 shots, 1×2 tiles: {branch}image AUROC"]
         assert 0 <= row.value <= 1
         assert row.peer == "without tiles"
