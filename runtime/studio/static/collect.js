@@ -135,8 +135,9 @@ export const collect = {
     return true;
   },
 
-  // Removes the picture that was collected last.
+  // Removes the picture that was collected last, even if it is still on its way to the server.
   async back() {
+    await this.app.acting.catch(() => {}); // `doing` has shown the error of an action that failed
     if (!this.last) return;
     const { last } = this;
     this.last = null;
