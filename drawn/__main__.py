@@ -30,6 +30,9 @@ def draw_photos(folder: Path, kind: str, good: int, line: int, bad: int, seed: i
         line: How many photos to draw in line/; every tenth part is bad.
         bad: How many photos to draw in bad/.
         seed: Tells products of one kind apart.
+
+    Raises:
+        ValueError: There is no such kind.
     """
     product = DrawnProduct(kind, seed)
     defects = [DEFECTS[index % len(DEFECTS)] for index in range(max(bad, line))]

@@ -133,6 +133,9 @@ class DrawnProduct:
             size: Height and width in pixels.
             extent: The defect's longest side in pixels; None draws that at random.
             strength: The share of the defect's change that is shown, above 0 and up to 1.
+
+        Raises:
+            ValueError: There is no such defect.
         """
         piece = self._piece(seed, size)
         if defect is None:
@@ -151,6 +154,9 @@ class DrawnProduct:
             defect: As in `photo`.
             size: As in `photo`.
             extent: As in `photo`.
+
+        Raises:
+            ValueError: There is no such defect.
         """
         piece = self._piece(seed, size)
         bad, mask = piece.spoil(defect, self._chance(seed, defect), extent)

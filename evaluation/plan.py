@@ -144,6 +144,9 @@ def open_sweep_data(sweep: Sweep) -> DataSet:
 
     Returns:
         The data set.
+
+    Raises:
+        FileError, SettingsError: As in `open_data`.
     """
     if sweep.data != DRAWN:
         return open_data(Path(sweep.data), sweep.layout)

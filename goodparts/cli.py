@@ -82,7 +82,7 @@ COMMANDS = {
                           "sheet", "out")),
     "accept": Command("goodparts.runtime.commands.accept", "cpu",
                       "add photos of good parts that were rejected to a recipe",
-                      ("photos", "recipe", "rejects", "source", "undo", "history", "yes")),
+                      ("photos", "recipe", "rejects", "source", "undo", "history", "take")),
     "sign": Command("goodparts.runtime.commands.sign", "sign", "sign recipes"),
     "keygen": Command("goodparts.runtime.commands.keygen", "sign", "make a key pair for signed recipes"),
     "show": Command("goodparts.runtime.commands.show", "cpu", "describe a recipe or an engine"),

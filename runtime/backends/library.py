@@ -123,7 +123,7 @@ class BuildSettings:
         unknown = [name for name in changed if name not in known]
         if unknown:
             options = ", ".join("--" + name.replace("_", "-") for name in unknown)
-            raise SettingsError(f"{options} cannot be set for {backend}: leave it out, or choose another --device")
+            raise SettingsError(f"{options} cannot be set for {backend}: leave it out, or choose another --backend")
 
 
 class BuiltPlan(Protocol):

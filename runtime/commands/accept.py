@@ -22,7 +22,7 @@ from ..line.outputs.rejects import find_frames
 from ..recipe.accept import Change, Photo, apply, preview, undo
 from ..recipe.recipe import Recipe
 from ..recipe.signing import Signer
-from .options import add_backend, add_engine, add_key, add_recipe, add_region
+from .options import add_backend, add_engine, add_key, add_recipe, add_region, add_renamed
 from .printing import ask, print_lines
 
 MOST_REJECTS = 100
@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_region(parser, roi_help="region of the photos' source, if it has its own",
                mask_help="mask of the photos' source, if it has its own")  # fmt: skip
     add_key(parser)
-    parser.add_argument("--yes", action="store_true", help="write it without asking")
+    parser.add_argument("--take", action="store_true", help="write the change without asking")
+    add_renamed(parser, "--yes", "--take")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,12 +56,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     require_folder_of(args.recipe)
     signer = None if args.key is None else Signer.read(args.key)
-    if args.yes:
+    if args.take:
         recipe.check_key(signer)
     change = _propose(args, recipe)
     print_lines(describe_change(args.recipe, change))
-    if not (args.yes or ask("write it?")):
-        print("nothing was changed: --yes writes it")
+    if not (args.take or ask("write it?")):
+        print("nothing was changed: --take writes the change")
         return 0
     start = time.perf_counter()
     apply(change, args.recipe, signer)

@@ -12,16 +12,17 @@ from ..core.errors import SettingsError
 from ..describe import describe_plan
 from ..engine.build import build_plan, trtexec_commands
 from ..engine.spec import read_spec
-from .options import add_engine, add_precision
+from .options import add_engine, add_precision, add_renamed
 from .printing import print_lines
 
-DEVICES = [name for name in BACKENDS if name != "onnxruntime"]  # ONNX Runtime runs graphs without a plan.
+PLANNED = [name for name in BACKENDS if name != "onnxruntime"]  # ONNX Runtime runs graphs without a plan.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = BuildSettings()
     add_engine(parser)
-    parser.add_argument("--device", required=True, choices=DEVICES, help="the backend to compile for")
+    parser.add_argument("--backend", required=True, choices=PLANNED, help="inference library to build the plan for")
+    add_renamed(parser, "--device", "--backend")
     add_precision(parser)
     parser.add_argument("--max-batch", type=int, default=defaults.max_batch, metavar="N",
                         help=f"most views in one run (default {defaults.max_batch})")  # fmt: skip
@@ -62,12 +63,12 @@ def run(args: argparse.Namespace) -> int:
         args.capability,
     )
     if args.print_trtexec:
-        if args.device != TENSORRT:
-            raise SettingsError(f"--print-trtexec with --device {args.device}: it is for {TENSORRT}")
+        if args.backend != TENSORRT:
+            raise SettingsError(f"--print-trtexec with --backend {args.backend}: it is for {TENSORRT}")
         print_lines(trtexec_commands(args.engine, read_spec(args.engine), settings))
         return 0
     graph: GraphName = "prompted" if args.prompted else "plain"
-    plan, built = build_plan(args.engine, args.precision, settings, args.device, replace=args.force, name=graph)
+    plan, built = build_plan(args.engine, args.precision, settings, args.backend, replace=args.force, name=graph)
     if built:
         print_lines([describe_plan(plan)])
     else:

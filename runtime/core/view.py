@@ -150,6 +150,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
         Returns:
             The views, row by row, [count, size, size, 3], uint8, RGB.
+
+        Raises:
+            SettingsError: The region or the mask does not fit the frame.
         """
         return np.stack([self.square(frame, box, size, threads) for box in self.boxes(*frame.shape[:2])])
 
@@ -159,6 +162,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Args:
             height: The frame's height, in pixels.
             width: The frame's width, in pixels.
+
+        Raises:
+            SettingsError: As in `region`.
         """
         region, (rows, columns) = self.region(height, width), self.tiles
         return [
@@ -174,6 +180,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             height: The frame's height, in pixels.
             width: The frame's width, in pixels.
             grid: Rows and columns of patches in a view.
+
+        Raises:
+            SettingsError: As in `region`.
         """
         box = self.boxes(height, width)[0]
         _, _, used_width, used_height = self._placement(box.height, box.width, 1.0)
@@ -187,6 +196,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             box: The part of the frame, one of `boxes`.
             size: The side of the square, in pixels.
             threads: The most threads to use; None means one for each processor.
+
+        Raises:
+            SettingsError: The mask does not have the frame's size.
         """
         part = frame[box.y : box.y + box.height, box.x : box.x + box.width]
         if self.mask is not None:
@@ -210,6 +222,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Returns:
             The map, float32. It has MAP_SIZE pixels per tile and axis, so [400,400] without tiles. It is 0 where the
             mask hides the frame.
+
+        Raises:
+            SettingsError: The region or the mask does not fit the frame.
         """
         (rows, columns), (_, h, w) = self.tiles, grids.shape
         region = self.region(height, width)

@@ -200,7 +200,7 @@ def find_plan(folder: Path, graph: GraphFiles, library: Library, device: Device)
     """
     prompted = " --prompted" if graph.name == "prompted" else ""
     build = (
-        f"build one with `goodparts build --engine {folder} --device {library.backend} "
+        f"build one with `goodparts build --engine {folder} --backend {library.backend} "
         f"--precision {graph.precision}{prompted}`"
     )
     reasons: list[str] = []

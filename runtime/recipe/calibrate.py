@@ -56,6 +56,19 @@ LARGEST_LOGARITHM = 100.0
 """The largest accepted logarithm of a score. Real scores stay far below, and its exponential does not overflow."""
 
 
+def check_false_reject_rate(rate: float) -> None:
+    """Check a share of good parts that may be rejected.
+
+    Args:
+        rate: The share, above 0 and below 0.5.
+
+    Raises:
+        SettingsError: The share is out of range.
+    """
+    if not 0.0 < rate < 0.5:
+        raise SettingsError(f"--false-reject-rate {rate}: between 0 and 0.5, as in 0.01")
+
+
 class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What good parts score at one level.
 
@@ -63,6 +76,9 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         scores: The raw scores.
         location: The mean of their natural logarithms; of unlabelled parts, the median.
         spread: The spread of the logarithms from which thresholds follow, above 0.
+
+    Raises:
+        ValueError: There is no score, or a number is out of range.
     """
 
     scores: tuple[float, ...]
@@ -208,7 +224,7 @@ def calibrate_on(learned: Learned, photos: Sequence[Array8], encode: Encode) -> 
 
     Args:
         learned: The product.
-        photos: The views of each photo, [tiles,S,S,3], uint8, RGB.
+        photos: The views of each photo, [tiles,S,S,3], uint8, RGB; at least one photo.
         encode: Encodes views.
     """
     return summarise("further photos", *photo_scores(score_photos(learned, photos, encode)))
@@ -261,7 +277,7 @@ def summarise(source: Source, image: Floats, pixel: Floats) -> Calibration:
 
     Args:
         source: What the photos are.
-        image: Their image scores, [n].
+        image: Their image scores, [n], at least one.
         pixel: The maxima of their anomaly maps, [n].
     """
     return Calibration(source=source, image=_level(image), pixel=_level(pixel))

@@ -11,7 +11,7 @@ from ..core.errors import SettingsError
 from ..core.scoring import Features, Learned
 from ..core.view import View
 from ..engine.spec import Encoder
-from .calibrate import FALSE_REJECT_RATE, Encode
+from .calibrate import FALSE_REJECT_RATE, Encode, check_false_reject_rate
 from .header import FORMAT_VERSION, PROMPTED_VERSION, RecipeHeader, Thresholds
 from .memory import fit_memory
 from .recipe import Recipe
@@ -56,8 +56,7 @@ class LearningOptions:
     false_reject_rate: float = FALSE_REJECT_RATE
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.false_reject_rate < 0.5:
-            raise SettingsError(f"--false-reject-rate {self.false_reject_rate}: between 0 and 0.5, as in 0.01")
+        check_false_reject_rate(self.false_reject_rate)
         if not 0 <= self.seed < 2**63:
             raise SettingsError(f"--seed {self.seed}: a whole number from 0 to 2^63−1")
 

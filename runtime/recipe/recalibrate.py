@@ -18,7 +18,7 @@ from ..core.files import printable, read_bytes
 from ..core.image_files import find_images
 from ..core.preprocess import Array8, decode
 from ..core.scoring import Floats
-from .calibrate import Encode, Separation, calibrate_on, photo_scores, score_photos, separate
+from .calibrate import Encode, Separation, calibrate_on, check_false_reject_rate, photo_scores, score_photos, separate
 from .recipe import Recipe
 from .settle import Settlement, check_parts, settle
 
@@ -108,8 +108,7 @@ def recalibrate(
             unlabelled parts, or both good and unlabelled parts are given.
         FileError, ImageError: A photo cannot be found or read.
     """
-    if not 0.0 < false_reject_rate < 0.5:
-        raise SettingsError(f"--false-reject-rate {false_reject_rate}: between 0 and 0.5, as in 0.01")
+    check_false_reject_rate(false_reject_rate)
     if good and unlabelled:
         raise SettingsError("--good and --unlabelled: a threshold rests on one of them; give only one")
     before, learned, settlement = recipe, recipe.learned(), None

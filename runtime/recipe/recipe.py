@@ -26,7 +26,7 @@ from ..core.files import NO_DIGEST, is_sealed, printable, put, read_bytes, seal,
 from ..core.image_files import is_image_name
 from ..core.preprocess import Array8
 from ..core.scoring import Floats, Learned
-from .calibrate import Calibration
+from .calibrate import Calibration, check_false_reject_rate
 from .header import FORMAT_VERSION, PROMPTED_VERSION, RecipeHeader, Thresholds
 from .memory import Halves, ShotOfRow
 from .signing import Signer, Trust
@@ -97,7 +97,11 @@ class Recipe:
         Args:
             calibration: The calibration.
             false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
+
+        Raises:
+            SettingsError: The share is out of range.
         """
+        check_false_reject_rate(false_reject_rate)
         thresholds = msgspec.structs.replace(
             self.header.thresholds,
             image=calibration.image.threshold(false_reject_rate),

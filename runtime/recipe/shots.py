@@ -42,11 +42,13 @@ def choose_shots(folders: Sequence[Path], count: int | None) -> list[Path]:
         count: How many photos to learn from, 1 to MAX_SHOTS; None takes all.
 
     Raises:
-        SettingsError: There are fewer photos than asked for, or more than MAX_SHOTS, or a folder has a subfolder of
+        SettingsError: No path is given, there are fewer photos than asked for, or more than MAX_SHOTS, or a folder has a subfolder of
             good parts, so that its other photos may be of bad ones.
         FileError: A folder or photo does not exist, or a folder holds no photo.
     """
     photos = find_images(folders)
+    if not photos:
+        raise SettingsError("no photo to learn from: give a photo of a good part, or a folder of them")
     for folder in folders:
         for pattern in ("[Gg][Oo][Oo][Dd]", "train/good"):
             if good := next((place for place in folder.glob(pattern) if place.is_dir()), None):

@@ -81,7 +81,7 @@ def test_products_are_fp32_where_the_graph_is(folder: Path, runtime: OnnxRuntime
 
 @pytest.mark.usefixtures("runtime")
 def test_without_a_plan_the_error_tells_how_to_build_one(folder: Path) -> None:
-    build = f"goodparts build --engine {folder} --device {BACKEND} --precision fp32"
+    build = f"goodparts build --engine {folder} --backend {BACKEND} --precision fp32"
     with pytest.raises(EngineError, match=rf"has no fp32 plan for Orin .*: .*`{build}`"):
         Engine.open(folder, backend=BACKEND)
 
@@ -117,7 +117,7 @@ def test_gpus_of_one_name_and_capability_have_plans_of_their_own(built: Path, ru
 
 @pytest.mark.usefixtures("runtime")
 def test_build_and_show_describe_a_plan(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["build", "--engine", str(folder), "--device", BACKEND, "--max-batch", "2"]) == 0
+    assert main(["build", "--engine", str(folder), "--backend", BACKEND, "--max-batch", "2"]) == 0
     made = capsys.readouterr().out
     assert (
         "on Orin (compute capability 8.7, 16 multiprocessors, 15 GiB), batches of 1 to 2 (" in made

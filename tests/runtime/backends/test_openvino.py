@@ -89,7 +89,7 @@ def test_a_plan_is_used_and_has_no_weights_in_it(built: Path, monkeypatch: pytes
 
 
 def test_build_and_show_describe_a_plan(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["build", "--engine", str(folder), "--device", "openvino"]
+    command = ["build", "--engine", str(folder), "--backend", "openvino"]
     assert main(command) == 0
     made = capsys.readouterr().out
     assert made.startswith("fp32 plan for openvino 20")
@@ -143,7 +143,7 @@ def test_a_plan_replaces_the_parity_record_that_an_export_lacks(built: Path) -> 
 
 
 def test_settings_of_other_libraries_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["build", "--engine", str(folder), "--device", "openvino"]
+    command = ["build", "--engine", str(folder), "--backend", "openvino"]
     assert main([*command, "--level", "5", "--later-versions"]) == 2
     assert "--later-versions, --level cannot be set for openvino" in capsys.readouterr().err
     assert main([*command, "--print-trtexec"]) == 2

@@ -111,7 +111,7 @@ def test_the_network_is_built_with_the_settings(folder: Path, machine: Machine) 
 def test_a_plan_that_fits_is_not_built_again_unless_forced(
     built: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["build", "--engine", str(built), "--device", "tensorrt"]
+    command = ["build", "--engine", str(built), "--backend", "tensorrt"]
     assert main(command) == 0
     assert "exists and fits: nothing was built" in capsys.readouterr().out
     assert len(machine.builds) == 1
@@ -141,7 +141,7 @@ def test_timings_that_tensorrt_refuses_are_replaced(folder: Path, machine: Machi
 
 
 def test_without_a_plan_the_error_tells_how_to_build_one(folder: Path, machine: Machine) -> None:
-    build = f"goodparts build --engine {folder} --device tensorrt --precision fp32"
+    build = f"goodparts build --engine {folder} --backend tensorrt --precision fp32"
     with pytest.raises(EngineError, match=rf"has no fp32 plan for Orin .* with TensorRT 10\.3\.0: .*`{build}`"):
         Engine.open(folder, backend="tensorrt")
     assert not machine.builds
@@ -339,7 +339,7 @@ def test_impossible_settings_are_refused(settings: dict[str, int], line: str) ->
 
 
 def test_trtexec_is_printed_without_tensorrt(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["build", "--engine", str(folder), "--device", "tensorrt", "--print-trtexec", "--max-batch", "4"]
+    command = ["build", "--engine", str(folder), "--backend", "tensorrt", "--print-trtexec", "--max-batch", "4"]
     assert main([*command, "--hardware", "ampere-plus", "--workspace", "512"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(read_spec(folder).graph("plain").variants)

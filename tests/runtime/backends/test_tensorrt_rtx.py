@@ -53,7 +53,7 @@ def the_plan(folder: Path) -> Plan:
 def test_the_real_library_builds_an_engines_plan_for_a_gpu_that_is_not_there(
     api: TensorRtApi, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["build", "--engine", str(folder), "--device", BACKEND, "--capability", "8.9"]) == 0
+    assert main(["build", "--engine", str(folder), "--backend", BACKEND, "--capability", "8.9"]) == 0
     assert "on any GPU (compute capability 8.9)" in capsys.readouterr().out
     plan = the_plan(folder)
     assert (plan.version, plan.hardware, plan.parity) == (api.version, "same-capability", None)
@@ -105,7 +105,7 @@ def test_a_capability_that_it_does_not_build_for_is_reported(api: TensorRtApi, f
 @pytest.mark.parametrize("text", ["89", "8.x", "new"])
 def test_a_capability_is_two_numbers(text: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["build", "--engine", str(folder), "--device", BACKEND, "--capability", text])
+        main(["build", "--engine", str(folder), "--backend", BACKEND, "--capability", text])
     assert f"'{text}': a compute capability is two numbers, as in 8.9" in capsys.readouterr().err
 
 
@@ -155,6 +155,6 @@ def test_without_a_capability_the_plan_is_for_this_gpu(folder: Path) -> None:
 
 def test_settings_that_only_tensorrt_has_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tensorrt_rtx_bindings")
-    code = main(["build", "--engine", str(folder), "--device", BACKEND, "--capability", "8.9", "--level", "5"])
+    code = main(["build", "--engine", str(folder), "--backend", BACKEND, "--capability", "8.9", "--level", "5"])
     assert code == 2
     assert "--level cannot be set for tensorrt-rtx" in capsys.readouterr().err

@@ -50,16 +50,16 @@ def test_a_change_is_shown_first_and_written_when_told_to(
     assert lines[1].split()[4:] == ["good", photo.name]
     assert "  photos: 3 → 4; rows of memory: 2700 → 3600, at most 13500" in lines
     assert "  of 2 past rejects, 2 become good" in lines  # the accepted one, the map and the foreign file are none
-    assert lines[-1] == "nothing was changed: --yes writes it"
+    assert lines[-1] == "nothing was changed: --take writes the change"
     assert any(line.startswith(f"  warning: {photo.name} scores far above the threshold") for line in lines)
     assert path.read_bytes() == before
 
-    assert accept(path, *told, "--source", "right", "--yes") == 0
+    assert accept(path, *told, "--source", "right", "--take") == 0
     assert "of 1 past rejects, 1 become good" in capsys.readouterr().out
     assert Recipe.open(path).header.shots[-1].name == photo.name
     assert accept(path, "--history") == 0
     assert capsys.readouterr().out.startswith(f"  accepted 1: {photo.name} (")
-    assert accept(path, "--undo", "--yes") == 0
+    assert accept(path, "--undo", "--take") == 0
     assert path.read_bytes() == before
 
 
@@ -82,7 +82,7 @@ def test_errors_leave_the_recipe_alone(
 ) -> None:
     before = path.read_bytes()
     names = {"BAD": photos / "bad" / "4.png", "GOOD": photos / "good" / "1.png", "ENGINE": engine_folder}
-    assert accept(path, *(names.get(option, option) for option in options), "--yes") == 2
+    assert accept(path, *(names.get(option, option) for option in options), "--take") == 2
     assert message in capsys.readouterr().err
     assert path.read_bytes() == before
 
@@ -94,7 +94,7 @@ def test_a_hostile_name_is_only_shown(
     photo = tmp_path / "\x1b[2J\n<script>..\u202egnp.png"
     draw_part(10, defect=True).save(photo)
     shown = "\\x1b[2J\\n<script>..\\u202egnp.png"
-    assert accept(path, photo, "--engine", engine_folder, "--yes") == 0
+    assert accept(path, photo, "--engine", engine_folder, "--take") == 0
     assert shown in capsys.readouterr().out
     assert Recipe.open(path).header.shots[-1].name == photo.name  # data, whatever it says
     assert main(["show", str(path)]) == 0

@@ -37,7 +37,7 @@ def test_the_engine_in_the_package_teaches_accepts_and_inspects(
     assert main(["teach", "--images", str(photos / "good"), "--product", "ring", "--out", recipe]) == 0
     assert main(["inspect", "--recipe", recipe, bad]) == 0
     assert "1 inspected: 0 good, 1 rejected" in capsys.readouterr().out
-    assert main(["accept", "--recipe", recipe, "--yes", bad]) == 0
+    assert main(["accept", "--recipe", recipe, "--take", bad]) == 0
     assert main(["inspect", "--recipe", recipe, bad]) == 0
     assert "1 inspected: 1 good, 0 rejected" in capsys.readouterr().out
 

@@ -19,5 +19,5 @@ def test_without_a_plan_the_error_gives_the_command_that_builds_it(
     graph = graph_files(prompted_folder, read_spec(prompted_folder), name, "fp32")
     option = " --prompted" if name == "prompted" else ""
     library = open_library("openvino")
-    with pytest.raises(EngineError, match=rf"--device openvino --precision fp32{option}`$"):
+    with pytest.raises(EngineError, match=rf"--backend openvino --precision fp32{option}`$"):
         find_plan(prompted_folder, graph, library, library.device())

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import safetensors.numpy
-from goodparts.runtime.core.errors import FileError, RecipeError
+from goodparts.runtime.core.errors import FileError, RecipeError, SettingsError
 from goodparts.runtime.core.files import seal
 from goodparts.runtime.core.view import Box
 from goodparts.runtime.recipe.recipe import _DIGEST_MARK, Recipe
@@ -114,6 +114,9 @@ def test_a_changed_recipe_has_another_digest(recipe_file: Path) -> None:
     assert changed.digest != opened.digest
     assert Recipe.from_bytes(changed.to_bytes()).digest == changed.digest
     assert opened.recalibrate(opened.header.calibration, 0.2).digest != opened.digest
+    for rate in (0.0, 0.5, 2.0):
+        with pytest.raises(SettingsError, match=f"{rate}: between 0 and 0.5"):
+            opened.recalibrate(opened.header.calibration, rate)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,11 @@ def test_a_photo_that_the_view_does_not_fit_is_named(photos: Path) -> None:
         load_shots([photos / "good" / "1.png"], View(roi=Box(0, 0, 900, 900)), (64,))
 
 
+def test_an_empty_list_of_photos_is_refused() -> None:
+    with pytest.raises(SettingsError, match="no photo to learn from: give a photo of a good part"):
+        choose_shots([], None)
+
+
 @pytest.mark.parametrize("good", ["good", "Good", "train/good"])
 def test_a_folder_that_also_holds_bad_parts_is_refused_with_its_folder_of_good_ones(tmp_path: Path, good: str) -> None:
     for name in (f"{good}/1.png", "bad/2.png"):

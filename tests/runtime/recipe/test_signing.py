@@ -133,7 +133,7 @@ def test_commands_make_keys_sign_and_refuse(
     assert "is not signed: only recipes signed with a key of" in capsys.readouterr().err
     assert main(["sign", "--key", str(key), str(path)]) == 0
     assert main(inspect) == 0
-    accept = ["accept", *options, str(photos / "bad" / "4.png"), "--yes"]
+    accept = ["accept", *options, str(photos / "bad" / "4.png"), "--take"]
     assert main(accept) == 2
     refused = capsys.readouterr()
     assert "is signed and would lose its signature: give the key" in refused.err
