@@ -29,8 +29,8 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     Attributes:
         name: Its product name.
         capability: The compute capability of an NVIDIA GPU.
-        multiprocessors: The number of its multiprocessors. All Jetson Orin have the same name and capability, and this
-            number distinguishes their sizes.
+        multiprocessors: The number of its multiprocessors. All Jetson Orin modules have the same name and
+            capability; this number distinguishes their sizes.
         memory: Its memory in GiB, rounded.
     """
 
@@ -59,7 +59,7 @@ class GraphFiles:
     """The files of one graph of an engine in one precision.
 
     Attributes:
-        name: Which graph.
+        name: The graph's name, "plain" or "prompted".
         precision: The precision.
         path: The ONNX file.
         weights: The file beside it with its weights.
@@ -110,7 +110,7 @@ class BuildSettings:
         return None if self.capability is None else Device("any GPU", self.capability)
 
     def check(self, backend: str, known: frozenset[str]) -> None:
-        """Check that no setting was changed that the backend ignores.
+        """Check that every changed setting is one that the backend supports.
 
         Args:
             backend: The backend's name, for the error.

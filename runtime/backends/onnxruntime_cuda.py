@@ -26,7 +26,7 @@ from .tensors import IMAGE
 PROVIDER = "CUDAExecutionProvider"
 
 ARITHMETIC = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8, computed in fp32, attention in fp16"}
-"""Precision → how the provider's kernels compute. It has no kernels for quantised products."""
+"""Precision → how the provider's kernels compute. It has no kernels for quantised matrix products."""
 
 
 class CudaProviderSession(GpuSession):

@@ -69,7 +69,7 @@ class TensorRtApi:
             function: The function.
             arguments: The function's arguments.
             logger: The logger that the library reports to.
-            failed: What has failed if there is no object, for the error.
+            failed: The verb of the error if no object is created, such as "has no ONNX parser".
 
         Returns:
             The created object.

@@ -206,7 +206,7 @@ class Progress:
         Args:
             phase: The library's name of the phase.
             done: The number of steps that are done; None means that the phase is finished.
-            steps: The number of steps of the phase; None leaves it as it is.
+            steps: The number of steps of the phase; None keeps the number from the phase's start.
         """
         try:
             with self._lock:

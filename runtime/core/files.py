@@ -182,7 +182,7 @@ def sync_folder(folder: Path) -> None:
 
 
 NO_DIGEST = "0" * 64
-"""The digest's place in data that is not sealed yet."""
+"""The placeholder for the digest, in data that is not sealed yet."""
 
 
 def seal(data: bytes, mark: bytes) -> bytes:
@@ -193,7 +193,7 @@ def seal(data: bytes, mark: bytes) -> bytes:
         mark: The bytes before the digest. Their first occurrence counts.
 
     Returns:
-        The data with the SHA-256 of `data`, 64 hexadecimal digits, in place of NO_DIGEST.
+        The data with the SHA-256 of `data`, 64 hexadecimal digits, instead of NO_DIGEST.
     """
     return put(data, mark, hashlib.sha256(data).hexdigest())
 
@@ -361,7 +361,7 @@ def printable(path: Path) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text from outside as one line, with escapes in place of characters that could control a terminal.
+    """Return a text from outside as one line, with escapes instead of characters that could control a terminal.
 
     Args:
         text: The text.
@@ -370,7 +370,7 @@ def visible(text: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Return goodparts' folder in this user's cache. It holds only what can be made again, and is not created here."""
+    """Return goodparts' folder in this user's cache. Its files can all be made again. The folder is not created."""
     if sys.platform == "win32":
         cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     else:

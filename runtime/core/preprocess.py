@@ -169,7 +169,7 @@ def _upright(image: Image.Image) -> Image.Image:
     Pillow's own function writes all of the EXIF again, and fails if a camera wrote it badly.
     """
     image.load()
-    orientation = _orientation(image)  # a TIFF has none any more: Pillow turned it while loading
+    orientation = _orientation(image)  # None for a TIFF, because Pillow turned it while loading
     if orientation not in _TURNS:
         return image
     turned = image.transpose(_TURNS[orientation])
