@@ -50,7 +50,7 @@ def test_a_change_is_shown_first_and_written_when_told_to(
     assert lines[1].split()[4:] == ["good", photo.name]
     assert "  photos: 3 → 4; rows of memory: 2700 → 3600, at most 13500" in lines
     assert "  of 2 past rejects, 2 become good" in lines  # the accepted one, the map and the foreign file are none
-    assert lines[-1] == "nothing was changed: --yes writes it"
+    assert lines[-1] == "nothing was changed: --yes writes the change"
     assert any(line.startswith(f"  warning: {photo.name} scores far above the threshold") for line in lines)
     assert path.read_bytes() == before
 
