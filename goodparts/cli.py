@@ -188,7 +188,7 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
 
     Args:
         prog: The program's name in help and errors, such as "goodparts teach".
-        command: The command.
+        command: The command to run, an entry of COMMANDS or TRAIN_AND_EXPORT.
         argv: The command's arguments, without its name.
 
     Returns:

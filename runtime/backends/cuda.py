@@ -40,7 +40,7 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
         arguments: The function's arguments.
 
     Returns:
-        The function's value if it returns one, and else a tuple of its values.
+        The function's value if it returns one, otherwise a tuple of its values.
 
     Raises:
         BackendError: The function returned an error.

@@ -15,7 +15,7 @@ class DeviceArray:
 
     Attributes:
         address: The address of its first element.
-        shape: The shape.
+        shape: The length of each axis.
         typestr: The type of its elements in numpy's notation, "|u1" or "<f4".
     """
 

@@ -17,7 +17,7 @@ from .session import Session
 
 @dataclass(frozen=True)
 class Backend:
-    """Where a backend comes from.
+    """The origin of a backend: its module, and the library behind it.
 
     Attributes:
         module: Its module in this folder.

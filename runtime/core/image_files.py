@@ -1,6 +1,6 @@
 """The rule for which files of a folder are pictures, the same for learning, inspecting, measuring and watching.
 
-Files that are left out are logged, so that nobody believes that they were looked at.
+Files that are left out are logged, so that nobody believes that they were inspected.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ def _orientation(image: Image.Image) -> int | None:
 
 
 def load_frame(picture: Picture) -> Array8 | YuvFrame:
-    """Read any accepted picture as load_rgb does, but leave a YuvFrame as it is.
+    """Read any accepted picture as load_rgb does, but return a YuvFrame unchanged.
 
     Args:
         picture: A picture, as for load_rgb.

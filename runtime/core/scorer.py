@@ -1,4 +1,4 @@
-"""A scorer for one product: it uses the C++ core if that is installed, and else scoring.py.
+"""A scorer for one product: it uses the C++ core if that is installed, otherwise scoring.py.
 
 For the fusion "subspace" it always uses scoring.py.
 """

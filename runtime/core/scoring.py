@@ -355,7 +355,7 @@ def subspace_similarity(queries: Floats, subspace: Subspace) -> Floats:
 
     Args:
         queries: Unit vectors, [...,W].
-        subspace: The subspace.
+        subspace: The subspace that `fit_subspace` fitted.
     """
     centred = queries - subspace.mean
     residual = centred - (centred @ subspace.components) @ subspace.components.T
@@ -420,8 +420,8 @@ def map_matrix(
         overlap: The share of a tile's side that it has in common with its neighbour, 0 to 0.5.
         size: The length of the map, in pixels.
         sigma: The Gaussian's standard deviation, in pixels of the map; 0 does not smooth.
-        start: Where the frame begins in a tile, 0 to 1. It is above 0 if a letterbox pads the tile.
-        stop: Where the frame ends in a tile, 0 to 1.
+        start: The position at which the frame begins in a tile, 0 to 1. It is above 0 if a letterbox pads the tile.
+        stop: The position at which the frame ends in a tile, 0 to 1.
     """
     length = 1.0 / (tiles - (tiles - 1) * overlap)
     place = (np.arange(size) + 0.5) / size

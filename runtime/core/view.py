@@ -35,8 +35,8 @@ class Box(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         x: The left edge.
         y: The top edge.
-        width: The width.
-        height: The height.
+        width: The number of pixel columns.
+        height: The number of pixel rows.
     """
 
     x: int
