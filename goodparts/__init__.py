@@ -4,8 +4,8 @@
     inspection = goodparts.Detector(recipe).predict("photos/today/7.png")
     print(inspection.verdict, inspection.score)
 
-Each name is imported when it is first used. `teach`, `Detector` and `Engine` need an inference library (such as the
-extra cpu), `train` needs torch (the extra train), and `evaluate` needs the extras train and evaluate.
+Each name is imported when it is first used. `teach`, `Detector` and `Engine` need an inference library, such as
+that of the extra cpu. `train` needs torch (the extra train), and `evaluate` needs the extras train and evaluate.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MODULES = {
 
 
 _EXTRAS = {"evaluate": "train,evaluate", "train": "train"}
-"""Name → the extra that it needs, if that is not cpu."""
+"""Name → the extras that it needs. A name that is not listed needs only cpu."""
 
 
 def __dir__() -> list[str]:

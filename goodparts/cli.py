@@ -1,4 +1,7 @@
-"""The two commands: a table of subcommands, each imported only when it is called, and how errors are shown."""
+"""The programs `goodparts` and `train-and-export`: the table of subcommands, and the form in which errors are shown.
+
+The module of a subcommand is imported only when the subcommand is called.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ from goodparts import __version__
 
 
 class CommandModule(Protocol):
-    """What the module of a command holds."""
+    """The functions that the module of a command has."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the command's arguments and options.
 
-        It imports no library of the command's extra, so that the command has its help without them.
+        This function must not import a library of the command's extra, so that --help works without the extra.
 
         Args:
             parser: The command's parser.
@@ -47,7 +50,7 @@ class Command(NamedTuple):
         module: The module that holds its add_arguments and run.
         extra: The extra that it needs.
         help: Its line of help.
-        first: The options that people need first, which --help shows; it shows all where there are none.
+        first: The options that people need first. --help shows only these, or all options if `first` is empty.
     """
 
     module: str
@@ -57,12 +60,12 @@ class Command(NamedTuple):
 
 
 TRAIN_AND_EXPORT = Command("goodparts.export.train_and_export", "train",
-                           "learn a product from a few photos of good parts, its prompts too",
+                           "learn a product and its prompts from a few photos of good parts",
                            ("images", "product", "out", "refine", "shots", "roi", "tiles", "good", "bad",
                             "backbone"))  # fmt: skip
 COMMANDS = {
     "try": Command("goodparts.runtime.commands.try_folder", "cpu",
-                   "learn from some photos of a folder, inspect the others, show how that went",
+                   "learn from some photos of a folder, inspect the others, show the results",
                    ("folder", "product", "out", "shots", "bad", "unlabelled", "roi", "mask", "tiles")),
     "teach": Command("goodparts.runtime.commands.teach", "cpu",
                      "learn a product from a few photos of good parts, without torch",
@@ -73,7 +76,7 @@ COMMANDS = {
                         "backend")),
     "studio": Command("goodparts.runtime.commands.studio", "watch", "teach products in the browser"),
     "watch": Command("goodparts.runtime.commands.watch", "cpu",
-                     "find bad parts in cameras, streams and watched folders",
+                     "inspect cameras, streams and watched folders",
                      ("recipe", "source", "line", "json", "rejects", "page", "settle", "threshold", "policy",
                       "metrics")),
     "calibrate": Command("goodparts.runtime.commands.calibrate", "cpu",
@@ -105,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments without the program's name; None takes those of this process.
 
     Returns:
-        The exit code, as `run` lists them; 2 without a command, after the help.
+        One of the exit codes that `run` lists. Without a command, the help is printed and the exit code is 2.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = _Parser(prog="goodparts", description="Few-shot visual inspection. Begin with try, then teach.")
@@ -129,13 +132,13 @@ def train_and_export(argv: Sequence[str] | None = None) -> int:
         argv: The arguments without the program's name; None takes those of this process.
 
     Returns:
-        The exit code, as `run` lists them.
+        One of the exit codes that `run` lists.
     """
     return run("train-and-export", TRAIN_AND_EXPORT, sys.argv[1:] if argv is None else argv)
 
 
 class _FirstHelp(argparse.Action):
-    """Prints help on some of a command's options, `const` by their names, and exits."""
+    """Prints help on the options whose names are in `const`, and exits."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         shown = {*self.const, "help", "help_all"}
@@ -151,7 +154,7 @@ class _FirstHelp(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line in one line, as every other error is."""
+    """Reports a wrong command line in one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
         if "invalid float value" in message:
@@ -162,7 +165,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _OneLineFormatter(logging.Formatter):
-    """Formats a message as one line that a terminal only shows: it may hold the name of a file."""
+    """Formats a message as one line, in which control characters are escaped, because it may hold a file name."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         from goodparts.runtime.core.files import visible
@@ -171,7 +174,7 @@ class _OneLineFormatter(logging.Formatter):
 
 
 def show_log() -> None:
-    """Show what goodparts logs; what libraries log on the way to an error tells less than the error."""
+    """Show goodparts' own log messages. Those of libraries are hidden, because the error that follows tells more."""
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLineFormatter("goodparts: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.CRITICAL)
@@ -181,11 +184,11 @@ def show_log() -> None:
 def run(prog: str, command: Command, argv: Sequence[str]) -> int:
     """Import a command's module, parse its arguments and run it; an error becomes one line on stderr.
 
-    If GOODPARTS_TRACEBACK is set in the environment, an error is raised instead, and shows where it came from.
+    If GOODPARTS_TRACEBACK is set in the environment, the error is raised instead, with its traceback.
 
     Args:
         prog: The program's name in help and errors, such as "goodparts teach".
-        command: The command.
+        command: The command to run, an entry of COMMANDS or TRAIN_AND_EXPORT.
         argv: The command's arguments, without its name.
 
     Returns:
@@ -194,10 +197,10 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
     """
     show_log()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter should not end the run
+        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal lacks must not end the run
             stream.reconfigure(errors="backslashreplace")
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that temporary files go
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that temporary files are removed
     try:
         module = cast("CommandModule", importlib.import_module(command.module))
         parser = _Parser(prog=prog, description=command.help, add_help=not command.first)
@@ -219,7 +222,7 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; nothing was left half-written", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output went away, as in `… | head`
+    except BrokenPipeError:  # the program that reads the output has ended, as in `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -231,10 +234,10 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
 
 
 def describe_error(error: Exception) -> str:
-    """Return an error as one line that a terminal only shows.
+    """Return an error as one line, in which control characters are escaped.
 
     Args:
-        error: What a command raised.
+        error: The exception that a command raised.
     """
     from goodparts.runtime.core.errors import GoodpartsError, one_line
     from goodparts.runtime.core.files import visible

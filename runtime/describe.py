@@ -44,7 +44,7 @@ def describe_engine(path: Path, spec: EngineSpec) -> list[str]:
 
     Args:
         path: The engine's folder.
-        spec: Its contract, engine.json.
+        spec: The content of its engine.json.
     """
     encoder = spec.encoder
     rows, columns = encoder.grid
@@ -65,7 +65,7 @@ def describe_engine(path: Path, spec: EngineSpec) -> list[str]:
 
 
 def describe_joint(encoder: Encoder) -> str:
-    """Return what the outputs `global` and `local` hold.
+    """Return a description of the outputs `global` and `local`.
 
     Args:
         encoder: The engine's encoder.
@@ -80,8 +80,8 @@ def describe_graph(path: Path, spec: EngineSpec, name: GraphName) -> list[str]:
 
     Args:
         path: The engine's folder, which holds its plans too.
-        spec: The engine's contract.
-        name: Which of the engine's graphs.
+        spec: The content of its engine.json.
+        name: The graph's name, "plain" or "prompted".
     """
     lines = []
     graph = spec.graph(name)
@@ -99,7 +99,7 @@ def describe_parity(record: Parity | None) -> str:
     """Return how far a graph's outputs are from torch's.
 
     Args:
-        record: What was measured; None if nothing was measured yet.
+        record: The parity record; None if nothing was measured yet.
     """
     if record is None:
         return "not checked yet: the machine that first runs it compares it with torch"
@@ -135,10 +135,10 @@ def describe_plans(path: Path, graph: str, precision: Precision) -> list[str]:
 
 
 def describe_plan(plan: Plan) -> str:
-    """Return what a plan is for, its size, and how far its outputs are from torch's and its kernels' from the CPU's.
+    """Return a plan's device and size, and how far its outputs are from torch's and its kernels' scores from the CPU's.
 
     Args:
-        plan: The plan.
+        plan: The record of the plan.
     """
     kernels = ""
     if plan.kernels is not None:
@@ -156,7 +156,7 @@ def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
 
     Args:
         path: The recipe's file.
-        recipe: The recipe.
+        recipe: The recipe to describe.
     """
     header = recipe.header
     kept = "kept in the recipe" if recipe.shots is not None else "left out of the recipe"
@@ -180,7 +180,7 @@ def describe_learned(path: Path, recipe: Recipe) -> list[str]:
 
     Args:
         path: The recipe's file.
-        recipe: The recipe.
+        recipe: The learned recipe, with its thresholds.
     """
     header = recipe.header
     learned = header.shots[: header.learned_shots]
@@ -198,7 +198,7 @@ def describe_learned(path: Path, recipe: Recipe) -> list[str]:
         f"{format_score(thresholds.score(max(scores)))}.",
     ]
     if reaching := sum(score >= thresholds.image for score in scores):
-        lines.append(f"  Photos that reach the threshold themselves: {reaching}. Look whether they are good.")
+        lines.append(f"  Photos that reach the threshold themselves: {reaching}. Check that they are good.")
     if thresholds.review is not None:
         lines.append(f"  A part gets the verdict review from score {thresholds.review:g}.")
     if header.is_provisional:
@@ -207,7 +207,7 @@ def describe_learned(path: Path, recipe: Recipe) -> list[str]:
         lines += [
             f"  The threshold aims to reject {_percent(rate)} of good parts. About {missing} more good photos would "
             "verify that:",
-            f"    goodparts calibrate --recipe {_word(path)} --good DIR (or --unlabelled DIR: parts as they come)",
+            f"    goodparts calibrate --recipe {_word(path)} --good DIR (or --unlabelled DIR, with unsorted parts)",
         ]
     return lines
 
@@ -227,7 +227,7 @@ def _describe_fusion(header: RecipeHeader) -> str:
 
 
 def describe_accepts(header: RecipeHeader) -> list[str]:
-    """Return a line for each accept on the line, oldest first.
+    """Return one line of text for each accept, oldest first.
 
     Args:
         header: The recipe's header.
@@ -242,7 +242,7 @@ def describe_accepts(header: RecipeHeader) -> list[str]:
 
 
 def describe_thresholds(header: RecipeHeader) -> list[str]:
-    """Return the thresholds and what they rest on.
+    """Return the thresholds and the scores that they rest on.
 
     Args:
         header: The recipe's header.
@@ -286,11 +286,11 @@ def _describe_rates(header: RecipeHeader, today: float) -> list[str]:
 
 
 def describe_proposal(path: Path, recalibration: Recalibration, taken: bool) -> list[str]:
-    """Return what a recalibration would change, what it rests on, and how many of the photos it would reject.
+    """Return the changes of a recalibration, the photos that it rests on, and how many of them it would reject.
 
     Args:
         path: The recipe's file.
-        recalibration: What is proposed.
+        recalibration: The proposed recipe, and the photos that its thresholds rest on.
         taken: Whether the proposal is written without asking, so that later thresholds are relative to it.
     """
     before, after = recalibration.before.header, recalibration.recipe.header
@@ -321,7 +321,7 @@ def describe_settlement(settlement: Settlement) -> list[str]:
     """Return a histogram of unlabelled parts' scores, and the parts that a person should look at.
 
     Args:
-        settlement: What the parts propose; a score of 1.00 is the threshold in use.
+        settlement: The threshold that the parts propose; a score of 1.00 is the threshold in use.
     """
     edges, counts = settlement.histogram()
     proposed, highest = settlement.threshold / settlement.today, int(counts.max())
@@ -347,11 +347,11 @@ def describe_settlement(settlement: Settlement) -> list[str]:
 def describe_seen(
     path: Path, recalibration: Recalibration, scale: Thresholds, written: Thresholds | None = None
 ) -> list[str]:
-    """Return how bad photos score beside good ones, and a warning if no photo reaches the threshold.
+    """Return the scores of bad and of good photos, and a warning if no photo reaches the threshold.
 
     Args:
         path: The recipe's file.
-        recalibration: What was calibrated, and on which photos.
+        recalibration: The calibrated recipe, and the photos that its thresholds rest on.
         scale: The thresholds whose score 1.00 is the scale of the scores.
         written: The thresholds that the file will hold, which a later `--threshold` multiplies; None means `scale`.
     """
@@ -399,17 +399,17 @@ def _spread(raw_scores: Floats, thresholds: Thresholds) -> str:
 
 
 def describe_change(path: Path, change: Change) -> list[str]:
-    """Return what accepting photos, or taking them back, does to a recipe and to past rejects.
+    """Return the effects that accepting photos, or taking them back, has on a recipe and on past rejects.
 
     Args:
         path: The recipe's file.
-        change: The change.
+        change: The change that `preview` or `undo` returned.
     """
     before, after = change.before.header, change.after.header
     lines = [f"{path}: recipe for {before.product!r}", *map(_describe_effect, change.photos)]
     lines += [
         f"  warning: {effect.name} scores far above the threshold: accept it only if the part is good, because "
-        "what makes it score so high will pass from then on"
+        "parts like it will pass from then on"
         for effect in change.photos
         if len(after.shots) > len(before.shots) and effect.before >= FAR
     ]
@@ -438,7 +438,7 @@ def as_record(inspection: Inspection) -> dict[str, Any]:
     """Return an inspection's fields for msgspec.json.encode; docs/formats.md describes them.
 
     Args:
-        inspection: The inspection.
+        inspection: The inspection of one picture.
     """
     return {
         "score": inspection.score,

@@ -203,7 +203,7 @@ class Detector:
 
     @property
     def takes_yuv(self) -> bool:
-        """Whether a YuvFrame is uploaded to a GPU as it is; otherwise it is converted to RGB first."""
+        """Whether a YuvFrame is uploaded to a GPU without conversion; otherwise it is converted to RGB first."""
         return isinstance(self._product.scorer, GpuScorer)
 
     def predict(self, picture: Picture) -> Inspection:
@@ -215,7 +215,7 @@ class Detector:
                 picture needs at least 8×8 pixels.
 
         Returns:
-            What was found.
+            The inspection of the picture.
 
         Raises:
             ImageError: The picture is damaged, too small, or of another kind.
@@ -234,7 +234,7 @@ class Detector:
             pictures: The pictures, each as in `predict`; their sizes may differ. All are in memory at once.
 
         Returns:
-            What was found in each picture, in the pictures' order.
+            The inspection of each picture, in the pictures' order.
 
         Raises:
             ImageError: `pictures` is a single picture, or a picture is damaged, too small, or of another kind.
@@ -307,7 +307,7 @@ def judge_scene(scene: Scene | msgspec.UnsetType, views: Array8, grid_memory: Fl
 
 
 def _draw(picture: Picture, inspection: Inspection) -> bytes:
-    """Return a picture as PNG with what was found in it."""
+    """Return a picture as PNG with its heat-map and verdict."""
     from .overlay import draw_overlay, to_png
 
     return to_png(draw_overlay(load_rgb(picture), inspection))

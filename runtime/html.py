@@ -66,7 +66,7 @@ def histogram(
         scores: The scores, [N], at least one.
         bad: Which of them are scores of bad photos, [N].
         thresholds: A threshold's short name, which stands beside its line → the threshold, on the scores' scale.
-        label: The text that screen readers read in place of the drawing.
+        label: The text that screen readers read instead of the drawing.
 
     Returns:
         An svg element.

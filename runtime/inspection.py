@@ -1,4 +1,4 @@
-"""What was found in one picture."""
+"""The inspection: the scores, regions and verdict of one picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROUNDING = 1.0 + 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was found in one picture.
+    """The result of inspecting one picture.
 
     Attributes:
         raw_score: The image score of the worst tile, 0 or more; a higher score is more anomalous.
@@ -34,7 +34,7 @@ class Inspection:
         backend: The inference library, device and precision that ran.
         provisional: Whether the threshold rests on a single photo.
         scene: Why the picture does not show the scene that was learned; None if it does, or if the recipe has no scene.
-        draw: Returns the picture as PNG with what was found in it, which a notebook shows; None for a picture of a
+        draw: Returns the picture as PNG with its heat-map and verdict, which a notebook shows; None for a picture of a
             batch.
     """
 
@@ -64,7 +64,7 @@ class Inspection:
 
     @property
     def raw_threshold(self) -> float:
-        """The raw image score at which a part is rejected."""
+        """The raw image score from which a part is rejected."""
         return self.thresholds.image
 
     @property

@@ -1,4 +1,4 @@
-"""Pictures for a person to look at: the photo, what is suspicious in it, and the verdict.
+"""Draws pictures for people: the photo with its heat-map, the outlines of its defects, and the verdict.
 
 Nobody needs to distinguish red from green: the heat colours (violet, orange, yellow) differ in lightness as well as in
 hue, outlines are white with a black edge, and the verdict is a word.
@@ -42,7 +42,7 @@ def draw_overlay(
 
     Args:
         frame: The frame, [H,W,3], uint8, RGB.
-        inspection: What was found in it.
+        inspection: The inspection of the frame.
         longest: The longest side of the picture below the banner, in pixels.
         decision: The decision over several frames. The banner shows it, and the frame's own verdict too if that
             differs. None shows the verdict.
@@ -54,7 +54,7 @@ def to_png(picture: Image.Image, compress_level: int = 6) -> bytes:
     """Return a picture that goodparts drew as PNG, marked so that it is never taken for a photo of a part.
 
     Args:
-        picture: The picture.
+        picture: The drawn picture.
         compress_level: zlib's level, from 0 (fast, large) to 9 (slow, small).
     """
     buffer, text = io.BytesIO(), PngImagePlugin.PngInfo()
@@ -68,7 +68,7 @@ def draw_found(frame: Array8, inspection: Inspection, longest: int = LONGEST_SID
 
     Args:
         frame: The frame, [H,W,3], uint8, RGB.
-        inspection: What was found in it.
+        inspection: The inspection of the frame.
         longest: The longest side of the picture, in pixels; a smaller frame keeps its size.
     """
     scale = min(1.0, longest / max(frame.shape[:2]))

@@ -40,7 +40,7 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
         arguments: The function's arguments.
 
     Returns:
-        The function's value if it returns one, and else a tuple of its values.
+        The function's value if it returns one, otherwise a tuple of its values.
 
     Raises:
         BackendError: The function returned an error.
@@ -76,8 +76,9 @@ def _explain(error: Any, name: str, arguments: tuple[Any, ...]) -> str:
 def on_gpu() -> Iterator[None]:
     """Send this thread's CUDA calls inside the block to DEVICE. Afterwards the thread's former GPU is current again.
 
-    Inside, the thread may also allocate, free and wait while another thread captures a stream. ONNX Runtime captures in
-    a mode that covers the whole process: without this, such calls would fail, and end that capture.
+    Inside the block, the thread may allocate, free and wait even while another thread captures a stream. ONNX Runtime
+    captures in a mode that covers the whole process. Without the relaxed mode that is set here, those calls would fail
+    and end the capture.
 
     Yields:
         Nothing.
@@ -114,7 +115,8 @@ def seconds_between(start: Any, end: Any) -> float:
 
 
 class Resources:
-    """Memory, a stream and recorded launches on the GPU. All are freed together, by `close` or with their owner.
+    """Memory, a stream and recorded launches on the GPU. `close` frees them all together. If it is not called, they are
+    freed when this object is collected.
 
     Raises:
         BackendError: The GPU has no memory left, or another CUDA error occurred.

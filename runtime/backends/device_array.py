@@ -15,7 +15,7 @@ class DeviceArray:
 
     Attributes:
         address: The address of its first element.
-        shape: The shape.
+        shape: The length of each axis.
         typestr: The type of its elements in numpy's notation, "|u1" or "<f4".
     """
 
@@ -24,24 +24,24 @@ class DeviceArray:
     typestr: str
 
     def first(self, count: int) -> DeviceArray:
-        """Return the first arrays along the first axis.
+        """Return the first sub-arrays along the first axis.
 
         Args:
-            count: How many.
+            count: The number of sub-arrays.
         """
         return replace(self, shape=(count, *self.shape[1:]))
 
     def part(self, start: int, count: int) -> DeviceArray:
-        """Return consecutive arrays along the first axis.
+        """Return consecutive sub-arrays along the first axis.
 
         Args:
-            start: The index of the first one.
-            count: How many.
+            start: The index of the first sub-array.
+            count: The number of sub-arrays.
         """
         return replace(self.first(count), address=self.address + start * self[0].nbytes)
 
     def __getitem__(self, index: int) -> DeviceArray:
-        """Return one of the arrays along the first axis."""
+        """Return one of the sub-arrays along the first axis."""
         one = replace(self, shape=self.shape[1:])
         return replace(one, address=self.address + index * one.nbytes)
 

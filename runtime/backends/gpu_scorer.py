@@ -1,4 +1,4 @@
-"""Scoring on the GPU: frames go up to the GPU, and only their scores, and views if wanted, come back."""
+"""Scoring on the GPU: frames are uploaded, and only their scores are downloaded, with their views if requested."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def open_gpu_scorer(
         learned: The product.
         grid: Rows and columns of patches in a view.
         view: How frames are cut into views.
-        search: How the memory is searched. Only its precision counts.
+        search: How the memory is searched. Only its precision is used.
         conditions: The product's conditions; None for the plain graph.
         keep_views: Whether the scorer returns the views with the scores.
     """
@@ -74,7 +74,7 @@ class GpuScorer:
         learned: The product.
         grid: Rows and columns of patches in a view.
         view: How frames are cut into views.
-        search: How the memory is searched. Only its precision counts.
+        search: How the memory is searched. Only its precision is used.
         conditions: The product's conditions; None for the plain graph.
         keep_views: Whether to return the views with the scores.
     """

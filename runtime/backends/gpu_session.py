@@ -55,7 +55,7 @@ class GpuSession(ABC):
     def _opening(self) -> Iterator[None]:
         """Open the graph inside this context. If that fails, nothing stays on the GPU.
 
-        At the end one view is run, so that a fault shows now and not at the first frame.
+        At the end one view is run, so that a fault is found now and not at the first frame.
         """
         try:
             yield

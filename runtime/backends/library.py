@@ -29,8 +29,8 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     Attributes:
         name: Its product name.
         capability: The compute capability of an NVIDIA GPU.
-        multiprocessors: The number of its multiprocessors. All Jetson Orin have the same name and capability, and this
-            number distinguishes their sizes.
+        multiprocessors: The number of its multiprocessors. All Jetson Orin modules have the same name and
+            capability; this number distinguishes their sizes.
         memory: Its memory in GiB, rounded.
     """
 
@@ -59,8 +59,8 @@ class GraphFiles:
     """The files of one graph of an engine in one precision.
 
     Attributes:
-        name: Which graph.
-        precision: The precision.
+        name: The graph's name, "plain" or "prompted".
+        precision: The precision that the graph computes in.
         path: The ONNX file.
         weights: The file beside it with its weights.
         id: EngineSpec.graph_id, which changes with every byte of both files.
@@ -110,7 +110,7 @@ class BuildSettings:
         return None if self.capability is None else Device("any GPU", self.capability)
 
     def check(self, backend: str, known: frozenset[str]) -> None:
-        """Check that no setting was changed that the backend ignores.
+        """Check that every changed setting is one that the backend supports.
 
         Args:
             backend: The backend's name, for the error.
@@ -127,7 +127,7 @@ class BuildSettings:
 
 
 class BuiltPlan(Protocol):
-    """What a library needs of a plan's record to open the plan. engine.plans.Plan fulfils it."""
+    """The part of a plan's record that a library needs to open the plan. engine.plans.Plan fulfils it."""
 
     @property
     def name(self) -> str:
@@ -176,9 +176,9 @@ class Library(Protocol):
         """Build a plan of a graph.
 
         Args:
-            graph: The graph.
+            graph: The files of the graph to build the plan of.
             settings: How to build.
-            folder: Where the library may store data that shortens the next build.
+            folder: The folder in which the library may store data that shortens the next build.
 
         Returns:
             The plan's bytes. None if the library runs the graph file itself; the plan's record then holds only how far
@@ -211,7 +211,7 @@ def slug(backend: str, device: Device, version: str) -> str:
 
     Args:
         backend: The backend's name.
-        device: The device.
+        device: The device that the plan is for.
         version: The library's version.
     """
     return re.sub(r"[^A-Za-z0-9.]+", "_", f"{backend}_{device.slug}_{version}")

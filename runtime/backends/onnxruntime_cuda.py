@@ -26,7 +26,7 @@ from .tensors import IMAGE
 PROVIDER = "CUDAExecutionProvider"
 
 ARITHMETIC = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8, computed in fp32, attention in fp16"}
-"""Precision → how the provider's kernels compute. It has no kernels for quantised products."""
+"""Precision → how the provider's kernels compute. It has no kernels for quantised matrix products."""
 
 
 class CudaProviderSession(GpuSession):
@@ -171,7 +171,7 @@ def load_provider() -> None:
 
 
 def _why_not(error: Exception) -> str:
-    """Return the loader's message about the provider's file, or else ONNX Runtime's error, in one line."""
+    """Return the loader's message about the provider's file, otherwise ONNX Runtime's error, in one line."""
     name = "onnxruntime_providers_cuda.dll" if sys.platform == "win32" else "libonnxruntime_providers_cuda.so"
     try:
         ctypes.CDLL(str(Path(ort.__file__).parent / "capi" / name))

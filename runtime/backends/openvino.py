@@ -3,7 +3,7 @@
 By default OpenVINO runs an fp32 graph in bf16 on processors that support it, and in fp16 on a GPU. So the precision is
 always set explicitly, and read back.
 
-Its plans hold no weights. These stay in the engine's file.
+Its plans hold no weights; the weights stay in the engine's file.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _TYPES = {
 """Device → precision → the type of operations that the graph itself does not quantise (see _type)."""
 
 REST = "bf16"
-"""What plans use for operations that an int8 graph does not quantise (registry.open_session). bf16 is allowed, because
-a plan's parity record is measured on the device that uses the plan.
+"""The precision in which plans run the operations that an int8 graph does not quantise (registry.open_session).
+bf16 is allowed, because a plan's parity record is measured on the device that uses the plan.
 """
 
 UNWRITTEN = -2.0
@@ -52,7 +52,7 @@ class OpenVinoSession:
         compiled: The compiled model.
         device: "CPU" or "GPU".
         precision: The precision of the graph.
-        rest: What an int8 graph's other operations compute in (registry.open_session).
+        rest: The precision of the operations that an int8 graph does not quantise (registry.open_session).
 
     Raises:
         BackendError: OpenVINO chose another precision.
@@ -110,7 +110,7 @@ class OpenVino:
         self._device = device
 
     def device(self) -> Device:
-        """Return the device's name with the types that it can compute in, because OpenVINO's code depends on these."""
+        """Return the device's name with the types that it can compute in, because compiled plans depend on them."""
         core = ov.Core()
         needs = "" if self._device == "CPU" else ", which needs an Intel GPU and its OpenCL driver (intel-opencl-icd)"
         name = _refusing(f"has no {self._device}{needs}", lambda: core.get_property(self._device, "FULL_DEVICE_NAME"))
@@ -140,7 +140,7 @@ def compile_graph(
         path: The ONNX file.
         device: "CPU" or "GPU".
         precision: The precision of the graph.
-        rest: What an int8 graph's other operations compute in (registry.open_session).
+        rest: The precision of the operations that an int8 graph does not quantise (registry.open_session).
         further: Further settings of OpenVINO.
         threads: The most threads of the library on a CPU; None means no bound.
 
@@ -205,7 +205,7 @@ def open_session(graph: Path, precision: str, threads: int | None, rest: str) ->
         graph: The ONNX file.
         precision: The precision of the graph.
         threads: The most threads of the library; None means no bound.
-        rest: What an int8 graph's other operations compute in (registry.open_session).
+        rest: The precision of the operations that an int8 graph does not quantise (registry.open_session).
 
     Returns:
         The open graph.

@@ -17,7 +17,7 @@ from .session import Session
 
 @dataclass(frozen=True)
 class Backend:
-    """Where a backend comes from.
+    """The origin of a backend: its module, and the library behind it.
 
     Attributes:
         module: Its module in this folder.
@@ -90,7 +90,7 @@ def choose_backend(backend: str, allowed: Sequence[str], precision: str) -> str:
 
     Raises:
         EngineError: The backend is not allowed.
-        BackendError: There is no backend of this name, or for "auto" none that is allowed is installed.
+        BackendError: There is no backend of this name, or for "auto" no allowed backend is installed.
     """
     if backend != "auto":
         check_name(backend)
@@ -117,8 +117,8 @@ def open_session(graph: Path, backend: str, precision: str, threads: int | None,
         backend: The backend's name.
         precision: The precision of the graph.
         threads: The most threads of the library; None means no bound.
-        rest: What may compute the operations that an int8 graph does not quantise: "fp32" or "bf16". With "bf16",
-            OpenVINO uses bf16 if the processor supports it.
+        rest: The precision in which the operations that an int8 graph does not quantise may run: "fp32" or "bf16".
+            With "bf16", OpenVINO uses bf16 if the processor supports it.
 
     Returns:
         The open graph.

@@ -38,7 +38,7 @@ class Session(Protocol):
 
         Args:
             views: The views, [count, size, size, 3], uint8, RGB.
-            conditions: The inputs of a prompted graph besides the views; None for a plain graph.
+            conditions: The further inputs of a prompted graph; None for a plain graph.
 
         Returns:
             The outputs by name.
@@ -154,7 +154,7 @@ class DeviceSession(Session, Protocol):
 
 
 def in_parts(views: Array8, at_once: int, run: Callable[[Array8], Outputs]) -> Outputs:
-    """Run an encoder on any number of views, in parts of nearly one size.
+    """Run an encoder on any number of views, in parts of nearly equal size.
 
     Args:
         views: The views, [count, size, size, 3], uint8, RGB.

@@ -3,7 +3,7 @@
 TensorRT-RTX runs on the GPUs of PCs. It can build without a GPU, for a given compute capability. It compiles the
 kernels on the machine where the plan first runs.
 
-No plan has run on a GPU yet. The tests in tests/runtime/backends use a test double of the Python API for both, and
+No plan has run on a GPU yet. The tests in tests/runtime/backends use a test double of their Python API, and
 build with the real TensorRT-RTX if it is installed.
 """
 

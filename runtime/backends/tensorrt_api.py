@@ -66,10 +66,10 @@ class TensorRtApi:
         """Call a function of the library that creates an object.
 
         Args:
-            function: The function.
+            function: The function, which returns the object, or None on failure.
             arguments: The function's arguments.
             logger: The logger that the library reports to.
-            failed: What has failed if there is no object, for the error.
+            failed: The words after the library's name in the error, such as "has no ONNX parser".
 
         Returns:
             The created object.

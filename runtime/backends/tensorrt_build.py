@@ -1,4 +1,4 @@
-"""Building a TensorRT plan of a graph. It takes minutes, because the library tries many kernels; progress is shown."""
+"""Builds a TensorRT plan of a graph. This takes minutes, because the library tries many kernels; progress is shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def build_with_timings(api: TensorRtApi, graph: GraphFiles, settings: BuildSetti
 
     Args:
         api: The library that builds.
-        graph: The graph.
+        graph: The files of the graph to build the plan of.
         settings: How to build.
         timings_file: The file with the timings, which need not exist yet.
 
@@ -206,7 +206,7 @@ class Progress:
         Args:
             phase: The library's name of the phase.
             done: The number of steps that are done; None means that the phase is finished.
-            steps: The number of steps of the phase; None leaves it as it is.
+            steps: The number of steps of the phase; None keeps the number from the phase's start.
         """
         try:
             with self._lock:

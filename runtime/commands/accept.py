@@ -32,18 +32,19 @@ MOST_REJECTS = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="pictures of good parts, or folders")
     add_recipe(parser)
-    add_engine(parser, default=None, help="engine folder that the line uses, with its --backend and --precision")
+    add_engine(parser, default=None, help="engine folder of the line; give its --backend and --precision too")
     add_backend(parser)
     parser.add_argument("--rejects", type=Path, metavar="DIR",
-                        help="what watch rejected before, or a folder of photos: lists which become good")  # fmt: skip
+                        help="folder of rejects that watch kept, or of photos: lists those that turn good")  # fmt: skip
     parser.add_argument("--source", metavar="NAME", help="score only the rejects of this source again")
     parser.add_argument("--max-rows", type=int, metavar="N",
-                        help="most rows in a memory from now on; the least novel rows go first")  # fmt: skip
+                        help="most rows in a memory from now on; the least novel ones are left out first")  # fmt: skip
     parser.add_argument("--undo", nargs="?", const="", metavar="WHICH",
-                        help="take the last accept back, or that of this number, photo's name or SHA-256")  # fmt: skip
+                        help="take back the last accept, or the one with this number, or with a photo of this name "
+                             "or SHA-256")  # fmt: skip
     parser.add_argument("--history", action="store_true", help="list what was accepted")
-    add_region(parser, roi_help="region of the photos' source, if it has its own",
-               mask_help="mask of the photos' source, if it has its own")  # fmt: skip
+    add_region(parser, roi_help="region of the photos' source, if the source has its own",
+               mask_help="mask of the photos' source, if the source has its own")  # fmt: skip
     add_key(parser)
     parser.add_argument("--take", action="store_true", help="write the change without asking")
     add_renamed(parser, "--yes", "--take")
@@ -102,7 +103,7 @@ def _view(args: argparse.Namespace, view: View) -> View:
 def _read_rejects(args: argparse.Namespace, view: View, accepted: set[str]) -> Iterator[Photo]:
     """Yield the newest rejects that are not among the accepted photos (SHA-256), one at a time.
 
-    It reports and skips a picture that cannot be read or does not fit the view.
+    A picture that cannot be read, or that does not fit the view, is reported and skipped.
     """
     if args.rejects is None:
         return

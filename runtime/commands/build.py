@@ -30,19 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"batch size to be fastest at (default {defaults.opt_batch})")  # fmt: skip
     parser.add_argument("--hardware", default=defaults.hardware, choices=get_args(Hardware),
                         help="GPUs that may use the plan: the model it is built on (default), every model of its "
-                             "compute capability, or every model from 8.0 on; more GPUs make it slower")  # fmt: skip
+                             "compute capability, or every model from 8.0 on; more models make it slower")  # fmt: skip
     parser.add_argument("--later-versions", action="store_true", help="later versions of TensorRT may use the plan")
     parser.add_argument("--level", type=int, default=defaults.level, choices=range(6), metavar="0-5",
                         help=f"how long to look for fast kernels (default {defaults.level})")  # fmt: skip
     parser.add_argument("--workspace", type=int, metavar="MIB", help="most scratch memory (default: all of the GPU's)")
     parser.add_argument("--capability", type=_capability, metavar="X.Y",
-                        help="build for GPUs of this compute capability, as 8.9, on a machine without one; its first "
-                             "run compares it with torch (tensorrt-rtx; default: this machine's GPU)")  # fmt: skip
+                        help="build for GPUs of this compute capability, such as 8.9, also on a machine without one; "
+                             "the plan is compared with torch in its first run (tensorrt-rtx; default: this "
+                             "machine's GPU)")  # fmt: skip
     parser.add_argument("--force", action="store_true", help="build even if there is a plan that fits")
     parser.add_argument("--prompted", action="store_true",
                         help="build the prompted graph, which AnoPLe recipes need, not the plain one")  # fmt: skip
     parser.add_argument("--print-trtexec", action="store_true",
-                        help="print NVIDIA's command for every precision instead (needs no TensorRT)")  # fmt: skip
+                        help="print a trtexec command for each graph, build nothing (needs no TensorRT)")  # fmt: skip
 
 
 def _capability(text: str) -> tuple[int, int]:

@@ -44,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bad(parser)
     add_false_reject_rate(parser, default=None)
     parser.add_argument("--threshold", type=float, metavar="T",
-                        help="set the threshold at once: 1.2 lets parts pass that score up to 1.2")  # fmt: skip
-    add_review(parser, help="set at once the score from which a part that is not rejected gets the verdict review, as "
-                            "0.8; off removes it")  # fmt: skip
+                        help="set the threshold directly: with 1.2, parts that score below 1.2 pass")  # fmt: skip
+    add_review(parser, help="set directly the score from which a part that is not rejected gets the verdict review, "
+                            "such as 0.8; off removes it")  # fmt: skip
     parser.add_argument("--take", action="store_true", help="write the proposal without asking")
     add_key(parser)
     add_backend(parser)
@@ -82,11 +82,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"  warning: the proposed threshold misses {missed} more of the bad photos than today's")
         if args.take:
             raise SettingsError(
-                f"{printable(args.recipe)} stays as it is: --take writes no threshold that misses more of --bad "
+                f"{printable(args.recipe)} is not changed: --take writes no threshold that misses more of --bad "
                 "than today's; set one with --threshold T, or leave --bad out"
             )
     if not recalibration.changes:
-        print("the recipe stays as it is")
+        print("the recipe is not changed")
     elif args.take or ask("write it?"):
         recalibration.recipe.save(out, signer)
         print_lines([f"{out} is written; a running watch takes it within a second"])
@@ -100,7 +100,7 @@ def _set_by_hand(args: argparse.Namespace, recipe: Recipe) -> Recipe:
     if args.good or args.unlabelled or args.false_reject_rate is not None:
         option = "--review" if args.threshold is None else "--threshold"
         raise SettingsError(
-            f"{option} sets a threshold at once: leave out --good, --unlabelled and --false-reject-rate"
+            f"{option} sets a threshold directly: leave out --good, --unlabelled and --false-reject-rate"
         )
     thresholds = recipe.header.thresholds
     if args.threshold is not None:
@@ -134,6 +134,6 @@ def _write_sheet(file: Path, detector: Detector, recalibration: Recalibration) -
         sheet.add(recalibration.unlabelled[index], frame, detector.predict(frame))
     sheet.close()
     if settlement.beyond():
-        print_lines([f"  {printable(file)} shows them; their scores there are by the proposed threshold"])
+        print_lines([f"  {printable(file)} shows them; there, score 1.00 is the proposed threshold"])
     else:
-        print_lines([f"  {printable(file)} is not written: there are none"])
+        print_lines([f"  {printable(file)} is not written: no part reaches the proposed threshold"])

@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
             if frame is not None and isinstance(outcome, Inspection):
                 overlays.add(path, frame, outcome)
             verdicts.add(path, outcome)
-    finally:  # After an interrupt, too: what was found before it is written.
+    finally:  # An interrupt, too, must not lose the results so far.
         verdicts.close()
         overlays.close()
     verdicts.print_totals()
@@ -119,13 +119,12 @@ def inspect_all(detector: Detector, images: list[Path], batch: int) -> Iterator[
     """Inspect pictures.
 
     Args:
-        detector: The detector.
+        detector: The detector that inspects them.
         images: The pictures' files.
         batch: How many pictures are encoded in one pass, 1 or more.
 
     Yields:
-        Each picture with its inspection, or with the error if it could not be read; the others are inspected all the
-        same.
+        Each picture with its inspection, or with the error if it could not be read. An error does not stop the others.
     """
     for start in range(0, len(images), batch):
         readable: list[tuple[Path, Array8]] = []
@@ -211,7 +210,7 @@ class Verdicts:
                 file=self._table,
             )
         for sentences in self._scenes.values():
-            print(f"the scene has changed in {len(sentences)}: {sentences[0]}", file=self._table)
+            print(f"the scene has changed in {len(sentences)} of them: {sentences[0]}", file=self._table)
 
 
 def _print_what_runs(detector: Detector) -> None:

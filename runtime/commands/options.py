@@ -32,7 +32,7 @@ def changed_options(args: argparse.Namespace, add_arguments: Callable[[argparse.
 
 
 def option_string(name: str) -> str:
-    """Return an option as it is written on the command line.
+    """Return an option in the form of the command line.
 
     Args:
         name: Its name, such as "memory_share".
@@ -41,10 +41,10 @@ def option_string(name: str) -> str:
 
 
 def add_renamed(options: Options, old: str, new: str) -> None:
-    """Add an option's old name, which is refused with the new one.
+    """Add an option's old name. Giving it is an error, which names the new option.
 
     Args:
-        options: Where the option is added.
+        options: The parser, or the group of options, to add to.
         old: The old name, such as "--calibrate-on".
         new: The new name.
     """
@@ -60,8 +60,8 @@ def add_engine(options: Options, *, default: Path | None = SHIPPED, help: str = 
     """Add --engine.
 
     Args:
-        options: Where the option is added.
-        default: The folder by default; None for a command that chooses the shipped engine itself.
+        options: The parser, or the group of options, to add to.
+        default: The default folder; None for a command that chooses the shipped engine itself.
         help: What the folder is for.
     """
     options.add_argument("--engine", type=Path, default=default, metavar="DIR",
@@ -72,7 +72,7 @@ def add_recipe(options: Options, *, required: bool = True, help: str = "recipe o
     """Add --recipe.
 
     Args:
-        options: Where the option is added.
+        options: The parser, or the group of options, to add to.
         required: Whether the command needs it.
         help: What the recipe is for.
     """
@@ -83,7 +83,7 @@ def add_backend(options: Options) -> None:
     """Add --backend and --precision, which set how an engine runs.
 
     Args:
-        options: Where the options are added.
+        options: The parser, or the group of options, to add to.
     """
     options.add_argument("--backend", default="auto", help=f"auto (default), {', '.join(BACKENDS)}")
     add_precision(options)
@@ -93,7 +93,7 @@ def add_precision(options: Options) -> None:
     """Add --precision.
 
     Args:
-        options: Where the option is added.
+        options: The parser, or the group of options, to add to.
     """
     options.add_argument("--precision", default="fp32", choices=get_args(Precision),
                          help="precision of the engine's graph (default fp32)")  # fmt: skip
@@ -103,10 +103,10 @@ def add_threads(options: Options) -> None:
     """Add --threads.
 
     Args:
-        options: Where the option is added.
+        options: The parser, or the group of options, to add to.
     """
     options.add_argument(
-        "--threads", type=int, metavar="N", help="threads of the inference library (default: it chooses)"
+        "--threads", type=int, metavar="N", help="threads of the inference library (default: the library chooses)"
     )
 
 
@@ -114,18 +114,18 @@ def add_threshold(options: Options) -> None:
     """Add --threshold, which multiplies the recipe's threshold while the command runs.
 
     Args:
-        options: Where the option is added.
+        options: The parser, or the group of options, to add to.
     """
     options.add_argument("--threshold", type=float, metavar="T",
                          help="score from which a part is rejected (default 1, the recipe's threshold); "
-                              "1.2 lets parts pass that score up to 1.2")  # fmt: skip
+                              "with 1.2, parts that score below 1.2 pass")  # fmt: skip
 
 
 def add_review(options: Options, *, help: str) -> None:
     """Add --review, the score from which a part that is not rejected gets the verdict review: a float, or "off".
 
     Args:
-        options: Where the option is added.
+        options: The parser, or the group of options, to add to.
         help: What the command does with it.
     """
     options.add_argument("--review", type=_parse_review, metavar="SCORE", help=help)
@@ -147,8 +147,8 @@ def add_false_reject_rate(options: Options, *, default: float | None = FALSE_REJ
     """Add --false-reject-rate.
 
     Args:
-        options: Where the option is added.
-        default: The rate by default, above 0 and below 0.5; None keeps the recipe's.
+        options: The parser, or the group of options, to add to.
+        default: The default rate, above 0 and below 0.5; None keeps the recipe's.
     """
     shown = "default: the recipe's" if default is None else f"default {default}"
     options.add_argument("--false-reject-rate", type=float, default=default, metavar="P",
@@ -159,17 +159,17 @@ def add_bad(options: Options) -> None:
     """Add --bad.
 
     Args:
-        options: Where the option is added.
+        options: The parser, or the group of options, to add to.
     """
     options.add_argument("--bad", type=Path, nargs="+", default=[], metavar="PATH",
-                         help="photos of bad parts: shows how they score, and proposes a threshold")  # fmt: skip
+                         help="photos of bad parts: their scores are shown, and a threshold is proposed")  # fmt: skip
 
 
 def add_region(options: Options, *, roi_help: str, mask_help: str) -> None:
-    """Add --roi and --mask, which set which part of a frame is inspected.
+    """Add --roi and --mask, which define the part of a frame that is inspected.
 
     Args:
-        options: Where the options are added.
+        options: The parser, or the group of options, to add to.
         roi_help: What --roi means for the command.
         mask_help: What --mask means for the command.
     """
@@ -181,7 +181,7 @@ def add_view(options: Options) -> None:
     """Add the options that `read_view` reads.
 
     Args:
-        options: Where the options are added.
+        options: The parser, or the group of options, to add to.
     """
     add_region(options, roi_help="region of interest in frame pixels (default: the whole frame)",
                mask_help="picture of the frame's size: white is inspected, black is not")  # fmt: skip
@@ -212,13 +212,13 @@ def read_view(args: argparse.Namespace) -> View:
 
 
 def add_memory(options: Options) -> None:
-    """Add --poses and --memory-share, which set what is remembered of the photos.
+    """Add --poses and --memory-share, which define the memory of the photos.
 
     Args:
-        options: Where the options are added.
+        options: The parser, or the group of options, to add to.
     """
     options.add_argument("--poses", action="store_true",
-                         help="also remember the photos turned and mirrored, if parts may lie in any way")  # fmt: skip
+                         help="also remember the photos in seven more poses: turned by quarters, mirrored")  # fmt: skip
     options.add_argument("--memory-share", type=float, default=1.0, metavar="F",
                          help="remember this share of the patches, the most different first (default 1)")  # fmt: skip
 
@@ -227,14 +227,14 @@ def add_rejection(options: Options) -> None:
     """Add the options that set a learned product's thresholds; write_recipe.py reads them.
 
     Args:
-        options: Where the options are added.
+        options: The parser, or the group of options, to add to.
     """
     add_false_reject_rate(options)
     add_renamed(options, "--calibrate-on", "--good")
     options.add_argument("--good", type=Path, nargs="+", default=[], metavar="PATH",
                          help="further good photos, which set the thresholds; 20 to 50 make them reliable")  # fmt: skip
     add_bad(options)
-    add_review(options, help="score from which a part that is not rejected gets the verdict review, as 0.8 "
+    add_review(options, help="score from which a part that is not rejected gets the verdict review, such as 0.8 "
                              "(default: off)")  # fmt: skip
 
 
@@ -242,17 +242,17 @@ def add_no_shots(options: Options) -> None:
     """Add --no-shots.
 
     Args:
-        options: Where the option is added.
+        options: The parser, or the group of options, to add to.
     """
     options.add_argument("--no-shots", action="store_true",
-                         help="leave the shots out of the recipe; it then fits only this engine's graph")  # fmt: skip
+                         help="leave the shots out; the recipe then fits only this engine's graph")  # fmt: skip
 
 
 def add_key(options: Options, *, required: bool = False) -> None:
     """Add --key, for a command that may sign the recipe that it writes.
 
     Args:
-        options: Where the option is added.
+        options: The parser, or the group of options, to add to.
         required: Whether the command needs it.
     """
     options.add_argument(
@@ -264,7 +264,7 @@ def add_trust(options: Options) -> None:
     """Add --accept-signed, for a command that only reads recipes.
 
     Args:
-        options: Where the option is added.
+        options: The parser, or the group of options, to add to.
     """
     options.add_argument("--accept-signed", type=Path, metavar="FILE",
                          help="accept only recipes that are signed with a public key of this file")  # fmt: skip

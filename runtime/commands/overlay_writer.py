@@ -24,14 +24,14 @@ class OverlayWriter:
     Args:
         folder: The folder of the overlays, made if it does not exist; None writes no overlays.
         sheet: The file of the contact sheet; None writes none.
-        roots: The files and folders in which the pictures were found; an overlay's name begins below them.
+        roots: The files and folders in which the pictures were found; an overlay's name is the path below them.
     """
 
     def __init__(self, folder: Path | None, sheet: Path | None, roots: list[Path]) -> None:
         self._folder, self._sheet, self._roots = folder, sheet, roots
         self._highest: list[tuple[float, int, str, Image.Image]] = []
         self._names: set[str] = set()
-        self._count = itertools.count()  # Of two equal scores the earlier picture stays.
+        self._count = itertools.count()  # If two scores are equal, the earlier picture stays.
         if folder:
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class OverlayWriter:
         Args:
             path: The picture's file.
             frame: Its pixels, uint8 RGB [height, width, 3].
-            inspection: What was found in it.
+            inspection: The inspection of the picture.
         """
         name = self._unused(overlay_name(path, self._roots))
         if self._folder:
@@ -75,7 +75,7 @@ class OverlayWriter:
 
 
 def overlay_name(path: Path, roots: list[Path]) -> str:
-    """Return a file name that holds the folders between the root and the picture, joined by underscores.
+    """Return a file name: the path from the root to the picture, with underscores between its parts.
 
     Args:
         path: The picture's file.

@@ -13,7 +13,7 @@ class Screen:
     """Shows messages and a table on a stream. Several threads may use it.
 
     Args:
-        stream: Where it writes.
+        stream: The stream that it writes to.
         draws: Whether the stream is a terminal that nothing else writes to. There the table stays below the messages
             and is updated in place. Elsewhere, such as in a journal, the table is written every QUIET seconds.
     """
@@ -38,7 +38,7 @@ class Screen:
             self._write(f"{self._cleared()}{message}\n{self._drawn()}")
 
     def show(self, table: list[str]) -> None:
-        """Show the table as it is now.
+        """Show the present table.
 
         Args:
             table: Its lines, without line ends.

@@ -19,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("products"), metavar="FOLDER",
                         help="folder of the products, made if it does not exist (default products)")  # fmt: skip
     parser.add_argument("--source", action="append", default=[], metavar="ADDRESS",
-                        help="camera, stream, video or folder that the page offers; may be repeated, the first is "
-                        "shown at once")  # fmt: skip
+                        help="camera, stream, video or folder that the page offers; may be repeated; the first one is "
+                        "shown at the start")  # fmt: skip
     parser.add_argument("--page", default=DEFAULT_ADDRESS, metavar="HOST:PORT",
-                        help=f"address of the page (default {DEFAULT_ADDRESS}); one that other machines reach needs a "
-                        "token: --page-token, or one that is made and shown once")  # fmt: skip
+                        help=f"address of the page (default {DEFAULT_ADDRESS}); an address that other machines reach "
+                        "needs a token: that of --page-token, or a new one, which is shown once")  # fmt: skip
     parser.add_argument("--page-token", metavar="FILE", help="file that holds the page's token")
     parser.add_argument("--page-name", metavar="NAME",
-                        help="serve the page under this name too, such as a proxy's; it needs a token")  # fmt: skip
+                        help="serve the page under this name too, such as a proxy's (this needs a token)")  # fmt: skip
     add_key(parser)
     add_engine(parser)
     add_backend(parser)

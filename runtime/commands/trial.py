@@ -50,7 +50,7 @@ class TriedThreshold(NamedTuple):
     """A threshold, and the photos that set it.
 
     Attributes:
-        basis: What it rests on, such as "4 good photos".
+        basis: The photos that it rests on, in words, such as "4 good photos".
         raw: The raw image score from which a part is rejected.
     """
 
@@ -114,8 +114,8 @@ def find_try_photos(folder: Path) -> TryPhotos:
     """Return the photos of a folder.
 
     Args:
-        folder: A folder with `good` and, where there are bad parts, `bad`, in capitals or not; or with MVTec's `train`
-            and `test`; or with photos of good parts only.
+        folder: A folder that holds `good` and possibly `bad`, in capitals or not; or MVTec's `train` and `test`; or
+            only photos of good parts.
 
     Raises:
         SettingsError: The folder has other folders and no `good`, or fewer than two photos of good parts.
@@ -165,7 +165,7 @@ def try_product(
     """Learn a product from some photos of a folder and inspect the others.
 
     Args:
-        folder: What `find_try_photos` reads.
+        folder: The folder, in a form that `find_try_photos` accepts.
         product: The product's name.
         engine: The engine that encodes the photos.
         view: The part of a photo that is inspected; None: the whole photo.
@@ -174,8 +174,8 @@ def try_product(
         false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
         poses: Whether the photos are also remembered turned and mirrored.
         memory_share: The share of the patches that is remembered, above 0, at most 1.
-        unlabelled: Unsorted photos of parts, or folders of them, which set a second threshold.
-        bad_examples: Photos of bad parts, or folders of them, which set a last threshold.
+        unlabelled: Unsorted photos of parts, or folders of them, which set a further threshold.
+        bad_examples: Photos of bad parts, or folders of them, which set one more threshold.
         options: The options of a command that learns the product in the same way, for the advice.
 
     Returns:
@@ -231,7 +231,7 @@ def try_product(
         scores.append(inspection.raw_score)
         spans.append(sum(inspection.milliseconds.values()))
     if not inspected:
-        raise SettingsError(f"no photo of {printable(folder)} beside the shots can be read: nothing was inspected")
+        raise SettingsError(f"no photo of {printable(folder)} other than the shots can be read: nothing was inspected")
     of_bad = set(photos.bad)
     height, width = load_rgb(chosen[0]).shape[:2]
     return Trial(

@@ -62,8 +62,8 @@ def advise(trial: Trial) -> list[Advice]:
         more = min(2 * len(trial.shots), SEVERAL_SHOTS, (len(trial.shots) + good) // 2)
         advice.append(
             Advice(
-                f"The threshold rejects {rejected} of {good} good parts. Look at them on the sheet. If they lie or are "
-                "lit differently from the photos it learned from, learn from more photos.",
+                f"The threshold rejects {rejected} of {good} good parts. Look at them on the sheet. If they lie "
+                "differently from the photos that were learned from, or are lit differently, learn from more photos.",
                 f"{again} --shots {more}" if more > len(trial.shots) else None,
             )
         )
@@ -73,7 +73,7 @@ def advise(trial: Trial) -> list[Advice]:
     return [
         *advice,
         Advice(
-            "Keep what is learned, from all your good photos, in a recipe.",
+            "Learn from all your good photos, and keep the result in a recipe.",
             f"goodparts teach --images {images} --product {name} --out {recipe}{options}",
         ),
         Advice(

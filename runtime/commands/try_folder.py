@@ -1,4 +1,4 @@
-"""`goodparts try`: learns from some photos of a folder, inspects the others, and shows on one sheet how that went."""
+"""`goodparts try`: learns from some photos of a folder, inspects the others, and shows the results on one sheet."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shots", type=int, metavar="K",
                         help=f"learn from the first K photos of good parts (default {SHOTS})")  # fmt: skip
     parser.add_argument("--unlabelled", type=Path, nargs="+", default=[], metavar="PATH",
-                        help="unsorted photos of parts, which set a second threshold; 20 or more")  # fmt: skip
+                        help="unsorted photos of parts, 20 or more, which set a further threshold")  # fmt: skip
     add_bad(parser)
     add_view(parser.add_argument_group("where to look"))
     add_false_reject_rate(parser)
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         options=_learning_options(args),
     )
     write_atomic(args.out, to_html([trial]).encode())
-    print_lines([*describe_trial(trial), f"{printable(args.out)} shows all of it: open it in a browser", "next:"])
+    print_lines([*describe_trial(trial), f"{printable(args.out)} shows all results: open it in a browser", "next:"])
     for sentence, command in advise(trial):
         print_lines([f"  {sentence}", *([] if command is None else [f"    {command}"])])
     return 0

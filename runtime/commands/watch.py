@@ -58,14 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_threads(parser)
     add_threshold(parser)
     parser.add_argument("--settle", type=int, metavar="N",
-                        help="propose a threshold from the next N parts, as 100; a few of them may be bad")  # fmt: skip
+                        help="propose a threshold from the next N parts, such as 100; a few may be bad")  # fmt: skip
     parser.add_argument(
         "--take", action="store_true", help="write the threshold that --settle proposes into the recipe"
     )
     parser.add_argument(
         "--json", metavar="FILE",
-        help="write one JSON line per frame to this file, or for - to standard output; by default they go to standard "
-        "output unless that is a terminal",
+        help="write one JSON line per frame to this file; - is standard output, which is the default unless it is a "
+        "terminal",
     )  # fmt: skip
     parser.add_argument(
         "--rejects", metavar="DIR", help="keep rejected frames and their heat-maps in this folder, up to 1 GB"
@@ -76,12 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--page", nargs="?", const=DEFAULT_ADDRESS, metavar="HOST:PORT",
         help=f"serve a live page, on which thresholds can be set (default {DEFAULT_ADDRESS}); an address that other "
-        "machines reach needs a token: --page-token, or one that is made and shown once",
+        "machines reach needs a token: that of --page-token, or a new one, which is shown once",
     )  # fmt: skip
     parser.add_argument("--page-token", metavar="FILE", help="file that holds the page's token")
     parser.add_argument(
         "--page-name", metavar="NAME",
-        help="serve the page under this name too, such as a proxy's; the page then needs a token",
+        help="serve the page under this name too, such as a proxy's (this needs a token)",
     )  # fmt: skip
     parser.add_argument("--page-teach", metavar="FOLDER",
                         help="teach products on the page too, and keep them in this folder (default: off)")  # fmt: skip
@@ -128,7 +128,7 @@ def handle_signals(line: Line, *, on_terminal: bool) -> Iterator[None]:
     ends.
 
     Args:
-        line: The line.
+        line: The line that the signals end.
         on_terminal: Whether the process runs on a terminal.
     """
     handlers: dict[int, Callable[[], None]] = {signal.SIGINT: line.stop, signal.SIGTERM: line.stop}
@@ -149,7 +149,7 @@ def handle_signals(line: Line, *, on_terminal: bool) -> Iterator[None]:
 
 
 def _exit_at_once(code: int) -> None:
-    """End the process at once, because a thread that waits for a camera still uses what Python would destroy."""
+    """End the process at once. A thread that waits for a camera still uses objects that Python would destroy."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -184,7 +184,7 @@ def _settling(args: argparse.Namespace) -> SettlingSettings | None:
 
 
 def make_settings(args: argparse.Namespace) -> LineSettings:
-    """Return the settings in the file of --line, or without --line those of the other options.
+    """Return the settings in the file of --line; without --line, return the settings that the other options give.
 
     Args:
         args: The parsed arguments.

@@ -25,8 +25,8 @@ def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: 
         args: The command's options, those of `add_rejection` and `add_no_shots` among them.
         recipe: The recipe, calibrated on its shots.
         encode: Encodes views with the recipe's graph.
-        out: Where the recipe goes.
-        photo: One of the shots, whose size tells how small a defect may be; None where there is no file.
+        out: The file that the recipe is written to.
+        photo: One of the shots, whose size tells how small a defect may be; None if no photo is at hand.
     """
     recalibration = recalibrate(recipe, encode, args.good, args.bad, recipe.header.false_reject_rate)
     recipe = recalibration.recipe

@@ -50,7 +50,7 @@ def first_line(error: BaseException, silent: str | None = None) -> str:
     """Return the first line of an error's message.
 
     Args:
-        error: The error.
+        error: The error, of any class.
         silent: The text to return if the message is empty; None returns the name of the error's class.
     """
     lines = str(error).strip().splitlines()

@@ -56,9 +56,9 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def staged(target: Path, ending: str = "") -> Iterator[Path]:
-    """Yield a free path beside `target`; what the block writes there replaces `target` when the block ends.
+    """Yield a free path beside `target`. The file or folder that the block writes there then replaces `target`.
 
-    The block may write a file or a folder. It is flushed to the disk and renamed, and an older file or folder is
+    When the block ends, the file or folder is flushed to the disk and renamed, and an older one is
     replaced. If the block raises, `target` stays as it was and the temporary file is removed.
 
     Args:
@@ -84,7 +84,7 @@ def staged(target: Path, ending: str = "") -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch(target: Path, ending: str = "") -> Iterator[Path]:
-    """Yield a free path beside `target`, on the same disk. What lies there when the block ends is removed.
+    """Yield a free path beside `target`, on the same disk. A file or folder there is removed when the block ends.
 
     Args:
         target: The file or folder whose name the temporary name begins with.
@@ -171,7 +171,7 @@ def sync_folder(folder: Path) -> None:
     """Flush a folder to the disk, so that a rename in it survives a power cut. On Windows, do nothing.
 
     Args:
-        folder: The folder.
+        folder: The folder whose entries are flushed.
     """
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
@@ -182,7 +182,7 @@ def sync_folder(folder: Path) -> None:
 
 
 NO_DIGEST = "0" * 64
-"""The digest's place in data that is not sealed yet."""
+"""The placeholder for the digest, in data that is not sealed yet."""
 
 
 def seal(data: bytes, mark: bytes) -> bytes:
@@ -193,7 +193,7 @@ def seal(data: bytes, mark: bytes) -> bytes:
         mark: The bytes before the digest. Their first occurrence counts.
 
     Returns:
-        The data with the SHA-256 of `data`, 64 hexadecimal digits, in place of NO_DIGEST.
+        The data with the SHA-256 of `data`, 64 hexadecimal digits, instead of NO_DIGEST.
     """
     return put(data, mark, hashlib.sha256(data).hexdigest())
 
@@ -361,16 +361,16 @@ def printable(path: Path) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text from outside as one line, with escapes in place of characters that could control a terminal.
+    """Return a text from outside as one line, with escapes instead of characters that could control a terminal.
 
     Args:
-        text: The text.
+        text: Any text, such as a file name or the message of a library.
     """
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def cache_folder() -> Path:
-    """Return goodparts' folder in this user's cache. It holds only what can be made again, and is not created here."""
+    """Return goodparts' folder in this user's cache. Its files can all be made again. The folder is not created."""
     if sys.platform == "win32":
         cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     else:

@@ -1,6 +1,6 @@
 """The rule for which files of a folder are pictures, the same for learning, inspecting, measuring and watching.
 
-Files that are left out are logged, so that nobody believes that they were looked at.
+Files that are left out are logged, so that nobody believes that they were inspected.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     """Return the pictures that `paths` name. Folders are searched at every depth, and their pictures sorted by path.
 
     A folder contributes the files that `is_image_name` accepts, also behind links, but nothing from hidden folders and
-    SYSTEM_FOLDERS, and no drawing of goodparts. A file that is named directly is returned whatever its ending, since
-    decoding it gives an error about that file; a drawing is refused. A file that two paths name is returned once. What
-    is left out is logged.
+    SYSTEM_FOLDERS, and no drawing of goodparts. A file that is named directly is returned with any ending, because
+    decoding it raises an error about that file; a drawing is refused. A file that two paths name is returned once. The
+    files that are left out are logged.
 
     Args:
         paths: Pictures and folders of pictures.
@@ -94,7 +94,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 
 class _LeftOut:
-    """What a search left out."""
+    """The files that a search left out."""
 
     def __init__(self) -> None:
         self.suffixes: Counter[str] = Counter()
@@ -102,14 +102,14 @@ class _LeftOut:
         self.unreadable: list[str] = []
 
     def reason(self) -> str:
-        """Return what was left out, in brackets; empty if nothing was."""
+        """Return the number of files of each kind that were left out, in brackets; empty if there are none."""
         parts = []
         if self.suffixes:
             shown = [suffix or "without an ending" for suffix, _ in self.suffixes.most_common(_SUFFIXES_SHOWN)]
             more = " …" if len(self.suffixes) > _SUFFIXES_SHOWN else ""
-            parts.append(f"{_count(self.suffixes.total(), 'file')} passed over: {' '.join(sorted(shown))}{more}")
+            parts.append(f"{_count(self.suffixes.total(), 'file')} skipped: {' '.join(sorted(shown))}{more}")
         if self.drawings:
-            parts.append(f"{_count(self.drawings, 'drawing')} of goodparts' own passed over")
+            parts.append(f"{_count(self.drawings, 'drawing')} of goodparts' own skipped")
         if self.twice:
             parts.append(f"{_count(self.twice, 'file')} named twice and taken once")
         return f" ({'; '.join(parts)})" if parts else ""

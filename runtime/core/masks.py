@@ -95,10 +95,10 @@ def describe_values(image: Image.Image) -> str:
 
 
 def require_shape(marks: Marks, image: Image.Image, name: str) -> None:
-    """Check that a mask marks some pixels but not all. Any other mask does not tell where to look.
+    """Check that a mask marks some pixels but not all. A mask that marks none or all does not tell where to look.
 
     Args:
-        marks: What `marked` returned for the mask, [height, width], bool.
+        marks: The pixels that the mask marks (`marked`), [height, width], bool.
         image: The mask.
         name: The mask's name in the error.
 

@@ -1,4 +1,4 @@
-"""Access to the C++ core, if it is installed. It computes faster what the numpy code of this package defines."""
+"""Access to the C++ core, if it is installed. It computes the same as the numpy code of this package, but faster."""
 
 from __future__ import annotations
 

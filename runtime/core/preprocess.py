@@ -169,7 +169,7 @@ def _upright(image: Image.Image) -> Image.Image:
     Pillow's own function writes all of the EXIF again, and fails if a camera wrote it badly.
     """
     image.load()
-    orientation = _orientation(image)  # a TIFF has none any more: Pillow turned it while loading
+    orientation = _orientation(image)  # None for a TIFF, because Pillow turned it while loading
     if orientation not in _TURNS:
         return image
     turned = image.transpose(_TURNS[orientation])
@@ -185,7 +185,7 @@ def _orientation(image: Image.Image) -> int | None:
 
 
 def load_frame(picture: Picture) -> Array8 | YuvFrame:
-    """Read any accepted picture as load_rgb does, but leave a YuvFrame as it is.
+    """Read any accepted picture as load_rgb does, but return a YuvFrame unchanged.
 
     Args:
         picture: A picture, as for load_rgb.

@@ -1,4 +1,4 @@
-"""A scorer for one product: it uses the C++ core if that is installed, and else scoring.py.
+"""A scorer for one product: it uses the C++ core if that is installed, otherwise scoring.py.
 
 For the fusion "subspace" it always uses scoring.py.
 """
@@ -97,7 +97,7 @@ class Scorer:
 
 
 def with_image_maximum(scores: Scores, learned: Learned) -> Scores:
-    """Return a kernel's scores; for "top" with the image scores of "top", which no kernel computes.
+    """Return a kernel's scores. For "top" the image scores are computed here, because no kernel computes them.
 
     Args:
         scores: The kernel's scores. They are returned unchanged if `learned.image_maximum` is not "top".

@@ -22,8 +22,8 @@ Fusion = Literal["paper", "residual", "prompt", "memory", "subspace"]
 """
 
 ImageMaximum = Literal["grid", "map", "top"]
-"""What the memory's image score is: the maximum of the grid; the maximum of the map before smoothing, as in PromptAD's
-released code; or the mean of the grid's largest hundredth ("top"), which only the memory branch supports.
+"""How the memory's image score is computed: as the maximum of the grid, as the maximum of the map before smoothing (as
+in PromptAD's released code), or as the mean of the grid's largest hundredth ("top"), which only the memory branch has.
 """
 
 TOP_PART = 100
@@ -75,14 +75,14 @@ class Features:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What scoring needs of a recipe.
+    """The part of a recipe that scoring needs.
 
     Attributes:
         image_prompts: The normal and the anomalous prototype for whole views, [2,D].
         pixel_prompts: The normal and the anomalous prototype for patches, [2,D].
         banks: The remembered patches of each memory, [R_m,W_m] each.
         temperature: The multiplier of cosines.
-        image_maximum: How the memory's image score is made of the patches' scores.
+        image_maximum: How the memory's image score is computed from the patches' scores.
         shot_of_row: For each bank the shot that each row came from, [R_m]. Leave-one-out needs it. A search with a
             recall below 1 uses it if it is there.
         fusion: How the branches become one score.
@@ -126,7 +126,7 @@ class Branches:
 
     Attributes:
         image_prompt: The prompts' score of each view, [B], 0 to 1.
-        image_memory: The memory's score of each view, [B], 0 to 1, as Learned.image_maximum makes it.
+        image_memory: The memory's score of each view, [B], 0 to 1, computed as Learned.image_maximum tells.
         grid_prompt: The prompts' score of each patch, [B,h,w], 0 to 1.
         grid_memory: The memory's score of each patch, [B,h,w], 0 to 1.
         grid_residual: The residual margin of each patch, [B,h,w], −4 to 4: the patch's prompt margin minus the mean
@@ -351,11 +351,11 @@ def fit_subspace(rows: Floats) -> Subspace:
 def subspace_similarity(queries: Floats, subspace: Subspace) -> Floats:
     """Return 1 − r²/2 for the distance r of each query from a subspace: [...], −1 to 1.
 
-    From it mean_distance makes r²/4. That corresponds to `nearest`, whose cosine of a row at distance d is 1 − d²/2.
+    mean_distance turns this into r²/4. `nearest` is analogous: its cosine with a row at distance d is 1 − d²/2.
 
     Args:
         queries: Unit vectors, [...,W].
-        subspace: The subspace.
+        subspace: The subspace that `fit_subspace` fitted.
     """
     centred = queries - subspace.mean
     residual = centred - (centred @ subspace.components) @ subspace.components.T
@@ -420,8 +420,8 @@ def map_matrix(
         overlap: The share of a tile's side that it has in common with its neighbour, 0 to 0.5.
         size: The length of the map, in pixels.
         sigma: The Gaussian's standard deviation, in pixels of the map; 0 does not smooth.
-        start: Where the frame begins in a tile, 0 to 1. It is above 0 if a letterbox pads the tile.
-        stop: Where the frame ends in a tile, 0 to 1.
+        start: The position at which the frame begins in a tile, 0 to 1. It is above 0 if a letterbox pads the tile.
+        stop: The position at which the frame ends in a tile, 0 to 1.
     """
     length = 1.0 / (tiles - (tiles - 1) * overlap)
     place = (np.arange(size) + 0.5) / size

@@ -1,4 +1,4 @@
-"""The view: which part of a frame is inspected, and how it becomes what the encoder reads.
+"""The view: which part of a frame is inspected, and how that part becomes the encoder's input.
 
 It is part of the recipe, and is used in the same way for learning and for inspecting. It works in two directions:
 `cut` turns a frame into the encoder's squares, and `stitch` turns their scores into a map of the frame.
@@ -35,8 +35,8 @@ class Box(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         x: The left edge.
         y: The top edge.
-        width: The width.
-        height: The height.
+        width: The number of pixel columns.
+        height: The number of pixel rows.
     """
 
     x: int

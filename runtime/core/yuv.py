@@ -16,11 +16,11 @@ YuvFormat = Literal["nv12", "yuyv"]
 
 @dataclass(frozen=True, eq=False)
 class YuvFrame:
-    """A frame in YUV, of BT.601 and limited range. A GPU reads it as it is; for a CPU it is converted to RGB first.
+    """A frame in YUV, BT.601 in limited range. A GPU reads it directly; for a CPU it is converted to RGB first.
 
     Attributes:
         pixels: uint8. nv12 is [H·3/2,W]: H rows of Y, then H/2 rows of pairs of U and V; H and W are even. yuyv is
-            [H,W,2]: Y, and in turn U or V; W is even. Rows need not be contiguous in memory.
+            [H,W,2]: each pixel has Y and, alternately, U or V; W is even. Rows need not be contiguous in memory.
         format: The layout of the pixels.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Building a plan on the machine that will run it: build it, load it, compare it with torch, and only then keep it."""
+"""Builds a plan on the machine that will run it. The plan is kept only after it was loaded and compared with torch."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def build_plan(
     replace: bool = False,
     name: GraphName = "plain",
 ) -> tuple[Plan, bool]:
-    """Build the plan of an engine's graph for this device, unless there is one that fits.
+    """Build the plan of an engine's graph for this device, unless a plan that fits exists.
 
     The plan's features are compared with torch's, which lie in the engine, and the CUDA kernels with the CPU. A plan
     for other GPUs (settings.capability) is checked when it first runs.
 
     Args:
         folder: The engine's folder.
-        precision: The precision.
+        precision: The precision of the graph, in which the plan computes.
         settings: How to build.
         backend: The backend's name.
         replace: Whether to build even if there is a plan that fits.
-        name: Which graph.
+        name: The graph's name, "plain" or "prompted".
 
     Returns:
         The plan's record, and whether the plan was built now.

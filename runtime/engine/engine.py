@@ -58,16 +58,16 @@ class Engine:
     ) -> Engine:
         """Open an engine folder and its plain graph.
 
-        The backends of registry.AUTO run the graph file, or the plan that `goodparts build` made of it. The others run
-        only plans.
+        The backends of registry.AUTO run the graph file, or the plan that `goodparts build` made of it. The other
+        backends run only plans.
 
         Args:
             folder: The engine's folder, by default the engine that ships with goodparts.
             backend: A name in registry.BACKENDS, or "auto": the first of registry.AUTO that is installed and supports
                 the precision. With the engine that ships with goodparts, "auto" is the fastest of them on this machine
                 (fastest.py).
-            precision: The precision.
-            threads: The most threads of the inference library and of the work beside it, 1 or more; None means no
+            precision: The precision of the graphs to open.
+            threads: The most threads of the inference library, and of the work outside it, 1 or more; None means no
                 bound.
             verify: Whether to check the SHA-256 of every file, which takes a third of a second for half a gigabyte.
 
@@ -86,7 +86,7 @@ class Engine:
         spec = verify_files(folder) if verify else read_spec(folder)
         threads = bound_threads(threads)
         graphs = EngineGraphs(folder, spec, backend, precision, threads)
-        graphs["plain"]  # opened now, so that a fault shows now and not at the first frame
+        graphs["plain"]  # opened now, so that a fault is found now and not at the first frame
         return cls(spec, precision, graphs, threads, folder)
 
     def __reduce__(self) -> NoReturn:

@@ -64,8 +64,8 @@ def fastest_backend(
         spec: The content of its engine.json.
         precision: The precision of the graph.
         threads: The most threads of the library; None means no bound.
-        rests: The backends to choose from, which must be installed → what computes the operations that an int8 graph
-            does not quantise: "fp32" or "bf16".
+        rests: The installed backends to choose from → the precision of the operations that an int8 graph does not
+            quantise, "fp32" or "bf16".
 
     Raises:
         ParityError: No backend agrees with torch on this machine.

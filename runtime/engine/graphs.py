@@ -31,7 +31,7 @@ class LazyGraphs(dict[GraphName, Session], ABC):
         """Open a graph.
 
         Args:
-            name: Which graph.
+            name: The graph's name, "plain" or "prompted".
 
         Returns:
             The open graph.
@@ -57,7 +57,7 @@ class EngineGraphs(LazyGraphs):
         backend: A name in registry.BACKENDS, or "auto": the first of registry.AUTO that is installed and has a parity
             record of the plain graph. With the engine that ships with goodparts, "auto" is the fastest of them on this
             machine.
-        precision: The precision.
+        precision: The precision of all graphs.
         threads: The most threads of the library; None means no bound.
 
     Raises:
@@ -80,10 +80,10 @@ class EngineGraphs(LazyGraphs):
                 self._backend = fastest_backend(self._folder, spec, precision, threads, candidates)
 
     def open(self, name: GraphName) -> Session:
-        """Open the plan of a graph if there is one that fits, and else the graph file if the backend can run it.
+        """Open the plan of a graph if one fits; otherwise open the graph file, if the backend can run it.
 
         Args:
-            name: Which graph.
+            name: The graph's name, "plain" or "prompted".
 
         Returns:
             The open graph.
@@ -110,6 +110,6 @@ class EngineGraphs(LazyGraphs):
         return open_session(graph.path, self._backend, self._precision, self._threads, rests[self._backend])
 
     def _recorded(self, graph: GraphFiles) -> dict[str, str]:
-        """Return the backends that may run a graph file → the precision of what an int8 graph does not quantise."""
+        """Return the backends that may run a graph file → the precision that Parity.rest gives."""
         parity = self._spec.graph(graph.name).variant(graph.precision).parity
         return {record.backend: record.rest for record in parity}

@@ -46,7 +46,7 @@ class Tolerance:
     auroc: float
 
     def share(self, feature: float, score: float) -> float:
-        """Return the larger of two differences, each as a share of what is allowed; NaN if one is NaN.
+        """Return the larger of two differences, each as a share of its tolerance; NaN if one is NaN.
 
         Args:
             feature: The largest difference of a feature.
@@ -59,7 +59,7 @@ TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(feature=1e-4, score=1e-5, auroc=1e-3),
     # Each number in the products has 11 bits.
     "fp16": Tolerance(feature=5e-3, score=2e-3, auroc=1e-2),
-    # Each number has 8 bits, of which the worst channel of the worst patch loses two or three on the way.
+    # Each number has 8 bits. Rounding costs the worst channel of the worst patch two or three of them.
     "bf16": Tolerance(feature=4e-2, score=2e-2, auroc=1e-2),
     # 8 bits cover the whole range of a tensor's values.
     "int8": Tolerance(feature=6e-2, score=2e-2, auroc=2e-2),
@@ -73,7 +73,7 @@ class Reference:
 
     Attributes:
         images: The pictures, [count, size, size, 3], uint8, RGB.
-        what: What the pictures are, in words.
+        what: A description of the pictures.
         features: Torch's features of the pictures.
         conditions: The conditions of a prompted graph; None for a plain graph.
     """
@@ -196,7 +196,7 @@ def largest(differences: Sequence[float]) -> float:
     """Return the largest difference; NaN if one is NaN. Python's own `max` may ignore a NaN.
 
     Args:
-        differences: The differences.
+        differences: Absolute differences, at least one.
     """
     return float(np.max(differences))
 

@@ -1,8 +1,8 @@
-"""Plans: what a library built of one graph for one device.
+"""Plans: graphs that an inference library compiled, each for one device.
 
-A plan's record tells what the plan fits, and its difference from torch. A plan and its record lie in `plans/` of the
-engine folder or, if that is not writable, in the user's cache. The plans of the engine that ships with goodparts always
-lie in the cache.
+A plan's record tells which graph, device and library version the plan fits, and its difference from torch. A plan and
+its record lie in `plans/` of the engine folder or, if that is not writable, in the user's cache. The plans of the
+engine that ships with goodparts always lie in the cache.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Attributes:
         contract: The version of this format.
         graph: EngineSpec.graph_id of the graph that it was built of.
-        precision: The precision.
+        precision: The precision that the plan computes in.
         backend: The backend's name.
         device: The device that it was built for.
         version: The version of the library that built it.
@@ -111,8 +111,8 @@ def graph_files(folder: Path, spec: EngineSpec, name: GraphName, precision: Prec
     Args:
         folder: The engine's folder.
         spec: The content of its engine.json.
-        name: Which graph.
-        precision: The precision.
+        name: The graph's name, "plain" or "prompted".
+        precision: The precision of the graph.
 
     Raises:
         EngineError: There is no such graph.
@@ -127,7 +127,7 @@ def open_plan(folder: Path, graph: GraphFiles, backend: str, threads: int | None
 
     Args:
         folder: The engine's folder.
-        graph: The graph.
+        graph: The files of the graph that the plan must have been built of.
         backend: The backend's name.
         threads: The most threads of the library; None means no bound.
 
@@ -155,7 +155,7 @@ def open_plan(folder: Path, graph: GraphFiles, backend: str, threads: int | None
 
 
 def check_plan(plan: Plan, session: Session, reference: Reference, device: Device) -> Plan:
-    """Return the record of an open plan, after measuring what it lacks: parity with torch, the check of the kernels.
+    """Return the record of an open plan, after making the checks that it lacks: parity with torch, kernels.
 
     Args:
         plan: The record.
@@ -178,20 +178,20 @@ def planned_backends(folder: Path, graph: GraphFiles) -> list[str]:
 
     Args:
         folder: The engine's folder.
-        graph: The graph.
+        graph: The files of the graph, whose id and precision the plans must have.
     """
     plans = [plan for _, plan in read_plans(folder, graph.id)]
     return sorted({plan.backend for plan in plans if isinstance(plan, Plan) and plan.precision == graph.precision})
 
 
 def find_plan(folder: Path, graph: GraphFiles, library: Library, device: Device) -> tuple[Plan, bytes | None]:
-    """Return the record of the plan that fits a device, and the plan's bytes; None for bytes if it has no file.
+    """Return the record of the plan that fits a device, and the plan's bytes, which are None if it has no file.
 
     The bytes are checked, because a damaged plan could crash the process.
 
     Args:
         folder: The engine's folder.
-        graph: The graph.
+        graph: The files of the graph to run.
         library: The library to run it with.
         device: The device to run it on.
 

@@ -14,7 +14,7 @@ def is_shipped(folder: Path) -> bool:
     """Return whether a folder is the folder of the engine that ships with goodparts.
 
     Args:
-        folder: The folder.
+        folder: The engine folder to compare. Links are resolved.
     """
     return folder.resolve() == SHIPPED.resolve()
 

@@ -110,10 +110,10 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Labelled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How well a graph tells good photos from bad ones by the memory score (export/labelled.py).
+    """How well a graph's memory score separates good photos from bad ones (export/labelled.py).
 
     Attributes:
-        folder: Where the photos are.
+        folder: The folder of the photos.
         shots: The number of good photos in the memory.
         good: The number of good photos that were scored.
         bad: The number of bad photos that were scored.
@@ -136,8 +136,8 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         backend: The backend's name.
-        ran: What ran (Session.description).
-        images: What the pictures were.
+        ran: The library, device and precision that ran (Session.description).
+        images: A description of the pictures.
         feature_difference: The largest difference of a feature.
         feature_tolerance: The largest allowed difference of a feature.
         score_difference: The largest difference of a score.
@@ -156,7 +156,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def rest(self) -> str:
-        """What computed the operations that an int8 graph does not quantise, and may do so again: "fp32" or "bf16"."""
+        """The precision of the operations that an int8 graph does not quantise, "fp32" or "bf16"."""
         return "bf16" if self.ran.endswith(WITH_BF16) else "fp32"
 
 
@@ -167,7 +167,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         graph: The name of its ONNX file.
         weights: The name of the file with its weights.
         parity: One record for each backend that may run it.
-        note: What else a user must know.
+        note: A note for the user; empty if there is none.
     """
 
     graph: str
@@ -180,7 +180,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A graph of the encoder, in all its precisions. Two graphs may share files of weights.
 
     Attributes:
-        conditions: The inputs besides `image`, name → shape, all float32. The plain graph has none.
+        conditions: The inputs other than `image`, name → shape, all float32. The plain graph has none.
         variants: The graph in each precision.
     """
 
@@ -196,7 +196,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Return the graph in a precision.
 
         Args:
-            precision: The precision.
+            precision: The precision to look up.
 
         Raises:
             EngineError: The engine does not have it.
@@ -212,12 +212,12 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     Attributes:
         contract: The version of the format.
-        encoder: The encoder.
+        encoder: The identity of the visual encoder that all graphs compute.
         opset: The ONNX opset of the graphs.
         files: The files of the engine.
         graphs: The graphs by name. There is always a plain one.
         versions: The versions of the packages that made the engine, by name.
-        note: What a user must know of the encoder.
+        note: A note for the user on the encoder; empty if there is none.
         digest: The description's own SHA-256 (files.seal).
 
     Raises:
@@ -252,7 +252,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Return a graph.
 
         Args:
-            name: Which graph.
+            name: The graph's name, "plain" or "prompted".
 
         Raises:
             EngineError: The engine does not have it.
@@ -290,8 +290,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         It is a hash of the precision and of the graph's files.
 
         Args:
-            name: Which graph.
-            precision: The precision.
+            name: The graph's name, "plain" or "prompted".
+            precision: The precision of the graph.
 
         Raises:
             EngineError: There is no such graph.

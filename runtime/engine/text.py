@@ -36,7 +36,7 @@ class TextFeatures:
         anomalous: [M,D], float32, one row for each suffix, an expression that the part is damaged.
         scale: The multiplier of cosines that the CLIP model was trained with, exp(logit_scale).
         part: The name of the part in the sentences.
-        suffixes: The M suffixes, with {} in place of the part.
+        suffixes: The M suffixes, with {} instead of the part.
     """
 
     normal: Floats

@@ -1,4 +1,4 @@
-"""Delays before something that failed is tried again."""
+"""Back-off: the delay before a retry grows with every failure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ class Backoff:
     """Delays that double with every failure.
 
     Args:
-        first: Seconds after the first failure.
-        longest: Most seconds.
+        first: The delay after the first failure, in seconds.
+        longest: The longest delay, in seconds.
 
     Attributes:
         failures: The number of failures since the last success.
@@ -28,7 +28,7 @@ class Backoff:
         return min(self._longest, self._first * 2.0 ** min(self.failures - 1, 30))
 
     def reset(self) -> bool:
-        """Note a success.
+        """Record a success.
 
         Returns:
             Whether there were failures before it.

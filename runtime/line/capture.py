@@ -17,7 +17,7 @@ class Capture(threading.Thread):
 
     Args:
         source_name: The name of the source.
-        source: The source.
+        source: The source to read.
         queue: Receives its pictures as frames.
         meter: Counts the pictures that were lost on the way.
         context: The context that the line's threads share.

@@ -11,11 +11,11 @@ from .messages import Report
 
 @dataclass(frozen=True)
 class LineContext:
-    """The context that the threads of a line share.
+    """The report function, the back-off and the stop event of a line.
 
     Attributes:
         report: Receives one line of text about each event.
-        first_delay: Seconds from the first failure of anything to the next try.
+        first_delay: The delay from a first failure to the first retry, in seconds.
         stop: Set when the line is to end.
     """
 

@@ -13,7 +13,7 @@ from .picture_file import PictureFile
 from .sources.source import Policy
 
 WAITING = 4
-"""Most frames that wait under the policy every."""
+"""The most frames that wait under the policy `every`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,8 @@ class FrameQueue:
     """The waiting frames of one source, as many as its policy allows. It is thread-safe.
 
     Args:
-        policy: newest keeps only the newest frame; every keeps up to WAITING frames and then makes the source wait.
+        policy: `newest` keeps only the newest frame; `every` keeps up to WAITING frames and then makes the source
+            wait.
 
     Attributes:
         dropped: The number of frames that a newer one has replaced.
@@ -60,10 +61,10 @@ class FrameQueue:
         self._changed = threading.Condition()
 
     def put(self, frame: Frame) -> None:
-        """Add a frame. Under the policy every, wait for room first. A closed queue drops the frame.
+        """Add a frame. Under the policy `every`, wait for room first. A closed queue drops the frame.
 
         Args:
-            frame: The frame.
+            frame: The frame to add, the newest of its source.
         """
         with self._changed:
             if self.policy == "every":

@@ -23,12 +23,12 @@ class InspectionSettings:
 
     Attributes:
         recipe: The file of its recipe.
-        threshold: A factor by which the recipe's image threshold is multiplied; None leaves the threshold as it is.
-        pixel_threshold: The same for the pixel threshold; None multiplies it by `threshold` too.
+        threshold: A factor by which the recipe's image threshold is multiplied; None keeps it.
+        pixel_threshold: The factor for the recipe's pixel threshold; None takes `threshold` for it too.
         roi: The region that replaces the recipe's, in pixels of the frame; None keeps the recipe's.
         mask: The mask that replaces the recipe's, in the form of View.mask; None keeps the recipe's.
         smoothing: n and m: the decision is reject while n of the last m frames are rejected.
-        trust: The keys one of which must have signed the recipe; None accepts every recipe.
+        trust: The accepted public keys; one of them must have signed the recipe. None accepts every recipe.
     """
 
     recipe: Path
@@ -45,7 +45,7 @@ class InspectionSettings:
 
         Args:
             source: The source's settings.
-            trust: The keys one of which must have signed the recipe; None accepts every recipe.
+            trust: The accepted public keys; one of them must have signed the recipe. None accepts every recipe.
 
         Returns:
             The settings of the inspection. The recipe is not opened yet.
@@ -85,7 +85,7 @@ class InspectionSettings:
 
         Args:
             engine: The engine that the detector uses.
-            recipe: The recipe.
+            recipe: The recipe, already opened and checked.
         """
         view = msgspec.structs.replace(recipe.header.view, **_given(roi=self.roi, mask=self.mask))
         scene = recipe.header.scene if view == recipe.header.view else msgspec.UNSET

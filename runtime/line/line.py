@@ -18,22 +18,22 @@ from .status import SourceStatus
 _LOOK = 0.1
 """Seconds between two checks of whether the line is to end: a signal handler may only set a flag."""
 _STAGE_SECONDS = 10.0
-"""Most seconds that each stage may take at the end for what still waits: inspecting, handing on, delivering."""
+"""The most seconds that each stage (inspecting, passing on, delivering) may take at the end to empty its queue."""
 _HURRIED_SECONDS = 1.0
-"""The same, once the line was asked to end a second time."""
+"""The same after a second request to end."""
 _CAPTURE_SECONDS = 1.0
-"""Most seconds that the captures may take to end."""
+"""The most seconds that the captures may take to end."""
 
 
 class Line:
-    """A production line: pipelines inspect, the router hands results on, and outlets deliver them.
+    """A production line: pipelines inspect, the router passes results on, and outlets deliver them.
 
-    open_line makes one.
+    `open_line` makes a line.
 
     Args:
         pipelines: One pipeline for each source, in the order of the settings.
         shared_engine: The engine of all pipelines.
-        router: Hands results on to the outlets.
+        router: Passes results on to the outlets.
         outlets: One outlet for each output.
         messages: Keeps the last messages.
         context: The context that the line's threads share.
@@ -64,14 +64,14 @@ class Line:
         self._reopen_is_asked = False
 
     def stop(self) -> None:
-        """Ask the line to end. It first inspects and delivers what still waits; a second call shortens that.
+        """Ask the line to end. It first empties its queues; a second call shortens the time for that.
 
         `stop` may be called from a signal handler: it takes no lock and never waits.
         """
         self._stop_count += 1
 
     def reopen_outputs(self) -> None:
-        """Ask the outputs to open their files anew if these were renamed. As `stop`, it suits signal handlers."""
+        """Ask the outputs to open renamed files anew. Like `stop`, this may be called from a signal handler."""
         self._reopen_is_asked = True
 
     @property
@@ -83,8 +83,8 @@ class Line:
         """Run until all sources have ended or the line is asked to stop.
 
         Args:
-            every_poll: Called every `poll` seconds. An exception from it ends the line as `stop` does, and then goes
-                on to the caller.
+            every_poll: Called every `poll` seconds. An exception from it ends the line as `stop` does, and is then
+                raised to the caller.
 
         Returns:
             Whether nothing was lost when the line ended: every picture that was taken has been inspected, and every
@@ -115,7 +115,7 @@ class Line:
         return [pipeline.status() for pipeline in self.pipelines]
 
     def _end(self) -> bool:
-        """Let each stage finish what waits in it, one stage after the other; return whether nothing was lost."""
+        """Let each stage empty its queue, one stage after the other; return whether nothing was lost."""
         report = self._context.report
         self._context.stop.set()
         is_complete = True
@@ -130,7 +130,7 @@ class Line:
         self._wait_for([self.router])
         if self.router.is_alive():
             is_complete = False
-            report(f"{self.router.waiting} results were not handed on at the end")
+            report(f"{self.router.waiting} results were not passed on at the end")
         lost_before = sum(outlet.lost for outlet in self.outlets)
         for outlet in self.outlets:
             outlet.close()

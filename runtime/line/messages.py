@@ -14,7 +14,7 @@ Report = Callable[[str], None]
 """Receives one line of text about an event, for the person who looks after the line."""
 
 KEPT = 50
-"""Number of messages that are kept."""
+"""The number of messages that are kept."""
 
 
 class Message(NamedTuple):

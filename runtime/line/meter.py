@@ -18,7 +18,7 @@ wait: in the queue. preprocess, encode, score: in the detector; encode includes 
 the result and passing it to the outputs. total: from the picture's arrival to the end of output.
 """
 WINDOW = 1000
-"""Number of last frames from whose times the percentiles are computed."""
+"""The number of last frames whose times the percentiles cover."""
 BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 """Upper bounds of a histogram's bins, in milliseconds. A bin includes its upper bound."""
 

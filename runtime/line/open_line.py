@@ -1,4 +1,4 @@
-"""Making a line from its settings: everything is opened and checked, but no thread is started."""
+"""Makes a line from its settings. Everything is opened and checked, but no thread is started."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def open_line(settings: LineSettings, report: Report, *, first_delay: float = 1.
     Args:
         settings: The line's settings.
         report: Receives one line of text about each event.
-        first_delay: Seconds from the first failure of anything to the next try.
+        first_delay: The delay from a first failure to the first retry, in seconds.
         poll: Seconds between two checks of the recipes' files, and between two calls of `Line.run`'s argument.
 
     Returns:

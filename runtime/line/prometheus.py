@@ -26,7 +26,7 @@ def prometheus_text(line: Line) -> bytes:
     """Return the status of a line now, in the text format of CONTENT_TYPE_LATEST.
 
     Args:
-        line: The line.
+        line: The line whose meters and outlets are read.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_LineCollector(line))

@@ -1,4 +1,4 @@
-"""Removing the secrets of addresses from addresses and texts before they are shown."""
+"""Removes the secrets of addresses from addresses and texts before they are shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 HIDDEN = "…"
 """Replaces a secret."""
 _SHORTEST = 4
-"""Fewest letters of a secret that is replaced everywhere in a text; a shorter one would occur in ordinary words."""
+"""The fewest letters of a secret that is replaced everywhere in a text. A shorter one may occur in ordinary words."""
 
 
 def redact_address(address: str) -> str:
@@ -18,7 +18,7 @@ def redact_address(address: str) -> str:
     If an @ after the host makes it unclear where the password ends, only the scheme stays.
 
     Args:
-        address: A URL; any other text is returned as it is.
+        address: A URL; any other text is returned unchanged.
     """
     scheme, separator, rest = address.partition("://")
     if not separator:

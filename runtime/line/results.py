@@ -44,8 +44,8 @@ def make_result(frame: Frame, outcome: Outcome) -> Result:
     """Return the result of a frame. Times in its record are in UTC.
 
     Args:
-        frame: The frame.
-        outcome: Its outcome.
+        frame: The frame that was inspected.
+        outcome: The inspection and the decision, or the error that prevented them.
     """
     time = datetime.datetime.fromtimestamp(frame.time, datetime.timezone.utc)
     record: dict[str, Any] = {

@@ -21,7 +21,7 @@ class Router(threading.Thread):
 
     Args:
         meters: The meters by the names of their sources.
-        depth: Most outcomes that wait; beyond this number `put` waits for room.
+        depth: The most outcomes that wait; beyond this number `put` waits for room.
     """
 
     def __init__(self, meters: Mapping[str, Meter], depth: int) -> None:
@@ -42,7 +42,7 @@ class Router(threading.Thread):
         """Take a frame's outcome; wait while there is no room.
 
         Args:
-            frame: The frame.
+            frame: The frame that was inspected.
             outcome: Its outcome; None for a frame that was given up.
             waited: The milliseconds that the frame waited in its queue.
         """

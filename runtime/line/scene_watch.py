@@ -18,9 +18,9 @@ from .messages import Report
 CHANGED_OF = 3, 5
 """The scene has changed once 3 of the last 5 frames show another scene. It is back once none of the last 5 does."""
 DRIFT_FRAMES = 50
-"""Number of last parts whose median score is compared with the calibration."""
+"""The number of last parts whose median score is compared with the calibration."""
 DRIFT_ERRORS = 2.5
-"""Least difference that counts as a drift, in standard errors of the difference between median and calibration."""
+"""The least difference between median and calibration that counts as a drift, in standard errors of that difference."""
 _MEDIAN_VARIANCE = math.pi / 2
 """The variance of the median of normally distributed values, divided by the variance of their mean."""
 

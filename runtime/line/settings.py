@@ -127,11 +127,11 @@ class LineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Attributes:
         source: Its sources, at least one.
         engine: The folder of its engine, by default of the engine that ships with goodparts.
-        output: Its outputs.
+        output: Where its results go, and whether it serves metrics and a page.
         backend: The inference library that runs the engine, as for Engine.open.
         precision: The precision of the engine's graph.
-        threads: Most threads of the inference library; None for no bound.
-        batch_ms: Most milliseconds that one pass of the encoder may take for several sources together.
+        threads: The most threads of the inference library; None means no bound.
+        batch_ms: The most milliseconds that one pass of the encoder may take for several sources together.
         accept_signed: A file of public keys: only recipes that are signed with one of them are accepted.
         settling: Settings for settling in; None proposes no threshold.
     """
@@ -185,7 +185,7 @@ _UNKNOWN_KEY = re.compile(r"Object contains unknown field `(?P<key>.*?)`(?: - at
 
 
 def _explain(message: str) -> str:
-    """Return a message of msgspec in the words of a settings file, for an unknown key with those that are known."""
+    """Return a message of msgspec in the words of a settings file. For an unknown key, it also names the known keys."""
     unknown = _UNKNOWN_KEY.fullmatch(message)
     if unknown is None:
         return message.replace("`$.", "`")

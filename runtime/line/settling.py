@@ -83,7 +83,7 @@ class Settling:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """The numbers of parts that were gathered and that were asked for; the second is 0 while none are asked for."""
+        """The number of gathered parts, and the number of parts to gather; the second is 0 without settling."""
         with self._lock:
             return len(self._gathered.names), self._parts
 
@@ -178,8 +178,8 @@ class Settling:
         """Report the proposal, and write it if the settings ask for that."""
         source, relative = self.station.source, format_score(proposal.threshold / proposal.today)
         self._report(
-            f"{source}: {len(proposal.names)} parts are inspected; they propose to reject from {relative} instead of "
-            f"1.00 (raw {proposal.threshold:.4g} instead of {proposal.today:.4g}), a threshold that "
+            f"{source}: {len(proposal.names)} parts are inspected; the proposed threshold is {relative} instead of "
+            f"1.00 (raw {proposal.threshold:.4g} instead of {proposal.today:.4g}), which "
             f"{100 * proposal.rate:g} % of good parts reach"
         )
         for line in describe_settlement(proposal):

@@ -45,8 +45,8 @@ class BatchingSession:
 
     Args:
         session: The session that runs the passes.
-        bound: Most seconds that a shared pass may take, estimated from the time per view of the last pass. A request
-            that takes longer has a pass of its own. With 0, every request has a pass of its own.
+        bound: The most seconds that a shared pass may take, estimated from the time per view of the last pass. A
+            request that takes longer has a pass of its own. With 0, every request has a pass of its own.
         turn: The lock for passes; None makes a new one.
     """
 
@@ -74,7 +74,7 @@ class BatchingSession:
         return request.outputs
 
     def _lead(self, request: _Request) -> list[_Request]:
-        """Wait for the request or for the turn; return no requests if it is done, else those of the next pass."""
+        """Wait for the request or for the turn; return no requests if it is done, otherwise those of the next pass."""
         with self._turn:
             self._turn.wait_for(lambda: request.done or not self._turn.taken)
             if request.done:
@@ -114,8 +114,8 @@ class BatchingSession:
 
 
 TOGETHER, GAIN = 4, 0.9
-"""How `sharing_pays` measures: the number of views in a shared pass, and the most that it may take, as a share of the
-time of single passes."""
+"""The settings of `sharing_pays`: the number of views in a shared pass, and the longest time that the pass may take, as
+a share of the time of single passes."""
 
 
 def sharing_pays(session: Session, size: int) -> bool:
@@ -148,7 +148,7 @@ class BatchingGraphs(LazyGraphs):
 
     Args:
         graphs: The graphs of the engine.
-        bound: Most seconds that a shared pass may take, as for BatchingSession.
+        bound: The most seconds that a shared pass may take, as for BatchingSession.
     """
 
     def __init__(self, graphs: dict[GraphName, Session], bound: float) -> None:
@@ -173,7 +173,7 @@ class SharedEngine:
 
     Args:
         open_engine: Opens the engine.
-        bound: Most seconds that a shared pass may take, as for BatchingSession.
+        bound: The most seconds that a shared pass may take, as for BatchingSession.
 
     Attributes:
         engine: The engine in use.

@@ -16,7 +16,7 @@ class Smoothing:
     of them are not good, and good in all other cases.
 
     Args:
-        n: The number of frames that it takes, from 1 to m.
+        n: The number of verdicts that a decision needs, from 1 to m.
         m: The number of last frames that count.
     """
 

@@ -19,7 +19,7 @@ from .shared_engine import SharedEngine
 from .smoothing import Smoothing
 
 Emit = Callable[[Frame, Outcome | None, float], None]
-"""Receives a frame, its outcome (None for a frame that was given up), and the milliseconds that it waited before."""
+"""Receives a frame, its outcome (None for a frame that was given up), and the milliseconds that it was queued."""
 
 _FileState = tuple[int, int, int]  # inode, size, time of change in ns
 

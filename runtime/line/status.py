@@ -26,10 +26,10 @@ class SourceStatus(NamedTuple):
 
 
 def status_table(sources: Sequence[SourceStatus]) -> list[str]:
-    """Return a table as lines of text: a head, and a row per source.
+    """Return a table as lines of text: a header, and a row per source.
 
     A row holds the frames per second, the numbers of inspected, rejected, failed and dropped frames, and for each stage
-    the median and the 99th percentile in milliseconds, those of the whole first. A column for frames to review is added
+    the median and the 99th percentile in milliseconds, the total first. A column for frames to review is added
     once there is such a frame.
 
     Args:
@@ -37,7 +37,7 @@ def status_table(sources: Sequence[SourceStatus]) -> list[str]:
     """
     is_reviewed = any(source.meter.counts()["reviewed"] for source in sources)
     counted = ["inspected", *(["reviewed"] if is_reviewed else []), "rejected", "failed"]
-    whole, *parts = sorted(STAGES, key=lambda stage: stage != "total")  # first, lest a narrow terminal cut it off
+    whole, *parts = sorted(STAGES, key=lambda stage: stage != "total")  # first, so that a narrow terminal shows it
     rows: list[tuple[str, ...]] = [("source", "fps", *counted, "dropped", f"p50/p99 ms: {whole}", *parts)]
     for source in sources:
         counts, times = source.meter.counts(), source.meter.percentiles()

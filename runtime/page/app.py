@@ -58,7 +58,7 @@ class PageApp(GuardedApp):
 
     Args:
         guard: Checks each request.
-        state: Reads what the page shows.
+        state: Reads the state that the page shows.
         controls: Does the actions.
         gallery: The saved rejects; None if the line saves none.
     """

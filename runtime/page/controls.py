@@ -23,9 +23,9 @@ from ..recipe.recipe import Recipe
 from .gallery import Gallery
 
 _MOST_UNDOABLE = 50
-"""How many of a source's last changes can be undone."""
+"""The number of a source's last changes that can be undone."""
 COMPARED = 16
-"""How many of the source's newest other rejects are inspected again before a reject is accepted."""
+"""The number of the source's newest other rejects that are inspected again before a reject is accepted."""
 
 
 class ChangedError(GoodpartsError):
@@ -56,10 +56,10 @@ class Considered(msgspec.Struct):
         source: The source of the reject.
         change: The digest of the recipe after the change, by which `accept` names the change.
         photo: The reject's scores and verdicts before and after, by the recipe's own threshold.
-        compared: How many other rejects were inspected again.
+        compared: The number of other rejects that were inspected again.
         turning: The names of those among them that turn good.
         threshold_factor: The factor by which the recipe's raw threshold changes.
-        own_threshold: The source's own factor, which stays; None if the source uses the recipe's threshold.
+        own_threshold: The source's own factor, which is kept; None if the source uses the recipe's threshold.
     """
 
     source: str
@@ -79,13 +79,13 @@ class Controls:
     threshold then also holds for a recipe that replaces the present one, until the line ends. `keep_threshold` writes
     it into the recipe, for every line and source that reads the recipe.
 
-    `accept` adds a reject that is good after all to the recipe; `consider` shows the effects before.
+    `accept` adds a reject that is good after all to the recipe; `consider` shows the effects first.
 
     Every action raises SettingsError if there is no such source, and ChangedError if something else was changed since
     the browser read the state.
 
     Args:
-        settlings: The settling in of each source.
+        settlings: The settling of each source.
         shared_engine: The line's engine.
         gallery: The saved rejects; None if the line saves none.
         report: Takes one line of text about each change.
@@ -155,11 +155,11 @@ class Controls:
         return self._stations[source].detector.thresholds.image
 
     def set_threshold(self, source: str, score: float, seen: float) -> None:
-        """Let the source reject from another score, beginning with its next frame.
+        """Let the source reject from another score, from its next frame on.
 
         Args:
             source: The source's name.
-            score: The score, as scores are shown now, from which the source shall reject; above 0.
+            score: The score from which the source rejects from now on, relative to the threshold in use; above 0.
             seen: The raw threshold that the browser showed.
 
         Raises:
@@ -221,7 +221,7 @@ class Controls:
             _, recipe = self._open_recipe(station)
             if station.settings.roi or station.settings.mask:
                 raise SettingsError(
-                    f"{source}: the line's settings say where to look, in place of the recipe: use `goodparts accept`"
+                    f"{source}: the line's settings replace the recipe's region or mask: use `goodparts accept`"
                 )
             others = [name for name in gallery.names() if name != reject and gallery.source(name) == source]
             photo = _read_photo(gallery, reject)
@@ -260,7 +260,7 @@ class Controls:
                 raise ChangedError(f"{source}: another reject was considered meanwhile; look again")
             old, recipe = self._open_recipe(station)
             if recipe.digest != considered.before.digest:
-                raise ChangedError(f"{source}: the recipe has changed since; look again at what accepting would do")
+                raise ChangedError(f"{source}: the recipe has changed since; consider the reject again")
             (photo,) = considered.photos
             label = f"{photo.name.removesuffix(FRAME_ENDING)} accepted as good"
             self._replace_recipe(station, old, considered.after.to_bytes(), label)
@@ -285,7 +285,7 @@ class Controls:
 
         Args:
             source: The source's name.
-            parts: How many parts to gather.
+            parts: The number of parts to gather.
 
         Raises:
             SettingsError: There is no such source, or a threshold cannot rest on so few parts.
@@ -340,7 +340,7 @@ class Controls:
             change = self._undoable[source][-1]
             path = station.settings.recipe
             if change.new_recipe is not None and read_bytes(path) != change.new_recipe:
-                raise ChangedError(f"{path.name} was changed since by something else; it stays as it is")
+                raise ChangedError(f"{path.name} was changed since by another program; nothing was undone")
             station.adjust(change.threshold)
             if change.old_recipe is not None:
                 write_atomic(path, change.old_recipe)

@@ -35,7 +35,7 @@ class RefusedError(Exception):
 
     Args:
         status: The HTTP status of the answer.
-        message: The reason, which the client is shown.
+        message: The reason, which is sent to the client.
     """
 
     def __init__(self, status: int, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What the apps of all pages share: the guard checks each request, and then the path selects the answer."""
+"""The base of the pages' apps: the guard checks each request, and then the path selects the answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Question = Callable[..., Answer]
 Action = tuple[type, Callable[..., Any]]
 """The msgspec.Struct that a POST request's JSON body is decoded to, and the function that does the action.
 
-The function takes the struct's fields by name. What it returns is the answer's JSON.
+The function takes the struct's fields by name. Its return value becomes the answer's JSON.
 """
 
 
@@ -121,7 +121,7 @@ def done(act: Callable[[], Any]) -> Any:
         act: The function.
 
     Returns:
-        What the function returns.
+        The function's return value.
 
     Raises:
         RefusedError: With status 409, something was changed since the browser read it (ChangedError). With status 422,

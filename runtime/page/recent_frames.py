@@ -24,7 +24,7 @@ SIDE = 720
 PERIOD = 0.25
 """Seconds for which all browsers are shown the same frame."""
 FRESH = 3.0
-"""Seconds for which a reject that no browser has shown yet is shown in place of newer frames."""
+"""Seconds for which a reject that no browser has shown yet is shown instead of newer frames."""
 
 
 class Point(NamedTuple):
@@ -45,7 +45,7 @@ class Point(NamedTuple):
     recipe: str
 
     def score_by(self, recipe: str, raw_threshold: float) -> float:
-        """Return the score by another threshold. If the frame was inspected with another recipe, its score stays.
+        """Return the score by another threshold. The score of a frame that another recipe inspected is not changed.
 
         Args:
             recipe: The digest of the recipe in use now.
@@ -71,7 +71,7 @@ class Preview:
 
 @dataclass(frozen=True, eq=False)
 class _TimedResult:
-    """A result, and when it came or was shown."""
+    """A result, and the time at which it arrived or was shown."""
 
     result: Result
     time: float  # on time.monotonic
@@ -117,7 +117,7 @@ class RecentFrames:
                 self._reject, self._reject_is_unseen = timed, True
 
     def show(self) -> Result | None:
-        """Return the frame to show now: a reject that was not shown yet, or else the newest; None before the first."""
+        """Return the frame to show now: a reject not shown yet, otherwise the newest; None before the first."""
         now = time.monotonic()
         with self._lock:
             if self._last is None:
@@ -143,7 +143,7 @@ class RecentFrames:
         """Return the last frames that have a verdict, oldest first.
 
         Args:
-            count: How many frames to return at most.
+            count: The most frames to return.
         """
         with self._lock:
             return list(self._points)[-count:]

@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
     Attributes:
         kind: The body's media type.
-        body: The body.
+        body: The bytes of the content.
         status: The HTTP status.
         lasting: Whether the content at this address never changes, so that browsers may cache it.
         cookie: The value of the Set-Cookie header; None for no cookie.
@@ -55,7 +55,7 @@ class Answer(NamedTuple):
 
 
 class App(Protocol):
-    """What a server needs of an app: it answers requests, or refuses them."""
+    """The interface between a server and its app, which answers requests or refuses them."""
 
     def get(self, target: str, headers: Any) -> Answer:
         """Return the answer to a GET request.
@@ -69,7 +69,7 @@ class App(Protocol):
         """
 
     def largest_body(self, target: str, headers: Any) -> int:
-        """Return how many bytes the body of a POST request may have.
+        """Return the largest accepted size of a POST request's body, in bytes.
 
         The server calls this before it reads any byte of the body.
 

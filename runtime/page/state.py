@@ -33,7 +33,7 @@ class PageState:
     """The state of a line, as the page shows it. It changes nothing on the line.
 
     Args:
-        line: The line.
+        line: The line whose state is shown.
         output: The settings of the line's outputs.
         recent_frames: The last frames of each source, by the source's name.
         controls: The changes that the page can make.
@@ -136,7 +136,7 @@ def _summarise(result: Result) -> dict[str, Any]:
 
 
 def _describe_settling(settling: Settling) -> dict[str, Any]:
-    """Return how many of the requested parts were gathered, and the threshold that they propose. Scores are raw."""
+    """Return the numbers of gathered and requested parts, and the threshold that they propose. Scores are raw."""
     gathered, parts = settling.progress
     proposal = settling.proposal
     found: dict[str, Any] = {"gathered": gathered, "parts": parts, "proposal": None}

@@ -1,4 +1,4 @@
-"""Accepting on the line: photos of good parts that were rejected are added to a recipe, or taken back.
+"""Accepting parts on the line: photos of good parts that were rejected are added to a recipe, or taken back.
 
     change = preview(recipe, engine, [Photo.read(path)], rejects)
     apply(change, file)  # a running `goodparts watch` takes the new recipe within a second
@@ -34,11 +34,11 @@ PHOTOS_MORE = 12
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo.
+    """A photo, with the digest that identifies it.
 
     Attributes:
-        name: What people call it.
-        sha256: The SHA-256 that identifies it.
+        name: Its name in messages.
+        sha256: The SHA-256 of its file's bytes, or of its pixels if it has no file.
         pixels: Its pixels, [H,W,3], uint8, RGB.
     """
 
@@ -67,7 +67,7 @@ class Photo:
         """Decode a picture file's bytes.
 
         Args:
-            name: What people call the photo.
+            name: The photo's name in messages.
             data: The bytes, whose SHA-256 identifies the photo.
 
         Returns:
@@ -80,10 +80,10 @@ class Photo:
 
     @classmethod
     def of_pixels(cls, name: str, pixels: Array8) -> Photo:
-        """Make a photo of a frame that never was a file.
+        """Make a photo from a frame that has no file.
 
         Args:
-            name: What people call the photo.
+            name: The photo's name in messages.
             pixels: The frame, [H,W,3], uint8, RGB; the SHA-256 of its bytes identifies the photo.
 
         Returns:
@@ -94,12 +94,12 @@ class Photo:
 
 @dataclass(frozen=True)
 class Effect:
-    """What a change of the recipe does to one photo's score and verdict.
+    """The effect of a change of the recipe on one photo's score and verdict.
 
     Attributes:
         name: The photo's name.
-        before: Its score before the change, a share of the threshold then.
-        after: Its score after the change, a share of the threshold then.
+        before: Its score before the change, by the thresholds before it.
+        after: Its score after the change, by the thresholds after it.
         was: Its verdict before.
         becomes: Its verdict after.
     """
@@ -121,10 +121,10 @@ class Change:
     """A change of a recipe that is not written yet.
 
     Attributes:
-        before: The recipe as it is.
-        after: The recipe as it would be.
-        photos: What becomes of the photos that are accepted or taken back.
-        rejects: What becomes of other rejected photos.
+        before: The present recipe.
+        after: The changed recipe.
+        photos: The effects on the photos that are accepted or taken back.
+        rejects: The effects on other rejected photos.
     """
 
     before: Recipe
@@ -145,18 +145,18 @@ def preview(
     max_rows: int | None = None,
     view: View | None = None,
 ) -> Change:
-    """Return what accepting photos would change.
+    """Return the change that accepting photos would make.
 
     Args:
-        recipe: The recipe.
+        recipe: The recipe that the photos are added to. It is not changed.
         engine: The engine that encodes the photos. If the recipe's memory is of another graph, it is computed again
             first.
         photos: The photos to accept, at least one.
         rejects: Other photos whose scores are compared before and after.
         max_rows: The most rows that a bank may hold from now on; `refit.most_novel` chooses them. None keeps the
-            recipe's bound, which at the first accept is that of PHOTOS_MORE photos more than were learned from.
-        view: How the photos and rejects are looked at, if their source has its own region or mask; None takes the
-            recipe's view.
+            recipe's bound. At the first accept the bound is the learned rows plus the rows of PHOTOS_MORE photos.
+        view: The view of the photos and rejects, if their source has its own region or mask; None takes the recipe's
+            view.
 
     Raises:
         RecipeError: The recipe does not fit the engine, holds no shots, or does not use its memory.
@@ -189,16 +189,16 @@ def undo(
     rejects: Iterable[Photo] = (),
     view: View | None = None,
 ) -> Change:
-    """Return what taking one accept back would change.
+    """Return the change that taking one accept back would make.
 
     Args:
-        recipe: The recipe.
+        recipe: The recipe that an accept is taken from. It is not changed.
         engine: The engine that encodes photos. None is accepted if no other accepted photo remains; then no photo is
             scored.
         which: The accept: its number from 1 on, the name of a photo of it, or at least 8 digits of a photo's SHA-256.
             None takes the last one.
         rejects: Other photos whose scores are compared before and after.
-        view: How the rejects are looked at, as in `preview`.
+        view: The view of the rejects, as in `preview`.
 
     Raises:
         SettingsError: No photo was accepted, `which` does not name one accept, or the engine is needed and missing.
@@ -220,7 +220,7 @@ def apply(change: Change, path: Path, sign: Signer | None = None) -> None:
     """Write a change into the recipe file, whole or not at all.
 
     Args:
-        change: The change.
+        change: The change that `preview` or `undo` returned.
         path: The recipe file.
         sign: The key that signs the file; a signed recipe needs one.
 
@@ -230,15 +230,15 @@ def apply(change: Change, path: Path, sign: Signer | None = None) -> None:
         FileError: The file cannot be read or written.
     """
     if Recipe.open(path).digest != change.before.digest:
-        raise RecipeError(f"{path} has changed since the preview: look again at what accepting would do")
+        raise RecipeError(f"{path} has changed since the preview: preview the change again")
     change.after.save(path, sign)
 
 
 def history(recipe: Recipe) -> list[Accept]:
-    """Return what was accepted, oldest first.
+    """Return the accepts, oldest first.
 
     Args:
-        recipe: The recipe.
+        recipe: The recipe whose accepted photos are listed.
 
     Raises:
         RecipeError: The recipe lists accepted photos but does not hold them.
@@ -254,7 +254,7 @@ def history(recipe: Recipe) -> list[Accept]:
 
 
 def _remember(recipe: Recipe, engine: Engine, accepts: list[Accept], max_rows: int | None) -> Recipe:
-    """Return the recipe with these accepts in place of its own."""
+    """Return the recipe with these accepts instead of its own."""
     learned = forget(recipe)
     if not accepts:
         return learned
@@ -264,7 +264,7 @@ def _remember(recipe: Recipe, engine: Engine, accepts: list[Accept], max_rows: i
         default = most + PHOTOS_MORE * header.rows_per_photo
         max_rows = before.max_rows if before else default
     if max_rows <= most:
-        raise SettingsError(f"max_rows {max_rows}: the learned shots' {most} rows stay, so more than that is needed")
+        raise SettingsError(f"max_rows {max_rows}: the {most} rows of the learned shots stay; give a larger number")
     photos = list(itertools.chain(*accepts))
     views = np.concatenate([views for _, views in photos])
     shots = [shot for shot, _ in photos]

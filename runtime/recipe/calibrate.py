@@ -3,7 +3,7 @@
 Each shot is scored as if it were new: against the memory of the other shots (leave-one-out). A single shot is replaced
 by slightly shifted copies of itself. Further good photos, which are not in the memory, are better still. The mean and
 the spread of the logarithms of these scores give the thresholds, on the assumption that the logarithms are normally
-distributed. The prompts stay as they are.
+distributed. The prompts are not changed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FALSE_REJECT_RATE = 0.05
 PRIOR_SPREAD = 0.15
 """The spread of log scores that is expected before any photo is seen."""
 PRIOR_PHOTOS = 4
-"""PRIOR_SPREAD counts as much as this many photos."""
+"""The number of photos that PRIOR_SPREAD counts for."""
 
 COPY_INFLATION = 1.2
 """Multiplies the scores of shifted copies, which lie closer to their photo's memory than another good part does."""
@@ -53,7 +53,7 @@ COPY_SPREAD = 0.3
 """The spread of log scores assumed for a single photo, whose copies do not tell how much good parts differ."""
 
 LARGEST_LOGARITHM = 100.0
-"""The largest accepted logarithm of a score. Real scores stay far below, and its exponential does not overflow."""
+"""The largest accepted logarithm of a score. Those of real scores are much smaller, and exp(100) does not overflow."""
 
 
 def check_false_reject_rate(rate: float) -> None:
@@ -70,7 +70,7 @@ def check_false_reject_rate(rate: float) -> None:
 
 
 class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What good parts score at one level.
+    """The scores of good parts at one level, of images or of pixels.
 
     Attributes:
         scores: The raw scores.
@@ -110,11 +110,11 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Source = Literal["leave-one-out", "copies", "further photos", "unlabelled parts"]
-"""What a calibration rests on."""
+"""The photos that a calibration rests on."""
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What good parts score at both levels. Each level has one score for each photo.
+    """The scores of good parts at both levels. Each level has one score for each photo.
 
     Attributes:
         source: The photos that it rests on. "unlabelled parts" may have a few bad parts among them, whose scores are
@@ -140,7 +140,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: int, encode: Encode) -> list[Branches]:
-    """Return what a product's shots score as if they were new; for a single shot, what its shifted copies score.
+    """Return the scores of a product's shots as if they were new; for a single shot, the scores of its shifted copies.
 
     Args:
         learned: The product, with the memory of all its shots.
@@ -156,7 +156,7 @@ def score_shots(learned: Learned, features: Features, shots: Array8, per_photo: 
 
 
 def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]:
-    """Return what each of a product's photos scores against the memory of the others.
+    """Return the scores of each of a product's photos against the memory of the others.
 
     Args:
         learned: The product, with the memory of all the photos.
@@ -189,10 +189,10 @@ def score_as_new(learned: Learned, photos: Sequence[Features]) -> list[Branches]
 
 
 def without_shot(learned: Learned, shot: int) -> Learned:
-    """Return what was learned, without one shot's rows of the memory and without margins.
+    """Return a product without one shot's rows of the memory and without margins.
 
     Args:
-        learned: What was learned.
+        learned: The product.
         shot: The shot's index.
     """
     kept = [shots != shot for shots in learned.shot_of_row]
@@ -205,7 +205,7 @@ def calibrate(good: Sequence[Branches], learned: Learned, copies: bool) -> Calib
     """Return the calibration of a product on its own shots.
 
     Args:
-        good: What the shots score (`score_shots`).
+        good: The scores of the shots (`score_shots`).
         learned: The product, which tells how branches are combined.
         copies: Whether `good` is of the copies of a single shot.
     """
@@ -255,8 +255,8 @@ def photo_scores(photos: Sequence[Scores]) -> tuple[Floats, Floats]:
 def shifted_copies(views: Array8) -> list[Array8]:
     """Return four copies of a photo, each enlarged by 4 % and moved towards a corner.
 
-    Of the mild changes between two good parts, this is the one that matters to the memory. Changes of light and
-    sharpness were tried and hardly raise the score.
+    Two good parts differ a little in position, light and sharpness. Only a shift raises the memory's score much;
+    changes of light and sharpness were tried and hardly raise it.
 
     Args:
         views: The photo's views, [tiles,S,S,3], uint8, RGB.
@@ -276,7 +276,7 @@ def summarise(source: Source, image: Floats, pixel: Floats) -> Calibration:
     """Return a calibration from the scores of good photos.
 
     Args:
-        source: What the photos are.
+        source: The kind of photos.
         image: Their image scores, [n], at least one.
         pixel: The maxima of their anomaly maps, [n].
     """
@@ -313,7 +313,7 @@ class Separation:
 
 
 def separate(good: Floats, bad: Floats, threshold: float) -> Separation:
-    """Return the threshold with the least sum of the share of good photos rejected and the share of bad ones missed.
+    """Return the threshold that minimises the sum of two shares: good photos rejected, and bad photos missed.
 
     The candidates are `threshold`, the points half-way between the logarithms of neighbouring scores, and one point
     below and one above all scores. Of equally good candidates, the nearest to `threshold` is returned.

@@ -1,4 +1,4 @@
-"""A recipe's header: everything in a recipe but its arrays."""
+"""The header of a recipe: everything but its arrays."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def scaled_by(self, factor: float) -> Thresholds:
         """Return the thresholds with the image and the pixel threshold multiplied by a factor.
 
-        Both move; otherwise a part that a higher image threshold lets pass would still have outlined defects.
+        If only the image threshold were raised, a part that passes by it could still have outlined defects.
 
         Args:
             factor: The factor, above 0.
@@ -117,7 +117,7 @@ def check_factor(factor: float) -> None:
     """Check a factor that thresholds are to be multiplied by.
 
     Args:
-        factor: The factor.
+        factor: The factor to check.
 
     Raises:
         SettingsError: The factor is not a finite number above 0.
@@ -125,7 +125,7 @@ def check_factor(factor: float) -> None:
     if not (math.isfinite(factor) and factor > 0):
         raise SettingsError(
             f"threshold {factor}: a finite number above 0 is needed, as a multiple of the recipe's threshold: "
-            "1.2 lets parts pass that score up to 1.2 now"
+            "with 1.2, parts that now score below 1.2 pass"
         )
 
 
@@ -154,25 +154,26 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     Attributes:
         version: FORMAT_VERSION, or PROMPTED_VERSION for a recipe with conditions.
-        product: What the product is called.
+        product: The product's name.
         method: The method that learned it.
         protocol: Whether the paper ("clean") or PromptAD's released code ("official") was followed.
         settings: The method's settings, as it resolved them.
         encoder: The encoder that the recipe fits.
         graph: The id of the graph that memory and calibration were computed with (EngineSpec.graph_id).
-        view: Which part of a frame is looked at, and in how many tiles.
+        view: Which part of a frame is inspected, and in how many tiles.
         temperature: The multiplier of the prompts' cosines (scoring.Learned).
-        image_maximum: Where the memory's image score is taken (scoring.Learned).
-        fusion: What scores are made of: both branches' raw scores ("paper"), the memory's distance and the prompts'
+        image_maximum: How the memory's image score is computed (scoring.Learned).
+        fusion: The inputs of the score: both branches' raw scores ("paper"), the memory's distance and the prompts'
             residual margin ("residual"), one branch only ("prompt", "memory"), or the distance from the memory's
             subspace ("subspace").
         residual_weight: The weight of the residual margin, 0 to MAX_RESIDUAL_WEIGHT.
         memory_share: The share of the shots' patches that the banks hold.
         shots: The photos that the product was learned from, and then those that were accepted.
         shot_calibration: The calibration on the shots themselves.
-        calibration: The calibration that the thresholds follow from: the same, or one on further photos.
+        calibration: The calibration that the thresholds follow from: the one on the shots, or one on further photos or
+            unlabelled parts.
         false_reject_rate: The share of good parts that may be rejected, for which the thresholds were set.
-        thresholds: The thresholds.
+        thresholds: The raw image and pixel thresholds, the smallest region, and the review score.
         seed: The seed of everything that was drawn at random.
         versions: Library → the version that made the recipe.
         poses: Whether the shots are remembered turned and mirrored too.
@@ -210,7 +211,7 @@ class RecipeHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         if self.learned_shots < 1:
-            raise ValueError(f"{len(self.shots)} shots: at least one is needed besides the accepted ones")
+            raise ValueError(f"{len(self.shots)} shots: at least one that was not accepted later is needed")
         if not 0 < self.false_reject_rate < 0.5:
             raise ValueError(f"false_reject_rate {self.false_reject_rate}: between 0 and 0.5 is accepted")
         if not 0 <= self.residual_weight <= MAX_RESIDUAL_WEIGHT:

@@ -58,10 +58,10 @@ def fit_memory(
 ) -> Memory:
     """Return the memory of the shots' patches, or of a share of them (PromptAD, eq. 8), calibrated on the shots.
 
-    The calibration scores each shot as it is against all poses of the others.
+    The calibration scores each shot, in its own pose, against all poses of the others.
 
     Args:
-        learned: The product, whose prompts stay as they are; its memory is not read.
+        learned: The product. Its prompts are not changed, and its memory is not read.
         features: The features of the shots' views.
         shots: The views, [k·per_photo,S,S,3], uint8, RGB.
         per_photo: The number of views of each shot.
@@ -103,7 +103,7 @@ def encode_poses(features: Features, views: Array8, encode: Encode, poses: bool)
     """Yield the features of views, and then, if poses are remembered, those of their seven other poses.
 
     Args:
-        features: The features of the views as they are.
+        features: The features of the views in their own pose.
         views: The views, [B,S,S,3], uint8, RGB.
         encode: Encodes views.
         poses: Whether poses are remembered.
@@ -120,8 +120,8 @@ def scene_of_shots(shots: Array8, per_photo: int, good: Sequence[Branches]) -> S
     Args:
         shots: Their views, [k·per_photo,S,S,3], uint8, RGB.
         per_photo: The number of views of each shot.
-        good: What each shot scores against the memory of the others. For a single shot it is what the shot's copies
-            score, which the scene does not use.
+        good: The scores of each shot against the memory of the others. For a single shot these are the scores of its
+            copies, which the scene does not use.
     """
     photos = [shots[start : start + per_photo] for start in range(0, len(shots), per_photo)]
     return learn_scene([
@@ -130,7 +130,7 @@ def scene_of_shots(shots: Array8, per_photo: int, good: Sequence[Branches]) -> S
 
 
 def coreset(rows: Floats, keep: int, per_photo: int, seed: int = 0) -> npt.NDArray[np.intp]:
-    """Return the rising indices of a selection of rows that leaves no row far from all selected ones.
+    """Return the indices, in ascending order, of rows selected so that no row is far from all selected ones.
 
     The choice is the greedy k-center, farthest row first. It starts from the first row of every photo, so that each
     photo keeps at least one row.

@@ -1,4 +1,4 @@
-"""A product before and after learning, and the recipe that is composed of what was learned."""
+"""A product before and after learning, and the composition of its recipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .recipe import Recipe
 from .shots import Shots
 
 LIBRARIES = ("goodparts", "numpy", "pillow")
-"""The packages whose versions are written into every recipe, besides those of LearnedProduct.libraries."""
+"""The packages whose versions are written into every recipe, with those of LearnedProduct.libraries."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Product:
     Attributes:
         text: The product in words, as in "metal nut".
         suffixes: What can be wrong with it, as templates with {} for the product; empty for a method without them.
-        view: Which part of a photo is looked at, and in how many tiles.
+        view: Which part of a photo is inspected, and in how many tiles.
         shots: The photos of good parts.
     """
 
@@ -63,10 +63,10 @@ class LearningOptions:
 
 @dataclass(frozen=True, eq=False)
 class LearnedProduct:
-    """What a method learned of a product.
+    """The result of learning a product by one method.
 
     Attributes:
-        product: The product.
+        product: The product that was learned.
         method: The method's name in the recipe.
         settings: The method's settings in the recipe.
         prompts: The prompts of both levels and how they are scored and fused; its memory is still empty.
@@ -94,7 +94,7 @@ def one_line(text: str) -> str:
     """Return a product's text with single spaces.
 
     Args:
-        text: The text.
+        text: The product's text as the user typed it.
 
     Raises:
         SettingsError: The text is empty.
@@ -110,9 +110,9 @@ def compose_recipe(encoder: Encoder, learned: LearnedProduct, graph: str, option
 
     Args:
         encoder: The encoder that the product was learned with.
-        learned: What was learned.
+        learned: The learned product.
         graph: The id of the engine's graph that the recipe is for.
-        options: The options that it was learned with.
+        options: The options that the product was learned with.
 
     Returns:
         The recipe, which is not written yet.

@@ -25,7 +25,7 @@ from .settle import Settlement, check_parts, settle
 
 @dataclass(frozen=True, eq=False)
 class BadPhotos:
-    """How bad photos score beside good ones.
+    """The scores of bad photos beside those of good ones.
 
     Attributes:
         good_scores: Raw image scores of good photos, [n].
@@ -47,11 +47,11 @@ class Recalibration:
     """A recipe with its new thresholds, and the photos that they rest on.
 
     Attributes:
-        before: The recipe as it was.
-        recipe: The recipe as it is proposed.
-        settlement: What unlabelled parts propose; None without such parts.
+        before: The present recipe.
+        recipe: The proposed recipe.
+        settlement: The threshold that unlabelled parts propose; None without such parts.
         unlabelled: The files of the unlabelled parts, in the settlement's order.
-        bad_photos: How bad photos score; None without such photos.
+        bad_photos: The scores of bad photos; None without such photos.
     """
 
     before: Recipe
@@ -97,11 +97,11 @@ def recalibrate(
         good: Further photos of good parts, or folders of them. None of them may be a shot of the recipe.
         bad: Photos of bad parts, or folders of them. They do not change the thresholds.
         false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
-        unlabelled: Photos of parts of which most are good, or folders of them. The recipe's own shots among them are
-            skipped.
+        unlabelled: Photos of parts, most of them good, or folders of such photos. The recipe's own shots among them
+            are skipped.
 
     Returns:
-        The recipe with its new thresholds, and what they rest on.
+        The recipe with its new thresholds, and the scores that they rest on.
 
     Raises:
         SettingsError: The rate is out of range, a good or bad photo is a shot of the recipe, there are too few

@@ -1,7 +1,7 @@
 """The recipe: everything learned for one product, in one safetensors file.
 
 The file has one metadata key, `goodparts`, with the header as canonical JSON. The digest in the header is the SHA-256
-of the whole file with zeros in the digest's place (files.seal). docs/formats.md describes the file.
+of the whole file with zeros instead of the digest (files.seal). docs/formats.md describes the file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _DIGEST_MARK = rb"""\"digest\":\""""  # its quotes are escaped: the header is JS
 _SIGNATURE_MARK = rb"""\"signature\":\""""
 _NO_SIGNATURE = "0" * 128
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"RIFF", b"II*\0", b"MM\0*")
-"""How the files of pictures begin."""
+"""The first bytes of picture files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Recipe:
         shot_of_row: The index of the shot that each row came from, [R_m], int32, for each bank.
         margins: The prompt margin of the patch that each row came from, [R_m], float32, for each bank.
         shots: The shots as the encoder reads them, [k·tiles,S,S,3], uint8, RGB; None if they were left out.
-        conditions: The inputs of the engine's prompted graph besides views; None for the plain graph.
+        conditions: The further inputs of the engine's prompted graph; None for the plain graph.
     """
 
     header: RecipeHeader
@@ -78,7 +78,7 @@ class Recipe:
         return _read_header(unsigned.to_bytes(), "recipe").digest
 
     def learned(self) -> Learned:
-        """Return what scoring needs, with the banks in float32."""
+        """Return the part of the recipe that scoring needs, with the banks in float32."""
         return Learned(
             image_prompts=self.image_prompts,
             pixel_prompts=self.pixel_prompts,
@@ -95,7 +95,7 @@ class Recipe:
         """Return the same product with the thresholds of another calibration.
 
         Args:
-            calibration: The calibration.
+            calibration: The calibration that the thresholds follow from.
             false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
 
         Raises:
@@ -120,13 +120,13 @@ class Recipe:
         """Return the same product with thresholds set by hand.
 
         Args:
-            thresholds: The thresholds.
+            thresholds: The new image, pixel and review thresholds.
         """
         header = msgspec.structs.replace(self.header, thresholds=thresholds, digest=NO_DIGEST)
         return dataclasses.replace(self, header=header)
 
     def check_key(self, sign: Signer | None) -> None:
-        """Check that a key is given where the recipe came from a signed file.
+        """Check that a key is given if the recipe came from a signed file.
 
         Args:
             sign: The key; None for none.
@@ -186,14 +186,14 @@ class Recipe:
 
         Args:
             path: The file.
-            trust: The public keys of which one must have signed the file; None does not check the signature.
+            trust: The accepted public keys; one of them must have signed the file. None does not check the signature.
 
         Returns:
             The recipe.
 
         Raises:
             RecipeError: The file is not a recipe, is damaged, has another format version, or is not signed by a trusted
-                key. The message names what is wrong.
+                key. The message gives the reason.
             FileError: The file cannot be read.
         """
         path = Path(path)
@@ -209,7 +209,7 @@ class Recipe:
 
         Args:
             data: The bytes of a recipe file.
-            name: What error messages call the recipe.
+            name: The recipe's name in error messages.
             trust: As in `open`.
 
         Returns:

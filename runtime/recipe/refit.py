@@ -1,8 +1,8 @@
 """A recipe's memory and calibration computed again: for another graph, or with photos that were accepted on the line.
 
-Prompts stay as they were learned. With accepted photos the rows of the learned shots stay too. So a patch's distance to
-the memory can only fall, and a threshold set by hand keeps its meaning. The result depends only on the learned recipe,
-on the accepted photos in their order, and on the bound on rows; accepts that were taken back leave no trace.
+The learned prompts are not changed. Accepted photos do not change the rows of the learned shots either. So a patch's
+distance to the memory can only fall, and a threshold set by hand keeps its meaning. The result depends only on the
+learned recipe, on the accepted photos in their order, and on the bound on rows; an undone accept leaves no trace.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def fit_to(engine: Engine, recipe: Recipe, name: str = "recipe") -> Recipe:
     A memory of another graph is computed again from the recipe's shots.
 
     Args:
-        engine: The engine.
-        recipe: The recipe.
-        name: What messages call the recipe.
+        engine: The engine that will encode pictures for the recipe.
+        recipe: The recipe to fit. It is not changed.
+        name: The recipe's name in messages.
 
     Raises:
         RecipeError: The recipe is of another encoder, or of another graph and holds no shots.
@@ -60,7 +60,7 @@ def encode_for(engine: Engine, recipe: Recipe) -> Encode:
     """Return the function by which an engine encodes views of a recipe's product.
 
     Args:
-        engine: The engine.
+        engine: The engine that encodes.
         recipe: The recipe, whose conditions are given to the graph.
     """
     return functools.partial(engine.encode, conditions=recipe.conditions)
@@ -72,10 +72,10 @@ def refit(recipe: Recipe, encode: Encode, graph: str, name: str = "recipe") -> R
     A calibration on other photos, and thresholds set by hand, keep their ratio to the shots' own scores.
 
     Args:
-        recipe: The recipe.
+        recipe: The recipe of the present graph. It is not changed.
         encode: Encodes views, [B,S,S,3], uint8, with the other graph.
         graph: The other graph's id (EngineSpec.graph_id).
-        name: What error messages call the recipe.
+        name: The recipe's name in error messages.
 
     Raises:
         RecipeError: The recipe holds no shots.
@@ -126,10 +126,12 @@ def refit(recipe: Recipe, encode: Encode, graph: str, name: str = "recipe") -> R
 
 
 def forget(recipe: Recipe) -> Recipe:
-    """Return the recipe without accepted photos: byte for byte the one before any accept, but with today's thresholds.
+    """Return the recipe without accepted photos.
+
+    It equals the recipe before any accept, byte for byte, except for thresholds that were set or calibrated since.
 
     Args:
-        recipe: The recipe.
+        recipe: The recipe, with or without accepted photos. It is not changed.
     """
     header = recipe.header
     if not header.accepted:
@@ -214,7 +216,7 @@ def remember(
 def most_novel(known: Halves, photos: Sequence[Halves], keep: int) -> list[npt.NDArray[np.intp]]:
     """Choose which rows of accepted photos a bounded memory keeps.
 
-    Kept are the rows that are farthest from the learned rows and from the rows of earlier photos.
+    These are the rows that are farthest from the learned rows and from the rows of earlier photos.
 
     Args:
         known: The rows of the learned shots, [R,W], float16.
@@ -222,7 +224,7 @@ def most_novel(known: Halves, photos: Sequence[Halves], keep: int) -> list[npt.N
         keep: How many rows are kept in all.
 
     Returns:
-        The rising indices of the kept rows, for each photo.
+        The indices of the kept rows in ascending order, for each photo.
     """
     count = sum(map(len, photos))
     if count <= keep:

@@ -1,4 +1,4 @@
-"""Settling in: thresholds from unsorted parts of the line, most of which are good."""
+"""Settling in: setting thresholds from unsorted parts of the line. Most of these parts are good."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def settle(image: Floats, pixel: Floats, false_reject_rate: float) -> Calibratio
         false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
 
     Returns:
-        The location and spread of the good ones' scores, with the scores of all.
+        The location and spread of the good parts' scores, and the scores of all parts.
 
     Raises:
         SettingsError: There are fewer than FEWEST_PARTS parts.
@@ -58,8 +58,8 @@ def check_parts(count: int, left_out: int = 0) -> None:
     """Check that there are enough unlabelled parts for a threshold to rest on.
 
     Args:
-        count: How many there are.
-        left_out: How many more photos were given that do not count, since they are the recipe's own shots.
+        count: The number of unlabelled parts.
+        left_out: The number of given photos that do not count, because they are the recipe's own shots.
 
     Raises:
         SettingsError: There are fewer than FEWEST_PARTS.
@@ -78,7 +78,7 @@ class Settlement:
 
     Attributes:
         calibration: The calibration on these parts.
-        names: What people call the parts, in the order of the calibration's scores.
+        names: The names of the parts, in the order of the calibration's scores.
         rate: The share of good parts that may be rejected.
         today: The raw image score at which a part is rejected now.
     """
@@ -121,11 +121,11 @@ class Settlement:
 
 
 def robust_level(scores: npt.NDArray[np.floating], false_reject_rate: float) -> Level:
-    """Return the level of the good parts among parts of which a few are bad.
+    """Return the level of the good parts among unsorted parts, a few of them bad.
 
-    Parts far above the others are left out, again and again, until none is. The threshold for the rate is then the
-    quantile of the rest, whatever their distribution. The spread is the one with which Level.threshold gives that
-    threshold.
+    Parts far above the others are left out repeatedly, until no part is far above the others. The threshold for the
+    rate is then the quantile of the rest, for any distribution. The spread is the one with which Level.threshold gives
+    that threshold.
 
     Args:
         scores: The raw scores of all parts, [n].

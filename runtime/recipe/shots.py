@@ -70,7 +70,7 @@ def load_shots(paths: Sequence[Path], view: View, sides: Sequence[int]) -> Shots
 
     Args:
         paths: The files of the photos.
-        view: Which part of a photo is looked at, and in how many tiles.
+        view: Which part of a photo is inspected, and in how many tiles.
         sides: The side lengths of the views in pixels, the encoder's own first.
 
     Returns:
@@ -101,7 +101,7 @@ def stored_shots(recipe: Recipe, sides: Sequence[int]) -> Shots:
     """Return the photos that a recipe holds, the accepted ones too.
 
     Args:
-        recipe: The recipe.
+        recipe: The recipe, which must hold its shots.
         sides: The side lengths of the views in pixels that are needed.
 
     Raises:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 _CONTEXT = b"goodparts recipe\n"
-"""The first bytes of what a key signs, so that a signature made for something else does not fit a recipe."""
+"""The first bytes of the message that a key signs. So a signature made for something else does not fit a recipe."""
 _PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 
 
@@ -31,7 +31,7 @@ class Trust:
 
     Args:
         keys: The keys, at least one.
-        name: Where they came from, for error messages.
+        name: The origin of the keys, for error messages.
     """
 
     def __init__(self, keys: Sequence[Ed25519PublicKey], name: str) -> None:
@@ -72,7 +72,7 @@ class Trust:
         Args:
             blank: The recipe's bytes, with zeros for signature and digest.
             signature: The signature in hexadecimal digits; None for an unsigned recipe.
-            name: What error messages call the recipe.
+            name: The recipe's name in error messages.
 
         Raises:
             RecipeError: There is no signature, or none of the keys made it.
@@ -102,7 +102,7 @@ class Signer:
     Called with a recipe's bytes, with zeros for signature and digest, it returns the signature, 128 hexadecimal digits.
 
     Args:
-        key: The key.
+        key: The Ed25519 private key.
     """
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
@@ -119,7 +119,7 @@ class Signer:
             The key.
 
         Raises:
-            SettingsError: The file holds anything else, or cryptography is not installed.
+            SettingsError: The file does not hold such a key, or cryptography is not installed.
             FileError: The file cannot be read.
         """
         data = read_bytes(Path(path))

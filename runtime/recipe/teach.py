@@ -1,7 +1,7 @@
-"""Learning a product without torch, from prompts of the engine's text features and the memory of a few photos.
+"""Learns a product without torch, from prompts of the engine's text features and the memory of a few photos.
 
 The prompts describe a generic part and are the same for every product. Only the memory and the calibration are learned
-of a product; `train-and-export --refine` learns its prompts too, from the same shots. If the engine's encoder has no
+for a product; `train-and-export --refine` learns its prompts too, from the same shots. If the engine's encoder has no
 text, only the memory is scored.
 """
 
@@ -47,12 +47,12 @@ def teach(
     Args:
         images: A photo, a folder of photos, or several of either. A folder is searched at every depth, and its photos
             are sorted by path.
-        product: What the product is called, as in "metal nut". It has no effect on scores.
+        product: The product's name, as in "metal nut". It has no effect on scores.
         engine: The engine that encodes the photos. None opens the one that ships with goodparts.
-        view: Which part of a photo is looked at, and in how many tiles. None looks at the whole photo in one tile.
+        view: Which part of a photo is inspected, and in how many tiles. None inspects the whole photo in one tile.
         shots: How many photos to learn from, 1 to 64; the first of them are taken. None takes all, up to 64.
         false_reject_rate: The share of good parts that may be rejected, above 0 and below 0.5.
-        poses: Whether to remember the photos turned and mirrored too, for parts that may lie in any way.
+        poses: Whether to remember the photos in seven more poses, turned by quarters and mirrored.
         memory_share: The share of the photos' patches to remember, above 0 and up to 1; the most different ones are
             kept.
 
@@ -79,12 +79,12 @@ def teach(
 
 
 def no_prompts(encoder: Encoder, fusion: Fusion = "memory", image_maximum: ImageMaximum = "top") -> Learned:
-    """Return what is scored of a product of which only the memory is known. Its prompts are 0, and nothing reads them.
+    """Return a product without prompts, which is scored by its memory. Its prompts are 0; no score depends on them.
 
     Args:
-        encoder: The encoder.
+        encoder: The encoder, whose joint width the prompts get.
         fusion: "memory" or "subspace".
-        image_maximum: Where the memory's image score is taken. "top" was the best on drawn and painted parts and on
+        image_maximum: How the memory's image score is computed. "top" was the best on drawn and painted parts and on
             solar cells (docs/backbones.md).
     """
     nothing = np.zeros((2, encoder.width), np.float32)
@@ -103,7 +103,7 @@ def teach_product(
 
     Args:
         engine: The engine that encodes the shots.
-        product: The product. It has views of the encoder's side; its suffixes are not used.
+        product: The product. Its views must have the encoder's side length; its suffixes are not used.
         options: The options of learning; None takes their defaults.
         poses: As in `teach`.
         memory_share: As in `teach`.

@@ -113,7 +113,7 @@ class StudioApp(GuardedApp):
         workspace: The products' files.
         live: The live picture.
         inspector: Inspects pictures with the products' recipes.
-        state: Reads what the page shows.
+        state: Reads the state that the page shows.
         controls: Does the actions.
     """
 

@@ -42,7 +42,7 @@ class Teaching:
 
     Attributes:
         started: When it began or, if it has failed, when it failed, in seconds of time.monotonic.
-        error: Why it failed; empty while it runs.
+        error: The reason why it failed; empty while it runs.
     """
 
     started: float
@@ -92,7 +92,7 @@ class StudioControls:
         """Return the teaching of a product; None if none was started since the last one succeeded.
 
         Args:
-            product: The product.
+            product: The product whose teaching is returned.
         """
         return self._teachings.get(product.id)
 

@@ -24,7 +24,7 @@ from ..line.sources.source import Source
 from ..page.controls import ChangedError
 
 KEPT_FRAMES = 8
-"""How many of the last shown frames can still be collected. The frame that a user saw when pressing a key is one."""
+"""The number of last shown frames that can still be collected, even if a newer frame has replaced them on the page."""
 PERIOD = 0.2
 """Seconds for which all browsers are shown the same frame."""
 FOLDER_PERIOD = 1.0
@@ -32,7 +32,7 @@ FOLDER_PERIOD = 1.0
 TIMEOUT = 10.0
 """Seconds without a picture after which a camera or stream counts as lost."""
 LONGEST_ADDRESS = 400
-"""Characters of the longest address that a page may send."""
+"""The most characters of an address that a page may send."""
 PHOTOS = "photos"
 """The name of the source whose frames are photos that were dropped into the page."""
 
@@ -44,7 +44,7 @@ class LiveFrame:
     Attributes:
         number: The frame's number, counted over all sources.
         pixels: The picture, [height, width, 3], uint8, RGB.
-        arrival: When the frame came, in seconds of time.monotonic.
+        arrival: When the frame arrived, in seconds of time.monotonic.
         name: The source's name; a photo's own name if the frame is a photo.
     """
 
@@ -93,7 +93,7 @@ class Live:
         self._count = 0
 
     def choose(self, address: str) -> None:
-        """Show the frames of a source in place of the present one.
+        """Show the frames of a source instead of those of the present one.
 
         Args:
             address: The address of a camera, a stream, a video or a folder; or a named source, as `named_shown` lists
@@ -114,7 +114,7 @@ class Live:
         threading.Thread(target=self._run, args=(running, source), name="live", daemon=True).start()
 
     def show(self, pixels: Array8, name: str) -> int:
-        """Show a photo that was dropped into the page, in place of the present source.
+        """Show a photo that was dropped into the page, instead of the present source.
 
         Args:
             pixels: The photo, [height, width, 3], uint8, RGB.
@@ -142,7 +142,7 @@ class Live:
                 self._put(pixels, source)
 
     def close(self) -> None:
-        """Stop the source and show nothing any more."""
+        """Stop the source and show no picture."""
         with self._lock:
             self._end()
 

@@ -31,7 +31,7 @@ class ProductSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         name: The product's name.
         frame: Width and height in pixels of the pictures that the region was drawn on; None without a region.
         roi: The region as a rectangle in frame pixels; None for the whole frame.
-        polygon: The region's corners x, y in frame pixels, in place of a rectangle; empty for none.
+        polygon: The region's corners x, y in frame pixels, instead of a rectangle; empty for none.
         smallest_defect: The side in frame pixels of the smallest defect to find; None if it was not given.
         tiles: Rows and columns of tiles that the region is cut into.
         false_reject_rate: The share of good parts that may be rejected, 0 to 1.

@@ -21,7 +21,7 @@ from .verdicts import Inspector, propose
 from .workspace import KINDS, PictureEntry, ProductFolder, Workspace, revision_of, what_of
 
 _BUDGET = 0.25
-"""Seconds for which one answer may measure or inspect collected pictures. The next answers do the remaining ones."""
+"""Seconds for which one answer may measure or inspect collected pictures. The next answers continue with the rest."""
 
 
 class StudioState:
@@ -32,7 +32,7 @@ class StudioState:
         live: The live picture.
         inspector: Inspects pictures with the products' recipes.
         shared_engine: The engine.
-        controls: The actions; they tell how the teaching of a product is going.
+        controls: The actions; they also report whether a product is being taught.
         is_line: Whether the studio is part of a line's page.
     """
 
@@ -51,10 +51,10 @@ class StudioState:
         self._examiner = Examiner(shared_engine.engine.encoder.image_size)
 
     def read(self, product: str | None) -> dict[str, Any]:
-        """Return the source, a summary of each product, and all of one product.
+        """Return the source, a summary of each product, and the full description of one product.
 
         Args:
-            product: The id of that one product; None for none.
+            product: The id of the product to describe; None for none.
         """
         engine = self._shared_engine.engine
         products = self._workspace.products()
@@ -185,7 +185,7 @@ def view_of(settings: ProductSettings) -> View:
     """Return the view of a product's settings. It is cached, because drawing the mask takes a while.
 
     Args:
-        settings: The settings.
+        settings: The product's settings, which define the region and the tiles.
 
     Raises:
         SettingsError: The polygon lies outside the frame, or is too small.

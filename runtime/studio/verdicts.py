@@ -34,7 +34,7 @@ SIDE = 1100
 """The longest side of a large picture, in pixels."""
 THUMBNAIL = 240
 """The longest side of a small picture, in pixels."""
-# How many detectors, inspections of live frames, and scores are kept in memory.
+# The most detectors, inspections of live frames, and scores that are kept in memory.
 _MOST_DETECTORS = 4
 _MOST_LOOKS = 8
 _MOST_SCORES = 20_000
@@ -61,7 +61,7 @@ class _Opened(NamedTuple):
 
     Attributes:
         state: The state of the recipe's file when it was read (workspace.file_state).
-        detector: The detector.
+        detector: The detector that was opened with that recipe.
         memory: A digest of everything in the recipe that raw scores depend on. It stays the same if only thresholds
             change.
     """
@@ -91,7 +91,7 @@ class Inspector:
         """Return the detector of a product; None if it has no recipe yet.
 
         Args:
-            product: The product.
+            product: The product whose recipe is opened.
 
         Raises:
             GoodpartsError: The recipe is damaged, or does not fit the engine.
@@ -121,7 +121,7 @@ class Inspector:
 
         Args:
             product: The product whose recipe is used.
-            frame: The frame.
+            frame: The live frame to inspect.
 
         Returns:
             The inspection; None if the product has no recipe yet.
@@ -167,7 +167,7 @@ class Inspector:
 
         Args:
             product: The product of the pictures.
-            pictures: The pictures.
+            pictures: The collected pictures to score.
             seconds: How long the call may inspect, in seconds. It inspects at least one picture, so that a busy engine
                 cannot stop the work completely.
 
@@ -257,7 +257,7 @@ def settled_recipe(recipe: Recipe, scores: Sequence[Scored]) -> Recipe:
     """Return a recipe with the thresholds that unsorted parts propose.
 
     Args:
-        recipe: The recipe.
+        recipe: The recipe whose thresholds are replaced. It is not changed.
         scores: The scores of the product's pictures; only those of kind "settle" count.
 
     Raises:
@@ -285,7 +285,7 @@ def draw_plain(pixels: Array8, side: int = SIDE) -> bytes:
 
 
 def to_png(pixels: Array8) -> bytes:
-    """Return a frame as the bytes of a PNG file, compressed quickly rather than much.
+    """Return a frame as the bytes of a PNG file, with little compression, which is fast.
 
     Args:
         pixels: The frame, [height, width, 3], uint8, RGB.

@@ -3,7 +3,7 @@
     workspace/metal-nut/product.json            name, region, smallest defect (settings.ProductSettings)
     workspace/metal-nut/good/*.png              photos of good parts, which `goodparts teach` takes as well
     workspace/metal-nut/bad/*.png, settle/*.png bad parts, and parts that nobody has sorted
-    workspace/metal-nut/removed/*.png           pictures that were taken out of these
+    workspace/metal-nut/removed/*.png           pictures that were removed from these folders
     workspace/metal-nut/recipe.safetensors      the recipe
     workspace/metal-nut/former/0001-teach.safetensors   earlier recipes, which undo brings back
 
@@ -38,7 +38,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _SETTINGS, _RECIPE, _FORMER, _LOCK = "product.json", "recipe.safetensors", "former", ".studio.lock"
 _KEPT_RECIPES = 20
-"""How many earlier recipes of a product undo can bring back; older ones are deleted."""
+"""The most earlier recipes that are kept of a product. Undo can bring these back; older ones are deleted."""
 
 
 class PictureEntry(NamedTuple):
@@ -101,7 +101,7 @@ class ProductFolder:
         """Write product.json.
 
         Args:
-            settings: The settings.
+            settings: The new settings of the product.
         """
         write_atomic(self.folder / _SETTINGS, _encode(settings))
 
@@ -109,7 +109,7 @@ class ProductFolder:
         """Return the pictures of a kind, sorted by name. The names of collected frames begin with the time.
 
         Args:
-            kind: The kind.
+            kind: The kind of the pictures to list.
         """
         found = []
         try:
@@ -324,7 +324,7 @@ class Workspace:
         for product in self.products():
             if product.id == id:
                 return product
-        raise ChangedError("there is no such product any more")
+        raise ChangedError("that product no longer exists")
 
     def create(self, name: str) -> ProductFolder:
         """Make a product.
@@ -373,7 +373,7 @@ def open_recipe(product: ProductFolder) -> Recipe | None:
     """Return a product's recipe; None if it has none yet.
 
     Args:
-        product: The product.
+        product: The product whose recipe is read.
 
     Raises:
         RecipeError: The recipe is damaged.
@@ -385,7 +385,7 @@ def safe_stem(text: str) -> str:
     """Return a text as the name of a file without its ending.
 
     Args:
-        text: Any text. Everything but ASCII letters, digits, "_" and "-" is replaced.
+        text: Any text. Each run of characters other than ASCII letters, digits, "_" and "-" becomes "-".
     """
     stem = re.sub("[^A-Za-z0-9_-]+", "-", text)[:60].strip("-")
     return stem or "photo"
@@ -410,6 +410,6 @@ def revision_of(settings: ProductSettings) -> str:
     """Return a text that changes when a product's settings do.
 
     Args:
-        settings: The settings.
+        settings: The settings of the product.
     """
     return hashlib.sha256(_encode(settings)).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The pictures that were inspected before, as read from a file of JSON lines and the files it was rotated into."""
+"""The pictures that were inspected before. They are read from a file of JSON lines and its rotated files."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Inspected(NamedTuple):
     """The last inspection of a picture.
 
     Attributes:
-        time: When it was taken, in seconds since 1970.
-        file: The identity of its file's contents; None in lines of old versions.
+        time: When the picture arrived, in seconds since 1970.
+        file: The identity of its file's contents; None in a line that an old version wrote.
     """
 
     time: float
@@ -50,10 +50,10 @@ class _Line(msgspec.Struct):
 
 
 def read_inspected(path: Path, source: str) -> dict[str, Inspected]:
-    """Return the pictures of a source that have a line in a file of JSON lines or in one that it was rotated into.
+    """Return the pictures of a source that have a line in a file of JSON lines or in one of its rotated files.
 
     Rotated files lie beside it, with names such as results.jsonl.1, results.jsonl-20260102 or results-20260102.jsonl,
-    and .gz after each of these if they are compressed. A line that cannot be read, such as half a line at the end, is
+    followed by .gz if they are compressed. A line that cannot be read, such as half a line at the end, is
     ignored.
 
     Args:
@@ -78,7 +78,7 @@ def read_inspected(path: Path, source: str) -> dict[str, Inspected]:
 
 
 def _find_rotated(path: Path) -> list[Path]:
-    """Return the files that a file of JSON lines was rotated into, the one that was changed last at the end."""
+    """Return the rotated files of a file of JSON lines, in the order of their last change."""
     stem, suffix = re.escape(path.stem), re.escape(path.suffix)
     rotated = re.compile(rf"(?:{stem}{suffix}[.-]\d[\d.T:_-]*|{stem}[.-]\d[\d.T:_-]*{suffix})(?:\.gz)?")
     try:

@@ -15,7 +15,7 @@ from ...core.locks import try_lock
 from ..results import Result
 
 _LONGEST = 1 << 20
-"""Bytes that no line exceeds, so the tail of this length contains the last line."""
+"""More bytes than any line has, so a tail of this length contains the last line."""
 _BEGIN = b'{"source":'
 """The beginning of every line. A tail that begins otherwise was written by another program and is kept."""
 
@@ -108,7 +108,7 @@ class StandardOutput:
     """Writes results to a stream that another process reads.
 
     Args:
-        stream: The stream.
+        stream: The stream that the lines are written to, in binary mode.
         on_reader_gone: Called when that process no longer reads.
     """
 

@@ -1,4 +1,4 @@
-"""Making the outputs of a line from its settings."""
+"""Makes the outputs of a line from its settings."""
 
 from __future__ import annotations
 

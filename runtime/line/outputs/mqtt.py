@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 _TIMEOUT = 5.0
-"""Most seconds for the connection, and for the acknowledgement of one message."""
+"""The most seconds for the connection, and for the acknowledgement of one message."""
 _RECONNECT_DELAYS = (1, 30)
-"""Seconds before the first try to connect again, and most seconds before later tries."""
+"""Seconds before the first try to connect again, and the most seconds before later tries."""
 _PORT, _TLS_PORT = 1883, 8883
 _NEEDED = "mqtt://host:1883/topic is needed, the topic without # and +"
 

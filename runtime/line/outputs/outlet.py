@@ -20,7 +20,7 @@ class Outlet(threading.Thread):
     """Delivers results to one output in order. While deliveries fail, it repeats them with back-off.
 
     Args:
-        output: The output.
+        output: The output that receives the results.
         context: The context that the line's threads share.
         may_wait: Whether a slow output holds up the line instead of losing results. While deliveries fail, the oldest
             waiting results are lost in any case.
@@ -59,7 +59,7 @@ class Outlet(threading.Thread):
         """Add a result to those that wait, if the output wants it.
 
         Args:
-            result: The result.
+            result: The result to deliver.
         """
         if not self._output.wants(result):
             return

@@ -17,8 +17,8 @@ class Output(Protocol):
 
     Attributes:
         name: Its name in messages.
-        depth: Most results that wait while deliveries fail or are slow. Beyond this number the oldest are lost, and
-            counted.
+        depth: The most results that wait while deliveries fail or are slow. Beyond this number the oldest results are
+            lost and counted.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Output(Protocol):
         """Return whether the output is to receive a result.
 
         Args:
-            result: The result.
+            result: The result of a frame.
         """
 
     def send(self, result: Result) -> None:

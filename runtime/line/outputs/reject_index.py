@@ -68,8 +68,8 @@ class RejectIndex:
 
         Args:
             name: The given name; an empty name counts as newer than all.
-            count: Most names to return.
-            decision: "review" or "reject" for only these; None for both.
+            count: The most names to return.
+            decision: The decision whose names are returned, "review" or "reject"; None for both.
         """
         names = [one for one in self.names() if decision is None or is_review(one) == (decision == "review")]
         end = bisect.bisect_left(names, name) if name else len(names)

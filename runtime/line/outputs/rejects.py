@@ -28,7 +28,7 @@ def find_frames(folder: Path, source: str | None = None) -> list[Path]:
     """Return the files of the frames that Rejects has kept in a folder, oldest first.
 
     Args:
-        folder: The folder; without it there are no frames.
+        folder: The folder, which need not exist.
         source: The name of a source, to return only its frames; None for those of all sources.
     """
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -47,7 +47,8 @@ class Rejects:
 
     Args:
         folder: The folder, which is made if it does not exist.
-        limit: Most bytes of all files of rejects, including those of earlier runs. Other files do not count and stay.
+        limit: The most bytes of all files of rejects, those of earlier runs included. Other files do not count and are
+            never removed.
 
     Attributes:
         index: The names of the rejects in the folder.
@@ -154,7 +155,7 @@ def photo_png(picture: Image.Image) -> bytes:
     """Return a picture as a PNG file with little compression, which is fast.
 
     Args:
-        picture: The picture.
+        picture: The picture to encode, in RGB.
     """
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=_COMPRESSION)

@@ -14,7 +14,7 @@ from .output import DeliveryError
 from .url import OutputUrl
 
 _TIMEOUT = 5.0
-"""Most seconds for one delivery."""
+"""The most seconds for one delivery."""
 
 
 class Webhook:

@@ -1,4 +1,4 @@
-"""Making the source that an address means."""
+"""Makes the source of an address."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .source import Source
 from .watchdog import Watchdog
 
 _PATIENCE = 3.0
-"""Number of time-outs without picture or error after which a camera or stream counts as hanging."""
+"""The number of time-outs without picture or error after which a camera or stream counts as hanging."""
 _SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtp", "srt", "udp", "tcp"})
 
 
@@ -26,7 +26,7 @@ def make_source(address: str, timeout: float, *, keeps_yuv: bool = False) -> Sou
         keeps_yuv: Whether pictures of a video are given in YUV too, for the kernels of a GPU.
 
     Raises:
-        SettingsError: The address means none of these.
+        SettingsError: The address has none of these forms.
         SourceError: The library that reads such a source is not installed.
     """
     if address.startswith("genicam:"):
@@ -53,7 +53,7 @@ def _make_video(address: str, timeout: float, keeps_yuv: bool) -> Source:
 
 
 def _make_genicam(address: str, timeout: float) -> Source:
-    """Return the camera that genicam:PRODUCER.cti?serial=NUMBER means; without a serial number, the first one."""
+    """Return the camera of the address genicam:PRODUCER.cti?serial=NUMBER; without a serial number, the first one."""
     try:
         from .genicam import GenICam
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The watched folder, into which other software writes pictures, such as that of a camera."""
+"""The watched folder, into which other software, such as a camera's, writes pictures."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .picture_bytes import count_trailing_zeros, require_end
 from .source import Policy, SourceEvent, SourcePicture
 
 POLL = 0.25
-"""Seconds between two looks at the folder. Polling needs no library, and works where notifications do not, such as on
-network shares."""
+"""Seconds between two listings of the folder. Polling needs no library, and works where notifications do not, such
+as on network shares."""
 PATIENCE = 5.0
 """Seconds that a damaged file may stay unchanged before it is reported. Until then it may still be written."""
 SETTLE = 0.25
@@ -31,7 +31,7 @@ SETTLE_UNCHECKED = 2.0
 """The same for formats without checksum or end marker, whose half-written files do decode."""
 _UNCHECKED_SUFFIXES = frozenset({".bmp", ".tif", ".tiff", ".webp"})
 _MOST_ABSENT = 50_000
-"""Most pictures that are remembered after they disappeared, in case a share is mounted again."""
+"""The most pictures that are remembered after they disappeared, in case a share is mounted again."""
 
 
 class _State(NamedTuple):
@@ -58,16 +58,16 @@ class WatchedFolder:
 
     A file counts as written when it has not changed for `settle` seconds and can be decoded. The source ignores hidden
     files, files with other endings, drawings that goodparts made, and folders inside. A file that is overwritten or
-    replaced is a new picture. A file of which only the owner, the rights or the links change is not.
+    replaced is a new picture. A change of only its owner, rights or links does not make it one.
 
     Args:
-        folder: The folder.
+        folder: The folder to watch, without its subfolders.
         inspected: The pictures that were inspected before, as inspected.read_inspected returns them. With it, files
             that are in the folder already are taken too, unless they were inspected and have not changed since. None
             takes no files that are in the folder already, and reports how many there are.
         settle: Seconds that a file must stay unchanged; None takes SETTLE, or SETTLE_UNCHECKED for formats without
             checksum or end marker.
-        poll: Seconds between two looks at the folder.
+        poll: Seconds between two listings of the folder.
         patience: Seconds that a damaged file may stay unchanged before it is reported.
 
     Raises:
@@ -110,7 +110,7 @@ class WatchedFolder:
             stop.wait(self._poll)
 
     def _find_settled(self) -> list[str]:
-        """Look at the folder and return the new files that have not changed for long enough, oldest first."""
+        """List the folder and return the new files that have not changed for long enough, oldest first."""
         present = {name: _State.of(status) for name, status in self._look().items()}
         self._forget_absent(present)
         now, before = time.monotonic(), self._pending
@@ -151,7 +151,7 @@ class WatchedFolder:
             return  # it disappeared again
         except (ImageError, FileError) as damage:
             if not path.exists() or time.monotonic() - since < self._patience:
-                return  # it may still be being written
+                return  # it may not be completely written yet
             error = damage
         except Exception as other:  # no file may hold up later pictures
             error = ImageError(f"{shown} cannot be read: {one_line(other)}")

@@ -1,4 +1,4 @@
-"""Finding lost reference pictures in H.264 streams, by the frame numbers in slice headers (ITU-T H.264, 7.3.3).
+"""Finds lost reference pictures in H.264 streams by the frame numbers in slice headers (ITU-T H.264, 7.3.3).
 
 FFmpeg fills such a gap with copies of older pictures and does not flag them, so that all pictures up to the next
 keyframe show wrong contents. H.265 needs no such check: each slice names its references, and FFmpeg drops pictures

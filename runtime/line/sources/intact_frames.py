@@ -1,4 +1,4 @@
-"""Decoding a video stream to whole frames only: none in which a decoder has concealed lost data.
+"""Decodes a video stream and passes on only whole frames, never those in which the decoder concealed lost data.
 
 Frames refer to earlier frames. Once a frame is damaged, all frames up to the next keyframe may be damaged too, even if
 the decoder does not flag them. None of them is passed on.
@@ -55,7 +55,7 @@ class IntactFrames:
         self._context = context
         context.thread_count = 1  # each source has its own thread, and frame threads add delay
         if context.name == "mjpeg":
-            context.options = {"err_detect": "explode"}  # else half a picture becomes one that ends in grey
+            context.options = {"err_detect": "explode"}  # otherwise half a picture is decoded with a grey end
         self._numbers = FrameNumbers(context.extradata) if context.name == "h264" else None
         self._finds_missing = context.name in _DROPS_SILENTLY
         self.waits_for_keyframe = True

@@ -1,4 +1,4 @@
-"""Names for sources of which only the address is given."""
+"""Names for sources that are given by their address only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 48
 
 
 def name_sources(addresses: Sequence[str]) -> list[str]:
-    """Return a unique name for each address: that of the folder, file, device, camera or host.
+    """Return a unique name for each address: the name of its folder, file, device, camera or host.
 
     A name contains no part of an address that may be a secret.
 

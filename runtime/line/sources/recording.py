@@ -1,4 +1,4 @@
-"""Telling recordings, which finish, from live streams, which can only be lost; and checking that one was read whole."""
+"""Tells recordings, which finish, from live streams, which can only be lost. Checks that a recording was read whole."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _LIVE_FORMATS = frozenset({"sdp", "rtsp", "rtp", "sap", "mpjpeg"})
 _ANNOUNCE_LENGTH = frozenset({"mov", "matroska", "avi", "flv", "asf"})
 """Formats whose header holds the length. For others, FFmpeg estimates the length from the bytes that are there."""
 _AFTER_LAST_PACKET = 1 << 16
-"""Most bytes of sound and padding after the last picture of a file."""
+"""The most bytes of sound and padding after the last picture of a file."""
 _MOST_FRAMES = 0.9
-"""Least share of the announced frames with which a recording over a network counts as whole."""
+"""A recording over a network has ended early if a smaller share of its announced frames was read."""
 
 
 def is_recording(container: InputContainer, *, is_file: bool, is_http: bool) -> bool:
     """Return whether a stream is a recording, which has finished when it ends.
 
-    Files and HTTP responses of known length are recordings. A list of streams (HLS, DASH) is one only as a file that
-    tells its duration. A duration that another transport announces proves nothing: recorders announce the duration of
-    the day so far.
+    Files and HTTP responses of known length are recordings. A list of streams (HLS, DASH) is a recording only if it
+    is a file that states its duration. A duration that another transport announces proves nothing:
+    recorders announce the duration of the day so far.
 
     Args:
         container: The opened stream.
@@ -42,7 +42,7 @@ def is_end(packet: Packet[VideoStream]) -> bool:
     Some files contain other empty packets, which have time stamps.
 
     Args:
-        packet: The packet.
+        packet: The packet to check.
     """
     return not packet.size and packet.pts is None and packet.dts is None
 
@@ -67,7 +67,7 @@ class ReadLength:
         """Count a packet that was read.
 
         Args:
-            packet: The packet.
+            packet: The packet, in the order of reading.
         """
         if is_end(packet):
             return
@@ -80,7 +80,7 @@ class ReadLength:
             self._end = max(self._end, packet.pts + (packet.duration or 0))
 
     def shortfall(self) -> str:
-        """Return what was read of what was announced, as in "71 of 120 frames"; an empty text if nothing is missing."""
+        """Return how much of the announced length was read, as in "71 of 120 frames"; empty if nothing is missing."""
         if not self._announces:
             return ""
         if self._packets < self._stream.frames:

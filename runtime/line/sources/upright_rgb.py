@@ -1,4 +1,4 @@
-"""Converting decoded video frames to upright RGB, with the same pixels as the ffmpeg program gives.
+"""Converts decoded video frames to upright RGB, with the same pixels as the ffmpeg program gives.
 
 PyAV's own conversion treats every frame as BT.601 in some of the versions that goodparts accepts, and turns no frame.
 """
@@ -23,7 +23,7 @@ _MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "smpte170m", 7: "smpte240m", 9
 _RANGES = {1: "limited", 2: "full"}
 """Names of colour ranges in FFmpeg's scale filter, by FFmpeg's numbers."""
 _READ_MATRICES, _READ_RANGES = (2, 5, 6), (0, 1)
-"""Matrices and ranges that the kernels of a GPU read: BT.601 in limited range, which also counts if none is named."""
+"""Matrices and ranges that the kernels of a GPU read: BT.601 in limited range, also assumed if none is named."""
 _FormatKey = tuple[str, int, int, int, int]
 
 
@@ -41,7 +41,7 @@ class UprightRgb:
         apply.
 
         Args:
-            frame: The frame.
+            frame: The decoded frame, in any pixel format of FFmpeg.
         """
         frame_format = (frame.format.name, frame.width, frame.height, int(frame.colorspace), int(frame.color_range))
         if self._graph is None or frame_format != self._format:
@@ -58,7 +58,7 @@ def to_yuv(frame: VideoFrame) -> YuvFrame | None:
     The kernels read BT.601 in limited range, which is also FFmpeg's default, and turn no frame.
 
     Args:
-        frame: The frame.
+        frame: The decoded frame, in any pixel format of FFmpeg.
     """
     is_as_read = int(frame.colorspace) in _READ_MATRICES and int(frame.color_range) in _READ_RANGES
     if not is_as_read or _display_matrix(frame) != (1, 0, 0, 1) or frame.width % 2 or frame.height % 2:

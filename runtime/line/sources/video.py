@@ -1,7 +1,7 @@
-"""Reading video through PyAV: cameras (V4L2), RTSP, HTTP and files.
+"""Reads video through PyAV: from cameras (V4L2), RTSP, HTTP and files.
 
 PyAV is used because its wheels contain FFmpeg for x86-64, aarch64 and Windows, and so one library reads all of these.
-Unlike OpenCV's reader it has time-outs, and unlike GStreamer it needs no installation besides the wheel.
+Unlike OpenCV's reader it has time-outs, and unlike GStreamer it needs no installation beyond the wheel.
 """
 
 from __future__ import annotations
@@ -135,8 +135,7 @@ class _Reading:
         """Yield the number of pictures that were dropped since the last report, if there are any."""
         if self._damaged:
             yield SourceEvent(
-                message=f"{self._address}: data were lost or damaged; {_count(self._damaged)} up to the next keyframe "
-                "dropped"
+                message=f"{self._address}: lost or damaged data cost {_count(self._damaged)} up to the next keyframe"
             )
             self._damaged = 0
 

@@ -15,7 +15,7 @@ from ...core.errors import SourceError
 from .source import Source, SourceEvent, SourcePicture
 
 MOST_HANGING = 3
-"""Most readers of one source that may hang at once. Beyond it, the source is not opened again until one wakes up."""
+"""The most readers of a source that may hang at once. While so many hang, the source is not opened again."""
 _LOOK = 0.25
 """Seconds between two checks of whether the line stops."""
 
@@ -27,7 +27,7 @@ class Watchdog:
     """A source that is read in a thread of its own, and given up when it hangs.
 
     Args:
-        source: The source.
+        source: The source to read.
         patience: Seconds without a picture, an event or an error after which the source counts as hanging. This should
             be well above the source's own time-out, whose error tells more.
         shown_address: The name of the source in errors, without secrets.

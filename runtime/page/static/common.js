@@ -1,4 +1,4 @@
-// The functions that both pages need: finding and making elements, requests to the server, the dialog for a yes or no.
+// The functions that both pages need: to find and make elements, to ask the server, and to ask the user yes or no.
 
 // The first element that a CSS selector matches.
 export const $ = (selector, inside = document) => inside.querySelector(selector);

@@ -1,4 +1,4 @@
-// The live page. While it is visible, it asks the server for /state again and again and shows the answer. Everything
+// The live page. While it is visible, it asks the server for /state repeatedly and shows the answer. Everything
 // that comes from the line (names, products, messages) is shown as text, never as markup.
 import { drawChart, drawHistogram, formatScore, span } from "./chart.js";
 import { $, alarm, ask, confirmed, logIn, make } from "./common.js";
@@ -73,7 +73,7 @@ class Card {
     const parts = [`frame ${shown.frame}, ${ago(state.age)}`];
     const [n, m] = state.smoothing;
     if (shown.error) parts.push(shown.error);
-    else if (m > 1) parts.push(`this frame by itself ${shown.verdict}, decided by ${n} of ${m} frames`);
+    else if (m > 1) parts.push(`verdict of this frame: ${shown.verdict}; ${n} of ${m} frames decide`);
     if (state.reject_age !== null) parts.push(`last reject ${ago(state.reject_age)}`);
     return parts.join(" · ");
   }
@@ -198,7 +198,7 @@ class Card {
       `reject from ${relative(proposal.threshold)} instead of 1.00 ` +
       `(raw ${short(proposal.today)} → ${short(proposal.threshold)}), ` +
       `so that ${short(100 * proposal.rate)} % of good parts are rejected. ` +
-      `Today ${proposal.rejected} of the parts are rejected, then ${proposal.would} would be. Look at these:`;
+      `Today's threshold rejects ${proposal.rejected} of the parts, the proposed one ${proposal.would}. Look at these:`;
     drawHistogram(canvas, proposal);
     const shown = `${proposal.threshold} ${parts}`;
     if (shown === this.settled) return; // the same proposal: its pictures are shown already
@@ -268,7 +268,7 @@ const gallery = {
     this.last = found.rejects.at(-1)?.name;
   },
 
-  // Returns the button that shows a reject small.
+  // Returns the button with a small picture of a reject.
   tile(reject) {
     const tile = make("button");
     const picture = Object.assign(new Image(), {
@@ -280,7 +280,7 @@ const gallery = {
     const when = known ? new Date(reject.time) : NaN;
     const moment = Number.isNaN(Number(when)) ? "" : when.toLocaleString();
     const decision = reject.review ? "review" : "reject";
-    const alone = known && reject.verdict !== decision ? `, this frame by itself ${reject.verdict}` : "";
+    const alone = known && reject.verdict !== decision ? `; verdict of this frame: ${reject.verdict}` : "";
     const caption = known ? [`${reject.source} · ${moment}`, `score ${formatScore(reject.score)}${alone}`]
       : [reject.name];
     const mark = reject.review ? [make("span", "? to review", "mark")] : [];
@@ -289,7 +289,7 @@ const gallery = {
     return tile;
   },
 
-  // Opens the dialog that shows a reject large, with and without its heat-map.
+  // Opens the dialog with large pictures of a reject, with and without its heat-map.
   view(reject, caption) {
     const dialog = $("#viewer");
     const pair = ["plain", "heat"].map((kind) =>
@@ -341,7 +341,7 @@ const gallery = {
 };
 
 $("#viewer .consider").addEventListener("click", async () => {
-  $("#viewer .effect").textContent = "Looking at what that would change…";
+  $("#viewer .effect").textContent = "Computing the effects…";
   const found = await gallery.act("consider", { reject: gallery.viewed }, 60000);
   if (found) gallery.offer(found);
   else $("#viewer .effect").textContent = "";
@@ -413,7 +413,7 @@ function show(state) {
 
 let answered = new Date(); // when the server last answered
 
-// Asks for the state and shows it, or the login, or the alarm; then does so again after a while.
+// Asks for the state, and shows it, the login or the alarm. Repeats this after a while.
 async function poll() {
   try {
     if (!document.hidden) {
@@ -428,7 +428,7 @@ async function poll() {
     const locked = error.status === 401;
     $("#login").hidden = !locked;
     if (locked) $("main").hidden = true;
-    alarm(locked ? "" : `No answer from the line since ${answered.toLocaleTimeString()}: what is shown here is old.`);
+    alarm(locked ? "" : `No answer from the line since ${answered.toLocaleTimeString()}: this page is out of date.`);
   }
   setTimeout(poll, many ? 2 * PERIOD : PERIOD);
 }

@@ -1,5 +1,5 @@
-// Collecting pictures: from the live picture by a key, a click or every few seconds, and by dropping photos. Also the
-// list of the collected pictures, and the dialog that shows one of them large.
+// Collects pictures: from the live picture by a key, a click or every few seconds, and from dropped photos. Also shows
+// the list of the collected pictures, and the dialog with a large one.
 import { $, Refused, make } from "./common.js";
 import { stage } from "./stage.js";
 import { t } from "./text.js";
@@ -15,7 +15,7 @@ export const addressOf = (product, kind, picture, how) =>
 
 export const noteText = (note) => note.text ?? t(`note.${note.code}`, { other: note.other });
 
-// The photos that were dropped onto the live picture. They are shown one after another in its place.
+// The photos that were dropped onto the live picture. They are shown one after another instead of it.
 const tray = {
   files: [], index: 0,
 
@@ -174,7 +174,7 @@ export const collect = {
     }
   },
 
-  // Opens the dialog that shows a picture large, with its notes and the buttons that move it to another kind.
+  // Opens the dialog with a large picture, its notes and the buttons that move it to another kind.
   view(kind, picture) {
     const dialog = $("#viewer");
     const product = this.app.state.product;
@@ -200,7 +200,7 @@ export const collect = {
   },
 };
 
-// Returns a button that shows a picture small, with short notes and a caption.
+// Returns a button with a small picture, short notes and a caption.
 export function tile(product, kind, picture, view, caption = "") {
   const button = make("button", "", "tile");
   button.title = picture.name;

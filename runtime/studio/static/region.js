@@ -34,7 +34,7 @@ export const region = {
     return this.app.state?.product;
   },
 
-  // Chooses a tool, and drops what was begun with another one.
+  // Chooses a tool, and drops an unfinished drawing of another tool.
   take(tool) {
     this.tool = tool;
     this.drop();
@@ -45,7 +45,7 @@ export const region = {
     stage.redraw();
   },
 
-  // Drops a drag that was begun.
+  // Drops an unfinished drag.
   drop() {
     this.drag = null;
     stage.redraw();

@@ -1,4 +1,4 @@
-// Teaching, and settling in: the scores of the collected pictures, and the threshold.
+// The steps Teach and Settle in: the scores of the collected pictures, and the threshold.
 import { $, ask, make } from "./common.js";
 import { SIGNS, collect, tile } from "./collect.js";
 import { score, t } from "./text.js";
@@ -137,7 +137,7 @@ export const settle = {
     if (!$("#judged").hidden) this.showScores(product);
   },
 
-  // Shows what the threshold in use, or the one that the user tries, decides about the collected pictures.
+  // Shows the decisions on the collected pictures, by the threshold in use or by the one that the user tries.
   showScores(product) {
     const { scores, threshold, review, pending, proposal } = this.scores;
     const tried = this.tried ?? 1;

@@ -1,4 +1,4 @@
-// The live picture in the middle. While the page is visible, it asks the server for the newest frame again and again.
+// The live picture in the middle. While the page is visible, it asks the server for the newest frame repeatedly.
 import { $, ask } from "./common.js";
 import { score, t } from "./text.js";
 

@@ -1,5 +1,5 @@
 // The studio: six steps from a source to a saved product. While the page is visible, it asks the server for the state
-// again and again. Everything that comes from the server (names, messages) is shown as text, never as markup.
+// repeatedly. Everything that comes from the server (names, messages) is shown as text, never as markup.
 import { $, alarm, ask, logIn, make } from "./common.js";
 import { collect } from "./collect.js";
 import { products } from "./products.js";
@@ -51,7 +51,7 @@ const app = {
     await this.refresh();
   },
 
-  // Goes to a step, and ends what was running in the step before.
+  // Goes to a step, and ends the activity of the step before.
   go(step) {
     this.step = step;
     collect.pause();
@@ -152,7 +152,7 @@ function summary(step, { source, product }) {
   }[step];
 }
 
-// Refreshes the page, or shows the login or the alarm; then does so again after a while.
+// Refreshes the page, or shows the login or the alarm. Repeats this after a while.
 async function poll() {
   try {
     if (!document.hidden) {

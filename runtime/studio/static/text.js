@@ -5,14 +5,14 @@ let words = {};
 
 export const language = () => document.documentElement.lang;
 
-// Returns the text of a key, with values in place of {names}. If the value of {count} is 1, the text of "key.one" is
+// Returns the text of a key, with values instead of {names}. If the value of {count} is 1, the text of "key.one" is
 // used if there is such a key.
 export function t(key, values = {}) {
   const text = (values.count === 1 && words[`${key}.one`]) || words[key] || key;
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
-// Returns the language that the user chose before, or else the browser's first language that the page has.
+// Returns the language that the user chose before, otherwise the browser's first language that the page has.
 export function preferred() {
   const wanted = [localStorage.getItem("language"), ...navigator.languages.map((code) => code.slice(0, 2))];
   return wanted.find((code) => LANGUAGES.includes(code)) ?? "en";

@@ -236,4 +236,4 @@ def test_a_changed_scene_is_told_beside_the_verdict(
     first, second, _, total = capsys.readouterr().out.splitlines()
     assert first.endswith("a.png")
     assert second.endswith("b.png  scene changed: darker")
-    assert total == f"the scene has changed in 1: {scenes[1]['sentence']}"
+    assert total == f"the scene has changed in 1 of them: {scenes[1]['sentence']}"

@@ -55,12 +55,12 @@ def test_what_is_passed_over_is_logged_by_its_ending(tmp_path: Path, caplog: pyt
     touch(tmp_path, "1.png", "2.heic", "3.HEIC", "list.csv", "b/noending")
     with caplog.at_level(logging.WARNING):
         assert names_in(tmp_path) == ["1.png"]
-    assert caplog.messages == ["4 files passed over: .csv .heic without an ending"]
+    assert caplog.messages == ["4 files skipped: .csv .heic without an ending"]
 
 
 def test_the_error_for_a_folder_without_pictures_lists_the_endings_in_it(tmp_path: Path) -> None:
     touch(tmp_path, "1.heic", "2.heic")
-    with pytest.raises(FileError, match=r"no pictures in .* \(2 files passed over: \.heic\): searched .* \.jfif"):
+    with pytest.raises(FileError, match=r"no pictures in .* \(2 files skipped: \.heic\): searched .* \.jfif"):
         find_images([tmp_path])
 
 
@@ -80,7 +80,7 @@ def test_what_goodparts_drew_is_no_photo(tmp_path: Path, caplog: pytest.LogCaptu
     picture.save(tmp_path / "photo.png")
     with caplog.at_level(logging.WARNING):
         assert names_in(tmp_path) == ["photo.png"]
-    assert caplog.messages == ["1 drawing of goodparts' own passed over"]
+    assert caplog.messages == ["1 drawing of goodparts' own skipped"]
     assert not is_drawing(tmp_path / "nothing.png")
 
 

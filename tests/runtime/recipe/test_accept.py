@@ -128,7 +128,7 @@ def test_a_change_is_written_only_over_the_recipe_it_was_made_from(
     change = preview(Recipe.open(path), engine, PHOTOS[:1])
     apply(change, path)
     assert path.read_bytes() == change.after.to_bytes()
-    with pytest.raises(RecipeError, match="has changed since the preview: look again"):
+    with pytest.raises(RecipeError, match="has changed since the preview: preview the change again"):
         apply(change, path)
     apply(undo(Recipe.open(path), None), path)
     assert path.read_bytes() == recipe_file.read_bytes()
@@ -166,7 +166,7 @@ def test_an_impossible_accept_or_undo_is_reported_in_one_line(engine: Engine, sa
         (lambda: preview(saved, engine, [shot]), SettingsError, "1.png is already in the recipe, as 1.png"),
         (lambda: preview(saved, engine, PHOTOS[:1] * 2), SettingsError, "already in the recipe, as 10.png"),
         (lambda: preview(saved, engine, []), SettingsError, "no photo to accept"),
-        (lambda: preview(saved, engine, PHOTOS[:1], max_rows=2700), SettingsError, "2700 rows stay"),
+        (lambda: preview(saved, engine, PHOTOS[:1], max_rows=2700), SettingsError, "2700 rows of the learned shots"),
         (lambda: undo(saved, engine), SettingsError, "no photo was accepted"),
         (lambda: undo(twice, engine, "3"), SettingsError, "'3' names none of the 2 accepts: give a number from 1 to 2"),
         (lambda: undo(twice, None), SettingsError, "other accepted photos remain: give the engine"),
