@@ -1,1 +1,1 @@
-"""Benchmarks of goodparts on this machine. A named peer is measured in the same run, wherever there is one."""
+"""Benchmarks of goodparts on this machine. If a benchmark names a peer, it measures the peer in the same run."""

@@ -1,6 +1,6 @@
-"""How frames arrive: one right after another, in batches, or at the rate of a camera.
+"""Patterns in which frames arrive: one right after another, in batches, or at the rate of a camera.
 
-Back to back, the next frame waits until the last one is done. A camera does not wait. A frame is due every 1/fps
+Back to back, the next frame waits until the previous frame is done. A camera does not wait. A frame is due every 1/fps
 seconds; between frames, threads go to sleep and the processor lowers its clock. Latency is measured from the moment the
 frame was due, even if the line was still busy then. The line takes the newest frame. A frame that is replaced by a
 newer one before the line takes it is missed.
@@ -23,7 +23,7 @@ StageMilliseconds = dict[str, float]
 """The milliseconds per picture of each stage of an inspection; empty for a call without stages."""
 
 WARMUP_CALLS = 3
-"""Untimed calls before the timed ones of every pattern."""
+"""The number of untimed calls before the timed calls of every pattern."""
 
 
 class Clock(NamedTuple):
@@ -41,7 +41,7 @@ class ArrivalPattern:
     """One way in which frames arrive.
 
     batch: pictures per call. fps: the camera's frames per second; None for back to back. utilisation: the share of the
-    time in which the line works. The rate follows from it and from the line's median latency back to back.
+    time in which the line works; with the line's median latency back to back, it determines the rate.
     """
 
     batch: int = 1
@@ -105,7 +105,7 @@ def call_back_to_back(call: Callable[[], StageMilliseconds], count: int, clock: 
 
 
 def call_at_rate(call: Callable[[], StageMilliseconds], fps: float, frames: int, clock: Clock = REAL) -> Latencies:
-    """Inspect the frames 0 to frames−1 of a camera that starts now: always the newest one, until the last."""
+    """Inspect the frames 0 to frames−1 of a camera that starts now: always the newest frame, until the last."""
     seconds: list[float] = []
     stages: list[StageMilliseconds] = []
     start = clock.now()
@@ -154,7 +154,7 @@ class LatencyTest:
 
 
 def merge_rounds(rounds: Iterable[Latencies]) -> Latencies:
-    """Merge the latencies of one pattern in several rounds. The merged fps is the median of the rounds'."""
+    """Merge the latencies of one pattern in several rounds. The merged fps is the median of the rounds' fps."""
     parts = list(rounds)
     rates = [part.fps for part in parts if part.fps is not None]
     return Latencies(

@@ -29,28 +29,31 @@ from .options import add_outputs
 
 BENCHMARKS = {
     "start": ("latency.start", "seconds to import, to the first verdict, to open a recipe, and to change the product"),
-    "train": ("latency.train", "a training step, beside the released PromptAD loop"),
-    "preprocess": ("latency.preprocess", "resampling a camera frame, beside Pillow and OpenCV"),
-    "search": ("latency.search", "memory search on the CPU, beside numpy, torch and faiss"),
+    "train": ("latency.train", "a training step, compared with the released PromptAD loop"),
+    "preprocess": ("latency.preprocess", "resampling a camera frame, compared with Pillow and OpenCV"),
+    "search": ("latency.search", "memory search on the CPU, compared with numpy, torch and faiss"),
     "score": ("latency.score", "scoring after the encoder and the anomaly map"),
     "pixels": ("latency.pixel_metrics", "AUROC, AUPR and PRO of all pixels of a full test set: time and memory"),
     "accept": ("studies.accept", "accepting photos on the line: the update, verdicts after it, which rows to keep"),
-    "accuracy": ("studies.accuracy", "how well `small` finds bad parts, and whether thresholds keep their rates"),
+    "accuracy": (
+        "studies.accuracy",
+        "how well `small` finds bad parts, and whether thresholds keep their false-reject rates",
+    ),
     "image-only": (
         "studies.image_only",
-        "timm's networks as image-only backbones, beside anomalib's PatchCore with the same weights",
+        "timm's networks as image-only backbones, compared with anomalib's PatchCore with the same weights",
     ),
     "scene": ("studies.scene", "how often a changed scene is found, and how often one is reported by mistake"),
     "tiles": ("studies.tiles", "a 20-pixel defect in a five-megapixel frame, without tiles and with"),
     "prompted": (
         "latency.prompted",
-        "a frame by an AnoPLe recipe beside one by a PromptAD recipe, on the same engine",
+        "the inspection of a frame with an AnoPLe recipe, compared with a PromptAD recipe on the same engine",
     ),
     "line": (
         "latency.line",
         "goodparts watch: four cameras at 30 frames a second, and its memory over 200 000 frames",
     ),
-    "gpu": ("latency.gpu", "search, scoring and resampling on a GPU, beside torch"),
+    "gpu": ("latency.gpu", "search, scoring and resampling on a GPU, compared with torch"),
     "frame": (
         "latency.frame",
         "latency of a camera frame: every precision and backend, back to back, in batches, at cameras' rates",
@@ -77,7 +80,7 @@ class BenchmarkParser(argparse.ArgumentParser):
             missing = name_what_is_missing(self._benchmark, error)
             if {"-h", "--help", "--help-all"}.isdisjoint(args or ()):
                 raise missing from error
-            self.epilog = f"{missing}; its own options are listed then"
+            self.epilog = f"{missing}; this help then lists the benchmark's own options"
         return super().parse_known_args(args, namespace)
 
 
@@ -112,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def import_benchmark(name: str) -> ModuleType:
-    """Import the module of a benchmark, or the one that compares reports."""
+    """Import the module of a benchmark, or the module that compares reports."""
     module = COMPARE if name == COMPARE else BENCHMARKS[name][0]
     return importlib.import_module(f".{module}", __package__)
 

@@ -1,4 +1,4 @@
-"""`goodparts bench compare`: two reports of one benchmark, row beside row."""
+"""`goodparts bench compare`: compares two reports of one benchmark, row by row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from goodparts.runtime.core.files import write_atomic
 
 from .options import output_file
 
-HELP = "two reports of one benchmark, row beside row"
+HELP = "compare two reports of one benchmark, row by row"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def key(row: Row) -> tuple[str, str, str]:
 
 
 def differences(first: Report, second: Report) -> list[str]:
-    """Return one line for each thing that differs: machine, versions, commit."""
+    """Return one line for each difference in machine, versions and commit."""
     first_facts, second_facts = facts(first), facts(second)
     return [
         f"{name} differs: A {first_facts.get(name, 'none')}, B {second_facts.get(name, 'none')}"

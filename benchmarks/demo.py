@@ -1,8 +1,9 @@
 """`make demo`: the whole job on drawn parts and a drawn surface, of kinds that the backbone was not trained on.
 
 It draws photos, learns each product from four good photos without torch, as `goodparts try` does, and inspects good and
-bad parts. It does so with the threshold that the four photos give, with the one after settling in on a hundred parts of
-the line, and with the one that examples of bad parts give. The photos and one sheet stay in a folder.
+bad parts. It inspects them with three thresholds: the threshold that the four photos give, the threshold after settling
+in on a hundred parts of the line, and the threshold that examples of bad parts give. The photos and one sheet stay in a
+folder.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from PIL import Image
 
 GOOD, LINE = 12, 1000
 BAD_OF_LINE = 2
-"""How many of the SETTLING_PARTS parts of the line are bad."""
+"""The number of bad parts among the SETTLING_PARTS parts of the line."""
 SIZE = (400, 400)
 SURFACE = "turned metal"
 """A surface that the backbone was not trained on."""
@@ -34,7 +35,7 @@ SURFACE_DEFECTS = "scratch", "crack", "hole", "stain", "foreign body", "drop", "
 def draw(folder: Path, kind: str) -> None:
     """Draw the photos of one product in the folders `good`, `bad/<defect>`, `line` and `bad_examples`.
 
-    `line` has parts as they come on the line: good ones, and a few bad ones.
+    `line` has the unsorted parts of a line: good parts and a few bad parts.
     """
     product = DrawnProduct(kind, LINE)
     defects = SURFACE_DEFECTS if kind == SURFACE else DEFECTS
@@ -51,7 +52,7 @@ def draw(folder: Path, kind: str) -> None:
 
 
 def run(folder: Path, kinds: Sequence[str] = (*HELD_OUT_KINDS, SURFACE)) -> list[Trial]:
-    """Draw products, try each, and write one sheet with all results, `sheet.html`."""
+    """Draw the products, try each of them, and write one sheet with all results, `sheet.html`."""
     folders = [folder / kind for kind in kinds]
     with ProcessPoolExecutor() as pool:
         list(pool.map(draw, folders, kinds))
@@ -67,7 +68,9 @@ def run(folder: Path, kinds: Sequence[str] = (*HELD_OUT_KINDS, SURFACE)) -> list
 def main() -> None:
     """Run the demo in the folder that the options name, and print the results."""
     parser = argparse.ArgumentParser(description="The whole job on drawn parts.")
-    parser.add_argument("--out", type=Path, default=Path("build/demo"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/demo"), metavar="DIR", help="folder to write to (default: %(default)s)"
+    )
     folder = parser.parse_args().out.resolve()
     for trial in run(folder):
         print("\n".join(describe_trial(trial)))

@@ -1,7 +1,7 @@
-"""`make nvidia-check`: build with NVIDIA's compiler the graphs that CI does not build with it.
+"""`make nvidia-check`: builds, with NVIDIA's compiler, the graphs that CI does not build with it.
 
 The real TensorRT-RTX parses and builds every kind of graph in every precision. It does not need the GPU that it builds
-for. A table tells how many kernels each graph has, and how many of these compute attention fused with its softmax. The
+for. A table lists how many kernels each graph has, and how many of them compute attention fused with its softmax. The
 built graphs are not run.
 """
 
@@ -63,7 +63,7 @@ class Compiled:
 
     @property
     def fused_attentions(self) -> int:
-        """How many kernels compute attention with its softmax."""
+        """The number of kernels that compute attention with its softmax."""
         return sum(FUSED_ATTENTION.match(name) is not None for name in self.kernels)
 
 
@@ -114,7 +114,7 @@ def _kernels(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def export(name: str, folder: Path) -> EngineSpec:
-    """Export a backbone's engine, or what the folder still lacks of it."""
+    """Export a backbone's engine, or the parts of it that the folder lacks."""
     backbone = Backbone.open(name, pretrained=None if name == "small" else "random")
     precisions = BACKBONES[name]
     if folder.is_dir():
@@ -152,8 +152,8 @@ def graphs(name: str, folder: Path) -> Iterator[tuple[str, Precision, Path]]:
 def main() -> None:
     """Build all graphs and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where engines are kept")
-    parser.add_argument("--results", type=Path, required=True, metavar="FILE.md", help="where the table goes")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the engines")
+    parser.add_argument("--results", type=Path, required=True, metavar="FILE.md", help="file for the table")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     open_library(TENSORRT_RTX)  # raises an error that names what is missing
@@ -170,7 +170,7 @@ def main() -> None:
 
 
 def describe(api: TensorRtApi, rows: Sequence[Sequence[str]]) -> str:
-    """Return the table as Markdown, with an account of what it proves and what it does not."""
+    """Return the table as Markdown, with a text on the facts that it proves or does not prove."""
     head = ("graph", "precision", "kernels", "fused attentions", "plan, MB", "build, s")
     table = Table("", head, rows, left=(0, 1)).as_markdown()
     return f"""# What NVIDIA's compiler makes of the graphs

@@ -15,7 +15,7 @@ from goodparts.trainer.clip.names import LARGE_NAME
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """Add --json and --markdown, the files to write."""
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the rows, the machine and the versions")
-    parser.add_argument("--markdown", type=output_file, metavar="FILE", help="write the same as Markdown")
+    parser.add_argument("--markdown", type=output_file, metavar="FILE", help="write the whole report as Markdown")
 
 
 def add_repeat(parser: argparse.ArgumentParser, default: int) -> None:
@@ -60,12 +60,12 @@ def add_precisions(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=get_args(Precision),
         dest="precisions",
-        help="measure only these (default: those of the engine, or fp32 bf16)",
+        help="measure only these precisions (default: the engine's precisions; fp32 bf16 for a new engine)",
     )
 
 
 def add_threads(parser: argparse.ArgumentParser, text: str) -> None:
-    """Add --threads. text: the help text, which tells whose threads they are."""
+    """Add --threads. text: the help text, which names the library that uses the threads."""
     parser.add_argument("--threads", type=positive_integer, metavar="N", help=text)
 
 

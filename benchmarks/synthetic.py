@@ -1,4 +1,4 @@
-"""Frames, views, features and recipes of seeded random numbers, with the shapes of real ones.
+"""Frames, views, features and recipes of seeded random numbers, with the shapes of real data.
 
 Speed depends only on the shapes. This module does not need torch.
 """

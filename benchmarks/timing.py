@@ -128,7 +128,7 @@ class Worker(Generic[T]):
         process_end.close()
 
     def __call__(self, settle: int) -> tuple[float, T]:
-        """Take a turn. Raise what the call raised, or BackendError if the process has ended."""
+        """Take a turn. Raise the error of the call, or BackendError if the process has ended."""
         seconds, result = self._request(settle)
         return seconds, result
 
@@ -145,7 +145,7 @@ class Worker(Generic[T]):
         return answer
 
     def check(self) -> None:
-        """Wait until the call is prepared. Raise what its preparation raised."""
+        """Wait until the call is prepared. Raise the error of a failed preparation."""
         self._request(None)
 
     def __enter__(self) -> Worker[T]:

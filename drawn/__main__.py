@@ -23,8 +23,8 @@ def draw_photos(folder: Path, kind: str, good: int, line: int, bad: int, seed: i
     """Draw photos of one product and save them as PNG.
 
     Args:
-        folder: The folder that gets good/, line/ (parts as they come) and bad/. A bad part's file name ends in its
-            defect.
+        folder: The folder that gets good/, line/ (good and bad parts in the order of a line) and bad/. A bad part's
+            file name ends in its defect.
         kind: One of KINDS.
         good: How many photos to draw in good/.
         line: How many photos to draw in line/; every tenth part is bad.
@@ -49,8 +49,9 @@ def draw_photos(folder: Path, kind: str, good: int, line: int, bad: int, seed: i
 def main() -> None:
     """Run `python -m goodparts.drawn`."""
     parser = argparse.ArgumentParser(prog="python -m goodparts.drawn", description="Draw photos of a part.")
-    parser.add_argument("--out", type=Path, default=Path("photos"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--kind", choices=KINDS, default="gear", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("photos"), metavar="DIR",
+                        help="folder for the photos (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--kind", choices=KINDS, default="gear", help="kind of part (default: %(default)s)")
     parser.add_argument("--good", type=int, default=4, metavar="N", help="good photos in good/ (default: %(default)s)")
     parser.add_argument("--line", type=int, default=40, metavar="N",
                         help="parts in line/, every tenth of them bad (default: %(default)s)")  # fmt: skip

@@ -1,7 +1,8 @@
 """More defects, for surfaces that look like photographs: faint, soft or large ones that defects.py does not have.
 
-Each changes a site's colour in place, as those of defects.py do. They are kept out of defects.BY_NAME because drawn
-parts take their defects from it in turn: every measurement on drawn parts depends on its order.
+Each function changes a site's colour in place, as the functions of defects.py do. These defects are not in
+defects.BY_NAME, because drawn parts take their defects from that table in turn: every measurement on drawn parts
+depends on its order.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def smear(site: Site) -> None:
 
 
 def pores(site: Site) -> None:
-    """Draw a group of small dark pits, each with a lit far bank.
+    """Draw a group of small dark pits, each with a lit far edge.
 
     Args:
         site: Where to draw; its colour changes in place.

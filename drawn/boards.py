@@ -58,7 +58,7 @@ def circuit_board(design: Generator) -> Painter:
     """Return the painter of a board with traces, vias, chips and small components; the design places them.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     mask = hsv(design.choice((0.36, 0.4, 0.6, 0.64, 0.0, 0.75)), design.uniform(0.5, 0.85), design.uniform(0.22, 0.5))
     if design.random() < 0.2:
@@ -112,7 +112,7 @@ def microchip(design: Generator) -> Painter:
     """Return the painter of a moulded package with a row of legs on two or four sides and a printed mark.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     body = hsv(design.random(), design.uniform(0, 0.1), design.uniform(0.12, 0.3))
     leg, ink = metal(design), hsv(0.15, 0.05, design.uniform(0.45, 0.8))
@@ -152,7 +152,7 @@ def cable(design: Generator) -> Painter:
     """Return the painter of a cable's cut end: a sheath, insulated cores and the strands in them.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     sheath, strand = plastic(design), hsv(0.06, design.uniform(0.2, 0.55), design.uniform(0.6, 0.8))
     cores = int(design.choice((3, 3, 4)))

@@ -23,7 +23,7 @@ Colour = tuple[float, float, float]
 
 
 def triangular(rng: Generator, shape: tuple[int, ...]) -> Plane:
-    """Return noise of zero mean and unit spread. Its distribution is triangular, which is faster than a normal one.
+    """Return noise of zero mean and unit spread, from a triangular distribution, which is faster than a normal one.
 
     Args:
         rng: The generator that draws it.
@@ -123,7 +123,7 @@ class Frame:
 
         Args:
             cell: The side of its cells, in units.
-            along: How many times as long the cells are in direction `angle`.
+            along: The ratio of the cells' length in direction `angle` to `cell`.
             angle: The direction, in radians of the part's coordinates.
         """
         height, width = self.shape
@@ -182,7 +182,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Layer:
-    """A part before it lies on anything.
+    """A part without the ground that it lies on.
 
     Attributes:
         colour: Its colours, [3,H,W].
@@ -195,7 +195,7 @@ class Layer:
 
 
 Painter = Callable[[Frame], Layer]
-"""A function that draws one piece of a product. What all pieces share was drawn before, with the product's design."""
+"""A function that draws one piece of a product. The product's design, which all pieces share, is drawn before."""
 
 
 def solid(frame: Frame, colour: Colour, shade: Plane | float = 1.0) -> Plane:
@@ -204,7 +204,7 @@ def solid(frame: Frame, colour: Colour, shade: Plane | float = 1.0) -> Plane:
     Args:
         frame: The picture.
         colour: The colour.
-        shade: The factor of every pixel, [H,W], or of all.
+        shade: The factor of each pixel, [H,W], or one factor for all pixels.
     """
     plane = np.broadcast_to(np.asarray(shade, dtype=np.float32), frame.shape)
     return np.asarray(colour, dtype=np.float32)[:, None, None] * plane
@@ -216,7 +216,7 @@ def lay(under: Plane, alpha: Plane, over: Plane | Colour) -> None:
     Args:
         under: The picture, [3,H,W].
         alpha: The opacity, [H,W], 0 to 1.
-        over: What to paint, [3,H,W], or one colour.
+        over: The colours to paint, [3,H,W], or one colour.
     """
     top = np.asarray(over, dtype=np.float32)
     under += alpha * ((top if top.ndim == 3 else top[:, None, None]) - under)
@@ -269,12 +269,12 @@ def polygon(x: Plane, y: Plane, sides: int, inradius: float) -> Plane:
 
 
 def around(x: Plane, y: Plane, count: int) -> tuple[Plane, Plane]:
-    """Fold the plane so that what is drawn at positive x repeats around the origin.
+    """Fold the plane so that a shape at positive x repeats around the origin.
 
     Args:
         x: Coordinates [H,W].
         y: Coordinates [H,W].
-        count: How often it repeats.
+        count: The number of repetitions.
 
     Returns:
         The folded x and y, [H,W] each.
@@ -287,7 +287,7 @@ def around(x: Plane, y: Plane, count: int) -> tuple[Plane, Plane]:
 
 
 def repeat(x: Plane, pitch: float) -> Plane:
-    """Fold a coordinate so that what is drawn at 0 repeats.
+    """Fold a coordinate so that a shape at 0 repeats.
 
     Args:
         x: The coordinate, [H,W].
@@ -340,7 +340,7 @@ def luminance(colour: Colour | Plane) -> float:
     """Return the luma of a colour, 0 to 255 (ITU-R BT.601).
 
     Args:
-        colour: A colour, or pixels [3,…], of which the mean counts.
+        colour: A colour, or pixels [3,…], whose mean colour is taken.
     """
     red, green, blue = (float(np.mean(channel)) for channel in colour)
     return 0.299 * red + 0.587 * green + 0.114 * blue

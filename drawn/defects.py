@@ -203,7 +203,7 @@ def bend(site: Site) -> None:
 def wrong_colour(site: Site) -> None:
     """Give a sharply bounded patch another colour; its relief stays.
 
-    Where most of the patch has the tone of its centre, only what has that tone changes.
+    If most of the patch has the tone of its centre, only the pixels of that tone change.
 
     Args:
         site: Where to draw; its colour changes in place.
@@ -285,7 +285,7 @@ class Defect:
         draw: Draws it on a site.
         where: Where it lies: inside the part, along it, or at its edge.
         shares: Its shortest and longest extent, as shares of the picture's shorter side.
-        fill: The least area that it covers, as a share of its extent squared.
+        fill: The smallest area that it covers, as a share of its extent squared.
     """
 
     draw: Callable[[Site], None]

@@ -1,6 +1,6 @@
 """Objects: kinds that lie on something.
 
-A function draws at random what a product's pieces share, and returns the painter of one piece.
+A function draws the design that a product's pieces share, and returns the painter of one piece.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .canvas import (
 
 
 def _turned(design: Generator, strength: float = 0.12) -> tuple[float, float]:
-    """Draw at random how strong the reflections of a turned metal face are, and at what angle in radians they lie."""
+    """Draw the strength of the reflections of a turned metal face, and their angle in radians, at random."""
     return strength * design.uniform(0.5, 1.3), design.uniform(0, math.pi)
 
 
@@ -46,7 +46,7 @@ def nut(design: Generator) -> Painter:
     """Return the painter of a nut with six or four sides, seen along its threaded bore.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base, radius = metal(design), design.uniform(0.5, 0.72)
     hole, pitch = radius * design.uniform(0.5, 0.62), design.uniform(0.03, 0.05)
@@ -74,7 +74,7 @@ def washer(design: Generator) -> Painter:
     """Return the painter of a flat ring of turned metal.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base, radius = metal(design), design.uniform(0.55, 0.85)
     hole = radius * design.uniform(0.35, 0.65)
@@ -96,7 +96,7 @@ def gear(design: Generator) -> Painter:
     """Return the painter of a spur gear with a bore, a hub and sometimes windows in its web.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base = metal(design) if design.random() < 0.75 else plastic(design)
     teeth, radius = int(design.integers(14, 30)), design.uniform(0.65, 0.8)
@@ -128,7 +128,7 @@ def screw_head(design: Generator) -> Painter:
     """Return the painter of a domed screw head with a slot, a cross, a hexagon or a star.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base, radius = metal(design), design.uniform(0.5, 0.8)
     recess = design.choice(("slot", "cross", "hexagon", "star"))
@@ -160,7 +160,7 @@ def bearing(design: Generator) -> Painter:
     """Return the painter of a ball bearing, seen along its axis.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base, cage = metal(design), metal(design)
     radius, balls = design.uniform(0.7, 0.85), int(design.integers(7, 13))
@@ -188,7 +188,7 @@ def spring(design: Generator) -> Painter:
     """Return the painter of a coil spring, seen from the side.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base = metal(design)
     half, radius = design.uniform(0.65, 0.85), design.uniform(0.3, 0.5)
@@ -218,7 +218,7 @@ def bottle_mouth(design: Generator) -> Painter:
     """Return the painter of a bottle's glass mouth, seen from above.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     glass = hsv(design.choice((0.07, 0.09, 0.3, 0.36, 0.55)), design.uniform(0.15, 0.8), design.uniform(0.22, 0.65))
     radius = design.uniform(0.72, 0.88)
@@ -247,7 +247,7 @@ def button(design: Generator) -> Painter:
     """Return the painter of a button with two or four holes.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base, radius = plastic(design), design.uniform(0.6, 0.82)
     holes = int(design.choice((2, 4)))
@@ -272,7 +272,7 @@ def pill(design: Generator) -> Painter:
     """Return the painter of a round or oval tablet with specks, sometimes with a score line.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base = hsv(design.random(), design.uniform(0, 0.35), design.uniform(0.75, 0.97))
     half = design.uniform(0.55, 0.8)
@@ -298,7 +298,7 @@ def capsule(design: Generator) -> Painter:
     """Return the painter of a capsule of two halves, the cap slightly thicker than the body.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     cap, body = plastic(design), hsv(design.random(), design.uniform(0, 0.5), design.uniform(0.7, 0.95))
     half, radius = design.uniform(0.7, 0.86), design.uniform(0.24, 0.34)
@@ -325,7 +325,7 @@ def connector(design: Generator) -> Painter:
     """Return the painter of a plastic connector: one to three rows of pins in a shell with a key.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     shell, pin = plastic(design), metal(design)
     columns, rows = int(design.integers(4, 9)), int(design.choice((1, 2, 2, 3)))
@@ -360,7 +360,7 @@ def glass_plate(design: Generator) -> Painter:
     """Return the painter of a tinted glass plate with bevelled edges and a streak of reflected light.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     tint = hsv(design.uniform(0.3, 0.65), design.uniform(0.05, 0.25), design.uniform(0.35, 0.9))
     half_width, half_height = design.uniform(0.6, 0.85), design.uniform(0.5, 0.85)

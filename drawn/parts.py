@@ -1,4 +1,4 @@
-"""What can be drawn: kinds of parts, surfaces and defects, and which of them the small backbone is not trained on."""
+"""Names of everything that can be drawn, and of the kinds and defects that the small backbone is not trained on."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ TEXTURES: tuple[str, ...] = ("tile", "woven cloth", "leather", "brushed metal", 
 DEFECTS: tuple[str, ...] = tuple(defects.BY_NAME)
 """The defects of drawn parts."""
 HELD_OUT_KINDS: tuple[str, ...] = ("gear", "connector", "leather")
-"""Kept out of the training of the small backbone."""
+"""The kinds that are kept out of the training of the small backbone."""
 HELD_OUT_DEFECTS: tuple[str, ...] = ("bend", "foreign body")
-"""Kept out of the training of the small backbone."""
+"""The defects that are kept out of the training of the small backbone."""
 
 SURFACES: dict[str, Callable[[Generator], Painter]] = {
     "stone": surfaces.stone,
@@ -71,4 +71,5 @@ BLEMISHES: tuple[str, ...] = tuple(blemishes.BLEMISHES)
 HELD_OUT_SURFACES: tuple[str, ...] = ("marble", "canvas", "turned metal")
 HELD_OUT_PICTURES: tuple[str, ...] = ("brick", "coins")
 HELD_OUT_BLEMISHES: tuple[str, ...] = ("drop", "crease", "rust")
-"""Kept out of the training of the small backbone, which is chosen by how well it does on them."""
+"""Surfaces, pictures and defects that are kept out of the training of the small backbone. The training keeps the
+weights that are best on the held-out products."""

@@ -1,6 +1,6 @@
-"""Photos of drawn parts: good ones, and ones with a defect whose mask is exact.
+"""Photos of drawn parts: good parts, and parts with a defect whose mask is exact.
 
-A `DrawnProduct` is one product under one camera. Its pieces differ in pose, in texture and in what the camera adds. Two
+A `DrawnProduct` is one product under one camera. Its pieces differ in pose, in texture and in the camera's noise. Two
 products of one kind differ in design, light and camera.
 """
 
@@ -57,11 +57,11 @@ class DrawnPair:
 class DrawnProduct:
     """One product under one camera.
 
-    What does not change from piece to piece is drawn at random from the seed.
+    Every property that all pieces share is drawn at random from the seed.
     """
 
     def __init__(self, kind: str, seed: int, skin: str | None = None, ground: str | None = None) -> None:
-        """Design what the product's pieces share.
+        """Design the product, with all properties that its pieces share.
 
         Args:
             kind: One of KINDS, or one of SURFACES or PICTURES, which fill the picture.
@@ -131,7 +131,7 @@ class DrawnProduct:
             seed: Tells pieces apart. A piece is the same with and without a defect.
             defect: One of parts.DEFECTS or parts.BLEMISHES, or None for a good piece.
             size: Height and width in pixels.
-            extent: The defect's longest side in pixels; None draws that at random.
+            extent: The defect's longest side in pixels; None draws it at random.
             strength: The share of the defect's change that is shown, above 0 and up to 1.
 
         Raises:
@@ -147,7 +147,7 @@ class DrawnProduct:
     def pair(
         self, seed: int, defect: str, size: tuple[int, int] = (192, 192), *, extent: float | None = None
     ) -> DrawnPair:
-        """Return what `photo` shows, before lamp and camera, without and with the defect.
+        """Return the piece of `photo` without and with the defect, before lamp and camera change the picture.
 
         Args:
             seed: As in `photo`.

@@ -30,7 +30,7 @@ class Piece:
     cover: Plane
     """How much of each pixel the part covers, [H,W], 0 to 1."""
     ground: Plane
-    """What lies under the part, [3,H,W]."""
+    """The ground under the part, [3,H,W]."""
     light: float
     """The lamp's direction in the picture, in radians."""
 
@@ -43,13 +43,13 @@ class Piece:
     ) -> tuple[Plane, NDArray[np.bool_]]:
         """Return the piece with a defect, and the defect's mask.
 
-        The defect is drawn at up to 8 different places, until it is as long as it should be and plain to see. The best
+        The defect is drawn at up to 8 different places, until it has the right length and is clearly visible. The best
         drawing is returned.
 
         Args:
             defect: Its name, one of DRAWABLE.
             rng: The generator that draws it.
-            extent: Its longest side in pixels; None draws that at random.
+            extent: Its longest side in pixels; None draws it at random.
             strength: The share of the change that is shown, above 0 and up to 1.
 
         Returns:
@@ -159,7 +159,7 @@ def _mean3(change: Plane) -> Plane:
 
 
 def _quality(mask: NDArray[np.bool_], change: Plane, length: float, fill: float) -> float:
-    """Return 1 if the mask is about as long as it should be and the change is plain, else less; 0 without a change."""
+    """Return 1 if the mask has about the right length and the change is clear, otherwise less; 0 without a change."""
     if not mask.any():
         return 0.0
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

@@ -24,7 +24,7 @@ class Site:
     cover: Plane
     """How much of each pixel the part covers, [H,W], 0 to 1."""
     ground: Plane
-    """What lies under the part, [3,H,W]."""
+    """The ground under the part, [3,H,W]."""
     centre: tuple[float, float]
     """x and y in pixels of the window."""
     angle: float
@@ -122,10 +122,10 @@ class Site:
         return self.filled(*quads, values=values.astype(np.int64), blur=blur)
 
     def other_colour(self, apart: float, *choices: Colour) -> Colour:
-        """Return a colour that differs clearly from the part's around the centre.
+        """Return a colour that differs clearly from the part's colour around the centre.
 
         Args:
-            apart: The least difference in at least one channel, 0 to 255.
+            apart: The smallest difference in at least one channel, 0 to 255.
             choices: The colours to prefer; otherwise any colour.
         """
         tone = self.tone
@@ -144,7 +144,7 @@ def shifted(tone: Colour, by: float) -> Colour:
 
     Args:
         tone: The colour.
-        by: What to add to each channel.
+        by: The number that is added to each channel.
     """
     red, green, blue = (min(max(channel + by, 0.0), 255.0) for channel in tone)
     return red, green, blue

@@ -1,7 +1,7 @@
 """Surfaces that fill the picture and look like photographs of materials rather than like drawings.
 
-A function draws at random what a product's pieces share, and returns the painter of one piece, as in textures.py. Most
-of them shape noise by its spectrum, which is what photographs of rough surfaces have in common.
+A function draws the design that a product's pieces share, and returns the painter of one piece, as in textures.py. Most
+functions shape noise by its spectrum, because photographs of rough surfaces have similar spectra.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def spectral_noise(
         slope: 0 for white noise, 1 for 1/f, 2 for clouds.
         finest: The shortest wavelength, in units.
         coarsest: The longest wavelength, in units.
-        stretch: How many times as long features are in direction `angle`.
+        stretch: The ratio of the features' length in direction `angle` to their width.
         angle: The direction, in radians of the picture.
     """
     height, width = frame.shape
@@ -71,7 +71,7 @@ def stone(design: Generator) -> Painter:
     """Return the painter of coloured noise of any spectrum, sometimes stretched: stone, plaster, paper, rubber, foam.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     dark, bright = _two_tones(design, (0.08, 0.5))
     slope, finest, coarsest = design.uniform(0.2, 1.8), design.uniform(0.008, 0.06), design.uniform(0.1, 1.2)
@@ -90,7 +90,7 @@ def cast_metal(design: Generator) -> Painter:
     """Return the painter of a rough relief under a slanting light, with pores.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base = metal(design)
     slope, finest, coarsest = design.uniform(0.6, 1.5), design.uniform(0.01, 0.03), design.uniform(0.08, 0.4)
@@ -110,7 +110,7 @@ def ground_metal(design: Generator) -> Painter:
     """Return the painter of short grinding marks in one direction, with cloudy reflections across them.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     dark, bright = _two_tones(design, (0.06, 0.3))
     angle, stretch = design.uniform(0, math.pi), design.uniform(6, 40)
@@ -131,7 +131,7 @@ def crystals(design: Generator) -> Painter:
     They look like galvanised sheet, cast silicon or broken glass.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     dark, bright = _two_tones(design, (0.1, 0.45))
     count = int(design.integers(30, 400))
@@ -164,7 +164,7 @@ def ribs(design: Generator) -> Painter:
     """Return the painter of a profile that repeats in one direction: corrugated sheet, threads, seams, barred panels.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     dark, bright = _two_tones(design, (0.15, 0.6))
     pitch, angle = design.uniform(0.05, 0.6), design.choice((0.0, math.pi / 2, design.uniform(0, math.pi)))
@@ -190,7 +190,7 @@ def lattice(design: Generator) -> Painter:
     """Return the painter of a motif that repeats in two directions: perforated sheet, knurls, netting, studs.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     dark, bright = _two_tones(design, (0.2, 0.7))
     pitch, angle = design.uniform(0.1, 0.4), design.uniform(0, math.pi / 2)
@@ -218,7 +218,7 @@ def marble(design: Generator) -> Painter:
     """Return the painter of bands bent by noise, with sharp veins.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     dark, bright = _two_tones(design, (0.15, 0.6))
     pitch, angle, bend = design.uniform(0.2, 1.0), design.uniform(0, math.pi), design.uniform(0.3, 1.5)
@@ -238,7 +238,7 @@ def speckle(design: Generator) -> Painter:
     """Return the painter of spots of several sizes on a ground: granite, recycled plastic, sprayed paint, crumb.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     ground = plastic(design)
     spots = [
@@ -260,7 +260,7 @@ def turned_metal(design: Generator) -> Painter:
     """Return the painter of concentric turning marks and the bright sectors that a lamp makes on them.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base = metal(design)
     centre = design.uniform(-1.5, 1.5, 2)
@@ -286,7 +286,7 @@ def paint_coat(design: Generator) -> Painter:
     """Return the painter of a smooth, slightly wavy coat with soft reflections.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base = plastic(design)
     waves, cell, gloss = design.uniform(0.005, 0.06), design.uniform(0.03, 0.2), design.uniform(0.0, 0.35)
@@ -308,7 +308,7 @@ def fibres(design: Generator) -> Painter:
     """Return the painter of layers of short strands in many directions: felt, paper, chipboard, carbon mat.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     dark, bright = _two_tones(design, (0.15, 0.5))
     spread, main = design.uniform(0.1, math.pi / 2), design.uniform(0, math.pi)
@@ -329,7 +329,7 @@ def weave(design: Generator) -> Painter:
     """Return the painter of interlaced bands seen from near: canvas, belt webbing, glass cloth.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     warp, weft = plastic(design), plastic(design)
     if design.random() < 0.6:
@@ -361,7 +361,7 @@ def print_sheet(design: Generator) -> Painter:
     """Return the painter of a printed label: rows of marks, bars, boxes and discs; the design places them.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     ground, inks = plastic(design), [plastic(design) for _ in range(3)]
     shapes = [
@@ -405,7 +405,7 @@ def assembly(design: Generator) -> Painter:
     The design places them.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     tones = [metal(design) if design.random() < 0.6 else plastic(design) for _ in range(3)]
     parts = [
@@ -456,7 +456,7 @@ def skinned(painter: Painter, skin: Painter, strength: float) -> Painter:
 
 
 def relief_of(colour: Plane, strength: float) -> Plane:
-    """Return how much brighter than its mean a surface is in each pixel, [H,W], 0.2 to 3 before the power.
+    """Return each pixel's brightness divided by the surface's mean brightness, [H,W], 0.2 to 3 before the power.
 
     Args:
         colour: The surface, [3,H,W].

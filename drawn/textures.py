@@ -1,6 +1,6 @@
 """Kinds that fill the picture.
 
-A function draws at random what a product's pieces share, and returns the painter of one piece.
+A function draws the design that a product's pieces share, and returns the painter of one piece.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def tile(design: Generator) -> Painter:
     """Return the painter of terrazzo or granite: chips of two colours in a ground.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     ground = hsv(design.random(), design.uniform(0, 0.18), design.uniform(0.45, 0.92))
     grey = design.uniform(-0.35, 0.3)
@@ -47,7 +47,7 @@ def woven_cloth(design: Generator) -> Painter:
     """Return the painter of a plain weave or a twill of two threads.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     warp = plastic(design)
     weft = scaled(warp, design.uniform(0.7, 1.25)) if design.random() < 0.6 else plastic(design)
@@ -83,7 +83,7 @@ def leather(design: Generator) -> Painter:
     SIGGRAPH 1996).
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base = hsv(design.uniform(0.02, 0.1), design.uniform(0.2, 0.7), design.uniform(0.18, 0.6))
     if design.random() < 0.35:
@@ -118,7 +118,7 @@ def brushed_metal(design: Generator) -> Painter:
     """Return the painter of fine streaks in one direction with a broad reflection across them.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base = metal(design)
     angle = design.choice((0, math.pi / 2, design.uniform(0, math.pi))) + design.uniform(-0.05, 0.05)
@@ -141,7 +141,7 @@ def wire_mesh(design: Generator) -> Painter:
     """Return the painter of two sets of wires, woven over and under each other; the ground shows between them.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base = metal(design) if design.random() < 0.7 else plastic(design)
     pitch = design.uniform(0.16, 0.36)
@@ -169,7 +169,7 @@ def wood(design: Generator) -> Painter:
     """Return the painter of wood: long annual rings, and pores along the grain.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base = hsv(design.uniform(0.05, 0.11), design.uniform(0.25, 0.6), design.uniform(0.4, 0.88))
     angle = design.choice((0, math.pi / 2)) + design.uniform(-0.08, 0.08)
@@ -193,7 +193,7 @@ def carpet(design: Generator) -> Painter:
     """Return the painter of loops in rows, each loop with its own tone.
 
     Args:
-        design: The generator of random numbers that draws what the product's pieces share.
+        design: The source of randomness for the design that the product's pieces share.
     """
     base = plastic(design)
     pitch = design.uniform(0.04, 0.08)

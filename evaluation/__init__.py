@@ -1,1 +1,1 @@
-"""How well methods find defects, measured on data sets through the engine that will run them."""
+"""Measures on data sets how well methods find defects, through the engine that will run them."""

@@ -1,6 +1,6 @@
 """`goodparts evaluate`: measure how good methods are on data sets, through the engine that will run them.
 
-What needs torch or scipy is imported where it is used, so that the command can print its help without them.
+Modules that need torch or scipy are imported where they are used, so that the command can print its help without them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "each shot turned and mirrored")  # fmt: skip
     parser.add_argument("--engine", metavar="DIR",
                         help="engine folder, which determines the backbone; made if it does not exist (default: the "
-                             "one that ships with goodparts, or one in --out if that lacks something)")  # fmt: skip
+                             "one that ships with goodparts if it suffices, otherwise one in --out)")  # fmt: skip
     parser.add_argument("--backend", help=f"auto (default), {', '.join(BACKENDS)}")
     parser.add_argument("--precision", choices=get_args(Precision), help="precision of the engine (default fp32)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the inference library")
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="also measure the learning step that is best on the test data, in separate columns; "
                              "slow")  # fmt: skip
     parser.add_argument("--decide", action="store_true",
-                        help="compare fusions and temperatures, and recommend those to use")  # fmt: skip
+                        help="compare fusions and temperatures, and recommend which to use")  # fmt: skip
     parser.add_argument("--official", metavar="DIR",
                         help="reproduce the released evaluation of PromptAD, with the shots that "
                              f"DIR/<category>/{SHOTS_NAME} lists")  # fmt: skip
@@ -111,12 +111,12 @@ def evaluate(data: str | Path, out: str | Path, **options: Any) -> Summary:
         data: A data set, one of its categories, or a folder with good/ and bad/; "drawn" for all kinds of drawn parts.
         out: The folder for results.csv, .json, .md and .html, made if it does not exist. Measurements that an earlier
             run finished there are not repeated.
-        options: Further options of the command by their names, with _ in place of -. Options with several values, such
+        options: Further options of the command by their names, with _ instead of -. Options with several values, such
             as `shots`, `method` and `category`, take a list; switches, such as `oracle` and `torch`, take True.
             `goodparts evaluate --help-all` describes all options.
 
     Returns:
-        The metrics, averaged over seeds. Its `rows` are those of the tables in results.md, the means over all
+        The metrics, averaged over seeds. Its `rows` are the rows of the tables in results.md, the means over all
         categories first; `evaluation.measurements` are the single measurements.
 
     Raises:
@@ -136,13 +136,13 @@ def evaluate(data: str | Path, out: str | Path, **options: Any) -> Summary:
 
 
 def run_sweep(sweep: Sweep) -> tuple[Summary, list[str]]:
-    """Measure what a sweep asks for, and write its results.
+    """Run the measurements that a sweep asks for, and write the results.
 
     Args:
         sweep: The options of the evaluation.
 
     Returns:
-        The metrics, and lines that describe what was measured.
+        The metrics, and lines that describe the evaluation.
     """
     from .plan import find_categories, open_plan
     from .report.decide import recommend
@@ -170,10 +170,10 @@ def run_sweep(sweep: Sweep) -> tuple[Summary, list[str]]:
 
 
 def describe(plan: EvaluationPlan, categories: int, engine: Engine) -> list[str]:
-    """Return lines that describe what was measured.
+    """Return lines that describe the evaluation.
 
     Args:
-        plan: What was measured.
+        plan: The plan of the evaluation.
         categories: The number of measured categories.
         engine: The deployed engine.
     """

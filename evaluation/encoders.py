@@ -37,10 +37,10 @@ class MethodGroup(NamedTuple):
 class CategoryEncoders:
     """The photos of a category, and their features on the plan's backends, on torch and on methods' own encoders.
 
-    It is a context manager, which closes at its end what was opened.
+    It is a context manager, which closes all stores of photos and features at its end.
 
     Args:
-        plan: What is measured.
+        plan: The plan of the evaluation.
         split: The category.
         result: Receives a remark for each method whose encoder cannot be opened.
 
@@ -99,7 +99,7 @@ class CategoryEncoders:
         return groups
 
     def _has_prompted_graph(self, method: Method) -> bool:
-        """Return whether the deployed engine's prompted graph reads what the method learns."""
+        """Return whether the deployed engine's prompted graph reads the conditions that the method learns."""
         prompted = self._plan.backends[0].prompted
         if prompted is None or method.conditions is None:
             return False

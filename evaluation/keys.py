@@ -60,7 +60,7 @@ class CategoryKeys:
     """Makes the keys of a category's measurements.
 
     Args:
-        plan: What is measured.
+        plan: The plan of the evaluation.
         split: The category.
     """
 

@@ -15,7 +15,7 @@ MAX_MISTAKES = 12
 
 
 class Mistake(msgspec.Struct, frozen=True):
-    """A good photo that scores as high as bad ones, or a bad photo that scores as low as good ones.
+    """A good photo that scores as high as bad photos, or a bad photo that scores as low as good photos.
 
     Attributes:
         index: The photo's index in the split's test photos.
@@ -55,8 +55,8 @@ def find_mistakes(bad: Flags, scores: Floats, grids: Floats, indices: Sequence[i
 def mistake_sizes(bad: Flags, scores: Floats) -> Floats:
     """Return how wrong each score is, float32 [N], from 0 to 1.
 
-    For a good photo it is the share of bad ones that score no higher. For a bad photo it is the share of good ones that
-    score no lower. A photo on the right side of all photos of the other kind has 0.
+    For a good photo it is the share of bad photos that score no higher. For a bad photo it is the share of good photos
+    that score no lower. A photo on the right side of all photos of the other kind has 0.
 
     Args:
         bad: Which photos are bad, bool [N].

@@ -2,8 +2,8 @@
 
 The peculiarities have the numbers D1 to D3 in docs/promptad.md. Every picture is first resized to 1024×1024, with the
 same bits as from OpenCV, and then to the encoder's size. Test photos enter in the order blue, green, red; photos to
-learn from enter as RGB. A mask is resized by nearest neighbours, and every value above 0 is defective. Shots come from
-a list.
+learn from enter as RGB. A mask is resized by nearest-neighbour interpolation, and every value above 0 is defective.
+Shots come from a list.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ DIFFERENCES = (
     "as released: pictures to 1024×1024, then the encoder's size (D1); test photos in BGR order (D2); fusion of raw "
     "scores (D18), the memory's maximum of the un-smoothed map (D14), CLIP's logit scale without exp (D10), squared "
     "distances over the second axis (D11, D12), learnable tokens before the name (D8), cyclic pairs (D9)",
-    "not as released: the list of good photos is sorted, which the code's is not, so an index may mean another photo "
+    "not as released: the list of good photos is sorted, unlike the code's list, so an index may mean another photo "
     "(D3); prompts are learned in fp32, not fp16 (D5), from another random start; the last step counts, and the best "
-    "one on the test data, which the code reports, is in separate columns with --oracle (D13)",
+    "step on the test data, which the code reports, is in separate columns with --oracle (D13)",
 )
-"""What a report tells about the protocol, and where it differs from the released code."""
+"""The lines of a report on the protocol, and on its differences from the released code."""
 
 
 class OfficialPhotos(Photos):
@@ -105,7 +105,7 @@ def _neighbours(side: int, size: int, hold_ends: bool) -> tuple[Indices, Indices
 
 
 def official_truth(sample: Sample) -> Truth:
-    """Read a sample's mask, resized by nearest neighbours to 1024, then to the size of anomaly maps.
+    """Read a sample's mask, resized by nearest-neighbour interpolation to 1024, then to the size of anomaly maps.
 
     Args:
         sample: A test photo.

@@ -1,4 +1,4 @@
-"""The plan of an evaluation, opened from its options: what is measured, and on which backends."""
+"""The plan of an evaluation, opened from its options: the data set, the methods and the backends to measure."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class MeasuredBackend:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What is measured of every category.
+    """The plan of an evaluation, which is the same for every category.
 
     Attributes:
         data: The data set.
@@ -97,7 +97,7 @@ class EvaluationPlan:
 
 
 def open_plan(sweep: Sweep) -> tuple[EvaluationPlan, Engine]:
-    """Open everything that measuring needs; an engine that does not exist is made.
+    """Open everything that the measurements need; make the engine if it does not exist.
 
     Args:
         sweep: The options of the evaluation.
@@ -116,7 +116,7 @@ def open_plan(sweep: Sweep) -> tuple[EvaluationPlan, Engine]:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if _lacks_engine(sweep):
-        run_in_process(_make_engine, sweep)  # a process of its own gives its 0.7 GB back
+        run_in_process(_make_engine, sweep)  # a separate process frees its 0.7 GB when it ends
     engine, backbone = _open_engine(sweep)
     backends = [_engine_backend(engine, sweep)]
     if sweep.torch:
@@ -137,7 +137,7 @@ def open_plan(sweep: Sweep) -> tuple[EvaluationPlan, Engine]:
 
 
 def open_sweep_data(sweep: Sweep) -> DataSet:
-    """Open the data set; drawn parts are drawn beside the results unless they are there already.
+    """Open the data set; drawn parts are drawn into the results' folder unless they exist there already.
 
     Args:
         sweep: The options of the evaluation.
@@ -215,7 +215,7 @@ def _make_engine(sweep: Sweep) -> None:
 def _open_engine(sweep: Sweep) -> tuple[Engine, Callable[[], Backbone]]:
     """Open the engine, and return it with a function that opens its backbone on the first call.
 
-    Raises EngineError if the two do not belong together.
+    Raises EngineError if engine and backbone do not belong together.
     """
     folder = sweep.engine_folder
     engine = Engine.open(
@@ -240,7 +240,7 @@ def _open_engine(sweep: Sweep) -> tuple[Engine, Callable[[], Backbone]]:
 
 
 def _open_backbone(sweep: Sweep, encoder: Encoder | None = None) -> Backbone:
-    """Open the backbone that the options name; what they do not name is taken from the encoder, if there is one."""
+    """Open the backbone that the options name; options that are missing are taken from the encoder, if there is one."""
     options = argparse.Namespace(
         backbone=sweep.backbone or (encoder.backbone if encoder else DEFAULT_NAME),
         pretrained=sweep.pretrained,

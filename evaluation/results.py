@@ -1,4 +1,4 @@
-"""What measuring yields: measurements, the photos that were learned from, and the result of a category."""
+"""The results of measuring: measurements, the photos that were learned from, and the result of a category."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class CategoryResult(msgspec.Struct):
         keys: The keys of its finished measurements in the cache.
         shown: By method, the key of the measurement whose scores a report draws.
         manifests: The photos that were learned from, for each draw.
-        remarks: What could not be measured, and why.
+        remarks: One line for each measurement that could not be made, with the reason.
         views: The photos whose mistakes are shown, uint8 [S,S,3] as bytes, by their index in the split's test photos.
     """
 

@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 
 def measure_category(plan: EvaluationPlan, category: str, seeds: range) -> CategoryResult:
-    """Measure what is not finished yet of these seeds; methods that learn from no photos are measured with seed 0.
+    """Run the unfinished measurements of these seeds; methods that learn from no photos are measured with seed 0.
 
-    What cannot be measured, for example because there are too few photos, is left out with a remark.
+    A measurement that is impossible, for example because there are too few photos, is left out with a remark.
 
     Args:
-        plan: What is measured.
+        plan: The plan of the evaluation.
         category: The category's name.
         seeds: The seeds of the draws of shots.
 
@@ -61,10 +61,10 @@ def group_by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 class CategoryRun:
-    """Measures a category, and adds what is finished to its result.
+    """Measures a category, and adds its finished measurements to the result.
 
     Args:
-        plan: What is measured.
+        plan: The plan of the evaluation.
         split: The category.
         encoders: The category's open encoders.
         result: Receives the keys, the remarks and the views of mistakes.
@@ -80,7 +80,7 @@ class CategoryRun:
         self._tester = MethodTester(plan, split, encoders.photos)
         self._test_index = {sample: index for index, sample in enumerate(split.test)}
         if unmarked := sum(not sample.marked for sample in split.test):
-            result.remark(f"{self._name}: {unmarked} bad photos have no mask; pixel metrics are of the others")
+            result.remark(f"{self._name}: {unmarked} bad photos have no mask; pixel metrics leave them out")
 
     def measure(self, seeds: range) -> None:
         """Measure all methods of the plan for these seeds.
@@ -185,7 +185,7 @@ class CategoryRun:
             self._result.shown[method] = key
 
     def _keep_views_of_mistakes(self) -> None:
-        """Keep the photos that the first shown method is wrong about."""
+        """Keep the photos of the first shown method's mistakes."""
         first = next((name for name in self._plan.methods if name in self._result.shown), None)
         if first is None:
             return

@@ -20,7 +20,7 @@ from msgspec import Meta
 from .datasets import SHOT_COUNTS
 
 DEFAULT_METHODS = ("memory", "vvclip", "vvclip+", "coop", "promptad", "patchcore")
-"""The methods that are measured unless others are asked for."""
+"""The methods that are measured by default."""
 MAX_SEEDS = 100
 """The largest number of draws of shots."""
 
@@ -30,7 +30,7 @@ Count = Annotated[int, Meta(ge=1)]
 class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """All options of an evaluation, as `goodparts evaluate --help-all` describes them.
 
-    The keys of the TOML file, and the options of the command, have the fields' names with - in place of _.
+    The keys of the TOML file, and the options of the command, have the fields' names with - instead of _.
     """
 
     data: str
@@ -68,9 +68,9 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def engine_folder(self) -> Path:
-        """The engine that was named, otherwise the one beside the results or the one that ships with goodparts.
+        """The engine that was named, otherwise the one in the results' folder or the one that ships with goodparts.
 
-        The shipped engine is used if it has all that is asked for and no engine lies beside the results.
+        The shipped engine is used if it suffices for the options and there is no engine in the results' folder.
         """
         beside = Path(self.out) / "engine"
         if self.engine is not None:

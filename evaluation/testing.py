@@ -1,4 +1,4 @@
-"""How well a fitted method finds the defects in a category's test photos."""
+"""Tests how well a fitted method finds the defects in a category's test photos."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_DEFECT = np.zeros((MAP_SIZE, MAP_SIZE), np.bool_)
 
 
 class TestResult(NamedTuple):
-    """What testing a method yields.
+    """The result of testing a method.
 
     Attributes:
         metrics: The metrics of the tested photos.
@@ -41,7 +41,7 @@ class MethodTester:
     """Tests fitted methods on photos of a category, whose ground truth is read once.
 
     Args:
-        plan: What is measured.
+        plan: The plan of the evaluation.
         split: The category.
         photos: The decoded photos.
     """
@@ -86,12 +86,12 @@ class MethodTester:
     ) -> MetricValues:
         """Return the AUROCs of the learning step that is best on these test photos.
 
-        They show what choosing the step by the test data would claim. A method that does not learn its prompts in steps
-        has none. An AUROC that cannot be computed is missing.
+        They show how much a choice of the step by the test data would gain. A method that does not learn its prompts in
+        steps has no such AUROCs. An AUROC that cannot be computed is missing.
 
         Args:
             method: The method.
-            data: What it learns from; its task has recorded the steps.
+            data: The method's training data; its task has recorded the steps.
             encoded: The photos' features.
             samples: The test photos.
         """

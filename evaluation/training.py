@@ -1,4 +1,4 @@
-"""What methods are fitted to: a category's shots, encoded by the plan's encoders."""
+"""The data that methods are fitted to: a category's shots, encoded by the plan's encoders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def draw_shots(plan: EvaluationPlan, split: Split, count: int, seed: int) -> Cho
     """Draw the photos to learn from; if the released evaluation is reproduced, take them from its list.
 
     Args:
-        plan: What is measured.
+        plan: The plan of the evaluation.
         split: The category.
         count: The number of photos.
         seed: The seed of the draw.
@@ -30,7 +30,7 @@ def draw_shots(plan: EvaluationPlan, split: Split, count: int, seed: int) -> Cho
         The photos.
 
     Raises:
-        SettingsError: There are not so many different photos, or the list does not have them.
+        SettingsError: There are fewer different photos than `count`, or the list has no such line or an unknown index.
     """
     photos: Sequence[Path] = split.train
     if plan.official:
@@ -42,10 +42,10 @@ class TrainingShots:
     """Makes training data of one draw of shots, or of no shots for methods that learn from no photos.
 
     Args:
-        plan: What is measured.
+        plan: The plan of the evaluation.
         split: The category.
         encoders: The category's open encoders.
-        result: Receives a remark for each category that is left out of what is learned together.
+        result: Receives a remark for each category that is left out when categories are learned together.
         shots: The photos to learn from, or None.
         seed: The seed of learning.
     """
@@ -101,7 +101,7 @@ class TrainingShots:
     def _large_shots(self, together: bool) -> dict[str, tuple[str, Array8]]:
         """Return texts and shots at twice the encoder's size, by category.
 
-        With `together`, all categories that have enough photos are included, otherwise only this one.
+        With `together`, all categories that have enough photos are included, otherwise only this category.
         """
         large_shots = {}
         for category in self._plan.data.categories if together else (self._split.category,):
@@ -110,5 +110,5 @@ class TrainingShots:
                 shots = choose_shots(split.train, len(self._paths), self._seed)
                 large_shots[category] = split.text, self._encoders.large_photos.views(shots.paths)
             except SettingsError as error:
-                self._result.remark(f"{category}: left out of what is learned together: {error}")
+                self._result.remark(f"{category}: left out where categories are learned together: {error}")
         return large_shots

@@ -1,7 +1,7 @@
-"""Measuring all categories: in this process, in several processes on this machine, or on a Ray cluster.
+"""Measures all categories: in this process, in several processes on this machine, or on a Ray cluster.
 
-A work item is a category, so that its photos are decoded once. With more workers than categories, it is some seeds of a
-category. A worker writes each finished measurement to the cache (cache.py). If a worker dies, the unfinished
+A work item is a category, so that its photos are decoded once. With more workers than categories, an item is some seeds
+of a category. A worker writes each finished measurement to the cache (cache.py). If a worker dies, the unfinished
 measurement is lost, and the worker that takes over its item continues after the last finished one.
 """
 
@@ -131,7 +131,7 @@ def _in_processes(sweep: Sweep, items: Sequence[WorkItem]) -> Iterator[tuple[Wor
 
 
 def _on_ray(sweep: Sweep, categories: Sequence[str]) -> Iterator[tuple[WorkItem, CategoryResult]]:
-    """Measure on the cluster at sweep.ray, whose machines see the same files, or on a local one of sweep.workers."""
+    """Measure on the cluster at sweep.ray, whose machines have the same files, or on a local one with sweep.workers."""
     try:
         import ray
     except ModuleNotFoundError as error:

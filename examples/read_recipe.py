@@ -1,6 +1,6 @@
 """Read a recipe without goodparts, from the description in docs/formats.md.
 
-read_recipe.py FILE prints what a recipe holds.
+read_recipe.py FILE prints the content of a recipe.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "I32": "<i4", "U8": "u1"}
-"""The file's name of a type → numpy's, with little-endian numbers."""
+"""The file's name of a type → numpy's name of the type, with little-endian numbers."""
 DIGEST, SIGNATURE = rb"\"digest\":\"", rb"\"signature\":\""
 """The bytes before the digits of digest and signature. The quotes are escaped: the header is JSON within JSON."""
 
@@ -49,7 +49,7 @@ def read_recipe(data: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]
 
 
 def signed_message(data: bytes) -> bytes:
-    """Return the message that the Ed25519 signature of a signed recipe signs.
+    """Return the message that the Ed25519 signature of a recipe signs.
 
     Args:
         data: The file's bytes.
@@ -59,7 +59,7 @@ def signed_message(data: bytes) -> bytes:
 
 
 def with_zeros(data: bytes, mark: bytes, digits: int) -> bytes:
-    """Return bytes with zeros in place of some digits.
+    """Return bytes with zeros instead of some digits.
 
     Args:
         data: The bytes.
@@ -71,7 +71,7 @@ def with_zeros(data: bytes, mark: bytes, digits: int) -> bytes:
 
 
 def main(path: str) -> None:
-    """Print what a recipe holds.
+    """Print the content of a recipe.
 
     Args:
         path: The recipe file.

@@ -12,7 +12,7 @@ from goodparts import Detector, teach
 
 
 def main(good: str, today: str) -> None:
-    """Print a line for each photo of a folder, the worst first: verdict, score, name, and where it is suspicious.
+    """Print a line for each photo of a folder, the worst first: verdict, score, name, and boxes of suspicious regions.
 
     Args:
         good: The folder of photos to learn from.

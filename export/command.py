@@ -1,6 +1,6 @@
 """`goodparts export`: make an engine for a backbone.
 
-What needs torch or onnx is imported where it is used, so that the command can print its help without them.
+Modules that need torch or onnx are imported where they are used, so that the command can print its help without them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from goodparts.trainer.clip.backbone import Backbone
 
 CALIBRATION_PHOTOS = 16
-"""The most photos that int8 is calibrated on."""
+"""The largest number of photos that int8 is calibrated on."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing engine")
     parser.add_argument(
         "--precision", nargs="+", choices=get_args(Precision), metavar="P",
-        help=f"precisions besides fp32: {', '.join(get_args(Precision)[1:])} (default {' '.join(USUAL)}); with "
+        help=f"precisions in addition to fp32: {', '.join(get_args(Precision)[1:])} (default {' '.join(USUAL)}); with "
              "--fused, the precision of the file (default fp32)",
     )  # fmt: skip
     parser.add_argument(
@@ -50,15 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompted", action="store_true",
                         help="also make the graph of AnoPLe recipes, or add it to an existing engine")  # fmt: skip
     parser.add_argument("--triton", type=Path, metavar="DIR",
-                        help="make no engine: add the existing one to this Triton model repository")  # fmt: skip
+                        help="make no engine: add the existing engine to this Triton model repository")  # fmt: skip
     parser.add_argument(
-        "--triton-device", default="gpu", choices=get_args(Device), help="where Triton runs it (default gpu)"
+        "--triton-device", default="gpu", choices=get_args(Device), help="where Triton runs the engine (default gpu)"
     )
     parser.add_argument("--max-batch", type=int, default=8, metavar="N",
-                        help="most views Triton runs at once (default 8)")  # fmt: skip
+                        help="largest batch of views that Triton runs (default 8)")  # fmt: skip
     parser.add_argument("--fused", type=Path, metavar="OUT.onnx",
-                        help="make no engine: write the existing one and --recipe as one ONNX file")  # fmt: skip
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="the product of --fused")
+                        help="make no engine: write the existing engine and --recipe as one ONNX file")  # fmt: skip
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="the recipe that --fused writes into the file")
     add_backbone_arguments(parser)
 
 
@@ -118,7 +118,7 @@ def check_engine_options(args: argparse.Namespace, adding: bool) -> None:
     Raises:
         SettingsError: Two options clash.
         EngineError: The engine exists already, or ships with goodparts.
-        FileError: The engine could not be written there.
+        FileError: The engine's folder cannot be written.
     """
     refuse_shipped(args.engine)
     if adding and (args.precision or args.check_on):

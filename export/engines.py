@@ -69,8 +69,8 @@ def make_engine(
     Args:
         backbone: The backbone.
         folder: The engine's folder.
-        precisions: The precisions that the engine must have; fp32 is always added. None for the usual ones, of which
-            all but fp32 are left out if they fail.
+        precisions: The precisions that the engine must have; fp32 is always added. None for the usual precisions; then
+            every precision but fp32 is left out if it fails.
         photos: The photos that int8 is calibrated on, uint8 [n,S,S,3], RGB; drawn parts if None.
         labelled: Photos, scored with this backbone, that every precision must tell apart as well as torch does; None
             for none.

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 FORMAT = "goodparts fused 1"
 """The value of `format` in the file's metadata."""
 LARGEST = 2**31 - 2**20
-"""The most bytes of weights and banks, because a protobuf file holds less than 2³¹ bytes."""
+"""The largest total size of weights and banks in bytes, because a protobuf file holds less than 2³¹ bytes."""
 
 ROUNDING = 1e-6
 """The difference that a score may have because cosines are summed in another order."""
@@ -44,9 +44,9 @@ class Agreement:
     """How far a fused model on a backend was from goodparts' own scores with that backend's features.
 
     Attributes:
-        ran: What really ran: the library, its version and device.
-        difference: The largest difference of any score, also in grid and map. It is a share of the threshold that
-            decides on the score, or of the score if that is larger.
+        ran: The library that really ran, with its version and device.
+        difference: The largest difference of any score, including those of grid and map. It is a share of the threshold
+            that decides on the score, or of the score if the score is larger.
     """
 
     ran: str
@@ -125,7 +125,7 @@ def fuse_model(folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precis
 
 
 def metadata(spec: EngineSpec, recipe: Recipe, precision: Precision) -> dict[str, str]:
-    """Return what the file's reader must know, as text: identity, thresholds of the raw scores, and the view to cut.
+    """Return the file's metadata as text: its identity, the thresholds of the raw scores, and the view to cut.
 
     `review` is a share of the image threshold, as in Thresholds; it is empty if there is no review band.
 
@@ -155,7 +155,7 @@ def metadata(spec: EngineSpec, recipe: Recipe, precision: Precision) -> dict[str
 def compare(fused: Path, folder: Path, spec: EngineSpec, recipe: Recipe, precision: Precision) -> list[Agreement]:
     """Compare a fused model with goodparts on the engine's reference pictures, one at a time and all at once.
 
-    It is compared on every backend that is installed and has a parity record for the precision.
+    The comparison covers every backend that is installed and has a parity record for the precision.
 
     Args:
         fused: The fused model's file.
@@ -213,7 +213,7 @@ def _share(values: Floats, expected: Floats, threshold: float) -> float:
 
 
 def _require_place(folder: Path, out: Path) -> None:
-    """Raise FileError if the file could not be opened as ONNX afterwards, or would lie in the engine's folder."""
+    """Raise FileError if the file has no folder, does not end in .onnx, or would lie in the engine's folder."""
     require_folder_of(out)
     if out.suffix != ".onnx":
         raise FileError(f"cannot write {out}: runtimes recognise ONNX by its ending; name a file that ends in .onnx")

@@ -67,7 +67,7 @@ def append_scoring(graph: onnx.GraphProto, recipe: Recipe) -> None:
     learned, grid = recipe.learned(), recipe.header.encoder.grid
     if learned.fusion == "subspace":
         raise SettingsError(
-            "recipes of a subspace are scored by the runtime in Python only: learn the product with --method memory"
+            "recipes of a subspace are scored by the runtime in Python only: learn the product without --subspace"
         )
     nodes = Nodes(graph)
     memory, remembered = _search(nodes, recipe, grid)
@@ -116,7 +116,7 @@ def _prompt_margins(nodes: Nodes, features: str, prototypes: Floats, shape: Sequ
 def _prompt_scores(nodes: Nodes, margins: str, temperature: float) -> str:
     """Compute scoring.prompt_scores from margins: [B,…] → [B,…].
 
-    ONNX's Sigmoid is not used, because ONNX Runtime's is constant below −18, and good parts reach lower values at
+    ONNX's Sigmoid is not used, because it is constant below −18 in ONNX Runtime, and good parts reach lower values at
     temperature 100. A NaN is passed on; OpenVINO's Clip would turn it into a score.
     """
     log_odds = nodes("Mul", margins, temperature)

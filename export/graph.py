@@ -1,4 +1,4 @@
-"""The image tower as an ONNX graph: uint8 input, features as outputs, weights in a file beside it."""
+"""The image tower as an ONNX graph, with uint8 input, features as outputs, and weights in a separate file."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ OPSET = 18
 support."""
 
 LARGEST = 1 << 30
-"""Constants with up to this many values are folded during the export. No graph then rearranges weights when it is
-opened, and the conversions to int8 and other precisions find each weight beside its product."""
+"""Constants with up to this many values are folded during the export. A graph then rearranges no weights when it is
+opened, and the conversions to int8 and other precisions find each weight as a direct input of its product."""
 
 SMALL = 1024
 """A tensor of up to this many bytes lies in the graph's file."""
@@ -55,7 +55,7 @@ def trace(encoder: nn.Module, tower: Tower, conditions: Mapping[str, Tensor] | N
     """Trace an encoder over a tower into a graph, in fp32.
 
     Args:
-        encoder: The encoder; it takes views uint8 [batch,S,S,3] and, if there are conditions, a list of these.
+        encoder: The encoder; it takes views uint8 [batch,S,S,3] and, if there are conditions, a list of conditions.
         tower: The image tower that the encoder uses.
         conditions: Examples of further inputs by name, in the encoder's order; their shapes are fixed.
 
@@ -113,7 +113,7 @@ def save_graph(model: ir.Model, folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def save_sharing(model: ir.Model, graph: Path, owner: Path) -> Path:
-    """Write a graph whose large tensors are, byte for byte, in the weights of another graph in the same folder.
+    """Write a graph whose large tensors are stored in the weights' file of another graph in the same folder.
 
     Args:
         model: The graph.
@@ -191,7 +191,7 @@ def _name_batch(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress what the exporter prints, and its warnings."""
+    """Suppress the exporter's output and warnings."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

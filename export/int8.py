@@ -1,7 +1,7 @@
 """int8: an fp32 graph with explicit QuantizeLinear and DequantizeLinear, and with attention in fp16.
 
 NNCF quantises its matrix products and convolutions: per-channel weights, symmetric activations (TensorRT supports no
-others), outlier channels smoothed into the weights, biases corrected. It needs photos to measure the ranges of the
+others), outlier channels smoothed into the weights, biases corrected. NNCF needs photos to measure the ranges of the
 values. Other quantisers were measured too: benchmarks/results/quantisers.md.
 """
 
@@ -25,7 +25,7 @@ from . import mixed
 
 
 def calibration_views(photos: Array8) -> Array8:
-    """Return photos as they are, mirrored horizontally, mirrored vertically, and darker: uint8 [4·n,S,S,3].
+    """Return photos unchanged, mirrored horizontally, mirrored vertically, and darker: uint8 [4·n,S,S,3].
 
     Args:
         photos: The photos, uint8 [n,S,S,3].
@@ -43,7 +43,7 @@ def quantise(
         graph: The file of the fp32 graph.
         views: The views to calibrate on, uint8 [n,S,S,3].
         in_fp32: The names of nodes that stay in fp32.
-        conditions: The inputs of a prompted graph besides the views, by name; None for the plain graph.
+        conditions: The conditions of a prompted graph by name; None for the plain graph.
 
     Returns:
         The quantised graph.
@@ -76,8 +76,9 @@ def quantise(
 def _unfit(model: onnx.ModelProto) -> list[str]:
     """Return the names of the matrix products that are not quantised, where int8 gains little and loses much.
 
-    They are attention's, whose inputs are both computed, and the first one, which reads the pixels. A flat softmax over
-    hundreds of tokens lies below int8's first step. The pixels would lose some of their 256 levels.
+    They are the products of attention, whose two inputs are both computed, and the first product, which reads the
+    pixels. A flat softmax over hundreds of tokens lies below int8's first step. The pixels would lose some of their 256
+    levels.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     products = [node for node in model.graph.node if node.op_type in ("MatMul", "Conv")]
@@ -136,10 +137,10 @@ def release(model: ir.Model, name: str) -> None:
 
 
 def _lower_attention(model: ir.Model) -> None:
-    """Let the matrix products of a quantised graph that read no weights compute in fp16, in place.
+    """Convert the matrix products of a quantised graph that read no weights to fp16, in place.
 
-    They are attention's. NVIDIA's compilers fuse them with the softmax between them only in fp16. The weights stay as
-    they are.
+    They are the two products of each attention. NVIDIA's compilers fuse them with the softmax between them only in
+    fp16. The weights do not change.
     """
     with_weights = [node for node in model.graph if any(_is_weight(value) for value in node.inputs)]
     mixed.lower(model, "fp16", in_fp32=with_weights)

@@ -1,7 +1,7 @@
 """Good and bad photos in the gate: whether a graph tells them apart as well as torch does.
 
-They are judged by the memory only, which needs no training. A few of the good photos fill the memory through the graph
-that is checked, as on a line, and the others are scored against it.
+The photos are scored by the memory only, which needs no training. A few good photos fill the memory through the graph
+that is checked, as on a line, and all other photos are scored against this memory.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ class LabelledPhotos:
             precision: The graph's precision.
 
         Raises:
-            ParityError: The graph's image AUROC is too far below torch's: by more than the precision may lose, and by
-                more than one pair of a good and a bad photo counts.
+            ParityError: The graph's image AUROC is too far below torch's: by more than the precision's tolerance, and
+                by more than the weight of one pair of a good and a bad photo.
         """
 
         def memory(photo: Array8) -> Memory:
@@ -125,7 +125,8 @@ def separation(
 ) -> float:
     """Return the image AUROC of the memory score, 0 to 1.
 
-    It is the share of pairs of a good and a bad photo whose scores are in the right order. It is NaN if a score is.
+    It is the share of pairs of a good and a bad photo whose scores are in the right order. If a score is NaN, so is the
+    AUROC.
 
     Args:
         memory: Encodes a photo's views to memory features.

@@ -110,7 +110,7 @@ class NumberOrWord:
 
 
 def _describe_defaults(owners: list[type[Method]], field: str) -> str:
-    """Return the first method's default of a field, then those of other protocols and methods if they differ."""
+    """Return the first method's default of a field, then the defaults of other protocols and methods if they differ."""
     default = _describe_value(getattr(owners[0].protocols["clean"], field))
     text = f"default {default}"
     for owner in owners:

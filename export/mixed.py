@@ -23,7 +23,7 @@ TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 PRODUCTS = {"fp16": frozenset({"MatMul", "Gemm", "Conv"}), "bf16": frozenset({"MatMul", "Gemm"})}
 """The operations that are always converted. Opset 18 has no convolution in bf16."""
 EXACT = frozenset({"LayerNormalization", "BatchNormalization", "Softmax", "ReduceL2", "ReduceMean", "QuantizeLinear"})
-"""The operations that always stay in fp32. QuantizeLinear is one because opset 18 quantises no other type. Every other
+"""The operations that always stay in fp32; QuantizeLinear does, because opset 18 quantises no other type. Every other
 operation is converted if all its inputs except constants are already in the low precision. A sum of the residual stream
 therefore stays in fp32, because one of its inputs does not come from a matrix product."""
 
@@ -85,11 +85,11 @@ def lower(model: ir.Model, precision: LowPrecision, in_fp32: Collection[ir.Node]
 
 
 def round_depthwise(model: ir.Model) -> None:
-    """Round the weights of depthwise convolutions to what bf16 can represent, in place; their type stays fp32.
+    """Round the weights of depthwise convolutions to values that bf16 can represent, in place; their type stays fp32.
 
-    A backend that computes them in bf16 would round each weight separately. Neighbouring values of one channel are
-    nearly equal. Filters that take their differences would then add the sum of the rounding errors times the channel's
-    mean.
+    A backend that computes in bf16 would round each weight separately. The sum of a filter's weights would then change
+    by the sum of their rounding errors. Neighbouring values of a channel are nearly equal, so a filter that takes their
+    differences would be wrong by this sum times the channel's mean.
 
     Args:
         model: The graph, which is changed.
@@ -103,9 +103,9 @@ def round_depthwise(model: ir.Model) -> None:
 
 
 def round_to_bf16(weights: Floats) -> Floats:
-    """Round weights to what bf16 can represent, so that the sum of each filter's weights is kept.
+    """Round weights to values that bf16 can represent, so that the sum of each filter's weights is kept.
 
-    Each filter's weights are rounded from the largest to the smallest. The rounding error of one is added to the next.
+    Each filter's weights are rounded from the largest to the smallest. Each rounding error is added to the next weight.
 
     Args:
         weights: The weights of N filters, float32 [N,...].

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from goodparts.trainer.clip.tower import Taps
 
 USUAL: tuple[Precision, ...] = ("fp32", "bf16")
-"""The precisions that an engine has unless others are asked for."""
+"""The default precisions of an engine."""
 
 
 def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
@@ -33,13 +33,13 @@ def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
         help=f"open_clip's or timm's tag of the weights ({LARGE_NAME}: {LARGE_PRETRAINED}), or random",
     )
     parser.add_argument("--weights", type=Path, metavar="FILE",
-                        help="a local file with the weights instead (OpenAI's weights need a backbone whose name ends "
-                             "in -quickgelu, except in OpenAI's own archives)")  # fmt: skip
+                        help="a local file with the weights, instead of a tag (OpenAI's weights need a backbone whose "
+                             "name ends in -quickgelu, except in OpenAI's own archives)")  # fmt: skip
     parser.add_argument("--memory-taps", metavar="N,M",
-                        help="blocks after whose attention the memory is taken (default: 4,9 of 12), small's "
-                             "convolutional blocks (6,13 of 13), a ResNet's layers (2,3 of 4); of timm: a ViT's "
-                             "blocks (the last) or a CNN's feature levels (those of strides 8 and 16); + joins blocks "
-                             "to one memory (3+4)")  # fmt: skip
+                        help="where the memory is taken: after the attention of a ViT's blocks (default: 4,9 of 12), "
+                             "after small's convolutional blocks (6,13 of 13) or a ResNet's layers (2,3 of 4); with "
+                             "timm: after a ViT's blocks (the last) or a CNN's feature levels (those of strides 8 and "
+                             "16); + joins blocks to one memory (3+4)")  # fmt: skip
     parser.add_argument("--tap-outputs", action="store_true", default=None,
                         help="take a ViT's memory from the plain outputs of its blocks (default: 3,8 of 12), not after "
                              "their attention")  # fmt: skip
@@ -52,7 +52,7 @@ def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
                              "which averages nothing; 3 for small)")  # fmt: skip
     parser.add_argument("--image-size", type=int, metavar="N",
                         help="side in pixels of the square picture that a timm: backbone reads, for a ViT a multiple "
-                             "of its patch (default: that of its weights)")  # fmt: skip
+                             "of its patch size (default: the size of its weights' configuration)")  # fmt: skip
 
 
 def open_backbone(args: argparse.Namespace, device: str = "cpu") -> Backbone:

@@ -1,4 +1,4 @@
-"""One graph in several precisions. Each is written, and compared with torch on every backend that can run it."""
+"""One graph in several precisions. Each variant is written and compared with torch on every backend that can run it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ REST = "bf16"
 
 @dataclass(frozen=True, eq=False)
 class Exporter:
-    """Writes the variants of a graph beside its fp32 files.
+    """Writes the variants of a graph into the folder of its fp32 files.
 
     Attributes:
         graph: The file of the fp32 graph.
@@ -67,7 +67,7 @@ class Exporter:
 
         Args:
             precisions: The precisions to write.
-            required: Those of them that must not fail.
+            required: The precisions among them that must not fail.
 
         Returns:
             The variants that passed the gate.
@@ -121,7 +121,7 @@ class Exporter:
         return self._variant(graph, weights, precision, self._measure(graph, precision))
 
     def _write_int8(self) -> Variant | None:
-        """Write a graph with all layers in int8, or with as many as pass the gate; the most harmful ones stay in fp32.
+        """Write a graph with all layers in int8; while it fails the gate, put more of the most harmful layers in fp32.
 
         Its weights always have their own file, because the scales of the activations are smoothed into them.
         """
@@ -205,7 +205,7 @@ class Exporter:
     ) -> Variant | None:
         if records:
             return Variant(graph=graph.name, weights=weights.name, parity=tuple(records), note=note)
-        log.info("no %s: no installed library can run it, and only what was compared with torch is exported", precision)
+        log.info("no %s: no installed library can run it, and only graphs compared with torch are exported", precision)
         if graph != self.graph:
             self._discard(graph, weights)
         return None

@@ -72,9 +72,9 @@ def add_products(group: argparse._ArgumentGroup) -> None:
         group: The group of the parser.
     """
     group.add_argument("--products", type=Path, metavar="FILE",
-                       help="several products: a TOML file with a table each, [name] with images and perhaps product "
-                            "and shots; --out is then a folder for name.safetensors. AnoPLe learns one set of prompts "
-                            "and one decoder for them all")  # fmt: skip
+                       help="several products: a TOML file with one table [name] for each product, with images and, if "
+                            "needed, product and shots; --out is then a folder for name.safetensors. AnoPLe learns one "
+                            "set of prompts and one decoder for all products")  # fmt: skip
 
 
 def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:

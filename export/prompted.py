@@ -1,4 +1,4 @@
-"""The prompted graph: the encoder with what a product learned as further inputs, sharing the plain graph's weights."""
+"""The prompted graph: the encoder with a product's learned tensors as inputs; it shares the plain graph's weights."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def add_prompted(
 def _write(
     part: Path, spec: EngineSpec, backbone: Backbone, encoder: ConditionedEncoder, photos: Array8 | None
 ) -> dict[Precision, Variant]:
-    """Write the variants into a folder that holds the plain graph's; only fp32 must pass the gate."""
+    """Write the variants into a folder that holds the plain graph's files; only fp32 must pass the gate."""
     reference = make_prompted_reference(backbone, encoder)
     reference.save(part / REFERENCE_NAMES["prompted"])
     assert reference.conditions is not None

@@ -19,7 +19,7 @@ WHAT = "7 seeded pictures: 4 drawn parts, 2 smooth, 1 noise; one at a time and a
 FEW = [0, 6]
 """The indices of the pictures that a small engine has."""
 WHAT_FEW = "2 seeded pictures: 1 drawn part, 1 noise; one at a time and all at once"
-"""What these are."""
+"""What the pictures of FEW are, for the parity records."""
 
 
 def make_reference(backbone: Backbone, *, few: bool = False) -> Reference:

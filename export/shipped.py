@@ -1,6 +1,6 @@
 """Make the engine that ships with goodparts: `python -m goodparts.export.shipped`, after the backbone was trained.
 
-On one machine, the files are the same to the byte if the versions of torch, onnx and the inference libraries are.
+On one machine, the files are byte-identical if the versions of torch, onnx and the inference libraries are the same.
 """
 
 from __future__ import annotations

@@ -52,9 +52,9 @@ def train(
         method: `promptad`, `anople` or `memory`; None for `promptad`, or for `memory` with an image-only backbone.
             `anople` adds a prompted graph to the engine, so the engine cannot be the shipped one.
         settings: Settings of the method, by name, that differ from those of its protocol. `train-and-export --help-all`
-            lists them as options, with - in place of _; --photo-tiles is the setting `tiles`.
+            lists them as options, with - instead of _; --photo-tiles is the setting `tiles`.
         suffixes: What can be wrong with the product: `generic`, the name of a benchmark object, or a text file with one
-            defect a line; None for the method's own choice.
+            defect per line; None for the method's own choice.
         view: Which part of a photo is inspected, and in how many tiles; None for the whole photo.
         shots: How many of the photos to learn from, the first by name; None for all of them, up to 64.
         options: Options of the run, such as the seed and the false-reject rate; None for their defaults.

@@ -1,6 +1,6 @@
 """`train-and-export`: learn a recipe from a few photos of good parts, and make its engine if there is none.
 
-What needs torch or onnx is imported where it is used, so that the command can print its help without them.
+Modules that need torch or onnx are imported where they are used, so that the command can print its help without them.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     need = parser.add_argument_group("what to learn")
     need.add_argument("--images", type=Path, nargs="+", metavar="PATH",
                       help="photos of good parts, or folders of them")  # fmt: skip
-    need.add_argument("--product", metavar="TEXT", help='what it is, in words: "metal nut"')
+    need.add_argument("--product", metavar="TEXT", help='the product in words: "metal nut"')
     add_products(need)
     need.add_argument("--refine", type=Path, metavar="RECIPE",
-                      help="learn from the photos in a recipe of `goodparts teach`, in place of --images")  # fmt: skip
+                      help="learn from the photos in a recipe of `goodparts teach`, instead of --images")  # fmt: skip
     need.add_argument("--out", type=Path, required=True, metavar="FILE", help="the recipe to write (.safetensors)")
     need.add_argument("--shots", type=int, metavar="K", help="learn from the first K photos (default: all)")
     need.add_argument("--suffixes", default=None, metavar="WHAT",
-                      help="what can be wrong with it: generic (default), a benchmark object's list by name, "
-                           "or a text file with one defect a line")  # fmt: skip
+                      help="what can be wrong with the product: generic (default), a benchmark object's list by name, "
+                           "or a text file with one defect per line")  # fmt: skip
     add_view(parser.add_argument_group("where to look"))
     add_rejection(parser.add_argument_group("when to reject"))
     engine = parser.add_argument_group("backbone and engine")
@@ -61,14 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                           "prompts (default with a timm: backbone)")  # fmt: skip
     how.add_argument("--protocol", choices=get_args(Protocol), default="clean",
                      help="clean (default), or official: reproduce the released code")  # fmt: skip
-    how.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default 0)")
+    how.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random choice (default 0)")
     add_no_shots(how)
     how.add_argument("--textures", type=Path, metavar="DIR",
                      help="pictures that AnoPLe fills its painted defects with, such as DTD's (default: drawn textures "
                           "and pieces of the shots)")  # fmt: skip
     how.add_argument("--resume", type=Path, metavar="FILE",
-                     help="AnoPLe: the file in which the state of learning is saved; a command that was killed goes "
-                          "on from it; removed when the recipes are written")  # fmt: skip
+                     help="AnoPLe: the file in which the state of learning is saved; if a command is killed, the next "
+                          "continues from it; removed when the recipes are written")  # fmt: skip
     add_settings(parser)
 
 
@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def choose_view(args: argparse.Namespace, requests: Sequence[ProductRequest]) -> View:
-    """Return the view that the options describe, or that of the recipe that is refined.
+    """Return the view that the options describe, or the view of the recipe that is refined.
 
     Args:
         args: The command's options.
@@ -193,7 +193,7 @@ def learn(preparations: Iterable[Preparation]) -> Iterator[LearnedProduct]:
     """Learn the prepared products one after the other, and yield each when it is learned.
 
     Args:
-        preparations: The prepared products; those of one preparation are learned together.
+        preparations: The prepared products; the products of one preparation are learned together.
 
     Yields:
         The learned products.

@@ -1,7 +1,7 @@
 """A model repository for NVIDIA's Triton Inference Server, with the encoder that every product shares.
 
 The layout and config.pbtxt are Triton's (docs/user_guide/model_repository, protobuf/model_config.proto). Triton serves
-features. What is learned for a product stays in its recipe, and the client scores the features with it.
+features. Everything that is learned for a product stays in its recipe, and the client scores the features with it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from goodparts.runtime.engine.spec import EngineSpec, Variant, verify_files
 Device = Literal["cpu", "gpu"]
 
 QUEUE_DELAY = 500
-"""The microseconds that a request waits for others to share its batch. Frames of cameras that fire together arrive in
-this time."""
+"""The microseconds that a request waits for other requests to share its batch. Frames of cameras that are triggered
+together arrive within this time."""
 
 
 def write_repository(
@@ -32,8 +32,8 @@ def write_repository(
         engine: The engine's folder.
         folder: The model repository, made if it does not exist.
         device: Where Triton runs the models; for `cpu`, only precisions that ONNX Runtime can run are added.
-        max_batch: The most views in one run, at least 1.
-        instances: The copies of a model that run at the same time, on each GPU or on the CPU, at least 1.
+        max_batch: The largest number of views in one batch, at least 1.
+        instances: The number of copies of a model that run at the same time, on each GPU or on the CPU, at least 1.
 
     Returns:
         The models' folders.
@@ -51,7 +51,7 @@ def write_repository(
     for precision in graph.precisions:
         variant = graph.variants[precision]
         if device == "cpu" and not any(record.backend == "onnxruntime" for record in variant.parity):
-            continue  # what our ONNX Runtime cannot run, Triton's cannot either
+            continue  # Triton runs the models with ONNX Runtime too
         target = folder / model_name(precision)
         if target.exists():
             raise EngineError(f"{target} exists: name another folder, or remove it (Triton may be serving it)")
@@ -65,8 +65,8 @@ def write_repository(
 def _write_model(engine: Path, target: Path, variant: Variant, text: str) -> None:
     """Write a model's folder; it appears complete or not at all.
 
-    The weights are a file beside the graph. Triton therefore needs a folder model.onnx that holds both, the graph as
-    model.onnx.
+    The weights are in a file of their own. Triton therefore needs a folder model.onnx that holds both files, the graph
+    under the name model.onnx.
     """
     with staged(target) as part:
         inside = part / "1" / "model.onnx"
@@ -106,8 +106,8 @@ def config(spec: EngineSpec, precision: Precision, device: Device, max_batch: in
         spec: The engine's description.
         precision: The precision of the graph.
         device: Where Triton runs the model.
-        max_batch: The most views in one run.
-        instances: The copies of the model that run at the same time.
+        max_batch: The largest number of views in one batch.
+        instances: The number of copies of the model that run at the same time.
     """
     size = spec.encoder.image_size
     outputs = ",\n".join(_tensor(name, "TYPE_FP32", shape) for name, shape in tensors(spec).items())

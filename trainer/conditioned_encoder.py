@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class ConditionedEncoder(nn.Module, ABC):
-    """An image tower that also reads what a method learned, for an engine's prompted graph."""
+    """An image tower that also reads a method's learned tensors, for an engine's prompted graph."""
 
     shapes: dict[str, tuple[int, ...]]
     """Name of a condition → its shape, in the order in which `forward` takes them."""
@@ -28,7 +28,7 @@ class ConditionedEncoder(nn.Module, ABC):
 
     @abstractmethod
     def example(self, seed: int = 0) -> Conditions:
-        """Return random conditions that are as large as learned ones.
+        """Return random conditions with about the magnitude of learned conditions.
 
         Args:
             seed: The seed of the random numbers.

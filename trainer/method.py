@@ -1,4 +1,4 @@
-"""The interface of methods that learn products: a method prepares a run, learns, and returns what recipes are made of.
+"""The interface of methods that learn products: a method prepares a run, learns, and returns the content of recipes.
 
 Methods and their settings are described without importing torch, so that the command line shows its help without it.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Preparation(ABC):
-    """Products that are ready to be learned: everything that can be wrong with them has been checked."""
+    """Products that are ready to be learned: their photos, texts and settings have been checked."""
 
     products: Sequence[Product]
 
@@ -34,7 +34,7 @@ class Preparation(ABC):
             progress: Shows how many steps are done.
 
         Returns:
-            What was learned of each product, in their order.
+            The learned products, in the order of `products`.
 
         Raises:
             SettingsError: Learning diverged.
@@ -53,7 +53,7 @@ class Method(ABC):
     run_options: ClassVar[frozenset[str]] = frozenset()
     """Which of the fields `textures` and `resume` of RunOptions the method uses; every method uses the other fields."""
     learns_together: ClassVar[bool]
-    """Whether the products of a run are learned together; if not, each is prepared and learned by itself."""
+    """Whether the products of a run are learned together; if not, each product is prepared and learned separately."""
 
     @classmethod
     @abstractmethod

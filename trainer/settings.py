@@ -1,4 +1,4 @@
-"""What the settings of all methods share: the options of a run, and how settings are changed and checked."""
+"""Parts that all methods' settings share: the options of a run, and the function that changes and checks settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.recipe.product import LearningOptions
 
 Protocol = Literal["clean", "official"]
-"""clean is what we stand behind; official does what the released code of a method's authors does."""
+"""clean is goodparts' own, recommended protocol; official reproduces the released code of a method's authors."""
 
 LIBRARIES = ("torch", "open_clip_torch")
 """The packages that every method with prompts learns with."""
@@ -26,7 +26,7 @@ class RunOptions(LearningOptions):
     """The options of a run that do not depend on its products.
 
     Attributes:
-        textures: Picture files that fill painted defects; if empty, textures are drawn or cut out of the shots.
+        textures: Picture files of textures for painted defects; if empty, textures are drawn or cut out of the shots.
         resume: A file that keeps the state of learning, from which a killed run continues; None keeps none.
     """
 

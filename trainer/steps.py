@@ -1,4 +1,4 @@
-"""What the learning steps of all methods share: how progress is shown, and how the processor treats tiny numbers."""
+"""Parts that the learning steps of all methods share: the progress display, and the treatment of denormal numbers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Progress = Callable[[range], Iterable[int]]
 def flushed_denormals() -> Iterator[None]:
     """Let torch treat float32 numbers below 1e-38 as 0.
 
-    The gradients after a GELU hold many of these. A matrix product of them takes 400 times as long as one of other
-    numbers. This cost a third of the time of a training step.
+    The gradients after a GELU hold many such numbers. A matrix product of such numbers takes 400 times as long as a
+    product of other numbers. This cost a third of the time of a training step.
 
     Yields:
         Nothing; the setting ends with the context.

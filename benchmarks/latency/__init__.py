@@ -1,1 +1,1 @@
-"""Benchmarks of speed. A named peer is measured in the same run, wherever there is one."""
+"""Benchmarks of speed. If a benchmark names a peer, it measures the peer in the same run."""

@@ -1,4 +1,4 @@
-"""The machine's ceilings, measured in torch: the rate of a matrix product and that of a copy in memory.
+"""The machine's ceilings, measured in torch: the rate of a matrix product and the rate of a copy in memory.
 
 The functions that prepare a call run in processes of their own and import torch themselves.
 """

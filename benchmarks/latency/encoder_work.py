@@ -1,4 +1,4 @@
-"""How much an encoder computes. This needs torch for the model."""
+"""Counts the operations of an encoder. This needs torch for the model."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 def encoder_flops(tower: Tower, full: bool = False) -> int:
     """Count the floating-point operations per view in matrix products, convolutions and attentions.
 
-    A multiply-add counts as 2. full: count every block as if it did all of both attentions and the MLP. Otherwise count
-    what the tower does: in the last block of a ViT, the ordinary attention and the MLP work only on [CLS]. For a ResNet
-    both counts are equal.
+    A multiply-add counts as 2. full: count every block as if it computed both attentions and the MLP for all tokens.
+    Otherwise count the tower's own operations: in the last block of a ViT, the ordinary attention and the MLP work only
+    on [CLS]. For a ResNet both counts are equal.
     """
     if not isinstance(tower, VVTower):
         with FlopCounterMode(display=False) as counter, torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Engines to measure: an existing one or a new one, and which of its precisions run on which backends here."""
+"""Engines to measure, existing or new, and which of an engine's precisions run on which backends here."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class PrecisionOnBackend:
 
 
 def engine_folder(engine: Path | None, backbone: str | None, temporary: Path) -> Path:
-    """Return the named folder. If none is named: the shipped engine's, or a temporary one for a named backbone."""
+    """Return the named folder, otherwise the shipped engine's folder, or a temporary folder for a named backbone."""
     return engine or (SHIPPED if backbone is None else temporary / "engine")
 
 
@@ -81,8 +81,8 @@ def open_or_make_engine(folder: Path, backbone: str | None, precisions: Sequence
 
     Args:
         folder: The engine's folder.
-        backbone: The name of its backbone; None for that of the existing engine, or for the default one.
-        precisions: The precisions of a new engine; None for the usual ones.
+        backbone: The name of its backbone; None for the existing engine's backbone, or LARGE_NAME for a new engine.
+        precisions: The precisions of a new engine; None for the usual precisions.
 
     Raises:
         EngineError: The existing engine has another backbone.
@@ -123,8 +123,8 @@ def find_precisions_on_backends(
 ) -> list[PrecisionOnBackend]:
     """List every precision on every backend that is installed here and that the engine allows or has a plan for.
 
-    precisions: only these; None for all precisions of the engine. remarks: gets one line for each that is left out.
-    graph: the engine's graph.
+    precisions: only these precisions; None for all precisions of the engine. remarks: gets one line for each precision
+    on a backend that is left out. graph: the engine's graph.
     """
     runnable: list[PrecisionOnBackend] = []
     for precision in precisions or spec.graph(graph).precisions:

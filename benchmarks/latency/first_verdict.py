@@ -1,7 +1,7 @@
 """The process that `bench start` starts: it opens an engine and a recipe, inspects one frame, and prints the seconds of
 each step as a line of JSON.
 
-It imports what the program of a line would import. Slow imports are timed.
+It imports only the modules that the program of a line imports. Slow imports are timed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def open_engine(*, engine: str, backend: str, precision: Any, tower: str | None, **_: str) -> Engine:
-    """Open the engine, or put the pickled tower in the place of its graph."""
+    """Open the engine, or an engine whose graph is replaced by the pickled tower."""
     from goodparts.runtime import Engine
     from goodparts.runtime.engine.spec import read_spec
 

@@ -1,4 +1,4 @@
-"""From process start to first verdict: how long a line waits after a power cut."""
+"""Times a line's start after a power cut, from the start of the process to the first verdict."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def time_first_verdicts(
 
     Args:
         findings: Gets the rows. torch is the peer if it is installed.
-        repeat: Number of timed starts of each.
+        repeat: The number of timed starts of each candidate.
         folder: The engine's folder.
         spec: The engine's content.
         candidates: Precisions on backends that run here.

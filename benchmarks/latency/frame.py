@@ -4,14 +4,14 @@ Each contender runs in a process of its own and goes through every arrival patte
 rate that keeps it half busy, at the rates of cameras, and in batches (arrivals.py defines latency and missed frames).
 Contenders take turns, so that noise disturbs all of them equally. The peers run back to back only. They are anomalib's
 models, and the same encoder in torch, eager and compiled, with the same preprocessing and scoring around it. torch runs
-in the same precision if it has it here, and otherwise in fp32. Ours runs as it ships, and torch with the setting of its
-threads that makes it fastest.
+in the same precision if it supports it here, and otherwise in fp32. Our detector runs with its default settings, and
+torch with the settings of its threads that make it fastest.
 
 The machine's ceilings are measured in the same rounds: a large matrix product in the arithmetic of the precision, and a
 copy in memory. These stages have rows of their own: decoding a JPEG, which a camera's frame does not need; the search
 of the memory, which is part of scoring; and on a GPU the transfer of a view there and of its features back.
 
-Without torch its peers, the ceilings and the encoder's work are left out.
+Without torch, the peers in torch, the ceilings and the encoder's work are left out.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def add_encoder_work(findings: Findings, spec: EngineSpec) -> EncoderWork | None
 def start_contenders(
     stack: ExitStack, findings: Findings, starts: Mapping[str, StartContender]
 ) -> dict[str, Contender[LatenciesByPattern]]:
-    """Start the contenders one after another. For one that cannot be prepared here, add a remark.
+    """Start the contenders one after another. For a contender that cannot be prepared here, add a remark.
 
     stack: ends their processes.
     """
@@ -205,8 +205,8 @@ def merge_patterns(rounds: list[LatenciesByPattern]) -> LatenciesByPattern:
 class FrameContenders:
     """The contenders of this benchmark: ours, the peers, single stages, and the machine's ceilings.
 
-    folder, spec: the engine; temporary: a folder for recipes; threads: the most threads, None for the choice of each
-    library; test: the arrival patterns of ours.
+    folder, spec: the engine; temporary: a folder for recipes; threads: the largest number of threads, None for the
+    choice of each library; test: the arrival patterns of our detector.
     """
 
     folder: Path
@@ -229,7 +229,7 @@ class FrameContenders:
         return functools.partial(Worker, inspect_on_backend, *arguments)
 
     def peers(self, ours: Sequence[PrecisionOnBackend], names: Sequence[str]) -> dict[str, StartContender]:
-        """Return the named peers. Those in torch are left out without torch; there is one per precision and device."""
+        """Return the named peers. Peers in torch, one per precision and device, are left out without torch."""
         test = LatencyTest((BACK_TO_BACK,), self.test.frames)
         recipe = self.recipe("fp32")
         starts: dict[str, StartContender] = {}

@@ -1,6 +1,6 @@
-"""What `bench frame` times in separate processes: whole inspections of a frame, and single stages.
+"""The calls that `bench frame` times in separate processes: whole inspections of a frame, and single stages.
 
-Each function prepares a call and returns it. It imports its libraries itself, so that a process has no others.
+Each function prepares a call and returns it. It imports its libraries itself, so that a process imports no others.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ JPEG_QUALITY = 90
 def inspect_on_backend(
     folder: Path, recipe: Path, backend: str, precision: Precision, threads: int | None, test: LatencyTest
 ) -> Callable[[], LatenciesByPattern]:
-    """Prepare inspections by the detector as it ships."""
+    """Prepare inspections by the detector with its default settings."""
     return _time_inspections(Detector.open(folder, recipe, backend=backend, precision=precision, threads=threads), test)
 
 
@@ -43,7 +43,7 @@ def inspect_in_torch(
     folder: Path, recipe: Path, precision: Precision, device: Device, compiled: bool, threads: int | None,
     test: LatencyTest,
 ) -> Callable[[], LatenciesByPattern]:  # fmt: skip
-    """Prepare the same inspections with the encoder in torch, with random weights, in the place of the graph."""
+    """Prepare the same inspections with the encoder in torch, with random weights, instead of the graph."""
     import torch
 
     from ..backbones import open_backbone

@@ -29,9 +29,9 @@ PACED_AIM = 1.3
 FEW_MISSES = 0.01
 """The share of frames that a line may miss. If it misses more, it does not keep up, and latency is mostly waiting."""
 TORCH_AIM = 3.0
-"""The aim for the speed of the best of ours, as a multiple of that of eager torch in fp32."""
+"""The aim for the speed of our fastest contender, as a multiple of the speed of eager torch in fp32."""
 WINCLIP_AIM = 25.0
-"""The aim for the speed of the best of ours, as a multiple of that of anomalib's WinCLIP."""
+"""The aim for the speed of our fastest contender, as a multiple of the speed of anomalib's WinCLIP."""
 TORCH, WINCLIP = "eager torch fp32", title("WinCLIP")
 
 AllLatencies = Mapping[str, LatenciesByPattern]
@@ -39,7 +39,7 @@ AllLatencies = Mapping[str, LatenciesByPattern]
 
 
 class EncoderWork(NamedTuple):
-    """How much an encoder computes.
+    """The operations of an encoder.
 
     operations: floating-point operations per view; product: rows, columns and depth of its largest matrix product, None
     for a ResNet.
@@ -56,9 +56,9 @@ def add_precision_on_backend(
     work: EncoderWork | None,
     weights: int,
 ) -> None:
-    """Add rows and remarks about one of ours, beside its peers.
+    """Add rows and remarks about one of our contenders, compared with its peers.
 
-    work: how much the encoder computes, None if it is not known; weights: bytes of the graph's weights.
+    work: the encoder's operations, None if they are unknown; weights: bytes of the graph's weights.
     """
     name = str(precision_on_backend)
     ours = latencies[name]
@@ -107,7 +107,7 @@ def add_pattern(findings: Findings, name: str, ours: LatenciesByPattern, pattern
 def add_ceilings(
     findings: Findings, latencies: AllLatencies, ours: PrecisionOnBackend, work: EncoderWork, weights: int
 ) -> None:
-    """Add rows for the encoder beside the machine's ceilings. Add nothing if no product was measured."""
+    """Add rows that compare the encoder with the machine's ceilings. Add nothing if no product was measured."""
     if ours.product not in latencies:
         return
     encode = stage_median(latencies[str(ours)], "encode") / 1e3
@@ -131,7 +131,7 @@ def add_ceilings(
 
 
 def add_all_contenders(findings: Findings, latencies: AllLatencies, ours: Sequence[PrecisionOnBackend]) -> None:
-    """Add what does not belong to one of ours: single stages, copies, the aims of the best one, and the tables."""
+    """Add the findings on all contenders: single stages, copies, the aims of our fastest contender, and the tables."""
     for stage, name in STAGES.items():
         if stage in latencies:
             findings.add(name, milliseconds(latencies[stage], 50), "ms")

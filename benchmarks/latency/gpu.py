@@ -1,11 +1,11 @@
-"""The device code: memory search beside torch, scoring besides the search, resizing a camera's frame, a whole frame.
+"""The device code: memory search compared with torch, scoring without the search, resizing a frame, a whole frame.
 
 The search has 225 queries of width 896 and banks of 1, 4, 16 and 200 shots. Its peers are torch's matrix product
-followed by the maximum, and the product by itself, which writes all products to memory, as the search does not. Both
-get queries and rows in the format that is multiplied. Contenders are captured graphs, so that the time in which the
-host launches kernels does not count, and they take turns. The data are in device memory, small banks in the cache. The
-encoder of the whole frame runs in torch, in fp16. It has the shape of ViT-B-16-plus-240 and random weights, because a
-bare machine has no other encoder.
+followed by the maximum, and the matrix product without the maximum; the product writes all similarities to memory, the
+search does not. torch gets queries and rows in the precision of the product; for int8, the search gets queries in fp16.
+Contenders are captured graphs, so that the host's time to launch kernels does not count, and they take turns. The data
+are in device memory, small banks in the cache. The encoder of the whole frame runs in torch, in fp16. It has the shape
+of ViT-B-16-plus-240 and random weights, because a bare machine has no other encoder.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ REPEAT = 50
 CALLS = 20  # replays of a captured graph in each timed turn
 QUERIES, WIDTH, JOINT, GRID = 225, 896, 640, (15, 15)
 ROWS = (225, 900, 3600, 45_000)
-SMALL = 3600  # rows of a small bank, at most; in these the maximum and the launches take most of the time
+SMALL = 3600  # the most rows of a small bank, in which the maximum and the launches take most of the time
 SHOT_ROWS = 900  # rows of four shots
 FRAME_SIZE, SIDE = (2048, 2448), 240
 AIMED_ROWS = (900, 3600)
@@ -57,7 +57,7 @@ TORCH, PRODUCT = "torch matrix product and max", "the product alone"
 
 @dataclass(frozen=True)
 class Search:
-    """Our search of one bank and torch's. Each call writes the largest products to an array."""
+    """Our search and torch's search of one bank. Each call writes the largest products to an array."""
 
     ours: Callable[[], None]
     peer: Callable[[], None]
@@ -109,7 +109,7 @@ def unit_vectors(rows: int, width: int) -> torch.Tensor:
 
 
 def add_search(findings: Findings, cuda: Any, rows: int, precision: str, repeat: int) -> None:
-    """Add rows for the search of one bank. precision: of queries and rows."""
+    """Add rows for the search of one bank. precision: the precision of the bank and of the products."""
     search = prepare_search(cuda, rows, precision)
     calls = {"ours": search.ours, "peer": search.peer, "product": search.product}
     timings = interleave({name: capture(call) for name, call in calls.items()}, repeat, warmup=2, settle=1)
@@ -157,7 +157,7 @@ def prepare_search(cuda: Any, rows: int, precision: str) -> Search:
 def torch_in_int8(
     queries: torch.Tensor, rows: torch.Tensor, best: torch.Tensor
 ) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Prepare torch's product with the maximum, and its product by itself, in int8.
+    """Prepare torch's product with the maximum, and its product without the maximum, in int8.
 
     Queries and rows are scaled one by one beforehand. Some rows are repeated, because torch needs a multiple of 8.
     best: the array for the largest product of every query.
@@ -200,7 +200,7 @@ def empty_scores() -> list[torch.Tensor]:
 
 
 def add_scoring(findings: Findings, cuda: Any, repeat: int) -> None:
-    """Add rows for scoring with 4 shots and one view, beside its search."""
+    """Add rows for scoring with 4 shots and one view, compared with its search."""
     banks, out = memory_of_four_shots(cuda), empty_scores()
     patches = GRID[0] * GRID[1]
     global_, local = unit_vectors(1, JOINT).half(), unit_vectors(patches, JOINT).half()[None]
@@ -231,7 +231,7 @@ def add_scoring(findings: Findings, cuda: Any, repeat: int) -> None:
 
 
 def add_resize(findings: Findings, cuda: Any, repeat: int) -> None:
-    """Add a row for resizing a frame that is on the device already, beside copying it there."""
+    """Add a row for resizing a frame that is already on the device, compared with copying the frame there."""
     host = pinned(torch.randint(0, 256, (*FRAME_SIZE, 3), dtype=torch.uint8))
     frame = host.to(DEVICE)
     small = torch.empty(SIDE, SIDE, 3, device=DEVICE, dtype=torch.uint8)
@@ -290,7 +290,7 @@ def add_encoder(findings: Findings, batch: int, repeat: int) -> None:
 
 @torch.inference_mode()
 def add_frame(findings: Findings, cuda: Any, repeat: int) -> None:
-    """Add a row for a whole frame, from the host's memory to the scores there, beside its encoder.
+    """Add a row for a whole frame, from host memory to scores in host memory, compared with its encoder.
 
     The time includes the waits for the copies.
     """
@@ -372,7 +372,7 @@ def gpu_versions() -> dict[str, str]:
 def main() -> int:
     """Measure as `goodparts bench gpu` does, and write the rows with the GPU's name to a JSON file after each step.
 
-    A step that fails does not stop the others. Return 1 if a step failed, else 0.
+    A step that fails does not stop the other steps. Return 1 if a step failed, else 0.
     """
     parser = argparse.ArgumentParser(description=(main.__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, required=True, metavar="FILE")

@@ -1,8 +1,8 @@
 """`goodparts watch` as on a real line: four H.264 recordings replace cameras, with one engine, observed from outside.
 
 The benchmark answers two questions. Does the line keep up? The recordings of 640×480 pixels play at 30 frames per
-second each, and the newest frame replaces older ones. It measures how many frames are dropped and how late verdicts
-are. Does the line leak memory? Small recordings are read as fast as possible, every frame is inspected, and the
+second each, and the newest frame replaces older frames. Dropped frames are counted, and the latency of verdicts is
+measured. Does the line leak memory? Small recordings are read as fast as possible, every frame is inspected, and the
 resident memory of the process is read over 200 000 frames.
 
 The inference library gets one thread unless the options name another number. The small backbone gains little from a
@@ -88,7 +88,7 @@ def measure(*, backbone: str, precisions: Sequence[Precision] | None, threads: i
 
 
 def report_paced(findings: Findings, name: str, observation: LineObservation) -> None:
-    """Add rows that tell whether a line keeps up with its cameras. name: the backbone and the precision."""
+    """Add rows that show whether a line keeps up with its cameras. name: the backbone and the precision."""
     offered = observation.inspected + observation.dropped
     rate = observation.inspected / observation.seconds
     findings.add(
@@ -102,7 +102,7 @@ def report_paced(findings: Findings, name: str, observation: LineObservation) ->
 
 
 def report_memory(findings: Findings, precision: str, observation: LineObservation, frames: int) -> None:
-    """Add rows that tell how a line's memory grows and whether it inspected all frames."""
+    """Add rows that show how a line's memory grows and whether the line inspected all frames."""
     cells = [(str(count), f"{memory:.1f}", f"{seconds:.0f}") for count, memory, seconds in observation.curve]
     findings.tables.append(Table("Resident memory", ("frames", "MiB", "s"), cells, left=()))
     for count, memory, _ in observation.curve:
@@ -122,7 +122,7 @@ def report_memory(findings: Findings, precision: str, observation: LineObservati
 def write_recipes(folder: Path, precision: Precision, video: Path) -> list[Path]:
     """Write recipes of two products and return their paths. The recipes are for the graph of this precision.
 
-    The thresholds reject about one frame in fifty of the recording. folder: the engine's.
+    The thresholds reject about one frame in fifty of the recording. folder: the engine's folder.
     """
     engine = Engine.open(folder, precision=precision)
     paths = []

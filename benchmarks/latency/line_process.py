@@ -1,6 +1,6 @@
 """A line in a process of its own, observed from outside: by its Prometheus metrics, and its memory and time in /proc.
 
-The line reports percentiles of windows of 1000 frames per source. The worst one after the first second is kept.
+The line reports percentiles of windows of 1000 frames per source. The worst percentile after the first second is kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _METRIC = re.compile(r'goodparts_(\w+)\{source="(\d)"(?:,stage="(\w+)",quantile=
 
 @dataclass
 class LineObservation:
-    """What was observed of a line from outside.
+    """The observations of a line from outside.
 
     inspected, dropped: numbers of frames; lines: number of lines of JSON that the line wrote; seconds, cpu: elapsed
     time and processor time since the first frame, in seconds; p99: milliseconds by stage, the worst of all sources and
@@ -118,7 +118,7 @@ def follow(process: subprocess.Popen[bytes], port: int, every: int | None) -> Li
 
 
 Metrics = dict[tuple[str, str, str], float]
-"""Values by (metric, source, stage). Those of latencies are 99th percentiles."""
+"""Values by (metric, source, stage). The values of latencies are 99th percentiles."""
 
 
 def read_metrics(port: int) -> Metrics:

@@ -26,7 +26,7 @@ FRAMES = 100
 def time_stages(findings: Findings, folder: Path, recipe: Path, video: Path) -> None:
     """Add a row per stage: decoding, conversion, the stages of the detector, regions, and the pictures of a reject.
 
-    folder: the engine's.
+    folder: the engine's folder.
     """
     detector = Detector(Engine.open(folder, threads=1), recipe)
     engine, view = detector.engine, detector.recipe.header.view

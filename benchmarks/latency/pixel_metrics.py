@@ -1,7 +1,7 @@
 """Metrics of all pixels of a test set as large as MVTec AD's: the seconds and the memory of a process.
 
-The peer is scikit-learn's AUROC and average precision of maps in memory. It has no PRO. It gets only some of the maps,
-because it keeps and sorts all pixels at once.
+The peer is scikit-learn's AUROC and average precision of maps in memory. The peer has no PRO. It gets only some of the
+maps, because it keeps and sorts all pixels at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from ..timing import check_same
 
 IMAGES, GOOD = 1725, 467
-"""The number of all images, and of the good ones, in MVTec AD's test set."""
+"""The number of all images, and of good images, in MVTec AD's test set."""
 SHARE = 50
 """The number of images that the peer gets too."""
 GRID = 15
@@ -58,7 +58,7 @@ def measure() -> Findings:
 
 
 def tally_pixels(images: int) -> Measurement:
-    """Measure ours, and count the share of defective pixels."""
+    """Measure PixelTally, and count the share of defective pixels."""
     seconds, defective = 0.0, 0
     with PixelTally() as tally:
         for scores, mask in make_maps(images):

@@ -1,8 +1,8 @@
-"""Resampling a camera frame to the encoder's square: ours beside Pillow, OpenCV and the speed of the memory.
+"""Resampling a camera frame to the encoder's square, compared with Pillow, OpenCV and the speed of the memory.
 
-Pillow gets the frame as an image of its own, whose construction is not timed. Ours gives the same bytes. OpenCV's area
-filter is its most similar one. Its bicubic filter has no antialiasing and skips small things. The floor is to read the
-pixels once, on one core. Ours and OpenCV use all cores.
+Pillow gets the frame as an image of its own, whose construction is not timed. Our resampling gives the same bytes.
+OpenCV's area filter is its most similar filter. Its bicubic filter has no antialiasing and skips small details. The
+floor is to read the pixels once, on one core. Our resampling and OpenCV use all cores.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A frame with an AnoPLe recipe beside one with a PromptAD recipe, on the same engine, per precision and backend.
+"""Compares a frame with an AnoPLe recipe and one with a PromptAD recipe, on one engine, per precision and backend.
 
 Both are timed from uint8 RGB of 1280×1024 pixels to an Inspection with its map, in turn. There is one untimed call
 before every timed one, because a line seldom changes its product.
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 REPEAT = 100
 SHOTS = 4
 AIM = 1.25
-"""The aim for the time of AnoPLe's frame ÷ that of PromptAD's."""
+"""The aim for the time of AnoPLe's frame ÷ the time of PromptAD's frame."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

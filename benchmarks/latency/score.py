@@ -1,7 +1,7 @@
 """Scoring after the encoder, for one view, and the anomaly map.
 
-The peer of `score` computes the same scores in numpy. The peer of the anomaly map does as the released code: bilinear
-interpolation in torch, then scipy's Gaussian.
+The peer of `score` computes the same scores in numpy. The peer of the anomaly map works as the released code does:
+bilinear interpolation in torch, then scipy's Gaussian.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..timing import REST, Worker, check_same, in_this_process, interleave
 REPEAT = 50
 SHOTS = (1, 4, 16)
 AIM_SHOTS, AIM = 4, 0.3
-"""The aim for the time on one core besides the search, in milliseconds, at AIM_SHOTS shots."""
+"""The aim for the time on one core without the search, in milliseconds, at AIM_SHOTS shots."""
 SCORE_TOLERANCE = MAP_TOLERANCE = 1e-5
 NUMPY = "the same in numpy"
 TORCH_AND_SCIPY = "torch interpolate + scipy gaussian_filter"

@@ -1,8 +1,8 @@
-"""Memory search: 225 queries of width 896 and banks of several sizes, beside other libraries.
+"""Memory search: 225 queries of width 896 and banks of several sizes, compared with other libraries.
 
-The peers are numpy's matrix product and maximum (fp32 only), torch's, and faiss's flat index if it is installed
-(fp32 only). Each gets data of the same type and runs in a process of its own. All find the largest inner product and
-its row.
+The peers are matrix product and maximum in numpy (fp32 only) and in torch, and faiss's flat index if it is installed
+(fp32 only). Each contender gets data of the same type and runs in a process of its own. All contenders find the largest
+inner product and its row.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def measure(*, repeat: int) -> Findings:
 
 
 def compare(findings: Findings, precision: BankPrecision, rows: int, tolerance: float, repeat: int) -> None:
-    """Add a row for each peer, and one for the rate."""
+    """Add a row for each peer, and a row for the rate."""
     peers: dict[str, Callable[..., Callable[[], Matches]]] = {f"torch {precision}": search_in_torch}
     if precision == "fp32":
         peers["numpy"] = search_in_numpy
@@ -77,7 +77,7 @@ def compare(findings: Findings, precision: BankPrecision, rows: int, tolerance: 
 
 
 def compare_recall(findings: Findings, precision: BankPrecision, repeat: int) -> None:
-    """Add a row for a large bank in cells, beside the whole bank, and one for the share of best rows that are found."""
+    """Add a row for a large bank in cells, compared with the whole bank, and a row for the share of best rows found."""
     with ExitStack() as stack:
         cells = stack.enter_context(Worker(search_in_cells, precision, RECALL))
         whole = stack.enter_context(Worker(search_in_cells, precision, 1.0))
@@ -92,7 +92,7 @@ def compare_recall(findings: Findings, precision: BankPrecision, repeat: int) ->
 def search_in_cells(precision: BankPrecision, recall: float) -> Callable[[], Matches]:
     """Prepare our search of clustered vectors; the patches of one product are clustered too.
 
-    The queries are not those with which the number of cells was chosen for the recall.
+    The queries differ from the vectors by which the number of cells was chosen for the recall.
     """
     rng = np.random.default_rng(0)
     centres = unit_vectors(rng, CLUSTERS, WIDTH)

@@ -1,10 +1,10 @@
-"""Cold start: how long a line waits for Python, for the first verdict, for a recipe, and for another product.
+"""Cold start: times a line's waits for Python, for the first verdict, for a recipe, and for another product.
 
 The first verdict is timed from the start of a new process, for every precision and backend of the engine
 (first_verdict_times.py). Imports are timed from outside, as whole new processes with the files in the page cache. The
 time of the bare interpreter is not subtracted, but has a row of its own. The peer is `import torch`, which a deployment
 in torch must do first. Recipes have 4 shots. Opening a recipe includes a check of its digest and of every shape. The
-peer is `torch.load` of the same arrays, which is the checkpoint of the released code and has no such checks.
+peer is `torch.load` of the same arrays, as the released code opens its checkpoint, without such checks.
 
 Without torch the peers are left out.
 """
@@ -78,7 +78,7 @@ def measure(
 
 
 def run_python(code: str, folder: Path, *arguments: str) -> str:
-    """Run code in a new interpreter in `folder`, where there are no other packages, and return what it prints."""
+    """Run code in a new interpreter in `folder`, where there are no other packages, and return its output."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=folder, check=True, capture_output=True, text=True
     )

@@ -1,7 +1,7 @@
-"""Seconds per training step of both levels, beside the loop of the released PromptAD code (peers/released_promptad.py).
+"""Seconds per training step of both levels, compared with the released PromptAD code (peers/released_promptad.py).
 
-The peer trains the image and the pixel level one after the other, so its time per step is the sum of both. Ours and the
-peer run in fp32 with the official promptad_settings on one model. Their losses of the first step must be the same.
+The peer trains the image and the pixel level one after the other, so its time per step is the sum of both. Our learner
+and the peer run in fp32 with PromptAD's official settings on one model. Their losses of the first step must be equal.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Software of others, measured beside ours."""
+"""Software of others, with which goodparts is compared."""

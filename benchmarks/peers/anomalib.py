@@ -31,7 +31,7 @@ SMALL_MODELS = ("PatchCore MobileNetV2",)
 WARMUP_FRAMES, FRAMES = 1, 4
 """The numbers of untimed and of timed frames of a turn."""
 REQUIREMENTS = ("anomalib>=2.3,<3", "torch", "torchvision", "open_clip_torch>=2.23,<2.26.1")
-"""The packages of the environment. The bounds of open_clip are those of anomalib's extra `clip`."""
+"""The packages of the environment. The bounds of open_clip come from anomalib's extra `clip`."""
 SCRIPT = Path(__file__).with_name("anomalib_script.py")
 
 

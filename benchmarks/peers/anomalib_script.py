@@ -1,9 +1,9 @@
 """Time anomalib's models. `bench frame --peers anomalib` starts this script with the Python of anomalib's environment.
 
 The environment has no goodparts. The argument is JSON. The script prints a line of JSON when the model is prepared, and
-one for each line that it reads: the seconds of each frame, from uint8 RGB in the host's memory to score and map there.
-The weights are random, because speed does not depend on them. Resizing is anomalib's own. Its normalisation of scores
-is left out, which is in its favour.
+a line for each line that it reads: the seconds of each frame, from uint8 RGB to score and map, all in host memory. The
+weights are random, because speed does not depend on them. Resizing is anomalib's own. anomalib's normalisation of
+scores is left out, which makes anomalib faster.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def time_frames(inspect: Any, warmup: int, frames: int) -> list[float]:
-    """Return the seconds of each of `frames` calls, which follow `warmup` untimed ones."""
+    """Return the seconds of each of `frames` calls, which follow `warmup` untimed calls."""
     for _ in range(warmup):
         inspect()
     seconds: list[float] = []

@@ -1,7 +1,7 @@
 """Run anomalib's WinCLIP. winclip_numbers.py starts this script with the Python of anomalib's environment.
 
 The environment has no goodparts. The arguments are an open_clip configuration, its weights, a file with pictures and
-prototypes, and the file to write. The script writes what WinCLIP computes from the pictures, with the prototypes as its
+prototypes, and the file to write. The script writes WinCLIP's results on the pictures, with the prototypes as WinCLIP's
 text embeddings.
 """
 

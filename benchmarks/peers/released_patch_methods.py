@@ -1,12 +1,12 @@
-"""Record what the released AnomalyDINO and SubspaceAD compute, with weights and pictures that anyone can reproduce.
+"""Record results of the released AnomalyDINO and SubspaceAD, with weights and pictures that anyone can reproduce.
 
     python -m goodparts.benchmarks.peers.released_patch_methods --anomalydino DIR --dinov2 DIR --subspacead DIR OUT.npz
 
-The folders are checkouts of dammsi/AnomalyDINO, facebookresearch/dinov2 and CLendering/SubspaceAD. Nothing of them is
-copied. They need cv2, faiss, matplotlib, scikit-learn, tifffile and tqdm. The network is a DINOv2 ViT-S/14 with seeded
-random weights, and the pictures are drawn. The whole of AnomalyDINO runs, from files of photos to scores, without
-rotations and masks. Of SubspaceAD, the principal components and the scores are computed, from the patch features of the
-same network, l2-normalised as an engine gives them.
+The folders are checkouts of dammsi/AnomalyDINO, facebookresearch/dinov2 and CLendering/SubspaceAD. No code is copied
+from them. They need cv2, faiss, matplotlib, scikit-learn, tifffile and tqdm. The network is a DINOv2 ViT-S/14 with
+seeded random weights, and the pictures are drawn. AnomalyDINO runs from files of photos to scores, without rotations
+and masks. SubspaceAD computes the principal components and the scores from the patch features of the same network,
+l2-normalised as an engine returns them.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ It is written from the method's description and computes as much as the released
 own with 77 tokens, each step passes the text tower three times, each step encodes the shots again, and the image and
 pixel levels are trained one after the other.
 
-The rest of the released loop is left out, in its favour: it decodes and resizes the shots in every epoch, computes
-gradients of the text tower's weights, and after every step computes prototypes and scores the whole test set.
+The rest of the released loop is left out, which makes the peer faster: the released loop decodes and resizes the shots
+in every epoch, computes gradients of the text tower's weights, and after every step computes prototypes and scores the
+whole test set.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def torch_installed() -> bool:
 
 
 class TorchSession:
-    """An image tower in torch that takes the place of an engine's graph.
+    """An image tower in torch that replaces an engine's graph.
 
     Weights and arithmetic have the given precision. The outputs are float32 in the host's memory.
     """

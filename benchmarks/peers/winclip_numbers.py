@@ -1,4 +1,4 @@
-"""Record what anomalib's WinCLIP computes with given weights: `python -m goodparts.benchmarks.peers.winclip_numbers`.
+"""Record results of anomalib's WinCLIP with given weights: `python -m goodparts.benchmarks.peers.winclip_numbers`.
 
 tests/data/winclip_anomalib.npz was recorded with tests/data/ViT-tiny.json and the seeded random weights of that tower.
 tests/evaluation/methods/test_winclip.py compares our WinCLIP with it.
@@ -27,7 +27,7 @@ CHANNELS = slice(None, None, 8)
 
 
 def draw_pictures(size: int) -> Array8:
-    """Return three pictures of coloured squares, uint8 RGB [3,size,size,3]: a query and two good ones."""
+    """Return three pictures of coloured squares, uint8 RGB [3,size,size,3]: a query and two good pictures."""
     squares = np.random.default_rng(0).integers(0, 256, (3, size // 8, size // 8, 3), np.uint8)
     return squares.repeat(8, axis=1).repeat(8, axis=2)
 

@@ -1,12 +1,12 @@
 """Accepting photos on the line: its cost, its effect on verdicts, and which rows a bounded memory should keep.
 
 The cost is measured on synthetic products. It covers the memory, the calibration and the bytes of the file, but not the
-encoding of the photos. It is processor time, so that other work on the machine does not count. On an idle machine
+encoding of the photos. The cost is processor time, so that other work on the machine does not count. On an idle machine
 the elapsed time is not longer. Verdicts are measured on drawn parts of kinds that the small backbone was not trained
-on: from a line of good parts, those that the recipe rejects are accepted one after the other, as an operator would do.
-To choose which rows to
-keep, a memory accepts the whole line but has room for the rows of only ROOM photos. The most novel rows are compared
-with k-center and with chance.
+on. Good parts come one after another, and those that the recipe rejects are accepted, as an operator would do.
+
+To choose which rows to keep, a memory accepts the whole line but has room for the rows of only ROOM photos. The most
+novel rows are compared with k-center and with a random choice.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ ROOM = 4
 UNBOUNDED = 1 << 30
 
 SelectRows = Callable[[Halves, list[Halves], int], Floats]
-"""A function that takes the learned rows, the rows of each accepted photo and how many to keep, and returns the rows to
-keep."""
+"""A function that takes the learned rows, the rows of each accepted photo and the number of rows to keep, and returns
+the rows to keep."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

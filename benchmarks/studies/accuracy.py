@@ -1,9 +1,9 @@
-"""How well the small backbone tells good parts from bad ones, and whether thresholds keep the rates they promise.
+"""Measures how well the small backbone tells good from bad parts, and whether thresholds keep false-reject rates.
 
-The photos are of drawn parts, whose kinds and two of whose defects were not in its training, and real ones (--data:
-folders in MVTec's layout). The benchmark measures every branch and fusion at several temperatures, beside random
-weights of the same model. It also measures the rates at the thresholds that k photos give, and photos in tiles. Scores
-come from torch (trials.py).
+The photos show drawn parts and, with --data, real parts (folders in MVTec's layout). The kinds of drawn parts and two
+of their defects were not in the backbone's training. The benchmark measures every branch and fusion at several
+temperatures, compared with random weights of the same model. It also measures the rates at the thresholds that k photos
+give, and photos in tiles. Scores come from torch (trials.py).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ POOL, GOOD, BAD = 28, 40, 16
 """The numbers of photos of a product: good ones to learn from, and good and defective ones for the test."""
 SHOTS, SHOT_COUNTS = 4, (1, 2, 4, 8)
 TEMPERATURES: dict[str, float | Literal["exp"]] = {"4.6": 4.6052, "100": 100.0, "own": "exp"}
-"""The temperature of the released code, that of CLIP, and the one that the model learned in its training."""
+"""The temperatures of the released code, of CLIP, and of the small backbone, which learned it in its training."""
 FUSIONS: tuple[Fusion, ...] = ("memory", "prompt", "paper", "residual")
 RATES = {"at 1%": 0.01, "at 10%": 0.1}
 """The false-reject rates that thresholds are set for, by their names in a row."""

@@ -1,8 +1,8 @@
-"""Image-only backbones beside anomalib's PatchCore, in one run and with the same weights, image size and shots.
+"""Compares image-only backbones with anomalib's PatchCore, in one run with the same weights, image size and shots.
 
-Ours is the usual way: an engine exported in fp32, and a taught recipe that uses only the memory. Every category of
---data (in MVTec's layout) is learned from four photos. If it has more, four are drawn --draws times. The time of a
-frame is measured from uint8 pixels in memory to score and map.
+goodparts works in the usual way: an engine exported in fp32, and a taught recipe that uses only the memory. Every
+category of --data (in MVTec's layout) is learned from four photos. If a category has more photos, four are drawn
+--draws times. The time of a frame is measured from uint8 pixels in memory to score and map.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def compare(
 
 
 def report(findings: Findings, name: str, ours: Measured, theirs: Measured) -> None:
-    """Add rows with the image and the pixel AUROC, beside the peer."""
+    """Add rows with the image and the pixel AUROC, compared with the peer."""
     for level in ("image", "pixel"):
         findings.add(f"{name}: {level}", getattr(ours, level), "AUROC", PEER, getattr(theirs, level), higher=True)
 

@@ -40,7 +40,7 @@ class MeasuredProduct:
 
 
 def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: int) -> MeasuredProduct:
-    """Draw a line of parts. The defects of the bad parts take turns.
+    """Draw a line of parts. The bad parts show all defects in turn.
 
     size: side of the square photos in pixels; pool: number of photos to learn from; good, bad: numbers of photos to
     test with.

@@ -1,8 +1,8 @@
-"""How often a changed scene is found, and how often one is reported although only the part has changed.
+"""Measures how often a changed scene is found, and how often a change is reported although only the part has changed.
 
-Each product is learned from a few good photos. Photos of other good and bad parts show the same scene. Good photos that
-are changed as a fault of the camera, the lamp or the lens would change them show another scene. A texture looks the
-same after it has moved, so shifts are tested on drawn objects only.
+Each product is learned from a few good photos. Photos of other good and bad parts show the same scene. Good photos with
+the effect of a fault of the camera, the lamp or the lens show another scene. A texture looks the same after it has
+moved, so shifts are tested on drawn objects only.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FALSE_ALARMS = 0.01
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", default="small", metavar="NAME", help="the backbone (default: %(default)s)")
     parser.add_argument(
-        "--data", type=Path, metavar="ROOT", help="a folder with folders in MVTec's layout, besides drawn parts"
+        "--data", type=Path, metavar="ROOT", help="a folder with folders in MVTec's layout, in addition to drawn parts"
     )
     parser.add_argument(
         "--shots", type=options.positive_integer, default=4, metavar="K", help="photos to learn from (default: 4)"
@@ -110,7 +110,7 @@ def _blur(view: Array8, sigma: float) -> Array8:
 
 
 def _ground(view: Array8) -> Array8:
-    """Return the colour of a picture's border with a camera's noise, which is the station without its part."""
+    """Return the colour of a picture's border with a camera's noise, which looks like the station without its part."""
     border = np.concatenate([view[:8].reshape(-1, 3), view[-8:].reshape(-1, 3)])
     noise = np.random.default_rng(0).normal(0.0, 4.0, view.shape)
     return np.asarray(np.clip(np.median(border, axis=0) + noise, 0, 255), np.uint8)

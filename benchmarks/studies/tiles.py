@@ -1,7 +1,7 @@
 """A defect of 20 pixels in a frame of five megapixels, with tiles and without.
 
-The frames are drawn, of kinds that the small backbone was not trained on. Of the defects, only the foreign body was
-kept out of its training. Scores come from torch (trials.py).
+The frames show drawn parts of kinds that the small backbone was not trained on. Among the defects, only the foreign
+body was kept out of its training. Scores come from torch (trials.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Trials: a product is learned from a few shots, and its tests are scored. The encoder runs in torch.
 
-The parity check of the export makes sure that every engine gives the same scores.
+The parity check of the export ensures that every engine gives the same scores.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Trial:
         return fused.image, fused.grid
 
     def aurocs(self, fusion: Fusion) -> tuple[float, float]:
-        """Return the AUROC over the images, and that over the pixels of all maps."""
+        """Return the AUROC over the images, and the AUROC over the pixels of all maps."""
         image, grids = self.scores(fusion)
         maps = np.stack([anomaly_map(grid, MAP_SIDE, MAP_SIGMA * MAP_SIDE / MAP_SIZE) for grid in grids])
         step = self.product.masks.shape[1] // MAP_SIDE

@@ -20,7 +20,7 @@ DRAWN = "drawn"
 SEED = 2000
 """The seed of the products; the small backbone's training counts from 0, the accuracy study from 1000."""
 TRAIN, GOOD, BAD = 16, 16, 16
-"""The numbers of photos of a category: to learn from, good ones to test, bad ones to test. The defects take turns."""
+"""The numbers of training photos, good test photos and bad test photos in a category. All defects appear in turn."""
 
 
 def draw_data(root: Path) -> DataSet:

@@ -1,4 +1,4 @@
-"""Layouts in which a photo's folder tells what the photo shows.
+"""Layouts in which a photo's folder states whether the photo is good, or which defect it shows.
 
 MVTec AD and data sets in its layout (MPDD): train/good; test/good and test/<defect>; ground_truth/<defect> with a mask
 <name>_mask.png or <name>.png for each bad photo.
@@ -89,9 +89,9 @@ def read_loco(folder: Path) -> Split:
 
 
 def read_plain(folder: Path) -> Split:
-    """Read a folder with good/ and perhaps bad/.
+    """Read a folder with good/ and, optionally, bad/.
 
-    All good photos may be learned from and tested with. A photo that was learned from is not tested (`Split.tests`).
+    Every good photo can serve for learning or for testing. A photo that was learned from is not tested (`Split.tests`).
 
     Args:
         folder: The folder.
@@ -116,7 +116,7 @@ def read_plain(folder: Path) -> Split:
 
 
 def to_words(category: str) -> str:
-    """Return a category's name as words: spaces in place of underscores.
+    """Return a category's name as words, with spaces instead of underscores.
 
     Args:
         category: The category's name, such as "metal_nut".

@@ -177,7 +177,7 @@ def _find_layouts(root: Path, only: str | None) -> dict[str, Readers]:
 
 
 def _describe(root: Path, only: str | None) -> str:
-    """Return what a wrong root contains, and the right root if it is one of its subfolders."""
+    """Return a text that names a wrong root's content, and the right root if it is one of the subfolders."""
     inside = sorted(root.iterdir())
     names = " ".join(printable(Path(path.name)) for path in inside[:8]) + (" …" if len(inside) > 8 else "")
     nearby = [path for path in inside if path.is_dir() and _find_layouts(path, only)]

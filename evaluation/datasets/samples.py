@@ -1,4 +1,4 @@
-"""The content of a category of a data set: photos, their defects, and the masks that mark these."""
+"""The content of a category of a data set: photos, their defects, and the masks that mark the defects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Sample:
 
     @property
     def marked(self) -> bool:
-        """Whether it is known which pixels are defective. For a good part it always is."""
+        """Whether the defective pixels are known, which is always true of a good part."""
         return not self.bad or bool(self.masks)
 
 

@@ -33,7 +33,7 @@ class ChosenShots:
 def choose_shots(photos: Sequence[Path], count: int, seed: int) -> ChosenShots:
     """Draw photos of different content.
 
-    They are the photos whose names, hashed with the seed, sort first. The draw does not depend on the order of
+    The draw takes the photos with the smallest hashes of seed and name. The draw does not depend on the order of
     `photos`, on their folder, or on a library's random numbers. A draw of more photos with the same seed contains the
     smaller draws.
 
@@ -46,7 +46,7 @@ def choose_shots(photos: Sequence[Path], count: int, seed: int) -> ChosenShots:
         The drawn photos.
 
     Raises:
-        SettingsError: There are not so many different photos.
+        SettingsError: `count` is below 1, or above the number of different photos.
     """
     by_digest: dict[str, Path] = {}
     for path in sorted(photos, key=lambda path: (_rank(path, seed), path)):

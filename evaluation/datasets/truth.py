@@ -49,7 +49,7 @@ class Truth:
             small = resize_mask(large, height, width)
             share = area / np.count_nonzero(large)
             defects.append((small, max(1, round(share * np.count_nonzero(small)))))
-            mask = mask | small  # a small defect beside a large one keeps a pixel only here
+            mask = mask | small  # resizing the whole mask may lose a small defect beside a large one
         return Truth(mask, tuple(defects))
 
 
@@ -100,7 +100,7 @@ def load_truth(sample: Sample, saturations: Mapping[int, Saturation] | None = No
 
 
 def read_defect_numbers(path: Path, sample: Sample) -> Numbers:
-    """Read one of a test photo's masks as the number of the defect that each pixel has, [H,W], 0 for none.
+    """Read a mask of a test photo as each pixel's defect number, [H,W]; 0 stands for no defect.
 
     Args:
         path: The mask.

@@ -1,4 +1,4 @@
-"""AnoPLe, a reconstruction, and MaPLe: what they learn changes how photos are encoded.
+"""AnoPLe, a reconstruction, and MaPLe: both learn tensors that change how photos are encoded.
 
 They run through an engine's prompted graph if it reads the conditions that they learn, otherwise only through torch.
 """
@@ -34,7 +34,7 @@ def anople(title: str, *, together: bool = False, **changes: Any) -> Method:
     """Return a row of the table.
 
     Args:
-        title: What the row is, in words.
+        title: The row's title for readers.
         together: Whether one model is learned for all categories.
         changes: Settings of AnoPLe that differ from the defaults.
     """
@@ -79,7 +79,7 @@ _LEARNERS: OrderedDict[str, AnoPLeLearner] = OrderedDict()
 
 
 def _learn_once(learner: AnoPLeLearner) -> AnoPLeLearner:
-    """Learn, or return a kept learner that has learned the same before."""
+    """Learn and return the learner, or return a kept learner with the same digest."""
     if learner.digest not in _LEARNERS:
         learner.learn()
         _LEARNERS[learner.digest] = learner

@@ -70,7 +70,7 @@ def ordinary_path(backbone: Backbone) -> OwnEncoder:
 
 
 def value_path(backbone: Backbone) -> OwnEncoder:
-    """Open MaskCLIP (Zhou et al., ECCV 2022) as in PromptAD's tables: the V-V path with values in place of attention.
+    """Open MaskCLIP (Zhou et al., ECCV 2022) as in PromptAD's tables: the V-V path with values instead of attention.
 
     The local path adds up the projected values of every block, as V-V attention's does. MaskCLIP itself takes the
     values of the last block only.
@@ -98,7 +98,7 @@ def value_path(backbone: Backbone) -> OwnEncoder:
 
 
 def _with_local_path(backbone: Backbone, run: Callable[[VVTower, Tensor], Tensor]) -> OwnEncoder:
-    """Open the backbone with other local features: what `run` computes from the first block's input, projected."""
+    """Open the backbone with other local features: `run`, applied to the first block's input, and the projection."""
     tower = require_vit(backbone)
 
     def encode(views: Array8) -> Features:

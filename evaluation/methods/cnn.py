@@ -5,7 +5,7 @@ downloaded. Without them the rows run on the first blocks of torchvision's Mobil
 the trunk of the backbone `small`. The report names the network that ran.
 
 Photos have the encoder's size, and are standardised by ImageNet's mean and standard deviation. All stages are resized
-to the grid of the second one. The papers of SPADE and PaDiM use the grid of the first one, which has four times as many
+to the second stage's grid. The papers of SPADE and PaDiM use the first stage's grid, which has four times as many
 patches.
 """
 
@@ -43,14 +43,14 @@ MOBILENET_STAGES = (3, 6, 13)
 
 Stages = Callable[[Tensor], Sequence[Tensor]]
 """Takes standardised pixels [B,3,S,S], and returns maps [B,W,h,w] of the stages at strides 4, 8 and 16 and of the last
-one."""
+stage."""
 
 
 def cnn_statistics(title: str, fit: Fit, stages: slice) -> Method:
     """Return the row of a method of patch statistics on some stages of the CNN.
 
     Args:
-        title: What the row is, in words.
+        title: The row's title for readers.
         fit: Fits the method to the photos' features.
         stages: Which of the stages 1 to 3 make a patch, as a slice: slice(1, 3) is stages 2 and 3.
     """
@@ -122,7 +122,7 @@ def open_wide_resnet(weights: Path, device: torch.device) -> Stages:
 
 
 def open_mobilenet(device: torch.device) -> Stages:
-    """Open the trunk of `small`: torchvision's MobileNetV2 up to block 13. Stage 3 also stands for the last one.
+    """Open the trunk of `small`: torchvision's MobileNetV2 up to block 13. Stage 3 also serves as the last stage.
 
     Args:
         device: The device to run on.

@@ -56,7 +56,7 @@ class CoOp(PromptLearner):
 
 
 class CoCoOp(nn.Module):
-    """A learnable context that a small net shifts for each photo; anomaly prompts are those of CoOp.
+    """A learnable context that a small net shifts for each photo; the anomaly prompts are CoOp's.
 
     Args:
         backbone: The backbone.

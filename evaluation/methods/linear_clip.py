@@ -22,8 +22,8 @@ class LinearLearner(PromptLearner):
     """Learns PromptAD's prompts and, for each block, a linear layer from its patches to the joint space.
 
     APRIL-GAN (Chen et al., 2023) has such layers after every quarter of the blocks, and learns them from bad parts too.
-    PromptAD's tables have one after each block. Here the layers start as CLIP's own projection, and are learned with
-    the prompts' losses.
+    PromptAD's tables have a layer after each block. Here the layers start as CLIP's own projection, and are learned
+    with the prompts' losses.
 
     Args:
         backbone: The backbone, a ViT.
@@ -42,7 +42,7 @@ class LinearLearner(PromptLearner):
         )
 
     def targets(self) -> tuple[Tensor, ...]:
-        """Return the image's feature, and the patches of all blocks, side by side, as the layers now map them."""
+        """Return the image's feature, and all blocks' patches, mapped by the current layers and concatenated."""
         mapped = [F.normalize(tap @ layer, dim=-1) for tap, layer in zip(self._taps, self.layers, strict=True)]
         return super().targets()[0], torch.cat(mapped, dim=1)
 

@@ -1,4 +1,4 @@
-"""The protocol of methods: what a method learns from, what fitting it yields, and how the table describes it."""
+"""The interface of methods: a method's training data, the fitted method, and the method's row of the table."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class PromptTask:
         category: The category's name, by which a benchmark object's list of defects is found.
         seed: The seed of learning.
         record_steps: Whether the prototypes after every step of learning are kept.
-        protocol: Whose settings are used: `clean` or `official`.
-        large_shots: Returns, by category, its text and its k photos at twice the encoder's size, uint8 [k,2S,2S,3].
-            With True it returns every category that has k photos, with False only this one.
+        protocol: The protocol whose settings are used: `clean` or `official`.
+        large_shots: Returns, by category, the category's text and k photos at twice the encoder's size, uint8
+            [k,2S,2S,3]. With True it returns every category that has k photos, with False only the task's category.
     """
 
     backbone: Callable[[], Backbone]
@@ -72,7 +72,7 @@ class PromptTask:
 
         Args:
             name: The name of the prompts.
-            learn: Learns them.
+            learn: Learns the prompts.
         """
         if name not in self._learned:
             self._learned[name] = learn(self)
@@ -110,7 +110,7 @@ class PromptTask:
             learner: The learner.
 
         Returns:
-            What it learned.
+            The learned prototypes.
         """
         steps: list[Prototypes] = []
 
@@ -124,7 +124,7 @@ class PromptTask:
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What a method is fitted to.
+    """The data that a method is fitted to.
 
     Attributes:
         features: The k photos as the measured backend encodes them.
@@ -151,7 +151,7 @@ class FittedMethod:
     Attributes:
         score: Scores the features of views.
         threshold: The image score from which the method rejects; None if it has no threshold.
-        encode: Encodes views, if what the method learned changes how they are encoded; otherwise None.
+        encode: Encodes views, if the method has learned to encode them in another way; otherwise None.
     """
 
     score: Score
@@ -166,7 +166,7 @@ class OwnEncoder:
     Attributes:
         name: The backend's name in reports.
         encode: Encodes views uint8 [B,S,S,3].
-        weights: A digest of the weights that it uses besides the backbone's; empty for none.
+        weights: A digest of the encoder's weights, if it has other weights than the backbone's; otherwise empty.
     """
 
     name: str
@@ -192,7 +192,7 @@ class Method:
     """A row of the table of methods.
 
     Attributes:
-        title: What the row is, in words.
+        title: The row's title for readers.
         fit: Fits the method to photos; raises SettingsError if it cannot.
         prompts: The name of the prompts that it learns, or None.
         needs_shots: Whether the method learns from photos.
@@ -201,9 +201,9 @@ class Method:
         tune: Returns the same row with other settings, given by name; None if the method has no settings.
         settings: Checks given settings, and returns all settings.
         together: Whether the method learns from the photos of all categories.
-        conditions: Returns the shapes, by name, of what the method learns as inputs of a prompted graph, and raises
-            SettingsError for a backbone without such a graph. If an engine's prompted graph reads exactly these,
-            open_encoder is not needed. None for methods without conditions.
+        conditions: Returns the shapes, by name, of the conditions that the method learns for a prompted graph, and
+            raises SettingsError for a backbone without such a graph. If an engine's prompted graph reads exactly these
+            conditions, open_encoder is not needed. None for methods without conditions.
         official: Whether PromptAD's released code has the method, so that its protocol applies.
     """
 

@@ -1,7 +1,7 @@
-"""PromptAD with one set of prompts for all categories, which AnoPLe's tables compare with AnoPLe's one model for all.
+"""PromptAD with one set of prompts for all categories; AnoPLe's tables compare it with one AnoPLe model for all.
 
-The prefixes and the learnable suffixes are shared. Each category's prompts contain its text, and it
-has its own prototypes. The losses are the mean over the categories.
+The prefixes and the learnable suffixes are shared. Each category's prompts contain the category's text, and each
+category has its own prototypes. The losses are the mean over the categories.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ They are PatchCore, SPADE, PaDiM, FastRecon and AnomalyDINO. They were published
 Here all of them use the encoder's memory taps, so that only the method differs between rows. Their scores therefore
 differ from the papers' numbers.
 
-A patch is its taps side by side, each l2-normalised: [B,P,W], where W is the sum of the taps' widths. Every `fit_*`
+A patch is the concatenation of its l2-normalised taps: [B,P,W], where W is the sum of the taps' widths. Every `fit_*`
 takes the k photos' features and returns a function that scores other photos. Image scores and patch scores are at least
 0.
 """
@@ -38,7 +38,7 @@ def patch_statistics(title: str, fit: Fit) -> Method:
     """Return the row of a method of patch statistics on the encoder's memory taps.
 
     Args:
-        title: What the row is, in words.
+        title: The row's title for readers.
         fit: Fits the method to the photos' features.
     """
 
@@ -49,7 +49,7 @@ def patch_statistics(title: str, fit: Fit) -> Method:
 
 
 def patches(features: Features) -> Floats:
-    """Return the taps side by side, [B,P,W].
+    """Return the concatenated taps, [B,P,W].
 
     Args:
         features: The photos' features.
@@ -87,7 +87,7 @@ def distances(queries: Floats, rows: Floats) -> Floats:
 
 
 def fit_patchcore(shots: Features, share: float = PATCHCORE_SHARE, neighbours: int = PATCHCORE_NEIGHBOURS) -> Score:
-    """Fit PatchCore (Roth et al., CVPR 2022): a patch scores its distance to the nearest row of a coreset.
+    """Fit PatchCore (Roth et al., CVPR 2022): a patch's score is its distance to the nearest row of a coreset.
 
     The image score is the largest distance s*, of the patch m to its nearest row m*, times 1 − exp s* / Σ exp‖m − r‖
     over the b rows r nearest to m*, which include m* (eq. 7). This factor is smallest, 1 − 1/b, if all these rows are
@@ -121,10 +121,10 @@ def fit_patchcore(shots: Features, share: float = PATCHCORE_SHARE, neighbours: i
 
 
 def fit_anomalydino(shots: Features) -> Score:
-    """Fit AnomalyDINO (Damm et al., WACV 2025): a patch scores 1 − the cosine of the nearest patch of the shots.
+    """Fit AnomalyDINO (Damm et al., WACV 2025): a patch's score is 1 − its cosine with the nearest patch of the shots.
 
-    The image score is the mean of the largest hundredth of all patch scores, at least of one. Shots are neither rotated
-    nor masked.
+    The image score is the mean of the largest hundredth of all patch scores, at least of one score. Shots are neither
+    rotated nor masked.
 
     Args:
         shots: The features of the k photos.
@@ -175,7 +175,7 @@ def fit_spade(shots: Features, neighbours: int = SPADE_NEIGHBOURS) -> Score:
 
 
 def fit_padim(shots: Features, width: int = PADIM_WIDTH, ridge: float = PADIM_RIDGE, seed: int = 0) -> Score:
-    """Fit PaDiM (Defard et al., ICPR 2020): a patch scores its Mahalanobis distance to a Gaussian at its place.
+    """Fit PaDiM (Defard et al., ICPR 2020): a patch's score is its Mahalanobis distance to a Gaussian at its place.
 
     The image score is the largest distance. As published, channels are drawn at random, and ε is added on the diagonal.
     Channels are scaled to a mean square of 1, for which ε is meant. A covariance of k photos has rank k − 1. Here it is
@@ -217,7 +217,7 @@ def fit_padim(shots: Features, width: int = PADIM_WIDTH, ridge: float = PADIM_RI
 
 
 def fit_fastrecon(shots: Features, share: float = FASTRECON_SHARE, weight: float = FASTRECON_WEIGHT) -> Score:
-    """Fit FastRecon (Fang et al., ICCV 2023): a patch scores its distance from its reconstruction by good patches.
+    """Fit FastRecon (Fang et al., ICCV 2023): a patch's score is its distance to its reconstruction by good patches.
 
     S, the support, is a coreset of the good photos' neighbourhoods, and M is their mean at each place. The query's
     patches Q are reconstructed as W S, where W minimises ‖Q − W S‖² + λ‖W S − M‖². In closed form W S = (Q + λM) Π / (1

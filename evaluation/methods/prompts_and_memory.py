@@ -33,7 +33,7 @@ RELEASED: tuple[Prompts, ...] = ("generic", "objects", "no manual")
 TUNABLE: tuple[Prompts, ...] = (*RELEASED, "untrained", "together")
 """Prompts that PromptAD's settings describe."""
 _AFTER_LEARNING = ("fusion", "image_maximum", "memory_share", "poses")
-"""Settings that do not change how prompts are learned. Methods that differ only in these share their prompts."""
+"""Settings that do not change how prompts are learned. Methods that differ only in these settings share prompts."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def prompts_and_memory(
     """Return a row of the table.
 
     Args:
-        title: What the row is, in words.
+        title: The row's title for readers.
         prompts: The kind of prompts; None for the memory only.
         open_encoder: Opens the encoder that the row needs and no engine has, or None.
         changes: Settings that differ from those of the protocol.
@@ -178,7 +178,7 @@ def zero_shot(title: str, open_encoder: OpenEncoder | None = None) -> Method:
     """Return the row of the prompt ensemble without a memory, which needs no photo.
 
     Args:
-        title: What the row is, in words.
+        title: The row's title for readers.
         open_encoder: Opens the encoder that the row needs and no engine has, or None.
     """
     return Method(title, _fit_zero_shot, "ensemble", needs_shots=False, open_encoder=open_encoder)

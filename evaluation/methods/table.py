@@ -1,7 +1,7 @@
-"""The table of methods, each of which learns from a few good photos and scores others.
+"""The table of methods, each of which learns from a few good photos and scores other photos.
 
-Methods of prompts and memory are what a recipe holds and the runtime scores. Methods of patch statistics exist only for
-comparison, and so do those with an encoder of their own, which run only through torch. All methods get the same photos.
+Recipes hold methods of prompts and memory, which the runtime scores. Methods of patch statistics exist only for
+comparison. So do methods with an encoder of their own, which run only through torch. All methods get the same photos.
 """
 
 from __future__ import annotations
@@ -168,10 +168,10 @@ and n_v, and the rows that --decide compares."""
 
 
 def find_method(name: str) -> Method:
-    """Return the row of this name, or one with other settings, as in "promptad:margin=0.1,lr=0.01".
+    """Return the row of this name, or the row with other settings, as in "promptad:margin=0.1,lr=0.01".
 
     Args:
-        name: The row's name, perhaps followed by settings.
+        name: The row's name, optionally followed by settings.
 
     Raises:
         SettingsError: The row or a setting does not exist, or a value is out of range.

@@ -41,7 +41,7 @@ def window_encoder(backbone: Backbone) -> OwnEncoder:
     """Open the encoder of windows.
 
     Its memory features are the patches' tokens before the last block (the paper's penultimate features), then the
-    windows of each side [B,windows,D]. Its local features are those of plain CLIP.
+    windows of each side [B,windows,D]. Its local features are plain CLIP's.
 
     Args:
         backbone: The backbone, a ViT.

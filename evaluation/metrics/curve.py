@@ -1,7 +1,7 @@
 """Metrics of one curve over all thresholds: AUROC, average precision, the best F1, and per-region overlap.
 
-All of them are exact. Their values change only at the scores of bad items, because only good items lie between two of
-those. A curve is therefore kept only at the distinct scores of bad items, which are a few percent of all pixels.
+All of them are exact. Their values change only at the scores of bad items, because only good items lie between two such
+scores. A curve is therefore kept only at the distinct scores of bad items, which are a few percent of all pixels.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ class Curve:
         return float((2 * caught / (caught + self.above + self.ties + caught[-1])).max())
 
     def overlap(self, gains: Gains, limit: float) -> float:
-        """Return the area under overlap over false-positive rate, up to a rate, divided by that rate.
+        """Return the area under overlap over false-positive rate, up to the largest rate, divided by this rate.
 
         Points are joined by straight lines, because bad and good items with the same score are rejected together. The
         line that crosses the largest rate is cut there. Each gain lifts the curve from its own rate up to the largest
-        one: its area is the gain times the mean width that is left.
+        rate: its area is the gain times the mean width between both rates.
 
         Args:
             gains: The increase of the overlap at each score, the highest score first, [n], 0 to 1.

@@ -1,8 +1,8 @@
 """Metrics over the pixels of all maps of a data set: pixel AUROC, AUPR, PRO and saturated PRO.
 
 They are exact, and need bounded memory. For each distinct score of a defective pixel, the metrics need the number of
-good pixels above it and with the same score (curve.py). Scores of defective pixels are kept. Those of good pixels, by
-far the most, are sorted in blocks, written to a file if there are several blocks, and counted at the end.
+good pixels above it and with the same score (curve.py). Scores of defective pixels are kept. Scores of good pixels, of
+which there are far more, are sorted in blocks, written to a file if there are several blocks, and counted at the end.
 
 PRO: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021; saturated PRO: Bergmann et al., Beyond Dents and
 Scratches, IJCV 2022.
@@ -77,7 +77,7 @@ class PixelTally:
             scores: The map, float32 [H,W], finite.
             mask: The defective pixels, bool [H,W]; all False for a good part.
             defects: Each defect of this picture, if the data set states saturation areas; empty for a good part.
-                Defects may overlap. None if it states none.
+                Defects may overlap. None if the data set states no saturation areas.
 
         Raises:
             ValueError: An array has another shape or type, a score is not finite, a defect is not covered by the mask,
@@ -121,10 +121,10 @@ class PixelTally:
     def measure(self, limit: float = PRO_LIMIT, saturated_limit: float = SPRO_LIMIT) -> MetricValues:
         """Return `pixel_auroc`, `pixel_aupr` (average precision), `pixel_pro` and, with saturation areas, `pixel_spro`.
 
-        PRO is the area under a curve over the false-positive rate of all good pixels. At a threshold, the curve is the
-        found share of each 8-connected region of each mask, averaged over all regions. For saturated PRO, it is each
-        defect's found area divided by its saturation area, at most 1, averaged over all defects. The metrics are NaN
-        unless there are defective and good pixels.
+        PRO is the area under a curve over the false-positive rate of all good pixels. The curve's value at a threshold
+        is the found share of each 8-connected region of each mask, averaged over all regions. For saturated PRO, the
+        value is each defect's found area divided by its saturation area, at most 1, averaged over all defects. The
+        metrics are NaN unless there are defective and good pixels.
 
         Args:
             limit: The false-positive rate up to which PRO is taken, above 0 and up to 1.
@@ -180,7 +180,7 @@ def _find_regions(packed: bytes, shape: tuple[int, int]) -> tuple[npt.NDArray[np
 
 
 def _highest(scores: Map, area: int) -> Map:
-    """Return the `area` highest of a defect's scores. Once these pixels are found, the others change nothing."""
+    """Return the `area` highest of a defect's scores. Once these pixels are found, further pixels change nothing."""
     if not 1 <= area <= scores.size:
         raise ValueError(f"saturation area {area} of a defect of {scores.size} pixels: 1 to {scores.size} is accepted")
     return np.partition(scores, scores.size - area)[scores.size - area :]

@@ -1,4 +1,4 @@
-"""What `goodparts evaluate --decide` recommends: the fusion and the temperature for a backbone and a data set."""
+"""The recommendation of `goodparts evaluate --decide`: the fusion and temperature for a backbone and a data set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def recommend(measurements: Iterable[Measurement], backend: str) -> list[str]:
     computed. Rows are compared on the draws in which every row has a value.
 
     Args:
-        measurements: All measurements; those of other backends and rows are ignored.
+        measurements: All measurements; measurements of other backends and rows are ignored.
         backend: The name of the deployed backend.
     """
     values: dict[str, dict[Draw, float]] = {name: {} for name in DECIDE}
@@ -63,7 +63,7 @@ def describe(name: str) -> str:
 
 
 def _gain(row: Mapping[Draw, float], default: Mapping[Draw, float], draws: Iterable[Draw]) -> tuple[float, float]:
-    """Return how much a row's mean is above the default's, and the standard error of that; NaN for one draw."""
+    """Return a row's mean gain over the default, and the standard error of the gain, which is NaN for one draw."""
     gains = np.array([row[draw] - default[draw] for draw in draws])
     error = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
     return float(gains.mean()), float(error)

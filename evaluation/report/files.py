@@ -27,7 +27,7 @@ class EvaluationReport(Report, frozen=True):
         encoder: The engine's encoder, in words.
         measurements: Every measurement; the key in the file is "cells".
         manifests: The lists of shots.
-        remarks: What could not be measured, and why.
+        remarks: One line for each measurement that could not be made, with the reason.
     """
 
     data: str

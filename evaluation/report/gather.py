@@ -62,7 +62,7 @@ class Evaluation:
         measurements: Every measurement.
         manifests: The photos that were learned from, for each draw.
         shown: The measurements whose scores a report draws.
-        remarks: What could not be measured, and why.
+        remarks: One line for each measurement that could not be made, with the reason.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
@@ -75,7 +75,7 @@ def gather(plan: EvaluationPlan, results: Iterable[CategoryResult]) -> Evaluatio
     """Read the measurements of all categories.
 
     Args:
-        plan: What was measured.
+        plan: The plan of the evaluation.
         results: The results of the categories.
 
     Returns:

@@ -65,7 +65,7 @@ def _list(lines: Sequence[str]) -> str:
 def _legend(methods: Iterable[str]) -> str:
     """Return a folded list that explains the methods' names."""
     names = "".join(f"<dt>{text(name)}</dt><dd>{text(find_method(name).title)}</dd>" for name in methods)
-    return f"<details><summary>What the methods are</summary><dl>{names}</dl></details>"
+    return f"<details><summary>Descriptions of the methods</summary><dl>{names}</dl></details>"
 
 
 def _table(summary: Summary, rows: Sequence[SummaryRow]) -> str:

@@ -1,4 +1,4 @@
-"""An evaluation as Markdown: its tables, and the papers' numbers beside them."""
+"""An evaluation as Markdown: its tables, and a comparison with the papers' numbers."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def _beside_papers(summary: Summary) -> list[str]:
     head = ["published", "shots", *PAPER_METRICS, "source", "how it differs"]
     return ["## Beside the papers", "",
             "Published numbers, and ours in brackets where we have the same method. PromptAD's numbers come from its "
-            "released evaluation, at the learning step that is best on the test data. Ours beside them name their "
-            "protocol, and say `best step` where they are taken at that step too.", "",
+            "released evaluation, at the learning step that is best on the test data. Our numbers next to them name "
+            "our protocol, and say `best step` if they are taken at that step too.", "",
             *markdown_table(head, rows), ""]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Published numbers, to compare an evaluation's with."""
+"""Published numbers, with which an evaluation's numbers are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark reports: its rows, and the machine on which they were measured."""
+"""The report of a benchmark: its rows, and the machine on which they were measured."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     """One number and, if there is one, a peer's number to compare it with.
 
     Attributes:
-        name: What was measured.
+        name: The name of the measured quantity.
         value: Our number.
         unit: Its unit, such as "ms".
         peer: The peer's name.
         peer_value: The peer's number, in the same unit.
-        ratio: How many times better ours is; above 1 ours is better.
+        ratio: How many times better our number is than the peer's; above 1, ours is better.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Report(msgspec.Struct, frozen=True):
 
 @dataclass
 class Findings:
-    """What a benchmark found.
+    """The findings of a benchmark.
 
     Attributes:
         rows: The numbers.
@@ -109,7 +109,7 @@ class Findings:
         """Add a row.
 
         Args:
-            name: What was measured.
+            name: The name of the measured quantity.
             value: Our number.
             unit: Its unit, such as "ms".
             peer: The peer's name, or None.
@@ -125,7 +125,7 @@ class Findings:
         """Add a remark on whether an aim is met; nothing fails if it is missed.
 
         Args:
-            name: What was measured.
+            name: The name of the measured quantity.
             value: The measured number.
             limit: The number to reach.
             unit: The unit of both.

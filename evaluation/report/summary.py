@@ -22,11 +22,11 @@ from .report import Findings
 METRICS = (*IMAGE_METRICS, *PIXEL_METRICS)
 """The metrics that always have a column, in the order of columns."""
 ORACLE = "oracle_"
-"""Begins the names of metrics of the learning step that is best on the test data."""
+"""The prefix of the names of metrics of the learning step that is best on the test data."""
 FURTHER_METRICS = ("pixel_spro", f"{ORACLE}image_auroc", f"{ORACLE}pixel_auroc")
 """Metrics that have a column only if they were measured."""
 MEAN = "mean"
-"""Stands in place of a category's name for the mean of all categories."""
+"""The name that a row of the mean of all categories has instead of a category's name."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Summary:
 
     Attributes:
         data: The data set's name.
-        comparable: Whether the papers' numbers may stand beside ours: all categories were measured with
+        comparable: Whether our numbers can be compared with the papers': all categories were measured with
             PUBLISHED_BACKBONE.
         evaluation: The single measurements.
         official: Whether PromptAD's released evaluation was reproduced.

@@ -41,7 +41,7 @@ class BatchSource:
         settings: The method's settings.
         grid: (h, w), the rows and columns of patches in a view.
         seed: The seed of every draw.
-        textures: Picture files that fill painted defects; if empty, textures are drawn or cut out of the shots.
+        textures: Picture files of textures for painted defects; if empty, textures are drawn or cut out of the shots.
         device: The device of the batches' tensors.
     """
 
@@ -58,7 +58,7 @@ class BatchSource:
         self._grid = grid
         self._seed = seed
         self._device = device
-        # Only tiles need the shots' full resolution, which is twice that of a whole view.
+        # Only tiles need the shots' full resolution, which is twice the resolution of a whole view.
         self._shots = [subject.shots if settings.tiles else halved(subject.shots) for subject in subjects]
         self._painters = [PseudoAnomalies(shots, textures, foreground=settings.foreground) for shots in self._shots]
 

@@ -1,4 +1,4 @@
-"""A checkpoint of AnoPLe's learning, from which a killed run continues: what is learned, AdamW's moments, the step.
+"""A checkpoint of AnoPLe's learning, from which a killed run continues: learned tensors, AdamW's moments, the step.
 
 A step's batch depends on the seed and the step only, so a resumed run ends as if it had never stopped.
 """
@@ -63,7 +63,7 @@ def read_checkpoint(path: Path, digest: str, model: nn.Module, optimiser: torch.
 
     Raises:
         FileError: The file is damaged.
-        SettingsError: The file belongs to a run with other products, another seed or other settings.
+        SettingsError: The file belongs to a run with other photos, textures, product texts, settings, seed or backbone.
     """
     data = read_bytes(path)
     try:

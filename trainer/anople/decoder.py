@@ -1,7 +1,7 @@
-"""The decoder: it turns patches into the features that are compared with the text (docs/anople.md, A9).
+"""The decoder, which turns patches into the features that are compared with the text (docs/anople.md, A9).
 
 It has only 1×1 and depth-wise convolutions. For ViT-B-16-plus-240 it takes 0.36 GFLOP per view; 3×3 convolutions over
-all channels would take 26.
+all channels would take 26 GFLOP.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Decoder(nn.Module):
         width: D, the width of the joint space.
         taps: W of each memory tap.
         grid: (h, w), the rows and columns of patches; P = h·w.
-        generator: Draws the first weights.
+        generator: The source of the initial weights.
     """
 
     def __init__(self, width: int, taps: tuple[int, ...], grid: tuple[int, int], generator: torch.Generator) -> None:

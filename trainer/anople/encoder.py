@@ -1,4 +1,4 @@
-"""AnoPLe's image side as a function of a picture and of the learned tensors, as an engine's prompted graph has it."""
+"""AnoPLe's image encoder as a function of a picture and of the learned tensors, for an engine's prompted graph."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .settings import AnoPLeSettings
 from .tower import PromptedTower
 
 PROMPTS, PREFIX, DECODER = "prompts", "prefix", "decoder."
-"""Names of the conditions: the visual prompts [J, n, W], the whole photo's prefix [1, W], and what the names of the
-decoder's weights begin with."""
+"""Names of the conditions: `prompts` are the visual prompts [J, n, W], `prefix` is the whole photo's prefix [1, W], and
+the names of the decoder's weights begin with `decoder.`."""
 
 
 class PromptedEncoder(ConditionedEncoder):
@@ -44,7 +44,7 @@ class PromptedEncoder(ConditionedEncoder):
             if getattr(settings, name) != served:
                 raise SettingsError(
                     f"{name} {getattr(settings, name)!r}: an engine's prompted graph has only {name} {served!r}; "
-                    "`goodparts evaluate` measures the others through torch"
+                    "`goodparts evaluate` measures the other values through torch"
                 )
         tokens = settings.visual_tokens + settings.text_tokens * (settings.coupling in ("both", "text-to-visual"))
         if not tokens:
@@ -74,7 +74,7 @@ class PromptedEncoder(ConditionedEncoder):
         generator = torch.Generator().manual_seed(seed)
 
         def draw(name: str, shape: tuple[int, ...]) -> Tensor:
-            # Prompts as they are drawn at first, and decoder weights that are large enough to change the patches.
+            # Prompts have their initial spread; the decoder's weights are large enough to change the patches.
             spread = shape[-2] ** -0.5 if name.startswith(DECODER) and len(shape) > 1 else 0.02
             return torch.randn(shape, generator=generator) * spread
 

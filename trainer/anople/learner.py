@@ -1,4 +1,4 @@
-"""AnoPLe's learning: with frozen towers, prompts, prefix and decoder learn to tell painted defects from good parts."""
+"""AnoPLe's learning: prompts, prefix and decoder learn to tell painted defects from good parts, with frozen towers."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ WRITE_EVERY = 30.0
 
 
 class AnoPLeLearner:
-    """Learns one set of prompts and one decoder for one or more products. Call `step` once, or `learn` to the end.
+    """Learns one set of prompts and one decoder for one or more products: `learn` takes all remaining steps.
 
     Args:
         backbone: The backbone with the frozen towers, whose image tower has to be a ViT.
         subjects: The products.
         settings: The method's settings.
         seed: The seed of everything that is drawn.
-        textures: Picture files that fill painted defects; if empty, textures are drawn or cut out of the shots.
+        textures: Picture files of textures for painted defects; if empty, textures are drawn or cut out of the shots.
 
     Raises:
         BackboneError: The image tower is no ViT.
@@ -121,8 +121,8 @@ class AnoPLeLearner:
     def _disturb(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Turn good views' features into anomalies as SimpleNet does: add Gaussian noise and l2-normalise them again.
 
-        That is A8 of docs/anople.md. The features are those that the image tower returns: global [G, D], and what the
-        decoder reads, [G, P, W] each.
+        docs/anople.md describes it as A8. The features are the image tower's outputs for G views: global [G, D], local
+        [G, P, D], and memory [G, P, W] for each tap.
         """
         generator = torch.Generator().manual_seed(self._seed + self.done)
         disturbed = []
@@ -202,9 +202,9 @@ class AnoPLeLearner:
         return features
 
     def prototypes(self) -> Floats:
-        """Return each product's prototypes for both levels, [products, 2, D], float32, l2-normalised.
+        """Return each product's prototypes, [products, 2, D], float32, l2-normalised; photos and patches share them.
 
-        The first of a product is normal, the second anomalous.
+        A product's first prototype is normal, its second anomalous.
         """
         with torch.inference_mode():
             return np.asarray(self.model.text().float().cpu().numpy())

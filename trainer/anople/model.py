@@ -32,13 +32,13 @@ class Subject:
 
 
 class Model(nn.Module):
-    """The prompts and the decoder, as they are before the first step, and the frozen towers that they are learned for.
+    """The prompts and the decoder with their initial values, and the frozen towers that they are learned for.
 
     Args:
         backbone: The backbone with the frozen towers, whose image tower has to be a ViT.
         subjects: The products.
         settings: The method's settings.
-        seed: The seed of the first weights.
+        seed: The seed of the initial values.
 
     Raises:
         BackboneError: The image tower is no ViT.
@@ -99,7 +99,7 @@ class Model(nn.Module):
 
 
 def prompt_levels(backbone: Backbone, visual: VVTower, settings: AnoPLeSettings) -> int:
-    """Return the number of layers that get prompts: the depth, at most the layers of the shallower tower.
+    """Return the number of layers that get prompts: `depth`, but at most the number of the shallower tower's layers.
 
     Args:
         backbone: The backbone, whose text tower is read.

@@ -1,4 +1,4 @@
-"""Products that are ready to be learned by AnoPLe, all of them together."""
+"""Products that are ready for AnoPLe, which learns all of them together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .learner import AnoPLeLearner
 
 
 class AnoPLePreparation(Preparation):
-    """Products and the learner of all of them.
+    """Products and the one learner that learns all of them.
 
     Args:
         backbone: The backbone that the learner uses.
@@ -41,7 +41,7 @@ class AnoPLePreparation(Preparation):
 
 
 def learned_products(backbone: Backbone, learner: AnoPLeLearner, products: Sequence[Product]) -> list[LearnedProduct]:
-    """Return what a learner has learned of each product up to now.
+    """Return each product with the current state of its learning.
 
     Args:
         backbone: The backbone that the learner uses.

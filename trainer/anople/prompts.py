@@ -1,7 +1,7 @@
 """Deep learnable prompts of both towers, and the text tower that reads them.
 
 At each of the first J layers, P̃ᵗ = [Pᵗ ; f_v→t(Pᵛ)] and P̃ᵛ = [Pᵛ ; f_t→v(Pᵗ)]: a tower reads its own tokens, and
-those of the other tower through a linear map (docs/anople.md, A1 to A3). No prompt depends on an image, so text is
+the other tower's tokens through a linear map (docs/anople.md, A1 to A3). No prompt depends on an image, so text is
 encoded once.
 """
 
@@ -20,7 +20,7 @@ from .settings import AnoPLeSettings
 ABNORMAL = "abnormal"
 WORDS = "a photo of a"
 VIEWS = 5
-"""The views that have a prefix of their own: the whole photo and its four tiles."""
+"""The number of views that have a prefix of their own: the whole photo and its four tiles."""
 
 
 class CoupledPrompts(nn.Module):
@@ -31,13 +31,13 @@ class CoupledPrompts(nn.Module):
     Attributes:
         text: [J, n_t, W_t], the text tower's own tokens.
         visual: [J, n_v, W_v], the visual tower's own tokens.
-        prefix: [views, 1, W_v], or [views, 0, W_v] without a prefix; 5 views where tiles are learned from, else 1.
+        prefix: [views, 1, W_v], or [views, 0, W_v] without a prefix; 5 views if the method trains on tiles, else 1.
 
     Args:
         text: The text tower.
         average: [J, W_v], the shots' average patch at the entry of each layer.
         settings: The method's settings.
-        seed: The seed of the first values.
+        seed: The seed of the initial values.
     """
 
     def __init__(self, text: TextTower, average: Tensor, settings: AnoPLeSettings, seed: int) -> None:
@@ -67,10 +67,10 @@ class CoupledPrompts(nn.Module):
 
     @torch.no_grad()
     def _start_beside(self, patch: Tensor) -> None:
-        """Add this patch [J, 1, W_v] to the visual tokens, to the projected ones and to the prefix.
+        """Add a patch, [J, 1, W_v], to the visual tokens, to the tokens projected from the text, and to the prefix.
 
-        Prompts that resemble the patches hardly change what the tower computes. The map to the text shrinks by as much
-        as the visual tokens grow, so tokens projected into the text stay as large as drawn ones.
+        Prompts that resemble the patches hardly change the tower's features. The map to the text shrinks by as much as
+        the visual tokens grow, so tokens projected into the text tower stay as large as randomly drawn tokens.
         """
         self.visual.add_(patch)
         self.to_visual_bias.add_(patch if len(self.to_visual_bias) == len(patch) else patch.mean(dim=0))

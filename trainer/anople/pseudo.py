@@ -27,17 +27,17 @@ OPACITY = 0.2, 1.0
 AREA = 0.001, 0.25
 """The smallest and the largest share of the photo that a defect covers. A patch would hardly show a smaller one."""
 TRIES = 8
-"""Noise masks that are drawn before a disc is taken instead."""
+"""The number of noise masks that are tried before a disc is taken instead."""
 TILES = 2
-"""Rows, and columns, of tiles in a photo."""
+"""The number of rows, and of columns, of tiles in a photo."""
 
 
 class PseudoAnomalies:
-    """Paints defects onto photos of good parts. A call draws everything from the generator that it is given.
+    """Paints defects onto photos of good parts. Every random choice of a call comes from the generator of the call.
 
     Args:
         shots: [k, S, S, 3], uint8, RGB.
-        textures: Picture files that fill defects; if empty, textures are drawn or cut out of the shots.
+        textures: Picture files of textures for defects; if empty, textures are drawn or cut out of the shots.
         foreground: Whether defects are kept on the part, where the part stands out from its background.
     """
 
@@ -47,7 +47,7 @@ class PseudoAnomalies:
         self._parts = [find_foreground(shot) if foreground else None for shot in shots]
 
     def __call__(self, shot: int, rng: Generator) -> tuple[Array8, Mask]:
-        """Return the shot of this number with a defect, [S, S, 3], and the mask of it, [S, S], which is never empty."""
+        """Return shot number `shot` with a painted defect, [S, S, 3], and the defect's mask, [S, S], never empty."""
         photo, part = self._shots[shot], self._parts[shot]
         mask = draw_mask(photo.shape[0], rng, part)
         texture = self._texture(photo.shape[0], rng).astype(np.float32)
@@ -92,10 +92,10 @@ def perlin(size: int, cells: tuple[int, int], rng: Generator) -> Floats:
 
 
 def draw_mask(size: int, rng: Generator, inside: Mask | None = None) -> Mask:
-    """Draw the place of a defect, whose share of the photo is within AREA.
+    """Draw the mask of a defect that covers a share of the photo within AREA.
 
-    Half of the masks are all blobs of the noise. The other half are only the parts of the blobs that lie in a small
-    disc. After TRIES masks that are too small or too large, a disc is taken, which may reach beyond `inside`.
+    Half of the masks keep every blob of the noise. The other half keep only the parts of the blobs within a small disc.
+    After TRIES masks that are too small or too large, a disc is taken, which may reach beyond `inside`.
 
     Args:
         size: The side in pixels.
@@ -132,9 +132,9 @@ def _window(size: int, rng: Generator, mask: Mask) -> Mask:
 
 
 def find_foreground(photo: Array8) -> Mask | None:
-    """Return where the part is, [S, S], bool; None if it does not stand out, as in a texture or a crowded picture.
+    """Return the part's mask, [S, S], bool; None if the part does not stand out, as in a texture or a crowded picture.
 
-    The part is what differs from the median colour of the photo's border by more than Otsu's threshold.
+    The mask holds the pixels that differ from the median colour of the photo's border by more than Otsu's threshold.
 
     Args:
         photo: [S, S, 3], uint8, RGB.
@@ -278,7 +278,7 @@ def augment(texture: Array8, rng: Generator) -> Array8:
 def whole_and_tiles(photo: Array8, mask: Mask) -> tuple[Array8, Mask]:
     """Divide a photo and its mask into five views: the whole at half size, then its four tiles.
 
-    A pixel of the small mask is set where any of its four pixels in the large one is.
+    A pixel of the half-size mask is set if any of its four pixels in the full-size mask is set.
 
     Args:
         photo: [2S, 2S, 3], uint8, RGB.

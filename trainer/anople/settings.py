@@ -20,13 +20,13 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     text_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable text tokens per layer, n_t")] = 4
     visual_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable visual tokens per layer, n_v")] = 4
     depth: Annotated[
-        int, Meta(ge=1, description="layers that get prompts, J; at most those of the shallower tower")
+        int, Meta(ge=1, description="layers that get prompts, J; at most as many as the shallower tower has")
     ] = 9
     coupling: Annotated[
         Coupling, Meta(description="which tower's prompts are also projected into the other's sequence")
     ] = "both"
     projection: Annotated[
-        Literal["layer", "shared"], Meta(description="a projection of its own per layer, or one for all")
+        Literal["layer", "shared"], Meta(description="one projection for each layer, or one for all layers")
     ] = "layer"
     start: Annotated[
         Literal["normal", "words"],
@@ -46,17 +46,17 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Literal["tower", "none"],
         Meta(description="scale-aware prefix: a token of the visual tower's first layer, or none"),
     ] = "tower"
-    tiles: Annotated[bool, Meta(description="train on the four tiles of a photo besides the whole one")] = False
+    tiles: Annotated[bool, Meta(description="train on the four tiles of a photo as well as on the whole photo")] = False
     anomaly_share: Annotated[
         float,
-        Meta(ge=0, lt=1, description="share of photos that get a painted defect; at least one of a step stays good"),
+        Meta(ge=0, lt=1, description="share of photos that get a painted defect; at least one per step stays good"),
     ] = 0.5
     foreground: Annotated[
         bool, Meta(description="keep painted defects on the part, where it stands out from its background")
     ] = True
     variation: Annotated[
         float,
-        Meta(ge=0, le=1, description="how much photos are turned, shifted and relit in training: 0 is not at all"),
+        Meta(ge=0, le=1, description="how much photos are turned, shifted and relit in training; 0 changes nothing"),
     ] = 0.5
     latent_noise: Annotated[
         float,
@@ -68,7 +68,7 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = 0.0
     decoder: Annotated[
         Literal["light", "none"],
-        Meta(description="1×1 and depth-wise convolutions on the patches, or the patches as they are"),
+        Meta(description="1×1 and depth-wise convolutions on the patches, or the unchanged patches"),
     ] = "light"
     normalise_alignment: Annotated[
         bool, Meta(description="scale the sum of patches in the alignment loss to length 1")
@@ -95,8 +95,8 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     poses: Annotated[
         bool,
         Meta(
-            description="also remember the seven other turned and mirrored views of each shot; not for a part that is "
-            "bad when turned or mirrored; memory and search time grow eightfold"
+            description="also remember the seven other turned and mirrored views of each shot; unsuitable for a part "
+            "that is bad when turned or mirrored; memory and search time grow eightfold"
         ),
     ] = False
     image_maximum: Annotated[
@@ -105,7 +105,7 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = "grid"
     temperature: Annotated[float, Meta(gt=0, description="multiplier of the cosine; CLIP's own is 100")] = 20.0
     local: Annotated[
-        Literal["vv"], Meta(description="patches that the decoder reads besides the memory's: those of the V-V path")
+        Literal["vv"], Meta(description="patches that the decoder reads in addition to the memory's: the V-V path's")
     ] = "vv"
     batch: Annotated[int, Meta(ge=2, description="photos per step, drawn uniformly over products, then over shots")] = 4
     recompute: Annotated[

@@ -18,15 +18,15 @@ from ..clip.vv_tower import VVTower, dual_attention
 class PromptedTower:
     """Runs a VVTower's blocks over [CLS], the patches, the prefix and the prompts of the layer.
 
-    Prefix and first prompts enter after the tower's first LayerNorm. The prompts of a layer replace those of the layer
-    before; the last ones stay to the end (MaPLe). V-V attention reads prefix and prompts too.
+    Prefix and first prompts enter after the tower's first LayerNorm. The prompts of a layer replace the prompts of the
+    previous layer; the prompts of layer J stay to the end (MaPLe). V-V attention reads prefix and prompts too.
 
     Args:
-        tower: The tower, which has to be a ViT's.
+        tower: The image tower, which has to be a ViT.
         recompute: Whether blocks are run again for the gradient instead of keeping their activations.
 
     Raises:
-        BackboneError: The tower is no ViT's.
+        BackboneError: The tower is not a ViT.
     """
 
     def __init__(self, tower: Tower, recompute: bool = False) -> None:

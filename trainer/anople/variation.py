@@ -19,7 +19,7 @@ LIGHT, TINT = 0.2, 0.05
 def vary(photo: Array8, mask: Mask, strength: float, rng: Generator) -> tuple[Array8, Mask]:
     """Return a photo, [S, S, 3], uint8, and its mask, [S, S], bool, turned, shifted and relit.
 
-    Beyond an edge of the photo lies its mirror image.
+    Places beyond an edge of the photo are filled with its mirror image.
 
     Args:
         photo: [S, S, 3], uint8, RGB.

@@ -42,7 +42,7 @@ class Backbone:
         name: The backbone's name.
         model: An open_clip model, or an ImageOnlyModel.
         known_tokens: The ids of the tokens that the text tower has learned; None for all.
-        taps: The blocks that the memory is taken from, counted from 1; those in a tuple are joined to one output. None
+        taps: The blocks that the memory is taken from, counted from 1; a tuple of blocks is joined to one output. None
             for the tower's own choice.
         grid: The side of the grid of patches; None for the tower's own.
         neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None for
@@ -88,7 +88,7 @@ class Backbone:
         self.residual_weight = RESIDUAL_WEIGHT * math.exp(self.logit_scale)
         """The weight of a residual margin in a product's scores (scoring.Learned)."""
         self.is_random = False
-        """Whether the weights are random. Such a backbone is only good for measuring speed and for tests."""
+        """Whether the weights are random. Random weights serve only for measuring speed and for tests."""
         self.encoder = Encoder(
             backbone=name,
             weights=weights_hash(model, self.visual.describe()),
@@ -119,13 +119,13 @@ class Backbone:
             name: `small`, a name of open_clip, `hf-hub:` and a repository of the Hugging Face hub, or `timm:` and a
                 name of timm.
             pretrained: The tag of the weights, or `random`.
-            weights: A local file with the weights (safetensors, .pt), in place of a tag.
-            taps: The blocks that the memory is taken from, counted from 1; those in a tuple are joined to one output.
+            weights: A local file with the weights (safetensors, .pt), instead of a tag.
+            taps: The blocks that the memory is taken from, counted from 1; a tuple of blocks is joined to one output.
                 None for the backbone's own choice.
             grid: The side of the grid of patches; None for the backbone's own.
             neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None
                 for the backbone's own.
-            image_size: The side of a timm model's square pictures in pixels; None for its own.
+            image_size: The side of a timm model's square pictures in pixels; None for the model's own size.
             tap_outputs: Whether a ViT's memory is taken from its blocks' plain outputs, not after their attention
                 (docs/promptad.md, D7).
             device: A torch device.
@@ -134,7 +134,7 @@ class Backbone:
             The backbone.
 
         Raises:
-            BackboneError: The name or tag is unknown, the weights cannot be had or do not fit, or a tower is not
+            BackboneError: The name or tag is unknown, the weights are unavailable or do not fit, or a tower is not
                 supported.
             SettingsError: The device cannot be used, the taps are no blocks, grid or neighbourhood is out of range, an
                 option does not apply to the backbone, or two sources of weights are given.
@@ -202,7 +202,7 @@ class Backbone:
             return to_features(in_parts(views, VIEWS_AT_ONCE, run), self.encoder.grid)
 
     def unknown_words(self, texts: Iterable[str]) -> list[str]:
-        """Return the words that the text tower has not learned; the embedded backbone's lacks most of CLIP's words.
+        """Return the words that the text tower has not learned; for the embedded backbone that is most of CLIP's words.
 
         Args:
             texts: Texts, in which {} stands for the product.
@@ -225,8 +225,8 @@ def wrap(visual: Any, taps: Taps | None = None, grid: int | None = None, neighbo
             the tower's own.
 
     Raises:
-        BackboneError: The tower is neither a ViT with a class token, nor a ResNet of CLIP, nor that of the embedded
-            backbone or of an image-only one.
+        BackboneError: The tower is neither a ViT with a class token, nor a ResNet of CLIP, nor the tower of the
+            embedded backbone or of an image-only backbone.
         SettingsError: The taps are no blocks of the tower, or grid or neighbourhood is out of range.
     """
     towers: dict[type, type[HybridTower | ResNetTower | TimmTower | ClassTokenTower]] = {
@@ -288,13 +288,13 @@ def check_device(device: str) -> None:
 
 
 def weights_hash(model: nn.Module, more: str) -> str:
-    """Return the SHA-256 of every tensor of a model, by name, and of what else its features depend on.
+    """Return the SHA-256 of a model's named tensors and of everything else that its features depend on.
 
-    It does not depend on the file that the tensors came from.
+    The hash does not depend on the file that the tensors came from.
 
     Args:
         model: The model.
-        more: What else the features depend on (`Tower.describe`).
+        more: A description of everything else that the features depend on (`Tower.describe`).
     """
     digest = hashlib.sha256(more.encode())
     state: dict[str, Any] = model.state_dict()

@@ -1,4 +1,4 @@
-"""Files of CLIP weights in the forms that people have, read as tensors under open_clip's names.
+"""Reads files of CLIP weights in the common formats, as tensors under open_clip's names.
 
 No code in a file is run: a pickle may hold tensors only, and only the tensors of a TorchScript archive are read.
 """
@@ -61,7 +61,7 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         tensors: Tensors in float32 by open_clip's names.
-        quick_gelu: Whether the model approximates GELU as OpenAI's models do; None if the file does not tell.
+        quick_gelu: Whether the model approximates GELU as OpenAI's models do; None if the file does not record it.
     """
 
     tensors: dict[str, Tensor]
@@ -93,7 +93,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             tensors, quick_gelu = _unwrap(torch.load(path, map_location="cpu", weights_only=True)), None
     except pickle.UnpicklingError as error:
         raise BackboneError(
-            f"{path} holds more than tensors, which is not read because its code would run: save the model's "
+            f"{path} holds more than tensors and is not read, because its code would run: save the model's "
             "state_dict() instead"
         ) from error
     except Exception as error:  # safetensors, zipfile and torch raise errors of their own
@@ -161,9 +161,9 @@ def _from_hugging_face(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _hugging_face_activation(path: Path) -> bool | None:
-    """Return whether config.json beside a file of the transformers library asks for QuickGELU, which is its default.
+    """Return whether the config.json next to a file asks for QuickGELU, the transformers library's default.
 
-    Without config.json it is None.
+    Return None if there is no config.json.
     """
     config = path.with_name("config.json")
     if not config.is_file():
@@ -173,7 +173,7 @@ def _hugging_face_activation(path: Path) -> bool | None:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """Return whether a file is an archive of TorchScript, which holds code beside its tensors."""
+    """Return whether a file is an archive of TorchScript, which holds code as well as tensors."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -213,7 +213,7 @@ def _rebuild(storage: Tensor, offset: int, shape: tuple[int, ...], stride: tuple
 
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a TorchScript archive by name, with the names of their modules before it."""
+    """Return the tensors of a TorchScript archive by name; the names of their modules come before the tensors' own."""
     with zipfile.ZipFile(path) as archive:
         [root] = {name.partition("/")[0] for name in archive.namelist() if name.endswith("/data.pkl")}
         model = _ScriptUnpickler(archive, root).load()

@@ -60,7 +60,7 @@ class ClassTokenTower(Tower):
             visual: A TimmModel of open_clip.
 
         Raises:
-            BackboneError: It is not.
+            BackboneError: The trunk is of another kind.
         """
         trunk = visual.trunk
         name = type(trunk).__name__

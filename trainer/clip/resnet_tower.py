@@ -1,14 +1,14 @@
 """CLIP's ResNet with V-V attention in its attention pool (PromptAD, Table 8; the attention is CLIP Surgery's).
 
 A CLIP ResNet has one attention, the pool at its end. So the local path is not a sum over blocks, but this one V-V
-attention itself, in the form that CLIP Surgery found to suit it: queries and keys are a head's l2-normalised values,
-and their products are scaled eight times as much as usual.
+attention, in the form that CLIP Surgery recommends: queries and keys are a head's l2-normalised values, and the scale
+of their products is eight times the usual one.
 
 Scoring fuses prompts and memory cell by cell, so every output has the same grid, by default the finest tap's: 28×28 for
 layer2 of a 224-pixel image. The other maps, 14×14 of layer3 and 7×7 of the local features, are resized to it
 bilinearly before they are normalised, as PatchCore does with layer3. A coarser grid would be cheaper, but would give up
-the resolution that layer2 is tapped for. The price is a memory of 784 rows a photo: with four photos its search takes
-7.6 GFLOP, RN50 itself 11.9.
+the resolution that layer2 is tapped for. The price is a memory of 784 rows per photo: with four photos its search takes
+7.6 GFLOP, and RN50 itself takes 11.9 GFLOP.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from torch import Tensor
 from .tower import Taps, Tower, check_taps
 
 DEFAULT_TAPS = (2, 3)
-"""The layers that PatchCore takes its memory from. PromptAD's paper does not tell its own."""
+"""The layers that PatchCore takes its memory from. PromptAD's paper does not name the layers of its memory."""
 
 VALUE_SCALE = 8.0
 """The factor by which CLIP Surgery multiplies the usual scale of attention, head width^-1/2."""
 
 
 class ResNetTower(Tower):
-    """Wraps an open_clip ModifiedResNet; its memory is the outputs of the tapped layers, of which there are four.
+    """Wraps an open_clip ModifiedResNet, which has four layers; its memory is the outputs of the tapped layers.
 
     Args:
         visual: The ModifiedResNet.
@@ -130,7 +130,7 @@ def check_supported(visual: Any) -> None:
         visual: The image tower.
 
     Raises:
-        BackboneError: It is not.
+        BackboneError: The image tower is of another kind.
     """
     if not isinstance(getattr(visual, "attnpool", None), AttentionPool2d):
         raise BackboneError(f"image tower {type(visual).__name__} is not supported without CLIP's attention pool")

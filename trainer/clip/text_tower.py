@@ -1,8 +1,8 @@
 """The text tower, which reads token vectors instead of token ids, in packed rows.
 
-The tower is causal, so tokens after [EOS] do not change a prompt's feature, and prompts that begin alike share the
-computation of what they begin with. `PackedLayout` (promptad/prompts.py) uses both, and the features stay the same: a
-row holds the common prefix once, then one continuation after another, each of which attends to the prefix and itself.
+The tower is causal, so tokens after [EOS] do not change a prompt's feature, and prompts can share the computation of a
+common beginning. `PackedLayout` (promptad/prompts.py) uses both properties without changing the features: a row holds
+the common beginning once, then several continuations; each attends to the common beginning and to itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PARTS = ("token_embedding", "positional_embedding", "transformer", "ln_final", 
 VOCABULARY = 49408
 """The number of tokens of CLIP's byte-pair tokenizer."""
 INITIAL_SPREAD = 0.02
-"""The standard deviation of CLIP's token vectors, and of learnable ones, before training."""
+"""The standard deviation of CLIP's token vectors, and of learnable token vectors, before training."""
 
 
 class TextTower(nn.Module):
@@ -29,7 +29,7 @@ class TextTower(nn.Module):
         text: The open_clip model, or its text tower.
 
     Raises:
-        BackboneError: It is not CLIP's causal text tower.
+        BackboneError: The text tower is not CLIP's causal text tower.
     """
 
     text: Any  # open_clip is untyped
@@ -77,7 +77,7 @@ class TextTower(nn.Module):
 def run_block(block: Any, tokens: Tensor, mask: Tensor, read: Tensor | None = None) -> Tensor:
     """Run a residual attention block.
 
-    It computes what open_clip's block computes, without transposing the tokens to [T, N, W] and back.
+    The result equals the result of open_clip's block, without transposing the tokens to [T, N, W] and back.
 
     Args:
         block: The block.
@@ -106,13 +106,13 @@ def open_tokenizer() -> SimpleTokenizer:
 
 
 def check_supported(text: Any) -> None:
-    """Check that a text tower is CLIP's causal one with CLIP's vocabulary, which is read at [EOS].
+    """Check that a text tower is CLIP's causal one, with CLIP's vocabulary, and that its feature is read at [EOS].
 
     Args:
         text: The open_clip model, or its text tower.
 
     Raises:
-        BackboneError: It is not.
+        BackboneError: The text tower is of another kind.
     """
     whole = all(hasattr(text, name) for name in _PARTS) and text.attn_mask is not None
     whole = whole and all(isinstance(block.attn, nn.MultiheadAttention) for block in text.transformer.resblocks)

@@ -1,4 +1,4 @@
-"""What every image tower shares: it reads uint8 pixels, returns l2-normalised features and describes them."""
+"""The base class of image towers: a tower reads uint8 pixels, returns l2-normalised features and describes them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ Taps = tuple[int | tuple[int, ...], ...]
 class Tower(nn.Module):
     """Wraps a frozen open_clip image tower.
 
-    Shapes are written with B images, S pixels a side, P patches, D numbers in the joint space, and W in a memory tap.
+    In shapes, B is the number of images, S the side in pixels, P the number of patches, D the width of the joint space,
+    and W the width of a memory tap.
 
     Attributes:
         image_size: S.
         grid: (rows, columns) of every output; their product is P.
         neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; 1 for none.
         out_width: D.
-        taps: The blocks that the memory is taken from, counted from 1; of joined blocks, the last.
+        taps: The blocks that the memory is taken from, counted from 1; for joined blocks, the last of them.
         tap_widths: W of each tap.
 
     Args:
@@ -108,7 +109,7 @@ class Tower(nn.Module):
         return F.normalize(cells, dim=-1)
 
     def describe(self) -> str:
-        """Return what the features depend on besides the weights: activation, and mean and deviation of the pixels."""
+        """Return all that the features depend on apart from the weights: activation, and pixels' mean and deviation."""
         return f"{self._activation} {self.mean.tolist()} {self.std.tolist()}"
 
     def standardise(self, pixels: Tensor) -> Tensor:
@@ -148,11 +149,11 @@ def grid_features(maps: Tensor, grid: tuple[int, int], neighbourhood: int = 1) -
 
 
 def check_taps(taps: Taps, blocks: int) -> tuple[int, ...]:
-    """Return the taps, once they are checked.
+    """Return the taps after checking them.
 
     Args:
         taps: Numbers of blocks, counted from 1, in rising order.
-        blocks: How many blocks there are.
+        blocks: The number of the tower's blocks.
 
     Raises:
         SettingsError: The taps are none, out of range, out of order, or joined, which only timm's towers support.

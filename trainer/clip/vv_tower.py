@@ -21,7 +21,7 @@ def default_taps(layers: int) -> tuple[int, int]:
     """Return the blocks after whose attention the memory is taken: 4 and 9 of 12 (docs/promptad.md, D7).
 
     Args:
-        layers: How many blocks there are.
+        layers: The number of the tower's blocks.
     """
     return layers // 4 + 1, 2 * layers // 3 + 1
 
@@ -71,9 +71,9 @@ class VVTower(Tower):
         self.out_width = int(visual.proj.shape[1])
 
     def tap_block_outputs(self, *, own_taps: bool) -> None:
-        """Take the memory from the tapped blocks' plain outputs, as the released code means to do.
+        """Take the memory from the tapped blocks' plain outputs, as PromptAD's released code intends.
 
-        docs/promptad.md, D7, tells where the released code really takes it, as this tower does by default.
+        docs/promptad.md, D7, explains where the released code really takes it; by default this tower does the same.
 
         Args:
             own_taps: Whether the taps are the tower's own choice. If so, each tap moves one block earlier.
@@ -168,8 +168,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Return the attention of all heads, [B, N, H·d].
 
     In an exported graph the attention is written out, with the scale on the keys, because OpenVINO then passes over the
-    memory least often. torch's own function would be exported with two scales, one on either side of the product.
-    Outside of an export torch's function is used, because it keeps no [N, N] matrix for the gradient.
+    tensors least often. torch's own function would be exported with two scales, one for each factor of the product.
+    Otherwise torch's function is used, because it keeps no [N, N] matrix for the gradient.
 
     Args:
         q: [B, H, N, d], the queries.
@@ -190,7 +190,7 @@ def check_supported(visual: Any) -> None:
         visual: The image tower.
 
     Raises:
-        BackboneError: It is not.
+        BackboneError: The image tower is of another kind.
     """
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is None or not hasattr(visual, "class_embedding"):

@@ -27,9 +27,9 @@ from .names import DEFAULT_NAME, LARGE_NAME, LARGE_PRETRAINED, RANDOM
 
 CONNECT_SECONDS = 5.0
 HUB = "hf-hub:"
-"""What names of the hub's repositories begin with."""
+"""The prefix of the names of the hub's repositories."""
 NAMES_SHOWN = 3
-"""How many weights that do not fit are named in a message."""
+"""The number of mismatched weights that a message names."""
 
 
 def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
@@ -38,10 +38,10 @@ def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
     Args:
         name: A name of open_clip, or `hf-hub:` and a repository of the hub, which has weights of its own.
         pretrained: The tag of the weights, `random`, or None for the recommended weights of LARGE_NAME.
-        weights: A local file with the weights, in place of a tag.
+        weights: A local file with the weights, instead of a tag.
 
     Raises:
-        BackboneError: The tag is unknown, or the weights cannot be had or do not fit.
+        BackboneError: The tag is unknown, or the weights are unavailable or do not fit.
         SettingsError: Both a tag and a file are given, or either of them with a repository of the hub.
     """
     if weights is not None and pretrained is not None:
@@ -67,13 +67,13 @@ def open_model(name: str, pretrained: str | None, weights: Path | None) -> Any:
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """Return the configuration of an open_clip model; the hub's is read from its local cache or over the network.
+    """Return the configuration of an open_clip model; for a hub model, read it from the local cache or the network.
 
     Args:
         name: A name of open_clip, or `hf-hub:` and a repository of the hub.
 
     Raises:
-        BackboneError: Open_clip has no model of this name, or the configuration cannot be had.
+        BackboneError: open_clip has no model of this name, or the configuration is unavailable.
     """
     if not name.startswith(HUB):
         check_name(name)
@@ -92,7 +92,7 @@ def check_name(name: str) -> None:
         name: The name.
 
     Raises:
-        BackboneError: It has no such model.
+        BackboneError: open_clip has no such model.
     """
     if name == GONE_BACKBONE:
         raise BackboneError(
@@ -126,7 +126,7 @@ def _from_file(name: str, path: Path) -> Any:
 
 
 def describe_mismatch(error: Exception) -> str:
-    """Return in one line why weights do not fit a model: how many are missing, unexpected or of another shape.
+    """Return one line on why weights do not fit a model: how many are missing, unexpected or of another shape.
 
     Args:
         error: The error of loading them. If it does not list weights as torch's does, its first line is returned.
@@ -167,7 +167,7 @@ def hub_within_reach() -> Iterator[str | None]:
     """Let the hub's client read only its local cache while the hub cannot be reached.
 
     Yields:
-        Why it cannot be reached, or None.
+        The reason why the hub cannot be reached, or None.
     """
     hub = huggingface_hub.constants
     if hub.HF_HUB_OFFLINE:
@@ -182,11 +182,11 @@ def hub_within_reach() -> Iterator[str | None]:
 
 
 def explain_missing(what: str, cause: str, obstacle: str | None) -> str:
-    """Return in one line why weights cannot be had, and what to do.
+    """Return one line that explains why weights are unavailable and what to do.
 
     Args:
         what: The weights, in words.
-        cause: What the download reported.
+        cause: The error of the download.
         obstacle: What `hub_within_reach` yielded.
     """
     cause = cause[:200] if obstacle is None else f"the local cache has no such file, and {obstacle}"
@@ -220,8 +220,9 @@ def silent_host() -> str | None:
 def randomise(model: nn.Module, seed: int) -> None:
     """Replace every weight by one that depends only on the seed, the tensor's name and its shape.
 
-    With n from Normal(0, 1) by numpy: weights of LayerNorm and BatchNorm are 1 + 0.1·n, a BatchNorm's variances
-    exp(0.1·n), other tensors of two or more dimensions n / √fan-in, and the rest 0.1·n; logit_scale is ln 100.
+    numpy draws n from Normal(0, 1). Weights of LayerNorm and BatchNorm become 1 + 0.1·n, a BatchNorm's variances
+    exp(0.1·n), other tensors of two or more dimensions n / √fan-in, and all other tensors 0.1·n; logit_scale becomes
+    ln 100.
 
     Args:
         model: The model, which is changed.

@@ -26,9 +26,9 @@ THINGS = ("part", "object", "item", "product", "surface", "component", "piece", 
           "rubber", "glass", "rail", "weld", "wafer", "printed circuit board", *parts.HELD_OUT_KINDS,
           *parts.HELD_OUT_SURFACES)  # fmt: skip
 NOUNS = tuple(adjective + thing for adjective, thing in itertools.product(dict.fromkeys(ADJECTIVES), THINGS))
-"""Names that stand for any product, so a caption with one of them tells only the state.
+"""Names that fit any product, so a caption with such a name describes only the product's state.
 
-They teach the text tower to read the state beside the name of a product that no picture shows.
+They teach the text tower to read the state next to a product's name that it has not learned from pictures.
 """
 NAMED = tuple(dict.fromkeys(parts.KINDS + tuple(parts.SURFACES)))
 """Kinds of products that captions may name. They are parts and surfaces, not crops of photographs."""
@@ -37,7 +37,7 @@ DEFECTS = parts.DEFECTS + parts.BLEMISHES
 
 @dataclass(frozen=True)
 class Caption:
-    """A text and what it claims.
+    """A text and its claims about a picture.
 
     Attributes:
         text: The text.
@@ -87,7 +87,7 @@ def describe(kind: str, defect: str | None, rng: np.random.Generator) -> Caption
 def contradict(kind: str, rng: np.random.Generator) -> Caption:
     """Return a random caption that calls a good product damaged.
 
-    Its defect may be a held-out one: the text tower learns the words of those too, though no picture shows them.
+    Its defect may be held out: the text tower also learns the words of held-out defects, though no picture shows them.
 
     Args:
         kind: The kind of the product in the picture.

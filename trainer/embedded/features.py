@@ -1,6 +1,6 @@
 """The frozen trunk's features of the training pictures, kept on disk, so that every picture is drawn once.
 
-A shard is a folder of .npy files. A complete one is never made again, so an interrupted run continues where it was.
+A shard is a folder of .npy files. A complete shard is never made again, so an interrupted run continues after the last.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 DAMAGED, CLEAN = 0.12, 0.005
-"""Shares of a patch under the mask: above the first it counts as damaged, below the second as flawless."""
+"""Shares of a patch under the mask: above the first, a patch counts as damaged; below the second, as flawless."""
 
 
 def matching_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Return a contrastive loss, where a caption may be true of several pictures and a picture have several captions.
+    """Return a contrastive loss, where a picture may match several captions, and a caption several pictures.
 
     Args:
         logits: [pictures, captions].
@@ -39,7 +39,7 @@ def state_loss(logits: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
 
 
 def patch_loss(margin: Tensor, coverage: Tensor) -> Tensor:
-    """Return the logistic loss of patches; damaged and flawless ones weigh the same, those in between do not count.
+    """Return the logistic loss of patches; damaged and flawless patches weigh the same in total, others do not count.
 
     Args:
         margin: […]: by how much a patch looks more damaged than flawless.
@@ -62,7 +62,7 @@ def pair_loss(values: Tensor) -> Tensor:
 class Flaw(nn.Module):
     """A direction of the joint space that separates good from bad pictures, captions and patches.
 
-    Without it the text tower finds no common ground with the pictures in the first third of the training.
+    Without it the features of texts and pictures do not align in the first third of the training.
 
     Args:
         width: D, the width of the joint space.

@@ -22,17 +22,17 @@ _EPSILON = 1e-5
 """The epsilon of the BatchNorms."""
 
 LARGEST_PIXEL = 2.65
-"""A bound: the absolute value of every standardised pixel is below it."""
+"""An upper bound of the absolute values of standardised pixels."""
 
 
 class InvertedResidual(nn.Module):
     """A block: 1×1 convolution to a wider layer, 3×3 depth-wise convolution, 1×1 convolution back, and a residual.
 
     Args:
-        width: The channels that go in.
-        out_width: The channels that come out.
+        width: The number of input channels.
+        out_width: The number of output channels.
         stride: The stride of the depth-wise convolution.
-        expansion: How many times as wide the inner layer is; with 1 there is no first convolution.
+        expansion: The ratio of the inner layer's width to `width`; with 1 there is no first convolution.
     """
 
     def __init__(self, width: int, out_width: int, stride: int, expansion: int) -> None:
@@ -71,7 +71,7 @@ class MobileNetV2Trunk(nn.Module):
         blocks: list[InvertedResidual] = []
         stride, width = 2, STEM_WIDTH
         self.strides: tuple[int, ...] = ()
-        """For each block, the pixels of the picture that one step on its output's grid covers."""
+        """For each block, the total stride of its output, in pixels of the picture."""
         self.widths: tuple[int, ...] = ()
         for expansion, out_width, count, first_stride in STAGES:
             for index in range(count):
@@ -105,12 +105,12 @@ class MobileNetV2Trunk(nn.Module):
     def _centred_start(self, pixels: Tensor, depthwise: nn.Conv2d) -> Tensor:
         """Return the output of the first block's depth-wise convolution on the stem, in a form that bf16 can compute.
 
-        Many channels of the stem vary little around their bias, and the depth-wise convolution takes differences of
-        neighbours times up to 15. Rounded to bf16's 8 bits, a large bias leaves little of these differences. So each
-        channel is carried without its bias, and the depth-wise convolution adds it again. Where that convolution pads
-        with 0, a channel without its bias has to be −bias. To get this, the stem also computes the ring around the
-        picture, from two further channels of the pixels: they are 1 in the picture and 0 around it, which leaves every
-        channel below the ReLU's 0 there.
+        Many channels of the stem vary little around their bias, and the depth-wise convolution multiplies differences
+        of neighbours by up to 15. With a large bias, rounding to bf16's 8 bits leaves little of these differences. So
+        each channel is passed on without its bias, and the depth-wise convolution adds the bias again. Where that
+        convolution pads with 0, a channel without its bias has to be −bias. To get this, the stem also computes the
+        ring around the picture, from two further channels of the pixels: they are 1 in the picture and 0 around it.
+        Around the picture, every channel is then negative before the ReLU and 0 after it.
         """
         bias = self.stem.bias
         assert bias is not None
@@ -126,7 +126,7 @@ class MobileNetV2Trunk(nn.Module):
 
 
 def fold_torchvision(state: Mapping[str, Tensor], blocks: int) -> dict[str, Tensor]:
-    """Turn torchvision's `mobilenet_v2` weights into those of a MobileNetV2Trunk.
+    """Turn torchvision's `mobilenet_v2` weights into weights of a MobileNetV2Trunk.
 
     A BatchNorm is a scale and a shift per channel in inference; they are folded into the weight and bias of the
     convolution before it.

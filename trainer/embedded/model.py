@@ -26,7 +26,7 @@ class HybridCLIP(nn.Module):
     """A CLIP whose parts have the names that open_clip gives them: visual, text and logit_scale.
 
     Args:
-        vocabulary: How many tokens the text tower's embedding has rows for.
+        vocabulary: The number of tokens, which is the number of rows of the text tower's embedding.
     """
 
     def __init__(self, vocabulary: int = VOCABULARY) -> None:

@@ -1,6 +1,6 @@
 """The pictures that the embedded CLIP learns from: parts and surfaces, each without and with a painted defect.
 
-goodparts.drawn draws each product under one camera. Different products teach more than many pictures of one, so each
+goodparts.drawn draws each product under one camera. Many products teach more than many pictures of one product, so each
 product gives only two pieces. Kinds, surfaces, pictures and defects that parts.py holds out are not drawn for training.
 """
 

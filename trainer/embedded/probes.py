@@ -12,11 +12,11 @@ from .losses import CLEAN, DAMAGED
 from .tower import HybridVisual
 
 GOOD_PATCHES = 12
-"""Flawless patches that are taken of each picture."""
+"""The number of flawless patches that are taken per picture, on average."""
 LINEAR_DECAY = 1e-3
 """The linear probe's penalty on the squares of its weights."""
 ROUNDS, ROWS, LR, DROPOUT, BENT_DECAY = 8, 1024, 1e-3, 0.2, 0.3
-"""The bent probe's rounds over all patches, patches in a step, learning rate, dropout and weight decay."""
+"""The epochs, batch size, learning rate, dropout and weight decay of the bent probe, the probe with a hidden layer."""
 
 
 def sample_patches(
@@ -24,7 +24,7 @@ def sample_patches(
 ) -> tuple[Tensor, Tensor]:
     """Return patches, [N, patch_width], and whether they are damaged, [N], float32, 0 or 1.
 
-    It takes all damaged patches, and a few flawless ones of each picture.
+    The sample holds all damaged patches, and GOOD_PATCHES flawless patches per picture, drawn at random.
 
     Args:
         visual: The image tower, whose patches are taken.
@@ -48,7 +48,7 @@ def sample_patches(
 
 
 def balanced_loss(log_odds: Tensor, damaged: Tensor, share: Tensor) -> Tensor:
-    """Return the logistic loss of patches, where all damaged ones together weigh as much as all others together.
+    """Return the logistic loss of patches, where the damaged patches have the same total weight as the other patches.
 
     Args:
         log_odds: [N]: the log-odds that a patch is damaged.

@@ -1,9 +1,9 @@
 """The embedded CLIP's image tower: an ImageNet trunk as patch embedding and memory, and small maps to the prompts.
 
-The taps of the trunk are the memory. For the prompts they are laid side by side on the coarser tap's grid, and
-each patch's difference from its surround is put beside it. Two maps take the patches to the joint space and are added
-up: a linear one, and one with a hidden layer. Transformer blocks on top, with the two streams of vv_tower.py, were
-measured and left out: they fitted painted defects better and real ones worse.
+The taps of the trunk are the memory. For the prompts, the taps are concatenated on the coarser tap's grid, together
+with each patch's difference from its surround. Two maps take the patches to the joint space, a linear map and a map
+with a hidden layer; the sum of both is the local feature. Transformer blocks on top, with the two streams of
+vv_tower.py, were measured and left out: they fitted painted defects better and real defects worse.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class HybridShape:
     Attributes:
         image_size: The side of the square picture in pixels.
         taps: Blocks of the trunk, counted from 1, in rising order; the prompts use the last one's grid.
-        surround: The odd side of the square of patches whose mean is subtracted from each patch. The difference is put
-            beside the patch, so that a linear map reads contrast. 0 leaves it out.
+        surround: The odd side of the square of patches whose mean is subtracted from each patch. The difference is
+            concatenated to the patch, so that a linear map reads contrast. 0 leaves it out.
         hidden: The width of the hidden layer.
         out_width: D, the width of the joint space.
     """
@@ -70,10 +70,10 @@ class HybridVisual(nn.Module):
         self.hidden = nn.Linear(patch_width, shape.hidden)
         self.bent = nn.Linear(shape.hidden, shape.out_width, bias=False)
         self.attend = nn.Linear(shape.out_width, 1)
-        """The weight of each local patch in the global feature, before a softmax over the patches."""
+        """The logit of each local patch's weight in the global feature; a softmax over the patches follows."""
 
     def patches(self, taps: tuple[Tensor, ...]) -> Tensor:
-        """Lay the taps' maps side by side on the last one's grid, and standardise them.
+        """Concatenate the taps' maps and the contrast to the surround on the last tap's grid, and standardise them.
 
         Args:
             taps: [B, W, h, w] for each tap.
@@ -93,7 +93,7 @@ class HybridVisual(nn.Module):
         return standard
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Map each patch into the joint space by itself, and pool the patches.
+        """Map each patch into the joint space independently, and pool the patches.
 
         The pool's weights are computed from the patches, so a small defect is not averaged away.
 

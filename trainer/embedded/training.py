@@ -37,14 +37,14 @@ PRODUCTS, HELD_OUT_PRODUCTS = 2000, 300
 STEPS, BATCH = 150, 12
 LR, WARMUP, WEIGHT_DECAY = 1e-3, 30, 0.05
 VISUAL_SHARE = 0.3
-"""The share of the learning rate with which the image side learns."""
+"""The image tower's learning rate, as a share of the learning rate of all other weights."""
 AVERAGED = 0.97
 """The share of the weights' running mean that each step keeps."""
 CHECK_EVERY = 50
 LOSSES = {"matching": 0.3, "state": 1.0, "patches": 1.0, "flaw": 1.0, "pairs": 1.0}
 """The losses' names and weights."""
 PROBE_CONSTANT = 6.0
-"""The constant beside the probes' log-odds in the joint space (`Trainee.start_from_probes`)."""
+"""The constant component of local features that start from the probes (`Trainee.start_from_probes`)."""
 
 
 def load_trunk(path: Path | None) -> MobileNetV2Trunk:
@@ -54,7 +54,7 @@ def load_trunk(path: Path | None) -> MobileNetV2Trunk:
         path: The file of torchvision's weights; None for those in the embedded file, which are rounded to float16.
 
     Raises:
-        ValueError: The file is not the one that torchvision publishes.
+        ValueError: The file is not the file that torchvision publishes.
     """
     if path is None:
         return small.load()[0].visual.trunk.requires_grad_(False).eval()
@@ -89,7 +89,7 @@ class Batch:
 def draw_batch(cache: Cache, products: int, rng: np.random.Generator) -> Batch:
     """Draw random products of the cache and captions for them.
 
-    Every picture gets a true caption, and every product one more, which calls a good picture damaged.
+    Every picture gets a true caption. Every product gets one further caption, which calls a good picture damaged.
 
     Args:
         cache: The trunk's features.
@@ -119,7 +119,7 @@ def draw_batch(cache: Cache, products: int, rng: np.random.Generator) -> Batch:
 
 
 class Trainee(nn.Module):
-    """The model, and what only its training needs. Its text tower has rows for the captions' tokens only.
+    """The model with the parts that only training needs. Its text tower embeds the captions' tokens only.
 
     Args:
         trunk: The frozen trunk.
@@ -136,7 +136,7 @@ class Trainee(nn.Module):
         self.flaw = Flaw(small.SHAPE.out_width)
 
     def standardise_on(self, cache: Cache, products: int = 500) -> None:
-        """Set the patches' mean and scale to those of a cache.
+        """Set the patches' mean and scale to the mean and the scale of a cache's patches.
 
         Args:
             cache: The trunk's features.
@@ -149,7 +149,7 @@ class Trainee(nn.Module):
         visual.patch_scale.copy_(1 / patches.std(dim=0).clamp(min=1e-3))
 
     def start_from_probes(self, cache: Cache, products: int) -> None:
-        """Start the maps as the mean of a linear and a bent probe, along the flaw's direction of the joint space.
+        """Set the maps to the mean of a linear and a bent probe, along the flaw's direction of the joint space.
 
         Another direction gets a constant, so that the probes' value survives the normalisation. The pool over patches
         starts as a soft maximum of that value.
@@ -247,7 +247,7 @@ class Run:
         trainee: The model, which is changed.
         cache: The trunk's features of the training products.
         held_out: The trunk's features of the held-out products.
-        steps: How many steps to take.
+        steps: The number of steps.
         batch: Products per step.
     """
 
@@ -368,11 +368,15 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
     parser.add_argument(
-        "--cache", type=Path, required=True, metavar="DIR", help="for the trunk's features (100 KB for each picture)"
+        "--cache", type=Path, required=True, metavar="DIR", help="folder for the trunk's features (100 KB per picture)"
     )
-    parser.add_argument("--products", type=int, default=PRODUCTS, help="of four pictures each (default %(default)s)")
-    parser.add_argument("--held-out-products", type=int, default=HELD_OUT_PRODUCTS, help="default %(default)s")
-    parser.add_argument("--steps", type=int, default=STEPS, help="default %(default)s; 10 for a smoke run")
+    parser.add_argument(
+        "--products", type=int, default=PRODUCTS, help="products to train on, with four pictures (default %(default)s)"
+    )
+    parser.add_argument(
+        "--held-out-products", type=int, default=HELD_OUT_PRODUCTS, help="products to test on (default %(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=STEPS, help="training steps (default %(default)s; 10 for a trial)")
     parser.add_argument("--batch", type=int, default=BATCH, help="products per step (default %(default)s)")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

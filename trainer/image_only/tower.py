@@ -1,9 +1,8 @@
 """The tower of a backbone without text: a ViT or CNN of timm, whose taps give the memory.
 
-A ViT's taps are the patch tokens after blocks, through the model's last norm, without class and register tokens. A
-CNN's taps are its feature levels, each half as fine as the one before. There is no joint space: the local features are
-the deepest tap's, and the global feature is the class token after it, or the mean of the patches in a model without
-one.
+A ViT's taps are the patch tokens after the tapped blocks, normalised by the model's last norm, without class and
+register tokens. A CNN's taps are its feature levels. There is no joint space: the local features are the deepest tap's,
+and the global feature is the class token after that tap, or the mean of the patches if the model has no class token.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from ..clip.tower import Taps, Tower, check_taps, grid_features
 
 CNN_STRIDES = (8, 16)
-"""The strides of a CNN's default taps: the last level of each is tapped, in a ResNet layers 2 and 3 (PatchCore)."""
+"""The strides of a CNN's default taps, the last level of each stride: a ResNet's layers 2 and 3 (PatchCore)."""
 
 
 class TimmVisual(nn.Module):
@@ -29,7 +28,7 @@ class TimmVisual(nn.Module):
 
     Attributes:
         is_vit: Whether it is a ViT, whose taps are blocks.
-        levels: How many blocks or feature levels it has.
+        levels: The number of its blocks or feature levels.
 
     Args:
         model: The timm model, made for this size.
@@ -72,9 +71,9 @@ class TimmVisual(nn.Module):
         self.model.prune_intermediate_layers([level - 1], prune_norm=False, prune_head=True)
 
     def forward(self, pixels: Tensor, levels: tuple[int, ...]) -> tuple[dict[int, Tensor], Tensor]:
-        """Return maps by level, [B, W, h, w] each, and the deepest one's summary, [B, W].
+        """Return maps by level, [B, W, h, w] each, and a summary of the deepest map, [B, W].
 
-        The summary is the class token, or the mean of the patches in a model without one.
+        The summary is the class token, or the mean of the patches if the model has no class token.
 
         Args:
             pixels: [B, 3, S, S], standardised.
@@ -98,7 +97,7 @@ class TimmTower(Tower):
 
     Args:
         visual: The model.
-        taps: The blocks or levels that the memory is taken from, counted from 1, in rising order; those in a tuple are
+        taps: The blocks or levels that the memory is taken from, counted from 1, in rising order; a tuple of them is
             joined to one output. None for those of `default_taps`.
         grid: The side of the grid of patches of every output; None for the finest tap's.
         neighbourhood: The odd side of the square of patches that each patch of the memory is averaged over; None for 1.

@@ -54,11 +54,11 @@ def open_timm_model(
     Args:
         name: `timm:` and a name of timm, with or without the tag of its weights.
         pretrained: The tag of the weights, `random`, or None for the first tag that timm lists.
-        weights: A local file with the weights (safetensors, .pt, .pth), in place of a tag.
-        image_size: The side of the square pictures in pixels; None for that of the weights' configuration.
+        weights: A local file with the weights (safetensors, .pt, .pth), instead of a tag.
+        image_size: The side of the square pictures in pixels; None for the size in the weights' configuration.
 
     Raises:
-        BackboneError: There is no such model, it is not supported, or its weights cannot be had or do not fit.
+        BackboneError: There is no such model, it is not supported, or its weights are unavailable or do not fit.
         SettingsError: Both a tag and a file are given, or the model cannot read pictures of this size.
     """
     if weights is not None and pretrained is not None:
@@ -75,7 +75,10 @@ def open_timm_model(
     side = options.pop("side")
     config = timm.get_pretrained_cfg(wanted)
     if config is not None and config.interpolation != INTERPOLATION:
-        log.info("%s learned from %s resampling, goodparts resamples %s", wanted, config.interpolation, INTERPOLATION)
+        log.info(
+            "%s was trained with %s resampling, goodparts uses %s resampling",
+            wanted, config.interpolation, INTERPOLATION,
+        )  # fmt: skip
     if weights is not None:
         model = load_file(wanted, weights, options)
     elif pretrained == RANDOM:
@@ -93,7 +96,7 @@ def check_architecture(architecture: str) -> None:
         architecture: The name, without `timm:` and tag.
 
     Raises:
-        BackboneError: It has no such model.
+        BackboneError: timm has no such model.
     """
     if timm.is_model(architecture):
         return
@@ -112,7 +115,7 @@ def size_options(architecture: str, image_size: int | None) -> dict[str, Any]:
         image_size: The side of the pictures in pixels; None for the model's own.
 
     Raises:
-        SettingsError: The size is below 1, or no multiple of a ViT's patches.
+        SettingsError: The size is below 1, or no multiple of a ViT's patch size.
     """
     with torch.device("meta"):  # shapes without values
         probe: Any = timm.create_model(architecture)
@@ -200,7 +203,7 @@ def load_from_hub(name: str, options: dict[str, Any]) -> Any:
         options: Options of timm.create_model.
 
     Raises:
-        BackboneError: The weights cannot be had.
+        BackboneError: The weights are unavailable.
     """
     with hub_within_reach() as silent:
         try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class MemorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The method's settings: which patches of the shots are remembered, and how others are compared with them."""
+    """The method's settings: which patches of the shots are remembered, and how a photo is compared with them."""
 
     memory_share: Annotated[float, Meta(gt=0, le=1, description="share of the shots' patches to remember")] = 1.0
     poses: Annotated[bool, Meta(description="also remember each shot turned and mirrored")] = False
@@ -30,7 +30,7 @@ class MemorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         bool,
         Meta(
             description="score a patch by its distance from the mean and the components of the remembered patches "
-            "(SubspaceAD), not from the nearest one; only the Python runtime can do this"
+            "(SubspaceAD), not from the nearest patch; only the Python runtime can do this"
         ),
     ] = False
 
@@ -43,7 +43,7 @@ class MemoryOnly(Method):
     """
 
     title = "the memory only"
-    description = "besides --memory-share, --poses and --image-maximum, which other methods have too"
+    description = "in addition to --memory-share, --poses and --image-maximum, which other methods have too"
     protocols: ClassVar[Mapping[Protocol, MemorySettings]] = {"clean": MemorySettings()}
     learns_together = False
 
@@ -77,7 +77,7 @@ class MemoryOnly(Method):
 
 
 class MemoryPreparation(Preparation):
-    """Products of which only the memory is learned.
+    """Products whose memory is learned, without prompts.
 
     Args:
         backbone: The backbone.

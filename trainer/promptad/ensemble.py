@@ -1,8 +1,8 @@
 """The compositional prompt ensemble (CPE): prompts that need no learning (Jeong et al., WinCLIP, CVPR 2023, §4.1).
 
-Each state (a part is good, or it is damaged) is worded in several ways, and each wording is put into every template of
-a sentence about a photo. The features of a state's sentences are averaged. The words are WinCLIP's. With the local
-features of V-V attention instead of windows, this is the row "CPE + VV-CLIP" of PromptAD's tables.
+Each state (a part is good, or it is damaged) has several wordings, and each wording is put into every template of a
+sentence about a photo. The features of a state's sentences are averaged. The words are WinCLIP's. With V-V attention's
+local features instead of windows, the ensemble is the row "CPE + VV-CLIP" of PromptAD's tables.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def encode_states(text: TextTower, product: str, states: Sequence[str]) -> Float
     Args:
         text: The text tower.
         product: The product in words.
-        states: Templates that tell the state of the product, with {} for the product.
+        states: Templates that name the state of the product, with {} for the product.
 
     Raises:
-        SettingsError: A sentence is longer than the tower reads.
+        SettingsError: A sentence has more tokens than the tower reads.
     """
     texts = [template.format(state.format(product)) for state in states for template in TEMPLATES]
     features = nn.functional.normalize(encode_texts(text, texts), dim=-1)
@@ -66,7 +66,7 @@ def encode_states(text: TextTower, product: str, states: Sequence[str]) -> Float
 
 
 def ensemble(text: TextTower, product: str) -> Prototypes:
-    """Return the prototypes, which are the same for both levels.
+    """Return the prototypes, which are the same at image level and at pixel level.
 
     Each is the l2-normalised mean of its sentences' l2-normalised features.
 
@@ -89,7 +89,7 @@ def encode_texts(text: TextTower, texts: Sequence[str]) -> Tensor:
         texts: The N texts.
 
     Raises:
-        SettingsError: A text is longer than the tower reads.
+        SettingsError: A text has more tokens than the tower reads.
     """
     tokenizer = open_tokenizer()
     by_length: defaultdict[int, list[tuple[int, list[int]]]] = defaultdict(list)

@@ -41,9 +41,9 @@ def lay_out(product: str, suffixes: tuple[str, ...], settings: PromptADSettings,
 
     Args:
         product: The product in words.
-        suffixes: What can be wrong with it, as templates with {} for the product.
+        suffixes: What can be wrong with the product, as templates with {} for the product.
         settings: The method's settings.
-        context_length: How many tokens the text tower reads.
+        context_length: The largest number of tokens that the text tower reads.
 
     Raises:
         SettingsError: There is no anomaly prompt, or one that does not fit into `context_length` tokens.
@@ -63,7 +63,7 @@ def lay_out(product: str, suffixes: tuple[str, ...], settings: PromptADSettings,
 
 @dataclass(frozen=True)
 class Prototypes:
-    """What is learned: for each level the normal and the anomalous prototype, [2, D], float32, l2-normalised.
+    """The learned prototypes: normal and anomalous for each level, [2, D], float32, l2-normalised.
 
     Attributes:
         image: The prototypes at image level.
@@ -90,7 +90,7 @@ class Losses:
 
 
 class PromptLearner:
-    """Learns the prompts of both levels for one product. Call `step` once, or `learn` to the end.
+    """Learns the prompts of both levels for one product: `learn` takes all steps.
 
     Attributes:
         tasks: The prompts at image level and at pixel level.
@@ -100,9 +100,9 @@ class PromptLearner:
         backbone: The backbone with the frozen text tower.
         features: The features of the shots.
         product: The product in words.
-        suffixes: What can be wrong with it, as templates with {} for the product.
+        suffixes: What can be wrong with the product, as templates with {} for the product.
         settings: The method's settings.
-        seed: The seed of the first prompts.
+        seed: The seed of the initial prompts.
         initial: Prompts at image level and at pixel level to start from; None draws them.
 
     Raises:

@@ -35,13 +35,13 @@ def margin(
 ) -> Tensor:
     """Return eq. 13, the explicit anomaly margin: the hinge of d(z, normal) − d(z, anomalous) + margin, averaged.
 
-    The paper takes Euclidean distances over the channels. The released code takes squared ones and sums over the second
-    axis, along which the patches lie at pixel level (docs/promptad.md, D11 and D12).
+    The paper takes Euclidean distances over the channels. The released code takes squared distances and sums over the
+    second axis, which counts the patches at pixel level (docs/promptad.md, D11 and D12).
 
     Args:
         z: [k, D] or [k, P, D], the features of good parts.
         prototypes: [2, D], l2-normalised: normal, anomalous.
-        margin: By how much z has to be nearer to the normal prototype; without one (None) the loss is 0.
+        margin: By how much z has to be nearer to the normal prototype; without a margin (None) the loss is 0.
         distance: The distance d.
         axis: The axis that d sums over: the channels, or the second one as in the released code.
     """

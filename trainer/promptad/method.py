@@ -1,4 +1,4 @@
-"""PromptAD as a method: it learns each product by itself, with recipes for an engine's plain graph."""
+"""PromptAD as a method: it learns each product separately, with recipes for an engine's plain graph."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PromptAD(Method):
     """
 
     title = "PromptAD"
-    description = "other methods have some of them too; where their default differs, it is named"
+    description = "other methods share some of these options; the help names their defaults if they differ"
     protocols: ClassVar[Mapping[Protocol, PromptADSettings]] = PROTOCOLS
     learns_together = False
 

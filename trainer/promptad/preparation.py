@@ -1,4 +1,4 @@
-"""Products that are ready to be learned by PromptAD, each by itself."""
+"""Products that are ready for PromptAD, which learns each of them separately."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PromptADPreparation(Preparation):
         backbone: The backbone, which has to have a text tower.
         products: The products.
         settings: The method's settings.
-        seed: The seed of the first prompts.
+        seed: The seed of the initial prompts.
 
     Raises:
         SettingsError: The backbone has no text tower, a prompt does not fit into it, or there is no anomaly prompt.

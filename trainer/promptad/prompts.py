@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..clip.text_tower import INITIAL_SPREAD, TextTower, open_tokenizer
 
 Pairing = Literal["product", "cyclic"]
-"""How learnable suffixes meet prefixes (`Prompts.by_kind`)."""
+"""How learnable suffixes are paired with prefixes (`Prompts.by_kind`)."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class TextFeatures:
 
     Attributes:
         normal: [N, D].
-        manual: [M·N, D]; for each suffix, one after another, all prefixes.
+        manual: [M·N, D]: suffix by suffix, each with all prefixes.
         learned: [J, D].
     """
 
@@ -50,7 +50,7 @@ class TextFeatures:
 class PackedLayout:
     """The tokens of a row: [SOS], the prefix's places, then B = 1+M+L continuations: normal, manual, learnable.
 
-    The tensors are what `TextTower.forward` takes.
+    `TextTower.forward` takes these tensors.
 
     Attributes:
         ids: [T], int64; 0 where a learnable vector goes.
@@ -68,10 +68,10 @@ class PackedLayout:
         suffix_length: E_A, the number of tokens of a learnable suffix.
         suffix_place: Whether a learnable suffix stands after the product, as in the paper, or before it, as in the
             released code (docs/promptad.md, D8).
-        context_length: How many tokens the text tower reads.
+        context_length: The largest number of tokens that the text tower reads.
 
     Raises:
-        SettingsError: A prompt is longer than that.
+        SettingsError: A prompt has more tokens than `context_length`.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Prompts(nn.Module):
         Args:
             shape: (N, E_N, L, E_A, W).
             generator: The source of randomness, on the CPU.
-            device: Where the prompts go.
+            device: The device of the prompts.
 
         Returns:
             The prompts.
@@ -185,7 +185,7 @@ class Prompts(nn.Module):
 
         Args:
             features: [N, 1+M+L, D].
-            pairing: How learnable suffixes meet prefixes.
+            pairing: How learnable suffixes are paired with prefixes.
 
         Returns:
             The text features, with J = N·L.
@@ -208,7 +208,7 @@ class PromptEncoder:
     Args:
         text: The text tower.
         layout: The layout of the rows.
-        pairing: How learnable suffixes meet prefixes.
+        pairing: How learnable suffixes are paired with prefixes.
     """
 
     def __init__(self, text: TextTower, layout: PackedLayout, pairing: Pairing) -> None:

@@ -13,10 +13,10 @@ from msgspec import Meta
 from ..settings import Protocol, change_settings
 
 CLEAN_TEMPERATURE = 4.6052
-"""The default multiplier of the cosine: ln 100, which the released code takes for CLIP's 100.
+"""The default multiplier of the cosine: ln 100, which the released code uses instead of CLIP's 100.
 
-This is D10 of docs/promptad.md. With 100 the prompt score is so far below the memory's that their harmonic mean
-hardly depends on the memory.
+docs/promptad.md describes it as D10. With 100 the prompt score is so far below the memory's score that the harmonic
+mean of both hardly depends on the memory.
 """
 
 
@@ -33,7 +33,8 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Meta(description="learnable suffix after the product text (paper) or before it"),
     ] = "after"
     pairing: Annotated[
-        Literal["product", "cyclic"], Meta(description="pair prefixes with suffixes: all pairs, or in step")
+        Literal["product", "cyclic"],
+        Meta(description="pair prefixes with suffixes: each with each (product), or both lists in step (cyclic)"),
     ] = "product"
     temperature: Annotated[
         Literal["exp", "log"] | float,
@@ -44,7 +45,7 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     ] = CLEAN_TEMPERATURE
     margin: Annotated[
         float | None,
-        Meta(description="by how much good features must be nearer to the normal prototype; none: no loss"),
+        Meta(description="by how much good features must be nearer to the normal prototype; none turns the loss off"),
     ] = 0.0
     margin_distance: Annotated[Literal["euclidean", "squared"], Meta(description="distance in the margin loss")] = (
         "euclidean"
@@ -74,8 +75,9 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     poses: Annotated[
         bool,
         Meta(
-            description="also remember the seven other turned and mirrored views of each shot; not for a part that is "
-            "bad when turned or mirrored; memory and search time grow eightfold, unless --memory-share bounds them"
+            description="also remember the seven other turned and mirrored views of each shot; unsuitable for a part "
+            "that is bad when turned or mirrored; memory and search time grow eightfold, unless --memory-share bounds "
+            "them"
         ),
     ] = False
     steps: Annotated[int, Meta(ge=1, description="steps of learning")] = 100
@@ -97,8 +99,8 @@ PROTOCOLS: Mapping[Protocol, PromptADSettings] = {
         image_maximum="map",
     ),
 }
-"""Protocol → its settings. official does what the released code does; docs/promptad.md lists where clean differs from
-the paper, and why."""
+"""Protocol → its settings. official reproduces the released code; docs/promptad.md lists where clean differs from the
+paper, and why."""
 
 
 def promptad_settings(protocol: Protocol, **changes: Any) -> PromptADSettings:

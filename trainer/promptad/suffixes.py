@@ -33,7 +33,7 @@ OBJECT_NAMES = {
     "pcb4": "printed circuit board",
     "pipe_fryum": "pipe fryum",
 }
-"""Benchmark object → the product text of its prompts, where this is not the object's own name."""
+"""Benchmark object → the product text of its prompts, if the text is not the object's own name."""
 
 _MACARONI = "color spot, small chip around edge, small scratches, breakage, cracks"
 _PCB = "bent, scratch, missing, melt"
@@ -81,13 +81,13 @@ def template(text: str) -> str:
 
 
 OBJECTS = {name: tuple(template(text) for text in texts.split(", ")) for name, texts in _DEFECTS.items()}
-"""Benchmark object → its own suffixes, without the generic ones."""
+"""Benchmark object → its own suffixes, without the generic suffixes."""
 
 
 def find_object(text: str) -> str | None:
     """Return the benchmark object that a product text names, as a folder ("metal_nut") or in words ("Chewing gum").
 
-    It is None if the text names none, or names several that have different suffixes, as "printed circuit board" does.
+    Return None if the text names no object, or several with different suffixes, as "printed circuit board" does.
 
     Args:
         text: The product text.

@@ -151,7 +151,7 @@ def test_the_error_tells_what_a_file_is_that_holds_no_whole_clip(
         with pytest.raises(BackboneError, match="image tower of a CLIP only: prompts need its text tower as well"):
             read_checkpoint(file)
     torch.save({"state_dict": Harmful()}, file)
-    with pytest.raises(BackboneError, match="holds more than tensors, which is not read because its code would run"):
+    with pytest.raises(BackboneError, match="holds more than tensors and is not read, because its code would run"):
         read_checkpoint(file)
     file.write_bytes(pickle.dumps(Harmful()))
     with pytest.raises(BackboneError, match="weights.pt"):
