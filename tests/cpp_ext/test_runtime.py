@@ -283,8 +283,8 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"version": 99}, "ring: format version 99 is not the one this version reads, 3: inspect it in Python, or use"),
-        ({"version": 4, "conditions": {}}, "ring: format version 4 is not the one this version reads, 3: inspect it"),
+        ({"version": 99}, "ring: its format version is 99; this version of goodparts reads 3: inspect it in Python"),
+        ({"version": 4, "conditions": {}}, "ring: its format version is 4; this version of goodparts reads 3: inspect"),
         ({"decoder": {"layers": 2}}, "ring: the header has the field 'decoder', which this version does not know"),
         (
             {"view": {"tiles": [1, 1], "resize": "squash", "overlap": 0.1, "roi": {"angle": 3}}},
