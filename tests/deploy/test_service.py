@@ -1,4 +1,4 @@
-"""The systemd unit is one, and what it starts exists."""
+"""systemd accepts the unit, and the program that the unit starts exists."""
 
 from __future__ import annotations
 

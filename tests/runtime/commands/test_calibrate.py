@@ -83,7 +83,7 @@ def test_a_band_to_review_is_set_shown_kept_and_taken_back(
 
 
 @pytest.mark.parametrize("review", ["0", "1", "nan", "some"])
-def test_a_band_that_is_none_is_refused(review: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_band_out_of_range_is_refused(review: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         calibrate(Path("engine"), Path("recipe"), "--review", review)
     assert f"'{review}': a score above 0 and below 1 is needed, as in 0.8, or off" in capsys.readouterr().err
@@ -150,7 +150,7 @@ def test_unlabelled_parts_propose_a_threshold_and_name_those_beyond_it(
         (["--out", "/nowhere/at/all"], "folder /nowhere/at does not exist"),
     ],
 )
-def test_errors_leave_the_recipe_alone(
+def test_errors_do_not_change_the_recipe(
     engine_folder: Path,
     recipe_file: Path,
     photos: Path,
