@@ -188,7 +188,7 @@ def test_the_example_prints_what_goodparts_inspect_prints(
     for line, path in zip(lines, paths, strict=True):
         seen = json.loads(line)
         expected = {"path": str(path), **json.loads(msgspec.json.encode(as_record(detector.predict(path))))}
-        del expected["scene"], expected["provisional"]  # this runtime does not judge them
+        del expected["scene"], expected["provisional"]  # the runtime in C does not report them
         assert list(seen) == list(expected)
         assert all(seen["milliseconds"].pop(stage) >= 0 for stage in expected.pop("milliseconds"))
         assert seen.pop("milliseconds") == {}
@@ -198,7 +198,7 @@ def test_the_example_prints_what_goodparts_inspect_prints(
         for one, other in zip(seen.pop("regions"), expected.pop("regions"), strict=True):
             assert one == pytest.approx(other, abs=1e-5)
         for name in ("score", "raw_score"):
-            assert seen.pop(name) == pytest.approx(expected.pop(name), rel=1e-4)  # at most 1e-5 of a raw score
+            assert seen.pop(name) == pytest.approx(expected.pop(name), rel=1e-4)  # raw scores differ by at most 1e-5
         assert seen == expected
     assert json.loads(lines[0])["verdict"] == "reject"
     done = subprocess.run([built / "inspect", engine_folder, recipe_file, "no.png"], capture_output=True, check=False)

@@ -96,7 +96,7 @@ def test_a_hostile_name_is_only_shown(
     shown = "\\x1b[2J\\n<script>..\\u202egnp.png"
     assert accept(path, photo, "--engine", engine_folder, "--yes") == 0
     assert shown in capsys.readouterr().out
-    assert Recipe.open(path).header.shots[-1].name == photo.name  # data, whatever it says
+    assert Recipe.open(path).header.shots[-1].name == photo.name  # kept unchanged, as data
     assert main(["show", str(path)]) == 0
     assert accept(path, photo, "--engine", engine_folder) == 2
     seen = capsys.readouterr()

@@ -105,7 +105,7 @@ def test_a_threshold_that_misses_more_bad_photos_than_todays_is_not_taken(
     assert calibrate(engine_folder, recipe_file, "--threshold", "0.001", "--out", recipe) == 0  # rejects everything
     before = recipe.read_bytes()
     capsys.readouterr()
-    bad = photos / "bad"  # called good here as well, so that the threshold lies above it
+    bad = photos / "bad"  # given as good photos too, so that the proposed threshold lies above their scores
     assert calibrate(engine_folder, recipe, "--good", bad, "--bad", bad, "--take") == 2
     shown = capsys.readouterr()
     assert "a threshold from so few photos (1) is rough" in shown.out
@@ -118,7 +118,7 @@ def test_unlabelled_parts_propose_a_threshold_and_name_those_beyond_it(
     engine_folder: Path, recipe_file: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line, own = tmp_path / "line", Path(shutil.copy(recipe_file, tmp_path / "own.safetensors"))
-    shutil.copytree(photos / "good", line)  # the recipe's shots are passed over
+    shutil.copytree(photos / "good", line)  # the recipe's shots, which are skipped
     for seed in range(20, 41):
         draw_part(seed, defect=seed == 30).save(line / f"{seed}.png")
     sheet = tmp_path / "sheet.png"
