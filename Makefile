@@ -6,7 +6,7 @@
 # make nvidia-check  build every graph with NVIDIA's compiler, without a GPU: benchmarks/results/nvidia_check.md
 # make wheel    build this machine's wheel in build/wheels and test it in an environment of its own
 # make docs     build the documentation site in build/site; a warning is an error
-# make demo     run the whole job on drawn parts, without torch; build/demo/sheet.html shows the results
+# make demo     learn and inspect four drawn products, without torch; build/demo/sheet.html shows the results
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -46,7 +46,7 @@ gpu-bundle:
 		$(patsubst %,--platform manylinux%_x86_64,_2_28 _2_17 2014) \
 		msgspec pillow safetensors threadpoolctl nanobind pytest hypothesis
 
-# This needs only Python, nvcc and CMake. It reports other packages and tools that are missing.
+# gpu-check needs only Python, nvcc and CMake. It reports other packages and tools that are missing.
 gpu-check:
 	$(PYTHON) tests/cpp_ext/gpu_check.py $(if $(AGAIN),--again)
 
@@ -71,7 +71,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP)
 
-# The type checker does not read how an editable install maps folders to packages, so links do it.
+# The type checker cannot read how an editable install maps folders to packages, so this makes links to the folders.
 types:
 	mkdir -p build/types/goodparts
 	for file in __init__.py _native cli.py py.typed; do \

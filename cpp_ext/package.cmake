@@ -1,4 +1,4 @@
-# What `cmake --install` installs, and the CMake package for find_package(goodparts). CMakeLists.txt includes this file.
+# The files of `cmake --install`, and the CMake package for find_package(goodparts). CMakeLists.txt includes this file.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 

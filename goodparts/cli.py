@@ -93,7 +93,7 @@ COMMANDS = {
                       ("engine", "backbone", "pretrained", "weights", "precision", "int8_photos", "prompted", "fused",
                        "recipe", "triton")),
     "build": Command("goodparts.runtime.commands.build", "cpu", "build the plan of an engine for this machine",
-                     ("engine", "device", "precision", "max_batch", "prompted", "capability", "force")),
+                     ("engine", "backend", "precision", "max_batch", "prompted", "capability", "force")),
     "bench": Command("goodparts.benchmarks.command", "cpu", "measure speed and accuracy on this machine"),
     "evaluate": Command("goodparts.evaluation.command", "train,evaluate", "measure methods on a data set",
                         ("data", "out", "shots", "seeds", "method", "backbone", "engine", "category", "decide",

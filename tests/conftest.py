@@ -1,7 +1,7 @@
-"""Shared small things: engines, recipes and drawn photos. Each is made once a run.
+"""Fixtures of all tests: small engines, recipes and drawn photos. Each is made once in a run.
 
-`small` stands for any backbone. AnoPLe, and what else needs a ViT, gets `vit`: a tiny one with seeded random weights,
-which open_clip knows as ViT-tiny.
+Tests use the backbone `small` where any backbone is suitable. Tests of AnoPLe, and others that need a ViT, use `vit`: a
+tiny ViT with seeded random weights, which is registered in open_clip as ViT-tiny.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def images_engine(images: Backbone, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def copy_graph(engine_folder: Path) -> Callable[..., tuple[Path, ...]]:
-    """In place of `write_graph` where a test is not about it: the graph as it was exported for `engine_folder`. Each
-    export takes seconds and is the same to the byte (test_same_backbone_same_bytes)."""
+    """Return a replacement of `write_graph` for tests of other code. It copies the graph of `engine_folder`, because an
+    export takes seconds and gives the same bytes each time (test_same_backbone_same_bytes)."""
 
     def copy(_: object, folder: Path) -> tuple[Path, ...]:
         return tuple(Path(shutil.copy(engine_folder / f"encoder.{part}", folder)) for part in ("onnx", "weights"))

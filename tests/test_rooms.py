@@ -80,7 +80,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_a_package_only_hands_names_on() -> None:
-    """Or the walk above, which passes over packages, would miss a circle through one."""
+    """Otherwise the walk above, which skips packages, would miss a circle through a package."""
     for package in PACKAGES - {"goodparts"}:
         tree = ast.parse(MODULES[package].read_text(encoding="utf-8"))
         defined = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]

@@ -1,4 +1,4 @@
-"""An installed wheel, by itself: run with the Python that it was installed for, from anywhere but the source tree."""
+"""Check an installed wheel. Run this with the Python of the wheel's environment, outside of the source tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// What kernels compute for single elements. It is compiled for the host too, where tests can call it.
+// The arithmetic of kernels on single elements. It is compiled for the host too, where tests can call it.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -18,7 +18,7 @@ GP_BOTH To bits_as(From from) {
   return to;
 }
 
-// ---- Keys of the search: unsigned integers in the order of the products; of equal products the first row is larger --
+// ---- Keys of the search: unsigned integers in the order of the products; of equal products the first row's is larger
 
 constexpr uint64_t kNothingYet = 0;
 constexpr uint64_t kNotFinite = ~uint64_t{0};  // larger than the key of every product; as a product it is a NaN

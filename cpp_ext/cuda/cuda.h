@@ -7,7 +7,7 @@
 //
 // The code is compiled for every GPU with tensor cores. Until now it has run only on the CPU (on_cpu/), not on a GPU.
 //
-// Every function throws Invalid for an argument out of range, and Failure if CUDA reports an error.
+// Every function throws gp::Invalid for an argument out of range, and Failure if CUDA reports an error.
 #pragma once
 
 #include <cstdint>

@@ -6,7 +6,8 @@ namespace gp::cuda {
 namespace {
 
 [[noreturn]] void refuse() {
-  throw Invalid("built without CUDA: build goodparts where nvcc is found, or with -DGOODPARTS_CUDA=ON to see why not");
+  throw Invalid(
+      "built without CUDA: build goodparts where nvcc is found, or with -DGOODPARTS_CUDA=ON to see why CUDA fails");
 }
 
 }  // namespace

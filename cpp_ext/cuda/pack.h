@@ -1,5 +1,4 @@
-// Conversion of vectors from the format in which they are passed in to the one in which they are multiplied. A warp
-// converts one vector.
+// Conversion of vectors from the format of the caller to the format of the multiplication. A warp converts one vector.
 #pragma once
 
 #include "arithmetic.h"

@@ -151,9 +151,9 @@ struct Filters {
 
 Memory upload(const std::vector<int>& values) { return Memory(values.data(), values.size() * sizeof(int)); }
 
-// The filters between two lengths on a device. For the axis down it also has the number of rows that a block computes,
-// and the shared memory that the block needs: as many rows as fit into the usual shared memory, or one row and up to
-// all the memory that the device allows.
+// The filters between two lengths on a device. For the vertical axis it also has the number of rows that a block
+// computes, and the shared memory that the block needs. A block computes as many rows as fit into the usual shared
+// memory. If not even one row fits, it computes one row and uses up to all the memory that the device allows.
 struct DeviceAxis {
   DeviceAxis(const Filters& filters, int device)
       : first(upload(filters.first)),
@@ -181,9 +181,9 @@ struct DeviceAxis {
   bool in_graph = false;
 };
 
-// Return the filters between two lengths, and keep those that were used last: the frames of a camera have one size, and
-// tiles have at most two lengths per axis. A captured graph reads its filters at every launch, so these are kept until
-// the process ends.
+// Return the filters between two lengths, and keep the most recently used ones: the frames of a camera have one size,
+// and tiles have at most two lengths per axis. A captured graph reads its filters at every launch, so these are kept
+// until the process ends.
 std::shared_ptr<const DeviceAxis> axis_for(int device, int64_t in, int64_t out, bool captured) {
   using Key = std::array<int64_t, 3>;
   constexpr size_t kKept = 32;

@@ -1,5 +1,5 @@
-// Scoring in three launches: the preparation of the search, which also computes the prompt margins, the search, and
-// the kernel that combines their results.
+// Scoring in three launches. The first prepares the search and computes the prompt margins, the second searches, and
+// the third combines the results.
 #include <cmath>
 
 #include "arithmetic.h"

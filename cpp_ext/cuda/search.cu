@@ -95,8 +95,8 @@ Room room_for(int device) {
       {admit<Format, Small>(shared_bytes), admit<Format, Medium>(shared_bytes), admit<Format, Large>(shared_bytes)}};
 }
 
-// Launch the search in one shape, with at most as many workers as the device runs at once. The workers' numbers of
-// tiles differ by one at most.
+// Launch the search in one shape, with at most as many workers as the device runs at once. The numbers of tiles of two
+// workers differ by at most one.
 template <class Format, class Shape>
 void launch_shape(const Tasks& tasks, unsigned banks, int64_t count, int64_t most_rows, int blocks, void* stream) {
   const unsigned across = blocks_for(count, Shape::kQueries), tiles = blocks_for(most_rows, Shape::kRows);
@@ -106,7 +106,7 @@ void launch_shape(const Tasks& tasks, unsigned banks, int64_t count, int64_t mos
          Shape::kSharedBytes, stream, tasks, static_cast<int>(count));
 }
 
-// Whether the search has at least this many blocks in one shape.
+// Return whether the search has at least this many blocks in one shape.
 template <class Shape>
 bool fills(unsigned banks, int64_t count, int64_t most_rows, int blocks) {
   return int64_t{blocks_for(count, Shape::kQueries)} * blocks_for(most_rows, Shape::kRows) * banks >= blocks;

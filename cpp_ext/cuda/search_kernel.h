@@ -14,8 +14,9 @@ namespace gp::cuda {
 
 GP_SHARED_ARRAY(uint4, search_shared);
 
-// How the warps of a block share its tile of products [queries,rows], and how many blocks a multiprocessor should run.
-// Shared memory holds `stages` stages. A stage holds one slice of each query and row of the tile: `segments` segments.
+// How the warps of a block divide its tile of products [queries,rows], and how many blocks a multiprocessor should run.
+// Shared memory holds `stages` stages. A stage holds one slice, of `segments` segments, of each query and row of the
+// tile.
 template <int queries, int rows, int warps_down, int warps_across, int segments, int stages, int blocks>
 struct Shape {
   static constexpr int kQueries = queries, kRows = rows, kSegments = segments, kStages = stages, kBlocks = blocks;
@@ -59,7 +60,7 @@ struct Loader {
  private:
   template <int kCount>
   __device__ void copy_part(uint4* to, const uint8_t* from, int first, int last, int slice) const {
-    static_assert(kCount * Shape::kSegments % Shape::kThreads == 0, "every thread copies as much");
+    static_assert(kCount * Shape::kSegments % Shape::kThreads == 0, "every thread copies the same amount");
 #pragma unroll
     for (int part = 0; part < kCount * Shape::kSegments / Shape::kThreads; ++part) {
       const int number = part * Shape::kThreads + threadIdx.x;

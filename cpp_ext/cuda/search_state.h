@@ -1,4 +1,4 @@
-// What the search keeps on the device. The scorer uses it too.
+// The state of the search on the device. The scorer uses it too.
 #pragma once
 
 #include <vector>
@@ -15,7 +15,7 @@ struct Rows {
   int32_t count;
 };
 
-constexpr int kRowBytes = 128;  // rows are padded to a multiple of these bytes, the longest slice of the search
+constexpr int kRowBytes = 128;  // rows are padded to a multiple of this, which is the longest slice of the search
 
 struct Bank::State {
   int64_t width, rows, capacity;
@@ -25,7 +25,7 @@ struct Bank::State {
   Memory data, scales, shown, refused;
 };
 
-// Dot products that the kernel that prepares the search computes too: out[i] = ⟨features[i], direction⟩.
+// Dot products, which the kernel that prepares the search also computes: out[i] = ⟨features[i], direction⟩.
 struct Prompt {
   const void* features;  // [count,width]
   const float* direction;
@@ -39,8 +39,8 @@ struct Prompts {
   int width;
 };
 
-// How many multiprocessors the device has, and how many blocks of each shape of the search, the smallest shape first,
-// run at once on one of them.
+// The number of multiprocessors of the device. For each shape of the search, the smallest first, the number of blocks
+// that run at once on one multiprocessor.
 struct Room {
   int multiprocessors;
   int blocks[3];
@@ -57,7 +57,7 @@ struct Answer {
   int64_t row;
 };
 
-// Return the answer for one query. A product that is not finite means a query that is not finite: it gets NaN and -1.
+// Return the answer for one query. If the product is not finite, the query was not: the answer is then NaN and -1.
 __device__ inline Answer take(const Answers& answers, int bank, int64_t query) {
   const uint64_t key = answers.keys[bank][query];
   const float product = product_of(key);
@@ -69,7 +69,7 @@ __device__ inline Answer take(const Answers& answers, int bank, int64_t query) {
 struct Search::State {
   State(const std::vector<const Bank*>& banks, int64_t max_queries);
 
-  // Throw Invalid for arguments out of range. After it, `enqueue` throws only for an error of CUDA.
+  // Throw Invalid for arguments out of range. `enqueue` does not check them: it throws only for an error of CUDA.
   void check(const std::vector<const void*>& queries, int64_t count) const;
   Answers enqueue(const std::vector<const void*>& queries, Type type, int64_t count, const Prompts& prompts,
                   void* stream) const;

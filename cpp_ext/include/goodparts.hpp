@@ -7,7 +7,7 @@
 //   if (inspection.verdict().answer == GP_REJECT) for (const gp_region& region : inspection.regions()) …
 //   detector.use(goodparts::Recipe("bolt.safetensors"));         // the next product, same engine
 //
-// What goodparts_runtime.h tells about threads, ownership and units holds here too. Engine, Recipe, Detector and
+// The rules of goodparts_runtime.h about threads, ownership and units apply here too. Engine, Recipe, Detector and
 // Inspection can be moved but not copied. A constructor or function throws Error if the C function named in its comment
 // fails.
 #ifndef GOODPARTS_HPP

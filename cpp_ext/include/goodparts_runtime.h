@@ -2,8 +2,8 @@
  * receives verdicts, anomaly maps and regions. The scores equal those of goodparts.Detector in Python within 1e-5. The
  * encoder runs in ONNX Runtime on the CPU.
  *
- * These functions are in libgoodparts if it was built with GOODPARTS_RUNTIME. What goodparts.h tells about errors holds
- * here too.
+ * These functions are in libgoodparts if it was built with GOODPARTS_RUNTIME. The rules of goodparts.h about errors
+ * apply here too.
  *
  * Ownership. The caller creates a handle with its open, read, create or inspect function and frees it with its free
  * function. Freeing NULL does nothing. Handles share what they need: an engine or a recipe may be freed while a
@@ -37,7 +37,7 @@ typedef struct gp_inspection gp_inspection;
 /* How to open an engine. A struct of zeros has the default values. */
 typedef struct {
   const char* precision; /* NULL for "fp32"; engine.json must have a parity record of onnxruntime for the precision */
-  int threads;           /* most threads for ONNX Runtime and for the work beside it; 0 for no limit */
+  int threads;           /* most threads for ONNX Runtime, and for preprocessing and scoring; 0 for no limit */
   bool verify;           /* check the SHA-256 of every file, not only its size */
 } gp_engine_options;
 
@@ -85,8 +85,8 @@ GP_API void gp_recipe_free(gp_recipe* recipe);
 /* Return the name of the product; "" if recipe is NULL. */
 GP_API const char* gp_recipe_product(const gp_recipe* recipe);
 
-/* Return the digest of the recipe, 64 hexadecimal digits; "" if recipe is NULL. It is the SHA-256 of the file with
- * zeros in place of the digest. */
+/* Return the digest of the recipe, 64 hexadecimal digits; "" if recipe is NULL. It is the SHA-256 of the file in which
+ * the digits of the digest are zeros. */
 GP_API const char* gp_recipe_digest(const gp_recipe* recipe);
 
 /* ---- Detector: an engine and the product in use ----------------------------------------------------------------- */
@@ -128,8 +128,8 @@ GP_API bool gp_detector_set_thresholds(gp_detector* detector, const gp_threshold
  *   size.
  *
  * Returns the inspection, to be freed with gp_inspection_free, or NULL with GP_INVALID (the frame is out of range),
- * GP_ENGINE (the graph's outputs are not as engine.json tells) or GP_BACKEND (ONNX Runtime fails, or the features are
- * not finite). */
+ * GP_ENGINE (the graph's outputs do not fit engine.json) or GP_BACKEND (ONNX Runtime fails, or the features are not
+ * finite). */
 GP_API gp_inspection* gp_detector_inspect(const gp_detector* detector, const gp_frame* frame, gp_error* error);
 
 /* ---- Inspection: the results for one frame ---------------------------------------------------------------------- */

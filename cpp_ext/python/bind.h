@@ -1,4 +1,4 @@
-// What the parts of the Python module share: how they read arrays and make new ones.
+// Functions that the parts of the Python module share. They read arrays and make new ones.
 #pragma once
 
 #include <nanobind/nanobind.h>

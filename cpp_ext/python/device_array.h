@@ -43,7 +43,7 @@ inline const DeviceArray& DeviceArray::check(const char* name, const std::vector
   if (!known) throw nb::type_error((subject + " is " + dtype_of(dtype) + ": " + accepted + " is accepted").c_str());
   if (device >= 0 && wanted_device >= 0 && device != wanted_device)
     throw nb::value_error((subject + " is on device " + std::to_string(device) + ": device " +
-                           std::to_string(wanted_device) + ", where the rest is, is accepted")
+                           std::to_string(wanted_device) + ", like that of the other arrays, is accepted")
                               .c_str());
   bool fits = shape.size() == wanted.size();
   for (size_t axis = 0; fits && axis < shape.size(); ++axis) fits = wanted[axis] < 0 || shape[axis] == wanted[axis];

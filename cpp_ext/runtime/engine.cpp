@@ -87,7 +87,7 @@ EngineSpec parse_engine_spec(std::string_view data, const std::string& name) {
     const Fields fields(json, "it");
     const Json& contract = fields.at("contract");
     if (contract != kContract)
-      fail(name + " has contract " + (contract.is_number() ? contract.dump() : "of no number") +
+      fail(name + (contract.is_number() ? " has contract " + contract.dump() : " has a contract that is not a number") +
            "; this version reads " + std::to_string(kContract) + ": export again");
     if (!is_sealed(data, kDigestMark, fields.text("digest"))) throw Damaged("its digest does not match");
     EngineSpec spec = read_fields(fields);

@@ -18,8 +18,8 @@ std::string read_bytes(const std::filesystem::path& path);
 std::string sha256(std::string_view data);
 std::string sha256_of_file(const std::filesystem::path& path);
 
-// Whether `digest` is the SHA-256 of the data with zeros in place of the 64 bytes after `mark`, where the data itself
-// holds the digest.
+// Return whether `digest` is the SHA-256 of the data after the 64 bytes behind `mark`, where the data holds the digest
+// itself, are replaced with zeros.
 bool is_sealed(std::string_view data, std::string_view mark, std::string_view digest);
 
 }  // namespace gp

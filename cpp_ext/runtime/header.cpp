@@ -83,8 +83,8 @@ View read_view(const Fields& fields) {
 void check_version(const Fields& fields) {
   const Json& version = fields.at("version");
   if (version != kFormatVersion)
-    throw Unknown("format version " + (version.is_number() ? version.dump() : "of no number") +
-                  " is not the one this version reads, " + std::to_string(kFormatVersion));
+    throw Unknown("its format version is " + (version.is_number() ? version.dump() : "not a number") +
+                  "; this version of goodparts reads " + std::to_string(kFormatVersion));
 }
 
 Header parse_header(const Fields& fields) {

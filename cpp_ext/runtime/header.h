@@ -15,8 +15,8 @@ struct Unknown : std::runtime_error {
 // Throw Unknown unless this reader supports the format version.
 void check_version(const Fields& fields);
 
-// Parse a header of that version. Throws Damaged if it is no header, Unknown for a field or a value that only another
-// version knows, and Invalid for a mask that cannot be read.
+// Parse a header of that version. Throws Damaged if a field is missing, has another type or is out of range, Unknown
+// for a field or a value that this version does not support, and Invalid for a mask that cannot be read.
 Header parse_header(const Fields& fields);
 
 }  // namespace gp

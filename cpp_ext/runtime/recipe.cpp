@@ -54,9 +54,9 @@ Tensors read_tensors(const Json& json, std::string_view data) {
       size *= tensor.shape.back();
     }
     const auto [begin, end] = fields.pair("data_offsets", 0, limit);
-    if (end - begin != size) throw Damaged("tensor " + name + " does not fill its place");
+    if (end - begin != size) throw Damaged("the data_offsets of tensor " + name + " do not match its shape");
     tensor.bytes = data.substr(static_cast<size_t>(begin), static_cast<size_t>(size));
-    if (size > 0 && !spans.emplace(begin, end).second) throw Damaged("two tensors begin at one place");
+    if (size > 0 && !spans.emplace(begin, end).second) throw Damaged("two tensors begin at the same offset");
     tensors.emplace(name, std::move(tensor));
   }
   for (const auto& [begin, end] : spans) {
@@ -81,7 +81,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return "[" + text + "]";
 }
 
-// Takes from the file's tensors those that the header asks for, and checks them.
+// Takes the tensors that the header requires from the file, and checks them.
 class Shelf {
  public:
   explicit Shelf(const Tensors& tensors) : tensors_(tensors) {}

@@ -14,8 +14,8 @@ struct Invalid : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
-// An input cannot be used for a reason other than its range. `code` is the C API's code for the reason. The message is
-// as above.
+// An input cannot be used for a reason other than its range. `code` is the C API's code for the reason. The message
+// names the input and the reason.
 struct Failure : std::runtime_error {
   Failure(gp_code code, const std::string& message) : std::runtime_error(message), code(code) {}
   gp_code code;

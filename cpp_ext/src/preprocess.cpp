@@ -17,7 +17,7 @@ namespace gp {
 namespace {
 
 constexpr int64_t kMaxSide = 65535;
-constexpr int64_t kWorthSharing = 1 << 19;  // pixels; one thread resamples fewer before another thread is awake
+constexpr int64_t kWorthSharing = 1 << 19;  // pixels that one thread resamples before another thread has woken up
 constexpr int64_t kFewestRows = 16;  // of output per thread; neighbouring parts both read the rows that a filter spans
 constexpr int64_t kColumns = 192;    // packed at a time, so that they are still in the first-level cache when used
 constexpr int64_t kAhead = 64;       // columns are packed in multiples of this, which makes conversion fast

@@ -10,7 +10,7 @@ namespace gp {
 // gp_resize. Throws Invalid for arguments out of range.
 void resize(const gp_frame& frame, const gp_box* box, uint8_t* out, int64_t out_width, int64_t out_height, int threads);
 
-// Throw Invalid for the arguments for which resize would, so that a caller can check them before it allocates `out`.
+// Throw Invalid if resize would throw it for these arguments. So a caller can check them before it allocates `out`.
 void check_resize(const gp_frame& frame, const gp_box* box, int64_t out_width, int64_t out_height, int threads);
 
 }  // namespace gp

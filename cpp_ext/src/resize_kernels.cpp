@@ -33,7 +33,7 @@ constexpr int kWidth = 4, kTaps = 1;
 typedef uint32_t Sample;
 #endif
 
-constexpr int kVectors = 4;  // worked on together, to keep enough sums in progress and use loaded digits several times
+constexpr int kVectors = 4;  // processed together, so that enough sums are in progress and loaded digits are reused
 constexpr int kLanes = kVectors * kWidth, kRows = kLanes / 4;
 constexpr int kBits = 32 / kTaps, kDigits = kTaps == 4 ? 3 : kTaps;
 
@@ -59,7 +59,7 @@ inline Vector multiply_add(Vector sum, Vector cells, Vector digits) {
 #endif
 }
 
-// Compute one output for each of kLanes cells, not clipped yet. A group begins `stride` cells after the one before it.
+// Compute one output for each of kLanes cells, not clipped yet. A group begins `stride` cells after the previous group.
 inline __attribute__((always_inline)) void filter(const uint32_t* cells, int64_t stride, const uint32_t* weights,
                                                   int64_t groups, Signed (&out)[kVectors]) {
   Vector sums[kDigits][kVectors] = {};

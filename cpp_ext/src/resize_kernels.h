@@ -1,6 +1,6 @@
 // The inner loops of resampling, for each instruction set.
 //
-// A cell has 32 bits: `taps` neighbouring samples of one channel, which are 4 of 8 bits, 2 of 16 or 1 of 32. A
+// A cell has 32 bits. It holds `taps` neighbouring samples of one channel: 4 of 8 bits, 2 of 16 bits or 1 of 32 bits. A
 // coefficient is split into signed digits with as many bits as a sample. One instruction multiplies a cell with `taps`
 // digits of the same significance, so the sum of the products is exact. The coefficients for a group of `taps`
 // neighbouring samples are stored together. They are zero for samples of the group outside the filter.
@@ -46,8 +46,8 @@ struct ResizeKernels {
   void (*down)(const uint32_t* cells, int64_t plane, const uint32_t* weights, int64_t groups, int64_t count,
                uint8_t* out);
 
-  // Convert `count` pixels to RGB. Two pixels share a pair of chroma; `second` tells that the first pixel to convert is
-  // the second of its pair.
+  // Convert `count` pixels to RGB. Two pixels share a pair of chroma samples. `second` is true if the first pixel to
+  // convert is the second of its pair.
   void (*nv12_to_rgb)(const uint8_t* luma, const uint8_t* chroma, bool second, int64_t count, uint8_t* rgb);
   void (*yuyv_to_rgb)(const uint8_t* yuyv, bool second, int64_t count, uint8_t* rgb);
 };

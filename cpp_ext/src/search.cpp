@@ -22,7 +22,7 @@ constexpr float kUnseen = -std::numeric_limits<float>::infinity();
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
-// Return how many components share 4 bytes of a column.
+// Return the number of components in 4 bytes of a column.
 int64_t per_word(gp_precision precision) { return precision == GP_FP32 ? 1 : precision == GP_BF16 ? 2 : 4; }
 
 float from_bf16(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
@@ -67,7 +67,7 @@ bool integer_queries(gp_precision precision) { return precision == GP_INT8 && is
 
 }  // namespace
 
-// Queries as the kernel reads them, and what their products need afterwards.
+// Queries as the kernel reads them, and the factors of their products.
 struct Bank::Prepared {
   Queries queries;
   Buffer<char> data;
@@ -260,7 +260,7 @@ void Bank::search(const float* queries, int64_t count, float* product, int64_t* 
   require(queries != nullptr && product != nullptr, "queries or out_product is null");
   if (cells_) return cells_->search(queries, count, product, index, threads);
   const int64_t panels = round_up(rows_, kColumns) / kColumns;
-  // One thread does this many multiplications before another one is awake.
+  // The number of multiplications that one thread does in the time that another thread needs to wake up.
   constexpr int64_t kProducts = 20'000'000;
   const int64_t worth = std::max<int64_t>(1, count * rows_ * width_ / kProducts);
   threads = static_cast<int>(std::min<int64_t>({thread_count(threads), panels, worth}));

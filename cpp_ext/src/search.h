@@ -20,7 +20,7 @@ class Bank {
   Bank& operator=(Bank&&) noexcept;
   ~Bank();
 
-  // rows: [count,width] without gaps, finite. If memory runs out, the bank stays as it was.
+  // rows: [count,width] without gaps, finite. If memory runs out, the bank does not change.
   void append(const float* rows, int64_t count);
 
   int64_t rows() const { return rows_; }
@@ -45,8 +45,8 @@ class Bank {
  private:
   struct Prepared;
   Prepared prepare(const float* queries, int64_t count, int threads) const;
-  // The two steps of append. Only the first allocates memory, and it changes nothing that a search sees. scratch: words
-  // of one panel, as make_scratch returns.
+  // The two steps of append. Only the first allocates memory, and it does not change the results of a search. scratch:
+  // words of one panel, as make_scratch returns.
   void reserve(int64_t count);
   void write(const float* rows, int64_t count, Buffer<uint32_t>& scratch);
   Buffer<uint32_t> make_scratch() const;
@@ -61,7 +61,7 @@ class Bank {
   Buffer<char> panels_;
   Buffer<float> scales_;          // int8: the scale of each row
   Buffer<int32_t> sums_;          // int8: the sum of each row's components
-  double row_error_ = 0;          // int8: the largest distance of a stored row from the given one
+  double row_error_ = 0;          // int8: the largest Euclidean distance of a stored row from the given row
   std::unique_ptr<Cells> cells_;  // after a partition it holds the rows, and panels_ is empty
 };
 

@@ -33,7 +33,7 @@ inline Int load(const void* from) { return *static_cast<const Int*>(from); }
 
 inline Float splat(float value) { return value - Float{}; }
 
-// The formats of a panel. 4 bytes hold kPer components; `at` takes one of them out of every lane.
+// The formats of a panel. 4 bytes hold kPer components; `at` extracts one component from every lane.
 struct Fp32 {
   static constexpr int kPer = 1;
   static Float at(Int packed, int) { return reinterpret_cast<Float>(packed); }

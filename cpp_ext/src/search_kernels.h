@@ -26,7 +26,7 @@ struct Panel {
   int32_t number;       // of the panel in its bank
 };
 
-// Queries as a kernel reads them. A query begins `stride` bytes after the one before it.
+// Queries as a kernel reads them. A query begins `stride` bytes after the previous query.
 struct Queries {
   const void* data;
   int64_t stride;

@@ -94,7 +94,7 @@ std::vector<float> grouped_rows(int count, int width) {
   return made;
 }
 
-// Check that a bank is as before when memory runs out while rows are appended, at whichever allocation that happens.
+// Let memory run out at each allocation while rows are appended, and check that the bank does not change.
 bool check_append_without_memory(gp_precision precision, bool divided) {
   const int rows = 6000, more = 500, queries = 100, width = 32;
   const std::vector<float> all = grouped_rows(rows + more, width);

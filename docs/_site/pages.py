@@ -20,9 +20,9 @@ from goodparts import cli
 ROOT = Path(__file__).parents[2]
 DOCS = Path("docs")
 START = {"README.md": "index.md"}
-"""Files of the repository that are called otherwise on the site."""
+"""Files of the repository that have another name on the site."""
 ALSO = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
-"""Pages beside those in docs/ and the start page."""
+"""Pages other than those in docs/ and the start page."""
 _LINK = re.compile(r"(!?)\[((?:[^][]|\[[^]]*\]\([^)]*\))*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -43,7 +43,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: object, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Make a page's links those of the site."""
+    """Replace a page's links with the site's."""
     uri: str = page.file.src_uri  # type: ignore[attr-defined]
     path = next((Path(name) for name, site in START.items() if site == uri), None) or Path(uri)
     if (ROOT / DOCS / uri).is_file() and uri not in START.values():
@@ -60,7 +60,7 @@ def on_page_markdown(markdown: str, page: object, config: MkDocsConfig, files: F
 
 
 def site_uri(path: Path) -> str:
-    """Return what a file of the repository is called on the site."""
+    """Return the path of a repository's file on the site."""
     if path.is_relative_to(DOCS):
         return path.relative_to(DOCS).as_posix()
     return START.get(path.as_posix(), path.as_posix())
@@ -79,7 +79,7 @@ def _resolve(page: Path, link: str) -> Path:
 def describe_commands() -> str:
     """Return a page with the help of every command, from its own parser."""
     os.environ["COLUMNS"] = "100"
-    parts = ["# Commands\n\nThis page is made of the commands' own help.\n"]
+    parts = ["# Commands\n\nThis page is generated from the commands' help.\n"]
     commands = {f"goodparts {name}": command for name, command in cli.COMMANDS.items() if name != "train"}
     for prog, command in {**commands, "train-and-export": cli.TRAIN_AND_EXPORT}.items():
         parser = argparse.ArgumentParser(prog=prog, description=command.help)

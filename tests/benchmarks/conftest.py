@@ -37,6 +37,7 @@ def bench(tmp_path: Path) -> Callable[..., Rows]:
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fork the processes of contenders, so that they share one import of torch, which would take seconds in each.
 
-    A contender's own environment variables then have no effect on imports; test_timing starts processes as they ship.
+    A contender's own environment variables then have no effect on imports. test_timing starts processes as `goodparts
+    bench` does.
     """
     monkeypatch.setattr(timing, "multiprocessing", SimpleNamespace(get_context=lambda _: context()))

@@ -188,7 +188,7 @@ def test_the_example_prints_what_goodparts_inspect_prints(
     for line, path in zip(lines, paths, strict=True):
         seen = json.loads(line)
         expected = {"path": str(path), **json.loads(msgspec.json.encode(as_record(detector.predict(path))))}
-        del expected["scene"], expected["provisional"]  # this runtime does not judge them
+        del expected["scene"], expected["provisional"]  # the runtime in C does not report them
         assert list(seen) == list(expected)
         assert all(seen["milliseconds"].pop(stage) >= 0 for stage in expected.pop("milliseconds"))
         assert seen.pop("milliseconds") == {}
@@ -198,7 +198,7 @@ def test_the_example_prints_what_goodparts_inspect_prints(
         for one, other in zip(seen.pop("regions"), expected.pop("regions"), strict=True):
             assert one == pytest.approx(other, abs=1e-5)
         for name in ("score", "raw_score"):
-            assert seen.pop(name) == pytest.approx(expected.pop(name), rel=1e-4)  # at most 1e-5 of a raw score
+            assert seen.pop(name) == pytest.approx(expected.pop(name), rel=1e-4)  # raw scores differ by at most 1e-5
         assert seen == expected
     assert json.loads(lines[0])["verdict"] == "reject"
     done = subprocess.run([built / "inspect", engine_folder, recipe_file, "no.png"], capture_output=True, check=False)
@@ -283,8 +283,8 @@ def forged(recipe: Recipe, **fields: Any) -> bytes:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"version": 99}, "ring: format version 99 is not the one this version reads, 3: inspect it in Python, or use"),
-        ({"version": 4, "conditions": {}}, "ring: format version 4 is not the one this version reads, 3: inspect it"),
+        ({"version": 99}, "ring: its format version is 99; this version of goodparts reads 3: inspect it in Python"),
+        ({"version": 4, "conditions": {}}, "ring: its format version is 4; this version of goodparts reads 3: inspect"),
         ({"decoder": {"layers": 2}}, "ring: the header has the field 'decoder', which this version does not know"),
         (
             {"view": {"tiles": [1, 1], "resize": "squash", "overlap": 0.1, "roi": {"angle": 3}}},

@@ -119,7 +119,7 @@ def test_the_native_map_equals_that_of_numpy(grid: tuple[int, int], size: int, s
 def test_banks_in_other_precisions_score_nearly_the_same() -> None:
     learned, features = product_and_features(3, 2, (4, 4), (64, 96))
     exact = scoring.score(features, learned).branches.grid_memory
-    for precision, tolerance in (("bf16", 2.0**-8), ("int8", 0.02)):  # half the error of a product
+    for precision, tolerance in (("bf16", 2.0**-8), ("int8", 0.02)):  # a score is half a product
         seen = scorer.Scorer(learned, (4, 4), search=scorer.Search(precision))(features)  # type: ignore[arg-type]
         np.testing.assert_allclose(seen.branches.grid_memory, exact, atol=tolerance)
 
@@ -150,7 +150,7 @@ def test_a_recall_below_one_scores_nearly_the_same_and_logs_its_measured_recall(
     assert stated >= 90
     assert (seen >= exact - 1e-6).all()  # a miss can only look more anomalous
     is_found = seen <= exact + 1e-6
-    assert np.mean(is_found) >= 0.75  # of 32 patches; nine tenths are expected
+    assert np.mean(is_found) >= 0.75  # 0.9 is expected, of only 32 patches
     np.testing.assert_allclose(branches.grid_residual[is_found], wanted.grid_residual[is_found], atol=1e-5)
 
 

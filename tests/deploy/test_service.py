@@ -1,4 +1,4 @@
-"""The systemd unit is one, and what it starts exists."""
+"""systemd accepts the unit, and the program that the unit starts exists."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_systemd_accepts_it(tmp_path: Path) -> None:
     done = analyze("verify", str(unit))
     assert (done.returncode, done.stderr) == (0, "")
     unit.write_text(text.replace("/opt/goodparts/bin/goodparts", "/bin/true").replace("ProtectHome", "ProtectHouse"))
-    assert "ProtectHouse" in analyze("verify", str(unit)).stderr  # so the check above can fail
+    assert "ProtectHouse" in analyze("verify", str(unit)).stderr  # the check above can fail
 
 
 def test_little_is_exposed() -> None:

@@ -30,7 +30,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Run a command in this process, which is sooner, and return its exit code."""
+    """Run a command in this process, which is faster than a new one, and return its exit code."""
     program, *words = shlex.split(line)
     if program == "goodparts":
         return cli.main(words)
@@ -42,7 +42,7 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_marked_commands_run(page: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if page.stem != "tutorial":  # which begins with nothing
+    if page.stem != "tutorial":  # its commands make the photos and the recipe
         (tmp_path / "photos").symlink_to(start / "photos")
         (tmp_path / "nut.safetensors").write_bytes((start / "nut.safetensors").read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -58,7 +58,7 @@ def test_marked_commands_run(page: Path, start: Path, tmp_path: Path, monkeypatc
 
 
 def test_the_tutorials_photos_are_told_apart(start: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the tutorial promises of step 4: all defects are rejected, and nearly all good parts pass."""
+    """Step 4 of the tutorial promises that all defects are rejected, and that nearly all good parts pass."""
     cli.main(
         [
             "inspect",

@@ -1,4 +1,4 @@
-"""Pages lead somewhere, docs/formats.md names every field of what it describes, and lines are not too long."""
+"""Links lead to files, docs/formats.md names every field of the files that it describes, and lines are not too long."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def text_files() -> Iterator[str]:
         files = listed.stdout.decode().split("\0")[:-1]
     except (OSError, subprocess.CalledProcessError):
         files = []
-    if not files:  # this tree was exported, so that git does not know it
+    if not files:  # this tree is an export, not a checkout of git
         walked = [*ROOT.glob("[!.]*"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*"))]
         files = [file.relative_to(ROOT).as_posix() for file in walked if file.suffix not in {".pyc", ".so"}]
     for file in files:

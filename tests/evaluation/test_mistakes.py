@@ -1,4 +1,4 @@
-"""The sizes of mistakes, and what is kept of a mistake."""
+"""The sizes of mistakes, and the data that is kept for each mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep from a TOML file: what is refused, and that options take precedence over the file."""
+"""Sweeps from TOML files: faults in a file are reported, and options take precedence over the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How categories are divided among workers, and that dead workers are replaced."""
+"""Categories are divided among workers, and dead workers are replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backbone without text through everything that others go through: gate, teach, train, detector, fused file."""
+"""A backbone without text passes the same steps as other backbones: gate, teach, train, detector, fused file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ResNet through everything that a ViT goes through: the gate, the recipe, the detector."""
+"""A ResNet passes the same steps as a ViT: the gate, the recipe, the detector."""
 
 from __future__ import annotations
 

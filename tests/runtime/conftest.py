@@ -23,7 +23,7 @@ BAD = (4, 5, 6)
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("video") / "parts.mp4"
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:  # can be read as it arrives
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:  # can be read while it arrives
         stream = container.add_stream("libx264", rate=30, options={"crf": "12"})
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         for number in range(FRAMES):

@@ -1,6 +1,6 @@
 // An emulation of CUDA on the CPU, for tests without a GPU. It has what the .cu files need to be compiled by a C++
 // compiler, and runs their kernels. It finds errors in indices, barriers, fragments and waits. It does not measure
-// speed, and does not prove that a GPU does the same.
+// speed, and does not prove that a GPU gives the same results.
 //
 // The threads of a block are coroutines. They switch at barriers and warp-wide instructions, in an order that a test
 // can choose; a result that depends on the order shows a race. Asynchronous work happens as late as it can: a copy

@@ -92,7 +92,7 @@ def test_aims(findings: Findings) -> None:
     ]
 
 
-def test_without_torch_there_is_ours_and_no_peer() -> None:
+def test_without_torch_the_report_has_our_rows_and_no_peer() -> None:
     findings = Findings()
     ours = {name: LATENCIES[name] for name in (str(OURS), "decode", "search")}
     add_precision_on_backend(findings, ours, OURS, None, weights=50_000_000)

@@ -111,7 +111,7 @@ class OnCpu:
         self.call("append", ctypes.c_void_p(bank), pointer(rows), TYPES.index(str(rows.dtype)), len(rows))
 
     def search(self, banks: Sequence[Sequence[Array]], queries: Sequence[Array], precision: str) -> Found:
-        # A run must not depend on what the one before it leaves behind. So one with large numbers comes first.
+        # A run must not depend on data that an earlier run left behind. So a run with large numbers comes first.
         large = [np.full(some.nbytes + 16, 0x40, np.uint8)[: some.nbytes].view(some.dtype) for some in queries]
         with self.banks(banks, precision) as handles, self.made("search", handles, len(banks), len(queries[0])) as made:
             self.run_search(made, [some.reshape(queries[at].shape) for at, some in enumerate(large)])

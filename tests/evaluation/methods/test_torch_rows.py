@@ -226,7 +226,7 @@ def test_anople_runs_through_the_engine_where_its_graph_reads_what_is_learned(
 ) -> None:
     learned: list[AnoPLeLearner] = []
     monkeypatch.setattr(AnoPLeLearner, "learn", lambda self: learned.append(self))
-    monkeypatch.setattr(anople_rows, "_LEARNERS", OrderedDict())  # may hold another test's learner
+    monkeypatch.setattr(anople_rows, "_LEARNERS", OrderedDict())  # without learners of other tests
     command = ["evaluate", "--data", str(photos), "--engine", str(prompted_folder), "--out", str(tmp_path), *OF_VIT]
     assert main([*command, "--shots", "1", "--torch", "--method", "anople", "anople-text"]) == 0
     cells = json.loads((tmp_path / "results.json").read_bytes())["cells"]
@@ -235,7 +235,7 @@ def test_anople_runs_through_the_engine_where_its_graph_reads_what_is_learned(
     assert (in_torch["backend"], text["backend"]) == ("torch", "torch only")
     assert deployed["backend"].partition(" ")[0] in BACKENDS
     assert 0 < in_torch["difference"] < 1e-4  # a fused score may differ by more than the fp32 gate's 1e-5
-    assert len(learned) == 2  # each method once, although anople runs on two backends
+    assert len(learned) == 2  # once for each method, although anople runs on two backends
 
 
 def test_one_model_learns_all_categories_once(vit: Backbone, views: Array8, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def recipe(vit_recipe: Recipe) -> Recipe:
 
 @pytest.fixture
 def folder(engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of the engine, and use an empty cache in place of the user's."""
+    """Return a copy of the engine, and use an empty cache instead of the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return Path(shutil.copytree(engine_folder, tmp_path / "engine"))
 

@@ -155,7 +155,9 @@ def test_a_frame_costs_one_upload_of_its_region_and_one_download(
 
 
 @pytest.mark.parametrize("form", get_args(YuvFormat))
-def test_yuv_frames_are_uploaded_as_they_are(folder: Path, recipe: Recipe, cuda: CudaOnCpu, form: YuvFormat) -> None:
+def test_yuv_frames_are_uploaded_without_conversion(
+    folder: Path, recipe: Recipe, cuda: CudaOnCpu, form: YuvFormat
+) -> None:
     product = changed(recipe, View(roi=Box(41, 21, 201, 181)))
     frame = YuvFrame(draw(np.random.default_rng(0), 240, 320, form), form)
     detector = Detector.open(folder, product, backend=BACKENDS[1])

@@ -64,7 +64,7 @@ def test_no_views_give_no_features(built: Path) -> None:
 
 def test_each_batch_size_is_recorded_once_and_replayed(built: Path, machine: Machine) -> None:
     engine = Engine.open(built, backend="tensorrt")
-    assert (machine.runs, machine.launches) == (1, 0)  # the run before recording, at opening
+    assert (machine.runs, machine.launches) == (1, 0)  # opening runs once without recording
     for batch in (1, 2, 1, 2, 1):
         engine.encode(draw(batch))
     assert (machine.runs, machine.launches) == (1 + 1 + 5, 5)

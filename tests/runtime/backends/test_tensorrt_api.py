@@ -79,7 +79,7 @@ def test_the_double_equals_the_recorded_api(version: str) -> None:
 
 
 def test_the_double_equals_the_installed_bindings() -> None:
-    """This works also with only the bindings' wheel and empty libraries in place of TensorRT's: nothing is called."""
+    """This works also with only the bindings' wheel and empty libraries instead of TensorRT's: nothing is called."""
     for name in ("tensorrt", "tensorrt_bindings"):
         try:
             module = importlib.import_module(name)

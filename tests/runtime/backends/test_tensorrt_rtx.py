@@ -118,8 +118,8 @@ def test_a_plan_made_ahead_is_checked_where_it_first_runs(folder: Path, tmp_path
         assert the_plan(folder).parity is not None
         runs = machine.runs
         Engine.open(folder, backend=BACKEND)
-        assert machine.runs == runs + 1  # only the run before recording: the plan is not checked again
-        assert machine.kernels == [b"kernels"]  # those of the first start
+        assert machine.runs == runs + 1  # one run before recording, none for a check of the plan
+        assert machine.kernels == [b"kernels"]  # those that were cached at the first opening
     assert len(list((tmp_path / "cache").rglob("*.kernels"))) == 1
     larger = Machine(RTX_40.gpu, RTX_40.capability, RTX_40.multiprocessors + 2, version=RTX_40.version, offset=1e-2)
     with installed(larger), pytest.raises(ParityError, match=r"fp32 on tensorrt-rtx differs from torch"):

@@ -20,7 +20,7 @@ def path(recipe_file: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rejects(tmp_path: Path) -> Path:
-    """What watch keeps of two sources, a foreign file, and a reject that is damaged."""
+    """A folder with the saved rejects of two sources, a foreign file, and a damaged reject."""
     folder = tmp_path / "rejects"
     folder.mkdir()
     for source, seed in (("left", 10), ("left", 12), ("right", 14)):
@@ -49,7 +49,7 @@ def test_a_change_is_shown_first_and_written_when_told_to(
     assert lines[1].split()[1] == "reject"
     assert lines[1].split()[4:] == ["good", photo.name]
     assert "  photos: 3 → 4; rows of memory: 2700 → 3600, at most 13500" in lines
-    assert "  of 2 past rejects, 2 become good" in lines  # the accepted one, the map and the foreign file are none
+    assert "  of 2 past rejects, 2 become good" in lines  # not the accepted photo, the maps or the foreign file
     assert lines[-1] == "nothing was changed: --take writes the change"
     assert any(line.startswith(f"  warning: {photo.name} scores far above the threshold") for line in lines)
     assert path.read_bytes() == before
@@ -72,7 +72,7 @@ def test_a_change_is_shown_first_and_written_when_told_to(
         (["--undo"], "no photo was accepted"),
     ],
 )
-def test_errors_leave_the_recipe_alone(
+def test_errors_do_not_change_the_recipe(
     engine_folder: Path,
     path: Path,
     photos: Path,
@@ -96,7 +96,7 @@ def test_a_hostile_name_is_only_shown(
     shown = "\\x1b[2J\\n<script>..\\u202egnp.png"
     assert accept(path, photo, "--engine", engine_folder, "--take") == 0
     assert shown in capsys.readouterr().out
-    assert Recipe.open(path).header.shots[-1].name == photo.name  # data, whatever it says
+    assert Recipe.open(path).header.shots[-1].name == photo.name  # kept unchanged, as data
     assert main(["show", str(path)]) == 0
     assert accept(path, photo, "--engine", engine_folder) == 2
     seen = capsys.readouterr()

@@ -83,7 +83,7 @@ def test_a_band_to_review_is_set_shown_kept_and_taken_back(
 
 
 @pytest.mark.parametrize("review", ["0", "1", "nan", "some"])
-def test_a_band_that_is_none_is_refused(review: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_band_out_of_range_is_refused(review: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         calibrate(Path("engine"), Path("recipe"), "--review", review)
     assert f"'{review}': a score above 0 and below 1 is needed, as in 0.8, or off" in capsys.readouterr().err
@@ -105,7 +105,7 @@ def test_a_threshold_that_misses_more_bad_photos_than_todays_is_not_taken(
     assert calibrate(engine_folder, recipe_file, "--threshold", "0.001", "--out", recipe) == 0  # rejects everything
     before = recipe.read_bytes()
     capsys.readouterr()
-    bad = photos / "bad"  # called good here as well, so that the threshold lies above it
+    bad = photos / "bad"  # given as good photos too, so that the proposed threshold lies above their scores
     assert calibrate(engine_folder, recipe, "--good", bad, "--bad", bad, "--take") == 2
     shown = capsys.readouterr()
     assert "a threshold from so few photos (1) is rough" in shown.out
@@ -118,7 +118,7 @@ def test_unlabelled_parts_propose_a_threshold_and_name_those_beyond_it(
     engine_folder: Path, recipe_file: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line, own = tmp_path / "line", Path(shutil.copy(recipe_file, tmp_path / "own.safetensors"))
-    shutil.copytree(photos / "good", line)  # the recipe's shots are passed over
+    shutil.copytree(photos / "good", line)  # the recipe's shots, which are skipped
     for seed in range(20, 41):
         draw_part(seed, defect=seed == 30).save(line / f"{seed}.png")
     sheet = tmp_path / "sheet.png"
@@ -150,7 +150,7 @@ def test_unlabelled_parts_propose_a_threshold_and_name_those_beyond_it(
         (["--out", "/nowhere/at/all"], "folder /nowhere/at does not exist"),
     ],
 )
-def test_errors_leave_the_recipe_alone(
+def test_errors_do_not_change_the_recipe(
     engine_folder: Path,
     recipe_file: Path,
     photos: Path,

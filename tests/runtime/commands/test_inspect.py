@@ -1,4 +1,4 @@
-"""The second command."""
+"""`goodparts inspect`."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_no_name_forges_a_line(
     assert records[0]["path"] == str(tmp_path / hostile)
 
 
-def test_overlays_in_the_inspected_folder_leave_the_photos_alone(
+def test_overlays_in_the_inspected_folder_do_not_change_the_photos(
     command: Command, photos: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(photos / "good", tmp_path / "parts"))

@@ -1,4 +1,4 @@
-"""`goodparts try`: one sheet of what four good photos are worth."""
+"""`goodparts try` learns from four good photos and shows the results in one sheet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from goodparts.cli import main
 from tests.conftest import draw_part
 
 
-def test_a_sheet_shows_the_worst_first_the_limit_and_what_to_do_next(
+def test_a_sheet_shows_the_worst_first_the_threshold_and_what_to_do_next(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sheet = tmp_path / "sheet.html"
@@ -36,7 +36,7 @@ def test_a_sheet_shows_the_worst_first_the_limit_and_what_to_do_next(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Callable[[dict[str, int]], Path]:
-    """A function that makes a folder with so many drawn photos in each subfolder."""
+    """Return a function that makes a folder with a given number of drawn photos in each subfolder."""
 
     def make(counts: dict[str, int]) -> Path:
         seed = 0

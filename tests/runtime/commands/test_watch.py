@@ -97,7 +97,7 @@ def test_a_line_without_outputs_reports_that_its_results_go_nowhere(
     assert ("results go nowhere" in capsys.readouterr().err) == reported
 
 
-def test_a_terminal_shows_how_things_stand_below_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_the_table_below_the_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "12")
     monkeypatch.setenv("LINES", "4")
     stream = io.StringIO()
@@ -108,7 +108,7 @@ def test_a_terminal_shows_how_things_stand_below_what_is_said(monkeypatch: pytes
     assert stream.getvalue() == "hello\nhead\na line that\n" + "\r\x1b[2A\x1b[J" + "lost\nhead\na line that\n"
 
 
-def test_a_journal_is_told_how_things_stand_once_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_gets_the_table_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     screen = Screen(stream, draws=False)
     screen.show(["head", "left"])
@@ -125,7 +125,7 @@ def test_a_signal_ends_it_in_order(
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a job in the background ignores
+    listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a job in the background ignores SIGINT
     program = f"import signal, sys; {listen}; from goodparts.cli import main; sys.exit(main())"
     options = ["--engine", str(engine_folder), "--recipe", str(recipe_file), "--source", str(folder)]
     with subprocess.Popen(
@@ -146,7 +146,7 @@ def test_a_signal_ends_it_in_order(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-def test_signals_while_it_ends_lose_nothing_and_a_hang_up_opens_the_file_anew(
+def test_signals_while_it_ends_lose_nothing_and_sighup_opens_the_file_again(
     engine_folder: Path, recipe_file: Path, photos: Path, tmp_path: Path
 ) -> None:
     """The line's hook is slow, so that the signals after the first come while the line ends."""

@@ -12,7 +12,7 @@ def blas_threads() -> set[int]:
     return {library["num_threads"] for library in threadpool_info() if "numpy" in library["filepath"]}
 
 
-def test_threads_take_turns_and_leave_the_setting_as_it_was() -> None:
+def test_threads_take_turns_and_restore_the_setting() -> None:
     before = blas_threads()
 
     def look(_: int) -> frozenset[int]:

@@ -1,7 +1,7 @@
 """The faults of months within minutes, for one line.
 
 `goodparts watch` is killed with SIGKILL at random moments. Meanwhile its camera is lost and comes back, its recipe is
-replaced and corrupted, and its disk fills up. Afterwards nothing that was written may be lost or half there, and no
+replaced and corrupted, and its disk fills up. Afterwards nothing that was written may be lost or incomplete, and no
 verdict may be wrong.
 
     python -m tests.runtime.line.faults --engine DIR --recipe FILE --kills 200

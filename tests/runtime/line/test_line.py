@@ -197,4 +197,4 @@ def test_a_source_s_own_view_replaces_the_recipe_s(
     header = msgspec.structs.replace(recipe.header, view=View(roi=roi, mask=read_mask(mask)))
     elsewhere = Detector(Engine.open(engine_folder), dataclasses.replace(recipe, header=header))
     assert record["raw_score"] == pytest.approx(elsewhere.predict(first).raw_score, rel=1e-4)
-    assert record["recipe"] == Recipe.open(recipe_file).digest  # the file that it came from
+    assert record["recipe"] == Recipe.open(recipe_file).digest  # not the changed recipe's

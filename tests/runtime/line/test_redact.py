@@ -50,7 +50,7 @@ def test_secrets_of_known_addresses_are_found_however_they_are_quoted(text: str)
     assert "hunter" not in Redactor(sources, ["https://host/services/hunter 4"]).redact(text)
 
 
-def test_other_texts_stay_as_they_are() -> None:
+def test_other_texts_do_not_change() -> None:
     redactor = Redactor(["incoming", "rtsp://a:b@camera/live"], ["http://host/"])
     for text in ("left: No such file: incoming/a.png", "a part is bad", "results.jsonl: No space left on device"):
         assert redactor.redact(text) == text

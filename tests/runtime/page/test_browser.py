@@ -194,7 +194,7 @@ def test_a_token_opens_it_and_does_not_stay_in_the_address(
 
 
 @pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 844)])
-def test_it_fits_and_warns_when_the_line_is_gone(
+def test_the_page_fits_its_window_and_warns_when_the_line_has_ended(
     browser: Browser, open_line: OpenLine, results: dict[str, Result], width: int, height: int
 ) -> None:
     client = open_line({"left": {}, "right": {}})

@@ -103,7 +103,9 @@ def test_what_was_changed_meanwhile_is_not_overwritten(open_line: OpenLine, own:
     assert own.read_bytes() == changed.to_bytes()
 
 
-def test_where_the_settings_rule_the_recipe_is_left_alone(open_line: OpenLine, own: Path, recipe: Recipe) -> None:
+def test_where_the_settings_set_a_threshold_the_recipe_is_not_written(
+    open_line: OpenLine, own: Path, recipe: Recipe
+) -> None:
     client = open_line({"left": {"recipe": str(own), "threshold": 0.7}})
     assert seen(client)["origin"] == "line"
     act(client, "/threshold", score=0.6)
@@ -130,7 +132,7 @@ def test_a_recipe_that_cannot_be_written_or_was_broken_changes_nothing(open_line
     assert seen(client)["threshold"] == 0.4
 
 
-def test_a_signed_recipe_is_left_alone(open_line: OpenLine, own: Path, recipe: Recipe) -> None:
+def test_a_signed_recipe_is_not_written(open_line: OpenLine, own: Path, recipe: Recipe) -> None:
     recipe.save(own, lambda _: "0" * 128)
     before = own.read_bytes()
     client = open_line({"left": {"recipe": str(own)}})
@@ -205,7 +207,7 @@ def test_an_engine_that_fails_is_reported_and_nothing_changes(
 
 
 def settle_in(client: Client, results: dict[str, Result], parts: int = 20) -> dict[str, Any]:
-    """Start settling in, pass that many good parts to it, of which the last looks bad, and return the proposal."""
+    """Start settling in, pass good parts to it, of which the last scores like a bad one, and return the proposal."""
     assert client.post("/settle", {"source": "left", "parts": parts}).status == 200
     for number in range(parts):
         factor = 5.0 if number == parts - 1 else 1.0 + number / 100

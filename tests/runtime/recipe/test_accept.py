@@ -110,13 +110,13 @@ def test_thresholds_set_by_hand_or_on_further_photos_stay(engine: Engine, saved:
 
 def test_a_recipe_fitted_to_another_graph_equals_one_accepted_there(engine: Engine, saved: Recipe) -> None:
     here = accept(refit(saved, engine.encode, engine.graph_id()), engine, PHOTOS[:1], max_rows=3000)
-    # The photo is accepted with a graph whose memory is useless with this one.
+    # The photo is accepted with another graph. The zeros stand for a memory that does not fit this graph.
     there = accept(saved, engine, PHOTOS[:1], max_rows=3000)
     header = msgspec.structs.replace(there.header, graph="0" * 64)
     there = dataclasses.replace(there, header=header, banks=tuple(np.zeros_like(bank) for bank in there.banks))
     there = Recipe.from_bytes(there.to_bytes())
     again = refit(there, engine.encode, engine.graph_id())
-    assert again.digest == there.digest  # it is still that recipe
+    assert again.digest == there.digest  # fitting does not make another recipe
     assert again.to_bytes() == here.to_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Recipes made by earlier versions are refused in one line that says what to do."""
+"""Recipes made by earlier versions are refused with a message that tells what to do."""
 
 from __future__ import annotations
 

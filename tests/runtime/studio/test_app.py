@@ -187,7 +187,9 @@ def test_passwords_of_sources_are_not_shown(open_studio: OpenStudio) -> None:
     reply = client.get("/state")
     assert reply.json["named"] == ["rtsp://127.0.0.1:9/live"]
     assert b"hunter" not in reply.body
-    assert client.act("/choose", address="rtsp://127.0.0.1:9/live").status == 200  # means the complete address
+    assert (
+        client.act("/choose", address="rtsp://127.0.0.1:9/live").status == 200
+    )  # stands for the address with password
 
 
 def test_the_pictures_of_a_folder_are_shown_one_after_another(client: StudioClient, tmp_path: Path) -> None:

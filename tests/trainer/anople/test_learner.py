@@ -35,7 +35,7 @@ def shots(backbone: Backbone) -> np.ndarray:
 
 
 def doubled(shots: np.ndarray) -> np.ndarray:
-    """[k,S,S,3] → [k,2S,2S,3]."""
+    """Return views [k,S,S,3] at twice their size, [k,2S,2S,3]."""
     return shots.repeat(2, axis=1).repeat(2, axis=2)
 
 

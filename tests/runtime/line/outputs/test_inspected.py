@@ -34,10 +34,10 @@ def test_a_damaged_rotated_file_is_read_up_to_the_damage(tmp_path: Path) -> None
     assert "0.png" in read_inspected(tmp_path / "out.jsonl", "left")
 
 
-def test_a_picture_is_known_by_its_file_whatever_the_clock_says(tmp_path: Path) -> None:
+def test_a_picture_is_recognised_by_its_file_even_if_the_clock_is_wrong(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(b"picture")
-    os.utime(picture, (4e9, 4e9))  # long after the line was written, by a clock that was wrong
+    os.utime(picture, (4e9, 4e9))  # a wrong clock: the time is long after that of the JSON line
     file = PictureFile.of(picture.stat())
     (tmp_path / "out.jsonl").write_bytes(line_of(str(picture), file=msgspec.to_builtins(file)))
     known = read_inspected(tmp_path / "out.jsonl", "left")[str(picture)]
@@ -45,7 +45,7 @@ def test_a_picture_is_known_by_its_file_whatever_the_clock_says(tmp_path: Path) 
     replacement = tmp_path / "b.png"
     replacement.write_bytes(b"another")
     os.utime(replacement, (4e9, 4e9))
-    replacement.replace(picture)  # of the same size and time
+    replacement.replace(picture)  # with the same size and time, but another inode
     assert not known.covers(picture.stat())
 
 

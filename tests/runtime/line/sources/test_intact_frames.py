@@ -180,7 +180,7 @@ def jpeg_stream(pictures: list[bytes]) -> bytes:
     with av.open(file, "w", format="matroska") as container:
         stream = container.add_stream("mjpeg", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuvj420p"
-        stream.encode(av.VideoFrame(160, 120, "yuvj420p"))  # opens it, so that its header can be written
+        stream.encode(av.VideoFrame(160, 120, "yuvj420p"))  # opens the encoder, which the header needs
         for number, data in enumerate(pictures):
             packet = av.Packet(data)
             packet.stream, packet.time_base = stream, Fraction(1, RATE)

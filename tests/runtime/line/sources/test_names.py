@@ -22,7 +22,7 @@ from goodparts.runtime.line.sources.names import name_sources
 )
 def test_a_name_is_that_of_the_host_device_or_folder(address: str, name: str) -> None:
     assert name_sources([address]) == [name]
-    SourceSettings(name=name, address=address, recipe="")  # which checks names
+    SourceSettings(name=name, address=address, recipe="")  # raises an error for an invalid name
 
 
 def test_the_name_of_a_file_leaves_out_its_ending(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_exceptions_of_a_source_come_through_and_a_slow_line_is_not_a_hang(monke
 def test_a_system_call_that_never_returns_stops_nothing(recording: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "camera"
     os.mkfifo(pipe)
-    writer = os.open(pipe, os.O_RDWR)  # so that reading it waits instead of ending
+    writer = os.open(pipe, os.O_RDWR)  # while a writer is open, a read waits
     os.write(writer, recording.read_bytes()[:1000])
     source = Watchdog(Video(str(pipe), timeout=0.1), 0.3, "pipe")
     assert count(source, threading.Event()) == (0, "pipe: a read hangs, given up after 0.3 s")
