@@ -24,6 +24,8 @@ from goodparts.evaluation.report.report import (
 from goodparts.runtime.core.errors import SettingsError, install_line
 from goodparts.runtime.core.files import write_atomic
 
+from goodparts.cli import Parser
+
 from . import compare
 from .options import add_outputs
 
@@ -64,7 +66,7 @@ BENCHMARKS = {
 COMPARE = "compare"
 
 
-class BenchmarkParser(argparse.ArgumentParser):
+class BenchmarkParser(Parser):
     """The parser of one benchmark. When the benchmark is chosen, it imports its module and adds its options."""
 
     def __init__(self, *, benchmark: str, **settings: Any) -> None:

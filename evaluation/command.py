@@ -55,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "one that ships with goodparts if it suffices, otherwise one in --out)")  # fmt: skip
     parser.add_argument("--backend", help=f"auto (default), {', '.join(BACKENDS)}")
     parser.add_argument("--precision", choices=get_args(Precision), help="precision of the engine (default fp32)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of the inference library")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads of the inference library (default: the library chooses)"
+    )
     parser.add_argument(
         "--torch", action="store_true", help="measure through torch as well, and the differences from it"
     )
@@ -81,10 +83,10 @@ def describe_methods() -> list[str]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("goodparts"):
             raise
-        return [f"M: listed once {error.name} is installed: {install_line('train,evaluate')}"]
+        return [f"rows of --method: listed once {error.name} is installed: {install_line('train,evaluate')}"]
     width = max(map(len, METHODS))
     lines = [f"  {name:{width}}  {method.title}" for name, method in METHODS.items()]
-    return ["M:", *lines, f"groups: {', '.join(GROUPS)}"]
+    return ["rows of --method:", *lines, f"groups: {', '.join(GROUPS)}"]
 
 
 def run(args: argparse.Namespace) -> int:

@@ -70,7 +70,7 @@ def _add_option(group: argparse._ArgumentGroup, field: str, owners: list[type[Me
         flag,
         type=_parser(flag, kind),
         choices=choices,
-        metavar=None if choices else "X",
+        metavar=None if choices else "N" if kind is int else "F",
         default=argparse.SUPPRESS,
         help=text,
     )

@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     need = parser.add_argument_group("what to learn")
     need.add_argument("--images", type=Path, nargs="+", metavar="PATH",
                       help="photos of good parts, or folders of them")  # fmt: skip
-    need.add_argument("--product", metavar="TEXT", help='the product in words: "metal nut"')
+    need.add_argument(
+        "--product", metavar="TEXT", help='name of the product, such as "metal nut", which the prompts contain'
+    )
     add_products(need)
     need.add_argument("--refine", type=Path, metavar="RECIPE",
                       help="learn from the photos in a recipe of `goodparts teach`, instead of --images")  # fmt: skip

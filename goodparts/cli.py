@@ -111,8 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         One of the exit codes that `run` lists. Without a command, the help is printed and the exit code is 2.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = _Parser(prog="goodparts", description="Few-shot visual inspection. Begin with try, then teach.")
+    parser = Parser(prog="goodparts", description="Few-shot visual inspection. Begin with try, then teach.")
     parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--help-all", action="help", help=argparse.SUPPRESS)  # as every command has it
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         subparsers.add_parser(name, help=command.help, add_help=False)
@@ -153,10 +154,15 @@ class _FirstHelp(argparse.Action):
         parser.exit()
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Reports a wrong command line in one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
+        """Print the message with a hint, and exit with code 2.
+
+        Args:
+            message: argparse's message.
+        """
         if "invalid float value" in message:
             message += ": write a number with a point, as in 1.2; a share as 0.02, not 2%"
         elif "invalid int value" in message:
@@ -203,7 +209,7 @@ def run(prog: str, command: Command, argv: Sequence[str]) -> int:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that temporary files are removed
     try:
         module = cast("CommandModule", importlib.import_module(command.module))
-        parser = _Parser(prog=prog, description=command.help, add_help=not command.first)
+        parser = Parser(prog=prog, description=command.help, add_help=not command.first)
         module.add_arguments(parser)
         if command.first:
             parser.add_argument("-h", "--help", nargs=0, action=_FirstHelp, const=command.first,

@@ -6,12 +6,13 @@ the file is added to the site, with what it links to. A link to a folder becomes
 
 from __future__ import annotations
 
-import argparse
-import importlib
+import contextlib
+import io
 import os
 import re
 from pathlib import Path
 
+from goodparts.benchmarks.command import BENCHMARKS, COMPARE
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -77,13 +78,18 @@ def _resolve(page: Path, link: str) -> Path:
 
 
 def describe_commands() -> str:
-    """Return a page with the help of every command, from its own parser."""
+    """Return a page with the whole help of every command and benchmark."""
     os.environ["COLUMNS"] = "100"
     parts = ["# Commands\n\nThis page is generated from the commands' help.\n"]
-    commands = {f"goodparts {name}": command for name, command in cli.COMMANDS.items() if name != "train"}
-    for prog, command in {**commands, "train-and-export": cli.TRAIN_AND_EXPORT}.items():
-        parser = argparse.ArgumentParser(prog=prog, description=command.help)
-        importlib.import_module(command.module).add_arguments(parser)
-        also = "`goodparts train` is the same command.\n\n" if prog == "train-and-export" else ""
-        parts.append(f"## {prog}\n\n{also}```text\n{parser.format_help()}```\n")
+    for name in cli.COMMANDS:
+        also = "`train-and-export` is the same command.\n\n" if name == "train" else ""
+        parts.append(f"## goodparts {name}\n\n{also}{_help(name)}")
+    parts += [f"### goodparts bench {name}\n\n{_help('bench', name)}" for name in [*BENCHMARKS, COMPARE]]
     return "\n".join(parts)
+
+
+def _help(*command: str) -> str:
+    """Return the whole help of a command as a block of text."""
+    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        cli.main([*command, "--help-all"])
+    return f"```text\n{text.getvalue()}```\n"

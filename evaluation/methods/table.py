@@ -34,7 +34,7 @@ from .rwda import fit_rwda
 from .winclip import fit_winclip, window_encoder
 
 METHODS: Mapping[str, Method] = {
-    "memory": prompts_and_memory("memory only (PromptAD's VAD)", None, fusion="memory"),
+    "memory": prompts_and_memory("memory only, as in PromptAD", None, fusion="memory"),
     "memory-top": prompts_and_memory(
         "memory only, scored by the mean of the largest hundredth of the patches",
         None,
@@ -52,14 +52,14 @@ METHODS: Mapping[str, Method] = {
     "promptad-paper": prompts_and_memory(
         "PromptAD, harmonic mean of raw scores, as published", "generic", fusion="paper"
     ),
-    "promptad-prompt": prompts_and_memory("PromptAD, prompts only, no memory (no VAD)", "generic", fusion="prompt"),
+    "promptad-prompt": prompts_and_memory("PromptAD, prompts only", "generic", fusion="prompt"),
     "promptad-sc": prompts_and_memory(
-        "PromptAD, prompts only, without the explicit margin (no EAM, no VAD)", "generic", margin=None, fusion="prompt"
+        "PromptAD, prompts only, without the explicit margin", "generic", margin=None, fusion="prompt"
     ),
-    "promptad-no-margin": prompts_and_memory("PromptAD without the explicit margin (no EAM)", "generic", margin=None),
-    "promptad-no-manual": prompts_and_memory("PromptAD without manual anomaly prompts (no MAP)", "no manual"),
+    "promptad-no-margin": prompts_and_memory("PromptAD without the explicit margin", "generic", margin=None),
+    "promptad-no-manual": prompts_and_memory("PromptAD without manual anomaly prompts", "no manual"),
     "promptad-no-learned": prompts_and_memory(
-        "PromptAD without learnable anomaly prompts (no LAP)", "generic", learned_suffixes=0
+        "PromptAD without learnable anomaly prompts", "generic", learned_suffixes=0
     ),
     "promptad-multi": prompts_and_memory("PromptAD, one set of prompts for all categories", "together"),
     "untrained": prompts_and_memory("PromptAD's prompts before the first step", "untrained"),

@@ -25,6 +25,7 @@ from .options import (
     add_false_reject_rate,
     add_key,
     add_recipe,
+    add_renamed,
     add_review,
 )
 from .overlay_writer import OverlayWriter
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="unsorted photos of parts, a few of them bad; take about 100")  # fmt: skip
     parser.add_argument("--sheet", type=Path, metavar="FILE",
                         help="write a picture of the unlabelled parts above the proposed threshold")  # fmt: skip
+    add_renamed(parser, "--calibrate-on", "--good")
     add_bad(parser)
     add_false_reject_rate(parser, default=None)
     parser.add_argument("--threshold", type=float, metavar="T",

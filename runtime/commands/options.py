@@ -190,7 +190,8 @@ def add_view(options: Options) -> None:
     options.add_argument("--overlap", type=float, default=0.1, metavar="F",
                          help="overlap of neighbouring tiles, as a share of their side (default 0.1)")  # fmt: skip
     options.add_argument("--resize", choices=["squash", "letterbox"], default="squash",
-                         help="letterbox keeps the region's aspect ratio, squash does not (default)")  # fmt: skip
+                         help="squash (default) stretches the region to a square, letterbox keeps its "
+                              "aspect ratio")  # fmt: skip
 
 
 def read_view(args: argparse.Namespace) -> View:
@@ -218,9 +219,11 @@ def add_memory(options: Options) -> None:
         options: The parser, or the group of options, to add to.
     """
     options.add_argument("--poses", action="store_true",
-                         help="also remember the photos in seven more poses: turned by quarters, mirrored")  # fmt: skip
+                         help="also remember each shot in seven more poses, turned by quarters and mirrored; not for "
+                              "a part that is bad when turned or mirrored (default: off)")  # fmt: skip
     options.add_argument("--memory-share", type=float, default=1.0, metavar="F",
-                         help="remember this share of the patches, the most different first (default 1)")  # fmt: skip
+                         help="share of the shots' patches to remember, the most different first "
+                              "(default 1)")  # fmt: skip
 
 
 def add_rejection(options: Options) -> None:

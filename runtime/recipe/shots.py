@@ -42,8 +42,8 @@ def choose_shots(folders: Sequence[Path], count: int | None) -> list[Path]:
         count: How many photos to learn from, 1 to MAX_SHOTS; None takes all.
 
     Raises:
-        SettingsError: No path is given, there are fewer photos than asked for, or more than MAX_SHOTS, or a folder has a subfolder of
-            good parts, so that its other photos may be of bad ones.
+        SettingsError: No path is given; there are fewer photos than asked for, or more than MAX_SHOTS; or a folder has
+            a subfolder of good parts, so that its other photos may be of bad ones.
         FileError: A folder or photo does not exist, or a folder holds no photo.
     """
     photos = find_images(folders)

@@ -60,7 +60,8 @@ def teach(
         The recipe. It is not written yet. Its thresholds rest on the photos themselves, so test them on further parts.
 
     Raises:
-        SettingsError: No photo is given, a value is out of range, two photos are the same, or the view does not fit a photo.
+        SettingsError: No photo is given, a value is out of range, two photos are the same, or the view does not fit a
+            photo.
         FileError: A photo or folder cannot be found or read, or a folder holds no photo.
         ImageError: A photo is damaged, or is not a picture.
         EngineError: The engine's encoder has text, but the engine has no text features.

@@ -39,7 +39,7 @@ def test_what_is_wrong_with_a_file_is_reported_in_one_line(
 def test_the_memory_takes_settings() -> None:
     sweep = read_sweep(None, {"data": "drawn", "out": "a", "method": ("memory:poses=true,memory_share=0.125",)})
     (name,) = sweep.methods
-    assert find_method(name).title == "memory only (PromptAD's VAD); poses=true,memory_share=0.125"
+    assert find_method(name).title == "memory only, as in PromptAD; poses=true,memory_share=0.125"
 
 
 @pytest.mark.parametrize(

@@ -94,9 +94,33 @@ def test_help_shows_what_people_need_first_and_help_all_the_rest(name: str, caps
     assert len(first) < len(whole)
 
 
-@pytest.mark.parametrize(("name", "new"), [("teach", "--good"), ("train", "--good"), ("export", "--int8-photos")])
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("teach", "--calibrate-on", "--good"),
+        ("train", "--calibrate-on", "--good"),
+        ("calibrate", "--calibrate-on", "--good"),
+        ("export", "--calibrate-on", "--int8-photos"),
+        ("build", "--device", "--backend"),
+        ("accept", "--yes", "--take"),
+    ],
+)
 def test_an_option_of_an_earlier_name_is_refused_with_its_new_one(
-    name: str, new: str, capsys: pytest.CaptureFixture[str]
+    name: str, old: str, new: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main([name, "--calibrate-on", "photos"]) == 2
-    assert f"--calibrate-on is called {new} now: give {new}" in capsys.readouterr().err
+    assert cli.main([name, old, "photos"]) == 2
+    assert f"{old} is called {new} now: give {new}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["bench"], ["bench", "search"], ["teach"]])
+def test_every_command_has_help_all(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command, "--help-all"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: goodparts")
+
+
+def test_a_wrong_option_of_a_benchmark_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "search", "--nothing"])
+    assert capsys.readouterr().err.count("\n") == 1

@@ -67,4 +67,4 @@ def test_a_command_names_the_extra_that_it_needs(line: str, shown: dict[str, tup
 
 def test_methods_are_described_without_the_libraries_that_learn_them(shown: dict[str, tuple[int, str, str]]) -> None:
     assert "--alignment-weight" in shown["train-and-export --help-all"][1]
-    assert "M: listed once torch is installed" in shown["evaluate --help-all"][1]
+    assert "rows of --method: listed once torch is installed" in shown["evaluate --help-all"][1]

@@ -17,10 +17,10 @@ Coupling = Literal["both", "text-to-visual", "visual-to-text", "none"]
 class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The method's settings; the defaults are those of `train-and-export --method anople`."""
 
-    text_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable text tokens per layer, n_t")] = 4
-    visual_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable visual tokens per layer, n_v")] = 4
+    text_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable text tokens per layer")] = 4
+    visual_tokens: Annotated[int, Meta(ge=0, le=16, description="learnable visual tokens per layer")] = 4
     depth: Annotated[
-        int, Meta(ge=1, description="layers that get prompts, J; at most as many as the shallower tower has")
+        int, Meta(ge=1, description="layers that get prompts; at most as many as the shallower tower has")
     ] = 9
     coupling: Annotated[
         Coupling, Meta(description="which tower's prompts are also projected into the other's sequence")

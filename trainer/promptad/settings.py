@@ -23,11 +23,11 @@ mean of both hardly depends on the memory.
 class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The method's settings; docs/promptad.md lists where the paper and its released code differ."""
 
-    prefix_length: Annotated[int, Meta(ge=1, description="tokens of a learnable prefix, E_N")] = 4
-    image_prefixes: Annotated[int, Meta(ge=1, description="normal prompts at image level, N")] = 3
-    pixel_prefixes: Annotated[int, Meta(ge=1, description="normal prompts at pixel level, N")] = 1
-    learned_suffixes: Annotated[int, Meta(ge=0, description="learnable anomaly suffixes, L")] = 4
-    suffix_length: Annotated[int, Meta(ge=1, description="tokens of a learnable suffix, E_A")] = 1
+    prefix_length: Annotated[int, Meta(ge=1, description="tokens of a learnable prefix")] = 4
+    image_prefixes: Annotated[int, Meta(ge=1, description="normal prompts at image level")] = 3
+    pixel_prefixes: Annotated[int, Meta(ge=1, description="normal prompts at pixel level")] = 1
+    learned_suffixes: Annotated[int, Meta(ge=0, description="learnable anomaly suffixes")] = 4
+    suffix_length: Annotated[int, Meta(ge=1, description="tokens of a learnable suffix")] = 1
     suffix_place: Annotated[
         Literal["after", "before"],
         Meta(description="learnable suffix after the product text (paper) or before it"),
@@ -53,7 +53,7 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     margin_axis: Annotated[Literal["channels", "second"], Meta(description="axis that the margin loss sums over")] = (
         "channels"
     )
-    alignment_weight: Annotated[float, Meta(ge=0, description="λ of the alignment loss")] = 0.001
+    alignment_weight: Annotated[float, Meta(ge=0, description="weight of the alignment loss")] = 0.001
     image_maximum: Annotated[
         ImageMaximum,
         Meta(
@@ -70,14 +70,13 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     ] = "residual"
     memory_share: Annotated[
         float,
-        Meta(gt=0, le=1, description="share of the shots' patches to remember, the most different first (coreset)"),
+        Meta(gt=0, le=1, description="share of the shots' patches to remember, the most different first"),
     ] = 1.0
     poses: Annotated[
         bool,
         Meta(
-            description="also remember the seven other turned and mirrored views of each shot; unsuitable for a part "
-            "that is bad when turned or mirrored; memory and search time grow eightfold, unless --memory-share bounds "
-            "them"
+            description="also remember each shot in seven more poses, turned by quarters and mirrored; not for a part "
+            "that is bad when turned or mirrored"
         ),
     ] = False
     steps: Annotated[int, Meta(ge=1, description="steps of learning")] = 100

@@ -72,7 +72,7 @@ def test_nothing_is_fetched(page: str) -> None:
 
 
 def test_the_legend_explains_a_row(page: str) -> None:
-    assert "<dt>memory</dt><dd>memory only (PromptAD&#x27;s VAD)</dd>" in page
+    assert "<dt>memory</dt><dd>memory only, as in PromptAD</dd>" in page
 
 
 def test_a_histogram_states_what_the_threshold_does(page: str) -> None:
