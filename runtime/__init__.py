@@ -15,6 +15,7 @@ from .core.errors import (
 from .core.regions import Region
 from .core.scorer import Search
 from .core.view import Box, View
+from .core.yuv import YuvFrame
 from .detector import Detector
 from .engine.engine import Engine
 from .inspection import Inspection
@@ -44,4 +45,5 @@ __all__ = [
     "Thresholds",
     "Trust",
     "View",
+    "YuvFrame",
 ]

@@ -185,7 +185,7 @@ def fit_padim(shots: Features, width: int = PADIM_WIDTH, ridge: float = PADIM_RI
     Args:
         shots: The features of the k photos.
         width: The number of channels that are drawn; all if there are fewer.
-        ridge: ε.
+        ridge: ε, which is added on the diagonal of each covariance, above 0.
         seed: The seed of the draw.
 
     Returns:
@@ -226,7 +226,7 @@ def fit_fastrecon(shots: Features, share: float = FASTRECON_SHARE, weight: float
     Args:
         shots: The features of the k photos.
         share: The share of patches that the support keeps, above 0 and up to 1.
-        weight: λ.
+        weight: λ, the weight of the distance from the mean, 0 or more.
 
     Returns:
         The function that scores other photos.

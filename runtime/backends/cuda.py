@@ -166,7 +166,7 @@ class Resources:
 
         Args:
             address: The address on the GPU.
-            data: An array in pinned memory.
+            data: An array of any shape, contiguous and in pinned memory.
         """
         kind = cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
         call(cudart.cudaMemcpyAsync, address, data.ctypes.data, data.nbytes, kind, self.stream)
@@ -175,7 +175,7 @@ class Resources:
         """Enqueue a copy from the GPU to the host.
 
         Args:
-            data: An array in pinned memory.
+            data: An array of any shape, contiguous and in pinned memory.
             address: The address on the GPU.
         """
         kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
