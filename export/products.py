@@ -10,7 +10,8 @@ from typing import Annotated
 
 import msgspec
 from goodparts.runtime.core.errors import FileError, SettingsError
-from goodparts.runtime.core.files import read_toml, require_folder_of
+from goodparts.runtime.core.files import read_toml
+from goodparts.runtime.core.outputs import require_output
 from goodparts.runtime.core.view import View
 from goodparts.runtime.recipe.product import one_line
 from goodparts.runtime.recipe.recipe import Recipe
@@ -92,7 +93,7 @@ def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
         for option in ("images", "shots", "products"):
             if getattr(args, option) is not None:
                 raise SettingsError(f"--{option} with --refine, which uses the recipe's photos: leave one of them out")
-        require_folder_of(args.out)
+        require_output(args.out, "recipe")
         recipe = Recipe.open(args.refine)
         text = recipe.header.product if args.product is None else args.product
         return [ProductRequest(one_line(text), [], args.out, recipe)]
@@ -101,7 +102,7 @@ def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
         for option, value in single.items():
             if value is None:
                 raise SettingsError(f"{option} is missing: give --images and --product, --products or --refine")
-        require_folder_of(args.out)
+        require_output(args.out, "recipe")
         return [ProductRequest(one_line(args.product), choose_shots(args.images, args.shots), args.out)]
     single |= {"--shots": args.shots, "--good": args.good or None, "--bad": args.bad or None}
     for option, value in single.items():
@@ -109,7 +110,7 @@ def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
             raise SettingsError(f"{option} is for a single product, but --products names several: leave it out")
     if not args.out.is_dir():
         raise FileError(f"--out {args.out} is no folder: with --products, name an existing folder for the recipes")
-    return [
+    requests = [
         ProductRequest(
             one_line(name if table.product is None else table.product),
             choose_shots([args.products.parent / path for path in table.paths], table.shots),
@@ -117,6 +118,9 @@ def read_product_requests(args: argparse.Namespace) -> list[ProductRequest]:
         )
         for name, table in read_product_tables(args.products).items()
     ]
+    for request in requests:
+        require_output(request.recipe_file, "recipe")
+    return requests
 
 
 def read_product_tables(file: Path) -> dict[str, ProductTable]:

@@ -100,7 +100,7 @@ Header parse_header(const Fields& fields) {
   header.maximum_of_map = maximum == 1;
   header.mean_of_top = maximum == 2;
   if (fields.text("fusion") == "subspace")
-    throw Unknown("fusion is 'subspace', which only the runtime in Python scores: learn it with --method memory");
+    throw Unknown("fusion is 'subspace', which only the runtime in Python scores: learn it without --subspace");
   header.fusion = static_cast<gp_fusion>(
       choice(fields, "fusion", std::array<std::string_view, 4>{"paper", "residual", "prompt", "memory"}));
   if (header.mean_of_top && header.fusion != GP_MEMORY_ONLY)

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from ..core.errors import SettingsError
-from ..core.files import printable, require_folder_of
+from ..core.files import printable
+from ..core.outputs import require_output
 from ..core.preprocess import load_rgb
 from ..describe import describe_proposal
 from ..detector import Detector
@@ -56,9 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     out = args.out or args.recipe
-    for target in (out, args.sheet):
-        if target is not None:
-            require_folder_of(target)
+    require_output(out, "recipe")
+    if args.sheet is not None:
+        require_output(args.sheet, "picture")
     if args.sheet is not None and not args.unlabelled:
         raise SettingsError("--sheet shows unlabelled parts: give --unlabelled PATH, or leave it out")
     signer = None if args.key is None else Signer.read(args.key)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TextIO, get_args
 import msgspec
 
 from ..core.errors import GoodpartsError, SettingsError
-from ..core.files import printable, require_folder, require_folder_of, sha256, visible, write_atomic
+from ..core.files import printable, require_folder, sha256, visible, write_atomic
 from ..core.image_files import find_images
+from ..core.outputs import require_output
 from ..core.preprocess import Array8, load_rgb
 from ..core.scene import SceneReason
 from ..core.scorer import BankPrecision, Search
@@ -62,7 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures per encoder pass (default 1)")
     add_threshold(parser)
-    parser.add_argument("--json", metavar="FILE", help="one JSON line per picture; - is standard output")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write one JSON line per picture, instead of those of an earlier run; - is standard output",
+    )
     parser.add_argument(
         "--overlays", type=Path, metavar="DIR", help="write each picture with its heat-map and verdict into this folder"
     )
@@ -79,9 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.batch < 1:
         raise SettingsError(f"--batch {args.batch}: at least 1 is needed")
-    for target in (args.sheet, None if args.json in (None, "-") else Path(args.json)):
-        if target is not None:
-            require_folder_of(target)
+    if args.sheet is not None:
+        require_output(args.sheet, "picture")
+    if args.json not in (None, "-"):
+        require_output(Path(args.json), "JSON lines")
     if args.overlays is not None:
         require_folder(args.overlays)
     detector = Detector.open(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..core.files import require_folder_of
+from ..core.outputs import require_output
 from ..engine.engine import Engine
 from ..recipe.shots import choose_shots
 from ..recipe.teach import teach
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    require_folder_of(args.out)
+    require_output(args.out, "recipe")
     view = read_view(args)
     photos = choose_shots(args.images, args.shots)
     engine = Engine.open(args.engine, backend=args.backend, precision=args.precision, threads=args.threads, verify=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..core.files import printable, require_folder_of, write_atomic
+from ..core.files import printable, write_atomic
+from ..core.outputs import require_output
 from ..engine.engine import Engine
 from .options import (
     add_backend,
@@ -61,7 +62,7 @@ def _learning_options(args: argparse.Namespace) -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    require_folder_of(args.out)
+    require_output(args.out, "HTML page")
     view = read_view(args)
     engine = Engine.open(args.engine, backend=args.backend, precision=args.precision, threads=args.threads, verify=True)
     trial = try_product(

@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--json", metavar="FILE",
-        help="write one JSON line per frame to this file; - is standard output, which is the default unless it is a "
+        help="append one JSON line per frame to this file; - is standard output, which is the default unless it is a "
         "terminal",
     )  # fmt: skip
     parser.add_argument(

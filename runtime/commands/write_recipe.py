@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 from pathlib import Path
 
 import msgspec
 
+from ..core.errors import RecipeError
 from ..core.files import printable, read_bytes, write_atomic
 from ..core.preprocess import load_rgb
 from ..core.view import View
@@ -34,20 +36,28 @@ def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: 
         recipe = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=args.review))
     if args.no_shots:
         recipe = dataclasses.replace(recipe, shots=None)
-    former = _keep_former(out)
+    former = _keep_former(out, recipe.to_bytes())
     recipe.save(out)
     patch = [] if photo is None else [_describe_patch(photo, recipe.header.view, recipe.header.encoder.grid)]
     told = describe_seen(out, recalibration, recipe.header.thresholds)
     print_lines([*describe_learned(out, recipe), *patch, *told, f"  goodparts show {out} prints the details.", *former])
 
 
-def _keep_former(out: Path) -> list[str]:
-    """Keep the recipe that is about to be replaced, and return a line that tells where; none if there is none."""
-    if not out.is_file():
+def _keep_former(out: Path, new: bytes) -> list[str]:
+    """Keep the recipe that `new` is about to replace, and return a line that tells where; none if nothing is lost.
+
+    An earlier backup stays, and is not made again if it has the same bytes.
+    """
+    if not out.is_file() or (data := read_bytes(out)) in (b"", new):
         return []
-    former = out.with_name(f"{out.name}.bak")
-    write_atomic(former, read_bytes(out))
-    return [f"  It replaces a recipe, which is now {printable(former)}."]
+    names = itertools.chain([f"{out.name}.bak"], (f"{out.name}.bak{number}" for number in itertools.count(2)))
+    former = next(path for path in map(out.with_name, names) if not path.exists() or path.read_bytes() == data)
+    write_atomic(former, data)
+    try:
+        product = f" for {Recipe.from_bytes(data).header.product!r}"
+    except RecipeError:  # a damaged recipe is kept too
+        product = ""
+    return [f"  It replaces a recipe{product}, which is now {printable(former)}."]
 
 
 def _describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:

@@ -49,9 +49,18 @@ def is_drawing(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return _MARKED in file.read(_MARK_WITHIN)
+            return is_marked(file.read(_MARK_WITHIN))
     except OSError:
         return False  # decoding the file will raise the error
+
+
+def is_marked(head: bytes) -> bool:
+    """Return whether a file is a PNG that goodparts drew, whatever its name.
+
+    Args:
+        head: The first 512 bytes of the file, or more.
+    """
+    return _MARKED in head
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:

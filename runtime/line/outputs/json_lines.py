@@ -12,6 +12,7 @@ from typing import BinaryIO
 from ...core.errors import FileError
 from ...core.files import writing
 from ...core.locks import try_lock
+from ...core.outputs import require_kind
 from ..results import Result
 
 _LONGEST = 1 << 20
@@ -29,7 +30,7 @@ class JsonLines:
         path: The file.
 
     Raises:
-        FileError: The file cannot be written, or another process writes to it.
+        FileError: The file cannot be written or holds something else, or another process writes to it.
     """
 
     name = "json"
@@ -39,6 +40,8 @@ class JsonLines:
         self._path = path
         self._lock = threading.Lock()
         self._is_ordinary = path.is_file() or not path.exists()  # neither a device nor a pipe
+        if path.is_file():
+            require_kind(path, "JSON lines")
         with writing(path):
             self._file = self._open()
 

@@ -61,8 +61,14 @@ def test_a_recipe_that_is_replaced_is_kept(command: list[str], capsys: pytest.Ca
     first = Path(command[-1]).read_bytes()
     assert "replaces" not in capsys.readouterr().out
     assert main([*command, "--review", "0.8"]) == 0
-    assert "It replaces a recipe, which is now " in capsys.readouterr().out
+    assert "It replaces a recipe for 'ring', which is now " in capsys.readouterr().out
     assert Path(f"{command[-1]}.bak").read_bytes() == first
+    second = Path(command[-1]).read_bytes()
+    for review in ("0.7", "0.7", "0.8", "0.7"):  # the same bytes need no further backup
+        assert main([*command, "--review", review]) == 0
+    assert Path(f"{command[-1]}.bak").read_bytes() == first
+    assert Path(f"{command[-1]}.bak2").read_bytes() == second
+    assert len(list(Path(command[-1]).parent.glob("*.bak*"))) == 3
 
 
 @pytest.mark.parametrize(

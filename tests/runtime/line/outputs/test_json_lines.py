@@ -33,6 +33,17 @@ def test_a_half_line_of_an_earlier_run_is_removed(tmp_path: Path, half: bytes) -
     assert numbers(path) == [None, 1]
 
 
+@pytest.mark.parametrize(
+    "content", [b"do not lose me\n", b"\x89PNG\r\n\x1a\n", b'{\n  "contract": 4', b"x" * 8 + b'{"a":1}']
+)
+def test_a_file_that_holds_something_else_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "nut.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(FileError, match=r"nut.safetensors is no JSON lines file, so nothing is written there: name"):
+        JsonLines(path)
+    assert path.read_bytes() == content
+
+
 @pytest.mark.parametrize("creates", [False, True])
 def test_after_a_rename_lines_go_to_the_new_file(tmp_path: Path, creates: bool) -> None:
     path, rotated = tmp_path / "out.jsonl", tmp_path / "out.jsonl.1"
