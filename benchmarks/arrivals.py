@@ -166,8 +166,8 @@ def merge_rounds(rounds: Iterable[Latencies]) -> Latencies:
 
 
 def make_latency_test(fps: Sequence[float], batch: int, frames: int) -> LatencyTest:
-    """Return a test with these patterns: back to back; half busy, which is a rate that every line can keep up with;
-    each camera's rate; and batches of 2, 4, … up to `batch` pictures."""
+    """Return a test with these patterns: back to back; half busy, a rate that every line reaches; each camera's rate;
+    and batches of 2, 4, … up to `batch` pictures."""
     batches = [2**power for power in range(1, 32) if 2**power < batch] + [batch] * (batch > 1)
     paced = (ArrivalPattern(utilisation=0.5), *(ArrivalPattern(fps=rate) for rate in fps))
     return LatencyTest((BACK_TO_BACK, *paced, *(ArrivalPattern(batch=size) for size in batches)), frames)

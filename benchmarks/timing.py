@@ -1,7 +1,7 @@
 """Timing. Contenders take turns within one run, so that other work on the machine disturbs all of them equally.
 
 The threads of a library keep spinning for a while after their work. On few cores, threads of several libraries in one
-process stall one another, and a call can take ten times as long as in a process of its own. Contenders of different
+process block each other, and a call can take ten times as long as in a process of its own. Contenders of different
 libraries therefore run in separate processes (`Worker`), which sleep while they wait for their turn.
 """
 
@@ -59,7 +59,7 @@ def interleave(
 ) -> dict[str, Timing[T]]:
     """Time contenders in turn, `repeat` times each. Every second round runs backwards, to cancel steady drift.
 
-    warmup: untimed calls of each contender at the start; settle: untimed calls before every timed one, so that a
+    warmup: untimed calls of each contender at the start; settle: untimed calls before every timed call, so that a
     contender finds its own data in the caches; rest: seconds before every turn, in which the threads of other
     processes stop spinning.
     """

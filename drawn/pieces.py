@@ -116,7 +116,7 @@ class Piece:
         inside = (at_x >= 2) & (at_x < width - 2) & (at_y >= 2) & (at_y < height - 2)
         covered = self.cover[at_y.astype(int).clip(0, height - 1), at_x.astype(int).clip(0, width - 1)]
         room = np.where(inside, covered, -1).mean(axis=0)
-        best = int(np.argmax(np.minimum(room, 0.95)))  # the first that fits, not the one farthest inside
+        best = int(np.argmax(np.minimum(room, 0.95)))  # the first place that fits, not the place farthest inside
         return float(x[best]), float(y[best]), float(angle[best])
 
     def _edge(self, on: NDArray[np.bool_], step: int, rng: Generator) -> tuple[float, float, float]:

@@ -182,7 +182,7 @@ def compare(fused: Path, folder: Path, spec: EngineSpec, recipe: Recipe, precisi
         encoder = open_session(folder / variant.graph, record.backend, precision, None)
         session = open_session(fused, record.backend, precision, None)
         difference = largest([_apart(session, encoder, recipe, images, batch) for batch in (1, len(images))])
-        if not difference <= allowed:  # written so that a NaN fails
+        if not difference <= allowed:  # in this form, a NaN fails too
             raise ParityError(
                 f"the fused {precision} model on {record.backend} differs from goodparts by {difference:.1e} of the "
                 f"threshold (at most {allowed:.0e}): nothing was written; try another --precision"

@@ -107,7 +107,7 @@ class LabelledPhotos:
         if not self.torch - graph <= tolerance + 1e-9:  # a NaN fails; a rounding error does not
             raise ParityError(
                 f"{precision} on {backend} has an image AUROC of {graph:.4f} on {self.folder}, torch has "
-                f"{self.torch:.4f}: it may be lower by at most {tolerance:.2g}"
+                f"{self.torch:.4f}: the graph's may be lower by at most {tolerance:.2g}"
             )
         return Labelled(
             folder=self.folder,

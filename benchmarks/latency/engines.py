@@ -123,7 +123,7 @@ def find_precisions_on_backends(
 ) -> list[PrecisionOnBackend]:
     """List every precision on every backend that is installed here and that the engine allows or has a plan for.
 
-    precisions: only these precisions; None for all precisions of the engine. remarks: gets one line for each precision
+    precisions: the precisions to list; None for all precisions of the engine. remarks: gets one line for each precision
     on a backend that is left out. graph: the engine's graph.
     """
     runnable: list[PrecisionOnBackend] = []

@@ -48,8 +48,8 @@ def time_first_verdicts(
 ) -> None:
     """Add rows for every precision on a backend, for OpenVINO on the CPU both with a plan and without.
 
-    The files are in the page cache. For a GPU the plan already exists: building one takes minutes, and no start of a
-    line does it.
+    The files are in the page cache. For a GPU the plan already exists, because a line does not build a plan when it
+    starts; building takes minutes.
 
     Args:
         findings: Gets the rows. torch is the peer if it is installed.

@@ -1,15 +1,15 @@
 """Latency of a camera frame, from uint8 RGB 1280×1024 to an Inspection with its map, for every precision and backend.
 
-Each contender runs in a process of its own and goes through every arrival pattern in every round: back to back, at the
-rate that keeps it half busy, at the rates of cameras, and in batches (arrivals.py defines latency and missed frames).
+Each contender runs in a process of its own and is timed under every arrival pattern in every round: back to back, at
+half its capacity, at the rates of cameras, and in batches (arrivals.py defines latency and missed frames).
 Contenders take turns, so that noise disturbs all of them equally. The peers run back to back only. They are anomalib's
 models, and the same encoder in torch, eager and compiled, with the same preprocessing and scoring around it. torch runs
 in the same precision if it supports it here, and otherwise in fp32. Our detector runs with its default settings, and
 torch with the settings of its threads that make it fastest.
 
 The machine's ceilings are measured in the same rounds: a large matrix product in the arithmetic of the precision, and a
-copy in memory. These stages have rows of their own: decoding a JPEG, which a camera's frame does not need; the search
-of the memory, which is part of scoring; and on a GPU the transfer of a view there and of its features back.
+copy in memory. Three stages have rows of their own. They are the decoding of a JPEG, which a camera's frame does not
+need; the search of the memory, which is part of scoring; and on a GPU the transfer of a view and its features.
 
 Without torch, the peers in torch, the ceilings and the encoder's work are left out.
 """
@@ -71,8 +71,8 @@ WITHOUT_TORCH = (
     "torch or open_clip is not installed: peers in torch, the machine's ceilings and the encoder's work are left out"
 )
 TORCH_AT_ITS_BEST = {"OPENBLAS_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-"""Environment variables for torch. Without them the threads of numpy and torch stall one another in one process, which
-is many times slower on two cores."""
+"""Environment variables for torch. Without them the threads of numpy and torch block each other in one process, and
+torch is many times slower on two cores."""
 
 StartContender = Callable[[], "Worker[LatenciesByPattern] | AnomalibPeer"]
 """A function that starts the process of a contender."""
@@ -185,7 +185,7 @@ def start_contenders(
             contender = start()
             stack.enter_context(contender)
             contender.check()
-        except Exception as error:  # torch.compile and libraries raise many kinds; none may stop other contenders
+        except Exception as error:  # of many kinds, from torch.compile and libraries; none may stop other contenders
             reason = first_line(error)
             log.warning("%s is left out: %s", name, reason)
             findings.remarks.append(f"{name} is left out: {reason}")

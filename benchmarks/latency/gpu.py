@@ -1,8 +1,8 @@
 """The device code: memory search compared with torch, scoring without the search, resizing a frame, a whole frame.
 
 The search has 225 queries of width 896 and banks of 1, 4, 16 and 200 shots. Its peers are torch's matrix product
-followed by the maximum, and the matrix product without the maximum; the product writes all similarities to memory, the
-search does not. torch gets queries and rows in the precision of the product; for int8, the search gets queries in fp16.
+followed by the maximum, and the matrix product without the maximum. torch writes all similarities to memory, our search
+does not. torch gets queries and rows in the precision of the product; for int8, our search gets queries in fp16.
 Contenders are captured graphs, so that the host's time to launch kernels does not count, and they take turns. The data
 are in device memory, small banks in the cache. The encoder of the whole frame runs in torch, in fp16. It has the shape
 of ViT-B-16-plus-240 and random weights, because a bare machine has no other encoder.

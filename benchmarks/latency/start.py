@@ -35,7 +35,7 @@ from .first_verdict_times import time_first_verdicts
 log = logging.getLogger(__name__)
 
 REPEAT = 5
-ROUNDS_PER_REPEAT = 10  # of calls inside one process, which take milliseconds
+ROUNDS_PER_REPEAT = 10  # rounds of calls inside one process; a call takes milliseconds
 SHOTS = 4
 IMPORT_AIM = 0.3  # seconds
 OPEN_AIM = 20.0  # milliseconds

@@ -1,7 +1,7 @@
 """Time anomalib's models. `bench frame --peers anomalib` starts this script with the Python of anomalib's environment.
 
-The environment has no goodparts. The argument is JSON. The script prints a line of JSON when the model is prepared, and
-a line for each line that it reads: the seconds of each frame, from uint8 RGB to score and map, all in host memory. The
+The environment has no goodparts. The argument is JSON. The script prints a line of JSON when the model is prepared. It
+then answers each input line with the seconds of each frame, from uint8 RGB to score and map, all in host memory. The
 weights are random, because speed does not depend on them. Resizing is anomalib's own. anomalib's normalisation of
 scores is left out, which makes anomalib faster.
 """

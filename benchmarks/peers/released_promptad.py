@@ -1,11 +1,11 @@
 """The peer of our training step: the loop of the released PromptAD code.
 
-It is written from the method's description and computes as much as the released code: every prompt has a context of its
-own with 77 tokens, each step passes the text tower three times, each step encodes the shots again, and the image and
-pixel levels are trained one after the other.
+The loop is written from the method's description and computes as much as the released code. Every prompt has a context
+of its own with 77 tokens. Each step passes the text tower three times and encodes the shots again. The image level and
+the pixel level are trained one after the other.
 
-The rest of the released loop is left out, which makes the peer faster: the released loop decodes and resizes the shots
-in every epoch, computes gradients of the text tower's weights, and after every step computes prototypes and scores the
+Parts of the released loop are left out, which makes the peer faster. The released loop decodes and resizes the shots in
+every epoch, and computes gradients of the text tower's weights. After every step it computes prototypes and scores the
 whole test set.
 """
 

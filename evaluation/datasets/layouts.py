@@ -150,7 +150,7 @@ def open_data(root: Path, layout: str | None = None) -> DataSet:
     if layout is not None and layout not in LAYOUTS:
         raise SettingsError(f"layout {layout!r} is unknown: there are {' '.join(LAYOUTS)}")
     if not root.is_dir():
-        raise FileError(f"{printable(root)} is no folder: name the one that the data set was unpacked to")
+        raise FileError(f"{printable(root)} is no folder: name the folder that the data set was unpacked to")
     fitting = _find_layouts(root, layout)
     if not fitting and layout is not None:
         title, sign = LAYOUTS[layout].title, LAYOUTS[layout].sign

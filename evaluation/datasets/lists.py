@@ -73,8 +73,8 @@ def read_visa(root: Path, category: str) -> Split:
             test.append(Sample(photo, row["label"] if bad else None, masks, is_numbered=True))
         else:
             raise FileError(
-                f"{printable(path)}: {row['image']} has the label {row['label']} in the split {row['split']}: accepted "
-                "are normal in train, and any label in test"
+                f"{printable(path)}: {row['image']} has the label {row['label']} in the split {row['split']}: train "
+                "accepts only normal, test accepts any label"
             )
     return _sorted(category, _VISA_TEXTS.get(category, to_words(category)), train, test)
 

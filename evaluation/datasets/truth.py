@@ -86,7 +86,7 @@ def load_truth(sample: Sample, saturations: Mapping[int, Saturation] | None = No
     """
     width, height = read_size(sample.path)
     if not sample.marked:
-        raise ImageError(f"{printable(sample.path)} has no mask: it counts in image metrics only; add a mask")
+        raise ImageError(f"{printable(sample.path)} has no mask: the photo counts in image metrics only; add a mask")
     truth = np.zeros((height, width), np.bool_)
     defects = []
     for path in sample.masks:
@@ -120,7 +120,7 @@ def read_defect_numbers(path: Path, sample: Sample) -> Numbers:
         if not (numbers > 0).any():
             raise ImageError(
                 f"mask {name} marks no pixel of the bad photo {printable(sample.path)} ({describe_values(image)}): "
-                "mark its defect, or move the photo to the good ones"
+                "mark its defect, or move the photo to the good photos"
             )
         return numbers
 

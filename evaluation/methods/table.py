@@ -162,9 +162,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *(f"anople:visual_tokens={value}" for value in (2, 4, 8, 16)),
     ),
 }  # fmt: skip
-"""The groups of rows by the name that --method takes: rows that run on engines or only in torch, PromptAD's ablations
-(modules, anomaly prompts, local paths of CLIP, learners of prompts, hyper-parameters λ, N, L, E_N, E_A), AnoPLe's n_t
-and n_v, and the rows that --decide compares."""
+"""The groups of rows by the name that --method takes. There are groups for rows that run on engines or only in torch,
+for PromptAD's ablations (modules, anomaly prompts, local paths of CLIP, learners of prompts, hyper-parameters λ, N, L,
+E_N, E_A), for AnoPLe's n_t and n_v, and for --decide."""
 
 
 def find_method(name: str) -> Method:

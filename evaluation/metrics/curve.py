@@ -98,4 +98,4 @@ def check_finite(scores: Scores) -> None:
     """
     if not np.isfinite(scores).all():
         wrong = int(scores.size - np.count_nonzero(np.isfinite(scores)))
-        raise ValueError(f"{wrong} of {scores.size} scores are NaN or infinite: only finite ones can be compared")
+        raise ValueError(f"{wrong} of {scores.size} scores are NaN or infinite: only finite scores can be compared")

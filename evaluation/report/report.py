@@ -214,7 +214,7 @@ def read_report(path: Path) -> Report:
     try:
         return msgspec.json.decode(read_bytes(path), type=Report)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise FileError(f"{path} is no report of a benchmark ({error}): give what `--json FILE` wrote") from error
+        raise FileError(f"{path} is no report of a benchmark ({error}): give a file of `--json FILE`") from error
 
 
 def format_markdown(title: str, report: Report, findings: Findings) -> str:

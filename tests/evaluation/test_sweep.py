@@ -22,7 +22,7 @@ from goodparts.cli import main
         (['data = "x"'], "sweep.toml: out is needed: --out"),
         (["data = x"], "sweep.toml is no TOML: "),
         (['data = "x"', 'out = "y"', 'method = ["magic"]'], "--method magic is not accepted: give a group (all"),
-        (['data = "nowhere"', 'out = "out"'], "nowhere is no folder: name the one that the data set was unpacked to"),
+        (['data = "nowhere"', 'out = "out"'], "nowhere is no folder: name the folder that the data set was unpacked"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_reported_in_one_line(

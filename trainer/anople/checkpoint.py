@@ -71,7 +71,7 @@ def read_checkpoint(path: Path, digest: str, model: nn.Module, optimiser: torch.
         header = msgspec.json.decode(bytes(tensors.pop(HEADER).tolist()), type=CheckpointHeader)
         if header.digest != digest:
             raise SettingsError(
-                f"{path} is from a run with other photos, settings, seed or backbone: use those again, or another file"
+                f"{path} is from a run with other photos, settings, seed or backbone: use that run's, or another file"
             )
         states: dict[int, dict[str, Tensor]] = {}
         for name in [name for name in tensors if name.startswith("optimiser.")]:

@@ -39,7 +39,7 @@ class PromptedEncoder(ConditionedEncoder):
     def __init__(self, backbone: Backbone, settings: AnoPLeSettings) -> None:
         super().__init__()
         tower = PromptedTower(backbone.visual)
-        self.visual = cast("VVTower", backbone.visual)  # PromptedTower accepts no other
+        self.visual = cast("VVTower", backbone.visual)  # PromptedTower accepts no other tower
         for name, served in (("memory", "prompted"), ("prefix", "tower")):
             if getattr(settings, name) != served:
                 raise SettingsError(

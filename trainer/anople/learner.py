@@ -127,7 +127,7 @@ class AnoPLeLearner:
         generator = torch.Generator().manual_seed(self._seed + self.done)
         disturbed = []
         for part in features:
-            noise = torch.randn(part.shape, generator=generator).to(part) / part.shape[-1] ** 0.5  # of length about 1
+            noise = torch.randn(part.shape, generator=generator).to(part) / part.shape[-1] ** 0.5  # length about 1
             disturbed.append(nn.functional.normalize(part + self.settings.latent_noise * noise, dim=-1))
         return disturbed
 

@@ -49,7 +49,7 @@ class Model(nn.Module):
         super().__init__()
         visual = backbone.visual
         self._tower = PromptedTower(visual, settings.recompute)  # frozen, not a submodule
-        assert isinstance(visual, VVTower)  # PromptedTower accepts no other
+        assert isinstance(visual, VVTower)  # PromptedTower accepts no other tower
         levels = prompt_levels(backbone, visual, settings)
         with torch.no_grad():
             averages = [

@@ -32,8 +32,8 @@ class PromptedTower:
     def __init__(self, tower: Tower, recompute: bool = False) -> None:
         if not isinstance(tower, VVTower):
             raise BackboneError(
-                "AnoPLe needs a CLIP whose image tower is a ViT, such as --backbone ViT-B-16-plus-240: it puts prompts "
-                "into the sequences of both towers"
+                "AnoPLe needs a CLIP whose image tower is a ViT, such as --backbone ViT-B-16-plus-240: AnoPLe puts "
+                "prompts into the sequences of both towers"
             )
         self.tower = tower
         self._recompute = recompute

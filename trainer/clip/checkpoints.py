@@ -33,7 +33,7 @@ _HUGGING_FACE = (
     (r"^vision_model\.embeddings\.class_embedding$", "visual.class_embedding"),
     (r"^vision_model\.embeddings\.patch_embedding\.weight$", "visual.conv1.weight"),
     (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.positional_embedding"),
-    (r"^vision_model\.pre_layrnorm\.", "visual.ln_pre."),  # spelt like this in the library
+    (r"^vision_model\.pre_layrnorm\.", "visual.ln_pre."),  # the library spells it so
     (r"^vision_model\.post_layernorm\.", "visual.ln_post."),
     (r"^visual_projection\.weight$", "visual.proj"),
     (r"^text_model\.encoder\.layers\.", "transformer.resblocks."),

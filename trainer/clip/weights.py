@@ -81,7 +81,7 @@ def read_config(name: str) -> dict[str, Any]:
     with hub_within_reach() as obstacle:
         try:
             return dict(open_clip.get_model_config(name))
-        except Exception as error:  # a download raises many kinds
+        except Exception as error:  # a download raises many kinds of errors
             raise BackboneError(explain_missing(f"the configuration of {name}", first_line(error), obstacle)) from error
 
 
@@ -120,7 +120,7 @@ def _from_file(name: str, path: Path) -> Any:
         open_clip.model.resize_pos_embed(tensors, model)
         open_clip.model.resize_text_pos_embed(tensors, model)
         model.load_state_dict(tensors)
-    except Exception as error:  # open_clip and torch raise many kinds
+    except Exception as error:  # open_clip and torch raise many kinds of errors
         raise BackboneError(f"{path} does not hold weights for {name}: {describe_mismatch(error)}") from error
     return model
 
@@ -157,7 +157,7 @@ def _from_hub(name: str, tag: str | None) -> Any:
             # Some tags were trained with QuickGELU although their model's configuration does not ask for it.
             quick = tag is not None and bool((open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"))
             return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick, require_pretrained=True)
-        except Exception as error:  # a download raises many kinds
+        except Exception as error:  # a download raises many kinds of errors
             what = f"the weights of {name}" if tag is None else f"the weights {tag} of {name}"
             raise BackboneError(explain_missing(what, first_line(error), obstacle)) from error
 

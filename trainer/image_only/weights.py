@@ -208,7 +208,7 @@ def load_from_hub(name: str, options: dict[str, Any]) -> Any:
     with hub_within_reach() as silent:
         try:
             return timm.create_model(name, pretrained=True, **options)
-        except Exception as error:  # a download raises many kinds
+        except Exception as error:  # a download raises many kinds of errors
             raise BackboneError(
                 explain_missing(f"the weights of {IMAGE_ONLY}{name}", first_line(error), silent)
             ) from error

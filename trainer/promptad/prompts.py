@@ -3,8 +3,9 @@
 A prompt is [SOS] P_1…P_E, then a continuation, then [EOS]. Normal, manual anomaly and learnable anomaly prompts share
 the learnable prefix P, and every prefix has the same continuations.
 
-Shapes are written with N prefixes of E_N tokens, M manual suffixes, L learnable suffixes of E_A tokens, J learnable
-anomaly prompts, token vectors of W numbers, rows of T tokens, and D numbers in the joint space.
+Shapes use these letters: N prefixes have E_N tokens; there are M manual suffixes, and L learnable suffixes of E_A
+tokens; J is the number of learnable anomaly prompts; a token vector has W numbers, a row has T tokens, and a feature of
+the joint space has D numbers.
 """
 
 from __future__ import annotations

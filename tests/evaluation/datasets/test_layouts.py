@@ -170,7 +170,7 @@ def test_realiad(draw: Draw, nested: bool) -> None:
     split = data.split("usb")
     assert [sample.defect for sample in split.test] == ["AK", "AK", None]
     assert [sample.marked for sample in split.test] == [True, False, True]
-    with pytest.raises(ImageError, match="has no mask: it counts in image metrics only"):
+    with pytest.raises(ImageError, match="has no mask: the photo counts in image metrics only"):
         load_truth(split.test[1])
 
 
@@ -228,7 +228,7 @@ def test_a_wrong_root(draw: Draw, tmp_path: Path) -> None:
     for layout, message in (
         ("visa", r"is not a VisA root: no split_csv/1cls.csv in it; it has metal_nut$"),
         ("loco", r"is not a MVTec LOCO root: no test/logical_anomalies in it; it has metal_nut$"),
-        (None, r"is no folder: name the one"),
+        (None, r"is no folder: name the folder"),
     ):
         with pytest.raises(FileError, match=message):
             open_data(root if layout else tmp_path / "nowhere", layout)
@@ -267,7 +267,7 @@ def test_what_is_missing_is_named(draw: Draw) -> None:
         ("pcb1,test,normal,/etc/passwd,", "only paths within the data set"),
         ("pcb1,test,anomaly,pcb1/Data/Images/Anomaly/0.JPG,", "lists '': only paths"),
         ("pcb1,test,normal,pcb1/9.JPG,", "pcb1: 1 listed files do not exist, the first is .*9.JPG"),
-        ("pcb1,train,anomaly,pcb1/Data/Images/Anomaly/0.JPG,", "has the label anomaly in the split train: accepted"),
+        ("pcb1,train,anomaly,pcb1/Data/Images/Anomaly/0.JPG,", "has the label anomaly in the split train: train"),
     ],
 )
 def test_lists_that_cannot_be_followed(draw: Draw, row: str, message: str) -> None:
