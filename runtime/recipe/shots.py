@@ -1,4 +1,4 @@
-"""The photos that a product is learned from: which ones are used, and their views for the encoder."""
+"""The photos that a product is learned from: their choice, and their views for the encoder."""
 
 from __future__ import annotations
 

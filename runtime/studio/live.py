@@ -77,7 +77,7 @@ class Live:
         named: The addresses that the program was started with. The checks of addresses that a page sends do not apply
             to these.
         report: Takes one line of text about each event.
-        is_line: Whether the named ones are the sources of a line, whose frames are passed to `feed`. Then no other
+        is_line: Whether the named addresses are the sources of a line, whose frames are passed to `feed`. Then no other
             source can be chosen.
     """
 
