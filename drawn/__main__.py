@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
+import io
 from pathlib import Path
 
 from PIL import Image
+
+from goodparts.cli import Parser
 
 from .parts import DEFECTS, KINDS
 from .photos import DrawnProduct
@@ -33,22 +35,31 @@ def draw_photos(folder: Path, kind: str, good: int, line: int, bad: int, seed: i
 
     Raises:
         ValueError: There is no such kind.
+        FileExistsError: Another picture would be replaced. Then nothing is written.
+        OSError: A folder or a photo cannot be written.
     """
     product = DrawnProduct(kind, seed)
     defects = [DEFECTS[index % len(DEFECTS)] for index in range(max(bad, line))]
     photos: list[tuple[str, str | None]] = [("good", None)] * good
     photos += [("line", defects[index] if index % BAD_EVERY == BAD_EVERY - 1 else None) for index in range(line)]
     photos += [("bad", defects[index]) for index in range(bad)]
+    files: dict[Path, bytes] = {}
     for number, (subfolder, defect) in enumerate(photos):
         ending = "" if defect is None else f"_{defect.replace(' ', '_')}"
-        target = folder / subfolder / f"{number:03}{ending}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(product.photo(number, defect, size=SIZE).image).save(target)
+        buffer = io.BytesIO()
+        Image.fromarray(product.photo(number, defect, size=SIZE).image).save(buffer, "PNG")
+        files[folder / subfolder / f"{number:03}{ending}.png"] = buffer.getvalue()
+    for path, data in files.items():
+        if path.exists() and path.read_bytes() != data:
+            raise FileExistsError(f"{path} is another picture: name another folder with --out")
+    for path, data in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 def main() -> None:
     """Run `python -m goodparts.drawn`."""
-    parser = argparse.ArgumentParser(prog="python -m goodparts.drawn", description="Draw photos of a part.")
+    parser = Parser(prog="python -m goodparts.drawn", description="Draw photos of a part.")
     parser.add_argument("--out", type=Path, default=Path("photos"), metavar="DIR",
                         help="folder for the photos (default: %(default)s)")  # fmt: skip
     parser.add_argument("--kind", choices=KINDS, default="gear", help="kind of part (default: %(default)s)")
@@ -57,7 +68,10 @@ def main() -> None:
                         help="parts in line/, every tenth of them bad (default: %(default)s)")  # fmt: skip
     parser.add_argument("--bad", type=int, default=6, metavar="N", help="bad parts in bad/ (default: %(default)s)")
     args = parser.parse_args()
-    draw_photos(args.out, args.kind, args.good, args.line, args.bad)
+    try:
+        draw_photos(args.out, args.kind, args.good, args.line, args.bad)
+    except OSError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
     print(f"{args.out}: {args.good} photos in good/, {args.line} in line/, {args.bad} in bad/")
 
 

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn, Protocol, cast
+from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 from goodparts import __version__
 
@@ -157,17 +157,47 @@ class _FirstHelp(argparse.Action):
 class Parser(argparse.ArgumentParser):
     """Reports a wrong command line in one line, like every other error."""
 
+    _given: Sequence[str] = ()
+    """The arguments that are parsed."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse, and keep the arguments for `error`.
+
+        Args:
+            args: The arguments; None takes those of this process.
+            namespace: The object that gets the values; None makes one.
+
+        Returns:
+            The values, and the arguments that were not recognised.
+        """
+        self._given = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Print the message with a hint, and exit with code 2.
 
         Args:
             message: argparse's message.
         """
-        if "invalid float value" in message:
+        unknown = self._unknown_option()
+        if unknown and message.startswith(("the following arguments are required", "unrecognized arguments")):
+            near = difflib.get_close_matches(unknown, self._option_string_actions, 1)
+            message = f"there is no option {unknown}" + (f" (did you mean {near[0]}?)" if near else "")
+        elif "invalid float value" in message:
             message += ": write a number with a point, as in 1.2; a share as 0.02, not 2%"
         elif "invalid int value" in message:
             message += ": write a whole number, as in 4"
         self.exit(2, f"{self.prog}: {message}; {self.prog} --help shows the options\n")
+
+    def _unknown_option(self) -> str | None:
+        """Return the first given option that the command does not have; a mistyped one hides what it should set."""
+        for word in self._given:
+            option = word.partition("=")[0]
+            if option == "--":
+                return None
+            if option.startswith("--") and not any(name.startswith(option) for name in self._option_string_actions):
+                return option
+        return None
 
 
 class _OneLineFormatter(logging.Formatter):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..core.errors import FileError
+from ..core.files import printable
 from ..describe import describe_engine, describe_recipe
 from ..engine.shipped import SHIPPED
 from ..engine.spec import read_spec, verify_files
@@ -23,6 +25,10 @@ def run(args: argparse.Namespace) -> int:
         if path.is_dir():
             spec = verify_files(path) if args.verify else read_spec(path)
             print_lines([*describe_engine(path, spec), *(["  every digest matches"] if args.verify else [])])
+        elif not path.exists():
+            raise FileError(
+                f"{printable(path)} does not exist: goodparts teach makes a recipe, goodparts export an engine"
+            )
         else:
             print_lines(describe_recipe(path, Recipe.open(path)))
     return 0

@@ -7,6 +7,7 @@ of the whole file with zeros instead of the digest (files.seal). docs/formats.md
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import json
 from collections.abc import Mapping
@@ -198,7 +199,9 @@ class Recipe:
         """
         path = Path(path)
         if not path.exists():
-            raise FileError(f"cannot read {printable(path)}: No such file or directory; goodparts teach makes a recipe")
+            near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.safetensors")], 1)
+            hint = f"did you mean {printable(Path(near[0]))}?" if near else "goodparts teach makes a recipe"
+            raise FileError(f"cannot read {printable(path)}: No such file or directory; {hint}")
         if not path.is_file():
             raise RecipeError(f"{path} is not an ordinary file: give a recipe file")
         return cls.from_bytes(read_bytes(path), str(path), trust)

@@ -120,6 +120,13 @@ def test_every_command_has_help_all(command: list[str], capsys: pytest.CaptureFi
     assert capsys.readouterr().out.startswith("usage: goodparts")
 
 
+def test_a_mistyped_option_is_named_before_the_one_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["inspect", "--recpie", "nut"], ["inspect", "--recipe", "nut", "a.png", "--recpie=nut"]):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        assert "there is no option --recpie (did you mean --recipe?); goodparts inspect" in capsys.readouterr().err
+
+
 def test_a_wrong_option_of_a_benchmark_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["bench", "search", "--nothing"])

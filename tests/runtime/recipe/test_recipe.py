@@ -106,6 +106,9 @@ def test_a_missing_file_is_named_with_the_command_that_makes_one(tmp_path: Path)
         FileError, match=r"cannot read .*none\.safetensors: No such file or directory; goodparts teach makes"
     ):
         Recipe.open(tmp_path / "none.safetensors")
+    (tmp_path / "nut.safetensors").touch()
+    with pytest.raises(FileError, match=r"No such file or directory; did you mean nut\.safetensors\?"):
+        Recipe.open(tmp_path / "nut.safetensor")
 
 
 def test_a_changed_recipe_has_another_digest(recipe_file: Path) -> None:
