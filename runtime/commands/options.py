@@ -48,12 +48,23 @@ def add_renamed(options: Options, old: str, new: str) -> None:
         old: The old name, such as "--calibrate-on".
         new: The new name.
     """
-    options.add_argument(old, nargs="*", action=_Renamed, const=new, dest=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    add_refused(options, old, f"is called {new} now: give {new}")
 
 
-class _Renamed(argparse.Action):
+def add_refused(options: Options, name: str, reason: str) -> None:
+    """Add an option that people expect and that is not there. Giving it is an error.
+
+    Args:
+        options: The parser, or the group of options, to add to.
+        name: The option, such as "--webhook".
+        reason: What follows the option's name in the error.
+    """
+    options.add_argument(name, nargs="*", action=_Refused, const=reason, dest=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+class _Refused(argparse.Action):
     def __call__(self, *_: object) -> None:
-        raise SettingsError(f"{self.option_strings[0]} is called {self.const} now: give {self.const}")
+        raise SettingsError(f"{self.option_strings[0]} {self.const}")
 
 
 def add_engine(options: Options, *, default: Path | None = SHIPPED, help: str = "engine folder") -> None:

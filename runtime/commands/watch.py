@@ -31,6 +31,7 @@ from .options import (
     add_backend,
     add_engine,
     add_recipe,
+    add_refused,
     add_threads,
     add_threshold,
     add_trust,
@@ -85,6 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--page-teach", metavar="FOLDER",
                         help="teach products on the page too, and keep them in this folder (default: off)")  # fmt: skip
+    for option in ("--webhook", "--mqtt", "--hook"):
+        add_refused(parser, option, "is a key of the settings file: write it there, and give --line FILE")
 
 
 def run(args: argparse.Namespace) -> int:
