@@ -37,7 +37,7 @@ def status_table(sources: Sequence[SourceStatus]) -> list[str]:
     """
     is_reviewed = any(source.meter.counts()["reviewed"] for source in sources)
     counted = ["inspected", *(["reviewed"] if is_reviewed else []), "rejected", "failed"]
-    whole, *parts = sorted(STAGES, key=lambda stage: stage != "total")  # first, lest a narrow terminal cut it off
+    whole, *parts = sorted(STAGES, key=lambda stage: stage != "total")  # first, so that a narrow terminal shows it
     rows: list[tuple[str, ...]] = [("source", "fps", *counted, "dropped", f"p50/p99 ms: {whole}", *parts)]
     for source in sources:
         counts, times = source.meter.counts(), source.meter.percentiles()
