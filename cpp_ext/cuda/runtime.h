@@ -27,7 +27,7 @@ inline void check(cudaError_t code, const char* call) {
 
 #define GP_CUDA(call) ::gp::cuda::check((call), #call)
 
-// Makes a device current as long as this object exists.
+// Make a device current as long as this object exists.
 class OnDevice {
  public:
   explicit OnDevice(int device) {

@@ -94,7 +94,7 @@ class ProductFolder:
         try:
             settings: ProductSettings = msgspec.json.decode(read_bytes(path), type=ProductSettings)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{printable(path)} is damaged ({error}): mend or remove it") from error
+            raise SettingsError(f"{printable(path)} is damaged ({error}): repair or remove it") from error
         return settings
 
     def write_settings(self, settings: ProductSettings) -> None:
