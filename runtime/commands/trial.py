@@ -113,18 +113,20 @@ class Trial:
         rejected = self.raw_scores >= threshold.raw
         return int((rejected & ~self.bad).sum()), int((~rejected & self.bad).sum())
 
-    def lower_threshold(self) -> Separation | None:
-        """Return the threshold that separates the inspected photos best, if it is lower than the detector's.
+    def better_threshold(self) -> Separation | None:
+        """Return the threshold that separates the inspected photos best, if it separates them better than the first.
 
         Returns:
-            The threshold and its errors; None if it is not lower, or no better than to reject every part.
+            The threshold and its errors; None if the first is as good, or if the best only rejects every part or none.
         """
-        today, good = self.thresholds[0].raw, ~self.bad
-        if not good.any() or not self.bad.any():
+        good, bad = self.raw_scores[~self.bad], self.raw_scores[self.bad]
+        if not len(good) or not len(bad):
             return None
-        best = separate(self.raw_scores[good], self.raw_scores[self.bad], today)
-        errors = best.rejected / good.sum() + best.missed / self.bad.sum()
-        return best if best.threshold < today and errors < 1 else None
+        today, best = self.errors(self.thresholds[0]), separate(good, bad, self.thresholds[0].raw)
+        shares = [
+            rejected / len(good) + missed / len(bad) for rejected, missed in (today, (best.rejected, best.missed))
+        ]
+        return best if shares[1] < min(shares[0], 1.0) else None
 
 
 def find_try_photos(folder: Path) -> TryPhotos:

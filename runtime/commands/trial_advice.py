@@ -48,21 +48,21 @@ def advise(trial: Trial) -> list[Advice]:
                 "that shows what is found and what is missed. Until then, look at the parts with the highest scores."
             )
         )
-    lower = trial.lower_threshold() if missed else None
-    if lower is not None:
-        shown = format_score(lower.threshold / trial.thresholds[0].raw)
+    better = trial.better_threshold()
+    if better is not None:
+        shown = format_score(better.threshold / trial.thresholds[0].raw)
         advice.append(
             Advice(
-                f"The threshold misses {missed} of {bad} bad parts. A threshold of {shown} would miss {lower.missed} "
-                f"and reject {lower.rejected} of {good} good parts. If that is better for you, learn a recipe and set "
-                "its threshold on photos of good and of bad parts, as shown below."
+                f"The threshold misses {missed} of {bad} bad parts and rejects {rejected} of {good} good ones. A "
+                f"threshold of {shown} would miss {better.missed} and reject {better.rejected}. If that is better for "
+                "you, learn a recipe and set its threshold on photos of good and of bad parts, as shown below."
             )
         )
-    if missed and (lower is None or lower.missed):
+    if missed and (better is None or better.missed):
         look = "Look at the bad parts that it would still miss, on the sheet."
-        if lower is None:
+        if better is None:
             look = (
-                f"The threshold misses {missed} of {bad} bad parts, and the photos show no lower one that is better. "
+                f"The threshold misses {missed} of {bad} bad parts, and the photos show no better one. "
                 "Look at these parts on the sheet."
             )
         advice.append(
@@ -91,7 +91,7 @@ def advise(trial: Trial) -> list[Advice]:
             f"goodparts teach --images {images} --product {name} --out {recipe}{options}",
         )
     )
-    if lower is not None:
+    if better is not None:
         folders = " ".join(shlex.quote(str(folder)) for folder in trial.bad_folders)
         advice.append(
             Advice(
@@ -100,7 +100,8 @@ def advise(trial: Trial) -> list[Advice]:
                 f"goodparts calibrate --recipe {recipe} --good DIR --bad {folders}",
             )
         )
-    settles = bad == 0 or (rejected and not missed)
+    misses = any(trial.errors(threshold)[1] for threshold in trial.thresholds)
+    settles = bad == 0 or (rejected and not misses)  # settling in may raise the threshold
     advice.append(
         Advice(
             "Watch a camera, a video or a folder with it"

@@ -123,17 +123,18 @@ def test_the_advice_follows_what_was_found(folder: Callable[[dict[str, int]], Pa
 @pytest.mark.parametrize(
     ("good", "bad", "told", "commands"),
     [
-        (0.5, [2.0, 0.7], "misses 1 of 2 bad parts. A threshold of 0.59 would miss 0 and reject 0 of 2", ["calibrate"]),
-        (0.5, [0.7, 0.1], "still miss, on the sheet. A defect that stays dark", ["try", "calibrate"]),
-        (0.5, [2.0, 0.1], "misses 1 of 2 bad parts, and the photos show no lower one that is better", ["try"]),
-        (2.0, [3.0, 3.0], "The threshold rejects 2 of 2 good parts", ["--settle"]),
-        (0.5, [2.0, 2.0], "Only 2 good parts were inspected", []),
+        ([0.5, 0.5], [2.0, 0.7], "A threshold of 0.59 would miss 0 and reject 0.", ["calibrate"]),
+        ([0.5, 0.5], [0.7, 0.1], "still miss, on the sheet. A defect that stays dark", ["try", "calibrate"]),
+        ([0.5, 0.5], [2.0, 0.1], "misses 1 of 2 bad parts, and the photos show no better one", ["try"]),
+        ([0.5, 1.5], [2.0, 0.1], "A threshold of 1.73 would miss 1 and reject 0.", ["try", "calibrate"]),
+        ([2.0, 2.0], [3.0, 3.0], "A threshold of 2.44 would miss 0 and reject 0.", ["calibrate", "--settle"]),
+        ([0.5, 0.5], [2.0, 2.0], "Only 2 good parts were inspected", []),
     ],
 )
 def test_the_advice_is_one_that_the_sheets_numbers_support(
-    tried: Trial, good: float, bad: list[float], told: str, commands: list[str]
+    tried: Trial, good: list[float], bad: list[float], told: str, commands: list[str]
 ) -> None:
-    tried.raw_scores[~tried.bad] = good * tried.thresholds[0].raw
+    tried.raw_scores[~tried.bad] = np.array(good) * tried.thresholds[0].raw
     tried.raw_scores[tried.bad] = np.array(bad) * tried.thresholds[0].raw
     advice = advise(tried)
     assert any(told in sentence for sentence, _ in advice)
