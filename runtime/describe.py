@@ -161,18 +161,40 @@ def describe_recipe(path: Path, recipe: Recipe) -> list[str]:
     header = recipe.header
     kept = "kept in the recipe" if recipe.shots is not None else "left out of the recipe"
     learned = header.shots[: header.learned_shots]
-    posed = ", also turned and mirrored" if header.poses else ""
     graph = "" if recipe.conditions is None else ", its prompted graph"
+    thresholds = header.thresholds
     return [
         f"{path}: recipe for {header.product!r}",
-        f"  learned by {header.method} ({header.protocol} protocol, seed {header.seed}) from {len(learned)} photos "
-        f"({kept}{posed}): {', '.join(shot.name for shot in learned)}",
-        f"  needs the engine of {header.encoder}{graph}",
-        f"  scores by {_describe_fusion(header)}",
+        f"  learned from {len(learned)} photo{'s'[: len(learned) != 1]} ({kept}): "
+        f"{', '.join(shot.name for shot in learned)}",
+        *_describe_view(header),
         *describe_accepts(header),
         *describe_thresholds(header),
+        f"  needs the engine of {header.encoder.backbone}{graph}",
         f"  digest {recipe.digest}" + (", signed" if header.signature else ""),
+        "  for researchers:",
+        f"    learned by {header.method} ({header.protocol} protocol, seed {header.seed})",
+        f"    scores by {_describe_fusion(header)}",
+        f"    raw image score to reject from {thresholds.image:.4g}, raw pixel score to outline from "
+        f"{thresholds.pixel:.4g}",
+        f"    encoder: {header.encoder}",
     ]
+
+
+def _describe_view(header: RecipeHeader) -> list[str]:
+    """Return a line that tells which part of a photo is inspected, and how; none if it is the whole photo as it is."""
+    view, parts = header.view, []
+    if view.roi is not None:
+        parts.append(f"region {view.roi.x},{view.roi.y},{view.roi.width},{view.roi.height}")
+    if (share := view.mask_share()) is not None:
+        parts.append(f"mask, {_percent(share)} of the {'photo' if view.roi is None else 'region'}")
+    if view.count > 1:
+        parts.append(f"tiles {view.tiles[0]}×{view.tiles[1]}")
+    if view.resize == "letterbox":
+        parts.append("letterbox")
+    if header.poses:
+        parts.append("seven more poses")
+    return [f"  looks at: {'; '.join(parts)}"] if parts else []
 
 
 def describe_learned(path: Path, recipe: Recipe) -> list[str]:
@@ -185,19 +207,12 @@ def describe_learned(path: Path, recipe: Recipe) -> list[str]:
     header = recipe.header
     learned = header.shots[: header.learned_shots]
     calibration, thresholds, rate = header.calibration, header.thresholds, header.false_reject_rate
-    scores = calibration.image.scores
-    photos = {
-        "leave-one-out": f"These {len(learned)} photos, each compared with the others,",
-        "copies": "Shifted copies of the photo",
-        "further photos": f"{len(scores)} further good photos",
-        "unlabelled parts": f"{len(scores)} unlabelled parts",
-    }[calibration.source]
     lines = [
         f"{path}: recipe for {header.product!r}, learned from {', '.join(shot.name for shot in learned)}",
-        f"  A part is rejected from score 1.00. {photos} score {format_score(thresholds.score(min(scores)))} to "
-        f"{format_score(thresholds.score(max(scores)))}.",
+        *_describe_view(header),
+        f"  A part is rejected from score 1.00. {_describe_calibration(header)}.",
     ]
-    if reaching := sum(score >= thresholds.image for score in scores):
+    if reaching := sum(score >= thresholds.image for score in calibration.image.scores):
         lines.append(f"  Photos that reach the threshold themselves: {reaching}. Check that they are good.")
     if thresholds.review is not None:
         lines.append(f"  A part gets the verdict review from score {thresholds.review:g}.")
@@ -210,6 +225,19 @@ def describe_learned(path: Path, recipe: Recipe) -> list[str]:
             f"    goodparts calibrate --recipe {_word(path)} --good DIR (or --unlabelled DIR, with unsorted parts)",
         ]
     return lines
+
+
+def _describe_calibration(header: RecipeHeader) -> str:
+    """Return which scores the threshold rests on, and how high they are."""
+    scores = header.calibration.image.scores
+    lowest, highest = (format_score(header.thresholds.score(score)) for score in (min(scores), max(scores)))
+    photos = {
+        "leave-one-out": f"These {header.learned_shots} photos, each compared with the others,",
+        "copies": "Shifted copies of the photo",
+        "further photos": f"{len(scores)} further good photos",
+        "unlabelled parts": f"{len(scores)} unlabelled parts",
+    }[header.calibration.source]
+    return f"{photos} score {lowest} to {highest}"
 
 
 def _describe_fusion(header: RecipeHeader) -> str:
@@ -250,10 +278,8 @@ def describe_thresholds(header: RecipeHeader) -> list[str]:
     calibration, rate, thresholds = header.calibration, header.false_reject_rate, header.thresholds
     scores = calibration.image.scores
     lines = [
-        f"  rejects parts from score 1.00 (raw image score {thresholds.image:.4g}), outlines from raw pixel score "
-        f"{thresholds.pixel:.4g}",
-        f"  calibrated to reject {_percent(rate)} of good parts, on {len(scores)} scores ({calibration.source}) from "
-        f"{format_score(thresholds.score(min(scores)))} to {format_score(thresholds.score(max(scores)))}",
+        "  rejects parts from score 1.00",
+        f"  aims to reject {_percent(rate)} of good parts. {_describe_calibration(header)}",
         *_describe_rates(header, thresholds.image),
     ]
     if thresholds.review is not None:

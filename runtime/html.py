@@ -15,8 +15,9 @@ GOOD, BAD = "#4477aa", "#cc6633"
 """The colours of good and of bad photos' scores. They differ in lightness too."""
 BINS, WIDTH, HEIGHT = 30, 420, 110
 """A histogram's number of bins, and its width and height in pixels."""
-TICKS, TICK_HEIGHT, NAME_WIDTH = 5, 18, 40
-"""The number of labels on a histogram's axis, the pixels below it for them, and the pixels beside it for names."""
+TICKS, TICK_HEIGHT, NAME_WIDTH, ROW_HEIGHT = 5, 18, 56, 14
+"""The number of labels on a histogram's axis, the pixels below it for them, the pixels beside it for names, and the
+pixels above it for each threshold's name."""
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -58,7 +59,11 @@ def picture_uri(picture: Image.Image) -> str:
 
 
 def histogram(
-    scores: npt.NDArray[np.floating], bad: npt.NDArray[np.bool_], thresholds: Mapping[str, float], label: str
+    scores: npt.NDArray[np.floating],
+    bad: npt.NDArray[np.bool_],
+    thresholds: Mapping[str, float],
+    label: str,
+    number: str = ".3g",
 ) -> str:
     """Draw a histogram of scores: good photos above the middle, bad ones below it, each threshold as a dashed line.
 
@@ -67,6 +72,7 @@ def histogram(
         bad: Which of them are scores of bad photos, [N].
         thresholds: A threshold's short name, which stands beside its line → the threshold, on the scores' scale.
         label: The text that screen readers read instead of the drawing.
+        number: The format of the numbers on the axis.
 
     Returns:
         An svg element.
@@ -76,31 +82,33 @@ def histogram(
     span = (high - low) or 1.0
     counts = [np.histogram(scores[bad == kind], BINS, (low, low + span))[0] for kind in (False, True)]
     tallest = max(1, *(int(count.max()) for count in counts))
-    middle, step = HEIGHT / 2, WIDTH / BINS
+    top, step = ROW_HEIGHT * len(thresholds), WIDTH / BINS
+    middle, bottom = top + HEIGHT / 2, top + HEIGHT
     shapes = []
     for count, colour, up in zip(counts, (GOOD, BAD), (True, False), strict=True):
         for index in np.flatnonzero(count):
-            height = (middle - 8) * count[index] / tallest
+            height = (HEIGHT / 2 - 8) * count[index] / tallest
             y = middle - height if up else middle
             shapes.append(
                 f'<rect x="{index * step:.1f}" y="{y:.1f}" width="{step - 1:.1f}" height="{height:.1f}" '
                 f'fill="{colour}"/>'
             )
     shapes.append(f'<line x1="0" x2="{WIDTH}" y1="{middle}" y2="{middle}" stroke="#888"/>')
-    for row, (name, threshold) in enumerate(thresholds.items(), start=1):
-        x = (threshold - low) / span * WIDTH
-        anchor, beside = ("end", x - 4) if x > WIDTH / 2 else ("start", x + 4)
-        shapes.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}" stroke="#000" stroke-dasharray="4 3"/>')
+    # A line starts beside its name, and names of higher thresholds stand lower: no line crosses a name.
+    for row, (name, threshold) in enumerate(sorted(thresholds.items(), key=lambda item: item[1])):
+        x, y = (threshold - low) / span * WIDTH, row * ROW_HEIGHT
         shapes.append(
-            f'<text x="{beside:.1f}" y="{row * 11}" font-size="11" text-anchor="{anchor}">{text(name)}</text>'
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y}" y2="{bottom}" stroke="#000" stroke-dasharray="4 3"/>'
+            f'<text x="{x + 4:.1f}" y="{y + 11}" font-size="11">{text(name)}</text>'
         )
     for name, colour, y in (("good", GOOD, middle - 4), ("bad", BAD, middle + 13)):
         shapes.append(f'<text x="{WIDTH + 6}" y="{y}" font-size="12" fill="{colour}">{name}</text>')
     for tick in range(TICKS):
         share = tick / (TICKS - 1)
         anchor = "start" if tick == 0 else "end" if tick == TICKS - 1 else "middle"
-        place = f'x="{share * WIDTH:.0f}" y="{HEIGHT + 14}" font-size="11" text-anchor="{anchor}" fill="#5a5a5a"'
-        shapes.append(f"<text {place}>{low + share * span:.3g}</text>")
-    width, height = WIDTH + NAME_WIDTH, HEIGHT + TICK_HEIGHT
+        place = f'x="{share * WIDTH:.0f}" y="{bottom + 14}" font-size="11" text-anchor="{anchor}" fill="#5a5a5a"'
+        shapes.append(f"<text {place}>{low + share * span:{number}}</text>")
+    width, height = WIDTH + NAME_WIDTH, bottom + TICK_HEIGHT
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-    return f'<svg {size} role="img" aria-label="{text(label)}">{"".join(shapes)}</svg>'
+    style = 'style="max-width:100%;height:auto"'
+    return f'<svg {size} {style} role="img" aria-label="{text(label)}">{"".join(shapes)}</svg>'

@@ -21,7 +21,7 @@ from ..core.scoring import Floats
 from ..core.view import View
 from ..detector import Detector
 from ..engine.engine import Engine
-from ..recipe.calibrate import FALSE_REJECT_RATE
+from ..recipe.calibrate import FALSE_REJECT_RATE, Separation, separate
 from ..recipe.recalibrate import recalibrate
 from ..recipe.settle import SETTLING_RATE
 from ..recipe.teach import teach
@@ -39,11 +39,13 @@ class TryPhotos(NamedTuple):
         folder: The folder of the good parts' photos that are learned from.
         good: The photos of good parts, in the order in which they are learned from.
         bad: The photos of bad parts.
+        bad_folders: The folders of the bad parts' photos.
     """
 
     folder: Path
     good: list[Path]
     bad: list[Path]
+    bad_folders: list[Path]
 
 
 class TriedThreshold(NamedTuple):
@@ -66,6 +68,7 @@ class Trial:
         product: The product's name.
         folder: The folder that was tried.
         images: The folder of the shots, for `goodparts teach --images`.
+        bad_folders: The folders of the bad parts' photos, for `goodparts calibrate --bad`.
         detector: The product's detector, with the first of `thresholds`.
         shots: The photos that were learned from.
         photos: The photos that were inspected, N of them.
@@ -82,6 +85,7 @@ class Trial:
     product: str
     folder: Path
     images: Path
+    bad_folders: list[Path]
     detector: Detector
     shots: list[Path]
     photos: list[Path]
@@ -108,6 +112,21 @@ class Trial:
         """
         rejected = self.raw_scores >= threshold.raw
         return int((rejected & ~self.bad).sum()), int((~rejected & self.bad).sum())
+
+    def better_threshold(self) -> Separation | None:
+        """Return the threshold that separates the inspected photos best, if it separates them better than the first.
+
+        Returns:
+            The threshold and its errors; None if the first is as good, or if the best only rejects every part or none.
+        """
+        good, bad = self.raw_scores[~self.bad], self.raw_scores[self.bad]
+        if not len(good) or not len(bad):
+            return None
+        today, best = self.errors(self.thresholds[0]), separate(good, bad, self.thresholds[0].raw)
+        shares = [
+            rejected / len(good) + missed / len(bad) for rejected, missed in (today, (best.rejected, best.missed))
+        ]
+        return best if shares[1] < min(shares[0], 1.0) else None
 
 
 def find_try_photos(folder: Path) -> TryPhotos:
@@ -139,7 +158,7 @@ def find_try_photos(folder: Path) -> TryPhotos:
             )
         good = [inside.get("good", folder)]
         bad = [inside["bad"]] if "bad" in inside else []
-    photos = TryPhotos(good[0], find_images(good), find_images(bad) if bad else [])
+    photos = TryPhotos(good[0], find_images(good), find_images(bad) if bad else [], bad)
     if len(photos.good) < 2:
         raise SettingsError(
             f"{printable(good[0])} holds one photo of a good part: two or more are needed, to learn from some and "
@@ -238,6 +257,7 @@ def try_product(
         product=product,
         folder=folder,
         images=photos.folder,
+        bad_folders=photos.bad_folders,
         detector=detector,
         shots=chosen,
         photos=inspected,

@@ -31,6 +31,7 @@ h1 { margin: .2em 0; } h2 { margin: 1.4em 0 .3em; } p { margin: .4em 0; max-widt
 table { border-collapse: collapse; margin: .6em 0; background: #fff; font-variant-numeric: tabular-nums; }
 th, td { padding: .3em .9em; text-align: right; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child, .all th:nth-child(2), .all td:nth-child(2) { text-align: left; }
+.wide { overflow-x: auto; }
 figure { margin: 0; }
 small { color: #5a5a5a; }
 code { background: #e6e6e1; padding: .1em .35em; border-radius: 4px; overflow-wrap: anywhere; }
@@ -82,7 +83,7 @@ def _contents(trials: Sequence[Trial]) -> str:
         for row in _error_rows(trial):
             lines.append(f"<tr><td>{name}</td>{_cells(row)}</tr>")
             name = ""
-    return f'<table class="all">{"".join(lines)}</table>'
+    return f'<div class="wide"><table class="all">{"".join(lines)}</table></div>'
 
 
 def _section(trial: Trial) -> Iterator[str]:
@@ -90,12 +91,12 @@ def _section(trial: Trial) -> Iterator[str]:
     yield f"<h1>{text(trial.product)}</h1>"
     yield f"<p>{text(_learned(trial))}</p>"
     rows = "".join(f"<tr>{_cells(row)}</tr>" for row in _error_rows(trial))
-    yield f"<table><tr>{_HEADINGS}</tr>{rows}</table>"
+    yield f'<div class="wide"><table><tr>{_HEADINGS}</tr>{rows}</table></div>'
     thresholds = {f"{value:.2f}": min(value, SCALE_END) for value in _relative_thresholds(trial)}
     label = "Scores: good parts above the line, bad ones below it, thresholds dashed"
     if beyond := int((trial.scores > SCALE_END).sum()):
-        label += f"; {beyond} above {SCALE_END:g} are drawn at the end"
-    chart = histogram(np.minimum(trial.scores, SCALE_END), trial.bad, thresholds, label)
+        label += f"; {beyond} above {SCALE_END:.2f} are drawn at the end"
+    chart = histogram(np.minimum(trial.scores, SCALE_END), trial.bad, thresholds, label, ".2f")
     yield f'<figure class="chart">{chart}<figcaption><small>{text(label)}</small></figcaption></figure>'
     yield "<h2>What to do next</h2><ol>"
     for sentence, command in advise(trial):

@@ -22,6 +22,11 @@ Marks = npt.NDArray[np.bool_]
 _LOSSY = frozenset({"JPEG", "MPO", "WEBP"})
 """Lossy formats, which change values a little. In these formats a pixel is marked if its value is above 127."""
 
+GREY = 0.2, 0.8
+"""A pixel of a mask is grey if its brightness is between these shares of the brightest pixel's."""
+MOST_GREY = 0.1
+"""The largest share of grey pixels in a mask that tells where to look."""
+
 
 def read_marks(path: Path) -> Marks:
     """Return which pixels a mask file marks, [height, width], bool, turned as its EXIF orientation requires.
@@ -95,7 +100,9 @@ def describe_values(image: Image.Image) -> str:
 
 
 def require_shape(marks: Marks, image: Image.Image, name: str) -> None:
-    """Check that a mask marks some pixels but not all. A mask that marks none or all does not tell where to look.
+    """Check that a mask tells where to look: it marks some pixels but not all, and hardly any pixel is grey.
+
+    A pixel is grey if its brightness is between GREY's shares of the brightest pixel's.
 
     Args:
         marks: The pixels that the mask marks (`marked`), [height, width], bool.
@@ -103,12 +110,23 @@ def require_shape(marks: Marks, image: Image.Image, name: str) -> None:
         name: The mask's name in the error.
 
     Raises:
-        ImageError: The mask marks no pixel, or every pixel.
+        ImageError: The mask marks no pixel, or every pixel, or more than MOST_GREY of its pixels are grey.
     """
     if marks.all() or not marks.any():
         what = "marks every pixel" if marks.all() else "marks no pixel"
         raise ImageError(
             f"mask {name} {what} ({describe_values(image)}): it must be bright where to look and dark elsewhere"
+        )
+    if _is_colourful_palette(image):
+        return
+    values = brightness(image)
+    dark, bright = (share * values.max() for share in GREY)
+    grey = float(((values > dark) & (values < bright)).mean())
+    if grey > MOST_GREY:
+        raise ImageError(
+            f"mask {name}: {grey:.0%} of its pixels are grey, more than {GREY[0]:.0%} and less than {GREY[1]:.0%} as "
+            f"bright as its brightest; at most {MOST_GREY:.0%} may be. Is it a photo? Give a picture that is white "
+            "where to look and black elsewhere"
         )
 
 

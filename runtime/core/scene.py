@@ -42,10 +42,12 @@ ALIKE = 0.5
 """A shift is looked for only if each shot's thumbnail correlates at least this much with the mean of the others."""
 
 _SENTENCES: dict[SceneReason, str] = {
-    "darker": "the picture is darker than the photos that the recipe was learned from: check the light",
-    "brighter": "the picture is brighter than the photos that the recipe was learned from: check light and exposure",
+    "darker": "the picture is darker than the photos that the recipe was learned from: check the light, and "
+    "that the recipe is this product's",
+    "brighter": "the picture is brighter than the photos that the recipe was learned from: check light and "
+    "exposure, and that the recipe is this product's",
     "empty": "the picture shows hardly anything: check that a part is in view and nothing covers the lens",
-    "blurred": "the picture is blurred: check the focus, and clean the lens",
+    "blurred": "the picture is blurred: check the focus, clean the lens, and check that the recipe is this product's",
     "moved": "the picture has moved by about {across:+.0f} % of its width and {down:+.0f} % of its height: "
     "check where camera and part are",
     "unlike": "the picture is very different from the photos that the recipe was learned from: a large defect, another "

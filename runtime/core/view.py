@@ -206,6 +206,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             part = np.where(visible[..., None], part, np.array(PADDING, np.uint8))
         return self._fit(part, size, threads)
 
+    def mask_share(self) -> float | None:
+        """Return the share of the region's pixels that the mask leaves to look at, 0 to 1; None without a mask.
+
+        Raises:
+            SettingsError: The mask cannot be read, or the region does not lie inside it.
+        """
+        visible = None if self.mask is None else self._visible(decode_mask(self.mask).shape)
+        return None if visible is None else float(visible.mean())
+
     @property
     def is_plain(self) -> bool:
         """Whether each view is only its part of the frame, resized: without mask and padding."""
@@ -320,7 +329,7 @@ def read_mask(path: Path) -> bytes:
         A one-bit PNG, as View.mask holds it.
 
     Raises:
-        ImageError: The file is no picture, or the mask marks nothing or everything.
+        ImageError: The file is no picture, or the mask marks nothing or everything, or it is grey like a photo.
         FileError: The file cannot be read.
     """
     name = printable(path)

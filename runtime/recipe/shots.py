@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from ..core.preprocess import Array8, decode
 from ..core.view import View
 from .header import Shot
 from .recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 MAX_SHOTS = 64
 """The most photos to learn from. With more, the memory would outgrow what the runtime is built for."""
@@ -84,16 +87,24 @@ def load_shots(paths: Sequence[Path], view: View, sides: Sequence[int]) -> Shots
     manifest: list[Shot] = []
     views: dict[int, list[Array8]] = {side: [] for side in sides}
     path_of: dict[bytes, Path] = {}
+    of_size: dict[tuple[int, int], Path] = {}
     for path in paths:
         data = read_bytes(path)
         frame = decode(data, printable(path))
         view.check(frame.shape[0], frame.shape[1], printable(path))
+        of_size.setdefault((frame.shape[1], frame.shape[0]), path)
         for side in sides:
             views[side].append(view.cut(frame, side))
         twin = path_of.setdefault(views[sides[0]][-1].tobytes(), path)
         if twin is not path:
             raise SettingsError(f"{printable(path)} is the same photo as {printable(twin)}: remove one of them")
         manifest.append(Shot(printable(Path(path.name)), hashlib.sha256(data).hexdigest()))
+    if len(of_size) > 1:
+        sizes = [f"{width}×{height} ({printable(path)})" for (width, height), path in of_size.items()]
+        log.warning(
+            "the photos differ in size: %s and %s; learn from photos of one camera, as large as those to be inspected",
+            *sizes[:2],
+        )
     return Shots(manifest, {side: np.concatenate(cuts) for side, cuts in views.items()})
 
 

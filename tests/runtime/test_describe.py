@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from goodparts.runtime.describe import PROVISIONAL, describe_proposal, describe_seen, describe_thresholds
+from goodparts.runtime.core.view import Box, View, encode_mask
+from goodparts.runtime.describe import (
+    PROVISIONAL,
+    describe_learned,
+    describe_proposal,
+    describe_recipe,
+    describe_seen,
+    describe_thresholds,
+)
 from goodparts.runtime.inspection import format_score
 from goodparts.runtime.recipe.calibrate import Separation
 from goodparts.runtime.recipe.recalibrate import BadPhotos, Recalibration
@@ -42,6 +51,29 @@ def test_a_threshold_above_all_scores_gives_a_warning(recipe: Recipe) -> None:
         placed = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, image=highest * factor))
         told = describe_seen(Path("r"), Recalibration(recipe, placed), placed.header.thresholds)
         assert any("No part seen so far reaches this threshold" in line for line in told) == warned
+
+
+def test_what_a_recipe_looks_at_is_told_in_one_line(recipe: Recipe) -> None:
+    mask = np.zeros((240, 320), bool)
+    mask[60:180, 80:200] = True
+    view = View(roi=Box(80, 60, 200, 120), mask=encode_mask(mask), tiles=(1, 2), resize="letterbox")
+    for chosen, poses, told in (
+        (View(), False, None),
+        (View(mask=encode_mask(mask)), False, "mask, 18.8 % of the photo"),
+        (view, True, "region 80,60,200,120; mask, 60 % of the region; tiles 1×2; letterbox; seven more poses"),
+    ):
+        header = msgspec.structs.replace(recipe.header, view=chosen, scene=msgspec.UNSET, poses=poses)
+        looking = dataclasses.replace(recipe, header=header)
+        for lines in (describe_recipe(Path("r"), looking), describe_learned(Path("r"), looking)):
+            assert [line for line in lines if "looks at" in line] == ([f"  looks at: {told}"] if told else [])
+
+
+def test_a_recipe_is_told_in_plain_words_and_its_method_last(recipe: Recipe) -> None:
+    lines = describe_recipe(Path("r"), recipe)
+    plain = lines[: lines.index("  for researchers:")]
+    for word in ("protocol", "taps", "exp(", "raw", "leave-one-out"):
+        assert word not in "\n".join(plain)
+    assert "learned by promptad (official protocol" in "\n".join(lines)
 
 
 @pytest.mark.parametrize("taken", [False, True])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from goodparts.runtime.recipe.recipe import Recipe
+from PIL import Image
 
 from goodparts.cli import main
 
@@ -92,6 +94,19 @@ def test_bad_input_is_one_clear_line_and_leaves_no_recipe(
     assert message in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_photos_of_several_sizes_are_noted_once(
+    command: list[str], photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(command) == 0
+    assert not caplog.messages
+    folder = Path(shutil.copytree(photos / "good", tmp_path / "good"))
+    with Image.open(folder / "2.png") as photo:
+        photo.resize((200, 200)).save(folder / "2.png")
+    assert main([*command, "--images", str(folder)]) == 0
+    [note] = caplog.messages
+    assert re.match(r"the photos differ in size: 320×240 \(.*1.png\) and 200×200 \(.*2.png\); learn from", note)
 
 
 def test_photos_that_cannot_teach_are_named(

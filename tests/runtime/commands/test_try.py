@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from goodparts.runtime.commands.trial import try_product
+from goodparts.runtime.commands.trial import Trial, try_product
 from goodparts.runtime.commands.trial_advice import advise
 from goodparts.runtime.commands.trial_sheet import to_html
 from goodparts.runtime.engine.engine import Engine
@@ -48,6 +49,16 @@ def folder(tmp_path: Path) -> Callable[[dict[str, int]], Path]:
         return tmp_path / "tried"
 
     return make
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    """A trial of four shots, two good parts and two bad ones."""
+    folder = tmp_path_factory.mktemp("tried")
+    for seed in range(8):
+        (folder / ("bad" if seed > 5 else "good")).mkdir(exist_ok=True)
+        draw_part(seed, defect=seed > 5).save(folder / ("bad" if seed > 5 else "good") / f"{seed}.png")
+    return try_product(folder, "ring", engine=Engine.open())
 
 
 @pytest.mark.parametrize(
@@ -104,8 +115,33 @@ def test_the_advice_follows_what_was_found(folder: Callable[[dict[str, int]], Pa
     commands = [advice.command for advice in advise(trial)]
     assert commands[0] == f"goodparts try {tried} --product 'a ring' --tiles 2x2 --out tiles.html"
     assert commands[1] == f"goodparts try {tried} --product 'a ring' --shots 5"
+    assert not any("--settle" in (command or "") or "calibrate" in (command or "") for command in commands)
     shutil.rmtree(tried / "bad")
     assert "No bad part was shown" in advise(try_product(tried, "ring", engine=engine))[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "told", "commands"),
+    [
+        ([0.5, 0.5], [2.0, 0.7], "A threshold of 0.59 would miss 0 and reject 0.", ["calibrate"]),
+        ([0.5, 0.5], [0.7, 0.1], "still miss, on the sheet. A defect that stays dark", ["try", "calibrate"]),
+        ([0.5, 0.5], [2.0, 0.1], "misses 1 of 2 bad parts, and the photos show no better one", ["try"]),
+        ([0.5, 1.5], [2.0, 0.1], "A threshold of 1.73 would miss 1 and reject 0.", ["try", "calibrate"]),
+        ([2.0, 2.0], [3.0, 3.0], "A threshold of 2.44 would miss 0 and reject 0.", ["calibrate", "--settle"]),
+        ([0.5, 0.5], [2.0, 2.0], "Only 2 good parts were inspected", []),
+    ],
+)
+def test_the_advice_is_one_that_the_sheets_numbers_support(
+    tried: Trial, good: list[float], bad: list[float], told: str, commands: list[str]
+) -> None:
+    tried.raw_scores[~tried.bad] = np.array(good) * tried.thresholds[0].raw
+    tried.raw_scores[tried.bad] = np.array(bad) * tried.thresholds[0].raw
+    advice = advise(tried)
+    assert any(told in sentence for sentence, _ in advice)
+    given = " ".join(command for _, command in advice if command)
+    assert [name for name in ("try", "calibrate", "--settle") if f"{name} " in given] == commands
+    if "calibrate" in commands:
+        assert f"goodparts calibrate --recipe ring.safetensors --good DIR --bad {tried.folder / 'bad'}" in given
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from goodparts.runtime.core.masks import read_marks
 from goodparts.runtime.core.view import decode_mask, read_mask
 from PIL import Image
 
+from tests.conftest import draw_part
 from tests.masks import KINDS, RING
 
 
@@ -46,3 +47,13 @@ def test_a_mask_without_a_shape_is_refused_with_its_values(value: int, message: 
     Image.new("L", (60, 40), value).save(tmp_path / "mask.png")
     with pytest.raises(ImageError, match=f"mask .*mask.png {message}: it must be bright where to look"):
         read_mask(tmp_path / "mask.png")
+
+
+def test_a_grey_photo_is_refused_as_a_mask_and_soft_edges_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    draw_part(1).convert("L").save(path)
+    with pytest.raises(ImageError, match=r"mask .*mask.png: \d+% of its pixels are grey, .* Is it a photo\? Give a"):
+        read_mask(path)
+    soft = Image.fromarray(RING).convert("L").resize((600, 400), Image.Resampling.BILINEAR)
+    soft.save(path)
+    assert decode_mask(read_mask(path)).any()
