@@ -63,9 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="categories in MVTec's layout")
     parser.add_argument("--weights", nargs="+", required=True, metavar="NAME=FILE",
                         help="backbones and their weights, such as timm:mobilenetv2_100=FILE")  # fmt: skip
-    parser.add_argument("--size", type=positive_integer, default=240, metavar="N", help="side of the pictures")
-    parser.add_argument("--draws", type=positive_integer, default=3, metavar="N", help="draws of four photos")
-    parser.add_argument("--threads", type=positive_integer, default=2, metavar="N", help="threads of each contender")
+    parser.add_argument("--size", type=positive_integer, default=240, metavar="N",
+                        help="side of the pictures in pixels (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--draws", type=positive_integer, default=3, metavar="N",
+                        help="draws of four photos (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--threads", type=positive_integer, default=2, metavar="N",
+                        help="threads of each contender (default: %(default)s)")  # fmt: skip
 
 
 def measure(*, data: Path, weights: list[str], size: int, draws: int, threads: int) -> Findings:
