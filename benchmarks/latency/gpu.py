@@ -52,7 +52,7 @@ BLOCKS, HEADS = 12, 14
 DEVICE = "cuda"
 TOLERANCE = {"fp16": 1e-3, "bf16": 6e-3, "int8": 6e-3}  # torch rounds the products of fp16 to fp16
 
-TORCH, PRODUCT = "torch matrix product and max", "the product alone"
+TORCH, PRODUCT = "torch matrix product and max", "the product by itself"
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def time_stages(findings: Findings, folder: Path, recipe: Path, video: Path) -> 
         frames = time_stage("decode H.264", lambda frame: frame, islice(container.decode(video=0), FRAMES))
     pixels = time_stage("to RGB", lambda frame: frame.to_ndarray(format="rgb24"), frames)
     views = time_stage("preprocess", lambda rgb: view.cut(rgb, size, 1), pixels)
-    time_stage(f"encode, {engine.precision}, alone", engine.encode, views)
+    time_stage(f"encode, {engine.precision}, by itself", engine.encode, views)
     inspections = [detector.predict(rgb) for rgb in pixels]
     time_stage("regions and JSON", lambda inspection: msgspec.json.encode(as_record(inspection)), inspections)
     time_stage("map", lambda inspection: inspection.map, inspections)

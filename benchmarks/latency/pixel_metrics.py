@@ -29,7 +29,7 @@ GRID = 15
 AIM = 2.0
 """The aim for the memory of the process, in GB."""
 TOLERANCE = 1e-6
-PEER = "scikit-learn, AUROC and AUPR alone"
+PEER = "scikit-learn, AUROC and AUPR only"
 
 
 Measurement = tuple[float, float, dict[str, float]]
