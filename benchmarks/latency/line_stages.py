@@ -26,7 +26,16 @@ FRAMES = 100
 def time_stages(findings: Findings, folder: Path, recipe: Path, video: Path) -> None:
     """Add a row per stage: decoding, conversion, the stages of the detector, regions, and the pictures of a reject.
 
-    folder: the engine's folder.
+    Args:
+        findings: Gets the rows, in milliseconds of a processor per frame.
+        folder: The engine's folder.
+        recipe: The recipe file.
+        video: The recording, of which the first FRAMES frames are read.
+
+    Raises:
+        EngineError: The engine is damaged.
+        RecipeError: The recipe file is damaged, or does not fit the engine.
+        BackendError: The inference library is missing or fails.
     """
     detector = Detector(Engine.open(folder, threads=1), recipe)
     engine, view = detector.engine, detector.recipe.header.view
