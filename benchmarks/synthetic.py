@@ -99,7 +99,7 @@ def make_views(encoder: Encoder, count: int, seed: int = 0) -> Array8:
     """Return views of noise, uint8 RGB [count,S,S,3], where S is the encoder's image size.
 
     Args:
-        encoder: The encoder.
+        encoder: The encoder, which gives S.
         count: The number of views.
         seed: The seed of the noise.
     """

@@ -244,7 +244,7 @@ class FrameContenders:
         """Return the file of a recipe for the graph of a precision. The first call makes it.
 
         Args:
-            precision: The precision.
+            precision: A precision of the engine's plain graph.
         """
         path = self.temporary / f"{precision}.safetensors"
         if not path.exists():

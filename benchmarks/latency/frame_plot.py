@@ -74,7 +74,7 @@ def to_png(picture: Image.Image) -> bytes:
     """Encode a picture as PNG.
 
     Args:
-        picture: The picture.
+        picture: The picture, RGB.
 
     Returns:
         The bytes of the file.

@@ -99,7 +99,7 @@ def add_pattern(findings: Findings, name: str, ours: LatenciesByPattern, pattern
         findings: Gets the rows, the aim and a remark on a contender that does not keep up.
         name: The contender's name.
         ours: The contender's latencies.
-        pattern: The pattern.
+        pattern: A pattern other than back to back.
     """
     latencies, name = ours[pattern], f"{name}, {pattern.title}"
     for rank in RANKS:
@@ -265,6 +265,6 @@ def stage_median(latencies: LatenciesByPattern, stage: str) -> float:
 
     Args:
         latencies: The latencies of one contender.
-        stage: The name of the stage.
+        stage: The name of a stage, such as "encode".
     """
     return percentile([stages.get(stage, 0.0) for stages in latencies[BACK_TO_BACK].stages], 50)

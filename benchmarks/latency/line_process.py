@@ -60,7 +60,7 @@ def run_line(
         precision: Precision of the engine's graph.
         threads: Threads of the inference library.
         recipes: Recipes that the sources use in turn.
-        video: The recording.
+        video: The recording, an H.264 file.
         policy: "newest" to play the recording in its own time, or "every" to read it as fast as possible.
         every: Frames between two points of the memory's curve; None for no curve.
 
@@ -163,7 +163,7 @@ def total(numbers: Metrics, metric: str) -> int:
         metric: The name of the metric, without `goodparts_`.
 
     Returns:
-        The sum.
+        The sum, a number of frames.
     """
     return int(sum(value for (name, _, _), value in numbers.items() if name == metric))
 

@@ -118,7 +118,7 @@ def conditioned(recipe: Recipe, graph: str, conditions: Conditions) -> Recipe:
     """Return the recipe as AnoPLe would make it, for the prompted graph with this id.
 
     Args:
-        recipe: The recipe.
+        recipe: A PromptAD recipe for the plain graph.
         graph: The id of the prompted graph.
         conditions: The inputs of the prompted graph besides the views.
     """

@@ -57,7 +57,7 @@ def read_frames(video: Path, count: int) -> list[Array8]:
     """Return the first pictures of a recording, or all if it has fewer; each is uint8 RGB [H,W,3].
 
     Args:
-        video: The recording.
+        video: The file of the recording.
         count: The number of pictures.
     """
     with av.open(str(video)) as container:

@@ -81,7 +81,7 @@ def run_python(code: str, folder: Path, *arguments: str) -> str:
     """Run code in a new interpreter.
 
     Args:
-        code: The program.
+        code: The program's source.
         folder: The folder in which it runs, without other packages.
         *arguments: The program's arguments.
 
@@ -158,7 +158,7 @@ def change_product(detector: Detector, products: Sequence[Recipe] | Sequence[Pat
     """Return a call that changes to the next product, and from the last to the first.
 
     Args:
-        detector: The detector.
+        detector: The detector whose product changes.
         products: The recipes, or the recipe files.
     """
     turns: Iterator[Recipe | Path] = itertools.cycle(products)
@@ -169,7 +169,7 @@ def load_in_torch(recipe: Recipe, folder: Path) -> Callable[[], object]:
     """Save a recipe's arrays with torch.
 
     Args:
-        recipe: The recipe.
+        recipe: The recipe, whose prompts, banks and shots are saved.
         folder: The folder for the file, recipe.pt.
 
     Returns:

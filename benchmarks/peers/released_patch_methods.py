@@ -61,7 +61,7 @@ def encode(backbone: Backbone, pictures: list[Array8]) -> Features:
     """Encode pictures as goodparts does.
 
     Args:
-        backbone: The backbone.
+        backbone: The backbone of `open_network`.
         pictures: Square pictures, uint8 RGB [H,W,3] each.
 
     Returns:

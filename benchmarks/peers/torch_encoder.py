@@ -66,7 +66,7 @@ def torch_type(precision: Precision) -> Any:
     """Return the type of torch's tensors in a precision.
 
     Args:
-        precision: The precision.
+        precision: fp32, fp16, bf16 or int8.
     """
     import torch
 

@@ -174,8 +174,8 @@ def inspect(engine: Engine, split: Split, shots: list[Path]) -> Measured:
     """Learn the shots and inspect the test photos.
 
     Args:
-        engine: The engine.
-        split: The category.
+        engine: The engine of the backbone, in fp32.
+        split: The category, whose test photos are scored.
         shots: The good photos to learn from.
 
     Returns:
@@ -203,7 +203,7 @@ def judge(split: Split, scores: Floats, maps: Floats, seconds: list[float]) -> M
     """Return the AUROC of the scores and of the maps, with the seconds of the frames.
 
     Args:
-        split: The category.
+        split: The category, whose test photos are scored.
         scores: The image scores of the test photos, float32 [N].
         maps: The maps of the test photos, float32 [N,400,400].
         seconds: The time of each frame.
@@ -241,7 +241,7 @@ class Peer:
         """Learn the shots and score the test photos.
 
         Args:
-            split: The category.
+            split: The category, whose test photos are scored.
             shots: The good photos to learn from.
 
         Returns:

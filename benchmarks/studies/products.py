@@ -76,7 +76,7 @@ def load_product(folder: Path, size: int) -> MeasuredProduct:
         size: The side of the square that the encoder reads, in pixels.
 
     Returns:
-        The product.
+        The product, whose pool has all photos of train/good.
 
     Raises:
         FileError: A photo or a folder of the layout is missing or cannot be read.

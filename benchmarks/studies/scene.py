@@ -97,7 +97,7 @@ def find_changes(product: MeasuredProduct, backbone: Backbone, shots: int) -> di
     for other products than drawn objects.
 
     Args:
-        product: The product.
+        product: The product, whose tests are judged.
         backbone: The backbone that encodes its pictures.
         shots: The number of photos of the pool to learn from.
     """

@@ -82,7 +82,7 @@ def compare(
     Args:
         kind: The kind of drawn part.
         backbone: The backbone that encodes the tiles.
-        view: The tiling.
+        view: The tiles that frames are cut into.
         pool: Good frames to learn from, uint8 RGB [2048,2448,3] each.
         frames: Good frames, then a bad frame for each of the masks, uint8 RGB [2048,2448,3] each.
         masks: The defects of the bad frames, bool [2048,2448] each.

@@ -43,7 +43,7 @@ class Trial:
     """A product learned from some shots, and the scores of its tests.
 
     Attributes:
-        product: The product.
+        product: The product, whose pool the shots are from.
         shots: The photos that were learned from, uint8 RGB [k,S,S,3].
         learned: What scoring needs of the learned product.
         calibration: What the shots score.
@@ -82,7 +82,7 @@ class EncodedProducts:
     """The products of one set and a backbone. The tests are encoded once.
 
     Attributes:
-        backbone: The backbone.
+        backbone: The backbone that encodes shots and tests.
         tests: Each product with the features of its tests.
 
     Args:
