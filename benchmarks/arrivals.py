@@ -27,7 +27,12 @@ WARMUP_CALLS = 3
 
 
 class Clock(NamedTuple):
-    """A clock that tests can replace. now: returns the time in seconds; sleep: waits for a number of seconds."""
+    """A clock that tests can replace.
+
+    Attributes:
+        now: Returns the time in seconds.
+        sleep: Waits for a number of seconds.
+    """
 
     now: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], None] = time.sleep
@@ -40,8 +45,11 @@ REAL = Clock()
 class ArrivalPattern:
     """One way in which frames arrive.
 
-    batch: pictures per call. fps: the camera's frames per second; None for back to back. utilisation: the share of the
-    time in which the line works; with the line's median latency back to back, it determines the rate.
+    Attributes:
+        batch: The number of pictures of a call, 1 or more.
+        fps: The camera's frames per second; None for back to back.
+        utilisation: The share of the time in which the line works, above 0 and up to 1. With the line's median latency
+            back to back, it determines the rate. None otherwise.
     """
 
     batch: int = 1
@@ -70,8 +78,11 @@ BACK_TO_BACK = ArrivalPattern()
 class Latencies:
     """The latencies of the calls under one arrival pattern.
 
-    seconds: latency of every call; stages: the stages of every call; missed: frames that no call inspected; fps: the
-    rate at which frames arrived, None for back to back.
+    Attributes:
+        seconds: The latency of every call.
+        stages: The stages of every call, in milliseconds per picture.
+        missed: The number of frames that no call inspected.
+        fps: The rate at which frames arrived; None for back to back.
     """
 
     seconds: list[float]
@@ -80,7 +91,11 @@ class Latencies:
     fps: float | None = None
 
     def percentile(self, rank: float) -> float:
-        """Return a percentile of the latency in seconds; rank 100 is the largest."""
+        """Return a percentile of the latency in seconds.
+
+        Args:
+            rank: The percentile, 0 to 100; 100 is the largest latency.
+        """
         return percentile(self.seconds, rank)
 
     @property
@@ -93,7 +108,16 @@ LatenciesByPattern = dict[ArrivalPattern, Latencies]
 
 
 def call_back_to_back(call: Callable[[], StageMilliseconds], count: int, clock: Clock = REAL) -> Latencies:
-    """Call `count` times and time each call."""
+    """Time calls that follow one right after another.
+
+    Args:
+        call: Inspects, and returns the milliseconds per picture of each stage.
+        count: The number of calls.
+        clock: The clock that times the calls.
+
+    Returns:
+        The latency of every call, without missed frames and rate.
+    """
     seconds: list[float] = []
     stages: list[StageMilliseconds] = []
     for _ in range(count):
@@ -105,7 +129,17 @@ def call_back_to_back(call: Callable[[], StageMilliseconds], count: int, clock: 
 
 
 def call_at_rate(call: Callable[[], StageMilliseconds], fps: float, frames: int, clock: Clock = REAL) -> Latencies:
-    """Inspect the frames 0 to frames−1 of a camera that starts now: always the newest frame, until the last."""
+    """Inspect the frames 0 to frames−1 of a camera that starts now: always the newest frame, until the last.
+
+    Args:
+        call: Inspects one frame, and returns the milliseconds of each stage.
+        fps: The camera's frames per second, above 0.
+        frames: The number of frames that fall due.
+        clock: The clock that waits for frames and times the calls.
+
+    Returns:
+        The latency of each inspected frame from the moment it was due, and the number of missed frames.
+    """
     seconds: list[float] = []
     stages: list[StageMilliseconds] = []
     start = clock.now()
@@ -126,7 +160,13 @@ def call_at_rate(call: Callable[[], StageMilliseconds], fps: float, frames: int,
 class LatencyTest:
     """The arrival patterns of every round, and the number of frames of each.
 
-    Back to back must be the first pattern, or the constructor raises SettingsError.
+    Attributes:
+        patterns: The patterns, in the order in which they are timed. Back to back comes first.
+        frames: The number of frames of each pattern: those that fall due, or those of all calls together. There are at
+            least two calls back to back and in batches.
+
+    Raises:
+        SettingsError: Back to back is not the first pattern.
     """
 
     patterns: tuple[ArrivalPattern, ...]
@@ -137,7 +177,15 @@ class LatencyTest:
             raise SettingsError(f"patterns start with {self.patterns[0].title!r}: back to back must come first")
 
     def run(self, call: Callable[[int], StageMilliseconds], clock: Clock = REAL) -> LatenciesByPattern:
-        """Time one round. call: takes a number of pictures, inspects as many, and returns the stages per picture."""
+        """Time one round, with WARMUP_CALLS untimed calls before each pattern.
+
+        Args:
+            call: Takes a number of pictures, inspects as many, and returns the milliseconds per picture of each stage.
+            clock: The clock that waits for frames and times the calls.
+
+        Returns:
+            The latencies under each pattern.
+        """
         latencies: LatenciesByPattern = {}
         for pattern in self.patterns:
             call_once = functools.partial(call, pattern.batch)
@@ -154,7 +202,14 @@ class LatencyTest:
 
 
 def merge_rounds(rounds: Iterable[Latencies]) -> Latencies:
-    """Merge the latencies of one pattern in several rounds. The merged fps is the median of the rounds' fps."""
+    """Merge the latencies of one pattern in several rounds.
+
+    Args:
+        rounds: The latencies of each round.
+
+    Returns:
+        All calls one round after another, the sum of missed frames, and the median of the rounds' rates.
+    """
     parts = list(rounds)
     rates = [part.fps for part in parts if part.fps is not None]
     return Latencies(
@@ -166,8 +221,19 @@ def merge_rounds(rounds: Iterable[Latencies]) -> Latencies:
 
 
 def make_latency_test(fps: Sequence[float], batch: int, frames: int) -> LatencyTest:
-    """Return a test with these patterns: back to back; half busy, a rate that every line reaches; each camera's rate;
-    and batches of 2, 4, … up to `batch` pictures."""
+    """Make the test that `bench frame` runs.
+
+    The patterns are back to back; half busy, which is a rate that every line can keep up with; each camera's rate; and
+    batches of 2, 4, … pictures.
+
+    Args:
+        fps: The cameras' frames per second.
+        batch: The number of pictures of the largest batch; 1 for no batches.
+        frames: The number of frames of each pattern in a round.
+
+    Returns:
+        The test.
+    """
     batches = [2**power for power in range(1, 32) if 2**power < batch] + [batch] * (batch > 1)
     paced = (ArrivalPattern(utilisation=0.5), *(ArrivalPattern(fps=rate) for rate in fps))
     return LatencyTest((BACK_TO_BACK, *paced, *(ArrivalPattern(batch=size) for size in batches)), frames)

@@ -13,14 +13,31 @@ from goodparts.trainer.clip.weights import check_name
 
 
 def open_backbone(name: str) -> Backbone:
-    """Open a backbone with seeded random weights; `small` has its own weights."""
+    """Open a backbone with seeded random weights; `small` has its own weights.
+
+    Args:
+        name: `small`, or an open_clip ViT or CLIP ResNet.
+
+    Returns:
+        The backbone, on the CPU.
+
+    Raises:
+        BackboneError: The name is unknown, or the model is of another kind.
+    """
     return Backbone.open(name, pretrained=None if name == DEFAULT_NAME else RANDOM)
 
 
 def describe_encoder(name: str) -> Encoder:
     """Describe a backbone's encoder from its configuration, without building a large model.
 
-    Raise BackboneError unless the name is `small`, or names a ViT or a ResNet of open_clip.
+    Args:
+        name: `small`, or an open_clip ViT or ResNet.
+
+    Returns:
+        The encoder. The digest of its weights is all zeros, except for `small`.
+
+    Raises:
+        BackboneError: The name is neither `small` nor a ViT or a ResNet of open_clip.
     """
     if name == DEFAULT_NAME:
         return Backbone.open(name).encoder

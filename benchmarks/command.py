@@ -1,15 +1,13 @@
 """`goodparts bench NAME`: measure speed and accuracy on this machine. The result is a table, JSON and Markdown.
 
-Every benchmark is a module with `add_arguments(parser)`, which adds its options, and `measure(...) -> Findings`, which
-takes them as keyword arguments. The module is imported only when its benchmark is chosen.
+Every benchmark is a module with the functions of `BenchmarkModule`. It is imported only when its benchmark is chosen.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, cast
 
 import msgspec
 from goodparts.evaluation.report.report import (
@@ -66,8 +64,39 @@ BENCHMARKS = {
 COMPARE = "compare"
 
 
+class BenchmarkModule(Protocol):
+    """What the module of a benchmark holds."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the benchmark's options.
+
+        Args:
+            parser: The benchmark's parser.
+        """
+
+    def measure(self, **options: Any) -> Findings:
+        """Measure, and log what is measured now.
+
+        Args:
+            **options: The values of the options that `add_arguments` adds, by name.
+
+        Returns:
+            The rows, the aims that were met or missed, and further remarks.
+
+        Raises:
+            GoodpartsError: An option is not accepted, the benchmark needs something that is missing here, ours and a
+                peer compute different results, or a file cannot be read or written.
+            ModuleNotFoundError: A package that it needs is missing.
+        """
+
+
 class BenchmarkParser(Parser):
-    """The parser of one benchmark. When the benchmark is chosen, it imports its module and adds its options."""
+    """The parser of one benchmark. When the benchmark is chosen, it imports its module and adds its options.
+
+    Args:
+        benchmark: The name of the benchmark, or COMPARE.
+        **settings: The settings of an ArgumentParser.
+    """
 
     def __init__(self, *, benchmark: str, **settings: Any) -> None:
         super().__init__(**settings)
@@ -75,7 +104,18 @@ class BenchmarkParser(Parser):
         self._benchmark = benchmark
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Add the options of the benchmark, then parse. Raise SettingsError if a package that it needs is missing."""
+        """Add the options of the benchmark, then parse.
+
+        Args:
+            args: The arguments; None for those of the command line.
+            namespace: The object that gets the options; None for a new one.
+
+        Returns:
+            The options, and the arguments that are no options of the benchmark.
+
+        Raises:
+            SettingsError: A package that the benchmark needs is missing. With --help, the help tells it instead.
+        """
         try:
             import_benchmark(self._benchmark).add_arguments(self)
         except ModuleNotFoundError as error:
@@ -87,7 +127,11 @@ class BenchmarkParser(Parser):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a subcommand for each benchmark, and `compare`."""
+    """Add a subcommand for each benchmark, and `compare`.
+
+    Args:
+        parser: The parser of `goodparts bench`.
+    """
     benchmarks = parser.add_subparsers(dest="benchmark", metavar="NAME", required=True, parser_class=BenchmarkParser)
     for name, (_, text) in BENCHMARKS.items():
         add_outputs(benchmarks.add_parser(name, benchmark=name, help=text, description=text))
@@ -95,13 +139,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure, print the results, and write the files that the options name."""
+    """Measure, print the results, and write the files that the options name.
+
+    Args:
+        options: The parsed options.
+
+    Returns:
+        0, the exit code.
+
+    Raises:
+        GoodpartsError: The benchmark's `measure` raises it, a package that it needs is missing, or a file cannot be
+            read or written.
+    """
     if options.benchmark == COMPARE:
         return compare.run(options)
     arguments = vars(options).copy()
     name, json, markdown = (arguments.pop(key) for key in ("benchmark", "json", "markdown"))
     try:
-        findings: Findings = import_benchmark(name).measure(**arguments)
+        findings = import_benchmark(name).measure(**arguments)
     except ModuleNotFoundError as error:
         raise name_what_is_missing(name, error) from error
     print(format_table(findings.rows))
@@ -116,14 +171,32 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def import_benchmark(name: str) -> ModuleType:
-    """Import the module of a benchmark, or the module that compares reports."""
+def import_benchmark(name: str) -> BenchmarkModule:
+    """Import the module of a benchmark, or the module that compares reports.
+
+    Args:
+        name: A key of BENCHMARKS, or COMPARE.
+
+    Returns:
+        The module.
+
+    Raises:
+        ModuleNotFoundError: A package that it needs is missing.
+    """
     module = COMPARE if name == COMPARE else BENCHMARKS[name][0]
-    return importlib.import_module(f".{module}", __package__)
+    return cast("BenchmarkModule", importlib.import_module(f".{module}", __package__))
 
 
 def name_what_is_missing(benchmark: str, error: ModuleNotFoundError) -> SettingsError:
-    """Return an error that names the missing package and how to install it. Re-raise if it is a module of goodparts."""
+    """Return an error that names the missing package and how to install it.
+
+    Args:
+        benchmark: The name of the benchmark.
+        error: The error of the import.
+
+    Raises:
+        ModuleNotFoundError: The error itself, if a module of goodparts is missing.
+    """
     if (error.name or "").startswith("goodparts"):
         raise error
     return SettingsError(f"bench {benchmark} needs {error.name}: {install_line('dev')}")

@@ -22,7 +22,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the table and the other differences, and write the Markdown file that the options name."""
+    """Print the table and the other differences, and write the Markdown file that the options name.
+
+    Args:
+        options: The parsed options.
+
+    Returns:
+        0, the exit code.
+
+    Raises:
+        FileError: A file cannot be read or written, or is no benchmark's report.
+    """
     findings = compare(read_report(options.first), read_report(options.second))
     (table,) = findings.tables
     print("\n".join([table.as_text(), *findings.remarks]))
@@ -34,7 +44,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def compare(first: Report, second: Report) -> Findings:
-    """Make a table of all rows, with second ÷ first for rows that both have. The remarks name the other differences."""
+    """Make a table of all rows, with second ÷ first for rows that both reports have.
+
+    Args:
+        first: Report A.
+        second: Report B.
+
+    Returns:
+        The table. The remarks name the differences in machine, versions and commit.
+    """
     findings = Findings(remarks=differences(first, second))
     first_rows, second_rows = ({key(row): row for row in report.rows} for report in (first, second))
     cells = []
@@ -48,12 +66,23 @@ def compare(first: Report, second: Report) -> Findings:
 
 
 def key(row: Row) -> tuple[str, str, str]:
-    """Return the key of a row. Rows of two reports with the same key are compared."""
+    """Return the name, the unit and the peer of a row, which together are its key.
+
+    Rows of two reports with the same key are compared.
+
+    Args:
+        row: A row of a report.
+    """
     return row.name, row.unit, row.peer or ""
 
 
 def differences(first: Report, second: Report) -> list[str]:
-    """Return one line for each difference in machine, versions and commit."""
+    """Return one line for each difference in machine, versions and commit.
+
+    Args:
+        first: Report A.
+        second: Report B.
+    """
     first_facts, second_facts = facts(first), facts(second)
     return [
         f"{name} differs: A {first_facts.get(name, 'none')}, B {second_facts.get(name, 'none')}"
@@ -63,6 +92,10 @@ def differences(first: Report, second: Report) -> list[str]:
 
 
 def facts(report: Report) -> dict[str, str]:
-    """Return the machine, the versions and the commit of a report, by name."""
+    """Return the machine, the versions and the commit of a report, by name.
+
+    Args:
+        report: A report that --json wrote.
+    """
     machine = {name: str(value) for name, value in msgspec.structs.asdict(report.machine).items()}
     return {**machine, **report.versions, "commit": report.commit or "unknown"}

@@ -36,6 +36,10 @@ def draw(folder: Path, kind: str) -> None:
     """Draw the photos of one product in the folders `good`, `bad/<defect>`, `line` and `bad_examples`.
 
     `line` has the unsorted parts of a line: good parts and a few bad parts.
+
+    Args:
+        folder: The product's folder, which is made.
+        kind: A kind of drawn part or surface, such as "gear".
     """
     product = DrawnProduct(kind, LINE)
     defects = SURFACE_DEFECTS if kind == SURFACE else DEFECTS
@@ -52,7 +56,19 @@ def draw(folder: Path, kind: str) -> None:
 
 
 def run(folder: Path, kinds: Sequence[str] = (*HELD_OUT_KINDS, SURFACE)) -> list[Trial]:
-    """Draw the products, try each of them, and write one sheet with all results, `sheet.html`."""
+    """Draw the products, try each of them, and write one sheet with all results, `sheet.html`.
+
+    Args:
+        folder: The folder to write to, with a folder for each product.
+        kinds: The kinds of drawn parts and surfaces.
+
+    Returns:
+        The results of each product, in the order of the kinds.
+
+    Raises:
+        FileError: The sheet cannot be written.
+        EngineError, BackendError: The engine that ships with goodparts cannot be used.
+    """
     folders = [folder / kind for kind in kinds]
     with ProcessPoolExecutor() as pool:
         list(pool.map(draw, folders, kinds))

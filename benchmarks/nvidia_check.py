@@ -55,7 +55,13 @@ FUSED_ATTENTION = re.compile(r"_gem[mv]_mha")
 
 @dataclass(frozen=True)
 class Compiled:
-    """A graph that the compiler built: the names of its kernels, the size of the plan in bytes, the seconds it took."""
+    """A graph that the compiler built.
+
+    Attributes:
+        kernels: The names of the kernels.
+        size: The size of the plan in bytes.
+        seconds: The time that the build took.
+    """
 
     kernels: tuple[str, ...]
     size: int
@@ -86,6 +92,9 @@ def compile_graph(api: TensorRtApi, graph: Path, capability: tuple[int, int] = R
         graph: The ONNX file.
         capability: The compute capability of the GPU that the plan is for.
 
+    Returns:
+        The kernels, the size of the plan, and the duration of the build.
+
     Raises:
         EngineError: The library cannot parse the graph.
         BackendError: The library cannot build.
@@ -114,7 +123,22 @@ def _kernels(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def export(name: str, folder: Path) -> EngineSpec:
-    """Export a backbone's engine, or the parts of it that the folder lacks."""
+    """Export a backbone's engine, or the parts of it that the folder lacks.
+
+    An engine in int8 that is too far from torch is made without int8, with a warning.
+
+    Args:
+        name: A key of BACKBONES.
+        folder: The engine's folder.
+
+    Returns:
+        The description of the engine.
+
+    Raises:
+        EngineError: The folder exists and holds no engine, or a damaged one.
+        ParityError: A precision other than int8 is too far from torch.
+        FileError: The folder cannot be written.
+    """
     backbone = Backbone.open(name, pretrained=None if name == "small" else "random")
     precisions = BACKBONES[name]
     if folder.is_dir():
@@ -131,8 +155,22 @@ def export(name: str, folder: Path) -> EngineSpec:
 
 
 def graphs(name: str, folder: Path) -> Iterator[tuple[str, Precision, Path]]:
-    """Yield the title, the precision and the file of every graph of an engine and of the plain graphs fused with a
-    product."""
+    """Yield every graph of an engine, and its plain graphs fused with a product.
+
+    A fused graph's file exists only until the next graph is asked for.
+
+    Args:
+        name: A key of BACKBONES.
+        folder: The engine's folder. Photos and fused graphs lie beside it.
+
+    Yields:
+        The title, the precision and the ONNX file of each graph.
+
+    Raises:
+        EngineError: The folder exists and holds no engine, or a damaged one.
+        ParityError: A precision other than int8 is too far from torch.
+        FileError: The folder cannot be written.
+    """
     spec = export(name, folder)
     for kind, graph in spec.graphs.items():
         for precision in graph.precisions:
@@ -150,7 +188,14 @@ def graphs(name: str, folder: Path) -> Iterator[tuple[str, Precision, Path]]:
 
 
 def main() -> None:
-    """Build all graphs and write the table."""
+    """Build all graphs and write the table after each of them.
+
+    Raises:
+        BackendError: TensorRT-RTX is not installed, or cannot build a graph.
+        EngineError: TensorRT-RTX cannot parse a graph, or the folder of an engine is damaged.
+        ParityError: A precision other than int8 is too far from torch.
+        FileError: A file cannot be written.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the engines")
     parser.add_argument("--results", type=Path, required=True, metavar="FILE.md", help="file for the table")
@@ -170,7 +215,13 @@ def main() -> None:
 
 
 def describe(api: TensorRtApi, rows: Sequence[Sequence[str]]) -> str:
-    """Return the table as Markdown, with a text on the facts that it proves or does not prove."""
+    """Return the table as Markdown, with a text on the facts that it proves or does not prove.
+
+    Args:
+        api: The library that built the graphs.
+        rows: The cells of each graph: its title, its precision, the numbers of kernels and of fused attentions, the
+            size of the plan in MB, and the seconds of the build.
+    """
     head = ("graph", "precision", "kernels", "fused attentions", "plan, MB", "build, s")
     table = Table("", head, rows, left=(0, 1)).as_markdown()
     return f"""# What NVIDIA's compiler makes of the graphs

@@ -13,20 +13,33 @@ from goodparts.trainer.clip.names import LARGE_NAME
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
-    """Add --json and --markdown, the files to write."""
+    """Add --json and --markdown, the files to write.
+
+    Args:
+        parser: A benchmark's parser.
+    """
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the rows, the machine and the versions")
     parser.add_argument("--markdown", type=output_file, metavar="FILE", help="write the whole report as Markdown")
 
 
 def add_repeat(parser: argparse.ArgumentParser, default: int) -> None:
-    """Add --repeat, the number of timed rounds."""
+    """Add --repeat, the number of timed rounds.
+
+    Args:
+        parser: A benchmark's parser.
+        default: The number of rounds without the option, 1 or more.
+    """
     parser.add_argument(
         "--repeat", type=positive_integer, default=default, metavar="N", help="timed rounds (default: %(default)s)"
     )
 
 
 def add_backbone(parser: argparse.ArgumentParser) -> None:
-    """Add --backbone, whose weights are random unless it is `small`."""
+    """Add --backbone, whose weights are random unless it is `small`.
+
+    Args:
+        parser: A benchmark's parser.
+    """
     parser.add_argument(
         "--backbone",
         default=LARGE_NAME,
@@ -36,7 +49,11 @@ def add_backbone(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose an engine: its folder, its backbone and its precisions."""
+    """Add the options that choose an engine: its folder, its backbone and its precisions.
+
+    Args:
+        parser: A benchmark's parser.
+    """
     parser.add_argument(
         "--engine",
         type=Path,
@@ -54,7 +71,11 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def add_precisions(parser: argparse.ArgumentParser) -> None:
-    """Add --precision, the precisions to measure."""
+    """Add --precision, the precisions to measure.
+
+    Args:
+        parser: A benchmark's parser.
+    """
     parser.add_argument(
         "--precision",
         nargs="+",
@@ -65,12 +86,27 @@ def add_precisions(parser: argparse.ArgumentParser) -> None:
 
 
 def add_threads(parser: argparse.ArgumentParser, text: str) -> None:
-    """Add --threads. text: the help text, which names the library that uses the threads."""
+    """Add --threads.
+
+    Args:
+        parser: A benchmark's parser.
+        text: The help text, which names the library that uses the threads.
+    """
     parser.add_argument("--threads", type=positive_integer, metavar="N", help=text)
 
 
 def positive_integer(text: str) -> int:
-    """Parse an integer of at least 1."""
+    """Parse an integer of at least 1.
+
+    Args:
+        text: The value on the command line.
+
+    Returns:
+        The integer.
+
+    Raises:
+        ArgumentTypeError: The text is no integer, or the integer is below 1.
+    """
     try:
         value = int(text)
     except ValueError:
@@ -81,7 +117,17 @@ def positive_integer(text: str) -> int:
 
 
 def positive_number(text: str) -> float:
-    """Parse a finite number above 0."""
+    """Parse a finite number above 0.
+
+    Args:
+        text: The value on the command line.
+
+    Returns:
+        The number.
+
+    Raises:
+        ArgumentTypeError: The text is no number, or the number is not finite or not above 0.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -92,7 +138,17 @@ def positive_number(text: str) -> float:
 
 
 def output_file(text: str) -> Path:
-    """Return the path. Raise FileError if no file can be written there, now rather than after a slow measurement."""
+    """Check that a file can be written, now rather than after a slow measurement.
+
+    Args:
+        text: The path on the command line.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileError: No file can be written there.
+    """
     path = Path(text)
     require_folder_of(path)
     return path

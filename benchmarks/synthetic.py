@@ -21,14 +21,25 @@ FRAME_SIZE = 1024, 1280
 
 
 def make_frame(size: tuple[int, int] = FRAME_SIZE) -> Array8:
-    """Return a frame of noise, uint8 RGB [height,width,3]. size: height and width in pixels."""
+    """Return a frame of noise, uint8 RGB [height,width,3].
+
+    Args:
+        size: The height and the width in pixels.
+    """
     return np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
 
 
 def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Recipe:
     """Make a recipe of random unit vectors.
 
-    graph: the id of the graph that the recipe is valid for; shots: number of photos in its memory.
+    Args:
+        encoder: The encoder that the recipe fits, which gives all shapes.
+        graph: The id of the graph that the recipe is valid for.
+        shots: The number of photos in its memory, 1 or more.
+        seed: The seed of the vectors and of the photos. It is also part of the product's name.
+
+    Returns:
+        The recipe, with the residual fusion and a threshold of 0.13 at both levels.
     """
     rng = np.random.default_rng(seed)
     rows = shots * encoder.grid[0] * encoder.grid[1]
@@ -68,7 +79,12 @@ def make_recipe(encoder: Encoder, graph: str, shots: int, seed: int = 0) -> Reci
 
 
 def make_features(encoder: Encoder, seed: int = 0) -> Features:
-    """Return features of one view that are random unit vectors."""
+    """Return features of one view that are random unit vectors.
+
+    Args:
+        encoder: The encoder, which gives the grid and the widths.
+        seed: The seed of the vectors.
+    """
     rng = np.random.default_rng(seed)
     patches = encoder.grid[0] * encoder.grid[1]
     return Features(
@@ -80,13 +96,28 @@ def make_features(encoder: Encoder, seed: int = 0) -> Features:
 
 
 def make_views(encoder: Encoder, count: int, seed: int = 0) -> Array8:
-    """Return views of noise, uint8 RGB [count,S,S,3], where S is the encoder's image size."""
+    """Return views of noise, uint8 RGB [count,S,S,3], where S is the encoder's image size.
+
+    Args:
+        encoder: The encoder, which gives S.
+        count: The number of views.
+        seed: The seed of the noise.
+    """
     size = encoder.image_size
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), np.uint8)
 
 
 def unit_vectors(rng: np.random.Generator, rows: int, width: int) -> Floats:
-    """Draw vectors of length one, float32 [rows,width]."""
+    """Draw vectors of length 1.
+
+    Args:
+        rng: The source of random numbers.
+        rows: The number of vectors.
+        width: The number of components of each.
+
+    Returns:
+        The vectors, float32 [rows,width].
+    """
     vectors = rng.standard_normal((rows, width)).astype(np.float32)
     unit: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit

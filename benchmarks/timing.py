@@ -33,7 +33,12 @@ the seconds and the result of the timed call."""
 
 @dataclass(frozen=True)
 class Timing(Generic[T]):
-    """The seconds and the results of all timed calls of one contender."""
+    """The timed calls of one contender.
+
+    Attributes:
+        seconds: The duration of each call.
+        results: The result of each call.
+    """
 
     seconds: list[float]
     results: list[T]
@@ -50,18 +55,32 @@ class Timing(Generic[T]):
 
 
 def percentile(values: list[float], rank: float) -> float:
-    """Return a percentile, interpolated between the two nearest values. Of few values, the 99th is near the largest."""
+    """Return a percentile, interpolated between the two nearest values.
+
+    Of few values, the 99th is near the largest.
+
+    Args:
+        values: The values, in any order; at least one.
+        rank: The percentile, 0 to 100.
+    """
     return float(np.percentile(values, rank))
 
 
 def interleave(
     contenders: Mapping[str, Contender[T]], repeat: int, warmup: int = 1, settle: int = 0, rest: float = 0.0
 ) -> dict[str, Timing[T]]:
-    """Time contenders in turn, `repeat` times each. Every second round runs backwards, to cancel steady drift.
+    """Time contenders in turn. Every second round runs backwards, to cancel steady drift.
 
-    warmup: untimed calls of each contender at the start; settle: untimed calls before every timed call, so that a
-    contender finds its own data in the caches; rest: seconds before every turn, in which the threads of other
-    processes stop spinning.
+    Args:
+        contenders: The contenders by name.
+        repeat: The number of rounds, in each of which every contender has one timed call.
+        warmup: The number of untimed calls of each contender at the start.
+        settle: The number of untimed calls before every timed one, with which a contender brings its own data into the
+            caches.
+        rest: The seconds before every turn, in which the threads of other processes stop spinning.
+
+    Returns:
+        The timed calls of each contender, by its name.
     """
     for contender in contenders.values():
         if warmup:
@@ -78,7 +97,11 @@ def interleave(
 
 
 def in_this_process(call: Callable[[], T]) -> Contender[T]:
-    """Return a contender that makes the call in this process."""
+    """Return a contender that makes the call in this process.
+
+    Args:
+        call: The function that is timed.
+    """
 
     def take_turn(settle: int) -> tuple[float, T]:
         for _ in range(settle):
@@ -91,10 +114,15 @@ def in_this_process(call: Callable[[], T]) -> Contender[T]:
 
 
 def check_same(name: str, difference: float, tolerance: float) -> None:
-    """Raise ParityError if ours and the peer compute different results, because their times are then not comparable.
+    """Check that ours and the peer compute the same, because otherwise their times are not comparable.
 
-    difference: the largest difference between the results; NaN is not accepted. tolerance: the largest difference that
-    is accepted.
+    Args:
+        name: The name of the measured quantity, for the message.
+        difference: The largest difference between the results.
+        tolerance: The largest difference that is accepted.
+
+    Raises:
+        ParityError: The difference is larger, or NaN.
     """
     if not difference <= tolerance:
         raise ParityError(
@@ -111,8 +139,10 @@ class Worker(Generic[T]):
     ) -> None:
         """Start the process.
 
-        prepare: a function of a module. The process calls it with the arguments, and it returns the call to be timed.
-        environment: environment variables that are set only in the new process.
+        Args:
+            prepare: A function of a module, which the new process calls. It returns the call to be timed.
+            *arguments: The arguments of `prepare`.
+            environment: Environment variables that are set only in the new process; None for none.
         """
         spawn = multiprocessing.get_context("spawn")
         self._connection, process_end = spawn.Pipe()
@@ -128,7 +158,17 @@ class Worker(Generic[T]):
         process_end.close()
 
     def __call__(self, settle: int) -> tuple[float, T]:
-        """Take a turn. Raise the error of the call, or BackendError if the process has ended."""
+        """Take a turn.
+
+        Args:
+            settle: The number of untimed calls before the timed call.
+
+        Returns:
+            The seconds and the result of the timed call.
+
+        Raises:
+            BackendError: The process has ended. If the call itself fails, its own error is raised.
+        """
         seconds, result = self._request(settle)
         return seconds, result
 
@@ -145,7 +185,11 @@ class Worker(Generic[T]):
         return answer
 
     def check(self) -> None:
-        """Wait until the call is prepared. Raise the error of a failed preparation."""
+        """Wait until the call is prepared. If the preparation failed, its own error is raised.
+
+        Raises:
+            BackendError: The process has ended.
+        """
         self._request(None)
 
     def __enter__(self) -> Worker[T]:

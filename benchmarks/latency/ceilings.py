@@ -25,9 +25,18 @@ COPIED_BYTES = 1 << 28
 def multiply_in_torch(
     precision: Precision, shape: tuple[int, int, int], matrices: int, device: Device, threads: int | None, count: int
 ) -> Callable[[], LatenciesByPattern]:
-    """Prepare products [m,k]·[k,n] of one left matrix with `matrices` right matrices. The sums of int8 are int32.
+    """Prepare products [m,k]·[k,n] of one left matrix with several right matrices. The sums of int8 are int32.
 
-    shape: m, n and k.
+    Args:
+        precision: The precision of the matrices.
+        shape: m, n and k.
+        matrices: The number of right matrices.
+        device: The device, by its name in torch.
+        threads: The threads of torch; None for torch's own choice.
+        count: The number of timed calls, each of which computes the products with all right matrices.
+
+    Returns:
+        The call that times one round.
     """
     import torch
 
@@ -55,7 +64,17 @@ def multiply_in_torch(
 
 
 def copy_in_torch(size: int, device: Device, threads: int | None, count: int) -> Callable[[], LatenciesByPattern]:
-    """Prepare a copy of `size` bytes within the device's memory."""
+    """Prepare a copy within the device's memory.
+
+    Args:
+        size: The number of bytes to copy.
+        device: The device, by its name in torch.
+        threads: The threads of torch; None for torch's own choice.
+        count: The number of timed copies.
+
+    Returns:
+        The call that times one round.
+    """
     import torch
 
     if threads is not None:
@@ -71,10 +90,20 @@ def copy_in_torch(size: int, device: Device, threads: int | None, count: int) ->
 
 
 def product_rate(latencies: LatenciesByPattern, shape: tuple[int, ...], matrices: int = 1) -> float:
-    """Return the floating-point operations per second of timed products. shape: m, n and k."""
+    """Return the floating-point operations per second of timed products.
+
+    Args:
+        latencies: The latencies of `multiply_in_torch`.
+        shape: m, n and k.
+        matrices: The number of right matrices.
+    """
     return 2 * matrices * math.prod(shape) / latencies[BACK_TO_BACK].percentile(50)
 
 
 def copy_rate(latencies: LatenciesByPattern) -> float:
-    """Return the bytes per second, both read and written, of timed copies of COPIED_BYTES."""
+    """Return the bytes per second, both read and written, of timed copies of COPIED_BYTES.
+
+    Args:
+        latencies: The latencies of `copy_in_torch`.
+    """
     return 2 * COPIED_BYTES / latencies[BACK_TO_BACK].percentile(50)

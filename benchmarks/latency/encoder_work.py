@@ -11,9 +11,16 @@ from torch.utils.flop_counter import FlopCounterMode
 def encoder_flops(tower: Tower, full: bool = False) -> int:
     """Count the floating-point operations per view in matrix products, convolutions and attentions.
 
-    A multiply-add counts as 2. full: count every block as if it computed both attentions and the MLP for all tokens.
-    Otherwise count the tower's own operations: in the last block of a ViT, the ordinary attention and the MLP work only
-    on [CLS]. For a ResNet both counts are equal.
+    A multiply-add counts as 2. In the last block of a ViT, the tower's ordinary attention and its MLP work only on
+    [CLS].
+
+    Args:
+        tower: The image tower.
+        full: Whether to count every block as if it computed both attentions and the MLP for all tokens; otherwise the
+            tower's own operations are counted. For a ResNet both counts are equal.
+
+    Returns:
+        The number of operations.
     """
     if not isinstance(tower, VVTower):
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -36,7 +43,11 @@ def encoder_flops(tower: Tower, full: bool = False) -> int:
 
 
 def largest_product(tower: Tower) -> tuple[int, int, int] | None:
-    """Return rows, columns and depth of a ViT's largest product, the first one of an MLP; None for a ResNet."""
+    """Return rows, columns and depth of a ViT's largest product, the first one of an MLP; None for a ResNet.
+
+    Args:
+        tower: The image tower.
+    """
     if not isinstance(tower, VVTower):
         return None
     width: int = tower.blocks[0].mlp.c_fc.in_features

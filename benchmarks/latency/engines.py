@@ -19,7 +19,12 @@ from ..peers.torch_encoder import Device
 
 @dataclass(frozen=True)
 class PrecisionOnBackend:
-    """A precision on a backend, and the names of its peer and its ceilings in the report."""
+    """A precision on a backend, and the names of its peer and its ceilings in the report.
+
+    Attributes:
+        backend: The backend's name.
+        precision: The precision of the engine's graph.
+    """
 
     backend: str
     precision: Precision
@@ -45,7 +50,11 @@ class PrecisionOnBackend:
         return "fp16" if self.precision == "int8" else self.precision
 
     def peer(self, compiled: bool = False) -> str:
-        """Return the name of the same encoder in torch. compiled: whether by torch.compile."""
+        """Return the name of the same encoder in torch.
+
+        Args:
+            compiled: Whether the encoder is compiled by torch.compile.
+        """
         variant = "torch.compile" if compiled else "eager torch"
         return f"{variant} {self.torch_precision}{self._device_suffix}"
 
@@ -70,7 +79,13 @@ class PrecisionOnBackend:
 
 
 def engine_folder(engine: Path | None, backbone: str | None, temporary: Path) -> Path:
-    """Return the named folder, otherwise the shipped engine's folder, or a temporary folder for a named backbone."""
+    """Return the named folder, otherwise the shipped engine's folder, or a temporary folder for a named backbone.
+
+    Args:
+        engine: The folder of --engine, or None.
+        backbone: The name of --backbone, or None.
+        temporary: A folder that is removed after the benchmark.
+    """
     return engine or (SHIPPED if backbone is None else temporary / "engine")
 
 
@@ -84,9 +99,15 @@ def open_or_make_engine(folder: Path, backbone: str | None, precisions: Sequence
         backbone: The name of its backbone; None for the existing engine's backbone, or LARGE_NAME for a new engine.
         precisions: The precisions of a new engine; None for the usual precisions.
 
+    Returns:
+        The description of the engine.
+
     Raises:
-        EngineError: The existing engine has another backbone.
+        EngineError: The existing engine has another backbone or is damaged.
         BackendError: An engine must be made, and a package that this needs is not installed.
+        BackboneError: The backbone of a new engine is unknown or not supported.
+        ParityError: A precision of a new engine is too far from torch.
+        FileError: The folder of a new engine cannot be written.
     """
     if (folder / SPEC_NAME).is_file():
         spec = read_spec(folder)
@@ -110,7 +131,11 @@ def open_or_make_engine(folder: Path, backbone: str | None, precisions: Sequence
 
 
 def nothing_runs(remarks: Sequence[str]) -> BackendError:
-    """Return the error for an engine that does not run here. remarks: why each of its precisions does not run."""
+    """Return the error for an engine that does not run here.
+
+    Args:
+        remarks: Why each of its precisions does not run.
+    """
     return BackendError("; ".join(["no precision of this engine runs on a backend here", *remarks]))
 
 
@@ -123,8 +148,18 @@ def find_precisions_on_backends(
 ) -> list[PrecisionOnBackend]:
     """List every precision on every backend that is installed here and that the engine allows or has a plan for.
 
-    precisions: the precisions to list; None for all precisions of the engine. remarks: gets one line for each precision
-    on a backend that is left out. graph: the engine's graph.
+    Args:
+        folder: The engine's folder.
+        spec: The engine's description.
+        precisions: Only these precisions; None for all precisions of the engine.
+        remarks: Gets one line for each precision on a backend that is left out.
+        graph: The engine's graph.
+
+    Returns:
+        The precisions in the given order, each with its backends.
+
+    Raises:
+        EngineError: The engine has no such graph, or no graph of the precision.
     """
     runnable: list[PrecisionOnBackend] = []
     for precision in precisions or spec.graph(graph).precisions:

@@ -20,7 +20,7 @@ STEPS = ("imports", "opening the engine", "opening the recipe", "first frame")
 
 
 def main() -> None:
-    """Open, inspect and print.
+    """Open an engine and a recipe, inspect a grey frame, and print the seconds of STEPS as JSON.
 
     The argument is JSON with these fields: engine and recipe, which are paths; backend; precision; tower, a file with
     the encoder pickled by torch, which then replaces the graph, or null.
@@ -44,7 +44,22 @@ def main() -> None:
 
 
 def open_engine(*, engine: str, backend: str, precision: Any, tower: str | None, **_: str) -> Engine:
-    """Open the engine, or an engine whose graph is replaced by the pickled tower."""
+    """Open the engine, or an engine whose graph is replaced by the pickled tower.
+
+    Args:
+        engine: The engine's folder.
+        backend: The backend's name, which is not used with a tower.
+        precision: The precision of the graph; a tower is always fp32.
+        tower: A file with the encoder pickled by torch; None for the engine's own graph.
+
+    Returns:
+        The open engine.
+
+    Raises:
+        EngineError: The folder is damaged, or has no graph of the precision or no parity record of the backend.
+        BackendError: The library is missing or cannot open the graph.
+        ParityError: The graph or the plan differs from torch on this machine by more than its precision allows.
+    """
     from goodparts.runtime import Engine
     from goodparts.runtime.engine.spec import read_spec
 

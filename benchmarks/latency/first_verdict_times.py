@@ -58,6 +58,10 @@ def time_first_verdicts(
         spec: The engine's content.
         candidates: Precisions on backends that run here.
         temporary: A folder for recipes and copies of the engine.
+
+    Raises:
+        ParityError: OpenVINO's plan differs from torch by more than its precision allows.
+        BackendError: OpenVINO cannot build the plan.
     """
     bare, planned = (copy_without_plans(folder, temporary / name) for name in ("bare", "planned"))
     starts: dict[str, Callable[[], Seconds]] = {}
@@ -97,7 +101,15 @@ def time_first_verdicts(
 
 
 def save_tower(backbone: str, folder: Path) -> Path:
-    """Pickle a backbone's image tower, as a program in torch would keep it, at the first call. Return the file."""
+    """Pickle a backbone's image tower, as a program in torch would keep it. Only the first call writes the file.
+
+    Args:
+        backbone: `small`, or an open_clip ViT or CLIP ResNet.
+        folder: The folder for the file.
+
+    Returns:
+        The file.
+    """
     path = folder / "tower.pt"
     if not path.exists():
         import torch
@@ -110,7 +122,15 @@ def save_tower(backbone: str, folder: Path) -> Path:
 
 
 def copy_without_plans(folder: Path, target: Path) -> Path:
-    """Copy an engine without its plans and return the copy. Files are linked if the file system supports it."""
+    """Copy an engine without its plans. Files are linked if the file system supports it.
+
+    Args:
+        folder: The engine's folder.
+        target: The folder of the copy, which does not exist yet.
+
+    Returns:
+        The folder of the copy.
+    """
 
     def link_or_copy(source: str, copy: str) -> None:
         try:
@@ -122,10 +142,17 @@ def copy_without_plans(folder: Path, target: Path) -> Path:
 
 
 def start_process(settings: dict[str, str | None], folder: Path) -> Seconds:
-    """Start a process and return its seconds until the verdict. The time in which the process ends does not count.
+    """Start a process and time it until the verdict. The time in which the process ends does not count.
 
-    settings: the argument of first_verdict.py; folder: where the process runs, a folder without other packages. Raise
-    BackendError with the last line of its log if the process fails.
+    Args:
+        settings: The argument of first_verdict.py.
+        folder: The folder in which the process runs, without other packages.
+
+    Returns:
+        The seconds of WHOLE and of each of STEPS.
+
+    Raises:
+        BackendError: The process fails; the message is the last line of its log.
     """
     command = [sys.executable, "-m", "goodparts.benchmarks.latency.first_verdict", json.dumps(settings)]
     start = time.perf_counter()

@@ -157,7 +157,15 @@ def measure(
 
 
 def add_encoder_work(findings: Findings, spec: EngineSpec) -> EncoderWork | None:
-    """Add the row of the encoder's work, which needs the model in torch. Without torch add a remark and return None."""
+    """Add the row of the encoder's work, which needs the model in torch. Without torch, add a remark.
+
+    Args:
+        findings: Gets the row or the remark.
+        spec: The engine's description.
+
+    Returns:
+        The work of the tower per view; None without torch.
+    """
     if not torch_installed():
         findings.remarks.append(WITHOUT_TORCH)
         return None
@@ -177,7 +185,13 @@ def start_contenders(
 ) -> dict[str, Contender[LatenciesByPattern]]:
     """Start the contenders one after another. For a contender that cannot be prepared here, add a remark.
 
-    stack: ends their processes.
+    Args:
+        stack: Ends their processes.
+        findings: Gets the remarks.
+        starts: The functions that start the contenders, by name.
+
+    Returns:
+        The contenders that are prepared, by name.
     """
     contenders: dict[str, Contender[LatenciesByPattern]] = {}
     for name, start in starts.items():
@@ -197,7 +211,14 @@ def start_contenders(
 
 
 def merge_patterns(rounds: list[LatenciesByPattern]) -> LatenciesByPattern:
-    """Merge the rounds of each arrival pattern."""
+    """Merge the rounds of each arrival pattern.
+
+    Args:
+        rounds: The latencies of each round; all rounds have the same patterns.
+
+    Returns:
+        The latencies of all rounds under each pattern.
+    """
     return {pattern: merge_rounds(latencies[pattern] for latencies in rounds) for pattern in rounds[0]}
 
 
@@ -205,8 +226,12 @@ def merge_patterns(rounds: list[LatenciesByPattern]) -> LatenciesByPattern:
 class FrameContenders:
     """The contenders of this benchmark: ours, the peers, single stages, and the machine's ceilings.
 
-    folder, spec: the engine; temporary: a folder for recipes; threads: the largest number of threads, None for the
-    choice of each library; test: the arrival patterns of our detector.
+    Attributes:
+        folder: The engine's folder.
+        spec: The engine's description.
+        temporary: A folder for recipes.
+        threads: The largest number of threads; None for the choice of each library.
+        test: The arrival patterns of our detector.
     """
 
     folder: Path
@@ -216,20 +241,33 @@ class FrameContenders:
     test: LatencyTest
 
     def recipe(self, precision: Precision) -> Path:
-        """Return the file of a recipe for the graph of a precision. The first call makes it."""
+        """Return the file of a recipe for the graph of a precision. The first call makes it.
+
+        Args:
+            precision: A precision of the engine's plain graph.
+        """
         path = self.temporary / f"{precision}.safetensors"
         if not path.exists():
             make_recipe(self.spec.encoder, self.spec.graph_id("plain", precision), SHOTS).save(path)
         return path
 
     def ours(self, candidate: PrecisionOnBackend) -> StartContender:
-        """Return our detector on this precision and backend."""
+        """Return our detector on a precision and backend.
+
+        Args:
+            candidate: The precision on a backend.
+        """
         recipe = self.recipe(candidate.precision)
         arguments = self.folder, recipe, candidate.backend, candidate.precision, self.threads, self.test
         return functools.partial(Worker, inspect_on_backend, *arguments)
 
     def peers(self, ours: Sequence[PrecisionOnBackend], names: Sequence[str]) -> dict[str, StartContender]:
-        """Return the named peers. Peers in torch, one per precision and device, are left out without torch."""
+        """Return the peers by name. Peers in torch, one per precision and device, are left out without torch.
+
+        Args:
+            ours: The precisions on backends that are measured.
+            names: The kinds of peers, which are keys of PEERS.
+        """
         test = LatencyTest((BACK_TO_BACK,), self.test.frames)
         recipe = self.recipe("fp32")
         starts: dict[str, StartContender] = {}
@@ -248,7 +286,12 @@ class FrameContenders:
         return starts
 
     def stages(self, ours: Sequence[PrecisionOnBackend]) -> dict[str, StartContender]:
-        """Return the stages that the detector does not time separately."""
+        """Return the stages that the detector does not time separately, by their keys in frame_report.STAGES.
+
+        Args:
+            ours: The precisions on backends that are measured. The transfer is a stage only if one of them runs on a
+                GPU.
+        """
         starts: dict[str, StartContender] = {
             "decode": functools.partial(Worker, decode_jpeg, CALLS),
             "search": functools.partial(Worker, search_memory, self.spec.encoder, SHOTS, self.threads, CALLS),
@@ -260,7 +303,12 @@ class FrameContenders:
     def ceilings(
         self, ours: Sequence[PrecisionOnBackend], product: tuple[int, int, int] | None
     ) -> dict[str, StartContender]:
-        """Return the machine's ceilings. product: the shape of the encoder's largest product; None to leave it out."""
+        """Return the machine's ceilings by name.
+
+        Args:
+            ours: The precisions on backends that are measured.
+            product: Rows, columns and depth of the encoder's largest product; None to leave it out.
+        """
         starts: dict[str, StartContender] = {}
         for candidate in ours:
             settings = candidate.device, self.threads, CALLS

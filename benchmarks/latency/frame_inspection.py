@@ -35,7 +35,24 @@ JPEG_QUALITY = 90
 def inspect_on_backend(
     folder: Path, recipe: Path, backend: str, precision: Precision, threads: int | None, test: LatencyTest
 ) -> Callable[[], LatenciesByPattern]:
-    """Prepare inspections by the detector with its default settings."""
+    """Prepare inspections by the detector with its default settings.
+
+    Args:
+        folder: The engine's folder.
+        recipe: The recipe file.
+        backend: The backend's name.
+        precision: The precision of the graph.
+        threads: The largest number of threads; None for the choice of the library.
+        test: The arrival patterns.
+
+    Returns:
+        The call that times one round.
+
+    Raises:
+        EngineError: The engine folder is damaged, or does not support the backend with the precision.
+        BackendError: The inference library is missing or fails.
+        ParityError: The graph or the plan differs from torch on this machine by more than its precision allows.
+    """
     return _time_inspections(Detector.open(folder, recipe, backend=backend, precision=precision, threads=threads), test)
 
 
@@ -43,7 +60,23 @@ def inspect_in_torch(
     folder: Path, recipe: Path, precision: Precision, device: Device, compiled: bool, threads: int | None,
     test: LatencyTest,
 ) -> Callable[[], LatenciesByPattern]:  # fmt: skip
-    """Prepare the same inspections with the encoder in torch, with random weights, instead of the graph."""
+    """Prepare the same inspections with the encoder in torch, with random weights, instead of the graph.
+
+    Args:
+        folder: The engine's folder, which tells the backbone.
+        recipe: The recipe file.
+        precision: The precision of weights and arithmetic in torch.
+        device: The device, by its name in torch.
+        compiled: Whether torch.compile compiles the encoder.
+        threads: The largest number of threads of torch and of scoring; None for the choice of each library.
+        test: The arrival patterns.
+
+    Returns:
+        The call that times one round.
+
+    Raises:
+        EngineError: The engine folder is damaged.
+    """
     import torch
 
     from ..backbones import open_backbone
@@ -71,7 +104,14 @@ def _time_inspections(detector: Detector, test: LatencyTest) -> Callable[[], Lat
 
 
 def decode_jpeg(count: int) -> Callable[[], LatenciesByPattern]:
-    """Prepare the decoding of a JPEG, which a camera's frame does not need."""
+    """Prepare the decoding of a JPEG, which a camera's frame does not need.
+
+    Args:
+        count: The number of timed calls.
+
+    Returns:
+        The call that times one round.
+    """
     data = draw_jpeg()
     return time_calls(lambda: decode(data, "frame"), count)
 
@@ -88,7 +128,20 @@ def draw_jpeg() -> bytes:
 
 
 def search_memory(encoder: Encoder, shots: int, threads: int | None, count: int) -> Callable[[], LatenciesByPattern]:
-    """Prepare the search of a view's patches in a memory of `shots` photos, which is most of the stage `score`."""
+    """Prepare the search of a view's patches in a memory, which is most of the stage `score`.
+
+    Args:
+        encoder: The encoder, which gives the numbers of patches and their widths.
+        shots: The number of photos in the memory.
+        threads: The largest number of threads; None for the core's own choice.
+        count: The number of timed calls.
+
+    Returns:
+        The call that times one round.
+
+    Raises:
+        BackendError: The C++ core cannot be loaded.
+    """
     core = native.core()
     if core is None:
         raise BackendError("the search of the memory needs the C++ core, which cannot be loaded: see above")
@@ -107,7 +160,16 @@ def search_memory(encoder: Encoder, shots: int, threads: int | None, count: int)
 
 
 def transfer_in_torch(encoder: Encoder, device: Device, count: int) -> Callable[[], LatenciesByPattern]:
-    """Prepare the transfer of a view to the device and of its features back; for a GPU through pinned memory."""
+    """Prepare the transfer of a view to the device and of its features back; for a GPU through pinned memory.
+
+    Args:
+        encoder: The encoder, which gives the shapes of the view and of the features.
+        device: The device, by its name in torch.
+        count: The number of timed calls.
+
+    Returns:
+        The call that times one round.
+    """
     import torch
 
     is_gpu = device == "cuda"
@@ -130,7 +192,12 @@ def transfer_in_torch(encoder: Encoder, device: Device, count: int) -> Callable[
 
 
 def time_calls(call: Callable[[], object], count: int) -> Callable[[], LatenciesByPattern]:
-    """Return a call that times `count` calls without stages, back to back only."""
+    """Return a call that times one round of calls without stages, back to back only.
+
+    Args:
+        call: The function that is timed.
+        count: The number of timed calls in a round, which follow WARMUP_CALLS untimed calls.
+    """
 
     def call_without_stages() -> StageMilliseconds:
         call()

@@ -23,7 +23,12 @@ MAX_ROWS = 200
 def draw_distributions(distributions: Mapping[str, list[float]]) -> Image.Image:
     """Draw a tick for every frame, a bar from p50 to p90 and a mark at p99 on a logarithmic axis.
 
-    distributions: milliseconds by name. Only the first MAX_ROWS are drawn.
+    Args:
+        distributions: The milliseconds of every frame, by the contender's name. Only the first MAX_ROWS contenders are
+            drawn.
+
+    Returns:
+        The picture, RGB.
     """
     rows = list(distributions.items())[:MAX_ROWS]
     font = ImageFont.load_default(TEXT * SCALE)
@@ -66,19 +71,35 @@ def draw_distributions(distributions: Mapping[str, list[float]]) -> Image.Image:
 
 
 def to_png(picture: Image.Image) -> bytes:
-    """Encode a picture as PNG."""
+    """Encode a picture as PNG.
+
+    Args:
+        picture: The picture, RGB.
+
+    Returns:
+        The bytes of the file.
+    """
     data = io.BytesIO()
     picture.save(data, "PNG")
     return data.getvalue()
 
 
 def span(values: list[float]) -> tuple[float, float]:
-    """Return the ends of the axis: a little beyond the smallest and the largest value, and never equal."""
+    """Return the ends of the axis: a little beyond the smallest and the largest value, and never equal.
+
+    Args:
+        values: The milliseconds of all frames. Values that are not above 0 do not count.
+    """
     positive = [value for value in values if value > 0] or [1.0]
     return min(positive) / 1.15, max(positive) * 1.15
 
 
 def grid(low: float, high: float) -> list[float]:
-    """Return the values of the series 1, 2, 5, 10, 20 … between the ends."""
+    """Return the values of the series 1, 2, 5, 10, 20 … between the ends.
+
+    Args:
+        low: The lower end in milliseconds, above 0.
+        high: The upper end in milliseconds.
+    """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [step * 10.0**power for power in powers for step in (1, 2, 5) if low <= step * 10.0**power <= high]

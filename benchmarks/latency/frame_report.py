@@ -41,8 +41,9 @@ AllLatencies = Mapping[str, LatenciesByPattern]
 class EncoderWork(NamedTuple):
     """The operations of an encoder.
 
-    operations: floating-point operations per view; product: rows, columns and depth of its largest matrix product, None
-    for a ResNet.
+    Attributes:
+        operations: The floating-point operations per view.
+        product: Rows, columns and depth of its largest matrix product; None for a ResNet.
     """
 
     operations: int
@@ -58,7 +59,12 @@ def add_precision_on_backend(
 ) -> None:
     """Add rows and remarks about one of our contenders, compared with its peers.
 
-    work: the encoder's operations, None if they are unknown; weights: bytes of the graph's weights.
+    Args:
+        findings: Gets the rows, the aims and the remarks.
+        latencies: The latencies of all contenders.
+        precision_on_backend: Our contender.
+        work: The encoder's operations; None if they are unknown.
+        weights: The size of the graph's weights in bytes.
     """
     name = str(precision_on_backend)
     ours = latencies[name]
@@ -84,10 +90,16 @@ def add_precision_on_backend(
 
 
 def add_pattern(findings: Findings, name: str, ours: LatenciesByPattern, pattern: ArrivalPattern) -> None:
-    """Add one pattern other than back to back: its percentiles, the missed frames or the pictures per second, and the
-    aim.
+    """Add one pattern other than back to back.
 
-    name: the contender with the latencies `ours`.
+    The rows are its percentiles, and the missed frames at a rate or the pictures per second in batches. The aim is for
+    a rate that the contender keeps up with.
+
+    Args:
+        findings: Gets the rows, the aim and a remark on a contender that does not keep up.
+        name: The contender's name.
+        ours: The contender's latencies.
+        pattern: A pattern other than back to back.
     """
     latencies, name = ours[pattern], f"{name}, {pattern.title}"
     for rank in RANKS:
@@ -107,7 +119,15 @@ def add_pattern(findings: Findings, name: str, ours: LatenciesByPattern, pattern
 def add_ceilings(
     findings: Findings, latencies: AllLatencies, ours: PrecisionOnBackend, work: EncoderWork, weights: int
 ) -> None:
-    """Add rows that compare the encoder with the machine's ceilings. Add nothing if no product was measured."""
+    """Add rows that compare the encoder with the machine's ceilings. Add nothing if no product was measured.
+
+    Args:
+        findings: Gets the rows, the aim and the remarks.
+        latencies: The latencies of all contenders, ceilings included.
+        ours: Our contender.
+        work: The encoder's operations.
+        weights: The size of the graph's weights in bytes.
+    """
     if ours.product not in latencies:
         return
     encode = stage_median(latencies[str(ours)], "encode") / 1e3
@@ -131,7 +151,13 @@ def add_ceilings(
 
 
 def add_all_contenders(findings: Findings, latencies: AllLatencies, ours: Sequence[PrecisionOnBackend]) -> None:
-    """Add the findings on all contenders: single stages, copies, the aims of our fastest contender, and the tables."""
+    """Add the findings on all contenders: single stages, copies, the aims of our fastest contender, and the tables.
+
+    Args:
+        findings: Gets them.
+        latencies: The latencies of all contenders.
+        ours: Our contenders; at least one.
+    """
     for stage, name in STAGES.items():
         if stage in latencies:
             findings.add(name, milliseconds(latencies[stage], 50), "ms")
@@ -150,13 +176,26 @@ def add_all_contenders(findings: Findings, latencies: AllLatencies, ours: Sequen
 
 
 def inspecting(latencies: AllLatencies, ours: Sequence[PrecisionOnBackend]) -> list[str]:
-    """Return the names of the contenders that inspect frames: ours, then the peers."""
+    """Return the names of the contenders that inspect frames: ours, then the peers.
+
+    Args:
+        latencies: The latencies of all contenders.
+        ours: Our contenders.
+    """
     peers = [name for name in latencies if name.startswith(("eager", "torch.compile", "anomalib"))]
     return [*map(str, ours), *peers]
 
 
 def latency_table(latencies: AllLatencies, names: Sequence[str]) -> Table:
-    """Make a table with a row per contender and arrival pattern."""
+    """Make a table with a row per contender and arrival pattern.
+
+    Args:
+        latencies: The latencies of all contenders.
+        names: The contenders that have rows.
+
+    Returns:
+        The table, in milliseconds.
+    """
     rows = [
         (
             name,
@@ -173,7 +212,15 @@ def latency_table(latencies: AllLatencies, names: Sequence[str]) -> Table:
 
 
 def stage_table(latencies: AllLatencies, names: Sequence[str]) -> Table:
-    """Make a table of the stages' medians back to back, with a row per contender that has stages."""
+    """Make a table of the stages' medians back to back, with a row per contender that has stages.
+
+    Args:
+        latencies: The latencies of all contenders.
+        names: The contenders that inspect frames.
+
+    Returns:
+        The table, in milliseconds.
+    """
     staged = [name for name in names if latencies[name][BACK_TO_BACK].stages[0]]
     stages = list(dict.fromkeys(stage for name in staged for stage in latencies[name][BACK_TO_BACK].stages[0]))
     rows = [
@@ -188,7 +235,12 @@ def stage_table(latencies: AllLatencies, names: Sequence[str]) -> Table:
 
 
 def distributions(latencies: AllLatencies, ours: Sequence[PrecisionOnBackend]) -> dict[str, list[float]]:
-    """Return the milliseconds of every frame, by contender and arrival pattern, without the batches."""
+    """Return the milliseconds of every frame, by contender and arrival pattern, without the batches.
+
+    Args:
+        latencies: The latencies of all contenders.
+        ours: Our contenders.
+    """
     return {
         f"{name}, {pattern.title}": [seconds * 1e3 for seconds in of_pattern.seconds]
         for name in inspecting(latencies, ours)
@@ -198,10 +250,21 @@ def distributions(latencies: AllLatencies, ours: Sequence[PrecisionOnBackend]) -
 
 
 def milliseconds(latencies: LatenciesByPattern, rank: float, pattern: ArrivalPattern = BACK_TO_BACK) -> float:
-    """Return a percentile of the latency in milliseconds; rank 100 is the largest."""
+    """Return a percentile of the latency in milliseconds.
+
+    Args:
+        latencies: The latencies of one contender.
+        rank: The percentile, 0 to 100; 100 is the largest latency.
+        pattern: The arrival pattern.
+    """
     return latencies[pattern].percentile(rank) * 1e3
 
 
 def stage_median(latencies: LatenciesByPattern, stage: str) -> float:
-    """Return the median milliseconds of a stage back to back, or 0 if the contender does not have the stage."""
+    """Return the median milliseconds of a stage back to back, or 0 if the contender does not have the stage.
+
+    Args:
+        latencies: The latencies of one contender.
+        stage: The name of a stage, such as "encode".
+    """
     return percentile([stages.get(stage, 0.0) for stages in latencies[BACK_TO_BACK].stages], 50)

@@ -52,12 +52,20 @@ BLOCKS, HEADS = 12, 14
 DEVICE = "cuda"
 TOLERANCE = {"fp16": 1e-3, "bf16": 6e-3, "int8": 6e-3}  # torch rounds the products of fp16 to fp16
 
-TORCH, PRODUCT = "torch matrix product and max", "the product alone"
+TORCH, PRODUCT = "torch matrix product and max", "the product by itself"
 
 
 @dataclass(frozen=True)
 class Search:
-    """Our search and torch's search of one bank. Each call writes the largest products to an array."""
+    """Our search and torch's search of one bank.
+
+    Attributes:
+        ours: Runs our search.
+        peer: Runs torch's product and the maximum.
+        product: Runs torch's product without the maximum.
+        best: The array to which `ours` writes the largest product of every query, float32 [QUERIES].
+        peer_best: The array to which `peer` writes them, [QUERIES].
+    """
 
     ours: Callable[[], None]
     peer: Callable[[], None]
@@ -78,7 +86,12 @@ def measure(*, repeat: int) -> Findings:
 
 
 def steps(cuda: Any, repeat: int) -> Iterator[Callable[[Findings], None]]:
-    """Yield functions that each measure one step and add its rows."""
+    """Yield functions that each measure one step and add its rows to findings.
+
+    Args:
+        cuda: goodparts._native.cuda.
+        repeat: The number of timed rounds.
+    """
     for precision in ("fp16", "bf16", "int8"):
         if precision == "bf16" and torch.cuda.get_device_capability()[0] < 8:
             continue
@@ -92,7 +105,11 @@ def steps(cuda: Any, repeat: int) -> Iterator[Callable[[Findings], None]]:
 
 
 def device_code() -> Any:
-    """Return goodparts._native.cuda. Raise BackendError if it or torch cannot use a GPU."""
+    """Return goodparts._native.cuda.
+
+    Raises:
+        BackendError: The C++ core or torch cannot use a GPU.
+    """
     core = native.core()
     cuda = getattr(core, "cuda", None)
     if cuda is None or not cuda.available():
@@ -104,12 +121,31 @@ def device_code() -> Any:
 
 
 def unit_vectors(rows: int, width: int) -> torch.Tensor:
-    """Draw vectors of length 1 on the device, float32 [rows,width]."""
+    """Draw vectors of length 1 on the device.
+
+    Args:
+        rows: The number of vectors.
+        width: The number of components of each.
+
+    Returns:
+        The vectors, float32 [rows,width].
+    """
     return torch.nn.functional.normalize(torch.randn(rows, width, device=DEVICE), dim=1)
 
 
 def add_search(findings: Findings, cuda: Any, rows: int, precision: str, repeat: int) -> None:
-    """Add rows for the search of one bank. precision: the precision of the bank and of the products."""
+    """Add rows for the search of one bank, in microseconds.
+
+    Args:
+        findings: Gets the rows and the aim.
+        cuda: goodparts._native.cuda.
+        rows: The number of rows of the bank.
+        precision: The precision of the bank and of the products: fp16, bf16 or int8.
+        repeat: The number of timed rounds.
+
+    Raises:
+        ParityError: Our search and torch's find different products.
+    """
     search = prepare_search(cuda, rows, precision)
     calls = {"ours": search.ours, "peer": search.peer, "product": search.product}
     timings = interleave({name: capture(call) for name, call in calls.items()}, repeat, warmup=2, settle=1)
@@ -126,7 +162,16 @@ def add_search(findings: Findings, cuda: Any, rows: int, precision: str, repeat:
 
 
 def prepare_search(cuda: Any, rows: int, precision: str) -> Search:
-    """Prepare our search and torch's of one bank with random rows, in the given precision."""
+    """Prepare our search and torch's of one bank with random rows.
+
+    Args:
+        cuda: goodparts._native.cuda.
+        rows: The number of rows of the bank.
+        precision: The precision of the bank and of the products: fp16, bf16 or int8.
+
+    Returns:
+        The calls and the arrays to which they write.
+    """
     bank_rows, queries = unit_vectors(rows, WIDTH), unit_vectors(QUERIES, WIDTH)
     bank = cuda.Bank(WIDTH, precision)
     bank.append(bank_rows)
@@ -160,7 +205,14 @@ def torch_in_int8(
     """Prepare torch's product with the maximum, and its product without the maximum, in int8.
 
     Queries and rows are scaled one by one beforehand. Some rows are repeated, because torch needs a multiple of 8.
-    best: the array for the largest product of every query.
+
+    Args:
+        queries: The queries, float32 [n,W].
+        rows: The rows of the bank, float32 [m,W].
+        best: The array for the largest product of every query, float32 [n].
+
+    Returns:
+        The two calls.
     """
     rows = torch.cat([rows, rows[: -len(rows) % 8]])
     scales = [vectors.abs().amax(dim=1, keepdim=True) / 127 for vectors in (queries, rows)]
@@ -180,14 +232,22 @@ def torch_in_int8(
 
 
 def random_prompts() -> Floats:
-    """Draw prototypes of length 1, float32 [2,JOINT]."""
+    """Draw a normal and an anomalous prototype.
+
+    Returns:
+        Vectors of length 1, float32 [2,JOINT].
+    """
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((2, JOINT)).astype(np.float32)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def memory_of_four_shots(cuda: Any) -> list[Any]:
-    """Return two banks with the rows of four shots."""
+    """Return two banks with the rows of four shots.
+
+    Args:
+        cuda: goodparts._native.cuda.
+    """
     banks = [cuda.Bank(WIDTH) for _ in range(2)]
     for bank in banks:
         bank.append(unit_vectors(SHOT_ROWS, WIDTH))
@@ -200,7 +260,13 @@ def empty_scores() -> list[torch.Tensor]:
 
 
 def add_scoring(findings: Findings, cuda: Any, repeat: int) -> None:
-    """Add rows for scoring with 4 shots and one view, compared with its search."""
+    """Add rows for scoring with 4 shots and one view, compared with its search, in microseconds.
+
+    Args:
+        findings: Gets the rows and the aim.
+        cuda: goodparts._native.cuda.
+        repeat: The number of timed rounds.
+    """
     banks, out = memory_of_four_shots(cuda), empty_scores()
     patches = GRID[0] * GRID[1]
     global_, local = unit_vectors(1, JOINT).half(), unit_vectors(patches, JOINT).half()[None]
@@ -231,7 +297,13 @@ def add_scoring(findings: Findings, cuda: Any, repeat: int) -> None:
 
 
 def add_resize(findings: Findings, cuda: Any, repeat: int) -> None:
-    """Add a row for resizing a frame that is already on the device, compared with copying the frame there."""
+    """Add a row for resizing a frame that is already on the device, compared with copying the frame there.
+
+    Args:
+        findings: Gets the row, in microseconds.
+        cuda: goodparts._native.cuda.
+        repeat: The number of timed rounds.
+    """
     host = pinned(torch.randint(0, 256, (*FRAME_SIZE, 3), dtype=torch.uint8))
     frame = host.to(DEVICE)
     small = torch.empty(SIDE, SIDE, 3, device=DEVICE, dtype=torch.uint8)
@@ -263,7 +335,13 @@ class Encoder(torch.nn.Module):
         self.project = torch.nn.Linear(WIDTH, JOINT, bias=False)
 
     def forward(self, views: torch.Tensor) -> list[torch.Tensor]:
-        """Return the global features, the local features and the features of two memories."""
+        """Return the global features, the local features and the features of two memories.
+
+        With B views and P patches they are [B,JOINT], [B,P,JOINT] and twice [B,P,WIDTH], of length 1.
+
+        Args:
+            views: The views, uint8 RGB [B,240,240,3].
+        """
         pixels = views.permute(0, 3, 1, 2).to(self.project.weight.dtype) / 255
         tokens = self.patches(pixels).flatten(2).transpose(1, 2)
         memory = []
@@ -275,13 +353,23 @@ class Encoder(torch.nn.Module):
 
 
 def make_encoder() -> Encoder:
-    """Make the encoder on the device, in fp16."""
+    """Make the encoder on the device, in fp16.
+
+    Returns:
+        The encoder in evaluation mode.
+    """
     return Encoder().to(DEVICE, torch.float16).eval()
 
 
 @torch.inference_mode()
 def add_encoder(findings: Findings, batch: int, repeat: int) -> None:
-    """Add a row for the encoder with one batch size."""
+    """Add a row for the encoder with one batch size, in microseconds per view.
+
+    Args:
+        findings: Gets the row.
+        batch: The number of views.
+        repeat: The number of timed rounds.
+    """
     encoder = make_encoder()
     views = torch.randint(0, 256, (batch, SIDE, SIDE, 3), dtype=torch.uint8, device=DEVICE)
     timings = interleave({"ours": capture(lambda: encoder(views))}, repeat, warmup=2, settle=1)
@@ -293,6 +381,11 @@ def add_frame(findings: Findings, cuda: Any, repeat: int) -> None:
     """Add a row for a whole frame, from host memory to scores in host memory, compared with its encoder.
 
     The time includes the waits for the copies.
+
+    Args:
+        findings: Gets the row, in microseconds.
+        cuda: goodparts._native.cuda.
+        repeat: The number of timed rounds.
     """
     encoder, banks, out = make_encoder(), memory_of_four_shots(cuda), empty_scores()
     host = pinned(torch.randint(0, 256, (*FRAME_SIZE, 3), dtype=torch.uint8))
@@ -316,7 +409,11 @@ def add_frame(findings: Findings, cuda: Any, repeat: int) -> None:
 
 
 def pinned(array: torch.Tensor) -> torch.Tensor:
-    """Return a copy of the array in page-locked memory of the host."""
+    """Return a copy of an array in page-locked memory of the host.
+
+    Args:
+        array: The array, in the host's memory.
+    """
     return array.pin_memory()
 
 
@@ -326,7 +423,14 @@ def stream() -> int:
 
 
 def capture(call: Callable[[], None]) -> Contender[None]:
-    """Capture the kernels of a call. A turn of the contender times CALLS replays with events and returns their mean."""
+    """Capture the kernels of a call in a graph.
+
+    Args:
+        call: Launches kernels on torch's current stream, always with the same arrays.
+
+    Returns:
+        A contender, of which a turn times CALLS replays with events and returns their mean in seconds.
+    """
     cuda: Any = torch.cuda  # torch's types are incomplete
     side = cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -353,7 +457,11 @@ def capture(call: Callable[[], None]) -> Contender[None]:
 
 
 def microseconds(timing: Timing[None]) -> float:
-    """Return the median in microseconds."""
+    """Return the median in microseconds.
+
+    Args:
+        timing: The timed calls of one contender.
+    """
     return timing.median * 1e6
 
 
@@ -372,7 +480,14 @@ def gpu_versions() -> dict[str, str]:
 def main() -> int:
     """Measure as `goodparts bench gpu` does, and write the rows with the GPU's name to a JSON file after each step.
 
-    A step that fails does not stop the other steps. Return 1 if a step failed, else 0.
+    A step that fails does not stop the other steps.
+
+    Returns:
+        1 if a step failed, else 0.
+
+    Raises:
+        BackendError: The C++ core or torch cannot use a GPU.
+        FileError: The JSON file cannot be written.
     """
     parser = argparse.ArgumentParser(description=(main.__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, required=True, metavar="FILE")

@@ -88,7 +88,13 @@ def measure(*, backbone: str, precisions: Sequence[Precision] | None, threads: i
 
 
 def report_paced(findings: Findings, name: str, observation: LineObservation) -> None:
-    """Add rows that show whether a line keeps up with its cameras. name: the backbone and the precision."""
+    """Add rows that show whether a line keeps up with its cameras.
+
+    Args:
+        findings: Gets the rows and the aim.
+        name: The backbone and the precision.
+        observation: What was observed of the line.
+    """
     offered = observation.inspected + observation.dropped
     rate = observation.inspected / observation.seconds
     findings.add(
@@ -102,7 +108,14 @@ def report_paced(findings: Findings, name: str, observation: LineObservation) ->
 
 
 def report_memory(findings: Findings, precision: str, observation: LineObservation, frames: int) -> None:
-    """Add rows that show how a line's memory grows and whether the line inspected all frames."""
+    """Add rows that show how a line's memory grows and whether the line inspected all frames.
+
+    Args:
+        findings: Gets the rows, the curve as a table, and the aims.
+        precision: The precision of the engine's graph.
+        observation: What was observed of the line, with at least three points of the memory's curve.
+        frames: The number of frames that all sources delivered.
+    """
     cells = [(str(count), f"{memory:.1f}", f"{seconds:.0f}") for count, memory, seconds in observation.curve]
     findings.tables.append(Table("Resident memory", ("frames", "MiB", "s"), cells, left=()))
     for count, memory, _ in observation.curve:
@@ -120,9 +133,22 @@ def report_memory(findings: Findings, precision: str, observation: LineObservati
 
 
 def write_recipes(folder: Path, precision: Precision, video: Path) -> list[Path]:
-    """Write recipes of two products and return their paths. The recipes are for the graph of this precision.
+    """Write recipes of two products for the graph of a precision.
 
-    The thresholds reject about one frame in fifty of the recording. folder: the engine's folder.
+    The thresholds reject about one frame in fifty of the recording.
+
+    Args:
+        folder: The engine's folder.
+        precision: The precision of the engine's graph.
+        video: The recording. The recipes lie beside it.
+
+    Returns:
+        The files of the recipes.
+
+    Raises:
+        EngineError: The engine is damaged, or has no graph of the precision.
+        BackendError: The inference library is missing or fails.
+        FileError: A recipe cannot be written.
     """
     engine = Engine.open(folder, precision=precision)
     paths = []

@@ -31,9 +31,14 @@ _METRIC = re.compile(r'goodparts_(\w+)\{source="(\d)"(?:,stage="(\w+)",quantile=
 class LineObservation:
     """The observations of a line from outside.
 
-    inspected, dropped: numbers of frames; lines: number of lines of JSON that the line wrote; seconds, cpu: elapsed
-    time and processor time since the first frame, in seconds; p99: milliseconds by stage, the worst of all sources and
-    windows; curve: inspected frames, resident MiB and seconds at each point.
+    Attributes:
+        inspected: The number of inspected frames.
+        dropped: The number of frames that were dropped for a newer frame.
+        lines: The number of lines of JSON that the line wrote.
+        seconds: The elapsed time since the first frame.
+        cpu: The processor time since the first frame, in seconds.
+        p99: The 99th percentile of the latency in milliseconds by stage, the worst of all sources and windows.
+        curve: The inspected frames, the resident MiB and the elapsed seconds at each point.
     """
 
     inspected: int = 0
@@ -55,9 +60,12 @@ def run_line(
         precision: Precision of the engine's graph.
         threads: Threads of the inference library.
         recipes: Recipes that the sources use in turn.
-        video: The recording.
+        video: The recording, an H.264 file.
         policy: "newest" to play the recording in its own time, or "every" to read it as fast as possible.
         every: Frames between two points of the memory's curve; None for no curve.
+
+    Returns:
+        What was observed from outside.
 
     Raises:
         GoodpartsError: The line ended with an error.
@@ -91,7 +99,16 @@ def run_line(
 
 
 def follow(process: subprocess.Popen[bytes], port: int, every: int | None) -> LineObservation:
-    """Read the metrics and the memory of a line until it ends."""
+    """Read the metrics and the memory of a line until it ends.
+
+    Args:
+        process: The line's process.
+        port: The port of its Prometheus page on this machine.
+        every: The number of frames between two points of the memory's curve; None for no curve.
+
+    Returns:
+        What was observed, without the number of lines of JSON.
+    """
     observation, next_point = LineObservation(), 0
     started: tuple[float, float] | None = None
     while process.poll() is None:
@@ -122,23 +139,55 @@ Metrics = dict[tuple[str, str, str], float]
 
 
 def read_metrics(port: int) -> Metrics:
-    """Read the line's numbers from its Prometheus page."""
+    """Read the line's numbers from its Prometheus page.
+
+    Args:
+        port: The port of the page on this machine.
+
+    Returns:
+        The values by metric, source and stage.
+
+    Raises:
+        OSError: The line does not answer, as when it is just starting or ending.
+    """
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         text = answer.read().decode()
     return {(metric, source, stage): float(value) for metric, source, stage, value in _METRIC.findall(text)}
 
 
 def total(numbers: Metrics, metric: str) -> int:
-    """Add up a metric over all sources."""
+    """Add up a metric over all sources.
+
+    Args:
+        numbers: The values of `read_metrics`.
+        metric: The name of the metric, without `goodparts_`.
+
+    Returns:
+        The sum, a number of frames.
+    """
     return int(sum(value for (name, _, _), value in numbers.items() if name == metric))
 
 
 def processor_seconds(pid: int) -> float:
-    """Return the user and system time of all threads of a process so far."""
+    """Return the user and system time in seconds of all threads of a process so far.
+
+    Args:
+        pid: The process's number.
+
+    Raises:
+        OSError: There is no such process.
+    """
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_memory(pid: int) -> float:
-    """Return the resident memory of a process in MiB."""
+    """Return the resident memory of a process in MiB.
+
+    Args:
+        pid: The process's number.
+
+    Raises:
+        OSError: There is no such process.
+    """
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

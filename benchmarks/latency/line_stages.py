@@ -26,7 +26,16 @@ FRAMES = 100
 def time_stages(findings: Findings, folder: Path, recipe: Path, video: Path) -> None:
     """Add a row per stage: decoding, conversion, the stages of the detector, regions, and the pictures of a reject.
 
-    folder: the engine's folder.
+    Args:
+        findings: Gets the rows, in milliseconds of a processor per frame.
+        folder: The engine's folder.
+        recipe: The recipe file.
+        video: The recording, of which the first FRAMES frames are read.
+
+    Raises:
+        EngineError: The engine is damaged.
+        RecipeError: The recipe file is damaged, or does not fit the engine.
+        BackendError: The inference library is missing or fails.
     """
     detector = Detector(Engine.open(folder, threads=1), recipe)
     engine, view = detector.engine, detector.recipe.header.view
@@ -44,7 +53,7 @@ def time_stages(findings: Findings, folder: Path, recipe: Path, video: Path) -> 
         frames = time_stage("decode H.264", lambda frame: frame, islice(container.decode(video=0), FRAMES))
     pixels = time_stage("to RGB", lambda frame: frame.to_ndarray(format="rgb24"), frames)
     views = time_stage("preprocess", lambda rgb: view.cut(rgb, size, 1), pixels)
-    time_stage(f"encode, {engine.precision}, alone", engine.encode, views)
+    time_stage(f"encode, {engine.precision}, by itself", engine.encode, views)
     inspections = [detector.predict(rgb) for rgb in pixels]
     time_stage("regions and JSON", lambda inspection: msgspec.json.encode(as_record(inspection)), inspections)
     time_stage("map", lambda inspection: inspection.map, inspections)

@@ -29,7 +29,7 @@ GRID = 15
 AIM = 2.0
 """The aim for the memory of the process, in GB."""
 TOLERANCE = 1e-6
-PEER = "scikit-learn, AUROC and AUPR alone"
+PEER = "scikit-learn, AUROC and AUPR only"
 
 
 Measurement = tuple[float, float, dict[str, float]]
@@ -37,7 +37,11 @@ Measurement = tuple[float, float, dict[str, float]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add no options: this benchmark has none."""
+    """Add no options: this benchmark has none.
+
+    Args:
+        parser: The benchmark's parser.
+    """
 
 
 def measure() -> Findings:
@@ -58,7 +62,14 @@ def measure() -> Findings:
 
 
 def tally_pixels(images: int) -> Measurement:
-    """Measure PixelTally, and count the share of defective pixels."""
+    """Measure PixelTally, and count the share of defective pixels.
+
+    Args:
+        images: The number of maps.
+
+    Returns:
+        The seconds, the memory, and PixelTally's metrics with the share of defective pixels as "defective".
+    """
     seconds, defective = 0.0, 0
     with PixelTally() as tally:
         for scores, mask in make_maps(images):
@@ -73,7 +84,14 @@ def tally_pixels(images: int) -> Measurement:
 
 
 def run_scikit_learn(images: int) -> Measurement:
-    """Measure the peer."""
+    """Measure the peer.
+
+    Args:
+        images: The number of maps, which are all in memory.
+
+    Returns:
+        The seconds, the memory, and the pixel AUROC and AUPR.
+    """
     maps, masks = map(np.stack, zip(*make_maps(images), strict=True))
     start = time.perf_counter()
     metrics = {
@@ -84,7 +102,14 @@ def run_scikit_learn(images: int) -> Measurement:
 
 
 def make_maps(images: int) -> Iterator[tuple[Map, Flags]]:
-    """Yield maps of smooth noise and their masks. Bad maps, as many as in MVTec AD, are higher in a rectangle."""
+    """Yield maps of smooth noise and their masks. Bad maps, as many as in MVTec AD, are higher in a rectangle.
+
+    Args:
+        images: The number of maps.
+
+    Yields:
+        The map, float32 [400,400], and the mask, bool [400,400].
+    """
     rng = np.random.default_rng(0)
     for number in range(images):
         scores = anomaly_map(rng.random((GRID, GRID), np.float32))
@@ -107,6 +132,14 @@ def peak_memory() -> float:
 
 
 def measure_in_own_process(function: Callable[[int], Measurement], images: int) -> Measurement:
-    """Call a function in a process of its own, so that the measured memory is only the function's."""
+    """Call a function in a process of its own, so that the measured memory is only the function's.
+
+    Args:
+        function: A function of a module, which takes the number of maps.
+        images: The number of maps.
+
+    Returns:
+        What the function returns.
+    """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, (images,))

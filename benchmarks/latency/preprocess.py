@@ -67,9 +67,18 @@ def measure(*, repeat: int) -> Findings:
 
 
 def time_case(size: tuple[int, int], box: Box, repeat: int) -> dict[str, Timing[Array8]]:
-    """Time ours and each installed peer in turn, each in a process of its own. Ours is first in the result.
+    """Time ours and each installed peer in turn, each in a process of its own.
 
-    size: height and width of the frame; box: x, y, width and height of the part that is cut out of it.
+    Args:
+        size: The height and the width of the frame in pixels.
+        box: x, y, width and height of the part that is cut out of it, in pixels.
+        repeat: The number of timed rounds.
+
+    Returns:
+        The timed calls by contender. Ours is the first.
+
+    Raises:
+        BackendError: The C++ core cannot be loaded, or a process ended early.
     """
     with (
         Worker(resize_in_core, size, box) as ours,
@@ -85,13 +94,29 @@ def time_case(size: tuple[int, int], box: Box, repeat: int) -> dict[str, Timing[
 
 
 def cut(frame: Array8, box: Box) -> Array8:
-    """Return the part of the frame in the box (x, y, width, height)."""
+    """Return the part of a frame in a box.
+
+    Args:
+        frame: The frame, uint8 RGB [H,W,3].
+        box: x, y, width and height in pixels.
+    """
     x, y, width, height = box
     return frame[y : y + height, x : x + width]
 
 
 def resize_in_core(size: tuple[int, int], box: Box) -> Call:
-    """Prepare our resampling, on all cores."""
+    """Prepare our resampling, on all cores.
+
+    Args:
+        size: The height and the width of the frame in pixels.
+        box: The part of the frame that is resampled.
+
+    Returns:
+        The call, whose result is uint8 RGB [SIDE,SIDE,3].
+
+    Raises:
+        BackendError: The C++ core cannot be loaded.
+    """
     core = native.core()
     if core is None:
         raise BackendError("bench preprocess measures the C++ core, which cannot be loaded: see above")
@@ -101,13 +126,30 @@ def resize_in_core(size: tuple[int, int], box: Box) -> Call:
 
 
 def resize_in_pillow(size: tuple[int, int], box: Box) -> Call:
-    """Prepare Pillow's resampling, which the package uses without the core, from an image of Pillow's own."""
+    """Prepare Pillow's resampling, which the package uses without the core, from an image of Pillow's own.
+
+    Args:
+        size: The height and the width of the frame in pixels.
+        box: The part of the frame that is resampled.
+
+    Returns:
+        The call, whose result is uint8 RGB [SIDE,SIDE,3].
+    """
     image = Image.fromarray(np.ascontiguousarray(cut(make_frame(size), box)))
     return lambda: np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
 def resize_in_opencv(size: tuple[int, int], box: Box, method: str) -> Call:
-    """Prepare OpenCV's resampling, on all cores. method: AREA or CUBIC."""
+    """Prepare OpenCV's resampling, on all cores.
+
+    Args:
+        size: The height and the width of the frame in pixels.
+        box: The part of the frame that is resampled.
+        method: The filter, AREA or CUBIC.
+
+    Returns:
+        The call, whose result is uint8 RGB [SIDE,SIDE,3].
+    """
     import cv2
 
     pixels, interpolation = cut(make_frame(size), box), getattr(cv2, f"INTER_{method}")
@@ -115,6 +157,14 @@ def resize_in_opencv(size: tuple[int, int], box: Box, method: str) -> Call:
 
 
 def read_in_numpy(size: tuple[int, int], box: Box) -> Call:
-    """Prepare the floor: to read all pixels and find the largest value."""
+    """Prepare the floor: to read all pixels and find the largest value.
+
+    Args:
+        size: The height and the width of the frame in pixels.
+        box: The part of the frame that is read.
+
+    Returns:
+        The call, whose result is the largest value, uint8 [].
+    """
     pixels = cut(make_frame(size), box)
     return lambda: np.asarray(pixels.max())

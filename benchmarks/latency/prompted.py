@@ -71,7 +71,20 @@ def compare(
     frame: Array8,
     repeat: int,
 ) -> None:
-    """Add percentiles of both recipes, and the median of the ratios of frames that were timed one after the other."""
+    """Add percentiles of both recipes, and the median of the ratios of frames that were timed one after the other.
+
+    Args:
+        findings: Gets the rows, in milliseconds, and the aim.
+        folder: The engine's folder.
+        candidate: The precision on a backend.
+        conditions: The inputs of the prompted graph besides the views.
+        frame: The frame, uint8 RGB [H,W,3].
+        repeat: The number of timed pairs.
+
+    Raises:
+        EngineError: The engine does not support the backend with the precision, or has no prompted graph.
+        BackendError: The inference library is missing or fails.
+    """
     engine = Engine.open(folder, backend=candidate.backend, precision=candidate.precision)
     plain = make_recipe(engine.encoder, engine.graph_id(), SHOTS)
     prompted = conditioned(plain, engine.graph_id(conditions), conditions)
@@ -89,11 +102,25 @@ def compare(
 
 
 def inspect(detector: Detector, frame: Array8) -> Floats:
-    """Inspect a frame and return its map."""
+    """Inspect a frame.
+
+    Args:
+        detector: The detector with the product's recipe.
+        frame: The frame, uint8 RGB [H,W,3].
+
+    Returns:
+        Its map, float32 [400,400].
+    """
     return detector.predict(frame).map
 
 
 def conditioned(recipe: Recipe, graph: str, conditions: Conditions) -> Recipe:
-    """Return the recipe as AnoPLe would make it, for the prompted graph with this id."""
+    """Return the recipe as AnoPLe would make it, for the prompted graph with this id.
+
+    Args:
+        recipe: A PromptAD recipe for the plain graph.
+        graph: The id of the prompted graph.
+        conditions: The inputs of the prompted graph besides the views.
+    """
     header = msgspec.structs.replace(recipe.header, version=PROMPTED_VERSION, method="anople", graph=graph)
     return dataclasses.replace(recipe, header=header, conditions=conditions)

@@ -15,9 +15,15 @@ LOOP = 120
 
 
 def record(path: Path, size: tuple[int, int], frames: int) -> Path:
-    """Write a recording and return its path. LOOP frames are encoded once and repeated.
+    """Write a recording. LOOP frames are encoded once and repeated.
 
-    size: width and height in pixels; frames: number of frames.
+    Args:
+        path: The file to write, as in large.mp4.
+        size: The width and the height in pixels.
+        frames: The number of frames.
+
+    Returns:
+        The file.
     """
     part = DrawnProduct("gear", 1).photo(1, None, size=size[::-1]).image
     rng = np.random.default_rng(0)
@@ -48,7 +54,12 @@ def record(path: Path, size: tuple[int, int], frames: int) -> Path:
 
 
 def read_frames(video: Path, count: int) -> list[Array8]:
-    """Return the first `count` pictures of a recording, or all if it has fewer; each is uint8 RGB [H,W,3]."""
+    """Return the first pictures of a recording, or all if it has fewer; each is uint8 RGB [H,W,3].
+
+    Args:
+        video: The file of the recording.
+        count: The number of pictures.
+    """
     with av.open(str(video)) as container:
         return [
             frame.to_ndarray(format="rgb24") for _, frame in zip(range(count), container.decode(video=0), strict=False)

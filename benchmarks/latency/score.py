@@ -58,7 +58,16 @@ def measure(*, backbone: str, repeat: int) -> Findings:
 
 
 def time_on_one_core(features: Features, learned: Learned, repeat: int) -> tuple[float, float]:
-    """Return the median milliseconds of the whole scoring, and of its search."""
+    """Return the median milliseconds of the whole scoring, and of its search.
+
+    Args:
+        features: The features of one view.
+        learned: What scoring needs of a recipe.
+        repeat: The number of timed rounds.
+
+    Raises:
+        BackendError: The C++ core cannot be loaded.
+    """
     core = native.core()
     if core is None:
         raise BackendError("bench score measures the C++ core, which cannot be loaded: see above")
@@ -80,7 +89,16 @@ def time_on_one_core(features: Features, learned: Learned, repeat: int) -> tuple
 
 
 def time_map(grid: Floats, repeat: int) -> tuple[float, float]:
-    """Return the median milliseconds of our anomaly map and of the peer's. The two maps must agree."""
+    """Return the median milliseconds of our anomaly map and of the peer's.
+
+    Args:
+        grid: The patches' scores, float32 [h,w].
+        repeat: The number of timed rounds.
+
+    Raises:
+        ParityError: The two maps differ.
+        BackendError: A process ended early.
+    """
     with Worker(map_in_numpy, grid) as ours, Worker(map_in_torch_and_scipy, grid) as peer:
         timings = interleave({"ours": ours, "peer": peer}, repeat, warmup=3, settle=1, rest=REST)
     difference = float(np.abs(timings["ours"].results[0] - timings["peer"].results[0]).max())
@@ -89,23 +107,53 @@ def time_map(grid: Floats, repeat: int) -> tuple[float, float]:
 
 
 def score_in_core(features: Features, learned: Learned) -> Callable[[], Floats]:
-    """Prepare our scoring, as the detector does it. The call returns the image scores."""
+    """Prepare our scoring, as the detector does it.
+
+    Args:
+        features: The features of one view.
+        learned: What scoring needs of a recipe.
+
+    Returns:
+        The call, whose result is the image score, float32 [1].
+    """
     scorer = Scorer(learned, features.grid)
     return lambda: scorer(features).image
 
 
 def score_in_numpy(features: Features, learned: Learned) -> Callable[[], Floats]:
-    """Prepare the readable definition in numpy, with numpy's own number of threads."""
+    """Prepare the readable definition in numpy, with numpy's own number of threads.
+
+    Args:
+        features: The features of one view.
+        learned: What scoring needs of a recipe.
+
+    Returns:
+        The call, whose result is the image score, float32 [1].
+    """
     return lambda: score(features, learned).image
 
 
 def map_in_numpy(grid: Floats) -> Callable[[], Floats]:
-    """Prepare our map: from [h,w] to [400,400] in two matrix products."""
+    """Prepare our map, in two matrix products.
+
+    Args:
+        grid: The patches' scores, float32 [h,w].
+
+    Returns:
+        The call, whose result is the map, float32 [400,400].
+    """
     return lambda: anomaly_map(grid)
 
 
 def map_in_torch_and_scipy(grid: Floats) -> Callable[[], Floats]:
-    """Prepare the map of the released code: bilinear interpolation in torch, then scipy's Gaussian."""
+    """Prepare the map of the released code: bilinear interpolation in torch, then scipy's Gaussian.
+
+    Args:
+        grid: The patches' scores, float32 [h,w].
+
+    Returns:
+        The call, whose result is the map, float32 [400,400].
+    """
     import torch
     from scipy.ndimage import gaussian_filter
 

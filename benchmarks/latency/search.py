@@ -52,7 +52,19 @@ def measure(*, repeat: int) -> Findings:
 
 
 def compare(findings: Findings, precision: BankPrecision, rows: int, tolerance: float, repeat: int) -> None:
-    """Add a row for each peer, and a row for the rate."""
+    """Add a row for each peer, in milliseconds, and a row for the rate.
+
+    Args:
+        findings: Gets the rows and the aim.
+        precision: The precision of the bank.
+        rows: The number of rows of the bank.
+        tolerance: The accepted difference of a largest product from the one in float32.
+        repeat: The number of timed rounds.
+
+    Raises:
+        ParityError: Ours or a peer finds other products.
+        BackendError: The C++ core cannot be loaded, or a process ended early.
+    """
     peers: dict[str, Callable[..., Callable[[], Matches]]] = {f"torch {precision}": search_in_torch}
     if precision == "fp32":
         peers["numpy"] = search_in_numpy
@@ -77,7 +89,16 @@ def compare(findings: Findings, precision: BankPrecision, rows: int, tolerance: 
 
 
 def compare_recall(findings: Findings, precision: BankPrecision, repeat: int) -> None:
-    """Add a row for a large bank in cells, compared with the whole bank, and a row for the share of best rows found."""
+    """Add a row for a large bank in cells, compared with the whole bank, and a row for the share of best rows found.
+
+    Args:
+        findings: Gets the rows.
+        precision: The precision of the bank.
+        repeat: The number of timed rounds.
+
+    Raises:
+        BackendError: The C++ core cannot be loaded, or a process ended early.
+    """
     with ExitStack() as stack:
         cells = stack.enter_context(Worker(search_in_cells, precision, RECALL))
         whole = stack.enter_context(Worker(search_in_cells, precision, 1.0))
@@ -93,6 +114,16 @@ def search_in_cells(precision: BankPrecision, recall: float) -> Callable[[], Mat
     """Prepare our search of clustered vectors; the patches of one product are clustered too.
 
     The queries differ from the vectors by which the number of cells was chosen for the recall.
+
+    Args:
+        precision: The precision of the bank.
+        recall: The share of queries whose best row should be found, above 0 and up to 1; 1 searches the whole bank.
+
+    Returns:
+        The call that searches.
+
+    Raises:
+        BackendError: The C++ core cannot be loaded.
     """
     rng = np.random.default_rng(0)
     centres = unit_vectors(rng, CLUSTERS, WIDTH)
@@ -110,7 +141,17 @@ def search_in_cells(precision: BankPrecision, recall: float) -> Callable[[], Mat
 
 
 def make_bank(precision: BankPrecision) -> Any:
-    """Make an empty bank of the C++ core. Raise BackendError if the core cannot be loaded."""
+    """Make an empty bank of the C++ core.
+
+    Args:
+        precision: The precision of the bank.
+
+    Returns:
+        The bank, for rows of width WIDTH.
+
+    Raises:
+        BackendError: The C++ core cannot be loaded.
+    """
     core = native.core()
     if core is None:
         raise BackendError("bench search measures the C++ core, which cannot be loaded: see above")
@@ -118,20 +159,39 @@ def make_bank(precision: BankPrecision) -> Any:
 
 
 def draw_vectors(rows: int) -> tuple[Floats, Floats]:
-    """Return queries [225,896] and a bank [rows,896] of random unit vectors."""
+    """Return queries [225,896] and a bank [rows,896] of random unit vectors, float32.
+
+    Args:
+        rows: The number of rows of the bank. It is also the seed.
+    """
     rng = np.random.default_rng(rows)
     return unit_vectors(rng, QUERIES, WIDTH), unit_vectors(rng, rows, WIDTH)
 
 
 def best_product(rows: int) -> Floats:
-    """Return the largest inner product of every query, computed in float32."""
+    """Return the largest inner product of every query, computed in float32.
+
+    Args:
+        rows: The number of rows of the bank.
+    """
     queries, bank = draw_vectors(rows)
     best: Floats = (queries @ bank.T).max(axis=1)
     return best
 
 
 def search_in_core(rows: int, precision: BankPrecision) -> Callable[[], Matches]:
-    """Prepare our search."""
+    """Prepare our search.
+
+    Args:
+        rows: The number of rows of the bank.
+        precision: The precision of the bank.
+
+    Returns:
+        The call that searches.
+
+    Raises:
+        BackendError: The C++ core cannot be loaded.
+    """
     queries, vectors = draw_vectors(rows)
     bank = make_bank(precision)
     bank.append(vectors)
@@ -140,7 +200,15 @@ def search_in_core(rows: int, precision: BankPrecision) -> Callable[[], Matches]
 
 
 def search_in_numpy(rows: int, precision: BankPrecision) -> Callable[[], Matches]:
-    """Prepare a BLAS product and two passes over the matrix."""
+    """Prepare a BLAS product and two passes over the matrix.
+
+    Args:
+        rows: The number of rows of the bank.
+        precision: Not used: numpy computes in fp32.
+
+    Returns:
+        The call that searches.
+    """
     del precision
     queries, bank = draw_vectors(rows)
 
@@ -152,7 +220,15 @@ def search_in_numpy(rows: int, precision: BankPrecision) -> Callable[[], Matches
 
 
 def search_in_torch(rows: int, precision: BankPrecision) -> Callable[[], Matches]:
-    """Prepare the product in the bank's precision and `max`. In int8, every query and every row has a scale."""
+    """Prepare the product in the bank's precision and `max`. In int8, every query and every row has a scale.
+
+    Args:
+        rows: The number of rows of the bank.
+        precision: The precision of the product.
+
+    Returns:
+        The call that searches.
+    """
     import torch
 
     queries, bank = (torch.from_numpy(vectors) for vectors in draw_vectors(rows))
@@ -179,7 +255,15 @@ def search_in_torch(rows: int, precision: BankPrecision) -> Callable[[], Matches
 
 
 def search_in_faiss(rows: int, precision: BankPrecision) -> Callable[[], Matches]:
-    """Prepare faiss's IndexFlatIP, which is exact."""
+    """Prepare faiss's IndexFlatIP, which is exact.
+
+    Args:
+        rows: The number of rows of the bank.
+        precision: Not used: faiss computes in fp32.
+
+    Returns:
+        The call that searches.
+    """
     del precision
     import faiss
 

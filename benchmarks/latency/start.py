@@ -78,7 +78,16 @@ def measure(
 
 
 def run_python(code: str, folder: Path, *arguments: str) -> str:
-    """Run code in a new interpreter in `folder`, where there are no other packages, and return its output."""
+    """Run code in a new interpreter.
+
+    Args:
+        code: The program's source.
+        folder: The folder in which it runs, without other packages.
+        *arguments: The program's arguments.
+
+    Returns:
+        The program's output.
+    """
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=folder, check=True, capture_output=True, text=True
     )
@@ -86,7 +95,13 @@ def run_python(code: str, folder: Path, *arguments: str) -> str:
 
 
 def time_imports(findings: Findings, repeat: int, folder: Path) -> None:
-    """Add rows with the seconds of whole processes that only import."""
+    """Add rows with the seconds of whole processes that only import.
+
+    Args:
+        findings: Gets the rows and the aim.
+        repeat: The number of timed rounds.
+        folder: The folder in which the processes run, without other packages.
+    """
     code = {"bare": "pass", "ours": "import goodparts.runtime"}
     if torch_installed():
         code["torch"] = "import torch"
@@ -103,7 +118,13 @@ def time_imports(findings: Findings, repeat: int, folder: Path) -> None:
 def time_recipes(findings: Findings, repeat: int, engine: Engine, folder: Path) -> None:
     """Add rows with the milliseconds of opening a recipe and of changing the product.
 
-    Two products take turns, so that every change is to another product. folder: for the files of the recipes.
+    Two products take turns, so that every change is to another product.
+
+    Args:
+        findings: Gets the rows and the aims.
+        repeat: The number of processes that open a recipe, and a tenth of the number of rounds inside this process.
+        engine: The engine that the products are for.
+        folder: A folder for the files of the recipes.
     """
     recipes = [make_recipe(engine.encoder, engine.graph_id(), SHOTS, seed) for seed in range(2)]
     paths = [folder / f"{seed}.safetensors" for seed in range(2)]
@@ -134,13 +155,26 @@ def time_recipes(findings: Findings, repeat: int, engine: Engine, folder: Path) 
 
 
 def change_product(detector: Detector, products: Sequence[Recipe] | Sequence[Path]) -> Callable[[], None]:
-    """Return a call that changes to the next product, and from the last to the first."""
+    """Return a call that changes to the next product, and from the last to the first.
+
+    Args:
+        detector: The detector whose product changes.
+        products: The recipes, or the recipe files.
+    """
     turns: Iterator[Recipe | Path] = itertools.cycle(products)
     return lambda: detector.use(next(turns))
 
 
 def load_in_torch(recipe: Recipe, folder: Path) -> Callable[[], object]:
-    """Save a recipe's arrays with torch, and return the call that loads them."""
+    """Save a recipe's arrays with torch.
+
+    Args:
+        recipe: The recipe, whose prompts, banks and shots are saved.
+        folder: The folder for the file, recipe.pt.
+
+    Returns:
+        The call that loads them.
+    """
     import torch
 
     checkpoint = folder / "recipe.pt"

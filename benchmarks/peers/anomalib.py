@@ -36,7 +36,11 @@ SCRIPT = Path(__file__).with_name("anomalib_script.py")
 
 
 def title(model: str) -> str:
-    """Return the name of a model in a report."""
+    """Return the name of a model in a report.
+
+    Args:
+        model: One of MODELS or SMALL_MODELS.
+    """
     return f"anomalib {model}, random weights"
 
 
@@ -44,13 +48,22 @@ class AnomalibPeer:
     """One of MODELS or SMALL_MODELS with random weights and a few shots, which inspects frames back to back.
 
     It is a contender, as timing.Worker is.
+
+    Attributes:
+        ran: The versions and threads that run the model, and the number of frames of a round. `check` sets it.
     """
 
     def __init__(self, model: str, shots: int, threads: int | None, python: Path | None = None) -> None:
         """Start the process.
 
-        python: the Python of the environment; None for our environment, which is made if it does not exist. Raise
-        BackendError if it cannot be made.
+        Args:
+            model: One of MODELS or SMALL_MODELS.
+            shots: The number of pictures that the model learns from.
+            threads: The threads of torch; None for torch's own choice.
+            python: The Python of the environment; None for our environment, which is made if it does not exist.
+
+        Raises:
+            BackendError: The environment cannot be made.
         """
         self._model = model
         self.ran = "not prepared yet"  # check() replaces this with versions and threads
@@ -65,12 +78,26 @@ class AnomalibPeer:
         )  # fmt: skip
 
     def check(self) -> None:
-        """Wait until the model is prepared, which can take some minutes. Raise BackendError if it does not run."""
+        """Wait until the model is prepared, which can take some minutes.
+
+        Raises:
+            BackendError: The model does not run, or the process has ended.
+        """
         log.info("preparing anomalib %s", self._model)
         self.ran = f"{self._read()['ran']}; {FRAMES} frames a round"
 
     def __call__(self, settle: int) -> tuple[float, LatenciesByPattern]:
-        """Take a turn. The script makes the untimed calls itself."""
+        """Take a turn.
+
+        Args:
+            settle: Not used, because the script makes the untimed calls itself.
+
+        Returns:
+            The sum of the seconds of all timed frames, and the latency of each of them back to back.
+
+        Raises:
+            BackendError: The model does not run, or the process has ended.
+        """
         del settle
         try:
             assert self._process.stdin is not None
@@ -114,7 +141,11 @@ class AnomalibPeer:
 def environment(folder: Path | None = None) -> Path:
     """Return the Python of the environment. Make the environment first if it does not exist or is incomplete.
 
-    folder: the environment's folder; None for ours in the user's cache. Raise BackendError if it cannot be made.
+    Args:
+        folder: The environment's folder; None for ours in the user's cache.
+
+    Raises:
+        BackendError: The environment cannot be made.
     """
     folder = folder or cache_folder() / "peers" / "anomalib"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

@@ -57,7 +57,17 @@ def main() -> None:
 
 
 def open_network(settings: dict[str, Any]) -> Any:
-    """Make a PatchCore with the weights and an empty memory."""
+    """Make a PatchCore with the weights and an empty memory.
+
+    Args:
+        settings: The JSON argument of this script; `layers`, `network` and `weights` are read.
+
+    Returns:
+        The network, whose feature extractor is in evaluation mode.
+
+    Raises:
+        ValueError: The file lacks weights of the network.
+    """
     network = PatchcoreModel(settings["layers"], settings["network"], pre_trained=False)
     trunk = network.feature_extractor.feature_extractor
     missing, _ = trunk.load_state_dict(load_file(settings["weights"]), strict=False)
@@ -68,18 +78,39 @@ def open_network(settings: dict[str, Any]) -> Any:
 
 
 def read_bytes(path: str) -> torch.Tensor:
-    """Read a photo, uint8 RGB [H,W,3]."""
+    """Read a photo.
+
+    Args:
+        path: The photo's file.
+
+    Returns:
+        The photo, uint8 RGB [H,W,3].
+    """
     with Image.open(path) as image:
         return torch.from_numpy(np.asarray(image.convert("RGB")).copy())
 
 
 def to_floats(picture: torch.Tensor) -> torch.Tensor:
-    """Convert uint8 [H,W,3] to float [1,3,H,W] from 0 to 1."""
+    """Convert a photo to the input of the preprocessing.
+
+    Args:
+        picture: The photo, uint8 RGB [H,W,3].
+
+    Returns:
+        The photo, float32 [1,3,H,W], from 0 to 1.
+    """
     return picture.permute(2, 0, 1)[None].float() / 255
 
 
 def read(path: str) -> torch.Tensor:
-    """Read a photo, float [1,3,H,W] from 0 to 1."""
+    """Read a photo as the input of the preprocessing.
+
+    Args:
+        path: The photo's file.
+
+    Returns:
+        The photo, float32 RGB [1,3,H,W], from 0 to 1.
+    """
     return to_floats(read_bytes(path))
 
 

@@ -34,7 +34,13 @@ def main() -> None:
 
 
 def time_frames(inspect: Any, warmup: int, frames: int) -> list[float]:
-    """Return the seconds of each of `frames` calls, which follow `warmup` untimed calls."""
+    """Return the seconds of each timed call.
+
+    Args:
+        inspect: Inspects one frame; takes no arguments.
+        warmup: The number of untimed calls at the start.
+        frames: The number of timed calls.
+    """
     for _ in range(warmup):
         inspect()
     seconds: list[float] = []
@@ -46,7 +52,15 @@ def time_frames(inspect: Any, warmup: int, frames: int) -> list[float]:
 
 
 def prepare(*, model: str, shots: int, threads: int | None, height: int, width: int, **_: int) -> tuple[Any, str]:
-    """Return the call that inspects one frame, and the versions and threads that run it."""
+    """Return the call that inspects one frame, and the versions and threads that run it.
+
+    Args:
+        model: "WinCLIP", "PatchCore" or "PatchCore MobileNetV2".
+        shots: The number of pictures of noise to learn from.
+        threads: The threads of torch; None for torch's own choice.
+        height: The height of a frame in pixels.
+        width: The width of a frame in pixels.
+    """
     from importlib.metadata import version
 
     import torch
@@ -77,7 +91,11 @@ def prepare(*, model: str, shots: int, threads: int | None, height: int, width: 
 
 
 def make_winclip() -> tuple[Any, Any]:
-    """Make a WinCLIP with random weights, and its preprocessing."""
+    """Make a WinCLIP with random weights.
+
+    Returns:
+        The network, and its preprocessing of pictures, float32 [n,3,H,W] from 0 to 1.
+    """
     from anomalib.models import WinClip
     from anomalib.models.image.winclip import torch_model
 
@@ -86,7 +104,11 @@ def make_winclip() -> tuple[Any, Any]:
 
 
 def make_patchcore() -> tuple[Any, Any]:
-    """Make a PatchCore with random weights, and its preprocessing."""
+    """Make a PatchCore with random weights.
+
+    Returns:
+        The network, and its preprocessing of pictures, float32 [n,3,H,W] from 0 to 1.
+    """
     from anomalib.models import Patchcore
     from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 
@@ -95,7 +117,11 @@ def make_patchcore() -> tuple[Any, Any]:
 
 
 def make_small_patchcore() -> tuple[Any, Any]:
-    """Make a PatchCore with the network of the backbone `small`, its taps and its image size."""
+    """Make a PatchCore with the network of the backbone `small`, its taps and its image size.
+
+    Returns:
+        The network with random weights, and its preprocessing of pictures, float32 [n,3,H,W] from 0 to 1.
+    """
     from anomalib.models import Patchcore
     from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 
@@ -104,7 +130,13 @@ def make_small_patchcore() -> tuple[Any, Any]:
 
 
 def learn(network: Any, model: str, pictures: Any) -> None:
-    """Give WinCLIP its reference pictures, or PatchCore its memory, with the default coreset of a tenth."""
+    """Give WinCLIP its reference pictures, or PatchCore its memory, with the default coreset of a tenth.
+
+    Args:
+        network: The network, which learns in place.
+        model: "WinCLIP", or another name for a PatchCore.
+        pictures: Preprocessed pictures, float32 [shots,3,S,S].
+    """
     if model == "WinCLIP":
         network.setup("part", pictures)
         return

@@ -12,7 +12,15 @@ from pathlib import Path
 
 
 def main(config: Path, weights: Path, inputs: Path, out: Path) -> None:
-    """Compute with WinCLIP and write the results to `out`."""
+    """Compute with WinCLIP and write the results.
+
+    Args:
+        config: An open_clip configuration, a JSON file.
+        weights: The weights of that model, a file of safetensors.
+        inputs: An .npz file with `pictures`, preprocessed float32 [n,3,S,S], of which the first is the query and the
+            others are good, and `prototypes`, float32 [2,D].
+        out: The .npz file to write.
+    """
     import numpy as np
     import open_clip
     import torch

@@ -36,12 +36,20 @@ SHOTS, EXPLAINED = 2, 0.99
 
 
 def open_network() -> Backbone:
-    """Open the network with seeded random weights."""
+    """Open the network with seeded random weights.
+
+    Returns:
+        The backbone, for pictures with a side of SIZE pixels.
+    """
     return Backbone.open(NETWORK, pretrained=RANDOM, image_size=SIZE)
 
 
 def draw_pictures() -> tuple[list[Array8], list[Array8]]:
-    """Draw SHOTS good square pictures to learn from, and a good and a bad one to test with."""
+    """Draw pictures to learn from and to test with.
+
+    Returns:
+        SHOTS good pictures; and a good and a bad picture. Each is a square, uint8 RGB [260,260,3].
+    """
     line = DrawnProduct("gear", seed=5)
     pictures = [line.photo(index, size=PICTURE_SIZE).image for index in range(SHOTS + 1)]
     pictures.append(line.photo(9, "scratch", size=PICTURE_SIZE).image)
@@ -50,12 +58,26 @@ def draw_pictures() -> tuple[list[Array8], list[Array8]]:
 
 
 def encode(backbone: Backbone, pictures: list[Array8]) -> Features:
-    """Encode pictures as goodparts does."""
+    """Encode pictures as goodparts does.
+
+    Args:
+        backbone: The backbone of `open_network`.
+        pictures: Square pictures, uint8 RGB [H,W,3] each.
+
+    Returns:
+        The features of all pictures, one view for each.
+    """
     return backbone.encode(np.concatenate([View().cut(picture, SIZE) for picture in pictures]))
 
 
 def run_anomalydino(folder: Path, dinov2: Path, backbone: Backbone) -> tuple[Any, Any]:
-    """Return image scores [2] and patch distances [2,15,15] of AnomalyDINO's released code."""
+    """Return image scores [2] and patch distances [2,15,15] of AnomalyDINO's released code.
+
+    Args:
+        folder: A checkout of dammsi/AnomalyDINO.
+        dinov2: A checkout of facebookresearch/dinov2.
+        backbone: The backbone whose weights the released code gets.
+    """
     sys.path[:0] = [str(folder), str(dinov2)]
     model = importlib.import_module("dinov2.models.vision_transformer").vit_small(
         patch_size=14, img_size=SIZE, init_values=1.0, block_chunks=0
@@ -82,7 +104,12 @@ def run_anomalydino(folder: Path, dinov2: Path, backbone: Backbone) -> tuple[Any
 
 
 def run_subspacead(folder: Path, backbone: Backbone) -> tuple[Any, int]:
-    """Return patch scores [2,15,15] of SubspaceAD's released code, and the number of components."""
+    """Return patch scores [2,15,15] of SubspaceAD's released code, and the number of components.
+
+    Args:
+        folder: A checkout of CLendering/SubspaceAD.
+        backbone: The backbone whose features the released code gets.
+    """
     sys.path.insert(0, str(folder / "src"))
     shots, tests = (encode(backbone, pictures).memory[0] for pictures in draw_pictures())
     width = shots.shape[-1]

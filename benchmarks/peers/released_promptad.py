@@ -40,8 +40,13 @@ class ReleasedLoop:
     ) -> None:
         """Prepare a training.
 
-        level: image or pixel; product: its name in words; views: the shots, uint8 RGB [n,S,S,3]; prompts: the prompts
-        to start from, which are trained in place.
+        Args:
+            backbone: The backbone, whose towers stay frozen.
+            level: The level whose prompts are trained.
+            product: The product in words.
+            views: The shots, uint8 RGB [n,S,S,3].
+            prompts: The prompts to start from, which are trained in place.
+            settings: The settings of the method, of which the optimiser's, the prompts' lengths and λ are used.
         """
         self._backbone, self._level, self._prompts, self._settings = backbone, level, prompts, settings
         self._views = torch.from_numpy(views).to(backbone.device)
@@ -87,7 +92,11 @@ class ReleasedLoop:
         return at_ends
 
     def step(self) -> list[float]:
-        """Take a step. Return the losses before it: contrastive, margin, and alignment without its weight λ."""
+        """Take a step.
+
+        Returns:
+            The losses before the step: contrastive, margin, and alignment without its weight λ.
+        """
         self._optimiser.zero_grad()
         prefix, suffix = self._prompts.normal_ctx, self._prompts.abnormal_ctx
         normal = self._encode(self._normal, prefix)

@@ -23,10 +23,20 @@ class TorchSession:
     """An image tower in torch that replaces an engine's graph.
 
     Weights and arithmetic have the given precision. The outputs are float32 in the host's memory.
+
+    Attributes:
+        description: The version of torch, the mode, the device and the precision.
     """
 
     def __init__(self, tower: Any, precision: Precision, device: Device = "cpu", compiled: bool = False) -> None:
-        """Prepare the tower. compiled: compile it now with torch.compile, so that errors occur before the timing."""
+        """Prepare the tower.
+
+        Args:
+            tower: The image tower of a backbone, which is moved to the device in place.
+            precision: The precision of weights and arithmetic.
+            device: The device, by its name in torch.
+            compiled: Whether to compile the tower now with torch.compile, so that errors occur before the timing.
+        """
         import torch
 
         self._torch, self._device = torch, device
@@ -38,14 +48,26 @@ class TorchSession:
         self.description = f"torch {torch.__version__} {mode} {device} {precision}"
 
     def run(self, views: Array8, conditions: Conditions | None = None) -> Outputs:  # noqa: ARG002
-        """Encode views, uint8 RGB [n,S,S,3]. Conditions are not used."""
+        """Encode views.
+
+        Args:
+            views: The views, uint8 RGB [n,S,S,3].
+            conditions: Not used.
+
+        Returns:
+            The outputs by name, float32.
+        """
         with self._torch.inference_mode():
             outputs = self._tower(self._torch.from_numpy(views).to(self._device))
             return name_outputs([output.float().contiguous().cpu().numpy() for output in outputs])
 
 
 def torch_type(precision: Precision) -> Any:
-    """Return the type of torch's tensors in a precision."""
+    """Return the type of torch's tensors in a precision.
+
+    Args:
+        precision: fp32, fp16, bf16 or int8.
+    """
     import torch
 
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.int8}[precision]

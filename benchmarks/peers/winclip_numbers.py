@@ -27,13 +27,21 @@ CHANNELS = slice(None, None, 8)
 
 
 def draw_pictures(size: int) -> Array8:
-    """Return three pictures of coloured squares, uint8 RGB [3,size,size,3]: a query and two good pictures."""
+    """Return three pictures of coloured squares, uint8 RGB [3,size,size,3]: a query and two good pictures.
+
+    Args:
+        size: The side of a picture in pixels, a multiple of 8.
+    """
     squares = np.random.default_rng(0).integers(0, 256, (3, size // 8, size // 8, 3), np.uint8)
     return squares.repeat(8, axis=1).repeat(8, axis=2)
 
 
 def draw_prototypes(width: int) -> Floats:
-    """Return a normal and an anomalous direction of length 1, float32 [2,width]."""
+    """Return a normal and an anomalous direction of length 1, float32 [2,width].
+
+    Args:
+        width: The width of the joint space.
+    """
     directions = np.random.default_rng(1).standard_normal((2, width)).astype(np.float32)
     normalised: Floats = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     return normalised

@@ -83,7 +83,16 @@ def measure(*, backbone: str, repeat: int) -> Findings:
 
 
 def time_update(findings: Findings, name: str, repeat: int) -> None:
-    """Add rows "<backbone>, N accepted: update", in milliseconds of processor time."""
+    """Add rows "<backbone>, N accepted: update", in milliseconds of processor time.
+
+    Args:
+        findings: Gets the rows and the aims.
+        name: `small`, or an open_clip ViT or ResNet.
+        repeat: The number of timed updates, of which the median counts.
+
+    Raises:
+        BackboneError: The name is neither `small` nor a ViT or a ResNet of open_clip.
+    """
     encoder = describe_encoder(name)
     recipe = make_recipe(encoder, "0" * 64, SHOTS)
     features = [make_features(encoder, seed) for seed in range(SHOTS + max(ACCEPTED))]
@@ -99,7 +108,11 @@ def time_update(findings: Findings, name: str, repeat: int) -> None:
 
 
 class ReplayedEncoder:
-    """An encoder that returns given features one after the other and takes no time."""
+    """An encoder that returns given features one after the other and takes no time.
+
+    Args:
+        features: The features of each call, in order.
+    """
 
     def __init__(self, features: Sequence[Features]) -> None:
         self._features = iter(features)
@@ -109,12 +122,31 @@ class ReplayedEncoder:
 
 
 def name_shots(count: int) -> list[Shot]:
-    """Make names and digests for `count` photos."""
+    """Make names and digests of photos.
+
+    Args:
+        count: The number of photos.
+
+    Returns:
+        A different name and digest for each.
+    """
     return [Shot(f"{index}.png", f"{index:064x}") for index in range(count)]
 
 
 class LineOfParts:
-    """A product learned from SHOTS photos, with the photos that follow on the line and the features of the tests."""
+    """A product learned from SHOTS photos, with the photos that follow on the line and the features of the tests.
+
+    Attributes:
+        product: The drawn product.
+        recipe: The recipe before photos are accepted.
+        stream: The good photos that follow on the line, uint8 RGB [1,S,S,3] each.
+        tests: The features of each test photo.
+
+    Args:
+        kind: A kind of drawn part.
+        seed: The seed of the product.
+        backbone: The backbone that encodes all photos.
+    """
 
     def __init__(self, kind: str, seed: int, backbone: Backbone) -> None:
         size = backbone.encoder.image_size
@@ -127,16 +159,28 @@ class LineOfParts:
         self.tests = [self.encode(view) for view in self.product.tests[:, None]]
 
     def encode(self, view: Array8) -> Features:
-        """Encode a photo's view, uint8 RGB [1,S,S,3]. Each photo is encoded only once."""
+        """Encode a photo's view. Each photo is encoded only once.
+
+        Args:
+            view: The view, uint8 RGB [1,S,S,3].
+
+        Returns:
+            The features of the view.
+        """
         data = view.tobytes()
         if data not in self._cache:
             self._cache[data] = self._backbone.encode(view)
         return self._cache[data]
 
     def accept_rejects(self, threshold: float | None) -> tuple[Recipe, int]:
-        """Accept the rejected photos of the stream. Return the recipe afterwards and the number of these photos.
+        """Accept the rejected photos of the stream, one after another.
 
-        threshold: the score at which photos are rejected; None for the recipe's own threshold, which changes.
+        Args:
+            threshold: The image score from which photos are rejected; None for the recipe's own threshold, which
+                changes.
+
+        Returns:
+            The recipe afterwards, and the number of accepted photos.
         """
         recipe, accepted = self.recipe, []
         for view in self.stream:
@@ -149,7 +193,12 @@ class LineOfParts:
         return recipe, len(accepted)
 
     def rates(self, recipe: Recipe, threshold: float) -> tuple[float, float]:
-        """Return the share of good tests that are rejected, and the share of bad tests that are missed."""
+        """Return the share of good tests that are rejected, and the share of bad tests that are missed.
+
+        Args:
+            recipe: The recipe that scores the tests.
+            threshold: The image score from which tests are rejected.
+        """
         learned, bad = recipe.learned(), self.product.bad
         rejected = np.array([score(features, learned).image.max() >= threshold for features in self.tests])
         return float(rejected[~bad].mean()), float((~rejected[bad]).mean())
@@ -159,6 +208,11 @@ def compare_verdicts(findings: Findings, kind: str, lines: Sequence[LineOfParts]
     """Add rows "drawn <kind>, thresholds <policy>: good rejected | bad missed", which are means over the lines.
 
     The peer is the recipe before photos are accepted.
+
+    Args:
+        findings: Gets the rows.
+        kind: The kind of drawn part.
+        lines: The lines of parts of this kind.
     """
     before = np.mean([line.rates(line.recipe, line.recipe.header.thresholds.image) for line in lines], axis=0)
     for policy in ("recalibrated", "kept"):
@@ -175,7 +229,13 @@ def compare_verdicts(findings: Findings, kind: str, lines: Sequence[LineOfParts]
 
 
 def compare_rows(findings: Findings, kind: str, lines: Sequence[LineOfParts]) -> None:
-    """Add rows "drawn <kind>, <selection> rows: image AUROC" of the memory only. The peer is the memory of all rows."""
+    """Add rows "drawn <kind>, <selection> rows: image AUROC" of the memory only. The peer is the memory of all rows.
+
+    Args:
+        findings: Gets the rows.
+        kind: The kind of drawn part.
+        lines: The lines of parts of this kind.
+    """
     means = {
         name: float(np.mean([memory_auroc(line, select) for line in lines])) for name, select in SELECTIONS.items()
     }
@@ -185,7 +245,12 @@ def compare_rows(findings: Findings, kind: str, lines: Sequence[LineOfParts]) ->
 
 
 def memory_auroc(line: LineOfParts, select: SelectRows) -> float:
-    """Return the image AUROC of the memory only, with those rows of the stream that `select` keeps."""
+    """Return the image AUROC of the memory only, with those rows of the stream that are kept.
+
+    Args:
+        line: The line of parts, all of whose stream is accepted.
+        select: Selects the rows to keep, as many as ROOM photos have.
+    """
     banks = []
     for number, bank in enumerate(line.recipe.banks):
         photos = [

@@ -84,6 +84,13 @@ def compare_fusions(
     """Add rows "<set>, <fusion>, t <temperature>: image | pixel AUROC", which are means over lines or draws.
 
     The peer has random weights.
+
+    Args:
+        findings: Gets the rows and the aims.
+        name: The name of the set.
+        products: The products of the set.
+        trained: The backbone with its weights.
+        untrained: The same model with random weights.
     """
     ours, peer = (mean_aurocs(products, backbone) for backbone in (trained, untrained))
     for label, values in ours.items():
@@ -101,7 +108,12 @@ def compare_fusions(
 
 
 def mean_aurocs(products: list[MeasuredProduct], backbone: Backbone) -> dict[str, Floats]:
-    """Return the image and pixel AUROC of every fusion at every temperature, as means over the trials."""
+    """Return the image and pixel AUROC of every fusion at every temperature, as means over the trials.
+
+    Args:
+        products: The products of a set.
+        backbone: The backbone that encodes them.
+    """
     encoded = EncodedProducts(products, backbone)
     aurocs: dict[str, list[tuple[float, float]]] = {}
     for title, temperature in TEMPERATURES.items():
@@ -113,7 +125,14 @@ def mean_aurocs(products: list[MeasuredProduct], backbone: Backbone) -> dict[str
 
 
 def compare_shares(findings: Findings, name: str, products: list[MeasuredProduct], backbone: Backbone) -> None:
-    """Add rows "<set>, <share> of the memory: image AUROC" of the memory only. The peer is the whole memory."""
+    """Add rows "<set>, <share> of the memory: image AUROC" of the memory only. The peer is the whole memory.
+
+    Args:
+        findings: Gets the rows.
+        name: The name of the set.
+        products: The products of the set.
+        backbone: The backbone that encodes them.
+    """
     means = {}
     for share in (1.0, *SHARES):
         aurocs = []
@@ -136,6 +155,12 @@ def compare_rates(findings: Findings, name: str, products: list[MeasuredProduct]
     """Add rows "<set>, k shots, at <rate>: good rejected | bad missed", which are means over lines or draws.
 
     For four shots, also add rows with a calibration on the other good photos.
+
+    Args:
+        findings: Gets the rows.
+        name: The name of the set.
+        products: The products of the set.
+        backbone: The backbone that encodes them.
     """
     encoded = EncodedProducts(products, backbone)
     for shots in SHOT_COUNTS:
@@ -157,6 +182,16 @@ def compare_tiles(findings: Findings, folder: Path, trained: Backbone, untrained
     """Add rows "<set>, R×C tiles, memory | fused: image AUROC" for photos that are too long for one square.
 
     The peer has random weights.
+
+    Args:
+        findings: Gets the rows; none if the photos are nearly square.
+        folder: A category in MVTec's layout.
+        trained: The backbone with its weights.
+        untrained: The same model with random weights.
+
+    Raises:
+        FileError: A photo or a folder of the layout is missing or cannot be read.
+        ImageError: A photo is damaged, or a bad photo does not have exactly one mask.
     """
     split = read_mvtec(folder)
     height, width = load_rgb(split.train[0]).shape[:2]
@@ -188,7 +223,11 @@ def compare_tiles(findings: Findings, folder: Path, trained: Backbone, untrained
 
 
 def at_rates(calibration: Calibration) -> dict[str, float]:
-    """Return the image threshold for each of RATES, by its name in a row."""
+    """Return the image threshold for each of RATES, by its name in a row.
+
+    Args:
+        calibration: What good parts score.
+    """
     return {name: calibration.image.threshold(rate) for name, rate in RATES.items()}
 
 
@@ -199,7 +238,12 @@ class Outcomes:
         self._rates: dict[str, list[tuple[float, float]]] = {}
 
     def add(self, trial: Trial, thresholds: Mapping[str, float]) -> None:
-        """Judge a trial's tests by each threshold. thresholds: by their names in a row."""
+        """Judge a trial's tests by each threshold.
+
+        Args:
+            trial: The trial, whose tests are scored with the default fusion.
+            thresholds: The image thresholds, by their names in a row.
+        """
         scores, _ = trial.scores(DEFAULT.fusion)
         bad = trial.product.bad
         for name, threshold in thresholds.items():
@@ -207,7 +251,12 @@ class Outcomes:
             self._rates.setdefault(name, []).append((float(rejected[~bad].mean()), float((~rejected[bad]).mean())))
 
     def report(self, findings: Findings, label: str) -> None:
-        """Add the mean shares of good tests that are rejected and of bad tests that are missed."""
+        """Add the mean shares of good tests that are rejected and of bad tests that are missed.
+
+        Args:
+            findings: Gets two rows for each threshold. Where the threshold is set for a rate, that rate is the peer.
+            label: The beginning of the rows' names.
+        """
         for name, rates in self._rates.items():
             rejected, missed = np.mean(rates, axis=0)
             peer = ("asked for", RATES[name]) if name in RATES else ()

@@ -52,7 +52,13 @@ SHARE_OF_TIME = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The results on a category. image, pixel: AUROC, as means over the draws; seconds: the time of every frame."""
+    """The results on a category.
+
+    Attributes:
+        image: The image AUROC, 0 to 1, a mean over the draws.
+        pixel: The pixel AUROC, 0 to 1, a mean over the draws.
+        seconds: The time of every frame.
+    """
 
     image: float
     pixel: float
@@ -63,9 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="categories in MVTec's layout")
     parser.add_argument("--weights", nargs="+", required=True, metavar="NAME=FILE",
                         help="backbones and their weights, such as timm:mobilenetv2_100=FILE")  # fmt: skip
-    parser.add_argument("--size", type=positive_integer, default=240, metavar="N", help="side of the pictures")
-    parser.add_argument("--draws", type=positive_integer, default=3, metavar="N", help="draws of four photos")
-    parser.add_argument("--threads", type=positive_integer, default=2, metavar="N", help="threads of each contender")
+    parser.add_argument("--size", type=positive_integer, default=240, metavar="N",
+                        help="side of the pictures in pixels (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--draws", type=positive_integer, default=3, metavar="N",
+                        help="draws of four photos (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--threads", type=positive_integer, default=2, metavar="N",
+                        help="threads of each contender (default: %(default)s)")  # fmt: skip
 
 
 def measure(*, data: Path, weights: list[str], size: int, draws: int, threads: int) -> Findings:
@@ -81,7 +90,25 @@ def measure(*, data: Path, weights: list[str], size: int, draws: int, threads: i
 def compare(
     findings: Findings, name: str, weights: Path, categories: list[Path], size: int, draws: int, threads: int
 ) -> None:
-    """Add rows "<backbone>, <category>: image | pixel AUROC", their means, and the time of a frame in milliseconds."""
+    """Add rows "<backbone>, <category>: image | pixel AUROC", their means, and the time of a frame in milliseconds.
+
+    Args:
+        findings: Gets the rows and the aims.
+        name: A backbone of timm, such as `timm:mobilenetv2_100`.
+        weights: The file with its weights.
+        categories: The folders of the categories, in MVTec's layout.
+        size: The side of the pictures in pixels.
+        draws: The number of draws of shots from a category with more photos than SHOTS.
+        threads: The threads of each contender.
+
+    Raises:
+        BackboneError: The name is unknown, or the file does not hold the weights of the model.
+        SettingsError: The size does not suit the backbone.
+        ParityError: The exported engine is too far from torch.
+        BackendError: OpenVINO is missing, or the peer cannot be run.
+        FileError: A photo or a folder of a category is missing or cannot be read.
+        ImageError: A photo is damaged, or a bad photo does not have exactly one mask.
+    """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         backbone = Backbone.open(name, weights=weights, image_size=size)
@@ -118,13 +145,24 @@ def compare(
 
 
 def report(findings: Findings, name: str, ours: Measured, theirs: Measured) -> None:
-    """Add rows with the image and the pixel AUROC, compared with the peer."""
+    """Add rows with the image and the pixel AUROC, compared with the peer.
+
+    Args:
+        findings: Gets the rows.
+        name: The beginning of the rows' names.
+        ours: Our results.
+        theirs: The peer's results.
+    """
     for level in ("image", "pixel"):
         findings.add(f"{name}: {level}", getattr(ours, level), "AUROC", PEER, getattr(theirs, level), higher=True)
 
 
 def mean(parts: list[Measured]) -> Measured:
-    """Return the means of several draws, or of several categories."""
+    """Return the means of several draws, or of several categories.
+
+    Args:
+        parts: The results of each of them; at least one.
+    """
     return Measured(
         float(np.mean([part.image for part in parts])),
         float(np.mean([part.pixel for part in parts])),
@@ -133,7 +171,20 @@ def mean(parts: list[Measured]) -> Measured:
 
 
 def inspect(engine: Engine, split: Split, shots: list[Path]) -> Measured:
-    """Learn the shots and inspect the test photos."""
+    """Learn the shots and inspect the test photos.
+
+    Args:
+        engine: The engine of the backbone, in fp32.
+        split: The category, whose test photos are scored.
+        shots: The good photos to learn from.
+
+    Returns:
+        The results of this draw. The time of a frame includes its map.
+
+    Raises:
+        FileError: A photo cannot be read.
+        ImageError: A photo is damaged, or a bad photo has no fitting mask.
+    """
     detector = Detector(engine, teach(shots, split.text, engine=engine))
     frames = [load_rgb(sample.path) for sample in split.test]
     detector.predict(frames[0])
@@ -149,7 +200,18 @@ def inspect(engine: Engine, split: Split, shots: list[Path]) -> Measured:
 
 
 def judge(split: Split, scores: Floats, maps: Floats, seconds: list[float]) -> Measured:
-    """Return the AUROC of scores [N] and maps [N,400,400] of the test photos, with the seconds of the frames."""
+    """Return the AUROC of the scores and of the maps, with the seconds of the frames.
+
+    Args:
+        split: The category, whose test photos are scored.
+        scores: The image scores of the test photos, float32 [N].
+        maps: The maps of the test photos, float32 [N,400,400].
+        seconds: The time of each frame.
+
+    Raises:
+        FileError: A mask cannot be read.
+        ImageError: A bad photo has no fitting mask.
+    """
     with PixelTally() as tally:
         for sample, anomaly_map in zip(split.test, maps, strict=True):
             tally.add(anomaly_map, load_truth(sample).resized(MAP_SIZE, MAP_SIZE).mask)
@@ -158,7 +220,15 @@ def judge(split: Split, scores: Floats, maps: Floats, seconds: list[float]) -> M
 
 
 class Peer:
-    """anomalib's PatchCore in a process of its own."""
+    """anomalib's PatchCore in a process of its own.
+
+    Args:
+        settings: The JSON argument of anomalib_patchcore.py.
+        folder: A folder for the results that the process writes.
+
+    Raises:
+        BackendError: The environment of anomalib cannot be made.
+    """
 
     def __init__(self, settings: dict[str, Any], folder: Path) -> None:
         self._out = folder / "peer.npz"
@@ -168,7 +238,20 @@ class Peer:
         )  # fmt: skip
 
     def inspect(self, split: Split, shots: list[Path]) -> Measured:
-        """Learn the shots and score the test photos. Raise BackendError if the process has ended."""
+        """Learn the shots and score the test photos.
+
+        Args:
+            split: The category, whose test photos are scored.
+            shots: The good photos to learn from.
+
+        Returns:
+            The results of this draw.
+
+        Raises:
+            BackendError: The process has ended.
+            FileError: A mask cannot be read.
+            ImageError: A bad photo has no fitting mask.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         tests = [str(sample.path.resolve()) for sample in split.test]

@@ -24,8 +24,11 @@ FIRST_LINE = 1000
 class MeasuredProduct:
     """A product's photos as the encoder reads them, uint8 RGB.
 
-    text: the product's name in words; pool: [n,S,S,3], good photos to learn from; tests: [N,S,S,3]; masks: bool
-    [N,S,S], the defects of the tests, all False for a good one.
+    Attributes:
+        text: The product in words.
+        pool: The good photos to learn from, [n,S,S,3].
+        tests: The photos to test with, [N,S,S,3].
+        masks: The defects of the tests, bool [N,S,S], all False for a good one.
     """
 
     text: str
@@ -42,8 +45,16 @@ class MeasuredProduct:
 def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: int) -> MeasuredProduct:
     """Draw a line of parts. The bad parts show all defects in turn.
 
-    size: side of the square photos in pixels; pool: number of photos to learn from; good, bad: numbers of photos to
-    test with.
+    Args:
+        kind: A kind of drawn part.
+        seed: The seed of the product.
+        size: The side of the square photos in pixels.
+        pool: The number of good photos to learn from.
+        good: The number of good photos to test with.
+        bad: The number of bad photos to test with.
+
+    Returns:
+        The product. Its good tests come before its bad ones.
     """
     line = DrawnProduct(kind, seed)
     square = size, size
@@ -58,7 +69,19 @@ def draw_product(kind: str, seed: int, size: int, *, pool: int, good: int, bad: 
 
 
 def load_product(folder: Path, size: int) -> MeasuredProduct:
-    """Load a category in MVTec AD's layout. size: side of the square that the encoder reads, in pixels."""
+    """Load a category in MVTec AD's layout.
+
+    Args:
+        folder: The category's folder.
+        size: The side of the square that the encoder reads, in pixels.
+
+    Returns:
+        The product, whose pool has all photos of train/good.
+
+    Raises:
+        FileError: A photo or a folder of the layout is missing or cannot be read.
+        ImageError: A photo is damaged, or a bad photo does not have exactly one mask that fits.
+    """
     split = read_mvtec(folder)
     return MeasuredProduct(
         split.text,
@@ -69,7 +92,17 @@ def load_product(folder: Path, size: int) -> MeasuredProduct:
 
 
 def find_products(root: Path) -> list[Path]:
-    """List the folders of `root` in MVTec's layout, sorted. Raise SettingsError if there is none."""
+    """List the categories of a data set.
+
+    Args:
+        root: A folder with folders in MVTec's layout.
+
+    Returns:
+        The categories' folders, sorted; at least one.
+
+    Raises:
+        SettingsError: There is none.
+    """
     folders = sorted(path.parents[1] for path in root.glob("*/train/good"))
     if not folders:
         raise SettingsError(f"--data {root}: no folder in it has train/good, as in MVTec's layout")
@@ -79,11 +112,23 @@ def find_products(root: Path) -> list[Path]:
 def gather_sets(
     findings: Findings, data: Path | None, size: int, *, lines: int, pool: int, good: int, bad: int
 ) -> dict[str, list[MeasuredProduct]]:
-    """Return products by the name of their set: drawn lines of each kind that the small backbone was not trained on,
-    and real photos.
+    """Return products by the name of their set: drawn lines of each kind, and real photos.
 
-    findings: gets a remark if there are no real photos; data: a folder with folders of real photos; size: side of the
-    square that the encoder reads; lines: number of lines of each kind; pool, good, bad: as for `draw_product`.
+    The kinds are those that the small backbone was not trained on.
+
+    Args:
+        findings: Gets a remark if there are no real photos.
+        data: A folder with folders of real photos in MVTec's layout; None for no real photos.
+        size: The side of the square that the encoder reads, in pixels.
+        lines: The number of lines of each kind.
+        pool: As for `draw_product`.
+        good: As for `draw_product`.
+        bad: As for `draw_product`.
+
+    Raises:
+        SettingsError: The folder of real photos holds no category.
+        FileError: A photo or a folder of the layout is missing or cannot be read.
+        ImageError: A photo is damaged, or a bad photo does not have exactly one mask that fits.
     """
     sets = {
         f"drawn {kind}": [

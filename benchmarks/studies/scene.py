@@ -69,7 +69,21 @@ def measure(*, backbone: str, data: Path | None, shots: int) -> Findings:
 
 
 def gather(data: Path | None, size: int, shots: int) -> Iterator[tuple[str, Iterator[MeasuredProduct]]]:
-    """Yield the sets of products: drawn objects, drawn textures and surfaces, and each folder of real photos."""
+    """Yield the sets of products: drawn objects, drawn textures and surfaces, and each folder of real photos.
+
+    Args:
+        data: A folder with folders of real photos in MVTec's layout; None for no real photos.
+        size: The side of the square that the encoder reads, in pixels.
+        shots: The number of photos of a drawn product to learn from.
+
+    Yields:
+        The name of each set, and its products.
+
+    Raises:
+        SettingsError: The folder of real photos holds no category.
+        FileError: A photo or a folder of the layout is missing or cannot be read.
+        ImageError: A photo is damaged, or a bad photo does not have exactly one mask that fits.
+    """
     for name, kinds in (("drawn objects", OBJECTS), ("drawn textures", [*TEXTURES, *SURFACES])):
         yield name, (draw_product(kind, LINE, size, pool=shots, good=GOOD, bad=BAD) for kind in kinds)
     for folder in [] if data is None else find_products(data):
@@ -77,8 +91,16 @@ def gather(data: Path | None, size: int, shots: int) -> Iterator[tuple[str, Iter
 
 
 def find_changes(product: MeasuredProduct, backbone: Backbone, shots: int) -> dict[str, list[bool]]:
-    """Return whether another scene is reported, for each picture of good parts, of bad parts, and of changed good
-    parts."""
+    """Return whether another scene is reported for each picture, by what the picture shows.
+
+    The keys are "good", "bad" and the names of CHANGES. The changes are made to CHANGED good parts. Shifts are left out
+    for other products than drawn objects.
+
+    Args:
+        product: The product, whose tests are judged.
+        backbone: The backbone that encodes its pictures.
+        shots: The number of photos of the pool to learn from.
+    """
     encoder = backbone.encoder
     prompts = np.zeros((2, encoder.width), np.float32)
     nothing = Learned(prompts, prompts, (), 1.0, "grid", fusion="memory")

@@ -41,7 +41,11 @@ AUROC_AIM = 0.8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add no options: this benchmark has none."""
+    """Add no options: this benchmark has none.
+
+    Args:
+        parser: The benchmark's parser.
+    """
 
 
 def measure() -> Findings:
@@ -70,10 +74,18 @@ def measure() -> Findings:
 def compare(
     kind: str, backbone: Backbone, view: View, pool: list[Array8], frames: list[Array8], masks: list[Mask]
 ) -> dict[tuple[int, str], float]:
-    """Return numbers by shots and metric: the AUROC of the fused score and of each branch, the share of maps that peak
-    at the defect, and the shares of wrong verdicts at the threshold for RATE.
+    """Return numbers by shots and metric, for one kind of parts and one tiling.
 
-    pool: good frames to learn from; frames: good frames, then a bad frame for each of the masks [H,W].
+    The metrics are the AUROC of the fused score and of each branch, the share of maps that peak at the defect, and the
+    shares of wrong verdicts at the threshold for RATE.
+
+    Args:
+        kind: The kind of drawn part.
+        backbone: The backbone that encodes the tiles.
+        view: The tiles that frames are cut into.
+        pool: Good frames to learn from, uint8 RGB [2048,2448,3] each.
+        frames: Good frames, then a bad frame for each of the masks, uint8 RGB [2048,2448,3] each.
+        masks: The defects of the bad frames, bool [2048,2448] each.
     """
     log.info("%s: %d×%d tiles", kind, *view.tiles)
     shot_views = [view.cut(frame, backbone.encoder.image_size) for frame in pool]
@@ -101,7 +113,12 @@ def compare(
 
 
 def peaks_at(scores: Floats, mask: Mask) -> bool:
-    """Return whether the map's maximum is within REACH pixels of the mask's box."""
+    """Return whether the map's maximum is within REACH pixels of the mask's box.
+
+    Args:
+        scores: The map, float32 [h,w], which covers the whole frame at a resolution of its own.
+        mask: The defect's pixels, bool [H,W]; at least one is True.
+    """
     peak = (np.array(np.unravel_index(scores.argmax(), scores.shape)) + 0.5) * mask.shape / scores.shape
     inside = np.argwhere(mask)
     return bool((peak >= inside.min(axis=0) - REACH).all() and (peak <= inside.max(axis=0) + REACH).all())

@@ -42,7 +42,12 @@ MAP_SIDE = 120
 class Trial:
     """A product learned from some shots, and the scores of its tests.
 
-    shots: uint8 RGB [k,S,S,3]; branches: the scores of both branches for every test, from which every fusion follows.
+    Attributes:
+        product: The product, whose pool the shots are from.
+        shots: The photos that were learned from, uint8 RGB [k,S,S,3].
+        learned: What scoring needs of the learned product.
+        calibration: What the shots score.
+        branches: The scores of both branches for every test, from which every fusion follows.
     """
 
     product: MeasuredProduct
@@ -52,12 +57,20 @@ class Trial:
     branches: Branches
 
     def scores(self, fusion: Fusion) -> tuple[Floats, Floats]:
-        """Return image scores [N] and patch scores [N,h,w] of the tests."""
+        """Return image scores [N] and patch scores [N,h,w] of the tests.
+
+        Args:
+            fusion: How the branches become one score.
+        """
         fused = combine(self.branches, dataclasses.replace(self.learned, fusion=fusion))
         return fused.image, fused.grid
 
     def aurocs(self, fusion: Fusion) -> tuple[float, float]:
-        """Return the AUROC over the images, and the AUROC over the pixels of all maps."""
+        """Return the AUROC over the images, and the AUROC over the pixels of all maps.
+
+        Args:
+            fusion: How the branches become one score.
+        """
         image, grids = self.scores(fusion)
         maps = np.stack([anomaly_map(grid, MAP_SIDE, MAP_SIGMA * MAP_SIDE / MAP_SIZE) for grid in grids])
         step = self.product.masks.shape[1] // MAP_SIDE
@@ -66,7 +79,16 @@ class Trial:
 
 
 class EncodedProducts:
-    """The products of one set and a backbone. The tests are encoded once."""
+    """The products of one set and a backbone. The tests are encoded once.
+
+    Attributes:
+        backbone: The backbone that encodes shots and tests.
+        tests: Each product with the features of its tests.
+
+    Args:
+        products: The products of the set.
+        backbone: The backbone that encodes them.
+    """
 
     def __init__(self, products: list[MeasuredProduct], backbone: Backbone) -> None:
         self.backbone = backbone
@@ -76,6 +98,13 @@ class EncodedProducts:
         """Yield a trial for each draw of shots, and the good photos that were not drawn.
 
         There is one draw for each product, or up to DRAWS if there is only one product.
+
+        Args:
+            shots: The number of photos of a draw.
+            training: The method's settings.
+
+        Yields:
+            The trial, and the other photos of the pool, uint8 RGB [n,S,S,3].
         """
         for product, tests in self.tests:
             draws = DRAWS if len(self.tests) == 1 else 1
@@ -92,7 +121,16 @@ def learn(
 ) -> tuple[Learned, Memory]:
     """Learn a product from the views of its shots.
 
-    text: the product's name in words; views: uint8 RGB [n·per_photo,S,S,3]; per_photo: number of views of each photo.
+    Args:
+        backbone: The backbone that encodes the views.
+        text: The product in words.
+        views: The views, uint8 RGB [n·per_photo,S,S,3].
+        per_photo: The number of views of each photo.
+        training: The method's settings.
+        seed: The seed of the initial prompts.
+
+    Returns:
+        What scoring needs, and the memory with its calibration.
     """
     features = backbone.encode(views)
     learner = PromptLearner(backbone, features, text, settings=training, seed=seed)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("drawn", "evaluation", "export", "goodparts", "runtime", "trainer")
+ROOMS = ("benchmarks", "drawn", "evaluation", "export", "goodparts", "runtime", "trainer")
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -55,8 +55,8 @@ PROTOCOLS = {name for name, node in CLASSES.items() if "Protocol" in base_names(
 
 def is_promised(function: Function, owner: ast.ClassDef | None) -> bool:
     """Return whether a base class, or a protocol all of whose methods the class has, documents the function."""
-    if owner is None:  # a command, whose module fulfils a protocol
-        return function.name in DOCUMENTED["CommandModule"]
+    if owner is None:  # a command or a benchmark, whose module fulfils a protocol
+        return function.name in DOCUMENTED["CommandModule"] | DOCUMENTED["BenchmarkModule"]
     for base in base_names(owner) & CLASSES.keys():
         if function.name in DOCUMENTED.get(base, ()) or is_promised(function, CLASSES[base]):
             return True
