@@ -125,7 +125,7 @@ def _kernels(lines: Sequence[str]) -> tuple[str, ...]:
 def export(name: str, folder: Path) -> EngineSpec:
     """Export a backbone's engine, or the parts of it that the folder lacks.
 
-    An engine in int8 that is too far from torch is made without int8, with a warning.
+    If a precision is too far from torch, the engine is made without the last one, with a warning.
 
     Args:
         name: A key of BACKBONES.
@@ -136,7 +136,7 @@ def export(name: str, folder: Path) -> EngineSpec:
 
     Raises:
         EngineError: The folder exists and holds no engine, or a damaged one.
-        ParityError: A precision other than int8 is too far from torch.
+        ParityError: Another precision than the last is too far from torch.
         FileError: The folder cannot be written.
     """
     backbone = Backbone.open(name, pretrained=None if name == "small" else "random")
@@ -147,7 +147,7 @@ def export(name: str, folder: Path) -> EngineSpec:
         try:
             spec = make_engine(backbone, folder, precisions)
         except ParityError as error:
-            log.warning("%s without int8: %s", name, error)
+            log.warning("%s without %s: %s", name, precisions[-1], error)
             spec = make_engine(backbone, folder, precisions[:-1])
     if name == PROMPTED:
         spec = add_prompted(folder, backbone, PromptedEncoder(backbone, DEFAULT))
@@ -168,7 +168,7 @@ def graphs(name: str, folder: Path) -> Iterator[tuple[str, Precision, Path]]:
 
     Raises:
         EngineError: The folder exists and holds no engine, or a damaged one.
-        ParityError: A precision other than int8 is too far from torch.
+        ParityError: Another precision than the last is too far from torch.
         FileError: The folder cannot be written.
     """
     spec = export(name, folder)
@@ -193,7 +193,7 @@ def main() -> None:
     Raises:
         BackendError: TensorRT-RTX is not installed, or cannot build a graph.
         EngineError: TensorRT-RTX cannot parse a graph, or the folder of an engine is damaged.
-        ParityError: A precision other than int8 is too far from torch.
+        ParityError: Another precision than the last is too far from torch.
         FileError: A file cannot be written.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
