@@ -84,8 +84,8 @@ def append_scoring(graph: onnx.GraphProto, recipe: Recipe) -> None:
             _fuse(nodes, image, highest, "score")
             _fuse(nodes, local, memory, "grid")
         case "residual":
-            weighed = nodes("Mul", nodes("Sub", margins, remembered), learned.residual_weight)
-            nodes("Mul", memory, nodes("Exp", weighed), output="grid")
+            weighted = nodes("Mul", nodes("Sub", margins, remembered), learned.residual_weight)
+            nodes("Mul", memory, nodes("Exp", weighted), output="grid")
             nodes("ReduceMax", "grid", np.array([1, 2]), keepdims=0, output="score")
         case "prompt":
             nodes("Identity", image, output="score")

@@ -47,7 +47,7 @@ std::ifstream open(const std::filesystem::path& path) {
   std::error_code problem;
   const auto status = std::filesystem::status(path, problem);
   if (!std::filesystem::exists(status)) fail(path, "no such file");
-  if (!std::filesystem::is_regular_file(status)) fail(path, "it is no ordinary file");
+  if (!std::filesystem::is_regular_file(status)) fail(path, "it is not a regular file");
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   if (!file) fail(path, errno ? std::strerror(errno) : "it cannot be opened");

@@ -46,10 +46,10 @@ def write_atomic(path: Path, data: bytes) -> None:
         data: The whole content.
 
     Raises:
-        FileError: `path` is not an ordinary file, the folder is missing or not writable, or the disk is full.
+        FileError: `path` is not a regular file, the folder is missing or not writable, or the disk is full.
     """
     if path.exists() and not path.is_file():
-        raise FileError(f"cannot write {path}: it is no ordinary file; name another")
+        raise FileError(f"cannot write {path}: it is not a regular file; name another")
     with staged(path) as part:
         part.write_bytes(data)
 
@@ -259,7 +259,7 @@ def require_folder_of(path: Path) -> None:
         path: The file to be written later.
 
     Raises:
-        FileError: The folder does not exist or is not writable, or `path` is not an ordinary file.
+        FileError: The folder does not exist or is not writable, or `path` is not a regular file.
     """
     folder = path.absolute().parent
     if not folder.exists():
@@ -268,7 +268,7 @@ def require_folder_of(path: Path) -> None:
     if path.is_dir():
         raise FileError(f"cannot write {path}: it is a folder; name a file in it")
     if path.exists() and not path.is_file():
-        raise FileError(f"cannot write {path}: it is no ordinary file; name another")
+        raise FileError(f"cannot write {path}: it is not a regular file; name another")
 
 
 def require_folder(folder: Path) -> None:

@@ -203,7 +203,7 @@ class Recipe:
             hint = f"did you mean {printable(Path(near[0]))}?" if near else "goodparts teach makes a recipe"
             raise FileError(f"cannot read {printable(path)}: No such file or directory; {hint}")
         if not path.is_file():
-            raise RecipeError(f"{path} is not an ordinary file: give a recipe file")
+            raise RecipeError(f"{path} is not a regular file: give a recipe file")
         return cls.from_bytes(read_bytes(path), str(path), trust)
 
     @classmethod

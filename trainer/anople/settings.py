@@ -88,7 +88,7 @@ class AnoPLeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     fusion: Annotated[
         Fusion,
         Meta(
-            description="harmonic mean of both branches' raw scores (paper), the memory's distances weighed by the "
+            description="harmonic mean of both branches' raw scores (paper), the memory's distances weighted by the "
             "prompts' residual margins (residual), or one branch only, on the patch grid, before the map is smoothed"
         ),
     ] = "residual"

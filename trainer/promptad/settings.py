@@ -64,7 +64,7 @@ class PromptADSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     fusion: Annotated[
         Fusion,
         Meta(
-            description="harmonic mean of both branches' raw scores (paper), the memory's distances weighed by the "
+            description="harmonic mean of both branches' raw scores (paper), the memory's distances weighted by the "
             "prompts' residual margins (residual), one branch only (prompt, memory), or as --subspace does (subspace)"
         ),
     ] = "residual"

@@ -172,7 +172,7 @@ def test_an_official_recipe_is_marked(command: Command, photos: Path, capsys: py
         (["--recipe", "/nowhere"], "cannot read /nowhere"),
         (["--json", "/nowhere/at/all"], "cannot write /nowhere/at/all: folder /nowhere/at does not exist"),
         (["--json", "/dev"], "cannot write /dev: it is a folder"),
-        (["--sheet", "/dev/null"], "cannot write /dev/null: it is no ordinary file"),
+        (["--sheet", "/dev/null"], "cannot write /dev/null: it is not a regular file"),
         (["--overlays", "/dev/null"], "cannot write /dev/null: /dev/null is a file, not a folder"),
     ],
 )

@@ -114,7 +114,7 @@ def test_a_seal_breaks_with_any_byte(position: int) -> None:
 def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(FileError, match="it is no ordinary file"):
+    with pytest.raises(FileError, match="it is not a regular file"):
         write_atomic(pipe, b"")
     assert pipe.is_fifo()
 
@@ -130,7 +130,7 @@ def test_any_file_name_can_be_printed() -> None:
         ("folder", "it is a folder; name a file in it"),
         ("missing/file", "folder .*missing does not exist; create it first"),
         ("file/inside", "file is a file, not a folder; choose another place"),
-        ("pipe", "it is no ordinary file; name another"),
+        ("pipe", "it is not a regular file; name another"),
     ],
 )
 def test_a_file_that_could_not_be_written_is_refused_before_the_work(target: str, message: str, tmp_path: Path) -> None:

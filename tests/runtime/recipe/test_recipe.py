@@ -201,5 +201,5 @@ def test_a_huge_header_and_a_pipe_are_refused(tmp_path: Path) -> None:
         Recipe.from_bytes(data)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(RecipeError, match="pipe is not an ordinary file"):
+        with pytest.raises(RecipeError, match="pipe is not a regular file"):
             Recipe.open(tmp_path / "pipe")
