@@ -70,6 +70,13 @@ def test_a_change_is_found_with_its_reason(kind: str, change: Callable[[Array8],
     assert [reason(scene(kind), change(photo(kind, seed))) for seed in range(20, 24)] == [expected] * 4
 
 
+@pytest.mark.parametrize("change", [lambda picture: picture // 2, flat(255), blurred])
+def test_the_sentence_names_a_wrong_recipe_too(change: Callable[[Array8], Array8]) -> None:
+    seen = scene("nut").judge(measure_scene(change(photo("nut", 20))[None], GOOD))
+    assert seen is not None
+    assert "that the recipe is this product's" in seen.sentence
+
+
 @pytest.mark.parametrize("kind", OBJECTS + TEXTURES)
 def test_neither_good_nor_bad_parts_are_another_scene(kind: str) -> None:
     good = [reason(scene(kind), photo(kind, seed)) for seed in range(20, 32)]
