@@ -284,11 +284,13 @@ class Workspace:
         folder: The folder; it is made if it does not exist.
 
     Raises:
-        FileError: The folder cannot be made, or another studio has it open.
+        FileError: The folder cannot be made or is a file, or another studio has it open.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        if folder.exists() and not folder.is_dir():
+            raise FileError(f"{folder} is a file: name a folder")
         with writing(folder / _LOCK):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock_file = (folder / _LOCK).open("ab")
