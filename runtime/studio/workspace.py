@@ -152,11 +152,11 @@ class ProductFolder:
             The name of the file.
 
         Raises:
-            SettingsError: A good picture with the same bytes exists. The same photo twice would make the calibration
-                wrong.
+            SettingsError: A good or an unsorted picture with the same bytes exists. The same photo twice would make the
+                thresholds wrong.
         """
         with self.lock:
-            for other in self.pictures(kind) if kind == "good" else ():
+            for other in self.pictures(kind) if kind in ("good", "settle") else ():
                 if other.size == len(data) and read_bytes(self.folder / kind / other.name) == data:
                     raise SettingsError(f"this is the same picture as {other.name}, which was collected already")
             path = _free(self._make(kind), stem, suffix)
