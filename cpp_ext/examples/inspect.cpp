@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <goodparts.hpp>
 #include <iostream>
@@ -28,6 +29,7 @@ struct Picture {
 };
 
 [[noreturn]] void refuse(const std::string& path) {
+  if (!std::filesystem::exists(path)) throw std::runtime_error("cannot read " + path + ": no such file");
   throw std::runtime_error(path + " cannot be read: PNG of 8 bits, grey or RGB, and PPM (P6) of 8 bits are accepted");
 }
 

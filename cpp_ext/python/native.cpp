@@ -6,6 +6,9 @@
 namespace nb = nanobind;
 
 NB_MODULE(_native, m) {
+  // At the end of a process, daemon threads of `watch` and `studio` may still hold objects. That is no fault of the
+  // binding, as nanobind's warning would say.
+  nb::set_leak_warnings(false);
   m.doc() = "The C++ core of goodparts. It computes the same results as the numpy code in goodparts.runtime, faster.";
   m.attr("__version__") = GOODPARTS_VERSION;
   m.def("isa", &gp::isa_name,

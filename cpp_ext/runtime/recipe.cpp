@@ -17,6 +17,7 @@ namespace {
 constexpr std::string_view kDigestMark = "\\\"digest\\\":\\\"";  // JSON inside a text of JSON
 constexpr const char* kMetadata = "__metadata__";
 constexpr int64_t kPoses = 8;               // turns and mirrorings of a square
+constexpr size_t kLength = 8;               // bytes that hold the length of a file's header
 constexpr uint64_t kMostHeader = 16 << 20;  // bytes; most of a header is the PNG of its mask
 
 // A tensor in the file's bytes.
@@ -152,7 +153,6 @@ Recipe assemble(Header header, const Tensors& tensors) {
 }
 
 Recipe parse(std::string_view data) {
-  constexpr size_t kLength = 8;
   uint64_t length = 0;
   for (size_t at = 0; at < kLength && at < data.size(); ++at)
     length |= static_cast<uint64_t>(static_cast<uint8_t>(data[at])) << (8 * at);
@@ -171,6 +171,10 @@ Recipe parse(std::string_view data) {
 }  // namespace
 
 Recipe parse_recipe(std::string_view data, const std::string& name) {
+  if (data.size() > kLength && data[kLength] != '{')  // the header, JSON, follows its length
+    throw Failure(GP_RECIPE, name +
+                                 " is no recipe: it does not begin as a safetensors file does; goodparts teach makes a "
+                                 "recipe");
   std::string problem;
   try {
     Recipe recipe = parse(data);

@@ -9,8 +9,10 @@ from pathlib import Path
 from ..core.files import visible
 from ..engine.engine import Engine
 from ..line.shared_engine import SharedEngine
+from ..line.sources.address import make_source
 from ..page.page import DEFAULT_ADDRESS, ServedPage
 from ..recipe.signing import Signer
+from ..studio.live import TIMEOUT
 from ..studio.studio import Studio
 from .options import add_backend, add_engine, add_key, add_threads
 
@@ -37,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     def report(text: str) -> None:
         print(f"goodparts: {visible(text)}", flush=True)
 
+    for address in args.source[:1]:  # it is shown at once; if it cannot be, no folder of products is made
+        make_source(address, TIMEOUT)
     signer = None if args.key is None else Signer.read(args.key)
     shared_engine = SharedEngine(
         lambda: Engine.open(

@@ -178,16 +178,16 @@ class StudioControls:
             frame: The frame's number.
 
         Returns:
-            The name of the picture's file.
+            The name of the picture's file; empty if the frame is the product's last picture already.
 
         Raises:
-            ChangedError: The frame was collected already, or is no longer kept.
+            ChangedError: The frame is no longer kept.
         """
         folder, shown = self._workspace.product(product), self._live.shown(frame)
         with folder.lock:
             self._check_room(folder, kind)
             if self._collected.get(folder.id) == (frame, kind):
-                raise ChangedError("that picture has been collected already")
+                return ""
             now = datetime.now(timezone.utc)
             name = folder.add(kind, f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03}", ".png", to_png(shown.pixels))
             self._collected[folder.id] = frame, kind
@@ -238,6 +238,7 @@ class StudioControls:
         folder = self._workspace.product(product)
         with folder.lock:
             self._check_room(folder, target)
+            self._collected.pop(folder.id, None)  # a picture that was taken back can be kept again
             return folder.move(name, source, target)
 
     def teach(self, product: str, seen: str) -> None:

@@ -33,8 +33,8 @@ TIMEOUT = 10.0
 """Seconds without a picture after which a camera or stream counts as lost."""
 LONGEST_ADDRESS = 400
 """The most characters of an address that a page may send."""
-PHOTOS = "photos"
-"""The name of the source whose frames are photos that were dropped into the page."""
+PHOTOS = "photos:"
+"""The address of the source whose frames are photos that were dropped into the page."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +62,14 @@ class _Running(NamedTuple):
         name: The source's name, as the page shows it.
         stop: Ends the source once it is set.
         redactor: Removes the address's secrets from messages.
+        is_folder: Whether it is a folder of pictures.
     """
 
     address: str
     name: str
     stop: threading.Event
     redactor: Redactor
+    is_folder: bool = False
 
 
 class Live:
@@ -108,8 +110,9 @@ class Live:
             self._begin(_Running(address, address, threading.Event(), Redactor([])))
             return
         self._check(address)
-        source: Source = WatchedFolder(Path(address), {}) if Path(address).is_dir() else make_source(address, TIMEOUT)
-        running = _Running(address, name_sources([address])[0], threading.Event(), Redactor([address]))
+        is_folder = Path(address).is_dir()
+        source: Source = WatchedFolder(Path(address), {}) if is_folder else make_source(address, TIMEOUT)
+        running = _Running(address, name_sources([address])[0], threading.Event(), Redactor([address]), is_folder)
         self._begin(running)
         threading.Thread(target=self._run, args=(running, source), name="live", daemon=True).start()
 
@@ -126,7 +129,7 @@ class Live:
         with self._lock:
             is_photo = self._running is not None and self._running.address == PHOTOS
         if not is_photo:
-            self._begin(_Running(PHOTOS, PHOTOS, threading.Event(), Redactor([])))
+            self._begin(_Running(PHOTOS, "photos", threading.Event(), Redactor([])))
         with self._lock:
             return self._put(pixels, name).number
 
@@ -178,7 +181,7 @@ class Live:
         return [redact_address(address) for address in self.named]
 
     def status(self) -> dict[str, Any] | None:
-        """Return the source's name, address, age of its last frame in seconds, and errors; None without a source."""
+        """Return the source's name, address, kind, seconds since its last frame, and errors; None for no source."""
         with self._lock:
             running, capture = self._running, self._capture
             if running is None:
@@ -187,6 +190,7 @@ class Live:
             return {
                 "name": running.name,
                 "address": redact_address(running.address),
+                "folder": running.is_folder,
                 "age": None if self._newest is None else time.monotonic() - self._newest.arrival,
                 "error": running.redactor.redact(error),
                 "message": running.redactor.redact(self._message),
@@ -208,10 +212,9 @@ class Live:
 
     def _run(self, running: _Running, source: Source) -> None:
         """Read the source until another one is chosen. A recording starts again when it has ended."""
-        is_folder = isinstance(source, WatchedFolder)
         reports = _Reports(lambda text: self._report(running.redactor.redact(text)))
         while not running.stop.is_set():
-            queue = FrameQueue("every" if is_folder else "newest")
+            queue = FrameQueue("every" if running.is_folder else "newest")
             context = LineContext(reports.once, stop=running.stop)
             capture = Capture(running.name, source, queue, Meter(running.name), context)
             with self._lock:
@@ -228,7 +231,7 @@ class Live:
                     if self._running is not running:
                         break
                     self._put(frame.pixels, running.name if frame.path is None else Path(frame.path).stem)
-                if is_folder:
+                if running.is_folder:
                     running.stop.wait(FOLDER_PERIOD)
             queue.close()
 

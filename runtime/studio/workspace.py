@@ -152,11 +152,11 @@ class ProductFolder:
             The name of the file.
 
         Raises:
-            SettingsError: A good picture with the same bytes exists. The same photo twice would make the calibration
-                wrong.
+            SettingsError: A good or an unsorted picture with the same bytes exists. The same photo twice would make the
+                thresholds wrong.
         """
         with self.lock:
-            for other in self.pictures(kind) if kind == "good" else ():
+            for other in self.pictures(kind) if kind in ("good", "settle") else ():
                 if other.size == len(data) and read_bytes(self.folder / kind / other.name) == data:
                     raise SettingsError(f"this is the same picture as {other.name}, which was collected already")
             path = _free(self._make(kind), stem, suffix)
@@ -284,11 +284,13 @@ class Workspace:
         folder: The folder; it is made if it does not exist.
 
     Raises:
-        FileError: The folder cannot be made, or another studio has it open.
+        FileError: The folder cannot be made or is a file, or another studio has it open.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        if folder.exists() and not folder.is_dir():
+            raise FileError(f"{folder} is a file: name a folder")
         with writing(folder / _LOCK):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock_file = (folder / _LOCK).open("ab")

@@ -201,9 +201,17 @@ def test_the_example_prints_what_goodparts_inspect_prints(
             assert seen.pop(name) == pytest.approx(expected.pop(name), rel=1e-4)  # raw scores differ by at most 1e-5
         assert seen == expected
     assert json.loads(lines[0])["verdict"] == "reject"
-    done = subprocess.run([built / "inspect", engine_folder, recipe_file, "no.png"], capture_output=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.decode().startswith("goodparts: no.png cannot be read: PNG")
+
+
+def test_the_example_tells_a_missing_picture_from_one_that_it_cannot_read(
+    built: Path, engine_folder: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    for path, message in (("no.png", "cannot read no.png: no such file"), (text, f"{text} cannot be read: PNG of 8")):
+        done = subprocess.run([built / "inspect", engine_folder, recipe_file, path], capture_output=True, check=False)
+        assert done.returncode == 2
+        assert done.stderr.decode().startswith(f"goodparts: {message}")
 
 
 def test_a_recipe_is_swapped_between_two_frames(native: Handle, recipe: Recipe) -> None:
@@ -322,6 +330,7 @@ def test_damaged_files_are_refused(library: Library, recipe: Recipe, engine_fold
         (whole[:-1], "ring is damaged .its digest does not match"),
         (whole[:100], "ring is damaged .its end is missing"),
         (b"", "ring is damaged .its end is missing"),
+        (b'name = "line"\n', "ring is no recipe: it does not begin as a safetensors file does; goodparts teach makes"),
     ]:
         with pytest.raises(RefusedError, match=message):
             read_recipe(library, data, "ring")

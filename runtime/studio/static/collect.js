@@ -33,7 +33,7 @@ const tray = {
   },
 
   show() {
-    const shown = this.files.length > 0 && collect.app.state?.source?.address === "photos";
+    const shown = this.files.length > 0 && collect.app.state?.source?.address === "photos:";
     $("#tray").hidden = !shown;
     if (!shown) return;
     $("#position").textContent = t("tray.position", { number: this.index + 1, count: this.files.length });
@@ -128,7 +128,8 @@ export const collect = {
     const { product } = this.app;
     if (!product || !stage.frame) return false;
     const name = await this.app.act("collect", { product, kind, frame: stage.frame.number });
-    if (name === undefined) return false;
+    if (name === "") $("#refused").textContent = t("collect.kept");
+    if (!name) return false;
     this.last = { name, source: kind };
     flash(kind);
     if (!$("#tray").hidden) await this.app.doing(tray.go(tray.index + 1));

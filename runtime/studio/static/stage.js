@@ -14,6 +14,7 @@ export const stage = {
   // Begins to show frames. app: holds the product's id and the state.
   start(app) {
     this.app = app;
+    $("#again").addEventListener("click", () => app.act("choose", { address: app.state.source.address }));
     new ResizeObserver(() => this.redraw()).observe($("#view"));
     this.poll();
   },
@@ -83,8 +84,9 @@ export const stage = {
     $("#empty b").textContent = t(source ? "stage.waiting" : "stage.none");
     $("#empty p").textContent = source ? source.error || t("stage.waitingHint", { name: source.name })
       : t(this.app.product ? "stage.noneHint" : "stage.firstHint");
-    const isOld = found.age > 5 && source?.address !== "photos";
-    const old = isOld ? t("stage.old", { seconds: Math.round(found.age) }) : "";
+    const isOld = found.age > 5 && source?.address !== "photos:";
+    $("#ended").hidden = !(isOld && source?.folder);
+    const old = isOld && !source?.folder ? t("stage.old", { seconds: Math.round(found.age) }) : "";
     $("#said").textContent = found.number === null ? "" :
       [found.name, `${found.width}×${found.height}`, old, source?.error].filter(Boolean).join(" · ");
   },

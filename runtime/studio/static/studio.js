@@ -124,6 +124,7 @@ const app = {
     }
     $("#playing").hidden = !source || !product;
     $("#playing p").textContent = source ? source.error || t("source.playing", { name: source.name }) : "";
+    $("#playing p").hidden = Boolean(source?.error && $("#refused").textContent); // shows only the newer of two errors
     $("#playing p").className = source?.error ? "refused" : "note";
   },
 };
@@ -203,6 +204,11 @@ $("#address").addEventListener("submit", (event) => {
   event.preventDefault();
   app.act("choose", { address: event.target.address.value.trim() });
 });
+document.addEventListener("invalid", ({ target }) => { // the browser did not send a form, because of this field
+  const field = target.labels[0].innerText.trim();
+  const isEmpty = !target.value.trim();
+  $("#refused").textContent = isEmpty ? t("empty.field", { field }) : `${field}: ${target.validationMessage}`;
+}, true);
 $("#close").addEventListener("click", () => app.act("close"));
 $("#login").addEventListener("submit", async (event) => {
   event.preventDefault();

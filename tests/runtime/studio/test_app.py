@@ -28,6 +28,8 @@ from tests.runtime.page.conftest import ACTION, TOKEN
 from tests.runtime.page.test_server import HOST, status, talk
 from tests.runtime.studio.conftest import UPLOAD, OpenStudio, StudioClient, to_png
 
+NEVER_OF_ONE = {"region.isPolygon", "region.tiles", "settle.take"}
+"""Texts that are shown only for a count of at least 2."""
 STATIC = Path(dropped.__file__).with_name("static")
 
 
@@ -39,6 +41,8 @@ def test_the_languages_have_the_same_words_and_the_page_knows_all_of_them() -> N
         assert german[key]
         holes = [{part.partition("}")[0] for part in one.split("{")[1:]} for one in (text, german[key])]
         assert holes[0] == holes[1], key
+        if re.search(r"{count}( \w+)* \w+s\b|{count} are", text) and key not in NEVER_OF_ONE:
+            assert f"{key}.one" in english
     page = "".join(file.read_text() for file in [STATIC / "index.html", *STATIC.glob("*.js")])
     asked = set(re.findall(r'data-t="([^"]+)"|\bt\("([^"]+)"', page))
     assert len(asked) > 100
@@ -202,6 +206,35 @@ def test_the_pictures_of_a_folder_are_shown_one_after_another(client: StudioClie
     client.wait(lambda _: seen.append(client.get("/live").json.get("name")) or {"a", "b"} <= set(seen))
     assert client.act("/close").status == 200
     assert client.get("/live").json == {"number": None}
+
+
+def test_the_last_picture_of_a_folder_stays_and_the_folder_can_be_shown_again(
+    client: StudioClient, tmp_path: Path
+) -> None:
+    """A folder named photos is no exception, and a picture that is kept already is no change by somebody else."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    draw_part(1).save(folder / "a.png")
+    client.create("ring")
+
+    def shown(_: Any) -> Any:
+        return client.get("/live?product=ring").json["number"]
+
+    assert client.act("/choose", address=str(folder)).status == 200
+    first = client.wait(shown)
+    assert client.get("/state").json["source"]["folder"] is True
+    keep = {"product": "ring", "kind": "settle"}
+    kept = client.act("/collect", **keep, frame=first).json
+    again = client.act("/collect", **keep, frame=first)
+    assert (again.status, again.json) == (200, "")
+    assert client.act("/move", product="ring", name=kept, source="settle", target="removed").status == 200
+    assert client.act("/collect", **keep, frame=first).json.endswith(".png")
+    assert client.act("/choose", address=str(folder)).status == 200
+    second = client.wait(shown)
+    assert second > first
+    same = client.act("/collect", **keep, frame=second)
+    assert (same.status, b"same picture" in same.body) == (422, True)
+    assert len(client.state()["pictures"]["settle"]) == 1
 
 
 def test_two_browsers_do_not_overwrite_each_others_changes(client: StudioClient) -> None:

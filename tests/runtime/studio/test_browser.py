@@ -240,6 +240,40 @@ def test_a_product_is_taught_from_a_video_and_finds_a_defect(
     nothing_odd(browser, client.port)
 
 
+def test_the_page_tells_what_to_do_when_nothing_was_done(
+    browser: Browser, open_studio: OpenStudio, parts: Parts, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shutil.copy(parts.good[0], folder)
+    open_product(browser, open_studio().page.url, DESKTOP, "unkept")
+    browser.click("#address button")
+    text(browser, "#refused", "“Camera, stream, video or folder” is empty: fill it in.")
+
+    browser.type("#address input", "rtsp://127.0.0.1:9/live")
+    browser.click("#address button")
+    text(browser, "#playing", "127.0.0.1:9/live: ")
+    browser.type("#address input", "/nope")
+    browser.click("#address button")
+    text(browser, "#refused", "/nope")
+    browser.wait("document.querySelector('#playing p').hidden")
+
+    browser.type("#address input", str(folder))
+    browser.click("#address button")
+    browser.wait(f"document.querySelector('#said').innerText.startsWith({parts.good[0].stem!r})")
+    go(browser, 3, "collect")
+    browser.press(" ")
+    text(browser, ".group[data-kind=good] b", "1")
+    browser.press(" ")
+    assert text(browser, "#refused", "kept") == "This picture is kept already; wait for the next one."
+    browser.wait("!document.querySelector('#ended').hidden")
+    text(browser, "#ended", "Every picture of the folder was shown.")
+    fits(browser)
+    shown = browser.run("document.querySelector('#live').src")
+    browser.click("#again")
+    browser.wait(f"document.querySelector('#ended').hidden && document.querySelector('#live').src !== {shown!r}")
+
+
 def test_a_product_is_taught_from_dropped_photos_in_german(
     browser: Browser, open_studio: OpenStudio, parts: Parts, tmp_path: Path
 ) -> None:

@@ -55,6 +55,25 @@ def test_a_second_studio_is_refused(workspace: Workspace) -> None:
         Workspace(workspace.folder)
 
 
+def test_a_file_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    recipe = tmp_path / "nut.safetensors"
+    recipe.write_bytes(b"recipe")
+    with pytest.raises(FileError, match=r"nut\.safetensors is a file: name a folder$"):
+        Workspace(recipe)
+
+
+def test_a_source_that_cannot_be_opened_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "goodparts.runtime.line.sources.video", raising=False)
+    (tmp_path / "nut.mp4").touch()
+    for source, message in (("nut.mp4", "needs av: pip install"), ("none.mp4", "there is no such folder or video")):
+        assert main(["studio", str(tmp_path / "products"), "--source", str(tmp_path / source), "--page", "0"]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "products").exists()
+
+
 def test_files_that_were_put_into_the_folder_are_shown(open_studio: OpenStudio, tmp_path: Path) -> None:
     good = tmp_path / "products" / "by hand" / "good"
     good.mkdir(parents=True)
