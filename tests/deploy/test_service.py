@@ -29,6 +29,18 @@ def test_systemd_accepts_it(tmp_path: Path) -> None:
     assert "ProtectHouse" in analyze("verify", str(unit)).stderr  # the check above can fail
 
 
+def test_systemd_accepts_what_the_page_about_plcs_adds(tmp_path: Path) -> None:
+    added = (UNIT.parents[1] / "docs" / "howto" / "plc.md").read_text().split("```ini\n")[1].split("```")[0]
+    unit, addition = tmp_path / UNIT.name, tmp_path / f"{UNIT.name}.d" / "override.conf"
+    unit.write_text(UNIT.read_text().replace("/opt/goodparts/bin/goodparts", "/bin/true"))
+    addition.parent.mkdir()
+    addition.write_text(added)
+    done = analyze("verify", str(unit))
+    assert (done.returncode, done.stderr) == (0, "")
+    addition.write_text(added.replace("DeviceAllow", "DeviceAllows"))
+    assert "DeviceAllows" in analyze("verify", str(unit)).stderr  # so the check above can fail
+
+
 def test_little_is_exposed() -> None:
     done = analyze("security", "--offline=true", "--threshold=25", str(UNIT))
     assert done.returncode == 0, done.stdout[-300:]
