@@ -92,6 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = make_settings(args)
+    if args.line is not None and settings.output.hook is not None:
+        sys.path.append(str(args.line.absolute().parent))  # last, so that a file there replaces no other module
     among_json_lines = settings.output.json == "-" and sys.stdout.isatty()
     screen = Screen(sys.stderr, draws=sys.stderr.isatty() and not among_json_lines)
 
@@ -116,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         is_complete = line.run(lambda: screen.show(status_table(line.status())))
         how = "ended in order" if is_complete else "ended with the losses above"
         report(f"{how}; {describe_totals(line.status())}")
-    code = 0 if is_complete or line.is_stopped else 2
+    code = 0 if is_complete else 2
     if line.threads_left:
         atexit.register(_exit_at_once, code)
     return code

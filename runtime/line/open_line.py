@@ -47,6 +47,7 @@ def open_line(settings: LineSettings, report: Report, *, first_delay: float = 1.
     Raises:
         GoodpartsError: The engine, a recipe, a source or an output cannot be used.
     """
+    _require_rejects_elsewhere(settings)
     messages = Messages(report, _make_redactor(settings))
     context = LineContext(messages.report, first_delay)
     batch_seconds = settings.batch_ms / 1e3 if len(settings.source) > 1 else 0.0
@@ -60,6 +61,8 @@ def open_line(settings: LineSettings, report: Report, *, first_delay: float = 1.
         queue = FrameQueue(source_settings.policy or source.default_policy)
         meter = meters[source_settings.name]
         capture = Capture(source_settings.name, source, queue, meter, context)
+        if isinstance(source, WatchedFolder) and source_settings.smoothing[1] > 1:
+            messages.report(_warn_of_smoothing(source_settings))
         inspection = InspectionSettings.of(source_settings, trust)
         station = Station(source_settings.name, inspection, queue, shared_engine, router.put, context)
         takes = settings.settling is not None and settings.settling.take
@@ -91,6 +94,29 @@ def open_engine(settings: LineSettings) -> Engine:
     """
     return Engine.open(
         settings.engine, backend=settings.backend, precision=settings.precision, threads=settings.threads, verify=True
+    )
+
+
+def _require_rejects_elsewhere(settings: LineSettings) -> None:
+    """Refuse a folder of rejects in a watched folder, in which the line would inspect the pictures that it writes."""
+    if settings.output.rejects is None:
+        return
+    rejects = Path(settings.output.rejects).resolve()
+    for source in settings.source:
+        watched = Path(source.address)
+        if watched.is_dir() and rejects.is_relative_to(watched.resolve()):
+            raise SettingsError(
+                f"rejects {settings.output.rejects} lies in {watched}, which source {source.name!r} watches: name a "
+                "folder outside it"
+            )
+
+
+def _warn_of_smoothing(settings: SourceSettings) -> str:
+    """Return the message about smoothing over the pictures of a folder, which mostly show a part each."""
+    n, m = settings.smoothing
+    return (
+        f"{settings.name}: smoothing = [{n}, {m}] decides from {m} pictures together; if each picture in "
+        f"{settings.address} shows another part, decisions are wrong: leave smoothing out"
     )
 
 

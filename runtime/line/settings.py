@@ -6,6 +6,7 @@ import difflib
 import math
 import re
 from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 
@@ -171,29 +172,69 @@ def read_settings(file: Path) -> LineSettings:
         SettingsError: The file is no TOML, or holds a setting that is unknown or has an invalid value.
         FileError: The file cannot be read.
     """
+    tables = read_toml(file)
     try:
-        settings = msgspec.convert(read_toml(file), LineSettings)
+        settings = msgspec.convert(tables, LineSettings)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{file}: {_explain(str(error))}") from error
+        raise SettingsError(f"{file}: {_explain(str(error), tables)}") from error
     return _resolved(settings, file.parent)
 
 
 _TABLES = {"": LineSettings, "source": SourceSettings, "output": OutputSettings, "settling": SettlingSettings}
 """The class of each table's settings, by the table's name."""
-_UNKNOWN_KEY = re.compile(r"Object contains unknown field `(?P<key>.*?)`(?: - at `\$\.(?P<place>(?P<table>\w+).*)`)?")
-"""The pattern of msgspec's message about an unknown key."""
+_KINDS = {
+    "str": ("text", 'text in quotes, as in "a"'),
+    "int": ("a whole number", "a whole number, as in 3"),
+    "float": ("a number", "a number, as in 1.2"),
+    "bool": ("a truth value", "true or false"),
+    "array": ("a list", "a list of numbers, as in [3, 5]"),
+    "object": ("a table", "a table"),
+}
+"""For each type in msgspec's messages: what a value of the type is called, and what to write for it."""
+_TO_WRITE = {
+    "policy": " or ".join(f'"{policy}"' for policy in get_args(Policy)),
+    "precision": " or ".join(f'"{precision}"' for precision in get_args(Precision)),
+    "source": "[[source]] above it, in double brackets",
+}
+"""What to write for the settings to which _KINDS does not apply."""
+_AT = re.compile(r"(?P<fault>.*?)(?: - at `\$\.(?P<place>(?P<table>\w+).*)`)?", re.DOTALL)
+"""The pattern of every message of msgspec."""
+_UNKNOWN_KEY = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING_KEY = re.compile(r"Object missing required field `(.*)`")
+_WRONG_TYPE = re.compile(r"Expected `(\w+).*`, got `(\w+)`")
+_WRONG_LENGTH = re.compile(r"Expected `array` of length (\d+), got (\d+)")
 
 
-def _explain(message: str) -> str:
-    """Return a message of msgspec in the words of a settings file. For an unknown key, it also names the known keys."""
-    unknown = _UNKNOWN_KEY.fullmatch(message)
-    if unknown is None:
-        return message.replace("`$.", "`")
-    known = _TABLES[unknown["table"] or ""].__struct_fields__
-    nearest = difflib.get_close_matches(unknown["key"], known, n=1, cutoff=0.8)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"known keys are {', '.join(known)}"
-    place = f" in {unknown['place']}" if unknown["place"] else ""
-    return f"unknown key {unknown['key']!r}{place}: {hint}"
+def _explain(message: str, tables: dict[str, Any]) -> str:
+    """Return a message of msgspec about the tables of a settings file, in the words of such a file."""
+    at = _AT.fullmatch(message)
+    assert at is not None
+    fault, setting, table = at["fault"], at["place"] or "", at["table"] or ""
+    value: Any = tables
+    for key in re.findall(r"\w+", setting):
+        value = value[int(key) if isinstance(value, list) else key]
+    owner = ""
+    if source := re.fullmatch(r"source\[(\d+)\]\.?(.*)", setting):
+        entry, setting = tables["source"][int(source[1])], source[2]
+        name = entry.get("name") if isinstance(entry, dict) else None
+        owner = f"source {name!r}: " if isinstance(name, str) else f"source number {int(source[1]) + 1}: "
+    if unknown := _UNKNOWN_KEY.fullmatch(fault):
+        known = _TABLES[table].__struct_fields__
+        nearest = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.8)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known keys are {', '.join(known)}"
+        return f"{owner}unknown key {unknown[1]!r}{setting and f' in {setting}'}: {hint}"
+    if missing := _MISSING_KEY.fullmatch(fault):
+        return f"{owner}the key {missing[1]} is missing, which is needed"
+    prefix = owner + (setting and f"{setting}: ")
+    shown = "it" if isinstance(value, dict) else msgspec.json.encode(value).decode()
+    if length := _WRONG_LENGTH.fullmatch(fault):
+        return f"{prefix}{shown} has {length[2]} values; write {length[1]}"
+    if types := _WRONG_TYPE.fullmatch(fault):
+        kind = _KINDS[types[2]][0] if types[2] in _KINDS else f"a {types[2]}"
+        return f"{prefix}{shown} is {kind}; write {_TO_WRITE.get(setting) or _KINDS[types[1]][1]}"
+    if fault.startswith("Invalid enum value"):
+        return f"{prefix}{shown} is not accepted; write {_TO_WRITE[setting]}"
+    return owner + fault
 
 
 def _resolved(settings: LineSettings, folder: Path) -> LineSettings:

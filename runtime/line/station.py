@@ -66,6 +66,7 @@ class Station(threading.Thread):
         self._smoothing = Smoothing(*settings.smoothing)
         self.scene_watch = SceneWatch(source, context.report)
         self._changing = threading.Lock()
+        self._is_missing = False
 
     def run(self) -> None:
         while (frame := self._queue.take()) is not None:
@@ -73,18 +74,30 @@ class Station(threading.Thread):
             self._emit(frame, self._inspect(frame), waited)
 
     def refresh(self) -> None:
-        """Open the recipe's file again if it has changed. An unusable recipe is refused, and the old one stays."""
+        """Open the recipe's file again if it has changed. An unusable recipe is refused, and the old one stays.
+
+        A file that is missing is reported once, and once more when it is back.
+        """
         with self._changing:
-            state = _file_state(self.settings.recipe)
+            file = self.settings.recipe
+            state = _file_state(file)
+            if (state is None) != self._is_missing:
+                self._is_missing = state is None
+                self._report(
+                    f"the recipe's file {file} is missing: the line goes on with the recipe that it has read"
+                    if self._is_missing
+                    else f"the recipe's file {file} is there again"
+                )
             if state is None or state == self._file_state:
                 return
             self._file_state = state
             try:
                 self.detector = self.settings.open_detector(self._shared_engine.engine)
-                message = f"now inspects with recipe {self.detector.recipe.digest[:12]}"
+                recipe = self.detector.recipe
+                message = f"now inspects {recipe.header.product} with recipe {recipe.digest[:12]} from {file.name}"
             except GoodpartsError as error:
                 message = f"the changed recipe is refused, the old one stays: {error}"
-        self._context.report(f"{self.source}: {message}")
+        self._report(message)
 
     def adjust(self, threshold: float | None) -> None:
         """Multiply the recipe's threshold by a factor from the next frame on.
@@ -122,18 +135,19 @@ class Station(threading.Thread):
                     return None
                 continue
             if self._backoff.reset():
-                self._context.report(f"{self.source}: inspection works again")
+                self._report("inspection works again")
             self.scene_watch.note(inspection, detector.recipe.header.calibration.image)
             return inspection, self._smoothing.decide(inspection.verdict)
 
+    def _report(self, message: str) -> None:
+        self._context.report(f"{self.source}: {message}")
+
     def _recover(self, failed: Detector, error: Exception) -> None:
         """Report the first failure, wait, open the engine again, and make a detector of the same recipe with it."""
-        report = self._context.report
         delay = self._backoff.next()
         if self._backoff.failures == 1:
-            report(
-                f"{self.source}: inspection failed ({one_line(error)}); will keep trying to reopen the engine, first "
-                f"in {delay:g} s"
+            self._report(
+                f"inspection failed ({one_line(error)}); will keep trying to reopen the engine, first in {delay:g} s"
             )
         self._context.stop.wait(delay)
         try:
@@ -143,7 +157,7 @@ class Station(threading.Thread):
                     self.detector = self.settings.make_detector(self._shared_engine.engine, failed.recipe)
         except Exception as next_error:  # the next frame tries again
             if self._backoff.failures == 1:
-                report(f"{self.source}: the engine cannot be opened: {next_error}")
+                self._report(f"the engine cannot be opened: {next_error}")
 
 
 def _file_state(path: Path) -> _FileState | None:

@@ -6,6 +6,7 @@ import functools
 import os
 import stat
 import threading
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -38,6 +39,7 @@ class _Record(msgspec.Struct):
     score: float
     raw_score: float
     verdict: str = ""
+    path: str = ""
 
 
 class Gallery:
@@ -134,10 +136,13 @@ class Gallery:
             return self._shrink(name)
 
     def _describe_anew(self, name: str) -> dict[str, Any]:
+        """Return the fields of a reject's record, with only the name of its picture's file instead of the path."""
         try:
-            return msgspec.structs.asdict(msgspec.json.decode(self._read(name + RECORD_ENDING) or b"", type=_Record))
+            record = msgspec.json.decode(self._read(name + RECORD_ENDING) or b"", type=_Record)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return {}
+        fields = msgspec.structs.asdict(record)
+        return fields | {"file": Path(fields.pop("path")).name}
 
     def _shrink_anew(self, name: str) -> bytes | None:
         data = self.overlay(name)

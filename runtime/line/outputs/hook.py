@@ -1,6 +1,6 @@
 """The hook: a function of yours that sets a GPIO pin, writes to a PLC, or does anything else with a result.
 
-    # outputs.py, in a folder of PYTHONPATH
+    # outputs.py, beside the line's settings file or in a folder of PYTHONPATH
     def eject(record: dict) -> None:
         pin.value = record.get("decision") == "reject"
 
@@ -61,7 +61,9 @@ def load_function(name: str) -> Function:
     try:
         function: Function = getattr(importlib.import_module(module), attribute)
     except (ImportError, ValueError, AttributeError) as error:
-        raise SettingsError(f"hook {name!r}: {error}; name a module:function on Python's path") from error
+        raise SettingsError(
+            f"hook {name!r}: {error}; name module:function of a file beside the settings file or on PYTHONPATH"
+        ) from error
     if not callable(function):
         raise SettingsError(f"hook {name!r} is a {type(function).__name__}: a function is needed")
     return function

@@ -46,7 +46,7 @@ class Rejects:
     A part to review is kept like a reject, and marked in its name.
 
     Args:
-        folder: The folder, which is made if it does not exist.
+        folder: The folder. It is made if it does not exist; the folder that is to hold it must exist.
         limit: The most bytes of all files of rejects, those of earlier runs included. Other files do not count and are
             never removed.
 
@@ -63,7 +63,7 @@ class Rejects:
     def __init__(self, folder: Path, limit: int) -> None:
         self._folder, self._limit = folder, limit
         with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
             self._lock = _lock_folder(folder)
             _remove_incomplete(folder)
             paths = sorted(path for path in folder.iterdir() if REJECT_FILE.fullmatch(path.name))

@@ -17,7 +17,7 @@ _SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtp", "srt", "u
 
 
 def make_source(address: str, timeout: float, *, keeps_yuv: bool = False) -> Source:
-    """Return the source of an address; nothing is opened yet.
+    """Return the source of an address. Only a file is opened, to check that there is video in it.
 
     Args:
         address: A folder, a video file, /dev/video0, genicam:PRODUCER.cti?serial=NUMBER, or a URL such as rtsp://… or
@@ -26,7 +26,7 @@ def make_source(address: str, timeout: float, *, keeps_yuv: bool = False) -> Sou
         keeps_yuv: Whether pictures of a video are given in YUV too, for the kernels of a GPU.
 
     Raises:
-        SettingsError: The address has none of these forms.
+        SettingsError: The address has none of these forms, or a file holds no video.
         SourceError: The library that reads such a source is not installed.
     """
     if address.startswith("genicam:"):
@@ -49,7 +49,9 @@ def _make_video(address: str, timeout: float, keeps_yuv: bool) -> Source:
         from .video import Video
     except ImportError as error:
         raise _missing(error, "watch") from error
-    return Video(address, timeout, keeps_yuv=keeps_yuv)
+    video = Video(address, timeout, keeps_yuv=keeps_yuv)
+    video.require_video()
+    return video
 
 
 def _make_genicam(address: str, timeout: float) -> Source:

@@ -6,16 +6,19 @@ Unlike OpenCV's reader it has time-outs, and unlike GStreamer it needs no instal
 
 from __future__ import annotations
 
+import errno
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import av
 from av.container import InputContainer
 
-from ...core.errors import SourceError
-from ..redact import redact_address
+from ...core.errors import SettingsError, SourceError
+from ..redact import HIDDEN, redact_address
 from .intact_frames import IntactFrames
 from .recording import ReadLength, is_recording
 from .source import Policy, SourceEvent, SourcePicture
@@ -43,6 +46,28 @@ class Video:
         self._is_file = Path(address).is_file()
         self.default_policy: Policy = "every" if self._is_file else "newest"
 
+    def require_video(self) -> None:
+        """Check that a file holds video or a picture; do nothing for other addresses and unreadable files.
+
+        Raises:
+            SettingsError: The file holds neither.
+        """
+        if not self._is_file:
+            return
+        holds_video = True
+        try:
+            with self._open() as container:
+                holds_video = len(container.streams.video) > 0
+        except av.error.InvalidDataError:
+            holds_video = False
+        except av.error.FFmpegError:
+            pass  # `pictures` reports it and tries again
+        if not holds_video:
+            raise SettingsError(
+                f"source {self._shown_address}: the file holds no video or picture that can be read; name a folder of "
+                "pictures, a video file, a camera such as /dev/video0, or a stream such as rtsp://…"
+            )
+
     def pictures(self, stop: threading.Event, paced: bool) -> Iterator[SourcePicture | SourceEvent]:
         try:
             with self._open() as container:
@@ -53,11 +78,23 @@ class Video:
                 )
                 yield from reading.run(stop, paced and self._is_file)
         except av.error.FFmpegError as error:
-            raise SourceError(f"{self._shown_address}: {_reason(error, self._timeout)}") from error
+            reason = self._find_host_fault(error) or _reason(error, self._timeout)
+            raise SourceError(f"{self._shown_address}: {reason}") from error
+
+    def _find_host_fault(self, error: av.error.FFmpegError) -> str:
+        """Return that the host of a URL is not known, if so; FFmpeg reports only an input or output error for that."""
+        host = urlsplit(self._shown_address).hostname if self._scheme else None
+        if host and host != HIDDEN and error.errno == errno.EIO:
+            try:
+                socket.getaddrinfo(host, None)
+            except OSError as fault:
+                return f"host {host!r} is not known ({fault.strerror}); check the address and the network"
+        return ""
 
     @property
     def _scheme(self) -> str:
-        return self._address.partition("://")[0]
+        scheme, separator, _ = self._address.partition("://")
+        return scheme if separator else ""
 
     @property
     def _is_http(self) -> bool:

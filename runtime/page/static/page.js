@@ -197,7 +197,7 @@ class Card {
     this.part("gathered").textContent = `Proposed from ${parts} parts: ` +
       `reject from ${relative(proposal.threshold)} instead of 1.00 ` +
       `(raw ${short(proposal.today)} → ${short(proposal.threshold)}), ` +
-      `so that ${short(100 * proposal.rate)} % of good parts are rejected. ` +
+      `so that ${Number(short(100 * proposal.rate))} % of good parts are rejected. ` +
       `Today's threshold rejects ${proposal.rejected} of the parts, the proposed one ${proposal.would}. Look at these:`;
     drawHistogram(canvas, proposal);
     const shown = `${proposal.threshold} ${parts}`;
@@ -281,7 +281,9 @@ const gallery = {
     const moment = Number.isNaN(Number(when)) ? "" : when.toLocaleString();
     const decision = reject.review ? "review" : "reject";
     const alone = known && reject.verdict !== decision ? `; verdict of this frame: ${reject.verdict}` : "";
-    const caption = known ? [`${reject.source} · ${moment}`, `score ${formatScore(reject.score)}${alone}`]
+    const caption = known
+      ? [`${reject.source} · ${moment}`, ...(reject.file ? [reject.file] : []),
+        `score ${formatScore(reject.score)}${alone}`]
       : [reject.name];
     const mark = reject.review ? [make("span", "? to review", "mark")] : [];
     tile.append(picture, ...mark, ...caption.map((line) => make("span", line)));
@@ -354,15 +356,18 @@ $("#viewer .accept").addEventListener("click", async () => {
   show(state);
 });
 
-// Shows the table of rates and latencies, the outputs, the disks and the messages.
+// The stages that are timed, in the order of the table that `watch` shows on a terminal.
+const STAGES = ["total", "wait", "preprocess", "encode", "score", "output"];
+
+// Shows the table of rates and times, the outputs, the disks and the messages.
 function showHealth(state) {
   const review = state.sources.some((one) => one.review !== null || one.reviewed); // whether the column is needed
-  const head = ["source", "pictures/s", "inspected", ...(review ? ["to review"] : []), "rejected", "failed", "dropped",
-    "total, ms", "p99", "waiting", "encoding"];
+  const counted = ["inspected", ...(review ? ["reviewed"] : []), "rejected", "failed", "dropped"];
+  const head = ["source", "fps", ...counted, `p50/p99 ms: ${STAGES[0]}`, ...STAGES.slice(1)];
+  const time = (value) => value.toFixed(value < 9.95 ? 1 : 0);
   const rows = state.sources.map((one) => {
-    const time = (stage, which) => (one.latency[stage] ? one.latency[stage][which].toFixed(1) : "–");
-    return [one.name, one.rate.toFixed(1), one.inspected, ...(review ? [one.reviewed] : []), one.rejected, one.failed,
-      one.dropped, time("total", 0), time("total", 1), time("wait", 0), time("encode", 0)];
+    const times = STAGES.map((stage) => one.latency[stage]?.map(time).join("/") ?? "–");
+    return [one.name, one.up ? one.rate.toFixed(1) : "none", ...counted.map((name) => one[name]), ...times];
   });
   const row = (cells, tag) => {
     const line = make("tr");

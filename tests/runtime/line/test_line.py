@@ -16,6 +16,7 @@ from goodparts.runtime import Detector, Engine, Recipe
 from goodparts.runtime.backends.session import Session
 from goodparts.runtime.backends.tensors import Outputs
 from goodparts.runtime.core.conditions import Conditions
+from goodparts.runtime.core.errors import SettingsError
 from goodparts.runtime.core.preprocess import Array8
 from goodparts.runtime.core.view import Box, View, read_mask
 from goodparts.runtime.core.yuv import YuvFrame
@@ -101,10 +102,47 @@ def test_a_recipe_replaced_on_disk_is_used_and_a_broken_one_is_refused(
     station.refresh()
     assert station.detector.recipe.digest == changed.digest
     assert station.detector.thresholds == changed.header.thresholds.scaled_by(1.5)  # the settings' threshold
-    assert said[1:] == [f"left: now inspects with recipe {changed.digest[:12]}"]
+    assert said[1:] == [f"left: now inspects ring with recipe {changed.digest[:12]} from ring.safetensors"]
+    path.rename(tmp_path / "elsewhere")
+    station.refresh()
+    station.refresh()
+    (tmp_path / "elsewhere").rename(path)
+    station.refresh()
+    station.refresh()
+    assert station.detector.recipe.digest == changed.digest
+    assert said[2:] == [
+        f"left: the recipe's file {path} is missing: the line goes on with the recipe that it has read",
+        f"left: the recipe's file {path} is there again",
+    ]
     line.outlets[0].start()
     line.outlets[0].close()
     line.outlets[0].join(30)
+
+
+@pytest.mark.parametrize("inside", ["in", "in/rejects", "link"])
+def test_rejects_in_a_watched_folder_are_refused(
+    engine_folder: Path, recipe_file: Path, tmp_path: Path, inside: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "link").symlink_to("in")
+    told = settings(engine_folder, recipe_file, tmp_path / "in", tmp_path / "out.jsonl")
+    output = msgspec.structs.replace(told.output, rejects=str(tmp_path / inside))
+    with pytest.raises(SettingsError, match=f"{inside} lies in .*in, which source 'left' watches"):
+        open_line(msgspec.structs.replace(told, output=output), print)
+    open_line(msgspec.structs.replace(told, output=OutputSettings(rejects=str(tmp_path / "inside"))), print)
+
+
+def test_smoothing_over_the_pictures_of_a_folder_gets_a_warning(
+    engine_folder: Path, recipe_file: Path, recording: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    (tmp_path / "in").mkdir()
+    for address in (recording, tmp_path / "in"):
+        told = settings(engine_folder, recipe_file, address, tmp_path / "out.jsonl")
+        source = msgspec.structs.replace(told.source[0], smoothing=(3, 5))
+        open_line(msgspec.structs.replace(told, source=(source,), output=OutputSettings()), said.append)
+    (message,) = said
+    assert message.startswith("left: smoothing = [3, 5] decides from 5 pictures together; if each picture in ")
 
 
 class Slow:

@@ -46,14 +46,20 @@ def test_a_mask_is_relative_too(tmp_path: Path) -> None:
     ("more", "message"),
     [
         ("smoothing = [4, 3]", r"smoothing \[4, 3\]: n of m frames"),
-        ("treshold = 1.0", r"unknown key 'treshold' in source\[0\]: did you mean threshold\?"),
-        ("threads = 2", r"unknown key 'threads' in source\[0\]: known keys are name, address, recipe"),
+        ("treshold = 1.0", r"source 'left': unknown key 'treshold': did you mean threshold\?"),
+        ("threads = 2", "source 'left': unknown key 'threads': known keys are name, address, recipe"),
         ('[output]\npath = "a"', "unknown key 'path' in output: known keys are json, rejects"),
-        ("[setling]", "unknown key 'setling': did you mean settling"),
+        ("[setling]", "line.toml: unknown key 'setling': did you mean settling"),
         ("backlog = true", "backlog needs the lines of a JSON file"),
-        ('policy = "oldest"', "Invalid enum value 'oldest'.*policy"),
-        ("roi = [1, 2, 3]", "Expected `array` of length 4.*roi"),
-        ("timeout = 0", "timeout 0.0: seconds above 0"),
+        ('policy = "oldest"', """source 'left': policy: "oldest" is not accepted; write "newest" or "every\""""),
+        ("roi = [1, 2, 3]", r"source 'left': roi: \[1,2,3\] has 3 values; write 4"),
+        ("roi = [1, 2, 3, 4.5]", r"source 'left': roi\[3\]: 4.5 is a number; write a whole number, as in 3"),
+        ('threshold = "1.2"', """source 'left': threshold: "1.2" is text; write a number, as in 1.2"""),
+        ("threshold = 2026-01-01", """source 'left': threshold: "2026-01-01" is a date; write a number, as in 1.2"""),
+        ("[[source]]\nrecipe = 'r'", "source number 2: the key name is missing"),
+        ("[output]\nrejects = true", 'output.rejects: true is a truth value; write text in quotes, as in "a"'),
+        ("[settling]\nparts = 5", "settling.parts 5: at least 20 are needed$"),
+        ("timeout = 0", "source 'left': timeout 0.0: seconds above 0"),
         ("[output]\nmetrics = 70000", "metrics 70000: a port"),
         ("[output]\nrejects_limit_mb = 0", "rejects_limit_mb 0.0: a number above 0"),
         ('[[source]]\nname = "left"\naddress = "b"\nrecipe = "r"', "two sources are called 'left'"),
@@ -71,6 +77,11 @@ def test_a_fault_in_the_file_gives_an_error_of_one_line(tmp_path: Path, more: st
 def test_a_line_without_sources_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="there is no source"):
         read_settings(write(tmp_path, 'engine = "e"\nsource = []'))
+
+
+def test_one_pair_of_brackets_around_source_gets_the_advice_to_write_two(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"source: it is a table; write \[\[source\]\]"):
+        read_settings(write(tmp_path, GOOD.format(address="a").replace("[[source]]", "[source]")))
 
 
 def test_a_hook_is_a_function_by_name() -> None:

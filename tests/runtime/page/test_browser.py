@@ -13,6 +13,7 @@ from goodparts.runtime.inspection import format_score
 from goodparts.runtime.line.outputs.rejects import Rejects
 from goodparts.runtime.line.results import Result
 from goodparts.runtime.line.scene_watch import DRIFT_FRAMES
+from goodparts.runtime.line.status import status_table
 
 from tests.runtime.line.test_scene_watch import LEVEL, inspected
 from tests.runtime.page.conftest import TOKEN, OpenLine, scored
@@ -45,6 +46,9 @@ def test_an_operator_looks_tries_a_threshold_applies_it_and_takes_it_back(
     assert browser.run("parseFloat(getComputedStyle(document.querySelector('.word')).fontSize)") >= 48
     drawn = "document.querySelector('canvas').getContext('2d').getImageData(0, 0, 400, 130).data"
     assert browser.run(f"{drawn}.some((value) => value > 0)")
+
+    columns = browser.run("[...document.querySelectorAll('#health th')].map((one) => one.innerText).join('  ')")
+    assert columns == "  ".join(status_table(client.line.status())[0].split()).replace("p50/p99  ms:  ", "p50/p99 ms: ")
 
     station = client.line.pipelines[0].station
     before, factor = station.detector.thresholds.image, results["good"].record["score"] / 2
@@ -123,8 +127,9 @@ def test_an_operator_settles_in_looks_at_the_histogram_and_writes_what_is_propos
         settling.note(scored(results["good"], number, 1 + number / 100))
     proposal = settling.proposal
     assert proposal is not None
-    assert "Proposed from 20 parts: reject from " in browser.wait("document.querySelector('.beyond li') && "
-        "document.querySelector('.gathered').innerText")  # fmt: skip
+    gathered = browser.wait("document.querySelector('.beyond li') && document.querySelector('.gathered').innerText")
+    assert "Proposed from 20 parts: reject from " in gathered
+    assert " 5 % of good parts are rejected" in gathered
     assert browser.wait("document.querySelector('.beyond img').naturalWidth") == 320
     drawn = "document.querySelector('.histogram').getContext('2d').getImageData(0, 0, 400, 130).data"
     assert browser.run(f"{drawn}.some((value) => value > 0)")

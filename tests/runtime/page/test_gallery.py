@@ -41,6 +41,7 @@ def test_a_saved_reject_is_listed_and_shown(client: Client, folder: Path, result
     assert {key: reject[key] for key in ("source", "time", "frame", "score", "verdict")} == {
         key: record[key] for key in ("source", "time", "frame", "score", "verdict")
     }
+    assert reject["file"] == ""
     assert (listing["total"], listing["more"]) == (1, False)
     assert client.get("/state").json["rejects"] == {"total": 1, "reviews": 0, "newest": reject["name"]}
     for kind, file in (("plain.png", "frame.png"), ("heat.png", "map.png")):
@@ -49,6 +50,16 @@ def test_a_saved_reject_is_listed_and_shown(client: Client, folder: Path, result
         assert reply.headers["Content-Type"] == "image/png"
     small = client.get(f"/rejects/{reject['name']}/small.jpg")
     assert max(Image.open(io.BytesIO(small.body)).size) == gallery.THUMBNAIL
+
+
+def test_the_name_of_a_reject_s_picture_is_listed_without_its_folders(
+    client: Client, folder: Path, results: dict[str, Result]
+) -> None:
+    (file,) = folder.glob("*.json")
+    file.write_bytes(results["reject"].line.replace(b"{", b'{"path": "/incoming/secret/038.png", ', 1))
+    (reject,) = client.get("/rejects").json["rejects"]
+    assert reject["file"] == "038.png"
+    assert "secret" not in json.dumps(reject)
 
 
 def test_it_is_read_in_pages_newest_first(client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,12 @@ def test_a_second_line_on_one_folder_is_refused_until_the_first_ends(tmp_path: P
     Rejects(tmp_path, MEGABYTE).close()
 
 
+def test_a_folder_is_made_but_not_the_folder_that_is_to_hold_it(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=f"folder {tmp_path / 'no'} does not exist; create it first"):
+        Rejects(tmp_path / "no" / "rejects", MEGABYTE)
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_folder_that_was_removed_is_made_again(results: list[Result], tmp_path: Path) -> None:
     folder = tmp_path / "rejects"
     with contextlib.closing(Rejects(folder, MEGABYTE)) as rejects:

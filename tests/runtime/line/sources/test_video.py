@@ -63,7 +63,7 @@ def test_a_recording_over_http_ends_as_well(server: str, recording: Path) -> Non
 
 def test_a_file_that_is_no_video_or_is_missing_gives_an_error_of_one_line(server: str, tmp_path: Path) -> None:
     (tmp_path / "junk.mp4").write_bytes(b"no video" * 100)
-    with pytest.raises(SourceError, match=r"junk.mp4: Invalid data"):
+    with pytest.raises(SettingsError, match=r"junk.mp4: the file holds no video or picture that can be read"):
         read_video(str(tmp_path / "junk.mp4"))
     with pytest.raises(SourceError, match=r"none.mp4: .*404"):
         read_video(f"{server}/none.mp4")
@@ -81,3 +81,22 @@ def test_a_silent_stream_counts_as_lost_and_no_password_is_shown() -> None:
 def test_an_address_that_means_nothing_is_refused(address: str) -> None:
     with pytest.raises(SettingsError, match="source "):
         make_source(address, 1.0)
+
+
+def test_a_recipe_or_program_as_source_is_refused_and_a_picture_is_not(
+    recipe_file: Path, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "outputs.py").write_text("import json\n")
+    for path in (recipe_file, tmp_path / "outputs.py"):
+        with pytest.raises(SettingsError, match=f"source {path}: the file holds no video or picture"):
+            make_source(str(path), 1.0)
+    make_source(str(photos / "bad" / "4.png"), 1.0)
+
+
+def test_a_host_that_is_not_known_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(SourceError, match="rtsp://camera.invalid/live: host 'camera.invalid' is not known"):
+        read_video("rtsp://me:secret@camera.invalid/live", 5.0)
