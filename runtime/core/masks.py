@@ -124,9 +124,9 @@ def require_shape(marks: Marks, image: Image.Image, name: str) -> None:
     grey = float(((values > dark) & (values < bright)).mean())
     if grey > MOST_GREY:
         raise ImageError(
-            f"mask {name}: {grey:.0%} of its pixels are grey, more than {GREY[0]:.0%} and less than {GREY[1]:.0%} as "
-            f"bright as its brightest; at most {MOST_GREY:.0%} may be. Is it a photo? Give a picture that is white "
-            "where to look and black elsewhere"
+            f"mask {name}: {100 * grey:.0f} % of its pixels are grey (with {100 * GREY[0]:.0f} to {100 * GREY[1]:.0f} "
+            f"% of the brightest pixel's brightness); at most {100 * MOST_GREY:.0f} % may be. Is it a photo? Give a "
+            "picture that is white where to look and black elsewhere"
         )
 
 

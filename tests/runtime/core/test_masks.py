@@ -52,7 +52,7 @@ def test_a_mask_without_a_shape_is_refused_with_its_values(value: int, message: 
 def test_a_grey_photo_is_refused_as_a_mask_and_soft_edges_are_not(tmp_path: Path) -> None:
     path = tmp_path / "mask.png"
     draw_part(1).convert("L").save(path)
-    with pytest.raises(ImageError, match=r"mask .*mask.png: \d+% of its pixels are grey, .* Is it a photo\? Give a"):
+    with pytest.raises(ImageError, match=r"mask .*mask.png: \d+ % of its pixels are grey .* Is it a photo\? Give a"):
         read_mask(path)
     soft = Image.fromarray(RING).convert("L").resize((600, 400), Image.Resampling.BILINEAR)
     soft.save(path)
