@@ -206,7 +206,8 @@ def test_signals_while_it_ends_lose_nothing_and_sighup_opens_the_file_again(
         assert "ended in order" in messages
         assert process.returncode == 0
     else:
-        assert f"hook: {5 - noted} results were not delivered" in messages
+        lost = (5 - noted, 6 - noted)  # a call that is counted as lost may still end
+        assert any(f"hook: {count} results were not delivered" in messages for count in lost)
         assert "ended with the losses above" in messages
         assert process.returncode == 2
 
