@@ -77,8 +77,9 @@ def main(path: str) -> None:
         path: The recipe file.
     """
     header, tensors = read_recipe(Path(path).read_bytes())
-    encoder, limit = header["encoder"], header["thresholds"]["image"]
-    print(f"{header['product']}: {header['method']}, {len(header['shots'])} photos, rejects from raw score {limit:.4g}")
+    encoder, threshold = header["encoder"], header["thresholds"]["image"]
+    shots = len(header["shots"])
+    print(f"{header['product']}: {header['method']}, {shots} photos, rejects from raw score {threshold:.4g}")
     print(f"encoder {encoder['backbone']}, {encoder['image_size']} pixels, patches {encoder['grid']}")
     for name, tensor in sorted(tensors.items()):
         print(f"{name:16} {tensor.dtype!s:8} {list(tensor.shape)}")
