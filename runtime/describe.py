@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .backends.session import GraphName, Precision
-from .core.scoring import Floats
 from .engine.plans import Plan, read_plans
 from .engine.spec import Encoder, EngineSpec, Parity
 from .inspection import Inspection, format_score
@@ -417,7 +417,7 @@ def _percent(rate: float) -> str:
     return f"{100 * rate:.3g} %"
 
 
-def _spread(raw_scores: Floats, thresholds: Thresholds) -> str:
+def _spread(raw_scores: npt.NDArray[np.floating], thresholds: Thresholds) -> str:
     """Return lowest, highest and median score."""
     spread = (raw_scores.min(), raw_scores.max(), np.median(raw_scores))
     lowest, highest, median = (format_score(thresholds.score(float(raw))) for raw in spread)

@@ -17,7 +17,6 @@ from ..core.errors import GoodpartsError, SettingsError
 from ..core.files import printable, sha256
 from ..core.image_files import find_images
 from ..core.preprocess import load_rgb
-from ..core.scoring import Floats
 from ..core.view import View
 from ..detector import Detector
 from ..engine.engine import Engine
@@ -90,7 +89,7 @@ class Trial:
     shots: list[Path]
     photos: list[Path]
     bad: npt.NDArray[np.bool_]
-    raw_scores: Floats
+    raw_scores: npt.NDArray[np.float64]
     unreadable: list[tuple[Path, str]]
     thresholds: list[TriedThreshold]
     patch: tuple[float, float]
@@ -99,10 +98,9 @@ class Trial:
     options: tuple[str, ...] = ()
 
     @property
-    def scores(self) -> Floats:
-        """The scores, float32 [N]; the detector rejects a part from 1.00."""
-        scores: Floats = self.raw_scores / np.float32(self.detector.thresholds.image)
-        return scores
+    def scores(self) -> npt.NDArray[np.float64]:
+        """The scores, [N]; the detector rejects a part from 1.00."""
+        return self.raw_scores / self.detector.thresholds.image
 
     def errors(self, threshold: TriedThreshold) -> tuple[int, int]:
         """Return how many good parts a threshold rejects, and how many bad parts it misses.
@@ -262,7 +260,7 @@ def try_product(
         shots=chosen,
         photos=inspected,
         bad=np.array([path in of_bad for path in inspected]),
-        raw_scores=np.array(scores, np.float32),
+        raw_scores=np.array(scores, np.float64),
         unreadable=unreadable,
         thresholds=thresholds,
         patch=recipe.header.view.patch(height, width, recipe.header.encoder.grid),

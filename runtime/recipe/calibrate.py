@@ -312,7 +312,7 @@ class Separation:
     missed: int
 
 
-def separate(good: Floats, bad: Floats, threshold: float) -> Separation:
+def separate(good: npt.NDArray[np.floating], bad: npt.NDArray[np.floating], threshold: float) -> Separation:
     """Return the threshold that minimises the sum of two shares: good photos rejected, and bad photos missed.
 
     The candidates are `threshold`, the points half-way between the logarithms of neighbouring scores, and one point

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..core.errors import SettingsError
 from ..core.files import printable, read_bytes
 from ..core.image_files import find_images
 from ..core.preprocess import Array8, decode
-from ..core.scoring import Floats
 from .calibrate import Encode, Separation, calibrate_on, check_false_reject_rate, photo_scores, score_photos, separate
 from .recipe import Recipe
 from .settle import Settlement, check_parts, settle
@@ -35,8 +35,8 @@ class BadPhotos:
         proposal: The threshold that separates them best.
     """
 
-    good_scores: Floats
-    bad_scores: Floats
+    good_scores: npt.NDArray[np.float64]
+    bad_scores: npt.NDArray[np.float64]
     rejected: int
     missed: int
     proposal: Separation
@@ -61,9 +61,9 @@ class Recalibration:
     bad_photos: BadPhotos | None = None
 
     @property
-    def good_scores(self) -> Floats:
+    def good_scores(self) -> npt.NDArray[np.float64]:
         """The raw image scores of the photos that the calibration rests on, [n]."""
-        return np.array(self.recipe.header.calibration.image.scores, np.float32)
+        return np.array(self.recipe.header.calibration.image.scores, np.float64)
 
     @property
     def missed_more(self) -> int:
@@ -123,8 +123,8 @@ def recalibrate(
         recipe = recipe.recalibrate(calibration, false_reject_rate)
     if not bad:
         return Recalibration(before, recipe, settlement, files)
-    bad_scores, _ = photo_scores(score_photos(learned, _load_views(recipe, bad), encode))
-    good_scores = np.array(calibration.image.scores, np.float32)
+    bad_scores = photo_scores(score_photos(learned, _load_views(recipe, bad), encode))[0].astype(np.float64)
+    good_scores = np.array(calibration.image.scores, np.float64)
     threshold = recipe.header.thresholds.image
     if calibration.source == "unlabelled parts":  # those beyond the threshold may be bad parts
         good_scores = good_scores[good_scores < threshold]

@@ -89,9 +89,9 @@ class Settlement:
     today: float
 
     @functools.cached_property
-    def scores(self) -> Floats:
-        """The raw image scores of the parts, [n], float32."""
-        return np.array(self.calibration.image.scores, np.float32)
+    def scores(self) -> npt.NDArray[np.float64]:
+        """The raw image scores of the parts, [n], float64: a threshold may fall on one, as verdicts compare them."""
+        return np.array(self.calibration.image.scores, np.float64)
 
     @property
     def threshold(self) -> float:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from goodparts.runtime.core.errors import SettingsError
+from goodparts.runtime.recipe.header import Thresholds
 from goodparts.runtime.recipe.settle import FEWEST_PARTS, Settlement, settle
 
 RATE = 0.05
@@ -55,3 +56,17 @@ def test_the_histogram_counts_every_part_and_the_parts_beyond_are_named_highest_
     assert (edges[0], edges[-1]) == (pytest.approx(scores.min()), pytest.approx(scores.max()))
     assert [settlement.names[index] for index in settlement.beyond()[:2]] == ["99.png", "98.png"]
     assert settlement.rejected(settlement.threshold) == len(settlement.beyond())
+
+
+def test_parts_on_the_threshold_are_counted_as_their_verdict_is() -> None:
+    """Where the quantile falls on a part, rounding decides, and must decide everywhere alike."""
+    on_it = 0
+    for count in range(20, 120):
+        scores = draw_good(np.random.default_rng(count), count)
+        settlement = Settlement(settle(scores, scores, RATE), [""] * count, RATE, 0.2)
+        thresholds = Thresholds(image=settlement.threshold, pixel=1.0)
+        rejected = [index for index, score in enumerate(scores.tolist()) if thresholds.verdict(score) == "reject"]
+        assert sorted(settlement.beyond()) == rejected
+        assert settlement.rejected(settlement.threshold) == len(rejected)
+        on_it += np.isclose(scores, settlement.threshold, rtol=1e-7).any()
+    assert on_it >= 3
