@@ -212,17 +212,22 @@ def describe_learned(path: Path, recipe: Recipe) -> list[str]:
         *_describe_view(header),
         f"  A part is rejected from score 1.00. {_describe_calibration(header)}.",
     ]
-    if reaching := sum(score >= thresholds.image for score in calibration.image.scores):
-        lines.append(f"  Photos that reach the threshold themselves: {reaching}. Check that they are good.")
+    reaching = [index for index, score in enumerate(calibration.image.scores) if score >= thresholds.image]
+    if reaching and calibration.source == "leave-one-out":
+        names = ", ".join(learned[index].name for index in reaching)
+        lines.append(f"  Photos that reach the threshold themselves: {names}. Check that they are good.")
+    elif reaching:
+        lines.append(f"  Photos that reach the threshold themselves: {len(reaching)}. Check that they are good.")
     if thresholds.review is not None:
         lines.append(f"  A part gets the verdict review from score {thresholds.review:g}.")
     if header.is_provisional:
         lines.append(f"  {PROVISIONAL}")
     elif missing := calibration.photos_missing(rate):
+        further = max(SOUND_PHOTOS, missing + len(calibration.image.scores))  # the shots do not count beside them
         lines += [
-            f"  The threshold aims to reject {_percent(rate)} of good parts. About {missing} more good photos would "
-            "verify that:",
-            f"    goodparts calibrate --recipe {_word(path)} --good DIR (or --unlabelled DIR, with unsorted parts)",
+            f"  The threshold aims to reject {_percent(rate)} of good parts. {further} further good photos would "
+            "verify that, or unsorted ones with --unlabelled instead of --good:",
+            f"    goodparts calibrate --recipe {_word(path)} --good DIR",
         ]
     return lines
 

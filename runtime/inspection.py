@@ -54,7 +54,7 @@ class Inspection:
     def __repr__(self) -> str:
         height, width = self.frame
         return (
-            f"Inspection({self.verdict}, score {format_score(self.score)}, {len(self.regions)} regions, "
+            f"Inspection({self.verdict}, score {format_score(self.score)}, regions: {len(self.regions)}, "
             f"{width}×{height} pixels)"
         )
 

@@ -155,7 +155,7 @@ def _error_rows(trial: Trial) -> list[tuple[str, str, str, str]]:
     rows = []
     for threshold, relative in zip(trial.thresholds, _relative_thresholds(trial), strict=True):
         rejected, missed = trial.errors(threshold)
-        shown = f"{missed} of {bad}" if bad else "no bad photos"
+        shown = f"{missed} of {bad}" if bad else "–"
         rows.append((threshold.basis, f"{relative:.2f}", f"{rejected} of {good}", shown))
     return rows
 
