@@ -179,10 +179,17 @@ class Parser(argparse.ArgumentParser):
         Args:
             message: argparse's message.
         """
-        unknown = self._unknown_option()
-        if unknown and message.startswith(("the following arguments are required", "unrecognized arguments")):
-            near = difflib.get_close_matches(unknown, self._option_string_actions, 1)
-            message = f"there is no option {unknown}" + (f" (did you mean {near[0]}?)" if near else "")
+        unknown = None
+        if message.startswith("unrecognized arguments: "):
+            unknown = next((word for word in message.split()[2:] if word.startswith("--")), None)
+        elif message.startswith("the following arguments are required"):
+            unknown = self._unknown_option()
+        if unknown is not None:
+            option = unknown.partition("=")[0]
+            shown = {name.strip("-"): name for name, action in self._option_string_actions.items()
+                     if action.help != argparse.SUPPRESS}  # fmt: skip
+            near = difflib.get_close_matches(option.strip("-"), shown, 1)
+            message = f"there is no option {option}" + (f" (did you mean {shown[near[0]]}?)" if near else "")
         elif "invalid float value" in message:
             message += ": write a number with a point, as in 1.2; a share as 0.02, not 2%"
         elif "invalid int value" in message:
@@ -191,11 +198,14 @@ class Parser(argparse.ArgumentParser):
 
     def _unknown_option(self) -> str | None:
         """Return the first given option that the command does not have; a mistyped one hides what it should set."""
+        if self._subparsers is not None:  # the options of a subcommand are its parser's
+            return None
         for word in self._given:
             option = word.partition("=")[0]
             if option == "--":
                 return None
-            if option.startswith("--") and not any(name.startswith(option) for name in self._option_string_actions):
+            known = " " in option or any(name.startswith(option) for name in self._option_string_actions)
+            if option.startswith("--") and not known:
                 return option
         return None
 

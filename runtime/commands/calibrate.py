@@ -31,6 +31,7 @@ from .options import (
 )
 from .overlay_writer import OverlayWriter
 from .printing import ask, print_lines
+from .write_recipe import keep_former
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,9 +66,8 @@ def run(args: argparse.Namespace) -> int:
     signer = None if args.key is None else Signer.read(args.key)
     detector = Detector.open(args.engine, args.recipe, backend=args.backend, precision=args.precision, verify=True)
     if args.threshold is not None or args.review is not None:
-        recipe = _set_by_hand(args, detector.recipe)
-        recipe.save(out, signer)
-        print_lines([f"{out} is written: {_describe_setting(args)}"])
+        kept = _write(_set_by_hand(args, detector.recipe), args, signer)
+        print_lines([f"{out} is written: {_describe_setting(args)}", *kept])
         return 0
     if args.take:
         detector.recipe.check_key(signer)
@@ -91,11 +91,21 @@ def run(args: argparse.Namespace) -> int:
     if not recalibration.changes:
         print("the recipe is not changed")
     elif args.take or ask("write it?"):
-        recalibration.recipe.save(out, signer)
-        print_lines([f"{out} is written; a running watch takes it within a second"])
+        kept = _write(recalibration.recipe, args, signer)
+        print_lines([f"{out} is written; a running watch takes it within a second", *kept])
     else:
         print(f"nothing was changed: --take writes the proposed threshold, {proposed}")
     return 0
+
+
+def _write(recipe: Recipe, args: argparse.Namespace, signer: Signer | None) -> list[str]:
+    """Write the recipe, and return a line about another recipe that --out replaces; none if there is none."""
+    if args.out is None:
+        recipe.save(args.recipe, signer)
+        return []
+    kept = keep_former(args.out, recipe.to_bytes(signer))
+    recipe.save(args.out, signer)
+    return kept
 
 
 def _set_by_hand(args: argparse.Namespace, recipe: Recipe) -> Recipe:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from typing import NamedTuple
 
-from ..inspection import format_score
 from .trial import Trial
 
 FEW_GOOD = 20
@@ -50,7 +49,7 @@ def advise(trial: Trial) -> list[Advice]:
         )
     better = trial.better_threshold()
     if better is not None:
-        shown = format_score(better.threshold / trial.thresholds[0].raw)
+        shown = f"{better.threshold / trial.thresholds[0].raw:.4g}"  # fewer digits could give other counts
         advice.append(
             Advice(
                 f"The threshold misses {missed} of {bad} bad parts and rejects {rejected} of {good} good ones. A "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import os
 from pathlib import Path
 
 import msgspec
@@ -36,28 +37,46 @@ def write_recipe(args: argparse.Namespace, recipe: Recipe, encode: Encode, out: 
         recipe = recipe.with_thresholds(msgspec.structs.replace(recipe.header.thresholds, review=args.review))
     if args.no_shots:
         recipe = dataclasses.replace(recipe, shots=None)
-    former = _keep_former(out, recipe.to_bytes())
+    former = keep_former(out, recipe.to_bytes())
     recipe.save(out)
     patch = [] if photo is None else [_describe_patch(photo, recipe.header.view, recipe.header.encoder.grid)]
     told = describe_seen(out, recalibration, recipe.header.thresholds)
     print_lines([*describe_learned(out, recipe), *patch, *told, f"  goodparts show {out} prints the details.", *former])
 
 
-def _keep_former(out: Path, new: bytes) -> list[str]:
-    """Keep the recipe that `new` is about to replace, and return a line that tells where; none if nothing is lost.
+def keep_former(out: Path, new: bytes) -> list[str]:
+    """Keep the recipe that is about to be replaced, as a file beside it.
 
     An earlier backup stays, and is not made again if it has the same bytes.
+
+    Args:
+        out: The file that is about to be replaced.
+        new: The bytes that replace it.
+
+    Returns:
+        A line that tells where the recipe is kept; none if nothing is lost.
+
+    Raises:
+        FileError: The recipe cannot be read or kept.
     """
     if not out.is_file() or (data := read_bytes(out)) in (b"", new):
         return []
     names = itertools.chain([f"{out.name}.bak"], (f"{out.name}.bak{number}" for number in itertools.count(2)))
-    former = next(path for path in map(out.with_name, names) if not path.exists() or path.read_bytes() == data)
+    former = next(path for path in map(out.with_name, names) if not os.path.lexists(path) or _holds(path, data))
     write_atomic(former, data)
     try:
         product = f" for {Recipe.from_bytes(data).header.product!r}"
     except RecipeError:  # a damaged recipe is kept too
         product = ""
     return [f"  It replaces a recipe{product}, which is now {printable(former)}."]
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Return whether a regular file holds exactly these bytes; False if it cannot be read."""
+    try:
+        return path.is_file() and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _describe_patch(photo: Path, view: View, grid: tuple[int, int]) -> str:

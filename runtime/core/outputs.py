@@ -18,7 +18,7 @@ _HEAD = 512
 _BEGINNINGS: Mapping[OutputKind, re.Pattern[bytes]] = {
     "recipe": re.compile(rb'.{8}\{"__metadata__":\{"goodparts"', re.DOTALL),
     "HTML page": re.compile(rb"<!doctype html", re.IGNORECASE),
-    "JSON lines": re.compile(rb'\{"|\0*$'),  # a power cut can leave zeros
+    "JSON lines": re.compile(rb'\{"(path|source)":'),
 }
 
 
@@ -52,8 +52,14 @@ def require_kind(path: Path, kind: OutputKind) -> None:
     """
     with reading(path) as file:
         head = file.read(_HEAD)
-    if head and not (is_marked(head) if kind == "picture" else _BEGINNINGS[kind].match(head)):
+    if head and not (is_marked(head) if kind == "picture" else _BEGINNINGS[kind].match(head) or _is_cut_line(head)):
         what = {"picture": "picture that goodparts drew", "JSON lines": "JSON lines file"}.get(kind, kind)
         raise FileError(
             f"{printable(path)} is no {what}, so nothing is written there: name another file, or remove this one"
         )
+
+
+def _is_cut_line(head: bytes) -> bool:
+    """Return whether a file is only half a JSON line with zeros behind it, which a power cut can leave."""
+    text = head.rstrip(b"\0")
+    return len(head) < _HEAD and any(begin.startswith(text) for begin in (b'{"path":', b'{"source":'))

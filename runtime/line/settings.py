@@ -15,6 +15,7 @@ from ..core.errors import SettingsError
 from ..core.files import read_toml
 from ..engine.shipped import SHIPPED
 from ..recipe.settle import FEWEST_PARTS, SETTLING_PARTS
+from .redact import redact_text
 from .sources.source import Policy
 
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -176,7 +177,7 @@ def read_settings(file: Path) -> LineSettings:
     try:
         settings = msgspec.convert(tables, LineSettings)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{file}: {_explain(str(error), tables)}") from error
+        raise SettingsError(f"{file}: {redact_text(_explain(str(error), tables))}") from error
     return _resolved(settings, file.parent)
 
 
@@ -226,7 +227,9 @@ def _explain(message: str, tables: dict[str, Any]) -> str:
     if missing := _MISSING_KEY.fullmatch(fault):
         return f"{owner}the key {missing[1]} is missing, which is needed"
     prefix = owner + (setting and f"{setting}: ")
-    shown = "it" if isinstance(value, dict) else msgspec.json.encode(value).decode()
+    shown = msgspec.json.encode(value).decode()
+    if isinstance(value, dict) or "://" in shown:  # an address may hold a password
+        shown = "it"
     if length := _WRONG_LENGTH.fullmatch(fault):
         return f"{prefix}{shown} has {length[2]} values; write {length[1]}"
     if types := _WRONG_TYPE.fullmatch(fault):

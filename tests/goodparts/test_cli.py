@@ -127,6 +127,26 @@ def test_a_mistyped_option_is_named_before_the_one_that_is_missing(capsys: pytes
         assert "there is no option --recpie (did you mean --recipe?); goodparts inspect" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bench", "start", "--json", "x.json", "--bogus"], "there is no option --bogus; goodparts bench"),
+        (["teach", "--images", "good", "--product", "--metal nut"], "arguments are required: --out;"),
+        (["try", "photos", "--bogus"], "there is no option --bogus; goodparts try"),
+        (
+            ["watch", "--recipe", "nut", "--source", "in", "--webhok", "x"],
+            "there is no option --webhok; goodparts watch",
+        ),
+    ],
+)
+def test_only_options_that_do_not_exist_are_blamed_and_only_near_ones_are_offered(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    assert message in capsys.readouterr().err
+
+
 def test_a_wrong_option_of_a_benchmark_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["bench", "search", "--nothing"])

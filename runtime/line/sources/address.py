@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from ...core.errors import SettingsError, SourceError, install_line
 from ..redact import redact_address
@@ -33,7 +33,7 @@ def make_source(address: str, timeout: float, *, keeps_yuv: bool = False) -> Sou
         return Watchdog(_make_genicam(address, timeout), _PATIENCE * timeout, address)
     if Path(address).is_dir():
         return WatchedFolder(Path(address))
-    scheme = urlsplit(address).scheme if "://" in address else ""
+    scheme = address.partition("://")[0].lower() if "://" in address else ""
     if scheme and scheme not in _SCHEMES:
         raise SettingsError(f"source {redact_address(address)}: {scheme}:// is not one of {' '.join(sorted(_SCHEMES))}")
     if not scheme and not address.startswith("/dev/") and not Path(address).is_file():

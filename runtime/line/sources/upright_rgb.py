@@ -107,7 +107,11 @@ def _make_graph(frame: VideoFrame) -> Graph:
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """Return the signs a, b, c, d of a frame's display matrix; it moves a pixel from x, y to a·x + c·y, b·x + d·y."""
-    for data in cast("Iterable[SideData]", frame.side_data):
+    try:
+        side_data = [*cast("Iterable[SideData]", frame.side_data)]
+    except ValueError:  # PyAV does not know one of the types, as with a TIFF file
+        side_data = []
+    for data in side_data:
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = np.sign(np.frombuffer(bytes(data), np.int32)[:5]).tolist()
             return a, b, c, d

@@ -83,12 +83,17 @@ class Video:
 
     def _find_host_fault(self, error: av.error.FFmpegError) -> str:
         """Return that the host of a URL is not known, if so; FFmpeg reports only an input or output error for that."""
-        host = urlsplit(self._shown_address).hostname if self._scheme else None
-        if host and host != HIDDEN and error.errno == errno.EIO:
-            try:
+        if not self._scheme or error.errno != errno.EIO:
+            return ""
+        host = None
+        try:
+            host = urlsplit(self._shown_address).hostname
+            if host and host != HIDDEN:
                 socket.getaddrinfo(host, None)
-            except OSError as fault:
-                return f"host {host!r} is not known ({fault.strerror}); check the address and the network"
+        except ValueError:  # no host can have this name; UnicodeError is one too
+            return "the address names no host: check it"
+        except OSError as fault:
+            return f"host {host!r} is not known ({fault.strerror}); check the address and the network"
         return ""
 
     @property

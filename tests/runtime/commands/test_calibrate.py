@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from goodparts.runtime.core.view import Box, View
+from goodparts.runtime.recipe.header import Thresholds
 from goodparts.runtime.recipe.recipe import Recipe
 from goodparts.runtime.recipe.settle import SETTLING_RATE
 from PIL import Image
@@ -24,6 +25,18 @@ def further(tmp_path: Path) -> Path:
     for seed in range(20, 25):
         draw_part(seed).save(folder / f"{seed}.png")
     return folder
+
+
+def test_another_recipe_that_out_names_is_kept(
+    engine_folder: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.safetensors"
+    Recipe.open(recipe_file).with_thresholds(Thresholds(image=0.5, pixel=0.5)).save(other)
+    before = other.read_bytes()
+    (tmp_path / "other.safetensors.bak").mkdir()  # a name that is taken, by whatever, is passed over
+    assert calibrate(engine_folder, recipe_file, "--threshold", "1.2", "--out", other) == 0
+    assert "It replaces a recipe for 'ring', which is now " in capsys.readouterr().out
+    assert (tmp_path / "other.safetensors.bak2").read_bytes() == before
 
 
 def calibrate(engine: Path, recipe: Path, *more: str | Path) -> int:

@@ -123,11 +123,11 @@ def test_the_advice_follows_what_was_found(folder: Callable[[dict[str, int]], Pa
 @pytest.mark.parametrize(
     ("good", "bad", "told", "commands"),
     [
-        ([0.5, 0.5], [2.0, 0.7], "A threshold of 0.59 would miss 0 and reject 0.", ["calibrate"]),
+        ([0.5, 0.5], [2.0, 0.7], "A threshold of 0.5916 would miss 0 and reject 0.", ["calibrate"]),
         ([0.5, 0.5], [0.7, 0.1], "still miss, on the sheet. A defect that stays dark", ["try", "calibrate"]),
         ([0.5, 0.5], [2.0, 0.1], "misses 1 of 2 bad parts, and the photos show no better one", ["try"]),
-        ([0.5, 1.5], [2.0, 0.1], "A threshold of 1.73 would miss 1 and reject 0.", ["try", "calibrate"]),
-        ([2.0, 2.0], [3.0, 3.0], "A threshold of 2.44 would miss 0 and reject 0.", ["calibrate", "--settle"]),
+        ([0.5, 1.5], [2.0, 0.1], "A threshold of 1.732 would miss 1 and reject 0.", ["try", "calibrate"]),
+        ([2.0, 2.0], [3.0, 3.0], "A threshold of 2.449 would miss 0 and reject 0.", ["calibrate", "--settle"]),
         ([0.5, 0.5], [2.0, 2.0], "Only 2 good parts were inspected", []),
     ],
 )

@@ -74,6 +74,21 @@ def test_a_fault_in_the_file_gives_an_error_of_one_line(tmp_path: Path, more: st
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        'mask = ["rtsp://user:sekret@host/x"]',
+        '[output]\nwebhook = ["https://host/sekret"]',
+        '[[source]]\nname = "rtsp://user:sekret@host/x"\naddress = "b"\nrecipe = "r"',
+        '[output]\npage_name = "https://user:sekret@host"',
+    ],
+)
+def test_an_error_shows_no_secret_of_an_address(tmp_path: Path, more: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        read_settings(write(tmp_path, GOOD.format(address="a") + more))
+    assert "sekret" not in str(raised.value)
+
+
 def test_a_line_without_sources_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="there is no source"):
         read_settings(write(tmp_path, 'engine = "e"\nsource = []'))

@@ -34,7 +34,7 @@ def test_a_half_line_of_an_earlier_run_is_removed(tmp_path: Path, half: bytes) -
 
 
 @pytest.mark.parametrize(
-    "content", [b"do not lose me\n", b"\x89PNG\r\n\x1a\n", b'{\n  "contract": 4', b"x" * 8 + b'{"a":1}']
+    "content", [b"do not lose me\n", b"\x89PNG\r\n\x1a\n", b'{\n  "contract": 4', b'{"name": "package"}', b"\0" * 600]
 )
 def test_a_file_that_holds_something_else_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "nut.safetensors"

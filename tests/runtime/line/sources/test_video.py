@@ -100,3 +100,11 @@ def test_a_host_that_is_not_known_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with pytest.raises(SourceError, match="rtsp://camera.invalid/live: host 'camera.invalid' is not known"):
         read_video("rtsp://me:secret@camera.invalid/live", 5.0)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "[::1", "user:sekret\uff031@nohost.invalid"])
+def test_an_address_that_names_no_host_is_an_error_of_one_line_without_secrets(host: str) -> None:
+    with pytest.raises(SourceError) as raised:
+        read_video(f"rtsp://{host}/live", 5.0)
+    assert "\n" not in str(raised.value)
+    assert "sekret" not in str(raised.value)
