@@ -21,7 +21,7 @@ from .smoothing import Smoothing
 Emit = Callable[[Frame, Outcome | None, float], None]
 """Receives a frame, its outcome (None for a frame that was given up), and the milliseconds that it was queued."""
 
-_FileState = tuple[int, int, int, int]  # inode, size, times of change of content and of permissions in ns
+_FileState = tuple[int, int, int, int]  # inode, size, time of change in ns, permissions
 
 
 class Station(threading.Thread):
@@ -166,4 +166,4 @@ def _file_state(path: Path) -> _FileState | None:
         status = path.stat()
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode
